@@ -35,9 +35,8 @@ BEFORE_INITIATE_BYTES = 64 + 202
 BEFORE_READY_BYTES = 64 + 170
 """Greeting and WELCOME; READY, or ERROR, comes after them."""
 CANDIDATES = 64
-"""With more handshakes at once a connection stays unknown until its first frame."""
-UNKNOWN_CHECKED = CANDIDATES
-"""In a storm of reconnects the list is not gone through for each handshake: a connection costs 5 us."""
+"""With more handshakes at once a connection stays unknown until its first frame: in a storm of reconnects the
+list is not gone through for each handshake, as a connection costs 5 us."""
 WATCH_S = 0.02
 SETTLE_PERIOD_S = 1.0
 READY_BEFORE_S = 0.1
@@ -97,17 +96,15 @@ class Peers:
             self._address[number] = remote_address(number)
         return self._assign(number, key)
 
-    def in_handshake(self, limit: int = CANDIDATES) -> list[int]:
+    def in_handshake(self) -> list[int]:
         """Connections that ZAP can be asking about now: INITIATE sent, not known yet; none if too many."""
         found: list[int] = []
-        if len(self.unknown) > UNKNOWN_CHECKED:
+        if len(self.unknown) > CANDIDATES:
             return found
         for number in self.unknown:
             received = bytes_at(tcp_info(number), BYTES_RECEIVED_AT)
             if received is not None and received > BEFORE_INITIATE_BYTES:
                 found.append(number)
-            if len(found) > limit:
-                return []
         return found
 
     def per_key(self) -> dict[str, int]:

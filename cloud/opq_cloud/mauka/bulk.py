@@ -59,12 +59,14 @@ class BulkWork:
     Attributes:
         data_dir: of an embedded store, a path that is the same for every worker.
         entries: (analysis, its settings as JSON); none: all built-in ones.
+        ordered: as of `analyse_stored`.
     """
 
     mongo_uri: str | None
     data_dir: str
     entries: tuple[tuple[str, str], ...]
     nominal: Nominal
+    ordered: bool = False
 
     @classmethod
     def of(
@@ -73,9 +75,10 @@ class BulkWork:
         data_dir: Path,
         entries: Sequence[tuple[str, Mapping[str, object]]],
         nominal: Nominal,
+        ordered: bool = False,
     ) -> "BulkWork":
         made = tuple((name, json.dumps(dict(settings), sort_keys=True)) for name, settings in entries)
-        return cls(mongo_uri, str(data_dir.absolute()), made, nominal)
+        return cls(mongo_uri, str(data_dir.absolute()), made, nominal, ordered)
 
     def chosen(self) -> list[tuple[str, dict[str, object]]]:
         """(name, settings) of each analysis."""
@@ -94,7 +97,7 @@ def _opened(work: BulkWork) -> tuple[CloudStore, list[Analysis]]:
 def analyse_events(work: BulkWork, event_ids: Sequence[int]) -> list[EventResult]:
     """What a worker does: read these events, and analyse them."""
     store, analyses = _opened(work)
-    return list(analyse_stored(store, event_ids, analyses, work.nominal))
+    return list(analyse_stored(store, event_ids, analyses, work.nominal, work.ordered))
 
 
 def analyse_in_bulk(client: "Client", work: BulkWork, event_ids: Sequence[int]) -> Iterator[EventResult]:

@@ -68,7 +68,7 @@ def chosen_analysis(store: CloudStore, scheduler: str | None, work: BulkWork) ->
             yield analyse
         return
     analyses = load_analyses(work.chosen())
-    yield lambda event_ids: analyse_stored(store, event_ids, analyses, work.nominal)
+    yield lambda event_ids: analyse_stored(store, event_ids, analyses, work.nominal, work.ordered)
 
 
 def run_waiting(config: CloudConfig, scheduler: str) -> int:
@@ -80,7 +80,7 @@ def run_waiting(config: CloudConfig, scheduler: str) -> int:
     data_dir = config.store.data_dir or config.data_dir or default_data_dir()
     own = built_in()
     entries = [each for each in analysis_entries(config.mauka, own) if each[0] in own]
-    work = BulkWork.of(config.store.mongo_uri, data_dir, entries, config.nominal)
+    work = BulkWork.of(config.store.mongo_uri, data_dir, entries, config.nominal, ordered=True)
     began_s = said_s = time.monotonic()
 
     def progress(done: int, of: int) -> None:

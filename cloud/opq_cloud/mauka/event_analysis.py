@@ -28,7 +28,7 @@ class EventResult:
     Attributes:
         box_ids: those whose samples were there.
         failed: analysis -> what it raised; then `findings` are not all there are.
-        order: as `in_order_of_look` gives it.
+        order: as `in_order_of_look` gives it; empty where nobody asked for it.
     """
 
     event_id: int
@@ -212,11 +212,13 @@ def analyse_stored(
     event_ids: Iterable[int],
     analyses: Sequence[Analysis | InstalledOne],
     otherwise: Nominal,
+    ordered: bool = False,
 ) -> Iterator[EventResult]:
     """Stored events through analyses, one after the other.
 
     Args:
         otherwise: nominal values of Boxes of which the store has none.
+        ordered: with the `order` of each event, which is needed only where new findings are stored.
     """
     states: dict[Any, Any] = {}
 
@@ -232,6 +234,6 @@ def analyse_stored(
         result = analyse_event(event, analyses, nominal_of, states)
         phases = {box_id: told.phase for box_id, told in event.wiring.items()}
         by = clock_alignments(event, result.findings, phases.get, nominal_of)
-        record = store.event_record(event_id)
+        record = store.event_record(event_id) if ordered else None
         order = () if record is None else in_order_of_look(event, record.opened_by)
         yield replace(result, findings=tuple(stamped(result.findings, by)), order=order)

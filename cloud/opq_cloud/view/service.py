@@ -23,7 +23,7 @@ from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
-from opq_cloud.view.rest.reanalysing import note_end
+from opq_cloud.view.reanalysis_beginning import note_end
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import default_data_dir
 from opq_proto.decision import Nominal

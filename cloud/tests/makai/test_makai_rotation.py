@@ -107,7 +107,7 @@ def test_a_stranger_among_many_is_let_in_when_its_key_is_admitted(
     makai: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody knows which of several handshakes at once were refused, however many there are."""
-    monkeypatch.setattr(peers, "UNKNOWN_CHECKED", 0)
+    monkeypatch.setattr(peers, "CANDIDATES", 0)
     brokers = makai.brokers()
     pairs = {str(k): makai.generate() for k in range(20, 24)}
     with makai.running(brokers.triggering):
@@ -173,7 +173,7 @@ def storm(makai: Any, brokers: Any, pairs: dict[str, KeyPair], address: str) -> 
 def test_a_silent_box_is_cut_though_its_handshake_was_one_of_too_many(
     makai: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "UNKNOWN_CHECKED", 0)  # as with hundreds at once: no handshake is looked at
+    monkeypatch.setattr(peers, "CANDIDATES", 0)  # as with hundreds at once: no handshake is looked at
     brokers = makai.brokers()
     ids = [str(k) for k in range(20, 32)]
     brokers.keys.create(False, ids)

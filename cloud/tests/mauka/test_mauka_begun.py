@@ -134,9 +134,8 @@ def test_processes_and_the_bulk_path_make_the_same_of_it_numbers_too(
         with closing(open_store(None, tmp_path / name)) as other:
             event_id = put_event(other)
             if name == "bulk":
-                done = analyse_waiting(
-                    other, partial(analyse_stored, other, analyses=load_analyses([]), otherwise=NOMINAL)
-                )
+                each = partial(analyse_stored, other, analyses=load_analyses([]), otherwise=NOMINAL)
+                done = analyse_waiting(other, partial(each, ordered=True))
                 assert done == (1, 0)
             else:
                 in_pool = runner_of(other)

@@ -16,7 +16,7 @@ from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.context import LARGEST_ID
-from opq_cloud.view.rest.reanalysing import MOST_EVENTS, MS, NAME, begin_reanalysis
+from opq_cloud.view.reanalysis_beginning import MOST_EVENTS, MS, NAME, begin_reanalysis
 from opq_cloud.view.time_span import read_span
 
 PATH = "/admin/reanalyses"

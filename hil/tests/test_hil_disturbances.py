@@ -19,7 +19,6 @@ from opq_hil.mains.pollution import (
     MainsSignalling,
     NoiseBurst,
     flicker_of,
-    pst_of,
 )
 from opq_hil.mains.rms_events import (
     Interruption,
@@ -218,9 +217,6 @@ def test_a_moment_of_the_grid_is_found_hours_later() -> None:
 def test_pst_is_in_proportion_to_the_rows_of_the_standards_table() -> None:
     flicker = flicker_of(2.5, 39, "230V 50Hz", 60.0)
     assert (flicker.change_percent, flicker.modulation_hz) == pytest.approx((2.5 * 0.894, 39 / 120))
-    assert pst_of(flicker, "230V 50Hz") == pytest.approx(2.5)
-    assert pst_of(FlickerEvent(modulation_hz=8.8), "230V 50Hz") is None
-    assert pst_of(FlickerEvent(form="rectangular", modulation_hz=8.8), "120V 60Hz") is None
     with pytest.raises(ValueError, match="table 5"):
         flicker_of(1.0, 38, "230V 50Hz", 60.0)
     share = mains(120.0, 1200.0, disturbances=[flicker_of(1.0, 7, "120V 60Hz", 120.0)])[1].mains.share(

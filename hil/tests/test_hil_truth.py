@@ -229,7 +229,6 @@ def test_a_clock_that_is_off_moves_edges_and_leaves_rms() -> None:
     assert fast.cycle_rms_v() == pytest.approx(plain.rms_v, rel=1e-12)
     told_hz = 12_000 / np.diff(fast.edges())
     assert told_hz == pytest.approx(60 / 1.0002, rel=1e-9)
-    assert fast.mean_frequency_hz(fast.edges()[:1], fast.edges()[1:2]) == pytest.approx(60.0, rel=1e-12)
 
 
 @pytest.mark.parametrize(("seconds", "start_s"), [(1.0, 1.5), (1.0, 1.0), (0.01, 0.0), (0.0, 0.0)])
@@ -264,8 +263,9 @@ def test_a_square_wave_from_a_shorted_half_has_the_lines_of_its_series() -> None
 def test_a_burst_of_harmonics_raises_the_thd_while_it_lasts() -> None:
     burst = HarmonicDistortion(harmonics=(Harmonic(5, 8.0, 30.0),), start_s=0.2, cycles=12)
     _, truth = mains(0.6, harmonics={3: (6.0, 10.0)}, disturbances=[burst])
-    assert truth.thd_percent_between(0.0, 2400.0) == pytest.approx(6.0, rel=1e-10)
-    assert truth.thd_percent_between(2400.0, 4800.0) == pytest.approx(10.0, rel=1e-10)
+    for start, thd_percent in ((0.0, 6.0), (2400.0, 10.0)):
+        sizes_v = np.abs(truth.harmonics_v(start, start + 2400.0))
+        assert 100 * np.hypot.reduce(sizes_v[1:]) / sizes_v[0] == pytest.approx(thd_percent, rel=1e-10)
     line = truth.harmonics_v(2400.0, 4800.0)[4]
     assert line == pytest.approx(9.6 * np.exp(1j * math.radians(30.0)), rel=1e-10)
 

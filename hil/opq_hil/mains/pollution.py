@@ -165,11 +165,3 @@ def flicker_of(pst: float, changes_per_minute: float, lamp: Lamp, seconds: float
         change_percent=pst * rows[changes_per_minute],
         seconds=seconds,
     )
-
-
-def pst_of(flicker: FlickerEvent, lamp: Lamp) -> float | None:
-    """Pst of a rectangular modulation with equal halves; None where the table has no such row."""
-    if flicker.form != "rectangular" or flicker.duty != 0.5:
-        return None
-    change_percent = PST_ONE_PERCENT[lamp].get(round(flicker.modulation_hz * 120, 6))
-    return None if change_percent is None else flicker.change_percent / change_percent

@@ -88,11 +88,6 @@ class Truth:
         """(m,) true rate of change of frequency."""
         return self.grid.rocof_hz_per_s(self.t_s(positions))
 
-    def mean_frequency_hz(self, starts: FloatArray, stops: FloatArray) -> FloatArray:
-        """(m,) cycles per second between positions."""
-        begin_s, end_s = self.t_s(starts), self.t_s(stops)
-        return np.asarray((self.grid.cycles(end_s) - self.grid.cycles(begin_s)) / (end_s - begin_s))
-
     def edges(self, per_cycle: int = 1) -> FloatArray:
         """Positions 0 .. samples, rising, at which the phase reaches a whole `1 / per_cycle` of a cycle."""
         stop_s = float(self.t_s(np.array([float(self.samples)]))[0])
@@ -168,11 +163,6 @@ class Truth:
         highest_hz = self.mains.highest_hz + ORDERS * self.grid.frequency_hz
         found = self._integrals(lines, np.array([begin_s, end_s]), highest_hz)[0]
         return np.asarray(1j * math.sqrt(2) / (end_s - begin_s) * found, dtype=np.complex128)
-
-    def thd_percent_between(self, start: float, stop: float) -> float:
-        """THD of orders 2 .. 50 between positions, disturbances included; as `harmonics_v`."""
-        sizes = np.abs(self.harmonics_v(start, stop))
-        return float(100 * np.sqrt(np.sum(sizes[1:] ** 2)) / sizes[0])
 
     def _squares(self, bounds: FloatArray) -> FloatArray:
         """(b - 1,) integral of the squared voltage between neighbouring positions, in V2s."""

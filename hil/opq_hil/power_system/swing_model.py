@@ -7,10 +7,6 @@ that the source named gives, from memory; the others are chosen here.
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from opq_hil.mains.courses import FloatArray
-
 
 @dataclass(frozen=True, slots=True)
 class SwingModel:
@@ -70,28 +66,6 @@ class SwingModel:
     def settled_hz(self, lost_mw: float) -> float:
         """Where droop and damping hold the frequency, in Hz from nominal, before secondary control acts."""
         return -lost_mw / self.rating_mva * self.nominal_hz / (self.damping_pu + 1 / self.droop_pu)
-
-    def noise_autocorrelation(self, lag_s: FloatArray) -> FloatArray:
-        """(n,) of the frequency under load noise, closed form: the velocity of a damped oscillator.
-
-        Source: S. Chandrasekhar, Reviews of Modern Physics 15 (1943), eqs. 185 to 201.
-        """
-        half = self.noise_primary_per_s / 2
-        turn = np.sqrt(complex(self.noise_secondary_per_s2 - half**2))
-        turn = turn if abs(turn) > 1e-9 else complex(1e-9)
-        lag = np.abs(lag_s)
-        ring = np.cos(turn * lag) - half / turn * np.sin(turn * lag)
-        return np.asarray(np.exp(-half * lag) * ring.real)
-
-    def noise_density_hz2_per_hz(self, at_hz: FloatArray) -> FloatArray:
-        """(n,) one-sided power spectral density of the frequency under load noise, closed form.
-
-        It has its top at sqrt(c2) / (2 pi) and falls with the square of the frequency from c1 / (2 pi) on.
-        """
-        speed = 2 * math.pi * at_hz
-        c1, c2 = self.noise_primary_per_s, self.noise_secondary_per_s2
-        white = 2 * c1 * self.noise_hz**2
-        return np.asarray(2 * white * speed**2 / ((speed**2 - c2) ** 2 + (c1 * speed) ** 2))
 
 
 PRESETS = {

@@ -20,6 +20,13 @@ KINDS = {
 }
 _KIND = click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 _KIND_OR_UDF = click.argument("kind", type=click.Choice([*KINDS, "udf"]), metavar="KIND")
+_ZIP = click.option(
+    "-z",
+    "--zip",
+    "zip_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A zip on this machine; it is uploaded.",
+)
 
 
 @contextmanager
@@ -53,13 +60,7 @@ def _package(
 @_KIND
 @click.argument("name")
 @click.argument("package", required=False)
-@click.option(
-    "-z",
-    "--zip",
-    "zip_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A zip on this machine; it is uploaded.",
-)
+@_ZIP
 @asks
 def create_plugin(
     server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None
@@ -81,13 +82,7 @@ def create_plugin(
 @_KIND
 @click.argument("name")
 @click.argument("package", required=False)
-@click.option(
-    "-z",
-    "--zip",
-    "zip_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A zip on this machine; it is uploaded.",
-)
+@_ZIP
 @click.option("--downgrade", is_flag=True, help="Also to a lower version.")
 @asks
 def update_plugin(

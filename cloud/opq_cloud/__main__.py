@@ -77,13 +77,14 @@ def _traffic(
 def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.triggering_service import TriggeringService
 
-    return [TriggeringService(config.triggering_service, shared, config.nominal, data_dir)]
+    own = config.triggering_service
+    return [TriggeringService(own, shared, config.nominal, data_dir, config.further_brokers)]
 
 
 def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.event_service import EventService
 
-    return [EventService(config.event_service, shared), Retention(shared)]
+    return [EventService(config.event_service, shared, config.further_brokers), Retention(shared)]
 
 
 def _room(module: str) -> Make:
@@ -162,7 +163,7 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     """Run until a signal; returns why it could not."""
     for key, problem in missing_backend_keys(command, config):
         return KeyFileError(f"{key}: {problem}")
-    shared = CloudContext(lambda: _opened_store(config, data_dir))
+    shared = CloudContext(lambda: _opened_store(config, data_dir), config.store.shared)
     board = ServiceBoard()
     board.note = in_clear(command, config)
     if board.note is not None:

@@ -9,9 +9,10 @@
 connects finds it there. Addresses of Boxes have keys of their own, and those over HTTP none.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from opq_cloud.config import CloudConfig, port_of
 from opq_cloud.sockets import beyond_loopback
@@ -45,16 +46,21 @@ def with_backend_keys(config: CloudConfig, data_dir: Path) -> CloudConfig:
     if not wanted.enabled:
         return config
     folder = (wanted.folder or data_dir / FOLDER).absolute()
-    changes = {}
-    for section in BOUND.keys() | CONNECTED.keys():
-        old = getattr(config, section)
+
+    def with_keys(old: Any, keys: Iterable[str]) -> Any:
         new = {}
-        for key in (*BOUND.get(section, ()), *CONNECTED.get(section, ())):
+        for key in keys:
             address = backend_address(getattr(old, key))
             if address.folder is None and port_of(address.endpoint) not in wanted.clear_ports:
                 new[key] = str(BackendAddress(address.endpoint, folder, wanted.name))
-        changes[section] = replace(old, **new)
-    return replace(config, **changes)
+        return replace(old, **new)
+
+    changes = {
+        section: with_keys(getattr(config, section), (*BOUND.get(section, ()), *CONNECTED.get(section, ())))
+        for section in BOUND.keys() | CONNECTED.keys()
+    }
+    further = [with_keys(each, [item.name for item in fields(each)]) for each in config.further_brokers]
+    return replace(config, further_brokers=tuple(further), **changes)
 
 
 def _bound(command: str, config: CloudConfig) -> Iterator[tuple[str, BackendAddress]]:

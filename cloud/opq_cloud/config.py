@@ -75,6 +75,12 @@ class StoreSection:
         int | None,
         Field(ge=1, le=2**31 - 1, description="put into laha_config at each start; none: as it says"),
     ] = None
+    shared: Annotated[
+        bool,
+        Field(
+            description="by several Makais: one event service and one Mauka work at a time, others stand by"
+        ),
+    ] = False
 
 
 @section
@@ -378,6 +384,15 @@ class HealthSection:
 
 
 @section
+class FurtherBrokers:
+    """One `[[further_brokers]]`: those of another Makai on this store (docs/makai.md)."""
+
+    measurement_endpoint: Annotated[str, Field(description="its triggering broker's, e.g. tcp://b:9881")]
+    request_endpoint: Annotated[str, Field(description="its acquisition broker's, e.g. tcp://b:9884")]
+    answer_endpoint: Annotated[str, Field(description="the same one's, e.g. tcp://b:9899")]
+
+
+@section
 class CloudConfig:
     """Everything `opq-cloud` reads."""
 
@@ -389,6 +404,10 @@ class CloudConfig:
     keys: CloudKeysSection = Field(default_factory=CloudKeysSection)
     backend_keys: BackendKeysSection = Field(default_factory=BackendKeysSection)
     store: StoreSection = Field(default_factory=StoreSection)
+    further_brokers: Annotated[
+        tuple[FurtherBrokers, ...],
+        Field(description="of other Makais on the same store, beside our own; wants store.shared"),
+    ] = ()
     triggering_broker: TriggeringBrokerSection = Field(default_factory=TriggeringBrokerSection)
     acquisition_broker: AcquisitionBrokerSection = Field(default_factory=AcquisitionBrokerSection)
     triggering_service: TriggeringServiceSection = Field(default_factory=TriggeringServiceSection)

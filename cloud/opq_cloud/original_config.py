@@ -103,7 +103,13 @@ def read_config(
         merged["store"] = {**(section if isinstance(section, dict) else {}), "data_dir": str(embedded)}
         merged["store"].pop("mongo_uri", None)
     where = ", ".join(source.name for source in every) or "configuration"
-    return build(CloudConfig, merged, where, overrides)
+    config = build(CloudConfig, merged, where, overrides)
+    if config.further_brokers and not config.store.shared:
+        raise ConfigError(
+            f"{where}: further_brokers wants store.shared = true: event services and Maukas that do not know "
+            "of each other ask Boxes and analyse events twice"
+        )
+    return config
 
 
 def kind_of(document: Document) -> str | None:

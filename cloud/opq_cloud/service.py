@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from opq_cloud.stage_times import StageTimes
+from opq_cloud.store.lease import StoreLease
 from opq_cloud.store.store import CloudStore
 
 STALE_S = 20.0
@@ -134,13 +135,21 @@ class StatusService(Protocol):
         """{plugin_name, messages_recv, bytes_recv, last_recv, plugin_state} per plug-in."""
 
 
+def turn_health(name: str, lease: StoreLease | None) -> list[HealthReport]:
+    """Always well: to stand by is a duty, too."""
+    return [] if lease is None else [HealthReport(f"{name}.turn", True, info=lease.says)]
+
+
 class CloudContext:
     """What the services of one process share: the store, opened when first asked for."""
 
-    def __init__(self, open_store: Callable[[], CloudStore]) -> None:
+    def __init__(self, open_store: Callable[[], CloudStore], several: bool = False) -> None:
+        """`several`: other processes do the same with this store."""
         self._open_store = open_store
+        self._several = several
         self._lock = threading.Lock()
         self._store: CloudStore | None = None
+        self._leases: dict[str, StoreLease] = {}
 
     @property
     def store(self) -> CloudStore:
@@ -150,7 +159,18 @@ class CloudContext:
                 self._store = self._open_store()
             return self._store
 
+    def lease(self, name: str) -> StoreLease | None:
+        """Which of several processes has a duty; None: this one, for there are no others."""
+        if not self._several:
+            return None
+        if name not in self._leases:
+            self._leases[name] = StoreLease(name, lambda: self.store.people.documents)
+            self._leases[name].start()
+        return self._leases[name]
+
     def close(self) -> None:
+        for lease in self._leases.values():
+            lease.close()
         with self._lock:
             if self._store is not None:
                 self._store.close()

@@ -41,17 +41,19 @@ class AnswerInbox:
     def size_bytes(self) -> int:
         return self._bytes
 
-    def receive(self, socket: Socket) -> None:
-        """Take what waits in the socket, as far as there is room: at least one when there is nothing here."""
-        self.behind = True
+    def receive(self, *sockets: Socket) -> None:
+        """Take what waits in them, as far as there is room: at least one when there is nothing here."""
+        self.behind = not all([self._has_emptied(socket) for socket in sockets])  # noqa: C419 - each is read
+
+    def _has_emptied(self, socket: Socket) -> bool:
         for _ in range(READ_AT_ONCE):
             if self._messages and self._bytes >= self._limit:
-                return
+                return False
             frames = next(waiting_messages(socket, 1), None)
             if frames is None:
-                self.behind = False
-                return
+                return True
             self.add_message(frames)
+        return False
 
     def add_message(self, frames: list[bytes]) -> None:
         origin = _origin(frames)

@@ -12,17 +12,19 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 
 import zmq
 
 from opq_cloud.backend_admission import backend_door
 from opq_cloud.backend_peers import BackendPeers
-from opq_cloud.config import EventServiceSection
+from opq_cloud.config import EventServiceSection, FurtherBrokers
 from opq_cloud.makai.answer_inbox import AnswerInbox
 from opq_cloud.makai.answers import AnswerReach, reach_of
 from opq_cloud.makai.boxes import BoxGains
+from opq_cloud.makai.broker_links import CommandLinks, linked
 from opq_cloud.makai.event_requests import (
     FRUITLESS,
     PREFIX,
@@ -40,7 +42,7 @@ from opq_cloud.makai.half_cycle_requests import (
 from opq_cloud.makai.half_cycle_requests import PREFIX as HALF_CYCLES
 from opq_cloud.makai.requested_events import EVENT_REQUEST, RequestedEvents
 from opq_cloud.own_keys import OwnKeys
-from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import POLL_MS, Socket, bind, open_socket, service_context
 from opq_cloud.store.store import EventRecord
 from opq_proto import log
@@ -80,10 +82,17 @@ class EventService:
 
     name = "event-service"
 
-    def __init__(self, config: EventServiceSection, shared: CloudContext) -> None:
+    def __init__(
+        self, config: EventServiceSection, shared: CloudContext, further: Sequence[FurtherBrokers] = ()
+    ) -> None:
         self.counters = ServiceCounters()
         self._config = config
+        self._brokers: list[EventServiceSection | FurtherBrokers] = [config, *further]
         self._shared = shared
+        self._lease = shared.lease(self.name)
+        self._works = False
+        """Not while another process' event service does."""
+        self._unannounced: list[int] = []
         self._instance = str(uuid.uuid4())
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
@@ -101,22 +110,20 @@ class EventService:
         self._finished_order: deque[str] = deque()
 
     def health(self) -> list[HealthReport]:
-        """Boxes whose gain nobody knows."""
-        return self._gains.health()
+        """Boxes whose gain nobody knows; which of several event services works."""
+        return [*self._gains.health(), *turn_health(self.name, self._lease)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
         self._store = self._shared.store
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
-            answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
             self._keys = keys = OwnKeys()
-            keys.connect(answers, config.answer_endpoint, "event_service.answer_endpoint")
-            answers.setsockopt(zmq.SUBSCRIBE, PREFIX.encode())
-            answers.setsockopt(zmq.SUBSCRIBE, HALF_CYCLES.encode())
-            answers.setsockopt(zmq.SUBSCRIBE, EVENT_REQUEST)
-            self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
-            keys.connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
+            link = partial(linked, opened, context, keys)
+            endpoints = [broker.answer_endpoint for broker in self._brokers]
+            answers = link(zmq.SUB, endpoints, "event_service.answer_endpoint", rcvhwm=RECEIVE_QUEUE)
+            endpoints = [broker.request_endpoint for broker in self._brokers]
+            self._requests = CommandLinks(link(zmq.PUSH, endpoints, "event_service.request_endpoint"))
             addresses = config.event_endpoint, config.event_id_endpoint
             door = opened.enter_context(backend_door(context, addresses, self.counters))
             made = door.context
@@ -130,11 +137,26 @@ class EventService:
             )
             bind(self._events, config.event_endpoint, self.name, EVENT_KEY)
             bind(ids, config.event_id_endpoint, self.name, EVENT_ID_KEY)
-            self._id_owed = False
-            self._resume()
+            self._id_owed = self._works = False
+            self._follow_lease(answers)
             if ready is not None:
                 ready.set()
             self._loop(stop, answers, ids)
+
+    def _follow_lease(self, answers: Sequence[Socket]) -> None:
+        """Begin where no other works, or stop: what has come is asked for again by whoever works then."""
+        if self._works == (works := self._lease is None or self._lease.held()):
+            return
+        self._works = works
+        for topic in (PREFIX.encode(), HALF_CYCLES.encode(), EVENT_REQUEST):
+            for socket in answers:
+                socket.setsockopt(zmq.SUBSCRIBE if works else zmq.UNSUBSCRIBE, topic)
+        if works:
+            self._resume()
+        else:
+            self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
+            self._inbox, self._half_cycles = AnswerInbox(), HalfCycleRequests()
+            self._unannounced = []
 
     def _resume(self) -> None:
         """After a start: what is unfinished is asked for soon; what was not analysed is announced again."""
@@ -151,12 +173,13 @@ class EventService:
         self._unannounced = [record.event_id for record in self._store.unanalysed_events()]
         self._announce_until_s = now + ANNOUNCE_LATEST_S
 
-    def _loop(self, stop: threading.Event, answers: Socket, ids: Socket) -> None:
+    def _loop(self, stop: threading.Event, answers: Sequence[Socket], ids: Socket) -> None:
         poller = zmq.Poller()
-        for socket in (answers, self._events, ids):
+        for socket in (*answers, self._events, ids):
             poller.register(socket, zmq.POLLIN)
         refresh = time.monotonic() + REFRESH_S
         while not stop.is_set():
+            self._follow_lease(answers)
             now = time.monotonic()
             due = self._inbox and now >= self._store_again_s
             poller.poll(0 if due else POLL_MS)
@@ -164,14 +187,16 @@ class EventService:
             self._id_peers.check()
             self._reply_ids(ids)
             self._read_subscriptions()
-            self._inbox.receive(answers)
+            self._inbox.receive(*answers)
+            if not self._works:  # of before it was another's turn
+                self._inbox = AnswerInbox()
             if not self._inbox.behind:
                 self._keys.follow()
             for _ in range(ANSWERS_AT_ONCE):
                 if not self._read_oldest_answer():
                     break
             now = time.monotonic()
-            if now >= refresh:
+            if now >= refresh and self._works:
                 refresh = now + REFRESH_S
                 try:
                     unfinished = self._store.unfinished_events()
@@ -302,7 +327,7 @@ class EventService:
                 command = plugin_command(each.box_id, HALF_CYCLES_PLUGIN, question, identity)
             except FrameError:  # a Box id in the store that no wire can carry
                 continue
-            sent = try_send(self._requests, [command])
+            sent = self._requests.send([command])
             self.counters.add("half_cycles_asked" if sent else "commands_dropped", label=each.box_id)
         for each in given_up:
             self.counters.add("half_cycles_unanswered", label=each.box_id)
@@ -321,7 +346,7 @@ class EventService:
         self._log.info("event.requested", event_id=event_id, boxes=len(messages) - 1)
         for message in messages:
             frames = [message] if isinstance(message, bytes) else message
-            if not try_send(self._requests, frames):
+            if not self._requests.send(frames):
                 self.counters.add("commands_dropped")  # the Boxes are asked again
 
     def _store_answer(
@@ -467,7 +492,7 @@ class EventService:
             except FrameError as error:  # a Box id in the store that no wire can carry
                 self._log.warning("event.cannot_ask", event_id=event.event_id, error=str(error))
                 continue
-            sent = try_send(self._requests, [command])
+            sent = self._requests.send([command])
             self.counters.add("asked_again" if sent else "commands_dropped", label=box_id)
 
     def _remember(self, token: str, event_id: int) -> None:

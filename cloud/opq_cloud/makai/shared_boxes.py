@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from opq_cloud.makai.box_shares import Share
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.broker_links import MeasurementLinks
 from opq_cloud.makai.first_share import FirstShare
 from opq_cloud.makai.further_share import FurtherShare
 from opq_cloud.makai.measurement_writer import MeasurementWriter
@@ -72,7 +73,7 @@ class SharedBoxes:
 
     def begin(
         self,
-        measurements: Socket,
+        measurements: MeasurementLinks,
         store: CloudStore,
         writer: MeasurementWriter,
         see_again: SeeAgain,

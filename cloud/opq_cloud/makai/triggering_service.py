@@ -16,14 +16,16 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zmq
 
-from opq_cloud.config import TriggeringServiceSection
+from opq_cloud.config import FurtherBrokers, TriggeringServiceSection
 from opq_cloud.makai.box_shares import configured_share
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.broker_links import CommandLinks, MeasurementLinks, linked
 from opq_cloud.makai.first_share import FirstShare
 from opq_cloud.makai.further_share import FurtherShare
 from opq_cloud.makai.hang_watch import HangWatch
@@ -37,7 +39,7 @@ from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
-from opq_cloud.sockets import BURST, POLL_MS, Socket, open_socket, service_context
+from opq_cloud.sockets import BURST, POLL_MS, service_context
 from opq_cloud.store.makai_documents import MakaiConfig
 from opq_cloud.store.store import CloudStore
 from opq_proto import log
@@ -47,7 +49,6 @@ from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import ACK_PLUGIN, plugin_command
-from opq_proto.zmq_inbox import try_send, waiting_messages
 
 if TYPE_CHECKING:
     from opq_cloud.makai.rules import RuleHost
@@ -111,8 +112,10 @@ class TriggeringService:
         shared: CloudContext,
         nominal: Nominal,
         data_dir: Path | None = None,
+        further: Sequence[FurtherBrokers] = (),
     ) -> None:
         """Raises ConfigError when a plug-in cannot be loaded or configured. `data_dir` holds the rules."""
+        self._brokers: list[TriggeringServiceSection | FurtherBrokers] = [config, *further]
         share = configured_share(config)
         self.counters = ServiceCounters()
         self.instance = config.identity or str(uuid.uuid4())
@@ -186,15 +189,19 @@ class TriggeringService:
         self._minutes = LastMinutes(config.see_again_s)
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
-            measurements = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
             self._keys = keys = OwnKeys()
-            keys.connect(measurements, config.measurement_endpoint, "triggering_service.measurement_endpoint")
+            link = partial(linked, opened, context, keys)
+            endpoints = [each.measurement_endpoint for each in self._brokers]
+            key, hwm = "triggering_service.measurement_endpoint", RECEIVE_QUEUE
+            measurements = MeasurementLinks(link(zmq.SUB, endpoints, key, rcvhwm=hwm))
             if self._sharing is None:
                 measurements.subscribe(b"")
-            requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
-            keys.connect(requests, config.request_endpoint, "triggering_service.request_endpoint")
-            acknowledgements = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
-            keys.connect(acknowledgements, config.request_endpoint, "triggering_service.request_endpoint")
+            endpoints = [each.request_endpoint for each in self._brokers]
+            key = "triggering_service.request_endpoint"
+            requests, acknowledgements = (
+                CommandLinks(link(zmq.PUSH, endpoints, key), measurements.at)
+                for _ in range(2)  # the writer's thread acknowledges
+            )
             self._writer = writer = MeasurementWriter(
                 store,
                 config,
@@ -204,7 +211,7 @@ class TriggeringService:
             )
             sharing, accept = self._sharing, writer.accept_measurement
             self._poller = poller = zmq.Poller()
-            poller.register(measurements, zmq.POLLIN)
+            measurements.register(poller)
             if sharing is not None:
                 others = opened.enter_context(sharing.opened(context, config.share_endpoint))
                 poller.register(others, zmq.POLLIN)
@@ -219,7 +226,7 @@ class TriggeringService:
             if self._further is not None:
                 self._further.begin(accept)
             else:
-                self._openings.begin(store, lambda command: try_send(requests, [command]), accept)
+                self._openings.begin(store, lambda command: requests.send([command]), accept)
             self._follower.start(store)
             opened.callback(self._follower.close)
             self._use_limits()
@@ -247,7 +254,7 @@ class TriggeringService:
     def _loop(
         self,
         stop: threading.Event,
-        measurements: Socket,
+        measurements: MeasurementLinks,
         writer: MeasurementWriter,
         thread: threading.Thread,
     ) -> None:
@@ -263,7 +270,7 @@ class TriggeringService:
             if there and (early_s := turn_s + GATHER_S - woken_s) > 0:
                 time.sleep(early_s)
             turn_s = time.monotonic()
-            messages = list(waiting_messages(measurements, BURST))
+            messages = measurements.receive(BURST)
             self._keys.follow()
             if self._sharing is not None:
                 self._sharing.advance(turn_s)
@@ -289,11 +296,9 @@ class TriggeringService:
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
 
-    def _wait(self, measurements: Socket) -> bool:
+    def _wait(self, measurements: MeasurementLinks) -> bool:
         """For a Measurement, or for what another share says; whether a Measurement is there."""
-        if self._sharing is None:
-            return bool(measurements.poll(POLL_MS))
-        return any(socket is measurements for socket, _ in self._poller.poll(POLL_MS))
+        return measurements.poll(POLL_MS, None if self._sharing is None else self._poller)
 
     def _use_limits(self) -> None:
         if self._follower.config is not self._makai_config:
@@ -381,7 +386,7 @@ class TriggeringService:
         wanted = [] if sharing is None else [sharing.has]
         self._judge.see_again(self._minutes.rows(self._store, *wanted), plugins)
 
-    def _acknowledge(self, socket: Socket, box_id: str, text: str) -> None:
+    def _acknowledge(self, links: CommandLinks, box_id: str, text: str) -> None:
         try:
             self._store_name = self._store_name or self._store.identity()
         except StoreError as error:  # the next acknowledgement says it too
@@ -389,7 +394,7 @@ class TriggeringService:
             self._limited.warning("store.not_named", error=str(error))
             return
         self.counters.add("acknowledgements", label=box_id)
-        if not try_send(socket, [plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self._store_name}_store")]):
+        if not links.send([plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self._store_name}_store")]):
             self.counters.add("commands_dropped")  # the next acknowledgement says it too
 
 

@@ -41,7 +41,9 @@ from opq_cloud.mauka.provenance import VERSION, provenance_of
 from opq_cloud.mauka.publisher import Stop
 from opq_cloud.mauka.waiting_events import EventTurn, WaitingEvents
 from opq_cloud.mauka_settings import MoreSamplesSection
+from opq_cloud.service import HealthReport, turn_health
 from opq_cloud.store.join_plan import CarriedOut
+from opq_cloud.store.lease import StoreLease
 from opq_cloud.store.store import CloudStore, EventRecord
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs
@@ -74,8 +76,10 @@ class AnalysisRunner(MaukaPlugin):
         clock: Callable[[], float] = time.monotonic,
         installed: InstalledAnalyses | None = None,
         asking: MoreSamplesSection | None = None,
+        lease: StoreLease | None = None,
     ) -> None:
-        """`installed`: analyses that come and go between two events; `asking`: what they may ask for."""
+        """`installed`: analyses that come and go between two events; `asking`: what they may ask for;
+        `lease`: where other processes could analyse the events of this store, too."""
         super().__init__(config, [MAKAI_EVENT], AnalysisRunner.NAME)
         self._store = store
         self.analyses = tuple(analyses)
@@ -101,18 +105,34 @@ class AnalysisRunner(MaukaPlugin):
         self._open = OpenDisturbances(store, rms.limits(), clock)
         self._grown: deque[tuple[int, Finding]] = deque(maxlen=MOST_FOLLOWED)
         """Event and finding that are to be put."""
+        self._lease = lease
+        self._had_turn = True
+
+    def health(self) -> list[HealthReport]:
+        """Which of several Maukas works."""
+        return turn_health("mauka", self._lease)
+
+    def _has_turn(self) -> bool:
+        return self._lease is None or self._lease.held()
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         """A MakaiEvent: a new one, or one that somebody injects again."""
         if mauka_message.WhichOneof("message") != "makai_event":
             self.counters.add("malformed")
             return
+        if not self._has_turn():
+            return  # whoever has it finds the event in the store
         turn = self._waiting.announced(mauka_message.makai_event.event_id)
         if turn is not None:
             self._take(turn)
 
     def on_idle(self) -> bool:
         """Find finished events that are not analysed; analyse one of them per call."""
+        had_turn, self._had_turn = self._had_turn, self._has_turn()
+        if not self._had_turn:
+            return False
+        if not had_turn:
+            self._begin()
         for turn in self._waiting.overdue():
             self._take(turn)
         self.grow_open_disturbances()
@@ -150,13 +170,16 @@ class AnalysisRunner(MaukaPlugin):
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Analyse events until `stop`; first those that were not finished when the process crashed."""
-        self._waiting.begin()
-        self.guard("open disturbances", lambda: self._open.find_again(time.time_ns()))
+        self._begin()
         try:
             super().run(stop, ready)
         finally:
             if self.pool is not None:
                 self.pool.close()
+
+    def _begin(self) -> None:
+        self._waiting.begin()
+        self.guard("open disturbances", lambda: self._open.find_again(time.time_ns()))
 
     def _serve_pool(self, pool: AnalysisPool) -> bool:
         """Take what is over, hand on what waits; False: the pool has room for what waits in the store."""

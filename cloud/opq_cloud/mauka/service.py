@@ -103,6 +103,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     installed = None
     if mauka.plugins.enabled:
         installed = InstalledAnalyses(folder, policy_of(mauka.plugins), others, own)
+    lease = context.lease("mauka")
     runner = AnalysisRunner(
         settings,
         lambda: context.store,
@@ -110,6 +111,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         config.nominal,
         installed=installed,
         asking=mauka.asking,
+        lease=lease,
     )
     if mauka.workers.count:
         chosen = [(name, dict(values)) for name, values in entries if name not in others]
@@ -117,7 +119,9 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     flat = {**original_settings(config), **settings}
     plugins: list[BusPlugin] = [runner]
     if mauka.outages.enabled:
-        plugins.append(OutagePlugin(settings, lambda: context.store, mauka.outages, config.nominal))
+        plugins.append(
+            OutagePlugin(settings, lambda: context.store, mauka.outages, config.nominal, lease=lease)
+        )
     if mauka.payloads:
         plugins.append(MakaiEventPlugin(settings, lambda: context.store))
     plugins.append(ThresholdOptimizationPlugin(settings, lambda: context.store))

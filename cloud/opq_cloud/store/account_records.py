@@ -25,6 +25,7 @@ ACCESSES, SECRETS = "opq_box_access", "opq_secrets"
 NOTIFICATION_RULES, NOTIFICATIONS = "opq_notification_rules", "opq_notifications"
 SAVED_VIEWS = "opq_saved_views"
 INCIDENT_ANNOUNCEMENTS, REANALYSES = "opq_incident_announcements", "opq_reanalyses"
+LEASES = "opq_leases"
 LAHA_STATS = "laha_stats"
 """The original's collection (opq-interop, D.7), under its own name."""
 TABLES: Mapping[str, tuple[str, ...]] = {
@@ -39,6 +40,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     SECRETS: (),
     INCIDENT_ANNOUNCEMENTS: (),
     REANALYSES: ("account_id",),
+    LEASES: (),
     LAHA_STATS: (),
 }
 """Table -> fields that are looked up by; `email` is unique."""

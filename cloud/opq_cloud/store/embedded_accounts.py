@@ -62,6 +62,9 @@ ACCOUNTS_MIGRATIONS = (
     """
     CREATE TABLE laha_stats (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE opq_leases (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 PRIVATE_MODE = 0o600

@@ -10,7 +10,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ import structlog
 import zmq
 from google.protobuf.message import DecodeError
 
-from opq_cloud.config import ViewSection
+from opq_cloud.config import FurtherBrokers, ViewSection
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS
@@ -68,8 +68,14 @@ class LiveReader:
     """One thread; `run` returns when `stop` is set."""
 
     def __init__(
-        self, store: CloudStore, hub: LiveHub, counters: ServiceCounters, config: ViewSection
+        self,
+        store: CloudStore,
+        hub: LiveHub,
+        counters: ServiceCounters,
+        config: ViewSection,
+        further: Sequence[FurtherBrokers] = (),
     ) -> None:
+        self._brokers = [config.measurement_endpoint, *(each.measurement_endpoint for each in further)]
         self._store = store
         self._hub = hub
         self._counters = counters
@@ -96,10 +102,11 @@ class LiveReader:
         """Connects its own sockets and closes them. Raises ConfigError when an address is none."""
         context = zmq.Context()
         keys = OwnKeys()
-        measurements, bus = context.socket(zmq.SUB), context.socket(zmq.SUB)
+        bus, measurements = context.socket(zmq.SUB), [context.socket(zmq.SUB) for _ in self._brokers]
         try:
+            own = "view.measurement_endpoint"
             for socket, endpoint, key, topics in (
-                (measurements, self._config.measurement_endpoint, "view.measurement_endpoint", (b"",)),
+                *((one, at, own, (b"",)) for one, at in zip(measurements, self._brokers, strict=True)),
                 (bus, self._config.bus_endpoint, "view.bus_endpoint", BUS_TOPICS),
             ):
                 socket.linger = 0
@@ -115,20 +122,21 @@ class LiveReader:
     def _loop(
         self,
         stop: threading.Event,
-        measurements: "zmq.Socket[bytes]",
+        measurements: "Sequence[zmq.Socket[bytes]]",
         bus: "zmq.Socket[bytes]",
         keys: OwnKeys,
     ) -> None:
         poller = zmq.Poller()
-        poller.register(bus, zmq.POLLIN)
-        poller.register(measurements, zmq.POLLIN)
+        for socket in (bus, *measurements):
+            poller.register(socket, zmq.POLLIN)
         while not stop.is_set():
             ready = dict(poller.poll(self._wait_ms()))
             if bus in ready:
                 self._read_bus(bus)
             self._tell()
-            if measurements in ready:
-                self._read_measurements(measurements)
+            for socket in measurements:
+                if socket in ready:
+                    self._read_measurements(socket)
             keys.follow()
 
     def _wait_ms(self) -> int:

@@ -5,12 +5,12 @@ import contextlib
 import errno
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
-from opq_cloud.config import CloudConfig, CloudKeys, ViewSection
+from opq_cloud.config import CloudConfig, CloudKeys, FurtherBrokers, ViewSection
 from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.view.accounts.mail import Mailer
@@ -52,8 +52,10 @@ class View:
         keys: KeyFolder | None = None,
         addresses: ServiceAddresses | None = None,
         reanalyses: ReanalysisJobs | None = None,
+        further: Sequence[FurtherBrokers] = (),
     ) -> None:
         """`reanalyses`: None carries none out."""
+        self._further = further
         self._config = config
         self._context = context
         self._nominal = nominal
@@ -73,7 +75,7 @@ class View:
             self.url = f"http://{name}:{listener.getsockname()[1]}"
             hub = LiveHub(self.counters, streams=self._config.live_streams)
             store = self._context.store
-            reader = LiveReader(store, hub, self.counters, self._config)
+            reader = LiveReader(store, hub, self.counters, self._config, self._further)
             reader.seed()
             mailer = Mailer(self._config.mail, self.counters)
             context = ViewContext(
@@ -201,4 +203,4 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     keys = CloudKeys(config.keys, config.data_dir or default_data_dir())
     addresses = service_addresses(config)
     jobs = ReanalysisJobs(config, lambda: context.store.people.documents)
-    return [View(config.view, context, config.nominal, keys, addresses, jobs)]
+    return [View(config.view, context, config.nominal, keys, addresses, jobs, config.further_brokers)]

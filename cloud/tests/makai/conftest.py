@@ -28,7 +28,7 @@ from opq_proto.decision import Nominal
 from opq_proto.keys import KeyFolder, KeyPair, generate, read_secret_file
 from opq_proto.messages import TimeSource, Waveform
 from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
-from opq_proto.wire import waveform_to_frames
+from opq_proto.wire import ACK_PLUGIN, topic, waveform_to_frames
 
 WAIT_S = 60.0
 
@@ -163,6 +163,18 @@ class PlainBox(Peer):
         return [response.SerializeToString(), *frames]
 
 
+def dipped_wave(box_id: str, dip_ns: tuple[int, int] | None, start_ns: int, end_ns: int) -> Waveform:
+    """120 V of 60 Hz with one dip to 60 %."""
+    first = -(-start_ns * 12 // 10**6)
+    number = first + np.arange(end_ns * 12 // 10**6 - first)
+    volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 / 12_000 * (number % 12_000))
+    if dip_ns is not None:
+        volts[(number >= dip_ns[0] * 12 // 10**6) & (number < dip_ns[1] * 12 // 10**6)] *= 0.6
+    counts = np.round(volts / 0.0068).astype(np.int16)
+    begin_ns = first * 10**6 // 12
+    return Waveform(box_id, begin_ns, 1000, TimeSource.GPS, 12_000_000, 0.0068, first, counts)
+
+
 class SimulatedBox:
     """A Box of ours on real sockets: 120 V with one dip, and answers that are cut out of it."""
 
@@ -178,15 +190,7 @@ class SimulatedBox:
         self._thread.join(30)
 
     def wave(self, start_ns: int, end_ns: int) -> Waveform:
-        first = -(-start_ns * 12 // 10**6)
-        number = first + np.arange(end_ns * 12 // 10**6 - first)
-        volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 / 12_000 * (number % 12_000))
-        if self._dip_ns is not None:
-            inside = (number >= self._dip_ns[0] * 12 // 10**6) & (number < self._dip_ns[1] * 12 // 10**6)
-            volts[inside] *= 0.6
-        counts = np.round(volts / 0.0068).astype(np.int16)
-        begin_ns = first * 10**6 // 12
-        return Waveform(self.plain.box_id, begin_ns, 1000, TimeSource.GPS, 12_000_000, 0.0068, first, counts)
+        return dipped_wave(self.plain.box_id, self._dip_ns, start_ns, end_ns)
 
     def _serve(self) -> None:
         while not self._stop.is_set():
@@ -201,6 +205,67 @@ class SimulatedBox:
             )
             self.plain.push.send_multipart(frames)
             self.asked.append((start_ns, end_ns))
+
+
+class HoldingBox:
+    """A Box of ours: it keeps what nobody has acknowledged, and sends it again."""
+
+    def __init__(self, plain: Any) -> None:
+        self.plain, self.box_id = plain, plain.box_id
+        self.sequence = self.upto = 0
+        self.dip_ns: tuple[int, int] | None = None
+        """Once set, it answers with samples of ours."""
+        self.commands: list[Command] = []
+        self._held: dict[int, list[bytes]] = {}
+        self._again_s = time.monotonic()
+
+    def send(self, rms: float = 120.0, least: float | None = None, end_ns: int | None = None) -> None:
+        """The second that ends now."""
+        end_ns = time.time_ns() if end_ns is None else end_ns
+        self.sequence += 1
+        _, data = self.plain.measurement(
+            rms, end_ns // 10**6, start_ns=end_ns - 10**9, end_ns=end_ns, uncertainty_ns=1000,
+            sequence=self.sequence, oldest_sequence=min([*self._held, self.sequence]),
+        )  # fmt: skip
+        body = Measurement.FromString(data)
+        if least is not None:
+            body.metrics["rms"].min = least
+        self._held[self.sequence] = [topic(self.box_id), body.SerializeToString()]
+        self.plain.pub.send_multipart(self._held[self.sequence])
+
+    def serve(self) -> None:
+        """Read what has come; send again what is missing, and what nobody acknowledges for two seconds."""
+        while (command := self.plain.command(timeout_ms=0)) is not None:
+            if command.WhichOneof("command") == "data_command":
+                self.commands.append(command)
+                self.plain.push.send_multipart(self._answer(command))
+                continue
+            if command.send_command_to_plugin.plugin_name != ACK_PLUGIN:
+                continue
+            upto, *holes = command.send_command_to_plugin.message.split(",")
+            self.upto = max(self.upto, int(upto))
+            self._held = {number: each for number, each in self._held.items() if number > self.upto}
+            self._again_s = time.monotonic()
+            for first, last in (map(int, hole.split("-")) for hole in holes):
+                self._send_again(range(first, last + 1))
+        if self._held and time.monotonic() > self._again_s + 2.0:
+            self._again_s = time.monotonic()
+            self._send_again(tuple(self._held))
+
+    def _answer(self, command: Command) -> list[bytes]:
+        if self.dip_ns is None:
+            return list(self.plain.answer(command))
+        span = command.data_command.start_ms * 10**6, command.data_command.end_ms * 10**6
+        wave = dipped_wave(self.box_id, self.dip_ns, *span)
+        return waveform_to_frames(wave, self.box_id, command.seq, time.time_ns() // 10**6)
+
+    def _send_again(self, numbers: Any) -> None:
+        for number in numbers:
+            if number in self._held:
+                name, data = self._held[number]
+                body = Measurement.FromString(data)
+                body.backfilled = True
+                self.plain.pub.send_multipart([name, body.SerializeToString()])
 
 
 class Client(Peer):
@@ -250,6 +315,9 @@ class Harness:
     def box(self, brokers: Brokers, box_id: str, pair: KeyPair | None = None) -> PlainBox:
         self._opened.append(box := PlainBox(brokers, box_id, pair))
         return box
+
+    def holding_box(self, brokers: Brokers, box_id: str) -> HoldingBox:
+        return HoldingBox(self.box(brokers, box_id))
 
     def client(self, brokers: Brokers) -> Client:
         self._opened.append(client := Client(brokers))

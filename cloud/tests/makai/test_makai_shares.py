@@ -43,65 +43,11 @@ from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError, FrameError
 from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.opqbox3_pb2 import Command
-from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
-from opq_proto.wire import ACK_PLUGIN, measurement_to_wire, topic
+from opq_proto.wire import measurement_to_wire, topic
 
 S = 10**9
 BOXES = ("1", "4", "10", "30", "50", "60")
 OF_TWO = {box_id: owner_of(beginning_of(box_id), (1, 2)) for box_id in BOXES}
-
-
-class HoldingBox:
-    """A Box of ours: it keeps what nobody has acknowledged, and sends it again."""
-
-    def __init__(self, plain: Any) -> None:
-        self.plain, self.box_id = plain, plain.box_id
-        self.sequence = self.upto = 0
-        self.commands: list[Command] = []
-        self._held: dict[int, list[bytes]] = {}
-        self._again_s = time.monotonic()
-
-    def send(self, rms: float = 120.0, least: float | None = None, end_ns: int | None = None) -> None:
-        """The second that ends now."""
-        end_ns = time.time_ns() if end_ns is None else end_ns
-        self.sequence += 1
-        _, data = self.plain.measurement(
-            rms, end_ns // 10**6, start_ns=end_ns - S, end_ns=end_ns, uncertainty_ns=1000,
-            sequence=self.sequence, oldest_sequence=min([*self._held, self.sequence]),
-        )  # fmt: skip
-        body = WireMeasurement.FromString(data)
-        if least is not None:
-            body.metrics["rms"].min = least
-        self._held[self.sequence] = [topic(self.box_id), body.SerializeToString()]
-        self.plain.pub.send_multipart(self._held[self.sequence])
-
-    def serve(self) -> None:
-        """Read what has come; send again what is missing, and what nobody acknowledges for two seconds."""
-        while (command := self.plain.command(timeout_ms=0)) is not None:
-            if command.WhichOneof("command") == "data_command":
-                self.commands.append(command)
-                self.plain.push.send_multipart(self.plain.answer(command))
-                continue
-            if command.send_command_to_plugin.plugin_name != ACK_PLUGIN:
-                continue
-            upto, *holes = command.send_command_to_plugin.message.split(",")
-            self.upto = max(self.upto, int(upto))
-            self._held = {number: each for number, each in self._held.items() if number > self.upto}
-            self._again_s = time.monotonic()
-            for first, last in (map(int, hole.split("-")) for hole in holes):
-                self._send_again(range(first, last + 1))
-        if self._held and time.monotonic() > self._again_s + 2.0:
-            self._again_s = time.monotonic()
-            self._send_again(tuple(self._held))
-
-    def _send_again(self, numbers: Any) -> None:
-        for number in numbers:
-            if number in self._held:
-                name, data = self._held[number]
-                body = WireMeasurement.FromString(data)
-                body.backfilled = True
-                self.plain.pub.send_multipart([name, body.SerializeToString()])
 
 
 class Cloud:
@@ -128,7 +74,7 @@ class Cloud:
         self.store = shared.store
         for service in (self.brokers.triggering, self.brokers.acquisition, EventService(events, shared)):
             opened.enter_context(makai.running(service))
-        self.boxes = {box_id: HoldingBox(makai.box(self.brokers, box_id)) for box_id in BOXES}
+        self.boxes = {box_id: makai.holding_box(self.brokers, box_id) for box_id in BOXES}
 
     def service(self, share: str) -> TriggeringService:
         """Not running yet."""

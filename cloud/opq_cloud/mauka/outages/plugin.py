@@ -18,6 +18,7 @@ from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.provenance import VERSION, Provenance, settings_hash
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store.join_plan import CarriedOut
+from opq_cloud.store.lease import StoreLease
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto import log as logs
@@ -46,7 +47,9 @@ class OutagePlugin(MaukaPlugin):
         nominal: Nominal = DEFAULT_NOMINAL,
         clock: Callable[[], float] = time.monotonic,
         lossless: bool = False,
+        lease: StoreLease | None = None,
     ) -> None:
+        """`lease`: where other processes could look for outages in this store, too."""
         super().__init__(config, [], OutagePlugin.NAME)
         self._store, self._clock, self._every_s = store, clock, section.look_s
         self._provenance = Provenance(OUTAGES, VERSION, settings_hash(asdict(section)))
@@ -54,11 +57,16 @@ class OutagePlugin(MaukaPlugin):
         self._announcer = IncidentAnnouncer(self, store, clock)
         self.watch = OutageWatch(store, section, nominal, self._writer.place_of, clock, lossless)
         self._next_s: float | None = None
+        self._lease = lease
         self._waiting: list[OutageChange] = []
 
     def on_idle(self) -> bool:
         """Look again when it is time; what the store did not take is put again then."""
         now_s = self._clock()
+        if self._lease is not None and not self._lease.held():
+            self._next_s = None
+            self._waiting.clear()
+            return False
         if self._next_s is not None and now_s < self._next_s:
             return False
         if self._next_s is None:

@@ -1,0 +1,95 @@
+"""The brokers of one service: what it hears of them, and to which of them a command goes.
+
+One of each as a rule; several where several Makais share a store (`[[further_brokers]]`). A Box is at one of
+them: a command goes to that over which its last Measurement came, and to all where none has come.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+
+import zmq
+
+from opq_cloud.makai.own_boxes import Frames
+from opq_cloud.own_keys import OwnKeys
+from opq_cloud.sockets import Context, Socket, open_socket
+from opq_proto.errors import FrameError
+from opq_proto.wire import command_from_wire, topic
+from opq_proto.zmq_inbox import try_send, waiting_messages
+
+
+def linked(
+    opened: ExitStack,
+    context: Context,
+    keys: OwnKeys,
+    kind: int,
+    endpoints: Iterable[str],
+    key: str,
+    **options: int,
+) -> list[Socket]:
+    """A socket of its own to each; as `OwnKeys.connect`."""
+    sockets = []
+    for endpoint in endpoints:
+        sockets.append(opened.enter_context(closing(open_socket(context, kind, **options))))
+        keys.connect(sockets[-1], endpoint, key)
+    return sockets
+
+
+class MeasurementLinks:
+    """A SUB of each triggering broker; `at`: topic of a Box -> the broker that it was heard at last."""
+
+    def __init__(self, sockets: Sequence[Socket]) -> None:
+        self.at: dict[bytes, int] = {}
+        self._sockets = sockets
+        self._poller = zmq.Poller()
+        self.register(self._poller)
+
+    def register(self, poller: zmq.Poller) -> None:
+        for socket in self._sockets:
+            poller.register(socket, zmq.POLLIN)
+
+    def poll(self, timeout_ms: int, poller: zmq.Poller | None = None) -> bool:
+        """Wait, with a `poller` also for its other sockets; whether a Measurement is there."""
+        return any(socket in self._sockets for socket, _ in (poller or self._poller).poll(timeout_ms))
+
+    def subscribe(self, beginning: bytes) -> None:
+        for socket in self._sockets:
+            socket.subscribe(beginning)
+
+    def unsubscribe(self, beginning: bytes) -> None:
+        for socket in self._sockets:
+            socket.unsubscribe(beginning)
+
+    def receive(self, limit: int) -> list[Frames]:
+        """What waits, at most `limit` from each broker."""
+        if len(self._sockets) == 1:
+            return list(waiting_messages(self._sockets[0], limit))
+        received: list[Frames] = []
+        for number, socket in enumerate(self._sockets):
+            new = list(waiting_messages(socket, limit))
+            self.at.update(dict.fromkeys([frames[0] for frames in new], number))
+            received += new
+        return received
+
+
+class CommandLinks:
+    """A PUSH to each acquisition broker, in the order of the others."""
+
+    def __init__(self, sockets: Sequence[Socket], at: Mapping[bytes, int] | None = None) -> None:
+        self._sockets = sockets
+        self._at = {} if at is None else at
+
+    def send(self, frames: list[bytes]) -> bool:
+        """False: nobody takes it now."""
+        if len(self._sockets) == 1:
+            return try_send(self._sockets[0], frames)
+        here = self._at.get(_topic(frames))
+        chosen = self._sockets if here is None else (self._sockets[here],)
+        return [try_send(socket, frames) for socket in chosen].count(True) > 0
+
+
+def _topic(frames: list[bytes]) -> bytes:
+    """Of the Box that a command is for; empty where it is none."""
+    try:
+        return topic(str(command_from_wire(frames[0]).box_id))
+    except FrameError:
+        return b""

@@ -1,0 +1,111 @@
+"""Whose turn it is, where several processes on one store could do what one of them must do at a time.
+
+The holder says once a second that it is there. Whoever sees the same word for TAKEN_S on its own monotonic
+clock takes the lease, so no two clocks are compared; who could not say its word for HELD_S stops before that.
+A process that only hangs keeps its lease, for the word is another thread's.
+"""
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+
+from opq_cloud.store.account_records import LEASES
+from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
+from opq_proto import log
+from opq_proto.errors import StoreError
+
+BEAT_S = 1.0
+HELD_S = 4.0
+"""After the last word that the store took."""
+TAKEN_S = 6.0
+JOIN_S = 2.0
+
+
+class StoreLease:
+    """Of one name."""
+
+    def __init__(
+        self,
+        name: str,
+        documents: Callable[[], KeyedDocuments],
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`documents` is called in a thread; what it raises as StoreError is tried again."""
+        self.holder = ""
+        """By the last look: machine and process; empty: nobody."""
+        self._name, self._documents, self._now = name, documents, monotonic_s
+        self._own = f"{socket.gethostname()}:{os.getpid()} {uuid.uuid4().hex}"
+        self._until_s = 0.0
+        self._seen: tuple[Fields, float] | None = None
+        """Another's word, and when it was first seen."""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"lease-{name}", daemon=True)
+
+    def held(self) -> bool:
+        """Whether it is ours now. From any thread; asks nobody."""
+        return self._now() < self._until_s
+
+    def start(self) -> None:
+        """Look once a second from now on, until `close`."""
+        self._thread.start()
+
+    @property
+    def says(self) -> str:
+        """In a health report."""
+        return "works here" if self.held() else f"stands by; works: {self.holder or 'nobody yet'}"
+
+    def look(self) -> None:
+        """Say that we are here, or look whether the other is. Raises StoreError."""
+        documents, now_s = self._documents(), self._now()
+        if documents.change(LEASES, self._name, self._own_word):
+            self._until_s = now_s + HELD_S
+            self.holder = self._own.partition(" ")[0]
+            return
+        self._until_s = 0.0
+        there = documents.get(LEASES, self._name)
+        if there is None:
+            documents.insert(LEASES, self._name, {"holder": self._own, "beat": 0})
+            return  # held from the next word on, when it has stayed ours
+        self.holder = str(there["holder"]).partition(" ")[0]
+        if self._seen is None or self._seen[0] != there:
+            self._seen = there, now_s
+        elif now_s >= self._seen[1] + TAKEN_S:
+            documents.change(LEASES, self._name, lambda found: self._taken() if found == there else None)
+
+    def close(self) -> None:
+        """Let go of it: the next one has it within two seconds."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_S)
+        if self.held():
+            self._until_s = 0.0
+            with suppress(StoreError):
+                self._documents().change(
+                    LEASES,
+                    self._name,
+                    lambda found: {"holder": "", "beat": 0} if self._is_ours(found) else None,
+                )
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.look()
+            except StoreError as error:
+                log.get().warning("lease.not_looked_at", lease=self._name, error=str(error))
+            if self._stop.wait(BEAT_S):
+                return
+
+    def _is_ours(self, found: Fields) -> bool:
+        return bool(found["holder"] == self._own)
+
+    def _own_word(self, found: Fields) -> Fields | None:
+        if found["holder"] == "":  # who had it has let go
+            return self._taken()
+        return self._taken(int(found["beat"]) + 1) if self._is_ours(found) else None
+
+    def _taken(self, beat: int = 0) -> Fields:
+        return {"holder": self._own, "beat": beat}

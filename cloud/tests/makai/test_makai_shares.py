@@ -287,9 +287,8 @@ def test_what_two_shares_see_is_one_event_and_each_measurement_is_stored_once(cl
         box.send(80.0, end_ns=at_ns)
     (event,) = cloud.until(lambda: [each for each in cloud.store.events() if each.finished])
     assert set(event.boxes_received) == set(BOXES) and event.start_ns < at_ns - S < at_ns < event.end_ns
-    later_ns = time.time_ns() + 6 * S  # no silence, for that is from 10 s on
     for box_id in ("1", "4", "10"):  # 1.5 % at three Boxes of two shares: none is worth an event by itself
-        cloud.boxes[box_id].send(120.0, 118.2, later_ns)
+        cloud.boxes[box_id].send(120.0, 118.2, at_ns + 20 * S)
     cloud.until(lambda: len([each for each in cloud.store.events() if each.finished]) == 2)
     assert "coincidence" in cloud.store.events()[0].because
     assert all(len(box.commands) == 2 for box in cloud.boxes.values())

@@ -67,7 +67,7 @@ def begin(config: Config) -> CoincidenceState:
     return CoincidenceState()
 
 
-def _concerns(measurement: Measurement, nominal: Nominal, config: Config) -> bool:
+def concerns(measurement: Measurement, nominal: Nominal, config: Config) -> bool:
     """Whether it sees a small change, at a time that is known."""
     rms, uncertainty_ns = measurement.metrics.get("rms"), measurement.uncertainty_ns
     if rms is None or not rms.max - rms.min > nominal.volts * config.change_percent / 100:
@@ -83,7 +83,7 @@ def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: CoincidenceState
 ) -> tuple[Decision | None, CoincidenceState]:
     """The Box that makes the number full."""
-    if not _concerns(measurement, nominal, config):
+    if not concerns(measurement, nominal, config):
         return None, state
     start_ns, end_ns = window_ns(measurement)
     own = SmallChange(measurement.box_id, start_ns, end_ns, measurement.uncertainty_ns or 0)

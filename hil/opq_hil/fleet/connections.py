@@ -5,8 +5,8 @@
 As the gateway's UplinkConnection, but for what would cost too much ten thousand times: no monitors (six
 sockets instead of three), no heartbeats of its own, and what comes is copied out of libzmq's buffers, of
 which each command that waits would hold 8 kB. A Box stands while the triggering broker subscribes; libzmq
-takes back the subscription when the connection goes. One that does not stand for REMAKE_S is made again: a
-refused key is not tried again by libzmq itself.
+takes back the subscription when the connection goes, and connects again by itself. One that has not stood
+for REMAKE_S is made again all the same: a refused key is not tried again by libzmq.
 """
 
 import random
@@ -140,7 +140,10 @@ class FleetConnections:
         self._names = [box_id.encode() for box_id in box_ids]
         self._on_command = on_command
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        wanted, most = SOCKETS * len(box_ids) + 16, int(self._context.get(zmq.SOCKET_LIMIT))
+        wanted, most = (
+            SOCKETS * (len(box_ids) + min(OPENING, len(box_ids))) + 16,
+            int(self._context.get(zmq.SOCKET_LIMIT)),
+        )
         if wanted > most:
             raise ConfigError(f"{len(box_ids)} Boxes in one process need {wanted} sockets, libzmq has {most}")
         self._context.set(zmq.MAX_SOCKETS, wanted)
@@ -150,6 +153,8 @@ class FleetConnections:
         self._boxes: dict[int, int] = {}  # descriptor -> Box
         self._wanted = np.ones(len(box_ids), np.bool_)
         self._opened_s = np.full(len(box_ids), -np.inf)
+        self._waits_s = np.full(len(box_ids), np.inf)
+        """Since when a Box with sockets waits for its broker: opened, or seen standing for the last time."""
         self._swept_s = 0.0
         self._all_open = False
 
@@ -181,8 +186,8 @@ class FleetConnections:
 
     def tend(self, now_s: float) -> None:
         """Time passes (monotonic): make again what was refused, look at every socket now and then."""
-        down = self._wanted & ~self.stands
-        late = down & (now_s - self._opened_s > REMAKE_S) & np.isfinite(self._opened_s)
+        self._waits_s[self.stands] = now_s
+        late = ~self.stands & (now_s - self._waits_s > REMAKE_S)
         for box in np.flatnonzero(late)[:OPENING].tolist():
             self._close(box)
             self.remade += 1
@@ -233,7 +238,7 @@ class FleetConnections:
             self._reconnect_most_ms,
         )
         self._sockets[box] = sockets
-        self._opened_s[box] = now_s
+        self._opened_s[box] = self._waits_s[box] = now_s
         for file in _files(sockets):
             self._boxes[file] = box
             self._poll.register(file, select.EPOLLIN)
@@ -247,6 +252,7 @@ class FleetConnections:
             del self._boxes[file]
         sockets.close()
         self._sockets[box] = None
+        self._waits_s[box] = np.inf
         self._set_stands(box, False)
 
     def _serve(self, box: int) -> None:

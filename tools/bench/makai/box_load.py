@@ -7,6 +7,7 @@ takes. No Box answers: what waveforms cost is not in this bench.
 """
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from opq_hil.fleet.measurement_rows import MeasurementRows, sequence_tails
 from opq_proto.keys import KeyFolder, read_secret_file
 from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire import command_from_wire, measurement_to_wire, topic
+from opq_proto.wire import ACK_PLUGIN, command_from_wire, measurement_to_wire, topic
 
 NOMINAL_V, NOMINAL_HZ = 120.0, 60.0
 STEADY_METRICS = {
@@ -32,6 +33,8 @@ STEADY = np.array([STEADY_METRICS[name] for name in METRIC_NAMES])
 """Least, most, mean of each: nothing that a trigger asks for."""
 TICK_S = 0.02
 EARLIER, SPACING_NS = 20_000, 30 * 10**9
+HEARD_S = 120.0
+"""All Boxes are waited for so long."""
 COMMAND_S = 5.0
 """A command that takes longer is lost."""
 
@@ -61,6 +64,8 @@ class BoxLoad:
         self._topics = [topic(box_id) for box_id in self._ids]
         self._sequences = np.full(boxes, time.time_ns() // 1_000_000)
         self._draw = np.random.default_rng(1)
+        self._before, self._heard_s = self._sequences.copy(), np.full(boxes, np.nan)
+        """By Box: its sequence before `heard`, and when a later one was acknowledged first, monotonic."""
 
     def connect(self) -> dict[str, float]:
         """Until the triggering broker listens to each."""
@@ -89,6 +94,16 @@ class BoxLoad:
                     refused += 1
             self.lines.wait(TICK_S)
         return {"sent": sent, "refused": refused, "seconds": time.monotonic() - began_s}
+
+    def heard(self, rate_hz: float) -> dict[str, list[float]]:
+        """Seconds until each Box has an acknowledgement of a Measurement that it sends from now on."""
+        self._before, began_s = self._sequences.copy(), time.monotonic()
+        self._heard_s = np.full(len(self._before), np.nan)
+        while np.isnan(self._heard_s).any() and time.monotonic() < began_s + HEARD_S:
+            self.lines.open_more(time.monotonic())
+            self.lines.tend(time.monotonic())
+            self.run(rate_hz, 1.5 / rate_hz)  # longer than a round: each has its turn
+        return {"latencies_s": (self._heard_s[~np.isnan(self._heard_s)] - began_s).tolist()}
 
     def cross(self, count: int) -> dict[str, list[float]]:
         """One Box after the other crosses; seconds until its command is there, each."""
@@ -128,10 +143,14 @@ class BoxLoad:
         return measurement_to_wire(row)
 
     def _command(self, box: int, data: bytes) -> None:
-        crossed = self._crossed
+        crossed, command = self._crossed, command_from_wire(data)
+        if command.send_command_to_plugin.plugin_name == ACK_PLUGIN:
+            newest = int(re.findall("[0-9]+", command.send_command_to_plugin.message)[-1])
+            if newest > self._before[box] and np.isnan(self._heard_s[box]):
+                self._heard_s[box] = time.monotonic()
         if box != crossed.box or crossed.asked_s:
             return
-        asked = command_from_wire(data).data_command  # of another command all is 0
+        asked = command.data_command  # of another command all is 0
         if asked.start_ms <= crossed.at_ms <= asked.end_ms:
             crossed.asked_s = time.monotonic()
 
@@ -140,7 +159,7 @@ def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     load = BoxLoad(plan["boxes"], Path(plan["curve"]), Endpoints(**plan["endpoints"]))
     orders: dict[str, Callable[..., Mapping[str, object]]] = {
-        "connect": load.connect, "run": load.run, "cross": load.cross,
+        "connect": load.connect, "run": load.run, "cross": load.cross, "heard": load.heard,
     }  # fmt: skip
     for line in sys.stdin:
         order = json.loads(line)

@@ -88,9 +88,18 @@ def _of_boxes(makai: MakaiProcesses, load_s: float, crossings: int) -> Iterator[
     count = min(crossings, boxes)
     found = [1e3 * each for each in load.answer(order="cross", count=count)["latencies_s"]]
     why = f"{count - len(found)} of {count} without a command" if len(found) < count else ""
+    for share, limit_ms in ((0.99, 5.0), (0.999, 20.0)):
+        name = f"{boxes} Boxes: crossing to its command, p{100 * share:g}"
+        yield case(name, "ms", found, percentile(found, share), limit=limit_ms, because=why)
+    first_s = load.answer(order="heard", rate_hz=1.0)["latencies_s"]
     yield case(
-        f"{boxes} Boxes: crossing to its command, p99", "ms", found, percentile(found, 0.99), because=why
+        f"{boxes} Boxes at 1/s: sent and acknowledged, the last Box", "s", first_s, max(first_s, default=0.0)
     )
+    makai.restart("triggering-broker", "acquisition-broker")
+    again_s = load.answer(order="heard", rate_hz=1.0)["latencies_s"]
+    why = f"{boxes - len(again_s)} of {boxes} not heard" if len(again_s) < boxes else ""
+    name = f"{boxes} Boxes at 1/s: acknowledged again after both brokers were killed and are back, the last"
+    yield case(name, "s", again_s, max(again_s, default=0.0), limit=10.0, because=why)
 
 
 def _under_load(

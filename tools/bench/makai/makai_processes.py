@@ -69,6 +69,8 @@ class MakaiProcesses:
         self._opened = ExitStack()
         self._folder, self.offset, self.boxes = folder, offset, boxes
         self.pids: dict[str, int] = {}
+        self._commands: dict[str, list[str]] = {}
+        self._running: dict[str, subprocess.Popen[str]] = {}
         self.curve = folder / "curve"
         KeyFolder(self.curve).create(True, [str(first_box + number) for number in range(boxes)])
         config = folder / "cloud.toml"
@@ -83,14 +85,27 @@ class MakaiProcesses:
                 "--config",
                 str(config),
             ]
-            started = self._start([sys.executable, "-m", "opq_cloud", *arguments], folder / f"{name}.log")
-            self.pids[name] = started.pid
+            self._commands[name] = [sys.executable, "-m", "opq_cloud", *arguments]
+        self.start(*SERVICES)
+
+    def start(self, *names: str) -> None:
+        """Raises RuntimeError: one does not answer."""
+        for name in names:
+            self._running[name] = self._start(self._commands[name], self._folder / f"{name}.log")
+            self.pids[name] = self._running[name].pid
         until_s = time.monotonic() + START_S
-        for name in SERVICES:
+        for name in names:
             while not self._answers(name):
                 if time.monotonic() > until_s:
-                    raise RuntimeError(f"{name} does not answer: {folder / f'{name}.log'}")
+                    raise RuntimeError(f"{name} does not answer: {self._folder / f'{name}.log'}")
                 time.sleep(0.1)
+
+    def restart(self, *names: str) -> None:
+        """`kill -9`, and again as they were."""
+        for name in names:
+            self._running[name].kill()
+            self._running[name].wait()
+        self.start(*names)
 
     def figures(self, name: str) -> ProcessFigures:
         """Now."""

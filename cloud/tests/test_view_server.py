@@ -156,6 +156,23 @@ def test_an_incident_is_drawn_from_the_event_that_its_headline_speaks_of(tmp_pat
         assert page.count(f"{length_ms:.0f}\u202fms") >= 2  # one duration, wherever it stands
 
 
+def test_an_unbalance_is_shown_in_percent_with_all_three_phases(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path, poll_s=0.2) as scene:
+        waves = [demo.waveform_of(each, time.time_ns()) for each in (demo.OUTLETS * 3)[:3]]
+        waves = [replace(wave, box_id=str(number)) for number, wave in enumerate(waves, 1)]
+        for wave in waves:
+            scene.store.put_box(BoxRecord(wave.box_id, "", location="cellar"))
+        first = demo.put_event(scene.store, waves, "uneven")
+        begin_ns = waves[0].start_ns
+        figures = (("u2_percent", 2.871), ("rms_a_v", 232.2), ("rms_b_v", 221.4), ("rms_c_v", 229.7))
+        uneven = Finding("unbalance", "1", begin_ns, begin_ns + 10**9, 100, because="u2", figures=figures)
+        put_findings(scene.store, first.event_ids[0] if first else 1, [uneven])
+        (incident,) = [each for each in scene.store.incidents() if each.kind == "unbalance"]
+        page = _get(scene, f"/incidents/{incident.incident_id}")[1].replace(THIN, " ")
+        assert "Unbalance u2</dt><dd>2.87 %</dd>" in page and "a 232.2 V, b 221.4 V, c 229.7 V" in page
+        assert "without a finding" not in page and "this class has none" not in page
+
+
 def test_a_box_of_230_v_is_shown_against_230_v(tmp_path: Path) -> None:
     """A Box without nominal values has the grid's."""
     now_ns = time.time_ns()

@@ -72,6 +72,9 @@ def test_a_swell_an_interruption_and_a_class_without_a_residual_have_their_own_w
     assert "was lost" in words.sentence(_incident(gone, kind="interruption"), 120.0)
     noise = replace(SAG, kind="noise", residual_v=None, residual_percent=None, duration_cycles=None)
     assert words.sentence(_incident(noise, kind="noise"), 120.0) == f"Noise at Box 1, for 150{THIN}ms."
+    begin = replace(noise, end_ns=START_NS + 50_000_000, duration_cycles=3.0)
+    end = replace(begin, start_ns=START_NS + 100_000_000, end_ns=START_NS + 150_000_000)
+    assert words.sentence(_incident(begin, end, kind="noise"), 120.0).endswith(f"for 150{THIN}ms.")
 
 
 def test_a_sag_still_open_says_so() -> None:

@@ -18,6 +18,7 @@ from opq_hil.power_system.causes.catalogue import CAUSES
 from opq_hil.power_system.disturbance_truth import TruthFiles
 from opq_hil.power_system.power_scenario import load_power_scenario, power_system_of, schedule_of
 from opq_hil.power_system.power_source import power_sources
+from opq_measure.aggregation.unbalance import fundamental, unbalance
 from opq_proto.errors import ConfigError
 
 START_NS = 1_795_305_600_300_000_000
@@ -95,6 +96,22 @@ def test_half_an_hour_has_the_bytes_of_every_python_and_numpy(village, tmp_path)
         for box_id in sorted(line["boxes"], key=int)[:2]:
             samples.update(sources[box_id].counts(first, 6000).astype("<i2").tobytes())
     assert samples.hexdigest().startswith(SAMPLES_DIGEST)
+
+
+def test_three_phases_is_an_unbalance_of_one_place_each_minute(tmp_path):
+    scenario = load_power_scenario(scenario_path("three_phases"))
+    system = power_system_of(scenario)
+    sources = power_sources(scenario, system)
+
+    def u2_percent(at_s: int):
+        volts = [sources[box_id].counts(at_s * 12_000, 2400) * sources[box_id].v_per_lsb for box_id in "123"]
+        return unbalance(np.array([fundamental(each, 0.0, 2400.0, 10) for each in volts])).u2_percent
+
+    files = TruthFiles(tmp_path, system, START_NS)
+    assert [u2_percent(at_s) for at_s in (14, 16, 44, 46)] == pytest.approx([0.0, 2.87, 2.87, 0.0], abs=0.05)
+    files.close()
+    (line,) = map(json.loads, (tmp_path / "truth.jsonl").read_text().splitlines())
+    assert line["cause"] == "uneven_load" and line["boxes"]["1"]["class"] == "unbalance"
 
 
 def test_a_cause_on_demand_comes_into_the_network_of_running_boxes(tmp_path):

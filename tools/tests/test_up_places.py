@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
+from opq_gateway.config import load as read_gateway
 from opq_hil.box.fleet import plan_fleet
 from opq_hil.box.simulated_places import PLACE_MADE_UP, simulated_places
 from opq_tools.up.box_places import NOTED, changed_facts, write_simulated_places
@@ -36,6 +37,14 @@ def test_every_box_of_a_scenario_has_a_place_and_boxes_of_one_bus_share_it() -> 
     assert len({each.feeder for each in default}) == 3 and {each.region for each in default} == {"island"}
     plain = simulated_places(plan_fleet(sim=12))
     assert len({(each.latitude, each.longitude) for each in plain}) == 12
+
+
+def test_three_phases_of_one_place_with_gps_are_a_group_of_the_gateway(tmp_path: Path) -> None:
+    for scenario, groups in (("three_phases", [["1", "2", "3"]]), ("village", [])):
+        plan(tmp_path / scenario, scenario=scenario)
+        told = read_gateway(tmp_path / scenario / "config" / "gateway.toml")
+        assert [list(each.boxes) for each in told.group] == groups
+        assert ("unbalance" in told.uplink.send) == bool(groups)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ SURE_TYPE = 0.5
 HELD_PERCENT, BEGUN = 95.0, (0.1, 0.93)
 """A motor holds the voltage down, and then lets it come back."""
 
+LOST_PHASE_PERCENT, NEUTRAL_SHARE = 8.0, 3.0
+"""u2 that loads hardly make; u0 over u2 of a floating star point, which moves u0 alone."""
 CAME_BACK_PERCENT = 30.0
 """No switching raises a voltage by so much into its band: it was that much too low before."""
 
@@ -279,7 +281,10 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
     )
     short = signs.lasting_s is not None and signs.lasting_s < SHORT_S
     turned = found is None and _turned(signs)
+    u2, u0, _ = _uneven(signs)
+    floats = u2 > 0 and u0 >= NEUTRAL_SHARE * u2
     return (
+        _sign(floats, 3.5, "star_point", f"u0 is {u0:.1f} % beside a u2 of {u2:.1f} %", u0, "%"),
         _sign(
             turned, 2.5, "turned",
             f"at one place the phase turned by {signs.change_degrees or 0:+.0f}°, and stays so".replace(
@@ -288,7 +293,8 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
             signs.change_degrees, "deg",
         ),
         _sign(
-            found is None and not turned, -4.0, "no_opposite", "no two phases of a place went opposite ways"
+            found is None and not (turned or floats), -4.0, "no_opposite",
+            "no two phases of a place went opposite ways",
         ),
         _sign(found is not None, 3.5, "opposite", words, None if found is None else found[2] - found[1], "%"),
         _sign(found is not None and short, -3.5, "short", "it was over soon", signs.lasting_s, "s"),
@@ -395,6 +401,41 @@ def _supply_lost(signs: IncidentSigns) -> Signs:
     )
 
 
+def _uneven_load(signs: IncidentSigns) -> Signs:
+    u2, u0, before = _uneven(signs)
+    known = u2 > 0
+    makes = "a load between two phases makes it" if u0 < u2 / 4 else "loads to neutral make it"
+    return (
+        _sign("unbalance" not in signs.kinds, -5.0, "even", "no three phases of a place are uneven"),
+        _sign("unbalance" in signs.kinds, 2.5, "uneven", "the three phases of one place are uneven"),
+        _sign(
+            known and u0 < NEUTRAL_SHARE * u2, 0.5, "sequences",
+            f"u0 is {u0:.1f} % beside a u2 of {u2:.1f} %, as {makes}", u0, "%",
+        ),
+        _sign(
+            known and before is not None and before < u2 / 2, 1.0, "stepped",
+            f"it came at once: u2 was {before or 0:.1f} % just before", before, "%",
+        ),
+        _sign(u0 >= NEUTRAL_SHARE * u2 > 0, -3.0, "star_point", "u0 is much more than u2", u0, "%"),
+        _sign(u2 >= LOST_PHASE_PERCENT, -2.5, "much", f"u2 of {u2:.1f} % is more than loads make", u2, "%"),
+    )  # fmt: skip
+
+
+def _lost_phase(signs: IncidentSigns) -> Signs:
+    u2 = _uneven(signs)[0]
+    words = f"u2 is {u2:.1f} %, as with one phase open and motors that feed it"
+    return (
+        _sign(u2 < LOST_PHASE_PERCENT, -4.0, "little", "no u2 of 8 % and more", u2, "%"),
+        _sign(u2 >= LOST_PHASE_PERCENT, 3.5, "much", words, u2, "%"),
+    )
+
+
+def _uneven(signs: IncidentSigns) -> tuple[float, float, float | None]:
+    """u2 and u0 of an uneven place, percent, and u2 of just before; (0, 0, None): not known."""
+    found = signs.uneven
+    return found.get("u2_percent", 0.0), found.get("u0_percent", 0.0), found.get("u2_before_percent")
+
+
 def _stays(signs: IncidentSigns) -> bool:
     fades = signs.fading_percent
     return (signs.lasting_s is None and fades is not None and fades > 90) or (signs.lasting_s or 0.0) > 3.0
@@ -496,4 +537,6 @@ JUDGES: Mapping[str, Callable[[IncidentSigns], Signs]] = {
     "ripple_control": _ripple_control,
     "load": _load,
     "supply_lost": _supply_lost,
+    "uneven_load": _uneven_load,
+    "lost_phase": _lost_phase,
 }

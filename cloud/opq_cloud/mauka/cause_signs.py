@@ -7,7 +7,7 @@ is their median over those that show it most, so that one odd Box decides nothin
 import cmath
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from opq_cloud.mauka.sightings import HIGH, LOW, family
@@ -64,6 +64,8 @@ class IncidentSigns:
     """No Box changed by more than a tap does."""
     dip_type: DipType | None = None
     dip_place: str | None = None
+    uneven: Mapping[str, float] = field(default_factory=dict)
+    """Figures of an unbalance; empty: there is none."""
 
 
 def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[IncidentWitness]) -> IncidentSigns:
@@ -112,6 +114,7 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
         all_small=bool(seen) and all(abs(each["onset_change_percent"]) <= 3.0 for each in seen),
         dip_type=dip_type,
         dip_place=place,
+        uneven=next((each for each in figures if "u2_percent" in each), {}),
     )
 
 

@@ -23,6 +23,8 @@ CAUSE_WORDS = {
     "ripple_control": "signals on the mains, such as ripple control",
     "load": "a load that was switched",
     "supply_lost": "a lost supply",
+    "uneven_load": "an uneven load of the three phases",
+    "lost_phase": "a lost phase, such as a blown fuse",
     UNKNOWN: "nothing that the voltage shows",
 }
 """Names are those of the Sim's causes where it has them."""

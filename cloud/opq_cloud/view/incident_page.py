@@ -104,7 +104,8 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
         "fingerprint": fingerprint(incident),
         "names": names,
         "sentence": words.sentence(incident, nominal_v, names),
-        "others": _others(incident, panels),
+        "others": _others(incident, _unnamed(context, worst, panels)),
+        "uneven": _uneven(worst),
         "doubt": _doubt(incident, events),
         "worst": worst.finding if worst else None,
         "residual_v": worst.finding.residual_v if worst else None,
@@ -162,6 +163,28 @@ def _events(context: ViewContext, records: Sequence[EventRecord]) -> list[Event]
     return [event for event in found if event is not None]
 
 
+def _unnamed(context: ViewContext, worst: StoredFinding | None, panels: Sequence[Panel]) -> list[Panel]:
+    """Without the Boxes on the phases of an unbalance: its sentence has their voltages."""
+    own = context.store.box(worst.finding.box_id) if worst is not None and _uneven(worst) else None
+    if own is None:
+        return list(panels)
+    boxes = {panel.box_id: context.store.box(panel.box_id) for panel in panels}
+    return [each for each in panels if (box := boxes[each.box_id]) is None or box.location != own.location]
+
+
+def _uneven(worst: StoredFinding | None) -> tuple[str, str, str] | None:
+    """Of an unbalance: what is shown, how much of it, and the voltages; None: it is none."""
+    figures = dict(worst.finding.figures) if worst is not None else {}
+    percent = figures.get("u2_percent", figures.get("magnitudes_percent"))
+    if worst is None or worst.finding.kind != "unbalance" or percent is None:
+        return None
+    what = "Unbalance u2" if "u2_percent" in figures else "Unbalance of magnitudes"
+    volts = ", ".join(
+        f"{each}{words.THIN}{words.number(figures.get(f'rms_{each}_v'), 1, 'V')}" for each in "abc"
+    )
+    return what, words.number(percent, 2, "%"), volts
+
+
 def _others(incident: Incident, panels: Sequence[Panel]) -> str:
     """What the Boxes saw that were asked too and have no finding."""
     found = []
@@ -195,7 +218,7 @@ def _duration(incident: Incident) -> str:
 
 
 def _cycles(incident: Incident, finding: Finding | None) -> str:
-    if finding is None or finding.duration_cycles is None:
+    if finding is None or finding.duration_cycles is None or words.has_parts(incident):
         return ""
     where = f" at Box {finding.box_id}" if len(incident.findings) > 1 else ""
     return words.cycles(finding.duration_cycles) + where

@@ -297,15 +297,20 @@ def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> s
     return f"The voltage at {place} {moved}, {lasting}{also}."
 
 
+def has_parts(incident: Incident) -> bool:
+    """Whether several findings of one Box, without a residual, are one that lasts from first to last."""
+    parts = {(item.finding.box_id, item.finding.kind) for item in incident.findings}
+    return len(incident.findings) > len(parts) == 1 and incident.residual_percent is None
+
+
 def _lasting(incident: Incident, found: StoredFinding | None) -> str:
     if not incident.closed:
         so_far = duration((incident.end_ns - incident.start_ns) / 1e9)
         return f"and had not recovered when the recording ended, {so_far} after it began"
-    first, last = (
-        (found.finding.start_ns, found.finding.end_ns) if found else (incident.start_ns, incident.end_ns)
-    )
+    one = found.finding if found and not has_parts(incident) else None
+    first, last = (one.start_ns, one.end_ns) if one else (incident.start_ns, incident.end_ns)
     length = duration((last - first) / 1e9)
-    count = found.finding.duration_cycles if found else None
+    count = one.duration_cycles if one else None
     if count is None or count < LEAST_CYCLES:
         return f"for {length}"
     return f"for {cycles(count)} ({length})"

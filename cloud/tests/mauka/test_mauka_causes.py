@@ -32,6 +32,10 @@ def witness(
     return IncidentWitness(box_id, kind, 0, 10**8, weight, residual, "barn", "f1", "a", 0, named)
 
 
+def uneven(**figures: float) -> IncidentWitness:
+    return replace(witness(kind="unbalance", residual=None), figures=tuple(figures.items()))
+
+
 def judged(*witnesses: IncidentWitness, scope: str | None = "local") -> dict[str, float]:
     kinds = frozenset(each.kind for each in witnesses)
     found = hypotheses_for(signs_of(kinds, scope, witnesses))
@@ -73,6 +77,8 @@ CASES: dict[str, tuple[IncidentWitness, ...]] = {
     "converter_load": (witness(kind="harmonics", residual=None),),
     "arc_furnace": (witness(kind="flicker", residual=None),),
     "ripple_control": (witness(kind="mains_signalling", residual=None),),
+    "uneven_load": (uneven(u2_percent=2.9, u0_percent=0.1, u2_before_percent=0.2),),
+    "lost_phase": (uneven(u2_percent=17.0, u0_percent=3.0),),
     "load": (
         witness(kind="rapid_voltage_change", residual=None, change_percent=-6.0, change_degrees=-0.5,
                 fading_percent=100.0, after_percent=-6.0),
@@ -123,6 +129,14 @@ def test_the_end_of_a_deep_dip_is_its_fault_and_no_converters() -> None:
     back = {"change_percent": 127.0, "change_degrees": 22.9, "fading_percent": 100.0, "odd_percent": 4.0}
     found = judged(*(witness(str(n), "phase_jump", None, **back) for n in (1, 2, 3)), scope="region")
     assert next(iter(found)) == "fault" and found["fault"] > 0.9
+
+
+def test_an_unbalance_is_a_load_unless_u0_is_a_neutrals_or_nobody_saw_it_come() -> None:
+    assert judged(uneven(u2_percent=2.1, u0_percent=9.0))["lost_neutral"] > 0.8
+    came, stands = (
+        judged(uneven(u2_percent=2.5, u0_percent=2.0, u2_before_percent=before)) for before in (0.1, 2.4)
+    )
+    assert came["uneven_load"] > 0.9 > stands["uneven_load"] > 0.8 > 0.2 > stands[UNKNOWN] > came[UNKNOWN]
 
 
 def test_a_neutral_that_is_back_is_no_load() -> None:

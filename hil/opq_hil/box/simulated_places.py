@@ -75,6 +75,18 @@ def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
     return tuple(found)
 
 
+def three_phase_places(fleet: Fleet) -> dict[str, tuple[str, str, str]]:
+    """Places with a Box on each phase, slug to the Boxes on a, b and c; only with GPS, for the angles."""
+    found: dict[str, dict[str, str]] = {}
+    if isinstance(scenario := fleet.told, PowerScenario):
+        clocks = {box.id: box.clock for box in scenario.box}
+        for each in simulated_places(fleet):
+            clock = clocks.get(each.box_id)
+            if each.phase and clock is not None and clock.source == "gps":
+                found.setdefault(each.slug, {}).setdefault(each.phase, each.box_id)
+    return {slug: (on["a"], on["b"], on["c"]) for slug, on in found.items() if len(on) == 3}
+
+
 def places_of_network(
     scenario: PowerScenario, stem: str, free: Iterator[tuple[float, float]] | None = None
 ) -> tuple[SimulatedPlace, ...]:

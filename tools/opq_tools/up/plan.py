@@ -12,7 +12,9 @@ from typing import Any
 import click
 import tomli_w
 
+from opq_gateway.config import UplinkSection
 from opq_hil.box.fleet import Fleet
+from opq_hil.box.simulated_places import three_phase_places
 from opq_proto.backend_keys import DEFAULT_NAME, BackendKeyFolder
 from opq_proto.backend_keys import FOLDER as BACKEND
 from opq_proto.errors import ConfigError, PortBusyError
@@ -95,6 +97,9 @@ class UpPlan:
         }
         if not self.hardware:
             gateway["ring_hours"] = 1.0  # what is made up need not fill a laptop's disk for a day
+        if self.fleet and (places := three_phase_places(self.fleet)):
+            gateway["group"] = [{"name": name[:32], "boxes": list(ids)} for name, ids in places.items()]
+            gateway["uplink"] = {"send": [*UplinkSection().send, "unbalance"]}
         cloud: dict[str, Any] = {
             "data_dir": str(self.data_dir),
             "triggering_broker": {"trace": self.trace},

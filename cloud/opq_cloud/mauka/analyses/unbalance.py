@@ -75,6 +75,8 @@ def _judged(place: PhasePlace, course: PhaseCourse, config: Config) -> tuple[lis
         if rotation == "acb":
             because += "; two phases are swapped in the registry, they rotate a, c, b"
         figures = {"u2_percent": mean, "u2_percent_max": most, "u0_percent": zero}
+        if np.isfinite(u2[: span.start]).any():
+            figures["u2_before_percent"] = float(np.nanmin(u2[: span.start]))
         confidence = confidence_of(mean, config.u2_percent, sigma)
         found.append(_finding(place, course, span, config, because, figures, sigma, confidence))
     return found, ""

@@ -10,7 +10,7 @@ from typing import Any
 
 BRIDGE, RUNNER, STORE = "event service", "AnalysisRunner", "store: incidents"
 NOUNS = frozenset({"Measurement", "Trend", "Event", "Finding", "Incident"})
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 190, 30, 120, 12, 20
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 190, 30, 180, 12, 20
 COLOURS = {
     "bus": "#dbe7f3",
     "built-in": "#e3f1df",
@@ -136,7 +136,10 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
             label = escape(
                 _short(topic if line == 0 or len(what) <= 2 else f"{topic} and {len(what) - 2} more")
             )
-            parts.append(f'<text x="{x + WIDTH + 4}" y="{y + 12 + 12 * line}" font-size="10">{label}</text>')
+            parts.append(
+                f'<text x="{x + WIDTH + 4}" y="{y + 11 + 13 * line}" font-size="10" stroke="white" '
+                f'stroke-width="3" paint-order="stroke">{label}</text>'
+            )
     for node in nodes:
         x, y = place[node.name]
         dash = "" if node.running else ' stroke-dasharray="4 3" opacity="0.6"'

@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from opq_cloud.mauka.graph import edges_of, graph_svg, graph_text, read_nodes
+from opq_cloud.mauka.graph import GAP_X, WIDTH, edges_of, graph_svg, graph_text, read_nodes
 
 
 def row(name, origin, takes, gives, running=True):
@@ -43,6 +43,11 @@ def test_the_drawing_is_svg_with_a_box_for_each_and_no_markup_of_a_name():
     root = ElementTree.fromstring(drawing)
     texts = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {node.name for node in NODES if node.running} <= set(texts) and "flicker (stopped)" in texts
+    column = WIDTH + GAP_X
+    for label in root.iter("{http://www.w3.org/2000/svg}text"):
+        if label.get("stroke") == "white":
+            x = float(label.get("x"))
+            assert x + 6.5 * len(label.text) < (x // column + 1) * column, "it ends before the next box"
     width, height = float(root.get("width")), float(root.get("height"))
     for box in root.iter("{http://www.w3.org/2000/svg}rect"):
         assert float(box.get("x", 0)) + float(box.get("width")) <= width

@@ -115,6 +115,8 @@ def test_what_an_analysis_asked_for_and_makais_answer_are_shown(tmp_path: Path) 
         "wanted": "rms_voltage: the sag lasts",
         "answered": "asked Box 1, refused: budget_of_box 1",
     }
+    times = [step["t_ns"] for step in steps if step["t_ns"] is not None]
+    assert times == sorted(times), "samples that were asked for later are stored before the event is finished"
 
 
 def test_an_event_that_is_not_there_is_named_with_the_newest(tmp_path: Path) -> None:

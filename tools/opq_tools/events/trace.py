@@ -28,7 +28,7 @@ def traced_steps(
     incidents: Iterable[Incident],
     completed_by: Iterable[EventRecord] = (),
 ) -> list[TracedStep]:
-    """In the order of the work; a step of which nobody wrote the time down has none.
+    """By time; a step of which nobody wrote the time down stands after the one before it in the work.
 
     Args:
         stored_ns: Box -> when the last of its samples was stored.
@@ -74,7 +74,17 @@ def traced_steps(
             steps.append(TracedStep("answered", request.answered_ns, request.answer_words))
     for later in completed_by:
         steps.append(TracedStep("completed", later.decided_ns, f"event {later.event_id}: {later.because}"))
-    return steps
+    return _by_time(steps)
+
+
+def _by_time(steps: Iterable[TracedStep]) -> list[TracedStep]:
+    """Samples that an analysis asks for are stored before the event is finished, and told of after it."""
+    placed: list[tuple[int, TracedStep]] = []
+    last_ns = 0
+    for step in steps:
+        last_ns = last_ns if step.t_ns is None else step.t_ns
+        placed.append((last_ns, step))
+    return [step for _, step in sorted(placed, key=lambda item: item[0])]
 
 
 def step_rows(record: EventRecord, steps: Iterable[TracedStep]) -> list[dict[str, Any]]:

@@ -154,7 +154,11 @@ def labels(store: CloudStore, as_json: bool) -> None:
     for kind, score in scores.items():
         precision, recall = _percent(score.precision), _percent(score.recall)
         click.echo(f"{kind:<24} labelled {score.labelled:>4}, precision {precision}, recall {recall}")
-    click.echo(f"{agree} of {len(found)} labels are what the analyses say")
+    click.echo(
+        f"{agree} of {len(found)} labels are what the analyses say"
+        if found
+        else "no incident has a label; `opq-tools incidents label` gives it one"
+    )
 
 
 @command.command("split", short_help="Make findings of an incident one of their own.")

@@ -119,7 +119,7 @@ LINES = {
         "GET /admin/plugins", "POST /admin/plugins", "POST /admin/plugins/mauka/{name}",
         "POST /admin/plugins/triggers/{name}",
         "POST /admin/plugins/{engine}/{name}/rollback", "POST /admin/plugins/{engine}/{name}/delete",
-        "GET /admin/rules", "POST /admin/rules/{engine}/{rule}",
+        "GET /admin/rules", "POST /admin/rules/{engine}", "POST /admin/rules/{engine}/{rule}",
         "POST /admin/rules/{engine}/{rule}/check", "POST /admin/rules/{engine}/{rule}/run",
         "GET /admin/system", "POST /admin/system/retention",
         "GET /admin/audit", "GET /admin/audit.csv", "GET /admin/audit.json",
@@ -144,8 +144,8 @@ NOTHING_SUCH = {
     "POST /account/sessions/end", "POST /account/tokens/end", "POST /admin/invitations/end",
     "POST /account/notifications/tokens/end", "POST /admin/plugins",
     "POST /admin/plugins/{engine}/{name}/rollback", "POST /admin/plugins/{engine}/{name}/delete",
-    "POST /admin/rules/{engine}/{rule}", "POST /admin/rules/{engine}/{rule}/check",
-    "POST /admin/rules/{engine}/{rule}/run",
+    "POST /admin/rules/{engine}", "POST /admin/rules/{engine}/{rule}",
+    "POST /admin/rules/{engine}/{rule}/check", "POST /admin/rules/{engine}/{rule}/run",
 }  # fmt: skip
 REFUSED_AS_TYPED = {
     "POST /account/delete", "POST /account/password", "POST /account/second-factor/remove",

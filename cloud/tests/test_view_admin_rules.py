@@ -30,6 +30,7 @@ class FakeEngine(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, object, str]] = []
         self.rules: dict[str, dict[str, object]] = {}
+        self.streams = ["boxes"]
         self.reading = 0
         """Clients that read rows now."""
         self._lock = threading.Lock()
@@ -87,7 +88,13 @@ class EngineHandler(BaseHTTPRequestHandler):
             case "GET", "/rules":
                 return 200, [{"id": each, "status": "running"} for each in engine.rules]
             case "GET", "/streams":
-                return 200, ["boxes"]
+                return 200, engine.streams
+            case "POST", "/streams":
+                assert isinstance(body, dict) and body["sql"].startswith("CREATE STREAM boxes ()")
+                if engine.streams:
+                    return 409, {"message": "stream boxes is there already"}
+                engine.streams.append("boxes")
+                return 201, "made"
             case "POST", "/rules/validate":
                 assert isinstance(body, dict)
                 if "nowhere" in body["sql"]:
@@ -150,6 +157,24 @@ def ada(scene: demo.Scene) -> FormBrowser:
     assert account is not None
     secret = SignIn(scene.store.people).begin_session(account, "127.0.0.1", "test")
     return FormBrowser(scene.url, {"opq_session": secret})
+
+
+def test_an_engine_without_a_stream_gets_one_by_a_button(engine: FakeEngine, ada: FormBrowser) -> None:
+    engine.streams = []
+    ada.get("/admin/rules")
+    assert "Make the stream" in ada.text
+    assert ada.post("/admin/rules/makai") == 303 and engine.streams == ["boxes"]
+    assert ada.headers["location"] == "/admin/rules/makai/new"
+    assert ada.post("/admin/rules/makai", "/admin/rules") == 409 and "Stream boxes is there" in ada.text
+
+
+@pytest.mark.parametrize("name", ["", "new", "deep sags", "tief/er"])
+def test_a_rule_whose_page_would_have_no_address_is_not_saved(
+    engine: FakeEngine, ada: FormBrowser, name: str
+) -> None:
+    new = "/admin/rules/makai/new"
+    assert ada.post(new, new, **{**TYPED, "id": name}, do="save") == 400
+    assert "Name the rule" in ada.text and "FROM boxes" in ada.text and engine.rules == {}
 
 
 def test_a_rule_is_checked_tried_saved_and_deleted(

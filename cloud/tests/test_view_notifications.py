@@ -58,6 +58,9 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
     fields = {"about": "incident", "name": "Deep <sags>", "channel": "webhook", "box_ids": "1"}
     fields |= {"url": "https://example.org/hook", "least_severity": "4.5", "class_sag": "on", "enabled": "on"}
     fields |= {"quiet_from": "22:00", "quiet_to": "07:00", "digest": "daily", "digest_at": "06:30"}
+    browser.get(new)
+    assert "(no mail server is set here yet)" in browser.text
+    assert "MQTT (no broker is set here yet)" in browser.text
     assert browser.post(f"{PAGE}/new", new, **fields, loud_severity="8", updates="on") == 303
     (rule,) = records(scene).rules(ids["ada"])
     assert browser.headers["location"] == f"{PAGE}/{rule.rule_id}"
@@ -70,6 +73,12 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
     assert "Sag · severity 4.5 and more · Boxes 1 · quiet 22:00 to 07:00 · each day, as one" in browser.text
     before_ms = rule.since_ms
     where = f"{PAGE}/{rule.rule_id}"
+    assert browser.post(where, where, channel="mail", name="All", least_severity="0") == 303
+    browser.get(PAGE)
+    assert "No broker is set" not in browser.text
+    browser.post(where, where, channel="mqtt", name="All", least_severity="0")
+    browser.get(PAGE)
+    assert "No broker is set here yet: [notifications.mqtt]" in re.sub("</?code>", "", browser.text)
     assert browser.post(where, where, channel="mail", name="All", least_severity="0") == 303
     (changed,) = records(scene).rules(ids["ada"])
     assert (changed.name, changed.channel, changed.classes, changed.enabled) == ("All", "mail", (), False)

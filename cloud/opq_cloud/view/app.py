@@ -106,6 +106,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             keys=context.keys,
             render=pages.render,
             openid=context.openid,
+            mqtt_ready=bool(context.addresses.mqtt_broker),
         )
         if accounts.openid is not None:
             app.include_router(OpenIdPages(accounts, accounts.openid).router())

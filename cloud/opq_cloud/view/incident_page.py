@@ -220,8 +220,10 @@ def _duration(incident: Incident) -> str:
 def _cycles(incident: Incident, finding: Finding | None) -> str:
     if finding is None or finding.duration_cycles is None or words.has_parts(incident):
         return ""
-    where = f" at Box {finding.box_id}" if len(incident.findings) > 1 else ""
-    return words.cycles(finding.duration_cycles) + where
+    cycles = words.cycles(finding.duration_cycles)
+    if len(incident.findings) == 1:
+        return cycles
+    return f"{words.duration((finding.end_ns - finding.start_ns) / 1e9)}, {cycles} at Box {finding.box_id}"
 
 
 def _points(incident: Incident, panels: Sequence[Panel]) -> list[IticPoint]:

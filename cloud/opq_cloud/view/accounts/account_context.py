@@ -44,6 +44,8 @@ class AccountContext:
     keys: KeyFolder | None
     render: PageMaker
     openid: OpenIdProvider | None = None
+    mqtt_ready: bool = False
+    """Whether notifications have an MQTT broker."""
 
     @property
     def people(self) -> AccountRecords:

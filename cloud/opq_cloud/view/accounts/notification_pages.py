@@ -86,10 +86,15 @@ class NotificationPages:
             about_words=may_be_about(visitor),
             channel_words=CHANNEL_WORDS,
             state_words=STATE_WORDS,
-            mail_ready=self._context.mailer.ready,
+            missing_words=self._missing_words(),
             tokens=[each for each in tokens if each.account_id == account.account_id],
             token_days=TOKEN_DAYS,
         )
+
+    def _missing_words(self) -> dict[str, str]:
+        """Channel -> what it lacks here; a channel that has what it needs is not in it."""
+        lacks = {} if self._context.mailer.ready else {"mail": "no mail server is set here yet"}
+        return lacks | ({} if self._context.mqtt_ready else {"mqtt": "no broker is set here yet"})
 
     # Rules
     def new_page(self, about: str = "incident") -> Response:
@@ -115,7 +120,7 @@ class NotificationPages:
             digest_words=DIGEST_WORDS,
             class_words=CLASS_WORDS,
             scope_words=SCOPE_WORDS,
-            mail_ready=self._context.mailer.ready,
+            missing_words=self._missing_words(),
         )
 
     def add(self, request: Request, visitor: Visitor, form: SentForm) -> Response:

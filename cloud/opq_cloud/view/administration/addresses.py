@@ -24,6 +24,8 @@ class ServiceAddresses:
     answers: str = ""
     engines: tuple[EngineAddress, ...] = ()
     """Rule engines, by name."""
+    mqtt_broker: str = ""
+    """Host of the broker that notifications go to; empty: none is set."""
     folder: Path | None = None
     """Folder of the embedded store; None: it is no folder of this machine."""
 
@@ -52,6 +54,7 @@ def service_addresses(config: CloudConfig) -> ServiceAddresses:
         commands=reachable(config.acquisition_broker.request_endpoint),
         answers=reachable(config.acquisition_broker.answer_endpoint),
         engines=tuple(named) or (own,),
+        mqtt_broker=config.notifications.mqtt.host or "",
         folder=None if config.store.mongo_uri else folder,
     )
 

@@ -47,6 +47,8 @@ JSON_CHARACTERS = 4000
 VERBS = ("start", "stop", "restart")
 HOURS = (1, 6, 24, 72)
 NEW = "new"
+BOXES_STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")'
+"""What a new rule's SQL reads: the Measurements of all Boxes."""
 BLANK = {
     "id": "",
     "sql": "SELECT box, timestamp_ms, rms_min\nFROM boxes\nWHERE rms_min < 108",
@@ -89,6 +91,7 @@ class RuleAdminPages:
         router.add_api_route("/admin/rules/{engine}/{rule}", self.rule_page, response_class=HTMLResponse)
         router.add_api_route("/admin/rules/{engine}/{rule}/rows", self.rows)
         for path, form in (
+            ("/admin/rules/{engine}", self.make_stream),
             ("/admin/rules/{engine}/{rule}", self.send),
             ("/admin/rules/{engine}/{rule}/check", self.check),
             ("/admin/rules/{engine}/{rule}/run", self.run),
@@ -193,6 +196,18 @@ class RuleAdminPages:
     def _open_rows(self, engine: RuleEngine, rule: str) -> RuleRows:
         return RuleRows(engine, rule)
 
+    def make_stream(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """The stream of all Boxes, for an engine that has none; then the first rule is written."""
+        visitor = self._context.changes()
+        engine = self._engine(request.path_params["engine"])
+        try:
+            engine.request("POST", "/streams", {"sql": BOXES_STREAM}, CHANGE_S)
+        except (EngineSilentError, EngineRefusedError) as error:
+            return self._rules_page(_sentence(error), 409)
+        name = engine.address.name
+        self._context.accounts.note(visitor, "made a stream", f"engine {name}", {}, {"sql": BOXES_STREAM})
+        return see_other(f"/admin/rules/{name}/{NEW}")
+
     def check(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """For a page that asks while somebody types: JSON."""
         self._context.changes()
@@ -214,6 +229,9 @@ class RuleAdminPages:
 
     def _save(self, visitor: Visitor, engine: RuleEngine, rule: str, typed: Mapping[str, str]) -> Response:
         name = typed["id"] if rule == NEW else rule
+        if name == NEW or not NAME.fullmatch(name):
+            problem = f"Name the rule: letters, digits, - and _, 64 at most, and not {NEW!r}."
+            return self._rule_page(engine, rule, typed, problem=problem, code=400)
         before: Mapping[str, str] = {}
         try:
             if rule == NEW:

@@ -10,6 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.asked_boxes import SAW, AskedBoxes
@@ -32,7 +33,7 @@ from opq_proto.wire import data_command
 
 RETRY_S = 1.0
 RETRIES_KEPT = 1000
-"""Triggers that the store refused and that are tried again."""
+"""Triggers, and Boxes that join an event, that the store refused and that are tried again."""
 LONGEST_PAD_NS = 2 * 10**9
 """An event waits for its end; Boxes with longer windows may see one disturbance as two events."""
 WINDOWS_DIFFER = 1.05
@@ -56,7 +57,10 @@ class EventOpenings:
         self._log = log.get(service="triggering-service")
         self._limited = RateLimitedLog(self._log)
         self._budget = AskingBudget(config.asking, boxes.now_s)
-        self._refused: deque[tuple[Trigger, Measurement | None, Decision]] = deque(maxlen=RETRIES_KEPT)
+        self._refused: deque[tuple[Callable[[], object], Measurement | None]] = deque(maxlen=RETRIES_KEPT)
+        """What is tried again, and the Measurement that is to be accepted with it."""
+        self._joining: set[tuple[int, str]] = set()
+        """Event and Box of those that join."""
         self._retry_s = 0.0
         self._note_s = 0.0
         self._changed: dict[int, EventSpan] = {}
@@ -146,7 +150,7 @@ class EventOpenings:
         if self._refused and now_s >= self._retry_s:
             self._retry_s = now_s + RETRY_S
             for _ in range(len(self._refused)):
-                self._open(*self._refused.popleft())
+                self._refused.popleft()[0]()
         if self._changed and now_s >= self._note_s:
             self._note_s = now_s + NOTE_S
             self._note_not_asked()
@@ -223,6 +227,9 @@ class EventOpenings:
     def _join(self, there: EventSpan, measurement: Measurement, decision: Decision, stored: bool) -> bool:
         """Another Box saw it too: it is asked for the same span, where there is room for it."""
         box_id, asking = measurement.box_id, self._config.asking
+        if (there.event_id, box_id) in self._joining:
+            self._counters.add("triggers_merged", label=box_id)
+            return False
         place = self._boxes.places.place(box_id)
         part = place.feeder or place.region or ""
         full = len(there.box_ids) >= asking.most_boxes_of_event or (
@@ -240,12 +247,23 @@ class EventOpenings:
                 self._changed[there.event_id] = there
                 self._counters.add("boxes_not_asked", label=f"saw_{reason}")
             return False
+        return self._widen(there, part, measurement, decision, stored)
+
+    def _widen(
+        self, there: EventSpan, part: str, measurement: Measurement, decision: Decision, stored: bool
+    ) -> bool:
+        """As `_join`; what the store refuses comes here again."""
+        box_id = measurement.box_id
         try:
             self._store.widen_event(there.event_id, {SAW: (box_id,)}, there.not_asked)
         except StoreError as error:
             self._counters.add("triggers_delayed")
             self._limited.error("event.not_widened", error=str(error), event_id=there.event_id)
-            return False  # its next Measurement comes here again
+            again = partial(self._widen, there, part, measurement, decision, stored)
+            self._try_again(again, measurement if stored else None)
+            self._joining.add((there.event_id, box_id))
+            return stored
+        self._joining.discard((there.event_id, box_id))
         there.box_ids.add(box_id)
         there.joined[part] = there.joined.get(part, 0) + 1
         there.onsets_ns[box_id] = window_ns(measurement)
@@ -265,11 +283,7 @@ class EventOpenings:
         except StoreError as error:
             self._counters.add("triggers_delayed")
             self._limited.error("event.not_opened", error=str(error), token=trigger.token)
-            if len(self._refused) == RETRIES_KEPT:
-                self._counters.add("triggers_lost")
-                if (lost := self._refused.popleft()[1]) is not None:
-                    self.lose(lost)
-            self._refused.append((trigger, measurement, decision))
+            self._try_again(partial(self._open, trigger, measurement, decision, exact), measurement)
             return True
         if measurement is not None:
             self._accept(measurement)
@@ -307,6 +321,14 @@ class EventOpenings:
             size = bytes_of_half_cycles(trigger.half_cycles_ns)
             self._counters.add("asked_bytes", len(trigger.box_ids) * size)
         return True
+
+    def _try_again(self, call: Callable[[], object], measurement: Measurement | None) -> None:
+        if len(self._refused) == RETRIES_KEPT:
+            self._counters.add("triggers_lost")
+            self._joining.clear()
+            if (lost := self._refused.popleft()[1]) is not None:
+                self.lose(lost)
+        self._refused.append((call, measurement))
 
     def _send_commands(
         self, box_ids: Sequence[str], token: str, start_ns: int, end_ns: int, reasons: Mapping[str, int]

@@ -16,7 +16,7 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_proto.decision import Decision, Nominal
-from opq_proto.errors import ConfigError
+from opq_proto.errors import ConfigError, StoreError
 from opq_proto.messages import Measurement, Metric
 
 LIMITS = AskingSection()
@@ -50,22 +50,29 @@ class JudgedGrid:
         section = replace(TriggeringServiceSection(), asking=replace(LIMITS, **asking))
         self.openings = EventOpenings(section, "test", self.boxes, self.counters)
         self.commands: list[bytes] = []
+        self.accepted: list[Measurement] = []
         self.store = store
 
         def send(command: bytes) -> bool:
             self.commands.append(command)
             return True
 
-        self.openings.begin(store, send, lambda measurement: None)
+        self.openings.begin(store, send, self.accepted.append)
 
     def see(
-        self, box_id: str, at_s: float, decision: Decision = DIP, length_s: float = 1.0, least_v: float = 90.0
+        self,
+        box_id: str,
+        at_s: float,
+        decision: Decision = DIP,
+        length_s: float = 1.0,
+        least_v: float = 90.0,
+        stored: bool = False,
     ) -> bool:
         end_ns = round((1000 + at_s) * SECOND_NS)
         start_ns = end_ns - round(length_s * SECOND_NS)
         row = Measurement(box_id, end_ns // 10**6, {"rms": Metric(least_v, 120, 119)}, start_ns, end_ns)
         row = replace(row, crossing=length_s < 1.0)
-        return self.openings.open_at_onset(row, decision, stored=False)
+        return self.openings.open_at_onset(row, decision, stored=stored)
 
 
 @pytest.fixture
@@ -220,6 +227,28 @@ def test_half_cycles_of_a_long_dip_come_out_of_the_budgets_too(
     assert refused == (asked_bytes is None)
     assert asked_bytes is None or grid.counters.total("asked_bytes") == asked_bytes
     assert bytes_of_half_cycles((0, 3600 * SECOND_NS)) == 220_000, "an hour comes in as many points as 166 s"
+
+
+def test_a_box_that_the_store_lets_not_join_joins_later_and_is_asked_once(
+    store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = JudgedGrid(store, grid_of(1, 3), most_boxes=1)
+    grid.see("1000", 0.0)
+
+    def refused(*_: object) -> None:
+        raise StoreError("the database is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(store, "widen_event", refused)
+        assert grid.see("1001", 0.0, stored=True), "its Measurement goes with the event"
+        assert not grid.see("1001", 0.5, stored=True)
+        grid.openings.advance(10.0)
+        assert (grid.accepted, len(grid.commands)) == ([], 1)
+    grid.openings.advance(20.0)
+    grid.openings.advance(30.0)
+    (event,) = store.events()
+    assert event.boxes_triggered == ("1000", "1001")
+    assert ([each.box_id for each in grid.accepted], len(grid.commands)) == (["1001"], 2)
 
 
 def test_a_setting_that_cannot_be_is_named_with_what_is_allowed(tmp_path: Path) -> None:

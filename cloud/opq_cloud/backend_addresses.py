@@ -71,6 +71,17 @@ def _bound(command: str, config: CloudConfig) -> Iterator[tuple[str, BackendAddr
                     yield f"{section}.{key}", backend_address(getattr(getattr(config, section), key))
 
 
+def _connected(command: str, config: CloudConfig) -> Iterator[tuple[str, BackendAddress]]:
+    for section, keys in CONNECTED.items():
+        if command in ("all", section.replace("_", "-")):
+            for key in keys:
+                yield f"{section}.{key}", backend_address(getattr(getattr(config, section), key))
+    if command in ("all", "triggering-service", "event-service", "view"):
+        for number, each in enumerate(config.further_brokers):
+            for item in fields(each):
+                yield f"further_brokers[{number}].{item.name}", backend_address(getattr(each, item.name))
+
+
 def in_clear(command: str, config: CloudConfig) -> str | None:
     """Which of the addresses that this command binds other machines can reach without a key; None: none."""
     found = [
@@ -92,16 +103,11 @@ def missing_backend_keys(command: str, config: CloudConfig) -> Iterator[tuple[st
                 if str(error) not in said:
                     yield key, str(error)
                 said.add(str(error))
-    for section, keys in CONNECTED.items():
-        if command not in ("all", section.replace("_", "-")):
-            continue
-        for key in keys:
-            address = backend_address(getattr(getattr(config, section), key))
-            if address.folder is None:
-                continue
+    for key, address in _connected(command, config):
+        if address.folder is not None:
             try:
                 address.client_keys()
             except KeyFileError as error:
                 if str(error) not in said:
-                    yield f"{section}.{key}", str(error)
+                    yield key, str(error)
                 said.add(str(error))

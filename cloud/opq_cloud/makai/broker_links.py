@@ -16,6 +16,9 @@ from opq_proto.errors import FrameError
 from opq_proto.wire import command_from_wire, topic
 from opq_proto.zmq_inbox import try_send, waiting_messages
 
+MOST_PLACES = 100_000
+"""Boxes of which the broker is known; one more, and all are learnt again."""
+
 
 def linked(
     opened: ExitStack,
@@ -66,7 +69,11 @@ class MeasurementLinks:
         received: list[Frames] = []
         for number, socket in enumerate(self._sockets):
             new = list(waiting_messages(socket, limit))
-            self.at.update(dict.fromkeys([frames[0] for frames in new], number))
+            heard = dict.fromkeys([frames[0] for frames in new], number)
+            self.at.update(heard)
+            if len(self.at) > MOST_PLACES:  # topics that no Box has any more
+                self.at.clear()
+                self.at.update(heard)
             received += new
         return received
 

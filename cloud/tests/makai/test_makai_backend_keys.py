@@ -20,8 +20,8 @@ from click.testing import CliRunner
 from free_ports import free_offset
 from zmq.utils.monitor import recv_monitor_message
 
-from opq_cloud.backend_addresses import BOUND, CONNECTED, with_backend_keys
-from opq_cloud.config import BackendKeysSection, CloudConfig, with_port_offset
+from opq_cloud.backend_addresses import BOUND, CONNECTED, missing_backend_keys, with_backend_keys
+from opq_cloud.config import BackendKeysSection, CloudConfig, FurtherBrokers, with_port_offset
 from opq_cloud.mauka.bus import event_message, inject
 from opq_cloud.original_config import read_config
 from opq_cloud.store import open_store
@@ -395,3 +395,11 @@ def test_a_start_without_its_keys_says_what_is_missing(tmp_path: Path) -> None:
         backend_address(on.triggering_broker.backend_endpoint).server_keys()
     with pytest.raises(KeyFileError, match=r"opqserver\.key is missing"):
         backend_address(on.view.bus_endpoint).client_keys()
+    far = f"tcp://far.example:9884?curve={tmp_path / 'far'}"
+    other = FurtherBrokers(
+        measurement_endpoint="tcp://far.example:9881", request_endpoint=far, answer_endpoint=far
+    )
+    linked = replace(config, further_brokers=(other,))
+    (missing,) = missing_backend_keys("event-service", linked)
+    assert missing[0] == "further_brokers[0].request_endpoint" and "opqserver.key is missing" in missing[1]
+    assert not list(missing_backend_keys("mauka", linked))

@@ -5,15 +5,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from opq_cloud.config import EventServiceSection as EventConfig
 from opq_cloud.config import FurtherBrokers
 from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.makai.broker_links import CommandLinks, MeasurementLinks
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.mauka.built_in_analyses import load_analyses
@@ -24,6 +26,7 @@ from opq_cloud.service import CloudContext, HealthyService
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError
+from opq_proto.wire import data_command, topic
 
 S = 10**9
 NEAR, FAR = ("1", "10"), ("4", "60")
@@ -208,6 +211,33 @@ def test_two_makais_on_one_store_and_one_is_killed_and_comes_back(makai: Any, tm
             rows = both.store.measurements(box_id, 0, 2**53)
             stored = sorted(row.sequence or 0 for row in rows)
             assert stored == list(range(1, box.sequence + 1)), box_id
+
+
+def test_where_boxes_are_heard_is_bounded_and_commands_to_who_is_forgotten_go_to_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("opq_cloud.makai.broker_links.MOST_PLACES", 3)
+    with zmq.Context() as context, ExitStack() as opened:
+
+        def pair(kind: int, other: int, name: str) -> Any:
+            sockets = [opened.enter_context(closing(context.socket(each))) for each in (kind, other)]
+            sockets[0].bind(f"inproc://{name}")
+            sockets[1].connect(f"inproc://{name}")
+            return sockets
+
+        (one, first), (two, second) = (pair(zmq.PUSH, zmq.PULL, name) for name in "ab")
+        (sink_of_one, to_one), (sink_of_two, to_two) = (pair(zmq.PULL, zmq.PUSH, name) for name in "cd")
+        links = MeasurementLinks([first, second])
+        commands = CommandLinks([to_one, to_two], links.at)
+
+        def reached(box_id: str) -> list[bool]:
+            assert commands.send([data_command(box_id, 0, S, "an identity")])
+            return [bool(sink.poll(20) and sink.recv_multipart()) for sink in (sink_of_one, sink_of_two)]
+
+        for number in range(1, 1000):
+            (one if number % 2 else two).send_multipart([topic(str(number)), b""])
+            assert links.poll(1000) and len(links.receive(10)) == 1 and len(links.at) <= 3
+        assert (reached("999"), reached("996")) == ([True, False], [True, True])
 
 
 def test_brokers_of_others_want_a_store_that_knows_of_them(tmp_path: Path) -> None:

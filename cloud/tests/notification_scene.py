@@ -28,6 +28,7 @@ from opq_cloud.store.account_records import BoxAccess
 from opq_cloud.store.incident_announcements import IncidentAnnouncements
 from opq_cloud.store.notification_records import NotificationRecords, NotificationRule
 from opq_cloud.view_settings import MailSection
+from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Finding, Trigger
 
 LIMIT_S = 60.0
@@ -175,6 +176,11 @@ class NotificationScene:
             if heard:
                 self._bus.send_multipart([INCIDENT.encode(), notice.message("test").SerializeToString()])
 
+    def say_incident(self, number: int) -> None:
+        """On the bus alone."""
+        text = json.dumps({"kind": "incident_new", "incident": {"id": number}})
+        self._bus.send_multipart([INCIDENT.encode(), MaukaMessage(incident_json=text).SerializeToString()])
+
     def edit(self, by_hand: Callable[[IncidentEditor], object]) -> None:
         """As a person does it on a page; said on the bus as the runner says it."""
         by_hand(IncidentEditor(self.store))
@@ -185,18 +191,24 @@ class NotificationScene:
             waiting.remove(oldest)
 
     @contextmanager
-    def running(self) -> Iterator[Notifications]:
-        """The service in a thread; its own store, as in a process of its own."""
-        shared = CloudContext(lambda: open_store(None, self.folder))
-        self.service = Notifications(self.config, shared)
+    def running(self, several: bool = False, **changes: Any) -> Iterator[Notifications]:
+        """The service in a thread; its own store, as in a process of its own.
+
+        Args:
+            several: it is one of several Makais on this store.
+            changes: of its section.
+        """
+        shared = CloudContext(lambda: open_store(None, self.folder), several)
+        config = replace(self.config, notifications=replace(self.config.notifications, **changes))
+        self.service = service = Notifications(config, shared)
         stop, ready = threading.Event(), threading.Event()
-        thread = threading.Thread(target=self.service.run, args=(stop, ready), name="notifications")
+        thread = threading.Thread(target=service.run, args=(stop, ready), name="notifications")
         with ExitStack() as opened:
             opened.enter_context(closing(shared))
             thread.start()
             try:
                 assert ready.wait(LIMIT_S), "the service did not start"
-                yield self.service
+                yield service
             finally:
                 stop.set()
                 thread.join(LIMIT_S)

@@ -55,6 +55,12 @@ class IncidentWatch:
         self._held: dict[int, tuple[int, float]] = {}
         """Incident that is news -> the event it waits for, and until when (monotonic)."""
 
+    def begin(self) -> None:
+        """Another one has looked before: what it said is no news. Raises StoreError."""
+        self._book.read_said_findings()
+        self._revision = None
+        self._held.clear()
+
     def read_bus(self, bus: "zmq.Socket[bytes]") -> None:
         """What waits on the bus. Raises StoreError; what was read is then left to `look`."""
         since_ns: dict[int, int] = {}
@@ -155,8 +161,8 @@ class IncidentWatch:
             message.ParseFromString(frames[1])
             found = json.loads(message.incident_json)
             kind, number = found["kind"], found["incident"]["id"]
-            if type(number) is not int:
-                raise TypeError("the id is no whole number")
+            if type(number) is not int or not 0 < number < 2**63:
+                raise TypeError("the id is no number of an incident")
             by = found.get("by", BY_ANALYSIS)
         except (DecodeError, ValueError, TypeError, KeyError, RecursionError):
             self._counters.add("malformed")

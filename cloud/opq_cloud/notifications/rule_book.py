@@ -75,6 +75,11 @@ class RuleBook:
         for entry in reversed(self.records.entries(limit=10**9)):
             self._remember(entry)
 
+    def read_said_findings(self) -> None:
+        """What other processes have put into the outbox meanwhile, of incidents. Raises StoreError."""
+        for entry in reversed(self.records.entries(limit=10**9)):
+            self._remember_findings(entry)
+
     def rules(self, about: str = "") -> list[RuleInForce]:
         """All, or those about one matter; at most READ_EVERY_S old. Raises StoreError."""
         with self._lock:
@@ -153,9 +158,12 @@ class RuleBook:
                 sights[account.account_id] = box_sight(account, accesses)
             yield RuleInForce(rule, account, sights[account.account_id])
 
-    def _remember(self, entry: NotificationEntry) -> None:
+    def _remember_findings(self, entry: NotificationEntry) -> None:
         if entry.finding_ids:
             self.findings[entry.rule_id].add(entry.finding_ids, entry.level)
+
+    def _remember(self, entry: NotificationEntry) -> None:
+        self._remember_findings(entry)
         if entry.kind == "health":
             found = json.loads(entry.content).get("health", {})
             if found.get("ok"):

@@ -1,4 +1,8 @@
-"""Notifications as a service: hears of incidents and of health, fills the outbox, and sends what is due."""
+"""Notifications as a service: hears of incidents and of health, fills the outbox, and sends what is due.
+
+Where several Makais share a store, one of these services says what is news of incidents; each has the health
+of its own Makai, the rows of its own stream rules, and sends what no other has claimed.
+"""
 
 import threading
 import time
@@ -18,12 +22,13 @@ from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import WebhookChannel
 from opq_cloud.own_keys import OwnKeys
-from opq_cloud.service import CloudContext, CloudService, ServiceCounters
+from opq_cloud.service import CloudContext, CloudService, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
 from opq_proto import log as logs
 from opq_proto.errors import StoreError
 from opq_proto.http_server import HttpServer
 from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.zmq_inbox import waiting_messages
 
 log = logs.get(service="notifications")
 
@@ -50,6 +55,11 @@ class Notifications:
         self._shared = shared
         self._limited = RateLimitedLog(log)
         self._expire_s = 0.0
+        self._lease = shared.lease(self.name)
+
+    def health(self) -> list[HealthReport]:
+        """Which of several says what is news of incidents."""
+        return turn_health(self.name, self._lease)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Until `stop`; raises PortBusyError, ConfigError or StoreError when it cannot start."""
@@ -98,18 +108,26 @@ class Notifications:
         book: RuleBook,
         outbox: NotificationOutbox,
     ) -> None:
-        look_s = 0.0
+        look_s, had_turn = 0.0, self._lease is None
         while not stop.is_set():
             heard = bool(bus.poll(min(POLL_MS, round(self._section.poll_s * 1000))))
+            has_turn = self._lease is None or self._lease.held()
             try:
-                if heard:
+                if has_turn and not had_turn:
+                    watch.begin()
+                had_turn = has_turn
+                if heard and has_turn:
                     watch.read_bus(bus)
+                elif heard:
+                    heard = False  # whoever has the turn finds it in the store
+                    list(waiting_messages(bus))
                 self._keys.follow()
-                heard |= watch.look_at_held()
+                heard |= has_turn and watch.look_at_held()
                 if heard or time.monotonic() >= look_s:
                     look_s = time.monotonic() + self._section.poll_s
                     if not heard:
-                        watch.look()
+                        if has_turn:
+                            watch.look()
                         self._expire(book)
                     unsent = book.records.unsent()
                     book.count_waiting(unsent)

@@ -14,12 +14,11 @@ from opq_hil.data_sets.folder import (
     ALL_CLASSES,
     DataSetPlan,
     DataSetStoppedError,
-    data_set_digest,
     write_data_set,
 )
 from opq_hil.data_sets.kinds import MAKERS, ONE_OF, DataSetError, checked_classes
 from opq_hil.data_sets.labelled import LabelledRecording, labelled_recording
-from opq_hil.data_sets.magnitudes import MAGNITUDES, NOT_HERE, Magnitude, magnitude_table
+from opq_hil.data_sets.magnitudes import BACKGROUND, MAGNITUDES, NOT_HERE, Magnitude
 from opq_hil.score.truth_file import read_truth
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import half_cycle_edges
@@ -39,6 +38,16 @@ Python 3.11 to 3.13 with NumPy 1.26 to 2.5; a change of it is a change of every 
 
 def made(kind: str, hz: int = 60, index: int = 1, seed: int = 7, snr_db: float = 30.0) -> LabelledRecording:
     return labelled_recording(kind, hz, index, seed, snr_db, number=1)
+
+
+def data_set_digest(folder: Path) -> str:
+    """sha256 over the names and bytes of all files, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        digest.update(f"{path.name} {len(data)}\n".encode())
+        digest.update(data)
+    return digest.hexdigest()
 
 
 def test_the_bytes_are_those_of_every_python_and_numpy(tmp_path: Path) -> None:
@@ -231,6 +240,26 @@ def test_magnitudes_are_spread_as_the_table_says() -> None:
     assert np.mean(flat) == pytest.approx(15.0, abs=0.3) and min(flat) >= 10.0 and max(flat) <= 20.0
     assert np.mean(np.array(even) < 10.0) == pytest.approx(0.5, abs=0.04)
     assert np.mean(np.array(signed) < 0) == pytest.approx(0.5, abs=0.04)
+
+
+def magnitude_table() -> str:
+    """The table in Markdown, as docs/sim.md has it."""
+    lines = [
+        "| class | quantity | unit | least | most | distribution |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for kind, magnitudes in {"every recording": BACKGROUND, **MAGNITUDES}.items():
+        if not magnitudes:
+            lines.append(f"| {kind} | | | | | |")
+        for number, one in enumerate(magnitudes):
+            name = kind if number == 0 else ""
+            spread = (
+                f"one of {', '.join(f'{each:g}' for each in one.choices)}"
+                if one.choices
+                else one.distribution
+            )
+            lines.append(f"| {name} | {one.name} | {one.unit} | {one.least:g} | {one.most:g} | {spread} |")
+    return "\n".join(lines) + "\n"
 
 
 def test_the_page_shows_the_table_of_the_code() -> None:

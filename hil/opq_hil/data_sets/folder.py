@@ -119,15 +119,5 @@ def _fill(
     return DataSetReport(number, samples, near_edges)
 
 
-def data_set_digest(folder: Path) -> str:
-    """sha256 over the names and bytes of all files, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        data = path.read_bytes()
-        digest.update(f"{path.name} {len(data)}\n".encode())
-        digest.update(data)
-    return digest.hexdigest()
-
-
 ALL_CLASSES = tuple(MAGNITUDES)
 """Every class of one recording, `none` first."""

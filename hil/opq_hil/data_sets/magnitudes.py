@@ -120,23 +120,3 @@ NOT_HERE = {
     "unknown": "it is what a classifier says, not what is",
 }
 """Classes of the contract that one recording cannot have."""
-
-
-def magnitude_table() -> str:
-    """The table in Markdown, as docs/sim.md has it."""
-    lines = [
-        "| class | quantity | unit | least | most | distribution |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for kind, magnitudes in {"every recording": BACKGROUND, **MAGNITUDES}.items():
-        if not magnitudes:
-            lines.append(f"| {kind} | | | | | |")
-        for number, one in enumerate(magnitudes):
-            name = kind if number == 0 else ""
-            spread = (
-                f"one of {', '.join(f'{each:g}' for each in one.choices)}"
-                if one.choices
-                else one.distribution
-            )
-            lines.append(f"| {name} | {one.name} | {one.unit} | {one.least:g} | {one.most:g} | {spread} |")
-    return "\n".join(lines) + "\n"

@@ -68,8 +68,9 @@ class MeasurementWriter:
         self._released: list[ReleasedBoxes] = []
         self._taken: deque[tuple[str, int]] = deque(maxlen=HALVES_KEPT)
         """Boxes that were another share's, each with its last stored minutes."""
-        self._again: set[str] = set()
-        """Boxes that sent what is stored: they have not heard so. Any thread adds, the writer's takes."""
+        self._again: dict[str, int] = {}
+        """Boxes that sent what is stored, which have not heard so; each with the oldest number that it holds.
+        Any thread adds, the writer's takes."""
         self.problem: str | None = None
         """Why the store takes nothing; what comes waits meanwhile."""
 
@@ -87,7 +88,7 @@ class MeasurementWriter:
         if row.sequence is None or tracker is None or not tracker.has(row.sequence):
             return False
         self._counters.add("measurements_doubled")
-        self._again.add(row.box_id)
+        self._came_again(row.box_id, row.sequence, row.oldest_sequence or 0)
         return True
 
     def without_stored(self, columns: NumberedColumns) -> NumberedColumns:
@@ -101,8 +102,13 @@ class MeasurementWriter:
         if not stored.any():
             return columns
         self._counters.add("measurements_doubled", int(stored.sum()))
-        self._again.update([ids[box] for box in columns.which[stored].tolist()])
+        again = (each[stored].tolist() for each in (columns.which, columns.sequence, columns.oldest))
+        for box, sequence, oldest in zip(*again, strict=True):
+            self._came_again(ids[box], sequence, oldest)
         return columns.part(~stored)
+
+    def _came_again(self, box_id: str, sequence: int, oldest: int) -> None:
+        self._again[box_id] = max(self._again.get(box_id, 0), min(oldest, sequence))
 
     def release_boxes(self, box_ids: Iterable[str]) -> None:
         """Another share stores what comes of these, from its own knowledge of the store; from any thread."""
@@ -265,7 +271,10 @@ class MeasurementWriter:
 
     def _acknowledge_all(self) -> None:
         while self._again:
-            self._to_acknowledge.add(self._again.pop())
+            box_id, oldest = self._again.popitem()
+            self._to_acknowledge.add(box_id)
+            if (tracker := self._trackers.get(box_id)) is not None:
+                tracker.note_oldest(oldest)
         for box_id in sorted(self._to_acknowledge):
             tracker = self._trackers.get(box_id)
             message = None if tracker is None else tracker.message()

@@ -43,9 +43,14 @@ class SequenceTracker:
         if oldest is not None and oldest - 1 > self.upto:
             self._give_up(oldest - 1)
         new = sequence > self.upto and self._insert(sequence)
-        while self._runs and self._runs[0][0] <= self.upto + 1:
-            self.upto = max(self.upto, self._runs.pop(0)[1])
+        self._join_first()
         return new
+
+    def note_oldest(self, oldest: int) -> None:
+        """Below `oldest` the Box holds nothing any more; it said so with what is stored already."""
+        if self.upto is not None and oldest - 1 > self.upto:
+            self._give_up(oldest - 1)
+            self._join_first()
 
     def has(self, sequence: int) -> bool:
         """Whether it is stored for certain. From any thread: what is added meanwhile may not count yet."""
@@ -80,6 +85,11 @@ class SequenceTracker:
         highest = self._runs[-1][1]
         holes = [*self.missing(), (highest + 1, highest)]
         return ",".join([str(self.upto), *(f"{first}-{last}" for first, last in holes)])
+
+    def _join_first(self) -> None:
+        assert self.upto is not None
+        while self._runs and self._runs[0][0] <= self.upto + 1:
+            self.upto = max(self.upto, self._runs.pop(0)[1])
 
     def _give_up(self, upto: int) -> None:
         assert self.upto is not None

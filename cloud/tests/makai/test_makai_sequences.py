@@ -134,6 +134,36 @@ def test_what_is_stored_is_not_judged_again_but_acknowledged_again(makai: Any, t
     assert told[-1] == "9" and counters.total("measurements_doubled") == 3
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_numbers_that_were_never_used_do_not_hold_up_the_acknowledgement_of_what_came_again(
+    makai: Any, tmp_path: Path, together: bool
+) -> None:
+    """A gateway that was killed skips numbers. What came after them is stored while the Box still holds older
+    ones; then it holds no more than that, measures nothing new, and sends it again until it hears."""
+    store = open_store(None, tmp_path)
+    told = list[str]()
+    config = Config(batch_ms=20, ack_interval_s=0.1)
+    writer = MeasurementWriter(store, config, ServiceCounters(), log.get(), lambda _, text: told.append(text))
+    stop = threading.Event()
+    thread = threading.Thread(target=writer.run, args=(stop,))
+    thread.start()
+    try:
+        for sequence in (7, 8, 12, 13):
+            (row,) = numbered(sequence, 1, 1).measurements()
+            writer.accept_measurement(replace(row, oldest_sequence=7))
+        makai.wait_for(lambda: told[-1:] == ["8,9-11,14-13"])
+        again = replace(numbered(12, 2, 1), backfilled=True, oldest=np.array([12, 12]))
+        if together:
+            assert not len(writer.without_stored(again))
+        else:
+            assert all(writer.has_stored(row) for row in again.measurements())
+        makai.wait_for(lambda: told[-1:] == ["13"])
+    finally:
+        stop.set()
+        thread.join(60)
+    store.close()
+
+
 def test_what_was_stored_while_its_copies_waited_is_not_written_again(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

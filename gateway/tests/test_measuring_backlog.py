@@ -56,6 +56,25 @@ def test_a_gateway_that_was_killed_goes_on_where_its_last_measurement_ended(tmp_
     assert all(one.start_ns >= other.start_ns for other, one in pairwise(rows))
 
 
+def test_a_hole_before_the_last_measurement_has_nothing_measured_again(tmp_path: Path) -> None:
+    """What the ledger lacks is read again, from before the hole; it was killed in the second after it."""
+    blocks = blocks_of(mains(8, RATE_HZ)[0])
+    held = [*blocks[:200], *blocks[202:360]]
+    before = Bench(tmp_path / "ledger").feed(held[:120])
+    before.measuring.ledgers.write()
+    before.feed(held[120:])
+    last_ns = before.measurements[-1].end_ns or 0
+    assert last_ns > T0_NS + 4 * 10**9
+    ring = ring_of(tmp_path / "ring", held)
+    after = Bench(tmp_path / "ledger", backlog=lambda _: RingBacklog(ring, last_ns, ring.segments()))
+    after.feed(blocks[360:]).end()
+    assert after.counters["backfilled_samples"] > (360 - 120) * 200
+    assert after.measurements[0].start_ns == last_ns
+    spans = [_span(each) for each in after.measurements]
+    assert all(one[1] == other[0] for one, other in pairwise(spans))
+    assert T0_NS + 8 * 10**9 - spans[-1][1] < 20e6
+
+
 @pytest.mark.parametrize("frequency_hz", [60.0, 57.3])  # windows begin where they did before, or elsewhere
 def test_half_cycles_have_no_hole_where_a_gateway_was_killed_before_its_ledger_was_written(
     tmp_path: Path, frequency_hz: float

@@ -105,6 +105,8 @@ class Measurements:
         self._beside: deque[tuple[int, str, float]] = deque()
         self.not_before_ns: int | None = None
         """Cycles that begin before this were measured before; the first after it goes on from there."""
+        self._passed_ns = 0  # up to where they were passed over
+        self._run_begins = False
         self.prompt = False
         """Whether `accept_untracked` is called between windows."""
         self._taken_to: float | None = None  # sample up to which cycles were taken before their window came
@@ -161,7 +163,8 @@ class Measurements:
                 found += self._close()
             found += self._take(rest, self._per_window(rest, np.nan))
         found += self._close()
-        self._ended = self.not_before_ns = self._taken_to = None
+        self._ended = self._taken_to = None
+        self._run_begins = True
         return found
 
     def add_value(self, name: str, value: float, since_ns: int) -> None:
@@ -216,6 +219,11 @@ class Measurements:
         """The first of a window's cycles that was not measured before; `last`: none is."""
         assert self.not_before_ns is not None
         window = figures.window
+        set_back = self._run_begins and _edge_ns(window, 0) < self._passed_ns
+        self._run_begins = False
+        if set_back:  # another axis of time: nothing of it was measured
+            self.not_before_ns = None
+            return 0
         for at in range(last):
             late_ns = _edge_ns(window, at) - self.not_before_ns
             if late_ns >= -ON_TIME_NS:
@@ -223,6 +231,7 @@ class Measurements:
                     self._ended = _edge(window, at), self.not_before_ns
                 self.not_before_ns = None
                 return at
+        self._passed_ns = _edge_ns(window, last)
         return last
 
     def _first_untaken(

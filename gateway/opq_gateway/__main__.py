@@ -133,6 +133,7 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
 
 def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     lean()  # before the imports that bring it all, and before a first thread gets a heap of its own
+    gc.disable()  # what the imports bring stays: to look through it again and again took a tenth of the start
     early = early_ports(config_path, data_dir)  # the imports take longer than a Box can wait
     try:
         from opq_proto import link  # noqa: F401
@@ -145,13 +146,15 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     except ImportError as error:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)
         return 1
+    finally:
+        gc.freeze()  # no collection looks through it later either, 40 ms each time
+        gc.enable()
     log.configure("gateway")
     stop = threading.Event()
     try:
         config = saved.load_saved(config_path, data_dir, port_offset)  # before the signals: a pipe may wait
         refuse(config)
         gateway = Gateway(config, early)
-        gc.freeze()  # what the imports brought stays: no collection looks through it, 40 ms each time
         gc.set_threshold(10_000, 20, 20)  # hardly anything is a cycle: at 700, the default, 2 % of the CPU
         with stopped_by_signals(stop):
             gateway.run(stop)

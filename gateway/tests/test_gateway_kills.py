@@ -7,12 +7,16 @@ import pytest
 
 from opq_hil.gateway_faults.boxes import CabledBoxes
 from opq_hil.gateway_faults.world import BOX_IDS
-from opq_hil.suites.gateway_process import GatewayProcess
-
-pytestmark = pytest.mark.timeout(1200)
+from opq_hil.suites.gateway_process import GatewayProcess, longest_s
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(3, marks=pytest.mark.timeout(longest_s(3))),
+        pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(longest_s(100))]),
+    ],
+)
 def test_no_sample_is_lost_by_kills(tmp_path: Path, kills: int) -> None:
     with (
         CabledBoxes(BOX_IDS, tmp_path / "ports") as boxes,

@@ -26,15 +26,23 @@ from opq_proto.keys import KeyFolder
 STOP_S = 10.0
 RESTART_S = 0.1
 """From its end to its next start: RestartSec of gateway/systemd/opq-gateway.service (test_one_fact.py)."""
-BACK_S = 30.0
+BACK_S = 120.0
+"""Ends what hangs: a start takes 1 s, and on a machine that is busy with 25 others half a minute."""
 CAUGHT_UP_S = 1.5
-"""From the first new sample to the next kill at least. A line has 2.7 times the room of live samples, and
-QEMU's pty is heard up to 1 s after it was opened. Faster kills add up until a Box is asked too late."""
+"""From the first new sample to the next kill at least, and CAUGHT_UP_MORE_S more at most. A line has 2.7
+times the room of live samples, and QEMU's pty is heard up to 1 s after it was opened. Faster kills add up
+until a Box is asked too late."""
+CAUGHT_UP_MORE_S = 1.0
 RATE_HZ = 12_000
 USUALLY_BEHIND_S = 0.2
 HELD_S = RING_SAMPLES / RATE_HZ - USUALLY_BEHIND_S
 """A Box that is asked within this sends again all that it sampled since; until it is read 0.2 s may pass."""
 LATEST_NS = int(np.iinfo(np.int64).max)
+
+
+def longest_s(kills: int) -> float:
+    """After which `GatewayProcess.survive_kills`, with its start and end, cannot but hang."""
+    return BACK_S + kills * (CAUGHT_UP_S + CAUGHT_UP_MORE_S + RESTART_S + BACK_S) + STOP_S
 
 
 class GatewayFailedError(OpqError):
@@ -180,7 +188,7 @@ class GatewayProcess:
         self._wait_for_more()
         deaf_s = []
         for _ in range(kills):
-            self.pass_time(chance.uniform(CAUGHT_UP_S, CAUGHT_UP_S + 1.0))
+            self.pass_time(chance.uniform(CAUGHT_UP_S, CAUGHT_UP_S + CAUGHT_UP_MORE_S))
             self.kill()
             killed_ns, held_up_s = time.monotonic_ns(), self._held_up_s()
             behind_s = max(self.behind_s(box_id, time.time_ns()) for box_id in self._ports)

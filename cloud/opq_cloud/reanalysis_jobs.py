@@ -115,12 +115,19 @@ class ReanalysisJobs:
     """From any thread. Methods raise StoreError where the database cannot."""
 
     def __init__(
-        self, config: CloudConfig, documents: Callable[[], KeyedDocuments], lease_s: float = LEASE_S
+        self,
+        config: CloudConfig,
+        documents: Callable[[], KeyedDocuments],
+        lease_s: float = LEASE_S,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`config`: of the cloud, for its store, analyses and nominal values; `documents`: have the jobs."""
         self._config = config
         self._documents = documents
         self._lease_s = lease_s
+        self._now_s = monotonic_s
+        self._seen: tuple[object, float] = None, 0.0
+        """What was noted last of the newest job, and since when it has been that."""
         self._lock = threading.Lock()
         self._own: int | None = None
         """The job that runs here."""
@@ -183,7 +190,7 @@ class ReanalysisJobs:
             if not newest or runs_here or self._closed.is_set():
                 return None
             left = _job_of(newest[0], _now_ms(), self._lease_s)
-            if left.state != "interrupted" or left.error != INTERRUPTED:
+            if left.state != "interrupted" or left.error != INTERRUPTED or not self._is_still(newest[0]):
                 return None
             job = replace(left, state="running", ended_ms=None, error=None, resumed=left.resumed + 1)
 
@@ -194,11 +201,18 @@ class ReanalysisJobs:
             if not self._documents().change(REANALYSES, _key(job.number), claimed):
                 return None
             if self._documents().newest(REANALYSES, "", 1)[0]["number"] != job.number:
-                self._note(replace(left, error=SUPERSEDED))
+                self._note(replace(left, error=SUPERSEDED, resumed=job.resumed))
                 return None
             log.info("reanalysis.resumed", job=job.number, times=job.resumed, done=job.done, of=job.of)
             self._begin(job, on_end)
         return job
+
+    def _is_still(self, found: Fields) -> bool:
+        """Whether nothing is noted of it while we look: whose clock is another one is no reason to go on."""
+        word, now_s = (found["number"], found["alive_ms"]), self._now_s()
+        if word != self._seen[0]:
+            self._seen = word, now_s
+        return bool(found.get("left")) or now_s - self._seen[1] > 2 * ALIVE_S
 
     def _begin(self, job: ReanalysisJob, on_end: OnEnd) -> None:
         """With the lock."""
@@ -250,6 +264,11 @@ class ReanalysisJobs:
             log.info("reanalysis.left", job=last.number, done=last.done, of=last.of)
             self._note(last, left=True)
             return
+        if self._said_of(last) == "taken":
+            log.warning("reanalysis.taken", job=last.number, done=last.done, of=last.of)
+            with self._lock:
+                self._own = None
+            return
         last = replace(last, ended_ms=_now_ms())
         log.info("reanalysis.over", job=last.number, state=last.state, events=last.done, error=last.error)
         try:
@@ -280,7 +299,7 @@ class ReanalysisJobs:
                     if time.monotonic() >= alive_s:
                         alive_s = time.monotonic() + ALIVE_S
                         self._note(job)
-                        if self._is_to_end(job):
+                        if self._said_of(job):
                             break
                     if not pipe.poll(POLL_S):
                         continue
@@ -305,7 +324,9 @@ class ReanalysisJobs:
     def _note(self, job: ReanalysisJob, left: bool = False) -> bool:
         """Whether the store has taken it; `left`: nobody runs it from now on."""
 
-        def changed(was: Fields) -> Fields:
+        def changed(was: Fields) -> Fields | None:
+            if was.get("resumed", 0) != job.resumed:
+                return None  # another View goes on with it
             return {**_as_document(job, _now_ms()), "ending": was["ending"], "left": left}
 
         try:
@@ -315,12 +336,14 @@ class ReanalysisJobs:
             return False
         return True
 
-    def _is_to_end(self, job: ReanalysisJob) -> bool:
-        """Whether another View was asked to end it."""
+    def _said_of(self, job: ReanalysisJob) -> Literal["taken", "ending", ""]:
+        """Whether another View goes on with it, as nothing was noted for long, or was asked to end it."""
         with suppress(StoreError):
             found = self._documents().get(REANALYSES, _key(job.number))
-            return found is None or bool(found["ending"])
-        return False
+            if found is not None and found.get("resumed", 0) != job.resumed:
+                return "taken"
+            return "ending" if found is None or found["ending"] else ""
+        return ""
 
 
 def _now_ms() -> int:

@@ -20,6 +20,7 @@ from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.reanalysis_jobs import ReanalysisJob, ReanalysisJobs
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import open_store
+from opq_cloud.store.keyed_documents import KeyedDocuments
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.sign_in import SignIn
@@ -199,6 +200,7 @@ def test_a_job_whose_service_was_killed_goes_on_and_analyses_each_event_once(
         service.wait()
     monkeypatch.setattr(reanalysis_jobs, "PROGRAM", NOTING.format(file=str(noted), hangs_after=99))
     people.jobs._lease_s = 1.0
+    monkeypatch.setattr(reanalysis_jobs, "ALIVE_S", 0.5)
     with people.client("admin", "write") as admin:
         assert wait_for(lambda: admin.get("/reanalyses/1").json().get("resumed") == 1, WAIT_S)
         people.jobs._lease_s = reanalysis_jobs.LEASE_S
@@ -248,6 +250,47 @@ def test_a_job_is_left_to_the_next_service_and_not_for_ever(
         assert wait_for(lambda: [each.state for each in last.jobs()] == ["ended", "interrupted"], 20)
         last.close()
         assert service().resume(note) is None, "somebody ended it"
+
+
+def test_a_job_is_gone_on_with_when_nothing_is_noted_and_who_only_stood_lets_go_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reanalysis_jobs, "PROGRAM", "import time; time.sleep(600)")
+    monkeypatch.setattr(reanalysis_jobs, "ALIVE_S", 0.1)
+    ends, away, now_s = list[str](), list[str](), [0.0]
+    with closing(open_store(None, tmp_path)) as store:
+
+        def documents() -> KeyedDocuments:
+            if away:
+                raise StoreError("the database is away")
+            return store.people.documents
+
+        def noted_ms() -> int:
+            return int(store.people.documents.newest(reanalysis_jobs.REANALYSES, "", 1)[0]["alive_ms"])
+
+        stood = ReanalysisJobs(CloudConfig(data_dir=tmp_path), documents)
+        other = ReanalysisJobs(  # by whose wall clock all that is noted is old
+            CloudConfig(data_dir=tmp_path), lambda: store.people.documents, -1.0, lambda: now_s[0]
+        )
+
+        def resumed() -> ReanalysisJob | None:
+            now_s[0] += 100.0
+            return other.resume(lambda job: ends.append(f"other {job.state}"))
+
+        stood.start(ReanalysisOrder(0), "ada", lambda job: ends.append(f"stood {job.state}"))
+        for _ in range(3):
+            before_ms = noted_ms()
+            assert resumed() is None, "it is noted again and again"
+            assert wait_for(lambda before_ms=before_ms: noted_ms() != before_ms, 20)
+        away.append("from here on")
+        assert wait_for(resumed, 20)
+        away.clear()
+        assert stood._running is not None and wait_for(lambda: not stood._running.is_alive(), 20)
+        assert [(each.state, each.resumed) for each in stood.jobs()] == [("running", 1)] and not ends
+        assert stood.end(1) and wait_for(lambda: ends == ["other ended"], 20)
+        for each in (stood, other):
+            each.close()
+        assert [(each.state, each.resumed) for each in stood.jobs()] == [("ended", 1)]
 
 
 def test_a_view_that_began_again_goes_on_with_jobs_and_ends_them(

@@ -8,6 +8,7 @@ import http.client
 import json
 import re
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -435,5 +436,9 @@ def test_the_search_finds_what_the_role_sees_and_nothing_else(cast: Cast, role: 
 def test_a_session_that_ended_is_nobodys(cast: Cast) -> None:
     browser = cast.browser("admin")
     assert browser.get("/boxes/2") == 200
+    made_for = re.search(r'data-feed="([^"]+)"', browser.text)
+    assert made_for
     cast.scene.store.people.end_session(secret_hash(browser.cookies[SESSION_COOKIE]))
     assert browser.get("/boxes/2") == 404
+    with urllib.request.urlopen(f"{cast.scene.url}/live?values=*&feed={made_for[1]}", timeout=60) as feed:
+        assert feed.read().decode() == "retry: 1000\n\nevent: ended\ndata: {}\n\n"

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from waiting import wait_for
 
 from opq_cloud.store.account_records import AccountTicket
 from opq_cloud.view import demo
+from opq_cloud.view.accounts.gate import ENDED
 from opq_cloud.view.accounts.links import first_admin_link, local_token, make_ticket
 from opq_cloud.view.accounts.passwords import password_problem, secret_hash, totp_step_of
 from opq_cloud.view_settings import MailSection
@@ -89,6 +91,9 @@ def test_a_session_begins_anew_at_sign_in_and_ends_at_sign_out(
     assert browser.get("/account") == 303
     browser.cookies["opq_session"] = first
     assert browser.get("/account") == 303
+    assert browser.get("/live?values=") == 401
+    with urllib.request.urlopen(f"{scene.url}/live?values=&feed={secret_hash(first)[:12]}-all") as feed:
+        assert feed.read() == ENDED  # a page of that session comes back, and learns of it
 
 
 def test_sessions_are_listed_and_ended_one_by_one_and_by_a_new_password(scene: demo.Scene) -> None:

@@ -109,6 +109,54 @@ def test_a_form_that_is_clicked_twice_is_sent_once(scene: demo.Scene, browser: "
     page.context.close()
 
 
+def test_a_session_that_ends_and_a_box_that_is_shared_no_longer_clear_every_open_page(
+    scene: demo.Scene, browser: "sync_api.Browser"
+) -> None:
+    people = scene.store.people
+    eve = people.account(add_people(scene, eve="owner")["eve"])
+    assert eve is not None
+    people.share_box("1", eve.account_id, True)
+    secret = SignIn(people).begin_session(eve, "127.0.0.1", "a browser")
+    front = _new_page(browser)
+    front.context.add_cookies([{"name": "opq_session", "value": secret, "url": scene.url}])
+    behind = {"/incidents/1": front.context.new_page(), "/account": front.context.new_page()}
+    front.goto(scene.url)
+    for path, tab in behind.items():  # headless, each tab says that it is seen
+        tab.add_init_script("Object.defineProperty(document, 'hidden', {value: true, writable: true})")
+        tab.goto(scene.url + path)
+        assert tab.locator(".who").inner_text().startswith("Eve")
+    front.locator("#feed:not([hidden])").wait_for()
+    people.end_sessions(eve.account_id)
+    front.wait_for_url(scene.url + "/sign-in?ended=true&next=%2F")
+    assert "the session of this browser has ended" in front.locator("main").inner_text()
+    for path, tab in behind.items():
+        tab.locator("main").wait_for(state="hidden")
+        assert tab.locator("body").inner_text() == "" and tab.url == scene.url + path
+    front.fill("#email", "eve@example.org")
+    front.fill("#password", PASSWORD)
+    front.get_by_role("button", name="Sign in").click()
+    front.wait_for_url(scene.url + "/")
+    for path, tab in behind.items():
+        tab.evaluate("document.hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+        tab.locator("main").wait_for()
+        assert tab.url == scene.url + path and tab.locator(".who").inner_text().startswith("Eve")
+    incident = behind["/incidents/1"]
+    incident.evaluate("document.hidden = false; sessionStorage.setItem('opq-led', Date.now() + 6e5)")
+    front.goto(scene.url + "/boxes/1")
+    front.evaluate("sessionStorage.clear()")  # this tab has not led anywhere
+    front.locator("#feed:not([hidden])").wait_for()
+    people.share_box("1", eve.account_id, False)
+    front.get_by_text("it is not shared with you, or no longer").wait_for()
+    assert front.url == scene.url + "/boxes/1"
+    incident.get_by_text("This page is not shown to you any more").wait_for()  # it led a moment ago
+    assert incident.locator("body").inner_text().endswith("Go on")
+    assert incident.url == scene.url + "/incidents/1"
+    incident.get_by_role("link", name="Go on").click()
+    incident.wait_for_url(scene.url + "/incidents/1")
+    incident.locator(".failure").wait_for()
+    front.context.close()
+
+
 @pytest.mark.parametrize(
     ("scheme", "width"), [pytest.param("light", 1440, marks=pytest.mark.slow), ("dark", 390)]
 )

@@ -232,6 +232,30 @@ def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_i
     assert "none of them reporting now" in page.locator("#summary").text_content()
 
 
+def test_without_a_connection_a_page_says_how_old_it_is_and_not_who_reports(
+    tmp_path: Path, open_page: NewPage
+) -> None:
+    page = open_page(390)
+    state, summary = page.locator('[data-box="1"] [data-state]'), page.locator("#summary")
+    page.clock.install()
+    lost = demo.Scene(tmp_path, poll_s=0.2)
+    demo.fill(lost.store, time.time_ns(), minutes=1)
+    with lost:
+        url = lost.url
+        page.goto(url)
+        page.wait_for_function(CONNECTED)
+        page.wait_for_function(AGED, arg=state.text_content())  # its last value has come
+    page.locator("#feed", has_text="Connection lost").wait_for()
+    page.clock.run_for(120_000)
+    assert re.fullmatch(r"(1\d\d\u202fs|[2-9]\u202fmin) old", state.text_content())
+    assert page.locator(".state-live, .state-silent").count() == 0
+    assert "without a connection it is not known which report" in summary.text_content()
+    assert "what stands here is" in page.locator("#stale").text_content()
+    with demo.Scene(tmp_path, http_endpoint=url.removeprefix("http://"), poll_s=0.2):
+        page.locator("#summary", has_text="none of them reporting now").wait_for()  # now it is known
+        assert page.locator('[data-box="1"] .state-silent').count() == 1
+
+
 def test_twelve_tabs_are_live_at_once(fresh: demo.Scene, open_page: NewPage) -> None:
     first = open_page(390)
     tabs = [first, *(first.context.new_page() for _ in range(11))]

@@ -70,7 +70,7 @@ FORBIDDEN = {
     "/incidents/1/examine": (404, "shared with you"), "/events/1": (404, "shared with you"),
     "/admin": (404, "administrator"), "/admin/audit": (404, "administrator"),
     "/nothing/here": (404, "There is no page at this address."),
-    "/boxes/%2e%2e": (404, "No Box with this id is known."), "/incidents/zero": (404, "numbered 1, 2, 3"),
+    "/boxes/%2e%2e": (404, "is shown to you"), "/incidents/zero": (404, "numbered 1, 2, 3"),
     "/incidents?class=storm": (404, "There is no such class"),
     "/incidents?from=then": (400, "cannot be used"), "/?page=99": (404, "There is no page 99"),
 }  # fmt: skip

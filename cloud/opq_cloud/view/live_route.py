@@ -1,6 +1,7 @@
 """`/live`, as server-sent events (WHATWG HTML, 9.2): `measurement`, `incident` (with an id for
 `Last-Event-ID`), `incident_gone`, and for our own pages (`?values=`) `reporting` and, with `&map=`, `map`
-(`public.map_feed`).
+(`public.map_feed`). `ended` is the last of a page whose visitor is another one now, sees less, or is not the
+one of `&feed=`: the page leads to what they may see.
 
 A comment every 15 s keeps proxies and clients from giving up. Each visitor gets what they may see; that is
 looked at again every other second.
@@ -13,7 +14,7 @@ import anyio.to_thread
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
-from opq_cloud.view.accounts.gate import request_facts
+from opq_cloud.view.accounts.gate import ENDED, request_facts
 from opq_cloud.view.accounts.seen import SeenFeed
 from opq_cloud.view.accounts.visitors import (
     PROXY_HEADERS,
@@ -82,7 +83,8 @@ class LiveRoute:
                 frames = self._frames if accepts_gzip(request.headers.get("accept-encoding", "")) else None
                 if frames is not None:
                     headers["Content-Encoding"] = "gzip"
-                stream = self._page(after, asking, feed, read_page_boxes(query), windows, frames)
+                shown, made_for = read_page_boxes(query), query.get("feed")
+                stream = self._page(after, asking, feed, shown, windows, frames, made_for)
             else:
                 stream = self._events(after, asking, feed, read_live_filter(query, self._region_boxes))
         except ValueError as error:
@@ -135,8 +137,12 @@ class LiveRoute:
         shown: Boxes,
         windows: Windows,
         frames: SharedFrames | None,
+        made_for: str | None,
     ) -> AsyncIterator[bytes]:
-        """What a page shows, at most once a second; compressed by `frames`, if there are any."""
+        """What a page shows, at most once a second; compressed by `frames`, if there are any.
+
+        `made_for`: the `feed_name` of the visitor whom the page was made for; None: not said.
+        """
         taken: dict[str, MapTaken | None] = dict.fromkeys(windows)
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -149,11 +155,15 @@ class LiveRoute:
         try:
             retry = f"retry: {RETRY_MS}\n\n".encode()
             yield retry if frames is None else GZIP_HEAD + frames.of(retry)
+            begun = feed.visitor
+            may = made_for in (None, begun.feed_name)
             while not page.closed:
                 if loop.time() - checked_s >= CHECKED_EVERY_S:
-                    if not await self._still_may(asking, feed, page, shown):
-                        return
+                    may = await self._still_may(asking, feed, page, shown) and feed.visitor.sees_all_of(begun)
                     checked_s = loop.time()
+                if not may:
+                    yield ENDED if frames is None else frames.of(ENDED)
+                    return
                 news.clear()
                 parts, next_s = self._hub.page_parts(page)
                 for data in _pieces(parts, frames):  # they do not wait for a map that is being made

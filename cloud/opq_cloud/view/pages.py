@@ -58,6 +58,8 @@ BOXES_OFFERED = 200
 """Boxes in a list to choose from: of more, the number is typed."""
 ON_BOX_PAGE = 10
 HOUR_MS = 3_600_000
+NO_BOX = "No Box with this id is known."
+UNSEEN_BOX = "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
 FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago")
 
 
@@ -238,7 +240,7 @@ class Pages:
     def _known_box(self, box_id: str) -> ShownBox:
         context = self._context
         if not BOX_ID.fullmatch(box_id) or not context.knows(box_id):
-            raise HTTPException(404, "No Box with this id is known.")
+            raise HTTPException(404, NO_BOX if context.visitor.everything else UNSEEN_BOX)
         return context.box(box_id)
 
     def box(self, box_id: str, start: From = "", end: To = "") -> HTMLResponse:

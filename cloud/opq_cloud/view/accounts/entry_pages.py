@@ -13,6 +13,8 @@ from opq_cloud.view.accounts.links import RESET_S, make_ticket
 from opq_cloud.view.accounts.passwords import hash_password, password_problem, secret_hash
 from opq_cloud.view.accounts.visitors import ASKING, SESSION_COOKIE, Visitor
 
+MADE = "Your account is there. Sign in with it."
+ENDED = "You are signed out: the session of this browser has ended. Sign in, and you are back where you were."
 WRONG = "E-mail, password or code is wrong. After several tries it takes a minute until the next one counts."
 TOO_OFTEN = "Too many tries. Wait a minute, then try again."
 NO_LINK = (
@@ -44,10 +46,11 @@ class EntryPages:
         return router
 
     # Sign in and out
-    def sign_in_page(self, wanted: Next = "/", made: bool = False) -> Response:
+    def sign_in_page(self, wanted: Next = "/", made: bool = False, ended: bool = False) -> Response:
+        """`made`: the account was made just now; `ended`: a page of a session that has ended leads here."""
         if ASKING.get().account is not None:
             return see_other(own_path(wanted))
-        return self._sign_in_page(wanted, "Your account is there. Sign in with it." if made else "")
+        return self._sign_in_page(wanted, MADE if made else ENDED if ended else "")
 
     def _sign_in_page(
         self, wanted: str, notice: str = "", problem: str = "", code: int = 200

@@ -6,7 +6,7 @@ runs, is for all.
 
 import json
 from collections.abc import Callable
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import anyio.to_thread
 
@@ -24,6 +24,8 @@ FOR_EVERYBODY = ("/embed", "/feeds", "/share")
 WITH_REGIONS = ("/map", "/grid", "/wall")
 """They show figures of regions too, where no Box itself is public."""
 FORM_TYPES = (FORM_TYPE, "multipart/form-data")
+ENDED = b"event: ended\ndata: {}\n\n"
+"""The live feed of a page whose session has ended: an event source does not say why it was refused."""
 NO_PAGE = ("/api/", "/live", "/map/state", "/search/found")
 
 
@@ -100,15 +102,18 @@ def _is_form(scope: Scope, facts: AskingRequest) -> bool:
 
 
 async def _refuse(scope: Scope, send: Send) -> None:
-    path = scope["path"]
+    path, query = scope["path"], scope.get("query_string", b"").decode("latin-1")
+    if path == "/live" and "feed" in parse_qs(query):
+        await _send(send, 200, b"text/event-stream", ENDED)
+        return
     if _under(path, NO_PAGE) or scope["method"] not in ("GET", "HEAD"):
         text = "Sign in, or send a token: Authorization: Bearer opq_… ."
         if _under(path, (V1,)):
             await send_problem(send, 401, text, path, (b"www-authenticate", b"Bearer"))
             return
-        await _answer(send, 401, {"error": text}, (b"www-authenticate", b"Bearer"))
+        error = json.dumps({"error": text}).encode()
+        await _send(send, 401, b"application/json", error, (b"www-authenticate", b"Bearer"))
         return
-    query = scope.get("query_string", b"").decode("latin-1")
     wanted = quote(path + (f"?{query}" if query else ""), safe="")
     where = f"/sign-in?next={wanted}" if path != "/" else "/sign-in"
     await send(
@@ -121,9 +126,7 @@ async def _refuse(scope: Scope, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _answer(send: Send, status: int, facts: object, *headers: tuple[bytes, bytes]) -> None:
-    kind = (b"content-type", b"application/json")
-    no_store = (b"cache-control", b"no-store")
-    start = {"type": "http.response.start", "status": status, "headers": [kind, no_store, *headers]}
-    await send(start)
-    await send({"type": "http.response.body", "body": json.dumps(facts).encode()})
+async def _send(send: Send, status: int, kind: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    whole = [(b"content-type", kind), (b"cache-control", b"no-store"), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": whole})
+    await send({"type": "http.response.body", "body": body})

@@ -5,6 +5,7 @@ is one, or beyond loopback, who is not signed in sees what the owners of Boxes s
 """
 
 import contextvars
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -90,6 +91,11 @@ class Visitor:
     def sees(self, box_id: str) -> bool:
         return self.everything or box_id in self.full or box_id in self.public
 
+    def sees_all_of(self, before: "Visitor") -> bool:
+        """Each Box that `before` saw is seen."""
+        lost = (before.full | before.public) - self.full - self.public
+        return self.everything or not (before.everything or lost)
+
     def sees_waveform(self, box_id: str) -> bool:
         if self.without_waveforms:
             return False
@@ -121,8 +127,19 @@ class Visitor:
 
     @property
     def feed_name(self) -> str:
-        """The live feed of one session is not that of another in the same browser."""
-        return f"live-{self.session_hash[:12]}" if self.session_hash else "live"
+        """The live feed of one session and what it sees is no other's in the same browser."""
+        seen = "all" if self.everything else _digest(f"{_public_digest(self.public)}{sorted(self.full)}")
+        return f"{self.session_hash[:12]}-{seen}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.lru_cache(maxsize=4)
+def _public_digest(boxes: frozenset[str]) -> str:
+    """Of what all visitors see: ten thousand Boxes are 5 ms."""
+    return _digest(",".join(sorted(boxes)))
 
 
 NOBODY = Visitor()

@@ -2,10 +2,40 @@
 // shared workers from a stream of the page's own, open while the page is seen.
 
 const NAMES = ["measurement", "incident", "incident_gone", "reporting"];
+const AGAIN_MS = 60_000; // a page leads to itself once in so long: never round and round
+const GOING_MS = 5000; // what the visitor just chose comes first
+const made = document.documentElement.dataset.feed; // for whom the page was made, and for what they saw
+let goingAt = -Infinity;
+let leads = false;
+window.addEventListener("beforeunload", () => (goingAt = performance.now()));
 
 /**
- * `on[name](data)` for the events of NAMES; `on.open()` and `on.error()` for the connection.
- * `boxes`: the ids of the Boxes that the page shows; null: all that there are.
+ * The page was made for somebody else than who asks now, or shows more: nothing of it stands any longer. It leads on
+ * where it is seen: of several forms to sign in that one browser loads at once, the last one alone is good.
+ */
+function leave() {
+  for (const part of document.body.children) part.hidden = true;
+  if (document.hidden) return document.addEventListener("visibilitychange", leave, { once: true });
+  if (!leads) setTimeout(lead, Math.max(0, goingAt + GOING_MS - performance.now()));
+  leads = true;
+}
+
+function lead() {
+  const here = location.pathname + location.search;
+  const signedIn = document.querySelector('form[action="/sign-out"]') !== null;
+  const address = signedIn ? `/sign-in?ended=true&next=${encodeURIComponent(here)}` : here;
+  const before = sessionStorage.getItem("opq-led");
+  sessionStorage.setItem("opq-led", Date.now());
+  if (before === null || Date.now() - before > AGAIN_MS) return location.replace(address);
+  const note = document.body.appendChild(document.createElement("p"));
+  note.className = "wrap";
+  note.append("This page is not shown to you any more: your session has ended, or what you may see has changed. ");
+  note.appendChild(Object.assign(document.createElement("a"), { href: address, textContent: "Go on" }));
+}
+
+/**
+ * `on[name](data)` for the events of NAMES; `on.open()` and `on.error()` for the connection. `after`: the newest
+ * incident that the page knows; null: it shows none. `boxes`: the ids of the Boxes that the page shows; null: all.
  */
 export function openFeed(after, boxes, on) {
   if (window.SharedWorker) shareFeed(after, boxes, on);
@@ -14,9 +44,11 @@ export function openFeed(after, boxes, on) {
 
 function shareFeed(after, boxes, on) {
   const port = joinWorker();
-  port.onmessage = ({ data: { name, data } }) => on[name]?.(data);
-  port.postMessage({ after, boxes });
+  port.onmessage = ({ data: { name, data } }) => (name === "ended" ? leave() : on[name]?.(data));
+  const enter = () => port.postMessage({ after, boxes });
   window.addEventListener("pagehide", () => port.postMessage({ leave: true }));
+  window.addEventListener("pageshow", ({ persisted }) => persisted && enter());
+  enter();
 }
 
 /**
@@ -30,17 +62,18 @@ export function openMap(after, map, take, lose) {
   port.onmessage = ({ data: { name, data } }) => {
     if (name === "map") take(data);
     if (name === "error") lose();
+    if (name === "ended") leave();
   };
-  const leave = () => port.postMessage({ leave: true });
-  const follow = () => (document.hidden ? leave() : port.postMessage({ after, boxes: [], map }));
+  const part = () => port.postMessage({ leave: true });
+  const follow = () => (document.hidden ? part() : port.postMessage({ after, boxes: [], map }));
   document.addEventListener("visibilitychange", follow);
-  window.addEventListener("pagehide", leave);
+  window.addEventListener("pagehide", part);
   window.addEventListener("pageshow", ({ persisted }) => persisted && follow());
   follow();
 }
 
 function joinWorker() {
-  return new SharedWorker("/static/feed_worker.js", `opq-${document.documentElement.dataset.feed}`).port;
+  return new SharedWorker("/static/feed_worker.js", `opq-${made}`).port;
 }
 
 function ownFeed(after, boxes, on) {
@@ -49,9 +82,13 @@ function ownFeed(after, boxes, on) {
   const follow = () => {
     source?.close();
     if (document.hidden) return;
-    source = new EventSource(`/live?after=${encodeURIComponent(last)}&values=${boxes === null ? "*" : boxes.map(encodeURIComponent).join(",")}`);
+    source = new EventSource(`/live?after=${encodeURIComponent(last ?? "")}&values=${boxes === null ? "*" : boxes.map(encodeURIComponent).join(",")}&feed=${made}`);
     source.addEventListener("open", () => on.open());
     source.addEventListener("error", () => on.error());
+    source.addEventListener("ended", () => {
+      source.close();
+      leave();
+    });
     for (const name of NAMES) {
       source.addEventListener(name, (event) => {
         if (event.lastEventId) last = event.lastEventId;

@@ -30,7 +30,7 @@ function enter(page, { after, boxes, map }) {
   pages.delete(page); // a map that is seen again is the newest
   pages.set(page, { boxes: wanted, map });
   if (!source) {
-    first = Number(after);
+    first = after === null ? null : Number(after);
     connect();
     return;
   }
@@ -98,10 +98,10 @@ function connect() {
   windows = mapsTogether();
   for (const map of maps.keys()) if (!windows.includes(map)) maps.delete(map);
   for (const box of newest.keys()) if (!shows(shown, box)) newest.delete(box);
-  const after = Math.max(first, ...incidents.keys());
+  const after = incidents.size || first !== null ? Math.max(first, ...incidents.keys()) : "";
   const values = shown === null ? "*" : [...shown].map(encodeURIComponent).join(",");
   const drawn = windows.map((map) => `&map=${encodeURIComponent(map)}`).join("");
-  const opened = new EventSource(`/live?after=${after}&values=${values}${drawn}`);
+  const opened = new EventSource(`/live?after=${after}&values=${values}${drawn}&feed=${self.name.slice("opq-".length)}`);
   source = opened;
   streams.add(opened);
   opened.addEventListener("open", () => {
@@ -114,10 +114,18 @@ function connect() {
     if (![...streams].some((each) => each.readyState === EventSource.OPEN)) announce("error");
     if (refused && source === opened) setTimeout(() => source === opened && connect(), AGAIN_MS);
   });
+  opened.addEventListener("ended", over);
   for (const name of ["measurement", "incident", "incident_gone", "reporting"]) {
     opened.addEventListener(name, (event) => hand(name, JSON.parse(event.data)));
   }
   opened.addEventListener("map", (event) => draw(JSON.parse(event.data)));
+}
+
+/** Who the pages were made for is not who asks now: what is known here is not theirs. */
+function over() {
+  for (const page of pages.keys()) page.postMessage({ name: "ended" });
+  pages.clear();
+  stop();
 }
 
 /** The whole state of a map, or what has changed since the number before; what fits to neither is of the stream before. */

@@ -25,6 +25,7 @@ const LOST_AFTER_MS = 5000; // a connection that is back by then was hardly away
 let connection = "";
 let lostAt = null;
 let saysLost = false;
+let backAt = -Infinity; // when a connection was there again
 const list = document.querySelector("[data-part-of]"); // one page of many Boxes
 // The cards are all Boxes that there are: a new one is heard, and the page is made anew with it.
 const showsAll = document.querySelector(".cards, #no-incidents") !== null && !document.querySelector("[data-only-box], [data-part-of]");
@@ -45,6 +46,7 @@ setInterval(showAges, 1000);
 fillSparklines();
 
 function showConnection(standing) {
+  if (standing === "open" && connection === "error") backAt = performance.now();
   connection = standing;
   lostAt = standing === "error" ? (lostAt ?? performance.now()) : null;
   showFeed();
@@ -56,7 +58,7 @@ function showFeed() {
   const away = connection === "error";
   const others = showsAll ? null : reportingNow;
   const known = heard.size > 0 || others !== null; // until then, what the page was sent with stands
-  const silent = known && ![...heard.values()].some(isLive) && !(others && (others.reporting || others.newest_ms === null));
+  const silent = known && [...heard.values()].every((last) => reports(last) === false) && !(others && (others.reporting || others.newest_ms === null));
   const text = away ? "Connection lost, trying again" : silent ? "Connected, no Box reports" : "Live";
   feed.hidden = false;
   feed.classList.toggle("feed-lost", away || silent);
@@ -69,6 +71,14 @@ function showFeed() {
 }
 
 const isLive = (last) => performance.now() - last.at < last.silentAfterMs;
+const isLost = () => lostAt !== null && performance.now() - lostAt > LOST_AFTER_MS;
+
+/** Whether a Box reports; null: what it sent while there was no connection is not here. */
+function reports(last) {
+  if (isLost()) return null;
+  if (isLive(last)) return true;
+  return lostAt !== null || (last.told < backAt && performance.now() - backAt < last.silentAfterMs) ? null : false;
+}
 
 function showMeasurement(measurement) {
   const boxes = document.querySelectorAll(`[data-box="${CSS.escape(measurement.box_id)}"]`);
@@ -81,7 +91,7 @@ function showMeasurement(measurement) {
   const overtaken = before !== undefined && timeMs < before.newestMs && !setBack;
   if (setBack) recent.delete(measurement.box_id);
   const newestMs = overtaken ? before.newestMs : timeMs;
-  heard.set(measurement.box_id, { at: performance.now() - ageMs, silentAfterMs, newestMs });
+  heard.set(measurement.box_id, { at: performance.now() - ageMs, told: performance.now(), silentAfterMs, newestMs });
   for (const box of boxes) {
     for (const [key, digits] of Object.entries(DIGITS)) {
       if (overtaken && key === "rms_v") continue;
@@ -116,9 +126,9 @@ function showState(box) {
   const last = heard.get(box.dataset.box);
   if (!place || last === undefined) return;
   const ageMs = performance.now() - last.at;
-  const live = isLive(last);
-  place.classList.toggle("state-live", live);
-  place.classList.toggle("state-silent", !live);
+  const live = reports(last);
+  place.classList.toggle("state-live", live === true);
+  place.classList.toggle("state-silent", live === false);
   const text = state(live, ageMs, FRESH_MS);
   if (place.textContent !== text) place.textContent = text;
 }
@@ -134,14 +144,14 @@ function showAges() {
 function showReporting() {
   const place = document.querySelector("[data-reporting]");
   if (place && list && reportingNow) {
-    const text = reporting(Number(list.dataset.partOf), reportingNow.reporting);
+    const text = reporting(Number(list.dataset.partOf), isLost() ? null : reportingNow.reporting);
     if (place.textContent !== text) place.textContent = text;
     return;
   }
   const states = document.querySelectorAll(".card [data-state]");
   if (!place || !states.length) return;
   const live = [...states].filter((each) => each.classList.contains("state-live")).length;
-  const text = reporting(states.length, live);
+  const text = reporting(states.length, isLost() ? null : live);
   if (place.textContent !== text) place.textContent = text;
 }
 

@@ -29,14 +29,17 @@ export function age(seconds) {
   return seconds < 48 * 3600 ? `${Math.floor(seconds / 3600)}\u202fh` : `${Math.floor(seconds / 86400)} days`;
 }
 
+/** `live` null: without a connection it is not known. */
 export function state(live, ageMs, freshMs) {
   const words = age(Math.floor(ageMs / 1000));
+  if (live === null) return `${words} old`;
   if (!live) return `Silent for ${words}`;
   return ageMs < freshMs ? "Live" : `Live, ${words} old`;
 }
 
 export function reporting(count, live) {
   const boxes = `${count} Box${count === 1 ? "" : "es"}`;
+  if (live === null) return `${boxes}; without a connection it is not known which report.`;
   if (live === count) return `${boxes}, ${count === 1 ? "and it reports" : "all of them reporting"}.`;
   return `${boxes}, ${live || "none"} of them reporting now.`;
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from opq_cloud.export.comtrade import DATA_FORMS, DataForm
-from opq_cloud.export.event_files import WAVEFORM_FORMS, ExportFile, WaveformForm, event_file
+from opq_cloud.export.event_files import WAVEFORM_FORMS, ZIP, ExportFile, WaveformForm, event_file
 from opq_cloud.export.records import ExportError, WaveformRecord
 from opq_cloud.export.selection import (
     all_incidents,
@@ -179,7 +179,10 @@ def measurements(
 
     Example: opq-tools export measurements --from 2026-11-20 --format json
     """
-    boxes = sorted(box_ids or tuple(store.latest_measurements()), key=_number)
+    stored = tuple(store.latest_measurements())
+    if silent := [each for each in box_ids if each not in stored]:
+        click.echo(f"no Measurement is stored of Box {', '.join(silent)}", err=True)
+    boxes = sorted(box_ids or stored, key=_number)
     span_ms = (_ms(start, 0), _ms(end, LATEST_MS))
     _write_table(measurement_table(store, boxes, *span_ms, licence), form, out)
 
@@ -196,12 +199,12 @@ def _write_table(table: ExportTable, form: TableForm, out: Path | None) -> None:
 
 
 def _write(file: ExportFile, out: Path) -> None:
-    _write_pieces(file.pieces, out)
+    _write_pieces(file.pieces, out, ", a zip" if file.media_type == ZIP else "")
 
 
-def _write_pieces(pieces: Iterable[bytes], out: Path) -> None:
+def _write_pieces(pieces: Iterable[bytes], out: Path, kind: str = "") -> None:
     written = write_whole_file(out, pieces)
-    click.echo(f"{out}: {written} bytes", err=True)
+    click.echo(f"{out}: {written} bytes{kind}", err=True)
 
 
 def _table_form(text: str) -> TableForm:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from click.testing import CliRunner, Result
 from opq_cloud.export.records import ExportError
 from opq_cloud.store import open_store
 from opq_cloud.view import demo
+from opq_proto.errors import RecordingError
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_tools.analyze.comtrade_file import read_channel
+from opq_tools.analyze.recordings import read_recording
 from opq_tools.export import command
 from opq_tools.whole_file import FileNotWrittenError, write_whole_file
 
@@ -95,6 +98,27 @@ def test_an_event_as_comtrade_is_read_by_analyze(scene: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [out], "nothing is left beside it"
 
 
+def test_what_is_exported_is_read_by_analyze(scene: Path, tmp_path: Path) -> None:
+    def written(name: str, *options: str) -> Path:
+        out = tmp_path / name
+        done = ran("event", "1", *options, "--out", str(out), "--data-dir", str(scene))
+        assert done.exit_code == 0 and ("a zip" in done.output) == zipfile.is_zipfile(out)
+        return out
+
+    one = read_recording(written("one.csv", "--box", "1", "--format", "csv"))
+    wave = read_channel(written("one.cff", "--box", "1", "--format", "cff"), None)
+    assert np.allclose(one.samples, wave.volts) and abs(one.rate_hz - wave.rate_hz) < 0.01
+    assert (one.box_id, one.nominal_v, one.nominal_hz, one.assumed_nominal) == ("1", 120.0, 60.0, False)
+    assert wave.start is not None and one.start_ns is not None
+    assert one.start_ns // 1000 == round(wave.start.timestamp() * 1e6)
+    with pytest.raises(RecordingError, match=r"holds Boxes 1, 2, 4; export one, --box 1"):
+        read_recording(written("all.csv", "--format", "csv"))
+    with pytest.raises(
+        RecordingError, match=r"is a zip; unpack it and name one of event-1-box-1\.wav, event"
+    ):
+        read_recording(written("all.wav", "--format", "wav"))
+
+
 def test_an_incident_as_waveforms_and_as_findings(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "incident.npz"
     assert ran("incident", "1", "--format", "npy", "--out", str(out), "--data-dir", str(scene)).exit_code == 0
@@ -122,6 +146,10 @@ def test_what_is_not_there_is_said_and_leaves_the_old_file(scene: Path, tmp_path
     assert out.read_bytes() == b"old"
     away = ran("event", "1", "--out", str(tmp_path / "no" / "x.zip"), "--data-dir", str(scene))
     assert isinstance(away.exception, FileNotWrittenError)
+    assert (
+        "no Measurement is stored of Box 77"
+        in ran("measurements", "--box", "77", "--data-dir", str(scene)).stderr
+    )
     done = ran("measurements", "--format", "parquet", "--data-dir", str(scene))
     assert "--out" in str(done.exception)
 

@@ -1,4 +1,6 @@
-"""CSV recordings: `time_s,volts` under that header, or one column of volts with or without its header."""
+"""CSV recordings: `time_s,volts` under that header, one column of volts with or without its header, or what
+`opq-tools export` writes of one Box: `# key: value` lines, then `time_s` and `volts` among other columns.
+"""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
 
-HEADERS = (["time_s", "volts"], ["volts"])
+EXPORTED = ["box_id", "time_ns", "time_s", "sample", "counts", "volts"]
+HEADERS = (["time_s", "volts"], ["volts"], EXPORTED)
 UNEVEN_STEPS = 0.5
 """A time further than this from its even place is none; less is rounding in the file."""
 ROWS_AT_ONCE = 1 << 17
@@ -19,19 +22,20 @@ IN_MEMORY = 1 << 25
 """Bytes of one column: 6 minutes at 12 kS/s."""
 
 
-def read_columns(path: Path) -> tuple[NDArray[np.float64], float | None]:
-    """Volts, and the rate that the times say (None for one column).
+def read_columns(path: Path) -> tuple[NDArray[np.float64], float | None, dict[str, str]]:
+    """Volts, the rate that the times say (None for one column), and the `# key: value` lines at the top.
 
     Some rows at a time; what is more than `IN_MEMORY` bytes of numbers is kept in a temporary file without
     a name and mapped.
 
     Raises:
         OSError: the file cannot be read, or there is no room for its numbers.
-        RecordingError: no table of finite numbers, other columns, or times that are not evenly spaced.
+        RecordingError: no table of finite numbers, other columns, several Boxes, or times that are not evenly
+            spaced.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
-            first = next((line.strip() for line in file if line.strip()), "")
+            remarks, above, first = _remarks(path, file)
             header = bool(first) and not _is_number(first.split(",")[0])
             names = [name.strip().strip('"').lower() for name in first.split(",")]
             if header and names not in HEADERS:
@@ -41,12 +45,11 @@ def read_columns(path: Path) -> tuple[NDArray[np.float64], float | None]:
                     f"{path}: has {len(names)} columns and no header, want time_s,volts above them"
                 )
             file.seek(0)
-            lines = (line for line in file if line.strip())
-            if header:
-                next(lines)
-            columns = [_SpooledColumn() for _ in names]
-            for table in _tables(lines):
-                if table.shape[1] != len(names):
+            lines = (line for line in islice(file, above + header, None) if line.strip())
+            wanted = [names.index(name) for name in HEADERS[0]] if names == EXPORTED else None
+            columns = [_SpooledColumn() for _ in wanted or names]
+            for table in _tables(lines, wanted):
+                if table.shape[1] != len(columns):
                     raise RecordingError(
                         f"{path}: has {table.shape[1]} columns under a header of {len(names)}"
                     )
@@ -58,11 +61,27 @@ def read_columns(path: Path) -> tuple[NDArray[np.float64], float | None]:
     if len(columns[0]) == 0:
         raise RecordingError(f"{path}: is empty, no samples in it")
     volts = columns[-1].array()
-    return volts, _rate_of_times(path, columns[0].array()) if len(names) == 2 else None
+    rate_hz = _rate_of_times(path, columns[0].array()) if len(columns) == 2 else None
+    return volts, rate_hz, remarks
 
 
-def _tables(lines: Iterator[str]) -> Iterator[NDArray[np.float64]]:
-    """Rows of numbers, some at a time.
+def _remarks(path: Path, file: IO[str]) -> tuple[dict[str, str], int, str]:
+    """The `# key: value` lines at the top, how many they are with empty ones, and the line after them."""
+    found: dict[str, str] = {}
+    boxes = []
+    for above, line in enumerate(map(str.strip, file)):
+        if line and not line.startswith(("#", '"#')):
+            if len(boxes) > 1:
+                raise RecordingError(f"{path}: holds Boxes {', '.join(boxes)}; export one, --box {boxes[0]}")
+            return found, above, line
+        key, _, value = line.strip('"').lstrip("# ").partition(":")
+        found[key.strip()] = value.strip()
+        boxes += [value.strip()] if key.strip() == "box_id" else []
+    return found, 0, ""
+
+
+def _tables(lines: Iterator[str], wanted: list[int] | None) -> Iterator[NDArray[np.float64]]:
+    """Rows of numbers, some at a time; `wanted`: only these columns.
 
     Raises:
         ValueError: says the row, counted from the first.
@@ -70,7 +89,7 @@ def _tables(lines: Iterator[str]) -> Iterator[NDArray[np.float64]]:
     first = 0
     while rows := list(islice(lines, ROWS_AT_ONCE)):
         try:
-            yield np.loadtxt(rows, delimiter=",", ndmin=2, comments=None)
+            yield np.loadtxt(rows, delimiter=",", ndmin=2, comments=None, usecols=wanted)
         except ValueError as error:
             counted = f" (counted from row {first})" if first else ""
             raise ValueError(f"{str(error).splitlines()[0]}{counted}") from error

@@ -3,7 +3,7 @@
 | suffix | samples | rate and gain |
 | --- | --- | --- |
 | .i16 | raw int16, little endian, one channel | .json beside it, or flags |
-| .csv | `time_s,volts` under that header, or one column of volts | from the times, or as above |
+| .csv | `time_s,volts` under that header, one column of volts, or of `export` | from the times, or as above |
 | .npy | one-dimensional, int16 counts or float volts | as .i16 |
 | .wav | int16 counts, one channel | rate from the file, gain as .i16 |
 | .cfg, .dat, .cff | COMTRADE, one analogue channel | from the file |
@@ -14,9 +14,11 @@ Flags come before the .json, the .json before what the file itself says. Nothing
 is a RecordingError of one line.
 """
 
+import contextlib
 import json
 import sys
 import wave
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -94,6 +96,7 @@ def read_recording(
     try:
         if not path.is_file():
             raise RecordingError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}")
+        _refuse_zip(path)
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             ending = f"the ending {path.suffix}" if path.suffix else "a name without an ending"
@@ -124,6 +127,16 @@ def read_recording(
         start_ns=facts.start_ns,
         assumed_nominal=facts.nominal_v is None,
     )
+
+
+def _refuse_zip(path: Path) -> None:
+    """`opq-tools export` writes a zip where several Boxes need several files, under any name."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            inside = [name for name in packed.namelist() if Path(name).suffix.lower() in READERS]
+        raise RecordingError(
+            f"{path}: is a zip; unpack it and name one of {', '.join(inside[:8]) or 'its files'}"
+        )
 
 
 def utc_ns(time: datetime) -> int:
@@ -160,6 +173,10 @@ def read_facts(path: Path) -> RecordingFacts:
         raise RecordingError(
             f"{path}: holds a {type(content).__name__}, want an object with rate_hz, volts_per_lsb, …"
         )
+    return _facts(path, content)
+
+
+def _facts(path: Path, content: Mapping[str, object]) -> RecordingFacts:
     box_id = content.get("box_id")
     return RecordingFacts(
         rate_hz=_positive(path, content, "rate_hz"),
@@ -237,8 +254,12 @@ def _read_wav(path: Path, _channel: str | None) -> _Content:
 
 
 def _read_csv(path: Path, _channel: str | None) -> _Content:
-    volts, rate_hz = read_columns(path)
-    return _Content(volts, counts=False, facts=RecordingFacts(rate_hz=rate_hz))
+    volts, rate_hz, remarks = read_columns(path)
+    said: dict[str, object] = {"box_id": remarks["box_id"]} if "box_id" in remarks else {}
+    for key in ("nominal_volts", "nominal_hz", "start_ns"):
+        with contextlib.suppress(ValueError):  # somebody else's remark
+            said |= {} if (value := json.loads(remarks.get(key, "null"))) is None else {key: value}
+    return _Content(volts, counts=False, facts=RecordingFacts(rate_hz=rate_hz).before(_facts(path, said)))
 
 
 def _read_comtrade(path: Path, channel: str | None) -> _Content:

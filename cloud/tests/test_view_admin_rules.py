@@ -16,6 +16,7 @@ from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import EngineAddress
+from opq_cloud.view.administration.rule_pages import status_rows
 from opq_cloud.view.administration.rule_rows import MOST_OPEN, ROWS_A_SECOND
 from opq_cloud.view.administration.rule_trial import COLUMNS, emission_times, trial_body, trial_drawing
 from opq_proto.messages import Measurement, Metric
@@ -168,6 +169,20 @@ def test_an_engine_without_a_stream_gets_one_by_a_button(engine: FakeEngine, ada
     assert ada.post("/admin/rules/makai", "/admin/rules") == 409 and "Stream boxes is there" in ada.text
 
 
+def test_counters_of_a_rule_are_said_in_words_and_moments_as_times() -> None:
+    told = {
+        "status": "running", "message": "", "lastStartTimestamp": 1795436571529, "lastStopTimestamp": 0,
+        "source_boxes_0_records_in_total": 1674, "source_boxes_0_connection_status": 1,
+        "sink_log_0_0_connection_status": -1, "op_2_filter_0_process_latency_us": 11,
+        "sink_log_0_0_last_exception_time": 10**40,
+    }  # fmt: skip
+    assert status_rows(told) == [
+        ("status", "running"), ("last start", "2026-11-23 12:22:51"),
+        ("source boxes 0 records in total", "1,674"), ("sink log 0 0 connection status", "-1"),
+        ("op 2 filter 0 process latency, µs", "11"), ("sink log 0 0 last exception time", f"{10**40:,}"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["", "new", "deep sags", "tief/er"])
 def test_a_rule_whose_page_would_have_no_address_is_not_saved(
     engine: FakeEngine, ada: FormBrowser, name: str
@@ -191,7 +206,10 @@ def test_a_rule_is_checked_tried_saved_and_deleted(
     assert "60 rows of 60 Measurements of Box 1" in ada.text and "trial-mark" in ada.text
     assert ada.post(new, new, **TYPED, do="try", box="77", hours="1") == 409
     assert ada.post(new, new, **TYPED, do="try", box="1", hours="999") == 400
+    assert ada.post(new, new, **TYPED, do="try", box="1", hours="6") == 200
+    assert '<option value="6" selected>' in ada.text
     assert ada.post(new, new, **TYPED, do="save") == 303
+    assert ada.get(ada.headers["location"]) == 200 and "Saved." in ada.text
     assert engine.rules["deep"]["sql"] == "SELECT box\nFROM boxes"
     assert {each[3] for each in engine.asked} == {"Bearer secret"}
     assert ada.get("/admin/rules/makai/deep") == 200 and "FROM boxes" in ada.text

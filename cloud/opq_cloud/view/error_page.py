@@ -15,6 +15,7 @@ HEADINGS = {
     401: "Sign in first",
     403: "This is not allowed",
     404: "Nothing is here",
+    405: "Nothing is here",
     409: "This was changed meanwhile",
     413: "This is too large",
     429: "Too often",

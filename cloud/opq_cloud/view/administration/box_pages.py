@@ -124,6 +124,7 @@ class BoxAdminPages:
             "boxes",
             code=code,
             box=_with_connections(context, record, services.urls),
+            has_pages=context.view.knows(box_id),
             place=place,
             access=people.access(box_id),
             owner=names.get(owner_id, ""),

@@ -1,6 +1,7 @@
 """`/admin/rules`: stream rules of a rule engine: checked as one types, explained, tried on stored history."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -40,6 +41,7 @@ from opq_cloud.view.administration.rule_trial import (
     trial_drawing,
 )
 from opq_cloud.view.registry import BOX_ID
+from opq_cloud.view.words import utc
 from opq_proto.errors import StoreError
 
 SQL_CHARACTERS = 8000
@@ -56,6 +58,8 @@ BLANK = {
     "options": "{}",
 }
 MESSAGE_CHARACTERS = 2000
+MOST_MS = 10**13
+"""The year 2286."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,9 @@ class RuleAdminPages:
         found = [read_rules(RuleEngine(each)) for each in self._context.addresses.engines]
         return self._context.page("rules.html", "rules", code=code, engines=found, problem=problem)
 
-    def rule_page(self, engine: str, rule: str, look: Annotated[str, Query(max_length=20)] = "") -> Response:
+    def rule_page(
+        self, engine: str, rule: str, look: Annotated[str, Query(max_length=20)] = "", saved: bool = False
+    ) -> Response:
         """An editor; the address `new` is that of a new rule. `look`: with the rows of the next seconds."""
         self._context.looks()
         asked = self._engine(engine)
@@ -116,7 +122,7 @@ class RuleAdminPages:
         try:
             typed = self._stored(asked, rule)
             if not look:
-                return self._rule_page(asked, rule, typed)
+                return self._rule_page(asked, rule, typed, saved=saved)
             try:
                 return self._rule_page(asked, rule, typed, looked=look_at_rows(asked, rule))
             except (TooManyRowsError, EngineRefusedError) as error:
@@ -134,8 +140,10 @@ class RuleAdminPages:
         verdict: RuleVerdict | None = None,
         trial: TrialResult | None = None,
         trial_box: str = "",
+        trial_hours: str = "",
         problem: str = "",
         code: int = 200,
+        saved: bool = False,
         looked: RowsTaken | None = None,
     ) -> Response:
         explained, status = "", {}
@@ -156,6 +164,8 @@ class RuleAdminPages:
             verdict=verdict,
             trial=trial,
             trial_box=trial_box,
+            trial_hours=trial_hours,
+            saved=saved,
             hours=HOURS,
             most_records=MOST_RECORDS,
             looked=looked,
@@ -163,9 +173,7 @@ class RuleAdminPages:
             rows_a_second=ROWS_A_SECOND,
             boxes=[each.box_id for each in self._context.view.boxes()],
             explained=explained,
-            status={
-                key: value for key, value in status.items() if isinstance(value, str | int | float) and value
-            },
+            status=status_rows(status),
             problem=problem,
         )
 
@@ -248,7 +256,7 @@ class RuleAdminPages:
         self._context.accounts.note(
             visitor, what, f"rule {name}", was, after
         )  # not where it sends to: may hold a password
-        return see_other(f"/admin/rules/{engine.address.name}/{quote(name, safe='')}")
+        return see_other(f"/admin/rules/{engine.address.name}/{quote(name, safe='')}?saved=1")
 
     def _try(
         self,
@@ -264,9 +272,10 @@ class RuleAdminPages:
         end_ms = self._context.view.now_ns() // 1_000_000 + 1
         start_ms = end_ms - int(hours) * 3_600_000
         measured = self._context.store.measurements(box_id, start_ms, end_ms, MOST_RECORDS)
+        tried = {"trial_box": box_id, "trial_hours": hours}
         if not measured:
             text = f"Nothing is stored of Box {box_id} in this span."
-            return self._rule_page(engine, rule, typed, verdict, trial_box=box_id, problem=text, code=409)
+            return self._rule_page(engine, rule, typed, verdict, problem=text, code=409, **tried)
         try:
             streams = _streams_of(engine, typed)
             if len(streams) != 1:
@@ -274,13 +283,13 @@ class RuleAdminPages:
             body = trial_body(typed["sql"], streams[0], measured, _object(typed["options"]))
             emissions = engine.request("POST", "/ruletest/run", body, CHANGE_S)
         except (EngineSilentError, EngineRefusedError) as error:
-            return self._rule_page(engine, rule, typed, verdict, problem=_sentence(error), code=409)
+            return self._rule_page(engine, rule, typed, verdict, problem=_sentence(error), code=409, **tried)
         given = emissions if isinstance(emissions, list) else []
         times_ms, count = emission_times(given)
         shown = tuple(json.dumps(each)[:500] for each in given[:SHOWN])
         drawing = trial_drawing(measured, times_ms)
         result = TrialResult(len(measured), count, shown, len(times_ms), drawing)
-        return self._rule_page(engine, rule, typed, verdict, result, box_id)
+        return self._rule_page(engine, rule, typed, verdict, result, **tried)
 
     def run(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Start, stop, restart or delete a rule."""
@@ -320,6 +329,22 @@ class RuleAdminPages:
             if each.name == name:
                 return RuleEngine(each)
         raise HTTPException(404, "There is no such rule engine in the configuration.")
+
+
+def status_rows(status: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Name and value of each counter that says something, as people read them: moments as times, in UTC."""
+    rows = []
+    for key, value in status.items():
+        if not isinstance(value, str | int | float) or not value or (key.endswith("_status") and value == 1):
+            continue
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).lower().replace("_", " ").removesuffix(" timestamp")
+        if isinstance(value, str):
+            rows.append((name, value))
+        elif key.endswith(("Timestamp", "_invocation", "_time")) and 0 < value < MOST_MS:
+            rows.append((name, utc(int(value) * 1_000_000, 0)))
+        else:
+            rows.append((name.replace(" us", ", µs"), f"{value:,}"))
+    return rows
 
 
 def read_rules(engine: RuleEngine) -> EngineRules:

@@ -139,8 +139,7 @@ class RuleAdminPages:
         typed: Mapping[str, str],
         verdict: RuleVerdict | None = None,
         trial: TrialResult | None = None,
-        trial_box: str = "",
-        trial_hours: str = "",
+        tried: tuple[str, str] = ("", ""),
         problem: str = "",
         code: int = 200,
         saved: bool = False,
@@ -163,8 +162,8 @@ class RuleAdminPages:
             typed=typed,
             verdict=verdict,
             trial=trial,
-            trial_box=trial_box,
-            trial_hours=trial_hours,
+            trial_box=tried[0],
+            trial_hours=tried[1],
             saved=saved,
             hours=HOURS,
             most_records=MOST_RECORDS,
@@ -272,10 +271,10 @@ class RuleAdminPages:
         end_ms = self._context.view.now_ns() // 1_000_000 + 1
         start_ms = end_ms - int(hours) * 3_600_000
         measured = self._context.store.measurements(box_id, start_ms, end_ms, MOST_RECORDS)
-        tried = {"trial_box": box_id, "trial_hours": hours}
+        tried = box_id, hours
         if not measured:
             text = f"Nothing is stored of Box {box_id} in this span."
-            return self._rule_page(engine, rule, typed, verdict, problem=text, code=409, **tried)
+            return self._rule_page(engine, rule, typed, verdict, problem=text, code=409, tried=tried)
         try:
             streams = _streams_of(engine, typed)
             if len(streams) != 1:
@@ -283,13 +282,15 @@ class RuleAdminPages:
             body = trial_body(typed["sql"], streams[0], measured, _object(typed["options"]))
             emissions = engine.request("POST", "/ruletest/run", body, CHANGE_S)
         except (EngineSilentError, EngineRefusedError) as error:
-            return self._rule_page(engine, rule, typed, verdict, problem=_sentence(error), code=409, **tried)
+            return self._rule_page(
+                engine, rule, typed, verdict, problem=_sentence(error), code=409, tried=tried
+            )
         given = emissions if isinstance(emissions, list) else []
         times_ms, count = emission_times(given)
         shown = tuple(json.dumps(each)[:500] for each in given[:SHOWN])
         drawing = trial_drawing(measured, times_ms)
         result = TrialResult(len(measured), count, shown, len(times_ms), drawing)
-        return self._rule_page(engine, rule, typed, verdict, result, **tried)
+        return self._rule_page(engine, rule, typed, verdict, result, tried)
 
     def run(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Start, stop, restart or delete a rule."""

@@ -68,7 +68,7 @@ def read_columns(path: Path) -> tuple[NDArray[np.float64], float | None, dict[st
 def _remarks(path: Path, file: IO[str]) -> tuple[dict[str, str], int, str]:
     """The `# key: value` lines at the top, how many they are with empty ones, and the line after them."""
     found: dict[str, str] = {}
-    boxes = []
+    boxes: list[str] = []
     for above, line in enumerate(map(str.strip, file)):
         if line and not line.startswith(("#", '"#')):
             if len(boxes) > 1:

@@ -72,7 +72,7 @@ class StoreLease:
             return  # held from the next word on, when it has stayed ours
         self.holder = str(there["holder"]).partition(" ")[0]
         if self._seen is None or self._seen[0] != there:
-            self._seen = there, now_s
+            self._seen = there, self._now()
         elif now_s >= self._seen[1] + TAKEN_S:
             documents.change(LEASES, self._name, lambda found: self._taken() if found == there else None)
 

@@ -43,6 +43,32 @@ def test_one_process_has_a_duty_and_another_one_takes_it_when_nothing_is_heard(
     assert look(one) == [True, False]  # at once: nobody had to be waited for
 
 
+def test_a_word_that_came_slowly_is_as_old_as_it_was_heard(open_again: Callable[[], CloudStore]) -> None:
+    one_s, two_s = [100.0], [5000.0]
+    one, store = By(open_again(), one_s), open_again()
+    slow_s = [TAKEN_S + 4.0]
+
+    class Slow:
+        """Its first answer has been long on the way."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store.people.documents, name)
+
+        def get(self, *values: str) -> Any:
+            found = store.people.documents.get(*values)
+            two_s[0] += slow_s.pop() if slow_s else 0.0
+            return found
+
+    two = StoreLease("mauka", Slow, lambda: two_s[0])
+    for _ in range(2):
+        one.lease.look()
+    for _ in range(2):
+        two.look()
+        two_s[0] += BEAT_S
+    two.look()
+    assert one.holds() and not two.held()
+
+
 def test_who_cannot_reach_the_store_has_no_duty_and_asks_again(open_again: Callable[[], CloudStore]) -> None:
     now_s, store, away = [100.0], open_again(), [False]
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from account_scene import FormBrowser, add_people
 
+from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.store.account_records import BoxAccess
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
@@ -104,7 +105,25 @@ def test_a_split_and_a_merge_by_the_page_lead_to_what_they_made(cast: Cast) -> N
     assert rita.post(f"{page}/merge", page, others=f"#{fresh}") == 303
     assert rita.headers["location"] == f"{page}#said"
     assert cast.scene.store.incident(number).box_ids == ("1", "4")  # type: ignore[union-attr]
-    assert rita.get(f"/incidents/{fresh}") == 404
+    for path in ("", "/examine", "/spread"):
+        assert rita.get(f"/incidents/{fresh}{path}") == 301
+        assert rita.headers["location"] == f"{page}{path}"
+    assert f"is part of incident {number} now" in rita.text
+    for api in ("/api/incidents", "/api/v1/incidents"):
+        rita.get(f"{api}/{fresh}")
+        assert (rita.status, rita.headers["location"]) == (301, f"{api}/{number}")
+    assert (json.loads(rita.text)["status"], json.loads(rita.text)["title"]) == (301, "Moved Permanently")
+    assert cast.browser("olga").get(f"/incidents/{fresh}") == 301
+    assert FormBrowser(cast.scene.url).get(f"/share/incidents/{fresh}") == 404, "nobody may see that it was"
+
+
+def test_who_does_not_see_what_an_incident_became_part_of_is_told_nothing(cast: Cast) -> None:
+    first, second = cast.incident("4"), cast.incident("4")
+    kept = IncidentEditor(cast.scene.store).merge_incidents([first, second], cast.ids["root"])
+    (gone,) = {first, second} - {kept}
+    assert cast.browser("rita").get(f"/incidents/{gone}") == 301
+    vera = cast.browser("vera")
+    assert vera.get(f"/incidents/{gone}") == vera.get(f"/api/v1/incidents/{gone}") == 404
 
 
 @pytest.mark.parametrize("what", ["note", "label", "split", "merge"])

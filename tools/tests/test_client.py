@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.view import demo
 from opq_tools.client import (
     ApiRefusedError,
@@ -199,3 +200,20 @@ def test_what_is_none_is_not_sent() -> None:
     assert str(call.params()) == "b=1&b=2&c=3"
     assert live_values(["1", "4"], None, 0.5, None) == {"box": "1,4", "rate": "0.5"}
     assert json.dumps(live_values((), None, None, None)) == "{}"
+
+
+def test_a_number_of_before_leads_to_the_incident_that_it_is_part_of(scene: demo.Scene) -> None:
+    now_ns = time.time_ns()
+    made = [
+        demo.put_event(scene.store, [demo.waveform_of(demo.OUTLETS[0], now_ns - hours * 3600 * 10**9)], token)
+        for hours, token in ((2, "one"), (1, "other"))
+    ]
+    numbers = [each.incident_id for each in made if each is not None]
+    kept = IncidentEditor(scene.store).merge_incidents(numbers)
+
+    async def by_asyncio() -> set[int]:
+        async with AsyncOpqClient(scene.url) as opq:
+            return {(await opq.incident(number)).id for number in numbers}
+
+    with OpqClient(scene.url) as opq:
+        assert {opq.incident(number).id for number in numbers} == asyncio.run(by_asyncio()) == {kept}

@@ -38,7 +38,7 @@ _FILLED, _FILLED_TO = "incident_index", "incident_index_to"
 
 
 class EmbeddedIndex(EmbeddedPart):
-    """Tables `incident_index`, `incident_tags` (class and Box -> incident) and `incident_notes`."""
+    """Tables `incident_index`, `incident_tags` (of class and Box), `incident_notes` and `incident_heirs`."""
 
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
@@ -82,6 +82,11 @@ class EmbeddedIndex(EmbeddedPart):
             return stored
 
         return self._database.write(job)
+
+    def heir(self, incident_id: int) -> int | None:
+        with self._database.read() as connection:
+            found = connection.execute("SELECT heir FROM incident_heirs WHERE group_id = ?", (incident_id,))
+            return next((int(number) for (number,) in found), None)
 
     def notes(self, incident_id: int) -> list[IncidentNote]:
         with self._database.read() as connection:
@@ -200,7 +205,7 @@ def _enter_stored(connection: sqlite3.Connection, number: int) -> None:
 
 
 def heirs_of(connection: sqlite3.Connection, plan: JoinPlan) -> dict[int, int]:
-    """Incident that goes -> one of its findings: where that is afterwards, its notes go."""
+    """Incident that goes -> one of its findings: where that is afterwards, its notes and address go."""
     found = {}
     for number in plan.gone:
         row = connection.execute(
@@ -245,7 +250,9 @@ def index_plan(
 
 
 def _inherit(connection: sqlite3.Connection, number: int, heir: int) -> None:
-    """What was said of an incident that is part of another now."""
+    """What was said of an incident that is part of another now, and who asks for it by its number."""
+    connection.execute("UPDATE incident_heirs SET heir = ?1 WHERE heir = ?2", (heir, number))
+    connection.execute("INSERT OR REPLACE INTO incident_heirs VALUES (?, ?)", (number, heir))
     moved = connection.execute(
         "UPDATE incident_notes SET group_id = ?1, document = json_set(document, '$.incident_id', ?1) "
         "WHERE group_id = ?2",
@@ -259,6 +266,7 @@ def forget_incident(connection: sqlite3.Connection, number: int) -> None:
     """It has expired: its entry and what was said of it go."""
     for table in ("incident_index", "incident_tags", "incident_notes", "incident_boxes"):
         connection.execute(f"DELETE FROM {table} WHERE group_id = ?", (number,))
+    connection.execute("DELETE FROM incident_heirs WHERE heir = ?", (number,))
 
 
 def labels(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, str]:

@@ -33,12 +33,13 @@ _PLAIN = {"_id": 0}
 
 
 class MongoIndex(MongoPart):
-    """`opq_incident_index` (with the tags of class and Box) and `opq_incident_notes`."""
+    """`opq_incident_index` (with the tags of class and Box), `opq_incident_notes`, `opq_incident_heirs`."""
 
     def __init__(self, server: MongoServer) -> None:
         super().__init__(server)
         self._entries = server.db.opq_incident_index
         self._said = server.db.opq_incident_notes
+        self._gone = server.db.opq_incident_heirs
         self._filled_s = 0.0
 
     @store_errors
@@ -99,6 +100,11 @@ class MongoIndex(MongoPart):
         return [_note(document) for document in found]
 
     @store_errors
+    def heir(self, incident_id: int) -> int | None:
+        found = self._gone.find_one({"_id": incident_id})
+        return None if found is None else int(found["heir"])
+
+    @store_errors
     def forget_author(self, account_id: str) -> None:
         self._said.update_many({"account_id": account_id}, {"$set": {"account_id": NO_AUTHOR}})
 
@@ -111,7 +117,7 @@ class MongoIndex(MongoPart):
     # What is entered
 
     def _heirs(self, plan: JoinPlan) -> dict[int, int]:
-        """Incident that goes -> one of its findings: where that is afterwards, its notes go."""
+        """Incident that goes -> one of its findings: where that is afterwards, its notes and address go."""
         found = {}
         for number in plan.gone:
             kept: Document = {"group_id": number, "incident_id": {"$nin": list(plan.removed)}}
@@ -149,6 +155,9 @@ class MongoIndex(MongoPart):
             self._entries.delete_one({"_id": number})
             heir = self._db.incidents.find_one({"incident_id": heirs.get(number, 0)}, {"group_id": 1})
             if heir is not None:
+                named: Document = {"$set": {"heir": int(heir["group_id"])}}
+                self._gone.update_many({"heir": number}, named)
+                self._gone.update_one({"_id": number}, named, upsert=True)
                 moved = self._said.update_many(
                     {"incident_id": number}, {"$set": {"incident_id": int(heir["group_id"])}}
                 )
@@ -162,6 +171,7 @@ class MongoIndex(MongoPart):
         """It has expired: its entry and what was said of it go."""
         self._entries.delete_one({"_id": number})
         self._said.delete_many({"incident_id": number})
+        self._gone.delete_many({"heir": number})
 
     def _enter(self, entry: IndexedIncident, box_ids: Sequence[str]) -> None:
         """Write it; the class of a label stays."""

@@ -129,6 +129,7 @@ class MongoServer:
         db.incidents.create_index("end_ns")
         db.incidents.create_index("start_ns")
         db.incidents.create_index([("box_id", ASCENDING), ("end_ns", ASCENDING)])
+        db.opq_incident_heirs.create_index("heir")
         self._index(db.opq_boxes, "box_id", unique=True)
 
     def _unique_sequences(self) -> None:

@@ -162,6 +162,10 @@ MIGRATIONS = (
         SELECT parcel, start_ms, end_ms, rows, packed FROM parcels_before ORDER BY parcel;
     DROP TABLE parcels_before;
     """,
+    """
+    CREATE TABLE incident_heirs (group_id INTEGER PRIMARY KEY, heir INTEGER NOT NULL);
+    CREATE INDEX incident_heirs_by_heir ON incident_heirs (heir);
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 

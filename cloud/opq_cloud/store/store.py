@@ -431,6 +431,9 @@ class CloudStore(Protocol):
             StoreError: there is no such incident, or it has MOST_NOTES.
         """
 
+    def heir(self, incident_id: int) -> int | None:
+        """The incident that this one was joined into, and that one into others; None where it was not."""
+
     def notes(self, incident_id: int) -> list[IncidentNote]:
         """Oldest first; those of incidents that were joined into it too."""
 

@@ -160,9 +160,7 @@ class Api:
         )
 
     def incident(self, incident_id: str) -> JSONResponse:
-        found = self._context.store.incident(whole_id(incident_id, "incident"))
-        if found is None:
-            raise HTTPException(404, f"there is no incident {incident_id}")
+        found = self._context.incident(incident_id, "/api/incidents/{}")
         findings = [_finding_json(item) for item in found.findings]
         summary = headline(found, self._context.names([found]))
         before = past_before(self._context, found).as_json()

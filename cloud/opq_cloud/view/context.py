@@ -113,6 +113,21 @@ class ViewContext:
         found = self.box(box_id)
         return replace(found, nominal_v=judged.volts(box_id) or found.nominal_v)
 
+    def incident(self, text: str, address: str = "/incidents/{}") -> Incident:
+        """That of this number; HTTPException 404 where there is none, 301 where it is part of another now.
+
+        `address`: where the other one is, `{}` its number.
+        """
+        number = whole_id(text, "incident")
+        found = self.store.incident(number)
+        if found is not None:
+            return found
+        heir = self.whole_store.heir(number)
+        if heir is None or self.store.incident(heir) is None:
+            raise HTTPException(404, f"There is no incident {number}.")
+        where = {"Location": address.format(heir)}
+        raise HTTPException(301, f"Incident {number} is part of incident {heir} now.", where)
+
     def names(self, incidents: Iterable[Incident]) -> dict[str, str]:
         """Names that people gave to the Boxes of these incidents."""
         ids = listed_boxes(incidents)

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from opq_cloud.store.incident_index import COLUMNS, IncidentFilter, entry_of_incident
 from opq_cloud.view import incident_page, words
 from opq_cloud.view.accounts.account_context import marked_time
-from opq_cloud.view.context import ShownBox, ViewContext, label, whole_id
+from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.edit_pages import said_values
 from opq_cloud.view.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.examine.page import ExaminePages
@@ -219,11 +219,7 @@ class Pages:
         self, request: Request, incident_id: str, draw: Annotated[str, Query(max_length=8)] = ""
     ) -> HTMLResponse:
         """`draw=all`: charts of every Box, not of those most affected."""
-        found = self._context.store.incident(whole_id(incident_id, "incident"))
-        if found is None:
-            raise HTTPException(
-                404, f"There is no incident {incident_id}. It may have been joined with another."
-            )
+        found = self._context.incident(incident_id)
         values = incident_page.page(self._context, found, draw == "all")
         values.update(self.examine.whole_course(found))
         values.update(said_values(self._context, found))

@@ -39,8 +39,9 @@ class AsyncOpqClient:
     ) -> None:
         """`token` as the page Account made it (`opq_…`); None where View is open."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        base = url.rstrip("/") + calls.PREFIX
         self._http = httpx.AsyncClient(
-            base_url=url.rstrip("/") + calls.PREFIX, headers=headers, timeout=timeout_s
+            base_url=base, headers=headers, timeout=timeout_s, follow_redirects=True
         )
         self._sleep_s = sleep_s
 

@@ -39,7 +39,8 @@ class OpqClient:
     ) -> None:
         """`token` as the page Account made it (`opq_…`); None where View is open."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=url.rstrip("/") + calls.PREFIX, headers=headers, timeout=timeout_s)
+        base = url.rstrip("/") + calls.PREFIX
+        self._http = httpx.Client(base_url=base, headers=headers, timeout=timeout_s, follow_redirects=True)
         self._sleep_s = sleep_s
 
     def __enter__(self) -> Self:

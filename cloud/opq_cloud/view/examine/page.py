@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.view import charts, words
 from opq_cloud.view.accounts.account_context import PageMaker
-from opq_cloud.view.context import ShownBox, ViewContext, label, whole_id
+from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.examine import drawing, figures
 from opq_cloud.view.examine.address import PANELS, UNITS, ExamineAddress, moment, read_address
 from opq_cloud.view.examine.curves_chart import curves_chart
@@ -70,7 +70,7 @@ class ExaminePages:
         self, incident_id: str, t: Field = "", a: Field = "", b: Field = "", show: Fields = None,
         panel: Fields = None, y: Field = "",
     ) -> HTMLResponse:  # fmt: skip
-        found = self._incident(incident_id)
+        found = self._context.incident(incident_id, "/incidents/{}/examine")
         values = self._values(found, t, a, b, show, panel, y)
         return self._render("examine.html", "incidents", 200, **values)
 
@@ -78,15 +78,9 @@ class ExaminePages:
         self, incident_id: str, t: Field = "", a: Field = "", b: Field = "", show: Fields = None,
         panel: Fields = None, y: Field = "",
     ) -> HTMLResponse:  # fmt: skip
-        found = self._incident(incident_id)
+        found = self._context.incident(incident_id, "/incidents/{}/examine/part")
         values = self._values(found, t, a, b, show, panel, y)
         return self._render("examine_part.html", "incidents", 200, **values)
-
-    def _incident(self, incident_id: str) -> Incident:
-        found = self._context.store.incident(whole_id(incident_id, "incident"))
-        if found is None:
-            raise HTTPException(404, f"There is no incident {incident_id}.")
-        return found
 
     def whole_course(self, incident: Incident) -> dict[str, object]:
         """For `incident.html`: Urms(1/2) of all of an incident whose Boxes have it in several pieces.

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.config import ViewSection
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
-from opq_cloud.view.context import ViewContext, whole_id
+from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
 from opq_cloud.view.public.grid_reader import GridReader
@@ -72,12 +72,12 @@ class SharedPages:
     # An incident
     def spread_page(self, incident_id: str) -> Response:
         """As far as the visitor sees it."""
-        found = self._incident(incident_id)
+        found = self._context.incident(incident_id, "/incidents/{}/spread")
         return self._render("spread.html", "incidents", 200, **self._spread_values(found), shared=False)
 
     def share_page(self, request: Request, incident_id: str) -> Response:
         """As far as everybody sees it."""
-        found = self._incident(incident_id)
+        found = self._context.incident(incident_id, "/share/incidents/{}")
         values = self._spread_values(found)
         return self._render(
             "spread.html",
@@ -87,12 +87,6 @@ class SharedPages:
             shared=True,
             address=f"{self._base_url(request)}/share/incidents/{found.incident_id}",
         )
-
-    def _incident(self, incident_id: str) -> Incident:
-        found = self._context.store.incident(whole_id(incident_id, "incident"))
-        if found is None:
-            raise HTTPException(404, f"There is no incident {incident_id} that everybody may see.")
-        return found
 
     def _spread_values(self, incident: Incident) -> dict[str, object]:
         names = self._context.names([incident])

@@ -4,11 +4,11 @@ Through the store as the visitor sees it, so that nothing here can show more tha
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from opq_cloud.export.selection import event_records, finding_row, known_incident, measurement_row
+from opq_cloud.export.selection import event_records, finding_row, measurement_row
 from opq_cloud.store.asked_samples import request_json
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
@@ -40,6 +40,10 @@ OneBox = Annotated[str | None, Query(pattern=shapes.BOX_PATTERN)]
 From = Annotated[str, Query(alias="from", max_length=40, examples=["now-24h"])]
 To = Annotated[str, Query(alias="to", max_length=40, examples=["now"])]
 
+MOVED: dict[int | str, dict[str, Any]] = {
+    301: {"description": "It is part of the incident at `Location` now."}
+}
+
 
 class ReadRoutes:
     """GET alone; every answer is JSON with an ETag."""
@@ -62,7 +66,8 @@ class ReadRoutes:
             ("/incidents/{incident_id}/findings", self.findings_of, shapes.FindingList),
             ("/findings", self.findings, shapes.FindingList),
         ):
-            router.add_api_route(path, route, response_model=shape)
+            moves = MOVED if path.startswith("/incidents/") else None
+            router.add_api_route(path, route, response_model=shape, responses=moves)
         return router
 
     def boxes(self, request: Request) -> Response:
@@ -179,7 +184,7 @@ class ReadRoutes:
 
         Before it: those most like it, hours and intervals of its kind.
         """
-        found = known_incident(self._context.store, incident_id)
+        found = self._context.incident(str(incident_id), "/api/v1/incidents/{}")
         said = _incident_json(found, headline(found, self._context.names([found])))
         records = [self._context.store.event_record(event_id) for event_id in found.event_ids[:EVENTS_SHOWN]]
         said["requests"] = [
@@ -192,7 +197,7 @@ class ReadRoutes:
 
     def findings_of(self, request: Request, incident_id: Number) -> Response:
         """What the analyses said of an incident, Box by Box, and why."""
-        found = known_incident(self._context.store, incident_id)
+        found = self._context.incident(str(incident_id), "/api/v1/incidents/{}/findings")
         return json_answer(request, {"items": [finding_row(each) for each in found.findings], "next": None})
 
     def findings(

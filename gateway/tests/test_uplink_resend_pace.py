@@ -53,6 +53,15 @@ def test_the_first_loss_says_the_same_however_long_the_machine_runs(up_s: float)
     assert pace.per_s == FREE_PER_S / 4
 
 
+def test_time_without_a_connection_makes_no_rate_of_before_it() -> None:
+    pace = ResendPace()
+    pace.note_acknowledged(0, 30.0)
+    pace.note_connected(36_000.0)  # all of it waits
+    sent = sent_in(pace, 36_000.0, 4.95, lost=0)
+    pace.note_acknowledged(3, 36_005.0)
+    assert pace.per_s == pytest.approx(sent / 5.0 / 4, rel=0.01)
+
+
 def test_boxes_that_lost_together_do_not_send_together() -> None:
     paces = [ResendPace() for _ in range(200)]
     for pace in paces:

@@ -164,6 +164,7 @@ class BoxUplink:
     def connected(self, now_s: float) -> None:
         """All connections stand again."""
         self._waits_since_s = None
+        self.pace.note_connected(now_s)
         held = self.queue.held(self.box_id)
         if self.acknowledging and held is not None:
             self.backlog.add(held[0], held[1] - 1)

@@ -35,7 +35,8 @@ class ResendPace:
         self._at_s = 0.0
         self._sent = 0
         self._since_s: float | None = None
-        """How many were sent again since the last acknowledgement, and when that was; None: never."""
+        """How many were sent again since the last acknowledgement, or the connection after it, and when that
+        was; None: never."""
 
     def allowed(self, most: int, now_s: float) -> int:
         """How many of `most` may be sent again now."""
@@ -50,6 +51,11 @@ class ResendPace:
         self._sent += count
         if self.per_s is not None:
             self._credit -= count
+
+    def note_connected(self, now_s: float) -> None:
+        """Nothing could be sent before."""
+        if self._since_s is not None:
+            self._sent, self._since_s = 0, now_s
 
     def note_acknowledged(self, lost: int, now_s: float) -> None:
         """The cloud says what it has; `lost`: Measurements of which it is new that they did not arrive."""

@@ -140,6 +140,7 @@ class Delivery:
         stands = self._lines.stands
         back = stands & ~self._stood
         for box in np.flatnonzero(back & self.acknowledging).tolist():
+            self.paces[box].note_connected(now_s)
             self._add_due(box, int(self._held.floor[box]), int(self._held.next[box]) - 1)
         self._acknowledged_s[back] = now_s
         self._flown_until[back] = 0  # on a new connection nothing is under way

@@ -96,7 +96,7 @@ class Gateway:
             OpqError: the data folder cannot be used.
         """
         assert self.config.health_endpoint is not None
-        power = PowerFail(self.config.power, stop.set)
+        power = PowerFail(self.config.power, stop.set, tell=self._tell_power)
         with contextlib.ExitStack() as held:
             held.callback(os.close, _lock(data_folder(self.config)))
             pages = pages_of(self.metrics, ledgers_of(self.config))
@@ -195,6 +195,11 @@ class Gateway:
             uplink.close()
             queue.close()
         self._log.info("gateway.stopped", late_threads=late)
+
+    def _tell_power(self, failing: bool) -> None:
+        """The last Measurements say it: what a silence after them means."""
+        for status in self.statuses.values():
+            status.gateway_failing = failing
 
     def _gps_contradicts(self, box_id: str, apart_ns: int | None) -> None:
         """In the reader's thread."""

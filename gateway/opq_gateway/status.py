@@ -32,6 +32,8 @@ class BoxStatus:
     gps: GpsStatus | None = None
     health: Health | None = None
     """The Box's own; intake."""
+    gateway_failing: bool | None = None
+    """Whether the gateway's own supply fails; None: nobody tells it. Power."""
     losses: Losses | None = None
     """None: it has said none since its start, as a Box does whose firmware knows them not; intake."""
     sample_monotonic_s: float | None = None

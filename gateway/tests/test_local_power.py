@@ -20,10 +20,13 @@ class Clock:
         return self.now_s
 
 
-def watched(path: Path, clock: Clock, wait_s: float = 2.0) -> tuple[PowerFail, list[str]]:
+def watched(
+    path: Path, clock: Clock, wait_s: float = 2.0, told: list[bool] | None = None
+) -> tuple[PowerFail, list[str]]:
     ended: list[str] = []
     config = PowerSection(fail_input=path, wait_s=wait_s)
-    return PowerFail(config, lambda: ended.append("end"), clock), ended
+    tell = [].append if told is None else told.append
+    return PowerFail(config, lambda: ended.append("end"), clock, tell), ended
 
 
 def turn(power: PowerFail, clock: Clock, seconds: float) -> None:
@@ -49,11 +52,12 @@ def test_a_failure_that_lasts_ends_the_gateway_once(tmp_path: Path) -> None:
 def test_a_flicker_of_the_supply_is_no_failure(tmp_path: Path) -> None:
     clock = Clock()
     pin = tmp_path / "value"
-    power, ended = watched(pin, clock)
+    told: list[bool] = []
+    power, ended = watched(pin, clock, told=told)
     for value in "10101":
         pin.write_text(value)
         turn(power, clock, 1.5)
-    assert ended == []
+    assert ended == [] and told == [True, False, True, False, True]
 
 
 def test_an_input_that_cannot_be_read_switches_nothing_off(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.status import BoxStatus
 from opq_hil.mains import mains
+from opq_proto.link_messages import Health
 from opq_proto.messages import Measurement
+from opq_proto.supply_word import SupplyWord, supply_word
 from opq_proto.wire import measurement_from_wire, measurement_to_wire
 
 SEND = ("rms", "unbalance")
@@ -86,6 +88,37 @@ def test_a_group_with_one_box_missing_says_nothing_and_goes_on_when_it_is_back()
         place.feed(box_id, whole[int(box_id) - 1][48_000:], first=48_000)
     found = place.unbalance()
     assert found and min(each.start_ns for each in found) > T0_NS + 3.5e9
+
+
+def test_the_word_of_a_supply_is_said_while_it_is_low_and_with_a_battery_each_minute() -> None:
+    bench, (volts, _) = Bench(), mains(4, RATE_HZ, voltage_v=120.0, frequency_hz=60.0)
+    said: list[set[str]] = []
+    words: list[SupplyWord | None] = []
+
+    def second(number: int, supply_v: float, battery_v: float | None, failing: bool | None = None) -> None:
+        """The Measurements of one second under this Health."""
+        bench.status.health = Health(0, None, supply_v, battery_v, 0, 0, 0, 0, 0, 0, 0, 0)
+        bench.status.gateway_failing = failing
+        before = len(bench.measurements)
+        bench.feed(blocks_of(volts[:RATE_HZ], T0_NS + number * 10**9, first=number * RATE_HZ))
+        for each in bench.measurements[before:]:
+            back = measurement_from_wire(measurement_to_wire(each))  # the map is the original's own
+            said.append(set(back.metrics) - {"rms", "f", "thd", "trans"})
+            words.append(supply_word(back.metrics))
+
+    for number in range(70):
+        second(number, 5.0, 4.1)
+    assert 2 <= sum(map(bool, said)) <= 3 and set(words) == {SupplyWord.WELL, None}
+    said.clear(), words.clear()
+    for number, (supply_v, battery_v, failing) in enumerate(
+        [(0.0, 4.0, None)] * 4 + [(5.0, None, None)] * 4 + [(5.0, None, True)] * 4 + [(5.0, None, False)] * 4
+    ):
+        second(70 + number, supply_v, battery_v, failing)
+    once = [word for number, word in enumerate(words) if not number or word != words[number - 1]]
+    assert once[-4:] == [SupplyWord.ON_BATTERY, None, SupplyWord.GATEWAY_FAILING, None]
+    assert words.count(SupplyWord.ON_BATTERY) >= 3 <= words.count(SupplyWord.GATEWAY_FAILING)
+    assert said.count({"supply_v"}) == 1, "that it is back is said once"
+    assert said.count({"supply_v", "gateway_supply"}) == words.count(SupplyWord.GATEWAY_FAILING) + 1
 
 
 def test_pst_of_ten_minutes_is_in_the_ledgers_values_and_sent_once_when_chosen() -> None:

@@ -81,6 +81,15 @@ def test_a_gap_another_time_source_or_metric_is_not_joined() -> None:
     assert sent([window(0), window(1), less])[-1] is less
 
 
+def test_a_supply_that_is_lost_goes_at_once_and_one_that_is_well_waits() -> None:
+    def said(number: int, supply_v: float) -> Measurement:
+        plain, volts = window(number), {"supply_v": supply_v, "battery_v": 4.0}
+        return replace(plain, metrics={**plain.metrics, **{k: Metric(v, v, v) for k, v in volts.items()}})
+
+    windows = [window(0), said(1, 5.0), window(2), said(3, 0.0), said(4, 0.0), said(5, 5.0)]
+    assert [m.end_ns for m in sent(windows)] == [windows[at].end_ns for at in (0, 2, 3, 4, 5)]
+
+
 def test_a_crossing_passes_and_changes_nothing() -> None:
     bands = DeadBands(IdleSection())
     crossing = replace(window(2), crossing=True, metrics={"rms": Metric(70.0, 70.0, 70.0)})

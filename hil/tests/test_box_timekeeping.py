@@ -19,8 +19,10 @@ from opq_hil.fleet.source_store import SourceStore
 from opq_hil.fleet.truth_witness import TruthWitness
 from opq_hil.mains.replay import Replay
 from opq_hil.mains.sampling import SampleClock
+from opq_hil.mains.scenario import scenario_path
+from opq_hil.power_system.box_times import BoxOutage, outages_of
 from opq_hil.power_system.power_scenario import PowerScenario, load_power_scenario, power_system_of
-from opq_hil.power_system.power_source import RATE_MILLIHZ, PowerSource, power_sources
+from opq_hil.power_system.power_source import RATE_MILLIHZ, PowerSource, box_times_of, power_sources
 from opq_hil.power_system.timekeeping import LOCK_S, Timekeeping, TimekeepingConfig
 from opq_hil.score.figures import score
 from opq_hil.score.records import BoxSpan, FoundIncident
@@ -227,6 +229,17 @@ def test_a_box_on_a_line_rides_through_on_its_battery_and_says_so(tmp_path: Path
     assert {supply_v for supply_v, _ in said} == {0.0, 5.0} and said[-1][0] == 5.0
     carried = [battery_v for supply_v, battery_v in said if supply_v == 0.0]
     assert len(carried) >= 3 and carried == sorted(carried, reverse=True)
+
+
+def test_a_dead_outlet_is_measured_on_the_battery_and_is_the_truths_outage(tmp_path: Path) -> None:
+    own = "supply = { lost = [[2.0, 20.0]], battery_s = 60.0, outlet_dead = true }\n"
+    told = scenario(tmp_path, own)
+    source = power_sources(told, power_system_of(told))["1"]
+    rms_v = [np.std(source.counts(at_s * 12_000, 2400)) * source.v_per_lsb for at_s in (1, 2, 21, 22)]
+    assert rms_v == pytest.approx([rms_v[0], 0.0, 0.0, rms_v[0]], abs=2.0) and rms_v[0] > 200
+    assert outages_of(box_times_of({"1": Box("1", source)})) == (BoxOutage(2.0, 22.0, ("1",)),)
+    shipped = load_power_scenario(scenario_path("outages"))
+    assert [bool(box.supply and box.supply.battery_s) for box in shipped.box] == [True, False, True, False]
 
 
 def test_a_box_on_a_line_says_when_it_holds_over(tmp_path: Path) -> None:

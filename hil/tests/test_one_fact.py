@@ -12,7 +12,7 @@ from opq_hil.backends.firmware import BOARDS
 from opq_hil.box import box, commands, faults
 from opq_hil.suites import gateway_process
 from opq_hil.world import world
-from opq_proto import link, link_messages, link_payloads
+from opq_proto import link, link_messages, link_payloads, supply_word
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = (ROOT / "gateway/systemd/opq-gateway.service").read_text()
@@ -37,6 +37,11 @@ def test_simulated_boxes_hold_what_the_firmware_holds() -> None:
     assert box.RING_SAMPLES == box.Box("1").ring.samples == RING_SAMPLES
     assert f"return {RING_SAMPLES}" in (ROOT / "device/tests/fakes/acquire.py").read_text()
     assert early_ports.REACH_SAMPLES >= RING_SAMPLES
+
+
+def test_a_supply_is_low_where_the_firmware_says_so() -> None:
+    text = (ROOT / "device/cmodules/settings/settings_table.c").read_text()
+    assert f'NUMBER("supply_low_v", "{supply_word.SUPPLY_LOW_V:g}"' in text
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ from opq_proto.errors import PluginError
 Facts = dict[str, Any]
 
 
+SHOWN = ("processes", "workers", "open_outages", "silences")
+"""Of what a plug-in says of itself, beside what each does."""
+
+
 class PluginGroup(Protocol):
     """Plug-ins of one origin. Methods raise PluginError: why it cannot be done."""
 
@@ -73,7 +77,7 @@ class BusPlugins:
             "trouble": facts["last_error"],
             "messages_received": facts["messages_received"],
             "messages_published": facts["messages_published"],
-            **{key: facts[key] for key in ("processes", "workers") if key in facts},
+            **{key: facts[key] for key in SHOWN if key in facts},
         }
 
 

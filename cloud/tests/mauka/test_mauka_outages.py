@@ -22,7 +22,8 @@ from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import Incident, Measurement, Metric, TimeSource
 
 S = 10**9
-ZERO_NS = 1_795_000_000 * S
+ZERO_NS = 1_795_000_000 * S + 600_000
+"""A gateway rounds the milliseconds of a Measurement: here upwards."""
 NOMINAL_V = 230.0
 
 
@@ -46,14 +47,18 @@ class SilentGrid:
     def started(self) -> OutagePlugin:
         return OutagePlugin({}, lambda: self.store, self.section, clock=lambda: self.now_s)
 
-    def measure(self, box_id: str, first: int, last: int, volts: float = NOMINAL_V) -> list[Measurement]:
-        """The rows of these seconds; in others time goes by, and numbers do not."""
+    def measure(
+        self, box_id: str, first: int, last: int, volts: float = NOMINAL_V, **supply: float
+    ) -> list[Measurement]:
+        """Rows of these seconds and their word of a supply; in others time goes by, and numbers do not."""
         rows = []
+        rms = {"rms": Metric(volts, NOMINAL_V if volts > 23 else volts, volts)}
+        said = {name: Metric(value, value, value) for name, value in supply.items()}
         for k in range(first, last):
             end_ns = ZERO_NS + (k + 1) * S
             rows.append(
                 Measurement(
-                    box_id, end_ns // 10**6, {"rms": Metric(volts, NOMINAL_V, NOMINAL_V)}, end_ns - S, end_ns,
+                    box_id, (end_ns + 500_000) // 10**6, {**rms, **said}, end_ns - S, end_ns,
                     uncertainty_ns=self.uncertainty_ns, source=TimeSource.GPS,
                     sequence=self.next[box_id], clock_id=self.clock_id,
                 )
@@ -222,6 +227,69 @@ def test_as_the_original_every_silence_of_a_minute_is_an_outage(store: CloudStor
     grid.pass_seconds(64, 80, silent=("3", "4"))
     (incident,) = grid.incidents()
     assert incident.box_ids == ("4",), "of Box 3 nobody has said that it is plugged in"
+
+
+ON_BATTERY = {"supply_v": 0.0, "battery_v": 4.0}
+CHARGED = {"supply_v": 5.0, "battery_v": 4.1}
+
+
+def test_a_box_on_its_battery_without_a_voltage_is_an_outage_while_it_is_heard(store: CloudStore) -> None:
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    for k in range(20, 40):
+        store.append_measurements(grid.measure("4", k, k + 1, volts=0.4, **ON_BATTERY))
+        grid.pass_seconds(k, k + 1, silent=("4",))
+        assert bool(grid.incidents()) == (k >= 29), "for as long as a silence takes"
+    (incident,) = grid.incidents()
+    assert (incident.kind, incident.box_ids, incident.closed) == ("outage", ("4",), False)
+    assert "its supply failed, and that its battery carries it" in incident.findings[0].finding.because
+    grid.plugin = grid.started()  # a restart: what is open goes on
+    grid.pass_seconds(40, 60, silent=("4",))  # the battery is empty
+    assert not grid.incidents()[0].closed
+    store.append_measurements(grid.measure("4", 60, 61, **CHARGED))
+    grid.pass_seconds(61, 64)
+    ((finding,),) = [[one.finding for one in each.findings] for each in grid.incidents()]
+    assert finding.closed and finding.end_ns == ZERO_NS + 60 * S
+    assert abs(finding.start_ns - (ZERO_NS + 20 * S)) <= finding.uncertainty_ns
+    assert grid.plugin.watch.network_losses == 0
+
+
+def test_a_box_on_its_battery_with_a_voltage_has_lost_but_its_own_supply(store: CloudStore) -> None:
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    for k in range(20, 40):
+        store.append_measurements(grid.measure("4", k, k + 1, **ON_BATTERY))
+        grid.pass_seconds(k, k + 1, silent=("4",))
+    grid.pass_seconds(40, 130, silent=("4",))
+    grid.pass_seconds(130, 140)
+    assert grid.incidents() == []
+
+
+@pytest.mark.parametrize(
+    ("volts", "supply", "lost"),
+    [
+        (0.4, ON_BATTERY, True),
+        (120.0, {"supply_v": 0.3}, True),  # no battery: the last second of its capacitors
+        (120.0, {"gateway_supply": 0.0}, True),
+        (NOMINAL_V, {"gateway_supply": 0.0}, False),  # it is the gateway's alone
+        (NOMINAL_V, CHARGED, False),
+    ],
+)
+def test_a_silence_is_judged_by_the_last_word_of_its_supply(
+    store: CloudStore, volts: float, supply: dict[str, float], lost: bool
+) -> None:
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    store.append_measurements(grid.measure("4", 20, 21, volts=volts, **supply))
+    grid.now_s += 1.0
+    grid.plugin.on_idle()
+    grid.pass_seconds(21, 40, silent=("4",))
+    assert [each.box_ids for each in grid.incidents()] == ([("4",)] if lost else [])
+    silences = grid.plugin.status()["silences"]
+    assert isinstance(silences, dict) and set(silences) == (set() if lost else {"4"})
+    if supply is CHARGED:
+        assert silences["4"].startswith("its network, or the Box itself (9") and "battery" in silences["4"]
+        assert "Box 5 beside it went on at a normal voltage" in silences["4"]
 
 
 @pytest.mark.parametrize(

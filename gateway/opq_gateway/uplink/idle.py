@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from opq_gateway.config import IdleSection
 from opq_proto.messages import Measurement, Metric
+from opq_proto.supply_word import SUPPLY_METRICS, SupplyWord, supply_word
 
 LONGEST_NS = 100 * 10**9
 """A Measurement of more than 120 s is refused on the wire (opq_proto.wire.MAX_WINDOW_NS)."""
@@ -65,7 +66,9 @@ class DeadBands:
             return True
         if (measurement.nominal_v, measurement.nominal_hz) != (sent.nominal_v, sent.nominal_hz):
             return True
-        if measurement.metrics.keys() != sent.metrics.keys():
+        if (measurement.metrics.keys() ^ sent.metrics.keys()) - SUPPLY_METRICS:
+            return True
+        if _is_low(measurement) != _is_low(sent):
             return True
         for key, band in self._bands(measurement.nominal_v or NOMINAL_V).items():
             metric = measurement.metrics.get(key)
@@ -93,6 +96,10 @@ class DeadBands:
             and 0 < together_ns <= LONGEST_NS
             and measurement.backfilled == kept.backfilled
         )
+
+
+def _is_low(measurement: Measurement) -> bool:
+    return supply_word(measurement.metrics) not in (None, SupplyWord.WELL)
 
 
 def _start_ns(measurement: Measurement) -> int:

@@ -16,6 +16,7 @@ class BoxSupplyConfig:
         min_length=1, description="[at_s, for_s] of each loss, rising, without overlap"
     )
     battery_s: float = Field(default=0.0, ge=0.0, le=1e6, description="it is carried so long; 0: no battery")
+    outlet_dead: bool = Field(default=False, description="what it measures is dead, too: the mains is lost")
 
 
 def supply_problems(config: BoxSupplyConfig) -> list[str]:
@@ -41,6 +42,11 @@ class BoxSupply:
         return tuple(
             (at_s + battery_s, at_s + for_s) for at_s, for_s in self.config.lost if battery_s < for_s
         )
+
+    @property
+    def dead_s(self) -> tuple[tuple[float, float], ...]:
+        """[from, to) of each time without a voltage at its outlet."""
+        return tuple((at_s, at_s + for_s) for at_s, for_s in self.config.lost if self.config.outlet_dead)
 
     def silent_until_s(self, t_s: float) -> float | None:
         """When the Box comes back that is silent at a moment; None: it is not silent."""

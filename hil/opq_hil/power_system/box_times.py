@@ -42,10 +42,14 @@ class BoxOutage:
 
 
 def outages_of(boxes: Mapping[str, BoxTimes]) -> tuple[BoxOutage, ...]:
-    """Silences of OUTAGE_S and more, by time; Boxes that go and come back together have one."""
+    """Lost supplies of OUTAGE_S and more, by time; Boxes that go and come back together have one.
+
+    From when the Box is silent; where its outlet is dead from when that is.
+    """
     together: dict[tuple[float, float], list[str]] = {}
     for box_id, times in boxes.items():
-        for begin_s, end_s in () if times.supply is None else BoxSupply(times.supply).silent_s:
+        supply = None if times.supply is None else BoxSupply(times.supply)
+        for begin_s, end_s in () if supply is None else supply.dead_s or supply.silent_s:
             if end_s - begin_s >= OUTAGE_S:
                 together.setdefault((begin_s, end_s), []).append(box_id)
     return tuple(BoxOutage(*span, tuple(together[span])) for span in sorted(together))

@@ -105,6 +105,8 @@ class PowerSource:
         t_s = self._true_s(np.arange(first, first + count, dtype=np.float64))
         t_s = t_s + self.clock.jitter_s(self._seed, first, count)
         volts = self.voltage.volts(t_s)
+        for begin_s, end_s in self.supply.dead_s if self.supply is not None else ():
+            volts[(begin_s <= t_s) & (t_s < end_s)] = 0.0
         if self.noise_v:
             volts += self.noise_v * white(self._seed, first, count)
         counts = self.converter.counts(volts)

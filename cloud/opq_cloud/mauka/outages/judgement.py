@@ -2,7 +2,8 @@
 
 A Box whose network is gone measures on: its Measurements come later, and their numbers (`sequence`) have
 gone on. A Box without supply measures nothing: its numbers go on where they stopped. So a silence that is
-over is judged by its numbers. One that lasts is judged by what came before it and by the Boxes around it.
+over is judged by its numbers. One that lasts is judged by what came before it, by the last word of its
+battery and of its gateway's supply, and by the Boxes around it.
 The weights are ours: logarithms of how much likelier a sign makes a lost supply.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_proto.messages import CauseEvidence
+from opq_proto.supply_word import SupplyWord
 
 PRIOR = -1.0
 """Networks of Boxes fail more often than their supply."""
@@ -49,6 +51,10 @@ class SilenceSigns:
     neighbours: Sequence[NeighbourSight]
     others_heard: int
     """Boxes that are no neighbours and were heard after it began."""
+    supply: SupplyWord | None = None
+    """The last word of its supply, and its gateway's."""
+    silent: bool = True
+    """False: it reports on its battery, and `silent_s` is since when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,11 @@ class SilenceJudgement:
         """One sentence of what speaks for a lost supply."""
         return "; ".join(each.words for each in self.evidence if each.weight > 0)
 
+    @property
+    def against(self) -> str:
+        """One sentence of what speaks for a lost network, or a Box that ended."""
+        return "; ".join(each.words for each in self.evidence if each.weight < 0)
+
 
 def judge_silence(signs: SilenceSigns) -> SilenceJudgement:
     """Weigh all signs of a silence."""
@@ -73,7 +84,25 @@ def judge_silence(signs: SilenceSigns) -> SilenceJudgement:
 
 
 def _own_signs(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
-    return _numbers(signs), _last_voltage(signs.last_percent)
+    return _numbers(signs), _last_voltage(signs), _supply(signs)
+
+
+def _supply(signs: SilenceSigns) -> CauseEvidence | None:
+    percent, word = signs.last_percent, signs.supply
+    if word is None:
+        return None
+    if word is SupplyWord.WELL:
+        if signs.over:  # its numbers know more: a gateway without supply is silent, too
+            return None
+        words = "it has a battery, and said to the last that its supply is well"
+        return CauseEvidence("supply_well", words, None, "", -1.5)
+    what = "its gateway's own supply" if word is SupplyWord.GATEWAY_FAILING else "its supply"
+    if percent is not None and percent >= DIP_PERCENT:
+        words = f"it said that {what} failed, while the voltage that it measures was well"
+        return CauseEvidence("supply_alone", words, percent, "%", -6.0)
+    carried = ", and that its battery carries it" if word is SupplyWord.ON_BATTERY else ""
+    weight = 2.5 if word is SupplyWord.GATEWAY_FAILING else 4.0
+    return CauseEvidence(word.value, f"it said that {what} failed{carried}", None, "", weight)
 
 
 def _numbers(signs: SilenceSigns) -> CauseEvidence | None:
@@ -88,10 +117,12 @@ def _numbers(signs: SilenceSigns) -> CauseEvidence | None:
     return CauseEvidence("not_measured", words, measured_s, "s", weight)
 
 
-def _last_voltage(percent: float | None) -> CauseEvidence | None:
+def _last_voltage(signs: SilenceSigns) -> CauseEvidence | None:
+    percent = signs.last_percent
     if percent is None or percent >= DIP_PERCENT:
         return None
-    words = f"it saw {percent:.1f} % of nominal just before"
+    saw, when = ("saw", "just before") if signs.silent else ("measures", "while it is heard")
+    words = f"it {saw} {percent:.1f} % of nominal {when}"
     dead = percent < DEAD_PERCENT
     return CauseEvidence("dead" if dead else "dip", words, percent, "%", 5.0 if dead else 1.5)
 
@@ -99,7 +130,7 @@ def _last_voltage(percent: float | None) -> CauseEvidence | None:
 def _signs_around(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
     silent = [each.box_id for each in signs.neighbours if each.silent]
     heard = [each for each in signs.neighbours if not each.silent and each.lowest_percent is not None]
-    if not signs.over and not heard and not signs.others_heard:
+    if signs.silent and not signs.over and not heard and not signs.others_heard:
         words = "no other Box is heard either"
         return (CauseEvidence("nobody_heard", words, None, "", -2.0),)
     together = None

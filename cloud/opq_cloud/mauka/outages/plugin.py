@@ -98,5 +98,6 @@ class OutagePlugin(MaukaPlugin):
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
 
     def status(self) -> dict[str, object]:
-        """As every plug-in's, and the Boxes whose outage lasts."""
-        return {**super().status(), "open_outages": sorted(self.watch.open_outages)}
+        """As every plug-in's, the Boxes whose outage lasts, and why the other silent ones have none."""
+        told = {"open_outages": sorted(self.watch.open_outages), "silences": dict(self.watch.silences)}
+        return {**super().status(), **told}

@@ -10,18 +10,25 @@ was heard meanwhile, the cloud was away too, and nothing is said: a house that w
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from opq_cloud.mauka.outages.judgement import TOGETHER_S, NeighbourSight, SilenceSigns, judge_silence
+from opq_cloud.mauka.outages.judgement import (
+    DEAD_PERCENT,
+    TOGETHER_S,
+    NeighbourSight,
+    SilenceSigns,
+    judge_silence,
+)
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
+from opq_proto.supply_word import SUPPLY, SupplyWord, supply_word
 
 S = 10**9
 AROUND_NS = 2 * S
@@ -36,6 +43,10 @@ ROWS = 1000
 """Read at once of a Box that is heard again."""
 BACK_NS = 7 * 86_400 * S
 """Outages that are open in the store are found again at a start, if they began since."""
+WELL_NS = 70 * S
+"""A gateway says each minute that the supply of a Box with a battery is well."""
+BACK_LOOK_NS = 60 * S
+"""A Box whose voltage is back was looked at before within this time, or was silent."""
 MOST_INCIDENTS = 1000
 
 
@@ -100,6 +111,10 @@ class OutageWatch:
         self._stored: dict[str, _StoredStretch] = {}
         """By Box: since the last look, as far as it was shown."""
         self._open: dict[str, Finding] = {}
+        self._dark: dict[str, Measurement] = {}
+        """By Box: of those without supply and voltage, by their last word, the last row before."""
+        self.silences: dict[str, str] = {}
+        """Boxes that are silent now and may have lost but their network: what speaks for it."""
         self._changes: list[OutageChange] = []
         """Those of a look that the store ended; the next one has them."""
         self.network_losses = 0
@@ -143,7 +158,11 @@ class OutageWatch:
             if end_ns <= known.end_ns:
                 continue
             was_silent = end_ns - known.end_ns >= self._config.silence_s * S
-            if box_id in self._open or (was_silent and not self._is_shown_whole(known, row)):
+            if self._is_dark(row):
+                self._dark.setdefault(box_id, known.row)
+            if box_id in self._dark:
+                self._note_heard(known, row, now_s)
+            elif box_id in self._open or (was_silent and not self._is_shown_whole(known, row)):
                 back.append((box_id, row))
             else:
                 self._note_heard(known, row, now_s)
@@ -151,6 +170,7 @@ class OutageWatch:
         self._stored.clear()
         for box_id, row in back:
             changes += self._judge_back(store, box_id, row, now_s)
+        changes += self._judge_dark(store)
         changes += self._judge_silent(store, now_s)
         self._changes = []
         return changes
@@ -202,9 +222,10 @@ class OutageWatch:
         if row.crossing:
             return  # its first whole window is still to come
         self._note_heard(known, row, now_s)
-        if box_id in self._open:  # what was missing is there: it measured on
-            self.network_losses += 1
-            yield OutageChange(self._open.pop(box_id), withdrawn=True)
+        was = self._open.get(box_id)
+        if was is None or _end_ns(row) - was.start_ns < self._config.silence_s * S:
+            return  # or what its gateway kept of the window in which it fell silent
+        yield self._lit_again(store, self._open.pop(box_id), was.start_ns, row)  # it measured on, or was dark
 
     def _rows_since(
         self, store: CloudStore, box_id: str, first: Measurement, end_ns: int
@@ -213,7 +234,7 @@ class OutageWatch:
         yield first
         reached_ns = _end_ns(first)
         while True:
-            rows = store.measurements(box_id, reached_ns // NS_PER_MS, end_ns // NS_PER_MS + 1, ROWS)
+            rows = store.measurements(box_id, reached_ns // NS_PER_MS, _after_ms(end_ns), ROWS)
             later = [row for row in rows if not row.crossing and _end_ns(row) > reached_ns]
             yield from later
             if not later or len(rows) < ROWS:
@@ -231,10 +252,13 @@ class OutageWatch:
         if of_old and not self._lossless and not self._anybody_heard(store, box_id, start_ns, end_ns):
             return
         measured = 0.0 if self._lossless else measured_s(before, after)
-        signs = SilenceSigns((end_ns - start_ns) / S, True, measured, *self._around(store, box_id, before))
+        around, word = self._around(store, box_id, before), supply_word(before.metrics)
+        signs = SilenceSigns((end_ns - start_ns) / S, True, measured, *around, supply=word)
         judged = judge_silence(signs)
         if judged.probability >= self._config.least_probability or self._by_original(signs):
             finding = self._finding(box_id, before, judged.because, judged.probability, end_ns)
+            if was is not None:
+                finding = replace(finding, start_ns=was.start_ns, uncertainty_ns=was.uncertainty_ns)
             yield OutageChange(finding)
         else:
             self.network_losses += 1
@@ -247,6 +271,61 @@ class OutageWatch:
         others = (other_id for other_id in self._heard if other_id != box_id)
         return first_ms < last_ms and any(store.measurements(each, first_ms, last_ms, 1) for each in others)
 
+    def _judge_dark(self, store: CloudStore) -> Iterator[OutageChange]:
+        """Boxes on their batteries, without a voltage for a silence's time; and whose voltage is back."""
+        opened = 0
+        for box_id, lit in list(self._dark.items()):
+            known = self._heard[box_id]
+            dark_s = (known.end_ns - _end_ns(lit)) / S
+            if not self._is_dark(known.row):
+                del self._dark[box_id]
+                if (was := self._open.pop(box_id, None)) is not None:
+                    since_ns = max(was.start_ns, known.end_ns - BACK_LOOK_NS)
+                    yield self._lit_again(store, was, since_ns, known.row)
+            elif box_id not in self._open and dark_s >= self._config.silence_s and opened < MOST_JUDGED:
+                opened += 1
+                before = self._rows_between(store, box_id, _end_ns(lit) - BACK_LOOK_NS, known.end_ns)
+                whole = [row for row in before if not self._is_dead(row, row.metrics["rms"].min)]
+                lit = self._dark[box_id] = whole[-1] if whole else lit
+                around = self._around(store, box_id, lit)
+                word = supply_word(known.row.metrics)
+                signs = SilenceSigns(dark_s, False, None, *around, supply=word, silent=False)
+                judged = judge_silence(signs)
+                likely = judged.probability >= self._config.least_probability
+                if likely and self._is_expected(store.box(box_id)):
+                    self._open[box_id] = self._finding(box_id, lit, judged.because, judged.probability, None)
+                    yield OutageChange(self._open[box_id])
+
+    def _is_dark(self, row: Measurement) -> bool:
+        """Whether a Box says that its supply is lost, and measures less than a tenth of its voltage."""
+        if SUPPLY not in row.metrics or "rms" not in row.metrics or row.crossing:
+            return False
+        low = supply_word(row.metrics) in (SupplyWord.ON_BATTERY, SupplyWord.FAILING)
+        return low and self._is_dead(row, row.metrics["rms"].max)
+
+    def _is_dead(self, row: Measurement, rms_v: float) -> bool:
+        return rms_v < DEAD_PERCENT / 100 * self._nominal_v(self._store(), row.box_id)
+
+    def _lit_again(self, store: CloudStore, was: Finding, since_ns: int, row: Measurement) -> OutageChange:
+        """The end of the outage of a Box that is heard: a row with a voltage; none was dark: it was none."""
+        rows = self._rows_between(store, was.box_id, since_ns, _end_ns(row))
+        if since_ns == was.start_ns and not any(map(self._is_dark, rows)):
+            self.network_losses += 1
+            return OutageChange(was, withdrawn=True)
+        # the voltage is seen a second before the word of it comes
+        dead = [at for at, each in enumerate(rows) if self._is_dead(each, each.metrics["rms"].max)]
+        after = rows[dead[-1] + 1 :] if dead else rows
+        end_ns = max(was.start_ns, window_ns(after[0] if after else row)[0])
+        figures = (*was.figures, ("lost_s", (end_ns - was.start_ns) / S))
+        return OutageChange(replace(was, end_ns=end_ns, closed=True, figures=figures))
+
+    def _rows_between(
+        self, store: CloudStore, box_id: str, start_ns: int, end_ns: int
+    ) -> Sequence[Measurement]:
+        """Whole Measurements with a voltage, ROWS at most."""
+        rows = store.measurements(box_id, max(0, start_ns) // NS_PER_MS, _after_ms(end_ns), ROWS)
+        return [each for each in rows if not each.crossing and "rms" in each.metrics]
+
     def _judge_silent(self, store: CloudStore, now_s: float) -> Iterator[OutageChange]:
         """Those that are silent now; the one that has been silent for the shortest time first."""
         after_s = max(ORIGINAL_S, self._config.silence_s) if self._config.compat else self._config.silence_s
@@ -255,18 +334,31 @@ class OutageWatch:
             for box_id, known in self._heard.items()
             if box_id not in self._open and not known.judged and now_s - known.at_s >= after_s
         ]
+        self.silences = {}
         for silent_s, box_id in sorted(silent)[:MOST_JUDGED]:
             if silent_s > self._config.longest_h * 3600 or not self._is_expected(store.box(box_id)):
                 self._heard[box_id].judged = True
                 continue
-            row = self._heard[box_id].row
-            signs = SilenceSigns(silent_s, False, None, *self._around(store, box_id, row))
+            row = self._dark.get(box_id, self._heard[box_id].row)
+            around = self._around(store, box_id, row)
+            signs = SilenceSigns(silent_s, False, None, *around, supply=self._last_word(store, box_id))
             judged = judge_silence(signs)
             if judged.probability >= self._config.least_probability or self._by_original(signs):
                 because = judged.because or f"nothing came for {silent_s:.0f} s"
                 finding = self._finding(box_id, row, because, judged.probability, None)
                 self._open[box_id] = finding
                 yield OutageChange(finding)
+            else:
+                likely = f"its network, or the Box itself ({100 * (1 - judged.probability):.0f} %)"
+                self.silences[box_id] = f"{likely}: {judged.against}"
+
+    def _last_word(self, store: CloudStore, box_id: str) -> SupplyWord | None:
+        """Of its supply: that of its last Measurement, or of its last minute that all is well."""
+        last = self._heard[box_id].row
+        if (word := supply_word(last.metrics)) is not None:
+            return word
+        before = self._rows_between(store, box_id, _end_ns(last) - WELL_NS, _end_ns(last))
+        return SupplyWord.WELL if SupplyWord.WELL in map(supply_word, (r.metrics for r in before)) else None
 
     def _by_original(self, signs: SilenceSigns) -> bool:
         return self._config.compat and signs.silent_s >= ORIGINAL_S
@@ -310,11 +402,13 @@ class OutageWatch:
         return silent_s >= self._config.silence_s / 2 and abs(other.end_ns - at_ns) <= reach_ns
 
     def _lowest_percent(self, store: CloudStore, box_id: str, start_ns: int, end_ns: int) -> float | None:
-        box = store.box(box_id)
-        nominal_v = (box.nominal_v if box is not None else None) or self._nominal.volts
-        rows = store.measurements(box_id, start_ns // NS_PER_MS, end_ns // NS_PER_MS + 1, 50)
+        rows = store.measurements(box_id, start_ns // NS_PER_MS, _after_ms(end_ns), 50)
         lowest_v = min((row.metrics["rms"].min for row in rows if "rms" in row.metrics), default=None)
-        return None if lowest_v is None else 100 * lowest_v / nominal_v
+        return None if lowest_v is None else 100 * lowest_v / self._nominal_v(store, box_id)
+
+    def _nominal_v(self, store: CloudStore, box_id: str) -> float:
+        box = store.box(box_id)
+        return (box.nominal_v if box is not None else None) or self._nominal.volts
 
     def _finding(
         self, box_id: str, before: Measurement, because: str, probability: float, end_ns: int | None
@@ -370,6 +464,11 @@ def _stretches(rows: Sequence[Measurement] | MeasurementColumns) -> Iterator[tup
     )
     for box, *stretch in found:
         yield rows.boxes.ids[box], _StoredStretch(*stretch)
+
+
+def _after_ms(end_ns: int) -> int:
+    """What no row that ends there reaches: the milliseconds of a row are rounded."""
+    return end_ns // NS_PER_MS + 2
 
 
 def _end_ns(row: Measurement) -> int:

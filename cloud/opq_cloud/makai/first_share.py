@@ -68,10 +68,9 @@ class FirstShare:
         boxes: BoxRegister,
         triggers: TriggersInUse,
         counters: ServiceCounters,
-        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._share, self._openings, self._boxes, self._triggers = share, openings, boxes, triggers
-        self._counters, self._now = counters, monotonic_s
+        self._counters = counters
         self._log = log.get(service="triggering-service")
         self._limited = RateLimitedLog(self._log)
         self._present: dict[int, PresentShare] = {}
@@ -99,7 +98,7 @@ class FirstShare:
             self._present, self._taken, self._opening = {}, OrderedDict(), {}
             self._settled.clear()
             self.shares = ()
-            self._began_s = self._looked_s = self._now()
+            self._began_s = self._looked_s = time.monotonic()
             self._openings.lose = self._lose
             yield socket
 
@@ -109,8 +108,8 @@ class FirstShare:
         """What this share held before it took the place; `store` takes what opens nothing."""
         for said in left:
             if isinstance(said, HandedEnd):
-                self._openings.note_end(said.box_id, said.decision, self._now())
-            elif not self._open(said, self._now()):
+                self._openings.note_end(said.box_id, said.decision, time.monotonic())
+            elif not self._open(said, time.monotonic()):
                 store(said.measurement)
 
     def accept(self, measurement: Measurement) -> bool:
@@ -145,7 +144,7 @@ class FirstShare:
         missing = sorted((set(range(1, self._share.of + 1)) | self._gone.keys()) - set(self.shares))
         if not missing or not self.shares:
             return HealthReport("share", True, info=here)
-        now_s = self._now()
+        now_s = time.monotonic()
         since = {number: f" for {now_s - at_s:.0f} s" for number, at_s in self._gone.items()}
         away = ", ".join(f"{number}{since.get(number, '')}" for number in missing)
         return HealthReport("share", False, info=f"{here}; not here: {away}; their Boxes are shared out")

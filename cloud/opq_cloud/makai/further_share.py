@@ -73,10 +73,8 @@ class FurtherShare:
         instance: str,
         boxes: BoxRegister,
         counters: ServiceCounters,
-        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._share, self._instance, self._boxes, self._counters = share, instance, boxes, counters
-        self._now = monotonic_s
         self._log = log.get(service="triggering-service")
         self._limited = RateLimitedLog(self._log)
         self._waiting: OrderedDict[int, HandedOver] = OrderedDict()
@@ -84,7 +82,7 @@ class FurtherShare:
         """Box and sequence of those Measurements."""
         self._number = 0
         self._beat_s = self._told_s = -SILENT_S
-        self._began_s = self._answered_s = monotonic_s()
+        self._began_s = self._answered_s = time.monotonic()
         self._problem = ""
         self._try_s = 0.0
         self.shares: tuple[int, ...] = ()
@@ -98,7 +96,7 @@ class FurtherShare:
             self._keys = OwnKeys()
             self._keys.connect(socket, endpoint, "triggering_service.share_endpoint")
             self._socket, self._endpoint = socket, endpoint
-            self._answered_s, self._beat_s, self._problem, self.shares = self._now(), -SILENT_S, "", ()
+            self._answered_s, self._beat_s, self._problem, self.shares = time.monotonic(), -SILENT_S, "", ()
             yield socket
             try_send(socket, [BYE])
 
@@ -178,7 +176,7 @@ class FurtherShare:
 
     def health(self) -> HealthReport:
         """Not well while the first share is away, or has another of the same number."""
-        name, silent_s = "share", self._now() - self._answered_s
+        name, silent_s = "share", time.monotonic() - self._answered_s
         waiting = f"; {len(self._waiting)} wait for their events" if self._waiting else ""
         if silent_s > SILENT_S:
             info = f"{self._share}: who opens events does not answer for {silent_s:.0f} s{waiting}"
@@ -202,7 +200,7 @@ class FurtherShare:
 
     def _hand_over(self, frames: list[bytes], measurement: Measurement | None) -> None:
         self._counters.add("onsets_handed" if measurement is not None else "ends_handed")
-        now_s = self._now()
+        now_s = time.monotonic()
         sent = try_send(self._socket, frames)
         self._waiting[self._number] = HandedOver(frames, measurement, now_s if sent else now_s - AGAIN_S)
         if measurement is not None and measurement.sequence is not None:

@@ -41,10 +41,8 @@ class BusBroker:
 
     name = "mauka.bus"
 
-    def __init__(self, config: MaukaSection, hwm: int = HWM) -> None:
-        """`hwm`: messages that wait per peer, at most."""
+    def __init__(self, config: MaukaSection) -> None:
         self._config = config
-        self._hwm = hwm
         self.counters = ServiceCounters()
         self._limited = RateLimitedLog(log, MALFORMED_LOG_S)
 
@@ -56,8 +54,8 @@ class BusBroker:
                 backend_door(opened.enter_context(service_context()), [sub, pub], self.counters)
             )
             context, admission = door.context, door.admission
-            out = opened.enter_context(closing(Publisher(context, self._hwm, self.counters)))
-            source = opened.enter_context(closing(subscriber(context, self._hwm, [""])))
+            out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
+            source = opened.enter_context(closing(subscriber(context, HWM, [""])))
             out.bind(pub, self.name, "mauka.bus_pub_endpoint", admission)
             key, limits = "mauka.bus_sub_endpoint", BackendLimits(message_bytes=2 * LARGEST_MESSAGE_BYTES)
             peers = opened.enter_context(
@@ -166,6 +164,6 @@ def inject(messages: Iterable[tuple[str, bytes]], endpoint: str = BUS_ENDPOINT, 
     return int(counters.total("published"))
 
 
-def event_message(event_id: int, topic: str = MAKAI_EVENT) -> tuple[str, bytes]:
+def event_message(event_id: int) -> tuple[str, bytes]:
     """The message that announces a stored event to Mauka, as the bridge sends it."""
-    return topic, makai_event(event_id, BRIDGE_SOURCE).SerializeToString()
+    return MAKAI_EVENT, makai_event(event_id, BRIDGE_SOURCE).SerializeToString()

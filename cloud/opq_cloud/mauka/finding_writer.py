@@ -54,9 +54,8 @@ class _Places:
 class FindingWriter:
     """One thread's; counters are its runner's."""
 
-    def __init__(self, store: Callable[[], CloudStore], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: Callable[[], CloudStore]) -> None:
         self._store = store
-        self._clock = clock
         self._places: _Places | None = None
         self._clocks: OrderedDict[str, tuple[int, int]] = OrderedDict()
         """Box -> when (ms) it had which clock."""
@@ -114,7 +113,7 @@ class FindingWriter:
         return places.boxes[box_id]
 
     def _fresh_places(self) -> _Places:
-        store, now_s = self._store(), self._clock()
+        store, now_s = self._store(), time.monotonic()
         if self._places is None or now_s >= self._places.until_s:
             self._places = _Places(now_s + PLACES_S, store.regions(), store.locations(), {})
         return self._places

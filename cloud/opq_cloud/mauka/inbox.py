@@ -66,12 +66,11 @@ def _as_store_error(
 class PluginInbox:
     """One file for all plug-ins. Thread-safe. Each method raises StoreError where the disk refuses."""
 
-    def __init__(self, path: Path, most_messages: int = MOST_MESSAGES, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, path: Path) -> None:
         """
         Raises:
             StoreError: the file cannot be opened: the disk is full, or refuses.
         """
-        self._most_messages, self._most_bytes = most_messages, most_bytes
         self.path = path
         try:
             self._file = SqliteFile(
@@ -156,7 +155,7 @@ class PluginInbox:
     def _make_room(self, plugin: str) -> dict[str, int]:
         held = self._held[plugin]
         excess = 0
-        while held.messages > self._most_messages or (held.size > self._most_bytes and held.messages > 1):
+        while held.messages > MOST_MESSAGES or (held.size > MOST_BYTES and held.messages > 1):
             row = self._file.query_row(
                 "SELECT id, length(body) FROM message WHERE plugin = ? ORDER BY id LIMIT 1", (plugin,)
             )

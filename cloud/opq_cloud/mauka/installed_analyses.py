@@ -7,7 +7,7 @@ happen between two events: the runner holds `steady` while it analyses one.
 import difflib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -49,13 +49,11 @@ class InstalledAnalysis:
         name: str,
         plugin: PluginAnalysis,
         settings: Mapping[str, object],
-        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`settings`: that it was configured with; defaults of its own are not among them."""
         self.name = name
         self._plugin = plugin
         self._settings_hash = settings_hash(settings)
-        self._now = monotonic_s
         self._ended = 1
         """Times in a row that its process ended, and 1: the first rest gives a new one time to start."""
         self._resting_until_s = 0.0
@@ -64,7 +62,7 @@ class InstalledAnalysis:
     @property
     def rest_s(self) -> float:
         """So long it is not to be asked."""
-        return max(0.0, self._resting_until_s - self._now())
+        return max(0.0, self._resting_until_s - time.monotonic())
 
     @property
     def provenance(self) -> Provenance:
@@ -85,13 +83,13 @@ class InstalledAnalysis:
         """Its findings. Raises ConnectionError while it rests; else whatever it raises."""
         if rest_s := self.rest_s:
             raise ConnectionError(f"not asked for {rest_s:.1f} s more: {self.trouble}")
-        began_s = self._now()
+        began_s = time.monotonic()
         found: list[Finding] = []
         try:
             for part in self._parts(event):
                 found += self._plugin.analyse(part, nominal.volts, nominal.hz)
         except OSError as error:
-            now_s = self._now()
+            now_s = time.monotonic()
             pause_s = max(PAUSES_S[min(self._ended, len(PAUSES_S) - 1)], PATIENCE * (now_s - began_s))
             self._ended += 1
             self._resting_until_s = now_s + pause_s
@@ -157,7 +155,6 @@ class InstalledAnalyses:
         settings: Mapping[str, Mapping[str, object]],
         built_in: Collection[str],
         check_s: float = CHECK_S,
-        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`settings` of installed analyses, by name; `built_in`: names that are taken."""
         self.counters = ServiceCounters()
@@ -168,7 +165,7 @@ class InstalledAnalyses:
         self._report = FollowerReport(data_dir / "plugins")
         self._unreported = ""
         self._settings, self._built_in = settings, frozenset(built_in)
-        self._check_s, self._now = check_s, monotonic_s
+        self._check_s = check_s
         self._between = threading.RLock()
         self._checked = threading.Event()
         self._following: Following | None = None
@@ -270,7 +267,7 @@ class InstalledAnalyses:
         following.poll()
         known = set(following.types(KIND)) - self._built_in
         for name in sorted(known - self._in_use.keys()):
-            if name not in self._wrong or self._now() >= self._wrong[name][1]:
+            if name not in self._wrong or time.monotonic() >= self._wrong[name][1]:
                 self._begin(following, name)
         self._wrong = {name: wrong for name, wrong in self._wrong.items() if name in known}
         lacking = frozenset([*following.lacking(), *self._wrong])
@@ -307,7 +304,10 @@ class InstalledAnalyses:
                 plugin.close()
                 raise
         except (OpqError, ValueError, OSError) as error:
-            self._wrong[name] = f"analysis {name!r} is not in use: {error}", self._now() + LACKING_AGAIN_S
+            self._wrong[name] = (
+                f"analysis {name!r} is not in use: {error}",
+                time.monotonic() + LACKING_AGAIN_S,
+            )
             return
         self._wrong.pop(name, None)
         installed_ms = following.status_of(KIND, name).get("installed_ms", 0)

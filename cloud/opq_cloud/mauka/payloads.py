@@ -43,14 +43,9 @@ class MakaiEventPlugin(MaukaPlugin):
     NAME = "MakaiEventPlugin"
     GIVES = (ADC_SAMPLES, RAW_VOLTAGE, RMS_WINDOWED_VOLTAGE, WINDOWED_FREQUENCY)
 
-    def __init__(
-        self,
-        config: PluginConfig,
-        store: Callable[[], CloudStore],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, config: PluginConfig, store: Callable[[], CloudStore]) -> None:
         super().__init__(config, [MAKAI_EVENT], MakaiEventPlugin.NAME)
-        self._store, self._clock = store, clock
+        self._store = store
         self._waiting: deque[tuple[float, int, Collection[str]]] = deque()
         """When it is due, event id, Boxes."""
         self._originals = OriginalEvents(store, self.counters)
@@ -62,11 +57,11 @@ class MakaiEventPlugin(MaukaPlugin):
         if record is None or record.original:
             self._originals.add_event(event_id)
         else:
-            self._waiting.append((self._clock() + AFTER_S, event_id, record.boxes_received))
+            self._waiting.append((time.monotonic() + AFTER_S, event_id, record.boxes_received))
 
     def on_idle(self) -> bool:
         """The event that has waited, and what has come of original events since."""
-        now_s = self._clock()
+        now_s = time.monotonic()
         if self._waiting and (self._waiting[0][0] <= now_s or len(self._waiting) > MOST_WAITING):
             _, waited_id, boxes = self._waiting.popleft()
             self._produce_event(waited_id, boxes)

@@ -66,13 +66,12 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         config: PluginConfig,
         store: Callable[[], CloudStore],
         v_per_lsb_fallback: float = EventServiceSection().v_per_lsb_fallback,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`v_per_lsb_fallback`: of a Box that does not say its gain, and that the store does not know."""
         super().__init__(config, [TRIGGER_REQUEST], TriggerRequestPlugin.NAME, [PREFIX])
-        self._store, self._fallback, self._clock = store, v_per_lsb_fallback, clock
+        self._store, self._fallback = store, v_per_lsb_fallback
         self._open: dict[str, _OpenRequest] = {}
-        self._budget = TokenBuckets(BYTES_PER_MIN, BYTES_PER_MIN / 60, 1, clock)
+        self._budget = TokenBuckets(BYTES_PER_MIN, BYTES_PER_MIN / 60, 1)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         """Open the event; its Boxes are asked when its span has been sampled."""
@@ -98,7 +97,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         )
         event_id = self._store().open_event(trigger, f"Mauka {trigger.token}", self._drawn_id())
         ahead_s = (trigger.end_ns - time.time_ns()) / 1e9
-        send_at_s = self._clock() + (ahead_s + SAMPLED_S if ahead_s > 0 else 0.0)
+        send_at_s = time.monotonic() + (ahead_s + SAMPLED_S if ahead_s > 0 else 0.0)
         self._open[trigger.token] = _OpenRequest(event_id, trigger, send_at_s, set(boxes))
         self.counters.add("events_requested")
         log.info("trigger_request.opened", event_id=event_id, boxes=list(boxes), because=trigger.because)
@@ -107,7 +106,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
     def on_idle(self) -> bool:
         """Ask Boxes that are due, read answers, and finish what nobody answers any more."""
         super().on_idle()
-        now_s = self._clock()
+        now_s = time.monotonic()
         for token, each in list(self._open.items()):
             if not each.sent and now_s >= each.send_at_s:
                 each.sent = True

@@ -62,7 +62,6 @@ class NotificationOutbox:
         counters: ServiceCounters,
         claim_s: float,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        waits_s: Sequence[float] = WAITS_S,
     ) -> None:
         self._people = people
         self._records = NotificationRecords(people.documents)
@@ -70,7 +69,6 @@ class NotificationOutbox:
         self._counters = counters
         self._claim_ms = round(claim_s * 1000)
         self._now_ms = now_ms
-        self._waits_s = waits_s
         self._places = threading.BoundedSemaphore(THREADS)
         self._lock = threading.Lock()
         self._busy: set[Group] = set()
@@ -212,7 +210,7 @@ class NotificationOutbox:
         """The longest tried one says when all of them are tried again: they stay together."""
         now_ms = self._now_ms()
         tried = max(entry.tried for entry in entries)
-        wait_ms = round(self._waits_s[min(tried, len(self._waits_s)) - 1] * 1000)
+        wait_ms = round(WAITS_S[min(tried, len(WAITS_S)) - 1] * 1000)
         for entry in entries:
             if now_ms - entry.made_ms > GIVEN_UP_MS and now_ms - entry.due_ms > 0 and entry.tried > 3:
                 self._settle([entry], "failed", f"given up after {entry.tried} tries: {why}")

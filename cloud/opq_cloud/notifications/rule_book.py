@@ -56,14 +56,12 @@ class RuleBook:
         people: AccountRecords,
         counters: ServiceCounters,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Raises StoreError: what was said cannot be read."""
         self._people = people
         self.records = NotificationRecords(people.documents)
         self._counters = counters
         self._now_ms = now_ms
-        self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._read_s: float | None = None
         self._rules: list[RuleInForce] = []
@@ -83,7 +81,7 @@ class RuleBook:
     def rules(self, about: str = "") -> list[RuleInForce]:
         """All, or those about one matter; at most READ_EVERY_S old. Raises StoreError."""
         with self._lock:
-            now_s = self._monotonic_s()
+            now_s = time.monotonic()
             if self._read_s is None or now_s - self._read_s >= READ_EVERY_S:
                 self._rules = list(self._read())
                 self._read_s = now_s

@@ -12,7 +12,6 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
@@ -43,9 +42,8 @@ def webhook_body(entry: NotificationEntry, sent_ms: int, url: str) -> bytes:
 class WebhookChannel:
     """Posts one notification; from any thread."""
 
-    def __init__(self, guard: AddressGuard, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
-        self._now_s = now_s
 
     def post(self, entry: NotificationEntry, to: str, secret: str, link: str) -> None:
         """Returns when the receiver has taken it.
@@ -54,7 +52,7 @@ class WebhookChannel:
             DeliveryRefusedError: it will not take it, or may not be asked.
             OSError: out of reach, or it says that it may be tried again.
         """
-        now_s = self._now_s()
+        now_s = time.time()
         body = webhook_body(entry, int(now_s * 1000), link)
         headers = {
             "Content-Type": "application/json",

@@ -284,9 +284,9 @@ class AccountRecords:
         self.change_access(box_id, shared)
 
     # What only this installation knows
-    def installation_secret(self, name: str, length: int = 32) -> bytes:
+    def installation_secret(self, name: str) -> bytes:
         """Random bytes, made by who asks first and the same ever after, over processes and restarts."""
-        self._documents.insert(SECRETS, name, {"hex": secrets.token_hex(length)})
+        self._documents.insert(SECRETS, name, {"hex": secrets.token_hex(32)})
         found = self._documents.get(SECRETS, name)
         assert found is not None  # nothing takes one away
         return bytes.fromhex(found["hex"])

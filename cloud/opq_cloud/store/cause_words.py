@@ -49,9 +49,9 @@ def cause_sentence(hypothesis: CauseHypothesis) -> str:
     return f"{sure} {what} ({share})" + (f": {because}." if because else ".")
 
 
-def evidence_clauses(hypothesis: CauseHypothesis, most: int = CLAUSES) -> Sequence[str]:
+def evidence_clauses(hypothesis: CauseHypothesis) -> Sequence[str]:
     """What speaks for it most."""
-    return [each.words for each in hypothesis.evidence if each.weight > 0][:most]
+    return [each.words for each in hypothesis.evidence if each.weight > 0][:CLAUSES]
 
 
 def evidence_lines(hypothesis: CauseHypothesis) -> Sequence[str]:

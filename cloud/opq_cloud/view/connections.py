@@ -8,7 +8,6 @@ answered while others hold connections open. Everything is counted.
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,22 +40,15 @@ class ConnectionLimits:
 class ViewConnections:
     """All connections of one View; every method is called on its event loop."""
 
-    def __init__(
-        self,
-        counters: ServiceCounters,
-        streams: int,
-        limits: ConnectionLimits,
-        monotonic_s: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, counters: ServiceCounters, streams: int, limits: ConnectionLimits) -> None:
         """`streams`: live feeds that may be open at once."""
         self.counters = counters
         self._limits = limits
-        self._monotonic_s = monotonic_s
         self._most_open = streams + limits.most_beside_streams
         self._open: set[ViewProtocol] = set()
         self._waiting: dict[ViewProtocol, None] = {}
         self._between: dict[ViewProtocol, None] = {}
-        self._next_check_s = monotonic_s()
+        self._next_check_s = time.monotonic()
 
     def protocol(self, *args: Any, **named: Any) -> "ViewProtocol":
         """What uvicorn makes for each connection."""
@@ -74,7 +66,7 @@ class ViewConnections:
         """It has no whole request from now on: the last of those that wait."""
         if connection not in self._open:
             return
-        connection.since_s, connection.received = self._monotonic_s(), 0
+        connection.since_s, connection.received = time.monotonic(), 0
         self.answered(connection)
         new = self._waiting, self._limits.most_waiting
         waiting, most = (self._between, self._limits.most_between) if connection.served else new
@@ -95,7 +87,7 @@ class ViewConnections:
 
     def check(self) -> None:
         """Once in CHECKED_EVERY_S, however often it is called: end what takes too long."""
-        now_s = self._monotonic_s()
+        now_s = time.monotonic()
         if now_s < self._next_check_s:
             return
         self._next_check_s = now_s + CHECKED_EVERY_S

@@ -15,9 +15,8 @@ samples are in the ring.
 import os
 import struct
 import threading
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -266,9 +265,9 @@ EVERY_S = 1.0
 class LedgerWriter:
     """`add` before `run`."""
 
-    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self) -> None:
         self._ledgers: list[tuple[BoxCounters, Ledger, int]] = []
-        self._lines = RateLimitedLog(log.get(service="gateway"), monotonic_s=monotonic_s)
+        self._lines = RateLimitedLog(log.get(service="gateway"))
 
     def add(self, counters: BoxCounters, ledger: Ledger) -> None:
         self._ledgers.append((counters, ledger, 0))

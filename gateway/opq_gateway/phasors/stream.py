@@ -74,12 +74,10 @@ class PhasorStream:
         wait_s: float,
         nominal_hz: Callable[[str], float | None],
         count: Callable[[str, str], None],
-        utc_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.stream = stream
         self._alignment = Alignment([station.box_id for station in stream.stations], wait_s, count)
         self._nominal_hz = nominal_hz
-        self._utc_ns = utc_ns
         self._synced_s: dict[str, float] = {}
         self._disturbed: dict[str, set[str]] = {}
         self._changed_s = -math.inf
@@ -110,7 +108,7 @@ class PhasorStream:
 
     def _now(self) -> FrameTime:
         """Time of a frame that carries no data: when it is sent, by this machine's clock."""
-        seconds, rest_ns = divmod(self._utc_ns(), 10**9)
+        seconds, rest_ns = divmod(time.time_ns(), 10**9)
         return FrameTime(seconds, rest_ns * self.stream.time_base // 10**9)
 
     def _look_for_change(self, now_s: float) -> None:

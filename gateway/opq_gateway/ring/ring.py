@@ -74,7 +74,6 @@ class Ring:
         hours: float,
         *,
         most_bytes: int | None = None,
-        retry_s: float = RETRY_S,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open what is there; broken tails and files that cannot be read are left out.
@@ -94,7 +93,6 @@ class Ring:
             self._segment_ns // 4 + self._segment_ns * (3 * crc32(box_id.encode()) >> 16) // 2**18
         )
         """Boxes that begin together must not change files together for ever."""
-        self._retry_s = retry_s
         self._monotonic_s = monotonic_s
         self._catalogue = SegmentCatalogue(folder)
         self._lock = threading.Lock()
@@ -126,7 +124,7 @@ class Ring:
 
         Raises:
             OSError: the disk is full or gone, or the Box changes too often. What was not taken is a loss,
-                recorded as soon as something is taken again; within `retry_s` nothing is tried.
+                recorded as soon as something is taken again; within `RETRY_S` nothing is tried.
         """
         done = 0
         try:
@@ -135,7 +133,7 @@ class Ring:
                 done += self._write(blocks[done:])
         except OSError as error:
             if self._refused is None:
-                retry_s = UNSTEADY_S if error.errno == errno.EBUSY else self._retry_s
+                retry_s = UNSTEADY_S if error.errno == errno.EBUSY else RETRY_S
                 self._refused = (error, self._monotonic_s() + retry_s)
                 self.close()
             self._losses().refuse(blocks[done:], error.strerror or str(error))

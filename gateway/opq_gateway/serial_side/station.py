@@ -8,7 +8,6 @@ Intake; what is to be said to the Box is written here. All of it in the reader's
 import os
 import select
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -62,7 +61,6 @@ class BoxStation:
         box: BoxSection,
         status: BoxStatus,
         counters: BoxCounters,
-        monotonic_s: Callable[[], float] = time.monotonic,
         early: EarlyPorts | None = None,
     ) -> None:
         self.box = box
@@ -70,7 +68,6 @@ class BoxStation:
         self._arrears: list[tuple[int, LinkMessage]] = []
         self.counters = counters
         self._status = status
-        self._monotonic_s = monotonic_s
         self._log = log.get(service="gateway", box_id=box.id)
         self._poll: select.poll | None = None
         self._intake: StationListener | None = None
@@ -120,7 +117,7 @@ class BoxStation:
 
     def failed(self) -> None:
         """The handling of what came threw something: the port is closed, and opened again with back-off."""
-        self._lost("its handling failed; see the log", self._monotonic_s())
+        self._lost("its handling failed; see the log", time.monotonic())
 
     @property
     def waits(self) -> bool:

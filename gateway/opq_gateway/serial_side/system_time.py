@@ -137,9 +137,7 @@ ASK_EACH_S = 16.0
 class ClockWatch:
     """`state` from any thread; `run` in its own."""
 
-    def __init__(self, ask: Callable[[], ClockState] = asked_clock, each_s: float = ASK_EACH_S) -> None:
-        self._ask = ask
-        self._each_s = each_s
+    def __init__(self) -> None:
         self._state = system_clock()  # the kernel's word until the daemons were asked
 
     def state(self) -> ClockState:
@@ -149,10 +147,10 @@ class ClockWatch:
     def run(self, stop: threading.Event) -> None:
         """Ask until `stop`; a change of the time source is logged."""
         while not stop.is_set():
-            before, self._state = self._state, self._ask()
+            before, self._state = self._state, asked_clock()
             if before.source is not self._state.source:
                 facts = {"source": self._state.source.name.lower()}
                 log.get(service="gateway").info(
                     "clock.changed", **facts, uncertainty_ns=self._state.uncertainty_ns
                 )
-            stop.wait(self._each_s)
+            stop.wait(ASK_EACH_S)

@@ -48,11 +48,10 @@ class SetupPage:
         shown: SetupState,
         wifi: Wifi | None,
         save: Callable[[Mapping[str, Any]], bool],
-        update: Callable[[], str] | None = None,
         claims: ClaimCodes | None = None,
     ) -> None:
         """`save` keeps settings, and returns whether the gateway starts again by itself; raises OpqError,
-        OSError. `update` starts a firmware update and returns what it does."""
+        OSError."""
         folder = resources.files("opq_gateway.setup")
         self._page = (folder / "page.html").read_bytes()
         self._icon = (folder / "opq.ico").read_bytes()
@@ -60,7 +59,6 @@ class SetupPage:
         self._shown = shown
         self._wifi = wifi
         self._save = save
-        self._update = update
         self._claims = claims
 
     def get(self, path: str, query: Mapping[str, list[str]]) -> Reply:
@@ -151,12 +149,7 @@ class SetupPage:
         return _json({"box_id": made.box_id, "code": made.code, "valid_s": round(made.left_s)})
 
     def _box_update(self, document: Mapping[str, Any]) -> Reply:
-        if self._update is None:
-            return error(NO_UPDATE)
-        try:
-            return _json({"update": self._update()})
-        except OpqError as problem:
-            return error(str(problem))
+        return error(NO_UPDATE)
 
 
 def _policy(page: str) -> str:

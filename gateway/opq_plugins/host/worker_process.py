@@ -79,11 +79,11 @@ class PrintedOutput:
 class WorkerLimits:
     """What one plug-in sends, over all its processes. One thread calls it: that which reads the worker."""
 
-    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self) -> None:
         self.dropped = 0
         """Reports that were not passed on."""
-        self._unasked = TokenBuckets(AT_ONCE, UNASKED_PER_S, monotonic_s=monotonic_s)
-        self._reports = TokenBuckets(AT_ONCE, REPORTS_PER_S, monotonic_s=monotonic_s)
+        self._unasked = TokenBuckets(AT_ONCE, UNASKED_PER_S)
+        self._reports = TokenBuckets(AT_ONCE, REPORTS_PER_S)
         self._state_bytes: dict[int, dict[str, int]] = {}
         self._encoder = msgspec.msgpack.Encoder()
 

@@ -12,7 +12,6 @@ from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.engine.options import options
 from opq_rules.errors import CONFIGURATION, ENCODING, STREAM, RowError, RuleError
 from opq_rules.expressions.values import compare, put_out
-from opq_rules.functions.registry import Functions
 from opq_rules.query.joins import Lookup
 from opq_rules.query.plan import QueryPlan, plan
 from opq_rules.query.query import Query
@@ -36,36 +35,36 @@ class Given:
     meta: Mapping[str, Value] | None
 
 
-def try_text(text: str | bytes, functions: Functions | None = None) -> bytes:
+def try_text(text: str | bytes) -> bytes:
     """JSON in, JSON out. Raises RuleError where `text` is no case and no array of cases."""
     try:
         cases = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RuleError(f"cases are no JSON: {error}", ENCODING) from None
-    return msgspec.json.encode(try_cases(cases, functions))
+    return msgspec.json.encode(try_cases(cases))
 
 
-def try_cases(cases: Value, functions: Functions | None = None) -> Value:
+def try_cases(cases: Value) -> Value:
     """The answer of one case, or of each of an array of them."""
     if isinstance(cases, list):
-        return [try_case(case, functions) for case in cases]
-    return try_case(cases, functions)
+        return [try_case(case) for case in cases]
+    return try_case(cases)
 
 
-def try_case(case: Value, functions: Functions | None = None) -> dict[str, Value]:
+def try_case(case: Value) -> dict[str, Value]:
     """`{"name", "emissions"}`, or `{"name", "error": {"http", "code", "message", ...}}`.
 
     Whole numbers are written without a point, those that only pass through too.
     """
     name = case.get("name", "") if isinstance(case, Mapping) else ""
     try:
-        return {"name": name, "emissions": put_out(run_case(case, functions))}
+        return {"name": name, "emissions": put_out(run_case(case))}
     except RuleError as error:
         answer = error.as_json()
         return {"name": name, "error": {"http": error.http, "code": answer.pop("error"), **answer}}
 
 
-def run_case(case: Value, functions: Functions | None = None) -> list[Emission]:
+def run_case(case: Value) -> list[Emission]:
     """Raises RuleError for a case or a rule that cannot be run."""
     if not isinstance(case, Mapping):
         raise RuleError("a case is an object with stream_ddl, sql and input", CONFIGURATION)
@@ -85,7 +84,7 @@ def run_case(case: Value, functions: Functions | None = None) -> list[Emission]:
             streams[table] = definition_of(
                 Create("table", table, None, (("TYPE", "mock", TextPlace(1, 1)),), "")
             )
-    planned = plan(parse_select(_typed(case, "sql", str, "")), streams, functions)
+    planned = plan(parse_select(_typed(case, "sql", str, "")), streams)
     records = [_record(each, number, streams) for number, each in enumerate(_typed(case, "input", list, []))]
     step_ms = SECOND_MS if end_after_ms is None else 10 * SECOND_MS
     start_ms = records[0].ms // step_ms * step_ms if records else 0

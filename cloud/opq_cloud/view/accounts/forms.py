@@ -60,17 +60,14 @@ Handler = Callable[[Request, Visitor, SentForm], Response]
 class FormPlaces:
     """Forms of who is not signed in: few at once, so that the threads of all other pages stay free."""
 
-    def __init__(
-        self, counters: ServiceCounters, at_once: int = AT_ONCE, most_waiting: int = MOST_WAITING
-    ) -> None:
+    def __init__(self, counters: ServiceCounters) -> None:
         self._counters = counters
-        self._limiter = anyio.CapacityLimiter(at_once)
-        self._most = at_once + most_waiting
+        self._limiter = anyio.CapacityLimiter(AT_ONCE)
         self._taken = 0
 
     async def run(self, handler: Handler, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Runs `handler` in a thread when its turn comes. HTTPException 503 where too many wait already."""
-        if self._taken >= self._most:
+        if self._taken >= AT_ONCE + MOST_WAITING:
             self._counters.add("sign_ins_refused")
             raise HTTPException(503, BUSY, {"Retry-After": str(BUSY_S)})
         self._taken += 1

@@ -73,9 +73,9 @@ def _keys(email: str, address: str) -> tuple[str, str]:
 class SignIn:
     """Passwords to sessions; every method may be called from any thread."""
 
-    def __init__(self, people: AccountRecords, limits: GuessLimits | None = None) -> None:
+    def __init__(self, people: AccountRecords) -> None:
         self._people = people
-        self.limits = limits or GuessLimits()
+        self.limits = GuessLimits()
 
     def account_of(self, email: str, password: str, code: str) -> Account | None:
         """The account whose password and, where it has one, second factor these are."""

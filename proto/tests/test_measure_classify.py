@@ -436,3 +436,84 @@ def test_an_impulse_of_a_short_waveform_is_no_noise_and_noise_around_one_is(seco
     if seconds > 0.5:  # a window without the impulse says what noise there is
         noisy = classify(mains(seconds, noise_db=20.0) + impulse, RATE_HZ)
         assert noisy.kind == "impulsive_transient+noise"
+
+
+def test_high_harmonics_of_a_wave_whose_samples_fall_alike_in_each_cycle_are_no_notches() -> None:
+    turn = 2 * np.pi * 60.0 * at_s(1.7) + 0.7
+    volts = mains(1.7) + PEAK_V * (0.11 * np.sin(11 * turn + 1.0) + 0.13 * np.sin(13 * turn + 2.0))
+    assert classify(volts, RATE_HZ).kind == "harmonics"
+
+
+@pytest.mark.parametrize("rate", [1.0, 4.0])
+def test_a_telegram_beside_a_harmonic_shows_over_the_whole_signal(rate: float) -> None:
+    keyed = np.sin(2 * np.pi * rate * at_s(2.6)) > 0
+    found = classify(mains(2.6) + 0.02 * PEAK_V * keyed * np.sin(2 * np.pi * 183.33 * at_s(2.6)), RATE_HZ)
+    assert found.kind == "mains_signalling"
+    assert found.parts[0].found.figures["signal_hz"] == pytest.approx(183.33, abs=0.5)
+
+
+def test_the_end_of_a_telegram_that_no_window_holds_does_not_ring() -> None:
+    keyed = np.isin(np.floor(at_s(2.45) / 0.11) % 8, (0, 1, 3, 6, 7))
+    volts = mains(2.45) + 0.06 * PEAK_V * keyed * np.sin(2 * np.pi * 492.0 * at_s(2.45))
+    assert classify(volts, RATE_HZ).kind == "mains_signalling"
+
+
+@pytest.mark.parametrize("edge_s", [0.3, 0.3017, 0.3019])
+def test_an_impulse_that_rises_for_some_samples_at_an_edge_does_not_ring(edge_s: float) -> None:
+    since = np.maximum(at_s(0.9) - edge_s, 0.0)
+    impulse = 0.9 * PEAK_V * (np.exp(-since / 0.00018) - np.exp(-since / 0.00004))
+    dip = np.where(during(0.9, edge_s, 0.7), 0.66, 1.0)
+    assert (
+        classify(mains(0.9, 50.0, 30.0) * dip + impulse, RATE_HZ, 120.0, 50.0).kind
+        == "impulsive_transient+sag"
+    )
+
+
+def test_a_dip_of_half_a_cycle_is_no_impulse() -> None:
+    for begin_s in np.arange(0.4, 0.4167, 0.0008):
+        dip = np.where(during(1.0, begin_s, begin_s + 0.0085), 0.35, 1.0)
+        assert classify(mains(1.0) * dip, RATE_HZ).kind in ("sag", "none")
+
+
+@pytest.mark.parametrize("seed", [1104, 1164, 1587, 2172])
+def test_noise_near_half_the_sampling_rate_does_not_ring(seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(0, 1, 36_000)
+    assert faint_transient(noise, np.ones(36_000, dtype=np.bool_), RATE_HZ) is None
+
+
+@pytest.mark.parametrize("noise_db", [40.0, 60.0])
+@pytest.mark.parametrize("hz", [50.0, 60.0])
+def test_harmonics_that_are_switched_on_and_off_do_not_ring(hz: float, noise_db: float) -> None:
+    turn = 2 * np.pi * hz * at_s(6.0) + 0.7
+    load = 0.12 * np.sin(5 * turn + 1.0) + 0.08 * np.sin(7 * turn + 2.0)
+    for begin_s in (1.2, 1.2083):
+        volts = mains(6.0, hz, noise_db) + PEAK_V * load * during(6.0, begin_s, 4.9)
+        assert classify(volts, RATE_HZ, 120.0, hz).kind == "harmonics"
+
+
+def test_a_ringing_where_harmonics_are_switched_on_is_found() -> None:
+    turn, since = 2 * np.pi * 60.0 * at_s(3.0) + 0.7, np.maximum(at_s(3.0) - 1.2, 0.0)
+    load = 0.12 * np.sin(5 * turn + 1.0) * (since > 0)
+    ringing = 0.5 * np.exp(-since / 0.003) * np.sin(2 * np.pi * 900 * since)
+    found = classify(mains(3.0) + PEAK_V * (load + ringing), RATE_HZ)
+    assert found.kind == "harmonics+oscillatory_transient"
+    assert {each.kind: each for each in found.parts}["oscillatory_transient"].found.start_s == pytest.approx(
+        1.2, abs=0.002
+    )
+
+
+def test_notches_of_some_samples_do_not_flicker() -> None:
+    hz = 50.03
+    angle = (360 * hz * at_s(6.0) + 40.1) % 60
+    wave = PEAK_V * np.sin(2 * np.pi * (hz * at_s(6.0) + 40.1 / 360))
+    notched = (angle > 30) & (angle < 36.3) & during(6.0, 1.6, 5.0)
+    noise = mains(6.0, 50.0) - PEAK_V * np.sin(2 * np.pi * 50.0 * at_s(6.0) + 0.7)
+    volts = wave - 0.25 * PEAK_V * notched * np.sign(wave) + noise
+    assert classify(volts, RATE_HZ, 120.0, 50.0).kind == "periodic_notching"
+
+
+def test_noise_that_begins_does_not_ring() -> None:
+    for seed in range(12):
+        burst = np.random.default_rng(seed).normal(0, 0.17 * 120, round(5.0 * RATE_HZ))
+        volts = mains(5.0, 50.0) + burst * during(5.0, 1.5056, 4.2)
+        assert classify(volts, RATE_HZ, 120.0, 50.0).kind == "noise"

@@ -49,6 +49,22 @@ def test_a_combination_is_told_from_its_test_signal(kind: str) -> None:
     assert [each.found for each in judged] == [kind, kind]
 
 
+@pytest.mark.parametrize(
+    ("kind", "hz", "index"),
+    [
+        ("harmonics+phase_jump+sag", 60, 21),  # a swell for half a cycle, at the jump
+        ("harmonics+phase_jump+sag", 50, 66),
+        ("impulsive_transient+swell", 60, 11),  # whose impulse takes back most of the step
+        ("impulsive_transient+sag", 50, 63),
+        ("harmonics+mains_signalling", 60, 75),
+        ("dc_offset+harmonics", 50, 22),
+    ],
+)
+def test_what_was_wrong_once_at_40_db_is_right(kind: str, hz: int, index: int) -> None:
+    judged = answer_of(short_signal(kind, hz, index, 731_140, 40.0), 40.0)
+    assert judged.found == judged.truth
+
+
 def test_the_whole_run_goes_on_where_it_was_ended(tmp_path: Path) -> None:
     keys = list(wanted_recordings(2, ("short",)))
     assert len(keys) == len(set(keys)) and keys[0].index == 1 and keys[-1].index == 2

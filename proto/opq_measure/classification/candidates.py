@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -47,6 +48,8 @@ UNSURE_CYCLES = 2
 """More of them beside a change in which the tracked phase is off by parts of a sample: no residual there."""
 FAINT_FROM_PU = 0.012
 """Noise of the fundamental's peak from which single samples no longer show a transient of 0.1."""
+EDGE_FROM_PU = 0.003
+"""The same at the edge of a dip, where single samples show an impulse together with the step."""
 SURE_SIGMAS = 3.0
 """What stands out by so much as a whole is as likely noise as not; none is told below 3.5, few below 5."""
 ENVELOPE_MARGIN = 1.15
@@ -78,7 +81,7 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     tones = [each for each in analysis.occurrences if each.kind in ("interharmonics", "mains_signalling")]
     tones = tones if least == MOST_INTERHARMONIC_PERCENT else tones_in(course, least)
     tones = [each for each in tones if _line(each) > _line_limit(each, limits)]
-    found += list(_faint_tone(signal, cycles, limits)) or tones
+    found += list(_faint_tone(signal, cycles, bool(tones), limits)) or tones
     changes = list(_change(signal, limits))
     found += changes if limits.short_changes else []
     found += [] if changes else _flicker(signal, limits)  # a step swings the envelope, too
@@ -165,14 +168,19 @@ def _line_limit(each: Occurrence, limits: ClassLimits) -> float:
     return limits.line_percent if each.kind == "interharmonics" else limits.signal_percent
 
 
-def _faint_tone(signal: MeasuredSignal, cycles: _Cycles, limits: ClassLimits) -> Iterable[Occurrence]:
-    """A line in so much noise that windows of 0.2 s do not show one at its limit."""
+def _faint_tone(
+    signal: MeasuredSignal, cycles: _Cycles, seen: bool, limits: ClassLimits
+) -> Iterable[Occurrence]:
+    """A line that windows of 0.2 s do not show: the noise hides one, or a harmonic beside it does.
+
+    `seen`: whether they show one; then it is looked for in so much noise alone.
+    """
     analysis = signal.analysis
     starts, fundamental_v = analysis.cycle_starts, signal.usual_rms_v
     least = min(limits.line_percent, limits.signal_percent)
     hidden_v = OVER_NOISE * analysis.noise_v * math.sqrt(2 / (WINDOW_S * analysis.rate_hz))
     is_flagged = not np.isfinite(analysis.course.interharmonic).any()  # no window is clear of a dip
-    if len(starts) < 2 or not (is_flagged or hidden_v > HIDDEN * least / 100 * fundamental_v):
+    if len(starts) < 2 or (seen and not is_flagged and hidden_v <= HIDDEN * least / 100 * fundamental_v):
         return
     if any(each.kind == "periodic_notching" for each in analysis.occurrences):
         return
@@ -181,7 +189,7 @@ def _faint_tone(signal: MeasuredSignal, cycles: _Cycles, limits: ClassLimits) ->
     residual, cycle = cycles.residual
     hz = (len(starts) - 1) * analysis.rate_hz / float(starts[-1] - starts[0])
     share = BESIDE_SHARE if is_flagged else LEAST_SHARE
-    tone = faint_tone(residual, cycles.usable[cycle], analysis.rate_hz, fundamental_v, hz, share)
+    tone = faint_tone(residual, cycles.usable[cycle], analysis.rate_hz, fundamental_v, hz, least, share)
     if tone is None or tone.mirrored:
         return
     limit = limits.signal_percent if tone.keyed else limits.line_percent
@@ -210,14 +218,21 @@ def _faint_tone(signal: MeasuredSignal, cycles: _Cycles, limits: ClassLimits) ->
         )
 
 
+def _lies_in(each: Occurrence, one: Occurrence) -> bool:
+    slack = WINDOW_S * each.rate_hz
+    return one.start_sample - slack <= each.start_sample and each.end_sample <= one.end_sample + slack
+
+
 def _flicker(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]:
     """By the flickermeter where it has settled, else by the envelope, which notches of whole samples move."""
     analysis = signal.analysis
+    notching = [each for each in analysis.occurrences if each.kind == "periodic_notching"]
     if analysis.duration_s >= LONGEST_ENVELOPE_S:
-        yield from (each for each in analysis.occurrences if each.kind == "flicker")
-        yield from short_flicker_in(signal.volts, analysis, limits.pst)
+        every = chain(analysis.occurrences, short_flicker_in(signal.volts, analysis, limits.pst))
+        flicker = (each for each in every if each.kind == "flicker")
+        yield from (each for each in flicker if not any(_lies_in(each, one) for one in notching))
         return
-    if any(each.kind == "periodic_notching" for each in analysis.occurrences):
+    if notching:
         return
     clear = signal.clear_of(analysis.half_starts)
     noise_v = analysis.noise_v if math.isfinite(analysis.noise_v) else 0.0
@@ -336,7 +351,7 @@ def _with_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassL
     analysis = signal.analysis
     known = analysis.frequency_hz[np.isfinite(analysis.frequency_hz)]
     peak_v = math.sqrt(2) * signal.usual_rms_v
-    if not len(known) or not FAINT_FROM_PU * peak_v < analysis.noise_v:
+    if not len(known) or not EDGE_FROM_PU * peak_v < analysis.noise_v:
         return sudden
     near = BESIDE_EDGE_CYCLES * signal.cycle
     for each, with_it in zip(analysis.disturbances, analysis.details, strict=True):

@@ -29,16 +29,24 @@ NEAR_S = 0.004
 """An edge is found so near to its jump."""
 PASSES_CYCLES, PASSES_PERCENT, SAME_SIZE = 2.0, 30.0, 0.05
 """A dip or swell so short and so small, at a jump to a wave of the same size, is the jump's own."""
+TURNING_CYCLES = 1.0
+"""A swell so short at a jump to a smaller wave is the jump's, too, as is a dip at one to a larger wave."""
 UNSEEN_CYCLES = 1.5
 """So much there has to be on both sides of an edge, or its wave is not known and it looks like an impulse."""
 OWN_WAVE = 2.0
 """Times the fundamental's frequency: below, nothing is a ringing, which is sought above 240 Hz."""
+AS_LONG_CYCLES = 0.3
+"""What is off the wave for longer and does not swing is no impulse beside a dip of half a cycle, but that."""
 TURNED_CYCLES = 3.5
 """In a shorter dip no stretch beside its edges is long enough to tell a line apart."""
 BEFORE_CYCLES = 4
 """Cycles by whose size a step is known in volts."""
 BEAT_HZ = 1.5
 """Good to so much; both frequencies are known to a bin of the waveform at least."""
+TELEGRAM_HZ, OF_TELEGRAM = 10.0, 2.0
+"""A ringing so near to a telegram's frequency and no larger than so many times its line is its own."""
+NOISE_LATE_S, OF_NOISE = 0.4, 4.5
+"""Two windows; and what a thousand samples of noise hardly exceed, in sigma."""
 DEFAULT_LIMITS = ClassLimits()
 
 
@@ -129,8 +137,13 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
     jumps = [one for one in found if isinstance(one, Occurrence) and one.kind == "phase_jump"]
     if isinstance(each, Disturbance):  # over a cycle with a jump in it the rms is higher or lower
         short = each.duration_cycles < PASSES_CYCLES and abs(each.residual_percent - 100) < PASSES_PERCENT
+        way = 1.0 if each.residual_percent > 100 else -1.0
         return short and any(
-            _within(one, each, signal.cycle) and abs(one.figures["amplitude_ratio"] - 1) < SAME_SIZE
+            _within(one, each, signal.cycle)
+            and (
+                abs(one.figures["amplitude_ratio"] - 1) < SAME_SIZE
+                or (each.duration_cycles < TURNING_CYCLES and way * (one.figures["amplitude_ratio"] - 1) < 0)
+            )
             for one in jumps
         )
     if each.kind == "phase_jump":  # where nothing is left there is no phase
@@ -143,6 +156,10 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
     if each.kind in TRANSIENTS and any(
         isinstance(one, Disturbance) and (_is_cut_edge(each, one, signal) or _is_own_wave(each, one))
         for one in found
+    ):
+        return True
+    if each.kind == "oscillatory_transient" and any(
+        isinstance(one, Occurrence) and (_is_keyed(each, one) or _is_of_noise(each, one)) for one in found
     ):
         return True
     if each.kind == "flicker":
@@ -169,10 +186,29 @@ def _is_cut_edge(each: Occurrence, level: Disturbance, signal: MeasuredSignal) -
 
 
 def _is_own_wave(each: Occurrence, level: Disturbance) -> bool:
-    """Whether what is taken for a ringing is the fundamental of a dip or swell of a cycle or some."""
-    hz = each.figures.get("principal_frequency_hz", math.inf)
+    """Whether what is taken for a transient is the fundamental of a dip or swell of a cycle or some."""
+    hz = each.figures.get("principal_frequency_hz", math.nan)
     over = each.start_sample < level.end_sample and each.end_sample > level.start_sample
-    return over and hz < OWN_WAVE * each.nominal_hz
+    as_long = (each.end_sample - each.start_sample) * each.nominal_hz > AS_LONG_CYCLES * each.rate_hz
+    return over and (hz < OWN_WAVE * each.nominal_hz or (as_long and not math.isfinite(hz)))
+
+
+def _is_of_noise(each: Occurrence, noise: Occurrence) -> bool:
+    """Whether what is taken for a ringing is where noise begins, which windows place later, or is of it."""
+    if noise.kind != "noise":
+        return False
+    first = noise.start_sample - NOISE_LATE_S * each.rate_hz
+    sigma_pu = noise.figures["noise_percent_max"] / 100 / math.sqrt(2)
+    return first <= each.start_sample <= noise.end_sample and each.figures["peak_pu"] <= OF_NOISE * sigma_pu
+
+
+def _is_keyed(each: Occurrence, telegram: Occurrence) -> bool:
+    """Whether what is taken for a ringing is a telegram that comes or goes in an end that no window holds."""
+    if telegram.kind != "mains_signalling":
+        return False
+    off = each.figures.get("principal_frequency_hz", math.nan) - telegram.figures["signal_hz"]
+    most = OF_TELEGRAM * telegram.figures["signal_percent"] / 100
+    return abs(off) <= TELEGRAM_HZ and each.figures["peak_pu"] <= most
 
 
 def _beats(flicker: Occurrence, line: Found, signal: MeasuredSignal) -> bool:

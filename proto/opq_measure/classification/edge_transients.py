@@ -18,6 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from opq_measure.classification.faint_transients import (
+    BELOW_HALF_HZ,
     CHANCE,
     FRAME_S,
     IMPULSE_DECAY_S,
@@ -55,6 +56,8 @@ OF_STEP = 0.3
 """Share of a step: a sampler's filter leaves less, where one sample between both waves is free."""
 THIRD_WAVE_S, THIRD_WAVE_SIGMAS = 0.001, 3.5
 """Energy of so much before an impulse, beyond that of the noise: the edge was earlier, to another wave."""
+RISE_SAMPLES = 2
+"""The impulse's own rise, before the sample from which it is weighed, is no third wave."""
 RINGS_ON = 1.3
 """What swings on stands out so much more as a whole than its first half wave does as an impulse."""
 OFF_SAMPLES = 24
@@ -73,7 +76,7 @@ def edge_transient(
         None where nothing stands out of the noise, or too little is before it to know the wave.
     """
     cycle = rate_hz / hz
-    brief = not dead and end - start < (2 * BESIDE_CYCLES + DEAD_CYCLES) * cycle
+    brief = end - start < (2 * BESIDE_CYCLES + DEAD_CYCLES) * cycle
     beside = (BRIEF_BESIDE_CYCLES if brief else BESIDE_CYCLES) * cycle
     low, high = round(start - beside), round(start + beside)
     frame = max(16, round(FRAME_S * rate_hz))
@@ -91,9 +94,9 @@ def edge_transient(
     if not sigma > 0:
         return None
     within = slice(high - first, stop - first)
-    if brief:  # less than some cycles show the fundamental alone, with the harmonics of before
+    if brief and shows_after:  # less than some cycles show the fundamental alone, with harmonics of before
         own = basis[:, FUNDAMENTAL]
-        lasting = basis @ sizes - own @ sizes[FUNDAMENTAL]
+        lasting = np.zeros(len(basis)) if dead else basis @ sizes - own @ sizes[FUNDAMENTAL]
         later = lasting + own @ _solved(own[within], volts[high:stop] - lasting[within])
     elif shows_after:
         later = basis @ _solved(basis[within], volts[high:stop])
@@ -141,7 +144,7 @@ def _impulse(
     by_chance = tries * math.erfc(math.sqrt(max(gain, 0.0) / 2))
     if by_chance > EDGE_CHANCE or abs(peak) < OF_STEP * abs(step):
         return None
-    near = early[max(0, at - round(THIRD_WAVE_S * rate_hz)) : at]
+    near = early[max(0, at - round(THIRD_WAVE_S * rate_hz)) : max(0, at - RISE_SAMPLES)]
     if float(np.sum(near * near)) > len(near) + THIRD_WAVE_SIGMAS * math.sqrt(2 * len(near)):
         return None
     return FaintTransient(at, at + len(shape), peak, math.nan, math.sqrt(gain))
@@ -158,11 +161,13 @@ def _ringing(left: FloatArray, edge: int, ahead: FloatArray, rate_hz: float) -> 
         return None
     lines = np.fft.rfft(np.stack([left[at : at + frame] for at in begins]) * shape, axis=1)
     bins_hz = np.fft.rfftfreq(frame, 1 / rate_hz)
-    column = int(np.searchsorted(bins_hz, CUTOFF_HZ))
+    column, last = np.searchsorted(bins_hz, (CUTOFF_HZ, rate_hz / 2 - BELOW_HALF_HZ)).tolist()
+    if last <= column:
+        return None
     weight = float(np.sum(shape * shape))
-    power = np.abs(lines[:, column:-1]) ** 2 / weight
+    power = np.abs(lines[:, column:last]) ** 2 / weight
     frames = np.lib.stride_tricks.sliding_window_view(ahead, frame)[:: frame // 4]
-    usual = np.median(np.abs(np.fft.rfft(frames * shape, axis=1)[:, column:-1]) ** 2, axis=0) / weight
+    usual = np.median(np.abs(np.fft.rfft(frames * shape, axis=1)[:, column:last]) ** 2, axis=0) / weight
     usual /= math.log(2)
     power /= np.where(usual > LINE_POWER, usual, 1.0)
     row, order = np.unravel_index(int(np.argmax(power)), power.shape)
@@ -171,7 +176,7 @@ def _ringing(left: FloatArray, edge: int, ahead: FloatArray, rate_hz: float) -> 
         return None
     later = left[edge + SWITCHED_SAMPLES :][:frame]
     goes_on = np.abs(
-        np.fft.rfft(later * shape[: len(later)], frame)[column:-1][max(0, order - 1) : order + 2]
+        np.fft.rfft(later * shape[: len(later)], frame)[column:last][max(0, order - 1) : order + 2]
     )
     if float(goes_on.max()) ** 2 < LATER_POWER * weight:
         return None

@@ -26,7 +26,11 @@ LEAST_KEYED_S = 1.2
 """In less a telegram has too few bits."""
 KEYED = 0.35
 """Scatter of the power beyond a steady line's, of its square; one that is on for 74 % of the time has it."""
+LEAST_ON = 0.25
+"""Share of the time that a telegram is on."""
 LEAST_SHARE = 0.7
+BETWEEN = 0.6
+"""Of the way from harmonic to harmonic: the next one is nearer."""
 BESIDE_HZ = 2.0
 """So near to a harmonic what is left is the harmonic's own movement."""
 
@@ -50,6 +54,7 @@ def faint_tone(
     rate_hz: float,
     fundamental_v: float,
     mains_hz: float,
+    least_percent: float = 0.0,
     least_share: float = LEAST_SHARE,
 ) -> FaintTone | None:
     """The strongest line, if one stands out.
@@ -57,6 +62,7 @@ def faint_tone(
     Args:
         residual: (n,) volts, what the mean cycle leaves; usable (n,): where it is believed.
         fundamental_v: its rms; mains_hz: its frequency.
+        least_percent: of the fundamental; a smaller line is none, on for a quarter of the time or more.
         least_share: of the residual that has to be usable.
     """
     count = len(residual)
@@ -64,21 +70,26 @@ def faint_tone(
         return None
     clean = np.where(usable, residual, 0.0)
     window = np.hanning(count + 2)[1:-1] * usable
-    bins_hz = np.fft.rfftfreq(2 * count, 1 / rate_hz)
-    power = np.abs(np.fft.rfft(clean * window, 2 * count)) ** 2
+    size = 1 << (2 * count - 1).bit_length()
+    bins_hz = np.fft.rfftfreq(size, 1 / rate_hz)
+    power = np.abs(np.fft.rfft(clean * window, size)) ** 2
     beside = np.abs(bins_hz - mains_hz * np.round(bins_hz / mains_hz)) < max(BESIDE_HZ, 3 * rate_hz / count)
     inside = (bins_hz >= LEAST_HZ) & (bins_hz <= min(MOST_HZ, 0.45 * rate_hz)) & ~beside
     if not inside.any():
         return None
     at = int(np.argmax(np.where(inside, power, 0.0)))
+    if power[beside & (np.abs(bins_hz - bins_hz[at]) < BETWEEN * mains_hz)].max(initial=0.0) > power[at]:
+        return None  # what a harmonic leaves that comes or goes
     near = inside & (np.abs(bins_hz - bins_hz[at]) < AROUND_HZ)
     floor = float(np.median(power[near])) / math.log(2)
     if not power[at] > floor * math.log(np.count_nonzero(inside) / CHANCE):
         return None
+    coherent_v2 = 2 * float(power[at]) / float(window.sum()) ** 2
+    if math.sqrt(coherent_v2) < LEAST_ON * least_percent / 100 * fundamental_v:
+        return None
     hz = float(bins_hz[at])
     noise_v2 = floor / float(window @ window)  # of one sample, as white noise
     mean_v2, scatter = _power(clean, usable, rate_hz, hz, noise_v2)
-    coherent_v2 = 2 * float(power[at]) / float(window.sum()) ** 2
     long = count >= LEAST_KEYED_S * rate_hz
     keyed = long and scatter > KEYED
     level_v2 = mean_v2 * (1 + max(0.0, scatter)) if keyed else max(mean_v2, coherent_v2)

@@ -23,6 +23,8 @@ STEP_S = 0.0007
 """From instant to instant: a ringing is weighed with a beginning that is off by half of it at most."""
 CHANCE = 0.001
 """The chance that noise gives one in a whole signal."""
+BELOW_HALF_HZ = 500.0
+"""A ringing is sought so far below half the sampling rate: nearer, a line of noise meets its own image."""
 IN_CACHE = 512
 """Frames that are transformed at once."""
 
@@ -59,16 +61,16 @@ def faint_transient(residual: FloatArray, usable: BoolArray, rate_hz: float) -> 
 
 def _ringing(clean: FloatArray, rate_hz: float) -> FaintTransient | None:
     size, step = max(16, round(FRAME_S * rate_hz)), max(1, round(STEP_S * rate_hz))
-    if len(clean) < 2 * size:
-        return None
     shape = np.exp(-np.arange(size) / (RING_DECAY_S * rate_hz))
     own = float(np.sum(shape * shape))
-    frames = np.lib.stride_tricks.sliding_window_view(clean, size)[::step]
     hz = np.fft.rfftfreq(size, 1 / rate_hz)
-    first = int(np.searchsorted(hz, CUTOFF_HZ))
-    power = np.empty((len(frames), len(hz) - 1 - first))
+    first, last = np.searchsorted(hz, (CUTOFF_HZ, rate_hz / 2 - BELOW_HALF_HZ)).tolist()
+    if len(clean) < 2 * size or last <= first:
+        return None
+    frames = np.lib.stride_tricks.sliding_window_view(clean, size)[::step]
+    power = np.empty((len(frames), last - first))
     for begin in range(0, len(frames), IN_CACHE):
-        lines = np.fft.rfft(frames[begin : begin + IN_CACHE] * shape, axis=1)[:, first:-1]
+        lines = np.fft.rfft(frames[begin : begin + IN_CACHE] * shape, axis=1)[:, first:last]
         power[begin : begin + IN_CACHE] = lines.real**2 + lines.imag**2
     tries = power.size * step / (RING_DECAY_S * rate_hz) * 4
     least = math.log(tries / CHANCE)

@@ -73,13 +73,20 @@ def mean_cycle(volts: SignalArray, starts: FloatArray, usable: BoolArray, points
         return None
     at, phase, cycle = _phases(volts, starts)
     keep = usable[cycle]
-    place = (((phase - cycle) * points + 0.5).astype(np.int64) % points)[keep]
+    turned = ((phase - cycle) * points)[keep]
+    near = np.floor(turned + 0.5)
+    place = near.astype(np.int64) % points
     part = np.asarray(volts[at[0] : at[-1] + 1], dtype=np.float64)[keep]
     number = np.bincount(place, minlength=points)
     if number.min() == 0:
         return None
-    mean = np.bincount(place, part, points) / number
-    rest = part - mean[place]
+    means = np.bincount(place, part, points) / number
+    beside = (
+        np.bincount(place, turned - near, points) / number
+    )  # near 50.00 Hz samples fall alike in each cycle
+    grid = np.arange(points)
+    mean = np.interp(grid, grid + beside, means, period=points)
+    rest = part - np.interp(turned, np.arange(points + 1), np.append(mean, mean[0]))
     return MeanCycle(mean, count, float(np.sqrt(np.mean(rest * rest))))
 
 

@@ -19,6 +19,8 @@ CYCLES = 6.0
 """Stretch fitted on either side."""
 STEP = 0.02
 """Change of the fundamental from which the waves before and after are not blended but switched."""
+HARMONIC_STEP = 0.04
+"""The same of the harmonics, as a load switches them; what a ringing leaves in six cycles is less."""
 GRAIN = 3
 """Samples around a switch in which a sampler's filter rings: only beyond both waves counts."""
 RINGS = 0.3
@@ -76,7 +78,9 @@ def residuals_between(
     early, late = before.volts(first, stop), behind.volts(first, stop)
     middle = (first + stop) / 2
     turn = cmath.exp(1j * (behind.phase_rad(middle) - before.phase_rad(middle)))
-    if abs(behind.amplitude * turn - before.amplitude) < STEP * max(before.amplitude, behind.amplitude):
+    most = max(before.amplitude, behind.amplitude)
+    steps = abs(behind.amplitude * turn - before.amplitude) >= STEP * most
+    if not steps and _harmonics_apart(before, behind, middle) < HARMONIC_STEP * most:
         if (stop - first) * before.hz < CARRIED_CYCLES * before.rate_hz:
             return [part - early]  # the wave after may hold the tail of a ringing
         share = np.linspace(0.0, 1.0, stop - first)
@@ -86,6 +90,16 @@ def residuals_between(
     onset = int(left[0]) if len(left) else position
     places = [position] if onset >= position or position - onset > len(part) / 4 else [position, onset]
     return [_switched(part, early, late, place) for place in places]
+
+
+def _harmonics_apart(before: Steady, behind: Steady, position: float) -> float:
+    """How far the harmonics of two waves are apart at one place, in the signal's unit."""
+    orders = np.arange(2, min(len(before.lines), len(behind.lines)))
+    there, here = (
+        wave.lines[orders] * np.exp(1j * orders * wave.step_rad * (position - wave.middle))
+        for wave in (before, behind)
+    )
+    return float(np.linalg.norm(here - there))
 
 
 def _switched(part: FloatArray, early: FloatArray, late: FloatArray, position: int) -> FloatArray:

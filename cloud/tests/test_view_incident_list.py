@@ -76,7 +76,6 @@ def walked(client: TestClient, query: str) -> list[int]:
         ("class=sag", [k + 1 for k in range(59, -1, -1) if k % 4 in (0, 3)]),
         ("box=2&class=swell", [k + 1 for k in range(59, -1, -1) if k % 4 == 1 and k % 3 == 1]),
         ("region=north", [k + 1 for k in range(59, -1, -1) if k % 3 == 0]),
-        ("region=nowhere", []),
         ("scope=local&box=3", [k + 1 for k in range(59, -1, -1) if k % 3 == 2]),
         ("words=KANE+crane", [7]),
         ("words=kane+bridge", []),

@@ -111,6 +111,8 @@ def test_an_etag_saves_the_answer(client: httpx.Client) -> None:
     ("path", "status", "words"),
     [
         ("/incidents?limit=0", 400, "query.limit"),
+        ("/incidents?class=foo", 400, "no class 'foo'; there are sag, swell, "),
+        ("/findings?class=foo&box=1", 400, "no class 'foo'; there are sag, swell, "),
         ("/incidents?cursor=x", 400, "cursor is none of this list"),
         ("/boxes/a%20b", 400, "path.box_id"),
         ("/boxes/1/measurements?from=yesterday", 400, "want now, now-24h"),

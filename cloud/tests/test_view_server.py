@@ -226,6 +226,7 @@ def test_the_page_of_a_box_has_its_hour_and_its_incidents(full: demo.Scene) -> N
         "/boxes/" + "a" * 40,
         "/incidents?class=nonsense",
         "/incidents?box=%3Cb%3E",
+        "/incidents?region=nowhere",
     ],
 )
 def test_what_is_not_there_is_a_readable_404(full: demo.Scene, path: str) -> None:
@@ -348,6 +349,7 @@ def test_waveforms_come_whole_reduced_or_in_part(full: demo.Scene) -> None:
     [
         ("/api/incidents/99", 404),
         ("/api/incidents/x", 404),
+        ("/api/incidents?class=foo", 400),
         ("/api/events/1/waveform/77", 404),
         ("/api/events/99/waveform/1", 404),
         ("/api/events/1/waveform/..", 404),

@@ -22,7 +22,7 @@ from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.charts import Bucket
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.registry import RegistryReader, natural_order
-from opq_cloud.view.words import BOXES_LISTED
+from opq_cloud.view.words import BOXES_LISTED, CLASS_WORDS
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.half_cycles import HalfCycleRms
@@ -233,10 +233,20 @@ class IncidentPage:
     older: int | None
 
 
+def check_class(store: ShownStore, kind: str | None) -> None:
+    """HTTPException 400 where a class is none of ours and, of a plug-in's own, no incident has it."""
+    if kind and kind not in CLASS_WORDS and not store.find_incidents(IncidentFilter(kind), 1):
+        raise HTTPException(400, f"There is no class {kind!r}; there are {', '.join(CLASS_WORDS)}.")
+
+
 def read_incidents(
     store: ShownStore, before: int | None, limit: int, box_id: str | None = None, kind: str | None = None
 ) -> IncidentPage:
-    """Up to `limit` incidents below the id `before` that a Box saw and that have a class, from the index."""
+    """Up to `limit` incidents below the id `before` that a Box saw and that have a class, from the index.
+
+    HTTPException 400 where there is no such class.
+    """
+    check_class(store, kind)
     beyond = None if before is None else IndexPlace(0.0, before)
     entries = store.find_incidents(IncidentFilter(kind or "", box_id or ""), limit + 1, beyond)
     older = entries[limit - 1].incident_id if len(entries) > limit else None

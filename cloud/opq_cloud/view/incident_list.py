@@ -36,6 +36,7 @@ ORDER_WORDS = {"newest": "Newest first", "severe": "Most severe first", "long": 
 SEVERITIES = (2, 4, 6, 8)
 SHADES = 5
 WORDS_CHARACTERS = 100
+REGIONS_NAMED = 20
 FIELDS = ("class", "box", "region", "scope", "severity", "from", "to", "words", "cell", "order")
 
 
@@ -88,7 +89,7 @@ class PlaneRow:
 
 
 def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAddress:
-    """Raises HTTPException 404 where there is no such Box, class, scope or order; 400 for no value."""
+    """Raises HTTPException 404 where there is no such Box, class, region, scope, order; 400 for no value."""
     given = {name: params.get(name, "").strip() for name in FIELDS}
     box, kind, scope, order = given["box"], given["class"], given["scope"], given["order"] or "newest"
     if box and not BOX_ID.fullmatch(box):
@@ -104,7 +105,7 @@ def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAd
     wanted = IncidentFilter(
         kind=kind,
         box_id=box,
-        box_ids=context.regions().get(given["region"], ()) if given["region"] else None,
+        box_ids=_boxes_of(context, given["region"]) if given["region"] else None,
         scope=scope,
         least_severity=_number(given, "severity", 10.0),
         words=given["words"],
@@ -120,6 +121,14 @@ def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAd
         wanted = replace(wanted, start_ns=span.start_ms * 1_000_000, end_ns=span.end_ms * 1_000_000)
     kept = tuple((name, given[name]) for name in FIELDS if given[name])
     return ListAddress(kept, wanted)
+
+
+def _boxes_of(context: ViewContext, region: str) -> tuple[str, ...]:
+    seen = context.regions()
+    if region not in seen:
+        there = ", ".join(list(seen)[:REGIONS_NAMED]) or "none"
+        raise HTTPException(404, f"There is no such region that you may see; there are {there}.")
+    return seen[region]
 
 
 def _number(given: Mapping[str, str], name: str, most: float) -> float | None:

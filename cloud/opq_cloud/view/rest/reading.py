@@ -14,7 +14,7 @@ from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
 from opq_cloud.store.store import TREND_MS, EventRecord, Trend
 from opq_cloud.view.box_history import METRICS
-from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, label, read_incidents
+from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, check_class, label, read_incidents
 from opq_cloud.view.incident_page import past_before
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.rest import shapes
@@ -209,6 +209,7 @@ class ReadRoutes:
         kind: Annotated[str | None, Query(alias="class", max_length=64)] = None,
     ) -> Response:
         """Findings by falling id of their incidents."""
+        check_class(self._context.store, kind)
         page, following = self._incident_page(limit, cursor, box, None)
         items = [
             finding_row(each)

@@ -194,6 +194,10 @@ def test_keys_are_added_exchanged_and_revoked_as_by_the_command(scene: demo.Scen
     assert ada.post("/admin/keys/8/rotate", "/admin/keys", public_key=generate().public.decode()) == 303
     assert register.entries()[0][-1].state == "rotating" and "+next_fingerprint" in _last(scene)
     assert ada.post("/admin/keys/8/rotate", "/admin/keys") == 400  # an exchange waits
+    asks = "The new key that its gateway may have been given is shut out"
+    for page in ("/admin/keys", "/admin/boxes/8"):
+        assert ada.get(page) == 200 and asks in ada.text
+        assert ada.text.count('name="force" value="on"') == 1, "of this Box alone, and it asks first"
     assert ada.post("/admin/keys/8/rotate", "/admin/keys", force="on") == 200
     assert "private_keys" in ada.text
     assert ada.post("/admin/keys/8/revoke", "/admin/keys") == 303
@@ -316,6 +320,9 @@ def test_the_same_trouble_of_many_boxes_is_one_concern_and_others_are_named() ->
         ("Box 5", "Not heard yet"), ("Boxes 3 and 7 (Cellar)", "Silent for 5 min at most"),
         ("9 Boxes", "Clock: free-running"),
     ], "silence of other lengths is one line"  # fmt: skip
+    misfit = "It measures 230 V, 50.0 Hz where 120 V, 60 Hz are nominal"
+    (one,) = concerns([replace(free, clock_doubtful=False, misfit=misfit)], ServicesFound((), ()))
+    assert (one.what, one.why, one.link) == ("Box 1", misfit, "/admin/boxes/1")
 
 
 def test_addresses_that_are_bound_are_asked_on_this_machine() -> None:

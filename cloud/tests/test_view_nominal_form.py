@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.forms import SentForm
-from opq_cloud.view.accounts.nominal_form import read_nominal_form
+from opq_cloud.view.accounts.nominal_form import nominal_misfit, read_nominal_form
 
 
 @pytest.fixture
@@ -61,3 +62,12 @@ def test_a_silent_box_is_held_to_its_grid(store: CloudStore) -> None:
     assert asked(store, "7", nominal_v="230", nominal_hz="60").nominal_v == 230.0
     store.put_box(BoxRecord("7", "", grid="island"))
     assert asked(store, "7", nominal_hz="50").nominal_hz == 50.0
+
+
+def test_another_supply_than_the_nominal_one_is_said_and_a_disturbance_is_not() -> None:
+    measured = demo.measurement_of(demo.OUTLETS[0], 0, 1)  # 122 V, 60 Hz
+    assert nominal_misfit(measured, 120.0, 60.0) == ""
+    assert nominal_misfit(measured, 230.0, 60.0) == "", "an undervoltage to 53 % measures the same"
+    assert nominal_misfit(measured, 120.0, 50.0).startswith("It measures 122 V, 60.0 Hz where 120 V, 50 Hz")
+    assert "where 57.7 V, 60 Hz are nominal" in nominal_misfit(measured, 57.7, 60.0)
+    assert nominal_misfit(replace(measured, metrics={}), 57.7, 60.0) == ""

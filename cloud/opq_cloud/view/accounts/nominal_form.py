@@ -9,7 +9,7 @@ import time
 
 from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_cloud.view.accounts.forms import SentForm
-from opq_proto.messages import NOMINAL_HZ, NOMINAL_V
+from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, Measurement
 
 LATELY_MS = 600_000
 LEAST_SHARE, MOST_SHARE = 0.7, 1.4
@@ -46,6 +46,20 @@ def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxReco
     if hertz is not None and hertz != known.nominal_hz:
         _hold_to_grid(store, known, hertz)
     return BoxRecord(box_id, "", nominal_v=volts, nominal_hz=hertz)
+
+
+def nominal_misfit(measured: Measurement, nominal_v: float, nominal_hz: float) -> str:
+    """What is measured beside what is nominal, where another supply must be meant; empty: it fits.
+
+    Less than nominal is a disturbance as well as another supply: by its frequency alone it is said.
+    """
+    rms, f = (measured.metrics.get(name) for name in ("rms", "f"))
+    if rms is None or f is None or rms.average <= LEAST_SUPPLY_V:
+        return ""
+    if rms.average <= MOST_SHARE * nominal_v and abs(f.average - nominal_hz) <= MOST_HZ_OFF:
+        return ""
+    nominal = f"{nominal_v:g} V, {nominal_hz:g} Hz are nominal"
+    return f"It measures {rms.average:.0f} V, {f.average:.1f} Hz where {nominal}"
 
 
 def _hold_to_grid(store: CloudStore, known: BoxRecord, hertz: float) -> None:

@@ -10,9 +10,10 @@ from opq_cloud.store.store import BoxRecord, LocationRecord
 from opq_cloud.view import words
 from opq_cloud.view.accounts.box_settings import read_place
 from opq_cloud.view.accounts.forms import SentForm
-from opq_cloud.view.accounts.nominal_form import read_number
+from opq_cloud.view.accounts.nominal_form import nominal_misfit, read_number
 from opq_cloud.view.administration.health_client import ServiceCount
 from opq_cloud.view.recent import FRESH_MS, NewestMeasurement
+from opq_proto.decision import Nominal
 from opq_proto.key_register import KeyEntry, key_fingerprint
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, TimeSource
 
@@ -57,6 +58,8 @@ class AdminBox:
     """Since its newest Measurement came."""
     bound_ns: int = 0
     """What its clock may be wrong by; 0: nobody says."""
+    misfit: str = ""
+    """What it measures, where its nominal values cannot be meant for that."""
 
     @property
     def box_id(self) -> str:
@@ -81,6 +84,8 @@ class AdminBox:
         elif self.clock_doubtful:
             source = self.clock.partition(",")[0]
             found.append(Trouble(f"clock {source}", f"Clock: {self.clock}", self.bound_ns))
+        if self.live and self.misfit:
+            found.append(Trouble("nominal", self.misfit))
         if self.key_state == "rotating":
             found.append(Trouble("new key", "Its new key has not spoken yet"))
         if self.key_state == "revoked":
@@ -95,6 +100,7 @@ def admin_box(
     key: KeyEntry | None,
     connections: Mapping[str, int] | None,
     now_ms: int,
+    nominal: Nominal,
 ) -> AdminBox:
     """`last_ms`: of its newest stored Measurement, where View has heard none itself."""
     measurement = newest.measurement if newest else None
@@ -118,6 +124,9 @@ def admin_box(
         connected=None if connections is None else connections.get(record.box_id, 0) > 0,
         age_ms=age_ms,
         bound_ns=bound_ns or 0,
+        misfit="" if measurement is None else nominal_misfit(
+            measurement, record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz
+        ),
     )  # fmt: skip
 
 

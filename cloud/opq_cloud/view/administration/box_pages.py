@@ -244,7 +244,9 @@ def read_boxes(context: AdminContext) -> list[AdminBox]:
         records.setdefault(box_id, BoxRecord(box_id, f"Box {box_id}"))
     now_ms = context.view.now_ns() // 1_000_000
     return [
-        admin_box(records[box_id], hub.newest(box_id), None, keys.get(box_id), None, now_ms)
+        admin_box(
+            records[box_id], hub.newest(box_id), None, keys.get(box_id), None, now_ms, context.view.nominal
+        )
         for box_id in sorted(records, key=box_order)
     ]
 
@@ -267,7 +269,7 @@ def _with_connections(context: AdminContext, record: BoxRecord, urls: tuple[str,
         stored = context.store.latest_measurements().get(record.box_id)
         last_ms = stored.timestamp_ms if stored else None
     key = read_keys(context).get(record.box_id)
-    return admin_box(record, newest, last_ms, key, read_connections(urls), now_ms)
+    return admin_box(record, newest, last_ms, key, read_connections(urls), now_ms, context.view.nominal)
 
 
 def _fits(box: AdminBox, words: str) -> bool:

@@ -396,8 +396,13 @@ def _supply_lost(signs: IncidentSigns) -> Signs:
     silent = "outage" in signs.kinds
     return (
         _sign(not silent, -4.0, "all_heard", "no Box fell silent"),
-        _sign(silent, 4.0, "silent", f"{_boxes(signs)} lost the supply and fell silent"),
-        _sign(silent and signs.low, -2.5, "dip", "a dip came with it"),
+        _sign(silent, 4.0, "silent", f"{_boxes(signs)} lost the supply"),
+        _sign(
+            silent and signs.low and not signs.kinds <= {"outage", "interruption"},
+            -2.5,
+            "dip",
+            "a dip came with it",
+        ),
     )
 
 

@@ -139,6 +139,11 @@ def test_an_unbalance_is_a_load_unless_u0_is_a_neutrals_or_nobody_saw_it_come() 
     assert came["uneven_load"] > 0.9 > stands["uneven_load"] > 0.8 > 0.2 > stands[UNKNOWN] > came[UNKNOWN]
 
 
+def test_an_interruption_of_a_box_on_its_battery_is_the_lost_supply_and_a_dip_beside_it_is_not() -> None:
+    dark = (witness(kind="outage", residual=None), witness("2", "interruption", 0.0))
+    assert judged(*dark)["supply_lost"] > 0.8 > judged(*dark, witness("3", "sag", 40.0))["supply_lost"]
+
+
 def test_a_neutral_that_is_back_is_no_load() -> None:
     back = {"change_percent": -9.7, "change_degrees": -12.8, "fading_percent": 100.0}
     found = judged(witness(kind="phase_jump", residual=None, **back))

@@ -82,6 +82,7 @@ class GatewayProcess:
         self._now_s, self._held_up_s = now_s, held_up_s
         self._ports = {box_id: str(port) for box_id, port in ports.items()}
         self._process: subprocess.Popen[bytes] | None = None
+        self._rings: dict[str, Ring] = {}
 
     def __enter__(self) -> "GatewayProcess":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -211,8 +212,11 @@ class GatewayProcess:
         )
 
     def _ring(self, box_id: str) -> Ring | None:
+        """One reader for all questions: a new one opens every file, and each kill leaves one more of them."""
         folder = self.folder / "gateway" / f"box{box_id}" / "ring"
-        return Ring(folder, box_id, 24.0) if folder.exists() else None
+        if box_id not in self._rings and folder.exists():
+            self._rings[box_id] = Ring(folder, box_id, 24.0)
+        return self._rings.get(box_id)
 
 
 def asked_again_ns(log: Path, box_id: str, since_ns: int) -> int:

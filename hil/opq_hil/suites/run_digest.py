@@ -38,10 +38,12 @@ LEFT_OUT = (
     "counters: clipped samples (the saw reaches full scale), heap, load, temperature, frames, bytes",
     "noise on the Box's own bytes (the gateway's are damaged): what it hits depends on when they leave",
     "flash: bytes of the build and signatures (compared with the build instead), what a cut leaves of a word",
+    "the length of the build's image in log and answers (compared with the build instead)",
     "answers of a command before its last: a Box that erases says so once or more",
     "how long an erase takes, and with it when blocks arrive; blocks past the ranges of samples named here",
     "oversampling and decimation: their filter mixes moments; scenario dip and the golden cases hold them",
 )
+LENGTH = "the build's length"
 MASKED = {"box.started": 1}
 """Event -> how many of its two values, from the first on, are not the same on each emulator."""
 
@@ -62,6 +64,9 @@ class DigestScope:
 def digest_of(run: FirmwareRun, scope: DigestScope, firmware: Firmware) -> Digest:
     """What a run comes to; JSON values only."""
     starts = starts_of(run.capture.heard)
+    lengths = set[int]()
+    if scope.flash:
+        lengths = {len(image) for image in read_bundle(firmware.update.read_bytes()).values()}
     require(len(starts) == len(scope.spans), f"{len(starts)} starts of the Box; want {len(scope.spans)}")
     health = run.capture.of(Health)[-1]
     found: dict[str, Any] = {
@@ -71,8 +76,8 @@ def digest_of(run: FirmwareRun, scope: DigestScope, firmware: Firmware) -> Diges
         ],
         "states": [[name, round(at / NS, 3)] for name, at in states_of(run.capture.heard)],
         "leap_seconds": [status.leap_seconds for status in run.capture.of(GpsStatus)][-1:],
-        "log": [list(_unmasked(*log_line(line))) for line in run.capture.of(Log)],
-        "answers": _last_answers(run),
+        "log": [list(_unmasked(lengths, *log_line(line))) for line in run.capture.of(Log)],
+        "answers": _last_answers(run, lengths),
         "counters": {
             "overruns": health.overruns,
             "missing_samples": health.missing_samples,
@@ -91,15 +96,20 @@ def digest_of(run: FirmwareRun, scope: DigestScope, firmware: Firmware) -> Diges
     return found
 
 
-def _last_answers(run: FirmwareRun) -> list[list[int | str]]:
+def _last_answers(run: FirmwareRun, lengths: set[int]) -> list[list[int | str]]:
     """[command, status, detail] of each command that was answered: the last word; how often varies."""
     last = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
-    return [[number, answer.status.name, answer.detail] for number, answer in sorted(last.items())]
+    said = {str(length): LENGTH for length in lengths}
+    return [
+        [number, answer.status.name, said.get(answer.detail, answer.detail)]
+        for number, answer in sorted(last.items())
+    ]
 
 
-def _unmasked(event: str, *values: int) -> tuple[str | int | None, ...]:
+def _unmasked(lengths: set[int], event: str, *values: int) -> tuple[str | int | None, ...]:
     hidden = MASKED.get(event, 0)
-    return (event, *(None if number < hidden else value for number, value in enumerate(values)))
+    shown = (LENGTH if value in lengths else value for value in values)
+    return (event, *(None if number < hidden else value for number, value in enumerate(shown)))
 
 
 def samples_digest(start: BoxStart, world: World, first: int, count: int) -> Digest:

@@ -15,7 +15,7 @@ from opq_cloud.view.accounts.sign_in import SignIn
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 PAGES = (
-    "/sign-in", "/account", "/account/boxes", "/account/second-factor", "/boxes/1/settings",
+    "/sign-in", "/account", "/account/boxes", "/account/second-factor", "/boxes/1/settings", "/boxes/1?ask=1",
     "/account/notifications", "/account/notifications/new", "/admin/accounts", "/admin/changes",
 )  # fmt: skip
 SMALL_TARGETS = """() => [...document.querySelectorAll('a, button, select, summary')].filter(item => {

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from opq_cloud.store.incident_index import COLUMNS, IncidentFilter, entry_of_incident
 from opq_cloud.view import incident_page, words
 from opq_cloud.view.accounts.account_context import marked_time
+from opq_cloud.view.administration.asked_box import BoxNotAskedError, BoxQuestions, SaidByBox
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.edit_pages import said_values
 from opq_cloud.view.error_page import RETRY_EVERY_S, error_ways
@@ -49,6 +50,7 @@ from opq_cloud.view.sparkline import (
     sparkline,
 )
 from opq_proto.messages import Incident, Measurement
+from opq_proto.rate_limit import TokenBuckets
 
 ON_FRONT_PAGE = 8
 CARDS = 24
@@ -57,6 +59,8 @@ BOXES_A_PAGE = 100
 BOXES_OFFERED = 200
 """Boxes in a list to choose from: of more, the number is typed."""
 ON_BOX_PAGE = 10
+ASKS_AT_ONCE, ASKS_PER_S = 3.0, 0.1
+"""Of one account: an owner's questions hold a thread each, some seconds where a Box is away."""
 HOUR_MS = 3_600_000
 NO_BOX = "No Box with this id is known."
 UNSEEN_BOX = "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
@@ -99,6 +103,8 @@ class Pages:
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
         self._templates.filters.update(local_time=marked_time)
         self._templates.filters.update(headline=words.headline, outline=words.outline, boxes=words.boxes)
+        self.questions = BoxQuestions(context.addresses)
+        self._asks = TokenBuckets(ASKS_AT_ONCE, ASKS_PER_S)
         self.examine = ExaminePages(context, self.render)
         self.compare = ComparePages(context, self.render)
         self.calendar = CalendarPages(context, self.render)
@@ -239,7 +245,22 @@ class Pages:
             raise HTTPException(404, NO_BOX if context.visitor.everything else UNSEEN_BOX)
         return context.box(box_id)
 
-    def box(self, box_id: str, start: From = "", end: To = "") -> HTMLResponse:
+    def _said_by(self, box_id: str, ask: str) -> tuple[SaidByBox | None, str]:
+        """What the Box says to who may change it and asks now, and why it was not asked."""
+        visitor = self._context.visitor
+        if not ask or visitor.account is None or not visitor.may_change(box_id):
+            return None, ""
+        if not self._asks.spend(visitor.account.account_id):
+            return None, "You asked a moment ago; ask again in some seconds."
+        try:
+            return self.questions.ask_info(box_id), ""
+        except BoxNotAskedError as error:
+            return None, f"{error}."
+
+    def box(
+        self, box_id: str, start: From = "", end: To = "", ask: Annotated[str, Query(max_length=20)] = ""
+    ) -> HTMLResponse:
+        """`ask`: the Box says what it lost; it waits for its answer some seconds at most."""
         context = self._context
         record = self._known_box(box_id)
         now_ms = context.now_ns() // 1_000_000
@@ -248,6 +269,7 @@ class Pages:
         span = chosen_span(context, box_id, start, end)
         card = self._card(record)
         place = context.place_words(box_id)
+        said, not_asked = self._said_by(box_id, ask)
         return self.render(
             "box.html",
             "boxes",
@@ -257,6 +279,9 @@ class Pages:
             minutes=minutes[::-1],
             stale_words=None if card.live else self._stale_words([box_id]),
             may_request=context.visitor.may_request(box_id),
+            may_change=context.visitor.may_change(box_id),
+            said=said,
+            not_asked=not_asked,
             silent_words=(
                 "When its gateway sends again, the values above move and this chart begins."
                 if card.rms_v is not None

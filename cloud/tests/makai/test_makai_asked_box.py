@@ -115,6 +115,17 @@ def test_a_box_says_its_versions_and_its_rate_is_set_and_logged(
         "confirmed": "no",
     }
     assert ada.get(f"{page}?ask=1") == 200 and "an original Box says none" in ada.text
+    assert ada.get("/boxes/1") == 200 and "Ask the Box" in ada.text and LOST[0] not in ada.text
+    answering.ours = True
+    assert ada.get("/boxes/1?ask=1") == 200 and f"since its start: {'; '.join(LOST)}." in ada.text
+    noise = 'bytes of the gateway with noise or without a stop bit</th><td class="num">0</td>'
+    assert noise in ada.text, "what it lost none of is in the table alone"
+    answering.ours = False
+    assert ada.get("/boxes/1?ask=1") == 200 and "Its firmware does not say all." in ada.text
+    for _ in range(50):  # three at once, then one in ten seconds
+        if "You asked a moment ago" not in ada.text:
+            assert ada.get("/boxes/1?ask=1") == 200
+    assert "You asked a moment ago" in ada.text
     answering.mute = {"sampling_rate_command"}
     assert ada.post(f"{page}/rate", page, cycles="40") == 409 and "sent and not confirmed" in ada.text
     monkeypatch.setattr(asked_box, "ANSWER_S", 0.3)  # nobody is there

@@ -23,6 +23,7 @@ CONNECT_S = 2.0
 ANSWER_S = 4.0
 """A gateway waits 3 s for what its Box keeps itself."""
 BUSY_S = 15.0
+_PLACES = {name: place for place, name in enumerate(LOSS_WORDS)}
 
 
 class BoxNotAskedError(OpqError):
@@ -40,13 +41,18 @@ class SaidByBox:
     software: str
     """The gateway's version."""
     addresses: tuple[str, ...]
-    lost: tuple[tuple[int, str], ...] = ()
-    """What the Box lost since its start: how many, of what."""
+    counted: tuple[tuple[int, str], ...] = ()
+    """What the Box lost since its start: how many, of what; also none."""
     says_losses: bool = False
     """Whether its firmware counts all that it may lose."""
     settings: Mapping[str, str] = field(default_factory=dict)
     settings_trouble: str = ""
     """Why there are none."""
+
+    @property
+    def lost(self) -> tuple[tuple[int, str], ...]:
+        """Without what it lost none of."""
+        return tuple(each for each in self.counted if each[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,11 @@ class BoxQuestions:
     def __init__(self, addresses: ServiceAddresses) -> None:
         self._addresses = addresses
         self._lock = threading.Lock()
+
+    def ask_info(self, box_id: str) -> SaidByBox:
+        """As `ask`, without its settings."""
+        with self._asking() as client:
+            return _said(client, box_id)
 
     def ask(self, box_id: str) -> SaidByBox:
         """Raises BoxNotAskedError with the reason."""
@@ -134,6 +145,12 @@ def checked_cycles(text: str) -> int:
     return cycles
 
 
+def _loss_place(loss: tuple[str, int]) -> tuple[int, str]:
+    """In the order of LOSS_WORDS, then what it does not name."""
+    name = loss[0]
+    return _PLACES.get(name, len(_PLACES)), name
+
+
 def _said(client: CommandClient, box_id: str) -> SaidByBox:
     info = client.send_command(info_command(box_id, client.identity), ANSWER_S).info_response
     return SaidByBox(
@@ -144,8 +161,7 @@ def _said(client: CommandClient, box_id: str) -> SaidByBox:
         tuple(info.ip.split())[:10],
         tuple(
             (count, LOSS_WORDS.get(name) or name[:60].replace("_", " "))
-            for name, count in list(info.losses.items())[:MOST_LOSSES]
-            if count
+            for name, count in sorted(info.losses.items(), key=_loss_place)[:MOST_LOSSES]
         ),
         any(name in LOSSES for name in info.losses),
     )

@@ -14,6 +14,7 @@ from opq_measure.aggregation.unbalance import (
     PhaseWindow,
     Unbalance,
     fundamental,
+    line_unbalance_percent,
     magnitude_unbalance_percent,
     symmetrical_components,
     unbalance,
@@ -100,6 +101,15 @@ def test_components_put_in_come_out_and_the_lines_say_the_same(
     found = unbalance(abc)
     assert found.u2_percent == pytest.approx(100 * negative, abs=1e-9)
     assert found.u0_percent == pytest.approx(100 * zero, abs=1e-9)
+    lines = np.abs(abc - np.roll(abc, -1))
+    assert line_unbalance_percent(*lines.tolist()) == pytest.approx(100 * negative, abs=1e-4)
+
+
+def test_lines_that_form_no_triangle_have_no_unbalance() -> None:
+    assert math.isnan(line_unbalance_percent(100, 100, 250))
+    assert math.isnan(line_unbalance_percent(0, 0, 0))
+    assert line_unbalance_percent(208, 208, 208) == pytest.approx(0.0, abs=1e-5)
+    assert line_unbalance_percent(100, 100, 200) == pytest.approx(100.0, abs=1e-3)  # one line, no rotation
 
 
 def wave(rate_hz: float, hz: float, rms_v: float, angle: float, start_s: float, seconds: float) -> Floats:

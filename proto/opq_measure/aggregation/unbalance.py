@@ -137,6 +137,23 @@ def magnitude_unbalance_percent(magnitudes: FloatArray) -> FloatArray:
     return np.asarray(np.where(mean > 0, percent, np.nan))
 
 
+def line_unbalance_percent(u12_v: float, u23_v: float, u31_v: float) -> float:
+    """u2 of the fundamental rms of the three line voltages; NaN when they form no triangle.
+
+    Exact, since line voltages have no zero sequence; u0 cannot be had from them.
+
+    Source: IEC 61000-4-30:2015, 5.7.1, equation with beta.
+    """
+    squares = np.array((u12_v, u23_v, u31_v), dtype=np.float64) ** 2
+    if not squares.sum() > 0:
+        return math.nan
+    below_root = 3 - 6 * float((squares**2).sum() / squares.sum() ** 2)
+    if below_root < -1e-12:
+        return math.nan
+    root = math.sqrt(max(below_root, 0.0))
+    return 100 * math.sqrt(max(1 - root, 0.0) / (1 + root))
+
+
 def fundamental(volts: SignalArray, start: float, stop: float, cycles: int) -> complex:
     """The fundamental's rms phasor between two cycle edges, angle at the middle, `cycles` apart.
 

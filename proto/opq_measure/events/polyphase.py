@@ -1,0 +1,110 @@
+"""A dip, swell or interruption of a group of channels: three Boxes on the phases of one supply.
+
+A dip of the group begins when any channel is below its threshold and ends when all are back; an interruption
+begins when all are below theirs and ends when any is back. Times are UTC; clock errors between Boxes go in.
+
+Source: IEC 61000-4-30:2015, 5.4.3.1 and 5.4.3.2 (polyphase dips and swells), 5.5.2 (interruptions).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+DIPS = ("sag", "interruption", "undervoltage")
+SWELLS = ("swell", "overvoltage")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelEvent:
+    """What one channel saw, half open; `end_ns` None while it lasts. `kind` is that of a Disturbance."""
+
+    channel: str
+    kind: str
+    start_ns: int
+    end_ns: int | None
+    residual_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEvent:
+    """One event of the group. `channel` had `residual_percent`, the lowest of a dip or highest of a swell."""
+
+    kind: str
+    start_ns: int
+    end_ns: int | None
+    residual_percent: float
+    channel: str
+    channels: tuple[str, ...]
+
+
+def group_events(events: Iterable[ChannelEvent], channels: Sequence[str]) -> tuple[GroupEvent, ...]:
+    """The events of a group, in time order.
+
+    Args:
+        events: of its channels, in any order; those of other channels are left out.
+        channels: all that are measured; an interruption has to take all of them at one time.
+    Returns:
+        Dips and swells apart. A dip is called an interruption when each channel has one and the three
+        have a time in common; it then lasts from the first beginning of a dip to the last end, for the
+        depth within a channel's event is not reported.
+    Raises:
+        ValueError: no channel, or an event ends before it begins.
+    """
+    if not channels:
+        raise ValueError("channels is empty, want at least one")
+    chosen = sorted((each for each in events if each.channel in channels), key=lambda each: each.start_ns)
+    for each in chosen:
+        if each.end_ns is not None and each.end_ns < each.start_ns:
+            raise ValueError(f"an event of channel {each.channel} ends before it begins")
+    found = [
+        _joined(joined, channels)
+        for kinds in (DIPS, SWELLS)
+        for joined in _overlapping([each for each in chosen if each.kind in kinds])
+    ]
+    return tuple(sorted(found, key=lambda each: each.start_ns))
+
+
+def _overlapping(events: Sequence[ChannelEvent]) -> list[list[ChannelEvent]]:
+    """Runs of events that leave no time without one; sorted by start."""
+    found: list[list[ChannelEvent]] = []
+    for each in events:
+        if found and any(_lasts_to(other, each.start_ns) for other in found[-1]):
+            found[-1].append(each)
+        else:
+            found.append([each])
+    return found
+
+
+def _lasts_to(event: ChannelEvent, time_ns: int) -> bool:
+    return event.end_ns is None or event.end_ns >= time_ns
+
+
+def _joined(events: Sequence[ChannelEvent], channels: Sequence[str]) -> GroupEvent:
+    dip = events[0].kind in DIPS
+    worst = (min if dip else max)(events, key=lambda each: each.residual_percent)
+    ends = [each.end_ns for each in events if each.end_ns is not None]
+    return GroupEvent(
+        kind=_kind(events, channels, worst),
+        start_ns=events[0].start_ns,
+        end_ns=max(ends) if len(ends) == len(events) else None,
+        residual_percent=worst.residual_percent,
+        channel=worst.channel,
+        channels=tuple(dict.fromkeys(each.channel for each in events)),
+    )
+
+
+def _kind(events: Sequence[ChannelEvent], channels: Sequence[str], worst: ChannelEvent) -> str:
+    """As the worst channel's, but an interruption only when all channels have one at one time."""
+    if worst.kind != "interruption":
+        return worst.kind
+    interrupted = [each for each in events if each.kind == "interruption"]
+    together = any(
+        {other.channel for other in interrupted if _holds(other, each.start_ns)} >= set(channels)
+        for each in interrupted
+    )
+    if together:
+        return "interruption"
+    return "undervoltage" if any(each.kind == "undervoltage" for each in events) else "sag"
+
+
+def _holds(event: ChannelEvent, time_ns: int) -> bool:
+    return event.start_ns <= time_ns and (event.end_ns is None or time_ns < event.end_ns)

@@ -1,0 +1,65 @@
+"""Dips over a group of channels: begins with the first, ends with the last, an interruption takes all."""
+
+import pytest
+
+from opq_measure.events.polyphase import ChannelEvent, GroupEvent, group_events
+
+CHANNELS = ("L1", "L2", "L3")
+
+
+def event(channel: str, kind: str, start_ns: int, end_ns: int | None, percent: float) -> ChannelEvent:
+    return ChannelEvent(channel, kind, start_ns, end_ns, percent)
+
+
+def test_a_dip_begins_with_the_first_channel_and_ends_with_the_last() -> None:
+    found = group_events(
+        [
+            event("L2", "sag", 20, 50, 40.0),
+            event("L1", "sag", 10, 30, 70.0),
+            event("L3", "sag", 45, 60, 80.0),
+        ],
+        CHANNELS,
+    )
+    assert found == (GroupEvent("sag", 10, 60, 40.0, "L2", ("L1", "L2", "L3")),)
+
+
+def test_dips_that_leave_a_time_without_one_are_two_and_those_that_touch_are_one() -> None:
+    apart = group_events([event("L1", "sag", 10, 20, 70.0), event("L2", "sag", 21, 30, 60.0)], CHANNELS)
+    assert [(each.start_ns, each.end_ns, each.channel) for each in apart] == [(10, 20, "L1"), (21, 30, "L2")]
+    joined = group_events([event("L1", "sag", 10, 21, 70.0), event("L2", "sag", 21, 30, 60.0)], CHANNELS)
+    assert len(joined) == 1
+
+
+def test_an_interruption_takes_all_channels_at_one_time() -> None:
+    all_out = [event(channel, "interruption", 10 + k, 50 - k, 1.0 + k) for k, channel in enumerate(CHANNELS)]
+    (found,) = group_events(all_out, CHANNELS)
+    assert found.kind == "interruption" and (found.start_ns, found.end_ns) == (10, 50)
+    (two,) = group_events(all_out[:2], CHANNELS)
+    assert two.kind == "sag" and two.residual_percent == 1.0
+    in_turn = [event(channel, "interruption", 10 * k, 10 * k + 10, 1.0) for k, channel in enumerate(CHANNELS)]
+    (turned,) = group_events(in_turn, CHANNELS)
+    assert turned.kind == "sag"
+
+
+def test_swells_are_apart_from_dips_and_an_open_event_leaves_the_group_open() -> None:
+    found = group_events(
+        [
+            event("L1", "sag", 10, None, 50.0),
+            event("L2", "swell", 12, 30, 115.0),
+            event("L3", "sag", 15, 20, 60.0),
+        ],
+        CHANNELS,
+    )
+    assert [(each.kind, each.start_ns, each.end_ns, each.residual_percent) for each in found] == [
+        ("sag", 10, None, 50.0),
+        ("swell", 12, 30, 115.0),
+    ]
+
+
+def test_channels_of_other_groups_are_left_out_and_nonsense_is_refused() -> None:
+    assert group_events([event("L9", "sag", 10, 20, 50.0)], CHANNELS) == ()
+    assert group_events([], CHANNELS) == ()
+    with pytest.raises(ValueError, match="channels"):
+        group_events([], ())
+    with pytest.raises(ValueError, match="ends before"):
+        group_events([event("L1", "sag", 10, 9, 50.0)], CHANNELS)

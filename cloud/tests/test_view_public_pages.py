@@ -367,6 +367,11 @@ def test_the_spread_is_told_in_order_to_who_has_no_script(view: PublicView) -> N
     pictures = text.count('<use href="#outline"/>')
     assert 3 <= pictures <= 6 and "Box 21, harbour" in text and "Wide area" in text
     assert "<noscript>" not in text
+    lasted = [
+        re.findall(r"<dt>Duration</dt><dd>([^<]+)", each)
+        for each in (text, view.get("/incidents/1", view.admin()).text)
+    ]
+    assert lasted[0] == lasted[1] != [], "one duration for one incident"
 
 
 def test_the_spread_of_the_public_has_its_boxes_alone_and_no_scope_of_others(view: PublicView) -> None:

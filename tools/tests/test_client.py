@@ -81,7 +81,7 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(
 
 def test_both_clients_read_the_same(scene: demo.Scene, tmp_path: Path) -> None:
     async def by_asyncio() -> tuple[object, ...]:
-        async with AsyncOpqClient(scene.url) as opq:
+        async with AsyncOpqClient(f"{scene.url}/api/v1/") as opq:
             size = await opq.save("/incidents/1/export", tmp_path / "async.cff", format="csv")
             return (
                 await opq.boxes(), [each async for each in opq.incidents()], await opq.incident(1),

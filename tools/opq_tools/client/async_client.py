@@ -39,7 +39,7 @@ class AsyncOpqClient:
     ) -> None:
         """`token` as the page Account made it (`opq_…`); None where View is open."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        base = url.rstrip("/") + calls.PREFIX
+        base = url.rstrip("/").removesuffix(calls.PREFIX) + calls.PREFIX
         self._http = httpx.AsyncClient(
             base_url=base, headers=headers, timeout=timeout_s, follow_redirects=True
         )

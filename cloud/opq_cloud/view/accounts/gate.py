@@ -108,6 +108,8 @@ async def _refuse(scope: Scope, send: Send) -> None:
         return
     if _under(path, NO_PAGE) or scope["method"] not in ("GET", "HEAD"):
         text = "Sign in, or send a token: Authorization: Bearer opq_… ."
+        if any(name == b"authorization" for name, _ in scope["headers"]):
+            text = "This token opens nothing here: it has ended, was taken back, or is not whole."
         if _under(path, (V1,)):
             await send_problem(send, 401, text, path, (b"www-authenticate", b"Bearer"))
             return

@@ -94,7 +94,6 @@ class SharedPages:
         places = {each.box_id: each.at for each in boxes if each.at is not None}
         spread = incident_spread(incident, places, {each.box_id: each.label for each in boxes})
         worst = words.worst(incident)
-        lasting = worst.finding if worst else incident
         judged = self._context.judged(incident)
         nominal_v = self._context.nominal.volts
         if worst:
@@ -106,7 +105,7 @@ class SharedPages:
             "scope_words": SCOPE_SHORT.get(incident.scope or "", ""),
             "spread": spread,
             "outline": outline_paths(spread.frame) if spread else None,
-            "duration_words": words.duration((lasting.end_ns - lasting.start_ns) / 1e9),
+            "duration_words": words.duration((incident.end_ns - incident.start_ns) / 1e9),
         }
 
     # The widget

@@ -84,3 +84,18 @@ def test_the_classifier_names_it_in_noise_of_20_db(bits: bool, kind: str) -> Non
     assert kind in found.kind.split("+"), found.because
     (part,) = [each for each in found.parts if each.kind == kind]
     assert "over the whole signal" in part.because
+
+
+def test_a_line_from_one_instant_to_another_is_no_telegram_in_noise() -> None:
+    t_s = np.arange(round(8.0 * RATE_HZ)) / RATE_HZ
+    noise = np.random.default_rng(3).normal(0, 0.1, len(t_s))
+    there = (t_s > 2.0) & (t_s < 6.5)
+    tone = 0.02 * np.sqrt(2) * np.sin(2 * np.pi * 333.0 * t_s)
+    steady = faint_tone(noise + tone * there, np.ones(len(t_s), np.bool_), RATE_HZ, 1.0, 50.0)
+    bits = np.floor(t_s / 0.2).astype(int) % 7
+    keyed = faint_tone(
+        noise + tone * there * np.isin(bits, (0, 1, 3, 6)), np.ones(len(t_s), np.bool_), RATE_HZ, 1.0, 50.0
+    )
+    assert steady is not None and keyed is not None
+    assert (steady.keyed, keyed.keyed) == (False, True)
+    assert steady.percent == pytest.approx(2.0, rel=0.1)

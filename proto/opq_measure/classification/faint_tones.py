@@ -22,6 +22,8 @@ AROUND_HZ = 300.0
 """The noise of a line is that of its surroundings, the median."""
 POWER_S, HOP_S = 0.08, 0.02
 """A bit of ripple control has 0.1 s and more."""
+SMOOTH_HOPS = 25
+"""Half a second: longer than most bits, shorter than what is looked for."""
 LEAST_KEYED_S = 1.2
 """In less a telegram has too few bits."""
 KEYED = 0.35
@@ -115,9 +117,20 @@ def _power(
     whole = np.lib.stride_tricks.sliding_window_view(usable, size)[::hop].all(axis=1)
     if np.count_nonzero(whole) < 3:
         return 0.0, 0.0
-    power = 2 * np.abs(rows[whole] @ window) ** 2 / window.sum() ** 2
+    power = _while_there(2 * np.abs(rows[whole] @ window) ** 2 / window.sum() ** 2)
     noise = 2 * noise_v2 * float(window @ window) / float(window.sum()) ** 2
     mean = max(float(power.mean()) - noise, 0.0)
     if not mean > 0:
         return 0.0, 0.0
     return mean, (float(power.var()) - 2 * mean * noise - noise**2) / mean**2
+
+
+def _while_there(power: FloatArray) -> FloatArray:
+    """The power of a line, every `HOP_S`, where it is there; all of it if that is not one stretch.
+
+    What is there from one instant to another is no telegram, which comes and goes more often than that.
+    """
+    smooth = np.convolve(power, np.ones(SMOOTH_HOPS), "same")
+    above = np.flatnonzero(smooth > smooth.max() / 2)
+    one_stretch = above[-1] - above[0] == len(above) - 1
+    return power[above] if one_stretch and len(above) >= 2 * SMOOTH_HOPS else power

@@ -162,7 +162,7 @@ from pathlib import Path
 from opq_gateway.ring.ring import Ring
 from telling_blocks import blocks
 now_s = [0.0]
-ring = Ring(Path(sys.argv[1]), "1", 1.0, retry_s=1.0, monotonic_s=lambda: now_s[0])
+ring = Ring(Path(sys.argv[1]), "1", 1.0, monotonic_s=lambda: now_s[0])
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 failed = []
 for first in range(0, 240_000, 400):

@@ -31,6 +31,7 @@ function lead() {
   note.className = "wrap";
   note.append("This page is not shown to you any more: your session has ended, or what you may see has changed. ");
   note.appendChild(Object.assign(document.createElement("a"), { href: address, textContent: "Go on" }));
+  setTimeout(() => location.replace(address), AGAIN_MS); // a display on a wall has nobody who goes on
 }
 
 /**

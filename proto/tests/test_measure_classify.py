@@ -517,3 +517,10 @@ def test_noise_that_begins_does_not_ring() -> None:
         burst = np.random.default_rng(seed).normal(0, 0.17 * 120, round(5.0 * RATE_HZ))
         volts = mains(5.0, 50.0) + burst * during(5.0, 1.5056, 4.2)
         assert classify(volts, RATE_HZ, 120.0, 50.0).kind == "noise"
+
+
+def test_a_ringing_in_noise_that_was_there_before_is_seen() -> None:
+    since = np.maximum(at_s(2.0) - 0.8, 0.0)
+    ringing = 0.28 * np.exp(-since / 0.004) * np.sin(2 * np.pi * 900 * since)
+    volts = mains(2.0, noise_db=20.0) + PEAK_V * ringing
+    assert classify(volts, RATE_HZ).kind == "noise+oscillatory_transient"

@@ -195,7 +195,7 @@ def _is_own_wave(each: Occurrence, level: Disturbance) -> bool:
 
 def _is_of_noise(each: Occurrence, noise: Occurrence) -> bool:
     """Whether what is taken for a ringing is where noise begins, which windows place later, or is of it."""
-    if noise.kind != "noise":
+    if noise.kind != "noise" or noise.open_at_start:
         return False
     first = noise.start_sample - NOISE_LATE_S * each.rate_hz
     sigma_pu = noise.figures["noise_percent_max"] / 100 / math.sqrt(2)

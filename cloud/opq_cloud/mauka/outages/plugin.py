@@ -7,6 +7,7 @@ The original's plug-in of this name calls every silence of a minute an outage (o
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 from opq_cloud.mauka.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
@@ -55,7 +56,10 @@ class OutagePlugin(MaukaPlugin):
         self._provenance = Provenance(OUTAGES, VERSION, settings_hash(asdict(section)))
         self._writer = FindingWriter(store)
         self._announcer = IncidentAnnouncer(self, store, clock)
-        self.watch = OutageWatch(store, section, nominal, self._writer.place_of, clock, lossless)
+        self._new_watch = partial(
+            OutageWatch, store, section, nominal, self._writer.place_of, clock, lossless
+        )
+        self.watch = self._new_watch()
         self._next_s: float | None = None
         self._lease = lease
         self._waiting: list[OutageChange] = []
@@ -64,8 +68,10 @@ class OutagePlugin(MaukaPlugin):
         """Look again when it is time; what the store did not take is put again then."""
         now_s = self._clock()
         if self._lease is not None and not self._lease.held():
-            self._next_s = None
-            self._waiting.clear()
+            if self._next_s is not None:  # another one sees what begins and ends from now on
+                self._next_s, self.watch = None, self._new_watch()
+                self._waiting.clear()
+                self.counters.set("open_outages_now", 0)
             return False
         if self._next_s is not None and now_s < self._next_s:
             return False

@@ -231,6 +231,8 @@ class Finding:
     """How far the Box's clock was off another's, by their waveforms; None: that was not looked at."""
     onset_seen: bool = True
     """False: it was there already where its waveform began, so `start_ns` is that moment."""
+    beside: tuple[str, ...] = ()
+    """Other Boxes of which `because` and `figures` say something: who does not see them all, sees neither."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,6 +276,7 @@ def finding_row(item: StoredFinding) -> JsonRow:
     """A finding with its numbers, as JSON has it."""
     facts = asdict(item.finding)
     facts["class"] = facts.pop("kind")
+    del facts["beside"]
     facts["figures"] = dict(item.finding.figures)
     facts["uncertainty_ns"] = known_uncertainty_ns(item.finding.uncertainty_ns)
     return {

@@ -136,6 +136,7 @@ def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
         uncertainty_ns=span.uncertainty_ns,
         duration_cycles=None if hz is None else duration_s * hz,
         because=f"put together from {len(pieces)} overlapping waveforms, the longest: {longest.because}",
+        beside=tuple(sorted({*worst.beside, *longest.beside})),
     )
     percent = worst.residual_percent
     if family(worst.kind) not in (LOW, HIGH) or percent is None or not 0 <= percent < float("inf"):

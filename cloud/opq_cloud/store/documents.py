@@ -351,6 +351,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "analysis": finding.analysis, "analysis_version": finding.analysis_version,
         "settings_hash": finding.settings_hash, "severity": severity_of(finding),
         "alignment": None if finding.alignment is None else asdict(finding.alignment),
+        "beside": list(finding.beside),
     }  # fmt: skip
 
 
@@ -386,6 +387,7 @@ def known_from_document(document: Document) -> KnownFinding:
         settings_hash=document.get("settings_hash"),
         alignment=_alignment(document),
         onset_seen=bool(document.get("onset_seen", True)),
+        beside=tuple(document.get("beside", ())),
     )
     known = document.get("severity")  # null and absent: written by an older version, or by the original
     return KnownFinding(
@@ -394,7 +396,14 @@ def known_from_document(document: Document) -> KnownFinding:
         event_ids=tuple(int(e) for e in document.get("event_ids", (event_id,))),
         finding=replace(finding, severity=severity_of(finding) if known is None else float(known)),
         pieces=tuple(
-            Finding(**{**piece, "figures": _pairs(piece.get("figures", ())), "alignment": _alignment(piece)})
+            Finding(
+                **{
+                    **piece,
+                    "figures": _pairs(piece.get("figures", ())),
+                    "alignment": _alignment(piece),
+                    "beside": tuple(piece.get("beside", ())),
+                }
+            )
             for piece in document.get("pieces", ())
         ),
         leads=document.get("leads"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from opq_cloud.store.account_records import Account, BoxAccess
 from opq_cloud.store.join_plan import worst_of
-from opq_proto.messages import Incident
+from opq_proto.messages import Incident, StoredFinding
 
 SEES_EVERYTHING = ("admin", "researcher")
 """Roles that see every Box."""
@@ -46,14 +46,29 @@ def incident_at(
 ) -> Incident | None:
     """The part of it at Boxes that are seen; None where there is none.
 
-    Its centre, a mean of places, of one Box that place itself, stays where the place of every Box is seen
-    too (`sees_place`; None: as `sees`).
+    What a finding says of another Box too goes where that is not seen, with the causes. Its centre, a mean of
+    places, of one Box that place itself, stays where the place of every Box is seen too (`sees_place`; None:
+    as `sees`).
     """
-    if all(sees(box_id) for box_id in incident.box_ids):
-        if incident.centre is None or all(map(sees_place or sees, incident.box_ids)):
-            return incident
-        return replace(incident, centre=None)
-    findings = tuple(each for each in incident.findings if sees(each.finding.box_id))
+    told = not any(each.finding.beside and _is_hidden(each, sees) for each in incident.findings)
+    whole = all(sees(box_id) for box_id in incident.box_ids)
+    placed = incident.centre is None or (whole and all(map(sees_place or sees, incident.box_ids)))
+    if whole and told and placed:
+        return incident
+    findings = tuple(
+        replace(each, finding=replace(each.finding, because="", figures=(), beside=()))
+        if _is_hidden(each, sees)
+        else each
+        for each in incident.findings
+        if sees(each.finding.box_id)
+    )
+    if whole:
+        return replace(
+            incident,
+            findings=findings,
+            hypotheses=incident.hypotheses if told else (),
+            centre=incident.centre if placed else None,
+        )
     if not findings:
         return None
     kept = [each.finding for each in findings]
@@ -77,3 +92,8 @@ def incident_at(
         follows=None,  # it may be at a Box that is not seen
         arrivals=tuple(each for each in incident.arrivals if sees(each.box_id)),
     )
+
+
+def _is_hidden(item: StoredFinding, sees: Callable[[str], bool]) -> bool:
+    """Whether its reasons and figures are of a Box too that is not seen."""
+    return not all(map(sees, item.finding.beside))

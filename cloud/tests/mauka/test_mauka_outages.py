@@ -165,6 +165,8 @@ def test_a_feeder_without_supply_is_one_open_incident_that_ends_when_it_is_back(
     (incident,) = grid.incidents()
     assert (incident.kind, incident.scope, incident.closed) == ("outage", "feeder", False)
     assert set(incident.box_ids) == {"1", "2", "3", "6"}
+    told = [one.finding.because for one in incident.findings]
+    assert any("3 other Boxes of the same feeder or place fell silent with it" in each for each in told)
     grid.plugin = grid.started()  # a restart: what is open goes on
     grid.pass_seconds(40, 100, silent=("1", "2", "3", "6"))
     grid.pass_seconds(100, 106)
@@ -340,6 +342,7 @@ def test_signs_are_weighed(signs: SilenceSigns, likely: bool) -> None:
     judged = judge_silence(signs)
     assert (judged.probability >= OutageSection().least_probability) == likely, judged
     assert all(each.words for each in judged.evidence)
+    assert "Box 2" not in judged.because, "who sees the silent Box need not see that one"
 
 
 HISTORY = MeasuredBoxes(("1", "2"), (Nominal(NOMINAL_V, 50.0),) * 2)

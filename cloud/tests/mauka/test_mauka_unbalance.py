@@ -15,6 +15,7 @@ from opq_cloud.mauka.event_analysis import analyse_stored
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.seen_incident import incident_at
 from opq_cloud.view import words
 from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.grid import Grid
@@ -118,11 +119,20 @@ def test_three_percent_at_one_place_are_one_incident_of_class_unbalance(store: C
     )
     assert (finding.analysis, finding.measurement_type) == ("unbalance", "VOLTAGE")
     said = words.sentence(incident, 230.0)
-    assert said.startswith("Unbalance at Box 1") and "u2 is 3.0" in said and "Boxes 1, 2, 3 at cellar" in said
+    assert (
+        said.startswith("Unbalance at Box 1")
+        and "u2 is 3.0" in said
+        and "(Boxes 1, 2, 3: a " in said
+        and "cellar" not in said
+    )
     assert "unjudged" not in status
     assert LASTING["unbalance"][1] == load_analyses([("unbalance", {})])[0].config.u2_percent
     (again,) = list(analyse_stored(store, incident.event_ids, load_analyses([("unbalance", {})]), NOMINAL))
     assert [(one.start_ns, one.because) for one in again.findings] == [(finding.start_ns, finding.because)]
+    part = incident_at(incident, {"1", "2"}.__contains__)  # Box 3 is somebody else's
+    assert part is not None and incident_at(incident, {"1", "2", "3"}.__contains__) is incident
+    ((told,), causes) = [item.finding for item in part.findings], part.hypotheses
+    assert (told.kind, told.because, told.figures, causes) == ("unbalance", "", (), ())
 
 
 def test_balanced_phases_are_nothing(store: CloudStore) -> None:

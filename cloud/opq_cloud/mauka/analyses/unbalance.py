@@ -117,6 +117,7 @@ def _finding(
         onset_seen=bool(np.isfinite(course.phasors[: span.start]).all(axis=1).any()),
         duration_cycles=(end_ns - start_ns) / 1e9 * config.nominal_hz,
         confidence=confidence,
-        because=f"{because}, \N{PLUS-MINUS SIGN}{sigma:.2f} points ({place.boxes} at {place.name}: {told})",
+        because=f"{because}, \N{PLUS-MINUS SIGN}{sigma:.2f} points ({place.boxes}: {told})",
         figures=tuple(figures.items()),
+        beside=tuple(wave.box_id for wave in place.waves[1:]),
     )

@@ -136,7 +136,8 @@ def _signs_around(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
     together = None
     if silent:
         count = len(silent)
-        words = f"{_boxes(silent)} of the same feeder or place fell silent with it"
+        others = "another Box" if count == 1 else f"{count} other Boxes"
+        words = f"{others} of the same feeder or place fell silent with it"
         together = CauseEvidence("together", words, count, "Boxes", float(min(count, MOST_TOGETHER)))
     return together, _neighbours_voltage(heard)
 
@@ -149,8 +150,11 @@ def _neighbours_voltage(heard: Sequence[NeighbourSight]) -> CauseEvidence | None
     if percent >= DIP_PERCENT:
         words = f"{_boxes([each.box_id for each in heard])} beside it went on at a normal voltage"
         return CauseEvidence("neighbour_well", words, percent, "%", -0.5)
-    words = f"Box {worst.box_id} saw {percent:.1f} % of nominal at that moment"
-    return CauseEvidence("neighbour_dip", words, percent, "%", 2.5 if percent < DEAD_PERCENT else 1.5)
+    dead = percent < DEAD_PERCENT  # which Box, and how much, is not for whoever sees the silent one
+    words = (
+        f"a Box beside it saw less than {DEAD_PERCENT if dead else DIP_PERCENT:g} % of nominal at that moment"
+    )
+    return CauseEvidence("neighbour_dip", words, percent, "%", 2.5 if dead else 1.5)
 
 
 def _boxes(box_ids: Sequence[str]) -> str:

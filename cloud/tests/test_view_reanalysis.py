@@ -279,9 +279,8 @@ def test_a_job_is_gone_on_with_when_nothing_is_noted_and_who_only_stood_lets_go_
 
         stood.start(ReanalysisOrder(0), "ada", lambda job: ends.append(f"stood {job.state}"))
         for _ in range(3):
-            before_ms = noted_ms()
             assert resumed() is None, "it is noted again and again"
-            assert wait_for(lambda before_ms=before_ms: noted_ms() != before_ms, 20)
+            assert wait_for(lambda: (1, noted_ms()) != other._seen[0], 20)
         away.append("from here on")
         assert wait_for(resumed, 20)
         away.clear()

@@ -134,7 +134,7 @@ def _fault(signs: IncidentSigns) -> Signs:
         ),
         _sign(
             kind is not None and kind.probability >= SURE_TYPE, 0.5, "dip_type",
-            "" if kind is None else f"the phases at {signs.dip_place} show a dip of type {kind.letter}, "
+            "" if kind is None else f"the phases of one place show a dip of type {kind.letter}, "
             f"{DIP_WORDS[kind.letter]}", None if kind is None else kind.probability,
         ),
         _sign(signs.scope in ("feeder", "region", "wide_area"), 0.5, "wide", "several places saw it"),
@@ -277,7 +277,7 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
     words = (
         ""
         if found is None
-        else f"at {found[0]} one phase fell by {-found[1]:.0f} %, another rose by {found[2]:.0f} %"
+        else f"at one place a phase fell by {-found[0]:.0f} %, another rose by {found[1]:.0f} %"
     )
     short = signs.lasting_s is not None and signs.lasting_s < SHORT_S
     turned = found is None and _turned(signs)
@@ -296,7 +296,7 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
             found is None and not (turned or floats), -4.0, "no_opposite",
             "no two phases of a place went opposite ways",
         ),
-        _sign(found is not None, 3.5, "opposite", words, None if found is None else found[2] - found[1], "%"),
+        _sign(found is not None, 3.5, "opposite", words, None if found is None else found[1] - found[0], "%"),
         _sign(found is not None and short, -3.5, "short", "it was over soon", signs.lasting_s, "s"),
         _sign(found is not None and not short, 1.0, "stays", "it stayed", signs.lasting_s, "s"),
         _sign(signs.scope == "local", 0.7, "local", "one place alone saw it"),

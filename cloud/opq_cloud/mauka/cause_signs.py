@@ -58,12 +58,11 @@ class IncidentSigns:
     impulse_boxes: int = 0
     ringing_pu: float | None = None
     ringing_hz: float | None = None
-    opposite: tuple[str, float, float] | None = None
-    """A place where one phase fell and another rose, and by how many percent."""
+    opposite: tuple[float, float] | None = None
+    """By how many percent at one place one phase fell and another rose."""
     all_small: bool = False
     """No Box changed by more than a tap does."""
     dip_type: DipType | None = None
-    dip_place: str | None = None
     uneven: Mapping[str, float] = field(default_factory=dict)
     """Figures of an unbalance; empty: there is none."""
 
@@ -77,7 +76,6 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
     ringing = max(figures, key=lambda each: each.get("ringing_pu", 0.0), default={})
     impulses = [each["impulse_pu"] for each in figures if "impulse_pu" in each]
     apart = [each["hz_apart"] for each in figures if "hz_apart" in each]
-    dip_type, place = _dip_type(witnesses)
     families = {family(kind) for kind in kinds}
     return IncidentSigns(
         kinds=kinds,
@@ -112,8 +110,7 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
         ringing_hz=ringing.get("ringing_hz"),
         opposite=_opposite(witnesses),
         all_small=bool(seen) and all(abs(each["onset_change_percent"]) <= 3.0 for each in seen),
-        dip_type=dip_type,
-        dip_place=place,
+        dip_type=_dip_type(witnesses),
         uneven=next((each for each in figures if "u2_percent" in each), {}),
     )
 
@@ -173,11 +170,11 @@ def _by_place(witnesses: Sequence[IncidentWitness]) -> dict[str, list[IncidentWi
     return found
 
 
-def _opposite(witnesses: Sequence[IncidentWitness]) -> tuple[str, float, float] | None:
-    for place, there in sorted(_by_place(witnesses).items()):
+def _opposite(witnesses: Sequence[IncidentWitness]) -> tuple[float, float] | None:
+    for _, there in sorted(_by_place(witnesses).items()):
         off = [moved for each in there if (moved := _moved_percent(each)) is not None]
         if len(off) >= 2 and min(off) <= -OPPOSITE_PERCENT and max(off) >= OPPOSITE_PERCENT:
-            return place, min(off), max(off)
+            return min(off), max(off)
     return None
 
 
@@ -200,9 +197,10 @@ def _clearing_s(seen: Sequence[Mapping[str, float]]) -> float | None:
     return sorted(clear)[len(clear) // 4] if clear else None
 
 
-def _dip_type(witnesses: Sequence[IncidentWitness]) -> tuple[DipType | None, str | None]:
-    """The dip's type and where it was seen: at the place with the most phases; of several, where the voltage
-    moved most. (None, None): no place has phases enough.
+def _dip_type(witnesses: Sequence[IncidentWitness]) -> DipType | None:
+    """The dip's type at the place with the most phases; of several, where the voltage moved most.
+
+    None: no place has phases enough.
     """
     found: list[tuple[int, float, str, DipType]] = []
     for place, there in _by_place(witnesses).items():
@@ -215,7 +213,4 @@ def _dip_type(witnesses: Sequence[IncidentWitness]) -> tuple[DipType | None, str
         if kind is not None:
             moved = max(abs(each - 1) for each in phasors.values())
             found.append((len(phasors), moved, place, kind))
-    if not found:
-        return None, None
-    _, _, place, kind = max(found, key=lambda each: each[:3])
-    return kind, place
+    return max(found, key=lambda each: each[:3])[3] if found else None

@@ -40,6 +40,7 @@ def judged(*witnesses: IncidentWitness, scope: str | None = "local") -> dict[str
     kinds = frozenset(each.kind for each in witnesses)
     found = hypotheses_for(signs_of(kinds, scope, witnesses))
     assert [each.probability for each in found] == sorted((each.probability for each in found), reverse=True)
+    assert "barn" not in str(found), "who sees the Boxes need not see where they stand"
     return {each.cause: each.probability for each in found}
 
 
@@ -190,6 +191,7 @@ def test_the_phases_of_one_place_show_the_type_and_the_sentence_says_it() -> Non
     assert sentence.startswith("Very likely a short circuit (dip of type D, cleared after 120 ms)")
     assert f"({100 * first.probability:.0f} %)" in sentence
     assert all(line[0] in "+\N{MINUS SIGN}" for line in evidence_lines(first))
+    assert "barn" not in str(first)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from opq_hil.box.box import Box
 from opq_hil.box.faults import LineFaults
 from opq_hil.box.host import BoxHost
 from opq_hil.mains.generator import Generator
-from opq_hil.suites.gateway_process import Kills, asked_again_ns
+from opq_hil.suites.gateway_process import Kills, deaf_since_s
 from opq_proto.keys import KeyFolder, read_key_file
 from opq_proto.messages import Measurement
 
@@ -150,7 +150,8 @@ def test_one_wrong_byte_in_ten_thousand_loses_nothing(tmp_path: Path, makai: Any
 
 def test_kill_9_of_the_gateway_loses_no_sample_and_uses_no_sequence_twice(tmp_path: Path, makai: Any) -> None:
     log = tmp_path / "log"
-    killed_ns, deaf_s = None, []
+    killed_ns, end_sample, deaf_s = 0, 0, []
+    ring = Ring(tmp_path / "gateway" / "box1" / "ring", "1", 1.0)
     with BoxHost([Box("1")]) as host:
         path = written(tmp_path, makai, host.ports)
         for _ in range(3):
@@ -159,11 +160,13 @@ def test_kill_9_of_the_gateway_loses_no_sample_and_uses_no_sequence_twice(tmp_pa
             try:
                 wait_for(lambda seen=seen: len(makai.measurements) >= seen + 2)
             finally:
-                if killed_ns is not None:
-                    deaf_s.append((asked_again_ns(log, "1", killed_ns) - killed_ns) / 1e9)
+                if killed_ns:
+                    deaf_s.append(deaf_since_s(log, "1", end_sample, killed_ns))
                 os.kill(gateway.pid, signal.SIGKILL)
                 killed_ns = time.monotonic_ns()
                 gateway.wait(60)
+                newest = ring.newest()
+                end_sample = newest.end_sample if newest else 0
         seen = len(makai.measurements)
         gateway = process(path, log)
         try:  # what it missed is here when the newest is measured: they come in order
@@ -171,7 +174,7 @@ def test_kill_9_of_the_gateway_loses_no_sample_and_uses_no_sequence_twice(tmp_pa
         finally:
             gateway.terminate()
             assert gateway.wait(60) == 0
-            deaf_s.append((asked_again_ns(log, "1", killed_ns) - killed_ns) / 1e9)
+            deaf_s.append(deaf_since_s(log, "1", end_sample, killed_ns))
     by_number: dict[int | None, set[tuple[int | None, int | None]]] = {}
     for measurement in makai.decoded():  # what left just before a kill may come again, under its own number
         by_number.setdefault(measurement.sequence, set()).add((measurement.start_ns, measurement.end_ns))
@@ -179,7 +182,6 @@ def test_kill_9_of_the_gateway_loses_no_sample_and_uses_no_sequence_twice(tmp_pa
     assert None not in by_number and all(len(span) == 1 for span in spans)
     starts = [span.pop()[0] or 0 for span in spans]
     assert starts == sorted(set(starts))
-    ring = Ring(tmp_path / "gateway" / "box1" / "ring", "1", 1.0)
     blocks = ring.read_blocks(0, 2**62)
     missing = sum(after.first_sample - before.end_sample for before, after in itertools.pairwise(blocks))
     assert missing <= Kills(tuple(deaf_s)).excused_samples  # what came while it was dead was sent again

@@ -1,5 +1,6 @@
 """kill -9 again and again, as systemd starts a gateway again: Boxes hold 3.2 s, and no sample is lost."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from opq_hil.gateway_faults.boxes import CabledBoxes
 from opq_hil.gateway_faults.world import BOX_IDS
-from opq_hil.suites.gateway_process import GatewayProcess, longest_s
+from opq_hil.suites.gateway_process import GatewayProcess, deaf_since_s, longest_s
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,21 @@ def test_no_sample_is_lost_by_kills(tmp_path: Path, kills: int) -> None:
         true = boxes.boxes[box_id].truth(first, found[-1].end_sample - first)
         for block in found:
             assert np.array_equal(block.counts, true[block.first_sample - first : block.end_sample - first])
+
+
+@pytest.mark.parametrize(
+    ("asked", "deaf_s"),
+    [
+        ({"early_s": 4.0, "early_first": 50_000, "early_sample": 72_000}, 1.0),
+        ({"early_s": 4.0, "early_first": 66_000, "early_sample": 72_000}, 5.0),  # the rest when open
+        ({"early_s": 0.0}, 7.0),
+    ],
+)
+def test_how_long_a_box_was_not_asked_is_told_by_its_samples(
+    tmp_path: Path, asked: dict[str, float], deaf_s: float
+) -> None:
+    opened = {"event": "serial.opened", "box_id": "1", **asked}
+    lines = [{**opened, "monotonic_ns": at_s * 10**9} for at_s in (1, 9)]
+    lines.insert(1, {**lines[1], "box_id": "12", "early_sample": 0})
+    (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert deaf_since_s(tmp_path / "log", "1", 60_000, 2 * 10**9) == pytest.approx(deaf_s)

@@ -11,10 +11,9 @@ import pytest
 from house_under_test import House, get_json, house, until
 
 from opq_gateway.ring.ring import Ring
-from opq_gateway.ring.segment import Segment
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.emulated import DIP_SHARE
-from opq_hil.suites.gateway_process import USUALLY_BEHIND_S, Kills, asked_again_ns
+from opq_hil.suites.gateway_process import Kills, deaf_since_s, longest_s
 from opq_proto.errors import OpqError
 from opq_tools.built_firmware import prepare
 
@@ -43,10 +42,18 @@ def test_a_dip_at_the_emulated_box_is_a_sag_on_the_page_and_a_killed_gateway_los
         assert incident["end_ms"] - incident["start_ms"] == pytest.approx(10_000 / 60, abs=2 * 8.4)
         # stamped by the emulated GPS, which began with this machine's time
         assert before_s + 25 < incident["start_ms"] / 1000 < time.time()
-        end, deaf_s = killed(up)
-    blocks = [block for block in ring_of(up).read_blocks(0, 2**62) if block.end_sample <= end]
-    missing = sum(after.first_sample - before.end_sample for before, after in itertools.pairwise(blocks))
-    assert missing <= Kills(deaf_s).excused_samples, f"the Box was asked again after {deaf_s} s"
+        killed(up, 1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(longest_s(100))
+def test_a_gateway_of_the_emulated_box_that_is_killed_100_times_loses_no_sample(
+    tmp_path: Path, hil_backend: Backend
+) -> None:
+    _prepared()
+    with house(tmp_path, "--box", "qemu:1") as up:
+        up.wait_for("the page is up")
+        killed(up, 100)
 
 
 def first_that_is_over(up: House) -> dict[str, Any] | None:
@@ -57,28 +64,30 @@ def first_that_is_over(up: House) -> dict[str, Any] | None:
     return found if found["closed"] else None
 
 
-def ring_of(up: House) -> Ring:
-    return Ring(up.data_dir / "gateway" / "box1" / "ring", "1", 24.0)
+def killed(up: House, kills: int) -> None:
+    """Kill the gateway so often and hold its ring to it that no sample is missing that the Box still had.
 
-
-def killed(up: House) -> tuple[int, tuple[float, ...]]:
-    """Up to which sample the ring goes then, and how old the newest one on disk was when the Box was asked
-    again. A gateway that is behind when it is killed asks for what is older. Three kills in a row are
-    `live_killed` of opq_hil.suites (slow).
-
-    What waits behind a later hole is written when the house ends, the hole given up.
+    What waits behind a later hole is written when the house ends, the hole given up: it does not count.
     """
+    ring = Ring(up.data_dir / "gateway" / "box1" / "ring", "1", 24.0)
 
-    def newest() -> Segment:
-        found = ring_of(up).newest()
-        assert found is not None
-        return found
+    def end_sample() -> int:
+        newest = ring.newest()
+        return 0 if newest is None else newest.end_sample
 
-    before = newest()
-    os.kill(up.pid_of("opq_gateway"), signal.SIGKILL)
-    killed_ns, killed_s = time.monotonic_ns(), time.time()
-    behind_s = max(0.0, killed_s - newest().end_ns / 1e9 - USUALLY_BEHIND_S)
-    # 2.7 times as many samples as are new pass the line: after three seconds of them it has caught up
-    until(lambda: newest().end_sample > before.end_sample + 36_000, 40, "samples after the kill")
-    asked_ns = asked_again_ns(up.data_dir / "log" / "gateway.log", "1", killed_ns)
-    return newest().end_sample, ((asked_ns - killed_ns) / 1e9 + behind_s,)
+    until(end_sample, 40, "samples before the kill")
+    deaf_s = []
+    for _ in range(kills):
+        os.kill(up.pid_of("opq_gateway"), signal.SIGKILL)
+        killed_ns, end = time.monotonic_ns(), end_sample()
+        # 2.7 times as many samples as are new pass the line: after three seconds of them it has caught up
+        until(lambda end=end: end_sample() > end + 36_000, 40, "samples after the kill")
+        deaf_s.append(deaf_since_s(up.data_dir / "log" / "gateway.log", "1", end, killed_ns))
+    end = end_sample()
+    blocks = [block for block in ring.read_blocks(0, 2**62) if block.end_sample <= end]
+    missing = sum(after.first_sample - before.end_sample for before, after in itertools.pairwise(blocks))
+    samples = sum(len(block.counts) for block in blocks)
+    print(
+        f"{kills} kills: {missing} of {samples} samples lost; asked again after {max(deaf_s):.2f} s at most"
+    )
+    assert missing <= Kills(tuple(deaf_s)).excused_samples, f"the Box was asked again after {deaf_s} s"

@@ -54,6 +54,8 @@ class EarlyPort:
         self.dropped_bytes = 0
         self.asked_s: float | None = None
         """Monotonic; None: not yet."""
+        self.asked_first = self.asked_sample = 0
+        """From which sample on it was asked, and up to which one the Box had sent then."""
         self._read_to = 0
         self._decoder: Decoder | None = None
         self._live_sample = 0
@@ -81,6 +83,8 @@ class EarlyPort:
             first = max(0, live.first_sample - self._unwritten_samples(live.rate_millihz / 1000))
             if first < live.first_sample:
                 self._write(link.encode(Resend(first, live.first_sample - first), 1))
+            self.asked_first = first
+            self.asked_sample = max(block.first_sample + len(block.counts) for block in blocks)
             self.asked_s = self._asked_again_s = now_s
         if blocks:
             self._arrive(blocks)

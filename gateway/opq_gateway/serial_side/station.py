@@ -13,7 +13,7 @@ from typing import Protocol
 
 from opq_gateway.config import BoxSection
 from opq_gateway.counters import BoxCounters
-from opq_gateway.serial_side.early_ports import EarlyPorts, in_arrears
+from opq_gateway.serial_side.early_ports import EarlyPort, EarlyPorts, in_arrears
 from opq_gateway.serial_side.port import LineErrors, Opening, SerialPort, close_aside
 from opq_gateway.status import BoxStatus
 from opq_proto import log
@@ -189,7 +189,7 @@ class BoxStation:
         found = early.take_port(self.box.port)
         if found is None:
             return False
-        self._opened(SerialPort(found.device), now_s, 0.0 if found.asked_s is None else now_s - found.asked_s)
+        self._opened(SerialPort(found.device), now_s, found)
         self._bytes += len(found.data) + found.dropped_bytes
         self.counters.add("serial_early_dropped", found.dropped_bytes)
         self._arrears = in_arrears(self._decoder.feed(bytes(found.data)))
@@ -217,8 +217,8 @@ class BoxStation:
             return
         self._opened(found, now_s)
 
-    def _opened(self, port: SerialPort, now_s: float, early_s: float = 0.0) -> None:
-        """`early_s`: so long ago the start asked the Box for what it holds."""
+    def _opened(self, port: SerialPort, now_s: float, early: EarlyPort | None = None) -> None:
+        """`early`: as it was while the gateway started, and what the Box was asked for then."""
         assert self._poll is not None and self._intake is not None
         self._port, self.fd = port, port.fileno()
         self._poll.register(self.fd, select.POLLIN)
@@ -227,7 +227,11 @@ class BoxStation:
         self._status.serial_open = True
         self._status.serial_problem = ""
         self.counters.add("serial_opened")
-        self._log.info("serial.opened", port=self.box.port, early_s=round(early_s, 3))
+        asked: dict[str, float] = {"early_s": 0.0}
+        if early is not None and early.asked_s is not None:
+            asked = {"early_s": round(now_s - early.asked_s, 3)}
+            asked |= {"early_first": early.asked_first, "early_sample": early.asked_sample}
+        self._log.info("serial.opened", port=self.box.port, **asked)
         self._intake.opened()
 
     def _lost(self, reason: str, now_s: float) -> None:

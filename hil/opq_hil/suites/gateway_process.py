@@ -4,7 +4,6 @@ It talks to no cloud: its uplink points to sockets in its own folder where nobod
 """
 
 import json
-import math
 import random
 import socket
 import subprocess
@@ -35,8 +34,7 @@ times the room of live samples, and QEMU's pty is heard up to 1 s after it was o
 until a Box is asked too late."""
 CAUGHT_UP_MORE_S = 1.0
 RATE_HZ = 12_000
-USUALLY_BEHIND_S = 0.2
-HELD_S = RING_SAMPLES / RATE_HZ - USUALLY_BEHIND_S
+HELD_S = RING_SAMPLES / RATE_HZ - 0.2
 """A Box that is asked within this sends again all that it sampled since; until it is read 0.2 s may pass."""
 LATEST_NS = int(np.iinfo(np.int64).max)
 
@@ -84,7 +82,6 @@ class GatewayProcess:
         self._ports = {box_id: str(port) for box_id, port in ports.items()}
         self._process: subprocess.Popen[bytes] | None = None
         self._rings: dict[str, Ring] = {}
-        self._least_lag_s: dict[str, float] = {}
 
     def __enter__(self) -> "GatewayProcess":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -149,13 +146,11 @@ class GatewayProcess:
         In both: an emulator that was late catches up faster than real time.
         """
         end, box_end = time.monotonic() + seconds, self._now_s() + seconds
-
-        def over() -> bool:
-            for box_id in self._ports:
-                self._least_lag_s[box_id] = min(self.lag_s(box_id), self._least_lag_s.get(box_id, math.inf))
-            return time.monotonic() >= end and self._now_s() >= box_end
-
-        self.wait_until(over, math.inf, f"{seconds:g} s of work")
+        self.wait_until(
+            lambda: time.monotonic() >= end and self._now_s() >= box_end,
+            float("inf"),
+            f"{seconds:g} s of work",
+        )
 
     def blocks(self, box_id: str = "1") -> list[SampleBlock]:
         """Everything in the ring of a Box now, in the order it was written."""
@@ -172,11 +167,6 @@ class GatewayProcess:
         newest = None if ring is None else ring.newest()
         return 0 if newest is None else newest.end_sample
 
-    def lag_s(self, box_id: str) -> float:
-        """How old the newest sample in the ring of a Box is, but for a constant: by its index, in the Boxes'
-        time. Stamps do not tell it where an emulator is slow."""
-        return self._now_s() - self.end_sample(box_id) / RATE_HZ
-
     def lost(self, box_id: str) -> int:
         """Samples that are missing between the first and the last in the ring of a Box."""
         blocks = self.blocks(box_id)
@@ -191,23 +181,16 @@ class GatewayProcess:
         chance = random.Random(seed)
         self._wait_for_more()
         deaf_s: list[float] = []
-        lags_s: list[dict[str, float]] = []
         for _ in range(kills):
             self.pass_time(chance.uniform(CAUGHT_UP_S, CAUGHT_UP_S + CAUGHT_UP_MORE_S))
             self.kill()
             killed_ns, held_up_s = time.monotonic_ns(), self._held_up_s()
-            lags_s.append({box_id: self.lag_s(box_id) for box_id in self._ports})
+            ends = {box_id: self.end_sample(box_id) for box_id in self._ports}
             time.sleep(max(0.0, RESTART_S - (time.monotonic_ns() - killed_ns) / 1e9))
             self.start()
             self._wait_for_more()
-            asked_ns = [
-                asked_again_ns(self.folder / "gateway.log", box_id, killed_ns) for box_id in self._ports
-            ]
-            held_up_s = self._held_up_s() - held_up_s
-            deaf_s.append((max(asked_ns) - killed_ns) / 1e9 + held_up_s)
-        for number, lags in enumerate(lags_s):  # what it had not read is behind that of its best moment
-            behind_s = max(lag - self._least_lag_s[box_id] for box_id, lag in lags.items())
-            deaf_s[number] += max(0.0, behind_s - USUALLY_BEHIND_S)
+            log, held_up_s = self.folder / "gateway.log", self._held_up_s() - held_up_s
+            deaf_s.append(max(deaf_since_s(log, *each, killed_ns) for each in ends.items()) + held_up_s)
         return Kills(tuple(deaf_s))
 
     def _wait_for_more(self) -> None:
@@ -226,14 +209,24 @@ class GatewayProcess:
         return self._rings.get(box_id)
 
 
-def asked_again_ns(log: Path, box_id: str, since_ns: int) -> int:
-    """When a gateway first asked a Box what it holds, by its log (monotonic); now, if it did not."""
+def deaf_since_s(log: Path, box_id: str, end_sample: int, killed_ns: int) -> float:
+    """How old `end_sample`, the newest on disk at a kill, was when a Box was asked for what came after it.
+
+    By the log of the gateway that was started next: in the Box's own samples, for stamps and a clock tell as
+    much as an emulator is slower than time. Where it was not asked while that started: since the kill.
+    """
     for text in log.read_text(errors="replace").splitlines():
         if '"serial.opened"' in text:
             facts = json.loads(text)
-            if facts["box_id"] == box_id and facts["monotonic_ns"] > since_ns:
-                return int(facts["monotonic_ns"] - facts["early_s"] * 1e9)
-    return time.monotonic_ns()
+            if facts["box_id"] == box_id and facts["monotonic_ns"] > killed_ns:
+                if "early_sample" not in facts:
+                    return float(facts["monotonic_ns"] - killed_ns) / 1e9
+                all_at_once = (
+                    facts["early_first"] <= end_sample
+                )  # else the rest was asked for when it was open
+                late_s = 0.0 if all_at_once else facts["early_s"]
+                return float((facts["early_sample"] - end_sample) / RATE_HZ + late_s)
+    return (time.monotonic_ns() - killed_ns) / 1e9
 
 
 def _free_port() -> int:

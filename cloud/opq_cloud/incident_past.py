@@ -23,8 +23,6 @@ from opq_proto.messages import Incident
 
 COMPARED = 200
 """How many of the newest at the same Boxes are compared, and as many of the same class elsewhere."""
-ENTERED_LATER = 1000
-"""Elsewhere those are looked at first that were entered before it, or up to so many numbers after it."""
 READ_WHOLE = 8
 SHOWN = 5
 LEAST_ALIKE = 0.8
@@ -135,7 +133,8 @@ def past_of(
         end_ns=incident.start_ns,
     )
     beside = [each for each in store.find_incidents(here, compared) if _before(each, incident)]
-    elsewhere = [each for each in _of_its_class(store, incident, compared) if _before(each, incident)]
+    there = IncidentFilter(kind=incident.kind.split("+")[0], end_ns=incident.start_ns)
+    elsewhere = [each for each in store.find_incidents(there, compared) if _before(each, incident)]
     similar, alike, count = _similar(store, incident, beside, elsewhere)
     own = [each for each in beside if _of_family(each.kind, incident.kind)][: LAST_TIMES - 1]
     starts_ns = [incident.start_ns, *(each.start_ns for each in own)]
@@ -149,19 +148,6 @@ def past_of(
         repeated_interval(np.array(starts_ns) / 1e9),
         zone_name,
     )
-
-
-def _of_its_class(store: IncidentReader, incident: Incident, compared: int) -> list[IndexedIncident]:
-    """Earlier ones: near its number first, then what was entered long after it.
-
-    The index goes by numbers: from the newest down it would look at every later incident of the class.
-    """
-    there = IncidentFilter(kind=incident.kind.split("+")[0], end_ns=incident.start_ns)
-    near = incident.incident_id + ENTERED_LATER
-    found = store.find_incidents(there, compared, IndexPlace(0.0, near))
-    missing = compared - len(found)
-    late = store.find_incidents(there, missing, IndexPlace(0.0, near - 1), back=True) if missing else []
-    return [*found, *late]
 
 
 def _before(entry: IndexedIncident, incident: Incident) -> bool:

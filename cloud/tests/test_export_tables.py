@@ -18,7 +18,6 @@ from opq_cloud.export.selection import (
     finding_table,
     incident_records,
     incident_table,
-    indexed_incidents,
     measurement_table,
 )
 from opq_cloud.export.tables import (
@@ -34,6 +33,8 @@ from opq_cloud.export.tables import (
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.view import demo
+from opq_cloud.view.accounts.seen import SeenStore
+from opq_cloud.view.accounts.visitors import Visitor
 from opq_proto.messages import Finding, Measurement, Metric
 
 T_MS = 1_795_000_000_000
@@ -142,18 +143,17 @@ def test_incidents_and_findings(store: CloudStore) -> None:
 def test_the_index_gives_the_same_incidents_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(None, tmp_path)
     demo.fill(store, T_MS * 10**6, minutes=1)
-    for number in range(1, 6):
+    for number in (5, 2, 3, 1, 4):
         at_ns = (T_MS + number * 60_000) * 10**6
         put_findings(store, 1, [Finding("swell", str(number), at_ns, at_ns + 10**8, 1000, closed=True)])
     every = list(all_incidents(store))
     monkeypatch.setattr("opq_cloud.export.selection.INDEX_ROWS", 2)
-    assert len(every) >= 6 and list(indexed_incidents(store, store, 0, 4 * 10**18, None)) == every
-    third = at_ns - 2 * 60 * 10**9
-    assert list(indexed_incidents(store, store, third, third + 1, None)) == list(
-        all_incidents(store, third, third + 1)
-    )
-    some = list(indexed_incidents(store, store, 0, 4 * 10**18, ("2", "3")))
-    assert [each.box_ids for each in some] == [("2",), ("3",)]
+    assert len(every) >= 6 and list(all_incidents(store, 0, 4 * 10**18)) == every
+    assert [each.start_ns for each in every] == sorted(each.start_ns for each in every)
+    third = (T_MS + 3 * 60_000) * 10**6
+    assert [each.box_ids for each in all_incidents(store, third, third + 1)] == [("3",)]
+    seen = SeenStore(store, Visitor(full=frozenset(("2", "3"))))
+    assert [each.box_ids for each in all_incidents(seen)][-2:] == [("2",), ("3",)]
     store.close()
 
 

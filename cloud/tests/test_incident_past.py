@@ -92,10 +92,7 @@ def test_who_sees_one_box_is_told_of_no_incident_at_another(store: CloudStore) -
     assert whole.compared == 8, "the sags at Box 1"
 
 
-def test_what_was_entered_long_after_it_is_compared_where_few_are_near_its_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("opq_cloud.incident_past.ENTERED_LATER", 1)
+def test_those_that_began_last_before_it_are_compared_whenever_they_were_entered(tmp_path: Path) -> None:
     with closing(open_store(None, tmp_path)) as store:
         rows = [sag(day * DAY_S, box_id="2", residual=80.0 + day) for day in (0, 1)]
         rows += [sag(9 * DAY_S), sag(8 * DAY_S, box_id="3"), sag(7 * DAY_S, box_id="3")]
@@ -105,7 +102,8 @@ def test_what_was_entered_long_after_it_is_compared_where_few_are_near_its_numbe
         assert incident is not None
         late = [store.incident(number) for number in (4, 5)]
         assert all(each is not None and each.start_ns < incident.start_ns for each in late)
-        assert past_of(store, incident, UTC, "UTC", 2).compared == 2, "1 and 2 are near and enough"
+        last = past_of(store, incident, UTC, "UTC", 2)
+        assert last.compared == 2 and {4, 5} >= {each.incident.incident_id for each in last.similar}
         past = past_of(store, incident, UTC, "UTC", 50)
         assert past.compared == 4 and {1, 2, 4, 5} >= {each.incident.incident_id for each in past.similar}
 

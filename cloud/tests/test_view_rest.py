@@ -72,10 +72,23 @@ def test_pages_stay_where_they_are_when_new_ones_come(scene: demo.Scene, client:
     made = demo.put_event(scene.store, [wave], "while-reading")
     assert made is not None and made.incident_id > first["items"][0]["id"]
     rest = items(client, "/incidents", limit=1, cursor=first["next"])
-    assert [each["id"] for each in rest] == list(range(first["items"][0]["id"] - 1, 0, -1))
+    every = items(client, "/incidents")
+    assert [each["id"] for each in every] == [
+        made.incident_id,
+        first["items"][0]["id"],
+        *(r["id"] for r in rest),
+    ]
+    starts = [float(str(each["start_ms"])) for each in every]
+    assert starts == sorted(starts, reverse=True), "numbers 2 and 3 began before number 1"
     events = items(client, "/events", limit=1)
-    assert [each["id"] for each in events] == sorted((each["id"] for each in events), reverse=True)
-    assert events[0]["id"] == made.event_ids[0]
+    assert (
+        [each["id"] for each in events]
+        == [made.event_ids[0], 1, 2, 3]
+        == [e["id"] for e in items(client, "/events")]
+    )
+    assert client.get("/events", params={"cursor": cursor_text("events", 999)}).json()["items"] == []
+    older = httpx.get(f"{scene.url}/api/incidents?limit=1&before={made.incident_id}", timeout=60).json()
+    assert [each["id"] for each in older["incidents"]] == [first["items"][0]["id"]] == [older["older"]]
 
 
 def test_incidents_and_findings(client: httpx.Client) -> None:
@@ -179,8 +192,9 @@ def test_the_feed_of_one_box_holds_no_other(client: httpx.Client) -> None:
 
 
 def test_a_cursor_of_another_list_is_none() -> None:
-    assert cursor_place("incidents", cursor_text("incidents", 17)) == 17
-    for text in (cursor_text("events", 17), "", "é", "====", "MTc", cursor_text("incidents", 2**64)):
+    assert cursor_place("incidents", cursor_text("incidents", -5, 17)) == (-5, 17)
+    other = cursor_text("events", 17), cursor_text("incidents", 17), cursor_text("incidents", 1, 2**64)
+    for text in (*other, "", "é", "====", "MTc", cursor_text("incidents", 1, 2, 3)):
         with pytest.raises(RestProblemError):
             cursor_place("incidents", text)
 

@@ -72,14 +72,6 @@ INDEX_ROWS = 200
 """Entries of the index that are read at once."""
 
 
-class IncidentIndex(Protocol):
-    """What is read of the index of incidents."""
-
-    def find_incidents(
-        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
-    ) -> list[IndexedIncident]: ...
-
-
 class ExportSource(Protocol):
     """What is read of the store."""
 
@@ -91,9 +83,9 @@ class ExportSource(Protocol):
         self, box_ids: Collection[str], start_ns: int, end_ns: int
     ) -> list[KnownFinding]: ...
     def incident(self, incident_id: int) -> Incident | None: ...
-    def incidents(
-        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
-    ) -> list[Incident]: ...
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]: ...
     def measurements(
         self, box_id: str, start_ms: int, end_ms: int, limit: int = PAGE_ROWS
     ) -> list[Measurement]: ...
@@ -203,33 +195,14 @@ def finding_table(incidents: Iterable[Incident], licence: str = "") -> ExportTab
 def all_incidents(
     source: ExportSource, start_ns: int | None = None, end_ns: int | None = None
 ) -> Iterator[Incident]:
-    """Those that meet [start_ns, end_ns), by rising id: one at a time, whatever there is of them."""
-    newest = source.incidents(limit=1)
-    for incident_id in range(1, newest[0].incident_id + 1 if newest else 1):
-        found = source.incident(incident_id)
-        if found is None or (end_ns is not None and found.start_ns >= end_ns):
-            continue
-        if start_ns is None or found.end_ns >= start_ns:
-            yield found
-
-
-def indexed_incidents(
-    source: ExportSource, index: IncidentIndex, start_ns: int, end_ns: int, box_ids: tuple[str, ...] | None
-) -> Iterator[Incident]:
-    """As `all_incidents`, those of these Boxes (None: of all), read from the index of incidents.
-
-    `source` says what of each is given; the index says only which there are.
-    """
-    wanted = IncidentFilter(box_ids=box_ids, start_ns=start_ns, end_ns=end_ns)
-    beyond = IndexPlace(0.0, 0)
-    while True:
-        entries = index.find_incidents(wanted, INDEX_ROWS, beyond, back=True)
+    """Those that meet [start_ns, end_ns), by rising start: one at a time, whatever there is of them."""
+    wanted = IncidentFilter(start_ns=start_ns, end_ns=end_ns)
+    beyond: IndexPlace | None = None
+    while entries := source.find_incidents(wanted, INDEX_ROWS, beyond, back=True):
         for entry in entries:
             found = source.incident(entry.incident_id)
-            if found is not None and found.start_ns < end_ns and found.end_ns >= start_ns:
-                yield found  # as it is seen: its part at hidden Boxes may have been what met the span
-        if len(entries) < INDEX_ROWS:
-            return
+            if found is not None:
+                yield found
         beyond = entries[-1].place("newest")
 
 

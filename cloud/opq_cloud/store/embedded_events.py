@@ -33,6 +33,7 @@ from opq_cloud.store.documents import (
     waveform_from_document,
     widened,
 )
+from opq_cloud.store.incident_index import IndexPlace
 from opq_cloud.store.schema import EmbeddedPart, next_number
 from opq_cloud.store.sealing import counter
 from opq_cloud.store.store import EventRecord
@@ -255,7 +256,21 @@ class EmbeddedEvents(EmbeddedPart):
             start_ns, end_ns, limit,
         )  # fmt: skip
 
-    def _records(self, where: str, *values: int | None) -> list[EventRecord]:
+    def events_by_start(
+        self,
+        limit: int,
+        beyond: IndexPlace | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> list[EventRecord]:
+        below, place = "AND (start_ns / 1000000, event_id) < (?4, ?5) ", beyond.key if beyond else ()
+        return self._records(
+            "WHERE (?1 IS NULL OR end_ns > ?1) AND (?2 IS NULL OR start_ns < ?2) "
+            f"{below if beyond else ''}ORDER BY start_ns / 1000000 DESC, event_id DESC LIMIT ?3",
+            start_ns, end_ns, limit, *place,
+        )  # fmt: skip
+
+    def _records(self, where: str, *values: float | None) -> list[EventRecord]:
         with self._database.read() as connection:
             return [_record(row) for row in connection.execute(_LIVE + where, values)]
 

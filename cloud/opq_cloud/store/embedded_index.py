@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from opq_cloud.store.documents import known_from_document
 from opq_cloud.store.incident_index import (
@@ -28,12 +28,12 @@ FILL_ROWS = 500
 FEW_SINCE = 10_000
 """Where fewer incidents end after a moment, what is asked since it begins at the first of them."""
 ENTRY = "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label"
-_SORTED_BY = {"newest": None, "severe": "i.severity", "long": "i.length_ns"}
-_SINCE = (
-    f"SELECT CASE WHEN count(*) < {FEW_SINCE} THEN min(group_id) ELSE 0 END FROM "
-    f"(SELECT group_id FROM incident_index WHERE end_ns > ? LIMIT {FEW_SINCE})"
+_SORTED_BY = {"severe": "coalesce(i.severity, 0)", "long": "coalesce(i.length_ns, 0)"}
+SINCE = (
+    f"SELECT CASE WHEN count(*) < {FEW_SINCE} THEN min(start_ns) ELSE 0 END FROM "
+    f"(SELECT start_ns FROM incident_index WHERE end_ns > ? LIMIT {FEW_SINCE})"
 )
-"""The lowest number that may end after a moment: those of a class are not all looked up for a week's."""
+"""The earliest start of those that end after a moment: not all of a class are looked up for a week's."""
 _FILLED, _FILLED_TO = "incident_index", "incident_index_to"
 
 
@@ -122,16 +122,12 @@ def find_statement(
 ) -> tuple[str, list[object]]:
     """The statement and its values; `back` turns the order around."""
     source, where, values = _conditions(wanted)
-    key, turn = _SORTED_BY[wanted.order], "ASC" if back else "DESC"
-    number = "t.group_id" if wanted.tags else "i.group_id"
-    less = ">" if back else "<"
-    if beyond is not None and key is None:
-        where += f" AND {number} {less} ?"
-        values.append(beyond.incident_id)
-    elif beyond is not None:
-        where += f" AND (coalesce({key}, 0), {number}) {less} (?, ?)"
-        values += [beyond.value, beyond.incident_id]
-    order = f"{number} {turn}" if key is None else f"coalesce({key}, 0) {turn}, {number} {turn}"
+    table, turn = "t" if wanted.tags else "i", "ASC" if back else "DESC"
+    key, number = _SORTED_BY.get(wanted.order, f"{table}.start_ns"), f"{table}.group_id"
+    if beyond is not None:
+        where += f" AND ({key}, {number}) {'>' if back else '<'} (?, ?)"
+        values += beyond.key
+    order = f"{key} {turn}, {number} {turn}"
     return f"SELECT {ENTRY} FROM {source} WHERE {where} ORDER BY {order} LIMIT ?", [*values, limit]
 
 
@@ -144,11 +140,11 @@ def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
     """(FROM, WHERE, values): the rarest tag leads, the others are looked up."""
     parts: list[str] = []
     values: list[object] = []
-    source, number = "incident_index i", "i.group_id"
+    source, number, start = "incident_index i", "i.group_id", "i.start_ns"
     for row, tag in enumerate(wanted.tags):
         if row == 0:
             source = "incident_tags t CROSS JOIN incident_index i ON i.group_id = t.group_id"
-            number = "t.group_id"
+            number, start = "t.group_id", "t.start_ns"
             parts.append("t.tag = ?")
         else:
             parts.append(f"EXISTS (SELECT 1 FROM incident_tags u WHERE u.tag = ? AND u.group_id = {number})")
@@ -162,8 +158,8 @@ def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
         ("i.scope = ?", wanted.scope or None),
         ("i.severity >= ?", wanted.least_severity),
         ("i.end_ns > ?", wanted.start_ns),
-        (f"{number} >= ({_SINCE})", wanted.start_ns),
-        ("i.start_ns < ?", wanted.end_ns),
+        (f"{start} >= ({SINCE})", wanted.start_ns),
+        (f"{start} < ?", wanted.end_ns),
         ("i.cell = ?", wanted.cell),
     )
     for text, value in plain:
@@ -231,12 +227,12 @@ def index_plan(
         _enter(connection, entry_of_facts(one), ())
     for number in {number for number, _ in added} - {one.incident_id for one in facts}:
         _enter_stored(connection, number)  # of a plan that says nothing of it
-    connection.executemany("INSERT OR IGNORE INTO incident_tags VALUES ('box:' || ?2, ?1)", added)
+    _tag(connection, ((number, f"box:{box_id}") for number, box_id in added))
     for number in changed:
         connection.execute("DELETE FROM incident_tags WHERE group_id = ? AND tag LIKE 'box:%'", (number,))
         connection.execute(
-            "INSERT OR IGNORE INTO incident_tags SELECT DISTINCT 'box:' || box_id, group_id FROM incidents "
-            "WHERE group_id = ?",
+            "INSERT INTO incident_tags SELECT DISTINCT 'box:' || f.box_id, i.start_ns, i.group_id "
+            "FROM incidents f JOIN incident_index i ON i.group_id = f.group_id WHERE f.group_id = ?",
             (number,),
         )
     for number in gone:
@@ -293,11 +289,12 @@ def _enter(connection: sqlite3.Connection, entry: IndexedIncident, box_ids: Sequ
             entry.severity, entry.scope, cell_of(entry.residual_percent, entry.start_ns, entry.end_ns),
         ),
     )  # fmt: skip
-    _retag(connection, entry.incident_id)
-    connection.executemany(
-        "INSERT OR IGNORE INTO incident_tags VALUES (?, ?)",
-        ((f"box:{box_id}", entry.incident_id) for box_id in box_ids),
+    connection.execute(
+        "UPDATE incident_tags SET start_ns = ?2 WHERE group_id = ?1 AND start_ns != ?2",
+        (entry.incident_id, entry.start_ns),
     )
+    _retag(connection, entry.incident_id)
+    _tag(connection, ((entry.incident_id, f"box:{box_id}") for box_id in box_ids))
 
 
 def _retag(connection: sqlite3.Connection, number: int) -> None:
@@ -309,8 +306,15 @@ def _retag(connection: sqlite3.Connection, number: int) -> None:
         "AND tag NOT IN (SELECT value FROM json_each(?))",
         (number, json.dumps(tags)),
     )
+    _tag(connection, ((number, tag) for tag in tags))
+
+
+def _tag(connection: sqlite3.Connection, tags: Iterable[tuple[int, str]]) -> None:
+    """Add (incident, tag): each stands under the start of its entry, so that those of a tag are in order."""
     connection.executemany(
-        "INSERT OR IGNORE INTO incident_tags VALUES (?, ?)", ((tag, number) for tag in tags)
+        "INSERT OR IGNORE INTO incident_tags SELECT ?2, start_ns, group_id FROM incident_index "
+        "WHERE group_id = ?1",
+        tags,
     )
 
 

@@ -3,18 +3,20 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from heapq import merge
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 from opq_cloud.store.documents import known_from_document
-from opq_cloud.store.embedded_index import ENTRY, FILL_ROWS
-from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
-from opq_cloud.store.incident_parts import BoxPart, IndexedParts, part_of
+from opq_cloud.store.embedded_index import ENTRY, FILL_ROWS, SINCE
+from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace
+from opq_cloud.store.incident_parts import BoxPart, IndexedParts, Row, in_order, part_of
 from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.schema import EmbeddedPart
 
 FEW_BOXES = 100
-"""Rows of so many Boxes are sorted; of more, all rows are read in their order until there are enough."""
+"""Rows of so many Boxes are merged; of more, all rows are read in their order until there are enough."""
 _FILLED, _FILLED_TO = "incident_boxes", "incident_boxes_to"
 _PART = (
     "b.box_id, b.start_ns, b.end_ns, b.kind, b.residual_percent, b.length_ns, b.worst_start_ns, b.worst_id"
@@ -28,18 +30,23 @@ class EmbeddedParts(EmbeddedPart):
     """One row per incident and Box."""
 
     def incident_parts(
-        self, seen: Collection[str], wanted: IncidentFilter, beyond: int | None = None, back: bool = False
+        self,
+        seen: Collection[str],
+        wanted: IncidentFilter,
+        beyond: IndexPlace | None = None,
+        back: bool = False,
     ) -> Iterator[IndexedParts]:
         self._fill_parts()
-        text, values = parts_statement(seen, wanted, beyond, back)
         with self._database.read() as connection:
-            for _, group in groupby(connection.execute(text, values), key=itemgetter(0)):
-                rows = list(group)
-                entry = IndexedIncident(*rows[0][:_ENTRY_FIELDS])
-                words, boxes = rows[0][_ENTRY_FIELDS : _ENTRY_FIELDS + 2]
-                yield IndexedParts(
-                    entry, words, boxes, tuple(BoxPart(*row[_ENTRY_FIELDS + 2 :]) for row in rows)
-                )
+            rows = _rows(connection, seen, wanted, beyond, back)
+            text, values = parts_statement(seen, wanted)
+
+            def read(numbers: Sequence[int]) -> Iterator[IndexedParts]:
+                found = connection.execute(text, [json.dumps(numbers), *values])
+                for _, group in groupby(found, key=itemgetter(0)):
+                    yield _parts(list(group))
+
+            yield from in_order(rows, read, beyond, back)
 
     def _fill_parts(self) -> None:
         """Enter what a version before these rows stored; once, in slices, and by one process."""
@@ -49,30 +56,72 @@ class EmbeddedParts(EmbeddedPart):
             done = self._database.write(_fill_slice)
 
 
-def parts_statement(
-    seen: Collection[str], wanted: IncidentFilter, beyond: int | None, back: bool
+def _parts(rows: Sequence[tuple[Any, ...]]) -> IndexedParts:
+    entry = IndexedIncident(*rows[0][:_ENTRY_FIELDS])
+    words, boxes = rows[0][_ENTRY_FIELDS : _ENTRY_FIELDS + 2]
+    return IndexedParts(entry, words, boxes, tuple(BoxPart(*row[_ENTRY_FIELDS + 2 :]) for row in rows))
+
+
+def _rows(
+    connection: sqlite3.Connection,
+    seen: Collection[str],
+    wanted: IncidentFilter,
+    beyond: IndexPlace | None,
+    back: bool,
+) -> Iterator[Row]:
+    """Of few Boxes each along its own index, merged; of many along that of all.
+
+    Downward the rows of the Boxes that are asked for do; upward an incident's first row says where it stands.
+    """
+    at = wanted.at
+    boxes = seen if at is None or back else [box_id for box_id in at if box_id in seen]
+    groups = [[box_id] for box_id in boxes] if len(boxes) <= FEW_BOXES else [boxes]
+    statements = (rows_statement(group, wanted, beyond, back) for group in groups)
+    cursors = [connection.execute(text, values) for text, values in statements]
+    return merge(*cursors, reverse=not back)
+
+
+def rows_statement(
+    boxes: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
 ) -> tuple[str, list[object]]:
-    """What may fit, by its Boxes and by the span of the whole."""
-    few = len(seen) <= FEW_BOXES
-    own = "b.box_id" if few else "+b.box_id"  # + keeps the planner from an index, and so from a sort
-    where = [f"{own} IN (SELECT value FROM json_each(?))"]
-    values: list[object] = [json.dumps(list(seen))]
-    at = [wanted.box_id] if wanted.box_id else None if wanted.box_ids is None else list(wanted.box_ids)
-    if at is not None:
+    """(start, number) at one Box, or at many, in order; from the place on, as far as the span may reach."""
+    # + keeps the planner from an index, and so from a sort
+    own = "b.box_id = ?" if len(boxes) == 1 else "+b.box_id IN (SELECT value FROM json_each(?))"
+    first = next(iter(boxes)) if len(boxes) == 1 else json.dumps(list(boxes))
+    where, values = [own], list[object]([first])
+    if wanted.at is not None and back:
         among = "SELECT group_id FROM incident_boxes WHERE box_id IN (SELECT value FROM json_each(?))"
-        where.append(f"b.group_id IN ({among})")
-        values.append(json.dumps(at))
+        where.append(f"+b.group_id IN ({among})")
+        values.append(json.dumps(wanted.at))
     for text, value in (
-        ("i.end_ns > ?", wanted.start_ns),
-        ("i.start_ns < ?", wanted.end_ns),
-        (f"b.group_id {'>' if back else '<'} ?", beyond),
+        (f"b.start_ns >= ({SINCE})", wanted.start_ns),
+        ("b.start_ns < ?", wanted.end_ns),
+        (f"b.start_ns {'>=' if back else '<='} ?", None if beyond is None else beyond.value),
     ):
         if value is not None:
             where.append(text)
             values.append(value)
-    source = "incident_boxes b CROSS JOIN incident_index i ON i.group_id = b.group_id"
-    what = f"SELECT {ENTRY}, i.words, i.boxes, {_PART} FROM {source}"
-    return f"{what} WHERE {' AND '.join(where)} ORDER BY b.group_id {'ASC' if back else 'DESC'}", values
+    turn = "ASC" if back else "DESC"
+    order = f"b.start_ns {turn}, b.group_id {turn}"
+    return (
+        f"SELECT b.start_ns, b.group_id FROM incident_boxes b WHERE {' AND '.join(where)} ORDER BY {order}",
+        values,
+    )
+
+
+def parts_statement(seen: Collection[str], wanted: IncidentFilter) -> tuple[str, list[object]]:
+    """Incidents of numbers, the first value, with their rows; what may fit by the span of the whole."""
+    where = [
+        "i.group_id IN (SELECT value FROM json_each(?))",
+        "+b.box_id IN (SELECT value FROM json_each(?))",
+    ]
+    values: list[object] = [json.dumps(list(seen))]
+    for text, value in (("i.end_ns > ?", wanted.start_ns), ("i.start_ns < ?", wanted.end_ns)):
+        if value is not None:
+            where.append(text)
+            values.append(value)
+    source = "incident_index i CROSS JOIN incident_boxes b ON b.group_id = i.group_id"
+    return f"SELECT {ENTRY}, i.words, i.boxes, {_PART} FROM {source} WHERE {' AND '.join(where)}", values
 
 
 def enter_parts(

@@ -73,6 +73,11 @@ class IncidentFilter:
     order: str = "newest"
 
     @property
+    def at(self) -> tuple[str, ...] | None:
+        """The Boxes that are named, None: no matter which; of both fields the narrower."""
+        return (self.box_id,) if self.box_id else self.box_ids
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """The rarer first."""
         box = (f"box:{self.box_id}",) if self.box_id else ()
@@ -98,16 +103,24 @@ class IndexedIncident:
 
     def place(self, order: str) -> "IndexPlace":
         """Where it stands."""
-        value = {"newest": 0.0, "severe": self.severity or 0.0, "long": float(self.end_ns - self.start_ns)}
+        length_ns = self.end_ns - self.start_ns
+        value = {"newest": self.start_ns, "severe": self.severity or 0.0, "long": float(length_ns)}
         return IndexPlace(value[order], self.incident_id)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexPlace:
-    """A key to go on from: what it is sorted by, then the number."""
+    """A key to go on from: what it is sorted by, then the number.
 
-    value: float
-    incident_id: int
+    Of the newest the start, to the nanosecond (a float has no room for it); of events its millisecond.
+    """
+
+    value: float | int
+    number: int
+
+    @property
+    def key(self) -> tuple[float | int, int]:
+        return self.value, self.number
 
 
 def tags_of(kind: str) -> tuple[str, ...]:

@@ -4,10 +4,12 @@ Both stores keep one row per incident and Box. Those of the Boxes that a visitor
 `seen_incident.incident_at` makes of all findings; a test holds the two together. Pure.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from itertools import islice
 
-from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, cell_of
+from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.join_plan import KnownFinding, worst_rank
 
 
@@ -76,6 +78,47 @@ class IndexedParts:
             and wanted.cell in (None, cell_of(seen.residual_percent, seen.start_ns, seen.end_ns))
             and (not wanted.words or (self.whole and all(word in self.words for word in wanted.searched)))
         )
+
+
+FIRST_ROWS, MOST_ROWS = 64, 1024
+"""Rows that are looked at together: few for a page, more where all are read."""
+
+Row = tuple[int, int]
+"""Start of an incident at one Box, and its number."""
+
+
+def in_order(
+    rows: Iterable[Row],
+    read: Callable[[Sequence[int]], Iterable[IndexedParts]],
+    beyond: IndexPlace | None,
+    back: bool,
+) -> Iterator[IndexedParts]:
+    """Each incident once by the start that is seen of it, the newest first below `beyond`; `back`: upward.
+
+    No start that is seen is after a row of its incident: what waits goes once the rows have passed it.
+
+    Args:
+        rows: of the Boxes that are seen, in this order of start and number.
+        read: those of these numbers that may fit.
+    """
+    turn = 1 if back else -1
+    waiting: list[tuple[int, int, IndexedParts]] = []
+    known: set[int] = set()
+    following, count = iter(rows), FIRST_ROWS
+    while chunk := list(islice(following, count)):
+        numbers = dict.fromkeys(number for _, number in chunk if number not in known)
+        known.update(numbers)
+        for one in read(list(numbers)):
+            start_ns, number = one.seen().place("newest").key
+            if beyond is None or (
+                (start_ns, number) > beyond.key if back else (start_ns, number) < beyond.key
+            ):
+                heappush(waiting, (turn * int(start_ns), turn * number, one))
+        while waiting and waiting[0][0] < turn * chunk[-1][0]:
+            yield heappop(waiting)[2]
+        count = min(2 * count, MOST_ROWS)
+    while waiting:
+        yield heappop(waiting)[2]
 
 
 def part_of(known: Iterable[KnownFinding]) -> BoxPart:

@@ -6,7 +6,7 @@ A waveform is stored in three steps that a kill may part: its file, its `box_eve
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from bson.int64 import Int64
@@ -40,6 +40,7 @@ from opq_cloud.store.documents import (
     waveform_document,
     waveform_from_document,
 )
+from opq_cloud.store.incident_index import IndexPlace
 from opq_cloud.store.mongo_server import MongoPart, MongoServer, store_errors
 from opq_cloud.store.store import EventRecord
 from opq_cloud.store.waveform_parts import joined_waveform
@@ -298,13 +299,24 @@ class MongoEvents(MongoPart):
         self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[EventRecord]:
         """By the original's milliseconds, which every event has; then to the nanosecond."""
-        query: Document = {}
-        if start_ns is not None:
-            query["target_event_end_timestamp_ms"] = {"$gte": start_ns // NS_PER_MS}
-        if end_ns is not None:
-            query["target_event_start_timestamp_ms"] = {"$lte": end_ns // NS_PER_MS}
-        newest_first = map(event_record, self._events.find(query).sort("event_id", DESCENDING))
-        return list(islice((record for record in newest_first if meets(record, start_ns, end_ns)), limit))
+        found = self._events.find(_span_query(start_ns, end_ns)).sort("event_id", DESCENDING)
+        return _met(found, start_ns, end_ns, limit)
+
+    @store_errors
+    def events_by_start(
+        self,
+        limit: int,
+        beyond: IndexPlace | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> list[EventRecord]:
+        query, key = _span_query(start_ns, end_ns), "target_event_start_timestamp_ms"
+        if beyond is not None:
+            start_ms = Int64(beyond.value)
+            query[key] = {"$lte": min(start_ms, query.get(key, {}).get("$lte", start_ms))}
+            query["$or"] = [{key: {"$lt": start_ms}}, {key: start_ms, "event_id": {"$lt": beyond.number}}]
+        found = self._events.find(query).sort([(key, DESCENDING), ("event_id", DESCENDING)])
+        return _met(found, start_ns, end_ns, limit)
 
     @store_errors
     def event(self, event_id: int) -> Event | None:
@@ -367,3 +379,19 @@ class MongoEvents(MongoPart):
                 self._server.delete_files({"filename": half_cycles_name(event["event_id"], box_id)})
             self._events.delete_one({"_id": event["_id"]})
         return len(due)
+
+
+def _span_query(start_ns: int | None, end_ns: int | None) -> Document:
+    query: Document = {}
+    if start_ns is not None:
+        query["target_event_end_timestamp_ms"] = {"$gte": start_ns // NS_PER_MS}
+    if end_ns is not None:
+        query["target_event_start_timestamp_ms"] = {"$lte": end_ns // NS_PER_MS}
+    return query
+
+
+def _met(
+    found: Iterable[Document], start_ns: int | None, end_ns: int | None, limit: int
+) -> list[EventRecord]:
+    records = map(event_record, found)
+    return list(islice((record for record in records if meets(record, start_ns, end_ns)), limit))

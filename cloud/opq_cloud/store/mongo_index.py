@@ -28,7 +28,7 @@ from opq_proto.errors import StoreError
 
 FILLED = "incident_index"
 FILL_ROWS = 500
-_SORTED_BY = {"newest": "_id", "severe": "severity_key", "long": "length_ns"}
+_SORTED_BY = {"newest": "start_ns", "severe": "severity_key", "long": "length_ns"}
 _PLAIN = {"_id": 0}
 
 
@@ -50,13 +50,10 @@ class MongoIndex(MongoPart):
         query = _query(wanted)
         key, turn = _SORTED_BY[wanted.order], ASCENDING if back else DESCENDING
         less = "$gt" if back else "$lt"
-        if beyond is not None and key == "_id":
-            query["_id"] = {less: beyond.incident_id}
-        elif beyond is not None:
-            value = Int64(beyond.value) if key == "length_ns" else beyond.value
-            query["$or"] = [{key: {less: value}}, {key: value, "_id": {less: beyond.incident_id}}]
-        sort = [("_id", turn)] if key == "_id" else [(key, turn), ("_id", turn)]
-        found = self._entries.find(query).sort(sort).limit(limit)
+        if beyond is not None:
+            value = beyond.value if key == "severity_key" else Int64(beyond.value)
+            query["$or"] = [{key: {less: value}}, {key: value, "_id": {less: beyond.number}}]
+        found = self._entries.find(query).sort([(key, turn), ("_id", turn)]).limit(limit)
         return [entry_of_document(document) for document in found]
 
     @store_errors
@@ -211,7 +208,6 @@ class MongoIndex(MongoPart):
         if done is None:
             for key in ("severity_key", "length_ns"):
                 self._entries.create_index([(key, DESCENDING), ("_id", DESCENDING)])
-            self._entries.create_index([("tags", ASCENDING), ("_id", DESCENDING)])
             self._said.create_index("incident_id")
             self._said.create_index("account_id")
             self._said.create_index("note_id")

@@ -1,19 +1,18 @@
 """The rows of the index by incident and Box, in MongoDB: `opq_incident_boxes`, as `embedded_parts`."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import groupby, islice
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.documents import Document, known_from_document
-from opq_cloud.store.incident_index import IncidentFilter
-from opq_cloud.store.incident_parts import BoxPart, IndexedParts, part_of
+from opq_cloud.store.incident_index import IncidentFilter, IndexPlace
+from opq_cloud.store.incident_parts import BoxPart, IndexedParts, Row, in_order, part_of
 from opq_cloud.store.mongo_index import MongoIndex, entry_of_document
 from opq_cloud.store.mongo_server import MongoServer, store_errors, upsert
 
 FILLED = "incident_boxes"
-READ_AT_ONCE = 100
+ROWS_AT_ONCE = 200
 _FIELDS = ("start_ns", "end_ns", "length_ns", "worst_start_ns", "worst_id")
 
 Pair = tuple[int, str]
@@ -28,54 +27,70 @@ class MongoParts(MongoIndex):
         self._parts_filled = False
 
     def incident_parts(
-        self, seen: Collection[str], wanted: IncidentFilter, beyond: int | None = None, back: bool = False
+        self,
+        seen: Collection[str],
+        wanted: IncidentFilter,
+        beyond: IndexPlace | None = None,
+        back: bool = False,
     ) -> Iterator[IndexedParts]:
-        """READ_AT_ONCE incidents at a time, so that no cursor stays open while they are looked at."""
-        while True:
-            found = self._some_parts(seen, wanted, beyond, back)
-            for number, one in found:
-                beyond = number
-                if one is not None:
-                    yield one
-            if len(found) < READ_AT_ONCE:
-                return
-
-    @store_errors
-    def _some_parts(
-        self, seen: Collection[str], wanted: IncidentFilter, beyond: int | None, back: bool
-    ) -> list[tuple[int, IndexedParts | None]]:
-        """None: its span does not meet the one that is asked for."""
+        """ROWS_AT_ONCE rows at a time, so that no cursor stays open while they are looked at."""
         self._fill_index()
         self._fill_parts()
-        query: Document = {"box_id": {"$in": list(seen)}}
-        among: Document = {} if beyond is None else {"$gt" if back else "$lt": beyond}
-        at = (wanted.box_id,) if wanted.box_id else wanted.box_ids
-        if at is not None:
-            among["$in"] = self._places.distinct("incident_id", {"box_id": {"$in": list(at)}})
+        rows = self._part_rows(seen, wanted, beyond, back)
+        return in_order(rows, lambda numbers: self._read_parts(numbers, seen, wanted), beyond, back)
+
+    def _part_rows(
+        self, seen: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
+    ) -> Iterator[Row]:
+        """As `embedded_parts`."""
+        at = wanted.at
+        boxes = seen if at is None or back else [box_id for box_id in at if box_id in seen]
+        query: Document = {"box_id": {"$in": list(boxes)}}
+        if at is not None and back:
+            query["incident_id"] = {
+                "$in": self._places.distinct("incident_id", {"box_id": {"$in": list(at)}})
+            }
+        among: Document = {} if beyond is None else {"$gte" if back else "$lte": Int64(beyond.value)}
+        if wanted.end_ns is not None:
+            among["$lt"] = Int64(wanted.end_ns)
         if among:
-            query["incident_id"] = among
-        turn = ASCENDING if back else DESCENDING
-        rows = self._places.find(query).sort([("incident_id", turn), ("box_id", ASCENDING)])
-        groups = [
-            (number, [_part(row) for row in own])
-            for number, own in islice(groupby(rows, key=lambda row: int(row["incident_id"])), READ_AT_ONCE)
-        ]
-        entries = {
-            int(entry["_id"]): entry
-            for entry in self._entries.find({"_id": {"$in": [number for number, _ in groups]}}, {"tags": 0})
-        }
-        found: list[tuple[int, IndexedParts | None]] = []
-        for number, parts in groups:
-            entry = entries.get(number)
-            meets = entry is not None and (
-                (wanted.start_ns is None or int(entry["end_ns"]) > wanted.start_ns)
-                and (wanted.end_ns is None or int(entry["start_ns"]) < wanted.end_ns)
-            )
-            one = None
-            if entry is not None and meets:
+            query["start_ns"] = among
+        turn, less = (ASCENDING, "$gt") if back else (DESCENDING, "$lt")
+        here = query
+        while True:
+            found = self._some_rows(here, turn)
+            yield from found
+            if len(found) < ROWS_AT_ONCE:
+                return
+            start_ns, number = found[-1]
+            further = [
+                {"start_ns": {less: Int64(start_ns)}},
+                {"start_ns": Int64(start_ns), "incident_id": {less: number}},
+            ]
+            here = {"$and": [query, {"$or": further}]}
+
+    @store_errors
+    def _some_rows(self, query: Document, turn: int) -> list[Row]:
+        found = self._places.find(query, {"start_ns": 1, "incident_id": 1})
+        found = found.sort([("start_ns", turn), ("incident_id", turn)]).limit(ROWS_AT_ONCE)
+        return [(int(row["start_ns"]), int(row["incident_id"])) for row in found]
+
+    @store_errors
+    def _read_parts(
+        self, numbers: Sequence[int], seen: Collection[str], wanted: IncidentFilter
+    ) -> list[IndexedParts]:
+        """Without those whose span does not meet the one that is asked for."""
+        query: Document = {"incident_id": {"$in": list(numbers)}, "box_id": {"$in": list(seen)}}
+        parts: dict[int, list[BoxPart]] = {}
+        for row in self._places.find(query).sort("box_id", ASCENDING):
+            parts.setdefault(int(row["incident_id"]), []).append(_part(row))
+        found = []
+        for entry in self._entries.find({"_id": {"$in": list(parts)}}, {"tags": 0}):
+            after = wanted.start_ns is None or int(entry["end_ns"]) > wanted.start_ns
+            if after and (wanted.end_ns is None or int(entry["start_ns"]) < wanted.end_ns):
                 words, boxes = str(entry.get("words") or ""), int(entry.get("boxes") or 0)
-                one = IndexedParts(entry_of_document(entry), words, boxes, tuple(parts))
-            found.append((number, one))
+                own = tuple(parts[int(entry["_id"])])
+                found.append(IndexedParts(entry_of_document(entry), words, boxes, own))
         return found
 
     def _enter_parts(self, pairs: Iterable[Pair], beat: Callable[[], object] = lambda: None) -> None:
@@ -123,7 +138,6 @@ class MongoParts(MongoIndex):
         if self._parts_filled:
             return
         if self._db.opq_counters.find_one({"_id": FILLED}) is None:
-            self._places.create_index([("box_id", ASCENDING), ("incident_id", DESCENDING)])
             self._places.create_index([("incident_id", DESCENDING)])
             fields = {"group_id": 1, "incident_id": 1, "box_id": 1}
             for document in self._db.incidents.find({}, fields):

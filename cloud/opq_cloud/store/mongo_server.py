@@ -120,6 +120,7 @@ class MongoServer:
         self._index(db.events, "event_id", unique=True)
         db.events.create_index([("finished", ASCENDING), ("analysed", ASCENDING)])
         db.events.create_index("token")
+        db.events.create_index([("target_event_start_timestamp_ms", DESCENDING), ("event_id", DESCENDING)])
         db.events.create_index("requests")
         db.box_events.create_index("event_id")
         db.makai_metrics.create_index("timestamp_ms")
@@ -130,6 +131,12 @@ class MongoServer:
         db.incidents.create_index("start_ns")
         db.incidents.create_index([("box_id", ASCENDING), ("end_ns", ASCENDING)])
         db.opq_incident_heirs.create_index("heir")
+        by_start = [("start_ns", DESCENDING), ("_id", DESCENDING)]
+        db.opq_incident_index.create_index(by_start)
+        db.opq_incident_index.create_index([("tags", ASCENDING), *by_start])
+        by_start = [("start_ns", DESCENDING), ("incident_id", DESCENDING)]
+        db.opq_incident_boxes.create_index(by_start)
+        db.opq_incident_boxes.create_index([("box_id", ASCENDING), *by_start])
         self._index(db.opq_boxes, "box_id", unique=True)
 
     def _unique_sequences(self) -> None:

@@ -166,6 +166,22 @@ MIGRATIONS = (
     CREATE TABLE incident_heirs (group_id INTEGER PRIMARY KEY, heir INTEGER NOT NULL);
     CREATE INDEX incident_heirs_by_heir ON incident_heirs (heir);
     """,
+    """
+    ALTER TABLE incident_tags RENAME TO incident_tags_before;
+    CREATE TABLE incident_tags (
+        tag TEXT NOT NULL, start_ns INTEGER NOT NULL, group_id INTEGER NOT NULL,
+        PRIMARY KEY (tag, start_ns, group_id)) WITHOUT ROWID;
+    INSERT INTO incident_tags SELECT t.tag, i.start_ns, i.group_id
+        FROM incident_tags_before t JOIN incident_index i ON i.group_id = t.group_id;
+    DROP TABLE incident_tags_before;
+    CREATE INDEX incident_tags_by_group ON incident_tags (group_id);
+    DROP INDEX incident_index_by_end;
+    CREATE INDEX incident_index_by_end ON incident_index (end_ns, start_ns);
+    DROP INDEX incident_boxes_by_box;
+    CREATE INDEX incident_boxes_by_box ON incident_boxes (box_id, start_ns);
+    CREATE INDEX incident_boxes_by_start ON incident_boxes (start_ns);
+    CREATE INDEX events_by_start ON events (start_ns / 1000000);
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 

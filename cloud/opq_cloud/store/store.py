@@ -358,7 +358,16 @@ class CloudStore(Protocol):
     def events(
         self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[EventRecord]:
-        """Newest first."""
+        """By falling number, what was opened last first: a request for what is past is among these."""
+
+    def events_by_start(
+        self,
+        limit: int,
+        beyond: IndexPlace | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> list[EventRecord]:
+        """The newest first by the millisecond of their start, then by number; as people are shown them."""
 
     # Findings and incidents
     def join_revision(self) -> int:
@@ -398,7 +407,10 @@ class CloudStore(Protocol):
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]:
-        """Newest first; only ids above `after_id`."""
+        """By falling number, what was found last first; only numbers above `after_id`.
+
+        People are shown `find_incidents`, in the order of time.
+        """
 
     # The index of incidents, and what people say of them
     def find_incidents(
@@ -416,12 +428,16 @@ class CloudStore(Protocol):
         """Field of the magnitude-duration plane (`incident_index.cell_of`) -> incidents in it."""
 
     def incident_parts(
-        self, seen: Collection[str], wanted: IncidentFilter, beyond: int | None = None, back: bool = False
+        self,
+        seen: Collection[str],
+        wanted: IncidentFilter,
+        beyond: IndexPlace | None = None,
+        back: bool = False,
     ) -> Iterator[IndexedParts]:
         """Incidents at these Boxes, each with its rows there: those that by Box and span may fit `wanted`.
 
-        The newest first below the number `beyond`, or with `back` the oldest first above it. What is seen
-        of one, and whether that fits, is said by the rows.
+        By the start that is seen: the newest first below `beyond`, or with `back` the oldest first above it.
+        What is seen of one, and whether that fits, is said by the rows.
         """
 
     def put_note(self, note: IncidentNote) -> IncidentNote:

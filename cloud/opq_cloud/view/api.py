@@ -18,6 +18,7 @@ from opq_cloud.view.box_history import METRICS, read_history
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label, read_incidents, whole_id
 from opq_cloud.view.half_cycle_lines import whole_line
 from opq_cloud.view.history_page import From, To, asked_span
+from opq_cloud.view.incident_list import place_of
 from opq_cloud.view.incident_page import corners, past_before
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.pages import HOUR_MS
@@ -153,11 +154,11 @@ class Api:
         box: Annotated[str | None, Query(pattern=f"^{BOX_ID.pattern}$")] = None,
         kind: Annotated[str | None, Query(alias="class", max_length=64)] = None,
     ) -> JSONResponse:
-        """Newest first; the next page is `before=<older>`, null at the end."""
-        page = read_incidents(self._context.store, before, limit, box, kind)
-        return JSONResponse(
-            {"incidents": [incident_json(item) for item in page.incidents], "older": page.older}
-        )
+        """Newest first; the next page is `before=<older>`, the number of the last, null at the end."""
+        beyond = None if before is None else place_of(self._context, before)
+        page = read_incidents(self._context.store, beyond, limit, box, kind)
+        older = None if page.last is None else page.last.number
+        return JSONResponse({"incidents": [incident_json(item) for item in page.incidents], "older": older})
 
     def incident(self, incident_id: str) -> JSONResponse:
         found = self._context.incident(incident_id, "/api/incidents/{}")

@@ -227,10 +227,10 @@ def _is_given(box_id: str, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class IncidentPage:
-    """Some incidents, and where the next page begins: ids below `older`; None at the end."""
+    """Some incidents, and where the next page begins: at what comes after `last`; None at the end."""
 
     incidents: tuple[Incident, ...]
-    older: int | None
+    last: IndexPlace | None
 
 
 def check_class(store: ShownStore, kind: str | None) -> None:
@@ -240,14 +240,17 @@ def check_class(store: ShownStore, kind: str | None) -> None:
 
 
 def read_incidents(
-    store: ShownStore, before: int | None, limit: int, box_id: str | None = None, kind: str | None = None
+    store: ShownStore,
+    beyond: IndexPlace | None,
+    limit: int,
+    box_id: str | None = None,
+    kind: str | None = None,
 ) -> IncidentPage:
-    """Up to `limit` incidents below the id `before` that a Box saw and that have a class, from the index.
+    """Up to `limit` incidents, the newest first, that a Box saw and that have a class, from the index.
 
     HTTPException 400 where there is no such class.
     """
     check_class(store, kind)
-    beyond = None if before is None else IndexPlace(0.0, before)
     entries = store.find_incidents(IncidentFilter(kind or "", box_id or ""), limit + 1, beyond)
-    older = entries[limit - 1].incident_id if len(entries) > limit else None
-    return IncidentPage(tuple(store.incidents_of([each.incident_id for each in entries[:limit]])), older)
+    last = entries[limit - 1].place("newest") if len(entries) > limit else None
+    return IncidentPage(tuple(store.incidents_of([each.incident_id for each in entries[:limit]])), last)

@@ -1,7 +1,7 @@
 """The list of incidents as its address says it: what is asked for, found in the index, and the plane of all.
 
-`?class=&box=&region=&scope=&severity=&from=&to=&words=&cell=&order=` say which, `before` (a number, and for
-another order than the newest its value) where a page goes on: a key, never an offset.
+`?class=&box=&region=&scope=&severity=&from=&to=&words=&cell=&order=` say which, `before` (what it is sorted
+by and a number; in addresses of older versions the number) where a page goes on: a key, never an offset.
 """
 
 import math
@@ -67,8 +67,7 @@ class ListAddress:
 
     def page_query(self, place: IndexPlace) -> str:
         """Query of the page that goes on after a place."""
-        value = "" if self.wanted.order == "newest" else f"{place.value!r}~"
-        return urlencode([*self.fields, ("before", f"{value}{place.incident_id}")])
+        return urlencode([*self.fields, ("before", f"{place.value!r}~{place.number}")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +139,32 @@ def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
     return float(text)
 
 
-def read_index_place(before: str) -> IndexPlace | None:
-    """Where a page goes on; HTTPException 400 where it is no key."""
+def read_index_place(context: ViewContext, before: str) -> IndexPlace | None:
+    """Where a page goes on; HTTPException 400 where it is no key, 404 for the number of none."""
     if not before:
         return None
     value, tilde, number = before.rpartition("~")
     known = number.isascii() and number.isdigit() and len(number) <= 10 and 1 <= int(number) <= LARGEST_ID
+    if known and not tilde:
+        return place_of(context, int(number))
     try:
-        key = float(value) if tilde else 0.0
+        key = int(value) if re.fullmatch(r"-?[0-9]{1,19}", value) else float(value)
     except ValueError:
         key = math.nan
-    if not known or not math.isfinite(key):
+    if not known or not math.isfinite(key) or abs(key) >= 2**63:
         raise HTTPException(400, f"The address has a value that cannot be used: before is {before[:40]!r}.")
     return IndexPlace(key, int(number))
+
+
+def place_of(context: ViewContext, number: int) -> IndexPlace:
+    """Where an incident, or the one that it was joined into, stands among the newest.
+
+    HTTPException 404 where the visitor sees none of that number.
+    """
+    found = context.store.incident(context.whole_store.heir(number) or number)
+    if found is None:
+        raise HTTPException(404, f"There is no incident {number} to go on from; begin without `before`.")
+    return entry_of_incident(found).place("newest")
 
 
 def find_incidents(

@@ -110,10 +110,10 @@ class LiveHub:
         with self._lock:
             return set(self._incidents)
 
-    def newest_incidents(self) -> list[LiveMessage]:
-        """Those that are known, newest first."""
+    def kept_incidents(self) -> dict[int, LiveMessage]:
+        """Those that are known, by their numbers."""
         with self._lock:
-            return [self._incidents[incident_id] for incident_id in sorted(self._incidents, reverse=True)]
+            return dict(self._incidents)
 
     def latest(self) -> dict[str, Measurement]:
         """The newest Measurement of each Box."""

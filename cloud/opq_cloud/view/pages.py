@@ -139,8 +139,8 @@ class Pages:
 
     def boxes(self, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> HTMLResponse:
         """Up to CARDS Boxes each has a card; more are rows, BOXES_A_PAGE on a page, the silent ones first."""
-        newest = self._context.store.incidents(limit=ON_FRONT_PAGE)
         context = self._context
+        newest, _ = find_incidents(context, IncidentFilter(), ON_FRONT_PAGE, None)
         ids = context.box_ids()
         live = context.hub.live_boxes(context.now_ns() // 1_000_000)
         many = len(ids) > CARDS
@@ -171,7 +171,7 @@ class Pages:
             count=len(ids),
             incidents=newest,
             names=self._context.names(newest),
-            after=_after(newest),
+            after=_after(context, newest),
             summary=_summary(len(ids), len(live)),
             stale_words=None if live else self._stale_words(None),
         )
@@ -185,7 +185,7 @@ class Pages:
         context = self._context
         address = read_list_address(context, request.query_params)
         order = address.wanted.order
-        found, more = find_incidents(context, address.wanted, PER_PAGE, read_index_place(before))
+        found, more = find_incidents(context, address.wanted, PER_PAGE, read_index_place(context, before))
         last = entry_of_incident(found[-1]).place(order) if found and more else None
         box, ids = address.wanted.box_id, context.box_ids()
         choices = None  # so many that a number is typed
@@ -218,7 +218,7 @@ class Pages:
             scope_choices=SCOPES,
             severity_choices=SEVERITIES,
             order_words=ORDER_WORDS,
-            after=_after(context.store.incidents(limit=1)) + 1,
+            after=_after(context, found) + 1,
         )
 
     def incident(
@@ -288,7 +288,7 @@ class Pages:
                 else "It has never been heard. When its gateway connects, its values appear here."
             ),
             incidents=mine[:ON_BOX_PAGE],
-            after=_after(context.store.incidents(limit=1)),
+            after=_after(context, mine),
             **history_values(context, record, span, mine[:ON_BOX_PAGE]),
         )
 
@@ -333,9 +333,10 @@ def _asked(request: Request | None) -> tuple[str, str, str]:
     return path, request.method, back
 
 
-def _after(incidents: Sequence[Incident]) -> int:
-    """The feed is asked for the newest incident again: it may have changed while the page was made."""
-    return max(0, incidents[0].incident_id - 1) if incidents else 0
+def _after(context: ViewContext, incidents: Sequence[Incident]) -> int:
+    """The feed is asked for the highest number again: it may have changed while the page was made."""
+    highest = max(context.hub.kept_incidents(), default=0)
+    return max(0, highest - 1, *(each.incident_id - 1 for each in incidents))
 
 
 def _summary(count: int, live: int) -> str:

@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,41 @@ def test_incidents_are_found_by_what_they_are(store: CloudStore) -> None:
     assert store.count_incidents(IncidentFilter(), 3) == 3
     assert sum(store.incident_cells(IncidentFilter()).values()) == 3
     assert store.incident_cells(IncidentFilter(kind="swell")) == {cell_of(115.0, 0, 3 * S // 10): 1}
+
+
+def test_the_newest_is_the_one_that_began_last_whenever_it_was_entered(store: CloudStore) -> None:
+    """Late, backfilled and re-analysed incidents have high numbers and stand where they belong in time."""
+    today, hour_ago = put(store, finding("1", 7200.0))[0], put(store, finding("2", 3600.0))[0]
+    last_week = put(store, finding("1", 0.0))[0]
+    assert found(store) == found(store, kind="sag") == [today, hour_ago, last_week]
+    assert found(store, box_id="1") == [today, last_week]
+    (grown,) = put(store, finding("1", -90_000.0))
+    assert found(store)[-1] == grown
+    put(store, replace(finding("1", -90_000.0), start_ns=ZERO_NS - 90_001 * S, end_ns=ZERO_NS - 89_999 * S))
+    (first,) = store.find_incidents(IncidentFilter(box_id="1"), 1, IndexPlace(ZERO_NS - 1, 0))
+    assert (first.incident_id, first.start_ns) == (grown, ZERO_NS - 90_001 * S), "its tags moved with it"
+
+
+def test_events_of_people_stand_by_their_start_and_those_of_machines_by_their_number(
+    store: CloudStore,
+) -> None:
+    opened = []
+    for at_ms in (90_000, 0, 50_000, 50_000):
+        start_ns = ZERO_NS + at_ms * 1_000_000
+        trigger = Trigger(f"token {len(opened)}", start_ns, start_ns + S, ("1",), "1", "test")
+        opened.append(store.open_event(trigger, "test"))
+    late, early, middle, same = opened
+    assert [each.event_id for each in store.events()] == [same, middle, early, late]
+    every = store.events_by_start(9)
+    assert [each.event_id for each in every] == [late, same, middle, early]
+    walked: list[int] = []
+    beyond: IndexPlace | None = None
+    while page := store.events_by_start(1, beyond):
+        walked += [each.event_id for each in page]
+        beyond = IndexPlace(page[-1].start_ns // 1_000_000, page[-1].event_id)
+    assert walked == [late, same, middle, early]
+    since = store.events_by_start(9, None, ZERO_NS + 2 * S, ZERO_NS + 60 * S)
+    assert [each.event_id for each in since] == [same, middle]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -254,7 +290,8 @@ def test_what_is_asked_since_a_moment_is_found_in_whatever_order_it_was_numbered
     ends_s = (400.0, 10.0, 200.0, 30.0, 300.0, 50.0)
     numbers = [put(store, finding("1", at_s, "sag", 70.0, 1.0))[0] for at_s in ends_s]
     for since_s in (0.0, 40.0, 100.0, 250.0, 390.0, 500.0):
-        late = [one for one, at_s in zip(numbers, ends_s, strict=True) if at_s >= since_s]
+        starts = zip(ends_s, numbers, strict=True)
+        late = [one for at_s, one in sorted(starts) if at_s >= since_s]
         since_ns = ZERO_NS + round(since_s * S)
         assert found(store, kind="sag", start_ns=since_ns) == late[::-1]
         assert found(store, start_ns=since_ns) == late[::-1]
@@ -269,7 +306,7 @@ def test_a_class_since_a_moment_is_read_from_the_first_that_ends_after_it(tmp_pa
     with sqlite3.connect(tmp_path / "opq.db") as database:
         for text, values in (find_statement(wanted, 26, None, False), count_statement(wanted, 1000)):
             plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
-            assert "SEARCH t USING PRIMARY KEY (tag=? AND group_id>?)" in plan, plan
+            assert "SEARCH t USING PRIMARY KEY (tag=? AND start_ns>?)" in plan, plan
             assert any("COVERING INDEX incident_index_by_end (end_ns>?)" in step for step in plan), plan
     database.close()
     store.close()

@@ -44,7 +44,7 @@ SMALL = {
 """Tables that a plan may scan, and why."""
 PARTIAL = re.compile("USING INDEX (events_unfinished|events_unanalysed)")
 """Indexes of those events alone that are wanted."""
-NEWEST = re.compile(r"FROM events .*ORDER BY event_id DESC LIMIT \d+")
+NEWEST = re.compile(r"FROM events .*ORDER BY (start_ns / 1000000 DESC, )?event_id DESC LIMIT \d+")
 """Without a span, as View and Mauka ask: along the key, and no further than the limit."""
 SMALL_COLLECTIONS = {"opq_boxes", "locations", "regions", "laha_config"}
 
@@ -74,9 +74,9 @@ def use(store: CloudStore) -> None:
     store.incidents_of([stored.incident_id, 7])
     store.incidents(limit=1)
     store.incidents(after_id=1, limit=200)
-    store.find_incidents(IncidentFilter("sag", "1"), 25, IndexPlace(0.0, 9))
+    store.find_incidents(IncidentFilter("sag", "1"), 25, IndexPlace(NOW_NS, 9))
     store.count_incidents(IncidentFilter("sag"), 100)
-    list(store.incident_parts(["1"], IncidentFilter("sag", "1"), 9))
+    list(store.incident_parts(["1"], IncidentFilter("sag", "1"), IndexPlace(NOW_NS, 9)))
     store.boxes_revision()
     list(store.last_minutes(300_000, 10))
     store.put_note(IncidentNote(0, stored.incident_id, NOW_MS, "ada", "label", "swell"))
@@ -85,6 +85,8 @@ def use(store: CloudStore) -> None:
     store.forget_author("ada")
     store.incident_cells(IncidentFilter(box_id="1"))
     store.events(limit=5)
+    store.events_by_start(5)
+    store.events_by_start(5, IndexPlace(NOW_MS, 9), NOW_NS)
     store.waveform_times(event_id)
     store.findings_of_box("1", NOW_NS, NOW_NS + 10**9)
     store.findings_of_incident(stored.incident_id)

@@ -69,7 +69,7 @@ def list_events(
 
     Example: opq-tools events list --box 1 --limit 10
     """
-    found = store.events(_ns(start), _ns(end), MOST_EVENTS if box_id else limit)
+    found = store.events_by_start(MOST_EVENTS if box_id else limit, None, _ns(start), _ns(end))
     rows = [event_row(record) for record in found if box_id is None or box_id in record.boxes_triggered]
     if as_json:
         click.echo(json.dumps(rows[:limit], indent=1))

@@ -7,7 +7,7 @@ made again from the findings that the visitor may see: class, residual and times
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, takewhile
+from itertools import islice
 from operator import itemgetter
 from typing import Protocol
 
@@ -45,10 +45,6 @@ class ShownStore(Protocol):
     ) -> list[KnownFinding]: ...
     def incident(self, incident_id: int) -> Incident | None: ...
     def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]: ...
-    def incidents(
-        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
-    ) -> list[Incident]: ...
-
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
     ) -> list[IndexedIncident]: ...
@@ -142,15 +138,6 @@ class SeenStore:
         parts = (seen_incident(each, self._visitor) for each in self._store.incidents_of(incident_ids))
         return [each for each in parts if each is not None]
 
-    def incidents(
-        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
-    ) -> list[Incident]:
-        if self._visitor.everything:
-            return self._store.incidents(after_id, start_ns, end_ns, limit)
-        wanted = IncidentFilter(start_ns=start_ns, end_ns=end_ns)
-        above = takewhile(lambda one: one.incident_id > after_id, self._found(wanted))
-        return self.incidents_of([one.incident_id for one in islice(above, limit)])
-
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
     ) -> list[IndexedIncident]:
@@ -161,13 +148,10 @@ class SeenStore:
         if self._visitor.everything:
             return self._store.find_incidents(wanted, limit, beyond, back)
         if wanted.order == "newest":
-            after = None if beyond is None else beyond.incident_id
-            return list(islice(self._found(wanted, after, back), limit))
-        found = [(one.place(wanted.order), one) for one in self._found(wanted)]
-        keyed = [((place.value, place.incident_id), one) for place, one in found]
+            return list(islice(self._found(wanted, beyond, back), limit))
+        keyed = [(one.place(wanted.order).key, one) for one in self._found(wanted)]
         if beyond is not None:
-            key = beyond.value, beyond.incident_id
-            keyed = [each for each in keyed if (each[0] > key if back else each[0] < key)]
+            keyed = [each for each in keyed if (each[0] > beyond.key if back else each[0] < beyond.key)]
         keyed.sort(key=itemgetter(0), reverse=not back)
         return [one for _, one in keyed[:limit]]
 
@@ -183,13 +167,12 @@ class SeenStore:
         return dict(Counter(cell for cell in cells if cell is not None))
 
     def _found(
-        self, wanted: IncidentFilter, beyond: int | None = None, back: bool = False
+        self, wanted: IncidentFilter, beyond: IndexPlace | None = None, back: bool = False
     ) -> Iterator[IndexedIncident]:
-        """By their numbers, as the visitor sees them."""
+        """By their starts, as the visitor sees them."""
         seen = self._visitor.full | self._visitor.public
-        named = (wanted.box_id,) if wanted.box_id else wanted.box_ids
         nobody = wanted.words and self._visitor.account is None
-        if nobody or not seen or (named is not None and seen.isdisjoint(named)):
+        if nobody or not seen or (wanted.at is not None and seen.isdisjoint(wanted.at)):
             return
         for parts in self._store.incident_parts(seen, wanted, beyond, back):
             one = parts.seen()
@@ -224,6 +207,12 @@ class SeenHub:
 
     def newest(self, box_id: str) -> NewestMeasurement | None:
         return self._hub.newest(box_id) if self._visitor.sees(box_id) else None
+
+    def kept_incidents(self) -> dict[int, LiveMessage]:
+        """Of those that are known the parts that the visitor sees, by their numbers."""
+        feed = SeenFeed(self._visitor)
+        parts = {number: feed.shown(each) for number, each in self._hub.kept_incidents().items()}
+        return {number: part for number, part in parts.items() if part is not None}
 
     def recent(self, box_id: str) -> list[Measurement]:
         return self._hub.recent(box_id) if self._visitor.sees(box_id) else []

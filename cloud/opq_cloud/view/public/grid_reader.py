@@ -13,7 +13,6 @@ import numpy as np
 
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import BoxRecord
-from opq_cloud.view.accounts.seen import SeenFeed
 from opq_cloud.view.accounts.visitors import ASKING, Visitor
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.live_messages import LiveMessage
@@ -93,16 +92,11 @@ class GridReader:
         return self._seen.of(audience, lambda: self._read(visitor, audience))
 
     def incidents(self, limit: int) -> list[LiveMessage]:
-        """The newest that the visitor sees a part of, newest first, as the live feed shows them."""
-        feed = SeenFeed(self._context.visitor)
-        found: list[LiveMessage] = []
-        for message in self._context.whole_hub.newest_incidents():
-            part = feed.shown(message)
-            if part is not None and part.incident is not None:
-                found.append(part)
-                if len(found) == limit:
-                    break
-        return found
+        """Those that the visitor sees a part of, newest first by their start, as the live feed shows them."""
+        kept = self._context.hub.kept_incidents()
+        starts = {number: one.incident.start_ns for number, one in kept.items() if one.incident}
+        newest = sorted(starts, key=lambda number: (starts[number], number), reverse=True)
+        return [kept[number] for number in newest[:limit]]
 
     def _read(self, visitor: Visitor, audience: Audience) -> BoxesNow:
         """Who the Boxes are is read again once that has changed; what they measure comes by columns."""

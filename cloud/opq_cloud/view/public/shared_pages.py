@@ -11,10 +11,12 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.config import ViewSection
+from opq_cloud.store.incident_index import IncidentFilter
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
+from opq_cloud.view.incident_list import find_incidents
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.kept import KeptAnswers
@@ -140,7 +142,7 @@ class SharedPages:
         return self._entries.of(self._reader.audience, self._read_feed)
 
     def _read_feed(self) -> tuple[FeedEntry, ...]:
-        incidents = self._context.store.incidents(limit=IN_FEED)
+        incidents, _ = find_incidents(self._context, IncidentFilter(), IN_FEED, None)
         names = self._context.names(incidents)
         return tuple(entry_of(each, names, SCOPE_SHORT.get(each.scope or "", "")) for each in incidents)
 

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from typing import Literal
 
 from fastapi import Request, Response
@@ -49,13 +50,18 @@ def _kept(etag: str) -> dict[str, str]:
     return {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
 
 
-def cursor_text(kind: CursorKind, place: int) -> str:
-    """Opaque: where the next page begins; new rows do not move it."""
-    return base64.urlsafe_b64encode(f"{kind}:{place}".encode()).decode().rstrip("=")
+def cursor_text(kind: CursorKind, *place: int) -> str:
+    """Opaque: where the next page begins; new rows do not move it.
+
+    Args:
+        place: of Measurements the millisecond, of events the number of the last one that was looked at (its
+            time may be hidden), of incidents the start and the number of the last one that was sent.
+    """
+    return base64.urlsafe_b64encode(f"{kind}:{':'.join(map(str, place))}".encode()).decode().rstrip("=")
 
 
-def cursor_place(kind: CursorKind, text: str | None) -> int | None:
-    """None at the beginning.
+def cursor_place(kind: CursorKind, text: str | None) -> tuple[int, ...] | None:
+    """As it was given to `cursor_text`; None at the beginning.
 
     Raises:
         RestProblemError: 400, a cursor that we did not make for this list.
@@ -64,11 +70,12 @@ def cursor_place(kind: CursorKind, text: str | None) -> int | None:
         return None
     try:
         made = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)).decode("ascii")
-        name, _, number = made.partition(":")
-        place = int(number) if number.isascii() and number.isdigit() and len(number) < 20 else -1
     except (binascii.Error, ValueError):
-        name, place = "", -1
-    if name != kind or not 0 <= place <= LARGEST_CURSOR:
+        made = ""
+    name, *numbers = made.split(":")
+    place = tuple(int(each) for each in numbers if re.fullmatch(r"-?[0-9]{1,19}", each))
+    right = name == kind and len(place) == len(numbers) == (2 if kind == "incidents" else 1)
+    if not right or not all(abs(each) <= LARGEST_CURSOR for each in place):
         raise RestProblemError(
             400, f"cursor is none of this list ({kind}): send the `next` of its last page as it was."
         )

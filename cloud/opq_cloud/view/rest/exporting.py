@@ -15,11 +15,11 @@ from opq_cloud.export.comtrade import DataForm
 from opq_cloud.export.event_files import ExportFile, WaveformForm, event_file
 from opq_cloud.export.records import ExportError, WaveformRecord
 from opq_cloud.export.selection import (
+    all_incidents,
     event_records,
     finding_table,
     incident_records,
     incident_table,
-    indexed_incidents,
     known_incident,
     measurement_table,
 )
@@ -139,12 +139,7 @@ class ExportRoutes:
 
     def _incidents(self, start: str, end: str) -> Iterator[Incident]:
         span = self._span(start, end)
-        context, visitor = self._context, self._context.visitor
-        boxes = None if visitor.everything else tuple(sorted(visitor.full | visitor.public))
-        if boxes == ():
-            return iter(())
-        first_ns, last_ns = span.start_ms * 1_000_000, span.end_ms * 1_000_000
-        return indexed_incidents(context.store, context.whole_store, first_ns, last_ns, boxes)
+        return all_incidents(self._context.store, span.start_ms * 1_000_000, span.end_ms * 1_000_000)
 
     def _span(self, start: str, end: str) -> TimeSpan:
         try:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from opq_cloud.export.selection import event_records, finding_row, measurement_row
 from opq_cloud.store.asked_samples import request_json
+from opq_cloud.store.incident_index import IndexPlace
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
 from opq_cloud.store.store import TREND_MS, EventRecord, Trend
@@ -22,17 +23,16 @@ from opq_cloud.view.rest.answers import cursor_place, cursor_text, json_answer
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.time_span import TimeSpan, read_span
 from opq_cloud.view.words import headline
+from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
 
 LEVELS_MS = {"1m": TREND_MS, "10m": TEN_MINUTES_MS, "1h": HOUR_MS, "1d": DAY_MS}
 MOST_MEASUREMENTS = 1000
 ONE_MS_ROWS = 5000
-NEWEST_EVENTS = 20
-"""Among which the highest id is looked for: an event may be opened for a time that is past."""
 EVENTS_READ = 500
+"""Events that one request looks at, where most are hidden; such a page is short and has a next."""
 EVENTS_SHOWN = 20
 """Whose requests for more samples stand in one incident."""
-"""Ids that one request looks at, where most are gone or hidden; such a page is short and has a next."""
 BoxId = Annotated[str, Path(pattern=shapes.BOX_PATTERN, examples=["1"])]
 Number = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
@@ -95,8 +95,8 @@ class ReadRoutes:
     ) -> Response:
         """Measurements of a span as they were stored, oldest first; kept for a day."""
         span = self._span(start, end)
-        first_ms = cursor_place("measurements", cursor)
-        first_ms = span.start_ms if first_ms is None else max(first_ms, span.start_ms)
+        place = cursor_place("measurements", cursor)
+        first_ms = span.start_ms if place is None else max(place[0], span.start_ms)
         found = self._context.store.measurements(box_id, first_ms, span.end_ms, limit)
         following = None
         if len(found) == limit:
@@ -136,21 +136,24 @@ class ReadRoutes:
     def events(
         self, request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Cursor = None
     ) -> Response:
-        """Events by falling id, without samples."""
-        store = self._context.store
-        below = cursor_place("events", cursor)
-        if below is None:
-            newest = self._context.whole_store.events(limit=NEWEST_EVENTS)
-            below = max((each.event_id for each in newest), default=0) + 1
+        """Events, the newest first by their start, without samples; a page may be short and have a next."""
+        store, whole = self._context.store, self._context.whole_store
+        place, looked = cursor_place("events", cursor), 0
+        last = None if place is None else whole.event_record(place[0])
         found: list[EventRecord] = []
-        last = max(0, below - 1 - EVENTS_READ)
-        event_id = min(below, LARGEST_ID + 1) - 1
-        while event_id > last and len(found) < limit:
-            record = store.event_record(event_id)
-            if record is not None:
-                found.append(record)
-            event_id -= 1
-        following = cursor_text("events", event_id + 1) if event_id > 0 else None
+        following, page = None, list[EventRecord]()
+        while place is None or last is not None:  # what came after one that is gone by now is gone too
+            beyond = None if last is None else IndexPlace(last.start_ns // NS_PER_MS, last.event_id)
+            page = whole.events_by_start(limit + 1, beyond)
+            for record in page:
+                if len(found) == limit or looked == EVENTS_READ:
+                    following = cursor_text("events", last.event_id) if last else None
+                    break
+                last, looked = record, looked + 1
+                seen = store.event_record(record.event_id)
+                found += [] if seen is None else [seen]
+            if following or len(page) <= limit:
+                break
         return json_answer(request, {"items": [_event_json(each) for each in found], "next": following})
 
     def event(self, request: Request, event_id: Number) -> Response:
@@ -173,7 +176,7 @@ class ReadRoutes:
         box: OneBox = None,
         kind: Annotated[str | None, Query(alias="class", max_length=64, examples=["sag"])] = None,
     ) -> Response:
-        """Incidents by falling id; with a filter a page may be short and still have a next."""
+        """Incidents, the newest first by their start; a page may be short and still have a next."""
         page, following = self._incident_page(limit, cursor, box, kind)
         names = self._context.names(page)
         items = [_incident_json(each, headline(each, names)) for each in page]
@@ -208,7 +211,7 @@ class ReadRoutes:
         box: OneBox = None,
         kind: Annotated[str | None, Query(alias="class", max_length=64)] = None,
     ) -> Response:
-        """Findings by falling id of their incidents."""
+        """Findings, those of the newest incidents first."""
         check_class(self._context.store, kind)
         page, following = self._incident_page(limit, cursor, box, None)
         items = [
@@ -222,11 +225,13 @@ class ReadRoutes:
     def _incident_page(
         self, limit: int, cursor: str | None, box: str | None, kind: str | None
     ) -> tuple[Sequence[Incident], str | None]:
-        before = cursor_place("incidents", cursor)
-        if before is not None:
-            before = min(before, LARGEST_ID)
-        page = read_incidents(self._context.store, before, limit, box, kind)
-        return page.incidents, None if page.older is None else cursor_text("incidents", page.older)
+        place = cursor_place("incidents", cursor)
+        beyond = None if place is None else IndexPlace(*place)
+        page = read_incidents(self._context.store, beyond, limit, box, kind)
+        last = page.last
+        return page.incidents, None if last is None else cursor_text(
+            "incidents", int(last.value), last.number
+        )
 
     def _span(self, start: str, end: str) -> TimeSpan:
         try:

@@ -177,7 +177,12 @@ function showIncident(incident) {
       if (old.querySelector(".incident-what").textContent === incident.show.outline) return;
       old.replaceWith(row);
     } else {
-      const below = [...list.children].find((item) => Number(item.dataset.incident) < incident.id);
+      const place = (item) => [Date.parse(item.querySelector("time").dateTime), Number(item.dataset.incident)];
+      const [start, id] = place(row);
+      const below = [...list.children].find((item) => {
+        const [itsStart, itsId] = place(item);
+        return itsStart < start || (itsStart === start && itsId < id);
+      });
       list.insertBefore(row, below ?? null);
     }
     while (list.children.length > Number(list.dataset.limit)) list.lastElementChild.remove();

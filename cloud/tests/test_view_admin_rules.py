@@ -18,7 +18,13 @@ from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import EngineAddress
 from opq_cloud.view.administration.rule_pages import status_rows
 from opq_cloud.view.administration.rule_rows import MOST_OPEN, ROWS_A_SECOND
-from opq_cloud.view.administration.rule_trial import COLUMNS, emission_times, trial_body, trial_drawing
+from opq_cloud.view.administration.rule_trial import (
+    COLUMNS,
+    emission_times,
+    newest_measurements,
+    trial_body,
+    trial_drawing,
+)
 from opq_proto.messages import Measurement, Metric
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
@@ -259,6 +265,17 @@ def test_a_trial_sends_known_numbers_at_their_pace() -> None:
     assert source["data"][0]["rms_min"] == 119.0 and source["data"][0]["timestamp_ms"] == rows[0].timestamp_ms
     odd = trial_body("SELECT *", "boxes", _measured(1, math.nan), {})
     json.dumps(odd, allow_nan=False)
+
+
+def test_a_trial_takes_the_newest_of_its_span() -> None:
+    rows = _measured(13_000)
+    first_ms, last_ms = rows[0].timestamp_ms, rows[-1].timestamp_ms
+
+    def read(start_ms: int, end_ms: int) -> list[Measurement]:
+        return [each for each in rows if start_ms <= each.timestamp_ms < end_ms]
+
+    assert newest_measurements(read, first_ms, last_ms + 1) == rows[-12_000:]
+    assert newest_measurements(read, last_ms - 5000, last_ms) == rows[-6:-1]
 
 
 def test_what_a_rule_gave_is_drawn_where_it_says_a_time() -> None:

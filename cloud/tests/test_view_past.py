@@ -202,6 +202,15 @@ def test_one_address_says_the_view(client: TestClient, store: CloudStore) -> Non
     assert "Region north, 2 Boxes as one." in group and group.count('class="past-means"') == 1
 
 
+def test_it_opens_on_a_span_that_fits_what_is_stored(client: TestClient, store: CloudStore) -> None:
+    put_minutes(store, "1", range(NOW - 20 * MINUTE, NOW - MINUTE, MINUTE), 118.0)
+    assert "from=now-1h&amp;to=now" in client.get("/compare?boxes=1").text
+    put_minutes(store, "2", range(NOW - 10 * HOUR_MS, NOW - 9 * HOUR_MS, MINUTE), 118.0)
+    for query in ("boxes=1,2", "region=north"):
+        assert "from=now-24h&amp;to=now" in client.get(f"/compare?{query}").text, "what all of them need"
+    assert "box=1&amp;metric" in client.get("/compare?boxes=1").text, "a Box by the other name of the field"
+
+
 def test_the_rows_of_a_chart_are_what_is_drawn(client: TestClient, store: CloudStore) -> None:
     put_minutes(store, "1", range(NOW - 2 * HOUR_MS, NOW - HOUR_MS, MINUTE), 118.0)
     page = client.get("/compare?box=1,2&metric=rms_v&y=percent&from=now-2h&to=now").text

@@ -15,10 +15,10 @@ import click
 
 from opq_cloud.command_audit import note_command
 from opq_cloud.makai.trigger_settings import (
+    TriggerSetting,
     built_in_triggers,
     setting_from_text,
     setting_problems,
-    settings_table,
     shown_setting,
     trigger_settings,
 )
@@ -178,12 +178,24 @@ def list_triggers(names: tuple[str, ...], as_json: bool) -> None:
     try:
         rows = [each for name in names or built_in_triggers() for each in trigger_settings(name)]
         if not as_json:
-            click.echo(settings_table(names or built_in_triggers()), nl=False)
+            _echo_settings(rows)
             return
     except PluginError as error:
         raise click.UsageError(str(error)) from error
     documents = [{**asdict(each), "kind": each.kind.__name__} for each in rows]
     click.echo(json.dumps(documents, indent=1))
+
+
+def _echo_settings(rows: Sequence[TriggerSetting]) -> None:
+    """One line a setting, in columns."""
+    lines = [("trigger", "setting", "default", "allowed", "what")]
+    lines += [
+        (each.trigger, each.name, shown_setting(each.default), each.allowed, each.help) for each in rows
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    for line in lines:
+        cells = [text.ljust(width) for text, width in zip(line, (*widths, 0), strict=True)]
+        click.echo("  ".join(cells).rstrip())
 
 
 Change = Callable[[MakaiConfig | None], MakaiConfig | None]

@@ -36,6 +36,13 @@ def stored(folder: Path) -> MakaiConfig | None:
         store.close()
 
 
+def test_settings_of_triggers_are_columns_for_people() -> None:
+    answer = CliRunner().invoke(command, ["triggers", "frequency"])
+    head, first, *_ = answer.output.splitlines()
+    assert head.split() == ["trigger", "setting", "default", "allowed", "what"] and "|" not in answer.output
+    assert first.index("of nominal") == head.index("what")
+
+
 def test_limits_of_all_and_of_one_box_are_set_listed_and_removed(folder: Path) -> None:
     assert said(folder, "list") == {"limits": None, "overrides": {}, "triggers": {}, "problems": []}
     running = open_store(None, folder)  # another process has it open

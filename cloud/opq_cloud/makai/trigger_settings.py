@@ -4,7 +4,7 @@ Pure but for loading the triggers' files. Tables in the docs are printed from it
 """
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -51,6 +51,11 @@ class TriggerSetting:
             if end is not None
         ]
         return " ".join(ends) or ("text" if self.kind is str else "any number")
+
+    @property
+    def allowed(self) -> str:
+        """As it is said to people: the span, and whether it may be off."""
+        return self.span + (f", {OFF}" if self.may_be_off else "")
 
 
 def built_in_triggers() -> list[str]:
@@ -113,17 +118,6 @@ def setting_problems(trigger: str, settings: Mapping[str, SettingValue]) -> list
     on = table.pop("enabled", True)
     wrong = [] if isinstance(on, bool) else [f"enabled  is {on!r:.40}; want true or false"]
     return wrong + checked_config(_config_class(trigger), table)[1]
-
-
-def settings_table(triggers: Iterable[str]) -> str:
-    """Markdown: one row a setting."""
-    lines = ["| trigger | setting | default | allowed | what |", "| --- | --- | --- | --- | --- |"]
-    for trigger in triggers:
-        for each in trigger_settings(trigger):
-            default = shown_setting(each.default)
-            allowed = each.span + (f", {OFF}" if each.may_be_off else "")
-            lines.append(f"| `{trigger}` | `{each.name}` | {default} | {allowed} | {each.help} |")
-    return "\n".join(lines) + "\n"
 
 
 def shown_setting(value: SettingValue) -> str:

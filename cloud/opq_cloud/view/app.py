@@ -3,7 +3,7 @@
 `/health` is the original's contract (opq-interop F.4), `/metrics` Prometheus text.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute, Match
 
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.view.accounts.account_context import AccountContext
@@ -22,7 +23,7 @@ from opq_cloud.view.accounts.account_pages import AccountPages
 from opq_cloud.view.accounts.admin_pages import AdminPages
 from opq_cloud.view.accounts.box_settings import BoxSettingsPages
 from opq_cloud.view.accounts.entry_pages import EntryPages
-from opq_cloud.view.accounts.forms import SIGNED_OUT, FormPlaces
+from opq_cloud.view.accounts.forms import SIGNED_OUT, FormPlaces, see_other
 from opq_cloud.view.accounts.gate import VisitorGate
 from opq_cloud.view.accounts.notification_pages import NotificationPages
 from opq_cloud.view.accounts.openid_pages import OpenIdPages
@@ -159,6 +160,9 @@ def _add_errors(
 
     def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)
+        reads = request.method in ("GET", "HEAD") and not request.url.path.startswith(NO_PAGES)
+        if error.status_code == 405 and reads:  # the address of a form, of a page that was loaded again
+            return see_other(page_of_form(app.router.routes, request.url.path))
         ours = isinstance(error, HTTPException)
         text = error.detail if ours else "There is no page at this address."
         made = answer(request, error.status_code, text)
@@ -196,6 +200,17 @@ def _add_errors(
     app.add_exception_handler(StoreError, on_store)
     app.add_exception_handler(Exception, on_failure)
     return on_gate, lambda scope: answer(Request(scope), 401, SIGNED_OUT)
+
+
+def page_of_form(routes: Sequence[BaseRoute], path: str) -> str:
+    """The page above the address that a form is sent to: the form stands on it, or it leads there."""
+    if path.startswith("/admin/invitations"):
+        return "/admin/accounts"
+    while path := path.rpartition("/")[0]:
+        asked = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
+        if any(route.matches(asked)[0] == Match.FULL for route in routes):
+            return path
+    return "/"
 
 
 def unavailable_words(error: Exception, visitor: Visitor) -> str:

@@ -16,6 +16,7 @@ from opq_proto.messages import Incident
 ROWS_DRAWN = 750
 """About two per three pixels of a wide screen; a row keeps its lowest and highest."""
 ROWS_LISTED = 100
+BOXES_LOOKED_AT = 6
 INCIDENTS_LISTED = 20
 From = Annotated[str, Query(alias="from", max_length=40)]
 To = Annotated[str, Query(alias="to", max_length=40)]
@@ -34,14 +35,16 @@ def asked_span(context: ViewContext, start: str, end: str) -> TimeSpan:
         raise HTTPException(400, f"The address has a span that cannot be used: {error}.") from None
 
 
-def chosen_span(context: ViewContext, box_id: str, start: str, end: str) -> TimeSpan:
-    """What the address says; of one that says nothing, a span by what is there (`first_span`).
+def chosen_span(context: ViewContext, box_ids: Sequence[str], start: str, end: str) -> TimeSpan:
+    """What the address says; of one that says nothing, the longest `first_span` of the first Boxes.
 
     Raises HTTPException 400 as `asked_span`.
     """
-    if start or end:
+    if start or end or not box_ids:
         return asked_span(context, start or DEFAULT[0], end or DEFAULT[1])
-    return first_span(context.store, box_id, context.now_ns() // 1_000_000)
+    now_ms = context.now_ns() // 1_000_000
+    spans = (first_span(context.store, box_id, now_ms) for box_id in box_ids[:BOXES_LOOKED_AT])
+    return max(spans, key=lambda span: span.length_ms)
 
 
 def history_values(

@@ -223,7 +223,8 @@ def _cycles(incident: Incident, finding: Finding | None) -> str:
     cycles = words.cycles(finding.duration_cycles)
     if len(incident.findings) == 1:
         return cycles
-    return f"{words.duration((finding.end_ns - finding.start_ns) / 1e9)}, {cycles} at Box {finding.box_id}"
+    length = words.duration((finding.end_ns - finding.start_ns) / 1e9)
+    return f"{length}, {cycles} at Box {finding.box_id}" if cycles else f"{length} at Box {finding.box_id}"
 
 
 def _points(incident: Incident, panels: Sequence[Panel]) -> list[IticPoint]:

@@ -76,6 +76,8 @@ def read_live_filter(query: Mapping[str, str], region_boxes: Callable[[str], Ite
         if not 0 < len(region) <= REGION_CHARACTERS:
             raise ValueError(f"region has {len(region)} characters; want 1 to {REGION_CHARACTERS}")
         inside = frozenset(region_boxes(region))
+        if not inside:
+            raise ValueError(f"there is no region {region!r} that you may see")
         boxes = inside if boxes is None else boxes & inside
     return LiveFilter(boxes, _between_s(query["rate"]) if "rate" in query else 0.0)
 

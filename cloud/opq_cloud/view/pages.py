@@ -266,7 +266,7 @@ class Pages:
         now_ms = context.now_ns() // 1_000_000
         minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
         mine, _ = find_incidents(context, IncidentFilter(box_id=box_id), ON_BOX_PAGE, None)
-        span = chosen_span(context, box_id, start, end)
+        span = chosen_span(context, [box_id], start, end)
         card = self._card(record)
         place = context.place_words(box_id)
         said, not_asked = self._said_by(box_id, ask)

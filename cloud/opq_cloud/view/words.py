@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from opq_measure.events.curves import INSTANTANEOUS_CYCLES
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident, StoredFinding, TimeSource
 
 Said = TypeVar("Said")
@@ -17,7 +18,7 @@ NO_NAMES: Names = {}
 BOXES_LISTED = 6
 """More are counted, not listed."""
 LEAST_CYCLES = 0.1
-"""What is shorter is said in milliseconds alone: 0.0 cycles say nothing."""
+"""What is shorter is said by its time alone: 0.0 cycles say nothing; as what is longer than 30 cycles."""
 UNKNOWN = "–"
 THIN = "\u202f"
 """Narrow no-break space between number and unit."""
@@ -121,10 +122,9 @@ def span(seconds: float) -> str:
 
 
 def cycles(value: float | None) -> str:
-    if value is None:
-        return UNKNOWN
-    if 0 < value < LEAST_CYCLES:
-        return f"{value:.2g} cycles"
+    """`9.5 cycles`; empty where it is not known, or better said by its time alone."""
+    if value is None or not LEAST_CYCLES <= value <= INSTANTANEOUS_CYCLES:
+        return ""
     return f"{value:.1f} cycle" + ("" if value == 1 else "s")
 
 
@@ -310,7 +310,5 @@ def _lasting(incident: Incident, found: StoredFinding | None) -> str:
     one = found.finding if found and not has_parts(incident) else None
     first, last = (one.start_ns, one.end_ns) if one else (incident.start_ns, incident.end_ns)
     length = duration((last - first) / 1e9)
-    count = one.duration_cycles if one else None
-    if count is None or count < LEAST_CYCLES:
-        return f"for {length}"
-    return f"for {cycles(count)} ({length})"
+    count = cycles(one.duration_cycles if one else None)
+    return f"for {count} ({length})" if count else f"for {length}"

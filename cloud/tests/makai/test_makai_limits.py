@@ -11,7 +11,12 @@ import opq_cloud.makai as makai_room
 from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai import limits_follower
 from opq_cloud.makai.limits_follower import limits_of
-from opq_cloud.makai.trigger_settings import built_in_triggers, setting_problems, settings_table
+from opq_cloud.makai.trigger_settings import (
+    built_in_triggers,
+    setting_problems,
+    shown_setting,
+    trigger_settings,
+)
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.service import CloudContext, ServiceCounters
@@ -137,7 +142,13 @@ def test_a_steady_state_under_way_stays_one_when_its_settings_change() -> None:
 
 def test_every_setting_of_the_built_in_triggers_stands_in_the_docs() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "makai-settings.md").read_text()
-    assert settings_table(built_in_triggers()) in page
+    rows = [each for name in built_in_triggers() for each in trigger_settings(name)]
+    lines = ["| trigger | setting | default | allowed | what |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| `{each.trigger}` | `{each.name}` | {shown_setting(each.default)} | {each.allowed} | {each.help} |"
+        for each in rows
+    ]
+    assert "\n".join(lines) + "\n" in page
     assert setting_problems("frequency", {"deviation_percent": 0.4, "low_hz": None}) == []
     assert setting_problems("frequency", {"deviation": 1}) == [
         'deviation  unknown key; did you mean "deviation_percent"?'

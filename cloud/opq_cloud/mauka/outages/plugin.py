@@ -98,7 +98,8 @@ class OutagePlugin(MaukaPlugin):
             done = self._writer.put_findings(NO_EVENT, self._provenance.stamped([one]))
         what = "withdrawn" if change.withdrawn else "over" if one.closed else "begun"
         self.counters.add("outages", label=what)
-        log.info("outage." + what, box_id=one.box_id, probability=one.confidence, because=one.because)
+        sure_percent = None if one.confidence is None else round(100 * one.confidence, 1)
+        log.info("outage." + what, box_id=one.box_id, probability_percent=sure_percent, because=one.because)
         self._announcer.announce(done)
         for item in done.stored:
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))

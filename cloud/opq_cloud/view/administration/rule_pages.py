@@ -37,6 +37,7 @@ from opq_cloud.view.administration.rule_trial import (
     SHOWN,
     TrialResult,
     emission_times,
+    newest_measurements,
     trial_body,
     trial_drawing,
 )
@@ -48,6 +49,8 @@ SQL_CHARACTERS = 8000
 JSON_CHARACTERS = 4000
 VERBS = ("start", "stop", "restart")
 HOURS = (1, 6, 24, 72)
+STRETCH_ROWS = 100_000
+"""More than a Box measures in half an hour."""
 NEW = "new"
 BOXES_STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")'
 """What a new rule's SQL reads: the Measurements of all Boxes."""
@@ -270,7 +273,12 @@ class RuleAdminPages:
             return self._rule_page(engine, rule, typed, verdict, problem="Choose a Box and a span.", code=400)
         end_ms = self._context.view.now_ns() // 1_000_000 + 1
         start_ms = end_ms - int(hours) * 3_600_000
-        measured = self._context.store.measurements(box_id, start_ms, end_ms, MOST_RECORDS)
+        store = self._context.store
+        measured = newest_measurements(
+            lambda first_ms, last_ms: store.measurements(box_id, first_ms, last_ms, STRETCH_ROWS),
+            start_ms,
+            end_ms,
+        )
         tried = box_id, hours
         if not measured:
             text = f"Nothing is stored of Box {box_id} in this span."
@@ -289,7 +297,7 @@ class RuleAdminPages:
         times_ms, count = emission_times(given)
         shown = tuple(json.dumps(each)[:500] for each in given[:SHOWN])
         drawing = trial_drawing(measured, times_ms)
-        result = TrialResult(len(measured), count, shown, len(times_ms), drawing)
+        result = TrialResult(len(measured), measured[0].timestamp_ms, count, shown, len(times_ms), drawing)
         return self._rule_page(engine, rule, typed, verdict, result, tried)
 
     def run(self, request: Request, visitor: Visitor, form: SentForm) -> Response:

@@ -1,7 +1,7 @@
 """Pure: a rule tried on stored Measurements: what the engine is sent, and its answer over the time, drawn."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from opq_proto.messages import Measurement
@@ -9,6 +9,7 @@ from opq_rules.measurement_row import row_of
 
 MOST_RECORDS = 12_000
 """So many rows are less than the 4 MiB that an engine reads."""
+STRETCH_MS = 1_800_000
 COLUMNS = 600
 HEIGHT = 120.0
 TIMES = ("timestamp_ms", "ts", "end_ms", "start_ms")
@@ -34,12 +35,26 @@ class TrialResult:
     """What a rule gave."""
 
     records: int
+    since_ms: int
+    """When the first of the records was measured."""
     emissions: int
     rows: tuple[str, ...]
     """The first SHOWN, as JSON."""
     placed: int
     """How many of the rows have a time, and stand in the drawing."""
     drawing: TrialDrawing | None
+
+
+def newest_measurements(
+    read: Callable[[int, int], list[Measurement]], start_ms: int, end_ms: int
+) -> list[Measurement]:
+    """The newest MOST_RECORDS of [start_ms, end_ms), oldest first: read from its end, a stretch at a time."""
+    found: list[Measurement] = []
+    while end_ms > start_ms and len(found) < MOST_RECORDS:
+        first_ms = max(start_ms, end_ms - STRETCH_MS)
+        found = [*read(first_ms, end_ms), *found]
+        end_ms = first_ms
+    return found[-MOST_RECORDS:]
 
 
 def trial_body(

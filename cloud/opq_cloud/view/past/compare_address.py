@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 from fastapi import HTTPException
 
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.history_page import METRICS, asked_span
+from opq_cloud.view.history_page import METRICS, chosen_span
 from opq_cloud.view.past.box_choice import BoxChoice, GroupNames, read_box_choice
 from opq_cloud.view.past.local_weeks import read_zone
-from opq_cloud.view.time_span import DEFAULT, TimeSpan
+from opq_cloud.view.time_span import TimeSpan
 
 MOST_SERIES = 6
 """Colours that can be told apart; more Boxes become one series."""
@@ -72,7 +72,8 @@ def read_compare_address(
     if weeks not in {str(count) for count in range(MOST_WEEKS + 1)}:
         raise HTTPException(400, f"weeks is {weeks[:40]!r}; want 0 to {MOST_WEEKS}.")
     choice = read_box_choice(context, boxes, params.get("region", ""), params.get("feeder", ""), groups)
-    span = asked_span(context, params.get("from", "") or DEFAULT[0], params.get("to", "") or DEFAULT[1])
+    looked_at = () if weeks != "0" else choice.box_ids
+    span = chosen_span(context, looked_at, params.get("from", ""), params.get("to", ""))
     many = len(choice.boxes) > MOST_SERIES
     return CompareAddress(
         choice,

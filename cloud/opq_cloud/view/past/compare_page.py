@@ -81,7 +81,7 @@ class ComparePages:
     def _asked(self, request: Request) -> tuple[CompareAddress, GroupNames]:
         context, params = self._context, request.query_params
         groups = read_groups(context)
-        named = params.getlist("box")
+        named = [*params.getlist("box"), *params.getlist("boxes")]  # people type both
         if not any(named) and not params.get("region") and not params.get("feeder"):
             named = context.box_ids()[:SHOWN_FIRST]
         return read_compare_address(context, params, named, groups), groups

@@ -20,7 +20,6 @@ from opq_cloud.export.selection import (
     finding_table,
     incident_records,
     incident_table,
-    known_incident,
     measurement_table,
 )
 from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, TableForm, table_pieces
@@ -28,7 +27,7 @@ from opq_cloud.view.context import ViewContext
 from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.rest.answers import RequestLimits, etag_of, tagged
 from opq_cloud.view.rest.problems import RestProblemError
-from opq_cloud.view.rest.reading import From, Number, To
+from opq_cloud.view.rest.reading import MOVED, From, Number, To
 from opq_cloud.view.time_span import TimeSpan, read_span
 from opq_proto.messages import Incident
 
@@ -70,7 +69,8 @@ class ExportRoutes:
             ("/exports/incidents", self.incidents),
             ("/exports/findings", self.findings),
         ):
-            router.add_api_route(path, route, response_class=Response, responses=FILE_ANSWER)
+            moves = MOVED if path.startswith("/incidents/") else {}
+            router.add_api_route(path, route, response_class=Response, responses=FILE_ANSWER | moves)
         return router
 
     def event(
@@ -93,18 +93,24 @@ class ExportRoutes:
         data: Data = "binary",
     ) -> Response:
         """All waveforms of an incident's events that you may see, up to ten million samples."""
-        store = self._context.store
-        incident = known_incident(store, incident_id)
-        records = incident_records(store, incident, most_samples=MOST_SAMPLES)
+        incident = self._incident(request, incident_id)
+        records = incident_records(self._context.store, incident, most_samples=MOST_SAMPLES)
         return _waveforms(request, f"incident-{incident_id}", records, form, data)
+
+    def _incident(self, request: Request, incident_id: int) -> Incident:
+        """HTTPException 404, or 301 with the same address of the one that it is part of now."""
+        path = request.url.path.replace(f"/{incident_id}/", "/{}/")
+        query = request.url.query.replace("{", "%7B").replace("}", "%7D")
+        return self._context.incident(str(incident_id), f"{path}?{query}" if query else path)
 
     def incident_findings(
         self,
+        request: Request,
         incident_id: Number,
         form: Annotated[TableForm, Query(alias="format")] = "csv",
     ) -> Response:
         """The findings of an incident as a table."""
-        found = known_incident(self._context.store, incident_id)
+        found = self._incident(request, incident_id)
         return _table(f"incident-{incident_id}-findings", finding_table([found]), form)
 
     def measurements(

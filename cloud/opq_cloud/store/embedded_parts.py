@@ -76,15 +76,27 @@ def _rows(
     at = wanted.at
     boxes = seen if at is None or back else [box_id for box_id in at if box_id in seen]
     groups = [[box_id] for box_id in boxes] if len(boxes) <= FEW_BOXES else [boxes]
-    statements = (rows_statement(group, wanted, beyond, back) for group in groups)
+    since_ns = wanted.start_ns
+    if since_ns is not None:
+        (found_ns,) = connection.execute(SINCE, (since_ns,)).fetchone()
+        since_ns = since_ns if found_ns is None else found_ns  # None: nothing ends after it
+    statements = (rows_statement(group, wanted, beyond, back, since_ns) for group in groups)
     cursors = [connection.execute(text, values) for text, values in statements]
     return merge(*cursors, reverse=not back)
 
 
 def rows_statement(
-    boxes: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
+    boxes: Collection[str],
+    wanted: IncidentFilter,
+    beyond: IndexPlace | None,
+    back: bool,
+    since_ns: int | None,
 ) -> tuple[str, list[object]]:
-    """(start, number) at one Box, or at many, in order; from the place on, as far as the span may reach."""
+    """(start, number) at one Box, or at many, in order; from the place on, as far as the span may reach.
+
+    Args:
+        since_ns: no incident that meets the span begins earlier.
+    """
     # + keeps the planner from an index, and so from a sort
     own = "b.box_id = ?" if len(boxes) == 1 else "+b.box_id IN (SELECT value FROM json_each(?))"
     first = next(iter(boxes)) if len(boxes) == 1 else json.dumps(list(boxes))
@@ -94,7 +106,7 @@ def rows_statement(
         where.append(f"+b.group_id IN ({among})")
         values.append(json.dumps(wanted.at))
     for text, value in (
-        (f"b.start_ns >= ({SINCE})", wanted.start_ns),
+        ("b.start_ns >= ?", since_ns),
         ("b.start_ns < ?", wanted.end_ns),
         (f"b.start_ns {'>=' if back else '<='} ?", None if beyond is None else beyond.value),
     ):

@@ -51,7 +51,7 @@ class IndexedParts:
     def seen(self) -> IndexedIncident:
         """As who sees these Boxes alone is shown it: nothing of another Box, nor what is said of all."""
         if self.whole:
-            return replace(self.entry, label=None)
+            return self.entry if self.entry.label is None else replace(self.entry, label=None)
         worst = max(self.parts, key=lambda part: part.rank)
         return IndexedIncident(
             self.entry.incident_id,

@@ -224,7 +224,7 @@ def test_rows_are_read_by_an_index_without_a_sort(tmp_path: Path, boxes: int, ba
     with closing(sqlite3.connect(tmp_path / "opq.db")) as database:
         seen = [str(number) for number in range(boxes)]
         wanted = IncidentFilter(box_id="1", start_ns=3)
-        text, values = rows_statement(seen, wanted, IndexPlace(9, 7), back)
+        text, values = rows_statement(seen, wanted, IndexPlace(9, 7), back, 3)
         plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
         text, values = parts_statement(seen, wanted)
         plan += [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", ["[1, 2]", *values])]

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view import live, live_messages, live_streams
+from opq_cloud.view.accounts.seen import SeenHub
+from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_messages import LiveMessage
 from opq_proto.messages import Incident, Measurement, Metric
@@ -104,6 +106,18 @@ def test_pages_and_boxes_are_bounded() -> None:
     for k in range(live.RECENT_INCIDENTS + 5):
         hub.accept_incident(_incident(k + 1))
     assert len(hub.known_incidents()) == live.RECENT_INCIDENTS
+
+
+def test_the_newest_are_those_that_began_last_and_a_visitor_sees_parts_of_them() -> None:
+    hub = LiveHub(ServiceCounters())
+    for number, box_id, start_s in ((1, "1", 50), (2, "4", 60), (3, "1", 10)):
+        incident = replace(_incident(number, (box_id,)), start_ns=start_s * 10**9)
+        hub.accept_incident(incident)
+    newest = [each.incident.incident_id for each in hub.newest_incidents(9) if each.incident]
+    assert newest == [2, 1, 3] and hub.highest_incident() == 3
+    seen = SeenHub(hub, Visitor(full=frozenset({"4"})))
+    assert [each.incident for each in seen.newest_incidents(9)] == [hub.newest_incidents(1)[0].incident]
+    assert (seen.highest_incident(), SeenHub(hub, Visitor()).highest_incident()) == (2, 0)
 
 
 def test_streams_of_one_network_are_bounded_and_those_that_ended_make_room() -> None:

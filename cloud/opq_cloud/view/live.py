@@ -11,8 +11,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from heapq import nlargest
 from itertools import islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view.live_messages import LiveMessage, incident_message, measurement_message
@@ -114,6 +115,15 @@ class LiveHub:
         """Those that are known, by their numbers."""
         with self._lock:
             return dict(self._incidents)
+
+    def highest_incident(self) -> int:
+        """The highest number of these; 0: there is none."""
+        return max(self.kept_incidents(), default=0)
+
+    def newest_incidents(self, limit: int) -> list[LiveMessage]:
+        """Those of these that began last, newest first."""
+        kept = self.kept_incidents().values()
+        return newest_of(((each.incident, each) for each in kept), limit)
 
     def latest(self) -> dict[str, Measurement]:
         """The newest Measurement of each Box."""
@@ -381,3 +391,9 @@ class LiveHub:
             if dropped:
                 self._counters.add("live_dropped", dropped, label=message.event)
             subscriber.wake_once()
+
+
+def newest_of(known: Iterable[tuple[Incident | None, LiveMessage]], limit: int) -> list[LiveMessage]:
+    """Messages by the start of what is seen of their incidents (None: nothing), newest first."""
+    seen = [(each.start_ns, each.incident_id, message) for each, message in known if each is not None]
+    return [message for *_, message in nlargest(limit, seen, key=itemgetter(0, 1))]

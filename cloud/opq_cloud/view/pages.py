@@ -335,8 +335,7 @@ def _asked(request: Request | None) -> tuple[str, str, str]:
 
 def _after(context: ViewContext, incidents: Sequence[Incident]) -> int:
     """The feed is asked for the highest number again: it may have changed while the page was made."""
-    highest = max(context.hub.kept_incidents(), default=0)
-    return max(0, highest - 1, *(each.incident_id - 1 for each in incidents))
+    return max(1, context.hub.highest_incident(), *(each.incident_id for each in incidents)) - 1
 
 
 def _summary(count: int, live: int) -> str:

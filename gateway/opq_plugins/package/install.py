@@ -207,5 +207,6 @@ def check_version(manifest: PackageManifest, current: str | None, downgrade: boo
         )
     if manifest.version < old and not downgrade:
         raise PluginError(
-            f"{manifest.name} {manifest.version} is below the installed {current}; downgrade=true allows it"
+            f"plug-in {manifest.name} {manifest.version} is below the installed {current}; "
+            "allow a lower version to install it (downgrade=true)"
         )

@@ -21,7 +21,7 @@ from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.seen_incident import incident_at
 from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord, Trend
 from opq_cloud.view.accounts.visitors import Visitor
-from opq_cloud.view.live import LiveHub
+from opq_cloud.view.live import LiveHub, newest_of
 from opq_cloud.view.live_messages import LiveMessage, incident_message
 from opq_cloud.view.recent import NewestMeasurement
 from opq_proto.half_cycles import HalfCycleRms
@@ -208,11 +208,18 @@ class SeenHub:
     def newest(self, box_id: str) -> NewestMeasurement | None:
         return self._hub.newest(box_id) if self._visitor.sees(box_id) else None
 
-    def kept_incidents(self) -> dict[int, LiveMessage]:
-        """Of those that are known the parts that the visitor sees, by their numbers."""
-        feed = SeenFeed(self._visitor)
-        parts = {number: feed.shown(each) for number, each in self._hub.kept_incidents().items()}
-        return {number: part for number, part in parts.items() if part is not None}
+    def highest_incident(self) -> int:
+        return max((part.incident_id for part, _ in self._kept() if part is not None), default=0)
+
+    def newest_incidents(self, limit: int) -> list[LiveMessage]:
+        """The parts that the visitor sees, as the live feed shows them."""
+        shown = map(SeenFeed(self._visitor).shown, newest_of(self._kept(), limit))
+        return [each for each in shown if each is not None]
+
+    def _kept(self) -> Iterator[tuple[Incident | None, LiveMessage]]:
+        for each in self._hub.kept_incidents().values():
+            if each.incident is not None:
+                yield seen_incident(each.incident, self._visitor), each
 
     def recent(self, box_id: str) -> list[Measurement]:
         return self._hub.recent(box_id) if self._visitor.sees(box_id) else []

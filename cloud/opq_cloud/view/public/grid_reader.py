@@ -93,10 +93,7 @@ class GridReader:
 
     def incidents(self, limit: int) -> list[LiveMessage]:
         """Those that the visitor sees a part of, newest first by their start, as the live feed shows them."""
-        kept = self._context.hub.kept_incidents()
-        starts = {number: one.incident.start_ns for number, one in kept.items() if one.incident}
-        newest = sorted(starts, key=lambda number: (starts[number], number), reverse=True)
-        return [kept[number] for number in newest[:limit]]
+        return self._context.hub.newest_incidents(limit)
 
     def _read(self, visitor: Visitor, audience: Audience) -> BoxesNow:
         """Who the Boxes are is read again once that has changed; what they measure comes by columns."""

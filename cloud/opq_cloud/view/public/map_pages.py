@@ -131,7 +131,7 @@ class MapPages:
         """The newest incident, after which the live feed goes on; None: the visitor has no live feed."""
         if not self._context.visitor.sees_something:
             return None
-        return max(self._context.hub.kept_incidents(), default=0)
+        return self._context.hub.highest_incident()
 
     async def state(self, request: Request, at: At = "", km: Km = "") -> Response:
         return await self._states.answer(request, asked_frame(at, km))

@@ -179,7 +179,7 @@ def _outer_gaps(
     """What of the request lies before and after the waveform; indices below 0 do not exist."""
     before: tuple[Gap, ...] = ()
     behind: tuple[Gap, ...] = ()
-    start = max(0, _sample_at(wave, request.start_ns))
+    start = max(0, _sample_at(wave, request.start_ns + (HALF_MS_NS if request.inside else 0)))
     if start < wave.first_sample:
         old = span is not None and request.start_ns < span.start_ns
         before = (Gap(start, wave.first_sample - start, BEFORE_RING if old else NOTHING),)

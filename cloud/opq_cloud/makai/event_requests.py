@@ -77,8 +77,6 @@ class OpenEvent:
     foreign: bool = False
     """Opened by the answer itself: its trigger is an original makai's, which does not say who was asked."""
     announced: bool = False
-    asked: set[str] = field(default_factory=set)
-    """As the store has them: more may come to it while it is open."""
     owed: dict[str, tuple[int, int]] = field(default_factory=dict)
     """What Boxes are asked for because of an analysis, where it is not the event's own span."""
 
@@ -169,7 +167,6 @@ class OpenEvents:
                 },
                 give_up_s=give_up_s,
                 received=set(record.boxes_received),
-                asked=set(record.boxes_triggered),
                 owed=dict(record.owed),
             )
 
@@ -219,12 +216,12 @@ class OpenEvents:
 def _add_new_boxes(
     event: OpenEvent, record: EventRecord, now_s: float, pause_s: float, give_up_s: float
 ) -> None:
-    """Wait for the Boxes that were asked since, and for those that were asked for more."""
-    new = set(record.boxes_triggered) - event.asked
+    """Wait for Boxes that were asked since, also where they were given up before, or asked for more."""
+    new = set(record.boxes_triggered).difference(
+        event.waiting, event.received, record.boxes_received, record.missing
+    )
     longer = {box_id for box_id, span in record.owed.items() if event.owed.get(box_id) != span}
-    owing = sorted((new - event.received) | longer)
-    event.asked |= new
     event.owed = dict(record.owed)
     if new or longer:
-        event.waiting |= {box_id: AwaitedBox(now_s + pause_s, pause_s) for box_id in owing}
+        event.waiting |= {box_id: AwaitedBox(now_s + pause_s, pause_s) for box_id in sorted(new | longer)}
         event.give_up_s = give_up_s

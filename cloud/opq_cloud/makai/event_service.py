@@ -356,11 +356,12 @@ class EventService:
         if event is None:
             return
         event.instance = instance
-        if not event.foreign and box_id not in event.asked:  # it came to the event just now
-            self._open.refresh(self._store.unfinished_events(), time.monotonic(), time.time_ns())
         if not event.foreign and box_id not in event.waiting and box_id not in event.received:
-            self.counters.add("answers_not_asked_for", label=box_id)
-            return
+            # it came to the event just now, or again
+            self._open.refresh(self._store.unfinished_events(), time.monotonic(), time.time_ns())
+            if box_id not in event.waiting:
+                self.counters.add("answers_not_asked_for", label=box_id)
+                return
         new = wave is not None and self._store.put_waveform(event.event_id, wave)
         if wave is None:
             self.counters.add("answers_empty", label=box_id)

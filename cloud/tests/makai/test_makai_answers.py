@@ -209,6 +209,33 @@ def test_a_foreign_client_s_request_is_announced_with_its_first_answer_and_other
     assert world.service.counters.total("events_announced") == 1
 
 
+@pytest.mark.parametrize("at_once", [False, True], ids=["asked again", "before the store is read again"])
+def test_a_box_that_joins_an_event_which_had_ended_without_it_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """It joins while the event is open for another one: after an outage Boxes come back one by one."""
+    event_id = world.open_event("1", "4")
+    world.store.mark_missing(event_id, "4", "no answer within 60 s")
+    if at_once:
+        monkeypatch.setattr("opq_cloud.makai.event_service.REFRESH_S", 600.0)
+    one, four = world.box("1"), world.box("4")
+    world.start()
+    client = world.makai.client(world.brokers)
+
+    def command_of(box: Any) -> Any:
+        if at_once:  # as the triggering service does
+            client.ask(box.box_id, f"data_{TOKEN}_x", START_MS, END_MS)
+        return box.command(100)
+
+    for_one = world.makai.wait_for(lambda: command_of(one))
+    world.store.widen_event(event_id, {"saw": ("4",)}, {})
+    for_four = world.makai.wait_for(lambda: command_of(four))
+    four.push.send_multipart(original_answer("4", for_four, END_MS + 500))
+    world.makai.wait_for(lambda: world.service.counters.of("waveforms_stored", "4"))
+    one.push.send_multipart(original_answer("1", for_one, END_MS + 500))
+    assert set(world.finished(event_id).boxes_received) == {"1", "4"}
+
+
 def test_a_waveform_that_comes_after_its_event_is_announced_again(world: World) -> None:
     event_id = world.open_event("1")
     world.store.mark_missing(event_id, "1", "slow")

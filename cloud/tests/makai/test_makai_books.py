@@ -198,6 +198,20 @@ def test_an_event_that_is_known_is_not_taken_up_twice() -> None:
     assert events.get("t") is first
 
 
+def test_a_box_that_joins_an_open_event_which_had_ended_without_it_is_awaited() -> None:
+    events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
+    events.refresh([record(missing={"4": "no answer within 20 s"})], now_s=0, utc_ns=1)
+    event = events.get("t")
+    assert event is not None and list(event.waiting) == ["1"]
+    events.refresh([record()], now_s=10, utc_ns=1)
+    assert list(event.waiting) == ["1", "4"]
+    assert due(events, 15.0) == [("t", "1"), ("t", "4")]
+    assert events.remove_finished(29.9, nothing_waits) == []
+    del event.waiting["4"]
+    events.refresh([record(boxes_received=("4",)), record(missing={"4": "no samples"})], now_s=11, utc_ns=1)
+    assert list(event.waiting) == ["1"]
+
+
 def test_an_event_of_an_original_makai_waits_for_its_time() -> None:
     events = OpenEvents(20, 5)
     events.add_event(OpenEvent(1, "t", 0, 1, {}, give_up_s=20, foreign=True))

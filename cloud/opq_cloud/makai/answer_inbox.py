@@ -31,6 +31,7 @@ class AnswerInbox:
         self._messages: deque[tuple[Origin | None, list[bytes]]] = deque()
         self._origins: Counter[Origin] = Counter()
         self._tokens: Counter[str] = Counter()
+        self._turn = 0
         self.behind = False
         """More may wait in the socket."""
 
@@ -42,8 +43,13 @@ class AnswerInbox:
         return self._bytes
 
     def receive(self, *sockets: Socket) -> None:
-        """Take what waits in them, as far as there is room: at least one when there is nothing here."""
-        self.behind = not all([self._has_emptied(socket) for socket in sockets])  # noqa: C419 - each is read
+        """Take what waits in them, as far as there is room: at least one when there is nothing here.
+
+        Each is read first in its turn: with little room none waits until the others are empty.
+        """
+        self._turn = (self._turn + 1) % len(sockets)
+        turned = *sockets[self._turn :], *sockets[: self._turn]
+        self.behind = not all([self._has_emptied(socket) for socket in turned])  # noqa: C419 - each is read
 
     def _has_emptied(self, socket: Socket) -> bool:
         for _ in range(READ_AT_ONCE):

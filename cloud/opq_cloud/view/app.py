@@ -32,6 +32,7 @@ from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.themes import theme_routes
 from opq_cloud.view.accounts.visitors import ASKING, UNKNOWN, Visitor
 from opq_cloud.view.administration.admin_routes import admin_router
+from opq_cloud.view.administration.asked_box import BoxQuestions
 from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.edit_pages import IncidentEditPages
@@ -113,7 +114,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
         for made in (
             EntryPages(accounts, FormPlaces(context.counters)),
             AccountPages(accounts),
-            BoxSettingsPages(accounts, pages.questions.spend_claim_code),
+            BoxSettingsPages(accounts, BoxQuestions(context.addresses).spend_claim_code),
             AdminPages(accounts),
             NotificationPages(accounts),
             SavedViewPages(accounts),

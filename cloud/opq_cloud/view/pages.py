@@ -103,7 +103,7 @@ class Pages:
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
         self._templates.filters.update(local_time=marked_time)
         self._templates.filters.update(headline=words.headline, outline=words.outline, boxes=words.boxes)
-        self.questions = BoxQuestions(context.addresses)
+        self._questions = BoxQuestions(context.addresses)
         self._asks = TokenBuckets(ASKS_AT_ONCE, ASKS_PER_S)
         self.examine = ExaminePages(context, self.render)
         self.compare = ComparePages(context, self.render)
@@ -253,7 +253,7 @@ class Pages:
         if not self._asks.spend(visitor.account.account_id):
             return None, "You asked a moment ago; ask again in some seconds."
         try:
-            return self.questions.ask_info(box_id), ""
+            return self._questions.ask_info(box_id), ""
         except BoxNotAskedError as error:
             return None, f"{error}."
 

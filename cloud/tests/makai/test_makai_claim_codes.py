@@ -10,12 +10,14 @@ from account_scene import FormBrowser, add_people
 
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.administration import asked_box
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.administration.asked_box import BoxQuestions
+from opq_cloud.view.administration.asked_box import BoxQuestions, SaidByBox
 from opq_gateway.commands.claim_codes import MOST_TRIES, ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
 from opq_gateway.status import BoxStatus
+from opq_proto.command_client import CommandClient, UnansweredError
 from opq_proto.opqbox3_pb2 import Command, Response
 from opq_proto.wire import claim_accepted
 
@@ -112,6 +114,32 @@ def test_a_box_is_claimed_by_the_code_that_its_gateway_shows_and_by_nothing_like
     assert claim(eve, "1", "AAAA-AAAA") == 403
     assert claim(eve, "1", code) == 429, "five wrong ones from one place: then one a minute"
     assert desks["1"].claims.open_codes() and people.access("1").owner_id == ""
+
+
+def test_who_asks_a_box_that_is_away_keeps_nobody_from_claiming_theirs(
+    house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, desks, browsers = house
+    began, goes_on = threading.Event(), threading.Event()
+
+    def away(client: CommandClient, box_id: str) -> SaidByBox:
+        began.set()
+        goes_on.wait(60)
+        raise UnansweredError(f"Box {box_id} does not answer")
+
+    monkeypatch.setattr(asked_box, "_said", away)
+    monkeypatch.setattr(asked_box, "BUSY_S", 0.1)
+    eve = scene.store.people.account_of("eve@example.org")
+    assert eve is not None and scene.store.people.claim_box("4", eve.account_id)
+    asks = threading.Thread(target=browsers["eve"].get, args=("/boxes/4?ask=1",))
+    asks.start()
+    try:
+        assert began.wait(60)
+        assert claim(browsers["ada"], "1", desks["1"].claims.make("1").code) == 303
+    finally:
+        goes_on.set()
+        asks.join(60)
+    assert "Box 4 does not answer" in browsers["eve"].text
 
 
 def test_a_guesser_at_the_brokers_own_address_has_twenty_tries_and_no_other_box_helps(

@@ -64,7 +64,7 @@ class RateChange:
 
 
 class BoxQuestions:
-    """One per View; may be called from any thread."""
+    """One at a time of those who share it; may be called from any thread. Nobody waits for other pages'."""
 
     def __init__(self, addresses: ServiceAddresses) -> None:
         self._addresses = addresses

@@ -6,27 +6,36 @@ connected is asked of a running broker.
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import click
 
-from opq_cloud.command_audit import key_values, note_in_store
 from opq_cloud.service import REFUSED, UNKNOWN
 from opq_cloud.store import FILE_NAME, open_store
 from opq_proto.config import default_data_dir
-from opq_proto.errors import KeyFileError, StoreError
+from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyRegister, key_fingerprint
 from opq_proto.keys import KeyFolder, checked_public_key, read_key_file
 from opq_proto.ports import with_offset
+from opq_tools.key_place import (
+    Decorated,
+    KeyLog,
+    KeyPlace,
+    data_dir_option,
+    force_option,
+    json_option,
+    keys_option,
+    mongo_option,
+    pass_place,
+)
 from opq_tools.keygen import box_ids
 from opq_tools.keys_backend import backend
 
-F = TypeVar("F", bound=Callable[..., object])
 ASK_S = 2.0
 LARGEST_ANSWER_BYTES = 64 * 2**20
 WHERE = ("mauka_health", "triggering_broker_health")
@@ -45,28 +54,13 @@ def _ids(context: click.Context, parameter: click.Parameter, text: str) -> tuple
     return found
 
 
-def _key_options(command: F) -> F:
-    for option in reversed(
-        (
-            click.option(
-                "--keys",
-                "folder",
-                type=click.Path(file_okay=False, path_type=Path),
-                help="Key folder.  [default: curve in --data-dir]",
-            ),
-            click.option(
-                "--data-dir",
-                type=click.Path(file_okay=False, path_type=Path),
-                help="Holds the key folder.  [default: that of `up`]",
-            ),
-            click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
-        )
-    ):
+def _place_options(command: Decorated) -> Decorated:
+    """Adds the options that every command has."""
+    for option in (json_option, data_dir_option, keys_option("curve in --data-dir")):
         command = option(command)
     return command
 
 
-_mongo = click.option("--mongo-uri", help="The store with the log of changes, where it is a MongoDB.")
 _boxes = click.argument("boxes", metavar="BOXES", callback=_ids)
 _public = click.option(
     "--public-key",
@@ -89,18 +83,17 @@ command.add_command(backend)
 
 
 @command.command("list", short_help="Every Box's key, its state, and whether it is connected.")
-@_key_options
-@click.option("--mongo-uri", help="The store, where it is a MongoDB: it knows when a Box was last heard.")
+@_place_options
+@mongo_option("The store, where it is a MongoDB: it knows when a Box was last heard.")
 @click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
-def list_keys(
-    folder: Path | None, data_dir: Path | None, as_json: bool, mongo_uri: str | None, port_offset: int
-) -> None:
+@pass_place
+def list_keys(place: KeyPlace, port_offset: int) -> None:
     """Every Box's key, its state, and whether it is connected; null where no broker can say.
 
     Example: opq-tools keys list --json
     """
-    entries, problems = _register(folder, data_dir).entries()
-    connected, last_ms = _connections(port_offset), _last_seen(mongo_uri, data_dir)
+    entries, problems = _register(place).entries()
+    connected, last_ms = _connections(port_offset), _last_seen(place)
     rows: list[dict[str, Any]] = [
         {
             "box_id": entry.box_id,
@@ -119,7 +112,7 @@ def list_keys(
     for name, why in UNNAMED.items():
         if connected is not None and name in connected:
             click.echo(f"{connected[name]} connections {why}", err=True)
-    if as_json:
+    if place.as_json:
         click.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
@@ -134,69 +127,49 @@ def list_keys(
 @command.command("add", short_help="Admit Boxes, with new pairs or by public keys.")
 @_boxes
 @_public
-@_key_options
-@_mongo
-def add(
-    boxes: tuple[str, ...],
-    public_key: str | None,
-    folder: Path | None,
-    data_dir: Path | None,
-    as_json: bool,
-    mongo_uri: str | None,
-) -> None:
+@_place_options
+@mongo_option()
+@pass_place
+def add(place: KeyPlace, boxes: tuple[str, ...], public_key: str | None) -> None:
     """Admit Boxes: make a pair for each, or take the public key that one of them made itself.
 
     \b
     Examples: opq-tools keys add 5-9
               opq-tools keys add 7 --public-key opqbox7.key
     """
-    register, public = _register(folder, data_dir), _key_of(boxes, public_key)
-    log = KeyLog(register, "admitted a Box by its key", folder, data_dir, mongo_uri)
-    _report(_each(boxes, lambda box_id: register.add(box_id, public), log), as_json)
+    register, public = _register(place), _key_of(boxes, public_key)
+    log = KeyLog(place, register, "admitted a Box by its key", "box")
+    _report(_each(boxes, lambda box_id: register.add(box_id, public), log), place)
 
 
 @command.command("revoke", short_help="Shut Boxes out: their connections end within a second.")
 @_boxes
-@_key_options
-@_mongo
-def revoke(
-    boxes: tuple[str, ...],
-    folder: Path | None,
-    data_dir: Path | None,
-    as_json: bool,
-    mongo_uri: str | None,
-) -> None:
+@_place_options
+@mongo_option()
+@pass_place
+def revoke(place: KeyPlace, boxes: tuple[str, ...]) -> None:
     """Shut Boxes out: their connections end within a second, and nobody else's.
 
     Example: opq-tools keys revoke 4
     """
-    register = _register(folder, data_dir)
+    register = _register(place)
 
     def one(box_id: str) -> list[Path]:
         if not register.revoke(box_id):
             raise KeyFileError(f"Box {box_id} has no key that is admitted; nothing to revoke")
         return []
 
-    _report(_each(boxes, one, KeyLog(register, "revoked a key", folder, data_dir, mongo_uri)), as_json)
+    _report(_each(boxes, one, KeyLog(place, register, "revoked a key", "box")), place)
 
 
 @command.command("rotate", short_help="Exchange keys while Boxes send.")
 @_boxes
 @_public
-@click.option(
-    "--force", is_flag=True, help="Also where an exchange waits: the key that was made for it ends."
-)
-@_key_options
-@_mongo
-def rotate(
-    boxes: tuple[str, ...],
-    public_key: str | None,
-    force: bool,
-    folder: Path | None,
-    data_dir: Path | None,
-    as_json: bool,
-    mongo_uri: str | None,
-) -> None:
+@force_option
+@_place_options
+@mongo_option()
+@pass_place
+def rotate(place: KeyPlace, boxes: tuple[str, ...], public_key: str | None, force: bool) -> None:
     """Exchange keys while Boxes send: the new one is admitted beside the old one, until it has spoken.
 
     Bring each private file to its gateway and start that again; the first frame with the new key ends the
@@ -204,13 +177,13 @@ def rotate(
 
     Example: opq-tools keys rotate 1
     """
-    register, public = _register(folder, data_dir), _key_of(boxes, public_key)
-    log = KeyLog(register, "began to exchange a key", folder, data_dir, mongo_uri)
-    _report(_each(boxes, lambda box_id: register.rotate(box_id, public, force), log), as_json)
+    register, public = _register(place), _key_of(boxes, public_key)
+    log = KeyLog(place, register, "began to exchange a key", "box")
+    _report(_each(boxes, lambda box_id: register.rotate(box_id, public, force), log), place)
 
 
-def _register(folder: Path | None, data_dir: Path | None) -> KeyRegister:
-    return KeyRegister(KeyFolder(folder or (data_dir or default_data_dir()) / "curve"))
+def _register(place: KeyPlace) -> KeyRegister:
+    return KeyRegister(KeyFolder(place.key_folder("curve")))
 
 
 def _key_of(boxes: tuple[str, ...], text: str | None) -> bytes | None:
@@ -224,41 +197,6 @@ def _key_of(boxes: tuple[str, ...], text: str | None) -> bytes | None:
         return checked_public_key(text)
     except KeyFileError as error:
         raise click.UsageError(f"--public-key: {error}; a file of that name is not there either") from error
-
-
-class KeyLog:
-    """What a command changed, for the log of changes of the store beside the key folder, if there is one."""
-
-    def __init__(
-        self,
-        register: KeyRegister,
-        what: str,
-        folder: Path | None,
-        data_dir: Path | None,
-        mongo_uri: str | None,
-    ) -> None:
-        self._register, self._what, self._mongo_uri = register, what, mongo_uri
-        self._data_dir = data_dir or (default_data_dir() if folder is None else folder.parent)
-        self._before = self._values()
-
-    def write(self, boxes: Collection[str]) -> None:
-        """The store that cannot be written is said, and the change holds."""
-        after, none = self._values(), {"key": "none"}
-        entries: list[tuple[str, str, Mapping[str, object], Mapping[str, object]]] = [
-            (self._what, f"box {box_id}", self._before.get(box_id, none), after.get(box_id, none))
-            for box_id in boxes
-        ]
-        try:
-            note_in_store(self._mongo_uri, self._data_dir, entries)
-        except StoreError as error:
-            click.echo(f"opq-tools keys: done, but not in the log of changes: {error}", err=True)
-
-    def _values(self) -> dict[str, Mapping[str, object]]:
-        try:
-            entries = self._register.entries()[0]
-        except KeyFileError:
-            return {}
-        return {each.box_id: key_values(each) for each in entries}
 
 
 def _each(boxes: tuple[str, ...], one: Callable[[str], list[Path]], log: KeyLog) -> dict[str, list[Path]]:
@@ -277,8 +215,8 @@ def _each(boxes: tuple[str, ...], one: Callable[[str], list[Path]], log: KeyLog)
     return done
 
 
-def _report(done: Mapping[str, list[Path]], as_json: bool) -> None:
-    if as_json:
+def _report(done: Mapping[str, list[Path]], place: KeyPlace) -> None:
+    if place.as_json:
         rows = [{"box_id": box_id, "files": [str(path) for path in paths]} for box_id, paths in done.items()]
         click.echo(json.dumps(rows, indent=1))
         return
@@ -307,11 +245,11 @@ def _connections(port_offset: int) -> dict[str, int] | None:
     return None
 
 
-def _last_seen(mongo_uri: str | None, data_dir: Path | None) -> dict[str, int]:
-    folder = data_dir or default_data_dir()
-    if mongo_uri is None and not (folder / FILE_NAME).exists():
+def _last_seen(place: KeyPlace) -> dict[str, int]:
+    folder = place.data_dir or default_data_dir()
+    if place.mongo_uri is None and not (folder / FILE_NAME).exists():
         return {}
-    store = open_store(mongo_uri, folder)
+    store = open_store(place.mongo_uri, folder)
     try:
         return {box_id: row.timestamp_ms for box_id, row in store.latest_measurements().items()}
     finally:

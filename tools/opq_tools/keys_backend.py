@@ -6,33 +6,27 @@ Its folder is watched as the Boxes' is: a change holds within a second, in every
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import click
 
-from opq_cloud.command_audit import key_values, note_in_store
 from opq_proto.backend_keys import FOLDER, BackendKeyFolder
 from opq_proto.backend_rights import READ, read_rights
-from opq_proto.config import default_data_dir
-from opq_proto.errors import KeyFileError, StoreError
+from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyEntry, KeyRegister, key_fingerprint
 from opq_proto.keys import public_key_in
+from opq_tools.key_place import (
+    KeyLog,
+    KeyPlace,
+    data_dir_option,
+    force_option,
+    json_option,
+    keys_option,
+    mongo_option,
+    pass_place,
+)
 from opq_tools.whole_file import write_whole_file
 
-_folder = click.option(
-    "--keys",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    help=f"Key folder.  [default: {FOLDER} in --data-dir]",
-)
-_data_dir = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Holds the key folder.  [default: that of `up`]",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-_mongo = click.option("--mongo-uri", help="The store with the log of changes, where it is a MongoDB.")
+_folder = keys_option(f"{FOLDER} in --data-dir")
 _public = click.option(
     "--public-key", metavar="KEY", help="Public key of a pair that was made elsewhere: 40 characters of Z85."
 )
@@ -51,18 +45,19 @@ def backend() -> None:
 
 @backend.command("list")
 @_folder
-@_data_dir
-@_json
-def list_names(folder: Path | None, data_dir: Path | None, as_json: bool) -> None:
+@data_dir_option
+@json_option
+@pass_place
+def list_names(place: KeyPlace) -> None:
     """Every name's key and its state.
 
     Example: opq-tools keys backend list --json
     """
-    keys = _keys(folder, data_dir)
+    keys = _keys(place)
     entries, problems = KeyRegister(keys).entries()
     for problem in problems:
         click.echo(f"not admitted: {problem}", err=True)
-    if as_json:
+    if place.as_json:
         rows = [
             {
                 "name": entry.box_id,
@@ -90,17 +85,11 @@ def list_names(folder: Path | None, data_dir: Path | None, as_json: bool) -> Non
 @_names
 @_public
 @_folder
-@_data_dir
-@_mongo
-@_json
-def add_service(
-    names: tuple[str, ...],
-    public_key: str | None,
-    folder: Path | None,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-    as_json: bool,
-) -> None:
+@data_dir_option
+@mongo_option()
+@json_option
+@pass_place
+def add_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None) -> None:
     """Make a pair for each NAME and admit it; the first time the server's pair too.
 
     A service on another machine needs, in a folder like this one, `public_keys/opqserver.key` and
@@ -110,7 +99,7 @@ def add_service(
     """
     if public_key is not None and len(names) != 1:
         raise click.UsageError("--public-key is one name's; give one name")
-    keys = _keys(folder, data_dir)
+    keys = _keys(place)
     for name in names:
         if os.path.lexists(keys.box_public(name)):
             raise KeyFileError(
@@ -120,11 +109,11 @@ def add_service(
     if not os.path.lexists(keys.server_secret):
         written += keys.create(server=True, box_ids=())
     register = KeyRegister(keys)
-    before = _entries(register)
+    log = KeyLog(place, register, "admitted services by their key", "services")
     for name in names:
         written += register.add(name, None if public_key is None else public_key_in(public_key))
-    _note("admitted services by their key", names, before, _entries(register), keys, data_dir, mongo_uri)
-    if as_json:
+    log.write(names)
+    if place.as_json:
         click.echo(json.dumps({"names": list(names), "files": list(map(str, written))}, indent=1))
     else:
         click.echo("\n".join(map(str, written)))
@@ -133,46 +122,36 @@ def add_service(
 @backend.command("revoke", short_help="Shut NAMEs out: their connections end within a second.")
 @_names
 @_folder
-@_data_dir
-@_mongo
-def revoke_service(
-    names: tuple[str, ...], folder: Path | None, data_dir: Path | None, mongo_uri: str | None
-) -> None:
+@data_dir_option
+@mongo_option()
+@pass_place
+def revoke_service(place: KeyPlace, names: tuple[str, ...]) -> None:
     """Shut NAMEs out: their connections end within a second, and nobody else's.
 
     Example: opq-tools keys backend revoke view
     """
-    keys = _keys(folder, data_dir)
-    register = KeyRegister(keys)
+    register = KeyRegister(_keys(place))
     before = _entries(register)
+    log = KeyLog(place, register, "revoked the key of services", "services")
     unknown = [name for name in names if name not in before or before[name].state == "revoked"]
     if unknown:
         raise KeyFileError(f"{', '.join(unknown)}: no key that is admitted; nothing was changed")
     for name in names:
         register.revoke(name)
         click.echo(f"{name} is shut out")
-    _note("revoked the key of services", names, before, _entries(register), keys, data_dir, mongo_uri)
+    log.write(names)
 
 
 @backend.command("rotate", short_help="Exchange the keys of NAMEs while services run.")
 @click.argument("names", metavar="[NAME...]", nargs=-1)
 @_public
-@click.option(
-    "--force", is_flag=True, help="Also where an exchange waits: the key that was made for it ends."
-)
+@force_option
 @_folder
-@_data_dir
-@_mongo
-@_json
-def rotate_service(
-    names: tuple[str, ...],
-    public_key: str | None,
-    force: bool,
-    folder: Path | None,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-    as_json: bool,
-) -> None:
+@data_dir_option
+@mongo_option()
+@json_option
+@pass_place
+def rotate_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None, force: bool) -> None:
     """Exchange the keys of NAMEs while services run, or before they start; without NAME of all whose private
     file is here.
 
@@ -182,9 +161,10 @@ def rotate_service(
 
     Example: opq-tools keys backend rotate
     """
-    keys = _keys(folder, data_dir)
+    keys = _keys(place)
     register = KeyRegister(keys)
     before = _entries(register)
+    log = KeyLog(place, register, "began to exchange the key of services", "services")
     wanted = names or tuple(
         name for name in before if before[name].state != "revoked" and keys.box_secret(name).exists()
     )
@@ -200,10 +180,8 @@ def rotate_service(
         raise KeyFileError(f"{why}; nothing was changed")
     public = None if public_key is None else public_key_in(public_key)
     written = {name: register.rotate(name, public, force) for name in wanted}
-    _note(
-        "began to exchange the key of services", wanted, before, _entries(register), keys, data_dir, mongo_uri
-    )
-    if as_json:
+    log.write(wanted)
+    if place.as_json:
         rows = [{"name": name, "files": list(map(str, files))} for name, files in written.items()]
         click.echo(json.dumps(rows, indent=1))
     else:
@@ -214,17 +192,11 @@ def rotate_service(
 @click.argument("name")
 @click.argument("rights", metavar="RIGHT...", nargs=-1, required=True)
 @_folder
-@_data_dir
-@_mongo
-@_json
-def allow(
-    name: str,
-    rights: tuple[str, ...],
-    folder: Path | None,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-    as_json: bool,
-) -> None:
+@data_dir_option
+@mongo_option()
+@json_option
+@pass_place
+def allow(place: KeyPlace, name: str, rights: tuple[str, ...]) -> None:
     """What NAME's key may do: `everything`, `read` (subscribe, at each address that publishes), a port, or a
     port and how the topics begin that it may subscribe to.
 
@@ -235,7 +207,7 @@ def allow(
               opq-tools keys backend allow probe "9881 1001 1002" 9884
               opq-tools keys backend allow probe everything
     """
-    keys = _keys(folder, data_dir)
+    keys = _keys(place)
     path = keys.rights_file(name)
     if not keys.public_keys.is_dir():
         raise KeyFileError(f"{keys.public_keys} is missing; opq-tools keys backend add makes it")
@@ -248,9 +220,9 @@ def allow(
         except KeyFileError as error:
             raise click.UsageError(str(error)) from error
         write_whole_file(path, [f"{line}\n".encode() for line in rights])
-    row = ("changed what services may do", f"services {name}", before, {"rights": _told(keys, name)})
-    _write_rows([row], keys, data_dir, mongo_uri)
-    if as_json:
+    after = {"rights": _told(keys, name)}
+    place.note([("changed what services may do", f"services {name}", before, after)])
+    if place.as_json:
         click.echo(json.dumps({"name": name, "rights": _lines(keys, name)}, indent=1))
     else:
         click.echo(f"{name} may: {_told(keys, name)}")
@@ -278,34 +250,5 @@ def _entries(register: KeyRegister) -> dict[str, KeyEntry]:
     return {entry.box_id: entry for entry in register.entries()[0]}
 
 
-def _note(
-    what: str,
-    names: Iterable[str],
-    before: Mapping[str, KeyEntry],
-    after: Mapping[str, KeyEntry],
-    keys: BackendKeyFolder,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-) -> None:
-    def values(entries: Mapping[str, KeyEntry], name: str) -> Mapping[str, object]:
-        return key_values(entries[name]) if name in entries else {"key": "none"}
-
-    rows = [(what, f"services {name}", values(before, name), values(after, name)) for name in names]
-    _write_rows(rows, keys, data_dir, mongo_uri)
-
-
-def _write_rows(
-    rows: list[tuple[str, str, Mapping[str, object], Mapping[str, object]]],
-    keys: BackendKeyFolder,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-) -> None:
-    """Into the log of changes of the store beside the key folder, if there is one."""
-    try:
-        note_in_store(mongo_uri, data_dir or keys.root.parent, rows)
-    except StoreError as error:
-        click.echo(f"opq-tools keys: done, but not in the log of changes: {error}", err=True)
-
-
-def _keys(folder: Path | None, data_dir: Path | None) -> BackendKeyFolder:
-    return BackendKeyFolder(folder or (data_dir or default_data_dir()) / FOLDER)
+def _keys(place: KeyPlace) -> BackendKeyFolder:
+    return BackendKeyFolder(place.key_folder(FOLDER))

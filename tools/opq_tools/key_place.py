@@ -1,0 +1,106 @@
+"""Which key folder a command of `opq-tools keys` works on, and the log of changes of the store beside it.
+
+Each option writes into the command's KeyPlace, so that a command takes one place and no list of options.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from opq_cloud.command_audit import key_values, note_in_store
+from opq_proto.config import default_data_dir
+from opq_proto.errors import KeyFileError, StoreError
+from opq_proto.key_register import KeyRegister
+
+Decorated = TypeVar("Decorated", bound=Callable[..., object])
+NO_KEY: Mapping[str, object] = {"key": "none"}
+Change = tuple[str, str, Mapping[str, object], Mapping[str, object]]
+"""What was done, to whom, before and after."""
+
+
+@dataclass(slots=True)
+class KeyPlace:
+    """What the options of one command say."""
+
+    folder: Path | None = None
+    data_dir: Path | None = None
+    mongo_uri: str | None = None
+    as_json: bool = False
+
+    def key_folder(self, name: str) -> Path:
+        """`--keys`, or the folder of this name in the data folder."""
+        return self.folder or (self.data_dir or default_data_dir()) / name
+
+    def note(self, changes: Sequence[Change]) -> None:
+        """Into the log of changes, if there is a store; where it cannot be written, that is said."""
+        beside = default_data_dir() if self.folder is None else self.folder.parent
+        try:
+            note_in_store(self.mongo_uri, self.data_dir or beside, list(changes))
+        except StoreError as error:
+            click.echo(f"opq-tools keys: done, but not in the log of changes: {error}", err=True)
+
+
+pass_place = click.make_pass_decorator(KeyPlace, ensure=True)
+
+
+def _into_place(context: click.Context, option: click.Parameter, value: Any) -> None:
+    setattr(context.ensure_object(KeyPlace), str(option.name), value)
+
+
+def _place_option(*names: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    return click.option(*names, callback=_into_place, expose_value=False, **attributes)
+
+
+def keys_option(default: str) -> Callable[[Decorated], Decorated]:
+    """`--keys`; `default` is what its help says."""
+    path = click.Path(file_okay=False, path_type=Path)
+    return _place_option("--keys", "folder", type=path, help=f"Key folder.  [default: {default}]")
+
+
+data_dir_option = _place_option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Holds the key folder.  [default: that of `up`]",
+)
+json_option = _place_option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def mongo_option(
+    text: str = "The store with the log of changes, where it is a MongoDB.",
+) -> Callable[[Decorated], Decorated]:
+    """`--mongo-uri`; `text` is its help."""
+    return _place_option("--mongo-uri", help=text)
+
+
+force_option = click.option(
+    "--force", is_flag=True, help="Also where an exchange waits: the key that was made for it ends."
+)
+
+
+class KeyLog:
+    """What a command changes in a register, for the log of changes."""
+
+    def __init__(self, place: KeyPlace, register: KeyRegister, what: str, whose: str) -> None:
+        """`whose`: before each name, "box" or "services"."""
+        self._place, self._register, self._what, self._whose = place, register, what, whose
+        self._before = self._values()
+
+    def write(self, names: Collection[str]) -> None:
+        """These were changed."""
+        before, after = self._before, self._values()
+        self._place.note(
+            [
+                (self._what, f"{self._whose} {name}", before.get(name, NO_KEY), after.get(name, NO_KEY))
+                for name in names
+            ]
+        )
+
+    def _values(self) -> dict[str, Mapping[str, object]]:
+        try:
+            entries = self._register.entries()[0]
+        except KeyFileError:
+            return {}
+        return {each.box_id: key_values(each) for each in entries}

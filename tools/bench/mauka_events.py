@@ -16,6 +16,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.own_processes import cpu_s
 from bench.result import BenchCase, case
 from opq_cloud.mauka import measured
 from opq_cloud.mauka.analysis_pool import AnalysisPool
@@ -184,12 +185,8 @@ def _idle_ms() -> float:
 
 def _cpu_s(runner: AnalysisRunner) -> float:
     """CPU seconds of this process and those of the pool."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    spent_s = time.process_time()
-    for row in runner.pool.rows() if runner.pool is not None else ():
-        text = Path(f"/proc/{row['pid']}/stat").read_text().rpartition(")")[2].split()
-        spent_s += (int(text[11]) + int(text[12])) / ticks
-    return spent_s
+    rows = runner.pool.rows() if runner.pool is not None else ()
+    return time.process_time() + sum(cpu_s(int(str(row["pid"]))) for row in rows)
 
 
 def _runner(store: CloudStore) -> _TimedRunner:

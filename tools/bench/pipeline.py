@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import psutil
 import zmq
 
+from bench.own_processes import cpu_s, resident_bytes
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_hil.box.control import request_control
 from opq_hil.box.fleet import plan_fleet
@@ -107,15 +107,15 @@ def latencies(sags: int) -> dict[str, list[float]]:
 def cost(boxes: int, watch_s: float) -> dict[str, tuple[float, float]]:
     """Process -> (CPU seconds per second, resident bytes) with so many quiet Boxes."""
     with running(boxes, trace=False) as (session, _):
-        watched = {child.name: psutil.Process(child.pid) for child in session.children if child.name in OURS}
+        watched = {child.name: child.pid or 0 for child in session.children if child.name in OURS}
         _drain(session, SETTLE_S)
-        before = {name: _cpu_s(process) for name, process in watched.items()}
+        before = {name: cpu_s(pid) for name, pid in watched.items()}
         began = time.monotonic()
         _drain(session, watch_s)
         elapsed = time.monotonic() - began
         return {
-            name: ((_cpu_s(process) - before[name]) / elapsed, float(process.memory_info().rss))
-            for name, process in watched.items()
+            name: ((cpu_s(pid) - before[name]) / elapsed, resident_bytes(pid))
+            for name, pid in watched.items()
         }
 
 
@@ -123,11 +123,6 @@ def _drain(session: UpSession, seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         session.next_line(0.2)
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def bare_hop_ms(hops: int) -> list[float]:

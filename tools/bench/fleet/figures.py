@@ -24,6 +24,7 @@ import psutil
 from bench.fleet.asking import WaveformAsking
 from bench.fleet.numbers import account_of, held_of, numbers_of, stored_runs
 from bench.makai.makai_processes import SERVICES, MakaiProcesses
+from bench.own_processes import cpu_s, resident_bytes
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_hil.cloud_faults.stored_rows import FILE_NAME
 from opq_hil.fleet.fleet_run import Counts, FleetSpec, run_fleet
@@ -153,8 +154,8 @@ class FleetWatch:
         self._start_cpu_s = self._latest.get("cpu_s", 0.0)
 
     def _watch(self, watch_s: float) -> Iterator[BenchCase]:
-        services = {name: psutil.Process(self._makai.pids[name]) for name in SERVICES}
-        before = {name: _cpu_s(process) for name, process in services.items()}
+        pids = {name: self._makai.pids[name] for name in SERVICES}
+        before = {name: cpu_s(pid) for name, pid in pids.items()}
         began, began_s = self._latest, time.monotonic()
         commands, answers = (
             endpoint(name, self._makai.offset) for name in ("command_backend", "response_backend")
@@ -164,10 +165,10 @@ class FleetWatch:
             while time.monotonic() - began_s < watch_s and not self._failure:
                 time.sleep(LOOK_S)
         elapsed_s = time.monotonic() - began_s
-        for name, process in services.items():
-            yield case(f"{name}: CPU", "s/s", [(_cpu_s(process) - before[name]) / elapsed_s])
-            yield case(f"{name}: descriptors", "", [float(process.num_fds())])
-            yield case(f"{name}: memory", "MB", [process.memory_info().rss / 1e6])
+        for name, pid in pids.items():
+            yield case(f"{name}: CPU", "s/s", [(cpu_s(pid) - before[name]) / elapsed_s])
+            yield case(f"{name}: descriptors", "", [float(psutil.Process(pid).num_fds())])
+            yield case(f"{name}: memory", "MB", [resident_bytes(pid) / 1e6])
         now = self._latest
         yield case(MADE, "", [now.get("made", 0.0) - began.get("made", 0.0)])
         yield case(
@@ -191,8 +192,3 @@ class FleetWatch:
             stored = counters.get("opq_measurements_stored_total", 0.0)
             if stored != before:
                 before, since_s = stored, time.monotonic()
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system

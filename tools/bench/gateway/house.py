@@ -1,6 +1,5 @@
 """BenchHouse: so many Boxes on ptys, a real gateway, a real cloud over CURVE, and relays that count bytes."""
 
-import json
 import queue
 import selectors
 import socket
@@ -8,17 +7,16 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import tomli_w
 
+from bench.own_processes import cpu_s, resident_bytes
+from opq_hil.gateway_faults import gauges
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder
 from opq_proto.ports import PORTS
@@ -133,10 +131,6 @@ class BenchHouse:
         self.offset = offset
         self.boxes = boxes
 
-    @property
-    def gateway(self) -> psutil.Process:
-        return psutil.Process(self.pid("gateway"))
-
     def pid(self, name: str) -> int:
         """The process id of boxes, cloud or gateway."""
         return next(child.pid for child in self._children if child.name == name and child.pid is not None)
@@ -157,22 +151,19 @@ class BenchHouse:
             time.sleep(0.2)
 
     def _all_well(self) -> bool:
-        url = f"http://127.0.0.1:{PORTS['gateway_health'] + self.offset}/"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                parts = json.load(answer)["subcomponents"]
-        except (OSError, urllib.error.URLError, ValueError):
-            return False
-        boxes = [part for part in parts if "connected" in part]
+        reading = self._reading()
+        boxes = [part for part in reading.boxes.values() if "connected" in part] if reading else []
         return len(boxes) == self.boxes and all(part["connected"] and part["sampling"] for part in boxes)
 
     def counted(self, name: str) -> float:
-        """A counter of the gateway, over all Boxes."""
-        url = f"http://127.0.0.1:{PORTS['gateway_health'] + self.offset}/metrics"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        head = f"opq_gateway_{name}_total{{"
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(head))
+        """A counter of the gateway, over all Boxes. Raises OpqError: it does not answer."""
+        reading = self._reading()
+        if reading is None:
+            raise OpqError("the gateway does not say what it counts")
+        return float(reading.total(name))
+
+    def _reading(self) -> gauges.GatewayReading | None:
+        return gauges.read(PORTS["gateway_health"] + self.offset)
 
     @property
     def uplink_bytes(self) -> tuple[int, int]:
@@ -194,11 +185,11 @@ class BenchHouse:
 
     def cost(self, seconds: float) -> GatewayCost:
         """What the gateway takes for so long."""
-        before, began = self.gateway.cpu_times(), time.monotonic()
+        pid = self.pid("gateway")
+        before_s, began_s = cpu_s(pid), time.monotonic()
         self.rest(seconds)
-        after, elapsed = self.gateway.cpu_times(), time.monotonic() - began
-        used_s = after.user + after.system - before.user - before.system
-        return GatewayCost(1e3 * used_s / elapsed, float(self.gateway.memory_info().rss))
+        used_s, elapsed_s = cpu_s(pid) - before_s, time.monotonic() - began_s
+        return GatewayCost(1e3 * used_s / elapsed_s, resident_bytes(pid))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench.own_processes import end_process
 from opq_cloud.stage_times import BOUNDS_S, quantile_s
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.keys import KeyFolder
@@ -76,16 +78,8 @@ class MakaiProcesses:
         config = folder / "cloud.toml"
         config.write_text(CONFIG, encoding="utf-8")
         for name in SERVICES:
-            arguments = [
-                name,
-                "--data-dir",
-                str(folder),
-                "--port-offset",
-                str(offset),
-                "--config",
-                str(config),
-            ]
-            self._commands[name] = [sys.executable, "-m", "opq_cloud", *arguments]
+            places = ["--data-dir", str(folder), "--port-offset", str(offset), "--config", str(config)]
+            self._commands[name] = [sys.executable, "-m", "opq_cloud", name, *places]
         self.start(*SERVICES)
 
     def start(self, *names: str) -> None:
@@ -109,18 +103,14 @@ class MakaiProcesses:
 
     def figures(self, name: str) -> ProcessFigures:
         """Now."""
-        text = self._read(name, "/metrics")
         values: dict[str, float] = {}
         stages: dict[str, list[float]] = {}
-        for line in text.splitlines():
-            if line.startswith("#"):
-                continue
-            key, _, value = line.rpartition(" ")
-            metric = key.partition("{")[0]
-            if metric == "opq_stage_seconds_bucket":
-                stages.setdefault(key.partition('stage="')[2].rstrip('"}'), []).append(float(value))
-            else:
-                values[metric] = values.get(metric, 0.0) + float(value)
+        for family in text_string_to_metric_families(self._read(name, "/metrics")):
+            for sample in family.samples:
+                if sample.name == "opq_stage_seconds_bucket":
+                    stages.setdefault(sample.labels["stage"], []).append(sample.value)
+                else:
+                    values[sample.name] = values.get(sample.name, 0.0) + sample.value
         cpu_s, rss = values["process_cpu_seconds_total"], values["process_resident_memory_bytes"]
         return ProcessFigures(cpu_s, rss, values, stages)
 
@@ -180,10 +170,4 @@ def stage_quantile_s(before: ProcessFigures, after: ProcessFigures, stage: str, 
 def _end(process: "subprocess.Popen[str]") -> None:
     if process.stdin is not None:
         process.stdin.close()
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    end_process(process)

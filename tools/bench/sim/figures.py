@@ -15,9 +15,9 @@ from collections.abc import Callable
 from functools import partial
 
 import click
-import psutil
 
 from bench.gateway.house import house
+from bench.own_processes import cpu_s
 from bench.result import Baseline, BenchCase, BenchResult, case
 from bench.sim.fleets import FleetCost, fleet
 from bench.sim.history import history_pace
@@ -86,12 +86,10 @@ def _by_line(boxes: int, watch_s: float, left_s: float) -> list[BenchCase]:
     click.echo(f"{boxes} Boxes on ptys ...", err=True)
     with house(boxes, config={"ring": {"compress": False}, "measuring": {"flicker": False}}) as up:
         up.rest(5.0)
-        process = psutil.Process(up.pid("boxes"))
-        before, began_s = process.cpu_times(), time.monotonic()
+        before_s, began_s = cpu_s(up.pid("boxes")), time.monotonic()
         gateway = up.cost(watch_s)
-        after, elapsed_s = process.cpu_times(), time.monotonic() - began_s
-    own_s = after.user + after.system - before.user - before.system
-    return [case(BY_LINE, "ms/s", [(gateway.cpu_ms_per_s + own_s / elapsed_s * 1e3) / boxes])]
+        own = (cpu_s(up.pid("boxes")) - before_s) / (time.monotonic() - began_s)
+    return [case(BY_LINE, "ms/s", [(gateway.cpu_ms_per_s + own * 1e3) / boxes])]
 
 
 def _history(seconds: float, left_s: float) -> list[BenchCase]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import psutil
 import zmq
 
+from bench.own_processes import cpu_s
 from bench.sim.listener import Heard, serve
 from opq_gateway.uplink.connection import Endpoints
 from opq_hil.box.source import RunClock
@@ -79,10 +79,8 @@ def serve_boxes(
 class BenchFleet:
     """Up as long as `fleet` lasts."""
 
-    def __init__(
-        self, pipe: Connection, listener: Connection, process: psutil.Process, start_within_s: float
-    ) -> None:
-        self._pipe, self._listener, self._process = pipe, listener, process
+    def __init__(self, pipe: Connection, listener: Connection, pid: int, start_within_s: float) -> None:
+        self._pipe, self._listener, self._pid = pipe, listener, pid
         self._start_within_s = start_within_s
         self._began_s = time.monotonic()
         self._start_s = self._start_cpu_s = 0.0
@@ -139,8 +137,7 @@ class BenchFleet:
 
     def cpu_s(self) -> float:
         """User and system, of the fleet's process."""
-        times = self._process.cpu_times()
-        return times.user + times.system
+        return cpu_s(self._pid)
 
 
 @contextmanager
@@ -165,7 +162,7 @@ def fleet(boxes: int, cycles: int, samples: bool = False, start_s: float = START
         process.start()
         assert process.pid is not None
         try:
-            made = BenchFleet(ours, listening, psutil.Process(process.pid), start_s)
+            made = BenchFleet(ours, listening, process.pid, start_s)
             made.wait()
             yield made
         finally:

@@ -1,7 +1,6 @@
 """Servers of their own process, and how their pages are asked: first byte, whole answer, CPU from /proc."""
 
 import http.client
-import os
 import socket
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.own_processes import cpu_s, end_process, resident_bytes
 from opq_cloud.view.rest.answers import PER_S
 from opq_hil.gateway_faults.places import free_offset
 from opq_proto.errors import PortBusyError
@@ -76,13 +76,10 @@ class Server:
         return self.port - PORTS["view"]
 
     def cpu_s(self) -> float:
-        """User and system time so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.pid)
 
     def resident_bytes(self) -> int:
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes(self.pid)
 
 
 @contextmanager
@@ -144,12 +141,7 @@ def _running(command: list[str], port: int, path: str = "/") -> Iterator[Server]
                 time.sleep(0.1)
         yield Server(port, process.pid, time.monotonic() - began_s)
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process)
 
 
 def ask(server: Server, path: str, runs: int, pause_s: float = 0.0) -> Asked:

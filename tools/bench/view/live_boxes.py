@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bench.own_processes import end_process
+
 FEED = """
 import math, sys, time, zmq
 from opq_proto.opqbox3_pb2 import Measurement
@@ -61,11 +63,6 @@ def feeding_boxes(endpoint: str, boxes: int) -> Iterator[None]:
             why = process.stderr.read().decode().strip()
             raise RuntimeError(f"no Box sends any more: the feed ended by itself: {why}")
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end_process(process)
         process.stdout.close()
         process.stderr.close()

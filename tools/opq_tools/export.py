@@ -21,9 +21,9 @@ from opq_cloud.export.selection import (
 )
 from opq_cloud.export.tables import ExportTable, TableForm, table_pieces
 from opq_cloud.store.store import CloudStore
+from opq_proto.whole_file import write_whole_file
 from opq_tools.boxes.command import store_command
 from opq_tools.moment import moment
-from opq_tools.whole_file import write_whole_file
 
 LATEST_MS = 4 * 10**12
 """The year 2096."""

@@ -14,6 +14,7 @@ from opq_proto.backend_rights import READ, read_rights
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyEntry, KeyRegister, key_fingerprint
 from opq_proto.keys import public_key_in
+from opq_proto.whole_file import write_whole_file
 from opq_tools.key_place import (
     KeyLog,
     KeyPlace,
@@ -24,7 +25,6 @@ from opq_tools.key_place import (
     mongo_option,
     pass_place,
 )
-from opq_tools.whole_file import write_whole_file
 
 _folder = keys_option(f"{FOLDER} in --data-dir")
 _public = click.option(

@@ -7,8 +7,6 @@ checked against their sha256; what is not byte for byte the file that the figure
 import hashlib
 import http.client
 import json
-import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -18,6 +16,7 @@ from urllib.parse import quote
 import click
 
 from opq_proto.errors import OpqError
+from opq_proto.whole_file import write_whole_file
 
 REPOSITORY = "openpowerquality/article2020"
 COMMIT = "c5f0668b578b2ac0e777ec69d5e6280605c8ca06"
@@ -131,9 +130,9 @@ def fetch(facts: Mapping[str, object], folder: Path, base_url: str, *, force: bo
         url = f"{base_url}/{quote(str(facts['source_path']))}"
         content = _checked(_download(url, 2 * int(str(facts["samples"]))), facts, url)
         _write_facts(path, facts)  # first, so that the samples are never there without their gain
-        _write(path, content)
+        write_whole_file(path, [content])
     except OSError as error:
-        raise DownloadError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise DownloadError(str(error)) from error
     return f"{path}: {len(content):,} bytes, checked"
 
 
@@ -165,19 +164,4 @@ def _checked(content: bytes, facts: Mapping[str, object], url: str) -> bytes:
 
 
 def _write_facts(path: Path, facts: Mapping[str, object]) -> None:
-    _write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: a temporary file beside it, synced, renamed."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole_file(path.with_suffix(".json"), [json.dumps(facts, indent=2).encode(), b"\n"])

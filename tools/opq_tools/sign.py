@@ -38,6 +38,7 @@ from opq_proto.signing import (
     read_private,
     read_public,
 )
+from opq_proto.whole_file import write_whole_file
 
 FIRMWARE = (b"OPQF", b"OPQW")
 """How an image and a .opqfw file begin."""
@@ -90,13 +91,7 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all: the old file stays until the new one is there."""
-    beside = path.with_name(path.name + ".new")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        raise SigningError(f"{path}: {error.strerror}") from None
+    write_whole_file(path, [data])
     click.echo(path)
 
 

@@ -16,10 +16,10 @@ from opq_cloud.store import open_store
 from opq_cloud.view import demo
 from opq_proto.errors import RecordingError
 from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.whole_file import FileNotWrittenError, write_whole_file
 from opq_tools.analyze.comtrade_file import read_channel
 from opq_tools.analyze.recordings import read_recording
 from opq_tools.export import command
-from opq_tools.whole_file import FileNotWrittenError, write_whole_file
 
 T_MS = 1_795_000_000_000
 

@@ -6,13 +6,13 @@ reserved before the first of it is used, and a kill loses the rest of a block. T
 commands per second the numbers begin again after 13 years.
 """
 
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
 from opq_proto import log
 from opq_proto.errors import OpqError
+from opq_proto.whole_file import write_whole_file
 
 NUMBERS = 2**32
 """Command.seq is a uint32."""
@@ -73,13 +73,8 @@ class CommandNumbers:
         if self._path is None:
             return
         end = (self._next + self._block) % NUMBERS
-        new = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with new.open("w", encoding="ascii") as file:
-                file.write(f"{end}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
+            write_whole_file(self._path, [f"{end}\n".encode()])
         except OSError as error:  # commands go on: a number may come twice after the next start
             self._log.error("numbers.not_reserved", path=str(self._path), error=str(error))

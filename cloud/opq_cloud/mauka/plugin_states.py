@@ -1,11 +1,11 @@
 """Which plug-ins an operator has disabled or unloaded: kept in a file, so that a restart changes nothing."""
 
 import json
-import os
 import threading
 from pathlib import Path
 
 from opq_proto import log as logs
+from opq_proto.whole_file import write_whole_file
 
 log = logs.get(service="mauka")
 
@@ -57,11 +57,6 @@ class PluginStates:
             if (disabled, unloaded) == (self._disabled, self._unloaded):
                 return
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            beside = self._path.with_name(f"{self._path.name}.new")
             text = json.dumps({"disabled": sorted(disabled), "unloaded": sorted(unloaded)}, indent=1)
-            with beside.open("w") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
+            write_whole_file(self._path, [text.encode(), b"\n"])
             self._disabled, self._unloaded = disabled, unloaded

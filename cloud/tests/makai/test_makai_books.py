@@ -50,8 +50,9 @@ def test_a_file_of_numbers_that_holds_something_else_is_named(tmp_path: Path) ->
 
 
 def test_numbers_that_cannot_be_kept_are_given_out_all_the_same(tmp_path: Path) -> None:
-    (tmp_path / "numbers.new").mkdir()  # in the way of what is to be written
     numbers = CommandNumbers(tmp_path / "numbers", block=2)
+    (tmp_path / "numbers").unlink(missing_ok=True)
+    (tmp_path / "numbers").mkdir()  # in the way of what is to be written
     first = next(numbers)
     assert [next(numbers) for _ in range(3)] == [(first + step) % 2**32 for step in (1, 2, 3)]
 

@@ -5,7 +5,6 @@ the original's names (opq-interop G.1); it holds from the next start on.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from opq_gateway.config import LEAST_CYCLES, MOST_CYCLES, Config, data_folder
 from opq_proto import config as configuration
 from opq_proto import log
 from opq_proto.errors import ConfigError
+from opq_proto.whole_file import write_whole_file
 
 NAMES = {
     "trg_push_ep": "trigger_endpoint",
@@ -71,12 +71,7 @@ def save(config: Config, document: Mapping[str, Any]) -> dict[str, str | int]:
     merged = {**_held(config, file), **document}  # what was never set here stays with gateway.toml
     now = settings_of(with_settings(config, merged))
     changed = {name: value for name, value in now.items() if name in merged}
-    beside = file.with_suffix(".new")
-    with open(beside, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
-        out.write(json.dumps(changed, indent=1) + "\n")
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(file)
+    write_whole_file(file, [json.dumps(changed, indent=1).encode(), b"\n"], 0o600)
     return changed
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.messages import Measurement, TimeSource
+from opq_proto.whole_file import write_whole_file
 
 LARGEST = 2**63 - 1
 """Also a database's whole number holds it."""
@@ -84,8 +85,6 @@ def _kept_boxes(path: Path) -> frozenset[str]:
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".new")
-        beside.write_text(text)
-        beside.replace(path)
+        write_whole_file(path, [text.encode()])
     except OSError as error:
         log.get(service="gateway").warning("clock_id.not_kept", path=str(path), reason=str(error))

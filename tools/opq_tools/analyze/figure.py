@@ -1,7 +1,5 @@
 """`opq-tools analyze --plot FILE`: waveform, rms envelope, harmonics and frequency, drawn by matplotlib."""
 
-import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
-from opq_proto.errors import RecordingError
+from opq_proto.whole_file import whole_file
 from opq_tools.analyze.recordings import RecordingFile
 from opq_tools.analyze.report import VERDICTS, excerpt, missing_fundamental, worst
 
@@ -36,7 +34,7 @@ def save_figure(path: Path, recording: RecordingFile, analysis: SignalAnalysis, 
     """Draw and save; the file appears whole or not at all.
 
     Raises:
-        RecordingError: the file cannot be written.
+        FileNotWrittenError: the file cannot be written.
     """
     figure = plt.figure(figsize=(11, 9), layout="constrained")
     grid = figure.add_gridspec(3, 2)
@@ -48,17 +46,8 @@ def save_figure(path: Path, recording: RecordingFile, analysis: SignalAnalysis, 
     _draw_harmonics(bars, analysis)
     figure.suptitle(f"{recording.path.name}: {_summary(analysis)}", fontsize="medium")
     try:
-        handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=f".{path.stem}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                figure.savefig(file, format=path.suffix[1:].lower(), dpi=110)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be written: {error.strerror or error}") from error
+        with whole_file(path) as file:
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=110)
     finally:
         plt.close(figure)
 

@@ -7,6 +7,7 @@ from typing import Self, TypeVar
 
 import httpx
 
+from opq_proto.whole_file import whole_file
 from opq_tools.client import calls
 from opq_tools.client.calls import ListPage, NewsReader, RestCall, ViewUnreachableError
 from opq_tools.client.remote_records import (
@@ -19,7 +20,6 @@ from opq_tools.client.remote_records import (
     RemoteTrendRow,
     RemoteWaveform,
 )
-from opq_tools.whole_file import whole_file
 
 T = TypeVar("T")
 

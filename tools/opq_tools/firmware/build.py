@@ -24,8 +24,9 @@ from pathlib import Path
 
 from opq_proto.firmware_image import version_number
 from opq_proto.signing import development_key, firmware_key, public_of
+from opq_proto.whole_file import write_whole_file
 from opq_tools.firmware.checks import BuildFigures, check_build
-from opq_tools.firmware.images import Images, lay_out, replace
+from opq_tools.firmware.images import Images, lay_out
 from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, Toolchain
 
 DEVICE = Path(__file__).resolve().parents[3] / "device"
@@ -123,7 +124,7 @@ def build(
             *objects.glob("boot/boot.*"),
         ):
             if made.suffix in (".elf", ".bin"):
-                replace(folder / made.name, made.read_bytes())
+                write_whole_file(folder / made.name, [made.read_bytes()])
         images = lay_out(folder, board, version, private, development=key is None)
         figures = check_build(folder, objects, device / "port", board)
         hashed = [
@@ -147,7 +148,7 @@ def build(
             {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(hashed)},
             round(time.monotonic() - began, 1),
         )
-        replace(folder / "report.json", (json.dumps(built.as_json(), indent=1) + "\n").encode())
+        write_whole_file(folder / "report.json", [json.dumps(built.as_json(), indent=1).encode(), b"\n"])
     if figures.excesses:
         raise BudgetError(f"{board} is over its budget:\n  " + "\n  ".join(figures.excesses))
     return built
@@ -172,7 +173,7 @@ def copy_sources(device: Path, copy: Path) -> None:
         content, there = (device / name).read_bytes(), copy / name
         if not there.is_file() or there.read_bytes() != content:
             there.parent.mkdir(parents=True, exist_ok=True)
-            replace(there, content)
+            write_whole_file(there, [content])
     for path in copy.rglob("*"):
         if path.is_file() and path.relative_to(copy) not in wanted:
             path.unlink()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from opq_proto.firmware_image import FLAG_DEVELOPMENT_KEY, Slot, make_image, pack_bundle, version_number
 from opq_proto.signing import firmware_key, public_of
+from opq_proto.whole_file import write_whole_file
 
 FLASH_BYTES = 1 << 20
 FLASH_ORIGIN = 0x0800_0000
@@ -18,13 +19,6 @@ class Images:
     flash: str
     key_fingerprint: str
     development_key: bool
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Whole or not at all: an emulator may be reading the one before."""
-    half = path.with_name(f".{path.name}.new")
-    half.write_bytes(data)
-    half.rename(path)
 
 
 def lay_out(folder: Path, board: str, version: str, key: Path, *, development: bool) -> Images:
@@ -42,12 +36,12 @@ def lay_out(folder: Path, board: str, version: str, key: Path, *, development: b
         )
         for slot in Slot
     }
-    replace(folder / "firmware.opqfw", pack_bundle(images))
+    write_whole_file(folder / "firmware.opqfw", [pack_bundle(images)])  # an emulator may read the one before
     flash = bytearray(b"\xff" * FLASH_BYTES)
     for address, data in (
         (FLASH_ORIGIN, (folder / "boot.bin").read_bytes()),
         (Slot.A.address, images[Slot.A]),
     ):
         flash[address - FLASH_ORIGIN : address - FLASH_ORIGIN + len(data)] = data
-    replace(folder / "flash.bin", bytes(flash))
+    write_whole_file(folder / "flash.bin", [bytes(flash)])
     return Images("firmware.opqfw", "flash.bin", public_of(private).fingerprint, development)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from opq_plugins.package.packing import pack
+from opq_proto.whole_file import write_whole_file
 
 
 @click.command("pack")
@@ -30,7 +31,5 @@ def command(folder: Path, out: Path | None, key: Path | None) -> None:
 
     name, data = pack(folder.resolve(), sign)
     target = out or Path(name)
-    beside = target.with_name(target.name + ".new")
-    beside.write_bytes(data)
-    beside.replace(target)
+    write_whole_file(target, [data])
     click.echo(target)

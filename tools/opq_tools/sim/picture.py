@@ -18,6 +18,7 @@ from opq_hil.power_system.outlet_voltage import OutletVoltage
 from opq_hil.power_system.power_scenario import PowerScenario, power_system_of
 from opq_hil.power_system.power_system import KEEP_S, GridDisturbance, PowerSystem
 from opq_proto.errors import ConfigError
+from opq_proto.whole_file import whole_file
 
 COLUMNS = 3
 INK, LIMIT = "#1f4e79", "#888888"
@@ -56,12 +57,10 @@ def save_picture(path: Path, scenario: PowerScenario) -> None:
         axes.set_axis_off()
     for axes, each in zip(places.flat, found.values(), strict=False):
         _draw(axes, system, each)
-    whole = path.with_name(f".{path.name}.new")
     try:
-        figure.savefig(whole, format=path.suffix.lstrip(".") or "png", dpi=80)
-        whole.replace(path)
-    except (OSError, ValueError) as error:
-        whole.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            figure.savefig(file, format=path.suffix.lstrip(".") or "png", dpi=80)
+    except ValueError as error:
         raise ConfigError(f"{path}: cannot be written: {error}") from error
     finally:
         plt.close(figure)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from opq_hil.box.simulated_places import PLACE_MADE_UP, SimulatedPlace, simulated_places
 from opq_proto.errors import OpqError
+from opq_proto.whole_file import write_whole_file
 from opq_tools.up.plan import UpPlan
-from opq_tools.whole_file import write_whole_file
 
 NOTED = "simulated_boxes.json"
 """In the data folder: Box id -> field -> what `up` wrote there."""

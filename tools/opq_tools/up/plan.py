@@ -19,6 +19,7 @@ from opq_proto.backend_keys import DEFAULT_NAME, BackendKeyFolder
 from opq_proto.backend_keys import FOLDER as BACKEND
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyFolder
+from opq_proto.whole_file import write_whole_file
 from opq_tools.keygen import box_ids
 
 ROOMS = ("gateway", "cloud")
@@ -108,10 +109,8 @@ class UpPlan:
         folder = self.data_dir / "config"
         folder.mkdir(parents=True, exist_ok=True)
         for name, ours in (("gateway", gateway), ("cloud", cloud)):
-            path = folder / f"{name}.toml"
-            fresh = path.with_suffix(".new")
-            fresh.write_text(tomli_w.dumps(merged(ours, self.config.get(name, {}))), encoding="utf-8")
-            fresh.replace(path)
+            text = tomli_w.dumps(merged(ours, self.config.get(name, {})))
+            write_whole_file(folder / f"{name}.toml", [text.encode()])
 
     def check(self) -> None:
         """Have both rooms judge the files that `prepare` wrote, before anything starts.

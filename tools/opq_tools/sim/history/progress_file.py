@@ -1,11 +1,11 @@
 """What a history is of and how far it is: `history.json` in its data folder, so that it can go on later."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from opq_proto.errors import ConfigError, OpqError
+from opq_proto.whole_file import write_whole_file
 
 FILE_NAME = "history.json"
 VERSION = 1
@@ -62,17 +62,10 @@ def write_progress(folder: Path, progress: HistoryProgress) -> None:
     """Replace the file at once.
 
     Raises:
-        OpqError: the disk does not take it.
+        FileNotWrittenError: the disk does not take it.
     """
-    path, new = folder / FILE_NAME, folder / f"{FILE_NAME}.new"
-    try:
-        with new.open("w") as file:
-            json.dump({"version": VERSION, **asdict(progress)}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as error:
-        raise OpqError(f"{path}: {error.strerror or error}") from error
+    document = {"version": VERSION, **asdict(progress)}
+    write_whole_file(folder / FILE_NAME, [json.dumps(document, indent=1).encode()])
 
 
 def resumed(known: HistoryProgress, wanted: HistoryProgress, end_given: bool) -> HistoryProgress:

@@ -1,0 +1,42 @@
+"""A file that is there whole or not at all: written beside its place, flushed to the disk, then renamed."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from opq_proto.errors import OpqError
+
+
+class FileNotWrittenError(OpqError, OSError):
+    """The file cannot be written; one that was there before is as it was."""
+
+
+def write_whole_file(path: Path, pieces: Iterable[bytes], mode: int = 0o666) -> int:
+    """Writes the pieces; returns how many bytes. Raises as `whole_file`, and what `pieces` raises."""
+    with whole_file(path, mode) as file:
+        return sum(file.write(piece) for piece in pieces)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """A file to write into, which takes the name `path` at the end; after an error nothing is left behind.
+
+    Args:
+        mode: its permissions, less those that the process's umask takes away.
+    Raises:
+        FileNotWrittenError: no such folder, no room, no permission.
+    """
+    beside = path.with_name(f".{path.name[:64]}.{os.urandom(6).hex()}.part")
+    try:
+        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise FileNotWrittenError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()

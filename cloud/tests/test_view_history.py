@@ -193,8 +193,9 @@ def test_incidents_of_this_box_in_the_span_are_marked(store: CloudStore) -> None
         put_findings(store, event_id, [sag])
     found = read_history(store, "1", span("now-2h"), NOW)
     assert len(found.incidents) == 1
-    (mark,) = drawing.incident_marks(found)
-    assert mark.percent == pytest.approx(100 * 70 / 120, abs=0.1) and mark.kind == "sag"
+    (each,) = found.incidents
+    mark = drawing.TimeAxis(found.span.start_ms, found.span.end_ms).mark(each.start_ns / 1e6, each.kind)
+    assert mark is not None and mark.percent == pytest.approx(100 * 70 / 120, abs=0.1) and mark.kind == "sag"
 
 
 def test_a_visitor_sees_the_past_of_the_boxes_that_they_may_see(store: CloudStore) -> None:

@@ -4,7 +4,7 @@ Pure. A row is a bar from its lowest to its highest with its mean as a step: not
 nothing is drawn where nothing was measured. x is exactly the span that was asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, floor, log10
@@ -14,6 +14,8 @@ from opq_cloud.view.box_history import BoxHistory
 WIDTH, HEIGHT = 1000, 500
 """The drawing's own coordinates; it is stretched to its place, and lines are not."""
 MOST_TICKS = 6
+LEAST_BAR = 1.5
+"""A bar that can be seen, in HEIGHT's units."""
 PHONE_PX = 336
 """Width of a chart on a phone of 390 pixels."""
 LETTER_PX, APART_PX = 6.6, 6.0
@@ -64,82 +66,108 @@ class HistoryChart:
     """From the top; None: outside, or there is none."""
 
 
-def history_chart(history: BoxHistory, name: str, nominal: float | None = None) -> HistoryChart | None:
-    """None where no row has this metric."""
-    spreads = [(row.start_ms, row.values[name]) for row in history.rows if name in row.values]
-    if not spreads:
-        return None
-    low, high = min(three[0] for _, three in spreads), max(three[2] for _, three in spreads)
-    pad = max((high - low) * 0.08, abs(high) * 1e-4, 1e-9)
-    bottom, top = low - pad, high + pad
+@dataclass(frozen=True, slots=True)
+class TimeAxis:
+    """The span that WIDTH stands for."""
 
-    def y(value: float) -> float:
-        return (top - value) / (top - bottom) * HEIGHT
+    start_ms: float
+    end_ms: float
 
-    bars, means = [], []
-    end_x, scale = -1.0, HEIGHT / (top - bottom)
-    x_of, step_ms = _x_of(history), history.step_ms
-    for start_ms, (least, mean, most) in spreads:
-        begin, end = x_of(start_ms), x_of(start_ms + step_ms)
-        upper, lower = (top - most) * scale, (top - least) * scale
-        if lower - upper < 1.5:  # a bar that can be seen
-            upper, lower = (upper + lower) / 2 - 0.75, (upper + lower) / 2 + 0.75
-        from_x, to_x, middle = f"{begin:.1f}", f"{end:.1f}", f"{(top - mean) * scale:.1f}"
-        bars.append(f"M{from_x},{upper:.1f}H{to_x}V{lower:.1f}H{from_x}Z")
-        means.append(f"V{middle}H{to_x}" if begin - end_x < 0.05 else f"M{from_x},{middle}H{to_x}")
-        end_x = end
-    levels = round_levels(bottom, top)
-    within = nominal is not None and bottom < nominal < top
-    return HistoryChart(
-        name,
-        "".join(bars),
-        "".join(means),
-        time_ticks(history.span.start_ms, history.span.end_ms),
-        tuple(
-            Tick(round(y(value) / HEIGHT * 100, 2), words)
-            for value, words in levels
-            if y(value) > 0.12 * HEIGHT  # its words stand above its line
-        ),
-        round(y(nominal) / HEIGHT * 100, 2) if within and nominal is not None else None,
-    )
-
-
-def gap_stretches(history: BoxHistory) -> tuple[GapStretch, ...]:
-    """Where nothing was measured."""
-    x_of = _x_of(history)
-    return tuple(
-        GapStretch(x_of(start) / 10, max(0.05, (x_of(end) - x_of(start)) / 10)) for start, end in history.gaps
-    )
-
-
-def coverage_path(history: BoxHistory) -> str:
-    """Bars over the whole height: as high as the share of the row that was measured."""
-    x_of, step_ms = _x_of(history), history.step_ms
-    return "".join(
-        f"M{x_of(row.start_ms):.1f},{HEIGHT}V{(1 - row.coverage) * HEIGHT:.0f}"
-        f"H{x_of(row.start_ms + step_ms):.1f}V{HEIGHT}Z"
-        for row in history.rows
-    )
-
-
-def incident_marks(history: BoxHistory) -> tuple[IncidentMark, ...]:
-    span = history.span
-    return tuple(
-        IncidentMark(round((each.start_ns / 1e6 - span.start_ms) / span.length_ms * 100, 3), each.kind)
-        for each in history.incidents
-        if each.start_ns / 1e6 >= span.start_ms
-    )
-
-
-def _x_of(history: BoxHistory) -> Callable[[float], float]:
-    """Places of moments in ms, within the span; called for each row of each chart."""
-    start_ms, scale = history.span.start_ms, WIDTH / history.span.length_ms
-
-    def x(moment_ms: float) -> float:
-        place = (moment_ms - start_ms) * scale
+    def x(self, moment_ms: float) -> float:
+        """Its place, within the span."""
+        place = (moment_ms - self.start_ms) * WIDTH / (self.end_ms - self.start_ms)
         return 0.0 if place < 0.0 else WIDTH if place > WIDTH else place
 
-    return x
+    def gaps(self, spans: Iterable[tuple[int, int]]) -> tuple[GapStretch, ...]:
+        """Where nothing was measured."""
+        places = ((self.x(start_ms), self.x(end_ms)) for start_ms, end_ms in spans)
+        return tuple(GapStretch(begin / 10, max(0.05, (end - begin) / 10)) for begin, end in places)
+
+    def coverage(self, shares: Iterable[tuple[int, float]], step_ms: int) -> str:
+        """Bars over the whole height: as high as the share of each row (start, share) that was measured."""
+        return "".join(
+            f"M{self.x(start_ms):.1f},{HEIGHT}V{(1 - share) * HEIGHT:.0f}"
+            f"H{self.x(start_ms + step_ms):.1f}V{HEIGHT}Z"
+            for start_ms, share in shares
+        )
+
+    def mark(self, start_ms: float, kind: str) -> IncidentMark | None:
+        """None: it began before the span, or after it."""
+        if not self.start_ms <= start_ms < self.end_ms:
+            return None
+        share = (start_ms - self.start_ms) / (self.end_ms - self.start_ms)
+        return IncidentMark(round(share * 100, 3), kind)
+
+
+@dataclass(frozen=True, slots=True)
+class ChartFrame:
+    """A span of time and of values, drawn over WIDTH x HEIGHT."""
+
+    axis: TimeAxis
+    bottom: float
+    top: float
+
+    @classmethod
+    def around(cls, axis: TimeAxis, low: float, high: float) -> "ChartFrame":
+        """With some air above and below."""
+        pad = max((high - low) * 0.08, abs(high) * 1e-4, 1e-9)
+        return cls(axis, low - pad, high + pad)
+
+    def y(self, value: float) -> float:
+        return (self.top - value) / (self.top - self.bottom) * HEIGHT
+
+    def percent(self, value: float) -> float:
+        """From the top."""
+        return round(self.y(value) / HEIGHT * 100, 2)
+
+    def bars(self, spreads: Iterable[tuple[int, float, float]], step_ms: int) -> str:
+        """A bar for each row (start, lowest, highest)."""
+        found = []
+        for start_ms, low, high in spreads:
+            begin, end = self.axis.x(start_ms), self.axis.x(start_ms + step_ms)
+            upper, lower = self.y(high), self.y(low)
+            if lower - upper < LEAST_BAR:
+                upper, lower = (upper + lower) / 2 - LEAST_BAR / 2, (upper + lower) / 2 + LEAST_BAR / 2
+            found.append(f"M{begin:.1f},{upper:.1f}H{end:.1f}V{lower:.1f}H{begin:.1f}Z")
+        return "".join(found)
+
+    def steps(self, means: Iterable[tuple[int, float]], step_ms: int) -> str:
+        """A step for each row (start, mean); rows that follow on each other are joined."""
+        found = []
+        end_x = -1.0
+        for start_ms, mean in means:
+            begin, end = self.axis.x(start_ms), self.axis.x(start_ms + step_ms)
+            joint = "V" if begin - end_x < 0.05 else f"M{begin:.1f},"
+            found.append(f"{joint}{self.y(mean):.1f}H{end:.1f}")
+            end_x = end
+        return "".join(found)
+
+    def level_ticks(self) -> tuple[Tick, ...]:
+        """Without those whose words, which stand above their line, would leave the chart."""
+        levels = round_levels(self.bottom, self.top)
+        return tuple(Tick(self.percent(value), words) for value, words in levels if self.percent(value) > 12)
+
+    def nominal_percent(self, nominal: float | None) -> float | None:
+        """From the top; None: outside, or there is none."""
+        return self.percent(nominal) if nominal is not None and self.bottom < nominal < self.top else None
+
+
+def history_chart(history: BoxHistory, name: str, nominal: float | None = None) -> HistoryChart | None:
+    """None where no row has this metric."""
+    spreads = [(row.start_ms, *row.values[name]) for row in history.rows if name in row.values]
+    if not spreads:
+        return None
+    span, step_ms = history.span, history.step_ms
+    axis = TimeAxis(span.start_ms, span.end_ms)
+    frame = ChartFrame.around(axis, min(each[1] for each in spreads), max(each[3] for each in spreads))
+    return HistoryChart(
+        name,
+        frame.bars(((start_ms, low, high) for start_ms, low, _, high in spreads), step_ms),
+        frame.steps(((start_ms, mean) for start_ms, _, mean, _ in spreads), step_ms),
+        time_ticks(span.start_ms, span.end_ms),
+        frame.level_ticks(),
+        frame.nominal_percent(nominal),
+    )
 
 
 def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:

@@ -64,13 +64,17 @@ def history_values(
         }
         for name, words, unit, digits, series in METRICS
     ]  # fmt: skip
+    axis = drawing.TimeAxis(span.start_ms, span.end_ms)
+    marks = [axis.mark(each.start_ns / 1e6, each.kind) for each in history.incidents]
     return {
         "history": history,
         "history_box": record.box_id,
         "history_charts": [each for each in charts if each["chart"] is not None],
-        "history_gaps": drawing.gap_stretches(history),
-        "history_coverage": drawing.coverage_path(history),
-        "history_marks": drawing.incident_marks(history),
+        "history_gaps": axis.gaps(history.gaps),
+        "history_coverage": axis.coverage(
+            ((row.start_ms, row.coverage) for row in history.rows), history.step_ms
+        ),
+        "history_marks": [mark for mark in marks if mark is not None],
         "history_ticks": drawing.time_ticks(span.start_ms, span.end_ms),
         "history_rows": len(history.rows[-ROWS_LISTED:]),
         "history_lines": row_lines(history.rows[: -ROWS_LISTED - 1 : -1]),

@@ -17,7 +17,7 @@ from opq_cloud.view.history_page import INCIDENTS_LISTED, METRICS, step_words
 from opq_cloud.view.past.box_choice import BoxChoice, GroupNames, read_groups
 from opq_cloud.view.past.compare_address import MOST_SERIES, MOST_WEEKS, CompareAddress, read_compare_address
 from opq_cloud.view.past.local_weeks import WEEK_MS, week_place_ms, week_stretch
-from opq_cloud.view.past.past_chart import WEEK_AXIS, mark, past_chart, week_ticks
+from opq_cloud.view.past.past_chart import WEEK_AXIS, past_chart, week_ticks
 from opq_cloud.view.past.past_series import (
     BOXES_READ,
     Factors,
@@ -214,7 +214,7 @@ class ComparePages:
             if address.weeks:
                 week = week_stretch(int(at_ms), address.zone)
                 at_ms = week_place_ms(int(at_ms), week.first, address.zone)
-            found.append(mark(at_ms, each.kind, axis))
+            found.append(drawing.TimeAxis(*axis).mark(at_ms, each.kind))
         return [each for each in found if each is not None]
 
     def _nominal(self, address: CompareAddress) -> float | None:

@@ -3,15 +3,13 @@
 Nothing is ever slanted and nothing is drawn where nothing was measured; x is exactly the axis asked for.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from opq_cloud.view.history_chart import HEIGHT, WIDTH, GapStretch, IncidentMark, Tick, round_levels
+from opq_cloud.view.history_chart import ChartFrame, GapStretch, Tick, TimeAxis
 from opq_cloud.view.past.local_weeks import WEEK_MS
-from opq_cloud.view.past.past_series import PastRow, PastSeries
+from opq_cloud.view.past.past_series import PastSeries
 
-LEAST_BAR = 1.5
-"""A bar that can be seen, in HEIGHT's units."""
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -45,42 +43,23 @@ def past_chart(
     rows = [row for each in series for row in each.rows]
     if not rows:
         return None
-    low, high = min(row.low for row in rows), max(row.high for row in rows)
-    pad = max((high - low) * 0.08, abs(high) * 1e-4, 1e-9)
-    bottom, top = low - pad, high + pad
-
-    def x(moment_ms: float) -> float:
-        return min(1.0, max(0.0, (moment_ms - start_ms) / (end_ms - start_ms))) * WIDTH
-
-    def y(value: float) -> float:
-        return (top - value) / (top - bottom) * HEIGHT
-
+    axis = TimeAxis(start_ms, end_ms)
+    frame = ChartFrame.around(axis, min(row.low for row in rows), max(row.high for row in rows))
     drawn = tuple(
         DrawnSeries(
             number,
             each.words,
-            _boxes(each, x, y, lambda row: (row.low, row.high)),
-            _boxes(each, x, y, lambda row: row.band) if len(series) == 1 else "",
-            _steps(each, x, y),
-            _coverage(each, x),
+            frame.bars(((row.at_ms, row.low, row.high) for row in each.rows), each.step_ms),
+            frame.bars(((row.at_ms, *row.band) for row in each.rows if row.band is not None), each.step_ms)
+            if len(series) == 1
+            else "",
+            frame.steps(((row.at_ms, row.mean) for row in each.rows), each.step_ms),
+            axis.coverage(((row.at_ms, row.coverage) for row in each.rows), each.step_ms),
         )
         for number, each in enumerate(series)
     )
-    ticks = tuple(
-        Tick(round(y(value) / HEIGHT * 100, 2), words)
-        for value, words in round_levels(bottom, top)
-        if y(value) > 0.12 * HEIGHT  # its words stand above its line
-    )
-    within = nominal is not None and bottom < nominal < top
-    return PastChart(
-        drawn,
-        tuple(
-            GapStretch(x(first) / 10, max(0.05, (x(last) - x(first)) / 10))
-            for first, last in shared_gaps([each.gaps for each in series])
-        ),
-        ticks,
-        round(y(nominal) / HEIGHT * 100, 2) if within and nominal is not None else None,
-    )
+    gaps = axis.gaps(shared_gaps([each.gaps for each in series]))
+    return PastChart(drawn, gaps, frame.level_ticks(), frame.nominal_percent(nominal))
 
 
 def shared_gaps(gaps: Sequence[Iterable[tuple[int, int]]]) -> tuple[tuple[int, int], ...]:
@@ -103,50 +82,4 @@ def week_ticks() -> tuple[Tick, ...]:
     return tuple(Tick(round(100 * place / 7, 2), words) for place, words in enumerate(DAYS))
 
 
-def mark(start_ms: float, kind: str, axis: tuple[int, int]) -> IncidentMark | None:
-    """None: before the axis begins."""
-    first_ms, last_ms = axis
-    if not first_ms <= start_ms < last_ms:
-        return None
-    return IncidentMark(round((start_ms - first_ms) / (last_ms - first_ms) * 100, 3), kind)
-
-
 WEEK_AXIS = (0, WEEK_MS)
-_Scale = Callable[[float], float]
-
-
-def _boxes(
-    series: PastSeries, x: _Scale, y: _Scale, limits: Callable[[PastRow], tuple[float, float] | None]
-) -> str:
-    found = []
-    for row in series.rows:
-        pair = limits(row)
-        if pair is None:
-            continue
-        begin, end = x(row.at_ms), x(row.at_ms + series.step_ms)
-        lower, upper = y(pair[0]), y(pair[1])
-        if lower - upper < LEAST_BAR:
-            upper, lower = (upper + lower) / 2 - LEAST_BAR / 2, (upper + lower) / 2 + LEAST_BAR / 2
-        found.append(f"M{begin:.1f},{upper:.1f}H{end:.1f}V{lower:.1f}H{begin:.1f}Z")
-    return "".join(found)
-
-
-def _steps(series: PastSeries, x: _Scale, y: _Scale) -> str:
-    found = []
-    end_x = -1.0
-    for row in series.rows:
-        begin, end = x(row.at_ms), x(row.at_ms + series.step_ms)
-        height = y(row.mean)
-        joint = f"V{height:.1f}" if begin - end_x < 0.05 else f"M{begin:.1f},{height:.1f}"
-        found.append(f"{joint}H{end:.1f}")
-        end_x = end
-    return "".join(found)
-
-
-def _coverage(series: PastSeries, x: _Scale) -> str:
-    """Bars over the whole height: as high as the share of the row that was measured."""
-    return "".join(
-        f"M{x(row.at_ms):.1f},{HEIGHT}V{(1 - row.coverage) * HEIGHT:.0f}"
-        f"H{x(row.at_ms + series.step_ms):.1f}V{HEIGHT}Z"
-        for row in series.rows
-    )

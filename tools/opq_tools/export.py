@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -23,7 +22,7 @@ from opq_cloud.export.tables import ExportTable, TableForm, table_pieces
 from opq_cloud.store.store import CloudStore
 from opq_proto.whole_file import write_whole_file
 from opq_tools.boxes.command import store_command
-from opq_tools.moment import moment
+from opq_tools.moment import from_option, to_option
 
 LATEST_MS = 4 * 10**12
 """The year 2096."""
@@ -83,8 +82,8 @@ def table_options(decorated: Decorated) -> Decorated:
             show_default=True,
             help="What the file is.",
         ),
-        click.option("--to", "end", callback=moment, metavar="TIME", help="Before this time (UTC)."),
-        click.option("--from", "start", callback=moment, metavar="TIME", help="From this time on (UTC)."),
+        to_option("Before this time (UTC)."),
+        from_option("From this time on (UTC)."),
     ):
         decorated = option(decorated)
     return decorated
@@ -145,34 +144,34 @@ def incident(store: CloudStore, incident_id: int, form: str, out: Path, data: Da
 @command.command("incidents", short_help="Every incident of a span of time.")
 @table_options
 def incidents(
-    store: CloudStore, start: datetime | None, end: datetime | None, form: TableForm, out: Path | None,
+    store: CloudStore, start_ns: int | None, end_ns: int | None, form: TableForm, out: Path | None,
     licence: str,
 ) -> None:  # fmt: skip
     """Every incident of a span of time, by rising id.
 
     Example: opq-tools export incidents --from 2026-11-20 --format csv --out incidents.csv
     """
-    _write_table(incident_table(all_incidents(store, *_ns(start, end)), licence), form, out)
+    _write_table(incident_table(all_incidents(store, start_ns, end_ns), licence), form, out)
 
 
 @command.command("findings", short_help="Every finding of a span of time.")
 @table_options
 def findings(
-    store: CloudStore, start: datetime | None, end: datetime | None, form: TableForm, out: Path | None,
+    store: CloudStore, start_ns: int | None, end_ns: int | None, form: TableForm, out: Path | None,
     licence: str,
 ) -> None:  # fmt: skip
     """Every finding of the incidents of a span of time.
 
     Example: opq-tools export findings --format parquet --out findings.parquet
     """
-    _write_table(finding_table(all_incidents(store, *_ns(start, end)), licence), form, out)
+    _write_table(finding_table(all_incidents(store, start_ns, end_ns), licence), form, out)
 
 
 @command.command("measurements", short_help="Every Measurement of a span of time.")
 @click.option("--box", "box_ids", multiple=True, help="This Box alone; repeatable.  [default: all]")
 @table_options
 def measurements(
-    store: CloudStore, box_ids: tuple[str, ...], start: datetime | None, end: datetime | None,
+    store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,
     form: TableForm, out: Path | None, licence: str,
 ) -> None:  # fmt: skip
     """Every Measurement of a span of time, in time order per Box; on stdout the rows alone.
@@ -183,8 +182,9 @@ def measurements(
     if silent := [each for each in box_ids if each not in stored]:
         click.echo(f"no Measurement is stored of Box {', '.join(silent)}", err=True)
     boxes = sorted(box_ids or stored, key=_number)
-    span_ms = (_ms(start, 0), _ms(end, LATEST_MS))
-    _write_table(measurement_table(store, boxes, *span_ms, licence), form, out)
+    first_ms = 0 if start_ns is None else start_ns // 10**6
+    last_ms = LATEST_MS if end_ns is None else end_ns // 10**6
+    _write_table(measurement_table(store, boxes, first_ms, last_ms, licence), form, out)
 
 
 def _write_table(table: ExportTable, form: TableForm, out: Path | None) -> None:
@@ -209,15 +209,6 @@ def _write_pieces(pieces: Iterable[bytes], out: Path, kind: str = "") -> None:
 
 def _table_form(text: str) -> TableForm:
     return "csv" if text == "csv" else "json" if text == "json" else "parquet"
-
-
-def _ms(time: datetime | None, default_ms: int) -> int:
-    return default_ms if time is None else round(time.timestamp() * 1000)
-
-
-def _ns(start: datetime | None, end: datetime | None) -> tuple[int | None, int | None]:
-    first, last = (None if time is None else round(time.timestamp() * 1000) * 10**6 for time in (start, end))
-    return first, last
 
 
 def _number(box_id: str) -> tuple[int, str]:

@@ -1,6 +1,6 @@
 """`opq-tools inject`: publish into a running Mauka what the bus would carry (opq-interop E.5)."""
 
-from datetime import datetime
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -9,7 +9,7 @@ from opq_cloud.mauka.bus import event_message, inject
 from opq_cloud.mauka.messages import LARGEST_ID, MAKAI_EVENT
 from opq_cloud.store import open_store
 from opq_proto.config import default_data_dir
-from opq_tools.moment import moment
+from opq_tools.moment import from_option, to_option
 from opq_tools.service_address import service_address
 
 MOST_EVENTS = 100_000
@@ -32,12 +32,8 @@ MOST_EVENTS = 100_000
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The message as bytes, e.g. a serialized MaukaMessage.",
 )
-@click.option(
-    "--from", "start", callback=moment, metavar="TIME", help="All stored events from this time on (UTC)."
-)
-@click.option(
-    "--to", "end", callback=moment, metavar="TIME", help="All stored events before this time (UTC)."
-)
+@from_option("All stored events from this time on (UTC).")
+@to_option("All stored events before this time (UTC).")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -51,8 +47,8 @@ def command(
     message: str | None,
     event_ids: tuple[int, ...],
     path: Path | None,
-    start: datetime | None,
-    end: datetime | None,
+    start_ns: int | None,
+    end_ns: int | None,
     data_dir: Path | None,
     mongo_uri: str | None,
     endpoint: str | None,
@@ -67,13 +63,13 @@ def command(
               opq-tools inject MakaiEvent --from 2026-11-20 --data-dir D
               opq-tools inject AnalysisRunner EXIT
     """
-    ranged = start is not None or end is not None
+    ranged = start_ns is not None or end_ns is not None
     if sum([message is not None, path is not None, bool(event_ids), ranged]) != 1:
         raise click.UsageError("want exactly one of MESSAGE, --file, --event-id and --from/--to")
     if (event_ids or ranged) and topic != MAKAI_EVENT:
         raise click.UsageError(f"stored events go with the topic {MAKAI_EVENT}, not {topic}")
     if ranged:
-        event_ids = stored_events(start, end, data_dir, mongo_uri)
+        event_ids = stored_events(start_ns, end_ns, data_dir, mongo_uri)
         if not event_ids:
             raise click.ClickException("no event is stored in that time; nothing was published")
     if event_ids:
@@ -87,16 +83,9 @@ def command(
 
 
 def stored_events(
-    start: datetime | None, end: datetime | None, data_dir: Path | None, mongo_uri: str | None
+    start_ns: int | None, end_ns: int | None, data_dir: Path | None, mongo_uri: str | None
 ) -> tuple[int, ...]:
     """Ids of the events of [start, end), oldest first."""
-    store = open_store(mongo_uri, data_dir or default_data_dir())
-    try:
-        records = store.events(_ns(start), _ns(end), limit=MOST_EVENTS)
-    finally:
-        store.close()
+    with closing(open_store(mongo_uri, data_dir or default_data_dir())) as store:
+        records = store.events(start_ns, end_ns, limit=MOST_EVENTS)
     return tuple(record.event_id for record in reversed(records))
-
-
-def _ns(moment: datetime | None) -> int | None:
-    return None if moment is None else round(moment.timestamp() * 1000) * 1_000_000

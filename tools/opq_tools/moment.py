@@ -1,17 +1,29 @@
 """A time as people type it: small, for commands with few dependencies read it too."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import click
 
+Decorated = TypeVar("Decorated", bound=Callable[..., object])
 RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([smhdwy]))?")
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
 """As on View's pages and in its API."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def moment(ctx: click.Context, param: click.Parameter, text: str | None) -> datetime | None:
-    """ISO 8601, e.g. 2026-11-20 or 2026-11-20T08:30:00, UTC unless it names an offset; or `now-24h`."""
+def moment_ns(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
+    """ISO 8601, e.g. 2026-11-20 or 2026-11-20T08:30:00, UTC unless it names an offset; or `now-24h`.
+
+    Gives ns since 1970, in whole microseconds.
+    """
+    found = _read(text)
+    return None if found is None else (found - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _read(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
@@ -24,3 +36,15 @@ def moment(ctx: click.Context, param: click.Parameter, text: str | None) -> date
             f"{text!r} is no time; want e.g. 2026-11-20, 2026-11-20T08:30:00 or now-24h (s, m, h, d, w, y)"
         ) from error
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def from_option(text: str, required: bool = False) -> Callable[[Decorated], Decorated]:
+    """`--from TIME`, given as `start_ns`; `text` is its help."""
+    return click.option(
+        "--from", "start_ns", callback=moment_ns, metavar="TIME", required=required, help=text
+    )
+
+
+def to_option(text: str, required: bool = False) -> Callable[[Decorated], Decorated]:
+    """`--to TIME`, given as `end_ns`."""
+    return click.option("--to", "end_ns", callback=moment_ns, metavar="TIME", required=required, help=text)

@@ -19,7 +19,7 @@ from opq_cloud.reanalysis_jobs import ReanalysisJobs, job_json
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_proto.config import default_data_dir
 from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
-from opq_tools.moment import moment
+from opq_tools.moment import from_option, to_option
 from opq_tools.progress import shown_progress
 
 LINES = 200
@@ -28,8 +28,8 @@ Settings = dict[str, dict[str, object]]
 
 
 @click.command("reanalyse")
-@click.option("--from", "start", callback=moment, metavar="TIME", help="Events from then on (UTC).")
-@click.option("--to", "end", callback=moment, metavar="TIME", help="Events before this time (UTC).")
+@from_option("Events from then on (UTC).")
+@to_option("Events before this time (UTC).")
 @click.option("--dry-run", is_flag=True, help="Show what it would change; the store stays as it is.")
 @click.option("--analysis", "names", multiple=True, metavar="NAME", help="Only this one; repeatable.")
 @click.option(
@@ -56,8 +56,8 @@ Settings = dict[str, dict[str, object]]
 @data_option
 @mongo_option
 def command(
-    start: datetime | None,
-    end: datetime | None,
+    start_ns: int | None,
+    end_ns: int | None,
     dry_run: bool,
     names: tuple[str, ...],
     changed: tuple[str, ...],
@@ -83,13 +83,13 @@ def command(
     if jobs:
         _show_jobs(mongo_uri, data_dir, as_json)
         return
-    if start is None:
+    if start_ns is None:
         raise click.UsageError("say from when on, e.g. --from 2026-11-20; or --jobs to list jobs")
     config = read_config(paths, {}, None, []) if paths else CloudConfig()
     folder = data_dir or default_data_dir()
     store_of = replace(config.store, mongo_uri=mongo_uri, data_dir=folder)
     config = replace(config, store=store_of, data_dir=config.data_dir or folder)
-    order = ReanalysisOrder(_ns(start) or 0, _ns(end), dry_run, names, settings_of(changed))
+    order = ReanalysisOrder(start_ns, end_ns, dry_run, names, settings_of(changed))
     with opened_store(mongo_uri, data_dir) as store:
         try:
             report = run_reanalysis(
@@ -147,7 +147,3 @@ def settings_of(changed: Sequence[str]) -> Settings:
         except ValueError:
             found.setdefault(name, {})[field] = value
     return found
-
-
-def _ns(at: datetime | None) -> int | None:
-    return None if at is None else round(at.timestamp() * 1000) * 1_000_000

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,12 +12,11 @@ import click
 from opq_proto.command_client import CommandClient
 from opq_proto.errors import OpqError
 from opq_proto.wire import info_command, plugin_command, rate_command
-from opq_tools.analyze.recordings import utc_ns
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
 from opq_tools.box.updating import update_box
 from opq_tools.box.waveform import fetch_waveform, write_recording
 from opq_tools.fact_line import fact_line
-from opq_tools.moment import moment
+from opq_tools.moment import from_option, to_option
 from opq_tools.progress import shown_progress
 from opq_tools.service_address import service_address
 
@@ -165,10 +163,8 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
 
 @command.command(short_help="Its samples of a span, as a recording.")
 @box_argument
-@click.option(
-    "--from", "start", callback=moment, metavar="TIME", required=True, help="From this time on (UTC)."
-)
-@click.option("--to", "end", callback=moment, metavar="TIME", required=True, help="Before this time (UTC).")
+@from_option("From this time on (UTC).", required=True)
+@to_option("Before this time (UTC).", required=True)
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="FILE.i16 to write."
 )
@@ -178,8 +174,8 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
 def waveform(
     connection: tuple[str, str, float],
     box_id: str,
-    start: datetime,
-    end: datetime,
+    start_ns: int,
+    end_ns: int,
     out: Path,
     wait: bool,
     as_json: bool,
@@ -191,7 +187,7 @@ def waveform(
     if out.suffix != ".i16":
         raise click.BadParameter(f"{out} is no .i16; want for example dip.i16", param_hint="--out")
     with _asking(connection) as (asking, timeout_s):
-        answer = fetch_waveform(asking, box_id, (utc_ns(start), utc_ns(end)), timeout_s, wait)
+        answer = fetch_waveform(asking, box_id, (start_ns, end_ns), timeout_s, wait)
     facts = write_recording(out, *answer)
     for gap in facts["gaps"]:
         click.echo(
@@ -203,18 +199,16 @@ def waveform(
 
 @command.command("half-cycles", short_help="The rms of each half cycle while dips and swells lasted.")
 @box_argument
-@click.option(
-    "--from", "start", callback=moment, metavar="TIME", required=True, help="From this time on (UTC)."
-)
-@click.option("--to", "end", callback=moment, metavar="TIME", required=True, help="Before this time (UTC).")
+@from_option("From this time on (UTC).", required=True)
+@to_option("Before this time (UTC).", required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="FILE.csv to write.")
 @json_option
 @click.pass_obj
 def half_cycles(
     connection: tuple[str, str, float],
     box_id: str,
-    start: datetime,
-    end: datetime,
+    start_ns: int,
+    end_ns: int,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -223,7 +217,7 @@ def half_cycles(
     Example: opq-tools box half-cycles 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:20:00 --out dip.csv
     """
     with _asking(connection) as (asking, timeout_s):
-        found = list(fetch_half_cycles(asking, box_id, (utc_ns(start), utc_ns(end)), timeout_s))
+        found = list(fetch_half_cycles(asking, box_id, (start_ns, end_ns), timeout_s))
     if out is not None:
         write_table(out, found)
     _tell({**facts_of(found), **({} if out is None else {"file": str(out)})}, as_json)

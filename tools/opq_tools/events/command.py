@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import click
@@ -19,7 +19,7 @@ from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
 from opq_tools.boxes.command import json_option, store_command
 from opq_tools.events.trace import step_rows, traced_steps
-from opq_tools.moment import moment
+from opq_tools.moment import from_option, to_option
 
 MOST_EVENTS = 10_000
 NEAR_EVENTS = 1000
@@ -46,8 +46,8 @@ def command() -> None:
 
 @command.command("list", short_help="Events, newest first.")
 @click.option("--box", "box_id", help="Those that asked this Box.")
-@click.option("--from", "start", callback=moment, metavar="TIME", help="That end after this time (UTC).")
-@click.option("--to", "end", callback=moment, metavar="TIME", help="That begin before this time (UTC).")
+@from_option("That end after this time (UTC).")
+@to_option("That begin before this time (UTC).")
 @click.option(
     "--limit",
     type=click.IntRange(1, MOST_EVENTS),
@@ -60,8 +60,8 @@ def command() -> None:
 def list_events(
     store: CloudStore,
     box_id: str | None,
-    start: datetime | None,
-    end: datetime | None,
+    start_ns: int | None,
+    end_ns: int | None,
     limit: int,
     as_json: bool,
 ) -> None:
@@ -69,7 +69,7 @@ def list_events(
 
     Example: opq-tools events list --box 1 --limit 10
     """
-    found = store.events_by_start(MOST_EVENTS if box_id else limit, None, _ns(start), _ns(end))
+    found = store.events_by_start(MOST_EVENTS if box_id else limit, None, start_ns, end_ns)
     rows = [event_row(record) for record in found if box_id is None or box_id in record.boxes_triggered]
     if as_json:
         click.echo(json.dumps(rows[:limit], indent=1))
@@ -234,7 +234,3 @@ def _line(row: dict[str, Any]) -> str:
 def _when(t_ns: float) -> str:
     """`2026-11-20 08:13:22 UTC`"""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(t_ns / 1e9))
-
-
-def _ns(at: datetime | None) -> int | None:
-    return None if at is None else round(at.timestamp() * 1000) * 1_000_000

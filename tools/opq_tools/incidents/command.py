@@ -14,7 +14,7 @@ from opq_cloud.store.incident_json import incident_json
 from opq_cloud.view.words import CLASS_WORDS, headline
 from opq_proto.messages import Incident
 from opq_tools.boxes.command import json_option, store_command
-from opq_tools.moment import moment
+from opq_tools.moment import from_option, to_option
 
 MOST_LISTED = 10_000
 incident_argument = click.argument("incident_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
@@ -38,8 +38,8 @@ def command() -> None:
     "--class", "kind", type=class_type, help="Incidents of this class; each part of a combination counts."
 )
 @click.option("--box", "box_id", default="", help="That this Box saw.")
-@click.option("--from", "start", callback=moment, metavar="TIME", help="That end after this time (UTC).")
-@click.option("--to", "end", callback=moment, metavar="TIME", help="That begin before this time (UTC).")
+@from_option("That end after this time (UTC).")
+@to_option("That begin before this time (UTC).")
 @click.option("--words", default="", help="Whose notes have all these words.")
 @click.option(
     "--limit",
@@ -54,8 +54,8 @@ def list_incidents(
     store: CloudStore,
     kind: str | None,
     box_id: str,
-    start: datetime | None,
-    end: datetime | None,
+    start_ns: int | None,
+    end_ns: int | None,
     words: str,
     limit: int,
     as_json: bool,
@@ -64,9 +64,6 @@ def list_incidents(
 
     Example: opq-tools incidents list --class sag --from now-7d --limit 10
     """
-    start_ns, end_ns = (
-        None if each is None else round(each.timestamp() * 1000) * 1_000_000 for each in (start, end)
-    )
     wanted = IncidentFilter(kind or "", box_id, start_ns=start_ns, end_ns=end_ns, words=words)
     entries = store.find_incidents(wanted, limit)
     found = [each for entry in entries if (each := store.incident(entry.incident_id)) is not None]

@@ -27,7 +27,7 @@ from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import definition_of
 from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_recording
-from opq_tools.moment import moment
+from opq_tools.moment import from_option, to_option
 from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 NS_PER_S = 1_000_000_000
@@ -50,8 +50,8 @@ class BacktestRule:
     help="A waveform, as `analyze` reads it; repeatable.  [default: stored history]",
 )
 @click.option("--box", "box_ids", multiple=True, help="History of this Box; repeatable.")
-@click.option("--from", "start", callback=moment, metavar="TIME", help="From this time on (UTC).")
-@click.option("--to", "end", callback=moment, metavar="TIME", help="Before this time (UTC).")
+@from_option("From this time on (UTC).")
+@to_option("Before this time (UTC).")
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder that holds the store."
 )
@@ -64,8 +64,8 @@ def command(
     file: bool,
     recordings: tuple[Path, ...],
     box_ids: tuple[str, ...],
-    start: datetime | None,
-    end: datetime | None,
+    start_ns: int | None,
+    end_ns: int | None,
     data_dir: Path | None,
     mongo_uri: str | None,
     as_json: bool,
@@ -80,11 +80,11 @@ def command(
       opq-tools rule backtest "SELECT box, rms_min FROM boxes WHERE rms_min < 110" --recording box1.i16
       opq-tools rule backtest deep --from 2026-11-19 --to 2026-11-20
     """
-    if start is not None and end is not None and end <= start:
+    if start_ns is not None and end_ns is not None and end_ns <= start_ns:
         raise click.UsageError("--to is not behind --from")
     wanted = _rule(rule, file, server)
-    first = 0 if start is None else round(start.timestamp() * 1000)
-    last = 1 << 62 if end is None else round(end.timestamp() * 1000)
+    first = 0 if start_ns is None else start_ns // 1_000_000
+    last = 1 << 62 if end_ns is None else end_ns // 1_000_000
     measured: Iterable[Measurement]
     if recordings:
         measured = (

@@ -1,7 +1,7 @@
 """`opq-tools sim score`: stored incidents against the truth of a run."""
 
 import json
-from datetime import datetime
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -15,7 +15,7 @@ from opq_hil.score.truth_file import read_truth
 from opq_proto.config import default_data_dir
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Incident
-from opq_tools.moment import moment
+from opq_tools.moment import from_option, to_option
 
 BEFORE_NS = 60 * 10**9
 """Incidents that began longer before the first true disturbance are of an earlier run."""
@@ -30,15 +30,15 @@ MOST_INCIDENTS = 1_000_000
     "--data-dir", type=click.Path(path_type=Path), help="Data folder that holds the store. [that of `up`]"
 )
 @click.option("--mongo-uri", help="The store, where it is a MongoDB.")
-@click.option("--from", "start", callback=moment, metavar="TIME", help="Incidents from this time on (UTC).")
-@click.option("--to", "end", callback=moment, metavar="TIME", help="Incidents before this time (UTC).")
+@from_option("Incidents from this time on (UTC).")
+@to_option("Incidents before this time (UTC).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def command(
     folder: Path,
     data_dir: Path | None,
     mongo_uri: str | None,
-    start: datetime | None,
-    end: datetime | None,
+    start_ns: int | None,
+    end_ns: int | None,
     as_json: bool,
 ) -> None:
     """Compare stored incidents with the truth that `sim --truth DIR` wrote.
@@ -54,9 +54,9 @@ def command(
     for problem in truth.problems:
         click.echo(f"opq-tools: {problem}", err=True)
     first_ns = min((span.start_ns for each in truth.disturbances for span in each.boxes.values()), default=0)
-    from_ns = max(0, first_ns - BEFORE_NS) if start is None else _ns(start)
+    from_ns = max(0, first_ns - BEFORE_NS) if start_ns is None else start_ns
     stored = stored_incidents(mongo_uri, data_dir or default_data_dir())
-    to_ns = OPEN_NS if end is None else _ns(end)
+    to_ns = OPEN_NS if end_ns is None else end_ns
     counted = [each for each in stored if from_ns <= _onset_ns(each) < to_ns]
     figures = score(truth.disturbances, counted)
     if as_json:
@@ -79,11 +79,8 @@ def stored_incidents(mongo_uri: str | None, data_dir: Path) -> list[FoundInciden
     """
     if mongo_uri is None and not any(data_dir.glob("opq.db*")):
         raise ConfigError(f"{data_dir}: no store in it; give --data-dir of the `up` that ran, or --mongo-uri")
-    store = open_store(mongo_uri, data_dir)
-    try:
+    with closing(open_store(mongo_uri, data_dir)) as store:
         return [found_incident(each) for each in store.incidents(limit=MOST_INCIDENTS)]
-    finally:
-        store.close()
 
 
 def found_incident(incident: Incident) -> FoundIncident:
@@ -123,10 +120,6 @@ def _together(first: BoxSpan, second: BoxSpan) -> BoxSpan:
 
 def _onset_ns(incident: FoundIncident) -> int:
     return min(span.start_ns for span in incident.boxes.values())
-
-
-def _ns(time: datetime) -> int:
-    return round(time.timestamp() * 1000) * 1_000_000
 
 
 def _show(figures: ScoreFigures, nothing: int) -> None:

@@ -22,7 +22,7 @@ from opq_hil.power_system.power_scenario import has_network, load_power_scenario
 from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
-from opq_tools.moment import moment
+from opq_tools.moment import moment_ns
 from opq_tools.progress import shown_progress
 from opq_tools.sim.history.history_run import HistoryFigures, measured_to_s, run_history
 from opq_tools.sim.history.progress_file import HistoryProgress, read_progress, resumed, write_progress
@@ -43,7 +43,7 @@ MOST_DAYS = 3650
     required=True,
     help="Data folder, as `up --data-dir` takes it.",
 )
-@click.option("--end", callback=moment, metavar="TIME", help="When it ends (UTC). [now]")
+@click.option("--end", "end_ns", callback=moment_ns, metavar="TIME", help="When it ends (UTC). [now]")
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
 )
@@ -56,7 +56,7 @@ def command(
     days: float,
     boxes: int | None,
     folder: Path,
-    end: datetime | None,
+    end_ns: int | None,
     seed: int,
     truth: Path | None,
     as_json: bool,
@@ -71,11 +71,11 @@ def command(
     """
     log.configure("history", "warning")
     path = None if scenario is None else scenario_path(scenario)
-    wanted = _wanted(path, scenario, boxes, days, seed, end)
+    wanted = _wanted(path, scenario, boxes, days, seed, end_ns)
     known = read_progress(folder)
     if known is None and (folder / STORE_NAME).exists():
         raise ConfigError(f"--into: {folder} holds a store already; give an empty folder")
-    progress = wanted if known is None else resumed(known, wanted, end is not None)
+    progress = wanted if known is None else resumed(known, wanted, end_ns is not None)
     folder.mkdir(parents=True, exist_ok=True)
     write_progress(folder, progress)
     grid = _grid(path, progress)
@@ -109,7 +109,7 @@ def command(
 
 
 def _wanted(
-    path: Path | None, scenario: str | None, boxes: int | None, days: float, seed: int, end: datetime | None
+    path: Path | None, scenario: str | None, boxes: int | None, days: float, seed: int, end_ns: int | None
 ) -> HistoryProgress:
     """What is asked for, from its beginning."""
     digest = ""
@@ -118,8 +118,8 @@ def _wanted(
             raise ConfigError(f"{path.name}: a history wants a scenario with a table [network]")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     count = boxes or (3 if path is None else len(load_power_scenario(path).box))
-    end_ns = time.time_ns() if end is None else round(end.timestamp() * 1e9)
-    return HistoryProgress(scenario, digest, count, days, seed, end_ns - round(days * 86_400e9))
+    start_ns = (time.time_ns() if end_ns is None else end_ns) - round(days * 86_400e9)
+    return HistoryProgress(scenario, digest, count, days, seed, start_ns)
 
 
 def _grid(path: Path | None, progress: HistoryProgress) -> FleetGrid:

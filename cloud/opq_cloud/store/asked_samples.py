@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 NsSpan = tuple[int, int]
 """[start_ns, end_ns)."""
 WAITING, ASKED, REFUSED = "waiting", "asked", "refused"
@@ -64,20 +66,8 @@ class SamplesAnswer:
 
 
 def request_document(request: AskedSamples) -> dict[str, Any]:
-    return {
-        "analysis": request.analysis,
-        "because": request.because,
-        "spans": {box_id: list(span) for box_id, span in request.spans.items()},
-        "beside": list(request.beside),
-        "most_boxes": request.most_boxes,
-        "span_ns": None if request.span_ns is None else list(request.span_ns),
-        "round": request.round,
-        "state": request.state,
-        "boxes": list(request.boxes),
-        "refused": dict(request.refused),
-        "requested_ns": request.requested_ns,
-        "answered_ns": request.answered_ns,
-    }
+    document: dict[str, Any] = msgspec.to_builtins(request)
+    return document
 
 
 def request_json(request: AskedSamples) -> dict[str, Any]:
@@ -101,26 +91,10 @@ def request_json(request: AskedSamples) -> dict[str, Any]:
 
 def requests_of(document: Mapping[str, Any]) -> dict[int, AskedSamples]:
     """Those of an event's document, by their numbers."""
-    found = {int(number): request_from(each) for number, each in document.get("more", {}).items()}
+    found = {
+        int(number): msgspec.convert(each, AskedSamples) for number, each in document.get("more", {}).items()
+    }
     return dict(sorted(found.items()))
-
-
-def request_from(document: Mapping[str, Any]) -> AskedSamples:
-    span = document.get("span_ns")
-    return AskedSamples(
-        analysis=str(document["analysis"]),
-        because=str(document.get("because", "")),
-        spans={box_id: _span(each) for box_id, each in document.get("spans", {}).items()},
-        beside=tuple(document.get("beside", ())),
-        most_boxes=int(document.get("most_boxes", 0)),
-        span_ns=None if span is None else _span(span),
-        round=int(document.get("round", 1)),
-        state=str(document.get("state", WAITING)),
-        boxes=tuple(document.get("boxes", ())),
-        refused=dict(document.get("refused", {})),
-        requested_ns=document.get("requested_ns"),
-        answered_ns=document.get("answered_ns"),
-    )
 
 
 def new_requests(
@@ -166,7 +140,3 @@ def answered_request(request: AskedSamples, answer: SamplesAnswer) -> AskedSampl
 def _was_asked(made: Mapping[int, AskedSamples], box_id: str, span: NsSpan) -> bool:
     earlier = [one.spans[box_id] for one in made.values() if box_id in one.spans]
     return any(start_ns <= span[0] and span[1] <= end_ns for start_ns, end_ns in earlier)
-
-
-def _span(pair: Sequence[Any]) -> NsSpan:
-    return int(pair[0]), int(pair[1])

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from opq_proto.messages import TimeSource
 
 PROTOCOL = 1
+"""Version of the link's messages; a Box says its own in Hello."""
 LINK_BAUD = 921_600
 """8N1, of a real line: ten bits a byte."""
-"""Version of the link's messages; a Box says its own in Hello."""
 
 
 class Operation(IntEnum):

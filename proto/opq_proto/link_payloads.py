@@ -1,14 +1,16 @@
 """Payload bytes of the serial link's messages, both ways; frames are `opq_proto.link`'s.
 
-A fixed part by `struct`, then what varies in length (str8, counts, settings). A payload must be
-used up to its last byte: anything else is malformed.
+Most messages are as their dataclass stands: the fields in order by `struct`, then the texts (str8). Those
+that say how much follows are written out. A payload must be used up to its last byte: anything else is
+malformed.
 """
 
 import math
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -16,17 +18,8 @@ from opq_proto import link_messages as m
 from opq_proto.errors import FrameError
 from opq_proto.messages import TimeSource
 
-HELLO = struct.Struct("<BIIIdfffHI")
 SAMPLES = struct.Struct("<QqIBIBH")
-MEASUREMENT = struct.Struct("<QIffff")
-CROSSING = struct.Struct("<QqIBBBff")
-GPS = struct.Struct("<BBqIIiiib")
-HEALTH = struct.Struct("<QfffHIIIIIIB")
-LOG = struct.Struct("<HiiI")
-COMMAND = struct.Struct("<HB")
-ACKNOWLEDGEMENT = struct.Struct("<HB")
 SETTINGS = struct.Struct("<IB")
-RESEND = struct.Struct("<QI")
 UPDATE_DATA = struct.Struct("<HIH")
 
 _COUNT = np.dtype("<i2")
@@ -40,12 +33,14 @@ MAX_UPDATE_BYTES = 1024
 """Image bytes of one UpdateData at most."""
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def _flag(value: int) -> bool:
+    if value > 1:
+        raise ValueError(f"a flag is {value}; want 0 or 1")
+    return bool(value)
 
 
 def _str8(text: str) -> bytes:
@@ -68,43 +63,48 @@ def _end(data: bytes, at: int) -> None:
         raise FrameError(f"link: {len(data) - at} bytes left over in a payload")
 
 
-def _write_hello(x: m.Hello) -> bytes:
-    fixed = HELLO.pack(
-        x.protocol,
-        x.box_id,
-        x.boot_id,
-        x.rate_millihz,
-        x.v_per_lsb,
-        x.nominal_v,
-        x.nominal_hz,
-        x.effective_bits,
-        x.block_samples,
-        x.ring_samples,
-    )
-    return fixed + _str8(x.hardware) + _str8(x.firmware)
+class _Layout:
+    """A message's fields in the order of its dataclass: those of fixed size by `struct`, then its texts."""
+
+    def __init__(self, message: type[Any], form: str) -> None:
+        """`form` has one letter for each field that is no text."""
+        self.message = message
+        self._fixed = struct.Struct(form)
+        self._names = [field.name for field in fields(message)]
+        hints = get_type_hints(message)
+        kinds = [hints[name] for name in self._names if hints[name] is not str]
+        special: dict[Any, Callable[[Any], Any]] = {float | None: _known, bool: _flag}
+        self._convert = [special.get(kind, kind) for kind in kinds]
+
+    def write(self, message: Any) -> bytes:
+        """The payload of one; a number that is not known is NaN on the wire."""
+        values = [getattr(message, name) for name in self._names]
+        numbers, texts = values[: len(self._convert)], values[len(self._convert) :]
+        fixed = self._fixed.pack(*(math.nan if value is None else value for value in numbers))
+        return fixed + b"".join(_str8(text) for text in texts)
+
+    def read(self, data: bytes) -> Any:
+        """The message of a payload; ValueError when a field is none of its values."""
+        numbers, at = self._fixed.unpack_from(data), self._fixed.size
+        values = [convert(number) for convert, number in zip(self._convert, numbers, strict=True)]
+        while len(values) < len(self._names):
+            text, at = _read_str8(data, at)
+            values.append(text)
+        _end(data, at)
+        return self.message(*values)
 
 
-def _read_hello(data: bytes) -> m.Hello:
-    protocol, box_id, boot_id, rate_millihz, v_per_lsb, nominal_v, nominal_hz, bits, block, ring = (
-        HELLO.unpack_from(data)
-    )
-    hardware, at = _read_str8(data, HELLO.size)
-    firmware, at = _read_str8(data, at)
-    _end(data, at)
-    return m.Hello(
-        protocol,
-        box_id,
-        boot_id,
-        rate_millihz,
-        v_per_lsb,
-        nominal_v,
-        nominal_hz,
-        bits,
-        block,
-        ring,
-        hardware,
-        firmware,
-    )
+_LAYOUTS = [
+    _Layout(m.Hello, "<BIIIdfffHI"),
+    _Layout(m.BoxMeasurement, "<QIffff"),
+    _Layout(m.Crossing, "<QqIBBBff"),
+    _Layout(m.GpsStatus, "<BBqIIiiib"),
+    _Layout(m.Health, "<QfffHIIIIIIB"),
+    _Layout(m.Log, "<HiiI"),
+    _Layout(m.Command, "<HB"),
+    _Layout(m.Acknowledgement, "<HB"),
+    _Layout(m.Resend, "<QI"),
+]
 
 
 def _write_samples(x: m.Samples) -> bytes:
@@ -128,78 +128,6 @@ def _read_samples(data: bytes) -> m.Samples:
     if not NATIVE:
         counts = counts.astype(np.int16)
     return m.Samples(first, t_ns, uncertainty_ns, _SOURCES[source], rate_millihz, flags, counts)
-
-
-def _write_measurement(x: m.BoxMeasurement) -> bytes:
-    numbers = (_number(x.rms_v), _number(x.f_hz), _number(x.thd), _number(x.trans_v))
-    return MEASUREMENT.pack(x.first_sample, x.samples, *numbers)
-
-
-def _read_measurement(data: bytes) -> m.BoxMeasurement:
-    first, samples, rms_v, f_hz, thd, trans_v = MEASUREMENT.unpack(data)
-    return m.BoxMeasurement(first, samples, _known(rms_v), _known(f_hz), _known(thd), _known(trans_v))
-
-
-def _write_crossing(x: m.Crossing) -> bytes:
-    rms_v, limit_v = _number(x.rms_v), _number(x.limit_v)
-    return CROSSING.pack(x.sample, x.t_ns, x.uncertainty_ns, x.source, x.kind, x.entering, rms_v, limit_v)
-
-
-def _read_crossing(data: bytes) -> m.Crossing:
-    sample, t_ns, uncertainty_ns, source, kind, entering, rms_v, limit_v = CROSSING.unpack(data)
-    if entering > 1:
-        raise FrameError(f"link: entering is {entering}; want 0 or 1")
-    return m.Crossing(
-        sample,
-        t_ns,
-        uncertainty_ns,
-        TimeSource(source),
-        m.CrossingKind(kind),
-        bool(entering),
-        _known(rms_v),
-        _known(limit_v),
-    )
-
-
-def _write_gps(x: m.GpsStatus) -> bytes:
-    return GPS.pack(
-        x.state,
-        x.satellites,
-        x.t_ns,
-        x.uncertainty_ns,
-        x.pps_count,
-        x.pps_offset_ns,
-        x.latitude_e7,
-        x.longitude_e7,
-        x.leap_seconds,
-    )
-
-
-def _read_gps(data: bytes) -> m.GpsStatus:
-    state, *rest = GPS.unpack(data)
-    return m.GpsStatus(m.GpsState(state), *rest)
-
-
-def _write_health(x: m.Health) -> bytes:
-    return HEALTH.pack(
-        x.uptime_ms,
-        _number(x.temperature_c),
-        _number(x.supply_v),
-        _number(x.battery_v),
-        x.cpu_permille,
-        x.overruns,
-        x.clipped,
-        x.missing_samples,
-        x.crc_errors,
-        x.tx_dropped,
-        x.heap_free_bytes,
-        x.reset_cause,
-    )
-
-
-def _read_health(data: bytes) -> m.Health:
-    uptime_ms, temperature_c, supply_v, battery_v, *rest = HEALTH.unpack(data)
-    return m.Health(uptime_ms, _known(temperature_c), _known(supply_v), _known(battery_v), *rest)
 
 
 def _write_losses(x: m.Losses) -> bytes:
@@ -229,20 +157,6 @@ def _read_settings(data: bytes) -> m.Settings:
     return m.Settings(sequence, tuple(values))
 
 
-def _read_command(data: bytes) -> m.Command:
-    command_id, operation = COMMAND.unpack_from(data)
-    argument, at = _read_str8(data, COMMAND.size)
-    _end(data, at)
-    return m.Command(command_id, m.Operation(operation), argument)
-
-
-def _read_acknowledgement(data: bytes) -> m.Acknowledgement:
-    command_id, status = ACKNOWLEDGEMENT.unpack_from(data)
-    detail, at = _read_str8(data, ACKNOWLEDGEMENT.size)
-    _end(data, at)
-    return m.Acknowledgement(command_id, m.Status(status), detail)
-
-
 def _write_update_data(x: m.UpdateData) -> bytes:
     if len(x.data) > MAX_UPDATE_BYTES:
         raise FrameError(f"link: {len(x.data)} update bytes; want at most {MAX_UPDATE_BYTES}")
@@ -258,35 +172,19 @@ def _read_update_data(data: bytes) -> m.UpdateData:
 
 
 _WRITERS: dict[type[Any], Callable[[Any], bytes]] = {
-    m.Hello: _write_hello,
     m.Samples: _write_samples,
-    m.BoxMeasurement: _write_measurement,
-    m.Crossing: _write_crossing,
-    m.GpsStatus: _write_gps,
-    m.Health: _write_health,
     m.Losses: _write_losses,
-    m.Log: lambda x: LOG.pack(x.code, x.a, x.b, x.uptime_ms),
-    m.Command: lambda x: COMMAND.pack(x.command_id, x.operation) + _str8(x.argument),
-    m.Acknowledgement: lambda x: ACKNOWLEDGEMENT.pack(x.command_id, x.status) + _str8(x.detail),
     m.Settings: _write_settings,
-    m.Resend: lambda x: RESEND.pack(x.first_sample, x.count),
     m.UpdateData: _write_update_data,
+    **{layout.message: layout.write for layout in _LAYOUTS},
 }
 
 _READERS: dict[int, Callable[[bytes], m.LinkMessage]] = {
-    m.Hello.TYPE: _read_hello,
     m.Samples.TYPE: _read_samples,
-    m.BoxMeasurement.TYPE: _read_measurement,
-    m.Crossing.TYPE: _read_crossing,
-    m.GpsStatus.TYPE: _read_gps,
-    m.Health.TYPE: _read_health,
     m.Losses.TYPE: _read_losses,
-    m.Log.TYPE: lambda data: m.Log(*LOG.unpack(data)),
-    m.Command.TYPE: _read_command,
-    m.Acknowledgement.TYPE: _read_acknowledgement,
     m.Settings.TYPE: _read_settings,
-    m.Resend.TYPE: lambda data: m.Resend(*RESEND.unpack(data)),
     m.UpdateData.TYPE: _read_update_data,
+    **{layout.message.TYPE: layout.read for layout in _LAYOUTS},
 }
 
 

@@ -1,18 +1,10 @@
-"""`opq-gateway status`: what this machine's gateway says of its Boxes, their clocks and open claim codes.
+"""`opq-gateway status`: what this machine's gateway says of its Boxes, their clocks and open claim codes."""
 
-Short of `health.py`, which imports NumPy; it reads what that serves.
-"""
-
-import http.client
-import json
-from contextlib import closing
 from typing import Any
 
+from opq_gateway.local.running_gateway import RunningGateway
 from opq_proto.errors import OpqError
-from opq_proto.http_server import address_of
 
-ANSWER_S = 10.0
-MOST_BYTES = 10_000_000
 UNKNOWN_NS = 2**32 - 1
 SOURCES = {"gps": "GPS", "holdover": "GPS lost, held over", "ntp": "by another clock", "free": "free-running"}
 
@@ -24,29 +16,15 @@ def ask_status(endpoint: str, port_offset: int) -> dict[str, Any]:
         ConfigError: the endpoint is no address.
         OpqError: nobody answers there, or it is no gateway.
     """
-    host, port = address_of(endpoint, "--endpoint")
-    host, port = ("127.0.0.1" if host == "0.0.0.0" else host), port + port_offset
-    health, codes = (_json(host, port, path) for path in ("/", "/claim-codes"))
+    gateway = RunningGateway(endpoint, port_offset)
+    (_, health), (_, codes) = (gateway.ask("GET", path) for path in ("/", "/claim-codes"))
     if not isinstance(health, dict) or health.get("name") != "gateway":
-        raise OpqError(f"{host}:{port} answers, and is no gateway")
+        raise OpqError(f"{gateway.address} answers, and is no gateway")
     return {
         "boxes": health.get("subcomponents") or [],
         "gps_comparison": health.get("gps_comparison"),
         "claim_codes": codes if isinstance(codes, list) else [],
     }
-
-
-def _json(host: str, port: int, path: str) -> object:
-    try:
-        with closing(http.client.HTTPConnection(host, port, timeout=ANSWER_S)) as connection:
-            connection.request("GET", path)
-            found: object = json.loads(connection.getresponse().read(MOST_BYTES))
-            return found
-    except (OSError, http.client.HTTPException) as error:
-        why = f"no gateway answers at {host}:{port} ({error}); it must run on this machine"
-        raise OpqError(why) from error
-    except ValueError as error:
-        raise OpqError(f"{host}:{port} answers, and is no gateway") from error
 
 
 def status_words(status: dict[str, Any]) -> list[str]:

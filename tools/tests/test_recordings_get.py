@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ import pytest
 from click.testing import CliRunner
 
 from opq_proto.errors import OpqError
-from opq_tools import recordings_get
 from opq_tools.analyze.recordings import read_recording
 from opq_tools.recordings_get import BASE_URL, COMMIT, RECORDINGS, DownloadError, command, fetch
 
@@ -156,7 +156,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(
     def full(_handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(recordings_get.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DownloadError, match="No space left"):
         fetch(facts, tmp_path, server)
     assert names(tmp_path) == []

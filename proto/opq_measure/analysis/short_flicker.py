@@ -23,6 +23,8 @@ from opq_measure.signal import BoolArray, FloatArray, SignalArray
 
 NOISE_PINST = 2000.0
 """Mean Pinst of white noise by the square of its ratio to the fundamental, 1090 to 2020 by lamp."""
+PST_1_PINST = 2 * 0.51
+"""A sine's Pst^2 by half of its mean Pinst: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08."""
 OVER_NOISE = 3.0
 """Times the Pinst of the noise; smoothed over a second it is not by chance."""
 LEAST_S = 2.0
@@ -55,10 +57,8 @@ def short_flicker_in(
     runs = list(_runs_between(sudden, len(volts), SETTLE_S * rate_hz))
     if not runs:
         return []
-    noise = analysis.course.noise
-    quiet = float(np.nanmedian(noise)) if np.isfinite(noise).any() else 0.0
-    # Pinst 2 in the mean is Pst 1 of a sine: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08 = 0.51
-    limit = max(pst_limit**2 / 0.51 / 2, OVER_NOISE * NOISE_PINST * quiet**2)
+    of_noise = _pinst_of_noise(analysis)
+    limit = max(pst_limit**2 / PST_1_PINST, OVER_NOISE * of_noise)
     if runs == [slice(0, len(volts))] and (analysis.flicker.pinst_max or math.inf) < limit:
         return []  # the meter over all of it has been read already
     meter = _meter(analysis)
@@ -79,7 +79,7 @@ def short_flicker_in(
     seen = np.count_nonzero(above[span])
     if seen < LEAST_S * meter.work_hz or seen < STEADY_SHARE * np.count_nonzero(known[span]):
         return []
-    own = np.maximum(felt[span][above[span]] - NOISE_PINST * quiet**2, 0.0)
+    own = np.maximum(felt[span][above[span]] - of_noise, 0.0)
     pst = severity(own)
     if not pst > pst_limit:
         return []
@@ -108,6 +108,16 @@ def short_flicker_in(
             open_at_start=open_at_start,
         )
     ]
+
+
+def is_hidden_by_noise(analysis: SignalAnalysis, pst_limit: float = MOST_PST) -> bool:
+    """Whether flicker at the limit is less than what has to be felt beside the noise."""
+    return OVER_NOISE * _pinst_of_noise(analysis) > pst_limit**2 / PST_1_PINST
+
+
+def _pinst_of_noise(analysis: SignalAnalysis) -> float:
+    noise = analysis.course.noise
+    return NOISE_PINST * float(np.nanmedian(noise)) ** 2 if np.isfinite(noise).any() else 0.0
 
 
 def _steps_in(analysis: SignalAnalysis, run: slice) -> list[tuple[float, float]]:

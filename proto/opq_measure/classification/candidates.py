@@ -23,7 +23,7 @@ from opq_measure.analysis.conditions import (
 )
 from opq_measure.analysis.levels import dc_offset_in, noise_in
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
-from opq_measure.analysis.short_flicker import short_flicker_in
+from opq_measure.analysis.short_flicker import is_hidden_by_noise, short_flicker_in
 from opq_measure.analysis.sudden import sudden_after
 from opq_measure.analysis.tones import MOST_INTERHARMONIC_PERCENT, OVER_NOISE, tones_in
 from opq_measure.classification.between_levels import frequency_between, harmonics_between, offset_between
@@ -33,13 +33,14 @@ from opq_measure.classification.edge_transients import edge_transient
 from opq_measure.classification.envelope_flicker import envelope_flicker
 from opq_measure.classification.faint_jump import faint_jump
 from opq_measure.classification.faint_tones import LEAST_SHARE, faint_tone
-from opq_measure.classification.faint_transients import FaintTransient, faint_transient
+from opq_measure.classification.faint_transients import FRAME_S, FaintTransient, faint_transient
 from opq_measure.classification.mean_cycle import MeanCycle, mean_cycle, notching_of, thd_outside
 from opq_measure.classification.measured_signal import BESIDE_CYCLES, TRANSIENTS, MeasuredSignal
 from opq_measure.classification.short_change import EARLY_CYCLES, begun_at_step, short_change_in
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import BoolArray, FloatArray, IndexArray
 from opq_measure.timebase.cycles import WINDOW_S
+from opq_measure.waveform.notches import Notching
 
 Found = Disturbance | Occurrence
 MEAN_POINTS_SHARE = 0.9
@@ -56,6 +57,10 @@ ENVELOPE_MARGIN = 1.15
 """Times its limit that Pst of a second or two has at least; it is good to a tenth."""
 HIDDEN = 0.8
 """A share of a line's limit: where a window needs more to be sure, the whole signal is asked."""
+NOTCH_SIGMAS = 6.0
+"""The area of a notch in the mean cycle, of what noise makes of as many samples."""
+NEAR_S = 0.012
+"""Of the residual before and after a transient, that tells a ringing from an impulse."""
 BESIDE_SHARE = 0.2
 """The share of a signal that has to be clear of a dip for its lines, where the dip leaves no window."""
 LONGEST_ENVELOPE_S = 5.0
@@ -71,7 +76,12 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     sudden = [*signal.sudden(), *_after_windows(signal)]
     sudden = _with_edges(signal, sudden, limits)
     sudden = [begun_at_step(each, signal) if each.kind == "rapid_voltage_change" else each for each in sudden]
-    found: list[Found] = [*analysis.disturbances, *(each for each in sudden if _counts(each, limits))]
+    found: list[Found] = [*analysis.disturbances]
+    found += [
+        each
+        for each in sudden
+        if _counts(each, limits) and not signal.is_change_by_noise(each, limits.change_percent)
+    ]
     jumps = list(_faint_jump(signal, sudden, limits))
     found += jumps
     cycles = _Cycles(signal, [*sudden, *jumps])
@@ -87,9 +97,14 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     found += list(_faint_tone(signal, cycles, bool(tones), limits)) or tones
     changes = list(_change(signal, limits))
     found += changes if limits.short_changes else []
-    found += [] if changes else _flicker(signal, limits)  # a step swings the envelope, too
+    found += [] if changes else _flicker(signal, cycles, limits)  # a step swings the envelope, too
     found += _of_mean_cycle(signal, cycles, sudden, limits, _is_steady(found))
-    return found
+    return [
+        _told_by_whole(each, signal, cycles)
+        if isinstance(each, Occurrence) and _is_alone(each, found) and _is_steady(found)
+        else each
+        for each in found
+    ]
 
 
 class _Cycles:
@@ -111,6 +126,16 @@ class _Cycles:
             return None
         points = int(MEAN_POINTS_SHARE * self._signal.cycle)
         return mean_cycle(self._signal.volts, self.starts, self.usable, points)
+
+    @cached_property
+    def notching(self) -> Notching | None:
+        """Of the mean cycle, where its deepest notch is none of what the noise leaves there."""
+        found = None if self.mean is None else notching_of(self.mean, self._signal.analysis.nominal_hz)
+        if self.mean is None or found is None:
+            return None
+        samples = found.deepest.width_us * 1e-6 * self._signal.analysis.rate_hz * self.mean.cycles
+        stands_out = found.deepest.depth_v * math.sqrt(samples) >= NOTCH_SIGMAS * self.mean.rest_v
+        return found if stands_out else None
 
     @cached_property
     def residual(self) -> tuple[FloatArray, IndexArray]:
@@ -226,23 +251,30 @@ def _lies_in(each: Occurrence, one: Occurrence) -> bool:
     return one.start_sample - slack <= each.start_sample and each.end_sample <= one.end_sample + slack
 
 
-def _flicker(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]:
-    """By the flickermeter where it has settled, else by the envelope, which notches of whole samples move."""
+def _flicker(signal: MeasuredSignal, cycles: _Cycles, limits: ClassLimits) -> Iterable[Occurrence]:
+    """By the flickermeter where it has settled, else by the envelope, which notches of whole samples move.
+
+    Noise is felt by the meter over all frequencies; what that hides may stand out of the envelope as a line.
+    """
     analysis = signal.analysis
     notching = [each for each in analysis.occurrences if each.kind == "periodic_notching"]
-    if analysis.duration_s >= LONGEST_ENVELOPE_S:
+    felt: list[Occurrence] = []
+    is_long = analysis.duration_s >= LONGEST_ENVELOPE_S
+    if is_long:
         every = chain(analysis.occurrences, short_flicker_in(signal.volts, analysis, limits.pst))
-        flicker = (each for each in every if each.kind == "flicker")
-        yield from (each for each in flicker if not any(_lies_in(each, one) for one in notching))
-        return
-    if notching:
+        felt = [each for each in every if each.kind == "flicker"]
+        felt = [each for each in felt if not any(_lies_in(each, one) for one in notching)]
+    if notching or (is_long and not is_hidden_by_noise(analysis, limits.pst)) or cycles.notching:
+        yield from felt
         return
     clear = signal.clear_of(analysis.half_starts)
     noise_v = analysis.noise_v if math.isfinite(analysis.noise_v) else 0.0
     found = envelope_flicker(
         analysis.half_rms_v, clear, analysis.nominal_v, analysis.nominal_hz, noise_v, analysis.rate_hz
     )
-    if not found.pst > ENVELOPE_MARGIN * limits.pst:
+    if felt:  # where a line is not seen for the noise, by its beat it is told
+        yield from (replace(each, figures={**each.figures, "modulation_hz": found.hz}) for each in felt)
+    if felt or not found.pst > ENVELOPE_MARGIN * limits.pst:
         return
     whole = signal.throughout(
         "flicker",
@@ -253,10 +285,10 @@ def _flicker(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence
     starts, stretch = analysis.half_starts, found.stretch
     yield replace(
         whole,
-        start_sample=float(starts[stretch.start]) if found.after_step else whole.start_sample,
-        end_sample=float(starts[stretch.stop]) if found.before_step else whole.end_sample,
-        open_at_start=not found.after_step,
-        open=not found.before_step,
+        start_sample=float(starts[stretch.start]) if found.begins else whole.start_sample,
+        end_sample=float(starts[stretch.stop]) if found.ends else whole.end_sample,
+        open_at_start=not found.begins,
+        open=not found.ends,
     )
 
 
@@ -309,7 +341,7 @@ def _of_mean_cycle(
         return
     harmonics += harmonics_between(signal, mean, limits)
     yield from offset_between(signal, mean, limits)
-    seen = notching_of(mean, analysis.nominal_hz)
+    seen = cycles.notching
     if seen is not None and harmonics and seen.deepest.depth_v > limits.notch_pu * mean.peak_v:
         thd_percent = 100 * thd_outside(mean, seen)
         harmonics = [] if thd_percent <= limits.thd_percent else harmonics
@@ -344,6 +376,43 @@ def _faint(
     if found is None or abs(found.peak) < limits.transient_pu * mean.peak_v:
         return
     yield _faint_occurrence(analysis, found, first, mean.peak_v)
+
+
+def _is_alone(each: Occurrence, found: list[Found]) -> bool:
+    """Whether it is an impulse beside no dip, jump, step or other transient, and notches are not about."""
+    if each.kind != "impulsive_transient" or "sigmas" in each.figures:
+        return False
+    near = WINDOW_S / 2 * each.rate_hz
+    return not any(
+        one.kind == "periodic_notching"
+        or (
+            one is not each
+            and (
+                isinstance(one, Disturbance)
+                or one.kind in (*TRANSIENTS, "phase_jump", "rapid_voltage_change")
+            )
+            and one.start_sample - near <= each.start_sample <= one.end_sample + near
+        )
+        for one in found
+    )
+
+
+def _told_by_whole(each: Occurrence, signal: MeasuredSignal, cycles: _Cycles) -> Occurrence:
+    """In much noise a ringing of which only the first half wave stands out of it is told by all of it."""
+    analysis, mean = signal.analysis, cycles.mean
+    if mean is None or not FAINT_FROM_PU * mean.peak_v < analysis.noise_v:
+        return each
+    residual, cycle = cycles.residual
+    first = math.ceil(analysis.cycle_starts[0])
+    calm = residual[cycles.usable[cycle]]
+    begin = max(0, round(each.start_sample - first - NEAR_S * each.rate_hz))
+    part = residual[begin : begin + round((2 * NEAR_S + FRAME_S) * each.rate_hz) + 1]
+    if not len(calm):
+        return each
+    found = faint_transient(part, np.ones(len(part), np.bool_), each.rate_hz, float(calm.std()))
+    if found is None or not math.isfinite(found.frequency_hz):
+        return each
+    return _faint_occurrence(analysis, found, first + begin, mean.peak_v)
 
 
 def _with_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLimits) -> list[Occurrence]:

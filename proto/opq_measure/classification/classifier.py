@@ -20,7 +20,7 @@ from opq_measure.classification.candidates import (
 )
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.judgement import calibrated, judged
-from opq_measure.classification.measured_signal import TRANSIENTS, MeasuredSignal
+from opq_measure.classification.measured_signal import NOISE_SIGMAS, TRANSIENTS, MeasuredSignal
 from opq_measure.classification.parts import NONE, UNKNOWN, Classification, ClassifiedPart, Reason
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import SignalArray
@@ -159,18 +159,21 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
     ):
         return True
     if each.kind == "oscillatory_transient" and any(
-        isinstance(one, Occurrence) and (_is_keyed(each, one) or _is_of_noise(each, one)) for one in found
+        isinstance(one, Occurrence) and (_is_keyed(each, one) or _is_of_noise(each, one, signal))
+        for one in found
     ):
         return True
     if each.kind == "flicker":
         return any(one.kind == "interharmonics" and _beats(each, one, signal) for one in found)
     if (
         each.kind == "impulsive_transient"
-    ):  # an edge that is off by parts of a sample leaves less than the step
+    ):  # an edge that is off by parts of a sample leaves less than the step, and what the noise adds
         near = NEAR_S * each.rate_hz
+        noise_v = signal.analysis.noise_v if math.isfinite(signal.analysis.noise_v) else 0.0
+        peak_v = abs(each.figures["peak_v"]) - NOISE_SIGMAS * noise_v
         return any(
             abs(one.start_sample - each.start_sample) <= near
-            and (each.figures["peak_pu"] <= _step(one) or abs(each.figures["peak_v"]) <= _step_v(one, signal))
+            and (each.figures["peak_pu"] <= _step(one) or peak_v <= _step_v(one, signal))
             for one in jumps
         )
     return False
@@ -193,9 +196,15 @@ def _is_own_wave(each: Occurrence, level: Disturbance) -> bool:
     return over and (hz < OWN_WAVE * each.nominal_hz or (as_long and not math.isfinite(hz)))
 
 
-def _is_of_noise(each: Occurrence, noise: Occurrence) -> bool:
-    """Whether what is taken for a ringing is where noise begins, which windows place later, or is of it."""
-    if noise.kind != "noise" or noise.open_at_start:
+def _is_of_noise(each: Occurrence, noise: Occurrence, signal: MeasuredSignal) -> bool:
+    """Whether what is taken for a ringing is where noise begins, which windows place later, or is of it.
+
+    Noise that no window is seen without does not begin: a dip may have taken the windows before it.
+    """
+    if noise.kind != "noise":
+        return False
+    course = signal.analysis.course
+    if not np.isfinite(course.noise[course.stops <= noise.start_sample]).any():
         return False
     first = noise.start_sample - NOISE_LATE_S * each.rate_hz
     sigma_pu = noise.figures["noise_percent_max"] / 100 / math.sqrt(2)

@@ -24,6 +24,7 @@ from opq_measure.classification.faint_transients import (
     IMPULSE_DECAY_S,
     RING_DECAY_S,
     FaintTransient,
+    RingingTest,
 )
 from opq_measure.signal import FloatArray
 from opq_measure.waveform.transients import CUTOFF_HZ
@@ -165,9 +166,10 @@ def _ringing(left: FloatArray, edge: int, ahead: FloatArray, rate_hz: float) -> 
     if last <= column:
         return None
     weight = float(np.sum(shape * shape))
-    power = np.abs(lines[:, column:last]) ** 2 / weight
+    test, columns = RingingTest.of(shape), slice(column, last)
+    power = test.energy(lines, columns)
     frames = np.lib.stride_tricks.sliding_window_view(ahead, frame)[:: frame // 4]
-    usual = np.median(np.abs(np.fft.rfft(frames * shape, axis=1)[:, column:last]) ** 2, axis=0) / weight
+    usual = np.median(test.energy(np.fft.rfft(frames * shape, axis=1), columns), axis=0)
     usual /= math.log(2)
     power /= np.where(usual > LINE_POWER, usual, 1.0)
     row, order = np.unravel_index(int(np.argmax(power)), power.shape)

@@ -24,6 +24,10 @@ POWER_S, HOP_S = 0.08, 0.02
 """A bit of ripple control has 0.1 s and more."""
 SMOOTH_HOPS = 25
 """Half a second: longer than most bits, shorter than what is looked for."""
+BOUND_HOPS, LEAST_HOPS = 5, 100
+"""A stretch begins and ends to 0.1 s and lasts for two seconds, longer than any bits of a telegram alike."""
+BESIDE_POWER = 0.25
+"""Power beside a stretch against that in it, from which it is a telegram that goes on."""
 LEAST_KEYED_S = 1.2
 """In less a telegram has too few bits."""
 KEYED = 0.35
@@ -117,15 +121,15 @@ def _power(
     whole = np.lib.stride_tricks.sliding_window_view(usable, size)[::hop].all(axis=1)
     if np.count_nonzero(whole) < 3:
         return 0.0, 0.0
-    power = _while_there(2 * np.abs(rows[whole] @ window) ** 2 / window.sum() ** 2)
     noise = 2 * noise_v2 * float(window @ window) / float(window.sum()) ** 2
+    power = _while_there(2 * np.abs(rows[whole] @ window) ** 2 / window.sum() ** 2, noise)
     mean = max(float(power.mean()) - noise, 0.0)
     if not mean > 0:
         return 0.0, 0.0
     return mean, (float(power.var()) - 2 * mean * noise - noise**2) / mean**2
 
 
-def _while_there(power: FloatArray) -> FloatArray:
+def _while_there(power: FloatArray, noise: float) -> FloatArray:
     """The power of a line, every `HOP_S`, where it is there; all of it if that is not one stretch.
 
     What is there from one instant to another is no telegram, which comes and goes more often than that.
@@ -133,4 +137,28 @@ def _while_there(power: FloatArray) -> FloatArray:
     smooth = np.convolve(power, np.ones(SMOOTH_HOPS), "same")
     above = np.flatnonzero(smooth > smooth.max() / 2)
     one_stretch = above[-1] - above[0] == len(above) - 1
-    return power[above] if one_stretch and len(above) >= 2 * SMOOTH_HOPS else power
+    if one_stretch and len(above) >= 2 * SMOOTH_HOPS:
+        return power[above]
+    return power[_stretch(power, noise)]
+
+
+def _stretch(power: FloatArray, noise: float) -> slice:
+    """The one stretch of a line that noise makes holes in; all of it where as much is beside that.
+
+    Of all beginnings and ends those that leave the least squares.
+    """
+    count = len(power)
+    bounds = np.append(np.arange(0, count, BOUND_HOPS), count)
+    sums = np.concatenate(([0.0], np.cumsum(power - noise)))[bounds]
+    long = bounds[None, :] - bounds[:, None]
+    mean = float(sums[-1]) / count
+    usual = (long >= LEAST_HOPS) & (long < count)
+    if not usual.any():
+        return slice(0, count)
+    weight = np.where(usual, long * (1 - long / count), np.inf)
+    gain = np.where(usual, (sums[None, :] - sums[:, None] - mean * long) ** 2 / weight, 0.0)
+    first, last = np.unravel_index(int(np.argmax(gain)), gain.shape)
+    begin, end = int(bounds[first]), int(bounds[last])
+    inside = float(sums[last] - sums[first])
+    beside = (float(sums[-1]) - inside) / (count - (end - begin))
+    return slice(begin, end) if beside < BESIDE_POWER * inside / (end - begin) else slice(0, count)

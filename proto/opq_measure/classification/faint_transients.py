@@ -9,12 +9,16 @@ Source: matched filter for a known shape in white noise, Turin 1960; classes of 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.waveform.transients import CUTOFF_HZ
+
+ComplexArray = NDArray[np.complexfloating[Any, Any]]
 
 RING_DECAY_S = 0.0025
 IMPULSE_DECAY_S = 0.0002
@@ -41,25 +45,65 @@ class FaintTransient:
     sigmas: float
 
 
-def faint_transient(residual: FloatArray, usable: BoolArray, rate_hz: float) -> FaintTransient | None:
-    """The one that stands out most, if any does.
+def faint_transient(
+    residual: FloatArray, usable: BoolArray, rate_hz: float, sigma: float = math.nan
+) -> FaintTransient | None:
+    """The one that is least likely by chance, if any stands out.
 
     Args:
         residual: (n,) what the steady wave leaves.
         usable: (n,) where it is believed; dips, jumps and transients already found are not.
+        sigma: the noise, where most of the residual may be the transient; else by what is usable.
     """
-    sigma = float(np.sqrt(np.mean(residual[usable] ** 2))) if usable.any() else 0.0
+    is_known = math.isfinite(sigma)
+    if not is_known:
+        sigma = float(np.sqrt(np.mean(residual[usable] ** 2))) if usable.any() else 0.0
     if not sigma > 0:
         return None
     clean = np.where(usable, residual, 0.0) / sigma
-    found = [each for each in (_ringing(clean, rate_hz), _impulse(clean, rate_hz)) if each is not None]
+    found = [
+        each
+        for each in (_ringing(clean, rate_hz, is_known), _impulse(clean, rate_hz, is_known))
+        if each is not None
+    ]
     if not found:
         return None
-    best = max(found, key=lambda each: each.sigmas)
-    return FaintTransient(best.start, best.stop, best.peak * sigma, best.frequency_hz, best.sigmas)
+    _, best = min(found, key=lambda each: each[0])
+    return replace(best, peak=best.peak * sigma)
 
 
-def _ringing(clean: FloatArray, rate_hz: float) -> FaintTransient | None:
+@dataclass(frozen=True, slots=True)
+class RingingTest:
+    """Energy of a decaying sine of each frequency and any phase in a line, in that of the noise.
+
+    With less than some turns before it has decayed its sine and cosine are no equals: the power of the line
+    alone would count what an impulse has of one of them twice.
+    """
+
+    of_real: FloatArray
+    of_both: FloatArray
+    of_imaginary: FloatArray
+
+    @staticmethod
+    def of(shape: FloatArray) -> "RingingTest":
+        """For the lines of a transform of frames times `shape` (s,)."""
+        own = float(shape @ shape)
+        twice = np.fft.fft(shape * shape)[(2 * np.arange(len(shape) // 2 + 1)) % len(shape)]
+        scale = 1 / np.maximum(own * own - np.abs(twice) ** 2, 1e-9 * own * own)
+        return RingingTest((own - twice.real) * scale, -2 * twice.imag * scale, (own + twice.real) * scale)
+
+    def energy(self, lines: ComplexArray, columns: slice) -> FloatArray:
+        """(..., c) of the lines in these columns: half of it is that of white noise in the mean, 1."""
+        part = lines[..., columns]
+        return np.asarray(
+            self.of_real[columns] * part.real**2
+            + self.of_both[columns] * part.real * part.imag
+            + self.of_imaginary[columns] * part.imag**2
+        )
+
+
+def _ringing(clean: FloatArray, rate_hz: float, is_white: bool) -> tuple[float, FaintTransient] | None:
+    """With the logarithm of its chance."""
     size, step = max(16, round(FRAME_S * rate_hz)), max(1, round(STEP_S * rate_hz))
     shape = np.exp(-np.arange(size) / (RING_DECAY_S * rate_hz))
     own = float(np.sum(shape * shape))
@@ -68,17 +112,18 @@ def _ringing(clean: FloatArray, rate_hz: float) -> FaintTransient | None:
     if len(clean) < 2 * size or last <= first:
         return None
     frames = np.lib.stride_tricks.sliding_window_view(clean, size)[::step]
+    test = RingingTest.of(shape)
     power = np.empty((len(frames), last - first))
     for begin in range(0, len(frames), IN_CACHE):
-        lines = np.fft.rfft(frames[begin : begin + IN_CACHE] * shape, axis=1)[:, first:last]
-        power[begin : begin + IN_CACHE] = lines.real**2 + lines.imag**2
+        lines = np.fft.rfft(frames[begin : begin + IN_CACHE] * shape, axis=1)
+        power[begin : begin + IN_CACHE] = test.energy(lines, slice(first, last))
     tries = power.size * step / (RING_DECAY_S * rate_hz) * 4
     least = math.log(tries / CHANCE)
-    columns = np.flatnonzero(power.max(axis=0) >= least * own)  # a noisy line weighs less, never more
+    columns = np.flatnonzero(power.max(axis=0) >= least)  # a noisy line weighs less, never more
     if len(columns) == 0:
         return None
     power = power[:, columns]
-    power /= np.maximum(np.median(power, axis=0) / math.log(2), own)
+    power /= 1.0 if is_white else np.maximum(np.median(power, axis=0) / math.log(2), 1.0)
     row, column = np.unravel_index(int(np.argmax(power)), power.shape)
     most = float(power[row, column])
     if most < least:
@@ -87,16 +132,27 @@ def _ringing(clean: FloatArray, rate_hz: float) -> FaintTransient | None:
     peak = 2 * float(np.abs(np.fft.rfft(frames[row] * shape)[line])) / own
     start = int(row) * step
     stop = min(len(clean), start + round(2.3 * RING_DECAY_S * rate_hz))
-    return FaintTransient(start, stop, peak, float(hz[line]), math.sqrt(2 * most))
+    found = FaintTransient(start, stop, peak, float(hz[line]), math.sqrt(2 * most))
+    return math.log(tries) - most, found
 
 
-def _impulse(clean: FloatArray, rate_hz: float) -> FaintTransient | None:
+def _impulse(clean: FloatArray, rate_hz: float, is_white: bool) -> tuple[float, FaintTransient] | None:
+    """With the logarithm of its chance."""
     size = max(2, round(3 * IMPULSE_DECAY_S * rate_hz))
     shape = np.exp(-np.arange(size) / (IMPULSE_DECAY_S * rate_hz))
     weighed = np.correlate(clean, shape, "valid") / math.sqrt(float(np.sum(shape * shape)))
     at = int(np.argmax(np.abs(weighed)))
-    most = abs(float(weighed[at])) / max(1.0, 1.4826 * float(np.median(np.abs(weighed))))
+    usual = 1.0 if is_white else max(1.0, 1.4826 * float(np.median(np.abs(weighed))))
+    most = abs(float(weighed[at])) / usual
     if len(clean) * math.erfc(most / math.sqrt(2)) > CHANCE:
         return None
     peak = float(weighed[at]) / math.sqrt(float(np.sum(shape * shape)))
-    return FaintTransient(at, at + size, peak, math.nan, most)
+    by_chance = math.log(len(clean)) + _log_erfc(most / math.sqrt(2))
+    return by_chance, FaintTransient(at, at + size, peak, math.nan, most)
+
+
+def _log_erfc(value: float) -> float:
+    """Also where erfc is too small for a double: Abramowitz and Stegun 7.1.23."""
+    if value < 5.0:
+        return math.log(math.erfc(value))
+    return -value * value - math.log(value * math.sqrt(math.pi)) - 1 / (2 * value * value)

@@ -17,6 +17,8 @@ DEFAULT_LIMITS = Limits()
 TRANSIENTS = ("impulsive_transient", "oscillatory_transient")
 SHORT_CYCLES, NOISE_SIGMAS = 2.0, 3.0
 """A dip of fewer cycles, beyond its limit by less than so much of the rms's scatter, is the noise's."""
+TOGETHER = 5
+"""Urms(1/2) values of three cycles."""
 BESIDE_CYCLES = 1.5
 """Around a dip, a step or a jump no cycle counts for the mean one, nor for the envelope."""
 
@@ -59,14 +61,38 @@ class MeasuredSignal:
         The rms of a cycle of n samples scatters by noise / sqrt(n). Among all the cycles of a signal that is
         near the limit one is beyond it soon; of a longer dip the mean counts.
         """
-        noise_v = self.analysis.noise_v
-        if not math.isfinite(noise_v):
-            return False
-        sigma_percent = 100 * noise_v / self.analysis.nominal_v / math.sqrt(self.cycle)
+        sigma_percent = self._sigma_percent
         limit = self.rms_limits.threshold_percent(1 if level.residual_percent > 100 else -1)
         if abs(level.residual_percent - limit) >= NOISE_SIGMAS * sigma_percent:
             return False
         return level.duration_cycles < SHORT_CYCLES or not self._beyond(level, limit)
+
+    def is_change_by_noise(self, change: Occurrence, limit_percent: float) -> bool:
+        """The same of a rapid voltage change that came back; there the mean of three cycles counts."""
+        if change.kind != "rapid_voltage_change":
+            return False
+        largest = abs(change.figures["largest_change_percent"])
+        if abs(change.figures["steady_change_percent"]) >= limit_percent:
+            return False
+        if largest - limit_percent >= NOISE_SIGMAS * self._sigma_percent:
+            return False
+        starts, half_rms_v = self.analysis.half_starts, self.analysis.half_rms_v
+        first = int(np.searchsorted(starts, change.start_sample - self.cycle))
+        last = int(np.searchsorted(starts, change.end_sample + self.cycle))
+        before_v = half_rms_v[max(0, first - round(2 * self.analysis.nominal_hz)) : first]
+        during_v = half_rms_v[first:last]
+        if len(before_v) < TOGETHER or len(during_v) < TOGETHER:
+            return False
+        means_v = np.convolve(during_v, np.ones(TOGETHER) / TOGETHER, "valid")
+        off_v = np.nanmax(np.abs(means_v - np.nanmedian(before_v)))
+        return bool(100 * off_v < limit_percent * self.analysis.nominal_v)
+
+    @property
+    def _sigma_percent(self) -> float:
+        """What noise moves the rms of a cycle by, percent of nominal; 0 where the noise is not known."""
+        noise_v = self.analysis.noise_v
+        known = math.isfinite(noise_v)
+        return 100 * noise_v / self.analysis.nominal_v / math.sqrt(self.cycle) if known else 0.0
 
     def _beyond(self, level: Disturbance, limit_percent: float) -> bool:
         """Whether its mean, without the noise, is beyond the limit."""

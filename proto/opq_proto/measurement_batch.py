@@ -222,6 +222,15 @@ def _regular(found: Columns) -> NDArray[np.bool_]:
 
 def _shape_of(body: bytes) -> _MessageShape | None:
     """None: not a regular Measurement."""
+    found = regular_fields(body)
+    return None if found is None else _MessageShape(body, *found)
+
+
+def regular_fields(
+    body: bytes,
+) -> tuple[bytearray, dict[int, tuple[int, int]], dict[int, int]] | None:
+    """Of a regular Measurement, with each field at most once: a mask of what all of its shape have alike,
+    field -> (offset, bytes) of each varint, place -> offset of each float. None: it is another one."""
     mask = bytearray(b"\xff" * len(body))
     varints: dict[int, tuple[int, int]] = {}
     floats: dict[int, int] = {}
@@ -251,7 +260,7 @@ def _shape_of(body: bytes) -> _MessageShape | None:
     except IndexError:
         return None
     whole = at == len(body) and varints.keys() >= _NEEDED and all(place in floats for place in range(_FLOATS))
-    return _MessageShape(body, mask, varints, floats) if whole else None
+    return (mask, varints, floats) if whole else None
 
 
 def _note_metric(body: bytes, at: int, size: int, mask: bytearray, floats: dict[int, int]) -> bool:

@@ -5,9 +5,11 @@ and a clock each besides (`NumberedColumns`). `measurements()` gives the objects
 the last bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +87,18 @@ class MeasurementColumns:
     def once(self) -> bool:
         """Whether no Box has two of them."""
         return len(np.unique(self.which)) == len(self.which)
+
+    def rounds(self) -> "list[MeasurementColumns]":
+        """The same with at most one of each Box at once; those of one Box stay in order."""
+        if self.once:
+            return [self]
+        found, left = [], np.arange(len(self))
+        while len(left):
+            _, first = np.unique(self.which[left], return_index=True)
+            first.sort()
+            found.append(self.part(left[first]))
+            left = np.delete(left, first)
+        return found
 
     def measurements(self) -> list[Measurement]:
         """The same as objects, in the same order."""
@@ -172,6 +186,19 @@ _OF_ROWS = (
     "which", "start_ns", "end_ns", "metrics", "told_ms", "sequence", "oldest", "uncertainties_ns", "sources",
     "clock_ids", "said",
 )  # fmt: skip
+
+
+def joined_numbered(parts: Iterable[NumberedColumns]) -> list[NumberedColumns]:
+    """Neighbours of the same Boxes as one."""
+    found = []
+    for _, neighbours in groupby(parts, key=lambda each: (id(each.boxes), each.backfilled)):
+        first, *more = neighbours
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(each, name) for each in (first, *more)])
+            for name in (_OF_ROWS if more else ())
+        }
+        found.append(replace(first, **joined) if more else first)
+    return found
 
 
 def joined_columns(parts: Sequence[MeasurementColumns]) -> MeasurementColumns:

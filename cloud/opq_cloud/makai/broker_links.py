@@ -54,6 +54,10 @@ class MeasurementLinks:
         """Wait, with a `poller` also for its other sockets; whether a Measurement is there."""
         return any(socket in self._sockets for socket, _ in (poller or self._poller).poll(timeout_ms))
 
+    def alone(self, ready: Sequence[tuple[object, int]]) -> bool:
+        """Whether Measurements, and nothing else, are what a poller has found."""
+        return bool(ready) and all(socket in self._sockets for socket, _ in ready)
+
     def subscribe(self, beginning: bytes) -> None:
         for socket in self._sockets:
             socket.subscribe(beginning)

@@ -23,7 +23,7 @@ from opq_cloud.store.store import TREND_MS, CloudStore, Trend
 from opq_proto.decision import window_ns
 from opq_proto.errors import StoreError
 from opq_proto.log import BoundLogger
-from opq_proto.measurement_columns import NumberedColumns
+from opq_proto.measurement_columns import NumberedColumns, joined_numbered
 from opq_proto.messages import Measurement
 
 RETRY_S = 1.0
@@ -173,6 +173,7 @@ class MeasurementWriter:
         if not count:
             self._let_go()
             return True
+        self._columns = joined_numbered(self._columns)  # what many turns brought costs as what one did
         try:
             self._know_boxes()
             count = self._drop_stored()

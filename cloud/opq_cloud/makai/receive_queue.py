@@ -16,13 +16,17 @@ from collections.abc import Iterator
 import zmq
 from zmq.backend import Socket as PlainSocket
 
+from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import Socket
+from opq_cloud.sockets import BURST, Socket
+from opq_proto.zmq_inbox import EVENTS, POLLIN
 
 MESSAGE_BYTES = 900
 """Memory of a waiting message beside its contents: a Frame, a list, two bytes objects, libzmq's copy."""
 READ_MOST = 20_000
 """Messages read before some are handled."""
+STEP_S = 0.002
+"""While messages are gathered, one that presses is seen after this time; with none in it the wait is over."""
 SECOND_S = 1.0
 
 _receive = PlainSocket.recv  # what the Python layer adds costs as much again
@@ -42,14 +46,31 @@ class ReceiveQueue:
     def __init__(self, limit_bytes: int) -> None:
         self.waiting_bytes = 0
         self.overflow = 0
+        self._presses = False
+        """Whether something that waits is pressing."""
         self._limit_bytes = limit_bytes
         self._waiting: deque[tuple[int, zmq.Frame, list[bytes]]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def gather(self, socket: Socket, until_s: float) -> int:
+        """Read until then (monotonic), or until something presses, nothing comes or a BURST waits.
+
+        Returns how many came.
+        """
+        received = new = self.read_waiting(socket)
+        while new and not self._presses and len(self._waiting) < BURST:
+            if (left_s := until_s - time.monotonic()) <= 0:
+                break
+            time.sleep(min(left_s, STEP_S))
+            received += (new := self.read_waiting(socket))
+        return received
+
     def read_waiting(self, socket: Socket) -> int:
         """Read what `socket` has, at most READ_MOST messages; how many it had."""
+        if not int(socket.get(EVENTS)) & POLLIN:  # cheaper than the exception of an empty socket
+            return 0
         append = self._waiting.append
         for number in range(READ_MOST):
             try:
@@ -62,6 +83,7 @@ class ReceiveQueue:
                 frame = _receive(socket, 0, False)
                 frames.append(frame.bytes)
                 size += len(frames[-1])
+            self._presses = self._presses or is_pressing(frames[-1])
             append((size, first, frames))
             self.waiting_bytes += size
             if self.waiting_bytes > self._limit_bytes:
@@ -71,6 +93,8 @@ class ReceiveQueue:
     def next_messages(self, limit: int) -> Iterator[Received]:
         """At most `limit`, the oldest first."""
         waiting = self._waiting
+        if len(waiting) <= limit:
+            self._presses = False
         for _ in range(min(limit, len(waiting))):
             size, first, frames = waiting.popleft()
             self.waiting_bytes -= size

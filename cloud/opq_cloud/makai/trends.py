@@ -102,11 +102,12 @@ class Trends:
                 )
 
     def add_round(self, columns: MeasurementColumns, now_s: float) -> None:
-        """The same of these, at most one of each Box, which came now."""
+        """The same of these, which came now."""
         if not self._minutes.is_of(columns.boxes):
             self._use_boxes(columns.boxes)
-        for left in self._minutes.add(columns, now_s):
-            self.add_columns(left, np.full(len(left), now_s))
+        for once in columns.rounds():
+            for left in self._minutes.add(once, now_s):
+                self.add_columns(left, np.full(len(left), now_s))
 
     def release(self, box_ids: Collection[str]) -> list[Trend]:
         """The open minutes of these, as far as they came; what comes of them later is another part."""

@@ -18,7 +18,7 @@ from opq_cloud.backend_peers import BackendLimits
 from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
-from opq_cloud.makai.receive_queue import BoxBudget, Received, ReceiveQueue
+from opq_cloud.makai.receive_queue import BoxBudget, ReceiveQueue
 from opq_cloud.makai.registered_keys import StoreOfBoxes, registered_in
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS, service_context
@@ -26,7 +26,7 @@ from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
 from opq_proto.leg_wire import is_trigger_message, measurement_from_trigger
-from opq_proto.measurement_batch import MeasurementBatch
+from opq_proto.measurement_forms import MeasurementForms
 from opq_proto.opqbox3_pb2 import Measurement
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import topic
@@ -34,9 +34,11 @@ from opq_proto.wire_waveforms import read_message
 
 IDLE_S = 0.5
 """While nothing comes and no key changes, connections are looked at so often."""
-GATHER_S = 0.001
-"""While Measurements come, turns begin so far apart: what has come meanwhile is read together. The first one
-after a pause waits for nobody."""
+GATHER_S = 0.01
+"""While Measurements come, turns begin so far apart: what has come meanwhile goes on together. What presses,
+and the first one after a pause, waits for nobody."""
+DENSE_PER_S = 400
+"""With fewer a turn would be gathered for one or two: they go on at once."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
 ASKED_BYTES = 128 * 1024
@@ -62,7 +64,7 @@ class TriggeringBroker:
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
         self._budget = BoxBudget(config.box_messages_per_s, config.box_bytes_per_s, self.counters)
-        self._batch = MeasurementBatch()
+        self._forms = MeasurementForms()
         self._sequences: dict[str, int] = {}
         self._overflow = 0
         self._passed_bytes = self._backfilled = 0
@@ -105,7 +107,7 @@ class TriggeringBroker:
             zap.register(quiet)
             for socket in (boxes.socket, backend.socket):
                 quiet.register(socket, zmq.POLLIN)
-            received, peers_at_s, turn_s = 0, 0.0, 0.0
+            received, peers_at_s, turn_s, dense = 0, 0.0, 0.0, False
             while not stop.is_set():
                 if not queue and received:
                     # one socket, not a Poller over all: at 10,000 messages/s the wait is a third of the cost
@@ -116,12 +118,12 @@ class TriggeringBroker:
                         backend.check()
                         continue
                     peers_at_s = 0.0
-                if not queue and (early_s := turn_s + GATHER_S - time.monotonic()) > 0:
-                    time.sleep(early_s)
-                turn_s = time.monotonic()
-                received = queue.read_waiting(boxes.socket)
+                received = queue.gather(boxes.socket, turn_s + GATHER_S if dense else 0.0)
+                before_s, turn_s = turn_s, time.monotonic()
+                dense = received >= DENSE_PER_S * (turn_s - before_s)
                 self._budget.begin_turn()
-                self._pass_measurements(list(queue.next_messages(BURST)), boxes, backend)
+                for first, frames in queue.next_messages(BURST):
+                    self._pass_measurement(first, frames, boxes, backend)
                 if received:
                     self.counters.add("received", received)
                     self.counters.set("waiting_bytes_now", queue.waiting_bytes)
@@ -136,30 +138,9 @@ class TriggeringBroker:
                     zap.handle_peers()
                     backend.read_subscriptions()
 
-    def _pass_measurements(
-        self, messages: list[Received], boxes: AdmittedSocket, backend: FanoutSocket
-    ) -> None:
-        """Regular ones are read together, for their Box and their number."""
-        wire, _ = self._batch.read([frames[1] if len(frames) > 1 else b"" for _, frames in messages])
-        known: list[tuple[int, int, bool] | None] = [None] * len(messages)
-        if wire is not None:
-            late = (wire.backfilled == 1).tolist()
-            rows = zip(wire.at.tolist(), wire.box.tolist(), wire.sequence.tolist(), late, strict=True)
-            for at, number, sequence, again in rows:
-                known[at] = number, sequence, again
-        for (first, frames), claimed in zip(messages, known, strict=True):
-            self._pass_measurement(first, frames, claimed, boxes, backend)
-
     def _pass_measurement(
-        self,
-        first: zmq.Frame,
-        frames: list[bytes],
-        regular: tuple[int, int, bool] | None,
-        boxes: AdmittedSocket,
-        backend: FanoutSocket,
+        self, first: zmq.Frame, frames: list[bytes], boxes: AdmittedSocket, backend: FanoutSocket
     ) -> None:
-        """`regular`: number of its Box, its sequence (-1: none), whether it was sent later or again. None: it
-        is not read yet."""
         box_id = boxes.sender(first)
         if box_id is None:
             return
@@ -170,9 +151,10 @@ class TriggeringBroker:
             self.counters.add("malformed", label=box_id)
             return
         number = int(box_id)
-        if regular is not None and regular[0] == number and frames[0] == b"%04d" % number:
-            if regular[1] >= 0:
-                self._check_sequence(box_id, regular[1], regular[2])
+        regular = self._forms.read(number, frames[1])
+        if regular is not None and frames[0] == b"%04d" % number:
+            if regular[0] >= 0:
+                self._check_sequence(box_id, *regular)
             self._passed_bytes += size_bytes
             backend.send(frames)
             return

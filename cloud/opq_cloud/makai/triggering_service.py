@@ -34,6 +34,8 @@ from opq_cloud.makai.measurement_inbox import MeasurementInbox
 from opq_cloud.makai.measurement_judge import MeasurementJudge
 from opq_cloud.makai.measurement_writer import MeasurementWriter, ages_s
 from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.own_boxes import Frames
+from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.makai.shared_boxes import SharedBoxes
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
@@ -54,9 +56,13 @@ if TYPE_CHECKING:
     from opq_cloud.makai.rules import RuleHost
 
 RECEIVE_QUEUE = 100_000
-GATHER_S = 0.002
+GATHER_S = 0.025
 """While Measurements come, turns begin so far apart: to judge a hundred together costs as much as twenty one
-by one. The first one after a pause waits for nobody."""
+by one. What presses, and the first one after a pause, waits for nobody."""
+GATHERED = 400
+"""So many do not wait for more."""
+STEP_S = 0.001
+"""While Measurements are gathered, one that presses is seen after this time."""
 NOMINAL_REFRESH_S = 30.0
 JOIN_S = 3.0
 LAST_MEASUREMENTS = 5000
@@ -267,10 +273,10 @@ class TriggeringService:
             there = self._wait(measurements)
             received, woken_s = 0, time.monotonic()
             self._triggers.note_idle(woken_s - began_s)
-            if there and (early_s := turn_s + GATHER_S - woken_s) > 0:
-                time.sleep(early_s)
+            messages: list[Frames] = []
+            if there:
+                messages, woken_s = self._gather(measurements, turn_s + GATHER_S, woken_s)
             turn_s = time.monotonic()
-            messages = measurements.receive(BURST)
             self._keys.follow()
             if self._sharing is not None:
                 self._sharing.advance(turn_s)
@@ -295,6 +301,27 @@ class TriggeringService:
                 self._refresh_nominals()
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
+
+    def _gather(
+        self, measurements: MeasurementLinks, until_s: float, came_s: float
+    ) -> tuple[list[Frames], float]:
+        """Those that come until then (monotonic), or until one presses or another share says something.
+
+        came_s: when the first is there. Also returns since when they wait: the first, or what presses.
+        """
+        messages = new = measurements.receive(BURST)
+        new_s = came_s
+        while len(messages) < GATHERED:
+            if any(is_pressing(frames[-1]) for frames in new):
+                return messages, new_s
+            if (left_s := until_s - time.monotonic()) <= 0:
+                break
+            time.sleep(min(left_s, STEP_S))
+            if not measurements.alone(self._poller.poll(max(0, round((until_s - time.monotonic()) * 1e3)))):
+                break
+            new_s = time.monotonic()
+            messages += (new := measurements.receive(BURST))
+        return messages, came_s
 
     def _wait(self, measurements: MeasurementLinks) -> bool:
         """For a Measurement, or for what another share says; whether a Measurement is there."""

@@ -21,7 +21,7 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import BoxRecord
 from opq_proto import log, measurement_batch
 from opq_proto.decision import Decision, Nominal
-from opq_proto.measurement_columns import NumberedColumns
+from opq_proto.measurement_columns import NumberedColumns, joined_numbered
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire import measurement_from_wire, measurement_to_wire
 
@@ -181,6 +181,23 @@ def columns_of(rows: list[Measurement]) -> Iterator[NumberedColumns]:
     read = inbox.read(frames(rows))
     assert not read.rows
     yield from read.rounds
+
+
+def test_what_many_turns_brought_is_joined_and_taken_apart_again() -> None:
+    (first,) = columns_of([row(box, 1) for box in (1, 2, 3)])
+    more = [replace(first, sequence=first.sequence + 1), first.part(np.array([2, 0]))]
+    again = replace(first, backfilled=True)
+    (other,) = columns_of([row(box, 1) for box in (7, 8, 9)])
+    parts = [first, *more, again, other]
+    joined = joined_numbered(parts)
+    assert [len(each) for each in joined] == [8, 3, 3] and joined[1] is again and joined[2] is other
+    assert [each for part in joined for each in part.measurements()] == [
+        each for part in parts for each in part.measurements()
+    ]
+    rounds = joined[0].rounds()
+    assert [each.which.tolist() for each in rounds] == [[0, 1, 2], [0, 1, 2], [2, 0]]
+    assert [each for part in rounds for each in part.measurements()] == joined[0].measurements()
+    assert first.rounds() == [first] and joined_numbered([]) == []
 
 
 def test_what_boxes_say_is_noted_once_from_columns(makai: Any, tmp_path: Any) -> None:

@@ -1,0 +1,87 @@
+"""Regular Measurements one by one, read for their number alone: where arrays begin too late to pay.
+
+What Boxes send differs in numbers. The first of a shape is read field by field and remembered as one long
+whole number, with a mask of what may differ; what fits has each field once, where the first had it.
+"""
+
+from dataclasses import dataclass
+
+from opq_proto.measurement_batch import (
+    LENGTHS,
+    LONGEST_BYTES,
+    SHAPES_OF_LENGTH,
+    regular_fields,
+)
+from opq_proto.packed_counts import varint
+
+_BOX, _SEQUENCE, _BACKFILLED = 1, 1004, 1005
+BOXES = 100_000
+"""Of which the id is remembered as bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    mask: int
+    want: int
+    box: slice
+    sequence: tuple[int, int]
+    """Bits before it, and a mask of its own; (0, 0): it has none."""
+    backfilled: int
+    """Offset; -1: it has none."""
+
+
+class MeasurementForms:
+    """Remembers the shapes it has seen. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._forms: dict[int, list[_Form]] = {}
+        self._ids: dict[int, bytes] = {}
+
+    def read(self, number: int, body: bytes) -> tuple[int, bool] | None:
+        """Its sequence (-1: none), and whether it was sent later, or again.
+
+        number: of the Box that it has to be of. None: it is of another one, or not regular.
+        """
+        bits = int.from_bytes(body, "little")
+        forms = self._forms.get(len(body), ())
+        for form in forms:
+            if bits & form.mask == form.want:
+                break
+        else:
+            found = self._learned(body, bits) if len(forms) < SHAPES_OF_LENGTH else None
+            if found is None:
+                return None
+            form = found
+        own = self._ids.get(number)
+        if own is None:
+            if len(self._ids) >= BOXES:
+                self._ids.clear()
+            own = self._ids[number] = varint(number)
+        if body[form.box] != own:
+            return None
+        shift, ones = form.sequence
+        sequence = _folded(bits >> shift & ones) if ones else -1
+        return sequence, form.backfilled >= 0 and body[form.backfilled] != 0
+
+    def _learned(self, body: bytes, bits: int) -> _Form | None:
+        fields = regular_fields(body) if len(body) <= LONGEST_BYTES else None
+        if fields is None:
+            return None
+        mask, varints, _ = fields
+        if len(self._forms) >= LENGTHS and len(body) not in self._forms:
+            self._forms.clear()
+        kept = int.from_bytes(mask, "little")
+        box, box_bytes = varints[_BOX]
+        offset, size = varints.get(_SEQUENCE, (0, 0))
+        sequence = 8 * offset, (1 << 8 * size) - 1
+        late = varints.get(_BACKFILLED, (-1, 0))[0]
+        form = _Form(kept, bits & kept, slice(box, box + box_bytes), sequence, late)
+        self._forms.setdefault(len(body), []).append(form)
+        return form
+
+
+def _folded(bits: int) -> int:
+    """The number that a varint of up to nine bytes is: its sevens of bits, drawn together by pairs."""
+    bits = bits & 0x7F007F007F007F007F | (bits & 0x007F007F007F007F00) >> 1
+    bits = bits & 0x7F00003FFF00003FFF | (bits & 0x003FFF00003FFF0000) >> 2
+    return bits & 0xFFFFFFF | (bits & 0xFFFFFFF00000000) >> 4 | (bits & 0x7F0000000000000000) >> 8

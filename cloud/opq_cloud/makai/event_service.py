@@ -439,8 +439,10 @@ class EventService:
             for box_id, box in sorted(event.waiting.items()):
                 why = box.short or f"no answer within {self._config.answer_timeout_s:g} s"
                 self._store.mark_missing(event.event_id, box_id, why)
-            first = self._store.finish_event(event.event_id)
             record = self._store.event_record(event.event_id)
+            if record and set(record.boxes_triggered).difference(record.boxes_received, record.missing):
+                return  # one came back meanwhile: the event is taken up again as the store has it
+            first = self._store.finish_event(event.event_id)
         except StoreError as error:
             self._store_failed(error)
             event.give_up_s = now + 1.0  # `waiting` keeps whom it is about

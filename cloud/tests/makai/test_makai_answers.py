@@ -236,6 +236,28 @@ def test_a_box_that_joins_an_event_which_had_ended_without_it_is_waited_for(
     assert set(world.finished(event_id).boxes_received) == {"1", "4"}
 
 
+def test_a_box_that_comes_back_while_its_event_is_being_finished_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.config = replace(world.config, answer_timeout_s=0.5)
+    world.service = EventService(world.config, world.shared)
+    event_id, box, mark_missing = world.open_event("1", "4"), world.box(), world.store.mark_missing
+
+    def mark(event_id: int, box_id: str, why: str) -> None:
+        mark_missing(event_id, box_id, why)
+        if box_id == "1":  # as the triggering service does, a write to a slow store later
+            world.store.widen_event(event_id, {"saw": ("1",)}, {})
+            monkeypatch.setattr(world.service._open, "_timeout_s", 600.0)
+
+    monkeypatch.setattr(world.store, "mark_missing", mark)
+    world.start()
+    world.makai.wait_for(lambda: world.store.event_record(event_id).missing)
+    command = world.makai.wait_for(lambda: box.command(100))
+    box.push.send_multipart(original_answer("1", command, END_MS + 500))
+    record = world.finished(event_id)
+    assert (record.boxes_received, set(record.missing)) == (("1",), {"4"})
+
+
 def test_a_waveform_that_comes_after_its_event_is_announced_again(world: World) -> None:
     event_id = world.open_event("1")
     world.store.mark_missing(event_id, "1", "slow")

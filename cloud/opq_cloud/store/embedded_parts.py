@@ -11,7 +11,7 @@ from typing import Any
 from opq_cloud.store.documents import known_from_document
 from opq_cloud.store.embedded_index import ENTRY, FILL_ROWS, SINCE
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace
-from opq_cloud.store.incident_parts import BoxPart, IndexedParts, Row, in_order, part_of
+from opq_cloud.store.incident_parts import BoxPart, IndexedParts, Row, in_order, part_of, row_boxes
 from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.schema import EmbeddedPart
 
@@ -69,24 +69,21 @@ def _rows(
     beyond: IndexPlace | None,
     back: bool,
 ) -> Iterator[Row]:
-    """Of few Boxes each along its own index, merged; of many along that of all.
-
-    Downward the rows of the Boxes that are asked for do; upward an incident's first row says where it stands.
-    """
-    at = wanted.at
-    boxes = seen if at is None or back else [box_id for box_id in at if box_id in seen]
+    """Of few Boxes each along its own index, merged; of many along that of all."""
+    boxes, among = row_boxes(seen, wanted, beyond, back)
     groups = [[box_id] for box_id in boxes] if len(boxes) <= FEW_BOXES else [boxes]
     since_ns = wanted.start_ns
     if since_ns is not None:
         (found_ns,) = connection.execute(SINCE, (since_ns,)).fetchone()
         since_ns = since_ns if found_ns is None else found_ns  # None: nothing ends after it
-    statements = (rows_statement(group, wanted, beyond, back, since_ns) for group in groups)
+    statements = (rows_statement(group, among, wanted, beyond, back, since_ns) for group in groups)
     cursors = [connection.execute(text, values) for text, values in statements]
     return merge(*cursors, reverse=not back)
 
 
 def rows_statement(
     boxes: Collection[str],
+    among: tuple[str, ...],
     wanted: IncidentFilter,
     beyond: IndexPlace | None,
     back: bool,
@@ -95,16 +92,17 @@ def rows_statement(
     """(start, number) at one Box, or at many, in order; from the place on, as far as the span may reach.
 
     Args:
+        among: Boxes that an incident has to be at; none: at any.
         since_ns: no incident that meets the span begins earlier.
     """
     # + keeps the planner from an index, and so from a sort
     own = "b.box_id = ?" if len(boxes) == 1 else "+b.box_id IN (SELECT value FROM json_each(?))"
     first = next(iter(boxes)) if len(boxes) == 1 else json.dumps(list(boxes))
     where, values = [own], list[object]([first])
-    if wanted.at is not None and back:
-        among = "SELECT group_id FROM incident_boxes WHERE box_id IN (SELECT value FROM json_each(?))"
-        where.append(f"+b.group_id IN ({among})")
-        values.append(json.dumps(wanted.at))
+    if among:
+        there = "SELECT group_id FROM incident_boxes WHERE box_id IN (SELECT value FROM json_each(?))"
+        where.append(f"+b.group_id IN ({there})")
+        values.append(json.dumps(among))
     for text, value in (
         ("b.start_ns >= ?", since_ns),
         ("b.start_ns < ?", wanted.end_ns),

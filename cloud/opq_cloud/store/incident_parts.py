@@ -4,7 +4,7 @@ Both stores keep one row per incident and Box. Those of the Boxes that a visitor
 `seen_incident.incident_at` makes of all findings; a test holds the two together. Pure.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import islice
@@ -85,6 +85,21 @@ FIRST_ROWS, MOST_ROWS = 64, 1024
 
 Row = tuple[int, int]
 """Start of an incident at one Box, and its number."""
+
+
+def row_boxes(
+    seen: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
+) -> tuple[Collection[str], tuple[str, ...]]:
+    """The Boxes whose rows are read, and Boxes that an incident has to be at (none: at any).
+
+    From the newest down the rows of the Boxes that are asked for will do. Between limits they will not: an
+    incident may stand within them by its row at another Box.
+    """
+    if wanted.at is None:
+        return seen, ()
+    if back or beyond is not None or wanted.end_ns is not None:
+        return seen, wanted.at
+    return [box_id for box_id in wanted.at if box_id in seen], ()
 
 
 def in_order(

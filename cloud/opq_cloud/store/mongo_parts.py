@@ -7,7 +7,7 @@ from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.documents import Document, known_from_document
 from opq_cloud.store.incident_index import IncidentFilter, IndexPlace
-from opq_cloud.store.incident_parts import BoxPart, IndexedParts, Row, in_order, part_of
+from opq_cloud.store.incident_parts import BoxPart, IndexedParts, Row, in_order, part_of, row_boxes
 from opq_cloud.store.mongo_index import MongoIndex, entry_of_document
 from opq_cloud.store.mongo_server import MongoServer, store_errors, upsert
 
@@ -43,13 +43,11 @@ class MongoParts(MongoIndex):
         self, seen: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
     ) -> Iterator[Row]:
         """As `embedded_parts`."""
-        at = wanted.at
-        boxes = seen if at is None or back else [box_id for box_id in at if box_id in seen]
+        boxes, among_boxes = row_boxes(seen, wanted, beyond, back)
         query: Document = {"box_id": {"$in": list(boxes)}}
-        if at is not None and back:
-            query["incident_id"] = {
-                "$in": self._places.distinct("incident_id", {"box_id": {"$in": list(at)}})
-            }
+        if among_boxes:
+            there: Document = {"box_id": {"$in": list(among_boxes)}}
+            query["incident_id"] = {"$in": self._places.distinct("incident_id", there)}
         among: Document = {} if beyond is None else {"$gte" if back else "$lte": Int64(beyond.value)}
         if wanted.end_ns is not None:
             among["$lt"] = Int64(wanted.end_ns)

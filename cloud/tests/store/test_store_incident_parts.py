@@ -165,12 +165,12 @@ def compare(store: CloudStore, sights: Sequence[tuple[str, ...]] = SIGHTS) -> No
                 place = right[1].place(wanted.order)
                 assert seen.find_incidents(wanted, 2, place) == right[2:4]
                 assert seen.find_incidents(wanted, 9, place, back=True) == right[:1]
-    assert in_part > 3
+    assert in_part > 1
 
 
 def test_what_is_seen_is_what_a_filter_of_all_would_leave(store: CloudStore) -> None:
     store.put_box(BoxRecord("1", "1", location="here"))
-    disturb(store, 3)
+    disturb(store, 22)
     compare(store, SIGHTS if isinstance(store, EmbeddedStore) else SIGHTS[2:3])
 
 
@@ -224,7 +224,7 @@ def test_rows_are_read_by_an_index_without_a_sort(tmp_path: Path, boxes: int, ba
     with closing(sqlite3.connect(tmp_path / "opq.db")) as database:
         seen = [str(number) for number in range(boxes)]
         wanted = IncidentFilter(box_id="1", start_ns=3)
-        text, values = rows_statement(seen, wanted, IndexPlace(9, 7), back, 3)
+        text, values = rows_statement(seen, ("1",), wanted, IndexPlace(9, 7), back, 3)
         plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
         text, values = parts_statement(seen, wanted)
         plan += [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", ["[1, 2]", *values])]

@@ -169,7 +169,8 @@ class TriggerPlugin:
         return decision
 
     def health(self) -> HealthReport:
-        return HealthReport(f"plugin {self.name}", self._well(), info=self._facts() or None)
+        does = self._trigger.about if isinstance(self._trigger, TriggerModule) else ""
+        return HealthReport(f"plugin {self.name}", self._well(), info=self._facts() or does or None)
 
     def _call(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:
         """Whether it was called and has answered, and what."""

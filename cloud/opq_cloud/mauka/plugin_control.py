@@ -6,6 +6,7 @@ installed  analyses that were installed at Makai's rules, in a process of their 
 original   plug-ins of the original's form, each in a process of its own
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from opq_cloud.mauka.original_settings import read_settings
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.plugin_states import PluginStates
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_plugins.sdk.modules import about
 from opq_proto.errors import PluginError
 
 Facts = dict[str, Any]
@@ -69,6 +71,7 @@ class BusPlugins:
         facts = one.status()
         return {
             "name": plugin,
+            "about": about(sys.modules.get(type(one).__module__)).removeprefix(f"{plugin}: "),
             "origin": "bus",
             "enabled": self._states.enabled(plugin),
             # what would hear everything ("") and is off would stand at each edge of the graph
@@ -112,6 +115,9 @@ class AnalysisPlugins:
         row = self._rows()[plugin]
         origin = "built-in" if row["runs"] == "built in" else "installed"
         nouns = {"takes": ["Event"], "gives": ["Finding"], "trouble": None}
+        for one in self._runner.analyses:
+            if one.name == plugin:
+                row["about"] = about(sys.modules.get(one.analyse.__module__))
         return {**nouns, **row, "origin": origin, "enabled": self._states.enabled(plugin)}
 
     def _rows(self) -> Mapping[str, Facts]:

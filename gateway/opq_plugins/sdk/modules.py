@@ -42,6 +42,11 @@ State: TypeAlias = Any
 """Whatever its `begin` gives."""
 
 
+def about(module: ModuleType | None) -> str:
+    """What a plug-in's module says that it does: the first line of its docstring."""
+    return ((module and module.__doc__) or "").strip().partition("\n")[0]
+
+
 class TriggerModule:
     """What it raises costs it its memory: it begins again with the next Measurement."""
 
@@ -55,6 +60,7 @@ class TriggerModule:
         self._module, self._config, self._check = module, config, check
         self._state: State = None
         self._begun = False
+        self.about = about(module)
         self.says_problems = hasattr(module, "problems")
         """Whether `problems` can ever be other than (0, "")."""
         self.compares = hasattr(module, "concerns")

@@ -164,6 +164,8 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
     assert "load-config PATH" in mauka.ask("help")
     rows = {row["name"]: row for row in json.loads(mauka.ask("status"))}
     assert rows["rms_voltage"]["origin"] == "built-in" and rows["MakaiEventPlugin"]["origin"] == "bus"
+    assert rows["flicker"]["about"] == "Flicker: the voltage swings so that lamps flicker."
+    assert rows["MakaiEventPlugin"]["about"].startswith("Waveforms on the bus, so that")
     for name in ("rms_voltage", "MakaiEventPlugin"):
         assert mauka.ask(f"stop-plugin {name}") == f"\x1b[1;32mOK\x1b[0;0m. Plugin {name} stopped"
         assert not mauka.status(name)["running"]

@@ -10,13 +10,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from typing import Protocol
 
 import numpy as np
 
 from opq_cloud.mauka.sightings import family
-from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace
+from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
 from opq_cloud.store.incident_likeness import Likeness, likeness, traits_of, traits_of_entry
+from opq_cloud.store.store import ShownStore
 from opq_measure.recurrence.intervals import RepeatedInterval, repeated_interval
 from opq_measure.recurrence.time_of_day import DAY_S, DailySpan, daily_span
 from opq_proto.messages import Incident
@@ -35,16 +35,6 @@ SAME = 0.1
 """A feature's distance up to which it counts as the same in words."""
 ELSEWHERE = frozenset({"another Box"})
 _EPOCH = datetime(1970, 1, 1)
-
-
-class IncidentReader(Protocol):
-    """The store, or the part of it that a visitor sees."""
-
-    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]: ...
-
-    def find_incidents(
-        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
-    ) -> list[IndexedIncident]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +107,7 @@ class IncidentPast:
 
 
 def past_of(
-    store: IncidentReader, incident: Incident, zone: tzinfo, zone_name: str, compared: int = COMPARED
+    store: ShownStore, incident: Incident, zone: tzinfo, zone_name: str, compared: int = COMPARED
 ) -> IncidentPast:
     """What came before it at its Boxes, and of its class elsewhere.
 
@@ -155,7 +145,7 @@ def _before(entry: IndexedIncident, incident: Incident) -> bool:
 
 
 def _similar(
-    store: IncidentReader,
+    store: ShownStore,
     incident: Incident,
     beside: Sequence[IndexedIncident],
     elsewhere: Sequence[IndexedIncident],

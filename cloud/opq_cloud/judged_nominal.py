@@ -1,26 +1,15 @@
 """The nominal voltage by which a Box was judged, as findings say it: its record may have another one now."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Protocol
 
-from opq_cloud.store.join_plan import KnownFinding
-from opq_cloud.store.store import BoxRecord, EventRecord
+from opq_cloud.store.store import EventRecord, ShownStore
 from opq_proto.messages import Finding
 
 LEAST_PERCENT = 5.0
 """A smaller residual voltage says too little of what it is a percentage of."""
 SAME = 0.005
 """The record's own value stays, where they differ by less."""
-
-
-class FindingSource(Protocol):
-    """What is read of the store."""
-
-    def box(self, box_id: str) -> BoxRecord | None: ...
-    def findings_of_boxes(
-        self, box_ids: Collection[str], start_ns: int, end_ns: int
-    ) -> list[KnownFinding]: ...
 
 
 class JudgedNominals:
@@ -49,7 +38,7 @@ class JudgedNominals:
         return now_v if now_v is not None and abs(said_v / now_v - 1) < SAME else round(said_v, 1)
 
 
-def judged_in_event(source: FindingSource, event: EventRecord) -> JudgedNominals:
+def judged_in_event(source: ShownStore, event: EventRecord) -> JudgedNominals:
     """As the findings of one event say it, as far as `source` shows them."""
 
     def now_v(box_id: str) -> float | None:

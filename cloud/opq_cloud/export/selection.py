@@ -1,22 +1,19 @@
 """What is exported, read from the store page by page; the command, the pages and REST share this.
 
-`ExportSource` is what these read of a store; View hands in one that shows no more than its visitor may see.
+The store is any `ShownStore`; View hands in one that shows no more than its visitor may see.
 """
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Protocol
 
 from opq_cloud.export.records import ExportError, WaveformRecord, known_uncertainty_ns, software_name
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
 from opq_cloud.judged_nominal import judged_in_event
-from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace
+from opq_cloud.store.incident_index import IncidentFilter, IndexPlace
 from opq_cloud.store.incident_json import incident_json
-from opq_cloud.store.join_plan import KnownFinding
-from opq_cloud.store.store import BoxRecord, EventRecord
-from opq_proto.half_cycles import HalfCycleRms
-from opq_proto.messages import Event, Incident, Measurement, StoredFinding
+from opq_cloud.store.store import BoxRecord, ShownStore
+from opq_proto.messages import Incident, Measurement, StoredFinding
 
 PAGE_ROWS = 5000
 """Measurements held at once."""
@@ -72,27 +69,8 @@ INDEX_ROWS = 200
 """Entries of the index that are read at once."""
 
 
-class ExportSource(Protocol):
-    """What is read of the store."""
-
-    def box(self, box_id: str) -> BoxRecord | None: ...
-    def event(self, event_id: int) -> Event | None: ...
-    def event_record(self, event_id: int) -> EventRecord | None: ...
-    def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]: ...
-    def findings_of_boxes(
-        self, box_ids: Collection[str], start_ns: int, end_ns: int
-    ) -> list[KnownFinding]: ...
-    def incident(self, incident_id: int) -> Incident | None: ...
-    def find_incidents(
-        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
-    ) -> list[IndexedIncident]: ...
-    def measurements(
-        self, box_id: str, start_ms: int, end_ms: int, limit: int = PAGE_ROWS
-    ) -> list[Measurement]: ...
-
-
 def event_records(
-    source: ExportSource, event_id: int, box_ids: Sequence[str] = (), licence: str = ""
+    source: ShownStore, event_id: int, box_ids: Sequence[str] = (), licence: str = ""
 ) -> list[WaveformRecord]:
     """The waveforms of an event, of these Boxes or of all.
 
@@ -124,7 +102,7 @@ def event_records(
 
 
 def incident_records(
-    source: ExportSource, incident: Incident, licence: str = "", most_samples: int | None = None
+    source: ShownStore, incident: Incident, licence: str = "", most_samples: int | None = None
 ) -> list[WaveformRecord]:
     """All waveforms of its events, those of Boxes that felt nothing too: it is compared with them.
 
@@ -146,7 +124,7 @@ def incident_records(
     return found
 
 
-def known_incident(source: ExportSource, incident_id: int) -> Incident:
+def known_incident(source: ShownStore, incident_id: int) -> Incident:
     """The incident with this number.
 
     Raises:
@@ -159,7 +137,7 @@ def known_incident(source: ExportSource, incident_id: int) -> Incident:
 
 
 def measurement_table(
-    source: ExportSource, box_ids: Sequence[str], start_ms: int, end_ms: int, licence: str = ""
+    source: ShownStore, box_ids: Sequence[str], start_ms: int, end_ms: int, licence: str = ""
 ) -> ExportTable:
     """Every Measurement of these Boxes in [start_ms, end_ms), in time order per Box.
 
@@ -193,7 +171,7 @@ def finding_table(incidents: Iterable[Incident], licence: str = "") -> ExportTab
 
 
 def all_incidents(
-    source: ExportSource, start_ns: int | None = None, end_ns: int | None = None
+    source: ShownStore, start_ns: int | None = None, end_ns: int | None = None
 ) -> Iterator[Incident]:
     """Those that meet [start_ns, end_ns), by rising start: one at a time, whatever there is of them."""
     wanted = IncidentFilter(start_ns=start_ns, end_ns=end_ns)
@@ -207,7 +185,7 @@ def all_incidents(
 
 
 def all_measurements(
-    source: ExportSource, box_id: str, start_ms: int, end_ms: int, page_rows: int = PAGE_ROWS
+    source: ShownStore, box_id: str, start_ms: int, end_ms: int, page_rows: int = PAGE_ROWS
 ) -> Iterator[Measurement]:
     """In pages: a page's last moment is read again, so that nothing of one millisecond is left out.
 

@@ -170,7 +170,59 @@ def box_order(box_id: str) -> tuple[int, str]:
     return len(box_id), box_id
 
 
-class CloudStore(Protocol):
+class ShownStore(Protocol):
+    """What View and exports read: the store, or of it what one visitor may see (`view.accounts.seen`)."""
+
+    def boxes(self) -> list[BoxRecord]: ...
+
+    def box(self, box_id: str) -> BoxRecord | None: ...
+
+    def measurements(
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
+    ) -> list[Measurement]:
+        """Those of [start_ms, end_ms), in time order."""
+
+    def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
+        """One level of the pyramid: those that begin in [start_ms rounded down to its length, end_ms).
+
+        What is not over yet is made of the shorter levels; what comes late shows after the next `roll_up`.
+
+        Raises:
+            ValueError: `length_ms` is not one of `pyramid.LEVELS_MS`.
+        """
+
+    def event(self, event_id: int) -> Event | None:
+        """With its waveforms, by box id."""
+
+    def event_record(self, event_id: int) -> EventRecord | None: ...
+
+    def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
+        """By Box; empty where there are none."""
+
+    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
+        """Those of these Boxes whose span meets [start_ns, end_ns], read at once."""
+
+    def incident(self, incident_id: int) -> Incident | None: ...
+
+    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]:
+        """Those of these that are there, in this order."""
+
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]:
+        """In the order of the filter, what comes after `beyond`; `back`: what comes before it, nearest first.
+
+        A store of a version before the index enters its incidents at the first call.
+        """
+
+    def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
+        """How many there are; `most` stands for that many or more."""
+
+    def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
+        """Field of the magnitude-duration plane (`incident_index.cell_of`) -> incidents in it."""
+
+
+class CloudStore(ShownStore, Protocol):
     """See the module's first lines; `close` flushes what is not yet on disk."""
 
     @property
@@ -186,15 +238,11 @@ class CloudStore(Protocol):
         Another location than the stored one puts that into `location_archive`.
         """
 
-    def boxes(self) -> list[BoxRecord]: ...
-
     def boxes_revision(self) -> int:
         """Another number once a Box, place or region was put or taken away, by whatever process.
 
         Asked for before they are read; over MongoDB it also changes each 5 s, for the original's services.
         """
-
-    def box(self, box_id: str) -> BoxRecord | None: ...
 
     def put_location(self, location: LocationRecord) -> None:
         """Upsert by slug."""
@@ -225,11 +273,6 @@ class CloudStore(Protocol):
     def append_columns(self, columns: MeasurementColumns) -> int:
         """The same of each of these; of a minute or so of its Boxes it costs a tenth."""
 
-    def measurements(
-        self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
-    ) -> list[Measurement]:
-        """Those of [start_ms, end_ms), in time order."""
-
     def latest_measurements(self) -> dict[str, Measurement]:
         """The newest of each Box."""
 
@@ -252,15 +295,6 @@ class CloudStore(Protocol):
 
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
         """Minutes, and hours where no minutes are kept any more."""
-
-    def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
-        """One level of the pyramid: those that begin in [start_ms rounded down to its length, end_ms).
-
-        What is not over yet is made of the shorter levels; what comes late shows after the next `roll_up`.
-
-        Raises:
-            ValueError: `length_ms` is not one of `pyramid.LEVELS_MS`.
-        """
 
     def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:
         """Make a slice of what is due of the pyramids; returns how much it did (0: nothing is due).
@@ -320,9 +354,6 @@ class CloudStore(Protocol):
     def mark_no_half_cycles(self, event_id: int, box_id: str, why: str) -> None:
         """Note that a Box is not asked for them any more, and why; what is stored stays."""
 
-    def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
-        """By Box; empty where there are none."""
-
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
         """Marks a Box that has sent something: the event is short of the rest of it.
 
@@ -346,11 +377,6 @@ class CloudStore(Protocol):
 
     def unmark_analysed(self, event_id: int) -> None:
         """It is to be analysed again: more has come, by another's hand."""
-
-    def event(self, event_id: int) -> Event | None:
-        """With its waveforms, by box id."""
-
-    def event_record(self, event_id: int) -> EventRecord | None: ...
 
     def waveform_times(self, event_id: int) -> dict[str, int]:
         """Box -> when (UTC, ns) the last of its samples was stored; without those of older versions."""
@@ -376,9 +402,6 @@ class CloudStore(Protocol):
     def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
         """Those of a Box whose span meets [start_ns, end_ns]."""
 
-    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
-        """The same of several Boxes, read at once."""
-
     def findings_of_incident(self, incident_id: int) -> list[KnownFinding]: ...
 
     def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
@@ -399,11 +422,6 @@ class CloudStore(Protocol):
         Above every one that is stored; as `next_event_id`.
         """
 
-    def incident(self, incident_id: int) -> Incident | None: ...
-
-    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]:
-        """Those of these that are there, in this order."""
-
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]:
@@ -413,20 +431,6 @@ class CloudStore(Protocol):
         """
 
     # The index of incidents, and what people say of them
-    def find_incidents(
-        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
-    ) -> list[IndexedIncident]:
-        """In the order of the filter, what comes after `beyond`; `back`: what comes before it, nearest first.
-
-        A store of a version before the index enters its incidents at the first call.
-        """
-
-    def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
-        """How many there are; `most` stands for that many or more."""
-
-    def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
-        """Field of the magnitude-duration plane (`incident_index.cell_of`) -> incidents in it."""
-
     def incident_parts(
         self,
         seen: Collection[str],

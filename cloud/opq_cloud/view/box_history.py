@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from opq_cloud.store.histogram import bin_of, quantile
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
 from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, MAX_ROWS, SETTLE_MS, level_for
-from opq_cloud.store.store import TREND_MS, Trend
-from opq_cloud.view.accounts.seen import ShownStore
+from opq_cloud.store.store import TREND_MS, ShownStore, Trend
 from opq_cloud.view.charts import Bucket, Spread, buckets, window_ms
 from opq_cloud.view.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 

@@ -11,11 +11,11 @@ from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incident_index import IncidentFilter, IndexPlace
-from opq_cloud.store.store import BoxRecord, CloudStore
+from opq_cloud.store.store import BoxRecord, CloudStore, ShownStore
 from opq_cloud.view.accounts.gate import asking_now
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.openid_provider import OpenIdProvider
-from opq_cloud.view.accounts.seen import SeenHub, SeenStore, ShownStore
+from opq_cloud.view.accounts.seen import SeenHub, SeenStore
 from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.bucket_cache import BucketCache

@@ -12,8 +12,7 @@ from zoneinfo import ZoneInfo
 
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
 from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, SETTLE_MS
-from opq_cloud.store.store import TREND_MS, Trend
-from opq_cloud.view.accounts.seen import ShownStore
+from opq_cloud.store.store import TREND_MS, ShownStore, Trend
 from opq_cloud.view.past.local_weeks import LocalStretch, day_stretch
 from opq_cloud.view.past.past_series import Factors, rows_together
 

@@ -11,14 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from opq_cloud.mauka.event_analysis import EventResult
-from opq_cloud.mauka.joining import JoinReader, plan_join
+from opq_cloud.mauka.joining import plan_join
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.join_plan import CarriedOut, JoinPlan
-from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord
+from opq_cloud.store.store import BoxRecord, CloudStore, JoinStore, LocationRecord
 from opq_proto.errors import StoreError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, StoredFinding, WaveformAlignment
 
@@ -181,14 +180,8 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-class JoinTarget(JoinReader, Protocol):
-    """What a plan is made against, and carried out by."""
-
-    def carry_out(self, plan: JoinPlan) -> CarriedOut | None: ...
-
-
 def carry_out_plan(
-    store: JoinTarget, plan: Callable[[], JoinPlan], tries_s: float = TRIES_S
+    store: JoinStore, plan: Callable[[], JoinPlan], tries_s: float = TRIES_S
 ) -> CarriedOut | None:
     """Make the plan again while others write; None: they wrote without a pause for `tries_s`."""
     end_s = time.monotonic() + tries_s

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from opq_cloud.mauka.incident_facts import PlaceOf, facts_of
-from opq_cloud.mauka.joining import JoinReader
 from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.store.incident_index import IncidentEditError
 from opq_cloud.store.join_plan import JoinPlan, KnownFinding
+from opq_cloud.store.store import JoinStore
 
 MOST_MERGED = 50
 """Incidents that one merge joins."""
 
 
-def plan_split(reader: JoinReader, number: int, finding_ids: Iterable[int], place_of: PlaceOf) -> JoinPlan:
+def plan_split(reader: JoinStore, number: int, finding_ids: Iterable[int], place_of: PlaceOf) -> JoinPlan:
     """These findings of an incident become one of their own.
 
     Raises:
@@ -46,7 +46,7 @@ def plan_split(reader: JoinReader, number: int, finding_ids: Iterable[int], plac
     )
 
 
-def plan_merge(reader: JoinReader, numbers: Sequence[int], place_of: PlaceOf) -> JoinPlan:
+def plan_merge(reader: JoinStore, numbers: Sequence[int], place_of: PlaceOf) -> JoinPlan:
     """These incidents become one, under the lowest of their numbers.
 
     Raises:
@@ -70,7 +70,7 @@ def plan_merge(reader: JoinReader, numbers: Sequence[int], place_of: PlaceOf) ->
     )
 
 
-def _findings(reader: JoinReader, number: int) -> list[KnownFinding]:
+def _findings(reader: JoinStore, number: int) -> list[KnownFinding]:
     known = reader.findings_of_incident(number)
     if not known:
         raise IncidentEditError(f"there is no incident {number}; it may have been joined with another")

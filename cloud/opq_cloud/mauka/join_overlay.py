@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import count, islice
 
-from opq_cloud.mauka.joining import JoinReader
 from opq_cloud.store.join_plan import (
     CarriedOut,
     FindingOnset,
@@ -19,6 +18,7 @@ from opq_cloud.store.join_plan import (
     carried_out,
     onset,
 )
+from opq_cloud.store.store import JoinStore
 
 FIRST_NUMBER = 2**62
 BUCKET_NS = 60 * 10**9
@@ -28,7 +28,7 @@ Key = tuple[str, str | int]
 class JoinOverlay:
     """One dry run's; holds what the plans changed, and reads the rest from the store."""
 
-    def __init__(self, store: JoinReader) -> None:
+    def __init__(self, store: JoinStore) -> None:
         self._store = store
         self._changed: dict[int, KnownFinding | None] = {}
         """None: removed."""

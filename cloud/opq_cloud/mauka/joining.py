@@ -1,4 +1,4 @@
-"""Joining: findings in, a plan of what to write out. Pure; it asks the store through `JoinReader`.
+"""Joining: findings in, a plan of what to write out. Pure; it asks the store through `JoinStore`.
 
 Of one Box, findings of one family whose spans meet are one (`sightings.py` says what the one is).
 Findings with a sharp onset belong together by their onsets (`onset_rule.py`); a steady state of a Box is an
@@ -9,10 +9,9 @@ A plan is made by reading what is stored; `placing.py` finds where onsets belong
 what is said of each incident that changes.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Protocol
 
 from opq_cloud.mauka.incident_facts import PlaceOf, facts_of, grown
 from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, OnsetGroup, OnsetKey, follows, onset_key
@@ -27,26 +26,14 @@ from opq_cloud.store.join_plan import (
     KnownFinding,
     onset,
 )
+from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
 
 AROUND_NS = FOLLOWS_NS + COMPOUND_NS
 """How far from what is put a finding of the same Box may matter."""
 
 
-class JoinReader(Protocol):
-    """What a plan asks of the store (`CloudStore`)."""
-
-    def join_revision(self) -> int: ...
-    def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]: ...
-    def findings_of_boxes(
-        self, box_ids: Collection[str], start_ns: int, end_ns: int
-    ) -> list[KnownFinding]: ...
-    def findings_of_incident(self, incident_id: int) -> list[KnownFinding]: ...
-    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]: ...
-    def incident_facts(self, incident_id: int) -> IncidentFacts | None: ...
-
-
-def plan_join(reader: JoinReader, put: Sequence[Finding], event_id: int, place_of: PlaceOf) -> JoinPlan:
+def plan_join(reader: JoinStore, put: Sequence[Finding], event_id: int, place_of: PlaceOf) -> JoinPlan:
     """Take `put` of one event in among what is stored."""
     return JoinPlanning(reader, event_id, place_of).plan(put)
 
@@ -160,7 +147,7 @@ class _Touched:
 class JoinPlanning:
     """One plan while it is made; `replacing.py` finds other clusters for it."""
 
-    def __init__(self, reader: JoinReader, event_id: int, place_of: PlaceOf) -> None:
+    def __init__(self, reader: JoinStore, event_id: int, place_of: PlaceOf) -> None:
         self._reader, self._event_id, self._place_of = reader, event_id, place_of
         self._own: dict[str, dict[int, KnownFinding]] = {}
         """By Box: its findings around what is put, by number."""

@@ -7,7 +7,6 @@ belong to, all onsets from there on are placed again, until what is stored fits 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from opq_cloud.mauka.onset_rule import (
     COMPOUND_NS,
@@ -19,16 +18,11 @@ from opq_cloud.mauka.onset_rule import (
 )
 from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.store.join_plan import FindingOnset
+from opq_cloud.store.store import JoinStore
 
 SETTLED_NS = 2 * REACH_NS
 """Nothing changed for so long: nothing later changes."""
 READ_NS = 10_000_000_000
-
-
-class OnsetReader(Protocol):
-    """The part of the store that is asked."""
-
-    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +43,7 @@ class OnsetPlaces:
 
 
 def place_onsets(
-    reader: OnsetReader,
+    reader: JoinStore,
     sharp: Iterable[FindingOnset],
     before: Iterable[FindingOnset],
     own: Mapping[str, Iterable[FindingOnset]],
@@ -70,7 +64,7 @@ def place_onsets(
 
 
 def _join_new(
-    reader: OnsetReader,
+    reader: JoinStore,
     sharp: list[FindingOnset],
     own: Mapping[str, Iterable[FindingOnset]],
     grid_of: Callable[[str], str],
@@ -98,7 +92,7 @@ def _join_new(
 
 
 def _changes_others(
-    reader: OnsetReader, one: FindingOnset, group: OnsetGroup, leads: bool, later: Sequence[FindingOnset]
+    reader: JoinStore, one: FindingOnset, group: OnsetGroup, leads: bool, later: Sequence[FindingOnset]
 ) -> bool:
     """Whether one that begins later, and is stored, may belong elsewhere because of this one."""
     soon = [each for each in later if each.box_id == one.box_id and each.start_ns - one.start_ns <= REACH_NS]
@@ -113,7 +107,7 @@ def _changes_others(
 
 
 def _place_again(
-    reader: OnsetReader,
+    reader: JoinStore,
     sharp: list[FindingOnset],
     before: list[FindingOnset],
     grid_of: Callable[[str], str],

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from opq_cloud.mauka.event_analysis import EventResult
-from opq_cloud.mauka.finding_writer import FindingWriter, JoinTarget, carry_out_plan
+from opq_cloud.mauka.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.join_overlay import JoinOverlay
 from opq_cloud.mauka.replacing import ReplacedEvent, Replacement, findings_of_events, plan_replacement
 from opq_cloud.store.incident_announcements import BY_REANALYSIS, IncidentAnnouncements
 from opq_cloud.store.join_plan import CarriedOut, JoinPlan, KnownFinding, worst_of
-from opq_cloud.store.store import CloudStore, EventRecord
+from opq_cloud.store.store import CloudStore, EventRecord, JoinStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding
 
@@ -143,7 +143,7 @@ class Reanalysis:
         dry_run: bool,
     ) -> None:
         self._store, self._analyses, self._unnamed, self._report = store, analyses, unnamed, report
-        self._target: JoinTarget = JoinOverlay(store) if dry_run else store
+        self._target: JoinStore = JoinOverlay(store) if dry_run else store
         self._writer = FindingWriter(lambda: store)
         self._announcements = None if dry_run else IncidentAnnouncements(store.people.documents)
 

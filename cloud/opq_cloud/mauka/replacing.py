@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.mauka.incident_facts import PlaceOf
-from opq_cloud.mauka.joining import Cluster, JoinPlanning, JoinReader, gap_ns, same, united
+from opq_cloud.mauka.joining import Cluster, JoinPlanning, gap_ns, same, united
 from opq_cloud.mauka.provenance import GROWN_BY_MEASUREMENTS
 from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.store.join_plan import JoinPlan, KnownFinding
+from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
 
 
@@ -48,7 +49,7 @@ class Replacement:
 
 
 def plan_replacement(
-    reader: JoinReader, replacement: Replacement, place_of: PlaceOf
+    reader: JoinStore, replacement: Replacement, place_of: PlaceOf
 ) -> tuple[JoinPlan, list[KnownFinding]]:
     """Take what was found again in, instead of what these events had before.
 
@@ -62,7 +63,7 @@ def plan_replacement(
 
 
 def findings_of_events(
-    reader: JoinReader, events: Iterable[ReplacedEvent]
+    reader: JoinStore, events: Iterable[ReplacedEvent]
 ) -> tuple[dict[int, KnownFinding], dict[str, tuple[int, int]]]:
     """(number -> what is stored of them, Box -> the span that was read)."""
     found: dict[int, KnownFinding] = {}
@@ -85,7 +86,7 @@ def findings_of_events(
 class _Replacing(JoinPlanning):
     """One plan while it is made."""
 
-    def __init__(self, reader: JoinReader, replacement: Replacement, place_of: PlaceOf) -> None:
+    def __init__(self, reader: JoinStore, replacement: Replacement, place_of: PlaceOf) -> None:
         super().__init__(reader, replacement.events[0].event_id, place_of)
         self._replacement = replacement
         self.kept: list[KnownFinding] = []

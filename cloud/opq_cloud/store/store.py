@@ -222,7 +222,34 @@ class ShownStore(Protocol):
         """Field of the magnitude-duration plane (`incident_index.cell_of`) -> incidents in it."""
 
 
-class CloudStore(ShownStore, Protocol):
+class JoinStore(Protocol):
+    """What joining plans against, and what carries a plan out: the store, or for a dry run `JoinOverlay`."""
+
+    def join_revision(self) -> int:
+        """Rises with each plan that changed something: read it before anything that a plan rests on."""
+
+    def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
+        """Those of a Box whose span meets [start_ns, end_ns]."""
+
+    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
+        """The same of several Boxes, read at once."""
+
+    def findings_of_incident(self, incident_id: int) -> list[KnownFinding]: ...
+
+    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
+        """Findings that begin in [start_ns, end_ns]; `leading`: without those that are known not to lead."""
+
+    def incident_facts(self, incident_id: int) -> IncidentFacts | None:
+        """What was said of it last; None: nothing, or somebody was killed while it was being written."""
+
+    def carry_out(self, plan: JoinPlan) -> CarriedOut | None:
+        """Write what a plan says, all or nothing for who plans; None: it was made for another revision.
+
+        Its event is kept as long as its findings. Mauka makes plans (`finding_writer.py`).
+        """
+
+
+class CloudStore(ShownStore, JoinStore, Protocol):
     """See the module's first lines; `close` flushes what is not yet on disk."""
 
     @property
@@ -396,26 +423,6 @@ class CloudStore(ShownStore, Protocol):
         """The newest first by the millisecond of their start, then by number; as people are shown them."""
 
     # Findings and incidents
-    def join_revision(self) -> int:
-        """Rises with each plan that changed something: read it before anything that a plan rests on."""
-
-    def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
-        """Those of a Box whose span meets [start_ns, end_ns]."""
-
-    def findings_of_incident(self, incident_id: int) -> list[KnownFinding]: ...
-
-    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
-        """Findings that begin in [start_ns, end_ns]; `leading`: without those that are known not to lead."""
-
-    def incident_facts(self, incident_id: int) -> IncidentFacts | None:
-        """What was said of it last; None: nothing, or somebody was killed while it was being written."""
-
-    def carry_out(self, plan: JoinPlan) -> CarriedOut | None:
-        """Write what a plan says, all or nothing for who plans; None: it was made for another revision.
-
-        Its event is kept as long as its findings. Mauka makes plans (`finding_writer.py`).
-        """
-
     def next_finding_id(self) -> int:
         """The next number of a finding, as `carry_out` draws them: the original's `incident_id`.
 

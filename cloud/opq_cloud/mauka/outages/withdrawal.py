@@ -6,14 +6,14 @@ Beside `joining.py`, which only adds; apart from it, since nothing else is ever 
 from dataclasses import replace
 
 from opq_cloud.mauka.incident_facts import PlaceOf, facts_of
-from opq_cloud.mauka.joining import JoinReader
 from opq_cloud.mauka.onset_rule import onset_key
 from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.store.join_plan import FindingMove, JoinPlan, KnownFinding, onset
+from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
 
 
-def plan_withdrawal(reader: JoinReader, finding: Finding, event_id: int, place_of: PlaceOf) -> JoinPlan:
+def plan_withdrawal(reader: JoinStore, finding: Finding, event_id: int, place_of: PlaceOf) -> JoinPlan:
     """Remove a stored finding of this class, Box and beginning; one that people placed by hand stays.
 
     What is left of its incident stays one, led by the finding that now begins first.

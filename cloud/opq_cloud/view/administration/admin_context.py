@@ -8,6 +8,7 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.visitors import ASKING, Visitor
 from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.administration.rule_engine import RuleEngine
 from opq_cloud.view.context import ViewContext
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder
@@ -38,6 +39,13 @@ class AdminContext:
                 409, "This View knows no key folder; it runs without its cloud's configuration."
             )
         return KeyRegister(self.keys)
+
+    def engine(self, name: str) -> RuleEngine:
+        """HTTPException 404 for one that is not configured."""
+        for each in self.addresses.engines:
+            if each.name == name:
+                return RuleEngine(each)
+        raise HTTPException(404, "There is no such rule engine in the configuration.")
 
     def looks(self) -> Visitor:
         """404 for who may not look: what is there for administrators is not said."""

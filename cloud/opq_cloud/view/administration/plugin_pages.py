@@ -16,8 +16,8 @@ from opq_cloud.view.administration.health_client import read_services
 from opq_cloud.view.administration.plugin_package import KINDS, NAME, read_package
 from opq_cloud.view.administration.rule_engine import (
     CHANGE_S,
+    EngineError,
     EngineRefusedError,
-    EngineSilentError,
     RuleEngine,
 )
 from opq_cloud.view.administration.shown_triggers import shown_triggers, switched
@@ -149,7 +149,7 @@ class PluginAdminPages:
     def install(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
         """A package as a file; a higher version of what is there takes over live."""
         visitor = self._context.changes()
-        engine, file = self._engine(form.text("engine", 60)), form.file("package")
+        engine, file = self._context.engine(form.text("engine", 60)), form.file("package")
         if file is None:
             return self._page("Choose a package: a zip file.", 400)
         try:
@@ -165,10 +165,10 @@ class PluginAdminPages:
                 down = "?downgrade=true" if form.checked("downgrade") else ""
                 engine.request("PUT", path + down, body, CHANGE_S)
             finally:
-                with contextlib.suppress(EngineSilentError, EngineRefusedError):
+                with contextlib.suppress(EngineError):
                     engine.remove_upload(place)
             after = _version(engine, package.name)
-        except (EngineSilentError, EngineRefusedError) as error:
+        except EngineError as error:
             return self._refused(error)
         what = "replaced a plug-in" if before["version"] else "installed a plug-in"
         self._context.accounts.note(
@@ -183,7 +183,7 @@ class PluginAdminPages:
             before = _version(engine, name)
             engine.request("POST", f"/plugins/portables/{name}/rollback", wait_s=CHANGE_S)
             after = _version(engine, name)
-        except (EngineSilentError, EngineRefusedError) as error:
+        except EngineError as error:
             return self._refused(error)
         self._context.accounts.note(visitor, "rolled a plug-in back", f"plug-in {name}", before, after)
         return see_other("/admin/plugins#packages")
@@ -195,7 +195,7 @@ class PluginAdminPages:
         try:
             before = _version(engine, name)
             engine.request("DELETE", f"/plugins/portables/{name}", wait_s=CHANGE_S)
-        except (EngineSilentError, EngineRefusedError) as error:
+        except EngineError as error:
             return self._refused(error)
         self._context.accounts.note(visitor, "deleted a plug-in", f"plug-in {name}", before, {})
         return see_other("/admin/plugins#packages")
@@ -208,14 +208,7 @@ class PluginAdminPages:
         name = request.path_params["name"]
         if not NAME.fullmatch(name):
             raise HTTPException(404, "There is no such plug-in.")
-        return self._engine(request.path_params["engine"]), name
-
-    def _engine(self, name: str) -> RuleEngine:
-        """HTTPException 404 for one that is not configured."""
-        for each in self._context.addresses.engines:
-            if each.name == name:
-                return RuleEngine(each)
-        raise HTTPException(404, "There is no such rule engine in the configuration.")
+        return self._context.engine(request.path_params["engine"]), name
 
 
 def packed_triggers(engines: Sequence[EngineShown]) -> set[str]:
@@ -230,7 +223,7 @@ def shown_engine(engine: RuleEngine) -> EngineShown:
         found = engine.request("GET", "/plugins/portables")
         rows = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
         packages = tuple(_package(engine, each) for each in rows[:MOST_PACKAGES])
-    except (EngineSilentError, EngineRefusedError) as error:
+    except EngineError as error:
         return EngineShown(address.name, address.url, trouble=str(error))
     return EngineShown(address.name, address.url, packages)
 

@@ -25,11 +25,15 @@ QUIET_S = 10.0
 MOST_BYTES = 8 * 2**20
 
 
-class EngineSilentError(OpqError):
+class EngineError(OpqError):
+    """An engine did not do what it was asked: it is silent, or it refused."""
+
+
+class EngineSilentError(EngineError):
     """No engine answers at that address."""
 
 
-class EngineRefusedError(OpqError):
+class EngineRefusedError(EngineError):
     """The engine says no: what it says, and where in the SQL, where that is known."""
 
     def __init__(self, text: str, code: int, line: int | None = None, column: int | None = None) -> None:
@@ -47,7 +51,7 @@ class EngineAddress:
 
 
 class RuleEngine:
-    """Methods raise EngineSilentError and EngineRefusedError."""
+    """Methods raise EngineError."""
 
     def __init__(self, address: EngineAddress) -> None:
         self.address = address

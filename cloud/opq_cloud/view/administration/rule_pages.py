@@ -18,6 +18,7 @@ from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.plugin_package import NAME
 from opq_cloud.view.administration.rule_engine import (
     CHANGE_S,
+    EngineError,
     EngineRefusedError,
     EngineSilentError,
     RuleEngine,
@@ -119,7 +120,7 @@ class RuleAdminPages:
     ) -> Response:
         """An editor; the address `new` is that of a new rule. `look`: with the rows of the next seconds."""
         self._context.looks()
-        asked = self._engine(engine)
+        asked = self._context.engine(engine)
         if rule == NEW:
             return self._rule_page(asked, NEW, BLANK)
         try:
@@ -154,7 +155,7 @@ class RuleAdminPages:
                 explained = str(engine.request("GET", f"/rules/{quote(rule, safe='')}/explain"))
                 found = engine.request("GET", f"/rules/{quote(rule, safe='')}/status")
                 status = dict(found) if isinstance(found, Mapping) else {}
-            except (EngineSilentError, EngineRefusedError) as error:
+            except EngineError as error:
                 explained = explained or str(error)
         return self._context.page(
             "rule.html",
@@ -182,9 +183,9 @@ class RuleAdminPages:
     async def rows(self, request: Request, engine: str, rule: str) -> Response:
         """Server-sent events for the page of the rule; they end when it is left."""
         self._context.looks()
-        asked = self._engine(engine)
+        asked = self._context.engine(engine)
         try:
-            rows = await anyio.to_thread.run_sync(self._open_rows, asked, rule)
+            rows = await anyio.to_thread.run_sync(RuleRows, asked, rule)
         except (EngineSilentError, TooManyRowsError) as error:
             raise HTTPException(503, _sentence(error)) from error
         except EngineRefusedError as error:
@@ -203,16 +204,13 @@ class RuleAdminPages:
 
         return RowResponse(rows, row_events(rows, may_go_on))
 
-    def _open_rows(self, engine: RuleEngine, rule: str) -> RuleRows:
-        return RuleRows(engine, rule)
-
     def make_stream(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """The stream of all Boxes, for an engine that has none; then the first rule is written."""
         visitor = self._context.changes()
-        engine = self._engine(request.path_params["engine"])
+        engine = self._context.engine(request.path_params["engine"])
         try:
             engine.request("POST", "/streams", {"sql": BOXES_STREAM}, CHANGE_S)
-        except (EngineSilentError, EngineRefusedError) as error:
+        except EngineError as error:
             return self._rules_page(_sentence(error), 409)
         name = engine.address.name
         self._context.accounts.note(visitor, "made a stream", f"engine {name}", {}, {"sql": BOXES_STREAM})
@@ -221,14 +219,14 @@ class RuleAdminPages:
     def check(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """For a page that asks while somebody types: JSON."""
         self._context.changes()
-        verdict = judge(self._engine(request.path_params["engine"]), typed_rule(form))
+        verdict = judge(self._context.engine(request.path_params["engine"]), typed_rule(form))
         facts = {"valid": verdict.valid, "text": verdict.text, "line": verdict.line, "column": verdict.column}
         return JSONResponse(facts, headers={"Cache-Control": "no-store"})
 
     def send(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Check, try on history, or save, by the button that was pressed."""
         visitor = self._context.changes()
-        engine, rule = self._engine(request.path_params["engine"]), request.path_params["rule"]
+        engine, rule = self._context.engine(request.path_params["engine"]), request.path_params["rule"]
         typed, do = typed_rule(form), form.text("do", 20)
         verdict = judge(engine, typed)
         if do == "save" and verdict.valid:
@@ -250,7 +248,7 @@ class RuleAdminPages:
                 before = self._stored(engine, rule)
                 body = {**rule_body(typed), "id": rule}
                 engine.request("PUT", f"/rules/{quote(rule, safe='')}", body, CHANGE_S)
-        except (EngineSilentError, EngineRefusedError) as error:
+        except EngineError as error:
             return self._rule_page(engine, rule, typed, problem=_sentence(error), code=409)
         what = "added a stream rule" if rule == NEW else "changed a stream rule"
         after = {key: typed[key] for key in ("sql", "options")}
@@ -289,7 +287,7 @@ class RuleAdminPages:
                 raise EngineRefusedError("only a rule over one stream of Measurements can be tried here", 400)
             body = trial_body(typed["sql"], streams[0], measured, _object(typed["options"]))
             emissions = engine.request("POST", "/ruletest/run", body, CHANGE_S)
-        except (EngineSilentError, EngineRefusedError) as error:
+        except EngineError as error:
             return self._rule_page(
                 engine, rule, typed, verdict, problem=_sentence(error), code=409, tried=tried
             )
@@ -303,7 +301,7 @@ class RuleAdminPages:
     def run(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Start, stop, restart or delete a rule."""
         visitor = self._context.changes()
-        engine, rule, verb = self._engine(request.path_params["engine"]), request.path_params["rule"], ""
+        engine, rule = self._context.engine(request.path_params["engine"]), request.path_params["rule"]
         verb = form.text("do", 20)
         if verb not in (*VERBS, "delete") or not NAME.fullmatch(rule):
             raise HTTPException(400, f"{verb} is not offered; there are {', '.join(VERBS)}, delete.")
@@ -314,7 +312,7 @@ class RuleAdminPages:
                 engine.request("DELETE", f"/rules/{rule}", wait_s=CHANGE_S)
             else:
                 engine.request("POST", f"/rules/{rule}/{verb}", wait_s=CHANGE_S)
-        except (EngineSilentError, EngineRefusedError) as error:
+        except EngineError as error:
             return self._rules_page(_sentence(error), 409)
         words = {"start": "started", "stop": "stopped", "restart": "started again", "delete": "deleted"}
         was = {"sql": before["sql"]} if before else {}
@@ -331,13 +329,6 @@ class RuleAdminPages:
             "actions": json.dumps(facts.get("actions", []), indent=1),
             "options": json.dumps(facts.get("options", {}), indent=1),
         }
-
-    def _engine(self, name: str) -> RuleEngine:
-        """HTTPException 404 for one that is not configured."""
-        for each in self._context.addresses.engines:
-            if each.name == name:
-                return RuleEngine(each)
-        raise HTTPException(404, "There is no such rule engine in the configuration.")
 
 
 def status_rows(status: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -361,7 +352,7 @@ def read_rules(engine: RuleEngine) -> EngineRules:
     address = engine.address
     try:
         rules, streams = engine.request("GET", "/rules"), engine.request("GET", "/streams")
-    except (EngineSilentError, EngineRefusedError) as error:
+    except EngineError as error:
         return EngineRules(address.name, address.url, trouble=str(error))
     rows = [each for each in rules if isinstance(each, Mapping)] if isinstance(rules, list) else []
     names = [str(each) for each in streams] if isinstance(streams, list) else []

@@ -5,8 +5,6 @@ keyring and its proxy, but another suite and folders below our cache. So apt che
 the machine's own package lists changes, no root is needed, and no host name stands in our code.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from opq_hil.backends.build_lock import locked
 from opq_proto.errors import OpqError
 
 RECHECK_S = 24 * 3600.0
@@ -69,7 +68,7 @@ def fetch(package: str, suite: str, *, cache: Path | None = None, refresh: bool 
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise SourceError(f"{folder} cannot be made: {problem.strerror}; set XDG_CACHE_HOME") from None
-    with _locked(folder / f"{package}-{suite}.lock"):
+    with locked(folder / f"{package}-{suite}.lock"):
         kept = _read_record(folder, package, suite)
         if kept is not None and not refresh and time.time() - kept[1] < RECHECK_S:
             return kept[0]
@@ -142,13 +141,6 @@ def _stanzas(text: str) -> Iterator[dict[str, str]]:
                 stanza[key] = line.partition(":")[2].strip()
         if stanza:
             yield stanza
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # released with the process, so a killed one blocks nobody
-        yield
 
 
 def _read_record(folder: Path, package: str, suite: str) -> tuple[SourceTree, float] | None:

@@ -6,7 +6,6 @@ was the alternative: 40 files and a configure script for the same answer.) `MONO
 with monocypher.c and monocypher.h instead.
 """
 
-import fcntl
 import hashlib
 import os
 import subprocess
@@ -15,6 +14,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from opq_hil.backends.build_lock import locked
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
 
 PACKAGE, VERSION, MONOCYPHER_VERSION = "pymonocypher", "4.0.3.4", "4.0.3"
@@ -38,9 +38,7 @@ def monocypher(cache: Path | None = None) -> SourceTree:
             raise SourceError(f"{VARIABLE}={told}: no monocypher.c in it")
         return SourceTree("monocypher", path, "unknown", "", note=f"from {VARIABLE}, not hashed")
     folder = (cache or cache_folder()) / "sources" / f"{PACKAGE}-{SHA256[:16]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{PACKAGE}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder.parent / f"{PACKAGE}.lock"):
         if not folder.exists():
             _fetch(folder)
     return SourceTree("monocypher", folder, MONOCYPHER_VERSION, SHA256, note=f"from {PACKAGE} {VERSION}")

@@ -9,8 +9,6 @@ build tree stays) and nothing else does. `python -m opq_hil.backends.qemu_build`
 """
 
 import argparse
-import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -18,10 +16,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from opq_hil.backends.build_lock import locked
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder, fetch
 from opq_proto.errors import OpqError
 
@@ -96,7 +95,7 @@ def make(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary:
         if not build:
             raise BuildError("not built yet: python -m opq_hil.backends.qemu_build")
         _check_tools()
-        with _locked(kept / "qemu-build.lock"):
+        with locked(kept / "qemu-build.lock"):
             if not binary.exists():
                 _build(source, binary, say)
                 _tidy(kept, source, binary)
@@ -285,14 +284,6 @@ def _tidy(kept: Path, source: SourceTree, binary: Path) -> None:
     ]
     for path in sorted(binaries, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_BINARIES - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def main() -> int:

@@ -9,8 +9,6 @@ Signatures too: Ed25519 has no randomness. Make goes by paths and times, so it c
 which keeps its place: another checkout with the same content has nothing to compile.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,10 +16,11 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from opq_hil.backends.build_lock import locked
 from opq_proto.firmware_image import version_number
 from opq_proto.signing import development_key, firmware_key, public_of
 from opq_proto.whole_file import write_whole_file
@@ -101,7 +100,7 @@ def build(
     except OSError as problem:
         raise FirmwareBuildError(f"{folder} cannot be made: {problem.strerror}") from None
     began = time.monotonic()
-    with _locked(folder / ".lock"):
+    with locked(folder / ".lock"):
         sources = folder / "device"
         copy_sources(device, sources)
         _forget_if_other(objects, sources, tools)
@@ -152,13 +151,6 @@ def build(
     if figures.excesses:
         raise BudgetError(f"{board} is over its budget:\n  " + "\n  ".join(figures.excesses))
     return built
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def copy_sources(device: Path, copy: Path) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from opq_tools.flash import programs
 from opq_tools.flash.chip import DEV_ID, FLASH, Chip, FlashError
-from opq_tools.flash.image import ImagePart
-from opq_tools.flash.progress import FlashProgress
 
 USB_ID = "0483:df11"
 """AN2606: ST's DFU boot loaders."""
@@ -20,8 +18,10 @@ _FOUND = re.compile(
 )
 
 
-class Dfu:
+class Dfu(programs.Programmer):
     """One chip in DFU mode."""
+
+    way_out = WAY_OUT
 
     def __init__(self, serial: str = "") -> None:
         self._program = programs.find_program("dfu-util")
@@ -54,18 +54,6 @@ class Dfu:
             raise FlashError(f"this chip's flash is {layout}, which is no STM32F405's. Nothing was written")
         self._which = ("-d", USB_ID, "-a", alt, *(("-S", serial) if serial else ()))
         return Chip(DEV_ID, LAYOUTS[layout], "")
-
-    def read(self, address: int, count: int) -> bytes:
-        """Bytes of the flash."""
-        return programs.read_flash(f"reading 0x{address:08X}", address, count, self._save)
-
-    def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None:
-        """Write each part and read it back; dfu-util erases the sectors that it touches.
-
-        Raises:
-            HalfWrittenError: the chip does not hold all of them.
-        """
-        programs.write(parts, steps, self._program_file, self._save, WAY_OUT)
 
     def start(self) -> None:
         """Leave DFU mode and run what is at the flash's beginning. The chip vanishes from USB while dfu-util

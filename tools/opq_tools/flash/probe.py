@@ -1,14 +1,11 @@
 """A debug probe on SWD, by openocd or pyocd: finds the chip, writes, reads back, resets."""
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
 from pathlib import Path
 
 from opq_tools.flash import programs
 from opq_tools.flash.chip import FLASH_SIZE, UID, Chip, FlashError, check_dev_id
-from opq_tools.flash.image import ImagePart
-from opq_tools.flash.progress import FlashProgress
 
 IDCODE = 0xE004_2000
 """DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
@@ -17,10 +14,11 @@ INTERFACE = "interface/stlink.cfg"
 WAY_OUT = "a probe needs none of it: run the same command again, with reset pressed if it finds no chip"
 
 
-class Probe(ABC):
+class Probe(programs.Programmer):
     """One probe with one chip; each call is one run of the program."""
 
     name: str
+    way_out = WAY_OUT
 
     def __init__(self) -> None:
         self._program = programs.find_program(self.name)
@@ -44,34 +42,9 @@ class Probe(ABC):
             )
         return Chip(words[IDCODE] & 0xFFF, kib, uid)
 
-    def read(self, address: int, count: int) -> bytes:
-        """Bytes of the flash."""
-        return programs.read_flash(f"reading 0x{address:08X}", address, count, self._save)
-
-    def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None:
-        """Write each part and read it back; the program erases the sectors that it touches.
-
-        Raises:
-            HalfWrittenError: the chip does not hold all of them.
-        """
-        programs.write(parts, steps, self._program_file, self._save, WAY_OUT)
-
-    def start(self) -> None:
-        """Reset the chip and let it run."""
-        self._reset()
-
     @abstractmethod
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
         """Words by address, from each address on as many as it says."""
-
-    @abstractmethod
-    def _save(self, doing: str, address: int, count: int, file: Path) -> None: ...
-
-    @abstractmethod
-    def _program_file(self, doing: str, address: int, file: Path) -> None: ...
-
-    @abstractmethod
-    def _reset(self) -> None: ...
 
 
 class OpenOcd(Probe):
@@ -111,7 +84,7 @@ class OpenOcd(Probe):
     def _program_file(self, doing: str, address: int, file: Path) -> None:
         self._run(doing, f"flash write_image erase {{{file}}} 0x{address:08X} bin")
 
-    def _reset(self) -> None:
+    def start(self) -> None:
         self._run("starting the firmware", "reset run")
 
 
@@ -155,7 +128,7 @@ class PyOcd(Probe):
             str(file),
         )
 
-    def _reset(self) -> None:
+    def start(self) -> None:
         self._run("starting the firmware", "reset")
 
 

@@ -3,10 +3,12 @@
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
-from opq_tools.flash.chip import FlashError, HalfWrittenError
+from opq_tools.flash.chip import Chip, FlashError, HalfWrittenError
 from opq_tools.flash.image import ImagePart
 from opq_tools.flash.progress import FlashProgress
 
@@ -17,10 +19,6 @@ INSTALL = {
     "pyocd": "pip install pyocd && pyocd pack install stm32f405rgtx",
 }
 LINES_SHOWN = 6
-Save = Callable[[str, int, int, Path], None]
-"""(doing, address, count, file): the flash's bytes into a file."""
-Write = Callable[[str, int, Path], None]
-"""(doing, address, file): a file into the flash."""
 
 
 def find_program(name: str) -> str:
@@ -74,31 +72,58 @@ def compare(name: str, path: Path, wanted: bytes) -> None:
     raise FlashError(f"{name}: what was read back differs from byte {where} of {len(wanted)} on")
 
 
-def read_flash(doing: str, address: int, count: int, save: Save) -> bytes:
-    """Bytes of the flash; fewer when the program left no file."""
-    with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
-        back = Path(folder) / "back.bin"
-        save(doing, address, count, back)
-        return back.read_bytes() if back.exists() else b""
+class Programmer(ABC):
+    """A chip that another's program reads and writes, a file at a time; it erases the sectors it touches."""
 
+    way_out: ClassVar[str]
+    """How to go on with a chip that is half written."""
 
-def write(parts: Sequence[ImagePart], steps: FlashProgress, program: Write, save: Save, way_out: str) -> None:
-    """Write each part and read it back; the program erases the sectors that it touches.
+    @abstractmethod
+    def chip(self) -> Chip:
+        """The one chip that is there.
 
-    Raises:
-        HalfWrittenError: the chip does not hold all of them; `way_out` says how to go on.
-    """
-    with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
-        for number, part in enumerate(parts):
-            data = part.padded
-            steps.step(f"writing {part.name}", 2 * len(data))
-            file, back = Path(folder) / f"{number}.bin", Path(folder) / f"{number}.back"
-            file.write_bytes(data)
-            try:
-                program(f"writing {part.name}", part.address, file)
+        Raises:
+            FlashError: none, several, or the wrong one.
+        """
+
+    @abstractmethod
+    def start(self) -> None:
+        """Let the chip run what it has."""
+
+    @abstractmethod
+    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
+        """Bytes of the flash into a file."""
+
+    @abstractmethod
+    def _program_file(self, doing: str, address: int, file: Path) -> None:
+        """A file into the flash."""
+
+    def read(self, address: int, count: int) -> bytes:
+        """Bytes of the flash; fewer when the program left no file."""
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            back = Path(folder) / "back.bin"
+            self._save(f"reading 0x{address:08X}", address, count, back)
+            return back.read_bytes() if back.exists() else b""
+
+    def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None:
+        """Write each part and read it back.
+
+        Raises:
+            HalfWrittenError: the chip does not hold all of them; `way_out` is said.
+        """
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            for number, part in enumerate(parts):
+                data = part.padded
+                steps.step(f"writing {part.name}", 2 * len(data))
+                file, back = Path(folder) / f"{number}.bin", Path(folder) / f"{number}.back"
+                file.write_bytes(data)
+                try:
+                    self._program_file(f"writing {part.name}", part.address, file)
+                    steps.done(len(data))
+                    self._save(f"reading {part.name} back", part.address, len(data), back)
+                    compare(part.name, back, data)
+                except FlashError as error:
+                    raise HalfWrittenError(
+                        f"{error}. The chip may be half-written; {self.way_out}"
+                    ) from error
                 steps.done(len(data))
-                save(f"reading {part.name} back", part.address, len(data), back)
-                compare(part.name, back, data)
-            except FlashError as error:
-                raise HalfWrittenError(f"{error}. The chip may be half-written; {way_out}") from error
-            steps.done(len(data))

@@ -1,14 +1,14 @@
 """The ways onto a chip, each tried out the same: who is there, may it be written, write, verify, start."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from opq_proto.firmware_image import ImageError, Slot, version_number, version_text
 from opq_tools.flash.chip import FLASH, Chip, FlashError, LineError, check_fits
 from opq_tools.flash.image import FlashImage, ImagePart
 from opq_tools.flash.in_place import BoxLink, update_in_place
 from opq_tools.flash.judgement import Allowed, InstalledFirmware, judge_firmware, read_installed
+from opq_tools.flash.programs import Programmer
 from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.writing import stretches, write_parts
 
@@ -33,18 +33,6 @@ class FlashResult:
     started: bool = False
     retries: int = 0
     notes: list[str] = field(default_factory=list)
-
-
-class Programmer(Protocol):
-    """A program of others that writes and verifies by itself."""
-
-    def chip(self) -> Chip: ...
-
-    def read(self, address: int, count: int) -> bytes: ...
-
-    def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None: ...
-
-    def start(self) -> None: ...
 
 
 def by_rom(

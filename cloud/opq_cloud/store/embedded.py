@@ -13,6 +13,7 @@ from opq_cloud.store.embedded_events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded_findings import EmbeddedFindings, expire_findings
 from opq_cloud.store.embedded_index import EmbeddedIndex
 from opq_cloud.store.embedded_makai import EmbeddedMakai, expire_traffic
+from opq_cloud.store.embedded_minutes import ALL_MINUTES
 from opq_cloud.store.embedded_parts import EmbeddedParts
 from opq_cloud.store.embedded_trends import EmbeddedTrends
 from opq_cloud.store.measurement_log import SEAL_ROWS, MeasurementLog
@@ -22,7 +23,7 @@ from opq_cloud.store.store import Ttls
 from opq_proto.sqlite_file import BUSY_S
 
 _TABLES = {
-    "trends": "trends", "events": "events", "box_events": "box_events",
+    "trends": ALL_MINUTES, "events": "events", "box_events": "box_events",
     "incidents": "incidents", "opq_boxes": "opq_boxes", "fs.files": "files",
 }  # fmt: skip
 

@@ -1,27 +1,74 @@
-"""One-minute trends of the embedded store, as rows: read, widened, turned into hours when they are old."""
+"""One-minute trends of the embedded store, as rows: read, widened, turned into hours when they are old.
+
+`trends` lies in the order of Boxes, a page or more each: a minute of every Box put there would write a page
+for each. So minutes are put into `trends_new`, which lies in the order of time, and settle an hour at a time
+when it is rolled up. A minute that is in both is whole in `trends_new`: it came in two parts, or goes soon.
+"""
 
 import json
 import sqlite3
 
 from opq_cloud.store.embedded_events import box_location
-from opq_cloud.store.pyramid import HOUR_MS, MINUTES_KEPT_S, merged
+from opq_cloud.store.pyramid import HOUR_MS, MINUTES_KEPT_S, TEN_MINUTES_MS, merged
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import TREND_MS, Trend
 
 _COLUMNS = [f"{field}_{part}" for field in METRIC_FIELDS.values() for part in ("min", "max", "average")]
 _MINUTE = f"start_ms, length_ms, covered_ms, {', '.join(_COLUMNS)}, other"
+ALL_MINUTES = (
+    "(SELECT 1 FROM trends UNION ALL SELECT 1 FROM trends_new AS new WHERE NOT EXISTS "
+    "(SELECT 1 FROM trends WHERE box_id = new.box_id AND start_ms = new.start_ms))"
+)
+"""As a table to be counted: what is in both counts once."""
+EVER_MS = 1 << 62
 _PUT = (
-    f"INSERT OR REPLACE INTO trends (box_id, location, {_MINUTE}) "
+    f"INSERT OR REPLACE INTO {{}} (box_id, location, {_MINUTE}) "
     f"VALUES ({', '.join('?' * (len(_COLUMNS) + 6))})"
 )
+"""To be formatted with the table."""
+_OF_BOX = "box_id = ? AND start_ms >= ? AND start_ms < ?"
+
+
+def _new_minutes(columns: str) -> str:
+    """A Box's rows of `trends_new`, in order: from one minute that is there to the next, by its key."""
+    return (
+        "WITH RECURSIVE minutes (at_ms) AS ("
+        "SELECT min(start_ms) FROM trends_new WHERE start_ms >= ?2 UNION ALL "
+        "SELECT (SELECT min(start_ms) FROM trends_new WHERE start_ms > at_ms) FROM minutes WHERE at_ms < ?3) "
+        f"SELECT {columns} FROM minutes CROSS JOIN trends_new ON start_ms = at_ms AND box_id = ?1 "
+        "WHERE at_ms < ?3"
+    )
 
 
 def read_minutes(connection: sqlite3.Connection, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
-    rows = connection.execute(
-        f"SELECT {_MINUTE} FROM trends WHERE box_id = ? AND start_ms >= ? AND start_ms < ? ORDER BY start_ms",
-        (box_id, start_ms, end_ms),
+    span = box_id, start_ms, end_ms
+    rows = connection.execute(f"SELECT {_MINUTE} FROM trends WHERE {_OF_BOX} ORDER BY start_ms", span)
+    found = [_trend(box_id, *row) for row in rows]
+    if newer := [_trend(box_id, *row) for row in connection.execute(_new_minutes(_MINUTE), span)]:
+        by_start = {row.start_ms: row for row in (*found, *newer)}
+        found = [by_start[at_ms] for at_ms in sorted(by_start)]
+    return found
+
+
+def settle(connection: sqlite3.Connection, box_id: str, start_ms: int, end_ms: int) -> None:
+    """What came of a Box in [start_ms, end_ms) goes to its place in `trends`, where it may be already."""
+    new = connection.execute(_new_minutes(f"box_id, location, {_MINUTE}"), (box_id, start_ms, end_ms))
+    # row by row: INSERT with SELECT writes each page to a temporary file too
+    connection.executemany(_PUT.format("trends"), new.fetchall())
+
+
+def sweep_settled(connection: sqlite3.Connection, limit: int) -> None:
+    """Take away the oldest of what has settled: no row of ten minutes or hours is due of them."""
+    (due_ms,) = connection.execute(
+        "SELECT min(start_ms) FROM (SELECT min(start_ms) AS start_ms FROM rollups_due WHERE length_ms = ? "
+        "UNION ALL SELECT min(start_ms) FROM rollups_due WHERE length_ms = ?)",
+        (TEN_MINUTES_MS, HOUR_MS),
+    ).fetchone()
+    settled = "SELECT start_ms, box_id FROM trends_new WHERE start_ms < ? ORDER BY start_ms LIMIT ?"
+    connection.execute(
+        f"DELETE FROM trends_new WHERE (start_ms, box_id) IN ({settled})",
+        (EVER_MS if due_ms is None else due_ms, limit),
     )
-    return [_trend(box_id, *row) for row in rows]
 
 
 def _trend(
@@ -52,7 +99,8 @@ def _put(connection: sqlite3.Connection, trend: Trend, location: str) -> None:
     other = other_metrics(trend)
     values = [value for key in METRIC_FIELDS for value in trend.metrics.get(key, (None, None, None))]
     head = (trend.box_id, location, trend.start_ms, trend.length_ms, trend.covered_ms)
-    connection.execute(_PUT, (*head, *values, other))
+    table = "trends_new" if trend.length_ms == TREND_MS else "trends"
+    connection.execute(_PUT.format(table), (*head, *values, other))
 
 
 def other_metrics(trend: Trend) -> str | None:
@@ -94,10 +142,11 @@ def expire_minutes(connection: sqlite3.Connection, now_s: int, ttl_s: int | None
 
 def merge_hour(connection: sqlite3.Connection, box_id: str, start_ms: int) -> int:
     """Minutes of one Box and hour into one row; returns how many rows went."""
+    settle(connection, box_id, start_ms, start_ms + HOUR_MS)
     rows = read_minutes(connection, box_id, start_ms, start_ms + HOUR_MS)
     span = (box_id, start_ms, start_ms + HOUR_MS)
-    where = "box_id = ? AND start_ms >= ? AND start_ms < ?"
-    (location,) = connection.execute(f"SELECT max(location) FROM trends WHERE {where}", span).fetchone()
-    connection.execute(f"DELETE FROM trends WHERE {where}", span)
+    (location,) = connection.execute(f"SELECT max(location) FROM trends WHERE {_OF_BOX}", span).fetchone()
+    for table in ("trends", "trends_new"):
+        connection.execute(f"DELETE FROM {table} WHERE {_OF_BOX}", span)
     _put(connection, merged(box_id, start_ms, HOUR_MS, rows), location)
     return len(rows) - 1

@@ -10,7 +10,15 @@ import sqlite3
 import struct
 from collections.abc import Iterable
 
-from opq_cloud.store.embedded_minutes import expire_minutes, merge_hour, other_metrics, read_minutes, widen
+from opq_cloud.store.embedded_minutes import (
+    expire_minutes,
+    merge_hour,
+    other_metrics,
+    read_minutes,
+    settle,
+    sweep_settled,
+    widen,
+)
 from opq_cloud.store.histogram import HISTOGRAM_METRICS, TrendHistogram
 from opq_cloud.store.pyramid import (
     HOUR_MS,
@@ -29,6 +37,8 @@ from opq_cloud.store.store import TREND_MS, Trend
 
 _PACKED = struct.Struct("<B12d4H")
 """Which metrics are there; min, max, average of each; bytes of each one's histogram, which follow."""
+SWEPT_ROWS = 20_000
+"""Minutes that have settled, taken away in one go."""
 FILL_ROWS = 1440
 """Old minutes of a Box that one step of the first roll-up marks: a day."""
 
@@ -42,6 +52,8 @@ class EmbeddedTrends(EmbeddedPart):
 
     def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
         rows = list(trends)
+
+        rows.sort(key=lambda row: (row.start_ms, row.box_id))  # as they lie
 
         def job(connection: sqlite3.Connection) -> None:
             for row in rows:
@@ -67,8 +79,12 @@ class EmbeddedTrends(EmbeddedPart):
 
     def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:
         with self._database.read() as connection:  # mostly nothing: then no write waits for this
-            if not _due(connection, now_ms, 1) and _fill_position(connection) is None:
-                return 0
+            idle = not _due(connection, now_ms, 1) and _fill_position(connection) is None
+            (first_ms,) = connection.execute("SELECT min(start_ms) FROM trends_new").fetchone()
+        if idle:
+            if first_ms is not None and first_ms < now_ms - HOUR_MS - SETTLE_MS:
+                self._database.write(lambda connection: sweep_settled(connection, SWEPT_ROWS))
+            return 0
         return self._database.write(lambda connection: _roll_up(connection, now_ms, slice_rows))
 
     def _expire_trends(self, now_s: int, slice_rows: int) -> int:
@@ -170,6 +186,8 @@ def _roll_minutes(connection: sqlite3.Connection, box_id: str, start_ms: int, ol
 
 def _roll_rows(connection: sqlite3.Connection, box_id: str, start_ms: int, length_ms: int) -> None:
     """An hour or a day of the rows below it; an hour of its one trend where that covers more."""
+    if length_ms == HOUR_MS:
+        settle(connection, box_id, start_ms, start_ms + HOUR_MS)
     rows = _rollups(connection, box_id, level_below(length_ms), start_ms, start_ms + length_ms)
     parts = [merged(box_id, start_ms, length_ms, rows)] if rows else []
     if length_ms == HOUR_MS:

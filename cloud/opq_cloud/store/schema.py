@@ -3,8 +3,9 @@
 Measurements lie twice, never at the same time: `parcels` takes what one commit brings of many Boxes,
 `measurements` what no parcel holds, in the order they come, with no index (113 B written per row against
 5,089 B with a (box, time) key at 10,000 Boxes); a sealing pass moves all of them to `blocks`, one packed
-blob per Box, in Box order. All are written front to back. Documents keep the original's field names
-(opq-interop, part D).
+blob per Box, in Box order. All are written front to back. So do minutes of trends: `trends_new` takes
+those of all Boxes as they come, and each Box's go to its place in `trends` an hour at a time. Documents keep
+the original's field names (opq-interop, part D).
 """
 
 import json
@@ -181,6 +182,15 @@ MIGRATIONS = (
     CREATE INDEX incident_boxes_by_box ON incident_boxes (box_id, start_ns);
     CREATE INDEX incident_boxes_by_start ON incident_boxes (start_ns);
     CREATE INDEX events_by_start ON events (start_ns / 1000000);
+    """,
+    """
+    CREATE TABLE trends_new (
+        start_ms INTEGER NOT NULL, box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, location TEXT NOT NULL,
+        voltage_min REAL, voltage_max REAL, voltage_average REAL,
+        frequency_min REAL, frequency_max REAL, frequency_average REAL,
+        thd_min REAL, thd_max REAL, thd_average REAL,
+        transient_min REAL, transient_max REAL, transient_average REAL,
+        other TEXT, covered_ms INTEGER, PRIMARY KEY (start_ms, box_id)) WITHOUT ROWID;
     """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""

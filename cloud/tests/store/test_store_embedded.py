@@ -188,6 +188,40 @@ def test_spans_are_bounded() -> None:
 # Trends
 
 
+def test_minutes_settle_when_they_are_rolled_up_and_read_the_same_before_and_after(path: Path) -> None:
+    store = EmbeddedStore(path)
+    begin_ms = NOW_MS // 3_600_000 * 3_600_000
+
+    def put(first: int, stop: int, volts: float) -> None:
+        for minute in range(first, stop):  # all Boxes of one minute come together
+            rms = {"rms": (volts + minute, volts + minute, volts + minute)}
+            store.put_trends([Trend(box, begin_ms + minute * 60_000, rms) for box in ("1", "20", "3")])
+
+    def rows(table: str) -> int:
+        with store._database.read() as connection:
+            return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+    put(0, 70, 100.0)
+    before = store.trends("20", begin_ms, begin_ms + 7_200_000)
+    assert [each.metrics["rms"][0] for each in before] == [100.0 + minute for minute in range(70)]
+    now_ms = begin_ms + 65 * 60_000
+    while store.roll_up(now_ms):  # an hour is over
+        pass
+    assert (rows("trends"), rows("trends_new")) == (180, 30), "ten of each Box have not settled"
+    assert store.trends("20", begin_ms, begin_ms + 7_200_000) == before
+    put(3, 4, 90.0)  # the other part of one that has settled
+    assert store.trends("3", begin_ms, begin_ms + 600_000)[3].metrics["rms"][:2] == (93.0, 103.0)
+    assert (rows("trends_new"), store.counts()["trends"]) == (33, 210)
+    while store.roll_up(now_ms):
+        pass
+    assert (rows("trends"), rows("trends_new")) == (180, 30)
+    while store.roll_up(now_ms + 3_600_000):
+        pass
+    assert (rows("trends"), rows("trends_new"), store.counts()["trends"]) == (210, 0, 210)
+    lows = [each.metrics["rms"][0] for each in store.trends("1", begin_ms, begin_ms + 7_200_000)]
+    assert lows == [93.0 if minute == 3 else 100.0 + minute for minute in range(70)]
+
+
 def test_minutes_older_than_90_days_become_hours(path: Path) -> None:
     store = EmbeddedStore(path)
     hour_ms = NOW_MS // 3_600_000 * 3_600_000
@@ -196,6 +230,8 @@ def test_minutes_older_than_90_days_become_hours(path: Path) -> None:
         store.put_trends(
             [Trend("1", hour_ms + minute * 60_000, {"rms": (value, value + 2, value + 1)})], "oahu"
         )
+    while store.roll_up(hour_ms + 86_400_000):  # as the retention thread, before it deletes
+        pass
     assert store.expire(hour_ms // 1000 + 80 * 86_400) == 0
     while store.expire(hour_ms // 1000 + 92 * 86_400):
         pass

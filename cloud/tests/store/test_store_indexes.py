@@ -30,6 +30,7 @@ SMALL = {
     "json_each": "no table: the values of a list that is asked for",
     "measurements": "the append table: bounded by SEAL_ROWS, without an index by design",
     "parcels": "what waits to be sealed: bounded by SEAL_ROWS, some hundreds at most",
+    "minutes": "the recursive table of minutes that have not settled",
     "segments": "one row per sealing, some hundreds a day",
     "box_marks": "one row per Box, all of them wanted",
     "opq_boxes": "one row per Box, all of them wanted",

@@ -161,7 +161,7 @@ def locations(store: CloudStore) -> dict[str, str]:
     if hasattr(store, "_db"):
         return {row["box_id"]: row["location"] for row in store._db.trends.find()}
     with store._database.read() as connection:  # type: ignore[attr-defined]
-        return dict(connection.execute("SELECT box_id, location FROM trends").fetchall())
+        return dict(connection.execute("SELECT box_id, location FROM trends_new").fetchall())
 
 
 @pytest.mark.parametrize("days", [0.003, 1, 7, 30, 365, 1999])

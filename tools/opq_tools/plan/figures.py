@@ -58,11 +58,12 @@ MEASUREMENT_WRITTEN = Figure(
     191.0, "B", "written for a Measurement with noise in each number", "opq-tools bench store", _NIGHT
 )
 MEASUREMENT_ON_DISK = Figure(55.0, "B", "a Measurement in the file", "opq-tools bench store", _NIGHT)
+_TRENDS = f"2026-11-23, {_MACHINE}, load 41"
 TREND_WRITTEN = Figure(
-    8935.0, "B", "written for a minute of trends with its levels", "opq-tools bench store", _NIGHT
+    2188.0, "B", "written for a minute of trends with its levels", "opq-tools bench store", _TRENDS
 )
 TREND_ON_DISK = Figure(
-    176.0, "B", "a minute of trends with its levels in the file", "opq-tools bench store", _NIGHT
+    174.0, "B", "a minute of trends with its levels in the file", "opq-tools bench store", _TRENDS
 )
 ANALYSIS_S = Figure(
     0.036, "s", "an event of a burst, of each Box: 3 s with a dip", "opq-tools bench mauka",

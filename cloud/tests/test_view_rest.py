@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import time
 import zipfile
 from collections.abc import Iterator
@@ -80,6 +81,13 @@ def test_pages_stay_where_they_are_when_new_ones_come(scene: demo.Scene, client:
     ]
     starts = [float(str(each["start_ms"])) for each in every]
     assert starts == sorted(starts, reverse=True), "numbers 2 and 3 began before number 1"
+    numbers = [str(each["id"]) for each in every]
+    feed = httpx.get(f"{scene.url}/feeds/incidents.atom", timeout=60).text
+    assert re.findall(r"incidents/(\d+)</id>", feed) == numbers
+    front = httpx.get(scene.url, timeout=60).text
+    assert re.findall(r'href="/incidents/(\d+)"', front) == numbers
+    table = httpx.get(f"{scene.url}{V1}/exports/incidents?format=json", timeout=60).json()["incidents"]
+    assert [str(each["id"]) for each in table] == numbers[::-1], "an export begins with the oldest"
     events = items(client, "/events", limit=1)
     assert (
         [each["id"] for each in events]

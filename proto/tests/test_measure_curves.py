@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from opq_measure.events.curves import ieee1159, itic, semi_f47
+from opq_measure.events.curves import ieee1159, itic, lasting_words, semi_f47
 
 
 @pytest.mark.parametrize(
@@ -176,3 +176,8 @@ def test_a_point_that_is_no_number_has_no_verdict() -> None:
     for residual, duration in ((math.nan, 1.0), (-1.0, 1.0), (50.0, -0.1), (50.0, math.inf)):
         with pytest.raises(ValueError, match="want a number"):
             itic(residual, duration)
+
+
+def test_a_length_is_said_in_cycles_as_long_as_it_is_instantaneous() -> None:
+    said = [lasting_words(cycles, cycles / 50) for cycles in (0.5, 30.0, 30.1, 1242.3, 180_000.0)]
+    assert said == ["0.5 cycles", "30 cycles", "0.602 s", "24.8 s", "3600 s"]

@@ -14,7 +14,7 @@ from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.parts import ClassifiedPart, Reason
 from opq_measure.classification.severity import severity_of_part
-from opq_measure.events.curves import INSTANTANEOUS_CYCLES
+from opq_measure.events.curves import lasting_words
 from opq_measure.events.disturbance import Disturbance
 
 Found = Disturbance | Occurrence
@@ -81,8 +81,7 @@ def _level_reasons(
         Reason("duration_cycles", found.duration_cycles, "cycles"),
         Reason("duration_s", found.duration_s, "s"),
     ]
-    brief = found.duration_cycles <= INSTANTANEOUS_CYCLES
-    lasting = f"{found.duration_cycles:.3g} cycles" if brief else f"{found.duration_s:.3g} s"
+    lasting = lasting_words(found.duration_cycles, found.duration_s)
     words = [f"residual {found.residual_percent:.1f} % for {lasting}"]
     for each in with_it:
         if each.kind == "phase_jump":

@@ -41,6 +41,13 @@ TEMPORARY_S: Final = 60.0
 """Limits of duration; IEEE 1159-2019, table 2 (short and long duration rms variations)."""
 
 
+def lasting_words(cycles: float, seconds: float) -> str:
+    """`9.24 cycles`, and as a time what is not instantaneous by IEEE 1159: `25 s`."""
+    if cycles <= INSTANTANEOUS_CYCLES:
+        return f"{cycles:.3g} cycles"
+    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:.0f} s"
+
+
 def itic(residual_percent: float, duration_s: float) -> IticVerdict:
     """Place of an rms event against the ITI curve.
 

@@ -17,6 +17,7 @@ from opq_measure.events.curves import (
     below,
     ieee1159,
     itic,
+    lasting_words,
     semi_f47,
 )
 from opq_measure.events.limits import Limits
@@ -116,7 +117,7 @@ class Seen:
             confidence=0.5 * (1 + math.erf(beyond / math.sqrt(2))),
             because=(
                 f"Urms(1/2) {'below' if self.sign < 0 else 'above'} {threshold:g} % of "
-                f"{self.reference_v:g} V for {self.cycles:{'.3g' if self.cycles < 1000 else '.0f'}} cycles, "
+                f"{self.reference_v:g} V for {lasting_words(self.cycles, duration_s)}, "
                 f"{'lowest' if self.sign < 0 else 'highest'} {percent:.2f} %"
                 f"{', still open' if self.open else ''}"
             ),

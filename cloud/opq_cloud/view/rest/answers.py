@@ -1,4 +1,4 @@
-"""What every answer of `/api/v1` has: an ETag, cursors for lists, a limit of rate."""
+"""What every answer of `/api/v1` has: an ETag, cursors for lists, a span, a limit of rate."""
 
 import base64
 import binascii
@@ -14,6 +14,7 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.view.accounts.gate import asking_now
 from opq_cloud.view.accounts.visitors import Visitor, visitor_network
 from opq_cloud.view.rest.problems import RestProblemError
+from opq_cloud.view.time_span import TimeSpan, read_span
 from opq_proto.rate_limit import TokenBuckets
 
 BURST, PER_S = 120, 30.0
@@ -22,6 +23,14 @@ EXPORT_BURST, EXPORT_PER_S = 20, 0.5
 """Exports of them: each may read all that there is."""
 LARGEST_CURSOR = 2**63 - 1
 CursorKind = Literal["events", "incidents", "measurements"]
+
+
+def asked_span(start: str, end: str, now_ns: int) -> TimeSpan:
+    """Raises RestProblemError 400."""
+    try:
+        return read_span(start, end, now_ns // 1_000_000)
+    except ValueError as error:
+        raise RestProblemError(400, f"{error}.") from None
 
 
 def json_answer(request: Request, facts: object) -> Response:

@@ -25,10 +25,9 @@ from opq_cloud.export.selection import (
 from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, TableForm, table_pieces
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.registry import BOX_ID
-from opq_cloud.view.rest.answers import RequestLimits, etag_of, tagged
+from opq_cloud.view.rest.answers import RequestLimits, asked_span, etag_of, tagged
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.rest.reading import MOVED, From, Number, To
-from opq_cloud.view.time_span import TimeSpan, read_span
 from opq_proto.messages import Incident
 
 MOST_BOXES = 50
@@ -121,7 +120,7 @@ class ExportRoutes:
         form: Annotated[TableForm, Query(alias="format")] = "csv",
     ) -> Response:
         """Every stored Measurement of these Boxes in a span."""
-        span = self._span(start, end)
+        span = asked_span(start, end, self._context.now_ns())
         table = measurement_table(self._context.store, _box_ids(box), span.start_ms, span.end_ms)
         return _table("measurements", table, form)
 
@@ -144,14 +143,8 @@ class ExportRoutes:
         return _table("findings", finding_table(self._incidents(start, end)), form)
 
     def _incidents(self, start: str, end: str) -> Iterator[Incident]:
-        span = self._span(start, end)
+        span = asked_span(start, end, self._context.now_ns())
         return all_incidents(self._context.store, span.start_ms * 1_000_000, span.end_ms * 1_000_000)
-
-    def _span(self, start: str, end: str) -> TimeSpan:
-        try:
-            return read_span(start, end, self._context.now_ns() // 1_000_000)
-        except ValueError as error:
-            raise RestProblemError(400, f"{error}.") from None
 
 
 def _box_ids(boxes: Sequence[str] | None) -> list[str]:

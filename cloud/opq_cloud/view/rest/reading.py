@@ -19,9 +19,8 @@ from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, check_clas
 from opq_cloud.view.incident_page import past_before
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.rest import shapes
-from opq_cloud.view.rest.answers import cursor_place, cursor_text, json_answer
+from opq_cloud.view.rest.answers import asked_span, cursor_place, cursor_text, json_answer
 from opq_cloud.view.rest.problems import RestProblemError
-from opq_cloud.view.time_span import TimeSpan, read_span
 from opq_cloud.view.words import headline
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
@@ -94,7 +93,7 @@ class ReadRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Measurements of a span as they were stored, oldest first; kept for a day."""
-        span = self._span(start, end)
+        span = asked_span(start, end, self._context.now_ns())
         place = cursor_place("measurements", cursor)
         first_ms = span.start_ms if place is None else max(place[0], span.start_ms)
         found = self._context.store.measurements(box_id, first_ms, span.end_ms, limit)
@@ -118,7 +117,7 @@ class ReadRoutes:
         level: Literal["auto", "1m", "10m", "1h", "1d"] = "auto",
     ) -> Response:
         """Any span by rows of one length: [min, mean, max] of each metric, null where it is not known."""
-        span = self._span(start, end)
+        span = asked_span(start, end, self._context.now_ns())
         try:
             shortest_ms = level_for(span.start_ms, span.end_ms)
         except ValueError as error:
@@ -232,12 +231,6 @@ class ReadRoutes:
         return page.incidents, None if last is None else cursor_text(
             "incidents", int(last.value), last.number
         )
-
-    def _span(self, start: str, end: str) -> TimeSpan:
-        try:
-            return read_span(start, end, self._context.now_ns() // 1_000_000)
-        except ValueError as error:
-            raise RestProblemError(400, f"{error}.") from None
 
     def _box_json(self, box: ShownBox, newest: Measurement | None) -> dict[str, object]:
         """A Box that the visitor sees, as JSON."""

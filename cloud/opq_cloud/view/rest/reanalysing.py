@@ -16,9 +16,9 @@ from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext
 from opq_cloud.view.reanalysis_beginning import MOST_EVENTS, MS, NAME, begin_reanalysis
+from opq_cloud.view.rest.answers import asked_span
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError
 from opq_cloud.view.rest.requesting import read_request_body
-from opq_cloud.view.time_span import read_span
 
 MAX_BODY_BYTES = 16_384
 Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
@@ -137,10 +137,7 @@ class ReanalysisRoutes:
         return _answer(_job_json(job))
 
     def _order(self, asked: ReanalysisAsk) -> ReanalysisOrder:
-        try:
-            span = read_span(asked.start, asked.end, self._context.now_ns() // MS)
-        except ValueError as error:
-            raise RestProblemError(400, f"{error}.") from None
+        span = asked_span(asked.start, asked.end, self._context.now_ns())
         return ReanalysisOrder(
             span.start_ms * MS, span.end_ms * MS, asked.dry_run, tuple(asked.analyses), asked.settings,
             MOST_EVENTS,

@@ -60,3 +60,4 @@ def test_a_small_fleet_loses_nothing_and_is_answered() -> None:
     assert all(row.value <= row.limit for row in found.values() if row.limit is not None), found
     assert found["Measurements made meanwhile"].value > 600
     assert found["waveforms asked for"].value > 10
+    assert found["each Box is heard again after all services were killed"].runs == 1

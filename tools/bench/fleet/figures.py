@@ -3,11 +3,12 @@
     sim fleet (6 processes) --CURVE--> triggering-broker, acquisition-broker, triggering-service --> store
     one waveform a second ------------------^
 
-At one Measurement a second, for ten minutes from when every Box stands. What is measured is what it takes:
-descriptors, memory, CPU, the time until all stand. What is held to account is every number: each Measurement
-that a Box made is in the store, or the Box holds it; each waveform that was asked for is answered. What is
-not is named as the simulator's own (the disk or a socket did not take it, a process ended) or as the
-services' (acknowledged and not stored; not acknowledged when all had ended; asked and not answered).
+At one Measurement a second, for ten minutes from when every Box stands; then all services are killed, and
+come back. What is measured is what it takes: descriptors, memory, CPU, the time until all stand, and until
+each Box is heard again. What is held to account is every number: each Measurement that a Box made is in the
+store, or the Box holds it; each waveform that was asked for is answered. What is not is named as the
+simulator's own (the disk or a socket did not take it, a process ended) or as the services' (acknowledged and
+not stored; not acknowledged when all had ended; asked and not answered).
 Baseline: one Measurement of each Box and second.
 """
 
@@ -41,6 +42,7 @@ STAND_S = 1200.0
 """When not all stand by then, it is measured with those that do."""
 SETTLED_S, SETTLE_MOST_S = 5.0, 120.0
 """Nothing more is stored for so long; what takes longer is not waited for."""
+HEARD_MOST_S = 120.0
 END_MOST_S = 180.0
 """A fleet kills its processes before that."""
 LOOK_S = 1.0
@@ -96,6 +98,7 @@ class FleetWatch:
             yield case("Boxes that do not stand", "", [self._boxes - standing], limit=0.0)
             click.echo(f"{standing:.0f} of {self._boxes} Boxes stand; for {watch_s:.0f} s ...", err=True)
             yield from self._watch(watch_s)
+            yield self._restarted()
         finally:
             self._stop.set()
             thread.join(END_MOST_S)
@@ -178,6 +181,18 @@ class FleetWatch:
         )
         yield case("fleet: descriptors of a process", "", [now.get("files", 0.0) / self._spec.processes])
         yield case("fleet: memory per Box, all", "kB", [now.get("memory_kb", 0.0) / self._boxes])
+
+    def _restarted(self) -> BenchCase:
+        """Until each Box is heard again."""
+        began_s = time.monotonic()
+        self._makai.restart(*SERVICES)
+        while (
+            heard := self._makai.boxes_heard()
+        ) < self._boxes and time.monotonic() - began_s < HEARD_MOST_S:
+            time.sleep(0.1)
+        why = f"{self._boxes - heard} are not" if heard < self._boxes else ""
+        name = "each Box is heard again after all services were killed"
+        return case(name, "s", [time.monotonic() - began_s], limit=10.0, because=why)
 
     def _settle(self) -> None:
         """What is on its way into the store gets there."""

@@ -32,6 +32,8 @@ STEADY_METRICS = {
 STEADY = np.array([STEADY_METRICS[name] for name in METRIC_NAMES])
 """Least, most, mean of each: nothing that a trigger asks for."""
 TICK_S = 0.02
+SPREAD_S = 0.001
+"""Under load: Boxes send one after the other, not in bursts."""
 EARLIER, SPACING_NS = 20_000, 30 * 10**9
 HEARD_S = 120.0
 """All Boxes are waited for so long."""
@@ -64,6 +66,8 @@ class BoxLoad:
         self._topics = [topic(box_id) for box_id in self._ids]
         self._sequences = np.full(boxes, time.time_ns() // 1_000_000)
         self._draw = np.random.default_rng(1)
+        self._crossings = 0
+        """So far: each lies half a minute after the one before."""
         self._before, self._heard_s = self._sequences.copy(), np.full(boxes, np.nan)
         """By Box: its sequence before `heard`, and when a later one was acknowledged first, monotonic."""
 
@@ -77,11 +81,20 @@ class BoxLoad:
             self.lines.wait(TICK_S)
         return {"seconds": time.monotonic() - began_s}
 
-    def run(self, rate_hz: float, seconds: float) -> dict[str, float]:
-        """Each Box `rate_hz` Measurements a second, spread evenly; how many left."""
+    def run(
+        self, rate_hz: float, seconds: float, crossings_per_s: float = 0.0
+    ) -> dict[str, float | list[float]]:
+        """Each Box `rate_hz` Measurements a second, spread evenly; how many left.
+
+        Beside them one Box after the other crosses, so often: seconds until its command is there, of those
+        that came before the next crossing.
+        """
         boxes, began_s, sent = len(self._ids), time.monotonic(), 0
         refused = 0
         done = 0
+        found: list[float] = []
+        crossed_s = 0.0
+        number = 0
         while (now_s := time.monotonic()) < began_s + seconds:
             due = int((now_s - began_s) * rate_hz * boxes)
             due = min(due, done + boxes)  # a process that stood still does not make up for it
@@ -92,8 +105,20 @@ class BoxLoad:
                     sent += 1
                 else:
                     refused += 1
-            self.lines.wait(TICK_S)
-        return {"sent": sent, "refused": refused, "seconds": time.monotonic() - began_s}
+            if (now_s - began_s) * crossings_per_s > number:
+                if number and self._crossed.asked_s:
+                    found.append(self._crossed.asked_s - crossed_s)
+                crossed_s = self._cross(self._crossings)
+                self._crossings, number, sent = self._crossings + 1, number + 1, sent + 1
+            self.lines.wait(SPREAD_S)
+        seconds = time.monotonic() - began_s
+        return {
+            "sent": sent,
+            "refused": refused,
+            "seconds": seconds,
+            "crossings": number,
+            "latencies_s": found,
+        }
 
     def heard(self, rate_hz: float) -> dict[str, list[float]]:
         """Seconds until each Box has an acknowledgement of a Measurement that it sends from now on."""
@@ -109,17 +134,23 @@ class BoxLoad:
         """One Box after the other crosses; seconds until its command is there, each."""
         found = []
         for number in range(count):
-            box = number % len(self._ids)
-            at_ns = time.time_ns() + (number - EARLIER) * SPACING_NS
-            self._crossed = CrossedBox(box, at_ns // 10**6)
-            body = self._crossing(box, at_ns)
-            began_s = time.monotonic()
-            self.lines.publish(box, self._topics[box], body)
+            began_s = self._cross(number)
             while not self._crossed.asked_s and time.monotonic() < began_s + COMMAND_S:
                 self.lines.wait(COMMAND_S)
             if self._crossed.asked_s:
                 found.append(self._crossed.asked_s - began_s)
+        self._crossings = max(self._crossings, count)
         return {"latencies_s": found}
+
+    def _cross(self, number: int) -> float:
+        """The Box of that number crosses; when, monotonic."""
+        box = number % len(self._ids)
+        at_ns = time.time_ns() + (number - EARLIER) * SPACING_NS
+        self._crossed = CrossedBox(box, at_ns // 10**6)
+        body = self._crossing(box, at_ns)
+        began_s = time.monotonic()
+        self.lines.publish(box, self._topics[box], body)
+        return began_s
 
     def _bodies(self, which: "np.ndarray[tuple[int], np.dtype[np.int64]]", rate_hz: float) -> list[bytes]:
         if not len(which):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -113,6 +114,14 @@ class MakaiProcesses:
                     values[sample.name] = values.get(sample.name, 0.0) + sample.value
         cpu_s, rss = values["process_cpu_seconds_total"], values["process_resident_memory_bytes"]
         return ProcessFigures(cpu_s, rss, values, stages)
+
+    def boxes_heard(self) -> int:
+        """Boxes that the triggering service has heard lately, by its health; 0: it does not answer."""
+        try:
+            text = self._read("triggering-service", "/")
+        except OSError:
+            return 0
+        return len(set(re.findall(r'"name": ?"([0-9]+)", ?"ok": ?true', text)))
 
     def box_load(self) -> OrderedProcess:
         """All Boxes, not connected yet."""

@@ -241,7 +241,9 @@ def index_plan(
         ).fetchone()
         connection.execute("DELETE FROM incident_index WHERE group_id = ?", (number,))
         connection.execute("DELETE FROM incident_tags WHERE group_id = ?", (number,))
-        if heir is not None:
+        if heir is None:
+            connection.execute("DELETE FROM incident_heirs WHERE heir = ?", (number,))
+        else:
             _inherit(connection, number, int(heir[0]))
 
 

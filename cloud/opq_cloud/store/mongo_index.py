@@ -151,7 +151,9 @@ class MongoIndex(MongoPart):
         for number in gone:
             self._entries.delete_one({"_id": number})
             heir = self._db.incidents.find_one({"incident_id": heirs.get(number, 0)}, {"group_id": 1})
-            if heir is not None:
+            if heir is None:
+                self._gone.delete_many({"heir": number})
+            else:
                 named: Document = {"$set": {"heir": int(heir["group_id"])}}
                 self._gone.update_many({"heir": number}, named)
                 self._gone.update_one({"_id": number}, named, upsert=True)

@@ -10,7 +10,9 @@ import pytest
 
 from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.outages.withdrawal import plan_withdrawal
 from opq_cloud.store import BoxRecord, CloudStore
+from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.embedded import EmbeddedStore
 from opq_cloud.store.embedded_index import count_statement, find_statement
 from opq_cloud.store.incident_index import (
@@ -245,6 +247,15 @@ def test_notes_of_an_incident_that_another_takes_in_go_with_it(store: CloudStore
     while store.expire(int(time.time()) + 400 * 86_400):
         pass
     assert store.heir(second) is None
+
+
+def test_what_is_withdrawn_leaves_no_address_that_leads_to_it(store: CloudStore) -> None:
+    first, second = *put(store, finding("1", 0.0)), *put(store, finding("2", 0.3))
+    put(store, finding("2", 0.15, length_s=0.4))
+    assert (found(store), store.heir(second)) == ([first], first)
+    for each in (finding("1", 0.0), finding("2", 0.15)):
+        assert store.carry_out(plan_withdrawal(store, each, 0, lambda box_id: BoxPlace()))
+    assert (found(store), store.heir(second)) == ([], None)
 
 
 def test_what_expires_leaves_the_index_too(store: CloudStore) -> None:

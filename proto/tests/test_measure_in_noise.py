@@ -108,3 +108,36 @@ def test_notches_that_only_the_mean_cycle_shows_do_not_flicker(seed: int, hz: fl
     wave = PEAK_V * np.sin(2 * np.pi * hz * at_s(2.7) + math.radians(10 * seed))
     notched = wave * np.where((angle > 27) & (angle < 27 + width), 0.62, 1.0)
     assert kinds(notched + noise(2.7, seed), 50.0) == {"periodic_notching"}
+
+
+def test_a_dip_to_an_eighth_of_the_voltage_is_no_interruption() -> None:
+    dip = np.where((at_s(1.2) > 0.35) & (at_s(1.2) < 0.85), 0.125, 1.0)
+    gone = np.where((at_s(1.2) > 0.35) & (at_s(1.2) < 0.85), 0.05, 1.0)
+    for seed in (0, 3):
+        assert kinds(mains(1.2) * dip + noise(1.2, seed)) == {"sag"}
+        assert kinds(mains(1.2) * gone + noise(1.2, seed)) == {"interruption"}
+        brief = np.where((at_s(1.2) > 0.35) & (at_s(1.2) < 0.35 + 2 / 60), 0.06, 1.0)
+        assert kinds(mains(1.2) * brief + noise(1.2, seed)) == {"interruption"}
+
+
+def test_a_dip_of_a_waveform_that_is_too_short_to_know_its_noise_is_no_interruption() -> None:
+    dip = np.where((at_s(0.15) > 0.05) & (at_s(0.15) < 0.1), 0.5, 1.0)
+    assert kinds(mains(0.15) * dip + noise(0.15, 1, 60.0)) == {"sag"}
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_shallow_notches_show_in_the_mean_cycle_of_a_second(seed: int) -> None:
+    angle = (360 * 50.03 * at_s(1.0) + 40.0) % 60
+    wave = PEAK_V * np.sin(2 * np.pi * 50.03 * at_s(1.0) + math.radians(40))
+    notched = wave * np.where((angle > 26) & (angle < 32.5), 0.89, 1.0)
+    assert kinds(notched + noise(1.0, seed), 50.0) == {"periodic_notching"}
+    assert kinds(wave + noise(1.0, seed), 50.0) == set()
+
+
+@pytest.mark.parametrize("seed", [3, 22])
+def test_large_high_harmonics_in_noise_are_no_notches(seed: int) -> None:
+    turn = 2 * np.pi * 50.0 * at_s(1.1) + 0.7
+    sizes, phases = (0.07, 0.09, 0.08, 0.11, 0.12), np.random.default_rng(seed).uniform(0, 6.28, 5)
+    parts = zip((3, 5, 7, 11, 13), sizes, phases, strict=True)
+    wave = np.sin(turn) + sum(size * np.sin(order * turn + phase) for order, size, phase in parts)
+    assert kinds(PEAK_V * wave + noise(1.1, seed), 50.0) == {"harmonics"}

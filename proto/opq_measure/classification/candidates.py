@@ -57,8 +57,8 @@ ENVELOPE_MARGIN = 1.15
 """Times its limit that Pst of a second or two has at least; it is good to a tenth."""
 HIDDEN = 0.8
 """A share of a line's limit: where a window needs more to be sure, the whole signal is asked."""
-NOTCH_SIGMAS = 6.0
-"""The area of a notch in the mean cycle, of what noise makes of as many samples."""
+NOTCH_EXCESS = 1.3
+"""Power that the harmonics leave of the mean cycle, of that of its noise, which scatters by a tenth."""
 NEAR_S = 0.012
 """Of the residual before and after a transient, that tells a ringing from an impulse."""
 BESIDE_SHARE = 0.2
@@ -129,13 +129,10 @@ class _Cycles:
 
     @cached_property
     def notching(self) -> Notching | None:
-        """Of the mean cycle, where its deepest notch is none of what the noise leaves there."""
-        found = None if self.mean is None else notching_of(self.mean, self._signal.analysis.nominal_hz)
-        if self.mean is None or found is None:
+        """Of the mean cycle, where its harmonics leave more than noise."""
+        if self.mean is None or self.mean.beside_harmonics(self._signal.cycle) < NOTCH_EXCESS:
             return None
-        samples = found.deepest.width_us * 1e-6 * self._signal.analysis.rate_hz * self.mean.cycles
-        stands_out = found.deepest.depth_v * math.sqrt(samples) >= NOTCH_SIGMAS * self.mean.rest_v
-        return found if stands_out else None
+        return notching_of(self.mean, self._signal.analysis.nominal_hz)
 
     @cached_property
     def residual(self) -> tuple[FloatArray, IndexArray]:
@@ -435,7 +432,7 @@ def _with_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassL
             continue  # between a jump and its dip there may be a third wave, for some milliseconds
         if any(one.kind in TRANSIENTS for one in others):
             continue
-        level = without_noise(each, analysis.noise_v, analysis.nominal_v, limits)
+        level = without_noise(each, signal, limits)
         found = edge_transient(
             signal.volts, analysis.rate_hz, float(np.median(known)), each.start_sample, each.end_sample,
             level.kind == "interruption",
@@ -500,13 +497,12 @@ def _faint_occurrence(
     )
 
 
-def without_noise(each: Disturbance, noise_v: float, nominal_v: float, limits: ClassLimits) -> Disturbance:
+def without_noise(each: Disturbance, signal: MeasuredSignal, limits: ClassLimits) -> Disturbance:
     """An interruption whose residual is the noise of the Box is one, though the rms is above the limit."""
-    if each.kind != "sag" or not math.isfinite(noise_v):
+    if each.kind != "sag":
         return each
-    left = math.sqrt(max(0.0, each.residual_percent**2 - (100 * noise_v / nominal_v) ** 2))
-    limit = limits.rms.interruption_percent
-    if left >= limit:
+    left, limit = signal.left_percent(each), limits.rms.interruption_percent
+    if not left < limit:
         return each
     return replace(
         each,

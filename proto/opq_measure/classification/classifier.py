@@ -113,7 +113,7 @@ def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tu
     for each, with_it in zip(analysis.disturbances, analysis.details, strict=True):
         if signal.by_noise(each):
             continue
-        level = without_noise(each, analysis.noise_v, analysis.nominal_v, limits)
+        level = without_noise(each, signal, limits)
         levels.append(level)
         details[id(level)] = with_it
     found: list[Found] = [

@@ -39,6 +39,13 @@ class MeanCycle:
         """The peak of the fundamental."""
         return float(2 * np.abs(np.fft.rfft(self.volts)[1]) / len(self.volts))
 
+    def beside_harmonics(self, cycle_samples: float) -> float:
+        """Power beyond order 13, of what the noise of `cycles` cycles of so many samples has there."""
+        points = len(self.volts)
+        power = np.abs(np.fft.rfft(self.volts)[ORDERS + 1 :]) ** 2
+        of_noise = self.rest_v**2 / (cycle_samples * self.cycles) * (points - 2 * ORDERS - 1)
+        return float(2 * power.sum() / points**2) / max(of_noise, 1e-300)
+
     def residual_of(self, volts: SignalArray, starts: FloatArray) -> tuple[FloatArray, IntArray]:
         """What it leaves of a signal from the first cycle to the last, and the cycle of each sample."""
         at, phase, cycle = _phases(volts, starts)
@@ -91,9 +98,22 @@ def mean_cycle(volts: SignalArray, starts: FloatArray, usable: BoolArray, points
 
 
 def notching_of(found: MeanCycle, nominal_hz: float) -> Notching | None:
-    """Notches in the mean cycle, 3 % of the peak and deeper, in every cycle at the same angles."""
-    points = len(found.volts)
-    wave = np.tile(found.volts, REPEATED + 2)
+    """Notches in the mean cycle, 3 % of the peak and deeper, in every cycle at the same angles.
+
+    Shallow ones may stand out of what noise is left only where three points, 0.25 ms, are taken together;
+    a converter makes more than one in a cycle, which noise hardly does.
+    """
+    near = (np.roll(found.volts, 1) + found.volts + np.roll(found.volts, -1)) / 3
+    seen = _notching(found, found.volts, nominal_hz)
+    if seen is not None:
+        return seen
+    seen = _notching(found, near, nominal_hz)
+    return seen if seen is not None and seen.per_cycle > 1 else None
+
+
+def _notching(found: MeanCycle, volts: FloatArray, nominal_hz: float) -> Notching | None:
+    points = len(volts)
+    wave = np.tile(volts, REPEATED + 2)
     hops = np.arange(0, len(wave) + 1, points // 4, dtype=np.float64)
     peak = found.peak_v
     lead = float(np.angle(np.fft.rfft(found.volts)[1])) + np.pi / 2

@@ -94,13 +94,35 @@ class MeasuredSignal:
         known = math.isfinite(noise_v)
         return 100 * noise_v / self.analysis.nominal_v / math.sqrt(self.cycle) if known else 0.0
 
+    def left_percent(self, level: Disturbance) -> float:
+        """The least of some cycles of a dip together, without the noise: one value of many is low by it.
+
+        NaN where one of them is not known.
+        """
+        course = self.analysis.course.noise
+        known = course[np.isfinite(course)]
+        noise_v = float(np.mean(known)) * self.usual_rms_v if len(known) else self.analysis.noise_v
+        square_v2 = self._inside_v(level) ** 2
+        if not (len(square_v2) and math.isfinite(noise_v)):
+            return math.nan
+        # values at the edges of a short dip are half of the wave beside it
+        together = min(TOGETHER, max(1, len(square_v2) // 2))
+        least_v2 = float(np.convolve(square_v2, np.ones(together) / together, "valid").min())
+        return 100 * math.sqrt(max(0.0, least_v2 - noise_v**2)) / self.analysis.nominal_v
+
+    def _inside_v(self, level: Disturbance) -> FloatArray:
+        """Urms(1/2) that are known while a dip or swell lasts."""
+        starts, half_rms_v = self.analysis.half_starts, self.analysis.half_rms_v
+        return half_rms_v[
+            (starts >= level.start_sample) & (starts < level.end_sample) & np.isfinite(half_rms_v)
+        ]
+
     def _beyond(self, level: Disturbance, limit_percent: float) -> bool:
         """Whether its mean, without the noise, is beyond the limit."""
-        starts, half_rms_v = self.analysis.half_starts, self.analysis.half_rms_v
-        inside = (starts >= level.start_sample) & (starts < level.end_sample) & np.isfinite(half_rms_v)
-        if not inside.any():
+        inside_v = self._inside_v(level)
+        if not len(inside_v):
             return True
-        square = float(np.mean(half_rms_v[inside] ** 2)) - self.analysis.noise_v**2
+        square = float(np.mean(inside_v**2)) - self.analysis.noise_v**2
         percent = 100 * math.sqrt(max(0.0, square)) / self.analysis.nominal_v
         return percent > limit_percent if level.residual_percent > 100 else percent < limit_percent
 

@@ -69,9 +69,10 @@ class BusPlugins:
     def status(self, plugin: str) -> Facts:
         one = self._plugins[plugin]
         facts = one.status()
+        does = about(sys.modules.get(type(one).__module__)).removeprefix(f"{plugin}: ")
         return {
             "name": plugin,
-            "about": about(sys.modules.get(type(one).__module__)).removeprefix(f"{plugin}: "),
+            "about": does[:1].upper() + does[1:],
             "origin": "bus",
             "enabled": self._states.enabled(plugin),
             # what would hear everything ("") and is off would stand at each edge of the graph

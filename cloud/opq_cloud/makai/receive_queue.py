@@ -46,8 +46,8 @@ class ReceiveQueue:
     def __init__(self, limit_bytes: int) -> None:
         self.waiting_bytes = 0
         self.overflow = 0
-        self._presses = False
-        """Whether something that waits is pressing."""
+        self._pressing: set[bytes] = set()
+        """Topics under which something that waits is pressing."""
         self._limit_bytes = limit_bytes
         self._waiting: deque[tuple[int, zmq.Frame, list[bytes]]] = deque()
 
@@ -60,7 +60,7 @@ class ReceiveQueue:
         Returns how many came.
         """
         received = new = self.read_waiting(socket)
-        while new and not self._presses and len(self._waiting) < BURST:
+        while new and not self._pressing and len(self._waiting) < BURST:
             if (left_s := until_s - time.monotonic()) <= 0:
                 break
             time.sleep(min(left_s, STEP_S))
@@ -83,7 +83,8 @@ class ReceiveQueue:
                 frame = _receive(socket, 0, False)
                 frames.append(frame.bytes)
                 size += len(frames[-1])
-            self._presses = self._presses or is_pressing(frames[-1])
+            if is_pressing(frames[-1]):
+                self._pressing.add(frames[0])
             append((size, first, frames))
             self.waiting_bytes += size
             if self.waiting_bytes > self._limit_bytes:
@@ -91,13 +92,15 @@ class ReceiveQueue:
         return READ_MOST
 
     def next_messages(self, limit: int) -> Iterator[Received]:
-        """At most `limit`, the oldest first."""
-        waiting = self._waiting
-        if len(waiting) <= limit:
-            self._presses = False
-        for _ in range(min(limit, len(waiting))):
-            size, first, frames = waiting.popleft()
-            self.waiting_bytes -= size
+        """At most `limit`, the oldest first; where that is all, Boxes that press go before the others."""
+        waiting, pressing = self._waiting, self._pressing
+        taken = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+        self.waiting_bytes -= sum(size for size, _, _ in taken)
+        if not waiting:
+            self._pressing = set()
+            if pressing:
+                taken.sort(key=lambda each: each[2][0] not in pressing)
+        for _, first, frames in taken:
             yield first, frames
 
     def _drop_oldest(self) -> None:

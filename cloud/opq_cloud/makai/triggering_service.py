@@ -273,17 +273,17 @@ class TriggeringService:
             there = self._wait(measurements)
             received, woken_s = 0, time.monotonic()
             self._triggers.note_idle(woken_s - began_s)
-            messages: list[Frames] = []
+            parts: list[list[Frames]] = [[]]
             if there:
-                messages, woken_s = self._gather(measurements, turn_s + GATHER_S, woken_s)
+                parts, woken_s = self._gather(measurements, turn_s + GATHER_S, woken_s)
             turn_s = time.monotonic()
             self._keys.follow()
             if self._sharing is not None:
                 self._sharing.advance(turn_s)
-                messages = self._sharing.sort(messages)
-            if messages:
-                received = len(messages)
-                self._read_measurements(messages, writer, woken_s)
+            for part in parts:
+                if messages := part if self._sharing is None else self._sharing.sort(part):
+                    received += len(messages)
+                    self._read_measurements(messages, writer, woken_s)
             self._use_limits()
             now_s = time.monotonic()
             if self._judged or received:
@@ -304,16 +304,18 @@ class TriggeringService:
 
     def _gather(
         self, measurements: MeasurementLinks, until_s: float, came_s: float
-    ) -> tuple[list[Frames], float]:
+    ) -> tuple[list[list[Frames]], float]:
         """Those that come until then (monotonic), or until one presses or another share says something.
 
-        came_s: when the first is there. Also returns since when they wait: the first, or what presses.
+        came_s: when the first is there. Returns what comes of Boxes of which one presses, and the others;
+        and since when they wait: the first, or what presses.
         """
         messages = new = measurements.receive(BURST)
         new_s = came_s
         while len(messages) < GATHERED:
-            if any(is_pressing(frames[-1]) for frames in new):
-                return messages, new_s
+            if pressing := {frames[0] for frames in new if is_pressing(frames[-1])}:
+                own = [frames for frames in messages if frames[0] in pressing]
+                return [own, [frames for frames in messages if frames[0] not in pressing]], new_s
             if (left_s := until_s - time.monotonic()) <= 0:
                 break
             time.sleep(min(left_s, STEP_S))
@@ -321,7 +323,7 @@ class TriggeringService:
                 break
             new_s = time.monotonic()
             messages += (new := measurements.receive(BURST))
-        return messages, came_s
+        return [messages], came_s
 
     def _wait(self, measurements: MeasurementLinks) -> bool:
         """For a Measurement, or for what another share says; whether a Measurement is there."""

@@ -68,6 +68,14 @@ def test_a_broker_gathers_what_comes_and_waits_no_longer_for_what_presses(
         sender.send_multipart([b"0001", body])
         assert reader.poll(60_000) and queue.gather(reader, until_s) == 1
         assert [frames[1] for _, frames in queue.next_messages(9)] == [body]
+    for topic, body in ((b"0001", quiet), (b"0002", quiet), (b"0002", crossing), (b"0003", quiet)):
+        sender.send_multipart([topic, body])
+    read = 0
+    while read < 4:
+        read += queue.read_waiting(reader)
+    found = [frames for _, frames in queue.next_messages(9)]
+    assert [topic for topic, _ in found] == [b"0002", b"0002", b"0001", b"0003"]
+    assert [body for _, body in found][:2] == [quiet, crossing], "each Box's in their order"
     reader.close(0)
 
 

@@ -64,7 +64,7 @@ class RateChange:
 
 
 class BoxQuestions:
-    """One at a time of those who share it; may be called from any thread. Nobody waits for other pages'."""
+    """Asks one Box at a time, from any thread; each kind of page has its own, so none waits for another."""
 
     def __init__(self, addresses: ServiceAddresses) -> None:
         self._addresses = addresses

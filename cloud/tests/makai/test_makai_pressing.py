@@ -14,6 +14,7 @@ from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.makai.receive_queue import ReceiveQueue
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext
+from opq_cloud.sockets import BURST
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement, Metric, TimeSource
@@ -56,7 +57,7 @@ def test_a_broker_gathers_what_comes_and_waits_no_longer_for_what_presses(
     reader.bind(endpoint)
     sender = peer.connect(zmq.PUSH, endpoint)
     quiet, crossing = (measurement_to_wire(replace(QUIET, crossing=each)) for each in (False, True))
-    queue, read = ReceiveQueue(10**6), 0
+    queue, read = ReceiveQueue(10**7), 0
     for _ in range(3):
         sender.send_multipart([b"0001", quiet])
     while read < 3:
@@ -72,10 +73,19 @@ def test_a_broker_gathers_what_comes_and_waits_no_longer_for_what_presses(
         sender.send_multipart([topic, body])
     read = 0
     while read < 4:
+        assert reader.poll(60_000)
         read += queue.read_waiting(reader)
+    assert queue._pressing == {b"0002"}
     found = [frames for _, frames in queue.next_messages(9)]
     assert [topic for topic, _ in found] == [b"0002", b"0002", b"0001", b"0003"]
     assert [body for _, body in found][:2] == [quiet, crossing], "each Box's in their order"
+    for number in range(BURST + 50):  # a flood, while this one is late
+        sender.send_multipart([b"%020d" % number, b"none"])
+    read = 0
+    while read < BURST + 50:
+        assert reader.poll(60_000)
+        read += queue.read_waiting(reader)
+    assert len(queue._pressing) <= BURST and max(map(len, queue._pressing)) <= 16
     reader.close(0)
 
 

@@ -141,3 +141,12 @@ def test_large_high_harmonics_in_noise_are_no_notches(seed: int) -> None:
     parts = zip((3, 5, 7, 11, 13), sizes, phases, strict=True)
     wave = np.sin(turn) + sum(size * np.sin(order * turn + phase) for order, size, phase in parts)
     assert kinds(PEAK_V * wave + noise(1.1, seed), 50.0) == {"harmonics"}
+
+
+def test_a_ringing_at_an_interruption_of_two_cycles_makes_no_sag_of_it() -> None:
+    since = np.maximum(at_s(1.0) - 0.4, 0.0)
+    ringing = 0.46 * PEAK_V * np.exp(-since / 0.0049) * np.cos(2 * np.pi * 3532 * since) * (since > 0)
+    gone = np.where((since > 0) & (since < 2 / 60), 0.077, 1.0)
+    for seed in range(3):
+        found = kinds(mains(1.0) * gone + ringing + noise(1.0, seed))
+        assert found == {"interruption", "oscillatory_transient"}

@@ -105,8 +105,8 @@ class MeasuredSignal:
         square_v2 = self._inside_v(level) ** 2
         if not (len(square_v2) and math.isfinite(noise_v)):
             return math.nan
-        # values at the edges of a short dip are half of the wave beside it
-        together = min(TOGETHER, max(1, len(square_v2) // 2))
+        # of a short dip some values have a part in the wave beside it, and in a ringing at its beginning
+        together = min(TOGETHER, max(1, len(square_v2) // 3))
         least_v2 = float(np.convolve(square_v2, np.ones(together) / together, "valid").min())
         return 100 * math.sqrt(max(0.0, least_v2 - noise_v**2)) / self.analysis.nominal_v
 

@@ -36,9 +36,11 @@ CAUGHT_UP_MORE_S = 1.0
 RATE_HZ = 12_000
 HELD_S = RING_SAMPLES / RATE_HZ - 0.2
 """A Box that is asked within this sends again all that it sampled since; until it is read 0.2 s may pass."""
+GIVEN_UP_S = 2.4
+"""A gateway asks for a hole for so long (opq_gateway.serial_side.reassembly.MOST_TRIES)."""
 SLOWEST = 0.6
-"""A gateway gives up a hole that it asked for over 2.4 s, and all that a Box holds takes 1.4 s of its line: a
-Box that an emulator plays more slowly than this, in its seconds per second, is still sending then."""
+"""All that a Box holds takes 1.4 s of its line: one that an emulator plays more slowly than this, in its
+seconds per second, is still sending when the gateway gives up."""
 LATEST_NS = int(np.iinfo(np.int64).max)
 
 
@@ -229,10 +231,9 @@ def deaf_since_s(log: Path, box_id: str, end_sample: int, killed_ns: int) -> flo
             if facts["box_id"] == box_id and facts["monotonic_ns"] > killed_ns:
                 if "early_sample" not in facts:
                     return float(facts["monotonic_ns"] - killed_ns) / 1e9
-                all_at_once = (
-                    facts["early_first"] <= end_sample
-                )  # else the rest was asked for when it was open
-                late_s = 0.0 if all_at_once else facts["early_s"]
+                # A start asks for what came since the ring was written, by the clock: too little where the
+                # gateway was behind, or an emulator catches up. The rest is asked for when the port is open.
+                late_s = 0.0 if facts["early_first"] <= end_sample else facts["early_s"] + GIVEN_UP_S
                 return float((facts["early_sample"] - end_sample) / RATE_HZ + late_s)
     return (time.monotonic_ns() - killed_ns) / 1e9
 

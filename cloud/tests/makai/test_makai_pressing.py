@@ -103,8 +103,7 @@ def test_a_dip_among_gathered_measurements_is_asked_for_at_once(
     client, box = makai.client(brokers), makai.holding_box(brokers, "1")
     with makai.running(brokers.triggering), makai.running(brokers.acquisition), makai.running(service):
         makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "1"))
-        assert makai.arrives(box.plain, client)
-        makai.wait_for(lambda: service.counters.total("received"))
+        makai.wait_for(lambda: makai.arrives(box.plain, client) and service.counters.total("received"))
         for module in (triggering_broker, triggering_service):
             monkeypatch.setattr(module, "GATHER_S", LONG_S)
         for _ in range(3):

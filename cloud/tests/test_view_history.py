@@ -194,7 +194,7 @@ def test_incidents_of_this_box_in_the_span_are_marked(store: CloudStore) -> None
     found = read_history(store, "1", span("now-2h"), NOW)
     assert len(found.incidents) == 1
     (each,) = found.incidents
-    mark = drawing.TimeAxis(found.span.start_ms, found.span.end_ms).mark(each.start_ns / 1e6, each.kind)
+    mark = drawing.ChartTimeAxis(found.span.start_ms, found.span.end_ms).mark(each.start_ns / 1e6, each.kind)
     assert mark is not None and mark.percent == pytest.approx(100 * 70 / 120, abs=0.1) and mark.kind == "sag"
 
 

@@ -1,7 +1,7 @@
 """Which Measurements wait for nobody. Others are gathered for some milliseconds and handled together.
 
 A turn costs as much as fifty Measurements in it, and a crossing may not wait for that. So what came is looked
-at as bytes, 0.3 us each: both the broker and the triggering service do, before they decode anything.
+at as bytes: both the broker and the triggering service do, before they decode anything.
 """
 
 import struct

@@ -28,6 +28,7 @@ READ_MOST = 20_000
 STEP_S = 0.002
 """While messages are gathered, one that presses is seen after this time; with none in it the wait is over."""
 TOPIC_BYTES = 16
+"""Of a topic that presses; a longer one is no Box's, and goes with the rest."""
 SECOND_S = 1.0
 
 _receive = PlainSocket.recv  # what the Python layer adds costs as much again
@@ -85,9 +86,7 @@ class ReceiveQueue:
                 frames.append(frame.bytes)
                 size += len(frames[-1])
             if len(self._pressing) < BURST and is_pressing(frames[-1]):
-                self._pressing.add(
-                    frames[0][:TOPIC_BYTES]
-                )  # what is longer is no Box's, and goes with the rest
+                self._pressing.add(frames[0][:TOPIC_BYTES])
             append((size, first, frames))
             self.waiting_bytes += size
             if self.waiting_bytes > self._limit_bytes:

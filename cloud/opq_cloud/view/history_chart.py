@@ -67,7 +67,7 @@ class HistoryChart:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeAxis:
+class ChartTimeAxis:
     """The span that WIDTH stands for."""
 
     start_ms: float
@@ -103,12 +103,12 @@ class TimeAxis:
 class ChartFrame:
     """A span of time and of values, drawn over WIDTH x HEIGHT."""
 
-    axis: TimeAxis
+    axis: ChartTimeAxis
     bottom: float
     top: float
 
     @classmethod
-    def around(cls, axis: TimeAxis, low: float, high: float) -> "ChartFrame":
+    def around(cls, axis: ChartTimeAxis, low: float, high: float) -> "ChartFrame":
         """With some air above and below."""
         pad = max((high - low) * 0.08, abs(high) * 1e-4, 1e-9)
         return cls(axis, low - pad, high + pad)
@@ -158,7 +158,7 @@ def history_chart(history: BoxHistory, name: str, nominal: float | None = None) 
     if not spreads:
         return None
     span, step_ms = history.span, history.step_ms
-    axis = TimeAxis(span.start_ms, span.end_ms)
+    axis = ChartTimeAxis(span.start_ms, span.end_ms)
     frame = ChartFrame.around(axis, min(each[1] for each in spreads), max(each[3] for each in spreads))
     return HistoryChart(
         name,

@@ -64,7 +64,7 @@ def history_values(
         }
         for name, words, unit, digits, series in METRICS
     ]  # fmt: skip
-    axis = drawing.TimeAxis(span.start_ms, span.end_ms)
+    axis = drawing.ChartTimeAxis(span.start_ms, span.end_ms)
     marks = [axis.mark(each.start_ns / 1e6, each.kind) for each in history.incidents]
     return {
         "history": history,

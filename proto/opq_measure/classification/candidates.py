@@ -99,9 +99,11 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     found += changes if limits.short_changes else []
     found += [] if changes else _flicker(signal, cycles, limits)  # a step swings the envelope, too
     found += _of_mean_cycle(signal, cycles, sudden, limits, _is_steady(found))
+    if not _is_steady(found):
+        return found
     return [
         _told_by_whole(each, signal, cycles)
-        if isinstance(each, Occurrence) and _is_alone(each, found) and _is_steady(found)
+        if isinstance(each, Occurrence) and _is_alone(each, found)
         else each
         for each in found
     ]

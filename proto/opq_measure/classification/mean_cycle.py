@@ -103,10 +103,10 @@ def notching_of(found: MeanCycle, nominal_hz: float) -> Notching | None:
     Shallow ones may stand out of what noise is left only where three points, 0.25 ms, are taken together;
     a converter makes more than one in a cycle, which noise hardly does.
     """
-    near = (np.roll(found.volts, 1) + found.volts + np.roll(found.volts, -1)) / 3
     seen = _notching(found, found.volts, nominal_hz)
     if seen is not None:
         return seen
+    near = (np.roll(found.volts, 1) + found.volts + np.roll(found.volts, -1)) / 3
     seen = _notching(found, near, nominal_hz)
     return seen if seen is not None and seen.per_cycle > 1 else None
 

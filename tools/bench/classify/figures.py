@@ -23,7 +23,7 @@ from opq_measure.classification.classifier import classification_of
 from opq_measure.classification.measured_signal import MeasuredSignal
 
 SEEDS = {20.0: 921_120, 30.0: 921_130, 40.0: 921_140}
-"""The seeds of the held-out recordings; tuning used others below 1,000."""
+"""The seeds of the held-out recordings; rules were made on recordings of other seeds."""
 PER_CLASS, QUICK_PER_CLASS = 100, 1
 """At each frequency, so that a class has twice as many."""
 MINUTE = ("undervoltage", "overvoltage")

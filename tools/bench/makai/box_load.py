@@ -108,10 +108,11 @@ class BoxLoad:
             if (now_s - began_s) * crossings_per_s > number:
                 if number and self._crossed.asked_s:
                     found.append(self._crossed.asked_s - crossed_s)
-                crossed_s = self._cross(self._crossings)
-                self._crossings, number, sent = self._crossings + 1, number + 1, sent + 1
+                crossed_s = self._cross()
+                number, sent = number + 1, sent + 1
             self.lines.wait(SPREAD_S)
         seconds = time.monotonic() - began_s
+        found += self._awaited(crossed_s) if number else []
         return {
             "sent": sent,
             "refused": refused,
@@ -132,18 +133,18 @@ class BoxLoad:
 
     def cross(self, count: int) -> dict[str, list[float]]:
         """One Box after the other crosses; seconds until its command is there, each."""
-        found = []
-        for number in range(count):
-            began_s = self._cross(number)
-            while not self._crossed.asked_s and time.monotonic() < began_s + COMMAND_S:
-                self.lines.wait(COMMAND_S)
-            if self._crossed.asked_s:
-                found.append(self._crossed.asked_s - began_s)
-        self._crossings = max(self._crossings, count)
-        return {"latencies_s": found}
+        return {"latencies_s": [each for _ in range(count) for each in self._awaited(self._cross())]}
 
-    def _cross(self, number: int) -> float:
-        """The Box of that number crosses; when, monotonic."""
+    def _awaited(self, crossed_s: float) -> list[float]:
+        """Seconds from the last crossing to its command; none: it did not come within COMMAND_S."""
+        while not self._crossed.asked_s and time.monotonic() < crossed_s + COMMAND_S:
+            self.lines.wait(COMMAND_S)
+        return [self._crossed.asked_s - crossed_s] if self._crossed.asked_s else []
+
+    def _cross(self) -> float:
+        """The next Box crosses; when, monotonic."""
+        number = self._crossings
+        self._crossings += 1
         box = number % len(self._ids)
         at_ns = time.time_ns() + (number - EARLIER) * SPACING_NS
         self._crossed = CrossedBox(box, at_ns // 10**6)

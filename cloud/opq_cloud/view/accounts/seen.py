@@ -62,41 +62,8 @@ class SeenStore:
         return replace(found, waveforms=waves, missing=missing) if waves or missing else None
 
     def event_record(self, event_id: int) -> EventRecord | None:
-        """What is said of it as a whole goes where a Box of it is not seen: why, who saw it first, when, what
-        analyses ask for.
-
-        How many others were not asked goes always: it counts Boxes that the visitor does not see.
-        """
         found = self._store.event_record(event_id)
-        if found is None:
-            return None
-        sees = self._visitor.sees
-        asked = tuple(box_id for box_id in found.boxes_triggered if sees(box_id))
-        if not asked:
-            return None
-        named = {*found.boxes_triggered, *(box_id for each in found.asked_as.values() for box_id in each)}
-        for request in found.more.values():
-            named |= {*request.spans, *request.beside, *request.boxes}
-        whole = all(sees(box_id) for box_id in named | {found.opened_by} - {""})
-        seen_as = {why: tuple(each for each in boxes if sees(each)) for why, boxes in found.asked_as.items()}
-        return replace(
-            found,
-            boxes_triggered=asked,
-            boxes_received=tuple(box_id for box_id in found.boxes_received if sees(box_id)),
-            missing={box_id: why for box_id, why in found.missing.items() if sees(box_id)},
-            short={box_id: why for box_id, why in found.short.items() if sees(box_id)},
-            because=found.because if whole else "",
-            opened_by=found.opened_by if whole else "",
-            asked_as={why: boxes for why, boxes in seen_as.items() if boxes},
-            not_asked={},
-            more={number: replace(each, refused={}) for number, each in found.more.items() if whole},
-            owed={box_id: span for box_id, span in found.owed.items() if sees(box_id)},
-            onset_ns=found.onset_ns if whole else None,
-            decided_ns=found.decided_ns if whole else None,
-            token="",
-            half_cycles_ns=found.half_cycles_ns if whole else None,
-            half_cycles={box_id: why for box_id, why in found.half_cycles.items() if sees(box_id)},
-        )
+        return None if found is None else seen_record(found, self._visitor)
 
     def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
         """Urms(1/2) by Box, from those whose waveforms the visitor may see."""
@@ -155,6 +122,42 @@ class SeenStore:
                 yield one
 
 
+def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
+    """The event at the Boxes that the visitor sees; None where there is none.
+
+    What is said of it as a whole goes where a Box of it is not seen: why, who saw it first, when, what
+    analyses ask for. How many others were not asked goes always: it counts Boxes that the visitor does not
+    see.
+    """
+    sees = visitor.sees
+    asked = tuple(box_id for box_id in found.boxes_triggered if sees(box_id))
+    if not asked:
+        return None
+    named = {*found.boxes_triggered, *(box_id for each in found.asked_as.values() for box_id in each)}
+    for request in found.more.values():
+        named |= {*request.spans, *request.beside, *request.boxes}
+    whole = all(sees(box_id) for box_id in named | {found.opened_by} - {""})
+    seen_as = {why: tuple(each for each in boxes if sees(each)) for why, boxes in found.asked_as.items()}
+    return replace(
+        found,
+        boxes_triggered=asked,
+        boxes_received=tuple(box_id for box_id in found.boxes_received if sees(box_id)),
+        missing={box_id: why for box_id, why in found.missing.items() if sees(box_id)},
+        short={box_id: why for box_id, why in found.short.items() if sees(box_id)},
+        because=found.because if whole else "",
+        opened_by=found.opened_by if whole else "",
+        asked_as={why: boxes for why, boxes in seen_as.items() if boxes},
+        not_asked={},
+        more={number: replace(each, refused={}) for number, each in found.more.items() if whole},
+        owed={box_id: span for box_id, span in found.owed.items() if sees(box_id)},
+        onset_ns=found.onset_ns if whole else None,
+        decided_ns=found.decided_ns if whole else None,
+        token="",
+        half_cycles_ns=found.half_cycles_ns if whole else None,
+        half_cycles={box_id: why for box_id, why in found.half_cycles.items() if sees(box_id)},
+    )
+
+
 def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:
     """The part of it at Boxes that the visitor sees; None where there is none."""
     return incident_at(incident, visitor.sees, visitor.sees_place)
@@ -184,7 +187,12 @@ class SeenHub:
         return self._hub.newest(box_id) if self._visitor.sees(box_id) else None
 
     def highest_incident(self) -> int:
-        return max((part.incident_id for part, _ in self._kept() if part is not None), default=0)
+        kept = self._hub.kept_incidents()
+        for number in sorted(kept, reverse=True):  # mostly the first is seen
+            incident = kept[number].incident
+            if incident is not None and seen_incident(incident, self._visitor) is not None:
+                return number
+        return 0
 
     def newest_incidents(self, limit: int) -> list[LiveMessage]:
         """The parts that the visitor sees, as the live feed shows them."""

@@ -214,7 +214,7 @@ class ComparePages:
             if address.weeks:
                 week = week_stretch(int(at_ms), address.zone)
                 at_ms = week_place_ms(int(at_ms), week.first, address.zone)
-            found.append(drawing.TimeAxis(*axis).mark(at_ms, each.kind))
+            found.append(drawing.ChartTimeAxis(*axis).mark(at_ms, each.kind))
         return [each for each in found if each is not None]
 
     def _nominal(self, address: CompareAddress) -> float | None:

@@ -6,7 +6,7 @@ Nothing is ever slanted and nothing is drawn where nothing was measured; x is ex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from opq_cloud.view.history_chart import ChartFrame, GapStretch, Tick, TimeAxis
+from opq_cloud.view.history_chart import ChartFrame, ChartTimeAxis, GapStretch, Tick
 from opq_cloud.view.past.local_weeks import WEEK_MS
 from opq_cloud.view.past.past_series import PastSeries
 
@@ -43,7 +43,7 @@ def past_chart(
     rows = [row for each in series for row in each.rows]
     if not rows:
         return None
-    axis = TimeAxis(start_ms, end_ms)
+    axis = ChartTimeAxis(start_ms, end_ms)
     frame = ChartFrame.around(axis, min(row.low for row in rows), max(row.high for row in rows))
     drawn = tuple(
         DrawnSeries(

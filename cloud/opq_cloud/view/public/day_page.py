@@ -156,7 +156,7 @@ def day_chart(
         digits,
         series,
         drawing.history_chart(history, name, nominal),
-        drawing.TimeAxis(span.start_ms, span.end_ms).gaps(history.gaps),
+        drawing.ChartTimeAxis(span.start_ms, span.end_ms).gaps(history.gaps),
         _hours(rows, first_ms),
         _sentence([three for _, three in known], name, unit, digits),
     )

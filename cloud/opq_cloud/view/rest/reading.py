@@ -14,6 +14,7 @@ from opq_cloud.store.incident_index import IndexPlace
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
 from opq_cloud.store.store import TREND_MS, EventRecord, Trend
+from opq_cloud.view.accounts.seen import seen_record
 from opq_cloud.view.box_history import METRICS
 from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, check_class, label, read_incidents
 from opq_cloud.view.incident_page import past_before
@@ -136,7 +137,7 @@ class ReadRoutes:
         self, request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Cursor = None
     ) -> Response:
         """Events, the newest first by their start, without samples; a page may be short and have a next."""
-        store, whole = self._context.store, self._context.whole_store
+        whole, visitor = self._context.whole_store, self._context.visitor
         place, looked = cursor_place("events", cursor), 0
         last = None if place is None else whole.event_record(place[0])
         found: list[EventRecord] = []
@@ -149,7 +150,7 @@ class ReadRoutes:
                     following = cursor_text("events", last.event_id) if last else None
                     break
                 last, looked = record, looked + 1
-                seen = store.event_record(record.event_id)
+                seen = record if visitor.unlimited else seen_record(record, visitor)
                 found += [] if seen is None else [seen]
             if following or len(page) <= limit:
                 break

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from opq_cloud.config import ViewSection
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.account_records import BoxAccess
@@ -27,7 +28,7 @@ from opq_cloud.view.live import LiveHub
 from opq_cloud.view.public.fuzz import distance_km
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, frame_at
 from opq_cloud.view_settings import MailSection
-from opq_proto.messages import Incident
+from opq_proto.messages import Finding, Incident, WaveformAlignment
 
 PUBLIC = ("21", "22", "27")
 REGIONAL = ("23", "24", "25", "26")
@@ -185,6 +186,30 @@ def test_an_incident_of_public_boxes_alone_does_not_say_its_centre(view: PublicV
     assert alone.centre is None or alone.centre == pytest.approx(ISLAND[0].at, abs=1e-3)
     found = view.get(f"/api/incidents/{alone.incident_id}").json()
     assert found["box_ids"] == ["21"] and found["centre"] is None
+
+
+def test_by_whose_clock_a_box_has_its_place_is_for_those_who_see_that_one(view: PublicView) -> None:
+    """A waveform was compared with that of a Box that is nobody's business; one that is public stays."""
+    at_ns, poor_ns = view.now_ns - 300 * 10**9, 300_000_000
+    by_28, by_21 = (
+        WaveformAlignment(box_id, -2_000_000, 18_600, 1000, 7, f"ahead of that of Box {box_id}")
+        for box_id in ("28", "21")
+    )
+    one = Finding("sag", "21", at_ns, at_ns + 10**8, 1000)
+    findings = [one, replace(one, box_id="22", uncertainty_ns=poor_ns, alignment=by_28, clock_id=7)]
+    findings.append(replace(one, box_id="27", uncertainty_ns=poor_ns, alignment=by_21))
+    (number,) = {each.incident_id for each in put_findings(view.store, 1, findings)}
+    paths = [f"/incidents/{number}", f"/share/incidents/{number}", "/feeds/incidents.atom"]
+    paths += [f"/api/incidents/{number}", f"/api/v1/incidents/{number}/findings"]
+    *pages, whole, listed = view.get_all(paths)
+    told = {each["box_id"]: each for each in whole.json()["findings"]}
+    assert [told[box_id]["alignment"] is None for box_id in ("22", "27")] == [True, False]
+    by = {each["box_id"]: each["aligned_to"] for each in whole.json()["arrivals"]}
+    assert by == {"21": None, "22": None, "27": "21"} and told["22"]["clock_id"] is None
+    for answer in (*pages, whole, listed):
+        assert answer.status_code == 200 and not re.search(r'Box 28|boxes/28|"28"', answer.text)
+    (admins,) = view.get_all(paths[3:4], view.admin())
+    assert "that of Box 28" in admins.text and '"aligned_to":"28"' in admins.text
 
 
 def test_share_embed_and_feeds_are_the_same_for_an_admin_as_for_nobody(view: PublicView) -> None:

@@ -86,7 +86,8 @@ def source_words(incident: Incident) -> str:
 def arrival_json(arrival: BoxArrival, first_ns: int) -> dict[str, object]:
     """`disciplined` false: its clock is too poor to say who was first.
 
-    `aligned_to`: the Box whose clock it is by, within `uncertainty_ms`; null: its own.
+    `aligned_to`: the Box whose clock it is by, within `uncertainty_ms`; null: its own,
+    or that of a Box that is not seen.
     """
     unknown = arrival.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS
     return {

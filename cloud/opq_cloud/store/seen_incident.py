@@ -46,26 +46,28 @@ def incident_at(
 ) -> Incident | None:
     """The part of it at Boxes that are seen; None where there is none.
 
-    What a finding says of another Box too goes where that is not seen, with the causes. Its centre, a mean of
-    places, of one Box that place itself, stays where the place of every Box is seen too (`sees_place`; None:
-    as `sees`).
+    What a finding says of another Box too goes where that is not seen, with the causes; so does with whose
+    clock a Box's was compared. Its centre, a mean of places, of one Box that place itself, stays where the
+    place of every Box is seen too (`sees_place`; None: as `sees`).
     """
     told = not any(each.finding.beside and _is_hidden(each, sees) for each in incident.findings)
     whole = all(sees(box_id) for box_id in incident.box_ids)
     placed = incident.centre is None or (whole and all(map(sees_place or sees, incident.box_ids)))
-    if whole and told and placed:
+    references = {each.finding.alignment.box_id for each in incident.findings if each.finding.alignment}
+    references |= {each.aligned_to for each in incident.arrivals if each.aligned_to}
+    if whole and told and placed and all(map(sees, references)):
         return incident
-    findings = tuple(
-        replace(each, finding=replace(each.finding, because="", figures=(), beside=()))
-        if _is_hidden(each, sees)
-        else each
-        for each in incident.findings
-        if sees(each.finding.box_id)
+    findings = tuple(_as_seen(each, sees) for each in incident.findings if sees(each.finding.box_id))
+    arrivals = tuple(
+        each if each.aligned_to is None or sees(each.aligned_to) else replace(each, aligned_to=None)
+        for each in incident.arrivals
+        if sees(each.box_id)
     )
     if whole:
         return replace(
             incident,
             findings=findings,
+            arrivals=arrivals,
             hypotheses=incident.hypotheses if told else (),
             centre=incident.centre if placed else None,
         )
@@ -90,8 +92,19 @@ def incident_at(
         hypotheses=(),  # their evidence names what other Boxes saw
         sides=(),  # against Boxes that are not seen
         follows=None,  # it may be at a Box that is not seen
-        arrivals=tuple(each for each in incident.arrivals if sees(each.box_id)),
+        arrivals=arrivals,
     )
+
+
+def _as_seen(item: StoredFinding, sees: Callable[[str], bool]) -> StoredFinding:
+    """A finding without what speaks of a Box that is not seen."""
+    one = item.finding
+    if _is_hidden(item, sees):
+        one = replace(one, because="", figures=(), beside=())
+    if one.alignment is not None and not sees(one.alignment.box_id):
+        of_pair = one.clock_id == one.alignment.common_id  # made of the number of that Box
+        one = replace(one, alignment=None, clock_id=None if of_pair else one.clock_id)
+    return item if one is item.finding else replace(item, finding=one)
 
 
 def _is_hidden(item: StoredFinding, sees: Callable[[str], bool]) -> bool:

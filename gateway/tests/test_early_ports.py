@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import telling_blocks
 from waiting import wait_for
 
+from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.early_ports import EarlyPorts, early_ports, in_arrears
 from opq_hil.box.box import Box
 from opq_proto import link
@@ -85,33 +87,46 @@ def test_what_a_start_of_minutes_has_no_room_for_is_counted(
 
 
 @pytest.mark.parametrize(
-    ("written_s", "least", "most"), [(None, 0, 0), (0.0, 6_000, 18_000), (-3.0, 42_000, 54_000)]
+    ("end_sample", "first_asked"),
+    [(161_600, 161_600), (199_800, 199_800), (10_000, 80_000), (300_000, 80_000), (None, 80_000)],
 )
-def test_a_box_is_asked_for_what_the_ring_lacks(
-    tmp_path: Path, line: tuple[int, str], written_s: float | None, least: int, most: int
+def test_a_box_is_asked_for_all_after_the_newest_sample_in_the_ring_whatever_the_clock_says(
+    tmp_path: Path, line: tuple[int, str], end_sample: int | None, first_asked: int
 ) -> None:
+    """The ring was written a moment ago: the gateway before was behind, or the Box ran faster than time."""
     master, path = line
-    ring = tmp_path / "ring"
-    if written_s is not None:
-        ring.mkdir()
-        (ring / "000000000001.seg").touch()
-        os.utime(ring / "000000000001.seg", (0, time.time() + written_s))
+    ring = Ring(tmp_path, "1", 1.0)
+    for first in range(0 if end_sample is None else end_sample - 1000, end_sample or 0, 200):
+        ring.append(telling_blocks.block(first))
+    if end_sample is None:
+        (tmp_path / "000000000001.seg").touch()  # killed before it had written anything
+    # `ring` still writes: what was preallocated is there, as after a kill
+    assert asked(master, path, tmp_path) == [Resend(first_asked, 200_000 - first_asked)]
+
+
+def test_a_box_is_asked_for_nothing_where_nothing_was_ever_stored(
+    tmp_path: Path, line: tuple[int, str]
+) -> None:
+    assert asked(*line, tmp_path / "none") == []
+
+
+def asked(master: int, path: str, ring: Path) -> list[LinkMessage]:
+    """What a start says to a Box whose first live sample is 200,000, after the hello."""
     ports = EarlyPorts([(path, 921_600, ring)])
     ports.allow_requests()
     wait_for(lambda: path in ports._open)
     os.write(master, link.encode(block(90_000, FLAG_RESENT), 0) + link.encode(block(200_000), 1))
+    port = ports._open[path]
+    wait_for(lambda: port.asked_s is not None)
+    more = port.asked_first < 200_000  # a pty hands on what was written later
     found: list[LinkMessage] = []
-    taken = ports._open[path]
-    wait_for(lambda: taken.asked_s is not None)
-    expected = 2 if most else 1  # a hello, and what the ring lacks; a pty hands on what was written later
-    wait_for(lambda: found.extend(heard(master)) or len(found) >= expected)
-    asked = sum(one.count for one in found if isinstance(one, Resend))
-    assert least <= asked <= most
-    assert all(one.first_sample + one.count == 200_000 for one in found if isinstance(one, Resend))
+    wait_for(lambda: found.extend(heard(master)) or len(found) >= 1 + more)
+    assert found[0] == Command(0xFFFF, Operation.HELLO)
+    return found[1:]
 
 
 def test_what_a_bad_line_has_lost_is_asked_for_again(line: tuple[int, str]) -> None:
-    """Not what the Box, which sends again in order, has still to send."""
+    """Not what the Box, which sends again in order, goes on with; but what is missing at its end."""
     master, path = line
     ports = EarlyPorts([(path, 921_600, None)])
     ports.allow_requests()
@@ -125,8 +140,18 @@ def test_what_a_bad_line_has_lost_is_asked_for_again(line: tuple[int, str]) -> N
         master,
         b"".join(link.encode(block(first, FLAG_RESENT), 9) for first in (162_000, 162_200, 200_200, 162_600)),
     )
-    wait_for(lambda: ports._open[path]._arrived == [(161_600, 162_800), (200_000, 200_600)])
-    assert not ports._open[path]._holes()
+    wait_for(lambda: found.extend(heard(master)) or Resend(162_800, 37_200) in found)
+    assert ports._open[path]._arrived == [(161_600, 162_800), (200_000, 200_600)]
+
+
+def test_a_request_that_was_lost_is_made_again(line: tuple[int, str]) -> None:
+    master, path = line
+    ports = EarlyPorts([(path, 921_600, None)])
+    ports.allow_requests()
+    wait_for(lambda: path in ports._open)
+    os.write(master, link.encode(block(200_000), 0))
+    found: list[LinkMessage] = []
+    wait_for(lambda: found.extend(heard(master)) or found.count(Resend(80_000, 120_000)) >= 2)
 
 
 def test_a_port_that_hangs_up_is_left_to_the_station(tmp_path: Path) -> None:

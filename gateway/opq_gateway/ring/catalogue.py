@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opq_gateway.ring import raw, sealed
-from opq_gateway.ring.raw import HEAD_BYTES, raw_layout, written
+from opq_gateway.ring.raw import HEAD_BYTES, SUFFIX, raw_layout, written
 from opq_gateway.ring.segment import RecordColumns, Segment
 
-SUFFIX = ".seg"
 SEALING = ".sealing"
 """A sealed file that does not yet stand in its raw one's place."""
 _Seen = tuple[int, int, int]

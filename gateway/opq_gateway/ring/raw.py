@@ -20,6 +20,8 @@ from typing import Final
 from opq_gateway.ring import record
 from opq_gateway.ring.segment import RecordColumns, Segment
 
+SUFFIX: Final = ".seg"
+"""Of every file of a ring; the newest, which a killed gateway was writing, is a raw one."""
 MAGIC: Final = b"OPQRING2"
 HEAD_BYTES: Final = 64
 MOST_CAPACITY: Final = 1 << 16
@@ -101,6 +103,20 @@ def describe_raw(path: Path, fd: int, found: RawLayout) -> Segment | None:
         found.at(records),
         may_seal=True,
     )
+
+
+def end_sample(path: Path) -> int:
+    """Index after the newest sample of a file; 0 where it is no raw segment, or has none.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if not path.is_file():  # to open a pipe would wait for ever
+        return 0
+    with path.open("rb", buffering=0) as file:
+        layout = raw_layout(os.pread(file.fileno(), HEAD_BYTES, 0))
+        segment = None if layout is None else describe_raw(path, file.fileno(), layout)
+    return 0 if segment is None else segment.end_sample
 
 
 def written(fd: int, found: RawLayout, size: int) -> int:

@@ -2,9 +2,10 @@
 
 A Box sends again what it sampled in the last 3.2 s (Hello.ring_samples). On a small machine a gateway needs
 longer than that to import what it is made of. So a start first opens the ports and keeps what comes, in one
-thread. As soon as the link's messages are imported, each Box is asked who it is, for what it sampled since
-something was last written to the gateway's ring, and again for what a bad line has lost of that. A Station
-takes its port over, with the bytes.
+thread. As soon as the link's messages are imported, each Box is asked who it is, for all samples after the
+newest in the gateway's ring, and again for what a bad line has lost of that. A Station takes its port over,
+with the bytes. No clock is asked: the gateway before may have been late, and an emulator that was late runs
+faster than time.
 
 Nothing is imported here at the top that takes longer than a few milliseconds.
 """
@@ -33,8 +34,6 @@ MOST_BYTES = 8 << 20
 POLL_MS = 20
 REACH_SAMPLES = 120_000
 """10 s: what any Box holds; it sends what of it is there."""
-MARGIN_S = 0.5
-"""Samples from before the ring was last written that are asked for again."""
 AGAIN_S = 0.5
 """So often a Box is asked again for what a bad line has lost meanwhile."""
 MOST_HOLES = 32
@@ -61,6 +60,8 @@ class EarlyPort:
         self._live_sample = 0
         self._arrived: list[tuple[int, int]] = []
         """[first, end) of samples, apart from each other."""
+        self._coming: tuple[int, int] | None = None
+        """What the Box has still to send of what it was asked for first."""
         self._asked_again_s = 0.0
 
     def request_samples(self) -> None:
@@ -80,7 +81,7 @@ class EarlyPort:
             if live is None:
                 return
             self._live_sample = live.first_sample
-            first = max(0, live.first_sample - self._unwritten_samples(live.rate_millihz / 1000))
+            first = max(self._stored_to(live.first_sample), live.first_sample - REACH_SAMPLES)
             if first < live.first_sample:
                 self._write(link.encode(Resend(first, live.first_sample - first), 1))
             self.asked_first = first
@@ -104,24 +105,29 @@ class EarlyPort:
         self._arrived = apart
 
     def _holes(self) -> list[tuple[int, int]]:
-        """What a line has lost; not what a Box, which sends again in order, has still to send."""
-        holes = [(end, first) for (_, end), (first, _) in pairwise(self._arrived)]
-        return [hole for hole in holes if hole[1] != self._live_sample][:MOST_HOLES]
+        """What a line has lost: not what a Box, which sends again in order, still goes on with."""
+        asked, live, before = self.asked_first, self._live_sample, self._coming
+        arrived = self._arrived
+        if arrived[0][0] >= live:
+            arrived = [(asked, asked), *arrived]
+        holes = [(max(asked, end), first) for (_, end), (first, _) in pairwise(arrived) if first > asked]
+        self._coming = next((hole for hole in holes if hole[1] == live), None)
+        return [hole for hole in holes if hole != self._coming or hole == before][:MOST_HOLES]
 
-    def _unwritten_samples(self, rate_hz: float) -> int:
-        """What was sampled since the ring was written; all that a Box may hold where nobody knows."""
+    def _stored_to(self, live_sample: int) -> int:
+        """Where the ring ends; 0 where nobody knows, `live_sample` where nothing was ever stored."""
+        from opq_gateway.ring.raw import SUFFIX, end_sample
+
         if self._ring is None:
-            return REACH_SAMPLES
-        try:
-            written_s = max((file.stat().st_mtime for file in self._ring.iterdir()), default=None)
-        except FileNotFoundError:
-            written_s = None
-        except OSError:
-            return REACH_SAMPLES
-        if written_s is None:
             return 0
-        since_s = time.time() - written_s
-        return min(REACH_SAMPLES, round((since_s + MARGIN_S) * rate_hz)) if since_s >= 0 else REACH_SAMPLES
+        try:
+            newest = max(self._ring.glob(f"*{SUFFIX}"), default=None)
+            if newest is None:
+                return live_sample
+            end = end_sample(newest)
+        except OSError:
+            return 0
+        return end if end <= live_sample else 0  # else the Box began again meanwhile
 
     def _write(self, frame: bytes) -> None:
         with suppress(OSError):  # what the line does not take the intake asks for again

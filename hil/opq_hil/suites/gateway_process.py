@@ -36,11 +36,6 @@ CAUGHT_UP_MORE_S = 1.0
 RATE_HZ = 12_000
 HELD_S = RING_SAMPLES / RATE_HZ - 0.2
 """A Box that is asked within this sends again all that it sampled since; until it is read 0.2 s may pass."""
-GIVEN_UP_S = 2.4
-"""A gateway asks for a hole for so long (opq_gateway.serial_side.reassembly.MOST_TRIES)."""
-SLOWEST = 0.6
-"""All that a Box holds takes 1.4 s of its line: one that an emulator plays more slowly than this, in its
-seconds per second, is still sending when the gateway gives up."""
 LATEST_NS = int(np.iinfo(np.int64).max)
 
 
@@ -62,14 +57,11 @@ class Kills:
     """
 
     deaf_s: tuple[float, ...]
-    slow: int = 0
-    """How many of them found an emulator slower than SLOWEST."""
 
     @property
     def excused_samples(self) -> int:
-        """Samples per Box that it no longer held when a busy machine asked for them, or sent too late."""
-        gone = sum(max(0, round((deaf_s - HELD_S) * RATE_HZ)) for deaf_s in self.deaf_s)
-        return gone + self.slow * RING_SAMPLES
+        """Samples per Box that it no longer held when a busy machine asked for them."""
+        return sum(max(0, round((deaf_s - HELD_S) * RATE_HZ)) for deaf_s in self.deaf_s)
 
 
 class GatewayProcess:
@@ -189,19 +181,17 @@ class GatewayProcess:
         chance = random.Random(seed)
         self._wait_for_more()
         deaf_s: list[float] = []
-        slow = 0
         for _ in range(kills):
             self.pass_time(chance.uniform(CAUGHT_UP_S, CAUGHT_UP_S + CAUGHT_UP_MORE_S))
             self.kill()
-            killed_ns, held_up_s, box_s = time.monotonic_ns(), self._held_up_s(), self._now_s()
+            killed_ns, held_up_s = time.monotonic_ns(), self._held_up_s()
             ends = {box_id: self.end_sample(box_id) for box_id in self._ports}
             time.sleep(max(0.0, RESTART_S - (time.monotonic_ns() - killed_ns) / 1e9))
             self.start()
             self._wait_for_more()
-            slow += self._now_s() - box_s < SLOWEST * (time.monotonic_ns() - killed_ns) / 1e9
             log, held_up_s = self.folder / "gateway.log", self._held_up_s() - held_up_s
             deaf_s.append(max(deaf_since_s(log, *each, killed_ns) for each in ends.items()) + held_up_s)
-        return Kills(tuple(deaf_s), slow)
+        return Kills(tuple(deaf_s))
 
     def _wait_for_more(self) -> None:
         before = {box_id: self.end_sample(box_id) for box_id in self._ports}
@@ -231,10 +221,7 @@ def deaf_since_s(log: Path, box_id: str, end_sample: int, killed_ns: int) -> flo
             if facts["box_id"] == box_id and facts["monotonic_ns"] > killed_ns:
                 if "early_sample" not in facts:
                     return float(facts["monotonic_ns"] - killed_ns) / 1e9
-                # A start asks for what came since the ring was written, by the clock: too little where the
-                # gateway was behind, or an emulator catches up. The rest is asked for when the port is open.
-                late_s = 0.0 if facts["early_first"] <= end_sample else facts["early_s"] + GIVEN_UP_S
-                return float((facts["early_sample"] - end_sample) / RATE_HZ + late_s)
+                return float((facts["early_sample"] - end_sample) / RATE_HZ)
     return (time.monotonic_ns() - killed_ns) / 1e9
 
 

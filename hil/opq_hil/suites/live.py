@@ -78,7 +78,7 @@ def killed(bench: Bench, kills: int = 3) -> Figures:
     excused = done.excused_samples
     require(lost <= excused, f"{lost} of {samples} samples missing after {kills} kills, {excused} excused")
     figures = {"samples": samples, "lost": lost, "longest_deaf_s": max(done.deaf_s)}
-    return {"kills": kills, "slow": done.slow, **figures}
+    return {"kills": kills, **figures}
 
 
 def often_killed(bench: Bench) -> Figures:

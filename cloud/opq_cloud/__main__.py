@@ -22,6 +22,7 @@ from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
 from opq_cloud.service import CloudContext, CloudService, Retention
 from opq_cloud.store import CloudStore, open_store, opened_people
 from opq_proto import log
+from opq_proto.command_line import CommandGroup, port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import KeyFileError, OpqError
@@ -247,7 +248,7 @@ def _command(name: str) -> click.Command:
         type=click.Path(path_type=Path, file_okay=False),
         help="Keys and embedded store.",
     )
-    @click.option("--port-offset", type=int, default=0, help="Added to every default port.")
+    @port_offset_option("Added to every default port.")
     @click.option(
         "--embedded",
         type=click.Path(path_type=Path),
@@ -286,7 +287,7 @@ def _command(name: str) -> click.Command:
     return {"view": _with_first_admin, "mauka": _with_scheduler}.get(name, lambda same: same)(command)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="opq-toolkit", prog_name="opq-cloud")
 def cloud() -> None:
     """The OPQ toolkit's cloud: brokers, triggers, events, analyses, page.
@@ -320,7 +321,7 @@ class _WithPart(click.Command):
 @click.command("graph")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
+@port_offset_option("The port offset of the running system.")
 def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
     """What runs in a running Mauka, what each plug-in takes and gives: text, or a drawing.
 

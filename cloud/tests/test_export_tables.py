@@ -76,7 +76,10 @@ def test_other_texts_and_numbers_are_as_they_are() -> None:
         {"a": "-1.5", "b": "a=b", "c": "'=HYPERLINK(1)"},
         {"a": "", "b": "", "c": ""},
     ]
-    assert next(csv.reader(io.StringIO(comment_lines(table.facts).decode()))) == ["# name: =x ,=y"]
+    comments = comment_lines(table.facts | {"why": 'a "b"; c', "boxes": ["1", "2"]}).decode()
+    assert comments == "# name: =x - =y\r\n# why: a b - c\r\n# boxes: [1 2]\r\n", (
+        "one cell each, never quoted"
+    )
     assert json.loads(written(table, "json"))["t"][1] == {"a": None, "b": None}
 
 

@@ -18,6 +18,7 @@ import click
 
 from opq_gateway.lean import lean
 from opq_gateway.serial_side.early_ports import early_ports
+from opq_proto.command_line import CommandGroup, port_offset_option
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
@@ -29,12 +30,14 @@ RETRY_S = 5.0
 """The service manager starts it again at once; a gateway that cannot serve waits so long before it ends."""
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="The same as for `run`."
 )
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="The same as for `run`.")
-@click.option("--port-offset", type=int, default=0, help="The same as for `run`.")
+@port_offset_option("The same as for `run`.")
 @click.pass_context
 def main(context: click.Context, config_path: Path | None, data_dir: Path | None, port_offset: int) -> None:
     """Serve Boxes on serial ports: keep raw samples, measure, forward over CurveZMQ."""
@@ -52,7 +55,7 @@ def main(context: click.Context, config_path: Path | None, data_dir: Path | None
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="D: ring, sequences, keys."
 )
-@click.option("--port-offset", type=int, default=None, help="Added to every default port.")
+@port_offset_option("Added to every default port.", default=None)
 @click.pass_obj
 def run(
     outer: tuple[Path | None, Path | None, int],
@@ -73,7 +76,7 @@ def run(
 @main.command("claim-code", short_help="Show a code by which its owner claims BOX in View.")
 @click.argument("box_id", metavar="BOX")
 @click.option("--endpoint", default="127.0.0.1:8913", show_default=True, help="Its `health_endpoint`.")
-@click.option("--port-offset", type=int, default=0, help="Of the running gateway.")
+@port_offset_option("Of the running gateway.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> None:
     """Show a code by which its owner claims BOX in View: ten minutes, once.
@@ -92,7 +95,7 @@ def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> N
 
 @main.command("status", short_help="Boxes, clocks, GPS and claim codes of the running gateway.")
 @click.option("--endpoint", default="127.0.0.1:8913", show_default=True, help="Its `health_endpoint`.")
-@click.option("--port-offset", type=int, default=0, help="Of the running gateway.")
+@port_offset_option("Of the running gateway.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def status(endpoint: str, port_offset: int, as_json: bool) -> None:
     """Show Boxes, their clocks, GPS and open claim codes of the gateway that runs on this machine.

@@ -193,7 +193,7 @@ def _write_table(table: ExportTable, form: TableForm, out: Path | None) -> None:
         _write_pieces(table_pieces(table, form), out)
         return
     if form == "parquet":
-        raise ExportError("Parquet is not written to a terminal: name a file with --out FILE")
+        raise ExportError("Parquet is a file, not text: name it with --out FILE")
     for piece in table_pieces(table, form, bare=True):
         click.echo(piece, nl=False)
 

@@ -8,6 +8,7 @@ import click
 from opq_cloud.mauka.bus import event_message, inject
 from opq_cloud.mauka.messages import LARGEST_ID, MAKAI_EVENT
 from opq_cloud.store import open_store
+from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_tools.moment import from_option, to_option
 from opq_tools.service_address import service_address
@@ -41,7 +42,7 @@ MOST_EVENTS = 100_000
 )
 @click.option("--mongo-uri", help="The same, in a MongoDB.")
 @click.option("--endpoint", help="The bus, where plug-ins publish.  [default: tcp://127.0.0.1:9882]")
-@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
+@port_offset_option("The port offset of the running system.")
 def command(
     topic: str,
     message: str | None,

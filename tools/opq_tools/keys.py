@@ -17,6 +17,7 @@ import click
 
 from opq_cloud.service import REFUSED, UNKNOWN
 from opq_cloud.store import FILE_NAME, open_store
+from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyRegister, key_fingerprint
@@ -85,7 +86,7 @@ command.add_command(backend)
 @command.command("list", short_help="Every Box's key, its state, and whether it is connected.")
 @_place_options
 @mongo_option("The store, where it is a MongoDB: it knows when a Box was last heard.")
-@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
+@port_offset_option("The port offset of the running system.")
 @pass_place
 def list_keys(place: KeyPlace, port_offset: int) -> None:
     """Every Box's key, its state, and whether it is connected; null where no broker can say.

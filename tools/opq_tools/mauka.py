@@ -5,6 +5,7 @@ import sys
 import click
 
 from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
+from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
 from opq_tools.service_address import service_address
 
@@ -14,7 +15,7 @@ PROMPT = "opq-mauka> "
 @click.command("mauka", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
+@port_offset_option("The port offset of the running system.")
 def command(words: tuple[str, ...], endpoint: str | None, port_offset: int) -> None:
     """Send a command about plug-ins to Mauka; without WORDS, a prompt with completion.
 

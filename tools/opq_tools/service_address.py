@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-import click
-
 from opq_proto.backend_keys import backend_address
 from opq_proto.ports import endpoint
 
@@ -20,13 +18,9 @@ def service_address(name: str, port_offset: int) -> str:
     """The address of the port called `name`.
 
     Raises:
-        click.UsageError: the offset leads to no port.
         ConfigError: the variable names no folder of keys.
     """
-    try:
-        plain = endpoint(name, port_offset)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    plain = endpoint(name, port_offset)
     folder, mark, more = os.environ.get(KEYS_VARIABLE, "").partition("&")
     if not folder:
         return plain

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +24,9 @@ Cell = str | int | float | bool | None
 ROWS_AT_ONCE = 1000
 ROWS_OF_A_GROUP = 20_000
 """Rows in one row group of a Parquet file."""
+QUOTE = '"'
+_SEPARATORS = re.compile(r"\s*[,;]\s*")
+"""Of cells, in one country or another."""
 CALCULATED = tuple("=+-@\t\r\n＝＋－＠")
 MEDIA_TYPES: dict[TableForm, str] = {
     "csv": "text/csv; charset=utf-8",
@@ -77,13 +81,18 @@ def table_pieces(table: ExportTable, form: TableForm, bare: bool = False) -> Ite
 
 
 def comment_lines(facts: JsonRow) -> bytes:
-    """`# key: value` lines above a CSV's header; each is one guarded cell."""
-    made = io.StringIO()
-    writer = csv.writer(made)
+    """`# key: value` lines above a CSV's header.
+
+    Each is one cell without quotes: pandas and others know a comment by the first character of its line.
+    """
+    lines = []
     for key, value in facts.items():
-        text = value if isinstance(value, str) else json.dumps(known_numbers(value))
-        writer.writerow([f"# {key}: {' '.join(text.split())}"])
-    return made.getvalue().encode()
+        if isinstance(value, str):
+            text = _SEPARATORS.sub(" - ", value)
+        else:
+            text = json.dumps(known_numbers(value), separators=(" ", ": "))
+        lines.append(f"# {key}: {' '.join(text.replace(QUOTE, '').split())}\r\n")
+    return "".join(lines).encode()
 
 
 def guarded(text: str) -> str:

@@ -8,20 +8,21 @@ from pathlib import Path
 import click
 
 from opq_proto import log
+from opq_proto.command_line import port_offset_option, usage_line
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 from opq_rules.api import config as configuration
 from opq_rules.api.service import RulesService
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "path", type=click.Path(path_type=Path, dir_okay=False), help="TOML or JSON.")
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Rules and state below it."
 )
 @click.option("--host", default=None, help="Address of REST; 127.0.0.1. Beyond loopback: token_file.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=None, help="9081.")
-@click.option("--port-offset", type=int, default=0, help="Added to the default port.")
+@port_offset_option("Added to the default port.")
 def run(
     path: Path | None, data_dir: Path | None, host: str | None, port: int | None, port_offset: int
 ) -> int:
@@ -47,6 +48,9 @@ def run(
     except OpqError as error:
         click.echo(f"opq-gateway rules: {error}", err=True)
         return getattr(error, "exit_code", 1)
+    except OSError as error:  # the data folder cannot be made or written
+        click.echo(f"opq-gateway rules: {error}; give another folder by --data-dir", err=True)
+        return 1
     return 0
 
 
@@ -54,8 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     """The exit code: 0 after SIGTERM, 1 an address or folder in use, 2 wrong configuration."""
     try:
         code = run.main(list(arguments), prog_name="opq-gateway rules", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
+    except click.UsageError as error:
+        click.echo(usage_line(error, "opq-gateway rules"), err=True)
         return error.exit_code
     except click.exceptions.Exit as ended:
         return ended.exit_code

@@ -127,7 +127,7 @@ def scenario_path(name: str | Path) -> Path:
         ConfigError: there is none.
     """
     path = Path(name)
-    if not path.suffix and not path.exists():
+    if not path.suffix and not path.is_file():  # a folder of that name hides no scenario
         folder = Path(str(resources.files("opq_hil") / "scenarios"))
         path = folder / f"{path.name}.toml"
         if not path.exists():

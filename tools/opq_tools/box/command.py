@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from opq_proto.command_client import CommandClient
+from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
 from opq_proto.wire import info_command, plugin_command, rate_command
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
@@ -33,7 +34,7 @@ class BoxRefusedError(OpqError):
 @click.group("box")
 @click.option("--commands", metavar="URL", help="Broker's commands.  [default: tcp://127.0.0.1:9884]")
 @click.option("--answers", metavar="URL", help="Broker's answers.  [default: tcp://127.0.0.1:9899]")
-@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
+@port_offset_option("The port offset of the running system.")
 @click.option(
     "--timeout-s",
     type=click.FloatRange(0.1, 600),

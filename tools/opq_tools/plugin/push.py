@@ -9,6 +9,7 @@ import click
 from opq_cloud.mauka.deployments import PluginDeployment, PluginDeployments
 from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
 from opq_plugins.original.layout import listed_plugins, plugin_files
+from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
 from opq_tools.mauka import manager_endpoint
 
@@ -29,7 +30,7 @@ LOAD_S = 120.0
 @click.option("--watch", is_flag=True, help="Again whenever a file is saved, until Ctrl-C.")
 @click.option("--name", help="Name of the deployed folder.  [default: that of FOLDER]")
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
+@port_offset_option("The port offset of the running system.")
 def command(
     folder: Path, into: str, watch: bool, name: str | None, endpoint: str | None, port_offset: int
 ) -> None:

@@ -10,6 +10,7 @@ from opq_hil.fleet.fleet_run import Counts, FleetSpec, run_fleet
 from opq_hil.mains.scenario import scenario_path
 from opq_hil.power_system.power_scenario import has_network
 from opq_proto import log
+from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
@@ -56,7 +57,7 @@ BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
     "--samples", is_flag=True, help="Measure samples with the gateway's code; some hundred Boxes per core."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the brokers are.")
-@click.option("--port-offset", type=int, default=0, help="Added to the brokers' ports.")
+@port_offset_option("Added to the brokers' ports.")
 @click.option(
     "--nominal-v", type=click.FloatRange(10, 1000), default=120.0, show_default=True, help="Volts, rms."
 )

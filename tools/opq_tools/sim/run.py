@@ -10,6 +10,7 @@ from opq_hil.box.control import serve, truth_written
 from opq_hil.box.fleet import Fleet, plan_fleet
 from opq_hil.box.host import BoxHost
 from opq_proto import log
+from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError, OpqError
@@ -30,7 +31,7 @@ from opq_tools.sim.original import controlled, original_boxes
     help="As Boxes of the original's Rust (cur) or C++ (leg) generation, on DATA_DIR's brokers; no ptys.",
 )
 @click.option("--first-id", type=click.IntRange(0), help="--foreign: ids from this one on. [as without it]")
-@click.option("--port-offset", type=int, default=0, help="--foreign: that of the brokers. [0]")
+@port_offset_option("--foreign: that of the brokers. [0]")
 @click.option(
     "--truth",
     type=click.Path(path_type=Path),

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from opq_hil.box.fleet import Fleet, plan_fleet
+from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
@@ -79,9 +80,7 @@ class InUseError(OpqError):
     default=None,
     help="Keys, ring, database, logs. [${XDG_DATA_HOME:-~/.local/share}/opq]",
 )
-@click.option(
-    "--port-offset", type=click.IntRange(0, 50_000), default=0, metavar="K", help="Add K to every port."
-)
+@port_offset_option("Add K to every port.")
 @click.option(
     "--replay-every-s",
     type=click.FloatRange(min=15.0),

@@ -1,0 +1,129 @@
+"""What all commands share: wrong use said in one line with what is allowed, and the port offset.
+
+Click names a wrong option in four lines and a range as `0<=x<=200`; all commands of the toolkit go through
+a CommandGroup, so that they say `opq-tools up: --sim is 999; want a whole number from 0 to 200`.
+"""
+
+import difflib
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from opq_proto.ports import MOST_OFFSET
+
+FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
+"""What an option can be put on."""
+_REFUSED = re.compile(r"(?s)(.+?) is not (?:in the range |a valid |one of |'[^']*'\.$)")
+"""What click's own types say of a value."""
+_NO_COMMAND = re.compile(r"(?s)No such command '(.*?)'\.")
+_EXTRA = re.compile(r"(?s)Got unexpected extra arguments? \((.*)\)$")
+
+
+class CommandGroup(click.Group):
+    """As `click.Group`; a wrong use of it, or of any command below it, ends with code 2 and one line."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            raise _one_line(error, info_name or "") from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _one_line(error, f"{ctx.command_path} {ctx.invoked_subcommand}") from error
+
+
+def port_offset_option(text: str, default: int | None = 0) -> Callable[[FC], FC]:
+    """`--port-offset` with `text` as its help: 0 to what leaves every port one."""
+    return click.option("--port-offset", type=click.IntRange(0, MOST_OFFSET), default=default, help=text)
+
+
+class _UsageLine(click.UsageError):
+    def show(self, file: Any = None) -> None:
+        click.echo(self.format_message(), err=file is None, file=file)
+
+
+def usage_line(error: click.UsageError, command: str) -> str:
+    """`command: what was wrong; what is allowed (command --help)`; `command` is taken if click knows none."""
+    path = error.ctx.command_path if error.ctx is not None else command
+    return f"{path}: {_words(error)} ({path} --help)"
+
+
+def _one_line(error: click.UsageError, command: str) -> click.UsageError:
+    if isinstance(error, _UsageLine | click.exceptions.NoArgsIsHelpError):  # the latter is the help
+        return error
+    return _UsageLine(usage_line(error, command), error.ctx)
+
+
+def _words(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption):
+        near = f"; did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
+        return f"there is no option {error.option_name}{near}"
+    if isinstance(error, click.BadOptionUsage) and "requires" in error.message:
+        return f"{error.option_name} lacks its value"
+    if isinstance(error, click.BadParameter) and (error.param is not None or error.param_hint is not None):
+        return _parameter_words(error)
+    unknown = _NO_COMMAND.match(error.message)
+    if unknown and error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        names = error.ctx.command.list_commands(error.ctx)
+        close = difflib.get_close_matches(unknown[1], names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+        return f"there is no command {unknown[1][:40]!r}; {hint}"
+    surplus = _EXTRA.match(error.message)
+    if surplus:
+        return f"{surplus[1]!r} is more than this command takes"
+    return error.format_message().removesuffix(".")
+
+
+def _parameter_words(error: click.BadParameter) -> str:
+    kind = error.param.type if error.param is not None else None
+    hint = error.param_hint
+    if hint is None and error.param is not None:
+        name = _name(error.param)
+    else:
+        name = hint if isinstance(hint, str) else " or ".join(hint or ())
+    wanted = _wanted(kind) if kind is not None else ""
+    if isinstance(error, click.MissingParameter):
+        if not wanted and isinstance(error.param, click.Option):
+            wanted = error.param.metavar or ""
+        return f"{name} is missing" + (f"; want {wanted}" if wanted else "")
+    message = error.message.removesuffix(".")
+    refused = _REFUSED.match(error.message)
+    return f"{name} is {refused[1]}; want {wanted}" if refused and wanted else f"{name}: {message}"
+
+
+def _name(parameter: click.Parameter) -> str:
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return parameter.human_readable_name
+
+
+def _wanted(kind: Any) -> str:
+    """What a value of this kind may be; empty: click's own words are good enough."""
+    if isinstance(kind, click.Choice):
+        *most, last = map(str, kind.choices)
+        return f"{', '.join(most)} or {last}" if most else last
+    if isinstance(kind, click.types.IntParamType):
+        number = "a whole number"
+    elif isinstance(kind, click.types.FloatParamType):
+        number = "a number"
+    else:
+        return ""
+    if not isinstance(kind, click.IntRange | click.FloatRange):
+        return number
+    low, high = (None if bound is None else _figure(bound) for bound in (kind.min, kind.max))
+    if low and high and not (kind.min_open or kind.max_open):
+        return f"{number} from {low} to {high}"
+    above = [f"{'above' if kind.min_open else 'of at least'} {low}"] if low else []
+    below = [f"{'below' if kind.max_open else 'of at most'} {high}"] if high else []
+    return " ".join([number, " and ".join(above + below)]).rstrip()
+
+
+def _figure(bound: float) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else f"{bound:_}" if bound > 9_999 else str(bound)

@@ -109,6 +109,12 @@ def read_config(
             f"{where}: further_brokers wants store.shared = true: event services and Maukas that do not know "
             "of each other ask Boxes and analyse events twice"
         )
+    if config.further_brokers and config.triggering_service.share is None:
+        text = (
+            "without triggering_service.share one triggering service judges for all brokers and the others "
+            'stand by; give each of several a share of the Boxes, "1/2" and "2/2"'
+        )
+        notify(ConfigNotice("config.without_share", where, "further_brokers", text))
     return config
 
 

@@ -40,7 +40,7 @@ from opq_cloud.makai.shared_boxes import SharedBoxes
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.own_keys import OwnKeys
-from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import BURST, POLL_MS, service_context
 from opq_cloud.store.makai_documents import MakaiConfig
 from opq_cloud.store.store import CloudStore
@@ -65,6 +65,7 @@ STEP_S = 0.001
 """While Measurements are gathered, one that presses is seen after this time."""
 NOMINAL_REFRESH_S = 30.0
 JOIN_S = 3.0
+WITHOUT_SHARE = "it hears brokers of others too, and has no triggering_service.share: one judges for all"
 LAST_MEASUREMENTS = 5000
 """On their way into the store; older ones are stored long since, unless the disk is away."""
 
@@ -123,6 +124,8 @@ class TriggeringService:
         """Raises ConfigError when a plug-in cannot be loaded or configured. `data_dir` holds the rules."""
         self._brokers: list[TriggeringServiceSection | FurtherBrokers] = [config, *further]
         share = configured_share(config)
+        self._lease = shared.lease(self.name) if further and share is None else None
+        """Of who judges, where several services without a share may hear the same brokers."""
         self.counters = ServiceCounters()
         self.instance = config.identity or str(uuid.uuid4())
         self._config = config
@@ -170,11 +173,14 @@ class TriggeringService:
         parts = [*self._boxes.health(), *self._triggers.health(), *self._follower.health()]
         parts += self._watch.health()
         asking = [] if self._further is not None else [self._openings.health()]
-        return [own, *asking, *shares, *parts, *rules]
+        return [own, *asking, *shares, *turn_health(self.name, self._lease), *parts, *rules]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Until `stop`. A share that takes the first one's place, or does not get it, begins again."""
         while not stop.is_set():
+            if not self._has_turn():
+                self._stand_by(stop, ready)
+                continue
             try:
                 self._run(stop, ready)
             except PortBusyError:
@@ -184,9 +190,28 @@ class TriggeringService:
                 self._use_role(first=False)
             else:
                 if not stop.is_set():
-                    self._log.warning("share.takes_place", share=str(self._share))
-                    self.counters.add("share_places_taken")
-                    self._use_role(first=True)
+                    self._change_role()
+
+    def _change_role(self) -> None:
+        if self._lease is None:
+            self._log.warning("share.takes_place", share=str(self._share))
+            self.counters.add("share_places_taken")
+        else:  # what it began, another completes
+            self._openings = EventOpenings(self._config, self.instance, self._boxes, self.counters)
+        self._use_role(first=True)
+
+    def _has_turn(self) -> bool:
+        return self._lease is None or self._lease.held()
+
+    def _stand_by(self, stop: threading.Event, ready: threading.Event | None) -> None:
+        """Hear nobody until it is our turn."""
+        if ready is not None:
+            ready.set()
+        said = ""
+        while not stop.wait(POLL_MS / 1000) and not self._has_turn():
+            if (holder := self._lease.holder if self._lease else "") not in (said, ""):
+                said = holder
+                self._log.warning("triggering_service.stands_by", works=holder, problem=WITHOUT_SHARE)
 
     def _run(self, stop: threading.Event, ready: threading.Event | None) -> None:
         config = self._config
@@ -266,7 +291,7 @@ class TriggeringService:
     ) -> None:
         refresh_s = time.monotonic() + NOMINAL_REFRESH_S
         turn_s = 0.0
-        while not stop.is_set():
+        while not stop.is_set() and self._has_turn():
             began_s = time.monotonic()
             if self._further is not None and self._further.may_be_first(began_s):
                 return

@@ -21,7 +21,7 @@ from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.mauka.built_in_analyses import load_analyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.original_config import read_config
+from opq_cloud.original_config import ConfigNotice, read_config
 from opq_cloud.service import CloudContext, HealthyService
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
@@ -211,6 +211,72 @@ def test_two_makais_on_one_store_and_one_is_killed_and_comes_back(makai: Any, tm
             rows = both.store.measurements(box_id, 0, 2**53)
             stored = sorted(row.sequence or 0 for row in rows)
             assert stored == list(range(1, box.sequence + 1)), box_id
+
+
+@pytest.mark.timeout(300)
+def test_two_triggering_services_without_a_share_hear_the_same_brokers_and_one_judges(
+    makai: Any, tmp_path: Path
+) -> None:
+    with ExitStack() as opened:
+        pair = [type(makai)(tmp_path / name).brokers() for name in ("near", "far")]
+        for each in pair:
+            opened.enter_context(makai.running(each.triggering))
+            opened.enter_context(makai.running(each.acquisition))
+        boxes = [makai.holding_box(brokers, box_id) for brokers, box_id in zip(pair, "14", strict=True)]
+
+        def service(own: Any, other: Any, running: ExitStack) -> tuple[TriggeringService, CloudContext]:
+            context = CloudContext(lambda: open_store(None, tmp_path / "store"), several=True)
+            running.callback(context.close)
+            addresses = TwoMakais.linked(own)
+            config = TriggeringConfig(
+                measurement_endpoint=addresses.measurement_endpoint,
+                request_endpoint=addresses.request_endpoint, ack_interval_s=0.2, batch_ms=20,
+            )  # fmt: skip
+            further = (TwoMakais.linked(other),)
+            made = TriggeringService(config, context, Nominal(120.0, 60.0), further=further)
+            running.enter_context(makai.running(made))
+            return made, context
+
+        def judged(rms: float = 120.0) -> None:
+            """One more Measurement of each is judged, stored and acknowledged."""
+            at_ns = time.time_ns()
+            for box in boxes:
+                box.send(rms, end_ns=at_ns)
+            numbers = [box.sequence for box in boxes]
+
+            def acknowledged() -> bool:
+                for box in boxes:
+                    box.serve()
+                return [box.upto for box in boxes] == numbers
+
+            makai.wait_for(acknowledged)
+
+        with ExitStack() as working:
+            first, context = service(*pair, working)
+            makai.wait_for(lambda: said(first, "triggering-service.turn") == "works here")
+            second, _ = service(*reversed(pair), opened)
+            makai.wait_for(lambda: "stands by; works: " in said(second, "triggering-service.turn"))
+            judged()
+            judged(80.0)
+            assert len(context.store.events()) == 1
+            assert {each.opened_by for each in context.store.events()} < {"1", "4"}
+            assert second.counters.total("received") == second.counters.total("triggers") == 0
+        makai.wait_for(lambda: said(second, "triggering-service.turn") == "works here")
+        judged()
+        assert second.counters.total("received") > 0
+        assert first.counters.total("triggers") == 1
+
+
+def test_brokers_of_others_without_a_share_are_said(tmp_path: Path) -> None:
+    file, notices = tmp_path / "cloud.toml", list[ConfigNotice]()
+    addresses = "".join(f'{key}_endpoint = "tcp://b:1"\n' for key in ("measurement", "request", "answer"))
+    text = f"[store]\nshared = true\n[[further_brokers]]\n{addresses}"
+    file.write_text(text)
+    read_config([file], notify=notices.append)
+    assert [(each.event, each.key) for each in notices] == [("config.without_share", "further_brokers")]
+    file.write_text(f'{text}[triggering_service]\nshare = "1/2"\n')
+    read_config([file], notify=notices.append)
+    assert len(notices) == 1
 
 
 def test_where_boxes_are_heard_is_bounded_and_commands_to_who_is_forgotten_go_to_all(

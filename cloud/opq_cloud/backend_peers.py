@@ -95,6 +95,8 @@ class BackendPeers:
         self._admission = admission
         self._admitted: dict[str, AdmittedPeer] = {}
         """By key; as it was when its connections were last held to it."""
+        self._sender: AdmittedPeer | None = None
+        """Who sent the message that `messages` gave last; None: its address is in clear."""
         self._list: object = None
         """The admission's, that this was made of."""
         if admission is not None and self._publishes:
@@ -114,11 +116,25 @@ class BackendPeers:
             number = _descriptor(first)
             if number is not None:
                 self._heard.add(number)
-            if self._admission is not None and not self._note_key(number, first):
+            self._sender = None if self._admission is None else self._note_key(number, first)
+            if self._admission is not None and self._sender is None:
                 if self._socket.getsockopt(zmq.TYPE) == zmq.REP:
                     self._socket.send(b"")  # before the next request, and to nobody
                 continue
             yield frames
+
+    def may_send(self, name: str) -> bool:
+        """Whether a message of that name is within the rights of who sent the last one of `messages`.
+
+        What is not is counted, `commands_without_right` by peer and name, and logged.
+        """
+        peer = self._sender
+        if peer is None or name.encode().startswith(peer.topics):
+            return True
+        self._counters.add("commands_without_right", label=f"{peer.name} {name}")
+        facts = {"address": self._name, "peer": peer.name, "command": name}
+        self._log.warning("backend.command_refused", key=(peer.name, name), **facts)
+        return False
 
     def subscriptions(self) -> Iterator[bytes]:
         """What subscribers send, each with its first byte; an XPUB's."""

@@ -1,7 +1,8 @@
 """What a key of the services may do: `public_keys/opqpeer_<NAME>.rights` beside its public file.
 
     read              # subscribe, at each address that publishes
-    9884              # connect to this port
+    9884              # connect to this port, and send each command
+    9884 data plugin/opq-ack   # send commands whose names begin so (`wire.command_name`, `event`, `evnew`)
     9899 data_ 1000   # subscribe at this port, to topics that begin so
 
 A line each; without the file a key may do everything. A file that cannot be read gives no right.
@@ -21,7 +22,7 @@ class BackendRights:
 
     read: bool
     ports: dict[int, tuple[bytes, ...]]
-    """Port -> how the topics begin that may be subscribed to there; none: all."""
+    """Port -> how topics begin that may be subscribed to, or commands that may be sent; none: all."""
 
     def topics(self, port: int, publishes: bool) -> tuple[bytes, ...] | None:
         """How topics begin that this key may subscribe to at a port; None: it may not connect there."""

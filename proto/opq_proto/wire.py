@@ -39,6 +39,7 @@ __all__ = [
     "Response",
     "claim_accepted",
     "command_from_wire",
+    "command_name",
     "data_command",
     "info_command",
     "measurement_from_wire",
@@ -206,6 +207,14 @@ def plugin_command(
     command.send_command_to_plugin.plugin_name = plugin_name
     command.send_command_to_plugin.message = message
     return command.SerializeToString()
+
+
+def command_name(command: Command) -> str:
+    """What rights call it: `data`, `info`, `rate`, or `plugin/NAME`; empty: it commands nothing."""
+    kind = command.WhichOneof("command")
+    if kind == "send_command_to_plugin":
+        return f"plugin/{command.send_command_to_plugin.plugin_name}"
+    return "" if kind is None else kind.removeprefix("sampling_").removesuffix("_command")
 
 
 def claim_accepted(box_id: str) -> str:

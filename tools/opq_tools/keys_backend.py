@@ -198,13 +198,14 @@ def rotate_service(place: KeyPlace, names: tuple[str, ...], public_key: str | No
 @pass_place
 def allow(place: KeyPlace, name: str, rights: tuple[str, ...]) -> None:
     """What NAME's key may do: `everything`, `read` (subscribe, at each address that publishes), a port, or a
-    port and how the topics begin that it may subscribe to.
+    port and how the topics begin that it may subscribe to; at 9884 how the commands begin that it may send:
+    data, info, rate, plugin/NAME, event, evnew.
 
     It holds within a second, also for who is connected; who may do less is ended and connects again.
 
     \b
     Examples: opq-tools keys backend allow view read
-              opq-tools keys backend allow probe "9881 1001 1002" 9884
+              opq-tools keys backend allow probe "9881 1001 1002" "9884 data info"
               opq-tools keys backend allow probe everything
     """
     keys = _keys(place)

@@ -29,6 +29,8 @@ from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_add
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, generate, read_secret_file
+from opq_proto.opq_pb2 import RequestEventMessage
+from opq_proto.wire import data_command, info_command, plugin_command, rate_command
 from opq_tools import keys as key_command
 from opq_tools import mauka
 
@@ -338,6 +340,49 @@ def test_who_may_read_some_topics_gets_no_others_and_is_let_in_nowhere_else(
     keys.rights_file(name).write_text("readd\n")  # gives no right
     wait_for(lambda: cloud.count("backend_ended", f"{key} revoked") > ended)
     assert not pushing.let_in()
+
+
+def test_who_may_send_some_commands_sends_no_others(cloud: Cloud, client: Any, makai: Any) -> None:
+    key, name = "acquisition_broker.request_endpoint", "gone-3"
+    address, box = cloud.address(key), makai.box(cloud, "1")
+    port = int(address.endpoint.rpartition(":")[2])
+    cloud.backend_keys.rights_file(name).write_text(f"{port} data plugin/opq-s\n")
+    KeyRegister(cloud.backend_keys).add(name)
+    sender = client(zmq.PUSH)
+    replace(address, name=name).connect(sender.socket)
+    wait_for(sender.let_in)
+
+    def got() -> str:
+        """What the Box gets next of `sender`."""
+        while (command := box.command()) is None or command.identity != "limited":
+            assert command is not None
+        return command.send_command_to_plugin.plugin_name or str(command.WhichOneof("command"))
+
+    def asked() -> bool:
+        sender.socket.send(data_command("1", 0, 10**9, "limited"))
+        return bool(box.sub.poll(50)) and got() == "data_command"
+
+    wait_for(asked)
+    request = RequestEventMessage(
+        start_timestamp_ms_utc=1, end_timestamp_ms_utc=2, trigger_type=3, percent_magnitude=1.0,
+        requestee="one", description="one", request_data=False,
+    )  # fmt: skip
+    refused = {
+        "info": [info_command("1", "limited")],
+        "rate": [rate_command("1", 7, "limited")],
+        "plugin/opq-update": [plugin_command("1", "opq-update", "", "limited")],
+        "event": [request.SerializeToString()],
+        "evnew": [b"evnew", b"1"],
+    }
+    for frames in refused.values():
+        sender.socket.send_multipart(frames)
+    sender.socket.send(plugin_command("1", "opq-settings", "", "limited"))
+    while (command := got()) == "data_command":  # sent before the Box was subscribed
+        continue
+    assert command == "opq-settings"
+    for command in refused:  # the broker read them before
+        assert cloud.count("commands_without_right", f"{name} {command}") == 1, command
+    assert not sender.changed()
 
 
 def test_an_exchanged_key_is_followed_by_what_runs_and_the_old_one_ends(

@@ -5,12 +5,17 @@ not depend on the order in which findings come.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from opq_proto.messages import CauseEvidence, CauseHypothesis
 
 WITNESSES = 12
+
+
+def flat_document(one: Any) -> dict[str, Any]:
+    """A dataclass of plain values by name; `asdict` copies each value, a quarter of what a finding cost."""
+    return {name: getattr(one, name) for name in one.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class IncidentWitness:
 
     def as_document(self) -> dict[str, Any]:
         """JSON's types only, no list in a list."""
-        return {**asdict(self), "weight": list(self.weight), "figures": dict(self.figures)}
+        return {**flat_document(self), "weight": list(self.weight), "figures": dict(self.figures)}
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> "IncidentWitness":
@@ -65,7 +70,7 @@ def hypothesis_document(hypothesis: CauseHypothesis) -> dict[str, Any]:
     return {
         "cause": hypothesis.cause,
         "probability": hypothesis.probability,
-        "evidence": [asdict(each) for each in hypothesis.evidence],
+        "evidence": [flat_document(each) for each in hypothesis.evidence],
         "details": dict(hypothesis.details),
     }
 

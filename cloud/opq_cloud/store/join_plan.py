@@ -6,11 +6,16 @@ when somebody else has written since, it is refused, and made again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import starmap
 from typing import Any
 
-from opq_cloud.store.incident_witness import IncidentWitness, hypotheses_of, hypothesis_document
+from opq_cloud.store.incident_witness import (
+    IncidentWitness,
+    flat_document,
+    hypotheses_of,
+    hypothesis_document,
+)
 from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding, Incident, StoredFinding
 
 
@@ -104,7 +109,7 @@ class IncidentFacts:
         document: dict[str, Any] = {name: getattr(self, name) for name in _FACTS}
         document["arrivals"] = {name: [getattr(each, name) for each in self.arrivals] for name in _ARRIVAL}
         document["witnesses"] = [each.as_document() for each in self.witnesses]
-        document["sides"] = [asdict(each) for each in self.sides]
+        document["sides"] = [flat_document(each) for each in self.sides]
         document["hypotheses"] = [hypothesis_document(each) for each in self.hypotheses]
         return document
 

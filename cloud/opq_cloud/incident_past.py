@@ -17,8 +17,7 @@ from opq_cloud.mauka.sightings import family
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
 from opq_cloud.store.incident_likeness import Likeness, likeness, traits_of, traits_of_entry
 from opq_cloud.store.store import ShownStore
-from opq_measure.recurrence.intervals import RepeatedInterval, repeated_interval
-from opq_measure.recurrence.time_of_day import DAY_S, DailySpan, daily_span
+from opq_measure.recurrence import DAY_S, DailySpan, RepeatedInterval, daily_span, repeated_interval
 from opq_proto.messages import Incident
 
 COMPARED = 200

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.events.one_cycle import cycle_lengths, one_cycle_rms, usual_length
+from opq_measure.events.crossings import cycle_lengths, one_cycle_rms, usual_length
 
 RATE_HZ = 12_000.0
 ORDERS = ((3, 0.02), (5, 0.02), (7, 0.0088), (9, 0.005))

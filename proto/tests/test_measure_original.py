@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from opq_measure.events.curves import itic, semi_f47
-from opq_measure.original.butterworth import low_pass, low_passed
 from opq_measure.original.curves import original_ieee1159, original_itic, original_semi_f47
 from opq_measure.original.runs import change_points, constant_pieces, runs_within
+from opq_measure.original.transients import low_pass, low_passed
 
 
 @pytest.mark.parametrize(

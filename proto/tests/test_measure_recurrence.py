@@ -5,9 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from opq_measure.recurrence.bursts import at_least, burst_starts
-from opq_measure.recurrence.intervals import repeated_interval
-from opq_measure.recurrence.time_of_day import DAY_S, daily_span
+from opq_measure.recurrence import DAY_S, at_least, burst_starts, daily_span, repeated_interval
 
 MORNING = np.array([0, 70, 130, 190, 240, 290, 35], dtype=float) + 6 * 3600 + 58 * 60
 

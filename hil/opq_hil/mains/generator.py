@@ -5,7 +5,9 @@ order. Made in chunks of one nominal cycle, the last of which is kept. For a sig
 and all its truth, there is `opq_hil.mains`; both are made of the same parts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,48 @@ from opq_hil.mains.agenda import Agenda
 from opq_hil.mains.disturbance import Instants, MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent, Recurring
 from opq_hil.mains.grid import FloatArray, Grid
-from opq_hil.mains.phase_basis import phase_basis
-from opq_hil.mains.wave import Harmonic, MainsTone, Wave
+from opq_hil.mains.wave import Harmonic, MainsTone, Wave, powers_of, turn_of
+
+KEPT_BASES = 16
+"""Chunks: what a second of samples takes at two sets of orders, 200 kB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseBasis:
+    """Sine and cosine of every order for (n,) samples, shared by all Boxes of a grid that are sampled alike.
+
+    They are most of what a sample costs; the Boxes differ by size and angle of their harmonics alone. The
+    bits are those of `Wave.alternating_v` (test_hil_generator.py).
+    """
+
+    sine: FloatArray
+    """(n,) of the fundamental."""
+    powers: tuple[tuple[FloatArray, FloatArray], ...]
+    """Sine and cosine of each order, (n,)."""
+
+    def shape(self, ratios: Sequence[complex], at: slice) -> FloatArray:
+        """Samples `at` of fundamental and harmonics, in shares of the fundamental's peak.
+
+        Args:
+            ratios: of each order to the fundamental, as `Harmonic.ratio`.
+        """
+        total = self.sine[at].copy()
+        one, other = np.empty_like(total), np.empty_like(total)
+        for ratio, (sine, cosine) in zip(ratios, self.powers, strict=True):
+            np.multiply(sine[at], ratio.real, out=one)
+            np.multiply(cosine[at], ratio.imag, out=other)
+            one += other
+            total += one
+        return total
+
+
+@lru_cache(maxsize=KEPT_BASES)
+def phase_basis(grid: Grid, rate_hz: float, first: int, count: int, orders: tuple[int, ...]) -> PhaseBasis:
+    """The basis for samples `first` and on; `orders` rise."""
+    turn = turn_of(grid.cycles(np.arange(first, first + count) / rate_hz))
+    powers = tuple((power.imag.copy(), power.real.copy()) for power in powers_of(turn, orders))
+    return PhaseBasis(np.sin(turn), powers)
+
 
 __all__ = ["Generator", "Harmonic", "MadeSamples", "MainsSignal"]
 

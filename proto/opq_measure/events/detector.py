@@ -12,11 +12,17 @@ import math
 from dataclasses import dataclass
 
 from opq_measure.events.calm import Calm, Extent, calm
-from opq_measure.events.crossings import Crossings, ThresholdCrossing
+from opq_measure.events.crossings import (
+    AROUND,
+    Crossings,
+    ThresholdCrossing,
+    cycle_lengths,
+    one_cycle_rms,
+    usual_length,
+)
 from opq_measure.events.disturbance import Disturbance, Seen
 from opq_measure.events.ends import REACH, Surroundings
 from opq_measure.events.limits import Limits
-from opq_measure.events.one_cycle import AROUND, cycle_lengths, one_cycle_rms, usual_length
 from opq_measure.events.rapid_change import RapidChange, RapidChanges, RapidLimits
 from opq_measure.events.recent import Recent
 from opq_measure.signal import FloatArray, SignalArray

@@ -164,7 +164,7 @@ time.sleep(600)
 NOTING = """
 import sys, time
 from pathlib import Path
-from opq_cloud.mauka.bulk_progress import BulkProgress
+from opq_cloud.mauka.reanalysis_run import BulkProgress
 from opq_cloud.mauka.reanalysis_process import main
 note_done, file = BulkProgress.note_done, Path({file!r})
 def noting(self, event_ids, said):

@@ -4,17 +4,18 @@ Built-in analyses run here or on a Dask scheduler's workers, installed ones alwa
 their own where Mauka's policy does not trust them.
 """
 
+import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.bulk import BulkWork
-from opq_cloud.mauka.bulk_progress import BulkProgress
 from opq_cloud.mauka.bulk_run import chosen_analysis
 from opq_cloud.mauka.clock_alignment import stamped
 from opq_cloud.mauka.event_analysis import (
@@ -26,19 +27,80 @@ from opq_cloud.mauka.event_analysis import (
     place_of_box,
     with_wiring,
 )
-from opq_cloud.mauka.installed_analyses import InstalledAnalysis
-from opq_cloud.mauka.installed_now import InstalledNow, installed_now
-from opq_cloud.mauka.provenance import Provenance, provenance_of
+from opq_cloud.mauka.installed_analyses import KIND, InstalledAnalysis
+from opq_cloud.mauka.provenance import Provenance, provenance_of, settings_hash
 from opq_cloud.mauka.reanalysis import Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.reanalysis_json import report_json
 from opq_cloud.mauka.service import analysis_entries, policy_of, rules_folder
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import CloudStore
+from opq_plugins.host.following import Following
+from opq_plugins.policy import Policy
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.config import default_data_dir
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
 from opq_proto.messages import Event, Finding
+
+FOLDER = "reanalysis"
+Said = Mapping[str, Any]
+
+
+class BulkProgress:
+    """What of a long run is done already, in a file beside the store, so that it can be resumed.
+
+    A line for each group of events that was replaced, with what that changed: so the report of a run that
+    went on is that of the whole. The file belongs to one choice of analyses, versions and settings, and goes
+    when the run is over, or when one of another choice begins, which replaces what this one did. One process
+    at a time writes it.
+    """
+
+    def __init__(self, data_dir: Path, sources: Sequence[Provenance]) -> None:
+        """
+        Raises:
+            OSError: the folder cannot be made, or the file not be read.
+        """
+        named = {one.analysis: f"{one.version} {one.settings_hash}" for one in sources}
+        self.path = data_dir / "mauka" / FOLDER / f"{settings_hash(named)}.jsonl"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for other in {*self.path.parent.glob("*.jsonl")} - {self.path}:
+            other.unlink(missing_ok=True)
+        self._done: set[int] = set()
+        self._said: list[tuple[list[int], Said]] = []
+        text = self.path.read_text() if self.path.exists() else ""
+        for line in text.splitlines(keepends=True):
+            if line.endswith("\n"):  # else the process ended while it wrote it
+                self._note(json.loads(line))
+        if text and not text.endswith("\n"):
+            self.path.write_text(text[: text.rfind("\n") + 1])
+
+    def is_done(self, event_ids: Sequence[int]) -> bool:
+        """Whether all of these were replaced by an earlier run that did not end."""
+        return self._done.issuperset(event_ids)
+
+    def said_of(self, event_ids: Collection[int]) -> list[Said]:
+        """What the replacing of these events changed, as `note_done` got it."""
+        wanted = frozenset(event_ids)
+        return [said for numbers, said in self._said if wanted.issuperset(numbers)]
+
+    def note_done(self, event_ids: Sequence[int], said: Said) -> None:
+        """These were replaced, and the store has it; `said` is what that changed, as JSON."""
+        line = {"events": list(event_ids), "said": dict(said)}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self._done.update(event_ids)
+
+    def _note(self, line: Any) -> None:
+        if isinstance(line, list):  # of an older version
+            self._done.update(line)
+            return
+        self._done.update(line["events"])
+        self._said.append((line["events"], line["said"]))
+
+    def finish(self) -> None:
+        """All is done: the next run looks at everything again."""
+        self.path.unlink(missing_ok=True)
+
 
 REST_MOST_S = 5.0
 """An installed analysis that rests after a crash is waited for so long; then the event fails."""
@@ -84,6 +146,64 @@ def run_reanalysis(
         entries = [(name, settings.get(name, {})) for name in names]
         _run(config, store, order, report, entries, installed.analyses, scheduler, showing)
     return report
+
+
+INDEX = "plugins"
+"""Stands for the list of what is installed, where that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledNow:
+    """`analyses`: those that run, `names` all that are installed, `not_run` what does not start -> why."""
+
+    analyses: tuple[InstalledAnalysis, ...] = ()
+    names: tuple[str, ...] = ()
+    not_run: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def installed_now(
+    folder: Path,
+    policy: Policy,
+    settings: Mapping[str, Mapping[str, object]],
+    built_in: Collection[str],
+    wanted: Collection[str] | None = None,
+) -> Iterator[InstalledNow]:
+    """Start installed analyses, each in the version of now until the run ends.
+
+    What `InstalledAnalyses` follows for years is here read once, and nothing is reported to Makai's host: a
+    run beside the cloud changes nothing of what runs in it. They are in processes of their own where the
+    policy does not trust them, and end afterwards.
+
+    Args:
+        folder: of Makai's host (`rules_folder`); one that is not there has none.
+        settings: of installed analyses, by name; others have their defaults.
+        built_in: names that are taken.
+        wanted: only these; None: all.
+    """
+    with ExitStack() as opened:
+        following = Following(folder, {KIND}, policy)
+        opened.callback(following.close)
+        following.poll()
+        not_run = dict(following.troubles())
+        if following.problem:
+            not_run[INDEX] = following.problem
+        found = []
+        names = tuple(sorted(following.types(KIND)))
+        for name in names:
+            if name in built_in:
+                not_run[name] = f"analysis {name!r} is built in: the installed one needs another name"
+            elif wanted is None or name in wanted:
+                own = settings.get(name, {})
+                try:
+                    plugin = following.analysis(name)()
+                    opened.callback(plugin.close)
+                    plugin.configure(own)
+                except (OpqError, ValueError, OSError) as error:
+                    not_run[name] = f"analysis {name!r} does not start: {error}"
+                else:
+                    found.append(InstalledAnalysis(name, plugin, own))
+        yield InstalledNow(tuple(found), names, not_run)
 
 
 def _installed(

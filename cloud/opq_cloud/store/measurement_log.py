@@ -31,10 +31,19 @@ from opq_cloud.store.parcels import (
 )
 from opq_cloud.store.rows import MeasurementRow, measurement_from_row, row_from_measurement, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT, EmbeddedPart
-from opq_cloud.store.sealing import COLUMNS, EVER, SEAL_AFTER_S, counter, expire, seal, set_counter
+from opq_cloud.store.sealing import (
+    COLUMNS,
+    EVER,
+    SEAL_AFTER_S,
+    UnsealedRows,
+    counter,
+    expire,
+    last_minutes,
+    seal,
+    set_counter,
+)
 from opq_cloud.store.sequence_runs import SequenceRuns
 from opq_cloud.store.store import QUERY_ROWS, Ttls
-from opq_cloud.store.unsealed_rows import UnsealedRows, last_minutes
 from opq_proto import log
 from opq_proto.errors import StoreError
 from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns

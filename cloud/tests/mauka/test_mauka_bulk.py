@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from opq_cloud.mauka.bulk import LOCAL, BulkError, BulkWork, analyse_in_bulk, bulk_client
-from opq_cloud.mauka.bulk_progress import BulkProgress
 from opq_cloud.mauka.bulk_run import analyse_waiting, in_order
 from opq_cloud.mauka.event_analysis import EventResult, analyse_stored
 from opq_cloud.mauka.provenance import Provenance
+from opq_cloud.mauka.reanalysis_run import BulkProgress
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import CloudStore, open_store

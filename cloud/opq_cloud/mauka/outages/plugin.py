@@ -6,25 +6,28 @@ The original's plug-in of this name calls every silence of a minute an outage (o
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 from opq_cloud.mauka.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
+from opq_cloud.mauka.incident_facts import PlaceOf, facts_of
 from opq_cloud.mauka.incident_notice import INCIDENT
 from opq_cloud.mauka.messages import LAHA_GC, gc_update
+from opq_cloud.mauka.onset_rule import onset_key
 from opq_cloud.mauka.outages.watch import OutageChange, OutageWatch
-from opq_cloud.mauka.outages.withdrawal import plan_withdrawal
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.provenance import VERSION, Provenance, settings_hash
+from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.mauka_settings import OutageSection
-from opq_cloud.store.join_plan import CarriedOut
+from opq_cloud.store.join_plan import CarriedOut, FindingMove, JoinPlan, KnownFinding, onset
 from opq_cloud.store.lease import StoreLease
-from opq_cloud.store.store import CloudStore
+from opq_cloud.store.store import CloudStore, JoinStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.mauka_pb2 import INCIDENTS
+from opq_proto.messages import Finding
 
 log = logs.get(service="mauka")
 
@@ -108,3 +111,36 @@ class OutagePlugin(MaukaPlugin):
         """As every plug-in's, the Boxes whose outage lasts, and why the other silent ones have none."""
         told = {"open_outages": sorted(self.watch.open_outages), "silences": dict(self.watch.silences)}
         return {**super().status(), **told}
+
+
+def plan_withdrawal(reader: JoinStore, finding: Finding, event_id: int, place_of: PlaceOf) -> JoinPlan:
+    """Take a finding away which was none: an outage that was a lost network. Pure.
+
+    It is of this class, Box and beginning; one that people placed by hand stays. `joining.py` only adds.
+
+    What is left of its incident stays one, led by the finding that now begins first.
+    """
+    revision = reader.join_revision()
+    known = [
+        one
+        for one in reader.findings_of_box(finding.box_id, finding.start_ns, finding.start_ns)
+        if (one.finding.kind, one.finding.start_ns) == (finding.kind, finding.start_ns) and not one.by_hand
+    ]
+    if not known:
+        return JoinPlan(revision, event_id)
+    gone, number = known[0], known[0].incident_id
+    rest = [one for one in reader.findings_of_incident(number) if one.finding_id != gone.finding_id]
+    if not rest:
+        return JoinPlan(revision, event_id, removed=(gone.finding_id,), gone=(number,))
+    before = reader.incident_facts(number)
+    facts = replace(facts_of(number, rest, place_of), follows=None if before is None else before.follows)
+    return JoinPlan(revision, event_id, moved=_led_again(rest), removed=(gone.finding_id,), facts=(facts,))
+
+
+def _led_again(rest: list[KnownFinding]) -> tuple[FindingMove, ...]:
+    """Somebody has to lead what is left."""
+    sharp = [one for one in rest if not is_steady(one.finding.kind)]
+    if not sharp or any(one.leads for one in sharp):
+        return ()
+    first = min(sharp, key=lambda one: onset_key(onset(one)))
+    return (FindingMove(first.finding_id, first.incident_id, leads=True),)

@@ -83,7 +83,7 @@ def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> N
 
     The gateway must run on this machine.  Example: opq-gateway claim-code 1
     """
-    from opq_gateway.local.claim_client import ask_claim_code, claim_words
+    from opq_gateway.local.running_gateway import ask_claim_code, claim_words
 
     try:
         made = ask_claim_code(endpoint, port_offset, box_id)
@@ -102,7 +102,7 @@ def status(endpoint: str, port_offset: int, as_json: bool) -> None:
 
     Example: opq-gateway status
     """
-    from opq_gateway.local.status_client import ask_status, status_words
+    from opq_gateway.local.running_gateway import ask_status, status_words
 
     try:
         found = ask_status(endpoint, port_offset)

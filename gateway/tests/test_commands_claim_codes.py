@@ -15,7 +15,7 @@ from opq_gateway.__main__ import main
 from opq_gateway.commands.claim_codes import ALPHABET, CODE_S, MOST_TRIES, ClaimCodes, as_digits
 from opq_gateway.local import health
 from opq_gateway.local.health import HealthServer
-from opq_gateway.local.status_client import status_words
+from opq_gateway.local.running_gateway import status_words
 from opq_gateway.status import BoxStatus
 
 

@@ -15,7 +15,7 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 from opq_rules.streams.decoding import Decoded, StreamDecoder
 from opq_rules.streams.definition import definition_of
-from opq_rules.streams.protobuf import protobuf_reader
+from opq_rules.streams.formats import protobuf_reader
 from opq_rules.streams.schemas import Schemas
 
 

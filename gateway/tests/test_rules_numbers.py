@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from opq_rules.batch import Batch, Row
-from opq_rules.engine.options import options
+from opq_rules.engine.definition import options
 from opq_rules.expressions.values import EXACT, put_out
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query

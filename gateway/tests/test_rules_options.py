@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from opq_proto.settings import configured, milliseconds
 from opq_rules.delivery.transform import divided
-from opq_rules.engine.definition import definition
+from opq_rules.engine.definition import IDLE, Options, RestartStrategy, definition, options
 from opq_rules.engine.lifecycle import RuleLifecycle
-from opq_rules.engine.options import IDLE, Options, RestartStrategy, options
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.schedule import NEVER_MS, RuleSchedule
 from opq_rules.errors import RuleError

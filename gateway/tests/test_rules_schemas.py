@@ -21,7 +21,7 @@ from opq_proto import opqbox3_pb2
 from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.transform import divided, transformer
 from opq_rules.errors import RuleError
-from opq_rules.streams.protobuf import protobuf_reader
+from opq_rules.streams.formats import protobuf_reader
 from opq_rules.streams.schemas import (
     MOST_BYTES,
     Schemas,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rules_sql_text import sql
 
 from opq_rules.sql.parse import parse
+from opq_rules.sql.select import CYCLES
 from opq_rules.sql.syntax import (
     Between,
     BinaryOperation,
@@ -35,7 +36,6 @@ from opq_rules.sql.syntax import (
     Unary,
     WindowClause,
 )
-from opq_rules.sql.windows import CYCLES
 
 AT = TextPlace(1, 1)
 WORDS = st.sampled_from(

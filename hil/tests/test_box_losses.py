@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from opq_gateway.counters import BoxCounters
 from opq_gateway.local.health import health
 from opq_gateway.local.metrics import GatewayMetrics
-from opq_gateway.local.status_client import status_words
+from opq_gateway.local.running_gateway import status_words
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.outputs import Outputs

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from opq_plugins.host.plugins import Plugins
 from opq_proto import log
-from opq_rules.api import configurations, queries, rules, schemas, server, sets, streams, trials, uploads
+from opq_rules.api import configurations, queries, rules, server, sets, streams, trials, uploads
 from opq_rules.api import plugins as plugin_routes
 from opq_rules.api.guard import App, Message, Receive, Send, TooLongError
 from opq_rules.engine.engine import Engine
@@ -41,7 +41,7 @@ def create_app(
     app.include_router(rules.router(engine))
     app.include_router(queries.router(engine))
     app.include_router(configurations.connection_routes(engine))
-    app.include_router(schemas.router(engine, plugins))
+    app.include_router(configurations.schema_routes(engine, plugins))
     app.include_router(plugin_routes.router(plugins))
     app.include_router(sets.router(engine, plugins))
     app.include_router(uploads.router(plugins))

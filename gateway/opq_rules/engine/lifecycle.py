@@ -13,9 +13,8 @@ from functools import partial
 from opq_proto import log
 from opq_rules.engine import tracing
 from opq_rules.engine.clock import DelayedCalls, RuleClock
-from opq_rules.engine.definition import RuleDefinition, no_rule
+from opq_rules.engine.definition import RestartStrategy, RuleDefinition, no_rule
 from opq_rules.engine.loop import EngineLoop
-from opq_rules.engine.options import RestartStrategy
 from opq_rules.engine.planner import Choice, Planner
 from opq_rules.engine.rule import FAILED, LOADED, RUNNING, STOPPED, WAITING, QueryUnit, Rule
 from opq_rules.engine.rule_store import RuleStore

@@ -19,9 +19,8 @@ from opq_rules.batch import Emission
 from opq_rules.delivery.pipeline import Pipeline, RefusedParcels
 from opq_rules.delivery.transform import SinkProperties
 from opq_rules.engine.clock import STOP_S, RuleClock, ended
-from opq_rules.engine.definition import Action, RuleDefinition
+from opq_rules.engine.definition import Action, Options, RuleDefinition
 from opq_rules.engine.endpoints import MEMORY, EndpointFactory
-from opq_rules.engine.options import Options
 from opq_rules.sinks.memory import Sink as MemorySink
 
 DURABLE_MOST = 4096

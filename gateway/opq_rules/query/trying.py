@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from opq_rules.batch import Batch, Emission, Row, Value
-from opq_rules.engine.options import options
+from opq_rules.engine.definition import options
 from opq_rules.errors import CONFIGURATION, ENCODING, STREAM, RowError, RuleError
 from opq_rules.expressions.values import compare, put_out
 from opq_rules.query.joins import Lookup

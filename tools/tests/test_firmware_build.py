@@ -15,12 +15,11 @@ from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot, Verdict, judge, read_bundle
 from opq_proto.signing import SigningError, firmware_public_key, new_key
-from opq_tools.firmware import sealed, stack, toolchain
-from opq_tools.firmware.build import DEVICE, ROOMS, Built, boards, build, copy_sources
+from opq_tools.firmware import checks, toolchain
+from opq_tools.firmware.build import DEVICE, ROOMS, Built, boards, build, copy_sources, lay_out
 from opq_tools.firmware.checks import check_build
 from opq_tools.firmware.command import command
 from opq_tools.firmware.elf import ElfBinary, ElfFunction
-from opq_tools.firmware.images import lay_out
 from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, tree_version
 
 BOARD = "opqbox"
@@ -210,19 +209,19 @@ def test_a_call_from_ram_into_flash_is_a_leak_however_deep() -> None:
     handler = ElfFunction("TIM5_IRQHandler", RAM, 8, calls={"helper"})
     helper = ElfFunction("helper", RAM + 8, 8, calls={"slow"})
     slow = ElfFunction("slow", FLASH, 8)
-    assert sealed.leaks(binary(handler, helper, slow), {}) == [
+    assert checks.leaks(binary(handler, helper, slow), {}) == [
         "slow lies in flash and is called by helper (TIM5_IRQHandler)"
     ]
-    assert sealed.leaks(binary(handler, helper), {}) == []
+    assert checks.leaks(binary(handler, helper), {}) == []
 
 
 def test_a_constant_in_flash_and_an_unnamed_pointer_are_leaks() -> None:
     handler = ElfFunction("TIM5_IRQHandler", RAM, 8, data={FLASH + 0x1000, 0x40000C10}, indirect=1)
-    found = sealed.leaks(binary(handler), {})
+    found = checks.leaks(binary(handler), {})
     assert len(found) == 2
     assert "reads a constant in flash at 0x08021400" in found[0]
     assert "through a pointer" in found[1]
-    named = sealed.leaks(binary(handler, ElfFunction("target", RAM + 8, 4)), {"TIM5_IRQHandler": ("target",)})
+    named = checks.leaks(binary(handler, ElfFunction("target", RAM + 8, 4)), {"TIM5_IRQHandler": ("target",)})
     assert len(named) == 1
 
 
@@ -231,19 +230,19 @@ def test_the_deepest_chain_is_summed_and_the_compilers_word_wins_over_the_code()
     left = ElfFunction("left", FLASH + 8, 8, frame_bytes=100)
     right = ElfFunction("right", FLASH + 16, 8, calls={"leaf"}, frame_bytes=16)
     leaf = ElfFunction("leaf", FLASH + 24, 8, frame_bytes=40)
-    depths = stack.Depths(binary(top, left, right, leaf), {"leaf": 96}, {})
-    assert depths.below("top") == stack.Depth(8 + 16 + 96, ("top", "right", "leaf"))
+    depths = checks.Depths(binary(top, left, right, leaf), {"leaf": 96}, {})
+    assert depths.below("top") == checks.Depth(8 + 16 + 96, ("top", "right", "leaf"))
 
 
 def test_recursion_has_no_bound_and_is_refused() -> None:
     ring = ElfFunction("a", FLASH, 8, calls={"b"}), ElfFunction("b", FLASH + 8, 8, calls={"a"})
     with pytest.raises(FirmwareBuildError, match="a > b > a is recursive"):
-        stack.Depths(binary(*ring), {}, {}).below("a")
+        checks.Depths(binary(*ring), {}, {}).below("a")
 
 
 def test_frames_are_read_from_the_compilers_files_and_a_dynamic_one_is_over_any_budget() -> None:
     lines = ["device/a.c:3:5:one\t48\tstatic", "device/b.c:9:1:one\t24\tstatic", "x.c:1:1:two\t8\tdynamic"]
-    assert stack.frames_of(lines) == {"one": 48, "two": stack.UNBOUNDED}
+    assert checks.frames_of(lines) == {"one": 48, "two": checks.UNBOUNDED}
 
 
 def test_without_a_compiler_the_line_to_install_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

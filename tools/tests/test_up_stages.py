@@ -3,7 +3,7 @@
 from typing import Any
 
 from opq_tools.up.children import ChildLine
-from opq_tools.up.silence import SilenceWatch
+from opq_tools.up.live import SilenceWatch
 from opq_tools.up.stages import KEPT, LATENCIES, IncidentTrace, Newest, stage_line
 
 MS = 1_000_000

@@ -7,12 +7,11 @@ stands in `device/port/stack.toml`.
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from opq_tools.firmware import sealed, stack
-from opq_tools.firmware.elf import ElfBinary, ElfFunction, loaded_bytes, read_elf
+from opq_tools.firmware.elf import ElfBinary, ElfFunction, loaded_bytes, named, read_elf
 from opq_tools.firmware.toolchain import FirmwareBuildError
 
 BUDGETS = ("flash_bytes", "sram_bytes", "boot_bytes", "interrupt_stack_bytes", "task_stack_bytes")
@@ -33,6 +32,154 @@ TASK_ENDS = (
     "closure_",
 )
 """Where Python begins: it checks its own depth, so our chains end there."""
+
+
+RAM = range(0x20000000, 0x20020000)
+FLASH = range(0x08000000, 0x08100000)
+ROOTS = (
+    "TIM5_IRQHandler",
+    "DMA1_Stream3_IRQHandler",
+    "DMA2_Stream0_IRQHandler",
+    "USART1_IRQHandler",
+    "USART3_IRQHandler",
+    "ADC_IRQHandler",
+    "work",  # flash.c: starts an erase or a program and waits for its end
+)
+
+
+def reachable(
+    binary: ElfBinary, root: str, pointers: Mapping[str, Sequence[str]], ends: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """Every function that `root` may call, and who calls it, down to names that begin with one of `ends`.
+
+    `pointers`: targets of indirect calls, by caller.
+    """
+    seen, waiting = set(), [(root, "the vector table")]
+    while waiting:
+        name, caller = waiting.pop()
+        if name in seen or name not in binary.functions or (ends and name.startswith(ends)):
+            continue
+        seen.add(name)
+        yield name, caller
+        called = {*binary.functions[name].calls}
+        called.update(target for told in pointers.get(name, ()) for target in named(binary, told))
+        waiting += [(callee, name) for callee in sorted(called)]
+
+
+def unnamed(
+    binary: ElfBinary, roots: Iterable[str], pointers: Mapping[str, Sequence[str]], ends: tuple[str, ...] = ()
+) -> list[str]:
+    """One line for each function below `roots` that calls through a pointer whose targets nobody named."""
+    found = {}
+    for root in roots:
+        for name, _ in reachable(binary, root, pointers, ends):
+            if binary.functions[name].indirect and name.partition("@")[0] not in pointers:
+                found[name] = f"{name} ({root}) calls through a pointer; name its targets in stack.toml"
+    return list(found.values())
+
+
+def leaks(binary: ElfBinary, pointers: Mapping[str, Sequence[str]]) -> list[str]:
+    """One line for each way out of RAM; empty: what goes on while flash is erased needs nothing in it.
+
+    An erase stalls every fetch from flash for up to two seconds (RM0090 3.6.3). The interrupts of priority 0
+    to 2 and the erase's own wait would stand still with it if one instruction or constant lay there.
+    """
+    found = {}
+    for root in ROOTS:
+        if root not in binary.functions:
+            continue
+        for name, caller in reachable(binary, root, pointers):
+            function = binary.functions[name]
+            if function.address in FLASH:
+                found[name] = f"{name} lies in flash and is called by {caller} ({root})"
+                continue
+            for address in sorted(function.data):
+                if address in FLASH:
+                    found[f"{name}+{address}"] = (
+                        f"{name} ({root}) reads a constant in flash at 0x{address:08x}"
+                    )
+    return [*found.values(), *unnamed(binary, ROOTS, pointers)]
+
+
+EXCEPTION_FRAME_BYTES = 108
+"""With the FPU's registers and the alignment word (PM0214 2.3.7, figure 12): 26 words and 4 bytes."""
+
+UNBOUNDED = 1 << 20
+"""A frame whose size is known at run time only: over any budget, if a chain of ours leads there."""
+
+PRIORITIES: Mapping[int, tuple[str, ...]] = {
+    0: ("TIM5_IRQHandler",),
+    1: ("USART1_IRQHandler", "USART3_IRQHandler"),
+    2: ("DMA2_Stream0_IRQHandler", "DMA1_Stream3_IRQHandler", "ADC_IRQHandler"),
+    3: ("SysTick_Handler", "PVD_IRQHandler"),
+    15: ("PendSV_Handler",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """The deepest chain below one function."""
+
+    bytes: int
+    chain: tuple[str, ...]
+
+
+class Depths:
+    """The deepest the stack can get below a function, each computed once.
+
+    Interrupts: each priority adds its deepest chain and the frame that the processor pushes; they all nest.
+    Main thread: MicroPython holds its own depth to a limit, below which main.c leaves STACK_RESERVE; in there
+    must fit all interrupts and the deepest chain of our own C that Python calls. `frames` (of -fstack-usage)
+    win over what the code shows.
+    """
+
+    def __init__(
+        self,
+        binary: ElfBinary,
+        frames: Mapping[str, int],
+        pointers: Mapping[str, Sequence[str]],
+        ends: Iterable[str] = (),
+    ) -> None:
+        self._binary, self._frames, self._pointers = binary, frames, pointers
+        self._ends = tuple(ends)
+        self._known: dict[str, Depth] = {}
+
+    def below(self, name: str, above: tuple[str, ...] = ()) -> Depth:
+        """Raises: BuildError when the chain closes on itself: no bound can be given."""
+        if name in above:
+            raise FirmwareBuildError(f"stack: {' > '.join((*above[above.index(name) :], name))} is recursive")
+        if name in self._known or name not in self._binary.functions:
+            return self._known.get(name, Depth(0, ()))
+        function = self._binary.functions[name]
+        own = max(self._frames.get(name, 0), function.frame_bytes)
+        told = self._pointers.get(name.partition("@")[0], ())
+        callees = {*function.calls, *(callee for target in told for callee in named(self._binary, target))}
+        deepest = Depth(0, ())
+        for callee in sorted(callees):
+            if not callee.startswith(self._ends) or not self._ends:
+                deepest = max(deepest, self.below(callee, (*above, name)), key=lambda depth: depth.bytes)
+        self._known[name] = Depth(own + deepest.bytes, (name, *deepest.chain))
+        return self._known[name]
+
+
+def frames_of(text: Iterable[str]) -> dict[str, int]:
+    """Frame bytes per function from .su files; two static ones of a name: the larger."""
+    found: dict[str, int] = {}
+    for line in text:
+        place, count, kind = line.rstrip("\n").split("\t")
+        name = place.rsplit(":", 1)[1]
+        bounded = "dynamic" not in kind or "bounded" in kind
+        found[name] = max(found.get(name, 0), int(count) if bounded else UNBOUNDED)
+    return found
+
+
+def interrupts(depths: Depths) -> dict[int, Depth]:
+    """Per priority the deepest chain of its handlers, the processor's frame included."""
+    found = {}
+    for priority, handlers in PRIORITIES.items():
+        deepest = max((depths.below(handler) for handler in handlers), key=lambda depth: depth.bytes)
+        found[priority] = Depth(deepest.bytes + EXCEPTION_FRAME_BYTES, deepest.chain)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +231,15 @@ def _check(
     folder: Path, objects: Path, budgets: Mapping[str, int], pointers: Mapping[str, list[str]]
 ) -> BuildFigures:
     binary = read_elf(folder / "firmware_a.elf")
-    boot = stack.Depths(read_elf(folder / "boot.elf"), _frames(objects / "boot"), {})
+    boot = Depths(read_elf(folder / "boot.elf"), _frames(objects / "boot"), {})
     for target in {name for names in pointers.values() for name in names if name.startswith(BOOT)}:
         depth = boot.below(
             target.removeprefix(BOOT)
         )  # beyond the link between the two, one frame as deep as it gets
         binary.functions[target] = ElfFunction(target, 0, 0, frame_bytes=depth.bytes)
     frames = _frames(objects)
-    levels = stack.interrupts(stack.Depths(binary, frames, pointers))
-    tasks = stack.Depths(binary, frames, pointers, TASK_ENDS)
+    levels = interrupts(Depths(binary, frames, pointers))
+    tasks = Depths(binary, frames, pointers, TASK_ENDS)
     task = max((tasks.below(name) for name in _ours(objects, binary)), key=lambda depth: depth.bytes)
     used = {
         "flash_bytes": (folder / "firmware_a.bin").stat().st_size,
@@ -109,10 +256,10 @@ def _check(
         for name in BUDGETS
         if used[name] > budgets[name]
     ]
-    handlers = [handler for level in stack.PRIORITIES.values() for handler in level]
+    handlers = [handler for level in PRIORITIES.values() for handler in level]
     unseen = {
-        *sealed.unnamed(binary, handlers, pointers),
-        *sealed.unnamed(binary, _ours(objects, binary), pointers, TASK_ENDS),
+        *unnamed(binary, handlers, pointers),
+        *unnamed(binary, _ours(objects, binary), pointers, TASK_ENDS),
     }
     symbols = binary.symbols
     return BuildFigures(
@@ -121,12 +268,12 @@ def _check(
         ram_code_bytes=symbols["opq_ram_code_end"] - symbols["opq_ram_code_start"],
         budgets=budgets,
         deepest=deepest,
-        excesses=(*excesses, *sealed.leaks(binary, pointers), *sorted(unseen)),
+        excesses=(*excesses, *leaks(binary, pointers), *sorted(unseen)),
     )
 
 
 def _frames(objects: Path) -> dict[str, int]:
-    return stack.frames_of(line for path in objects.rglob("*.su") for line in path.read_text().splitlines())
+    return frames_of(line for path in objects.rglob("*.su") for line in path.read_text().splitlines())
 
 
 def _ours(objects: Path, binary: ElfBinary) -> list[str]:

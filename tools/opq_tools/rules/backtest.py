@@ -16,7 +16,7 @@ import numpy as np
 from opq_measure.events.limits import Limits
 from opq_proto.messages import Measurement, Metric
 from opq_rules.batch import Batch, Emission, Row
-from opq_rules.engine.options import options
+from opq_rules.engine.definition import options
 from opq_rules.errors import RuleError
 from opq_rules.measurement_row import row_of
 from opq_rules.query.plan import plan

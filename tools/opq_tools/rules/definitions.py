@@ -99,3 +99,6 @@ def _table(schema: dict[str, Any], described: dict[str, Any]) -> str:
     said = {key: "true" if value is True else value for key, value in options.items()}
     lines += ["", *(f"{key.upper()}: {value}" for key, value in said.items())]
     return "\n".join(lines)
+
+
+stream_command, table_command = family("stream"), family("table")

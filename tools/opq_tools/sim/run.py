@@ -1,6 +1,9 @@
 """`opq-tools sim N`: simulated Boxes on ptys in the foreground."""
 
+import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -9,14 +12,14 @@ from opq_hil.box.box import Box
 from opq_hil.box.control import serve, truth_written
 from opq_hil.box.fleet import Fleet, plan_fleet
 from opq_hil.box.host import BoxHost
+from opq_hil.foreign.generations import foreign_host, key_folder
+from opq_hil.original_sim.stream import OriginalSimControl, OriginalSimStream
 from opq_proto import log
 from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError, OpqError
 from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
-from opq_tools.sim.foreign import run_foreign
-from opq_tools.sim.original import controlled, original_boxes
 
 
 @click.command("run", short_help="Run N Boxes, each on its own pty, until Ctrl-C.")
@@ -108,3 +111,81 @@ def _first(fleet: Fleet, count: int) -> list[Box]:
     if not boxes:
         raise ConfigError("the scenario has no Boxes; give another")
     return boxes[:count]
+
+
+def original_boxes(count: int, scenario: str | None) -> list[Box]:
+    """Boxes 1 .. count on one stream of the original's simulator.
+
+    Raises:
+        ConfigError: with a scenario; its samples are made otherwise.
+    """
+    if scenario is not None:
+        raise ConfigError("--control-port and --scenario are both given; samples come from one of them")
+    stream = OriginalSimStream()
+    boot_ids = (1 + secrets.randbelow(0xFFFF_FFFF) for _ in range(count))
+    return [
+        Box(str(number), stream, hardware="original simulator", boot_id=boot_id)
+        for number, boot_id in enumerate(boot_ids, start=1)
+    ]
+
+
+@contextmanager
+def controlled(hosted: list[Box], port: int | None, fifo: Path | None) -> Iterator[None]:
+    """The control of `original_boxes` while the block runs; without a port there is none.
+
+    Raises:
+        ConfigError: a FIFO without a port.
+        OpqError: as `OriginalSimControl`.
+    """
+    if port is None:
+        if fifo is not None:
+            raise ConfigError("--fifo: its frames are the original simulator's; give --control-port, too")
+        yield
+        return
+    stream = hosted[0].source
+    assert isinstance(stream, OriginalSimStream)
+    with OriginalSimControl(stream, port, fifo) as control:
+        click.echo(f"control http://127.0.0.1:{control.port}/")
+        yield
+
+
+MOST_NUMBER = 2**31 - 1
+
+
+def run_foreign(
+    generation: str,
+    hosted: list[Box],
+    first_id: int | None,
+    data_dir: Path,
+    port_offset: int,
+    folder: Path,
+    truth: Path | None,
+) -> None:
+    """Be online until Ctrl-C; the control socket for `sim event` is in `folder`, the truth in `truth`.
+
+    Raises:
+        ConfigError: an id or a port is beyond what there is.
+        OpqError: keys are missing or unusable, or others run in `folder`.
+    """
+    log.configure("foreign-boxes", "warning")
+    sources = {box.box_id: box.source for box in hosted}
+    if first_id is not None:
+        if first_id + len(hosted) - 1 > MOST_NUMBER:
+            raise ConfigError(f"--first-id is {first_id}; the last Box would be beyond {MOST_NUMBER}")
+        sources = {str(first_id + number): source for number, source in enumerate(sources.values())}
+    try:
+        host = foreign_host(generation, sources, key_folder(data_dir), port_offset)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+    def report() -> None:
+        for box_id, place in host.ports.items():
+            click.echo(f"box {box_id} {generation} {place}")
+
+    host.on_open = report
+    stop = threading.Event()
+    try:
+        with stopped_by_signals(stop), truth_written(host, truth):
+            serve(host, folder, stop)
+    except OSError as error:
+        raise OpqError(f"boxes: {error.filename or folder}: {error.strerror or error}") from error

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from opq_tools.up.children import Child, ChildLine, end_all
-from opq_tools.up.live import LiveFeed
+from opq_tools.up.live import LiveFeed, SilenceWatch
 from opq_tools.up.plan import UpPlan
-from opq_tools.up.silence import SilenceWatch
 from opq_tools.up.stages import IncidentTrace, Newest, SeenIncident
 
 LINES_LIMIT = 10_000

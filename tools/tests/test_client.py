@@ -91,7 +91,7 @@ def test_both_clients_read_the_same(scene: demo.Scene, tmp_path: Path) -> None:
             )  # fmt: skip
 
     with OpqClient(scene.url) as opq:
-        size = opq.save("/incidents/1/export", tmp_path / "sync.cff", format="csv")
+        size = opq.save("/incidents/1/export", str(tmp_path / "sync.cff"), format="csv")
         one = (
             opq.boxes(), list(opq.incidents()), opq.incident(1), list(opq.findings(box="1")),
             list(opq.events()), len(list(opq.measurements("1"))), opq.trend("1", level="1h"),

@@ -89,7 +89,7 @@ class AsyncOpqClient:
         """Rows of 1m, 10m, 1h or 1d."""
         return await self._answer(calls.trend_call(box_id, start, end, level))
 
-    async def save(self, path: str, out: Path, **values: str | int | None) -> int:
+    async def save(self, path: str, out: str | Path, **values: str | int | None) -> int:
         """An export, such as `/incidents/3/export` with `format="cff"`, as a file; how many bytes.
 
         The file is there whole or not at all.
@@ -100,7 +100,7 @@ class AsyncOpqClient:
                 if not answer.is_success:
                     await answer.aread()
                 calls.check_answer(answer)
-                with whole_file(out) as file:
+                with whole_file(Path(out)) as file:
                     return sum([file.write(each) async for each in answer.aiter_bytes()])
         except httpx.TransportError as error:
             raise self._nobody(error) from error

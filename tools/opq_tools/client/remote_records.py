@@ -93,6 +93,8 @@ class RemoteIncident:
     scope: str | None = None
     severity: float | None = None
     follows: int | None = None
+    worst_event_id: int | None = None
+    worst_box_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class OpqClient:
         """Rows of 1m, 10m, 1h or 1d."""
         return self._answer(calls.trend_call(box_id, start, end, level))
 
-    def save(self, path: str, out: Path, **values: str | int | None) -> int:
+    def save(self, path: str, out: str | Path, **values: str | int | None) -> int:
         """An export, such as `/incidents/3/export` with `format="cff"`, as a file; how many bytes.
 
         The file is there whole or not at all.
@@ -98,7 +98,7 @@ class OpqClient:
                 if not answer.is_success:
                     answer.read()
                 calls.check_answer(answer)
-                return write_whole_file(out, answer.iter_bytes())
+                return write_whole_file(Path(out), answer.iter_bytes())
         except httpx.TransportError as error:
             raise self._nobody(error) from error
 

@@ -22,7 +22,7 @@ from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.rest import shapes
 from opq_cloud.view.rest.answers import asked_span, cursor_place, cursor_text, json_answer
 from opq_cloud.view.rest.problems import RestProblemError
-from opq_cloud.view.words import headline
+from opq_cloud.view.words import headline, worst
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
 
@@ -271,7 +271,13 @@ def _event_json(record: EventRecord) -> dict[str, object]:
 
 
 def _incident_json(incident: Incident, summary: str) -> dict[str, object]:
-    return {**incident_json(incident), "summary": summary}
+    found = worst(incident)
+    return {
+        **incident_json(incident),
+        "summary": summary,
+        "worst_event_id": None if found is None else found.event_id,
+        "worst_box_id": None if found is None else found.finding.box_id,
+    }
 
 
 def _trend_json(trend: Trend) -> dict[str, object]:

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live_filter import RATES, REGION_CHARACTERS
-from opq_cloud.view.rest.answers import RequestLimits
+from opq_cloud.view.rest.answers import RequestLimits, refuse_unknown_values
 from opq_cloud.view.rest.exporting import ExportRoutes
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError, add_problems
 from opq_cloud.view.rest.reading import ReadRoutes
@@ -52,7 +52,7 @@ def create_rest(context: ViewContext, page_of: PageOf, live: Live, requests: Wav
         redoc_url=None,
         openapi_url="/openapi.json",
         responses=problems,
-        dependencies=[Depends(limits.request)],
+        dependencies=[Depends(limits.request), Depends(refuse_unknown_values)],
         servers=[{"url": PREFIX}],
         root_path_in_servers=False,
     )
@@ -75,6 +75,7 @@ def _live_router(live: Live) -> APIRouter:
         box: Annotated[str | None, Query(min_length=1, examples=["1,4"])] = None,
         region: Annotated[str | None, Query(min_length=1, max_length=REGION_CHARACTERS)] = None,
         rate: Annotated[float | None, Query(ge=RATES[0], le=RATES[1])] = None,
+        after: Annotated[str | None, Query(description="as the header Last-Event-ID")] = None,
     ) -> Response:
         """Measurements and incidents as they come: of Boxes (`1,4`), of a region, `rate` a second of each."""
         answer = await live(request)

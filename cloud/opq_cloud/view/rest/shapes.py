@@ -24,6 +24,8 @@ INCIDENT: dict[str, Any] = {
         {"analysis": "rms_voltage", "version": "0.1.0", "settings_hash": "5f3a0c9d21be", "findings": 1}
     ],
     "summary": "Sag to 85.2 % at Box 1, 158 ms",
+    "worst_event_id": 1,
+    "worst_box_id": "1",
 }  # fmt: skip
 FINDING: dict[str, Any] = {
     "finding_id": 5, "incident_id": 3, "event_id": 17, "class": "sag", "box_id": "1",
@@ -80,6 +82,8 @@ class IncidentShape(_Shape):
     severity: float | None
     follows: int | None
     summary: str
+    worst_event_id: int | None
+    worst_box_id: str | None
 
 
 class FindingShape(_Shape):

@@ -3,9 +3,12 @@
 `tools/test` chooses the profile `ci` and the workers; a plain `pytest` stays serial and plays every example.
 """
 
+import contextlib
+import io
 import math
 import os
 import resource
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +39,26 @@ for _name in EXAMPLES:
 settings.load_profile("opq")
 
 
+class LogOfTests(io.TextIOBase):
+    """Lines of services into `sys.stderr`, except between two tests, when pytest captures nothing.
+
+    What a module's own stack says then would stand among the dots, and belongs to no test.
+    """
+
+    terminal = sys.__stderr__
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):  # the test whose stderr it was is over
+            if sys.stderr is not None and sys.stderr is not self.terminal:
+                sys.stderr.write(text)
+        return len(text)
+
+
+_LOG = LogOfTests()
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    _LOG.terminal = None if config.option.capture == "no" else sys.stderr  # not captured yet
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Bill(config), "opq-room-costs")
 
@@ -48,7 +70,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
     A command run within a test may leave a level that hides later lines, and structlog's own default
     draws each traceback with rich and every local value: seconds where a value is a long waveform.
     """
+    import structlog  # after `log`, which imports it without 90 modules of rich
+
     log.configure("test")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(_LOG))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

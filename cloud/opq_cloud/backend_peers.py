@@ -28,6 +28,7 @@ from opq_cloud.tcp_connections import (
 )
 from opq_proto import log
 from opq_proto.errors import OpqError
+from opq_proto.measurement_turns import heard_topics
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
 
@@ -66,6 +67,8 @@ class BackendPeer:
     caught_up_at: int
     """Bytes published when everything that waited for it had left."""
     topics: int = 0
+    turns: int = 0
+    """How many of its topics it hears as turns: one at most."""
     key: str | None = None
     """Z85, with which it sent something; None: it sent nothing yet, or its address is in clear."""
 
@@ -81,8 +84,12 @@ class BackendPeers:
         counters: ServiceCounters,
         limits: BackendLimits | None = None,
         admission: BackendAdmission | None = None,
+        turns: bool = False,
     ) -> None:
-        """Before `socket` is bound; `name` is its configuration's. `admission`: of the socket's context."""
+        """Before `socket` is bound; `name` is its configuration's. `admission`: of the socket's context.
+
+        turns: an XPUB's; who says so hears turns, and nobody else does (`measurement_turns.py`).
+        """
         self.published_bytes = 0
         """What the owner has published, for who is behind."""
         self._limits = limits or BackendLimits()
@@ -92,15 +99,17 @@ class BackendPeers:
         self._peers: dict[int, BackendPeer] = {}
         self._heard: set[int] = set()
         self._checked_s = time.monotonic()
-        self._admission = admission
+        self._admission, self._turns = admission, turns
+        self._unplaced = False
+        """Somebody asked whose connection is not known: single messages go out from then on."""
         self._admitted: dict[str, AdmittedPeer] = {}
         """By key; as it was when its connections were last held to it."""
         self._sender: AdmittedPeer | None = None
         """Who sent the message that `messages` gave last; None: its address is in clear."""
         self._list: object = None
         """The admission's, that this was made of."""
-        if admission is not None and self._publishes:
-            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nobody is sent what it has no right to
+        if turns or (admission is not None and self._publishes):
+            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nobody is sent what it has no right to, or cannot read
         self._monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
 
     def __len__(self) -> int:
@@ -142,17 +151,27 @@ class BackendPeers:
             if self._admits_topic(_descriptor(first), first, frames[0]):
                 yield frames[0]
 
+    @property
+    def hears(self) -> tuple[bool, bool]:
+        """Whether somebody hears turns, and whether somebody hears single messages."""
+        peers = self._peers.values()
+        single = self._unplaced or any(peer.topics > peer.turns for peer in peers)
+        return any(peer.turns > 0 for peer in peers), single
+
     def note_subscription(self, first: zmq.Frame, data: bytes) -> None:
         """What an XPUB received (with XPUB_VERBOSER, so that each peer's are seen)."""
-        number = _descriptor(first)
-        if not self._admits_topic(number, first, data) or number is None:
+        number, step = _descriptor(first), 1 if data[:1] == b"\x01" else -1
+        if not self._admits_topic(number, first, data):
             return
-        if number not in self._peers:
+        if number not in self._peers or (self._turns and step > 0):  # its number may have been another's
             self._note_changes()
-        peer = self._peers.get(number)
-        if peer is None:
+        peer = None if number is None else self._peers.get(number)
+        if number is None or peer is None:
+            self._unplaced |= step > 0
             return
-        peer.topics += 1 if data[:1] == b"\x01" else -1
+        peer.topics += step
+        if self._turns:
+            peer.turns += step * heard_topics(first, data[1:])[1]
         if peer.topics > self._limits.topics:
             self._end(number, "topics")
 
@@ -196,9 +215,9 @@ class BackendPeers:
     def _admits_topic(self, number: int | None, first: zmq.Frame, data: bytes) -> bool:
         """Whether a subscription may be heard; the connection of who has no right to its topic is ended."""
         admission, subscribes = self._admission, data[:1] == b"\x01"
-        if admission is None:
+        if admission is None and not self._turns:
             return True
-        if subscribes:
+        if admission is not None and subscribes:
             peer = self._note_key(number, first)
             if peer is None:
                 return False
@@ -208,7 +227,9 @@ class BackendPeers:
                     self._end(number, "without right")
                 return False
         if data[:1] in (b"\x00", b"\x01"):
-            self._socket.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, data[1:])
+            topics = heard_topics(first, data[1:])[0] if self._turns else (data[1:],)
+            for topic in topics:
+                self._socket.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, topic)
         return True
 
     def _note_key(self, number: int | None, first: zmq.Frame) -> AdmittedPeer | None:

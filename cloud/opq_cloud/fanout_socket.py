@@ -11,6 +11,7 @@ from opq_cloud.backend_admission import BackendAdmission
 from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, Context, bind, open_socket, receive, send_past_full
+from opq_proto.measurement_turns import turn_frames
 from opq_proto.zmq_inbox import try_send
 
 SUBSCRIPTIONS = 100
@@ -33,19 +34,20 @@ class FanoutSocket:
         queue_messages: int,
         limits: BackendLimits | None = None,
         admission: BackendAdmission | None = None,
+        turns: bool = False,
     ) -> None:
-        """`admission`: of `context`, where the address to bind has keys."""
+        """`admission`: of `context`, where the address to bind has keys. turns: for `send_turn`."""
         self.socket = open_socket(
             context, zmq.XPUB, sndhwm=queue_messages, rcvhwm=SUBSCRIPTIONS, xpub_nodrop=1, xpub_verboser=1
         )
         self._context, self._counters, self._limits = context, counters, limits
-        self._admission = admission
+        self._admission, self._turns = admission, turns
         self._peers: BackendPeers | None = None
 
     def bind(self, endpoint: str, service: str, key: str) -> None:
         """As `sockets.bind`."""
         self._peers = BackendPeers(
-            self._context, self.socket, key, self._counters, self._limits, self._admission
+            self._context, self.socket, key, self._counters, self._limits, self._admission, self._turns
         )
         bind(self.socket, endpoint, service, key)
 
@@ -58,6 +60,21 @@ class FanoutSocket:
         """To everyone who subscribed; never waits."""
         if self._peers is not None:
             self._peers.published_bytes += sum(map(len, frames))
+        self._send(frames)
+
+    def send_turn(self, messages: Sequence[Sequence[bytes]], pressing: bool) -> None:
+        """The same of a topic and a Measurement each, as subscribers read them. pressing: may not wait."""
+        if self._peers is None or not messages:
+            return
+        turns, single = self._peers.hears
+        turn = turn_frames(messages, pressing)
+        self._peers.published_bytes += sum(map(len, turn))
+        if turns:
+            self._send(turn)
+        for frames in messages if single else ():
+            self._send(frames)
+
+    def _send(self, frames: Sequence[bytes]) -> None:
         if not try_send(self.socket, frames):
             self._counters.add("subscriber_full")
             send_past_full(self.socket, frames)

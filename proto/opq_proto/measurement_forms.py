@@ -12,46 +12,51 @@ from opq_proto.measurement_batch import (
     SHAPES_OF_LENGTH,
     regular_fields,
 )
+from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.packed_counts import varint
 
+_RMS = 3 * METRIC_NAMES.index("rms")
 _BOX, _SEQUENCE, _BACKFILLED = 1, 1004, 1005
 BOXES = 100_000
 """Of which the id is remembered as bytes."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class Form:
+    """Where a shape has what."""
+
     mask: int
     want: int
     box: slice
-    sequence: tuple[int, int]
-    """Bits before it, and a mask of its own; (0, 0): it has none."""
+    sequence: slice
+    """Empty: it has none."""
     backfilled: int
     """Offset; -1: it has none."""
+    rms: int
+    """Offset of the least."""
 
 
 class MeasurementForms:
     """Remembers the shapes it has seen. Used by one thread."""
 
     def __init__(self) -> None:
-        self._forms: dict[int, list[_Form]] = {}
+        self._forms: dict[int, list[Form]] = {}
         self._ids: dict[int, bytes] = {}
 
-    def read(self, number: int, body: bytes) -> tuple[int, bool] | None:
-        """Its sequence (-1: none), and whether it was sent later, or again.
-
-        number: of the Box that it has to be of. None: it is of another one, or not regular.
-        """
+    def form(self, body: bytes) -> Form | None:
+        """None: it is not regular."""
         bits = int.from_bytes(body, "little")
         forms = self._forms.get(len(body), ())
         for form in forms:
             if bits & form.mask == form.want:
-                break
-        else:
-            found = self._learned(body, bits) if len(forms) < SHAPES_OF_LENGTH else None
-            if found is None:
-                return None
-            form = found
+                return form
+        return self._learned(body, bits) if len(forms) < SHAPES_OF_LENGTH else None
+
+    def read(self, number: int, body: bytes, form: Form) -> tuple[int, bool] | None:
+        """Its sequence (-1: none), and whether it was sent later, or again.
+
+        number: of the Box that it has to be of. None: it is of another one. form: its own.
+        """
         own = self._ids.get(number)
         if own is None:
             if len(self._ids) >= BOXES:
@@ -59,23 +64,23 @@ class MeasurementForms:
             own = self._ids[number] = varint(number)
         if body[form.box] != own:
             return None
-        shift, ones = form.sequence
-        sequence = _folded(bits >> shift & ones) if ones else -1
+        numbered = body[form.sequence]
+        sequence = _folded(int.from_bytes(numbered, "little")) if numbered else -1
         return sequence, form.backfilled >= 0 and body[form.backfilled] != 0
 
-    def _learned(self, body: bytes, bits: int) -> _Form | None:
+    def _learned(self, body: bytes, bits: int) -> Form | None:
         fields = regular_fields(body) if len(body) <= LONGEST_BYTES else None
         if fields is None:
             return None
-        mask, varints, _ = fields
+        mask, varints, floats = fields
         if len(self._forms) >= LENGTHS and len(body) not in self._forms:
             self._forms.clear()
         kept = int.from_bytes(mask, "little")
         box, box_bytes = varints[_BOX]
         offset, size = varints.get(_SEQUENCE, (0, 0))
-        sequence = 8 * offset, (1 << 8 * size) - 1
+        sequence = slice(offset, offset + size)
         late = varints.get(_BACKFILLED, (-1, 0))[0]
-        form = _Form(kept, bits & kept, slice(box, box + box_bytes), sequence, late)
+        form = Form(kept, bits & kept, slice(box, box + box_bytes), sequence, late, floats[_RMS])
         self._forms.setdefault(len(body), []).append(form)
         return form
 

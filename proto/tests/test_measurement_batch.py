@@ -119,7 +119,8 @@ def test_forms_and_the_library_agree_on_whose_and_which_each_message_is(seed: in
     bodies += [changed(each, draw) for each in bodies for _ in range(4)]
     for each in (*bodies, *bodies):
         for number in (1001, 7, 2**32 - 1):
-            found = forms.read(number, each)
+            form = forms.form(each)
+            found = None if form is None else forms.read(number, each, form)
             assert (
                 found is not None or each not in regular or WireMeasurement.FromString(each).box_id != number
             )
@@ -128,6 +129,7 @@ def test_forms_and_the_library_agree_on_whose_and_which_each_message_is(seed: in
                 sequence = message.sequence if message.HasField("sequence") else -1
                 assert (message.box_id, sequence, message.backfilled) == (number, *found)
                 assert not message.crossing and len(message.metrics) == 4
+                assert form and struct.pack("<f", message.metrics["rms"].min) == each[form.rms : form.rms + 4]
 
 
 def test_regular_measurements_are_read_as_arrays_whatever_the_order_of_their_metrics() -> None:
@@ -159,7 +161,5 @@ def test_a_flood_of_shapes_is_bounded() -> None:
         turned = [*METRIC_NAMES]
         random.Random(number).shuffle(turned)
         for size in range(3):
-            forms.read(
-                1001, body(names=tuple(turned), sequence=2 ** (number % 60 + size), clock_id=number + 1)
-            )
+            forms.form(body(names=tuple(turned), sequence=2 ** (number % 60 + size), clock_id=number + 1))
     assert len(forms._forms) <= 64 and all(len(each) <= 64 for each in forms._forms.values())

@@ -10,11 +10,13 @@ from contextlib import ExitStack, closing
 import zmq
 
 from opq_cloud.makai.own_boxes import Frames
+from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.sockets import Context, Socket, open_socket
 from opq_proto.errors import FrameError
+from opq_proto.measurement_turns import ask_for_turns, waiting_measurements
 from opq_proto.wire import command_from_wire, topic
-from opq_proto.zmq_inbox import try_send, waiting_messages
+from opq_proto.zmq_inbox import try_send
 
 MOST_PLACES = 100_000
 """Boxes of which the broker is known; one more, and all are learnt again."""
@@ -27,12 +29,15 @@ def linked(
     kind: int,
     endpoints: Iterable[str],
     key: str,
+    turns: bool = False,
     **options: int,
 ) -> list[Socket]:
-    """A socket of its own to each; as `OwnKeys.connect`."""
+    """A socket of its own to each; as `OwnKeys.connect`. turns: they ask for them."""
     sockets = []
     for endpoint in endpoints:
         sockets.append(opened.enter_context(closing(open_socket(context, kind, **options))))
+        if turns:
+            ask_for_turns(sockets[-1])
         keys.connect(sockets[-1], endpoint, key)
     return sockets
 
@@ -66,20 +71,25 @@ class MeasurementLinks:
         for socket in self._sockets:
             socket.unsubscribe(beginning)
 
-    def receive(self, limit: int) -> list[Frames]:
-        """What waits, at most `limit` from each broker."""
-        if len(self._sockets) == 1:
-            return list(waiting_messages(self._sockets[0], limit))
+    def receive(self, limit: int) -> tuple[list[Frames], set[bytes]]:
+        """What waits, some `limit` from each broker; and topics under which something is pressing."""
         received: list[Frames] = []
+        pressing: set[bytes] = set()
         for number, socket in enumerate(self._sockets):
-            new = list(waiting_messages(socket, limit))
+            new, single, presses = waiting_measurements(socket, limit)
+            pressing.update([frames[0] for frames in single if is_pressing(frames[-1])])
+            if presses:
+                pressing.update([frames[0] for frames in new if is_pressing(frames[-1])])
+            new += single
+            if len(self._sockets) == 1:
+                return new, pressing
             heard = dict.fromkeys([frames[0] for frames in new], number)
             self.at.update(heard)
             if len(self.at) > MOST_PLACES:  # topics that no Box has any more
                 self.at.clear()
                 self.at.update(heard)
             received += new
-        return received
+        return received, pressing
 
 
 class CommandLinks:

@@ -24,5 +24,10 @@ def is_pressing(body: bytes) -> bool:
     at = body.find(_RMS)
     if at < 0 or _CROSSING in body or len(body) < at + len(_RMS) + _ENDS.size:
         return True
-    low, high = _ENDS.unpack_from(body, at + len(_RMS))
-    return not high - low <= PRESSING_SWING * high
+    return swings(body, at + len(_RMS))
+
+
+def swings(body: bytes, at: int) -> bool:
+    """at: where the least rms stands."""
+    low, high = _ENDS.unpack_from(body, at)
+    return bool(not high - low <= PRESSING_SWING * high)

@@ -11,14 +11,14 @@ whose Measurement was never acknowledged sends it again.
 
 import time
 from collections import deque
-from collections.abc import Iterator
 
 import zmq
 from zmq.backend import Socket as PlainSocket
 
-from opq_cloud.makai.pressing import is_pressing
+from opq_cloud.makai.pressing import is_pressing, swings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, Socket
+from opq_proto.measurement_forms import Form, MeasurementForms
 from opq_proto.zmq_inbox import EVENTS, POLLIN
 
 MESSAGE_BYTES = 900
@@ -32,9 +32,11 @@ TOPIC_BYTES = 16
 SECOND_S = 1.0
 
 _receive = PlainSocket.recv  # what the Python layer adds costs as much again
+_NOW = int(zmq.NOBLOCK)
 
-Received = tuple[zmq.Frame, list[bytes]]
-"""The first frame, which knows its connection and key, and all frames as bytes."""
+Received = tuple[zmq.Frame, list[bytes], Form | None, int]
+"""The first frame, which knows its connection and key; all frames as bytes; the form of the last, where it
+is a regular Measurement; bytes of memory."""
 
 
 class ReceiveQueue:
@@ -43,15 +45,16 @@ class ReceiveQueue:
     Attributes:
         waiting_bytes: of memory, estimated.
         overflow: messages that were dropped because more than `limit_bytes` waited.
+        pressing: topics under which something that waits is pressing.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, forms: MeasurementForms | None = None) -> None:
         self.waiting_bytes = 0
         self.overflow = 0
-        self._pressing: set[bytes] = set()
-        """Topics under which something that waits is pressing."""
+        self.pressing: set[bytes] = set()
         self._limit_bytes = limit_bytes
-        self._waiting: deque[tuple[int, zmq.Frame, list[bytes]]] = deque()
+        self._waiting: deque[Received] = deque()
+        self._forms = forms or MeasurementForms()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -62,7 +65,7 @@ class ReceiveQueue:
         Returns how many came.
         """
         received = new = self.read_waiting(socket)
-        while new and not self._pressing and len(self._waiting) < BURST:
+        while new and not self.pressing and len(self._waiting) < BURST:
             if (left_s := until_s - time.monotonic()) <= 0:
                 break
             time.sleep(min(left_s, STEP_S))
@@ -73,41 +76,44 @@ class ReceiveQueue:
         """Read what `socket` has, at most READ_MOST messages; how many it had."""
         if not int(socket.get(EVENTS)) & POLLIN:  # cheaper than the exception of an empty socket
             return 0
-        append = self._waiting.append
+        append, form_of = self._waiting.append, self._forms.form
         for number in range(READ_MOST):
             try:
-                frame = first = _receive(socket, zmq.NOBLOCK, False)
+                frame = first = _receive(socket, _NOW, False)
             except zmq.Again:
                 return number
-            frames = [first.bytes]
-            size = len(frames[0]) + MESSAGE_BYTES
+            body = first.bytes
+            frames = [body]
+            size = len(body) + MESSAGE_BYTES
             while frame.more:  # frame by frame: recv_multipart(copy=False) costs four times as much
                 frame = _receive(socket, 0, False)
-                frames.append(frame.bytes)
-                size += len(frames[-1])
-            if len(self._pressing) < BURST and is_pressing(frames[-1]):
-                self._pressing.add(frames[0][:TOPIC_BYTES])
-            append((size, first, frames))
+                body = frame.bytes
+                frames.append(body)
+                size += len(body)
+            form = form_of(body)  # no crossing has one
+            presses = is_pressing(body) if form is None else swings(body, form.rms)
+            if presses and len(self.pressing) < BURST:
+                self.pressing.add(frames[0][:TOPIC_BYTES])
+            append((first, frames, form, size))
             self.waiting_bytes += size
             if self.waiting_bytes > self._limit_bytes:
                 self._drop_oldest()
         return READ_MOST
 
-    def next_messages(self, limit: int) -> Iterator[Received]:
+    def next_messages(self, limit: int) -> list[Received]:
         """At most `limit`, the oldest first; where that is all, Boxes that press go before the others."""
-        waiting, pressing = self._waiting, self._pressing
+        waiting, pressing = self._waiting, self.pressing
         taken = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
-        self.waiting_bytes -= sum(size for size, _, _ in taken)
+        self.waiting_bytes -= sum([size for *_, size in taken])
         if not waiting:
-            self._pressing = set()
+            self.pressing = set()
             if pressing:
-                taken.sort(key=lambda each: each[2][0] not in pressing)
-        for _, first, frames in taken:
-            yield first, frames
+                taken.sort(key=lambda each: each[1][0] not in pressing)
+        return taken
 
     def _drop_oldest(self) -> None:
         while self.waiting_bytes > self._limit_bytes and self._waiting:
-            self.waiting_bytes -= self._waiting.popleft()[0]
+            self.waiting_bytes -= self._waiting.popleft()[3]
             self.overflow += 1
 
 
@@ -122,8 +128,8 @@ class BoxBudget:
         self._messages, self._bytes = messages_per_s, bytes_per_s
         self._counters = counters
         self._until_s = 0.0
-        self._sent: dict[str, int] = {}
-        self._sent_bytes: dict[str, int] = {}
+        self._sent: dict[str, list[int]] = {}
+        """Messages and bytes."""
 
     def begin_turn(self, now_s: float | None = None) -> None:
         """Before some messages are handled (monotonic): every second all begin with nothing sent."""
@@ -131,15 +137,15 @@ class BoxBudget:
         if now_s >= self._until_s:
             self._until_s = now_s + SECOND_S
             self._sent.clear()
-            self._sent_bytes.clear()
 
     def allows(self, box_id: str, size: int) -> bool:
         """Whether it may send this, of `size` bytes; counted when not."""
-        sent = self._sent.get(box_id, 0) + 1
-        sent_bytes = self._sent_bytes.get(box_id, 0) + size
-        if sent > self._messages or sent_bytes > self._bytes:
+        sent = self._sent.get(box_id)
+        if sent is None:
+            sent = self._sent[box_id] = [0, 0]
+        if sent[0] >= self._messages or sent[1] + size > self._bytes:
             self._counters.add("over_budget", label=box_id)
             return False
-        self._sent[box_id] = sent
-        self._sent_bytes[box_id] = sent_bytes
+        sent[0] += 1
+        sent[1] += size
         return True

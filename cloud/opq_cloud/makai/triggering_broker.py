@@ -18,7 +18,7 @@ from opq_cloud.backend_peers import BackendLimits
 from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
-from opq_cloud.makai.receive_queue import BoxBudget, ReceiveQueue
+from opq_cloud.makai.receive_queue import MESSAGE_BYTES, BoxBudget, Received, ReceiveQueue
 from opq_cloud.makai.registered_keys import StoreOfBoxes, registered_in
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS, service_context
@@ -93,7 +93,9 @@ class TriggeringBroker:
             door = opened.enter_context(backend_door(context, [self._config.backend_endpoint], self.counters))
             limits = BackendLimits(asked_bytes=ASKED_BYTES)
             backend = opened.enter_context(
-                closing(FanoutSocket(door.context, self.counters, queue_messages, limits, door.admission))
+                closing(
+                    FanoutSocket(door.context, self.counters, queue_messages, limits, door.admission, True)
+                )
             )
             backend.bind(self._config.backend_endpoint, self.name, "triggering_broker.backend_endpoint")
             self._log.info(
@@ -101,7 +103,7 @@ class TriggeringBroker:
             )
             if ready is not None:
                 ready.set()
-            queue = ReceiveQueue(self._config.receive_queue_bytes)
+            queue = ReceiveQueue(self._config.receive_queue_bytes, self._forms)
             self.counters.set("waiting_bytes_now", 0)
             quiet = zmq.Poller()
             zap.register(quiet)
@@ -122,8 +124,14 @@ class TriggeringBroker:
                 before_s, turn_s = turn_s, time.monotonic()
                 dense = received >= DENSE_PER_S * (turn_s - before_s)
                 self._budget.begin_turn()
-                for first, frames in queue.next_messages(BURST):
-                    self._pass_measurement(first, frames, boxes, backend)
+                turn: tuple[list[list[bytes]], ...] = [], []
+                pressing = queue.pressing
+                for received_one in queue.next_messages(BURST):
+                    presses = received_one[1][0] in pressing
+                    if (passed := self._passed(received_one, boxes)) is not None:
+                        turn[presses].append(passed)
+                for presses in (True, False):
+                    backend.send_turn(turn[presses], presses)
                 if received:
                     self.counters.add("received", received)
                     self.counters.set("waiting_bytes_now", queue.waiting_bytes)
@@ -138,26 +146,25 @@ class TriggeringBroker:
                     zap.handle_peers()
                     backend.read_subscriptions()
 
-    def _pass_measurement(
-        self, first: zmq.Frame, frames: list[bytes], boxes: AdmittedSocket, backend: FanoutSocket
-    ) -> None:
-        box_id = boxes.sender(first)
+    def _passed(self, received: Received, boxes: AdmittedSocket) -> list[bytes] | None:
+        """What goes on; None: nothing, and why is counted."""
+        first, frames, form, size_bytes = received
+        box_id = boxes.handler.sender(first, boxes.peers)
         if box_id is None:
-            return
-        size_bytes = sum(map(len, frames))
+            return None
+        size_bytes -= MESSAGE_BYTES
         if not self._budget.allows(box_id, size_bytes):
-            return
+            return None
         if len(frames) < 2:
             self.counters.add("malformed", label=box_id)
-            return
+            return None
         number = int(box_id)
-        regular = self._forms.read(number, frames[1])
+        regular = None if form is None or len(frames) > 2 else self._forms.read(number, frames[1], form)
         if regular is not None and frames[0] == b"%04d" % number:
             if regular[0] >= 0:
                 self._check_sequence(box_id, *regular)
             self._passed_bytes += size_bytes
-            backend.send(frames)
-            return
+            return frames
         try:
             message = read_message(Measurement, frames[1])
             if not message.metrics and is_trigger_message(frames[1]):
@@ -168,16 +175,16 @@ class TriggeringBroker:
             claimed = message.box_id, int(frames[0])
         except (FrameError, ValueError):
             self.counters.add("malformed", label=box_id)
-            return
+            return None
         if claimed != (number, number):
             self.counters.add("foreign", label=box_id)
             self._limited.warning("measurement.foreign", key=box_id, box_id=box_id, claimed=claimed)
-            return
+            return None
         if message.HasField("sequence"):
             self._check_sequence(box_id, message.sequence, message.backfilled)
         frames[0] = topic(box_id)  # as subscribers know it: a share of the Boxes wants its own alone
         self._passed_bytes += size_bytes
-        backend.send(frames)
+        return frames
 
     def _count_overflow(self, queue: ReceiveQueue) -> None:
         dropped, queue.overflow = queue.overflow, 0

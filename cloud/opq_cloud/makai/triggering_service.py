@@ -35,7 +35,6 @@ from opq_cloud.makai.measurement_judge import MeasurementJudge
 from opq_cloud.makai.measurement_writer import MeasurementWriter, ages_s
 from opq_cloud.makai.openings import EventOpenings
 from opq_cloud.makai.own_boxes import Frames
-from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.makai.shared_boxes import SharedBoxes
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
@@ -56,6 +55,8 @@ if TYPE_CHECKING:
     from opq_cloud.makai.rules import RuleHost
 
 RECEIVE_QUEUE = 100_000
+RECEIVED_TURNS = 2000
+"""Of which each is what a broker read in 10 ms, or a single one where few come."""
 GATHER_S = 0.025
 """While Measurements come, turns begin so far apart: to judge a hundred together costs as much as twenty one
 by one. What presses, and the first one after a pause, waits for nobody."""
@@ -224,7 +225,9 @@ class TriggeringService:
             link = partial(linked, opened, context, keys)
             endpoints = [each.measurement_endpoint for each in self._brokers]
             key, hwm = "triggering_service.measurement_endpoint", RECEIVE_QUEUE
-            measurements = MeasurementLinks(link(zmq.SUB, endpoints, key, rcvhwm=hwm))
+            if turns := self._sharing is None and len(endpoints) == 1:  # a share asks for some Boxes alone
+                hwm = RECEIVED_TURNS
+            measurements = MeasurementLinks(link(zmq.SUB, endpoints, key, turns, rcvhwm=hwm))
             if self._sharing is None:
                 measurements.subscribe(b"")
             endpoints = [each.request_endpoint for each in self._brokers]
@@ -335,10 +338,10 @@ class TriggeringService:
         came_s: when the first is there. Returns what comes of Boxes of which one presses, and the others;
         and since when they wait: the first, or what presses.
         """
-        messages = new = measurements.receive(BURST)
+        messages, pressing = measurements.receive(BURST)
         new_s = came_s
         while len(messages) < GATHERED:
-            if pressing := {frames[0] for frames in new if is_pressing(frames[-1])}:
+            if pressing:
                 own = [frames for frames in messages if frames[0] in pressing]
                 return [own, [frames for frames in messages if frames[0] not in pressing]], new_s
             if (left_s := until_s - time.monotonic()) <= 0:
@@ -347,7 +350,8 @@ class TriggeringService:
             if not measurements.alone(self._poller.poll(max(0, round((until_s - time.monotonic()) * 1e3)))):
                 break
             new_s = time.monotonic()
-            messages += (new := measurements.receive(BURST))
+            new, pressing = measurements.receive(BURST)
+            messages += new
         return [messages], came_s
 
     def _wait(self, measurements: MeasurementLinks) -> bool:

@@ -31,11 +31,14 @@ from opq_cloud.view.recent import RECENT_MEASUREMENTS, RECENT_MS
 from opq_cloud.view.words import Names
 from opq_proto import mauka_pb2
 from opq_proto.errors import StoreError
+from opq_proto.measurement_turns import ask_for_turns, waiting_measurements
 from opq_proto.messages import Incident
 from opq_proto.zmq_inbox import waiting_messages
 
 log = structlog.get_logger()
 
+TURNS = 1000
+"""Of Measurements, each what a broker read in 10 ms, that wait."""
 BUS_TOPICS = (b"incident", b"laha_gc")
 """Ours, with edits by hand and re-analyses; the original's, which a plug-in of its form publishes."""
 NAMES_S = 10.0
@@ -110,8 +113,10 @@ class LiveReader:
                 (bus, self._config.bus_endpoint, "view.bus_endpoint", BUS_TOPICS),
             ):
                 socket.linger = 0
-                socket.rcvhwm = 10_000  # drops the newest beyond; the store has them all
+                socket.rcvhwm = 10_000 if socket is bus else TURNS  # no more is taken; the store has them all
                 socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
+                if socket is not bus:
+                    ask_for_turns(socket)
                 for topic in topics:
                     socket.subscribe(topic)
                 keys.connect(socket, endpoint, key)
@@ -191,9 +196,8 @@ class LiveReader:
             self._try(self._newest, self._poll)
 
     def _read_measurements(self, measurements: "zmq.Socket[bytes]") -> None:
-        found, malformed = self._decoder.read(
-            [frames[-1] for frames in waiting_messages(measurements, BURST)]
-        )
+        turned, single, _ = waiting_measurements(measurements, BURST)
+        found, malformed = self._decoder.read([frames[-1] for frames in (*turned, *single)])
         for error in malformed:
             self._count_malformed("measurement", str(error))
         self._hub.accept_measurements([each for each in found if not each.backfilled])

@@ -13,6 +13,7 @@ from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.service import ServiceCounters
 from opq_proto.errors import PortBusyError
+from opq_proto.measurement_turns import ask_for_turns, waiting_measurements
 from opq_proto.opqbox3_pb2 import Command, Measurement
 
 
@@ -221,6 +222,45 @@ def test_a_busy_port_is_one_line_that_says_what_to_do(makai: Any) -> None:
         with pytest.raises(PortBusyError, match=r"triggering-broker cannot bind .*--port-offset") as caught:
             again.run(threading.Event())
         assert "\n" not in str(caught.value)
+
+
+def test_who_says_so_hears_turns_and_everyone_else_each_measurement(makai: Any) -> None:
+    brokers, own = makai.brokers(), makai.peer()
+    counters = brokers.triggering.counters
+    reads, two = own.context.socket(zmq.SUB), own.context.socket(zmq.SUB)
+    ask_for_turns(reads)
+    for subscriber, topics in ((reads, (b"",)), (two, (b"0004", b"0010"))):
+        for each in topics:
+            subscriber.subscribe(each)
+        subscriber.connect(brokers.triggering_config.backend_endpoint)
+
+    def heard(subscriber: Any, *wanted: list[bytes]) -> list[list[bytes]]:
+        came: list[list[bytes]] = []
+        while not all(each in came for each in wanted):
+            assert subscriber.poll(30_000)
+            turns, single, _ = waiting_measurements(subscriber, 99)
+            assert not (single if subscriber is reads else turns)
+            came += [*turns, *single]
+        return came
+
+    with makai.running(brokers.triggering):
+        box, other, foreign = makai.box(brokers, "1"), makai.box(brokers, "4"), makai.client(brokers)
+        makai.wait_for(lambda: counters.total("subscriptions") >= 4)
+        assert makai.arrives(box, foreign) and makai.arrives(other, foreign)
+        sent = [box.measurement(timestamp_ms=number) for number in range(5, 9)]
+        for frames in sent:
+            box.pub.send_multipart(frames)
+        other.pub.send_multipart(last := other.measurement(timestamp_ms=9))
+        for subscriber in (reads, foreign.measurements):
+            assert [each for each in heard(subscriber, sent[-1], last) if each in sent] == sent
+        assert {topic for topic, _ in heard(two, last)} == {b"0004"}
+        left = counters.total("unsubscriptions")
+        foreign.measurements.unsubscribe(b"")
+        makai.wait_for(lambda: counters.total("unsubscriptions") > left)
+        foreign.measurements.subscribe(b"0001")
+        assert makai.arrives(box, foreign, timestamp_ms=77), "heard again, of one Box"
+    reads.close(0)
+    two.close(0)
 
 
 def test_a_slow_subscriber_misses_messages_that_are_counted_and_holds_nobody() -> None:

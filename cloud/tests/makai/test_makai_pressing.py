@@ -63,20 +63,20 @@ def test_a_broker_gathers_what_comes_and_waits_no_longer_for_what_presses(
     while read < 3:
         assert reader.poll(60_000)
         read += queue.gather(reader, time.monotonic() + LONG_S)
-    assert [frames[1] for _, frames in queue.next_messages(9)] == [quiet] * 3
+    assert [frames[1] for _, frames, *_ in queue.next_messages(9)] == [quiet] * 3
     monkeypatch.setattr(receive_queue, "STEP_S", LONG_S)  # nobody waits so long
     for body, until_s in ((crossing, time.monotonic() + LONG_S), (quiet, time.monotonic())):
         sender.send_multipart([b"0001", body])
         assert reader.poll(60_000) and queue.gather(reader, until_s) == 1
-        assert [frames[1] for _, frames in queue.next_messages(9)] == [body]
+        assert [frames[1] for _, frames, *_ in queue.next_messages(9)] == [body]
     for topic, body in ((b"0001", quiet), (b"0002", quiet), (b"0002", crossing), (b"0003", quiet)):
         sender.send_multipart([topic, body])
     read = 0
     while read < 4:
         assert reader.poll(60_000)
         read += queue.read_waiting(reader)
-    assert queue._pressing == {b"0002"}
-    found = [frames for _, frames in queue.next_messages(9)]
+    assert queue.pressing == {b"0002"}
+    found = [frames for _, frames, *_ in queue.next_messages(9)]
     assert [topic for topic, _ in found] == [b"0002", b"0002", b"0001", b"0003"]
     assert [body for _, body in found][:2] == [quiet, crossing], "each Box's in their order"
     for number in range(BURST + 50):  # a flood, while this one is late
@@ -85,7 +85,7 @@ def test_a_broker_gathers_what_comes_and_waits_no_longer_for_what_presses(
     while read < BURST + 50:
         assert reader.poll(60_000)
         read += queue.read_waiting(reader)
-    assert len(queue._pressing) <= BURST and max(map(len, queue._pressing)) <= 16
+    assert len(queue.pressing) <= BURST and max(map(len, queue.pressing)) <= 16
     reader.close(0)
 
 

@@ -26,8 +26,8 @@ def test_the_oldest_goes_when_more_waits_than_the_limit(makai: Any) -> None:
         read += queue.read_waiting(reader)
     assert (len(queue), queue.overflow) == (10, 40)
     assert queue.waiting_bytes == 10 * (MESSAGE_BYTES + 100)
-    assert [frames[0] for _, frames in queue.next_messages(4)] == [b"0040", b"0041", b"0042", b"0043"]
-    assert [frames[0] for _, frames in queue.next_messages(99)][-1] == b"0049"
+    assert [frames[0] for _, frames, *_ in queue.next_messages(4)] == [b"0040", b"0041", b"0042", b"0043"]
+    assert [frames[0] for _, frames, *_ in queue.next_messages(99)][-1] == b"0049"
     assert (len(queue), queue.waiting_bytes) == (0, 0)
     reader.close(0)
 
@@ -85,14 +85,14 @@ def test_a_broker_that_stood_still_drops_the_oldest_counts_it_and_goes_on(
         box_endpoint=own.box_endpoint, backend_endpoint=own.backend_endpoint, receive_queue_bytes=100_000
     )
     broker = TriggeringBroker(config, brokers.keys)
-    stands, handle = threading.Event(), broker._pass_measurement
+    stands, handle = threading.Event(), broker._passed
     stands.set()
 
-    def handle_later(*values: Any) -> None:
+    def handle_later(*values: Any) -> Any:
         stands.wait(60)
-        handle(*values)
+        return handle(*values)
 
-    monkeypatch.setattr(broker, "_pass_measurement", handle_later)
+    monkeypatch.setattr(broker, "_passed", handle_later)
     with makai.running(broker):
         made, client = [makai.box(brokers, box_id) for box_id in boxes], makai.client(brokers)
         assert all(makai.arrives(box, client) for box in made)

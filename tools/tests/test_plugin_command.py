@@ -15,7 +15,7 @@ from command_in_process import run_in_process
 from house_under_test import house, until
 
 import opq_plugins.sdk
-from opq_plugins.package.packing import signature_bytes
+from opq_plugins.package.archive import signature_bytes
 from opq_proto.errors import PluginError
 from opq_proto.ports import PORTS
 from opq_proto.signing import firmware_public_key, new_key

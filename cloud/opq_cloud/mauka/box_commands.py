@@ -12,8 +12,8 @@ from typing import Any
 
 import zmq
 
+from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.mauka.publisher import Stop
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.sockets import Context, Socket, open_socket, service_context
 from opq_proto.errors import FrameError

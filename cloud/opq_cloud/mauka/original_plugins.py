@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.mauka import messages
+from opq_cloud.mauka.bus import HWM, Publisher, subscriber
 from opq_cloud.mauka.deployments import PluginDeployment, PluginDeployments
 from opq_cloud.mauka.inbox import PluginInbox
 from opq_cloud.mauka.original_plugin import OriginalPlugin
 from opq_cloud.mauka.plugin import BUSY, CRASHED, HEARTBEAT_KEY, IDLE, PUB_KEY, STOPPED, SUB_KEY
 from opq_cloud.mauka.plugin_states import PluginStates
-from opq_cloud.mauka.publisher import HWM, Publisher, subscriber
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.sockets import Socket, service_context

@@ -26,7 +26,7 @@ from typing import Any
 
 from opq_cloud.config import MaukaSection
 from opq_cloud.mauka import messages
-from opq_cloud.mauka.publisher import HWM, Publisher, Stop, subscriber
+from opq_cloud.mauka.bus import HWM, Publisher, Stop, subscriber
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import POLL_MS, Socket, service_context

@@ -19,6 +19,7 @@ from typing import Any
 from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
 from opq_cloud.mauka.analysis_pool import AnalysisJob, AnalysisPool
 from opq_cloud.mauka.asking import SampleAsking
+from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.clock_alignment import Alignments, clock_alignments, stamped
 from opq_cloud.mauka.event_analysis import (
     EventOutcome,
@@ -38,7 +39,6 @@ from opq_cloud.mauka.open_disturbances import MOST_FOLLOWED, OpenDisturbances
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.plugin_cost import PluginCosts
 from opq_cloud.mauka.provenance import VERSION, provenance_of
-from opq_cloud.mauka.publisher import Stop
 from opq_cloud.mauka.waiting_events import EventTurn, WaitingEvents
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import HealthReport, turn_health

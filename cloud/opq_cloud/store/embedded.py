@@ -8,11 +8,10 @@ from pathlib import Path
 
 from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.store.embedded_accounts import ACCOUNTS_FILE, EmbeddedDocuments
-from opq_cloud.store.embedded_boxes import EmbeddedBoxes
+from opq_cloud.store.embedded_boxes import EmbeddedBoxes, EmbeddedMakai, expire_traffic
 from opq_cloud.store.embedded_events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded_findings import EmbeddedFindings, expire_findings
 from opq_cloud.store.embedded_index import EmbeddedIndex
-from opq_cloud.store.embedded_makai import EmbeddedMakai, expire_traffic
 from opq_cloud.store.embedded_minutes import ALL_MINUTES
 from opq_cloud.store.embedded_parts import EmbeddedParts
 from opq_cloud.store.embedded_trends import EmbeddedTrends

@@ -1,9 +1,10 @@
-"""Boxes and the places where they stand, in the embedded store: documents of the original's form.
+"""Boxes, their places, and what Makai is set to and counts, in the embedded store: the original's documents.
 
 A part of its own, for `boxes set` and Makai write the same row from two processes, each its own fields.
 """
 
 import json
+import secrets
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -16,7 +17,17 @@ from opq_cloud.store.box_documents import (
     location_document,
     location_from_document,
 )
+from opq_cloud.store.makai_documents import (
+    IDENTITY,
+    BrokerTraffic,
+    MakaiConfig,
+    makai_config_document,
+    makai_config_from_document,
+    traffic_document,
+    traffic_from_document,
+)
 from opq_cloud.store.schema import EmbeddedPart, next_number
+from opq_cloud.store.sealing import counter
 from opq_cloud.store.store import BoxRecord, LocationRecord
 
 
@@ -98,3 +109,56 @@ class EmbeddedBoxes(EmbeddedPart):
             for location, region in rows:
                 found[location] = (*found.get(location, ()), region)
         return found
+
+
+class EmbeddedMakai(EmbeddedPart):
+    """Rows of `makai_config` and `makai_metrics`, and the store's name."""
+
+    def identity(self) -> str:
+        drawn = secrets.randbits(63)
+
+        def job(connection: sqlite3.Connection) -> int:
+            connection.execute("INSERT OR IGNORE INTO counters VALUES (?, ?)", (IDENTITY, drawn))
+            return counter(connection, IDENTITY)
+
+        return f"{self._database.write(job):016x}"
+
+    def makai_config(self) -> MakaiConfig | None:
+        with self._database.read() as connection:
+            row = connection.execute("SELECT document FROM makai_config").fetchone()
+        return None if row is None else makai_config_from_document(json.loads(row[0]))
+
+    def put_makai_config(self, config: MakaiConfig | None) -> None:
+        rows = [] if config is None or config.is_empty else [(json.dumps(makai_config_document(config)),)]
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM makai_config")
+            connection.executemany("INSERT INTO makai_config VALUES (?)", rows)
+
+        self._database.write(job)
+
+    def put_traffic(self, traffic: BrokerTraffic) -> None:
+        expire_at = int(time.time()) + self._ttls.measurements
+        row = traffic.timestamp_ms, expire_at, json.dumps(traffic_document(traffic))
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO makai_metrics VALUES (?, ?, ?)", row)
+
+        self._database.write(job)
+
+    def traffic(self, start_ms: int, end_ms: int) -> list[BrokerTraffic]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT document FROM makai_metrics WHERE timestamp_ms >= ? AND timestamp_ms < ? "
+                "ORDER BY timestamp_ms",
+                (start_ms, end_ms),
+            ).fetchall()
+        return [traffic_from_document(json.loads(text)) for (text,) in rows]
+
+
+def expire_traffic(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
+    return connection.execute(
+        "DELETE FROM makai_metrics WHERE rowid IN "
+        "(SELECT rowid FROM makai_metrics WHERE expire_at <= ? LIMIT ?)",
+        (now_s, slice_rows),
+    ).rowcount

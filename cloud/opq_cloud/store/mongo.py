@@ -17,9 +17,8 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.store.documents import Document, measurement_fields
 from opq_cloud.store.mongo_accounts import MongoDocuments
-from opq_cloud.store.mongo_boxes import MongoBoxes
+from opq_cloud.store.mongo_boxes import MongoBoxes, MongoMakai
 from opq_cloud.store.mongo_findings import MongoFindings
-from opq_cloud.store.mongo_makai import MongoMakai
 from opq_cloud.store.mongo_server import MongoServer, store_errors
 from opq_cloud.store.mongo_trends import MongoTrends
 from opq_cloud.store.rows import METRIC_FIELDS

@@ -40,7 +40,7 @@ from opq_cloud.view.guard import Scope
 from opq_cloud.view.live_route import HEARTBEAT_S, LiveRoute
 from opq_cloud.view.pages import Pages
 from opq_cloud.view.public.map_feed import MapFeeds
-from opq_cloud.view.public.map_states import MapStates, StatesAtOnce
+from opq_cloud.view.public.map_pages import MapStates, StatesAtOnce
 from opq_cloud.view.public.public_routes import grid_reader, public_router
 from opq_cloud.view.rest.rest_app import PREFIX, create_rest
 from opq_cloud.view.search_pages import SearchPages

@@ -11,11 +11,11 @@ from opq_cloud.mauka.bus import (
     BusBroker,
     EventBridge,
     NobodyListensError,
+    Publisher,
     inject,
     read_notification,
 )
 from opq_cloud.mauka.messages import makai_event
-from opq_cloud.mauka.publisher import Publisher
 from opq_cloud.service import ServiceCounters
 from opq_proto.errors import FrameError, PortBusyError
 from opq_proto.mauka_pb2 import MaukaMessage

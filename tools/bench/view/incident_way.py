@@ -20,9 +20,9 @@ import click
 from bench.mauka_events import put_waveforms
 from bench.result import BenchCase, case, percentile
 from bench.view.asking import cloud_server
+from opq_cloud.mauka.bus import Publisher, subscriber
 from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
 from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
-from opq_cloud.mauka.publisher import Publisher, subscriber
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import Context, service_context
 from opq_cloud.store import open_store

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from opq_plugins.package.packing import pack
+from opq_plugins.package.archive import pack
 from opq_proto.whole_file import write_whole_file
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.package.packing import pack
+from opq_plugins.package.archive import pack
 from opq_plugins.policy import Policy
 from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError

@@ -9,8 +9,7 @@ from opq_cloud.config import ViewSection
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.public.grid_reader import GridReader
-from opq_cloud.view.public.map_pages import MapPages
-from opq_cloud.view.public.map_states import MapStates
+from opq_cloud.view.public.map_pages import MapPages, MapStates
 from opq_cloud.view.public.shared_pages import SharedPages
 
 

@@ -25,11 +25,11 @@ from opq_cloud.view.public.map_pages import (
     THEMES,
     At,
     Km,
+    MapStates,
     asked_frame,
     map_values,
     state_path,
 )
-from opq_cloud.view.public.map_states import MapStates
 from opq_cloud.view.public.outline import outline_paths
 from opq_cloud.view.public.spread import incident_spread
 from opq_proto.messages import Incident

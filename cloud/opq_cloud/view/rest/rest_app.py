@@ -13,10 +13,9 @@ from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live_filter import RATES, REGION_CHARACTERS
 from opq_cloud.view.rest.answers import RequestLimits, refuse_unknown_values
 from opq_cloud.view.rest.exporting import ExportRoutes
+from opq_cloud.view.rest.ordering import ReanalysisRoutes, RequestRoutes
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError, add_problems
 from opq_cloud.view.rest.reading import ReadRoutes
-from opq_cloud.view.rest.reanalysing import ReanalysisRoutes
-from opq_cloud.view.rest.requesting import RequestRoutes
 from opq_cloud.view.rest.shapes import ProblemShape
 from opq_cloud.view.waveform_requests import WaveformRequests
 

@@ -1,28 +1,64 @@
-"""`/api/v1/reanalyses`: stored events analysed again, as a job; what changes is shown, and carried out.
+"""What `/api/v1` is asked to do: stored events analysed again, as a job, and raw samples of a Box.
 
-An administrator's token with the scope `write` orders any, a researcher's a dry run. Both read all jobs: who
-may order one sees every Box anyway.
+All of it needs a token with the scope `write`: sessions of browsers have pages for it. An administrator's
+orders any re-analysis, a researcher's a dry run. Both read all jobs: who may order one sees every Box anyway.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from opq_cloud.reanalysis_jobs import ReanalysisBusyError, ReanalysisJob, ReanalysisJobs, job_json
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext
 from opq_cloud.view.reanalysis_beginning import MOST_EVENTS, MS, NAME, begin_reanalysis
-from opq_cloud.view.rest.answers import asked_span
+from opq_cloud.view.rest import shapes
+from opq_cloud.view.rest.answers import asked_span, limit_key
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError
-from opq_cloud.view.rest.requesting import read_request_body
+from opq_cloud.view.waveform_requests import (
+    LONGEST_S,
+    SHORTEST_S,
+    WaveformRefusedError,
+    WaveformRequests,
+)
 
-MAX_BODY_BYTES = 16_384
+Body = TypeVar("Body", bound=BaseModel)
 Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
 JobNumber = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
+
+
+def body_of(asked: type[BaseModel]) -> dict[str, Any]:
+    """The body of a POST, for OpenAPI: it is read here, within a limit, not by FastAPI."""
+    return {
+        "requestBody": {
+            "content": {"application/json": {"schema": asked.model_json_schema()}}, "required": False
+        }
+    }  # fmt: skip
+
+
+def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """What a POST may be refused with, for OpenAPI."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemShape"}}
+    return {code: {"content": {MEDIA_TYPE: schema}} for code in codes}
+
+
+async def read_request_body(request: Request, shape: type[Body], most_bytes: int) -> Body:
+    """Raises RestProblemError 400 or 413."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > most_bytes:
+            raise RestProblemError(413, f"A request has {most_bytes} bytes at most.")
+    try:
+        return shape.model_validate_json(body or b"{}", strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the body"
+        raise RestProblemError(400, f"{place}: {first['msg'].lower()}.") from None
 
 
 class ReanalysisAsk(BaseModel):
@@ -62,15 +98,7 @@ class ReanalysisList(BaseModel):
     next: str | None
 
 
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "content": {"application/json": {"schema": ReanalysisAsk.model_json_schema()}}, "required": False
-    }
-}  # fmt: skip
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemShape"}}}}
-    for code in (403, 409, 413)
-}
+REFUSALS = refusals(403, 409, 413)
 
 
 class ReanalysisRoutes:
@@ -83,7 +111,7 @@ class ReanalysisRoutes:
         router = APIRouter()
         router.add_api_route(
             "/reanalyses", self.order, methods=["POST"], status_code=202, response_model=ReanalysisShape,
-            openapi_extra=BODY, responses=REFUSALS,
+            openapi_extra=body_of(ReanalysisAsk), responses=REFUSALS,
         )  # fmt: skip
         router.add_api_route("/reanalyses", self.jobs, response_model=ReanalysisList)
         router.add_api_route("/reanalyses/{number}", self.job, response_model=ReanalysisShape)
@@ -98,7 +126,7 @@ class ReanalysisRoutes:
         visitor = self._context.visitor
         _check_writes(visitor)
         jobs = self._jobs()
-        asked = await read_request_body(request, ReanalysisAsk, MAX_BODY_BYTES)
+        asked = await read_request_body(request, ReanalysisAsk, 16_384)
         if not (visitor.admin or asked.dry_run):
             raise RestProblemError(403, "This is for administrators; a researcher may have a dry run.")
         order = self._order(asked)
@@ -174,3 +202,71 @@ def _job_json(job: ReanalysisJob) -> dict[str, Any]:
 
 def _answer(facts: dict[str, Any]) -> Response:
     return JSONResponse(facts, 200, {"Cache-Control": "no-store"})
+
+
+class WaveformAsk(BaseModel):
+    """What is asked for."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    start: Annotated[str, Field(alias="from", max_length=40, examples=["now-30s"])] = "now"
+    """now, now-30s, a time in UTC, or ms since 1970."""
+    seconds: Annotated[float, Field(ge=SHORTEST_S, le=LONGEST_S)] = 2.0
+
+
+class WaveformAsked(BaseModel):
+    """The event that waits for the samples; `GET /events/{event_id}` says what became of it."""
+
+    event_id: int
+    box_id: str
+    event: str
+    """Its address under `/api/v1`."""
+
+
+class RequestRoutes:
+    """One POST; sessions of browsers cannot use it, they have the page."""
+
+    def __init__(self, context: ViewContext, requests: WaveformRequests) -> None:
+        self._context = context
+        self._requests = requests
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        router.add_api_route(
+            "/boxes/{box_id}/waveforms", self.request_waveform, methods=["POST"], status_code=202,
+            response_model=WaveformAsked, openapi_extra=body_of(WaveformAsk), responses=refusals(403, 413),
+        )  # fmt: skip
+        return router
+
+    async def request_waveform(
+        self, request: Request, box_id: Annotated[str, Path(pattern=shapes.BOX_PATTERN, examples=["1"])]
+    ) -> Response:
+        """Raw samples of a Box: from now on, or out of its gateway's ring. Needs the scope `write`."""
+        visitor = self._context.visitor
+        if not visitor.writes:
+            raise RestProblemError(
+                403, "This needs a token with the scope write; the page Account makes one."
+            )
+        if not visitor.may_request(box_id) or self._context.whole_store.box(box_id) is None:
+            raise RestProblemError(404, f"There is no Box {box_id} that you may ask.")
+        asked = await read_request_body(request, WaveformAsk, 1024)
+
+        def opened() -> int:
+            now_ns = self._context.now_ns()
+            event_id = self._requests.open_request(
+                box_id, asked.start, str(asked.seconds), limit_key(visitor), now_ns
+            )
+            account_id = visitor.account.account_id if visitor.account else ""
+            subject = f"box {box_id}, event {event_id}"
+            people = self._context.whole_store.people
+            people.changes.add(account_id, visitor.address, "asked for a waveform by a token", subject)
+            return event_id
+
+        try:
+            event_id = await anyio.to_thread.run_sync(opened)
+        except WaveformRefusedError as error:
+            headers = {"Retry-After": "20"} if error.status == 429 else None
+            raise RestProblemError(error.status, str(error), headers) from None
+        where = f"/api/v1/events/{event_id}"
+        body = WaveformAsked(event_id=event_id, box_id=box_id, event=where)
+        return JSONResponse(body.model_dump(), 202, {"Location": where, "Cache-Control": "no-store"})

@@ -15,7 +15,7 @@ import pytest
 from plugin_zips import SINK, Whose, manifest, plugin_zip, stored, zipped
 from waiting import wait_for
 
-from opq_plugins.package.packing import pack
+from opq_plugins.package.archive import pack
 from opq_plugins.policy import Policy
 from opq_proto.signing import firmware_key, new_key
 from opq_rules.errors import RuleError

@@ -12,7 +12,7 @@ from mariadb_of_ones_own import MariaDb, reason_without, running
 from plugin_zips import Whose, manifest, stored, zipped
 from waiting import wait_for
 
-from opq_plugins.package.packing import pack
+from opq_plugins.package.archive import pack
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_proto.errors import PluginError
 from opq_rules.rule_plugins import RulePlugins

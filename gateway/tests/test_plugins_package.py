@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plugin_zips import SINK, manifest, plugin_zip, zipped
 
-from opq_plugins.package.archive import read_package, write_files
+from opq_plugins.package.archive import pack, read_package, write_files
 from opq_plugins.package.manifest import parse_manifest, parse_version
-from opq_plugins.package.packing import pack
 from opq_plugins.package.properties import fill, parse_properties
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from opq_plugins.host.host import PluginHost
+from opq_plugins.package.archive import NotAllowedError, allowed_signer
 from opq_plugins.package.manifest import PackageManifest
-from opq_plugins.package.packing import NotAllowedError, allowed_signer
 from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseIndex, ReleaseStore
 from opq_plugins.policy import Policy
 from opq_plugins.sdk import Value

@@ -15,10 +15,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
-from opq_plugins.package.archive import PluginPackage, read_package, write_files, zip_contents
+from opq_plugins.package.archive import PluginPackage, allowed_signer, read_package, write_files, zip_contents
 from opq_plugins.package.fetch import fetch
 from opq_plugins.package.manifest import PackageManifest, parse_version
-from opq_plugins.package.packing import allowed_signer
 from opq_plugins.package.releases import Release, ReleaseFolder
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError

@@ -1,30 +1,49 @@
-"""The toolkit's own sources, sinks and types of connections: one file per type, found by its name."""
+"""The toolkit's own sources, sinks and types of connections: a source or sink is one file, found by its name.
+
+A type of connections is `Connection` in the file of a sink: its properties, which each of its users has too,
+and `check(wait_s)`, which connects for real and goes again: OSError where nobody answers or lets us in,
+ValueError where it makes no sense.
+"""
 
 import functools
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import Any
 
-PACKAGES = {
-    "source": "opq_rules.sources",
-    "sink": "opq_rules.sinks",
-    "connection": "opq_rules.connections",
-}
+PACKAGES = {"source": "opq_rules.sources", "sink": "opq_rules.sinks"}
 CLASSES = {"source": "Source", "sink": "Sink"}
 """Kind -> the class in each of the files."""
+KINDS = (*PACKAGES, "connection")
+_HTTP = frozenset({("sources", "httppull"), ("sinks", "rest")})
+CONNECTIONS = {
+    "httppull": ("rest", _HTTP),  # rest, by the name that eKuiper's users know it by
+    "mongo": ("mongo", frozenset({("sinks", "mongo")})),
+    "mqtt": ("mqtt", frozenset({("sources", "mqtt"), ("sinks", "mqtt")})),
+    "rest": ("rest", _HTTP),
+    "sql": ("sql", frozenset({("sinks", "sql")})),
+    "zmq": ("zmq", frozenset({("sinks", "zmq")})),
+}
+"""Type of connections -> the sink in whose file it is, and who may use it; nothing of them is imported."""
 
 
 def module_of(kind: str, type_name: str) -> ModuleType | None:
-    """None: there is no such type."""
-    if type_name not in types_of(kind):
+    """The file of a source or sink; None: there is no such type."""
+    if kind not in PACKAGES or type_name not in types_of(kind):
         return None
     return importlib.import_module(f"{PACKAGES[kind]}.{type_name}")
+
+
+def connection_class(type_name: str) -> Any:
+    """Its properties as a dataclass, with `check`; None: there is no such type."""
+    found = CONNECTIONS.get(type_name)
+    return None if found is None else getattr(module_of("sink", found[0]), "Connection", None)
 
 
 @functools.cache
 def types_of(kind: str) -> tuple[str, ...]:
     """Sorted; nothing of them is imported."""
     if kind not in PACKAGES:
-        return ()
+        return tuple(CONNECTIONS) if kind == "connection" else ()
     paths = importlib.import_module(PACKAGES[kind]).__path__
     return tuple(sorted(each.name for each in pkgutil.iter_modules(paths) if not each.name.startswith("_")))

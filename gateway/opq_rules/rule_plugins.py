@@ -10,7 +10,7 @@ from opq_plugins.host.host import NotInstalledError, UnknownTypeError
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
-from opq_rules.built_in import CLASSES, PACKAGES, module_of, types_of
+from opq_rules.built_in import CLASSES, KINDS, module_of, types_of
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, UNDEFINED, RuleError
 
 CODES = {"sink": RULE, "source": STREAM}
@@ -22,7 +22,7 @@ class RulePlugins(Plugins):
 
     def __init__(self, data_dir: Path, policy: Policy | None = None) -> None:
         super().__init__(data_dir, policy)
-        self.reserved = frozenset((kind, name) for kind in PACKAGES for name in types_of(kind))
+        self.reserved = frozenset((kind, name) for kind in KINDS for name in types_of(kind))
 
     def source(self, type_name: str) -> Callable[[], sdk.Source]:
         return self._built_in("source", type_name) or super().source(type_name)

@@ -25,7 +25,7 @@ from waiting import wait_for
 from opq_plugins.sdk import Source, SourceContext
 from opq_rules.built_in import types_of
 from opq_rules.engine import connection_admin
-from opq_rules.engine.connections import connection_module
+from opq_rules.engine.connections import known_connection
 from opq_rules.engine.source_runner import SourceRunner
 from opq_rules.secrets import with_secrets, without_secrets
 
@@ -345,5 +345,5 @@ def test_the_page_names_every_type_and_property_of_connections() -> None:
     page = (Path(__file__).parents[2] / "docs" / "rules.md").read_text().partition("## Connections")[2]
     for kind in types_of("connection"):
         row = next(line for line in page.splitlines() if line.startswith(f"| {kind} |"))
-        names = {field.name for field in fields(connection_module(kind).Config)}
+        names = {field.name for field in fields(known_connection(kind))}
         assert names <= set(re.findall(r"\w+", row)) or row == "| httppull | as rest | as rest |"

@@ -8,7 +8,7 @@ Rehearsal: whether streams and rules could run with definitions that are not mad
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from types import ModuleType
+from typing import Any
 
 from opq_rules.batch import JsonObject
 from opq_rules.built_in import module_of
@@ -20,8 +20,8 @@ from opq_rules.engine.connections import (
     Configurations,
     Connections,
     check_properties,
-    connection_module,
     connections_of,
+    known_connection,
 )
 from opq_rules.engine.definition import Action, RuleDefinition
 from opq_rules.engine.endpoints import EndpointFactory, TypeRegistry
@@ -176,16 +176,15 @@ class ConnectionAdmin:
         fitting = (type_name,) if kind == CONNECTIONS else connections_of(kind, type_name)
         if not fitting:
             raise RuleError(f"{kind} {type_name[:80]}: connects to nothing that can be tried", CONFIGURATION)
-        found = connection_module(fitting[0])
-        own = _own_of_connection(found, kind, type_name, given)
-        config = check_properties(fitting[0], own, f"{kind} {type_name}")
+        own = _own_of_connection(known_connection(fitting[0]), kind, type_name, given)
+        connection = check_properties(fitting[0], own, f"{kind} {type_name}")
         if not self._trials.acquire(blocking=False):
             raise RuleError(f"{MOST_TRIALS} connections are being tried; wait for them", CONFIGURATION)
         wrong: list[str] = []
 
         def run() -> None:
             try:
-                found.check(config, TRIAL_S)
+                connection.check(TRIAL_S)
             except Exception as error:  # of libraries, whatever they raise where a peer is strange
                 wrong.append(without_password(str(error) or type(error).__name__))
             finally:
@@ -230,11 +229,9 @@ class ConnectionAdmin:
         return self._usage.of_connections().get(name, ConnectionUsers())
 
 
-def _own_of_connection(
-    connection: ModuleType, kind: str, type_name: str, given: Mapping[str, object]
-) -> JsonObject:
+def _own_of_connection(connection: Any, kind: str, type_name: str, given: Mapping[str, object]) -> JsonObject:
     """Without what says nothing of the connection, but belongs to the source or sink."""
-    of_connection = {each.name for each in fields(connection.Config)}
-    own = getattr(module_of(kind.removesuffix("s"), type_name), "Config", connection.Config)
+    of_connection = {each.name for each in fields(connection)}
+    own = getattr(module_of(kind.removesuffix("s"), type_name), "Config", connection)
     other = {each.name for each in fields(own)} | ({"datasource"} if kind != SINKS else NAMES)
     return {key: value for key, value in given.items() if key in of_connection or key not in other}

@@ -4,15 +4,15 @@ A stream refers to a set by CONF_KEY, a sink by resourceId, both to connections 
 Connections are a third kind of such sets: /metadata shows the same.
 """
 
-import functools
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from typing import Any
 
 import msgspec
 
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject
-from opq_rules.built_in import module_of, types_of
+from opq_rules.built_in import CONNECTIONS as CONNECTION_TYPES
+from opq_rules.built_in import connection_class, types_of
 from opq_rules.engine.definition import checked_id
 from opq_rules.engine.rule_store import ObjectStore
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
@@ -147,27 +147,22 @@ class Connections:
         return self._configurations.has(CONNECTIONS, kind, name)
 
 
-@functools.cache
 def connections_of(kind: str, type_name: str) -> tuple[str, ...]:
     """Types of connections that sources or sinks of this type can have; () for most."""
-    if kind not in (SOURCES, SINKS):
-        return ()
-    return tuple(
-        each for each in types_of("connection") if (kind, type_name) in connection_module(each).USERS
-    )
+    return tuple(each for each, (_, users) in CONNECTION_TYPES.items() if (kind, type_name) in users)
 
 
-def check_properties(kind: str, properties: Mapping[str, object], where: str) -> object:
-    """The Config of a connection. Raises RuleError: no such type, or properties that it does not take."""
+def check_properties(kind: str, properties: Mapping[str, object], where: str) -> Any:
+    """The connection, not opened. Raises RuleError: no such type, or properties that it does not take."""
     try:
-        return configured(connection_module(kind).Config, properties)
+        return configured(known_connection(kind), properties)
     except ValueError as error:
         raise RuleError(f"{where}: {error}", CONFIGURATION) from error
 
 
-def connection_module(kind: str) -> ModuleType:
-    """The module of a type of connections."""
-    found = module_of("connection", kind)
+def known_connection(kind: str) -> Any:
+    """As `connection_class`; RuleError where there is no such type."""
+    found = connection_class(kind)
     if found is None:
         known = ", ".join(types_of("connection"))
         raise RuleError(f"connection type {str(kind)[:80]!r} is not known; there are: {known}", CONFIGURATION)

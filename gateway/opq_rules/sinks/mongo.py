@@ -28,6 +28,36 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Connection:
+    """A MongoDB, and who we are there."""
+
+    url: str = field(metadata={"help": "mongodb://host:27017/database"})
+    database: str = ""  # that of the url
+    username: str = ""
+    password: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("url  is no address; want mongodb://host:27017/database")
+
+    def check(self, wait_s: float) -> None:
+        """ConnectionError: nobody answers, or does not let us in."""
+        try:
+            import pymongo
+            from pymongo.errors import PyMongoError
+        except ImportError as error:
+            raise ValueError("mongo needs a package: pip install 'opq-toolkit[mongo]'") from error
+        wait_ms = round(wait_s * 600)  # to say why, before nobody listens any more
+        try:
+            with pymongo.MongoClient[JsonObject](
+                self.url, serverSelectionTimeoutMS=wait_ms, connectTimeoutMS=wait_ms, **_who(self)
+            ) as client:
+                client.admin.command("ping")
+        except (PyMongoError, ValueError) as error:
+            raise ConnectionError(f"{type(error).__name__}: {str(error)[:300]}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     url: str = field(metadata={"help": "mongodb://host:27017/database"})
     collection: str
@@ -61,9 +91,6 @@ class Sink(SinkOfSdk):
         import pymongo
 
         config = self._config
-        more: JsonObject = {}
-        if config.username:
-            more = {"username": config.username, "password": config.password}
 
         def connect() -> None:
             self._client: pymongo.MongoClient[JsonObject] = pymongo.MongoClient(
@@ -73,7 +100,7 @@ class Sink(SinkOfSdk):
                 connectTimeoutMS=config.timeout,
                 socketTimeoutMS=config.timeout,
                 tz_aware=True,
-                **more,
+                **_who(config),
             )
 
         _answered(connect)
@@ -157,6 +184,10 @@ class Sink(SinkOfSdk):
             _answered(lambda: self._rows.replace_one(where, document, upsert=True))
         else:
             _answered(lambda: self._rows.update_one(where, {"$set": document}))
+
+
+def _who(given: Connection | Config) -> JsonObject:
+    return {"username": given.username, "password": given.password} if given.username else {}
 
 
 def _database_of(url: str) -> str:

@@ -1,7 +1,7 @@
 """mqtt: a message per emission to a broker; with qos 1 or 2 it is sent when the broker has said so."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from opq_plugins.sdk import Context, SinkContext
@@ -10,6 +10,20 @@ from opq_proto.settings import configured
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
 from opq_rules.mqtt_client import Client, Login
+
+
+@dataclass(frozen=True, slots=True)
+class Connection(Login):
+    """A broker, and who we are there."""
+
+    def check(self, wait_s: float) -> None:
+        """Under a name of its own: a broker closes the older one of two clients with the same."""
+        try:
+            client = Client(replace(self, clientid=""))
+        except OSError as error:  # of TLS
+            raise ConnectionError(f"{self.server}: {error.strerror or error}") from error
+        client.start(wait_s)
+        client.stop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import httpx
+
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
@@ -15,6 +17,8 @@ from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
 from opq_rules.http_client import answered, check_accepted, check_url, http_client
 
+_NO_HEAD = (404, 405, 501)
+_NOT_LET_IN = (401, 403, 407)
 _TYPES = {
     "json": "application/json",
     "text": "text/plain",
@@ -23,6 +27,38 @@ _TYPES = {
     "javascript": "application/javascript",
     "form": "application/x-www-form-urlencoded",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An HTTP server, for this sink and the source httppull."""
+
+    url: str
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
+    headers: JsonObject = field(default_factory=dict)
+    insecureSkipVerify: bool = False
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+
+    def check(self, wait_s: float) -> None:
+        """HEAD, and GET where the server has none. What is not there may be made by a POST: any answer will
+        do that neither asks who we are nor tells of a fault of the server."""
+        if "{{" in self.url or "{%" in self.url:
+            raise ValueError(f"url  is {self.url!r}; a template has no address before there is a row")
+        timeout_s = min(wait_s, self.timeout / 1000)
+        try:
+            with http_client(timeout_s, self.headers, self.insecureSkipVerify) as client:
+                code = client.head(self.url).status_code
+                if code in _NO_HEAD:
+                    with client.stream("GET", self.url) as answer:
+                        code = answer.status_code
+        except httpx.InvalidURL as error:
+            raise ValueError(f"url  is {self.url!r}; {error}") from error
+        except httpx.HTTPError as error:
+            raise ConnectionError(f"{self.url}: {type(error).__name__}: {error}") from error
+        if code in _NOT_LET_IN or code >= 500:
+            raise ConnectionError(f"{self.url} answered {code}")
 
 
 @dataclass(frozen=True, slots=True)

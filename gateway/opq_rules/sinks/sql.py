@@ -9,6 +9,7 @@ property `fields` picks the columns.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -36,6 +37,34 @@ _TAKEN = sqlalchemy.Table(
 
 
 @dataclass(frozen=True, slots=True)
+class Connection:
+    """A database that SQLAlchemy speaks to."""
+
+    url: str = field(metadata={"help": "mysql+pymysql://user:word@host/base, sqlite:///file, or Go's form"})
+
+    def __post_init__(self) -> None:
+        address_of(self.url)
+
+    def check(self, wait_s: float) -> None:
+        """A file of SQLite has to be there: connecting would make one."""
+        url = address_of(self.url)
+        file = url.database if url.get_backend_name() == "sqlite" else None
+        if file and file != ":memory:" and not Path(file).is_file():
+            raise FileNotFoundError(f"{file} is not there")
+        try:
+            engine = sqlalchemy.create_engine(url)
+            try:
+                with engine.connect() as connection:
+                    connection.execute(sqlalchemy.text("SELECT 1"))
+            finally:
+                engine.dispose()
+        except DBAPIError as error:
+            raise ConnectionError(f"{type(error.orig).__name__}: {error.orig}") from None
+        except (ImportError, SQLAlchemyError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     url: str = field(metadata={"help": "mysql+pymysql://user:word@host/base, sqlite:///file, or Go's form"})
     table: str
@@ -52,10 +81,7 @@ class Sink(SinkOfSdk):
         _checked("table", config.table)
         if config.rowkindField and not config.keyField:
             raise ValueError("keyField  missing: rowkindField needs the column that rows are found by")
-        try:
-            self._url = sqlalchemy.make_url(url_of(config.url))
-        except SQLAlchemyError as error:
-            raise ValueError(f"url  is no database's address: {type(error).__name__}") from error
+        self._url = address_of(config.url)
         self._config = config
 
     def open(self, context: Context) -> None:
@@ -137,6 +163,14 @@ class Sink(SinkOfSdk):
         if kind == "update":
             return table.update().where(where).values(values)
         raise ValueError(f"{config.rowkindField} is {kind!r}; want insert, update or delete")
+
+
+def address_of(text: str) -> sqlalchemy.URL:
+    """Raises ValueError: it is none."""
+    try:
+        return sqlalchemy.make_url(url_of(text))
+    except (SQLAlchemyError, ValueError) as error:
+        raise ValueError(f"url  is no database's address: {type(error).__name__}") from None
 
 
 def url_of(text: str) -> str:

@@ -3,17 +3,52 @@
 PUB tells nobody whether anyone listens; PUSH waits until a peer takes the message, then says so.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An endpoint that is bound, or connected to."""
+
+    url: str = field(metadata={"help": "tcp://host:port or ipc://file"})
+    bind: bool = True
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
+
+    def __post_init__(self) -> None:
+        _check_endpoint(self.url)
+
+    def check(self, wait_s: float) -> None:
+        """To be bound: whether the address is free. Else: whether a ZeroMQ peer shakes hands there."""
+        with zmq.Context() as own, own.socket(zmq.PUSH) as socket:
+            socket.setsockopt(zmq.LINGER, 0)
+            monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+            try:
+                if self.bind:
+                    socket.bind(self.url)
+                    return
+                socket.connect(self.url)
+                until_s = time.monotonic() + min(wait_s, self.timeout / 1000)
+                while (left_s := until_s - time.monotonic()) > 0:
+                    if monitor.poll(max(1, round(left_s * 1000))):
+                        recv_monitor_message(monitor)
+                        return
+            except zmq.ZMQError as error:
+                raise ConnectionError(f"{self.url}: {error.strerror}") from error
+            finally:
+                socket.disable_monitor()
+        raise TimeoutError(f"{self.url}: no peer answered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +63,7 @@ class Config:
 class Sink(SinkOfSdk):
     def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
-        if not self._config.url.startswith(("tcp://", "ipc://")):
-            raise ValueError(f"url  is {self._config.url!r}; want tcp://host:port or ipc://file")
+        _check_endpoint(self._config.url)
         self._topic = per_row(self._config.topic)
 
     def open(self, context: Context) -> None:
@@ -62,3 +96,8 @@ class Sink(SinkOfSdk):
 
     def close(self, context: Context) -> None:
         self._socket.close()
+
+
+def _check_endpoint(url: str) -> None:
+    if not url.startswith(("tcp://", "ipc://")):
+        raise ValueError(f"url  is {url!r}; want tcp://host:port or ipc://file")

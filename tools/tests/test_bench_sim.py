@@ -3,9 +3,8 @@
 import pytest
 
 from bench.result import BenchCase, case
-from bench.sim.figures import measured
+from bench.sim.figures import history_pace, measured
 from bench.sim.fleets import fleet
-from bench.sim.history import history_pace
 from bench.sim.stages import SETTLE_ROUNDS, STAGES, stage_costs_ms
 from opq_proto.errors import OpqError
 

@@ -12,17 +12,17 @@ not stored; not acknowledged when all had ended; asked and not answered).
 Baseline: one Measurement of each Box and second.
 """
 
+import itertools
 import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 import psutil
 
-from bench.fleet.asking import WaveformAsking
 from bench.fleet.numbers import account_of, held_of, numbers_of, stored_runs
 from bench.makai.makai_processes import SERVICES, MakaiProcesses
 from bench.own_processes import cpu_s, resident_bytes
@@ -30,8 +30,10 @@ from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_hil.cloud_faults.stored_rows import FILE_NAME
 from opq_hil.fleet.fleet_run import Counts, FleetSpec, run_fleet
 from opq_hil.gateway_faults.places import free_offset
+from opq_proto.command_client import CommandClient, UnansweredError
 from opq_proto.errors import OpqError
 from opq_proto.ports import endpoint
+from opq_proto.wire import data_command, waveform_from_frames
 
 BOXES, QUICK_BOXES = 9900, 60
 """As many as a broker has descriptors for, where the limit is 20,000."""
@@ -207,3 +209,62 @@ class FleetWatch:
             stored = counters.get("opq_measurements_stored_total", 0.0)
             if stored != before:
                 before, since_s = stored, time.monotonic()
+
+
+EVERY_S = 1.0
+WAVEFORM_S, ENDED_S = 3.0, 1.0
+"""Asked for: so much, which ended so long ago."""
+ANSWER_S = 20.0
+
+
+class WaveformAsking:
+    """For the `with` block, in a thread of its own.
+
+    Attributes:
+        asked, answered: waveforms.
+        samples: of the answers.
+        latencies_s: of each answer.
+        unanswered: a line for each that was not answered, or not in time.
+    """
+
+    def __init__(self, command_endpoint: str, answer_endpoint: str, box_ids: Sequence[str]) -> None:
+        self.asked = self.answered = self.samples = 0
+        self.latencies_s: list[float] = []
+        self.unanswered: list[str] = []
+        self._endpoints, self._box_ids = (command_endpoint, answer_endpoint), box_ids
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="asking", daemon=True)
+
+    def __enter__(self) -> "WaveformAsking":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        self._stop.set()
+        self._thread.join(ANSWER_S + 5.0)
+
+    def _run(self) -> None:
+        began_s = time.monotonic()
+        with CommandClient(*self._endpoints) as client:
+            for box_id in itertools.cycle(self._box_ids):
+                asked_s = time.monotonic()
+                try:
+                    self._ask(client, box_id)
+                except OpqError as error:
+                    self.unanswered.append(f"Box {box_id}, asked after {asked_s - began_s:.0f} s: {error}")
+                if self._stop.wait(max(0.0, asked_s + EVERY_S - time.monotonic())):
+                    return
+
+    def _ask(self, client: CommandClient, box_id: str) -> None:
+        """Raises UnansweredError, FrameError."""
+        asked_s = time.monotonic()
+        end_ns = time.time_ns() - round(ENDED_S * 1e9)
+        command = data_command(box_id, end_ns - round(WAVEFORM_S * 1e9), end_ns, client.identity, wait=False)
+        self.asked += 1
+        frames = client.send_for_frames(command, ANSWER_S)
+        response, wave = waveform_from_frames(frames[0], frames[1:])
+        if wave is None or response.box_id != int(box_id):
+            raise UnansweredError("an answer without samples, or of another Box")
+        self.answered += 1
+        self.samples += len(wave.counts)
+        self.latencies_s.append(time.monotonic() - asked_s)

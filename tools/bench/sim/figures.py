@@ -10,9 +10,14 @@ Each part is bounded. What cannot be measured in its time is named, counted in t
 others stand.
 """
 
+import json
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import click
 
@@ -20,7 +25,6 @@ from bench.gateway.house import house
 from bench.own_processes import cpu_s
 from bench.result import Baseline, BenchCase, BenchResult, case
 from bench.sim.fleets import FleetCost, fleet
-from bench.sim.history import history_pace
 from bench.sim.stages import stage_costs_ms
 from opq_proto.errors import OpqError
 
@@ -186,3 +190,28 @@ def _lost(name: str, found: FleetCost) -> BenchCase:
         + found.heard.missing
     )
     return case(f"{name}: lost or dropped", "", [float(lost)], limit=0.0)
+
+
+LEAST_S = 10.0
+
+
+def history_pace(boxes: int, seconds: float, within_s: float) -> float:
+    """Box-hours per CPU minute of `sim history` over so many seconds of undisturbed Boxes.
+
+    Raises:
+        OpqError: it did not end within `within_s`, or ended with an error.
+    """
+    with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
+        command = [sys.executable, "-c", "from opq_tools.cli import main; main()", "sim", "history"]
+        command += ["--days", str(seconds / 86_400), "--boxes", str(boxes)]
+        command += ["--into", str(Path(folder) / "data"), "--json"]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=max(LEAST_S, within_s), check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise OpqError(f"the history of {seconds:g} s did not end within {within_s:.0f} s") from None
+    if done.returncode:
+        raise OpqError(f"the history ended with an error: {done.stderr.strip()[-200:]}")
+    pace: float = json.loads(done.stdout)["box_hours_per_cpu_minute"]
+    return pace

@@ -6,7 +6,7 @@ One writer per field (said beside it), any reader; single values, so no lock is 
 from dataclasses import dataclass
 
 from opq_proto.box_losses import box_losses
-from opq_proto.link_messages import GpsStatus, Health, Hello, Losses
+from opq_proto.link_messages import GpsStatus, Health, Hello, Log, Losses
 from opq_proto.messages import TimeSource
 
 ORDINARY_RATE_HZ = 12_000.0
@@ -36,6 +36,8 @@ class BoxStatus:
     """Whether the gateway's own supply fails; None: nobody tells it. Power."""
     losses: Losses | None = None
     """None: it has said none since its start, as a Box does whose firmware knows them not; intake."""
+    trial_end: Log | None = None
+    """The Box's newest line of how a trial of new firmware ended; intake."""
     sample_monotonic_s: float | None = None
     """When the newest samples came in order; intake."""
     sample_ns: int | None = None

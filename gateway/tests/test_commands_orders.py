@@ -4,22 +4,25 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_gateway.commands.orders import BoxOrders
-from opq_gateway.commands.update import MOST_BYTES
 from opq_gateway.serial_side.box_commands import BoxAnswer, Done
-from opq_proto.firmware_image import Slot, make_image, pack_bundle
-from opq_proto.link_messages import Operation, Status
+from opq_gateway.status import BoxStatus
+from opq_proto.firmware_image import MOST_FILE_BYTES, Slot, make_image, pack_bundle
+from opq_proto.link_messages import Hello, Log, Operation, Status
+from opq_proto.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 
 IMAGES = {
     slot: make_image(bytes([slot]) * size, hardware="opqbox", version=0x10000, slot=slot, sign=None)
     for slot, size in ((Slot.A, 3000), (Slot.B, 4100))
 }
+
+HELLO = Hello(1, 1, 7, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1.0.0")
 
 
 @dataclass
@@ -73,7 +76,8 @@ class Bench:
         self.box = box
         self.now_s = 0.0
         self.waiting: list[Callable[[], None]] = []
-        self.orders = BoxOrders(box, self.later, lambda: 1_700_000_000_123_456_789)
+        self.known = BoxStatus("1", 60)
+        self.orders = BoxOrders(box, self.later, lambda: 1_700_000_000_123_456_789, self.known)
 
     def later(self, do: Callable[[], None]) -> bool:
         self.waiting.append(do)
@@ -151,11 +155,29 @@ def test_the_image_of_the_slot_that_the_box_wants_reaches_it_whole() -> None:
     assert bench.status["state"] == "restarting" and bench.box.said[-1][0] is Operation.UPDATE_END
 
 
+@pytest.mark.parametrize(
+    ("code", "end"), [(UPDATE_CONFIRMED, "confirmed"), (UPDATE_ROLLED_BACK, "rolled back")]
+)
+def test_how_the_trial_of_the_new_firmware_ended_is_the_boxs_own_word(code: int, end: str) -> None:
+    bench = Bench(Box())
+    bench.known.hello, bench.known.trial_end = HELLO, Log(UPDATE_CONFIRMED, 0, 0, 1)  # of another trial
+    bench.collect(pack_bundle(IMAGES))
+    bench.order("opq-update", "install")
+    bench.turn(20)
+    assert bench.status["state"] == "restarting"
+    bench.known.hello = replace(HELLO, boot_id=8, firmware="1.1.0")
+    assert (bench.status["state"], bench.status["firmware"]) == ("on trial", "1.1.0")
+    bench.known.trial_end = Log(code, 0, 0, 10_000)
+    assert bench.status["state"] == end
+    assert bench.order("opq-update", f"begin 10 {'0' * 64}") == (True, "0") and bench.status["state"] != end
+
+
 def test_progress_is_told_while_the_box_is_written() -> None:
     bench = Bench(Box(silent=1))
     bench.collect(pack_bundle(IMAGES))
     bench.order("opq-update", "install")
-    assert bench.status == {"state": "sending", "bytes": len(IMAGES[Slot.B]), "done": 0, "reason": ""}
+    said = {"state": "sending", "bytes": len(IMAGES[Slot.B]), "done": 0, "reason": "", "firmware": ""}
+    assert bench.status == said
     assert not bench.order("opq-update", f"begin 10 {'0' * 64}")[0]  # one at a time
 
 
@@ -244,6 +266,6 @@ def test_no_message_breaks_an_update(message: str) -> None:
     assert bench.status["state"] in ("idle", "collecting")
 
 
-@pytest.mark.parametrize("size", ["0", str(MOST_BYTES + 1), "99999999999", "-1", "x"])
+@pytest.mark.parametrize("size", ["0", str(MOST_FILE_BYTES + 1), "99999999999", "-1", "x"])
 def test_a_size_that_cannot_be_is_refused(size: str) -> None:
     assert not Bench(Box()).order("opq-update", f"begin {size} {'0' * 64}")[0]

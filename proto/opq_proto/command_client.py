@@ -8,7 +8,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from opq_proto.backend_keys import backend_address
 from opq_proto.errors import FrameError, OpqError
-from opq_proto.wire import Response, command_from_wire, response_from_wire
+from opq_proto.wire import Response, command_from_wire, plugin_command, response_from_wire
 
 CONNECT_S = 5.0
 SETTLE_S = 0.2
@@ -17,6 +17,10 @@ SETTLE_S = 0.2
 
 class UnansweredError(OpqError):
     """No broker, or no Box connected to it."""
+
+
+class BoxRefusedError(OpqError):
+    """The Box or its gateway said no."""
 
 
 class CommandClient:
@@ -59,6 +63,23 @@ class CommandClient:
             UnansweredError: none came in time.
         """
         return response_from_wire(self.send_for_frames(command, timeout_s)[0])
+
+    def send_order(self, box_id: str, plugin: str, message: str, timeout_s: float) -> str:
+        """What the Box says to a plug-in command that our gateways know (gateway/README.md).
+
+        Raises:
+            UnansweredError: no answer came in time.
+            BoxRefusedError: Box or gateway refuse it, or it is an original one.
+        """
+        answer = self.send_command(plugin_command(box_id, plugin, message, self.identity), timeout_s)
+        said = answer.command_to_plugin_response
+        if not said.ok:
+            raise BoxRefusedError(f"Box {box_id}: {said.detail or 'refused'}")
+        if not said.HasField("detail"):
+            raise BoxRefusedError(
+                f"Box {box_id} is an original one: it answers yes to everything, and does nothing"
+            )
+        return said.detail
 
     def send_for_frames(self, command: bytes, timeout_s: float) -> list[bytes]:
         """As `send_command`, for the whole answer: the Response, then the Cycles.

@@ -19,6 +19,10 @@ SIGNATURE_BYTES = 64
 SLOT_BYTES = 0x6_0000
 STATUS_BYTES = 1024
 """At the end of a slot: the Box's own marks."""
+MOST_FILE_BYTES = 2_000_000
+"""Of a `.opqfw` that a gateway takes: two images of 384 KB and some."""
+WRITING = ("erasing", "sending", "verifying")
+"""States of a gateway's update while the Box is being written."""
 MAX_BODY_BYTES = SLOT_BYTES - HEADER_BYTES - STATUS_BYTES
 PIECE_BYTES = 1024
 """The most that UpdateData of the link holds."""
@@ -206,6 +210,41 @@ def read_header(image: bytes) -> Header:
         flags,
         image[SIGNED_BYTES:HEADER_BYTES],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareFile:
+    """What a firmware file says of itself; whose signature it is, the Box alone knows."""
+
+    version: int
+    hardware: str
+    label: str
+    slots: tuple[Slot, ...]
+    development_key: bool
+
+
+def describe_firmware(data: bytes) -> FirmwareFile:
+    """What is in the file, as far as it can be judged without Box and key.
+
+    Raises:
+        ImageError: no Box takes it; the text says why.
+    """
+    if len(data) > MOST_FILE_BYTES:
+        raise ImageError(f"{len(data)} bytes; a gateway takes {MOST_FILE_BYTES} at most")
+    found = []
+    for slot, image in read_bundle(data).items():
+        header = read_header(image)
+        verdict = judge(
+            image, slot=slot, hardware=header.hardware, floor_version=0, check=lambda signature, message: True
+        )
+        if verdict is not Verdict.GOOD:
+            raise ImageError(f"image {slot.name} is {VERDICT_WORDS[verdict]}")
+        found.append((slot, header))
+    slots, first = tuple(slot for slot, _ in found), found[0][1]
+    if any((each.hardware, each.version) != (first.hardware, first.version) for _, each in found):
+        raise ImageError("its images are of different versions or for different hardware")
+    development = any(each.flags & FLAG_DEVELOPMENT_KEY for _, each in found)
+    return FirmwareFile(first.version, first.hardware, first.label, slots, development)
 
 
 def _words(raw: bytes) -> str:

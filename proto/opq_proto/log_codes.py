@@ -19,6 +19,8 @@ RESET_CAUSES = {
 }
 """Health.reset_cause and the second integer of `box.started`: opq_reset_cause_t (RCC_CSR, RM0090 7.3.21)."""
 
+UPDATE_CONFIRMED, UPDATE_ROLLED_BACK = 53, 55
+"""How the trial of new firmware ended."""
 _STATES = {0: "free", 1: "acquiring", 2: "locked", 3: "holdover"}
 WORDS: dict[str, dict[int, str]] = {
     "reset_cause": RESET_CAUSES,

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_in_process import run_in_process
+from flash_under_test import bundle
 from free_ports import free_offset
 from house_under_test import House, until
 
-from opq_proto.firmware_image import Slot, make_image, pack_bundle
 from opq_tools.analyze.recordings import read_recording
 
 
@@ -79,17 +79,14 @@ def test_samples_of_a_span_are_a_recording_and_a_span_that_is_not_over_is_waited
 
 
 def test_firmware_goes_to_the_box_which_refuses_it_with_a_reason(house: House, tmp_path: Path) -> None:
-    images = {
-        slot: make_image(b"\x01" * 5000, hardware="opqbox", version=1 << 16, slot=slot, sign=None)
-        for slot in Slot
-    }
     file = tmp_path / "firmware.opqfw"
-    file.write_bytes(pack_bundle(images))
+    file.write_bytes(bundle())
     refused = box(house, "update", "1", str(file))
     assert refused.returncode == 1 and "a simulated Box has no firmware" in refused.stderr
-    file.write_bytes(b"OPQW")
-    broken = box(house, "update", "1", str(file))
-    assert broken.returncode == 1 and "Traceback" not in broken.stderr
+    for data, why in ((b"OPQW", "no firmware file"), (bundle(signed_by=None), "not signed")):
+        file.write_bytes(data)
+        broken = box(house, "update", "1", str(file))
+        assert broken.returncode == 1 and why in broken.stderr and "Traceback" not in broken.stderr
 
 
 def test_nobody_there_is_one_clear_line(house: House) -> None:

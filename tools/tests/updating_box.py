@@ -32,7 +32,7 @@ class UpdatingBox:
 
     `in_recovery`: its boot loader answers and goes on waiting. `healthy`: whether a new image reports health;
     else it is rolled back. `erase_answers`: pieces that are answered with busy first. `falls_silent_at`:
-    offset from which nothing is answered any more.
+    offset from which nothing is answered any more. `sampling`: whether it sends samples.
     """
 
     firmware: str = "1.0.0"
@@ -43,6 +43,8 @@ class UpdatingBox:
     erase_answers: int = 2
     on_trial_answers: int = 0
     falls_silent_at: int | None = None
+    box_id: int = 5
+    sampling: bool = True
     asked: list[tuple[int, str]] = field(default_factory=list)
 
     def __enter__(self) -> "UpdatingBox":
@@ -69,7 +71,7 @@ class UpdatingBox:
         while not self._stop.wait(0.001):
             for _, message in self._decoder.feed(self._port.receive()):
                 self._take(message)
-            if time.monotonic() > samples_due:
+            if self.sampling and time.monotonic() > samples_due:
                 samples_due = time.monotonic() + 0.02
                 self._samples()
             self._port.flush(time.monotonic_ns())
@@ -88,7 +90,7 @@ class UpdatingBox:
         self._send(
             Hello(
                 1,
-                5,
+                self.box_id,
                 self._boot_id,
                 12_000_000,
                 0.01,

@@ -18,6 +18,7 @@ from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.seen import SeenHub, SeenStore
 from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.administration.firmware_jobs import FirmwareJobs
 from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.charts import Bucket
 from opq_cloud.view.live import LiveHub
@@ -67,10 +68,12 @@ class ViewContext:
     """None: this View carries none out."""
     charts: BucketCache = field(init=False)
     whole_registry: RegistryReader = field(init=False)
+    firmware: FirmwareJobs = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "charts", BucketCache(self.whole_store))
         object.__setattr__(self, "whole_registry", RegistryReader(self.whole_store))
+        object.__setattr__(self, "firmware", FirmwareJobs(self.addresses, self.whole_store))
 
     @property
     def visitor(self) -> Visitor:

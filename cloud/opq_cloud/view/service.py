@@ -105,6 +105,7 @@ class View:
                 finally:
                     ended.set()
                     mailer.close()
+                    context.firmware.close()
                     if self._reanalyses is not None:
                         self._reanalyses.close()
             reading.result()  # what ended the reader ends the service; its runner starts both again

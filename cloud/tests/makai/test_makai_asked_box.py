@@ -26,6 +26,7 @@ class AnsweringBox:
     def __init__(self, plain: Any) -> None:
         self.plain, self.cycles, self.most, self.ours, self.says_rate = plain, 60, 600, True, True
         self.mute: set[str] = set()
+        self.settings = {"led": "on", "nominal_v": "120"}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -59,8 +60,16 @@ class AnsweringBox:
             case _:
                 answer.command_to_plugin_response.ok = True
                 if self.ours:
-                    answer.command_to_plugin_response.detail = json.dumps({"led": "on", "nominal_v": "120"})
+                    ok, said = self._settings_of(command.send_command_to_plugin.message)
+                    answer.command_to_plugin_response.ok, answer.command_to_plugin_response.detail = ok, said
         return answer
+
+    def _settings_of(self, message: str) -> tuple[bool, str]:
+        key, assigned, value = message.partition("=")
+        if assigned and value not in ("on", "off"):
+            return False, f"bad argument: {key}: want on or off"
+        self.settings.update({key: value} if assigned else {})
+        return True, "" if assigned else json.dumps(self.settings)
 
 
 @pytest.fixture
@@ -114,7 +123,7 @@ def test_a_box_says_its_versions_and_its_rate_is_set_and_logged(
         "measurement_cycles": "30",
         "confirmed": "no",
     }
-    assert ada.get(f"{page}?ask=1") == 200 and "an original Box says none" in ada.text
+    assert ada.get(f"{page}?ask=1") == 200 and "is an original one" in ada.text
     assert ada.get("/boxes/1") == 200 and "Ask the Box" in ada.text and LOST[0] not in ada.text
     answering.ours = True
     assert ada.get("/boxes/1?ask=1") == 200 and f"since its start: {'; '.join(LOST)}." in ada.text
@@ -132,3 +141,28 @@ def test_a_box_says_its_versions_and_its_rate_is_set_and_logged(
     assert ada.get("/admin/boxes/2?ask=1") == 200 and "Box 2 does not answer within 0.3 s" in ada.text
     assert FormBrowser(scene.url).post(f"{page}/rate", form_token="x", cycles="3") in (401, 403)
     assert scene.store.people.changes.entries(limit=1)[0].after["measurement_cycles"] == "30"
+
+
+def test_a_setting_that_the_box_keeps_is_changed_and_the_box_judges_it(
+    box: tuple[demo.Scene, AnsweringBox],
+) -> None:
+    scene, answering = box
+    ada, page = signed_in(scene), "/admin/boxes/1"
+    assert ada.get(f"{page}?ask=1") == 200 and "<option>led" in ada.text
+    assert ada.post(f"{page}/settings", key="led", value="off") == 303 and answering.settings["led"] == "off"
+    entry = scene.store.people.changes.entries(limit=1)[0]
+    assert (entry.what, entry.before, entry.after) == (
+        "changed a setting in a Box",
+        {"led": "on"},
+        {"led": "off"},
+    )
+    for key, value, why in (
+        ("led", "maybe", "bad argument: led: want on or off"),
+        ("led=on", "off", "Box 1 has no setting led=on"),
+        ("", "off", "Box 1 has no setting without a name"),
+    ):
+        assert ada.post(f"{page}/settings", page, key=key, value=value) == 409 and why in ada.text, key
+    answering.ours = False
+    assert ada.post(f"{page}/settings", page, key="led", value="on") == 409
+    assert "is an original one" in ada.text and answering.settings["led"] == "off"
+    assert scene.store.people.changes.entries(limit=1)[0].key == entry.key, "nothing else was changed"

@@ -120,7 +120,8 @@ class CommandHandler:
         """A Box, before `run`."""
         self._desks[box_id] = desk
         if desk.line is not None:
-            self._orders[box_id] = BoxOrders(desk.line, partial(self._later, box_id), self._now_ns)
+            later = partial(self._later, box_id)
+            self._orders[box_id] = BoxOrders(desk.line, later, self._now_ns, desk.status)
 
     def offer(self, box_id: str, data: bytes) -> None:
         """A command frame that came on this Box's connection."""

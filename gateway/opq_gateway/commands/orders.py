@@ -15,6 +15,7 @@ from functools import partial
 
 from opq_gateway.commands.update import FirmwareUpdate
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
+from opq_gateway.status import BoxStatus
 from opq_proto.link_messages import Operation, Status
 
 Reply = Callable[[bool, str], None]
@@ -27,12 +28,14 @@ LONGEST_ARGUMENT = 80
 class BoxOrders:
     """Carries out the orders for one Box."""
 
-    def __init__(self, line: BoxCommandLink, later: Later, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, line: BoxCommandLink, later: Later, now_ns: Callable[[], int], status: BoxStatus
+    ) -> None:
         """`later` runs a function in the handler's thread; False when it cannot be taken."""
         self._line = line
         self._later = later
         self._now_ns = now_ns
-        self.update = FirmwareUpdate(line, later)
+        self.update = FirmwareUpdate(line, later, status)
 
     def execute(self, plugin: str, message: str, reply: Reply) -> bool:
         """Do it; False: there is no such order."""

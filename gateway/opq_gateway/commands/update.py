@@ -3,7 +3,7 @@
     begin <bytes> <sha256>      make room for a .opqfw file
     data <offset> <base64>      a piece of it, in order; answered with the offset wanted next
     install                     check it, then send the image of the Box's free slot; answered at once
-    status                      {"state": ..., "bytes": ..., "done": ..., "reason": ...}
+    status                      {"state": ..., "bytes": ..., "done": ..., "reason": ..., "firmware": ...}
     cancel                      forget it; what the Box has already got is not started
 
 The Box judges image and signature itself and starts it on trial; until it has verified all of it the
@@ -18,12 +18,21 @@ from collections.abc import Callable
 from functools import partial
 
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
+from opq_gateway.status import BoxStatus
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import ERASE_S, PIECE_BYTES, Slot, read_bundle, refusal_words, sha256_of
-from opq_proto.link_messages import Operation, Status
+from opq_proto.firmware_image import (
+    ERASE_S,
+    MOST_FILE_BYTES,
+    PIECE_BYTES,
+    WRITING,
+    Slot,
+    read_bundle,
+    refusal_words,
+    sha256_of,
+)
+from opq_proto.link_messages import Log, Operation, Status
+from opq_proto.log_codes import UPDATE_CONFIRMED
 
-MOST_BYTES = 2_000_000
-"""Two images of 384 KB and some."""
 ANSWER_S = 1.0
 BUSY_S = 0.05
 LOST_S = 5.0
@@ -34,15 +43,19 @@ TRIES = 10
 class FirmwareUpdate:
     """One Box's update; at most one at a time.
 
-    `state` is idle, collecting, erasing, sending, verifying, restarting (the Box has all of it and starts
-    it on trial) or failed.
+    `state` is idle, collecting, erasing, sending, verifying, restarting (the Box has all of it), on trial (it
+    has started since), confirmed or rolled back, as the Box says, or failed.
     """
 
-    def __init__(self, line: BoxCommandLink, later: Callable[[Callable[[], None]], bool]) -> None:
+    def __init__(
+        self, line: BoxCommandLink, later: Callable[[Callable[[], None]], bool], status: BoxStatus
+    ) -> None:
         self.state = "idle"
         self.reason = ""
         self._line = line
         self._later = later
+        self._box = status
+        self._before = self._heard_of_box()
         self._wanted = (0, "")
         self._file = bytearray()
         self._images: dict[Slot, bytes] = {}
@@ -58,7 +71,7 @@ class FirmwareUpdate:
     @property
     def busy(self) -> bool:
         """The Box is being written."""
-        return self.state in ("erasing", "sending", "verifying")
+        return self.state in WRITING
 
     def execute(self, message: str) -> tuple[bool, str]:
         """One of the messages above; whether it was done, and the answer."""
@@ -91,8 +104,8 @@ class FirmwareUpdate:
 
     def _begin(self, rest: str) -> tuple[bool, str]:
         match = re.fullmatch(r"(\d{1,8}) ([0-9a-f]{64})", rest)
-        if match is None or not 0 < int(match[1]) <= MOST_BYTES:
-            return False, f"want begin <bytes, at most {MOST_BYTES}> <sha256 in hex>"
+        if match is None or not 0 < int(match[1]) <= MOST_FILE_BYTES:
+            return False, f"want begin <bytes, at most {MOST_FILE_BYTES}> <sha256 in hex>"
         if self.busy:
             return False, f"an update is under way ({self.state}); cancel it first"
         self._round += 1
@@ -128,6 +141,7 @@ class FirmwareUpdate:
             return False, f"no firmware file: {error}"
         self._file.clear()
         self.state, self._offset, self._tries = "erasing", 0, 0
+        self._before = self._heard_of_box()
         self._busy_until_s = self._now_s + ERASE_S
         self._next()
         return True, "erasing" if self.busy else self.reason
@@ -213,7 +227,18 @@ class FirmwareUpdate:
         if state != "restarting":
             self._image, self._images, self._offset = b"", {}, 0
 
+    def _heard_of_box(self) -> tuple[int | None, Log | None]:
+        """Which start of it, and the newest end of a trial."""
+        hello = self._box.hello
+        return None if hello is None else hello.boot_id, self._box.trial_end
+
     def _status(self) -> str:
+        boot_id, end = self._heard_of_box()
+        if self.state in ("restarting", "on trial"):
+            if end is not None and end is not self._before[1]:
+                self.state = "confirmed" if end.code == UPDATE_CONFIRMED else "rolled back"
+            elif boot_id != self._before[0]:
+                self.state = "on trial"
         collecting = self.state == "collecting"
         return json.dumps(
             {
@@ -221,5 +246,6 @@ class FirmwareUpdate:
                 "bytes": self._wanted[0] if collecting else len(self._image),
                 "done": len(self._file) if collecting else self._offset,
                 "reason": self.reason,
+                "firmware": self._box.hello.firmware if self._box.hello else "",
             }
         )

@@ -40,6 +40,7 @@ from opq_proto.link_messages import (
     Samples,
     Settings,
 )
+from opq_proto.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_proto.messages import Gap
 from opq_proto.rate_limit import RateLimitedLog
 
@@ -166,6 +167,8 @@ class Intake:
             self._losses(message)
         elif isinstance(message, Log):
             self._box_log.write_line(message)
+            if message.code in (UPDATE_CONFIRMED, UPDATE_ROLLED_BACK):
+                self._status.trial_end = message
 
     def _hello(self, hello: Hello) -> None:
         if not self._greeting.accept_hello(hello):

@@ -11,10 +11,10 @@ import click
 
 from opq_proto.command_client import CommandClient
 from opq_proto.command_line import port_offset_option
-from opq_proto.errors import OpqError
-from opq_proto.wire import info_command, plugin_command, rate_command
+from opq_proto.firmware_image import describe_firmware
+from opq_proto.firmware_transfer import TransferError, follow_update, send_firmware
+from opq_proto.wire import info_command, rate_command
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
-from opq_tools.box.updating import update_box
 from opq_tools.box.waveform import fetch_waveform, write_recording
 from opq_tools.fact_line import fact_line
 from opq_tools.moment import from_option, to_option
@@ -24,11 +24,6 @@ from opq_tools.service_address import service_address
 TIMEOUT_S = 5.0
 NO_UNITS: Mapping[str, str] = MappingProxyType({})
 INFO_UNITS = {"calibration_constant": "counts per volt", "measurement_rate": "cycles a Measurement"}
-TRIAL = "The Box has all of it and starts it on trial; it goes back to the old one by itself without health."
-
-
-class BoxRefusedError(OpqError):
-    """The Box or its gateway said no."""
 
 
 @click.group("box")
@@ -151,15 +146,22 @@ def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None, as
 @json_option
 @click.pass_obj
 def update_command(connection: tuple[str, str, float], box_id: str, file: Path, as_json: bool) -> None:
-    """Put the firmware FILE (.opqfw) into it while it samples; the Box checks the signature itself.
+    """Put the firmware FILE (.opqfw) into it while it samples; the Box checks the signature itself, starts
+    it on trial, and goes back to the old one by itself without health.
 
     Example: opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
     """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise TransferError(f"{file}: {error.strerror}") from error
+    version = describe_firmware(data).version  # says what is wrong with it before anything is sent
     with _asking(connection) as (asking, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:
-        state = update_box(asking, box_id, file, timeout_s, _permille(bar))
-    _tell({"state": state}, as_json)
+        send_firmware(asking, box_id, data, timeout_s, _permille(bar))
+        end = follow_update(asking, box_id, version, timeout_s, _permille(bar))
+    _tell({"state": end.state, "firmware": end.firmware}, as_json)
     if not as_json:
-        click.echo(TRIAL)
+        click.echo(end.words)
 
 
 @command.command(short_help="Its samples of a span, as a recording.")
@@ -243,15 +245,7 @@ def _asking(connection: tuple[str, str, float]) -> Iterator[tuple[CommandClient,
 
 def _order(connection: tuple[str, str, float], box_id: str, plugin: str, message: str) -> str:
     with _asking(connection) as (asking, timeout_s):
-        answer = asking.send_command(plugin_command(box_id, plugin, message, asking.identity), timeout_s)
-    told = answer.command_to_plugin_response
-    if not told.ok:
-        raise BoxRefusedError(f"Box {box_id}: {told.detail or 'refused'}")
-    if not told.HasField("detail"):
-        raise BoxRefusedError(
-            f"Box {box_id} is an original one: it answers yes to everything, and does nothing"
-        )
-    return told.detail
+        return asking.send_order(box_id, plugin, message, timeout_s)
 
 
 def _tell(facts: dict[str, Any], as_json: bool, units: Mapping[str, str] = NO_UNITS) -> None:

@@ -23,6 +23,7 @@ from opq_proto.link_messages import (
     Status,
     UpdateData,
 )
+from opq_proto.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_tools.flash.chip import FlashError, LineError
 from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.serial_line import SerialLine
@@ -33,8 +34,6 @@ HELLO_S = 8.0
 """A commanded Box says hello every 5 s even if the question is lost."""
 CONFIRM_S = 20.0
 """The app confirms itself after 10 s of samples without a loss (device/app/updater.py)."""
-CONFIRMED, ROLLED_BACK = 53, 55
-"""Log codes (opq_proto.log_codes)."""
 RESTART_S = 60.0
 """Verify, reset, the boot loader's check of the signature, and the first hello."""
 
@@ -211,11 +210,11 @@ def update_in_place(
             f"({before.firmware}); run the same command again"
         ) from error
     after = _new_start(box, before)
-    if box.listen(ROLLED_BACK, 0.5) or _version(after) not in (None, version):
+    if box.listen(UPDATE_ROLLED_BACK, 0.5) or _version(after) not in (None, version):
         raise FlashError(
             f"the Box runs {after.firmware}: the new firmware did not report health and was rolled back"
         )
-    confirmed = _version(after) is not None and box.listen(CONFIRMED, CONFIRM_S)
+    confirmed = _version(after) is not None and box.listen(UPDATE_CONFIRMED, CONFIRM_S)
     return UpdateOutcome(
         before, after, slot.name, confirmed, _version(after) is None, box.resent, time.monotonic() - started
     )

@@ -6,6 +6,7 @@ from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.audit_pages import AuditPages
 from opq_cloud.view.administration.box_pages import BoxAdminPages
+from opq_cloud.view.administration.firmware_pages import FirmwarePages
 from opq_cloud.view.administration.front_page import AdminFrontPage
 from opq_cloud.view.administration.key_pages import KeyAdminPages
 from opq_cloud.view.administration.plugin_pages import PluginAdminPages
@@ -17,6 +18,7 @@ from opq_cloud.view.context import ViewContext
 PARTS = (
     AdminFrontPage,
     BoxAdminPages,
+    FirmwarePages,
     KeyAdminPages,
     AuditPages,
     PluginAdminPages,

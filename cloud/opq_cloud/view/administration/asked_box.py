@@ -1,5 +1,5 @@
 """What a Box says of itself, asked through the acquisition broker: versions, rate, losses, settings;
-its rate set; whether a code is the one that its gateway shows.
+its rate and its settings set; whether a code is the one that its gateway shows.
 
 The same commands as `opq-tools box` and Mauka's BoxOptimizationPlugin send. One Box is asked at a time.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_proto.box_losses import LOSS_WORDS, LOSSES
-from opq_proto.command_client import CommandClient, UnansweredError
+from opq_proto.command_client import BoxRefusedError, CommandClient, UnansweredError
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.wire import CLAIM_PLUGIN, claim_accepted, info_command, plugin_command, rate_command
 
@@ -80,15 +80,18 @@ class BoxQuestions:
         with self._asking() as client:
             said = _said(client, box_id)
             try:
-                command = plugin_command(box_id, "opq-settings", "", client.identity)
-                answer = client.send_command(command, ANSWER_S).command_to_plugin_response
-            except UnansweredError as error:
-                return replace(said, settings_trouble=str(error))
-        if not answer.HasField("detail"):
-            return replace(said, settings_trouble="an original Box says none")
-        if not answer.ok:
-            return replace(said, settings_trouble=answer.detail[:500])
-        return replace(said, settings=_settings(answer.detail))
+                return replace(said, settings=_settings(client, box_id))
+            except (UnansweredError, BoxRefusedError) as error:
+                return replace(said, settings_trouble=str(error)[:500])
+
+    def set_setting(self, box_id: str, key: str, value: str) -> tuple[str, str]:
+        """What it was and what it is, as the Box says; it judges key and value. Raises BoxNotAskedError."""
+        with self._asking() as client:
+            before = _settings(client, box_id)
+            if key not in before:
+                raise BoxNotAskedError(f"Box {box_id} has no setting {key or 'without a name'}")
+            client.send_order(box_id, "opq-settings", f"{key}={value}", ANSWER_S)
+            return before[key], _settings(client, box_id).get(key, value)
 
     def set_rate(self, box_id: str, cycles: int) -> RateChange:
         """Ask what it is, set it, ask again: a Box that refuses answers as one that obeys.
@@ -128,7 +131,7 @@ class BoxQuestions:
         try:
             with CommandClient(commands, answers, CONNECT_S) as client:
                 yield client
-        except (UnansweredError, FrameError) as error:
+        except (UnansweredError, BoxRefusedError, FrameError) as error:
             raise BoxNotAskedError(str(error)) from error
         finally:
             self._lock.release()
@@ -167,9 +170,9 @@ def _said(client: CommandClient, box_id: str) -> SaidByBox:
     )
 
 
-def _settings(detail: str) -> dict[str, str]:
+def _settings(client: CommandClient, box_id: str) -> dict[str, str]:
     try:
-        found = json.loads(detail)
+        found = json.loads(client.send_order(box_id, "opq-settings", "", ANSWER_S))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, Mapping):

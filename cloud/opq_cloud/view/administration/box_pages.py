@@ -58,6 +58,7 @@ class BoxAdminPages:
         for name, form in (
             ("facts", self.change),
             ("rate", self.set_rate),
+            ("settings", self.set_setting),
             ("retire", self.retire),
             ("return", self.take_back),
         ):
@@ -198,6 +199,20 @@ class BoxAdminPages:
         )
         return see_other(f"/admin/boxes/{box_id}?ask=1#itself")
 
+    def set_setting(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """One setting that the Box keeps itself, which judges it; as `opq-tools box settings`."""
+        visitor = self._context.changes()
+        record = self._known(request.path_params["box_id"])
+        box_id, key = record.box_id, form.text("key", 60)
+        try:
+            before, after = self._asked.set_setting(box_id, key, form.text("value", 200))
+        except BoxNotAskedError as error:
+            return self._box_page(record, f"The setting was not changed: {error}.", 409)
+        self._context.accounts.note(
+            visitor, "changed a setting in a Box", f"box {box_id}", {key: before}, {key: after}
+        )
+        return see_other(f"/admin/boxes/{box_id}?ask=1#itself")
+
     def retire(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         visitor = self._context.changes()
         record = self._known(request.path_params["box_id"])
@@ -225,15 +240,18 @@ class BoxAdminPages:
         return {"key": key.state if key else "none"}
 
     def _known(self, box_id: str) -> BoxRecord:
-        """HTTPException 404 where no Box of this id is stored, was heard, or has a key."""
-        context = self._context
-        if not BOX_ID.fullmatch(box_id):
-            raise HTTPException(404, "No Box with this id is known.")
-        record = context.store.box(box_id)
-        heard = context.view.whole_hub.newest(box_id) is not None
-        if record is None and not heard and box_id not in read_keys(context):
-            raise HTTPException(404, "No Box with this id is known.")
-        return record or BoxRecord(box_id, f"Box {box_id}")
+        return known_box(self._context, box_id)
+
+
+def known_box(context: AdminContext, box_id: str) -> BoxRecord:
+    """HTTPException 404 where no Box of this id is stored, was heard, or has a key."""
+    if not BOX_ID.fullmatch(box_id):
+        raise HTTPException(404, "No Box with this id is known.")
+    record = context.store.box(box_id)
+    heard = context.view.whole_hub.newest(box_id) is not None
+    if record is None and not heard and box_id not in read_keys(context):
+        raise HTTPException(404, "No Box with this id is known.")
+    return record or BoxRecord(box_id, f"Box {box_id}")
 
 
 def read_boxes(context: AdminContext) -> list[AdminBox]:

@@ -1,14 +1,14 @@
-// A page that waits for samples looks again each second, until there is nothing to wait for.
+// A part of a page that waits for something looks again each second, until there is nothing to wait for.
 
 const LOOK_MS = 1000;
 
 async function look() {
-  const body = document.getElementById("event-body");
-  if (!body?.dataset.waiting) return;
+  const body = document.querySelector("[data-waiting]");
+  if (!body) return;
   try {
     const answer = document.hidden ? null : await fetch(location.href);
     if (answer?.ok) {
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("event-body");
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(body.id);
       if (fresh) body.replaceWith(document.adoptNode(fresh));
     }
   } catch (error) {

@@ -1,0 +1,271 @@
+"""Firmware on its way to Boxes: files that wait for a person's word, transfers, and their place in the log.
+
+A transfer is a thread here, at most one per Box; the log of changes has its beginning and its end. One
+without an end was left by a View that ended in the midst of it: its gateway may go on, and can be asked.
+"""
+
+import hashlib
+import threading
+import time
+from dataclasses import dataclass, replace
+
+from opq_cloud.store.audit_records import AuditEntry, AuditFilter
+from opq_cloud.store.store import CloudStore
+from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_proto import log as logs
+from opq_proto.command_client import CommandClient
+from opq_proto.errors import OpqError
+from opq_proto.firmware_image import FirmwareFile, ImageError, describe_firmware, version_number, version_text
+from opq_proto.firmware_transfer import ON_TRIAL, cancel_update, follow_update, send_firmware
+
+log = logs.get(service="view")
+
+MOST_WAITING = 4
+"""Files that wait for a person's word, 2 MB each at most; the oldest goes."""
+MOST_AT_ONCE = 8
+WAITING_S = 1800.0
+ANSWER_S = 5.0
+CONNECT_S = 2.0
+BEGUN, DONE, FAILED = "began to update firmware", "updated firmware", "did not update firmware"
+"""In the log of changes."""
+
+
+class FirmwareNotSentError(OpqError):
+    """It does not begin."""
+
+
+class _ServiceEndError(OpqError):
+    """What runs is left."""
+
+
+class _StoppedError(OpqError):
+    """By a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFile:
+    """A file that a person has sent and not yet confirmed."""
+
+    facts: FirmwareFile
+    data: bytes
+    since_s: float
+    runs: str
+    """Firmware of the Box, as it says; empty: it does not answer. `hardware` likewise."""
+    hardware: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def version(self) -> str:
+        return version_text(self.facts.version)
+
+    @property
+    def unfit(self) -> str:
+        """Why it is not for this Box; empty: nothing is known against it."""
+        board = self.hardware.split(" ")[0]
+        if board in ("", self.facts.hardware):
+            return ""
+        return f"It is for {self.facts.hardware}, and the Box is {board}"
+
+    @property
+    def compared(self) -> str:
+        """How it stands to what the Box runs."""
+        if not self.runs:
+            return "what the Box runs is not known: it does not answer, or says none"
+        try:
+            ahead = self.facts.version - version_number(self.runs)
+        except ImageError:
+            return f"the Box runs {self.runs}, which cannot be compared"
+        if ahead == 0:
+            return f"the same version as {self.runs}, which the Box runs"
+        if ahead > 0:
+            return f"newer than {self.runs}, which the Box runs"
+        return f"older than {self.runs}, which the Box runs: it refuses what is older than it has confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareJob:
+    """One transfer as it is now; `who`: account and address. `state` is firmware_transfer's, or `ended`."""
+
+    box_id: str
+    version: int
+    sha256: str
+    before: str
+    who: tuple[str, str]
+    state: str = ""
+    done: int = 0
+    of: int = 0
+    good: bool = False
+    outcome: str = ""
+
+    @property
+    def runs(self) -> bool:
+        return not self.outcome
+
+    @property
+    def may_stop(self) -> bool:
+        return self.runs and self.state not in ON_TRIAL
+
+
+@dataclass(frozen=True, slots=True)
+class LastUpdate:
+    """What the log of changes says of the newest transfer to a Box."""
+
+    entry: AuditEntry
+
+    @property
+    def left(self) -> bool:
+        """No end was noted."""
+        return self.entry.what == BEGUN
+
+    @property
+    def good(self) -> bool:
+        return self.entry.what == DONE
+
+
+class FirmwareJobs:
+    """One per View; from any thread."""
+
+    def __init__(self, addresses: ServiceAddresses, store: CloudStore) -> None:
+        self._addresses = addresses
+        self._store = store
+        self._lock = threading.Lock()
+        self._waiting: dict[str, WaitingFile] = {}
+        self._jobs: dict[str, FirmwareJob] = {}
+        self._stopping: set[str] = set()
+        self._closed = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def put_waiting(self, box_id: str, data: bytes, runs: str, hardware: str) -> None:
+        """Keep a file until a person confirms it. `runs`, `hardware`: as the Box says them, or empty.
+
+        Raises:
+            ImageError: no Box takes it.
+        """
+        facts = describe_firmware(data)
+        with self._lock:
+            self._waiting.pop(box_id, None)
+            while len(self._waiting) >= MOST_WAITING:
+                del self._waiting[next(iter(self._waiting))]
+            self._waiting[box_id] = WaitingFile(facts, data, time.monotonic(), runs, hardware)
+
+    def waiting(self, box_id: str) -> WaitingFile | None:
+        with self._lock:
+            found = self._waiting.get(box_id)
+        return found if found is not None and time.monotonic() - found.since_s < WAITING_S else None
+
+    def put_aside(self, box_id: str) -> None:
+        with self._lock:
+            self._waiting.pop(box_id, None)
+
+    def job(self, box_id: str) -> FirmwareJob | None:
+        """The one that runs here, or the last that did."""
+        with self._lock:
+            return self._jobs.get(box_id)
+
+    def last(self, box_id: str) -> LastUpdate | None:
+        every = self._store.people.changes.every(AuditFilter(subject=f"box {box_id}"))
+        return next((LastUpdate(each) for each in every if each.what in (BEGUN, DONE, FAILED)), None)
+
+    def send(self, box_id: str, sha256: str, who: tuple[str, str]) -> None:
+        """Begin with the file that waits. Raises FirmwareNotSentError."""
+        file = self.waiting(box_id)
+        if file is None or file.sha256 != sha256:
+            raise FirmwareNotSentError("The file that you saw is not held here any more; choose it again")
+        if file.unfit:
+            raise FirmwareNotSentError(file.unfit)
+        job = FirmwareJob(box_id, file.facts.version, sha256, file.runs, who)
+        self._begin(job, file.data)
+        self.put_aside(box_id)
+
+    def follow(self, box_id: str, who: tuple[str, str]) -> None:
+        """Ask what became of one that was left. Raises FirmwareNotSentError."""
+        last = self.last(box_id)
+        if last is None or not last.left:
+            raise FirmwareNotSentError("No update of this Box was left")
+        noted = last.entry.after
+        version = version_number(noted["to"])
+        self._begin(FirmwareJob(box_id, version, noted["sha256"], noted.get("from", ""), who), None)
+
+    def stop(self, box_id: str) -> bool:
+        """False: none runs."""
+        with self._lock:
+            job = self._jobs.get(box_id)
+            if job is None or not job.runs:
+                return False
+            self._stopping.add(box_id)
+            return True
+
+    def close(self) -> None:
+        """What runs is left; its gateway may go on."""
+        self._closed.set()
+        for thread in self._threads:
+            thread.join(ANSWER_S + CONNECT_S)
+
+    def _begin(self, job: FirmwareJob, data: bytes | None) -> None:
+        with self._lock:
+            running = [each.box_id for each in self._jobs.values() if each.runs]
+            if job.box_id in running:
+                raise FirmwareNotSentError("Firmware is on its way to this Box already")
+            if len(running) >= MOST_AT_ONCE:
+                raise FirmwareNotSentError(f"{len(running)} Boxes get firmware now; wait until one has it")
+            self._stopping.discard(job.box_id)
+            self._jobs[job.box_id] = job
+        try:
+            if data is not None:
+                self._note(job, BEGUN)
+        except OpqError:
+            with self._lock:
+                del self._jobs[job.box_id]
+            raise
+        thread = threading.Thread(target=self._run, args=(job, data), name="view.firmware", daemon=True)
+        with self._lock:
+            self._threads = [*(each for each in self._threads if each.is_alive()), thread]
+        thread.start()
+
+    def _run(self, job: FirmwareJob, data: bytes | None) -> None:
+        try:
+            good, outcome = self._carry_out(job, data)
+        except _ServiceEndError:
+            return
+        except OpqError as error:
+            good, outcome = False, str(error)
+        except Exception as error:  # whatever it is, the transfer is over
+            log.exception("firmware.failed", box_id=job.box_id)
+            good, outcome = False, f"{type(error).__name__}: {error}"
+        job = replace(job, state="ended", good=good, outcome=outcome)
+        try:
+            self._note(job, DONE if good else FAILED)
+        except OpqError as error:
+            log.error("firmware.end_not_noted", box_id=job.box_id, error=str(error))
+        with self._lock:
+            self._jobs[job.box_id] = job
+
+    def _carry_out(self, job: FirmwareJob, data: bytes | None) -> tuple[bool, str]:
+        """Whether the Box runs it, and how it ended in words."""
+
+        def show(state: str, done: int, of: int) -> None:
+            if self._closed.is_set():
+                raise _ServiceEndError("the service ends")
+            with self._lock:
+                now = self._jobs[job.box_id] = replace(job, state=state, done=done, of=of)
+                if job.box_id in self._stopping and now.may_stop:
+                    raise _StoppedError(f"Stopped by a person ({state})")
+
+        with CommandClient(self._addresses.commands, self._addresses.answers, CONNECT_S) as asking:
+            try:
+                if data is not None:
+                    send_firmware(asking, job.box_id, data, ANSWER_S, show)
+                end = follow_update(asking, job.box_id, job.version, ANSWER_S, show)
+                return True, end.words
+            except _StoppedError as error:
+                cancel_update(asking, job.box_id, ANSWER_S)
+                return False, f"{error}: a Box that has not verified all of it keeps its firmware"
+
+    def _note(self, job: FirmwareJob, what: str) -> None:
+        after = {"from": job.before, "to": version_text(job.version), "sha256": job.sha256}
+        after["outcome"] = job.outcome
+        kept = {name: text for name, text in after.items() if text}
+        self._store.people.changes.add(*job.who, what, f"box {job.box_id}", None, kept)

@@ -1,0 +1,116 @@
+"""`/admin/boxes/{id}/firmware`: a signed file looked at, sent to the Box, and what becomes of it."""
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.administration.admin_context import AdminContext
+from opq_cloud.view.administration.asked_box import BoxNotAskedError, BoxQuestions
+from opq_cloud.view.administration.box_pages import known_box
+from opq_cloud.view.administration.firmware_jobs import FirmwareNotSentError
+from opq_cloud.view.administration.uploads import SentUpload, upload_route
+from opq_proto.firmware_image import MOST_FILE_BYTES, ImageError
+
+STATE_WORDS = {
+    "": "Asking its gateway",
+    "to the gateway": "Sending the file to its gateway",
+    "collecting": "Sending the file to its gateway",
+    "erasing": "The Box makes room for it",
+    "sending": "Its gateway sends it to the Box",
+    "verifying": "The Box verifies it",
+    "restarting": "The Box has all of it, and starts it on trial",
+    "on trial": "The Box runs it on trial; it confirms it after ten seconds of samples without a loss",
+}
+
+
+class FirmwarePages:
+    """For administrators."""
+
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+        self._jobs = context.view.firmware
+        self._asked = BoxQuestions(context.addresses)
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        path = "/admin/boxes/{box_id}/firmware"
+        router.add_api_route(path, self.page, response_class=HTMLResponse)
+        router.add_api_route(path, upload_route(self.choose, MOST_FILE_BYTES), methods=["POST"])
+        for name, form in (("send", self.send), ("stop", self.stop), ("follow", self.follow)):
+            router.add_api_route(f"{path}/{name}", form_route(form), methods=["POST"])
+        return router
+
+    def page(self, box_id: str) -> Response:
+        self._context.looks()
+        return self._page(known_box(self._context, box_id).box_id)
+
+    def _page(self, box_id: str, problem: str = "", code: int = 200) -> Response:
+        job, file = self._jobs.job(box_id), self._jobs.waiting(box_id)
+        return self._context.page(
+            "firmware.html",
+            "boxes",
+            code=code,
+            box_id=box_id,
+            job=job,
+            state_words=STATE_WORDS.get(job.state, job.state) if job else "",
+            last=self._jobs.last(box_id),
+            file=file,
+            most_bytes=MOST_FILE_BYTES,
+            problem=problem,
+        )
+
+    def choose(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
+        """A file that is looked at and waits for the person's word; nothing is sent yet."""
+        self._context.changes()
+        box_id = known_box(self._context, request.path_params["box_id"]).box_id
+        job, found = self._jobs.job(box_id), form.file("firmware")
+        if job is not None and job.runs:
+            return self._page(box_id, "Firmware is on its way to this Box; wait for its end.", 409)
+        if found is None:
+            return self._page(box_id, "Choose a firmware file (.opqfw).", 400)
+        try:
+            said = self._asked.ask_info(box_id)
+            runs, hardware = said.firmware, said.hardware
+        except BoxNotAskedError:
+            runs = hardware = ""
+        try:
+            self._jobs.put_waiting(box_id, found.content, runs, hardware)
+        except ImageError as error:
+            return self._page(box_id, f"{found.name} cannot be sent: {error}.", 400)
+        return see_other(f"/admin/boxes/{box_id}/firmware")
+
+    def send(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """The file that the person saw; `sha256` says which."""
+        visitor = self._context.changes()
+        box_id = known_box(self._context, request.path_params["box_id"]).box_id
+        if form.checked("aside"):
+            self._jobs.put_aside(box_id)
+            return see_other(f"/admin/boxes/{box_id}/firmware")
+        try:
+            self._jobs.send(box_id, form.text("sha256"), _who(visitor))
+        except FirmwareNotSentError as error:
+            return self._page(box_id, f"{error}.", 409)
+        return see_other(f"/admin/boxes/{box_id}/firmware")
+
+    def stop(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        visitor = self._context.changes()
+        box_id = known_box(self._context, request.path_params["box_id"]).box_id
+        if not self._jobs.stop(box_id):
+            return self._page(box_id, "No firmware is on its way to this Box now.", 409)
+        self._context.accounts.note(visitor, "stopped sending firmware", f"box {box_id}")
+        return see_other(f"/admin/boxes/{box_id}/firmware")
+
+    def follow(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Ask what became of one that a View left when it ended."""
+        visitor = self._context.changes()
+        box_id = known_box(self._context, request.path_params["box_id"]).box_id
+        try:
+            self._jobs.follow(box_id, _who(visitor))
+        except FirmwareNotSentError as error:
+            return self._page(box_id, f"{error}.", 409)
+        return see_other(f"/admin/boxes/{box_id}/firmware")
+
+
+def _who(visitor: Visitor) -> tuple[str, str]:
+    return visitor.account.account_id if visitor.account else "", visitor.address

@@ -1,0 +1,142 @@
+"""Firmware to a Box through its gateway, by pieces, and how it ended; the file is `firmware_image`'s matter.
+
+The gateway takes it by the plug-in command `opq-update`. The Box judges signature, hardware and version
+itself, starts the image on trial, and goes back to the old one by itself where the new one shows no health.
+"""
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opq_proto.command_client import BoxRefusedError, CommandClient, UnansweredError
+from opq_proto.errors import OpqError
+from opq_proto.firmware_image import WRITING, ImageError, version_number, version_text
+
+PIECE_BYTES = 32_768
+TRIES = 5
+POLL_S = 0.5
+WRITING_S = 600.0
+TRIAL_S = 420.0
+"""Three starts of the new image, each given up after 120 s (device/app/updater.py), and one of the old."""
+SILENT_S = 60.0
+TO_THE_GATEWAY = "to the gateway"
+ON_TRIAL = ("restarting", "on trial")
+
+
+class TransferError(OpqError):
+    """The update did not go through, or how it ended is not known; the text says which."""
+
+
+Shown = Callable[[str, int, int], None]
+"""State, bytes done, bytes in all; what it raises ends the transfer."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateEnd:
+    """It runs the new firmware."""
+
+    state: str
+    """`confirmed`: the Box says so. `running`: it runs, and whether it is confirmed nobody says."""
+    firmware: str
+    """As the Box says it."""
+
+    @property
+    def words(self) -> str:
+        if self.state == "confirmed":
+            return f"It runs {self.firmware}, and has confirmed it."
+        return f"It runs {self.firmware}; whether the Box has confirmed it is not known."
+
+
+def send_firmware(asking: CommandClient, box_id: str, data: bytes, timeout_s: float, show: Shown) -> None:
+    """The whole file to the gateway, which then writes the image that the Box wants.
+
+    Raises:
+        TransferError: Box or gateway refuse it, or do not answer; the Box keeps the firmware that it has.
+    """
+    _order(asking, box_id, f"begin {len(data)} {hashlib.sha256(data).hexdigest()}", timeout_s)
+    offset = 0
+    while offset < len(data):
+        show(TO_THE_GATEWAY, offset, len(data))
+        piece = base64.b64encode(data[offset : offset + PIECE_BYTES]).decode()
+        offset = int(_order(asking, box_id, f"data {offset} {piece}", timeout_s))
+    show(TO_THE_GATEWAY, offset, len(data))
+    _order(asking, box_id, "install", timeout_s)
+
+
+def follow_update(
+    asking: CommandClient, box_id: str, version: int, timeout_s: float, show: Shown
+) -> UpdateEnd:
+    """Wait until the Box runs this version; also of a transfer that somebody else has begun.
+
+    Raises:
+        TransferError: it does not, or nobody says.
+    """
+    state, since_s, heard_s = "", time.monotonic(), time.monotonic()
+    while True:
+        now_s = time.monotonic()
+        try:
+            status = json.loads(asking.send_order(box_id, "opq-update", "status", timeout_s))
+        except UnansweredError as error:
+            if now_s - heard_s > SILENT_S:
+                raise TransferError(f"{error}. Whether it runs the new firmware is not known") from error
+            show(state, 0, 0)
+            continue
+        heard_s = time.monotonic()
+        if (status["state"] in WRITING) != (state in WRITING):
+            since_s = now_s
+        state, firmware = str(status["state"]), str(status.get("firmware", ""))
+        show(state, status["done"], status["bytes"])
+        if state == "confirmed":
+            return UpdateEnd(state, firmware)
+        over = now_s - since_s > (WRITING_S if state in WRITING else TRIAL_S)
+        if state not in (*WRITING, *ON_TRIAL) or (over and state not in WRITING):
+            if state in ("idle", *ON_TRIAL) and _number(firmware) == version:
+                return UpdateEnd("running", firmware)
+            raise TransferError(f"Box {box_id}: {_why(state, status['reason'], version)}{_runs(firmware)}")
+        if over:
+            raise TransferError(f"Box {box_id}: not written within {WRITING_S:g} s{_runs(firmware)}")
+        time.sleep(POLL_S)
+
+
+def cancel_update(asking: CommandClient, box_id: str, timeout_s: float) -> None:
+    """The gateway forgets it; the Box keeps its firmware. Raises TransferError."""
+    _order(asking, box_id, "cancel", timeout_s)
+
+
+def _order(asking: CommandClient, box_id: str, message: str, timeout_s: float) -> str:
+    for left in reversed(range(TRIES)):
+        try:
+            return asking.send_order(box_id, "opq-update", message, timeout_s)
+        except BoxRefusedError as error:
+            raise TransferError(f"{error}; it keeps its firmware") from error
+        except UnansweredError as error:
+            if not left:
+                raise TransferError(f"{error}. It keeps its firmware") from error
+    raise AssertionError("unreachable")
+
+
+def _why(state: str, reason: str, version: int) -> str:
+    match state:
+        case "failed":
+            return reason
+        case "collecting":
+            return "its gateway has only a part of the file"
+        case "idle":
+            return "the update was cancelled, or its gateway started again before the Box had all of it"
+        case "rolled back":
+            return f"{version_text(version)} showed no health, and the Box went back to the firmware before"
+    return f"it did not confirm {version_text(version)} within {TRIAL_S:g} s"
+
+
+def _runs(firmware: str) -> str:
+    return f"; it runs {firmware}" if firmware else ""
+
+
+def _number(firmware: str) -> int | None:
+    try:
+        return version_number(firmware)
+    except ImageError:
+        return None

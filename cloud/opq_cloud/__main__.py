@@ -247,9 +247,7 @@ def _command(name: str) -> click.Command:
         help="TOML, or an original JSON file (may be given several times).",
     )
     @click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Keys and embedded store.",
+        "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Keys and embedded store."
     )
     @port_offset_option("Added to every default port.")
     @click.option(

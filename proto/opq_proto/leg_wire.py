@@ -158,11 +158,7 @@ def read_leg_answer(data: bytes) -> LegAnswer | None:
     message = _parsed(RequestDataMessage, data)
     if message is None or _is_response(data):  # of Box 2, 4 or 5, whose id stands where the type does
         return None
-    if message.type not in (
-        RequestDataMessage.PONG,
-        RequestDataMessage.RESP,
-        RequestDataMessage.ERROR,
-    ):
+    if message.type not in (RequestDataMessage.PONG, RequestDataMessage.RESP, RequestDataMessage.ERROR):
         return None
     box_id = str(message.boxId) if message.HasField("boxId") else None
     return LegAnswer(message.type, message.sequence_number, box_id, message.time)

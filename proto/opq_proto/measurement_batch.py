@@ -108,11 +108,7 @@ class MeasurementBatch:
         return WireRows(**columns), sorted(others)
 
     def _read_alike(
-        self,
-        bodies: Sequence[bytes],
-        size: int,
-        places: NDArray[np.int64],
-        parts: list[Columns],
+        self, bodies: Sequence[bytes], size: int, places: NDArray[np.int64], parts: list[Columns]
     ) -> list[int]:
         """Those of one length: what could be read goes into `parts`; the places of the others."""
         data = np.frombuffer(b"".join([bodies[at] for at in places.tolist()]), np.uint8).reshape(-1, size)
@@ -174,11 +170,7 @@ class _MessageShape:
         return fits
 
     def read(
-        self,
-        data: NDArray[np.uint8],
-        places: NDArray[np.int64],
-        parts: list[Columns],
-        others: list[int],
+        self, data: NDArray[np.uint8], places: NDArray[np.int64], parts: list[Columns], others: list[int]
     ) -> None:
         """Those of this shape whose numbers are regular too, into `parts`."""
         digits = (data[:, self._at_bytes] & 0x7F).astype(np.int64) << self._shifts
@@ -226,9 +218,7 @@ def _shape_of(body: bytes) -> _MessageShape | None:
     return None if found is None else _MessageShape(body, *found)
 
 
-def regular_fields(
-    body: bytes,
-) -> tuple[bytearray, dict[int, tuple[int, int]], dict[int, int]] | None:
+def regular_fields(body: bytes) -> tuple[bytearray, dict[int, tuple[int, int]], dict[int, int]] | None:
     """Of a regular Measurement, with each field at most once: a mask of what all of its shape have alike,
     field -> (offset, bytes) of each varint, place -> offset of each float. None: it is another one."""
     mask = bytearray(b"\xff" * len(body))

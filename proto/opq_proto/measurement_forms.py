@@ -6,12 +6,7 @@ whole number, with a mask of what may differ; what fits has each field once, whe
 
 from dataclasses import dataclass
 
-from opq_proto.measurement_batch import (
-    LENGTHS,
-    LONGEST_BYTES,
-    SHAPES_OF_LENGTH,
-    regular_fields,
-)
+from opq_proto.measurement_batch import LENGTHS, LONGEST_BYTES, SHAPES_OF_LENGTH, regular_fields
 from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.packed_counts import varint
 

@@ -42,11 +42,7 @@ def command() -> None:
 @to_option("That begin before this time (UTC).")
 @click.option("--words", default="", help="Whose notes have all these words.")
 @click.option(
-    "--limit",
-    type=click.IntRange(1, MOST_LISTED),
-    default=50,
-    show_default=True,
-    help="At most so many.",
+    "--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many."
 )
 @json_option
 @store_command

@@ -22,13 +22,7 @@ from opq_cloud.export.comtrade import (
 )
 from opq_cloud.export.pieces import ZipMember, zip_pieces
 from opq_cloud.export.records import ExportError, WaveformRecord
-from opq_cloud.export.sample_files import (
-    csv_pieces,
-    half_cycle_pieces,
-    json_pieces,
-    npy_pieces,
-    wav_pieces,
-)
+from opq_cloud.export.sample_files import csv_pieces, half_cycle_pieces, json_pieces, npy_pieces, wav_pieces
 
 WaveformForm = Literal["comtrade", "cff", "csv", "npy", "wav", "json", "half-cycles"]
 WAVEFORM_FORMS: tuple[WaveformForm, ...] = get_args(WaveformForm)

@@ -18,13 +18,7 @@ from hashlib import blake2b
 from opq_cloud.mauka.sightings import is_steady
 from opq_measure.waveform.alignment import SITES_DEGREES, Lag, lag_between
 from opq_proto.decision import Nominal
-from opq_proto.messages import (
-    UNKNOWN_UNCERTAINTY_NS,
-    Event,
-    Finding,
-    Waveform,
-    WaveformAlignment,
-)
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Event, Finding, Waveform, WaveformAlignment
 
 MOST_PAIRS = 6
 """Pairs of one event; Boxes with the worst clocks come first."""
@@ -113,11 +107,7 @@ def _floor_ns(reference: str | None, other: str | None, hz: float) -> float | No
 
 
 def _aligned(
-    first: tuple[Finding, Finding],
-    waves: tuple[Waveform, Waveform],
-    hz: float,
-    floor_ns: float,
-    event: Event,
+    first: tuple[Finding, Finding], waves: tuple[Waveform, Waveform], hz: float, floor_ns: float, event: Event
 ) -> WaveformAlignment | None:
     """None: the two do not show which cycle it is."""
     parts = [_around(wave, one.start_ns) for wave, one in zip(waves, first, strict=True)]

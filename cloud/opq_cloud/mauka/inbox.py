@@ -135,10 +135,7 @@ class PluginInbox:
     @_as_store_error
     def counts(self, plugin: str) -> tuple[int, int]:
         """(how many wait, how many are put aside)."""
-        row = self._file.query_row(
-            "SELECT count(*), total(aside) FROM message WHERE plugin = ?",
-            (plugin,),
-        )
+        row = self._file.query_row("SELECT count(*), total(aside) FROM message WHERE plugin = ?", (plugin,))
         count, aside = row or (0, 0)
         return count - int(aside), int(aside)
 

@@ -44,12 +44,7 @@ class InstalledAnalysis:
     Its state is kept where it runs. Used by the runner's thread; `reset` by any.
     """
 
-    def __init__(
-        self,
-        name: str,
-        plugin: PluginAnalysis,
-        settings: Mapping[str, object],
-    ) -> None:
+    def __init__(self, name: str, plugin: PluginAnalysis, settings: Mapping[str, object]) -> None:
         """`settings`: that it was configured with; defaults of its own are not among them."""
         self.name = name
         self._plugin = plugin

@@ -18,14 +18,7 @@ from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, OnsetGroup, Onse
 from opq_cloud.mauka.placing import PlacedOnset, place_onsets
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS, family, is_steady, kept, reach, whole
 from opq_cloud.mauka.steady_placing import place_steady
-from opq_cloud.store.join_plan import (
-    FindingMove,
-    FindingOnset,
-    IncidentFacts,
-    JoinPlan,
-    KnownFinding,
-    onset,
-)
+from opq_cloud.store.join_plan import FindingMove, FindingOnset, IncidentFacts, JoinPlan, KnownFinding, onset
 from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
 
@@ -63,11 +56,7 @@ class Cluster:
 
     @classmethod
     def of(
-        cls,
-        known: tuple[KnownFinding, ...],
-        seen: Iterable[Finding],
-        event_ids: Iterable[int],
-        is_put: bool,
+        cls, known: tuple[KnownFinding, ...], seen: Iterable[Finding], event_ids: Iterable[int], is_put: bool
     ) -> "Cluster":
         sightings = kept(seen)
         return cls(known, sightings, tuple(sorted(set(event_ids))), reach(sightings), is_put)

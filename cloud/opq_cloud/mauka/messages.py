@@ -71,12 +71,7 @@ def heartbeat(
 
 
 def payload(
-    event_id: int,
-    box_id: str,
-    data: NDArray[Any],
-    kind: PayloadType,
-    span_ms: tuple[int, int],
-    source: str,
+    event_id: int, box_id: str, data: NDArray[Any], kind: PayloadType, span_ms: tuple[int, int], source: str
 ) -> bytes:
     """Numbers of one Box and event, for plug-ins of the original form, serialized.
 

@@ -13,13 +13,7 @@ import numpy as np
 
 from opq_cloud.mauka.cause_signs import phase_letter
 from opq_cloud.mauka.measured import RESULTS, MeasuredRun, NominalConfig
-from opq_measure.aggregation.unbalance import (
-    ComplexArray,
-    Rotation,
-    clock_percent,
-    fundamental,
-    unbalance,
-)
+from opq_measure.aggregation.unbalance import ComplexArray, Rotation, clock_percent, fundamental, unbalance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.cycles import cycles_per_window

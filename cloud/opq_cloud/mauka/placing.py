@@ -8,14 +8,7 @@ belong to, all onsets from there on are placed again, until what is stored fits 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opq_cloud.mauka.onset_rule import (
-    COMPOUND_NS,
-    LONGEST_NS,
-    REACH_NS,
-    OnsetGroup,
-    OnsetScan,
-    onset_key,
-)
+from opq_cloud.mauka.onset_rule import COMPOUND_NS, LONGEST_NS, REACH_NS, OnsetGroup, OnsetScan, onset_key
 from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.store.join_plan import FindingOnset
 from opq_cloud.store.store import JoinStore
@@ -107,10 +100,7 @@ def _changes_others(
 
 
 def _place_again(
-    reader: JoinStore,
-    sharp: list[FindingOnset],
-    before: list[FindingOnset],
-    grid_of: Callable[[str], str],
+    reader: JoinStore, sharp: list[FindingOnset], before: list[FindingOnset], grid_of: Callable[[str], str]
 ) -> OnsetPlaces:
     """Place all onsets from the first that changes on, until what is stored fits again."""
     changing = {one.finding_id for one in (*sharp, *before)}

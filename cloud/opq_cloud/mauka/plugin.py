@@ -67,11 +67,7 @@ class MaukaPlugin:
     """Topics that it produces, also before the first message."""
 
     def __init__(
-        self,
-        config: PluginConfig,
-        subscriptions: Sequence[str],
-        name: str,
-        exit_event: Stop | None = None,
+        self, config: PluginConfig, subscriptions: Sequence[str], name: str, exit_event: Stop | None = None
     ) -> None:
         self.config: dict[str, Any] = {**DEFAULTS, **config}
         self.subscriptions = tuple(subscriptions)
@@ -264,9 +260,7 @@ class MaukaPlugin:
 
 
 def run_plugin(
-    plugin_class: Callable[..., MaukaPlugin],
-    config: PluginConfig,
-    exit_event: Stop | None = None,
+    plugin_class: Callable[..., MaukaPlugin], config: PluginConfig, exit_event: Stop | None = None
 ) -> None:
     """Make a plug-in and run it in this thread until EXIT, SIGTERM, SIGINT or `exit_event`.
 

@@ -10,14 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from opq_cloud.mauka.messages import HEARTBEAT
-from opq_cloud.mauka.plugin import (
-    CRASHED,
-    DEFAULTS,
-    HEARTBEAT_KEY,
-    STOPPED,
-    MaukaPlugin,
-    PluginConfig,
-)
+from opq_cloud.mauka.plugin import CRASHED, DEFAULTS, HEARTBEAT_KEY, STOPPED, MaukaPlugin, PluginConfig
 from opq_cloud.service import HealthReport
 from opq_proto.errors import FrameError
 from opq_proto.mauka_pb2 import MaukaMessage
@@ -101,10 +94,7 @@ class StatusPlugin(MaukaPlugin):
     NAME = "StatusPlugin"
 
     def __init__(
-        self,
-        config: PluginConfig,
-        expected: Iterable[str] = (),
-        clock: Callable[[], float] = time.monotonic,
+        self, config: PluginConfig, expected: Iterable[str] = (), clock: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(config, [HEARTBEAT], StatusPlugin.NAME)
         self._clock = clock

@@ -22,15 +22,7 @@ from opq_cloud.store.account_records import LAHA_STATS
 from opq_cloud.store.makai_documents import limits_documents
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
-from opq_proto.mauka_pb2 import (
-    EVENTS,
-    INCIDENTS,
-    MEASUREMENTS,
-    PHENOMENA,
-    SAMPLES,
-    TRENDS,
-    MaukaMessage,
-)
+from opq_proto.mauka_pb2 import EVENTS, INCIDENTS, MEASUREMENTS, PHENOMENA, SAMPLES, TRENDS, MaukaMessage
 
 GC_STAT = "gc_stat"
 KEPT_S = 86_400

@@ -16,13 +16,7 @@ from gridfs import GridFS
 from pymongo import ASCENDING, DESCENDING, MongoClient, ReturnDocument, WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import (
-    ConnectionFailure,
-    DuplicateKeyError,
-    InvalidURI,
-    OperationFailure,
-    PyMongoError,
-)
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.retention import LiveTtls, ttls_document

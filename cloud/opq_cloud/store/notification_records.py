@@ -10,11 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import time
 
-from opq_cloud.store.account_records import (
-    NOTIFICATION_RULES,
-    NOTIFICATIONS,
-    read_record,
-)
+from opq_cloud.store.account_records import NOTIFICATION_RULES, NOTIFICATIONS, read_record
 from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
 
 UNSENT = ("waiting", "sending")

@@ -63,10 +63,7 @@ class LiveTtls:
     """The TTLs that hold now; `read` gives the stored document or None, from any thread."""
 
     def __init__(
-        self,
-        read: Callable[[], object],
-        first: Ttls,
-        monotonic_s: Callable[[], float] = time.monotonic,
+        self, read: Callable[[], object], first: Ttls, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._read = read
         self._ttls = first

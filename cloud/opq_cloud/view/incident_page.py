@@ -72,10 +72,7 @@ class IticPoint:
 
 def corners() -> dict[str, list[tuple[float, float]]]:
     """The two lines of the ITIC curve as (seconds, percent) corners, from `opq_measure.events.curves`."""
-    return {
-        "upper": _line(ITIC_HIGH, CURVE_HALF_CYCLE_S),
-        "lower": _line(ITIC_LOW, CURVE_FIRST_S),
-    }
+    return {"upper": _line(ITIC_HIGH, CURVE_HALF_CYCLE_S), "lower": _line(ITIC_LOW, CURVE_FIRST_S)}
 
 
 def _line(steps: Sequence[tuple[float, float]], first_s: float) -> list[tuple[float, float]]:

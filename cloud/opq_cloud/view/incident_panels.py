@@ -179,12 +179,7 @@ def _panel(incident: Incident, one: _Seen, peak_v: float, small: tuple[float, fl
         rows=()
         if small is not None
         else charts.half_cycle_table(
-            wave,
-            incident.start_ns,
-            one.nominal_hz,
-            -TABLE_MARGIN_MS,
-            length_ms + TABLE_MARGIN_MS,
-            TABLE_ROWS,
+            wave, incident.start_ns, one.nominal_hz, -TABLE_MARGIN_MS, length_ms + TABLE_MARGIN_MS, TABLE_ROWS
         ),
         picture=None if small is None else _small_picture(incident, one, peak_v, small),
     )

@@ -194,9 +194,7 @@ class Pages:
             if box and box not in ids:
                 choices.append({"box_id": box, "label": f"Box {box}"})
         scatter = scatter_of(
-            context.store.find_incidents(address.wanted, MOST_DOTS),
-            address.wanted.cell,
-            address.cell_query(),
+            context.store.find_incidents(address.wanted, MOST_DOTS), address.wanted.cell, address.cell_query()
         )
         return self.render(
             "incidents.html",

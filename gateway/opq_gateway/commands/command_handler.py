@@ -37,14 +37,7 @@ from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.errors import FrameError
 from opq_proto.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_to_wire, read_question
-from opq_proto.wire import (
-    CLAIM_PLUGIN,
-    CYCLE_SAMPLES,
-    Command,
-    Response,
-    claim_accepted,
-    command_from_wire,
-)
+from opq_proto.wire import CLAIM_PLUGIN, CYCLE_SAMPLES, Command, Response, claim_accepted, command_from_wire
 
 WAIT_S = 60.0
 """A request is never waited for longer."""

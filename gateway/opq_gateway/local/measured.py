@@ -39,9 +39,7 @@ def ledgers_of(config: Config) -> Ledgers:
 
 
 def measured(
-    query: Mapping[str, list[str]],
-    ledgers: Ledgers,
-    now_ns: Callable[[], int] = time.time_ns,
+    query: Mapping[str, list[str]], ledgers: Ledgers, now_ns: Callable[[], int] = time.time_ns
 ) -> tuple[int, dict[str, Any]]:
     """HTTP status and document for a query; 400 says what is wrong with it.
 

@@ -51,13 +51,7 @@ def refuse(config: Config) -> None:
     Raises:
         ConfigError: all problems in one text.
     """
-    found = [
-        *_boxes(config),
-        *_limits(config),
-        *_files(config),
-        *_addresses(config),
-        *_setup(config),
-    ]
+    found = [*_boxes(config), *_limits(config), *_files(config), *_addresses(config), *_setup(config)]
     fatal = [item for item in found if item.fatal]
     if fatal:
         width = max(len(item.key) for item in fatal) + 2

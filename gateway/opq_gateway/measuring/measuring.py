@@ -265,13 +265,7 @@ def measuring_of(
             return backlog_of(rings[box_id], held[box_id], partial(last_end_ns, box_id))
 
         measuring = Measuring(
-            uplink.publish,
-            uplink.crossing,
-            feed,
-            config.group,
-            places,
-            backlog,
-            edge=uplink.publish_at_once,
+            uplink.publish, uplink.crossing, feed, config.group, places, backlog, edge=uplink.publish_at_once
         )
         for box_id, status in statuses.items():
             plan = MeasuringPlan(

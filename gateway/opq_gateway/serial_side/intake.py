@@ -79,11 +79,7 @@ class Intake:
         self.commands = BoxCommands(to_box, monotonic_s)
         """Any thread may ask the Box by it."""
         self._greeting = Greeting(
-            status,
-            counters,
-            self._lines,
-            monotonic_s,
-            lambda: self.commands.send_unanswered(Operation.HELLO),
+            status, counters, self._lines, monotonic_s, lambda: self.commands.send_unanswered(Operation.HELLO)
         )
         self._limits = CrossingLimits(limits, self.commands, self._limits_refused)
         self._time_for_gps = TimeForGps(self.commands, self._clocks)

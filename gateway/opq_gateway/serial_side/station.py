@@ -57,11 +57,7 @@ class BoxStation:
     """Serves one Box's port; `send` only from the Intake's calls."""
 
     def __init__(
-        self,
-        box: BoxSection,
-        status: BoxStatus,
-        counters: BoxCounters,
-        early: EarlyPorts | None = None,
+        self, box: BoxSection, status: BoxStatus, counters: BoxCounters, early: EarlyPorts | None = None
     ) -> None:
         self.box = box
         self._early = early

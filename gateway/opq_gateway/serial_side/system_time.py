@@ -52,10 +52,7 @@ class SystemTime:
     """Follows the system's clock for one run."""
 
     def __init__(
-        self,
-        now_ns: Callable[[], int],
-        monotonic_s: Callable[[], float],
-        system: Callable[[], ClockState],
+        self, now_ns: Callable[[], int], monotonic_s: Callable[[], float], system: Callable[[], ClockState]
     ) -> None:
         self._now_ns = now_ns
         self._monotonic_s = monotonic_s

@@ -13,15 +13,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from opq_gateway.setup.networks import (
-    Device,
-    Network,
-    Secret,
-    devices_of,
-    fields_of,
-    networks_of,
-    secret_of,
-)
+from opq_gateway.setup.networks import Device, Network, Secret, devices_of, fields_of, networks_of, secret_of
 from opq_proto.errors import OpqError
 
 ADDRESS = "10.42.0.1"

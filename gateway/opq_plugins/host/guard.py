@@ -18,9 +18,7 @@ class CrashGuard:
     """Contains and counts what one plug-in's calls raise; `on_crash(error, pause_s)` is called each time."""
 
     def __init__(
-        self,
-        on_crash: Callable[[Exception, float], None],
-        monotonic_s: Callable[[], float] = time.monotonic,
+        self, on_crash: Callable[[Exception, float], None], monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
         self.crashes = 0
         self.skipped = 0

@@ -56,13 +56,7 @@ class Plugins(PluginHost):
 
     @refusing
     def create(
-        self,
-        kind: str,
-        name: str,
-        file: str,
-        *,
-        functions: Sequence[str] = (),
-        downgrade: bool = False,
+        self, kind: str, name: str, file: str, *, functions: Sequence[str] = (), downgrade: bool = False
     ) -> Replaced | None:
         """Install from a URL (http, https, file). A higher version of what is there replaces it live.
 

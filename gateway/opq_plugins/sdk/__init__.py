@@ -61,12 +61,7 @@ class SourceContext(Context, Protocol):
         """Many at once; `offset`: where to go on after the last; `arrived_ms`: Unix ms, a replay's own."""
         ...
 
-    def emit_bytes(
-        self,
-        payloads: Sequence[bytes],
-        meta: Metas = None,
-        offset: Value = None,
-    ) -> bool:
+    def emit_bytes(self, payloads: Sequence[bytes], meta: Metas = None, offset: Value = None) -> bool:
         """As they came over the wire; decoded by the stream's FORMAT, what does not decode is counted."""
         ...
 

@@ -90,10 +90,7 @@ def router(
             for each in body:
                 if characters > MOST_ANSWERED:
                     answers.append(
-                        {
-                            "code": 413,
-                            "response": f"the answers have {characters} characters already",
-                        }
+                        {"code": 413, "response": f"the answers have {characters} characters already"}
                     )
                     continue
                 answers.append(await _one_of_batch(client, each))

@@ -90,9 +90,7 @@ def _rounded(value: float, precision: int = 0, method: str = "common") -> float:
     return do_round(value, precision, method)  # type: ignore[arg-type]  # it checks the method itself
 
 
-def numbered(
-    values: Mapping[object, object] | Iterable[object] | None,
-) -> Iterable[tuple[object, object]]:
+def numbered(values: Mapping[object, object] | Iterable[object] | None) -> Iterable[tuple[object, object]]:
     """What Go's range goes over: places and elements, or keys and values by key; nothing of null."""
     if isinstance(values, Mapping):
         return sorted(values.items(), key=lambda pair: str(pair[0]))

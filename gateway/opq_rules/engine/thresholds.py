@@ -22,15 +22,7 @@ from opq_rules.functions.registry import Scalar, find
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.query import Query
 from opq_rules.query.where import MIRRORED, conjuncts, together
-from opq_rules.sql.syntax import (
-    BinaryOperation,
-    Column,
-    Expression,
-    FunctionCall,
-    Literal,
-    Select,
-    Unary,
-)
+from opq_rules.sql.syntax import BinaryOperation, Column, Expression, FunctionCall, Literal, Select, Unary
 from opq_rules.sql.walk import calls_in
 
 Constant = int | float | str

@@ -67,9 +67,7 @@ class Sink(SinkOfSdk):
     wants = "rows"
 
     def __init__(
-        self,
-        ask: Callable[[Request], bool] | None = None,
-        monotonic_s: Callable[[], float] = time.monotonic,
+        self, ask: Callable[[Request], bool] | None = None, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
         """`ask`: False when there is no room now."""
         self._ask, self._now_s = ask, monotonic_s

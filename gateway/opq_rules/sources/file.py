@@ -175,12 +175,7 @@ class Source(SourceOfSdk):
         return how or ("another" if of and of.is_cut() else "ended")
 
     def _emit(
-        self,
-        path: Path,
-        batch: list[JsonObject],
-        number: int,
-        context: SourceContext,
-        of: Generation | None,
+        self, path: Path, batch: list[JsonObject], number: int, context: SourceContext, of: Generation | None
     ) -> Literal["stopped", "another"] | None:
         """None: go on. `number`: records of the file up to the last of `batch`."""
         if not batch:

@@ -113,12 +113,7 @@ class _SampledContext(BatchEmitter):
             self._passed(meta, offset)
         return not self._context.stopped
 
-    def emit_bytes(
-        self,
-        payloads: Sequence[bytes],
-        meta: Metas = None,
-        offset: object = None,
-    ) -> bool:
+    def emit_bytes(self, payloads: Sequence[bytes], meta: Metas = None, offset: object = None) -> bool:
         rows = [row for payload in payloads for row in self._decoded(payload)] if self._field else []
         with self._lock:
             if not self._field and payloads:

@@ -74,14 +74,7 @@ def linked(path: Path, port: Path) -> Iterator[None]:
     "--every-s", type=click.IntRange(5, 600), default=EVERY_S, show_default=True, help="From dip to dip."
 )
 def main(
-    box_id: str,
-    name: str,
-    board: str,
-    flash: Path,
-    port: Path,
-    folder: Path,
-    lead_s: float,
-    every_s: int,
+    box_id: str, name: str, board: str, flash: Path, port: Path, folder: Path, lead_s: float, every_s: int
 ) -> None:
     """Run one emulated Box until SIGTERM."""
     log.configure("boxes")

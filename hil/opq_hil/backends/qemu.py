@@ -20,14 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opq_hil.backends.backend import (
-    BackendError,
-    EmulatorClock,
-    FirmwareRun,
-    Image,
-    LiveBox,
-    WallLimitError,
-)
+from opq_hil.backends.backend import BackendError, EmulatorClock, FirmwareRun, Image, LiveBox, WallLimitError
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.processes import end_group, tethered
 from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find_qemu

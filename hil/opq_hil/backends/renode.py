@@ -21,14 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opq_hil.backends.backend import (
-    BackendError,
-    EmulatorClock,
-    FirmwareRun,
-    Image,
-    LiveBox,
-    WallLimitError,
-)
+from opq_hil.backends.backend import BackendError, EmulatorClock, FirmwareRun, Image, LiveBox, WallLimitError
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.processes import end_group, guarded
 from opq_hil.backends.pty_relay import PtyRelay

@@ -21,13 +21,7 @@ from opq_hil.cloud_faults.cloud_services import GUESTS, CloudServices
 from opq_hil.cloud_faults.database_lock import DatabaseLock
 from opq_hil.cloud_faults.dips import dipping_grid, placed_dips, true_dips
 from opq_hil.cloud_faults.hostile_peers import HostilePeers
-from opq_hil.cloud_faults.schedule import (
-    BOX_IDS,
-    CALM_AFTER_S,
-    KILL,
-    SLOW_BOX_ID,
-    CloudFaultSchedule,
-)
+from opq_hil.cloud_faults.schedule import BOX_IDS, CALM_AFTER_S, KILL, SLOW_BOX_ID, CloudFaultSchedule
 from opq_hil.cloud_faults.stored_rows import (
     FILE_NAME,
     StoredEvent,

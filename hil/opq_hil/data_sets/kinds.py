@@ -16,14 +16,7 @@ from opq_hil.mains.pollution import (
     MainsSignalling,
     NoiseBurst,
 )
-from opq_hil.mains.rms_events import (
-    Interruption,
-    Overvoltage,
-    RapidVoltageChange,
-    Sag,
-    Swell,
-    Undervoltage,
-)
+from opq_hil.mains.rms_events import Interruption, Overvoltage, RapidVoltageChange, Sag, Swell, Undervoltage
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 from opq_hil.mains.wave import Harmonic, MainsTone
 from opq_proto.errors import OpqError

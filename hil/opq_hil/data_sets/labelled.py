@@ -148,10 +148,7 @@ def _truth(
 
 
 def _span(one: PlacedDisturbance, start_ns: int) -> dict[str, int]:
-    return {
-        "start_ns": start_ns + round(one.start_s * 1e9),
-        "end_ns": start_ns + round(one.stop_s * 1e9),
-    }
+    return {"start_ns": start_ns + round(one.start_s * 1e9), "end_ns": start_ns + round(one.stop_s * 1e9)}
 
 
 def _residual_percent(mains: Mains, nominal_v: float) -> float | None:

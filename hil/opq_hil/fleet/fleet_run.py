@@ -100,10 +100,7 @@ def check_fleet(spec: FleetSpec) -> None:
 
 
 def run_fleet(
-    spec: FleetSpec,
-    stop: threading.Event,
-    on_report: Callable[[Counts], None],
-    truth: Path | None = None,
+    spec: FleetSpec, stop: threading.Event, on_report: Callable[[Counts], None], truth: Path | None = None
 ) -> Counts:
     """Run until `stop`; the counts of all processes together, `on_report` gets them each REPORT_S.
 

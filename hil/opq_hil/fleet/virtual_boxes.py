@@ -26,11 +26,7 @@ class VirtualBoxes:
     """Time only moves on. One thread."""
 
     def __init__(
-        self,
-        grid: FleetGrid,
-        start_ns: int,
-        seed: int = 1,
-        begins_s: Mapping[str, float] = NOT_BEGUN,
+        self, grid: FleetGrid, start_ns: int, seed: int = 1, begins_s: Mapping[str, float] = NOT_BEGUN
     ) -> None:
         """
         Args:

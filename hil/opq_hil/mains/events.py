@@ -106,11 +106,7 @@ KINDS = ("sag", "swell", "interruption", "transient")
 
 
 def disturbance(
-    kind: str,
-    depth: float = 0.3,
-    cycles: float = 10.0,
-    angle_deg: float = 0.0,
-    dip_share: float = 0.9,
+    kind: str, depth: float = 0.3, cycles: float = 10.0, angle_deg: float = 0.0, dip_share: float = 0.9
 ) -> GridEvent:
     """An event of a simple shape, with steep edges.
 

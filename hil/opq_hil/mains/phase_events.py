@@ -57,10 +57,7 @@ class FrequencyDeviation(MainsDisturbance):
 
     def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
         if self.ramp_s < SHORTEST_RAMP_S:
-            return (
-                FrequencyStep(self.offset_hz, span.start_s),
-                FrequencyStep(-self.offset_hz, span.stop_s),
-            )
+            return (FrequencyStep(self.offset_hz, span.start_s), FrequencyStep(-self.offset_hz, span.stop_s))
         slope = self.offset_hz / self.ramp_s
         return (
             Ramp(slope, span.start_s, span.start_s + self.ramp_s),

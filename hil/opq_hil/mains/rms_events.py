@@ -40,10 +40,7 @@ class Level(MainsDisturbance):
     def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
         if not self.phase_jump_deg:
             return ()
-        return (
-            PhaseStep(self.phase_jump_deg, span.start_s),
-            PhaseStep(-self.phase_jump_deg, span.stop_s),
-        )
+        return (PhaseStep(self.phase_jump_deg, span.start_s), PhaseStep(-self.phase_jump_deg, span.stop_s))
 
     def share(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         level = self.level()

@@ -171,10 +171,7 @@ class Truth:
         return np.asarray(found.real)
 
     def _integrals(
-        self,
-        integrand: Callable[[FloatArray], NDArray[np.inexact]],
-        bounds_s: FloatArray,
-        highest_hz: float,
+        self, integrand: Callable[[FloatArray], NDArray[np.inexact]], bounds_s: FloatArray, highest_hz: float
     ) -> NDArray[np.inexact]:
         grid = self.grid
         breaks = [np.empty(0), *(one.disturbance.breaks_s(one.span, grid) for one in self.disturbances)]

@@ -4,14 +4,7 @@ from itertools import pairwise
 
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.gps.receiver import Gps
-from opq_hil.suites.scenario import (
-    Bench,
-    Figures,
-    FirmwareScenario,
-    NotShownError,
-    SkippedError,
-    require,
-)
+from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, NotShownError, SkippedError, require
 from opq_hil.world.capture import Capture, holes, overruns, waveform
 from opq_hil.world.strategy import NotReachedError, when
 from opq_hil.world.world import NS, Sine, World

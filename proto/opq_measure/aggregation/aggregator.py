@@ -142,10 +142,7 @@ class Aggregator:
         self._two: Interval | None = None
 
     def push_values(
-        self,
-        time: WindowTime,
-        values: Mapping[str, float | FloatArray] | FloatArray,
-        flagged: bool = False,
+        self, time: WindowTime, values: Mapping[str, float | FloatArray] | FloatArray, flagged: bool = False
     ) -> list[Aggregate]:
         """The intervals that this window finishes.
 

@@ -15,12 +15,7 @@ from itertools import chain
 import numpy as np
 
 from opq_measure.analysis.analysed import SignalAnalysis
-from opq_measure.analysis.conditions import (
-    PST_SIGMA,
-    Course,
-    frequency_deviations_in,
-    harmonics_in,
-)
+from opq_measure.analysis.conditions import PST_SIGMA, Course, frequency_deviations_in, harmonics_in
 from opq_measure.analysis.levels import dc_offset_in, noise_in
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.analysis.short_flicker import is_hidden_by_noise, short_flicker_in

@@ -11,15 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
-from opq_measure.timebase.hops import (
-    AROUND,
-    HOPS_PER_CYCLE,
-    MOST_BEND,
-    TURN,
-    beside,
-    is_steady,
-    straightened,
-)
+from opq_measure.timebase.hops import AROUND, HOPS_PER_CYCLE, MOST_BEND, TURN, beside, is_steady, straightened
 from opq_measure.timebase.phasors import hop_phasors
 from opq_measure.timebase.tracker import (
     CONTEXT,

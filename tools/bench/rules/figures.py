@@ -152,10 +152,7 @@ def latency_rows(seconds: float, qos: int, limit_ms: float | None) -> list[Bench
     ages_ms.sort()
     name = f"added latency at {PACE_HZ} events/s, qos {qos}"
     p50, p99 = (ages_ms[int(len(ages_ms) * share)] for share in (0.5, 0.99))
-    return [
-        case(f"{name}: p50", "ms", [p50]),
-        case(f"{name}: p99", "ms", [p99], limit=limit_ms),
-    ]
+    return [case(f"{name}: p50", "ms", [p50]), case(f"{name}: p99", "ms", [p99], limit=limit_ms)]
 
 
 def run(quick: bool) -> BenchResult:

@@ -116,10 +116,7 @@ def show_box(store: CloudStore, box_id: str, as_json: bool) -> None:
     if newest is not None:
         bound_ns = newest.uncertainty_ns
         unknown = bound_ns is None or bound_ns >= UNKNOWN_UNCERTAINTY_NS
-        row |= {
-            "time_source": newest.source.name.lower(),
-            "uncertainty_ns": None if unknown else bound_ns,
-        }
+        row |= {"time_source": newest.source.name.lower(), "uncertainty_ns": None if unknown else bound_ns}
     _echo(row, as_json)
 
 

@@ -152,23 +152,14 @@ def _positive(_context: click.Context, option: click.Parameter, value: float | N
     "(a source locked to GPS at a whole number of Hz, e.g. exactly 60).",
 )
 @click.option(
-    "--seconds",
-    type=click.FloatRange(1, 600),
-    default=10.0,
-    show_default=True,
-    help="How long it measures.",
+    "--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True, help="How long it measures."
 )
 @click.option("--yes", is_flag=True, help="Put the settings without asking.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else; wants --yes."
 )
 def command(
-    port: str,
-    reference_v: float,
-    reference_angle_deg: float | None,
-    seconds: float,
-    yes: bool,
-    as_json: bool,
+    port: str, reference_v: float, reference_angle_deg: float | None, seconds: float, yes: bool, as_json: bool
 ) -> None:
     """Calibrate a Box: gain and offset against a reference voltmeter, phase against a reference source.
 

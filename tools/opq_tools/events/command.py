@@ -49,21 +49,12 @@ def command() -> None:
 @from_option("That end after this time (UTC).")
 @to_option("That begin before this time (UTC).")
 @click.option(
-    "--limit",
-    type=click.IntRange(1, MOST_EVENTS),
-    default=50,
-    show_default=True,
-    help="At most so many.",
+    "--limit", type=click.IntRange(1, MOST_EVENTS), default=50, show_default=True, help="At most so many."
 )
 @json_option
 @store_command
 def list_events(
-    store: CloudStore,
-    box_id: str | None,
-    start_ns: int | None,
-    end_ns: int | None,
-    limit: int,
-    as_json: bool,
+    store: CloudStore, box_id: str | None, start_ns: int | None, end_ns: int | None, limit: int, as_json: bool
 ) -> None:
     """Events, newest first.
 

@@ -78,13 +78,7 @@ def boards(device: Path = DEVICE) -> tuple[str, ...]:
 
 
 def build(
-    board: str,
-    tools: Toolchain,
-    *,
-    out: Path,
-    version: str,
-    key: Path | None = None,
-    device: Path = DEVICE,
+    board: str, tools: Toolchain, *, out: Path, version: str, key: Path | None = None, device: Path = DEVICE
 ) -> Built:
     """Build, check and lay out one board; a second process on the same folder waits.
 

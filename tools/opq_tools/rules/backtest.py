@@ -136,8 +136,7 @@ def fired(rule: BacktestRule, rows: Iterable[Row], counted: QueryCounters) -> It
         now_ms = int(row["timestamp_ms"])
         if query is None:
             query = Query(
-                planned,
-                RuleFacts.of("backtest", now_ms // 1000 * 1000, options(rule.options).for_query()),
+                planned, RuleFacts.of("backtest", now_ms // 1000 * 1000, options(rule.options).for_query())
             )
         while query.next_due_ms is not None and query.next_due_ms <= now_ms:
             due_ms = query.next_due_ms

@@ -10,12 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from operator import itemgetter
 
-from opq_cloud.store.incident_index import (
-    IncidentFilter,
-    IndexedIncident,
-    IndexPlace,
-    cell_of,
-)
+from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.seen_incident import incident_at
 from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord, Trend

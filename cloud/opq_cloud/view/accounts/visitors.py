@@ -232,10 +232,7 @@ class Visitors:
     """`of` may be called from any thread."""
 
     def __init__(
-        self,
-        people: AccountRecords,
-        config: ViewSection,
-        monotonic_s: Callable[[], float] = time.monotonic,
+        self, people: AccountRecords, config: ViewSection, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
         self.people = people
         self.config = config

@@ -15,12 +15,7 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.health_client import ServiceState, read_services
 from opq_cloud.view.administration.plugin_package import KINDS, NAME, read_package
-from opq_cloud.view.administration.rule_engine import (
-    CHANGE_S,
-    EngineError,
-    EngineRefusedError,
-    RuleEngine,
-)
+from opq_cloud.view.administration.rule_engine import CHANGE_S, EngineError, EngineRefusedError, RuleEngine
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
 
 PACKAGE_BYTES = 32 * 2**20

@@ -259,12 +259,7 @@ class RuleAdminPages:
         return see_other(f"/admin/rules/{engine.address.name}/{quote(name, safe='')}?saved=1")
 
     def _try(
-        self,
-        engine: RuleEngine,
-        rule: str,
-        typed: Mapping[str, str],
-        form: SentForm,
-        verdict: RuleVerdict,
+        self, engine: RuleEngine, rule: str, typed: Mapping[str, str], form: SentForm, verdict: RuleVerdict
     ) -> Response:
         box_id, hours = form.text("box", 32), form.text("hours", 5)
         if not BOX_ID.fullmatch(box_id) or hours not in {str(each) for each in HOURS}:

@@ -99,11 +99,7 @@ class PanelMaker:
     """Panels of one request."""
 
     def __init__(
-        self,
-        context: ViewContext,
-        incident: Incident,
-        address: ExamineAddress,
-        found: EventSignals,
+        self, context: ViewContext, incident: Incident, address: ExamineAddress, found: EventSignals
     ) -> None:
         self._context, self._incident, self._address, self._found = context, incident, address, found
         self._origin_ns = incident.start_ns

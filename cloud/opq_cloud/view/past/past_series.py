@@ -223,14 +223,7 @@ def rows_together(
     p05, p50, p95 = (min(max(value, low), high) for value in middles)  # a bin's middle may lie outside
     whole_weight = sum(each.weight for each in places.values())
     weighted = sum(each.weighted for each in places.values())
-    figures = PastFigures(
-        low,
-        p05,
-        p50,
-        weighted / whole_weight,
-        p95,
-        high,
-    )
+    figures = PastFigures(low, p05, p50, weighted / whole_weight, p95, high)
     return tuple(found), figures
 
 

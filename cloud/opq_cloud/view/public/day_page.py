@@ -11,15 +11,7 @@ from opq_cloud.view import history_chart as drawing
 from opq_cloud.view import words
 from opq_cloud.view.box_history import BoxHistory, HistoryRow
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.public.day_trends import (
-    DAY_ROWS,
-    ROW_MS,
-    DayTrends,
-    Rows,
-    first_row_ms,
-    medians,
-    sampled,
-)
+from opq_cloud.view.public.day_trends import DAY_ROWS, ROW_MS, DayTrends, Rows, first_row_ms, medians, sampled
 from opq_cloud.view.public.grid_now import BoxesNow, BoxNow, GroupNow, grids_now, regions_now
 from opq_cloud.view.public.map_drawing import REGIONS_SHOWN, group_figures
 from opq_cloud.view.time_span import TimeSpan

@@ -30,15 +30,7 @@ from opq_cloud.view.public.grid_now import (
 )
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_frame import MapFrame, frame_of
-from opq_cloud.view.public.map_marks import (
-    LISTED,
-    SHAPES,
-    MapMark,
-    map_marks,
-    map_plan,
-    rows_of,
-    with_names,
-)
+from opq_cloud.view.public.map_marks import LISTED, SHAPES, MapMark, map_marks, map_plan, rows_of, with_names
 from opq_cloud.view.public.outline import OutlinePaths, outline_paths
 
 INCIDENTS_SHOWN = 6

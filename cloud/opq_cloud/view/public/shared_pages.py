@@ -21,15 +21,7 @@ from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalenda
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, tile_origin
-from opq_cloud.view.public.map_pages import (
-    THEMES,
-    At,
-    Km,
-    MapStates,
-    asked_frame,
-    map_values,
-    state_path,
-)
+from opq_cloud.view.public.map_pages import THEMES, At, Km, MapStates, asked_frame, map_values, state_path
 from opq_cloud.view.public.outline import outline_paths
 from opq_cloud.view.public.spread import incident_spread
 from opq_proto.messages import Incident

@@ -103,10 +103,7 @@ class ExportRoutes:
         return self._context.incident(str(incident_id), f"{path}?{query}" if query else path)
 
     def incident_findings(
-        self,
-        request: Request,
-        incident_id: Number,
-        form: Annotated[TableForm, Query(alias="format")] = "csv",
+        self, request: Request, incident_id: Number, form: Annotated[TableForm, Query(alias="format")] = "csv"
     ) -> Response:
         """The findings of an incident as a table."""
         found = self._incident(request, incident_id)

@@ -19,12 +19,7 @@ from opq_cloud.view.reanalysis_beginning import MOST_EVENTS, MS, NAME, begin_rea
 from opq_cloud.view.rest import shapes
 from opq_cloud.view.rest.answers import asked_span, limit_key
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError
-from opq_cloud.view.waveform_requests import (
-    LONGEST_S,
-    SHORTEST_S,
-    WaveformRefusedError,
-    WaveformRequests,
-)
+from opq_cloud.view.waveform_requests import LONGEST_S, SHORTEST_S, WaveformRefusedError, WaveformRequests
 
 Body = TypeVar("Body", bound=BaseModel)
 Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]

@@ -96,10 +96,7 @@ class Site:
         return np.abs(self.before_v) > DEAD_PU * self.nominal_v
 
     def volts_of(
-        self,
-        state: NetworkState,
-        faults: Iterable[ShortCircuit] = (),
-        shunts: Iterable[Shunt] = (),
+        self, state: NetworkState, faults: Iterable[ShortCircuit] = (), shunts: Iterable[Shunt] = ()
     ) -> ComplexArray:
         """(outlets,) phasors of a state of the network, with faults and shunts on top, V rms."""
         solved = self.network.voltages((*state.shunts, *shunts), faults, state.switching)

@@ -90,8 +90,7 @@ def run_history(
         write_progress(folder, progress)
         on_progress(progress)
     return progress, HistoryFigures(
-        cpu_s=time.process_time() - began_cpu_s,
-        box_hours=progress.boxes * (progress.done_s - began_s) / 3600,
+        cpu_s=time.process_time() - began_cpu_s, box_hours=progress.boxes * (progress.done_s - began_s) / 3600
     )
 
 

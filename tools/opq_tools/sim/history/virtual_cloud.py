@@ -72,12 +72,7 @@ class VirtualCloud:
         self._seen_again_s = section.see_again_s
         analyses = load_analyses(analysis_entries(config.mauka, built_in()))
         self.runner = AnalysisRunner(
-            {},
-            lambda: store,
-            analyses,
-            config.nominal,
-            clock=lambda: self._now_s,
-            asking=config.mauka.asking,
+            {}, lambda: store, analyses, config.nominal, clock=lambda: self._now_s, asking=config.mauka.asking
         )
         self._outages = OutagePlugin(
             {}, lambda: store, config.mauka.outages, config.nominal, lambda: self._now_s, lossless=True

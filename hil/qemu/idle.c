@@ -4,7 +4,8 @@
  * does the same steps. Time and order of events are the same; only the wall clock notices.
  *
  * Live (`live=on`), each virtual ms waits for the wall clock. When the host is late, virtual time is late with it
- * and catches up at full speed: firmware and converters do not lose a sample by it.
+ * and catches up, by 5/4 of time at most: firmware and converters do not lose a sample by it, and no Box samples
+ * four times as fast as its gateway may count on.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,12 +26,20 @@ static OpqBox *the_box;
 static bool looking;
 static QEMUTimer *pacer;
 static int64_t began_virtual_ns, began_real_ns;
+static int64_t sprint_virtual_ns, sprint_real_ns, rest_until_ns;
 
 #define PACE_NS 1000000
+#define SPRINT_NS 200000000 /* at full speed at once, when late; a rest for each ms would cost a wake-up */
 
-static int64_t ahead_ns(void)
+/* Of the wall clock. */
+static int64_t ahead_ns(int64_t real_ns)
 {
-    return (opq_now_ns() - began_virtual_ns) - (qemu_clock_get_ns(QEMU_CLOCK_REALTIME) - began_real_ns);
+    return (opq_now_ns() - began_virtual_ns) - (real_ns - began_real_ns);
+}
+
+static int64_t to_wait_ns(int64_t real_ns)
+{
+    return MAX(ahead_ns(real_ns), rest_until_ns - real_ns);
 }
 
 /*
@@ -39,12 +48,12 @@ static int64_t ahead_ns(void)
  */
 static void keep_pace(CPUState *cpu, run_on_cpu_data nothing)
 {
-    int64_t ahead = ahead_ns();
+    int64_t wait = to_wait_ns(qemu_clock_get_ns(QEMU_CLOCK_REALTIME));
 
-    if (ahead > 0) {
+    if (wait > 0) {
         looking = true;
         bql_unlock();
-        g_usleep(ahead / 1000);
+        g_usleep(wait / 1000);
         bql_lock();
         looking = false;
     }
@@ -52,15 +61,19 @@ static void keep_pace(CPUState *cpu, run_on_cpu_data nothing)
 
 static void pace(void *opaque)
 {
-    int64_t now = opq_now_ns(), ahead;
+    int64_t now = opq_now_ns(), real = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
 
     if (!began_real_ns) {
-        began_real_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-        began_virtual_ns = now;
+        began_real_ns = sprint_real_ns = real;
+        began_virtual_ns = sprint_virtual_ns = now;
     }
-    ahead = ahead_ns();
-    the_box->lag_ns = MAX(the_box->lag_ns, -ahead);
-    if (ahead > 0) {
+    if (now - sprint_virtual_ns >= SPRINT_NS) {
+        rest_until_ns = sprint_real_ns + (now - sprint_virtual_ns) * 4 / 5;
+        sprint_real_ns = MAX(real, rest_until_ns);
+        sprint_virtual_ns = now;
+    }
+    the_box->lag_ns = MAX(the_box->lag_ns, -ahead_ns(real));
+    if (to_wait_ns(real) > 0) {
         async_run_on_cpu(CPU(the_box->armv7m.cpu), keep_pace, RUN_ON_CPU_NULL);
     }
     timer_mod(pacer, now + PACE_NS);

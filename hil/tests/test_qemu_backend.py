@@ -149,6 +149,27 @@ def test_a_live_box_answers_on_its_pty_and_keeps_to_the_wall_clock(
     assert report["usart1"]["overruns"] == report["usart1"]["lost"] == 0
 
 
+def test_a_live_box_that_was_late_catches_up_by_a_quarter_of_time_at_most(
+    backend: Qemu, image: Image, tmp_path: Path
+) -> None:
+    with backend.live(image, World(3600 * NS, **QUIET), tmp_path / "run") as box:
+        (qemu,) = (
+            child
+            for child in psutil.Process().children(recursive=True)
+            if child.name().startswith("qemu-system") and str(tmp_path) in " ".join(child.cmdline())
+        )
+        began_s, first_s = time.monotonic(), box.now_s()
+        qemu.suspend()
+        stopped_s = time.monotonic()
+        time.sleep(3)
+        began_s += time.monotonic() - stopped_s
+        qemu.resume()
+        while (now_s := box.now_s()) < first_s + 1.0:
+            time.sleep(0.05)
+        ran_s = time.monotonic() - began_s
+    assert now_s - first_s <= 1.25 * ran_s + 2 * 0.2  # two sprints of 0.2 s, in part outside
+
+
 def test_the_time_of_a_qemu_is_read_between_its_events_and_an_older_machine_is_told() -> None:
     ours, qemus = socket.socketpair()
     with ours, qemus:

@@ -115,7 +115,14 @@ class EngineHandler(BaseHTTPRequestHandler):
                 engine.rules[body["id"]] = body
                 return 201, "made"
             case "GET", "/plugins/portables":
-                return 200, [{"name": "loud", "version": "1.0.0", "triggers": ["loud"]}]
+                return 200, [
+                    {
+                        "name": "loud",
+                        "version": "1.0.0",
+                        "triggers": ["loud"],
+                        "help": "Cries <b>at</b> dips.",
+                    }
+                ]
             case "GET", "/plugins/portables/loud/status":
                 return 200, {
                     "status": "running",
@@ -222,6 +229,9 @@ def test_a_rule_is_checked_tried_saved_and_deleted(
     assert ada.get("/admin/rules/makai/none") == 404 and ada.get("/admin/rules/none/deep") == 404
     assert ada.post("/admin/rules/makai/deep/run", "/admin/rules", do="explode") == 400
     assert ada.post("/admin/rules/makai/deep/run", "/admin/rules", do="delete") == 303
+    assert ada.post("/admin/rules/makai/deep/run", "/admin/rules", do="start") == 409
+    assert ada.get("/admin/rules/makai/deep/run") == 303, "the refusal's address, loaded again"
+    assert ada.headers["location"] == "/admin/rules"
     assert engine.rules == {}
     gone, added = scene.store.people.changes.entries(limit=2)
     assert (added.what, added.subject) == ("added a stream rule", "rule deep")
@@ -243,7 +253,7 @@ def test_a_rule_that_is_too_long_or_sent_by_a_stranger_goes_nowhere(
 
 def test_packages_stand_with_their_trouble(engine: FakeEngine, ada: FormBrowser) -> None:
     assert ada.get("/admin/plugins") == 200
-    for text in ("loud", "1.1.0", "before 1.0.0", "hangs", "Roll back"):
+    for text in ("loud", "1.1.0", "before 1.0.0", "hangs", "Roll back", "Cries <b>at</b> dips."):
         assert text in ada.text, text
     before = len(engine.asked)
     assert ada.post("/admin/plugins", "/account", engine="makai") == 400  # no file

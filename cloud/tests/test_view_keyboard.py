@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import pyotp
 import pytest
 from account_scene import PASSWORD, add_people
 from keyboard import WAIT_MS, Keyboard
@@ -17,6 +19,7 @@ from view_states import PAGES, PARTS
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.view import demo
+from opq_cloud.view.accounts.links import first_admin_link
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import EngineAddress
 from opq_proto.keys import KeyFolder
@@ -176,6 +179,70 @@ def test_a_key_is_revoked(scene: demo.Scene, keyboard: Keyboard) -> None:
     keyboard.tab_to("Revoke the key of Box 4", "button")
     keyboard.press("Enter")
     keyboard.page.locator("#box-4", has_text="shut out").wait_for()
+
+
+@pytest.mark.slow
+def test_the_first_administrator_an_invitation_and_a_second_factor(
+    tmp_path: Path, keyboard: Keyboard
+) -> None:
+    page = keyboard.page
+
+    def fill_account(email: str) -> None:
+        keyboard.tab_to("E-mail")
+        keyboard.type(email)
+        keyboard.press("Tab", "Control+a")
+        keyboard.type("Ada / g? [")  # keys that do something elsewhere
+        keyboard.press("Tab")
+        keyboard.type(PASSWORD)
+        keyboard.press("Tab")
+        keyboard.type(PASSWORD)
+
+    def enter(email: str, code: str, done: Callable[[], object]) -> None:
+        keyboard.tab_to("E-mail")
+        keyboard.press("Control+a")
+        keyboard.type(email)
+        keyboard.press("Tab")
+        keyboard.type(PASSWORD)
+        keyboard.press("Tab")
+        keyboard.type(code)
+        keyboard.press("Enter")
+        done()
+
+    with demo.Scene(tmp_path, poll_s=0.5) as fresh:
+        keyboard.open(first_admin_link(fresh.store.people, fresh.url) or "")
+        fill_account("eve@example.org")
+        keyboard.press("Control+a")
+        keyboard.type("another one than before")
+        keyboard.follow("Make the account", page.get_by_role("alert").wait_for, "button")
+        fill_account("ada@example.org")
+        keyboard.follow("Make the account", page.get_by_role("button", name="Sign out").wait_for, "button")
+        page.get_by_text("Ada / g? [", exact=True).first.wait_for()
+        keyboard.open(f"{fresh.url}/admin/accounts")
+        keyboard.tab_to("E-mail")
+        keyboard.type("bob@example.org")
+        keyboard.follow("Make the invitation", page.locator("code.secret").wait_for, "button")
+        link = page.locator("code.secret").inner_text()
+        keyboard.follow("Sign out", at_url(keyboard, "/sign-in"), "button")
+        keyboard.open(link)
+        fill_account("bob@example.org")
+        keyboard.follow("Make the account", page.get_by_role("button", name="Sign out").wait_for, "button")
+        keyboard.open(f"{fresh.url}/account")
+        keyboard.follow("Add a second factor", at_url(keyboard, "/account/second-factor"), "a")
+        secret = page.locator("code.secret").inner_text()
+        keyboard.tab_to("Code")
+        keyboard.type("000000")
+        keyboard.press("Enter")
+        page.get_by_role("alert").wait_for()
+        secret = page.locator("code.secret").inner_text()
+        keyboard.tab_to("Code")
+        keyboard.type(pyotp.TOTP(secret).now())
+        keyboard.press("Enter")
+        page.locator(".codes code").first.wait_for()
+        recovery = page.locator(".codes code").first.inner_text()
+        keyboard.follow("Done", at_url(keyboard, "/account$"), "a")
+        keyboard.follow("Sign out", at_url(keyboard, "/sign-in"), "button")
+        enter("bob@example.org", "000000", page.get_by_role("alert").wait_for)
+        enter("bob@example.org", recovery, page.get_by_role("button", name="Sign out").wait_for)
 
 
 @pytest.mark.slow

@@ -242,6 +242,7 @@ KEYS = [
     "limits",
     "sha256",
     "mode",
+    "help",
 ]
 
 
@@ -255,7 +256,9 @@ def test_any_manifest_is_read_or_refused(told: dict[str, object], file_name: str
         except PluginError as error:
             assert file_name in str(error)
         else:
-            assert parsed.symbols and parsed.as_json()["name"] == parsed.name
+            shown = parsed.as_json()
+            assert parsed.symbols and shown["name"] == parsed.name
+            assert shown.get("help", "") == parsed.help
 
 
 @settings(max_examples=200, deadline=None)

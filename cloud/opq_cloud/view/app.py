@@ -207,6 +207,8 @@ def page_of_form(routes: Sequence[BaseRoute], path: str) -> str:
     """The page above the address that a form is sent to: the form stands on it, or it leads there."""
     if path.startswith("/admin/invitations"):
         return "/admin/accounts"
+    if path.startswith("/admin/rules/"):  # the rule may be deleted by now
+        return "/admin/rules"
     while path := path.rpartition("/")[0]:
         asked = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
         if any(route.matches(asked)[0] == Match.FULL for route in routes):

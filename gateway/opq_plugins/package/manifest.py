@@ -161,13 +161,14 @@ class PackageManifest(_Written):
         return [name for its, name in self.symbols if its == kind]
 
     def as_json(self) -> dict[str, Value]:
-        """As GET /plugins/portables shows it."""
+        """As GET /plugins/portables shows it; `help` is ours, where its author wrote one."""
         always = ("source", "sink", "function")
         names = {
             FOLDERS[kind]: self.of_kind(kind) for kind in FOLDERS if kind in always or self.of_kind(kind)
         }
         facts = {"name": self.name, "version": str(self.version)}
-        return {**facts, "language": self.language, "executable": self.executable, **names}
+        said: dict[str, Value] = {"help": self.help} if self.help else {}
+        return {**facts, "language": self.language, "executable": self.executable, **names, **said}
 
 
 def file_of_plugin(folder: Path, name: str) -> Path | None:

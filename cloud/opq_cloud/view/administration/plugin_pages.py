@@ -20,6 +20,8 @@ from opq_cloud.view.administration.uploads import SentUpload, upload_route
 
 PACKAGE_BYTES = 32 * 2**20
 MOST_PACKAGES = 100
+MOST_HELP = 500
+"""Characters."""
 DONE_WORDS = {"start": "started", "stop": "stopped", "restart": "started again"} | {
     "enable": "allowed to start",
     "disable": "stopped for good",
@@ -39,6 +41,8 @@ class InstalledPackage:
     counts: str
     triggers: tuple[str, ...] = ()
     """That it brings."""
+    help: str = ""
+    """What its author says that it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +241,7 @@ def _package(engine: RuleEngine, manifest: Mapping[str, object]) -> InstalledPac
         str(facts.get("errMsg") or ""),
         f"{facts.get('calls', 0)} calls, {facts.get('failures', 0)} failed",
         _names(manifest.get("triggers")),
+        str(manifest.get("help") or "")[:MOST_HELP],
     )
 
 

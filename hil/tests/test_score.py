@@ -227,7 +227,7 @@ def test_truth_is_read_as_the_contract_has_it(tmp_path: Path) -> None:
     first, second = told.disturbances
     assert (first.number, first.kind, first.scope, first.cause) == ("7", "sag", "feeder", "fault")
     assert first.boxes == {
-        "1": BoxSpan("sag", 1005, 2005, side="downstream"),
+        "1": BoxSpan("sag", 1005, 2000, side="downstream"),
         "4": BoxSpan("interruption", 1000, 2000, side="downstream"),
     }
     assert second.boxes["1"].end_ns >= OPEN_NS

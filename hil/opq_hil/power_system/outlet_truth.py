@@ -63,6 +63,7 @@ class OutletTruth:
     phase_jump_deg: float
     """Jump of the fundamental's phase when it begins; positive: ahead."""
     arrival_s: float
+    """Of the first that its class names: of an island that does nothing else, when it is closed again."""
     downstream: bool
     """Whether it is fed through the place of the cause."""
 
@@ -95,9 +96,19 @@ def outlet_truth(
     if residual_pu is None and abs(jump_deg) >= JUMP_DEG:
         kinds.add("phase_jump")
     kinds |= _added_kinds(terms, index, nominal_v, hz)
+    arrival_s, back_s = moments_s[0], _jump_back_s(terms, index)
+    if back_s is not None:
+        arrival_s = arrival_s if kinds else back_s
+        kinds.add("phase_jump")
     if not kinds:
         return None
-    return OutletTruth("+".join(sorted(kinds)), residual_pu, jump_deg, moments_s[0], downstream)
+    return OutletTruth("+".join(sorted(kinds)), residual_pu, jump_deg, arrival_s, downstream)
+
+
+def _jump_back_s(terms: DisturbanceTerms, index: int) -> float | None:
+    """When an outlet's phase first jumps because its part of the network is closed out of phase."""
+    ends_s = [slip.end_s for slip in terms.slips if slip.touches(index) and abs(slip.back_deg) >= JUMP_DEG]
+    return min(ends_s) + float(terms.delays_s[index]) if ends_s else None
 
 
 def _limits_pu(before_pu: float) -> tuple[float, float]:
@@ -161,8 +172,6 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
             seen_s = np.arange(0.0, min(slip.end_s - slip.start_s, LOOK_S), LOOK_STEP_S)
             if np.abs(slip.course.hz(seen_s)).max(initial=0.0) >= DEVIATION_SHARE * hz:
                 kinds.add("frequency_deviation")
-            if abs(slip.back_deg) >= JUMP_DEG:
-                kinds.add("phase_jump")
     return kinds
 
 

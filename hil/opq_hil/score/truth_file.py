@@ -78,11 +78,11 @@ def _disturbance(line: object, number: str) -> TrueDisturbance | None:
     for box_id, told in boxes.items():
         if not isinstance(told, dict):
             raise ValueError(f"boxes: {_short(box_id)} is {_short(told)}; want an object")
-        late_ns = _time(told, "arrival_ns") - start_ns if told.get("arrival_ns") is not None else 0
+        begin_ns = _time(told, "arrival_ns") if told.get("arrival_ns") is not None else start_ns
         box_kind = _text(told, "class") if told.get("class") is not None else kind
         side = told.get("side")
         spans[box_id] = BoxSpan(
-            box_kind, start_ns + late_ns, end_ns + late_ns, side=side if isinstance(side, str) else None
+            box_kind, begin_ns, max(begin_ns, end_ns), side=side if isinstance(side, str) else None
         )
     scope = line.get("scope")
     return TrueDisturbance(

@@ -56,6 +56,8 @@ class FollowedFinding:
     """It lasted up to here at least."""
     written_ns: int
     worst_v: float
+    nominal_v: float
+    """With which the finding was made."""
     windows: int = 0
     half_cycles: int = 0
     """How many half cycles the gateway's ledger has of it."""
@@ -113,10 +115,9 @@ class FollowedFinding:
 
     def leave_v(self, limits: Limits) -> float:
         """It is over at this voltage."""
-        nominal_v = _nominal_v(self.finding)
         if self.finding.kind in LOW:
-            return nominal_v * (limits.sag_percent + limits.hysteresis_percent) / 100
-        return nominal_v * (limits.swell_percent - limits.hysteresis_percent) / 100
+            return self.nominal_v * (limits.sag_percent + limits.hysteresis_percent) / 100
+        return self.nominal_v * (limits.swell_percent - limits.hysteresis_percent) / 100
 
     def piece(self, limits: Limits) -> Finding | None:
         """What the Measurements show, as a finding that meets the waveform's; None: nothing new."""
@@ -133,7 +134,7 @@ class FollowedFinding:
             end_ns=max(self.reach_ns, before.end_ns + closed),
             closed=closed,
             residual_v=self.worst_v,
-            residual_percent=100 * self.worst_v / _nominal_v(before),
+            residual_percent=100 * self.worst_v / self.nominal_v,
             duration_cycles=self.cycles or cycles_per_ns * (self.reach_ns - start_ns) or None,
             ieee1159=None,
             itic=None,
@@ -250,7 +251,7 @@ class OpenDisturbances:
         box = self._store().box(followed.finding.box_id)
         if box is None or not box.nominal_v:
             return True
-        return abs(_nominal_v(followed.finding) / box.nominal_v - 1) < SAME_NOMINAL
+        return abs(followed.nominal_v / box.nominal_v - 1) < SAME_NOMINAL
 
     def _is_over(self, finding_id: int, followed: FollowedFinding) -> bool:
         """Closed by somebody else, or gone: part of another finding, or expired."""
@@ -267,16 +268,22 @@ class OpenDisturbances:
                 self._follow(one.finding_id, incident.incident_id, one.event_id, one.finding)
 
     def _follow(self, finding_id: int, incident_id: int, event_id: int, finding: Finding) -> None:
-        if not finding.residual_percent or finding.residual_v is None or finding.end_ns <= finding.start_ns:
+        if (
+            finding.residual_percent is None
+            or finding.residual_v is None
+            or finding.end_ns <= finding.start_ns
+        ):
+            return
+        if finding.residual_percent:
+            nominal_v: float | None = 100 * finding.residual_v / finding.residual_percent
+        else:  # dead to the last count
+            box = self._store().box(finding.box_id)
+            nominal_v = None if box is None else box.nominal_v
+        if not nominal_v:
             return
         while len(self._followed) >= MOST_FOLLOWED:
             del self._followed[next(iter(self._followed))]
         end_ns = finding.end_ns
         self._followed[finding_id] = FollowedFinding(
-            event_id, incident_id, finding, end_ns, end_ns, finding.residual_v
+            event_id, incident_id, finding, end_ns, end_ns, finding.residual_v, nominal_v
         )
-
-
-def _nominal_v(finding: Finding) -> float:
-    assert finding.residual_v is not None and finding.residual_percent
-    return 100 * finding.residual_v / finding.residual_percent

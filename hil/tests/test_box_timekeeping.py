@@ -20,7 +20,8 @@ from opq_hil.fleet.truth_witness import TruthWitness
 from opq_hil.mains.replay import Replay
 from opq_hil.mains.sampling import SampleClock
 from opq_hil.mains.scenario import scenario_path
-from opq_hil.power_system.box_times import BoxOutage, outages_of
+from opq_hil.power_system.box_supply import BoxSupplyConfig
+from opq_hil.power_system.box_times import BoxOutage, BoxTimes, outages_of
 from opq_hil.power_system.power_scenario import PowerScenario, load_power_scenario, power_system_of
 from opq_hil.power_system.power_source import RATE_MILLIHZ, PowerSource, box_times_of, power_sources
 from opq_hil.power_system.timekeeping import LOCK_S, Timekeeping, TimekeepingConfig
@@ -238,6 +239,8 @@ def test_a_dead_outlet_is_measured_on_the_battery_and_is_the_truths_outage(tmp_p
     rms_v = [np.std(source.counts(at_s * 12_000, 2400)) * source.v_per_lsb for at_s in (1, 2, 21, 22)]
     assert rms_v == pytest.approx([rms_v[0], 0.0, 0.0, rms_v[0]], abs=2.0) and rms_v[0] > 200
     assert outages_of(box_times_of({"1": Box("1", source)})) == (BoxOutage(2.0, 22.0, ("1",)),)
+    alone = BoxSupplyConfig(lost=((2.0, 90.0),), battery_s=5.0)  # its adaptor, and it said so
+    assert outages_of({"1": BoxTimes(None, alone)}) == ()
     shipped = load_power_scenario(scenario_path("outages"))
     assert [bool(box.supply and box.supply.battery_s) for box in shipped.box] == [True, False, True, False]
 
@@ -267,11 +270,11 @@ def test_the_truth_of_a_run_has_what_befell_clocks_and_supplies(tmp_path: Path) 
 
 
 def test_boxes_without_supply_are_an_outage_in_the_truth_once_the_run_is_there(tmp_path: Path) -> None:
-    scenario(tmp_path, "supply = { lost = [[5.0, 8.0], [60.0, 25.0], [900.0, 30.0]], battery_s = 5.0 }\n")
+    scenario(tmp_path, "supply = { lost = [[5.0, 8.0], [65.0, 20.0], [900.0, 30.0]] }\n")
     folder = tmp_path / "truth"
     with closing(TruthWitness(tmp_path / "street.toml", ["1", "2"], 1, folder, START_NS)) as witness:
         witness.advance(64.0)
-        assert read_truth(folder).disturbances == ()  # 3 s are none, and the next is carried until 65 s
+        assert read_truth(folder).disturbances == ()  # 8 s are none
         witness.advance(66.0)
         read = read_truth(folder)
     (outage,) = read.disturbances  # that of 900 s never came

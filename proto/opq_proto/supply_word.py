@@ -2,7 +2,7 @@
 
 `supply_v` and `battery_v` are a Box's own, as in its Health; `gateway_supply` is 0 while that of the gateway
 fails. They stand in each Measurement while a supply is low, in the first after, and of a Box with a battery
-once a minute. Apart from `messages.py`: gateway and cloud need the same words, and nobody else does.
+once a minute (`SupplyTeller`). Apart from `messages.py`: gateways, simulated ones too, and cloud need them.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,8 @@ from opq_proto.messages import Metric
 
 SUPPLY, BATTERY, GATEWAY = "supply_v", "battery_v", "gateway_supply"
 SUPPLY_METRICS = frozenset((SUPPLY, BATTERY, GATEWAY))
+WELL_EVERY_NS = 60 * 10**9
+"""So often a Measurement says that a Box with a battery has its supply; each says so when it has not."""
 SUPPLY_LOW_V = 4.4
 """The firmware's `supply_low_v` (test_one_fact.py)."""
 
@@ -35,3 +37,35 @@ def supply_word(metrics: Mapping[str, Metric]) -> SupplyWord | None:
     if gateway is not None and gateway.average < 1:
         return SupplyWord.GATEWAY_FAILING
     return SupplyWord.WELL if supply is not None and BATTERY in metrics else None
+
+
+class SupplyTeller:
+    """Which Measurements of a Box say how its supply is: while one is low, at a change, now and then."""
+
+    def __init__(self) -> None:
+        self._word: SupplyWord | None = None
+        self._due_ns = 0
+
+    def metrics(
+        self,
+        end_ns: int,
+        supply_v: float | None,
+        battery_v: float | None,
+        gateway_failing: bool | None = None,
+    ) -> dict[str, Metric]:
+        """What the Measurement that ends then says, in the order of time; empty: nothing.
+
+        Args:
+            supply_v, battery_v: as the Box's Health says them, V; None: it does not know, has no battery.
+            gateway_failing: whether its gateway's own supply fails; None: nobody tells it.
+        """
+        said = {} if gateway_failing is None else {GATEWAY: float(not gateway_failing)}
+        if supply_v is not None:
+            said |= {SUPPLY: supply_v} | ({} if battery_v is None else {BATTERY: battery_v})
+        metrics = {name: Metric(value, value, value) for name, value in said.items()}
+        word = supply_word(metrics)
+        due = word is not None and (word is not SupplyWord.WELL or end_ns >= self._due_ns)
+        if word == self._word and not due:
+            return {}
+        self._word, self._due_ns = word, end_ns + WELL_EVERY_NS
+        return metrics

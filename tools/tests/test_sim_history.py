@@ -6,17 +6,24 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from opq_cloud.store import open_store
-from opq_hil.fleet.outlets import plain_grid
+from opq_cloud.store import BoxRecord, open_store
+from opq_hil.fleet.network_outages import NetworkOutages
+from opq_hil.fleet.outlets import network_grid, plain_grid
+from opq_hil.fleet.truth_witness import TruthWitness
 from opq_hil.fleet.virtual_boxes import VirtualBoxes
+from opq_hil.power_system.power_scenario import load_power_scenario
+from opq_hil.score.figures import score
+from opq_hil.score.truth_file import read_truth
 from opq_proto.messages import Measurement
 from opq_tools.sim.history.history_run import measured_to_s, run_history
 from opq_tools.sim.history.progress_file import HistoryProgress, read_progress
+from opq_tools.sim.score import stored_incidents
 
 STREET = """
 title = "a street and its fault"
@@ -147,3 +154,52 @@ def test_a_history_that_goes_on_has_the_measurements_of_one_that_was_never_stopp
     for box_id in ids:
         starts = [start for box, start, _ in whole if box == box_id]
         assert len(starts) == pytest.approx(300, abs=2)
+
+
+SUPPLIES = """
+nominal_v = 11547.0
+[network]
+supply = { bus = "mv", short_circuit_mva = 100.0 }
+bus = [{ id = "mv", nominal_kv = 20.0 }]
+feeder = [{ id = "line", from_bus = "mv", km = 4.0 }, { id = "lane", from_bus = "mv", km = 2.0 }]
+[[box]]
+id = "1"
+at = "line/4km"
+supply = { lost = [[30.0, 45.0]], battery_s = 600.0, outlet_dead = true }
+[[box]]
+id = "2"
+at = "line/4km"
+supply = { lost = [[30.0, 45.0]], outlet_dead = true }
+[[box]]
+id = "3"
+at = "lane/2km"
+supply = { lost = [[100.0, 40.0]], battery_s = 5.0 }
+[[box]]
+id = "4"
+at = "lane/2km"
+"""
+
+
+def test_lost_supplies_are_told_from_lost_networks_and_adaptors(tmp_path: Path) -> None:
+    """Boxes 1 and 2 lose their mains; Box 3 its adaptor alone; the network of Box 4 is out for 75 s."""
+    path, ids = tmp_path / "supplies.toml", ["1", "2", "3", "4"]
+    path.write_text(SUPPLIES)
+    start_ns = 1_700_000_000_000_000_000
+    progress = HistoryProgress(str(path), "", 4, 180 / 86_400, 8, start_ns, 80.0, 60.0)
+    outages = NetworkOutages(ids, progress.outage_every_s, progress.outage_s, progress.seed)
+    made = VirtualBoxes(network_grid(load_power_scenario(path), ids), start_ns, outages=outages)
+    with (
+        closing(open_store(None, tmp_path)) as store,
+        closing(TruthWitness(path, ids, 1, tmp_path, start_ns)) as truth,
+    ):
+        for box_id, feeder in zip(ids, ("line", "line", "lane", "lane"), strict=True):
+            store.put_box(BoxRecord(box_id, box_id, location=feeder, feeder=feeder, nominal_v=11547.0))
+        run_history(progress, made, store, tmp_path, threading.Event(), lambda now: truth.advance(now.done_s))
+        late = {
+            row.box_id for box_id in ids for row in store.measurements(box_id, 0, 2**42) if row.backfilled
+        }
+    found = stored_incidents(None, tmp_path)
+    figures = score(read_truth(tmp_path).disturbances, found)
+    assert (figures["truth"], figures["found"], figures["false"], figures["split"]) == (1, 1, 0, 0)
+    assert figures["cause_right"] == figures["scope_right"] == 1.0
+    assert late == {"3", "4"} and [set(each.boxes) for each in found] == [{"1", "2"}]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_in_process import run_in_process
 
 from opq_proto import link
 from opq_proto.link_messages import Hello, Samples
@@ -53,6 +54,8 @@ def test_sim_prints_a_port_per_box_that_speaks_the_link_and_ctrl_c_ends_it(two_b
     assert (done.returncode, done.stdout) == (0, "box 2: sag to 0.3 of its voltage for 10 cycles\n")
     jump = told("event", "phase_jump", "--box", "2", "--degrees", "-20", "--ports-dir", str(folder))
     assert (jump.returncode, jump.stdout) == (0, "box 2: phase jump of -20 degrees\n")
+    lost = told("event", "supply_lost", "--box", "1", "--seconds", "5", "--ports-dir", str(folder))
+    assert (lost.returncode, lost.stdout) == (0, "box 1: supply lost for 5 s, no battery\n")
     refused = told("event", "sag", "--box", "5", "--ports-dir", str(folder))
     assert refused.returncode == 1
     assert "hosted here: 1, 2" in refused.stderr
@@ -78,3 +81,13 @@ def test_wrong_use_ends_with_one_clear_message(words: tuple[str, ...], code: int
     assert done.returncode == code
     assert wanted in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_lost_supply_takes_its_own_options_alone():
+    for words, wanted in (
+        (("supply_lost", "--box", "1", "--depth", "0.5"), "--seconds or --set alone"),
+        (("supply_lost", "--at", "mv"), "give --box"),
+        (("sag", "--box", "1", "--seconds", "5"), "--seconds is of supply_lost"),
+    ):
+        done = run_in_process("sim", "event", *words)
+        assert done.returncode == 2 and wanted in done.stderr

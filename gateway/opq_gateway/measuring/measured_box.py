@@ -24,15 +24,13 @@ from opq_gateway.measuring.measurements import Measured
 from opq_gateway.status import BoxStatus
 from opq_measure.timebase.window import Window
 from opq_proto.link_messages import BoxMeasurement, Hello
-from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.supply_word import BATTERY, GATEWAY, SUPPLY, SupplyWord, supply_word
+from opq_proto.messages import Measurement, TimeSource
+from opq_proto.supply_word import SupplyTeller
 
 BACKLOG_INBOX_S = 300.0
 """Live samples that wait at most while the ring's are measured: 7 MB."""
 BESIDE_NS = 1_000_000
 """Rows that begin so little before the newest on disk are after it."""
-WELL_EVERY_NS = 60 * 10**9
-"""So often a Measurement says that a Box with a battery has its supply; each says so when it has not."""
 OF_WINDOWS = ("window", "half")
 """Kinds that show how far the ledger was written; the others are of longer intervals."""
 
@@ -96,8 +94,7 @@ class MeasuredBox:
         self._kept_ns: dict[str, int] = {}
         self._published_ns = 0
         """End of the Measurement that went up last."""
-        self._supply: SupplyWord | None = None
-        self._supply_due_ns = 0
+        self._supply = SupplyTeller()
 
     @property
     def has_backlog(self) -> bool:
@@ -270,20 +267,11 @@ class MeasuredBox:
         self._outside.publish(self.plan.box_id, measurement)
 
     def _with_supply(self, measurement: Measurement) -> Measurement:
-        """With the word of its supply and its gateway's: while one is low, at a change, now and then."""
-        health, failing = self.status.health, self.status.gateway_failing
-        said = {} if failing is None else {GATEWAY: float(not failing)}
-        if health is not None and health.supply_v is not None:
-            said |= {SUPPLY: health.supply_v} | (
-                {} if health.battery_v is None else {BATTERY: health.battery_v}
-            )
-        metrics = {name: Metric(value, value, value) for name, value in said.items()}
-        word, end_ns = supply_word(metrics), measurement.end_ns or 0
-        due = word is not None and (word is not SupplyWord.WELL or end_ns >= self._supply_due_ns)
-        if word == self._supply and not due:
-            return measurement
-        self._supply, self._supply_due_ns = word, end_ns + WELL_EVERY_NS
-        return replace(measurement, metrics={**measurement.metrics, **metrics})
+        """With the word of its supply and its gateway's, where it says one."""
+        health = self.status.health
+        volts = (None, None) if health is None else (health.supply_v, health.battery_v)
+        said = self._supply.metrics(measurement.end_ns or 0, *volts, self.status.gateway_failing)
+        return replace(measurement, metrics={**measurement.metrics, **said}) if said else measurement
 
     def _publish_fallback(self, measurements: Sequence[Measurement]) -> None:
         for measurement in measurements:

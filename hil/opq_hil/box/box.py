@@ -6,6 +6,7 @@ thread: `opq_hil.box.host` calls it. `python -m opq_hil.box` hosts Boxes on ptys
 
 import time
 from collections import deque
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,10 @@ from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent
 from opq_hil.mains.generator import Generator
+from opq_hil.power_system.box_supply import BoxSupply, BoxSupplyConfig
 from opq_hil.power_system.power_source import PowerSource
 from opq_proto import link, log
+from opq_proto.config import build
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
@@ -47,6 +50,9 @@ HELLO_S = 5
 """A gateway that restarts learns who is there within this time, even if its own hello is lost."""
 BLOCKS_PER_TICK = 12
 """After its process stood still. Between two ticks it reads, so that what is asked for still goes."""
+LONGEST_LOSS_S = 1e6
+LOST_AFTER_S = 0.2
+"""A supply is lost on demand so much later than now: what was sampled was sampled."""
 RESENT_PER_TICK = 8
 RESEND_WAITING_BYTES = 2048
 """Old samples go out only while fewer bytes wait, so that new ones are never late for them."""
@@ -164,6 +170,35 @@ class Box:
             raise ValueError(f"box {self.box_id} {what}")
         return self.source.add(event)
 
+    def lose_supply(self, for_s: float, own: Mapping[str, object]) -> tuple[float, BoxSupply]:
+        """Lose the supply now, for so long: when that is, in seconds after the run's start, and the supply.
+
+        Args:
+            own: `battery_s` and `outlet_dead` of a Box to which its scenario gives no `supply`.
+        Raises:
+            ValueError, ConfigError: values that it cannot have, or the supply is lost already.
+        """
+        if not 0 < for_s <= LONGEST_LOSS_S:
+            raise ValueError(f"seconds is {for_s:g}; want more than 0, {LONGEST_LOSS_S:g} at most")
+        source = self.source if isinstance(self.source, PowerSource) else None
+        known = self._stamps.supply
+        if known is not None and own:
+            raise ValueError(
+                f"box {self.box_id} has its battery and outlet from its scenario; leave out --set"
+            )
+        now_s = (time.monotonic_ns() - self.clock.monotonic_ns) / 1e9
+        at_s = round(max(now_s, source.system.reached_s if source else 0.0) + LOST_AFTER_S, 3)
+        if known is None:
+            supply = BoxSupply(build(BoxSupplyConfig, {**own, "lost": [[at_s, for_s]]}, "supply_lost"))
+        else:
+            supply = known.losing(at_s, for_s)
+        if source is None and supply.config.outlet_dead:
+            raise ValueError(f"box {self.box_id} hangs on no network: outlet_dead wants a scenario with one")
+        if source is not None:
+            source.supply = supply
+        self._stamps.supply = supply
+        return at_s, supply
+
     @property
     def v_per_lsb(self) -> float:
         """The source's, corrected by the setting `gain`."""
@@ -201,7 +236,7 @@ class Box:
 
     def _is_silent(self, now_ns: int) -> bool:
         """Whether it is without supply; when it comes back it starts as after a loss of power."""
-        supply = self.source.supply if isinstance(self.source, PowerSource) else None
+        supply = self._stamps.supply
         if supply is None:
             return False
         until_s = supply.silent_until_s((now_ns - self.clock.monotonic_ns) / 1e9)
@@ -327,7 +362,7 @@ class Box:
 
     def _health(self, now_ns: int) -> Health:
         since_ns = now_ns - self.clock.monotonic_ns
-        supply = self.source.supply if isinstance(self.source, PowerSource) else None
+        supply = self._stamps.supply
         supply_v, battery_v = supply.volts(since_ns / 1e9) if supply is not None else (None, None)
         return Health(
             uptime_ms=since_ns // 10**6,

@@ -19,12 +19,16 @@ class SampleStamp:
 
 
 class BoxStamps:
-    """By number of the sample."""
+    """By number of the sample.
+
+    Attributes:
+        supply: when nothing is sampled; None: never. Losses may come to it (`Box.lose_supply`).
+    """
 
     def __init__(self, run: RunClock, source: SampleSource) -> None:
         self._run, self._rate_millihz, self._offset_ns = run, source.rate_millihz, source.offset_ns
         self._own = source.timekeeping if isinstance(source, PowerSource) else None
-        self._supply = source.supply if isinstance(source, PowerSource) else None
+        self.supply = source.supply if isinstance(source, PowerSource) else None
 
     def stamp(self, sample: int) -> SampleStamp:
         """The time stamp of a sample."""
@@ -88,7 +92,7 @@ class BoxStamps:
     def silent(self, first: int, end: int) -> tuple[tuple[int, int], ...]:
         """[first, end) of samples in a span that are never taken, for want of supply."""
         spans = []
-        for begin_s, end_s in self._supply.silent_s if self._supply is not None else ():
+        for begin_s, end_s in self.supply.silent_s if self.supply is not None else ():
             low, high = (self.taken(self._run.monotonic_ns + round(at * 1e9)) for at in (begin_s, end_s))
             if max(low, first) < min(high, end):
                 spans.append((max(low, first), min(high, end)))

@@ -2,6 +2,7 @@
 
     {"do": "event", "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "angle_deg": 0}
     {"ok": true, "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "words": "sag to 0.7 ...", ...}
+    {"do": "event", "box": "1", "kind": "supply_lost", "seconds": 30, "values": {"battery_s": 10}}
     {"do": "event", "cause": "fault", "at": "feeder2/3.1km", "values": {"type": "LG", "clear_ms": 120}}
     {"do": "status"}, {"do": "stop"}
     {"do": "list"}   ->   {"ok": true, "boxes": {"1": "/dev/pts/3"}}
@@ -17,16 +18,17 @@ import os
 import selectors
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from opq_hil.box.box import Box
 from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent
 from opq_hil.mains.on_demand import numbers_for, on_demand, words
-from opq_hil.power_system.box_times import outages_of, write_box_times
+from opq_hil.power_system.box_times import BoxOutage, BoxTimes, outages_of, write_box_times
 from opq_hil.power_system.causes.catalogue import cause_of
 from opq_hil.power_system.disturbance_truth import TruthFiles
 from opq_hil.power_system.power_source import box_times_of, power_system_under
@@ -39,6 +41,9 @@ CONNECTIONS = 16
 NUMBER_KEYS = ("depth", "cycles", "angle_deg", "hz", "degrees")
 EVENT_KEYS = ("do", "box", "kind", *NUMBER_KEYS)
 CAUSE_KEYS = ("do", "cause", "at", "values")
+SUPPLY_LOST, SUPPLY_KEYS = "supply_lost", ("do", "box", "kind", "seconds", "values")
+LOST_S = 30.0
+"""A supply is lost for so long where nobody says."""
 
 
 class HostedBox(Protocol):
@@ -162,19 +167,28 @@ class Control:
         words, at_s = planned.solved.words, round(planned.at_s, 6)
         return {"cause": cause.name, "at": cause.at, "id": planned.number, "words": words, "at_s": at_s}
 
+    def _supply_lost(self, request: Mapping[str, Any], box_id: str) -> dict[str, Any]:
+        """Let a Box lose its own supply."""
+        _allow(request, SUPPLY_KEYS)
+        box, values, told_s = self._host.boxes[box_id], request.get("values", {}), _number(request, "seconds")
+        if not isinstance(values, dict):
+            raise ValueError(f"values is {values!r}; want a table")
+        if not isinstance(box, Box) or box_id not in self._host.ports:
+            raise ValueError(f"box {box_id} has no supply of its own; want one that runs on a pty")
+        for_s = LOST_S if told_s is None else told_s
+        at_s, supply = box.lose_supply(for_s, values)
+        self._log.info("supply.lost", box_id=box_id, at_s=at_s, seconds=for_s)
+        words = f"supply lost for {for_s:g} s, {supply.words}"
+        return {"box": box_id, "kind": SUPPLY_LOST, "words": words, "at_s": at_s}
+
     def _event(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        _allow(request, EVENT_KEYS)
         box_id = str(request.get("box", ""))
         if box_id not in self._host.boxes:
             raise ValueError(f"box is {box_id!r}; hosted here: {', '.join(self._host.boxes)}")
-        told = {}
-        for key in NUMBER_KEYS:
-            value = request.get(key)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{key} is {value!r}; want a number")
-            told[key] = float(value)
+        if request.get("kind") == SUPPLY_LOST:
+            return self._supply_lost(request, box_id)
+        _allow(request, EVENT_KEYS)
+        told = {key: value for key in NUMBER_KEYS if (value := _number(request, key)) is not None}
         kind = str(request.get("kind", ""))
         numbers = numbers_for(kind, told)
         source = self._host.boxes[box_id].source
@@ -214,6 +228,13 @@ class Control:
         except OSError:
             return False  # gone, or does not read its answers
         return bool(data)
+
+
+def _number(request: Mapping[str, Any], key: str) -> float | None:
+    value = request.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise ValueError(f"{key} is {value!r}; want a number")
+    return None if value is None else float(value)
 
 
 def _allow(request: Mapping[str, Any], keys: tuple[str, ...]) -> None:
@@ -298,12 +319,20 @@ def truth_written(host: EventHost, folder: Path | None) -> Iterator[None]:
     if system is None:
         raise ConfigError("--truth: only a scenario with a network has a truth; try --scenario village")
     files: list[TruthFiles] = []
+    told: dict[str, BoxTimes] = {}
     also = host.on_open
 
+    def outages() -> Sequence[BoxOutage]:
+        """With those of supplies that were lost on demand."""
+        times = box_times_of(host.boxes)
+        if times != told:
+            told.update(times)
+            write_box_times(folder, times, host.clock.start_ns)
+        return outages_of(times)
+
     def opened() -> None:
-        times, start_ns = box_times_of(host.boxes), host.clock.start_ns
-        files.append(TruthFiles(folder, system, start_ns, outages_of(times)))
-        write_box_times(folder, times, start_ns)
+        files.append(TruthFiles(folder, system, host.clock.start_ns, outages))
+        outages()
         if also is not None:
             also()
 

@@ -8,7 +8,7 @@ on from there. Times are seconds after the run's start by the Box's own clock.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, cut_all
@@ -21,6 +21,7 @@ from opq_hil.fleet.sample_crossings import SampleCrossings
 from opq_measure.timebase.hops import HOPS_PER_CYCLE
 from opq_measure.timebase.window import Window
 from opq_proto.messages import Measurement
+from opq_proto.supply_word import SupplyTeller
 
 LEAD_S = 1.0
 """Samples before the first cycle that counts, as the gateway has them after a restart (RingBacklog)."""
@@ -64,9 +65,15 @@ class DisturbedBoxes:
         `window_s`: a window's first edge, some windows before `begin_s`.
         """
         made: list[Measurement] = []
+        stamps, teller = BoxStamps(self._clock, source), SupplyTeller()
 
         def measured(each: Measured) -> None:
-            made.append(each.measurement)
+            row = each.measurement
+            if stamps.supply is not None:
+                end_ns = row.end_ns or 0
+                volts = stamps.supply.volts((end_ns - self._clock.start_ns) / 1e9)
+                row = replace(row, metrics={**row.metrics, **teller.metrics(end_ns, *volts)})
+            made.append(row)
 
         plan = MeasuringPlan(box_id, source.nominal_v, source.nominal_hz, cycles, flicker=False, local=False)
         meter = BoxMeter(plan, _sinks(measured))
@@ -76,7 +83,6 @@ class DisturbedBoxes:
         hops = round(window_s * source.rate_millihz / 1000 / hop) - HOPS_PER_CYCLE // 2
         first = max(0, hops * hop)  # half a cycle before, on the lattice of a run that began with sample 0
         crossings = SampleCrossings(source.nominal_v, source.nominal_hz)
-        stamps = BoxStamps(self._clock, source)
         self._boxes[box] = DisturbedBox(box_id, meter, crossings, source, stamps, first, begin_ns, made)
 
     def set_cycles(self, box: int, cycles: int) -> None:

@@ -30,7 +30,7 @@ from opq_hil.fleet.source_store import BLOCK_SAMPLES, SourceStore
 from opq_hil.fleet.worker import LONGEST_REQUEST_S, FleetPlan
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyPair
-from opq_proto.link_messages import PROTOCOL, Hello
+from opq_proto.link_messages import PROTOCOL, Health, Hello
 
 FILES_PER_BOX = 16
 """The gateway's three sockets with their monitors (UplinkConnections)."""
@@ -52,6 +52,15 @@ class SampledBox:
         self.clock = BoxStamps(clock, source)
         self.crossings = SampleCrossings(source.nominal_v, source.nominal_hz)
         self.next_sample = 0
+        self._began_ns = clock.monotonic_ns
+
+    def health(self, monotonic_ns: int) -> Health | None:
+        """What it says of its supply; None: nothing ever becomes of that."""
+        if self.clock.supply is None:
+            return None
+        since_ns = monotonic_ns - self._began_ns
+        volts = self.clock.supply.volts(since_ns / 1e9)
+        return Health(since_ns // 10**6, None, *volts, *[0] * 8)
 
 
 class GatewayBoxes:
@@ -140,7 +149,9 @@ class GatewayBoxes:
 
     def feed(self, monotonic_ns: int, part: int) -> None:
         """The samples that were taken by now, of one part of the Boxes."""
-        for box in self._boxes[part :: self._parts]:
+        parts = slice(part, None, self._parts)
+        for box, status in zip(self._boxes[parts], self._statuses[parts], strict=True):
+            status.health = box.health(monotonic_ns)
             taken = box.clock.taken(monotonic_ns) // BLOCK_SAMPLES * BLOCK_SAMPLES
             first, end = box.clock.next_run(box.next_sample, taken)
             box.next_sample = end

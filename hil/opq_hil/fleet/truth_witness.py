@@ -32,7 +32,8 @@ class TruthWitness:
         try:
             times = {box.id: BoxTimes(box.clock, box.supply) for box in placed.box}
             write_box_times(folder, times, start_ns)
-            self._files = TruthFiles(folder, self._system, start_ns, outages_of(times))
+            lost = outages_of(times)
+            self._files = TruthFiles(folder, self._system, start_ns, lambda: lost)
         except OSError as error:
             raise ConfigError(f"truth: {folder} cannot be written: {error.strerror}") from error
 

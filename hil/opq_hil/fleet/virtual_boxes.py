@@ -1,11 +1,14 @@
 """VirtualBoxes: a fleet's Boxes under a clock that is handed in: Measurements and samples, no connection."""
 
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.fleet_meter import CalmMeasurements, FleetMeter
+from opq_hil.fleet.network_outages import NetworkOutages
 from opq_hil.fleet.outlets import FleetGrid
 from opq_hil.fleet.source_store import SourceStore
 from opq_proto.decision import Nominal
@@ -19,20 +22,36 @@ MEASUREMENT_S = 1.0
 FORGET_S = 10.0
 CYCLE_SHARE = 0.25
 """So little before an edge the next cycle begins at it, whatever rounding did to its time."""
+MOST_HELD = 100_000
+"""Measurements that a Box keeps while its network is out: those of a day; the oldest go (`expired`)."""
 NOT_BEGUN: Mapping[str, float] = {}
 
 
 class VirtualBoxes:
-    """Time only moves on. One thread."""
+    """Time only moves on. One thread.
+
+    Attributes:
+        expired: Measurements that were held too long, of all Boxes.
+    """
 
     def __init__(
-        self, grid: FleetGrid, start_ns: int, seed: int = 1, begins_s: Mapping[str, float] = NOT_BEGUN
+        self,
+        grid: FleetGrid,
+        start_ns: int,
+        seed: int = 1,
+        begins_s: Mapping[str, float] = NOT_BEGUN,
+        outages: NetworkOutages | None = None,
     ) -> None:
         """
         Args:
             start_ns: UTC of the run's start.
             begins_s: Box -> where its last Measurement ended, seconds after the start; without: at the start.
+            outages: of each Box's network: what it measured meanwhile comes afterwards, and no samples.
         """
+        self.expired = 0
+        self._outages = outages
+        self._held: dict[int, deque[Measurement]] = {}
+        self._index = {each.box_id: box for box, each in enumerate(grid.outlets)}
         self._outlets = grid.outlets
         self._clock = RunClock(0, start_ns, UNCERTAINTY_NS, TimeSource.GPS)
         self._now_s = self._forgot_s = 0.0
@@ -68,10 +87,35 @@ class VirtualBoxes:
             self._forgot_s = until_s
             self._meter.forget()
         columns = [self._columns(calm) for calm in rounds]
-        return joined_columns(columns) if columns else None, rows
+        return self._delivered(joined_columns(columns) if columns else None, rows)
+
+    def _delivered(
+        self, columns: MeasurementColumns | None, rows: list[Measurement]
+    ) -> tuple[MeasurementColumns | None, list[Measurement]]:
+        """Without what Boxes hold whose network is out, and with what they held, marked as such."""
+        late: list[Measurement] = []
+        for box, out in self._outages.changes(self._now_s) if self._outages is not None else ():
+            if out:
+                self._held[box] = deque(maxlen=MOST_HELD)
+            else:
+                late += [replace(each, backfilled=True) for each in self._held.pop(box)]
+        if self._held:
+            held = [each for each in rows if self._index[each.box_id] in self._held]
+            rows = [each for each in rows if self._index[each.box_id] not in self._held]
+            if columns is not None:
+                out_now = np.isin(columns.which, list(self._held))
+                held += columns.part(out_now).measurements()
+                columns = None if out_now.all() else columns.part(~out_now)
+            for each in held:
+                box_held = self._held[self._index[each.box_id]]
+                self.expired += len(box_held) == MOST_HELD
+                box_held.append(each)
+        return columns, [*late, *rows]
 
     def waveform(self, box_id: str, start_ns: int, end_ns: int) -> Waveform | None:
-        """A Box's samples; None: it has none of this span."""
+        """A Box's samples; None: it has none of this span, or its network is out."""
+        if self._index.get(box_id) in self._held:
+            return None
         store = self._stores.get(box_id)
         return None if store is None else store.read(start_ns, end_ns)
 

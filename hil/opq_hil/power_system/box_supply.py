@@ -1,6 +1,6 @@
 """BoxSupply: when a Box's own supply is lost, how long its battery carries it, and when it is silent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opq_proto.config import Field, section
 
@@ -47,6 +47,30 @@ class BoxSupply:
     def dead_s(self) -> tuple[tuple[float, float], ...]:
         """[from, to) of each time without a voltage at its outlet."""
         return tuple((at_s, at_s + for_s) for at_s, for_s in self.config.lost if self.config.outlet_dead)
+
+    def losing(self, at_s: float, for_s: float) -> "BoxSupply":
+        """With one more loss.
+
+        Raises:
+            ValueError: another one lies in it.
+        """
+        if any(at_s < begin_s + lasts_s and begin_s < at_s + for_s for begin_s, lasts_s in self.config.lost):
+            raise ValueError(f"its supply is lost already between now and {for_s:g} s from now")
+        lost = tuple(sorted((*self.config.lost, (at_s, for_s))))
+        return BoxSupply(replace(self.config, lost=lost))
+
+    @property
+    def words(self) -> str:
+        """What carries it, and what its outlet does."""
+        battery_s = self.config.battery_s
+        carried = f"a battery of {battery_s:g} s" if battery_s else "no battery"
+        return carried + (", its outlet is dead, too" if self.config.outlet_dead else "")
+
+    @property
+    def outages_s(self) -> tuple[tuple[float, float], ...]:
+        """[from, to) of each outage: a dead outlet; or silence, unless the Box said on its battery that the
+        voltage is well: then its adaptor alone is out (docs/mauka.md, "Outages")."""
+        return self.dead_s or (() if self.config.battery_s else self.silent_s)
 
     def silent_until_s(self, t_s: float) -> float | None:
         """When the Box comes back that is silent at a moment; None: it is not silent."""

@@ -42,21 +42,18 @@ class BoxOutage:
 
 
 def outages_of(boxes: Mapping[str, BoxTimes]) -> tuple[BoxOutage, ...]:
-    """Lost supplies of OUTAGE_S and more, by time; Boxes that go and come back together have one.
-
-    From when the Box is silent; where its outlet is dead from when that is.
-    """
+    """Lost supplies of OUTAGE_S and more, by time; Boxes that go and come back together have one."""
     together: dict[tuple[float, float], list[str]] = {}
     for box_id, times in boxes.items():
         supply = None if times.supply is None else BoxSupply(times.supply)
-        for begin_s, end_s in () if supply is None else supply.dead_s or supply.silent_s:
+        for begin_s, end_s in () if supply is None else supply.outages_s:
             if end_s - begin_s >= OUTAGE_S:
                 together.setdefault((begin_s, end_s), []).append(box_id)
     return tuple(BoxOutage(*span, tuple(together[span])) for span in sorted(together))
 
 
 def write_box_times(folder: Path, boxes: Mapping[str, BoxTimes], start_ns: int) -> None:
-    """All of it at once: it is known at the start. No file where there is nothing to say.
+    """All of it at once, and again when a supply is lost on demand. No file where there is nothing to say.
 
     Raises:
         OSError: the folder cannot be made or written.

@@ -6,8 +6,7 @@ sampled it. Numbers are rounded, so that one seed gives the same bytes on every 
 
 import json
 import math
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TextIO
@@ -162,18 +161,23 @@ class TruthFiles:
 
     Args:
         start_ns: UTC of the run's moment 0.
-        outages: Boxes without supply, by time; each is a line once the run has come there.
+        outages: asks for the Boxes without supply, by time; each is a line once the run has come there.
     Raises:
         OSError: the folder cannot be made or written.
     """
 
     def __init__(
-        self, folder: Path, system: PowerSystem, start_ns: int, outages: Sequence[BoxOutage] = ()
+        self,
+        folder: Path,
+        system: PowerSystem,
+        start_ns: int,
+        outages: Callable[[], Sequence[BoxOutage]] = tuple,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._start_ns = start_ns
         self._system = system
-        self._outages = deque(outages)
+        self._outages = outages
+        self._told: set[BoxOutage] = set()
         self._steps = 0
         self._truth: TextIO = (folder / TRUTH).open("w", encoding="utf-8")
         self._frequency: TextIO = (folder / FREQUENCY).open("w", encoding="utf-8")
@@ -186,13 +190,15 @@ class TruthFiles:
 
     def accept_time(self, reached_s: float) -> None:
         """Write the outages that began by a moment, and the frequency up to it, whole seconds of it."""
-        while self._outages and self._outages[0].begin_s <= reached_s:
-            line = outage_line(self._outages.popleft(), self._system, self._start_ns)
-            if line is not None:
-                self._write(line)
         steps = round(math.floor(reached_s) / FREQUENCY_STEP_S)
         if steps <= self._steps:
             return
+        for outage in self._outages():
+            if outage.begin_s <= reached_s and outage not in self._told:
+                self._told.add(outage)
+                line = outage_line(outage, self._system, self._start_ns)
+                if line is not None:
+                    self._write(line)
         t_s: FloatArray = np.arange(self._steps, steps, dtype=np.float64) * FREQUENCY_STEP_S
         rows = zip(t_s.tolist(), self._system.hz(t_s).tolist(), strict=True)
         self._frequency.write("".join(f"{self._start_ns + _ns(at_s)},{hz:.6f}\n" for at_s, hz in rows))

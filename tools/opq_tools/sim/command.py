@@ -1,12 +1,15 @@
 """The group `sim`: one module per subcommand, and what they share: where a running `sim` or `up` is."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
 from opq_proto.config import default_data_dir
 from opq_tools.lazy_group import LazyGroup
 
+Decorated = TypeVar("Decorated", bound=Callable[..., object])
 PLACES = {
     "run": ("opq_tools.sim.run", "Run N Boxes, each on its own pty, until Ctrl-C."),
     "event": ("opq_tools.sim.event", "Disturb a Box, or the network, of a running `sim` or `up` now."),
@@ -46,6 +49,21 @@ ports_dir_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder of ports and control socket. [DATA_DIR/ports]",
 )
+
+
+def outage_options(function: Decorated) -> Decorated:
+    """`--outage-every-s`, `--outage-s`: when the network of each Box is out."""
+    every = click.option(
+        "--outage-every-s",
+        type=click.FloatRange(0),
+        default=0.0,
+        help="Mean time between a Box's network outages. [none]",
+    )
+    length = click.FloatRange(0, min_open=True)
+    lasts = click.option(
+        "--outage-s", type=length, default=60.0, show_default=True, help="Their mean length."
+    )
+    return every(lasts(function))
 
 
 @click.group("sim", cls=SimGroup, places=PLACES)

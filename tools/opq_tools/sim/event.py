@@ -4,18 +4,20 @@ from pathlib import Path
 
 import click
 
-from opq_hil.box.control import request_control
+from opq_hil.box.control import SUPPLY_LOST, request_control
 from opq_hil.mains.on_demand import KINDS
 from opq_hil.power_system.causes.catalogue import CAUSES, CauseValue
 from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
+
+AT_A_BOX = (*KINDS, SUPPLY_LOST)
 
 
 @click.command(
     "event",
     short_help="A disturbance now, in a running `sim` or `up`.",
-    epilog=f"At a Box: {', '.join(KINDS)}.\n\nIn a network: {', '.join(CAUSES)}; docs/sim.md has each.",
+    epilog=f"At a Box: {', '.join(AT_A_BOX)}.\n\nIn a network: {', '.join(CAUSES)}; docs/sim.md has each.",
 )
-@click.argument("kind", metavar="KIND", type=click.Choice([*KINDS, *CAUSES]))
+@click.argument("kind", metavar="KIND", type=click.Choice([*AT_A_BOX, *CAUSES]))
 @click.option("--box", "box_id", help="Which Box is disturbed; a simulated one.")
 @click.option("--at", help="Where something happens in a network: a bus, a point of a feeder, a transformer.")
 @click.option(
@@ -31,7 +33,16 @@ from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folde
 @click.option("--degrees", type=float, help="Size of a phase jump.")
 @click.option("--type", "fault_type", help="Type of a fault: LG, LL, LLG, LLL. [LG]")
 @click.option("--clear-ms", type=float, help="How long a fault lasts until it is cleared. [100]")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Anything else of a cause.")
+@click.option(
+    "--seconds", type=click.FloatRange(0, 1e6, min_open=True), help="How long a Box's supply is lost. [30]"
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Anything else of a cause; of supply_lost battery_s, outlet_dead.",
+)
 @data_dir_option
 @ports_dir_option
 def command(
@@ -45,11 +56,12 @@ def command(
     degrees: float | None,
     fault_type: str | None,
     clear_ms: float | None,
+    seconds: float | None,
     settings: tuple[str, ...],
     data_dir: Path | None,
     ports_dir: Path | None,
 ) -> None:
-    """Disturb one Box of a running `sim` or `up` now, or let something happen in its network.
+    """Disturb one Box of a running `sim` or `up` now, or its supply, or let something happen in its network.
 
     \b
     Examples:
@@ -57,12 +69,22 @@ def command(
       opq-tools sim event phase_jump --box 1 --degrees -20
       opq-tools sim event fault --at feeder2/3.1km --type LG --clear-ms 120
       opq-tools sim event motor_start --at mill --set kw=90
+      opq-tools sim event supply_lost --box 1 --seconds 30 --set battery_s=10
     """
     folder = ports_folder(data_dir, ports_dir)
     numbers = {"depth": depth, "cycles": cycles, "angle_deg": angle_deg, "hz": hz, "degrees": degrees}
     of_cause = {"type": fault_type, "clear_ms": clear_ms, **_settings(settings)}
     told = {name: value for name, value in numbers.items() if value is not None}
     set_of_cause = {name: value for name, value in of_cause.items() if value is not None}
+    if kind == SUPPLY_LOST:
+        if box_id is None or at is not None or told or fault_type is not None or clear_ms is not None:
+            raise click.UsageError(f"{kind} is of one Box: give --box, and --seconds or --set alone")
+        lost = {} if seconds is None else {"seconds": seconds}
+        request = {"do": "event", "box": box_id, "kind": kind, "values": _settings(settings), **lost}
+        click.echo(f"box {box_id}: {request_control(folder, request)['words']}")
+        return
+    if seconds is not None:
+        raise click.UsageError(f"--seconds is of {SUPPLY_LOST}; --cycles of what else happens at a Box")
     if kind in CAUSES:
         if at is None or box_id is not None:
             raise click.UsageError(

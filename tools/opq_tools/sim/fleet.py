@@ -14,7 +14,7 @@ from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
-from opq_tools.sim.command import data_dir_option
+from opq_tools.sim.command import data_dir_option, outage_options
 
 SHOWN = (
     "standing",
@@ -64,19 +64,7 @@ BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
 @click.option(
     "--nominal-hz", type=click.Choice(["50", "60"]), default="60", show_default=True, help="Of the grid."
 )
-@click.option(
-    "--outage-every-s",
-    type=click.FloatRange(0),
-    default=0.0,
-    help="Mean time between a Box's network outages. [none]",
-)
-@click.option(
-    "--outage-s",
-    type=click.FloatRange(0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Their mean length.",
-)
+@outage_options
 @click.option(
     "--queue-mb",
     type=click.IntRange(1),

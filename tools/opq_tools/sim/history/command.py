@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import click
 from opq_cloud.store import FILE_NAME as STORE_NAME
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_hil.box.simulated_places import PLACE_MADE_UP, places_of_network
+from opq_hil.fleet.network_outages import NetworkOutages
 from opq_hil.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of
 from opq_hil.fleet.truth_witness import TruthWitness
 from opq_hil.fleet.virtual_boxes import VirtualBoxes
@@ -24,6 +26,7 @@ from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
 from opq_tools.moment import moment_ns
 from opq_tools.progress import shown_progress
+from opq_tools.sim.command import outage_options
 from opq_tools.sim.history.history_run import HistoryFigures, measured_to_s, run_history
 from opq_tools.sim.history.progress_file import HistoryProgress, read_progress, resumed, write_progress
 
@@ -47,6 +50,7 @@ MOST_DAYS = 3650
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
 )
+@outage_options
 @click.option(
     "--truth", type=click.Path(file_okay=False, path_type=Path), help="Write what really happened there."
 )
@@ -58,6 +62,8 @@ def command(
     folder: Path,
     end_ns: int | None,
     seed: int,
+    outage_every_s: float,
+    outage_s: float,
     truth: Path | None,
     as_json: bool,
 ) -> None:
@@ -71,7 +77,9 @@ def command(
     """
     log.configure("history", "warning")
     path = None if scenario is None else scenario_path(scenario)
-    wanted = _wanted(path, scenario, boxes, days, seed, end_ns)
+    wanted = replace(
+        _wanted(path, scenario, boxes, days, seed, end_ns), outage_every_s=outage_every_s, outage_s=outage_s
+    )
     known = read_progress(folder)
     if known is None and (folder / STORE_NAME).exists():
         raise ConfigError(f"--into: {folder} holds a store already; give an empty folder")
@@ -84,7 +92,10 @@ def command(
     try:
         if path is not None:
             _put_boxes(store, path, progress)
-        made = VirtualBoxes(grid, progress.start_ns, seed, measured_to_s(progress, store))
+        outages = None
+        if outage_every_s:
+            outages = NetworkOutages(_box_ids(progress), outage_every_s, outage_s, seed)
+        made = VirtualBoxes(grid, progress.start_ns, seed, measured_to_s(progress, store), outages)
         with ExitStack() as opened:
             witness = None
             if truth is not None:  # from the beginning, also of a history that goes on

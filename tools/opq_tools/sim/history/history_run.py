@@ -21,7 +21,7 @@ from opq_tools.sim.history.virtual_cloud import VirtualCloud
 CHUNK_S = 60
 """Stored and noted together."""
 LAST_MS = 10_000
-"""A Box's last Measurement is not older."""
+"""A Box's last Measurement is not older, unless its supply or its network was out then."""
 LATE_S = 1.0
 """Measurements of a moment are all judged so long after it: events that ended before are answered."""
 
@@ -54,11 +54,15 @@ def measured_to_s(progress: HistoryProgress, store: CloudStore) -> dict[str, flo
     """Box -> where the last Measurement ended that was noted as done, in seconds after the beginning."""
     if not progress.done_s:
         return {}
-    done_ms = progress.start_ns // 1_000_000 + round(progress.done_s * 1000)
+    start_ms = progress.start_ns // 1_000_000
+    done_ms = start_ms + round(progress.done_s * 1000)
     found: dict[str, float] = {}
     for box_id in store.latest_measurements():
-        rows = store.measurements(box_id, done_ms - LAST_MS, done_ms + 1)
-        ends = [row.end_ns for row in rows if row.end_ns is not None]
+        reach_ms, ends = LAST_MS, list[int]()
+        while not ends and done_ms - reach_ms // 60 >= start_ms:
+            rows = store.measurements(box_id, done_ms - reach_ms, done_ms + 1)
+            ends = [row.end_ns for row in rows if row.end_ns is not None]
+            reach_ms *= 60
         if ends:
             found[box_id] = (max(ends) - progress.start_ns) / 1e9
     return found

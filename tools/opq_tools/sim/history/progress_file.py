@@ -24,6 +24,9 @@ class HistoryProgress:
     seed: int
     start_ns: int
     """UTC of its beginning."""
+    outage_every_s: float = 0.0
+    outage_s: float = 60.0
+    """Mean time between the outages of each Box's network, 0: none; and their mean length."""
     done_s: float = 0.0
     """Everything up to there, in seconds after the beginning, is in the store."""
 
@@ -78,7 +81,7 @@ def resumed(known: HistoryProgress, wanted: HistoryProgress, end_given: bool) ->
     """
     differ = [
         f"{name} {getattr(known, name)!r}, not {getattr(wanted, name)!r}"
-        for name in ("scenario", "boxes", "days", "seed")
+        for name in ("scenario", "boxes", "days", "seed", "outage_every_s", "outage_s")
         if getattr(known, name) != getattr(wanted, name)
     ]
     if not differ and known.digest != wanted.digest:

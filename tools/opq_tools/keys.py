@@ -36,6 +36,7 @@ from opq_tools.key_place import (
 )
 from opq_tools.keygen import box_ids
 from opq_tools.keys_backend import backend
+from opq_tools.keys_server import server
 
 ASK_S = 2.0
 LARGEST_ANSWER_BYTES = 64 * 2**20
@@ -81,6 +82,7 @@ def command() -> None:
 
 
 command.add_command(backend)
+command.add_command(server)
 
 
 @command.command("list", short_help="Every Box's key, its state, and whether it is connected.")

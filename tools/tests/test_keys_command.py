@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from opq_cloud.store import open_store
 from opq_proto.backend_keys import BackendKeyFolder
+from opq_proto.key_register import key_fingerprint
 from opq_proto.keys import KeyFolder, generate, read_key_file, read_secret_file
 from opq_proto.messages import Measurement
 from opq_tools import config, keys
@@ -240,6 +241,40 @@ def test_services_have_names_with_keys_and_the_first_brings_the_servers(tmp_path
     assert ("began to exchange the key of services", "services cloud") in changes
     assert ("admitted services by their key", "services view") in changes
     assert ("revoked the key of services", "services view") in changes
+
+
+def test_the_servers_pair_is_replaced_and_who_would_be_cut_off_is_said_first(
+    tmp_path: Path, folder: KeyFolder
+) -> None:
+    def rotate(*arguments: str) -> Result:
+        asked = ["server", "rotate", "--data-dir", str(tmp_path), *arguments]
+        return CliRunner().invoke(keys.command, asked)
+
+    open_store(None, tmp_path).close()
+    before = read_secret_file(folder.server_secret)
+    assert "2 Boxes (1, 4) would be cut off" in str(rotate().exception)
+    assert read_secret_file(folder.server_secret) == before
+    said = json.loads(rotate("--force", "--json").stdout)
+    after = read_secret_file(folder.server_secret)
+    assert after != before and read_key_file(folder.server_public).public == after.public
+    assert said["cut_off"] == ["1", "4"] and said["fingerprint"] == key_fingerprint(after.public.decode())
+    for box_id in ("1", "4"):
+        assert run(tmp_path, "revoke", box_id).exit_code == 0
+    assert rotate().exit_code == 0
+    own = BackendKeyFolder(tmp_path / "backend")
+    own.create(True, ["cloud", "view"])
+    first = read_secret_file(own.server_secret)
+    assert "it holds when the services" in rotate("--backend").stdout
+    assert read_secret_file(own.server_secret) != first
+    own.box_secret("view").unlink()  # it is another machine's
+    assert "1 name (view) would be cut off" in str(rotate("--backend").exception)
+    assert "of 1 name (view)" in rotate("--backend", "--force").stdout
+    store = open_store(None, tmp_path)
+    try:
+        changes = [each for each in store.people.changes.entries() if each.what.startswith("replaced")]
+    finally:
+        store.close()
+    assert [each.subject for each in changes] == ["server of services"] * 2 + ["server of boxes"] * 2
 
 
 def test_config_check_says_which_keys_of_services_a_start_would_miss(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""`opq-tools keys server`: the pair by which Boxes, or services, know that it is their server.
+
+Whoever connects has that one public key, and no other is taken beside it; so this exchange cuts off whoever
+does not have the new one. It is said how many, before anything is changed.
+"""
+
+import json
+
+import click
+
+from opq_proto.backend_keys import FOLDER, BackendKeyFolder
+from opq_proto.errors import KeyFileError
+from opq_proto.key_register import KeyRegister, key_fingerprint
+from opq_proto.keys import KeyFolder, read_key_file
+from opq_tools.key_place import (
+    KeyPlace,
+    data_dir_option,
+    json_option,
+    keys_option,
+    mongo_option,
+    pass_place,
+)
+
+NAMED = 10
+
+
+@click.group("server", short_help="The pair of the server itself.")
+def server() -> None:
+    """The pair of the server itself, which Boxes, or services, know it by.
+
+    Example: opq-tools keys server rotate --backend
+    """
+
+
+@server.command(
+    "rotate", short_help="Replace the pair; whoever has the old key is cut off at the next start."
+)
+@click.option("--backend", "of_backend", is_flag=True, help="That of the addresses behind the brokers.")
+@click.option("--force", is_flag=True, help="Also where somebody would be cut off.")
+@keys_option("curve in --data-dir, or backend")
+@data_dir_option
+@mongo_option()
+@json_option
+@pass_place
+def rotate_server(place: KeyPlace, of_backend: bool, force: bool) -> None:
+    """Replace the server's pair. It holds from the next start of the services that bind on; then whoever has
+    the old public key gets in no more.
+
+    A Box has one server key, and reads it when its gateway starts: this refuses while Boxes are admitted,
+    and says how many. With --backend services of this machine follow by themselves; it refuses while a name
+    is admitted whose private file is elsewhere.
+
+    Example: opq-tools keys server rotate --backend
+    """
+    keys = BackendKeyFolder(place.key_folder(FOLDER)) if of_backend else KeyFolder(place.key_folder("curve"))
+    before = key_fingerprint(read_key_file(keys.server_public).public.decode())
+    cut_off = [
+        entry.box_id
+        for entry in KeyRegister(keys).entries()[0]
+        if entry.state != "revoked" and not (of_backend and keys.box_secret(entry.box_id).exists())
+    ]
+    if cut_off and not force:
+        raise KeyFileError(_why_not(of_backend, cut_off))
+    written = keys.create(server=True, box_ids=(), force=True)
+    after = key_fingerprint(read_key_file(keys.server_public).public.decode())
+    change = {"fingerprint": before}, {"fingerprint": after}
+    whose = "services" if of_backend else "boxes"
+    place.note([("replaced the server's key", f"server of {whose}", *change)])
+    if place.as_json:
+        document = {"files": list(map(str, written)), "fingerprint": after, "cut_off": cut_off}
+        click.echo(json.dumps(document, indent=1))
+        return
+    click.echo("\n".join(map(str, written)))
+    click.echo(f"fingerprint {after}; it holds when the services that bind have been started again")
+    if cut_off:
+        click.echo(f"bring {keys.server_public} to the machines of {_named(of_backend, cut_off)}")
+
+
+def _why_not(of_backend: bool, cut_off: list[str]) -> str:
+    where = "on its machine" if of_backend else "at its gateway and that was started again"
+    return (
+        f"{_named(of_backend, cut_off)} would be cut off, each until the new public_keys/opqserver.key is "
+        f"{where}; nothing was changed (see --force)"
+    )
+
+
+def _named(of_backend: bool, cut_off: list[str]) -> str:
+    one, several = ("name", "names") if of_backend else ("Box", "Boxes")
+    names = ", ".join(cut_off[:NAMED]) + (", ..." if len(cut_off) > NAMED else "")
+    return f"{len(cut_off)} {one if len(cut_off) == 1 else several} ({names})"

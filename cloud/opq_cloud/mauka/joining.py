@@ -148,6 +148,7 @@ class JoinPlanning:
         self._gone: list[KnownFinding] = []
         """Stored, and found no more."""
         self._read_facts: dict[int, IncidentFacts | None] = {}
+        self._members: dict[int, dict[int, KnownFinding]] = {}
         self._since: dict[str, OnsetKey] = {}
         """By Box: the first finding there of which something has changed."""
 
@@ -308,7 +309,7 @@ class JoinPlanning:
         every = {one.finding_id: one for one in own}
         for number in numbers | {one.incident_id for one in own}:
             if number > 0:
-                every |= {one.finding_id: one for one in self._reader.findings_of_incident(number)}
+                every |= self._members_of(number)
         parts: list[KnownFinding] = []
         others: list[KnownFinding] = []
         for one in every.values():
@@ -336,6 +337,13 @@ class JoinPlanning:
             own.pop(known.finding_id, None)
         own[cluster.place.finding_id] = cluster.place
         self._changed_at(cluster.place.finding)
+
+    def _members_of(self, number: int) -> dict[int, KnownFinding]:
+        """All findings of a stored incident; read once, though both to place and to describe it."""
+        if number not in self._members:
+            found = self._reader.findings_of_incident(number)
+            self._members[number] = {one.finding_id: one for one in found}
+        return self._members[number]
 
     # What is said of the incidents
 
@@ -396,7 +404,7 @@ class JoinPlanning:
         every: dict[int, KnownFinding] = {}
         for number in numbers:
             if number > 0:
-                every |= {one.finding_id: one for one in self._reader.findings_of_incident(number)}
+                every |= self._members_of(number)
         for finding_id, move in self._moved.items():
             every[finding_id] = replace(every[finding_id], incident_id=move.incident_id, leads=move.leads)
         every |= written

@@ -279,6 +279,9 @@ def labels(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, 
 
 def _enter(connection: sqlite3.Connection, entry: IndexedIncident, box_ids: Sequence[str]) -> None:
     """Write it; the class of a label stays."""
+    before = connection.execute(
+        "SELECT start_ns FROM incident_index WHERE group_id = ?", (entry.incident_id,)
+    ).fetchone()
     connection.execute(
         "INSERT INTO incident_index (group_id, start_ns, end_ns, length_ns, kind, machine_kind, "
         "residual_percent, severity, scope, cell) VALUES (?1, ?2, ?3, ?3 - ?2, ?4, ?4, ?5, ?6, ?7, ?8) "
@@ -291,10 +294,11 @@ def _enter(connection: sqlite3.Connection, entry: IndexedIncident, box_ids: Sequ
             entry.severity, entry.scope, cell_of(entry.residual_percent, entry.start_ns, entry.end_ns),
         ),
     )  # fmt: skip
-    connection.execute(
-        "UPDATE incident_tags SET start_ns = ?2 WHERE group_id = ?1 AND start_ns != ?2",
-        (entry.incident_id, entry.start_ns),
-    )
+    if before is not None and before[0] != entry.start_ns:  # looks through the tags of all its Boxes
+        connection.execute(
+            "UPDATE incident_tags SET start_ns = ?2 WHERE group_id = ?1 AND start_ns != ?2",
+            (entry.incident_id, entry.start_ns),
+        )
     _retag(connection, entry.incident_id)
     _tag(connection, ((entry.incident_id, f"box:{box_id}") for box_id in box_ids))
 
@@ -304,7 +308,7 @@ def _retag(connection: sqlite3.Connection, number: int) -> None:
     (kind,) = connection.execute("SELECT kind FROM incident_index WHERE group_id = ?", (number,)).fetchone()
     tags = tags_of(kind)
     connection.execute(
-        "DELETE FROM incident_tags WHERE group_id = ? AND tag LIKE 'class:%' "
+        "DELETE FROM incident_tags WHERE group_id = ? AND tag BETWEEN 'class:' AND 'class;' "
         "AND tag NOT IN (SELECT value FROM json_each(?))",
         (number, json.dumps(tags)),
     )

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import groupby
@@ -152,6 +153,7 @@ def enter_parts(
     for one in fresh.values():
         of_pair.setdefault((one.incident_id, one.finding.box_id), []).append(one)
     parts: list[tuple[Pair, BoxPart]] = []
+    more: Counter[int] = Counter()
     for number, box_id in every:
         known = of_pair.get((number, box_id), []) if number in whole else None
         if known is None:
@@ -160,10 +162,13 @@ def enter_parts(
                 (number, box_id),
             )
             known = [fresh.get(own_id) or known_from_document(json.loads(text)) for own_id, text in rows]
+            gone = connection.execute(
+                "DELETE FROM incident_boxes WHERE group_id = ? AND box_id = ?", (number, box_id)
+            )
+            more[number] -= gone.rowcount
         if known:
             parts.append(((number, box_id), part_of(known)))
-            continue
-        connection.execute("DELETE FROM incident_boxes WHERE group_id = ? AND box_id = ?", (number, box_id))
+            more[number] += 1
     connection.executemany(
         "INSERT OR REPLACE INTO incident_boxes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -174,10 +179,10 @@ def enter_parts(
             for pair, part in parts
         ),
     )  # fmt: skip
-    connection.executemany(
-        "UPDATE incident_index SET boxes = (SELECT count(*) FROM incident_boxes WHERE group_id = ?1) "
-        "WHERE group_id = ?1",
-        [(number,) for number in {number for number, _ in every}],
+    connection.executemany(  # all are counted once, not each time that one comes
+        "UPDATE incident_index SET boxes = CASE WHEN boxes > 0 THEN boxes + ?2 ELSE "
+        "(SELECT count(*) FROM incident_boxes WHERE group_id = ?1) END WHERE group_id = ?1",
+        [each for each in more.items() if each[1]],
     )
 
 

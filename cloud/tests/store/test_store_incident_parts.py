@@ -208,6 +208,22 @@ def test_a_store_of_a_version_before_is_entered_at_the_first_look(
         assert len(before) > 4
 
 
+@pytest.mark.parametrize("seed", [3, 5, 8])
+def test_what_is_counted_and_tagged_as_it_grows_is_what_is_there(tmp_path: Path, seed: int) -> None:
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        disturb(store, seed)
+        put(store, finding("7", -0.02))  # earlier than all: the first incident begins with it
+    with closing(sqlite3.connect(tmp_path / "opq.db")) as database:
+        rows = database.execute(
+            "SELECT i.boxes, (SELECT count(*) FROM incident_boxes b WHERE b.group_id = i.group_id), "
+            "(SELECT count(DISTINCT box_id) FROM incidents f WHERE f.group_id = i.group_id), "
+            "(SELECT count(*) FROM incident_tags t WHERE t.group_id = i.group_id AND tag LIKE 'box:%' "
+            "AND t.start_ns = i.start_ns) FROM incident_index i"
+        ).fetchall()
+    assert len(rows) > 4 and all(len({*row}) == 1 for row in rows), rows
+    assert max(row[0] for row in rows) > 2
+
+
 def test_who_sees_everything_gets_the_stores_own_answers(store: CloudStore) -> None:
     put(store, finding("1", 0.0))
     put(store, finding("2", 90.0, "swell", 115.0))

@@ -112,7 +112,14 @@ def test_numbers(value: float | None, digits: int, unit: str, text: str) -> None
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0083, "8.3 ms"), (0.15, "150 ms"), (0.9999, "1.00 s"), (2.345, "2.35 s"), (200, "3 min 20 s")],
+    [
+        (0, "an instant"),
+        (0.0083, "8.3 ms"),
+        (0.15, "150 ms"),
+        (0.9999, "1.00 s"),
+        (2.345, "2.35 s"),
+        (200, "3 min 20 s"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert words.duration(seconds).replace(THIN, " ") == text

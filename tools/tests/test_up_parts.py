@@ -110,6 +110,7 @@ def test_a_child_says_why_it_ended(tmp_path: Path) -> None:
     it.start()
     assert wait_for(lambda: it.ended() == 1)
     assert it.last_words() == "gateway: no key for Box 1"
+    assert "exit code 1); it says: gateway: no key for Box 1; it starts again" in (it.tend() or "")
     end_all([it])
 
 

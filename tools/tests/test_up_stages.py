@@ -1,9 +1,13 @@
 """The stages of a disturbance, put together from log lines."""
 
+import io
+from pathlib import Path
 from typing import Any
 
 from opq_tools.up.children import ChildLine
 from opq_tools.up.live import SilenceWatch
+from opq_tools.up.plan import UpPlan
+from opq_tools.up.run import UpRun
 from opq_tools.up.stages import KEPT, LATENCIES, IncidentTrace, Newest, stage_line
 
 MS = 1_000_000
@@ -106,3 +110,14 @@ def test_a_box_that_falls_silent_is_reported_once_and_again_when_it_is_back() ->
     assert watch.changes(13 * 10**9) == []
     watch.accept_measurement({"box_id": "2", "age_ms": 0, "silent_after_ms": 10_000}, 14 * 10**9)
     assert watch.changes(14 * 10**9) == [("2", False)]
+
+
+def test_a_machine_that_is_too_busy_is_said_once_a_minute(tmp_path: Path) -> None:
+    chatter = io.StringIO()
+    run = UpRun(UpPlan(tmp_path, 0, None, (), {}, trace=False), "http://127.0.0.1:1", None, chatter)
+    for box_id in ("1", "2"):
+        run._tell(line("box.overrun", 1, box_id=box_id, samples=127_200))
+    assert chatter.getvalue().endswith(
+        "boxes    this machine is too busy: Box 1 lost 127200 samples, which may look like an outage\n"
+    )
+    assert chatter.getvalue().count("\n") == 1

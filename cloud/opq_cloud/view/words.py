@@ -107,7 +107,9 @@ def class_tone(kind: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`150 ms`, `2.34 s`, `3 min 20 s`."""
+    """`150 ms`, `2.34 s`, `3 min 20 s`; a phase jump has no length and is `an instant`."""
+    if seconds == 0:
+        return "an instant"
     if seconds < 0.9995:
         return f"{seconds * 1e3:.{0 if seconds >= 0.0995 else 1}f}{THIN}ms"
     if seconds < 60:

@@ -85,5 +85,7 @@ def _bound(host: str, port: int) -> socket.socket:
         made.listen(128)  # who asks before the server's thread runs waits, and is not refused
     except OSError as error:
         made.close()
-        raise PortBusyError(f"rules: {host}:{port} cannot be used: {error.strerror or error}") from error
+        raise PortBusyError(
+            f"stream rules: {host}:{port} cannot be used: {error.strerror or error}; give another `endpoint`"
+        ) from error
     return made

@@ -70,6 +70,10 @@ def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) ->
     if (partial or dry) and not data:
         raise click.UsageError("--partial and --dry go with --data")
     text = text_of(None, file, "the rule set")
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise ServerRefusedError(f"{file} is no JSON: {error}") from error
     path = f"/data/import?partial={partial}&dry={dry}" if data else "/ruleset/import"
     if len(text) <= _MOST_IN_BODY:
         counts = server.request("POST", path, {"content": text})

@@ -91,7 +91,8 @@ class Child:
         if self._restart_at is None:
             wait = self._waits.record_failure(ran_s=now - self._started)
             self._restart_at = now + wait
-            return f"{self.name} ended ({ending(code)}); it starts again in {wait:g} s"
+            why = f"; it says: {' '.join(self.last_words().split())}" if code in (1, 2) else ""
+            return f"{self.name} ended ({ending(code)}){why}; it starts again in {wait:g} s"
         if now < self._restart_at:
             return None
         self.restarts += 1

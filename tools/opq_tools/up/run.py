@@ -15,8 +15,10 @@ from opq_tools.up.session import PAGE, UpSession
 from opq_tools.up.stages import Newest, SeenIncident, stage_line, trouble
 
 START_S = 15.0
-"""A process that ends by itself so soon has said why; it is not started again."""
+"""A process that ends by itself so soon, or before the page is up, has said why; it is not started again."""
 TICK_S = 0.05
+BUSY_EVERY_S = 60.0
+"""A machine that is too busy is said so often: it slows all Boxes at once."""
 COUNTED = {
     "box.sampling": "Boxes sampling",
     "trigger.decided": "triggers",
@@ -57,6 +59,8 @@ class UpRun:
         self._real_ports = {box.port for box in plan.hardware if not box.emulated}
         self._told_pages: Newest[int, None] = Newest()
         self._counted = dict.fromkeys(COUNTED, 0)
+        self._busy_said_s = -BUSY_EVERY_S
+        self._page_up = False
 
     def go(self, on_page: Callable[[], object] | None = None) -> UpOutcome:
         """Run until stopped, timed out or done; `on_page` is called once, when the page answers."""
@@ -89,11 +93,10 @@ class UpRun:
             self._say("up", f"a Box stays revoked: {path} was taken out; put it back to admit it")
 
     def _loop(self, on_page: Callable[[], object] | None) -> UpOutcome:
-        page_up = False
         tended_s = 0.0
         while not self.stop.is_set():
-            if not page_up and self._session.feed.connected.is_set():
-                page_up = True
+            if not self._page_up and self._session.feed.connected.is_set():
+                self._page_up = True
                 self._say("view", f"the page is up: {self._view_url}")
                 if on_page:
                     on_page()
@@ -120,6 +123,10 @@ class UpRun:
         name = line.facts.get("event")
         if name in self._counted:
             self._counted[name] += 1
+        if name == "box.overrun":
+            if self._elapsed_s() - self._busy_said_s < BUSY_EVERY_S:
+                return
+            self._busy_said_s = self._elapsed_s()
         stage = stage_line(line)
         if stage:
             self._say(*stage)
@@ -144,7 +151,8 @@ class UpRun:
     def _tend(self) -> UpOutcome | None:
         for child in self._session.children:
             code = child.ended()
-            if code in (1, 2) and child.restarts == 0 and self._elapsed_s() < START_S:
+            early = self._elapsed_s() < START_S or not self._page_up
+            if code in (1, 2) and child.restarts == 0 and early:
                 return UpOutcome(error=f"{child.name} did not start: {child.last_words()}", exit_code=code)
             news = child.tend()
             if news:

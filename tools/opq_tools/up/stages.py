@@ -133,6 +133,9 @@ def stage_line(line: ChildLine) -> tuple[str, str] | None:
             return "gateway", f"{box} is sampling"
         case "box.event_sent":
             return box, "the voltage leaves its limits (first such sample sent)"
+        case "box.overrun":
+            lost = f"{box} lost {facts.get('samples')} samples"
+            return "boxes", f"this machine is too busy: {lost}, which may look like an outage"
         case "trigger.decided":
             asked = ", ".join(map(str, facts.get("boxes") or ()))
             whom = f"; asking Boxes {asked}" if asked else ""

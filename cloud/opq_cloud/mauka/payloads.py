@@ -23,8 +23,8 @@ from opq_cloud.mauka.messages import (
     WINDOWED_FREQUENCY,
     payload,
 )
-from opq_cloud.mauka.original_events import OriginalEvents
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
+from opq_cloud.mauka.waiting_events import OriginalEvents
 from opq_cloud.store.store import CloudStore
 from opq_measure.original.cycles import fitted_cycles_hz, window_rms_v
 from opq_proto import mauka_pb2

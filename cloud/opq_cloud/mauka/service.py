@@ -8,7 +8,7 @@ from pathlib import Path
 
 from opq_cloud.config import CloudConfig, MaukaSection
 from opq_cloud.mauka.analysis_pool import AnalysisPool
-from opq_cloud.mauka.box_optimization import BoxOptimizationPlugin
+from opq_cloud.mauka.box_commands import BoxOptimizationPlugin
 from opq_cloud.mauka.built_in_analyses import BUILT_IN, built_in, load_analyses
 from opq_cloud.mauka.bus import BusBroker, EventBridge
 from opq_cloud.mauka.incident_ids import IncidentIds

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.mauka.box_optimization import RATE_REQUEST, RATE_RESPONSE
+from opq_cloud.mauka.box_commands import RATE_REQUEST, RATE_RESPONSE
 from opq_cloud.mauka.messages import HEARTBEAT, new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.status import PLUGINS, read_heartbeat

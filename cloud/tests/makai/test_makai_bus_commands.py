@@ -13,8 +13,7 @@ from opq_cloud.config import EventServiceSection, MaukaSection
 from opq_cloud.makai.event_requests import OpenEvents
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.mauka import trigger_requests
-from opq_cloud.mauka.box_commands import DATA_KEY, TRIGGER_KEY
-from opq_cloud.mauka.box_optimization import BoxOptimizationPlugin
+from opq_cloud.mauka.box_commands import DATA_KEY, TRIGGER_KEY, BoxOptimizationPlugin
 from opq_cloud.mauka.bus import BusBroker
 from opq_cloud.mauka.messages import new_message
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY, MaukaPlugin

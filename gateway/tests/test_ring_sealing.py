@@ -19,7 +19,7 @@ from telling_blocks import T0_NS, block, blocks, ns
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
-from opq_gateway.ring import columns, sealed
+from opq_gateway.ring import sealed
 from opq_gateway.ring.codec import pack, unpack
 from opq_gateway.ring.lost import NOT_HELD, Lost
 from opq_gateway.ring.ring import Ring
@@ -124,7 +124,7 @@ def test_a_sealed_segment_gives_every_block_and_loss_bit_for_bit(tmp_path: Path)
 def test_rows_of_any_values_come_back_as_they_were(rows: list[tuple[int, ...]], reason: str) -> None:
     lost = (Lost(2**32 - 1, 2**62, 2**62, -5, 7, reason),) if reason else ()
     part = RecordColumns(7, 1.0, np.array(rows, ROW), np.zeros(0, np.int16), lost)
-    again, losses = columns.from_bytes(columns.to_bytes(part))
+    again, losses = sealed.rows_of_bytes(sealed.rows_to_bytes(part))
     assert np.array_equal(again, part.rows) and losses == lost
 
 

@@ -15,8 +15,7 @@ from opq_hil.backends.backend import BACKENDS, BackendError, backend
 from opq_hil.backends.firmware import BOARDS, board_firmware
 from opq_hil.cloud_faults import runner as cloud_faults
 from opq_hil.gateway_faults import runner as gateway_faults
-from opq_hil.gateway_faults.runner import Document
-from opq_hil.gateway_faults.seed_log import SeedLog
+from opq_hil.gateway_faults.runner import Document, SeedLog
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.comparison import compare, read_kept
 from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opq_hil.cloud_faults.schedule import draw_cloud
-from opq_hil.gateway_faults.seed_log import SeedLog
+from opq_hil.gateway_faults.runner import SeedLog
 from opq_hil.suites.catalogue import SCENARIOS
 from opq_proto.errors import ConfigError, OpqError
 from opq_tools.hil import command

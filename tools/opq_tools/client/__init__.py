@@ -3,8 +3,8 @@
 It needs httpx (`pip install 'opq-toolkit[client]'`), no cloud and no gateway.
 """
 
-from opq_tools.client.async_client import AsyncOpqClient
 from opq_tools.client.calls import ApiRefusedError, ViewUnreachableError
+from opq_tools.client.clients import AsyncOpqClient, OpqClient
 from opq_tools.client.remote_records import (
     LiveNews,
     RemoteBox,
@@ -15,7 +15,6 @@ from opq_tools.client.remote_records import (
     RemoteTrendRow,
     RemoteWaveform,
 )
-from opq_tools.client.sync_client import OpqClient
 
 __all__ = [
     "ApiRefusedError",

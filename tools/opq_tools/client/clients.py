@@ -1,13 +1,14 @@
-"""The client for asyncio: the same as `OpqClient`, awaited."""
+"""The two clients: without asyncio, and awaited. They differ in nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self, TypeVar
 
 import httpx
 
-from opq_proto.whole_file import whole_file
+from opq_proto.whole_file import whole_file, write_whole_file
 from opq_tools.client import calls
 from opq_tools.client.calls import ListPage, NewsReader, RestCall, ViewUnreachableError
 from opq_tools.client.remote_records import (
@@ -22,6 +23,130 @@ from opq_tools.client.remote_records import (
 )
 
 T = TypeVar("T")
+
+
+class OpqClient:
+    """A View's `/api/v1`. All methods raise ViewUnreachableError, ApiRefusedError or AnswerNotReadError.
+
+    Lists are read page by page as they are iterated. Where View has no time (429, 503), it is asked again.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8888",
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        sleep_s: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """`token` as the page Account made it (`opq_…`); None where View is open."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        base = url.rstrip("/").removesuffix(calls.PREFIX) + calls.PREFIX
+        self._http = httpx.Client(base_url=base, headers=headers, timeout=timeout_s, follow_redirects=True)
+        self._sleep_s = sleep_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def boxes(self) -> list[RemoteBox]:
+        """Those that you may see."""
+        return list(self._answer(calls.boxes_call()).items)
+
+    def incidents(self, box: str | None = None, kind: str | None = None) -> Iterator[RemoteIncident]:
+        """Newest first; of a Box, of a class such as `sag`."""
+        return self._pages(lambda cursor: calls.incidents_call(box, kind, cursor))
+
+    def incident(self, incident_id: int) -> RemoteIncident:
+        return self._answer(calls.incident_call(incident_id))
+
+    def findings(self, box: str | None = None, kind: str | None = None) -> Iterator[RemoteFinding]:
+        """Those of the newest incidents first."""
+        return self._pages(lambda cursor: calls.findings_call(box, kind, cursor))
+
+    def events(self) -> Iterator[RemoteEvent]:
+        """Newest first, without samples."""
+        return self._pages(calls.events_call)
+
+    def waveform(self, event_id: int, box_id: str) -> RemoteWaveform:
+        """Raw samples; needs a token with the scope `waveforms` where View is not open."""
+        return self._answer(calls.waveform_call(event_id, box_id))
+
+    def measurements(
+        self, box_id: str, start: str = "now-1h", end: str = "now"
+    ) -> Iterator[RemoteMeasurement]:
+        """Oldest first."""
+        return self._pages(lambda cursor: calls.measurements_call(box_id, start, end, cursor))
+
+    def trend(
+        self, box_id: str, start: str = "now-24h", end: str = "now", level: str = "auto"
+    ) -> tuple[RemoteTrendRow, ...]:
+        """Rows of 1m, 10m, 1h or 1d."""
+        return self._answer(calls.trend_call(box_id, start, end, level))
+
+    def save(self, path: str, out: str | Path, **values: str | int | None) -> int:
+        """An export, such as `/incidents/3/export` with `format="cff"`, as a file; how many bytes.
+
+        The file is there whole or not at all.
+        """
+        call: RestCall[object] = RestCall(path, lambda answer: answer, values)
+        try:
+            with self._http.stream("GET", call.path, params=call.params()) as answer:
+                if not answer.is_success:
+                    answer.read()
+                calls.check_answer(answer)
+                return write_whole_file(Path(out), answer.iter_bytes())
+        except httpx.TransportError as error:
+            raise self._nobody(error) from error
+
+    def live(
+        self,
+        boxes: Iterable[str] = (),
+        region: str | None = None,
+        rate: float | None = None,
+        after: str | None = None,
+    ) -> Iterator[LiveNews]:
+        """News as they come, until View ends the feed; `rate`: Measurements a second of each Box at most."""
+        reader = NewsReader()
+        values = calls.live_values(boxes, region, rate, after)
+        try:
+            with self._http.stream("GET", "/live", params=values) as answer:
+                if not answer.is_success:
+                    answer.read()
+                calls.check_answer(answer)
+                for line in answer.iter_lines():
+                    yield from reader.accept_line(line)
+        except httpx.TransportError as error:
+            raise self._nobody(error) from error
+
+    def _pages(self, call_of: Callable[[str | None], RestCall[ListPage[T]]]) -> Iterator[T]:
+        cursor: str | None = None
+        while True:
+            page = self._answer(call_of(cursor))
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def _answer(self, call: RestCall[T]) -> T:
+        tries = 1
+        while True:
+            try:
+                answer = self._http.get(call.path, params=call.params())
+            except httpx.TransportError as error:
+                raise self._nobody(error) from error
+            wait_s = calls.wait_of(answer, tries)
+            if wait_s is None:
+                return calls.read_answer(answer, call)
+            self._sleep_s(wait_s)
+            tries += 1
+
+    def _nobody(self, error: httpx.TransportError) -> ViewUnreachableError:
+        return ViewUnreachableError(f"{self._http.base_url}: no answer ({error or type(error).__name__})")
 
 
 class AsyncOpqClient:

@@ -11,7 +11,7 @@ from opq_cloud.store import BoxRecord, open_store
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder
 from opq_proto.messages import Measurement, Metric
-from opq_tools.boxes import command
+from opq_tools.boxes.command import command
 
 CONTRACT = [
     "box_id", "name", "location", "region", "feeder", "phase", "grid", "nominal_v", "nominal_hz", "unplugged",

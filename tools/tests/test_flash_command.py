@@ -14,7 +14,7 @@ from opq_hil.box.f405_memory import F405Memory
 from opq_hil.box.rom_boot_loader import RomBootLoader
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot
-from opq_tools.flash import command
+from opq_tools.flash.command import command
 
 
 def memory(layout: Layout) -> F405Memory:

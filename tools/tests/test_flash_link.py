@@ -13,7 +13,8 @@ from opq_hil.box.faults import LineFaults
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot, pack_bundle
 from opq_proto.link_messages import Operation
-from opq_tools.flash import command, in_place
+from opq_tools.flash import in_place
+from opq_tools.flash.command import command
 
 
 def flash(tmp_path: Path, box: UpdatingBox, data: bytes, *options: str) -> Result:

@@ -10,7 +10,7 @@ from opq_measure.events.limits import Limits
 from opq_proto.errors import OpqError
 from opq_tools.analyze.command import measured
 from opq_tools.analyze.recordings import read_recording
-from opq_tools.sim import command
+from opq_tools.sim.command import command
 
 
 def test_what_is_written_is_what_analyze_finds(tmp_path: Path) -> None:

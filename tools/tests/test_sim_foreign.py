@@ -22,7 +22,7 @@ from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder
 from opq_proto.opqbox3_pb2 import Measurement
 from opq_proto.ports import endpoint
-from opq_tools.sim import command
+from opq_tools.sim.command import command
 from opq_tools.sim.run import controlled, original_boxes
 
 TOOLS = [sys.executable, "-m", "opq_tools.cli", "sim"]

@@ -1,5 +1,1 @@
 """`opq-tools firmware`: the Box's firmware from source, the same bytes each time, held to its budgets."""
-
-from opq_tools.firmware.command import command
-
-__all__ = ["command"]

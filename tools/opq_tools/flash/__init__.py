@@ -1,5 +1,1 @@
 """`opq-tools flash`: firmware onto a chip, by ROM boot loader, USB DFU, debug probe or the Box's own link."""
-
-from opq_tools.flash.command import command
-
-__all__ = ["command"]

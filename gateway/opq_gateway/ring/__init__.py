@@ -9,7 +9,7 @@
 | catalogue.py | the files of a ring: their formats, who may make, replace and delete them, which have to go |
 | segment.py | what is known of a file; its records in columns |
 | live.py, record.py, raw.py | the file being written; one record; a raw file, bisected by time |
-| sealed.py, columns.py | a sealed file; its stamps in few bytes |
+| sealed.py | a sealed file; its stamps in few bytes |
 | codec/ | its samples in few bytes |
 | lost.py, pending.py | a loss with its reason; losses that wait for the block after them |
 | waveform.py | a Waveform, or the holes, of records in columns |

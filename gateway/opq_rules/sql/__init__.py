@@ -3,7 +3,7 @@
     parse.parse(text) -> Statement       text.sql(tree) -> text       walk.walk(expression)
     shape.shape(text) -> Shape, the same for texts that differ in constants only
 
-    tokens -> cursor -> expression (Pratt) -> windows, select, ddl -> parse
+    tokens -> cursor -> expression (Pratt) -> select, with its windows -> parse, with CREATE
 
 A parser of ours, not a dialect of sqlglot. Tried 2026-11-20 with sqlglot 30.30 on 33 statements of
 reference/rules.md. What a dialect would have to override:

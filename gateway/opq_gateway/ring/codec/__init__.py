@@ -9,11 +9,10 @@
 | cycles.py | mains: what earlier cycles do not predict of it |
 | predictor.py | the period; stretches from twelve cycles before them, exact on every machine |
 | residuals.py | what predictions leave, in runs of one kind |
-| entropy.py | runs of small integers as bytes |
+| entropy.py | runs of small integers as bytes; which shape codes a run best, for the encoder only |
 | lanes.py | interleaved rANS |
 | tuples.py | several small integers as one symbol |
 | shapes.py | a table of frequencies from one byte |
-| fit.py | which of them codes a run best, for the encoder only |
 
 `opq-tools bench compression` shows it beside FLAC, zstd and lzma.
 """

@@ -26,7 +26,7 @@ class AnsweringBox:
     def __init__(self, plain: Any) -> None:
         self.plain, self.cycles, self.most, self.ours, self.says_rate = plain, 60, 600, True, True
         self.mute: set[str] = set()
-        self.settings = {"led": "on", "nominal_v": "120"}
+        self.settings = {"box_id": "1", "led": "on", "nominal_v": "120"}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -148,7 +148,7 @@ def test_a_setting_that_the_box_keeps_is_changed_and_the_box_judges_it(
 ) -> None:
     scene, answering = box
     ada, page = signed_in(scene), "/admin/boxes/1"
-    assert ada.get(f"{page}?ask=1") == 200 and "<option>led" in ada.text
+    assert ada.get(f"{page}?ask=1") == 200 and "<option>led" in ada.text and "<option>box_id" not in ada.text
     assert ada.post(f"{page}/settings", key="led", value="off") == 303 and answering.settings["led"] == "off"
     entry = scene.store.people.changes.entries(limit=1)[0]
     assert (entry.what, entry.before, entry.after) == (
@@ -160,6 +160,7 @@ def test_a_setting_that_the_box_keeps_is_changed_and_the_box_judges_it(
         ("led", "maybe", "bad argument: led: want on or off"),
         ("led=on", "off", "Box 1 has no setting led=on"),
         ("", "off", "Box 1 has no setting without a name"),
+        ("box_id", "2", "its gateway would no longer take it for this Box"),
     ):
         assert ada.post(f"{page}/settings", page, key=key, value=value) == 409 and why in ada.text, key
     answering.ours = False

@@ -126,6 +126,7 @@ class Ada:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(firmware_transfer, "POLL_S", 0.05)
     monkeypatch.setattr(update, "ANSWER_S", 0.3)
+    monkeypatch.setattr(update, "ERASE_S", 300.0)
     monkeypatch.setattr(update, "TRIES", 2)
 
 
@@ -206,6 +207,7 @@ def test_one_at_a_time_stopped_left_by_view_and_lost_with_its_gateway(
             house.box.erase_answers = 0
             ada.waits_for("It runs 1.2.3, and has confirmed it.")
             assert ada.browser.post(f"{PAGE}/follow", PAGE) == 409 and "was left" in ada.browser.text
+            assert ada.browser.post(f"{PAGE}/stop", PAGE) == 409 and "cannot be stopped" in ada.browser.text
             monkeypatch.setattr(firmware_jobs, "ANSWER_S", 0.3)
             monkeypatch.setattr(firmware_transfer, "SILENT_S", 0.5)
             house.box.erase_answers = 10**9

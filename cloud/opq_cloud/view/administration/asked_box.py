@@ -19,6 +19,8 @@ from opq_proto.wire import CLAIM_PLUGIN, claim_accepted, info_command, plugin_co
 LEAST_CYCLES, MOST_CYCLES = 1, 600
 """Per Measurement; a gateway takes no others."""
 MOST_LOSSES = 100
+NUMBER = "box_id"
+"""The setting that no page changes: who is wrong once could not mend it from here."""
 CONNECT_S = 2.0
 ANSWER_S = 4.0
 """A gateway waits 3 s for what its Box keeps itself."""
@@ -88,6 +90,8 @@ class BoxQuestions:
         """What it was and what it is, as the Box says; it judges key and value. Raises BoxNotAskedError."""
         with self._asking() as client:
             before = _settings(client, box_id)
+            if key == NUMBER:
+                raise BoxNotAskedError("with another number its gateway would no longer take it for this Box")
             if key not in before:
                 raise BoxNotAskedError(f"Box {box_id} has no setting {key or 'without a name'}")
             client.send_order(box_id, "opq-settings", f"{key}={value}", ANSWER_S)

@@ -27,6 +27,7 @@ from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.asked_box import (
     LEAST_CYCLES,
     MOST_CYCLES,
+    NUMBER,
     BoxNotAskedError,
     BoxQuestions,
     SaidByBox,
@@ -136,6 +137,7 @@ class BoxAdminPages:
             seen=seen_values(box_values(context.accounts, box_id), FIELDS),
             said=said,
             not_asked=not_asked,
+            number=NUMBER,
             window_s=window_s(context.view.whole_hub.newest(box_id)),
             least_cycles=LEAST_CYCLES,
             most_cycles=MOST_CYCLES,

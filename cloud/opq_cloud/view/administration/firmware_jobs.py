@@ -190,10 +190,10 @@ class FirmwareJobs:
         self._begin(FirmwareJob(box_id, version, noted["sha256"], noted.get("from", ""), who), None)
 
     def stop(self, box_id: str) -> bool:
-        """False: none runs."""
+        """False: none runs, or the Box has all of it."""
         with self._lock:
             job = self._jobs.get(box_id)
-            if job is None or not job.runs:
+            if job is None or not job.may_stop:
                 return False
             self._stopping.add(box_id)
             return True

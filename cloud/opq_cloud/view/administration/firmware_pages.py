@@ -97,7 +97,9 @@ class FirmwarePages:
         visitor = self._context.changes()
         box_id = known_box(self._context, request.path_params["box_id"]).box_id
         if not self._jobs.stop(box_id):
-            return self._page(box_id, "No firmware is on its way to this Box now.", 409)
+            return self._page(
+                box_id, "It cannot be stopped: nothing is on its way, or the Box has all of it.", 409
+            )
         self._context.accounts.note(visitor, "stopped sending firmware", f"box {box_id}")
         return see_other(f"/admin/boxes/{box_id}/firmware")
 

@@ -43,6 +43,7 @@ ELSEWHERE = {
 }
 UP, ROOMS = "up", frozenset({"gateway", "cloud"})
 """The kind of a file for `up --config`, and the tables that it may hold."""
+MONGO_SCHEMES = ("mongodb://", "mongodb+srv://")
 CYCLE_HOURS = 1 / 60 / 3600
 """The length of one window of the original: 200 samples."""
 
@@ -148,6 +149,8 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     configured_share(config.triggering_service)
     backend_keys, said = backend_findings(config)
     missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
+    if config.store.mongo_uri and not config.store.mongo_uri.startswith(MONGO_SCHEMES):
+        missing.append(("store.mongo_uri", "is no address; want mongodb://host:port/database"))
     notes = [*((each.key, each.text) for each in notices), *said]
     return Checked(
         kind,
@@ -216,11 +219,15 @@ def check_command(
         return
     if file is None:
         raise click.UsageError("FILE is missing; an example: opq-tools config check gateway.toml")
+    guessed = ""
     try:
         document = read_document(file)
-        checked = _check(file, document, kind or kind_of(document), data_dir)
+        guessed = kind_of(document)
+        checked = _check(file, document, kind or guessed, data_dir)
     except ConfigError as error:
         _tell_error(file, error, as_json)
+        if guessed and not (kind or as_json):
+            click.echo(f"It was read as a file of {guessed}; --kind names another.", err=True)
         sys.exit(error.exit_code)
     if as_json:
         click.echo(json.dumps(_document(file, checked.kind, checked.problems, checked.notes)))

@@ -265,6 +265,22 @@ def test_a_damaged_waveform_is_named_and_the_others_are_read(path: Path) -> None
     store.close()
 
 
+def test_a_copy_by_vacuum_into_of_a_running_store_is_whole(sealing: EmbeddedStore, path: Path) -> None:
+    """As docs/administration.md, Copies."""
+    event_id = sealing.open_event(TRIGGER, "x")
+    sealing.put_waveform(event_id, WAVE)
+    sealing.append_measurements([row("1", number) for number in range(40)])
+    with sqlite3.connect(path) as connection:
+        connection.execute("VACUUM INTO ?", (str(path.with_name("copy.db")),))
+    connection.close()
+    sealing.append_measurements([row("1", 40)])
+    copied = EmbeddedStore(path.with_name("copy.db"))
+    event = copied.event(event_id)
+    assert event is not None and np.array_equal(event.waveforms[0].counts, WAVE.counts)
+    assert len(copied.measurements("1", 0, 2**52)) == 40
+    copied.close()
+
+
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     EmbeddedStore(path).close()
     with sqlite3.connect(path) as connection:

@@ -38,6 +38,8 @@ WITHOUT_HANDSHAKE = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_F
 SUBSCRIPTIONS_AT_ONCE = 1000
 CHECK_S = 0.1
 """What a connection can send within it is what it costs at most, beside its limit."""
+LONGEST_NAME = 64
+"""Of a refused command, as it is counted and logged: the name of a plug-in may be of any length."""
 FORGIVEN_PER_S = 1024
 """Bytes that count for nothing: heartbeats."""
 
@@ -140,9 +142,10 @@ class BackendPeers:
         peer = self._sender
         if peer is None or name.encode().startswith(peer.topics):
             return True
-        self._counters.add("commands_without_right", label=f"{peer.name} {name}")
-        facts = {"address": self._name, "peer": peer.name, "command": name}
-        self._log.warning("backend.command_refused", key=(peer.name, name), **facts)
+        said = name[:LONGEST_NAME]
+        self._counters.add("commands_without_right", label=f"{peer.name} {said}")
+        facts = {"address": self._name, "peer": peer.name, "command": said}
+        self._log.warning("backend.command_refused", key=(peer.name, said), **facts)
         return False
 
     def subscriptions(self) -> Iterator[bytes]:

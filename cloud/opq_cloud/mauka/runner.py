@@ -345,13 +345,17 @@ class AnalysisRunner(MaukaPlugin):
         """
         self._grown.extend(grown)
         while self._grown:
-            event_id, piece = self._grown.popleft()
-            try:
-                stored = self._put_findings(event_id, [piece]).stored
+            event_id = self._grown[0][0]
+            pieces = [piece for number, piece in self._grown if number == event_id]
+            waiting = [each for each in self._grown if each[0] != event_id]
+            self._grown.clear()
+            self._grown.extend(waiting)
+            try:  # those of one event under one commit: of a long dip each of its Boxes has one a minute
+                stored = self._put_findings(event_id, pieces).stored
             except StoreError:
-                self._grown.append((event_id, piece))
+                self._grown.extend((event_id, piece) for piece in pieces)
                 raise
-            self.counters.add("findings_grown")
+            self.counters.add("findings_grown", len(pieces))
             for item in stored:
                 if item.finding.closed:
                     self._open.note_closed(item.finding_id)

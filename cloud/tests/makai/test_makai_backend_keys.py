@@ -371,6 +371,7 @@ def test_who_may_send_some_commands_sends_no_others(cloud: Cloud, client: Any, m
         "info": [info_command("1", "limited")],
         "rate": [rate_command("1", 7, "limited")],
         "plugin/opq-update": [plugin_command("1", "opq-update", "", "limited")],
+        "plugin/" + 57 * "x": [plugin_command("1", 10**6 * "x", "", "limited")],
         "event": [request.SerializeToString()],
         "evnew": [b"evnew", b"1"],
     }

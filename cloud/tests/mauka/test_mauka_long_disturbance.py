@@ -24,9 +24,17 @@ NOMINAL_V = 120.0
 
 
 class LongDip:
-    """Box 1 at 120 V, at `level_v` from `begin_s` to `end_s`; waveforms and Measurements of it, and Mauka."""
+    """Boxes at 120 V, at `level_v` from `begin_s` to `end_s`; waveforms and Measurements of it, and Mauka."""
 
-    def __init__(self, store: CloudStore, begin_s: float, end_s: float, level_v: float = 90.0) -> None:
+    def __init__(
+        self,
+        store: CloudStore,
+        begin_s: float,
+        end_s: float,
+        level_v: float = 90.0,
+        box_ids: tuple[str, ...] = ("1",),
+    ) -> None:
+        self.box_ids = box_ids
         self.store, self.begin_s, self.end_s, self.level_v = store, begin_s, end_s, level_v
         self.now_s = 0.0
         self.runner = self.started()
@@ -43,9 +51,10 @@ class LongDip:
         wave = Waveform(
             "1", start_ns, 1000, TimeSource.GPS, RATE_HZ * 1000, V_PER_LSB, round(start_s * RATE_HZ), counts
         )
-        trigger = Trigger(f"t{start_s}", wave.start_ns, wave.end_ns, ("1",), "1", "a dip")
+        trigger = Trigger(f"t{start_s}", wave.start_ns, wave.end_ns, self.box_ids, "1", "a dip")
         event_id = self.store.open_event(trigger, "")
-        self.store.put_waveform(event_id, wave)
+        for box_id in self.box_ids:
+            self.store.put_waveform(event_id, replace(wave, box_id=box_id))
         self.store.finish_event(event_id)
         self.idle()
 
@@ -69,7 +78,7 @@ class LongDip:
                     sequence=k,
                 )
             )
-        self.store.append_measurements(rows)
+        self.store.append_measurements([replace(row, box_id=each) for each in self.box_ids for row in rows])
 
     def idle(self) -> None:
         self.now_s += 130.0  # longer than any of its pauses
@@ -114,6 +123,25 @@ def test_two_ends_and_an_hour_and_a_half_between_are_one_undervoltage(store: Clo
     assert finding.duration_cycles == pytest.approx(5_390.3 * 60, abs=1.0)
     assert "Measurements" in finding.because
     assert len(dip.runner._open) == 0
+
+
+def test_boxes_of_one_event_grow_under_one_commit(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=300.6, box_ids=("1", "2", "3"))
+    dip.measure(0, 20)
+    dip.event(9.0, 12.0)
+    plans, carry_out = list[JoinPlan](), store.carry_out
+
+    def noted(plan: JoinPlan) -> CarriedOut | None:
+        plans.append(plan)
+        return carry_out(plan)
+
+    monkeypatch.setattr(store, "carry_out", noted)
+    dip.measure(20, 200)
+    dip.idle()
+    assert [len(plan.written) for plan in plans] == [3]
+    assert dip.runner.counters.total("findings_grown") == 3
+    (incident,) = store.incidents()
+    assert [lasted_s(incident), len(incident.findings)] == pytest.approx([200 - 10.3, 3], abs=0.02)
 
 
 def test_a_restart_in_between_changes_nothing(store: CloudStore) -> None:

@@ -109,22 +109,6 @@ class FirmwareJob:
         return self.runs and self.state not in ON_TRIAL
 
 
-@dataclass(frozen=True, slots=True)
-class LastUpdate:
-    """What the log of changes says of the newest transfer to a Box."""
-
-    entry: AuditEntry
-
-    @property
-    def left(self) -> bool:
-        """No end was noted."""
-        return self.entry.what == BEGUN
-
-    @property
-    def good(self) -> bool:
-        return self.entry.what == DONE
-
-
 class FirmwareJobs:
     """One per View; from any thread."""
 
@@ -165,9 +149,10 @@ class FirmwareJobs:
         with self._lock:
             return self._jobs.get(box_id)
 
-    def last(self, box_id: str) -> LastUpdate | None:
+    def last(self, box_id: str) -> AuditEntry | None:
+        """What the log of changes says of the newest transfer; BEGUN: no end of it is noted."""
         every = self._store.people.changes.every(AuditFilter(subject=f"box {box_id}"))
-        return next((LastUpdate(each) for each in every if each.what in (BEGUN, DONE, FAILED)), None)
+        return next((each for each in every if each.what in (BEGUN, DONE, FAILED)), None)
 
     def send(self, box_id: str, sha256: str, who: tuple[str, str]) -> None:
         """Begin with the file that waits. Raises FirmwareNotSentError."""
@@ -183,10 +168,9 @@ class FirmwareJobs:
     def follow(self, box_id: str, who: tuple[str, str]) -> None:
         """Ask what became of one that was left. Raises FirmwareNotSentError."""
         last = self.last(box_id)
-        if last is None or not last.left:
+        if last is None or last.what != BEGUN:
             raise FirmwareNotSentError("No update of this Box was left")
-        noted = last.entry.after
-        version = version_number(noted["to"])
+        noted, version = last.after, version_number(last.after["to"])
         self._begin(FirmwareJob(box_id, version, noted["sha256"], noted.get("from", ""), who), None)
 
     def stop(self, box_id: str) -> bool:

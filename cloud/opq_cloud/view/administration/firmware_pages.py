@@ -8,7 +8,7 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.asked_box import BoxNotAskedError, BoxQuestions
 from opq_cloud.view.administration.box_pages import known_box
-from opq_cloud.view.administration.firmware_jobs import FirmwareNotSentError
+from opq_cloud.view.administration.firmware_jobs import BEGUN, DONE, FirmwareNotSentError
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
 from opq_proto.firmware_image import MOST_FILE_BYTES, ImageError
 
@@ -55,6 +55,8 @@ class FirmwarePages:
             job=job,
             state_words=STATE_WORDS.get(job.state, job.state) if job else "",
             last=self._jobs.last(box_id),
+            begun=BEGUN,
+            done=DONE,
             file=file,
             most_bytes=MOST_FILE_BYTES,
             problem=problem,

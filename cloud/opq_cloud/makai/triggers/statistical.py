@@ -11,6 +11,7 @@ Source: ours; the percentiles follow by steps (Robbins and Monro, 1951), rolling
 
 from array import array
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 
 import numpy as np
@@ -133,17 +134,19 @@ def note_quiet(columns: MeasurementColumns, config: Config, state: StatisticalSt
     """Each is counted, and learned from where its turn has come."""
     if columns.backfilled:
         return
-    figures = _figures_of(columns)
-    for at, box_id in enumerate(ids_of(columns)):
-        usual = state.boxes.get(box_id)
+    known, warm = state.boxes, config.warm_up_windows - 1
+    for at, (box_id, own) in enumerate(zip(ids_of(columns), _figures_of(columns).tolist(), strict=True)):
+        usual = known.get(box_id)
         if usual is None:
-            usual = state.boxes[box_id] = UsualFigures()
+            usual = known[box_id] = UsualFigures()
         usual.count += 1
-        if usual.low is UNKNOWN or usual.count % EVERY == 0:
-            own, floors = tuple(figures[at].tolist()), _floors(nominal_of(columns, at))
-            _learn(usual, own, config, floors, int(columns.end_ns[at]))
+        if usual.low is UNKNOWN and len(usual.seen) < warm:  # as `_learn`, at once
+            usual.seen.append(tuple(own))
+        elif usual.low is UNKNOWN or usual.count % EVERY == 0:
+            _learn(usual, tuple(own), config, _floors(nominal_of(columns, at)), int(columns.end_ns[at]))
 
 
+@lru_cache(maxsize=2)
 def _figures_of(columns: MeasurementColumns) -> NDArray[np.float64]:
     """(n, 4) figures of each Measurement."""
     rms, f = values_of(columns, "rms"), values_of(columns, "f")

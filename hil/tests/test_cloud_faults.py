@@ -17,8 +17,7 @@ from opq_hil.cloud_faults import accounts
 from opq_hil.cloud_faults.accounts import HeldNumbers
 from opq_hil.cloud_faults.database_lock import DatabaseLock
 from opq_hil.cloud_faults.dips import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
-from opq_hil.cloud_faults.known_defects import KNOWN_DEFECTS, KnownDefect, seen_of, sorted_out
-from opq_hil.cloud_faults.runner import SIDE_BY_SIDE, cloud_line, cloud_tally, play_cloud_seeds
+from opq_hil.cloud_faults.runner import CLOUD
 from opq_hil.cloud_faults.schedule import BOX_IDS, LAST_END_S, SPANS_S, DrawnDip, draw_cloud
 from opq_hil.cloud_faults.stored_rows import StoredEvent, incident_of_findings
 from opq_hil.cloud_faults.world import HOSTILE_ID, CloudEvidence
@@ -168,44 +167,14 @@ def test_findings_of_one_group_are_one_incident_by_box() -> None:
     assert found.boxes["4"] == BoxSpan("sag", 5 * S, 6 * S)
 
 
-TABLE = (
-    KnownDefect("late waveforms", frozenset({"broker_cut", "slow_box"}), "came when their event", ""),
-    KnownDefect("double", frozenset(), "stored twice", ""),
-)
-
-
-def test_a_known_defect_explains_its_own_problem_after_its_own_faults_alone() -> None:
-    problems = ["dip 1: waveforms of Boxes 4 came when their event was over", "Box 1: 2 are stored twice"]
-    new, known = sorted_out(problems, {"broker_cut", "disk_full"}, TABLE)
-    assert (new, set(known)) == ([], {"late waveforms", "double"})
-    new, known = sorted_out([*problems, "else"], {"disk_full"}, TABLE)
-    assert (new, set(known)) == ([problems[0], "else"], {"double"})
-
-
-def test_a_known_defect_that_does_not_come_any_more_is_named() -> None:
-    played = [({"slow_box"}, {"late waveforms"}), ({"broker_cut"}, ()), ({"disk_full"}, ())]
-    assert seen_of(played, TABLE) == {
-        "late waveforms": "1 of 2",
-        "double": "0 of 3; it did not come: is it mended?",
-    }
-    assert seen_of([], TABLE)["double"] == "0 of 0"
-
-
-def test_the_table_of_known_defects_says_what_goes_wrong_and_after_which_faults() -> None:
-    assert len({each.name for each in KNOWN_DEFECTS}) == len(KNOWN_DEFECTS)
-    for each in KNOWN_DEFECTS:
-        assert each.kinds <= set(SPANS_S) and "Seed" in each.what
-
-
-def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong_and_what_is_known() -> None:
-    good = {**draw_cloud(1).document(), "ok": True, "problems": [], "known": {"double": ["stored twice"]}}
+def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None:
+    good = {**draw_cloud(1).document(), "ok": True, "problems": []}
     good["figures"] = {"stored": 5, "wall_s": 1.5}
-    bad = {**draw_cloud(2).document(), "ok": False, "problems": ["one is lost"], "known": {}, "figures": {}}
-    found = cloud_tally([good, bad], TABLE)
+    bad = {**draw_cloud(2).document(), "ok": False, "problems": ["one is lost"], "figures": {}}
+    found = CLOUD.tally([good, bad])
     assert (found["schedules"], found["failed_seeds"], found["stored"]) == (2, [2], 5)
-    assert found["known_defects"]["double"] == "1 of 2"
-    assert "known, double: stored twice" in cloud_line(good) and cloud_line(good).startswith("ok")
-    assert cloud_line(bad).startswith("FAILED seed 2") and "one is lost" in cloud_line(bad)
+    assert CLOUD.line(good).startswith("ok") and "5 + 0 of 0 Measurements" in CLOUD.line(good)
+    assert CLOUD.line(bad).startswith("FAILED seed 2") and "one is lost" in CLOUD.line(bad)
 
 
 def test_what_a_world_left_is_judged_box_by_box() -> None:
@@ -289,14 +258,14 @@ def test_a_locked_store_takes_no_write_and_a_slow_one_takes_it_late(tmp_path: Pa
     file.close()
 
 
-def played(seeds: Sequence[int], folder: Path, side_by_side: int = SIDE_BY_SIDE) -> dict[str, Any]:
-    documents = play_cloud_seeds(
-        seeds, folder, lambda document: print(cloud_line(document), flush=True), side_by_side
+def played(seeds: Sequence[int], folder: Path, side_by_side: int = CLOUD.side_by_side) -> dict[str, Any]:
+    documents = CLOUD.play(
+        seeds, folder, lambda document: print(CLOUD.line(document), flush=True), side_by_side
     )
     for document in documents:
         if not document["ok"]:  # also in the summary of a run that goes on well
-            warnings.warn(cloud_line(document), stacklevel=2)
-    found = cloud_tally(documents)
+            warnings.warn(CLOUD.line(document), stacklevel=2)
+    found = CLOUD.tally(documents)
     print(found)
     return found
 
@@ -331,4 +300,3 @@ def test_fifteen_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Pa
 def test_three_hundred_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
     found = played(range(1, 301), tmp_path)
     assert found["failed_seeds"] == []
-    assert "mended" not in str(found["known_defects"])

@@ -21,7 +21,7 @@ from opq_hil.gateway_faults.boxes import Cable
 from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.gauges import GatewayReading, SampleFlow
 from opq_hil.gateway_faults.places import free_offset
-from opq_hil.gateway_faults.runner import line, play_seeds, tally
+from opq_hil.gateway_faults.runner import GATEWAY
 from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, FaultSchedule, draw
 from opq_hil.gateway_faults.service import ServiceProcess, longest_deaf_s
 from opq_hil.gateway_faults.verdict import play_gateway, unexcused_gaps
@@ -274,9 +274,9 @@ def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None
         "figures": {"stored": 5, "wall_s": 1.5},
     }
     bad = {**draw(2, BOX_IDS).document(), "ok": False, "problems": ["a sample is lost"], "figures": {}}
-    found = tally([good, bad])
+    found = GATEWAY.tally([good, bad])
     assert (found["schedules"], found["failed_seeds"], found["stored"]) == (2, [2], 5)
-    assert line(bad).startswith("FAILED seed 2") and "a sample is lost" in line(bad)
+    assert GATEWAY.line(bad).startswith("FAILED seed 2") and "a sample is lost" in GATEWAY.line(bad)
 
 
 def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
@@ -296,11 +296,13 @@ def test_a_plug_that_is_out_until_the_end_of_a_schedule_costs_no_sample(tmp_path
 
 
 def played(seeds: Sequence[int], folder: Path, side_by_side: int = 2) -> dict[str, Any]:
-    documents = play_seeds(seeds, folder, lambda document: print(line(document), flush=True), side_by_side)
+    documents = GATEWAY.play(
+        seeds, folder, lambda document: print(GATEWAY.line(document), flush=True), side_by_side
+    )
     for document in documents:
         if not document["ok"]:  # also in the summary of a run that goes on well
-            warnings.warn(line(document), stacklevel=2)
-    found = tally(documents)
+            warnings.warn(GATEWAY.line(document), stacklevel=2)
+    found = GATEWAY.tally(documents)
     print(found)
     return found
 

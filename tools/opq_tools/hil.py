@@ -3,19 +3,16 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from opq_hil.backends.backend import BACKENDS, BackendError, backend
 from opq_hil.backends.firmware import BOARDS, board_firmware
-from opq_hil.cloud_faults import runner as cloud_faults
-from opq_hil.gateway_faults import runner as gateway_faults
-from opq_hil.gateway_faults.runner import Document, SeedLog
+from opq_hil.cloud_faults.runner import CLOUD
+from opq_hil.gateway_faults.runner import GATEWAY, Document, SeedLog
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.comparison import compare, read_kept
 from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests
@@ -25,37 +22,8 @@ from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.updates import BOARD
 from opq_tools.built_firmware import firmware_for
 
-
-@dataclass(frozen=True, slots=True)
-class SeededFaults:
-    """Schedules of faults by seed, played without firmware."""
-
-    shows: str
-    play_all: Callable[[Sequence[int], Path, Callable[[Document], None], int], list[Document]]
-    drawn: Callable[[int], Document]
-    side_by_side: int
-    tally: Callable[[Sequence[Document]], dict[str, Any]]
-    line: Callable[[Document], str]
-
-
-FAULTS = {
-    "gateway-faults": SeededFaults(
-        "Faults by seed at a real gateway: each sample in ring or gap, each Measurement stored once.",
-        gateway_faults.play_seeds,
-        gateway_faults.GATEWAY.drawn,
-        gateway_faults.SIDE_BY_SIDE,
-        gateway_faults.tally,
-        gateway_faults.line,
-    ),
-    "cloud-faults": SeededFaults(
-        "Faults by seed at a real cloud: each Measurement stored or held, each dip one incident.",
-        cloud_faults.play_cloud_seeds,
-        cloud_faults.CLOUD.drawn,
-        cloud_faults.SIDE_BY_SIDE,
-        cloud_faults.cloud_tally,
-        cloud_faults.cloud_line,
-    ),
-}
+FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD}
+"""Schedules of faults by seed, played without firmware."""
 
 
 @click.group("hil", context_settings={"help_option_names": ["-h", "--help"]})
@@ -288,7 +256,7 @@ def _play_faults(
             log.add(document)
 
     left = [seed for seed in seeds if log is None or seed not in log.played]
-    played = faults.play_all(left, folder, ended, side_by_side or faults.side_by_side)
+    played = faults.play(left, folder, ended, side_by_side)
     documents = sorted([*before, *played], key=lambda document: int(document["seed"]))
     all_of_it = {**faults.tally(documents), "elapsed_s": round(time.monotonic() - begin_s, 1)}
     if as_json:

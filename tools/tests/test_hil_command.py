@@ -34,7 +34,7 @@ def test_faults_by_seed_are_played_alone_and_their_options_are_theirs() -> None:
 def test_seeds_that_are_in_the_log_are_not_played_again(tmp_path: Path) -> None:
     log = tmp_path / "seeds.jsonl"
     verdicts = [
-        {**draw_cloud(seed).document(), "ok": seed != 8, "problems": [], "known": {}, "figures": {"made": 5}}
+        {**draw_cloud(seed).document(), "ok": seed != 8, "problems": [], "figures": {"made": 5}}
         for seed in (7, 8)
     ]
     whole = "".join(json.dumps(each) + "\n" for each in verdicts)
@@ -52,7 +52,7 @@ def test_seeds_that_are_in_the_log_are_not_played_again(tmp_path: Path) -> None:
 
 def test_a_verdict_is_a_line_as_soon_as_its_seed_ends(tmp_path: Path) -> None:
     log = SeedLog(tmp_path / "seeds.jsonl", lambda seed: draw_cloud(seed).document())
-    verdict = {**draw_cloud(3).document(), "ok": True, "problems": [], "known": {}, "figures": {}}
+    verdict = {**draw_cloud(3).document(), "ok": True, "problems": [], "figures": {}}
     log.add(verdict)
     assert json.loads((tmp_path / "seeds.jsonl").read_text()) == json.loads(json.dumps(verdict))
     again = SeedLog(tmp_path / "seeds.jsonl", lambda seed: draw_cloud(seed).document())

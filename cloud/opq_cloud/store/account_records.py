@@ -236,9 +236,11 @@ class AccountRecords:
         found = _record(AccountTicket, self._documents.get(TICKETS, ticket_hash))
         return found if found is not None and _holds(found, purpose, now_s) else None
 
-    def tickets(self, purpose: str = "") -> list[AccountTicket]:
+    def tickets(self, purpose: str = "", account_id: str | None = None) -> list[AccountTicket]:
+        """`account_id`: those of this account alone."""
         found = _records(AccountTicket, self._documents.find(TICKETS))
-        return [each for each in found if purpose in ("", each.purpose)]
+        mine = found if account_id is None else [each for each in found if each.account_id == account_id]
+        return [each for each in mine if purpose in ("", each.purpose)]
 
     def use_ticket(self, ticket_hash: str, purpose: str, now_s: float | None = None) -> AccountTicket | None:
         """As `ticket`, and it is gone: of two that use it at once, one gets it."""
@@ -248,6 +250,11 @@ class AccountRecords:
 
     def remove_ticket(self, ticket_hash: str) -> bool:
         return self._documents.remove(TICKETS, ticket_hash) is not None
+
+    def remove_own_ticket(self, purpose: str, account_id: str, ticket_hash: str) -> bool:
+        """False: this account has none such."""
+        own = {each.ticket_hash for each in self.tickets(purpose, account_id)}
+        return ticket_hash in own and self.remove_ticket(ticket_hash)
 
     # Boxes
     def accesses(self) -> dict[str, BoxAccess]:

@@ -2,59 +2,32 @@
 
 import shutil
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from opq_hil.cloud_faults import accounts
-from opq_hil.cloud_faults.known_defects import sorted_out
 from opq_hil.cloud_faults.schedule import CloudFaultSchedule
 from opq_hil.cloud_faults.world import HOSTILE_ID, LONGEST_TURN, CloudEvidence, CloudWorld
 from opq_hil.gateway_faults.fork_server import ForkServer
+from opq_hil.gateway_faults.verdict import ScheduleVerdict
 from opq_proto.errors import OpqError
 
 LATE_S = 2.0
 """Boxes that stand still for so long answer too late for an event, which waits 7 s in all."""
 
 
-@dataclass(slots=True)
-class CloudVerdict:
-    """`problems` is empty when all is accounted for, but for `known` ones, by the name of their defect."""
-
-    schedule: CloudFaultSchedule
-    problems: list[str] = field(default_factory=list)
-    known: dict[str, list[str]] = field(default_factory=dict)
-    figures: dict[str, float | int | str] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def document(self) -> dict[str, object]:
-        """As JSON has it."""
-        return {
-            **self.schedule.document(),
-            "ok": self.ok,
-            "problems": self.problems,
-            "known": self.known,
-            "figures": self.figures,
-        }
-
-
 def play_cloud(
     schedule: CloudFaultSchedule, folder: Path, mounted: bool, server: ForkServer | None = None
-) -> CloudVerdict:
+) -> ScheduleVerdict:
     """Live through a schedule; what the cloud does never raises."""
     begin_s = time.monotonic()
-    verdict = CloudVerdict(schedule)
-    problems: list[str] = []
+    verdict = ScheduleVerdict(schedule)
     try:
         with CloudWorld(schedule, folder, mounted, server) as world:
             lived = world.live()
-            problems += lived.problems
-            problems += judge(lived, schedule.kinds, verdict.figures)
-            problems += late_boxes(problems, lived)
-            verdict.problems, verdict.known = sorted_out(problems, schedule.kinds)
-            if problems and mounted:  # the file system ends with this process
+            verdict.problems += lived.problems
+            verdict.problems += judge(lived, schedule.kinds, verdict.figures)
+            verdict.problems += late_boxes(verdict.problems, lived)
+            if not verdict.ok and mounted:  # the file system ends with this process
                 shutil.copytree(folder / "disk", folder / "disk_kept", dirs_exist_ok=True)
     except (OpqError, OSError) as error:
         verdict.problems.append(f"{type(error).__name__}: {error}")

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,73 +23,97 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SeededWorld:
-    """A kind of world that plays schedules by seed."""
+    """A kind of world that plays schedules of faults by seed."""
 
+    shows: str
     module: str
     """`python -m MODULE SEED FOLDER PARENT_PID [--mounted]` prints a verdict."""
     drawn: Callable[[int], Document]
     """The schedule of a seed."""
+    side_by_side: int
+    added: tuple[str, ...]
+    """Figures that the tally sums."""
+    came_to: str
+    """A schedule's figures in words, for `format_map`; what is missing is 0."""
+
+    def play(
+        self,
+        seeds: Sequence[int],
+        folder: Path,
+        told: Callable[[Document], None] = lambda _: None,
+        side_by_side: int | None = None,
+    ) -> list[Document]:
+        """Play the schedules of `seeds`; `told` is called as each ends, one call at a time.
+
+        What a schedule left behind is kept, in `folder`, when something is not accounted for.
+        """
+        mounted = can_mount()
+        running: set[subprocess.Popen[str]] = set()
+        lock = threading.Lock()
+        interrupted = threading.Event()
+
+        def one(seed: int) -> Document:
+            place = folder / f"seed{seed}"
+            shutil.rmtree(place, ignore_errors=True)  # of an earlier run of this seed
+            place.mkdir(parents=True)
+            with _started(self, seed, place, mounted) as world:
+                running.add(world)
+                document = _ended(self, world, seed)
+                running.discard(world)
+            if document["ok"]:
+                shutil.rmtree(place)
+            with lock:
+                if not interrupted.is_set():
+                    told(document)
+            return document
+
+        with ThreadPoolExecutor(side_by_side or self.side_by_side) as pool:
+            futures = [pool.submit(one, seed) for seed in seeds]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:  # Ctrl-C: the pool would wait for its worlds
+                interrupted.set()
+                for future in futures:
+                    future.cancel()
+                for world in list(running):
+                    world.kill()
+                raise
+
+    def tally(self, documents: Sequence[Document]) -> dict[str, Any]:
+        """All schedules together, with the sums of `added`."""
+        faults = Counter(fault["kind"] for document in documents for fault in document["faults"])
+        totals = {name: sum(int(each["figures"].get(name, 0)) for each in documents) for name in self.added}
+        return {
+            "schedules": len(documents),
+            "failed_seeds": [document["seed"] for document in documents if not document["ok"]],
+            "faults": dict(sorted(faults.items())),
+            **totals,
+            "wall_s": round(sum(float(each["figures"].get("wall_s", 0.0)) for each in documents), 1),
+        }
+
+    def line(self, document: Document) -> str:
+        """One schedule in a line; what failed below it, with the faults that came before."""
+        figures = defaultdict(int, document["figures"])
+        kinds = ", ".join(fault["kind"] for fault in document["faults"])
+        text = (
+            f"{'ok' if document['ok'] else 'FAILED':<6} seed {document['seed']:<5} "
+            f"{self.came_to.format_map(figures)}, {figures['wall_s']} s: {kinds}"
+        )
+        return "\n".join([text, *(f"       {problem}" for problem in document["problems"])])
 
 
-GATEWAY = SeededWorld("opq_hil.gateway_faults", lambda seed: draw(seed, BOX_IDS).document())
-SIDE_BY_SIDE = 2
-"""A world takes 0.4 of a core; late threads on a busy machine would be faults that nobody drew."""
+GATEWAY = SeededWorld(
+    "Faults by seed at a real gateway: each sample in ring or gap, each Measurement stored once.",
+    "opq_hil.gateway_faults",
+    lambda seed: draw(seed, BOX_IDS).document(),
+    2,  # a world takes 0.4 of a core; late threads on a busy machine would be faults that nobody drew
+    ("samples_sent", "samples_in_ring", "samples_in_gaps", "heard", "stored", "copies",
+     "repeated_by_duplicate"),
+    "{samples_in_ring} + {samples_in_gaps} of {samples_sent} samples in ring + gaps, "
+    "{stored} Measurements stored",
+)  # fmt: skip
 LIMIT_S = 900.0
 """Ends a schedule that hangs: a good one takes 15 s on an idle machine."""
-ADDED = (
-    "samples_sent",
-    "samples_in_ring",
-    "samples_in_gaps",
-    "heard",
-    "stored",
-    "copies",
-    "repeated_by_duplicate",
-)
-
-
-def play_seeds(
-    seeds: Sequence[int],
-    folder: Path,
-    told: Callable[[Document], None] = lambda _: None,
-    side_by_side: int = SIDE_BY_SIDE,
-    kind: SeededWorld = GATEWAY,
-) -> list[Document]:
-    """Play the schedules of `seeds`; `told` is called as each ends, one call at a time.
-
-    What a schedule left behind is kept, in `folder`, when something is not accounted for, or is known to go
-    wrong.
-    """
-    mounted = can_mount()
-    running: set[subprocess.Popen[str]] = set()
-    lock = threading.Lock()
-    interrupted = threading.Event()
-
-    def one(seed: int) -> Document:
-        place = folder / f"seed{seed}"
-        shutil.rmtree(place, ignore_errors=True)  # of an earlier run of this seed
-        place.mkdir(parents=True)
-        with _started(kind, seed, place, mounted) as world:
-            running.add(world)
-            document = _ended(kind, world, seed)
-            running.discard(world)
-        if document["ok"] and not document.get("known"):
-            shutil.rmtree(place)
-        with lock:
-            if not interrupted.is_set():
-                told(document)
-        return document
-
-    with ThreadPoolExecutor(side_by_side) as pool:
-        futures = [pool.submit(one, seed) for seed in seeds]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:  # Ctrl-C: the pool would wait for its worlds
-            interrupted.set()
-            for future in futures:
-                future.cancel()
-            for world in list(running):
-                world.kill()
-            raise
 
 
 def _started(kind: SeededWorld, seed: int, folder: Path, mounted: bool) -> "subprocess.Popen[str]":
@@ -125,32 +149,6 @@ def _ended(kind: SeededWorld, world: "subprocess.Popen[str]", seed: int) -> Docu
             "figures": {},
         }
     return document
-
-
-def tally(documents: Sequence[Document], added: Sequence[str] = ADDED) -> dict[str, Any]:
-    """All schedules together, with the sums of these figures."""
-    faults = Counter(fault["kind"] for document in documents for fault in document["faults"])
-    totals = {name: sum(int(each["figures"].get(name, 0)) for each in documents) for name in added}
-    return {
-        "schedules": len(documents),
-        "failed_seeds": [document["seed"] for document in documents if not document["ok"]],
-        "faults": dict(sorted(faults.items())),
-        **totals,
-        "wall_s": round(sum(float(each["figures"].get("wall_s", 0.0)) for each in documents), 1),
-    }
-
-
-def line(document: Document) -> str:
-    """One schedule in a line; what failed below it, with the faults that came before."""
-    figures = document["figures"]
-    kinds = ", ".join(fault["kind"] for fault in document["faults"])
-    text = (
-        f"{'ok' if document['ok'] else 'FAILED':<6} seed {document['seed']:<5} "
-        f"{figures.get('samples_in_ring', 0)} + {figures.get('samples_in_gaps', 0)} of "
-        f"{figures.get('samples_sent', 0)} samples in ring + gaps, "
-        f"{figures.get('stored', 0)} Measurements stored, {figures.get('wall_s', 0)} s: {kinds}"
-    )
-    return "\n".join([text, *(f"       {problem}" for problem in document["problems"])])
 
 
 class SeedLog:

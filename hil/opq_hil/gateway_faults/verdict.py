@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from opq_gateway.ring.lost import BEFORE_HEARD
 from opq_hil.box.box import RING_SAMPLES
@@ -28,11 +29,17 @@ RESENT_S = RING_SAMPLES / 12_000 - 0.5
 """A Box that was not asked for so long sends all again that it sampled meanwhile."""
 
 
+class PlayedSchedule(Protocol):
+    """Of a gateway or of a cloud."""
+
+    def document(self) -> dict[str, object]: ...
+
+
 @dataclass(slots=True)
 class ScheduleVerdict:
     """`problems` is empty when all is accounted for."""
 
-    schedule: FaultSchedule
+    schedule: PlayedSchedule
     problems: list[str] = field(default_factory=list)
     figures: dict[str, float | int | str] = field(default_factory=dict)
 
@@ -52,7 +59,7 @@ def play_gateway(schedule: FaultSchedule, folder: Path, mounted: bool) -> Schedu
     try:
         with FaultWorld(schedule, folder, mounted) as world:
             lived = world.live()
-            _judge(verdict, world, lived)
+            _judge(verdict, schedule, world, lived)
             if not verdict.ok and mounted:  # the file system ends with this process
                 shutil.copytree(folder / "disk", folder / "disk_kept")
     except (OpqError, OSError) as error:
@@ -61,7 +68,7 @@ def play_gateway(schedule: FaultSchedule, folder: Path, mounted: bool) -> Schedu
     return verdict
 
 
-def _judge(verdict: ScheduleVerdict, world: FaultWorld, lived: Evidence) -> None:
+def _judge(verdict: ScheduleVerdict, schedule: FaultSchedule, world: FaultWorld, lived: Evidence) -> None:
     problems, figures = verdict.problems, verdict.figures
     problems += lived.problems
     figures |= lived.figures
@@ -86,7 +93,7 @@ def _judge(verdict: ScheduleVerdict, world: FaultWorld, lived: Evidence) -> None
         if jumps >= world.gateway.starts:
             problems.append(f"Box {box_id}: time jumped {jumps} times in {world.gateway.starts} starts")
         figures[f"holes_{box_id}"] = accounts.missing_sequences(stored)
-    problems += unexcused_gaps(verdict.schedule, reasons, max(lived.deaf_s.values()))
+    problems += unexcused_gaps(schedule, reasons, max(lived.deaf_s.values()))
     problems += accounts.once(lived.stored, world.ear.heard)
     problems += accounts.kept_promise(lived.stored, lived.queued)
     if world.ear.contradicted:

@@ -72,7 +72,6 @@ class AccountPages:
     ) -> HTMLResponse:
         people = self._context.people
         visitor = ASKING.get()
-        mine = people.tickets("token")
         return self._context.page(
             "account.html",
             code=code,
@@ -81,7 +80,7 @@ class AccountPages:
             problem=problem,
             new_token=token,
             sessions=[(each, each.token_hash == visitor.session_hash) for each in self._sessions(account)],
-            tokens=[each for each in mine if each.account_id == account.account_id],
+            tokens=people.tickets("token", account.account_id),
             themes=THEMES,
             openid_name=self._context.openid_name,
             token_days=TOKEN_DAYS,
@@ -207,10 +206,7 @@ class AccountPages:
             return self._page(account, problem="A token needs a name, such as the program's.", code=400)
         if days not in {str(each) for each in TOKEN_DAYS}:
             raise HTTPException(400, f"{days} is not offered; there are {TOKEN_DAYS} days.")
-        mine = [
-            each for each in self._context.people.tickets("token") if each.account_id == account.account_id
-        ]
-        if len(mine) >= MOST_TOKENS:
+        if len(self._context.people.tickets("token", account.account_id)) >= MOST_TOKENS:
             return self._page(account, problem=f"There are {MOST_TOKENS} tokens; end one first.", code=400)
         secret = make_ticket(
             self._context.people,
@@ -225,12 +221,10 @@ class AccountPages:
 
     def end_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
-        for each in self._context.people.tickets("token"):
-            if each.ticket_hash == form.text("token") and each.account_id == account.account_id:
-                self._context.people.remove_ticket(each.ticket_hash)
-                self._context.note(visitor, "ended a token", account.account_id)
-                return see_other("/account")
-        raise HTTPException(404, "There is no such token; it may have ended.")
+        if not self._context.people.remove_own_ticket("token", account.account_id, form.text("token")):
+            raise HTTPException(404, "There is no such token; it may have ended.")
+        self._context.note(visitor, "ended a token", account.account_id)
+        return see_other("/account")
 
     # All data, and none
     def data(self) -> Response:
@@ -255,8 +249,7 @@ class AccountPages:
                     "expires_s": each.expires_s,
                     "scopes": each.scopes,
                 }
-                for each in people.tickets("token")
-                if each.account_id == account.account_id
+                for each in people.tickets("token", account.account_id)
             ],
             "boxes": [{**asdict(each), "box": _box_facts(self._context, each.box_id)} for each in own],
             "shared_with_me": [each.box_id for each in accesses if account.account_id in each.shared_ids],

@@ -74,7 +74,6 @@ class NotificationPages:
     def _list_page(self, problem: str = "", token: str = "", code: int = 200) -> HTMLResponse:
         visitor = ASKING.get()
         account = own_account(visitor)
-        tokens = self._context.people.tickets("notify")
         return self._context.page(
             "notifications.html",
             code=code,
@@ -87,7 +86,7 @@ class NotificationPages:
             channel_words=CHANNEL_WORDS,
             state_words=STATE_WORDS,
             missing_words=self._missing_words(),
-            tokens=[each for each in tokens if each.account_id == account.account_id],
+            tokens=self._context.people.tickets("notify", account.account_id),
             token_days=TOKEN_DAYS,
         )
 
@@ -188,9 +187,7 @@ class NotificationPages:
     def add_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         label, days = form.text("label", 60), form.text("days")
-        mine = [
-            each for each in self._context.people.tickets("notify") if each.account_id == account.account_id
-        ]
+        mine = self._context.people.tickets("notify", account.account_id)
         if not label or days not in {str(each) for each in TOKEN_DAYS} or len(mine) >= MOST_TOKENS:
             problem = f"A token needs a name and one of {TOKEN_DAYS} days; there are {MOST_TOKENS} at most."
             return self._list_page(problem, code=400)
@@ -202,12 +199,10 @@ class NotificationPages:
 
     def end_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
-        for each in self._context.people.tickets("notify"):
-            if each.ticket_hash == form.text("token") and each.account_id == account.account_id:
-                self._context.people.remove_ticket(each.ticket_hash)
-                self._context.note(visitor, "ended a token for notifications", account.account_id)
-                return see_other(PAGE)
-        raise HTTPException(404, "There is no such token; it may have ended.")
+        if not self._context.people.remove_own_ticket("notify", account.account_id, form.text("token")):
+            raise HTTPException(404, "There is no such token; it may have ended.")
+        self._context.note(visitor, "ended a token for notifications", account.account_id)
+        return see_other(PAGE)
 
     def _own(self, rule_id: str) -> NotificationRule:
         """HTTPException 404 where it is another's."""

@@ -34,8 +34,9 @@ times the room of live samples, and QEMU's pty is heard up to 1 s after it was o
 until a Box is asked too late."""
 CAUGHT_UP_MORE_S = 1.0
 RATE_HZ = 12_000
-HELD_S = RING_SAMPLES / RATE_HZ - 0.2
-"""A Box that is asked within this sends again all that it sampled since; until it is read 0.2 s may pass."""
+HELD_S = RING_SAMPLES / RATE_HZ - 0.6
+"""A Box that is asked within this sends again all that it sampled since. On a busy machine so much of its
+time passes from the newest block that the gateway had then until the emulated Box reads the request."""
 LATEST_NS = int(np.iinfo(np.int64).max)
 
 

@@ -330,6 +330,22 @@ def test_both_ends_of_a_long_dip_are_drawn_with_the_gap_named_and_the_measuremen
         assert re.search(r'class="trace trace-0" d="M[^"]{5000,}"', near)
 
 
+def test_the_seventh_box_has_the_first_ones_colour_dashed(store: CloudStore, client: TestClient) -> None:
+    start_ns = time.time_ns()
+    boxes = [str(number) for number in range(1, 8)]
+    trigger = Trigger("seven", start_ns, start_ns + S, tuple(boxes), "1", "a dip at seven")
+    event_id = store.open_event(trigger, "")
+    for box_id in boxes:
+        store.put_waveform(event_id, replace(wave_of(sine(0.5), box_id=box_id), start_ns=start_ns))
+    dips = [Finding("sag", each, start_ns, start_ns + S // 5, 1000, True, 90.0, 75.0, 12.0) for each in boxes]
+    stored = put_findings(store, event_id, dips)[0]
+    shown = f"show={','.join(boxes)}&panel=wave,rms,phasors"
+    page = client.get(f"/incidents/{stored.incident_id}/examine?{shown}").text
+    rounds = re.findall(r'class="trace trace-0( round-1)?" d="M', page)
+    assert rounds.count("") == 4 and rounds.count(" round-1") == 2, "solid in a chart of its own"
+    assert '<span class="named key-0 round-1"><strong>Box 7</strong></span>' in page
+
+
 def test_a_dip_of_one_piece_has_no_course_of_its_own(demo_client: TestClient) -> None:
     assert "Its whole course" not in demo_client.get("/incidents/1").text
 

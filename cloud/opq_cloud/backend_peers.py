@@ -172,9 +172,9 @@ class BackendPeers:
         if number is None or peer is None:
             self._unplaced |= step > 0
             return
-        peer.topics += step
+        peer.topics = max(0, peer.topics + step)  # it may end what it never began
         if self._turns:
-            peer.turns += step * heard_topics(first, data[1:])[1]
+            peer.turns = max(0, peer.turns + step * heard_topics(first, data[1:])[1])
         if peer.topics > self._limits.topics:
             self._end(number, "topics")
 

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from opq_cloud.makai.rules import RuleHost
 
 RECEIVE_QUEUE = 100_000
-RECEIVED_TURNS = 2000
-"""Of which each is what a broker read in 10 ms, or a single one where few come."""
+RECEIVED_TURNS = 10_000
+"""Of which each is what a broker read in 10 ms; or one Measurement, where few come or of an original one."""
 GATHER_S = 0.025
 """While Measurements come, turns begin so far apart: to judge a hundred together costs as much as twenty one
 by one. What presses, and the first one after a pause, waits for nobody."""

@@ -150,6 +150,7 @@ def test_the_image_of_the_slot_that_the_box_wants_reaches_it_whole() -> None:
     bench = Bench(Box(silent=3, busy=4))
     bench.collect(pack_bundle(IMAGES))
     assert bench.order("opq-update", "install") == (True, "erasing")
+    assert bench.order("opq-update", "install") == (True, "sending"), "asked again: its answer was lost"
     bench.turn(20)
     assert bytes(bench.box.flash) == IMAGES[Slot.B]
     assert bench.status["state"] == "restarting" and bench.box.said[-1][0] is Operation.UPDATE_END

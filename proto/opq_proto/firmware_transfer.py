@@ -22,6 +22,7 @@ WRITING_S = 600.0
 TRIAL_S = 420.0
 """Three starts of the new image, each given up after 120 s (device/app/updater.py), and one of the old."""
 SILENT_S = 60.0
+INSTALL, KEPT = "install", "It keeps its firmware"
 TO_THE_GATEWAY = "to the gateway"
 ON_TRIAL = ("restarting", "on trial")
 
@@ -63,7 +64,7 @@ def send_firmware(asking: CommandClient, box_id: str, data: bytes, timeout_s: fl
         piece = base64.b64encode(data[offset : offset + PIECE_BYTES]).decode()
         offset = int(_order(asking, box_id, f"data {offset} {piece}", timeout_s))
     show(TO_THE_GATEWAY, offset, len(data))
-    _order(asking, box_id, "install", timeout_s)
+    _order(asking, box_id, INSTALL, timeout_s)
 
 
 def follow_update(
@@ -87,9 +88,11 @@ def follow_update(
         heard_s = time.monotonic()
         if (status["state"] in WRITING) != (state in WRITING):
             since_s = now_s
-        state, firmware = str(status["state"]), str(status.get("firmware", ""))
+        firmware = str(status.get("firmware", ""))
+        earlier = not state and _number(firmware) != version  # the end of another update
+        state = str(status["state"])
         show(state, status["done"], status["bytes"])
-        if state == "confirmed":
+        if state == "confirmed" and not earlier:
             return UpdateEnd(state, firmware)
         over = now_s - since_s > (WRITING_S if state in WRITING else TRIAL_S)
         if state not in (*WRITING, *ON_TRIAL) or (over and state not in WRITING):
@@ -114,7 +117,8 @@ def _order(asking: CommandClient, box_id: str, message: str, timeout_s: float) -
             raise TransferError(f"{error}; it keeps its firmware") from error
         except UnansweredError as error:
             if not left:
-                raise TransferError(f"{error}. It keeps its firmware") from error
+                kept = "Whether its gateway writes it is not known" if message == INSTALL else KEPT
+                raise TransferError(f"{error}. {kept}") from error
     raise AssertionError("unreachable")
 
 
@@ -124,6 +128,8 @@ def _why(state: str, reason: str, version: int) -> str:
             return reason
         case "collecting":
             return "its gateway has only a part of the file"
+        case "confirmed":
+            return f"{version_text(version)} did not come to its gateway"
         case "idle":
             return "the update was cancelled, or its gateway started again before the Box had all of it"
         case "rolled back":

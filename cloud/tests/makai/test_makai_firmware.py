@@ -208,6 +208,10 @@ def test_one_at_a_time_stopped_left_by_view_and_lost_with_its_gateway(
             ada.waits_for("It runs 1.2.3, and has confirmed it.")
             assert ada.browser.post(f"{PAGE}/follow", PAGE) == 409 and "was left" in ada.browser.text
             assert ada.browser.post(f"{PAGE}/stop", PAGE) == 409 and "cannot be stopped" in ada.browser.text
+            begun = {"to": "1.9.0", "sha256": "0" * 64}  # by a View that was killed before it sent anything
+            ada.scene.store.people.changes.add("", "", firmware_jobs.BEGUN, "box 1", None, begun)
+            assert ada.browser.post(f"{PAGE}/follow", PAGE) == 303
+            ada.waits_for("1.9.0 did not come to its gateway; it runs 1.2.3")
             monkeypatch.setattr(firmware_jobs, "ANSWER_S", 0.3)
             monkeypatch.setattr(firmware_transfer, "SILENT_S", 0.5)
             house.box.erase_answers = 10**9

@@ -129,6 +129,8 @@ class FirmwareUpdate:
         return True, str(len(self._file))
 
     def _install(self) -> tuple[bool, str]:
+        if self.busy:
+            return True, self.state  # its answer was lost
         if self.state != "collecting":
             return False, "begin first"
         if len(self._file) != self._wanted[0]:

@@ -4,6 +4,7 @@ An incident keeps the few of its Boxes that say most, so that it grows at a boun
 not depend on the order in which findings come.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,14 +56,26 @@ class IncidentWitness:
 
 
 def heaviest(witnesses: Iterable[IncidentWitness]) -> tuple[IncidentWitness, ...]:
-    """One per Box, its heaviest; of these the heaviest: `heaviest(heaviest(a) + b) == heaviest(a + b)`."""
+    """One per Box, its heaviest; of these the heaviest, of each place and phase before its second one.
+
+    So many Boxes at one place leave room for what others saw: without these nobody could say where it was.
+    `heaviest(heaviest(a) + b) == heaviest(a + b)`, while no Box moves.
+    """
     best: dict[str, IncidentWitness] = {}
     for each in witnesses:
         known = best.get(each.box_id)
         if known is None or each.weight > known.weight:
             best[each.box_id] = each
     ordered = sorted(best.values(), key=lambda each: (each.weight, each.box_id), reverse=True)
-    return tuple(ordered[:WITNESSES])
+    if len(ordered) <= WITNESSES:
+        return tuple(ordered)
+    before = Counter[tuple[str | None, ...]]()
+    turns: list[tuple[int, int]] = []
+    for at, each in enumerate(ordered):
+        outlet = each.place, each.feeder, each.phase
+        turns.append((before[outlet], at))
+        before[outlet] += 1
+    return tuple(ordered[at] for at in sorted(at for _, at in sorted(turns)[:WITNESSES]))
 
 
 def hypothesis_document(hypothesis: CauseHypothesis) -> dict[str, Any]:

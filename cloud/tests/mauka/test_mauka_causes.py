@@ -2,6 +2,8 @@
 
 import cmath
 import math
+import random
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -351,6 +353,43 @@ def test_an_incident_keeps_few_witnesses_the_same_in_any_order() -> None:
     told = incident_json(incident_of(findings, one))
     assert told["cause"]["name"] == one.hypotheses[0].cause  # type: ignore[index]
     assert told["hypotheses"][0]["probability"] == one.hypotheses[0].probability  # type: ignore[index]
+
+
+def test_many_boxes_at_one_place_leave_room_for_those_behind_it() -> None:
+    """Nine Boxes on a deep phase before the fault are not all that is known of its feeder."""
+    outlets = [
+        ("dairy", "f2", "b", 70),
+        ("church", "f1", "b", 60),
+        ("mill", "f2", "b", 40),
+        ("mill", "f2", "a", 20),
+    ]
+    every = [
+        IncidentWitness(
+            f"{number}{phase}{place}",
+            "sag",
+            0,
+            10**8,
+            (float(off), 10**8, 0, "sag"),
+            100.0 - off,
+            place,
+            feeder,
+            phase,
+        )
+        for place, feeder, phase, off in outlets
+        for number in range(9)
+    ]
+    found = heaviest(every)
+    assert len(found) == WITNESSES and list(found) == sorted(
+        found, key=lambda each: each.weight, reverse=True
+    )
+    assert Counter((each.place, each.phase) for each in found) == {
+        (place, phase): 3 for place, _, phase, _ in outlets
+    }
+    chance = random.Random(3)
+    for _ in range(20):
+        chance.shuffle(every)
+        cut = chance.randrange(len(every))
+        assert heaviest((*heaviest(every[:cut]), *heaviest(every[cut:]))) == found
 
 
 STARTED = {"onset_change_percent": -5.6, "onset_change_degrees": -0.5, "onset_lasting_s": 0.8,

@@ -18,6 +18,8 @@ FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
 _REFUSED = re.compile(r"(?s)(.+?) is not (?:in the range |a valid |one of |'[^']*'\.$)")
 """What click's own types say of a value."""
 _NO_COMMAND = re.compile(r"(?s)No such command '(.*?)'\.")
+_HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""A group's help, asked for by no command; click 8.1 has no such error."""
 _EXTRA = re.compile(r"(?s)Got unexpected extra arguments? \((.*)\)$")
 
 
@@ -56,7 +58,7 @@ def usage_line(error: click.UsageError, command: str) -> str:
 
 
 def _one_line(error: click.UsageError, command: str) -> click.UsageError:
-    if isinstance(error, _UsageLine | click.exceptions.NoArgsIsHelpError):  # the latter is the help
+    if isinstance(error, (_UsageLine, _HELP)):
         return error
     return _UsageLine(usage_line(error, command), error.ctx)
 

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 import click
 
-from opq_proto.ports import MOST_OFFSET
+from opq_proto.ports import PORTS
 
 FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
 """What an option can be put on."""
+MOST_OFFSET = 65_535 - max(PORTS.values())
+"""The largest `--port-offset` with which every port is one."""
 _REFUSED = re.compile(r"(?s)(.+?) is not (?:in the range |a valid |one of |'[^']*'\.$)")
 """What click's own types say of a value."""
 _NO_COMMAND = re.compile(r"(?s)No such command '(.*?)'\.")

@@ -74,8 +74,6 @@ PORTS = MappingProxyType(
     }
 )
 """Every default port under its name."""
-MOST_OFFSET = 65_535 - max(PORTS.values())
-"""The largest `--port-offset` with which every port is one."""
 
 
 def with_offset(name: str, offset: int = 0) -> int:

@@ -196,6 +196,8 @@ def test_the_rule_of_the_tutorial_by_its_json_and_from_stdin(engine: Engine) -> 
     engine.tools("rule", "create", "ruleTest", body)
     engine.tools("rule", "update", "ruleTest", "-f", "-", given=body.replace("*", "v"))
     assert engine.json("rule", "show", "ruleTest")["sql"] == "SELECT v from demo"
+    assert "not found" in engine.tools("rule", "update", "ruletest", body, code=1)
+    assert [rule["id"] for rule in engine.json("rule", "list", "--json")] == ["ruleTest"]
     assert "other" in engine.tools("rule", "create", "ruleTest", '{"id":"other"}', code=2)
 
 

@@ -85,5 +85,5 @@ def _advice(code: int, visitor: Visitor) -> str:
     if code == 500:
         return "Trying again may help. If it does not, tell who runs this View when it happened, in UTC."
     if code == 503:
-        return "Boxes go on measuring and gateways keep what they measured: nothing is lost by waiting."
+        return "Boxes go on measuring, and a gateway keeps what they measured as long as its disk has room."
     return ""

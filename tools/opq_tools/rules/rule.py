@@ -92,6 +92,7 @@ def update_rule(
       opq-tools rule update deep "SELECT box, rms FROM boxes WHERE rms < 96"
     """
     body = _body(name, text_of(rule, file, "the rule"), actions, qos)
+    server.request("GET", f"/rules/{name}")  # PUT, as eKuiper's, would create what is misspelt
     click.echo(server.request("PUT", f"/rules/{name}", body, body.get("sql")))
 
 

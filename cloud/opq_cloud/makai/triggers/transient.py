@@ -44,8 +44,6 @@ class TransientState:
 
     usual_v: dict[str, float] = field(default_factory=dict)
     excursions: Excursions = field(default_factory=lambda: Excursions(first_s=2.0))
-    found: tuple[MeasurementColumns, NDArray[np.float64]] | None = field(default=None, compare=False)
-    """What `is_quiet` compared last, for `note_quiet`."""
 
 
 def begin(config: Config) -> TransientState:
@@ -79,17 +77,13 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: TransientState)
         return False
     most_v = values_of(columns, "trans")[1]
     rises_v = _rises_v(columns.boxes, config)[columns.which]
-    usual_v = _usual_v(columns, state)
-    state.found = columns, usual_v
-    quiet: NDArray[np.bool_] = most_v - usual_v <= rises_v
+    quiet: NDArray[np.bool_] = most_v - _usual_v(columns, state) <= rises_v
     return quiet & none_of(columns, state.excursions.active)
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> None:
     """The usual of each follows."""
-    found, mean_v = state.found, values_of(columns, "trans")[2]
-    usual_v = found[1] if found is not None and found[0] is columns else _usual_v(columns, state)
-    state.found = None
+    mean_v, usual_v = values_of(columns, "trans")[2], _usual_v(columns, state)
     state.usual_v.update(zip(ids_of(columns), (usual_v + FOLLOWS * (mean_v - usual_v)).tolist(), strict=True))
 
 

@@ -11,7 +11,7 @@ from opq_cloud.backend_admission import BackendAdmission
 from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, Context, bind, open_socket, receive, send_past_full
-from opq_proto.measurement_turns import turn_frames
+from opq_proto.measurement_turns import turn_message
 from opq_proto.zmq_inbox import try_send
 
 SUBSCRIPTIONS = 100
@@ -67,10 +67,10 @@ class FanoutSocket:
         if self._peers is None or not messages:
             return
         turns, single = self._peers.hears
-        turn = turn_frames(messages, pressing)
-        self._peers.published_bytes += sum(map(len, turn))
+        turn = turn_message(messages, pressing)
+        self._peers.published_bytes += len(turn)
         if turns:
-            self._send(turn)
+            self._send([turn])
         for frames in messages if single else ():
             self._send(frames)
 

@@ -4,7 +4,10 @@ To send and to receive a message costs more than all else that is done with it. 
 says `X-opq-turns` in its metadata (ZMTP 3.1, "The READY command") gets turns for the topic "". Nobody else
 sees one, and to a broker that knows no turns it is a subscriber as any.
 
+A turn is one frame, for each frame costs about as much as a Measurement:
+
     topic           TURN, or PRESSING: what Boxes sent of which one Measurement may not wait
+    count, length   how many Measurements, and bytes of their topics; uint32 little-endian
     sizes           of the bodies, uint32 little-endian each
     topics          of the Boxes, in the same order, a blank between two
     bodies          one after the other
@@ -22,6 +25,8 @@ TURN, PRESSING = PREFIX + b".", PREFIX + b"!"
 DIGITS = tuple(b"%d" % digit for digit in range(10))
 """What the topics of Boxes begin with: all of them, and no turn."""
 _PROPERTY = "X-opq-turns"
+_LENGTHS = struct.Struct("<II")
+_SIZES = len(TURN) + _LENGTHS.size
 
 
 def ask_for_turns(socket: "zmq.Socket[bytes]") -> None:
@@ -40,12 +45,12 @@ def heard_topics(first: zmq.Frame, topic: bytes) -> tuple[Sequence[bytes], bool]
     return ((PREFIX,), True) if turns else (DIGITS, False)
 
 
-def turn_frames(messages: Sequence[Sequence[bytes]], pressing: bool) -> list[bytes]:
+def turn_message(messages: Sequence[Sequence[bytes]], pressing: bool) -> bytes:
     """messages: each a topic and a Measurement; what else they have does not go on."""
     bodies = [frames[1] for frames in messages]
-    sizes = struct.pack(f"<{len(bodies)}I", *map(len, bodies))
     topics = b" ".join([frames[0] for frames in messages])
-    return [PRESSING if pressing else TURN, sizes, topics, b"".join(bodies)]
+    sizes = struct.pack(f"<{len(bodies) + 2}I", len(bodies), len(topics), *map(len, bodies))
+    return b"".join((PRESSING if pressing else TURN, sizes, topics, *bodies))
 
 
 def waiting_measurements(
@@ -60,9 +65,10 @@ def waiting_measurements(
     single: list[list[bytes]] = []
     presses = False
     for frames in waiting_messages(socket, limit):
-        if frames[0] in (TURN, PRESSING):
-            presses |= frames[0] == PRESSING
-            turned += _measurements(frames)
+        kind = frames[0][: len(TURN)]
+        if kind in (TURN, PRESSING):
+            presses |= kind == PRESSING
+            turned += _measurements(frames[0])
         else:
             single.append(frames)
         if len(turned) + len(single) >= limit:
@@ -70,13 +76,14 @@ def waiting_measurements(
     return turned, single, presses
 
 
-def _measurements(frames: list[bytes]) -> list[list[bytes]]:
-    if len(frames) != 4 or len(frames[1]) % 4:
-        return [frames[:1]]
-    _, sizes, topics, bodies = frames
-    found, at = [], 0
-    names = topics.split(b" ")
-    for topic, (size,) in zip(names, struct.iter_unpack("<I", sizes), strict=False):
-        found.append([topic, bodies[at : at + size]])
+def _measurements(message: bytes) -> list[list[bytes]]:
+    count, length = _LENGTHS.unpack_from(message, len(TURN)) if len(message) >= _SIZES else (0, 0)
+    at = _SIZES + 4 * count + length
+    if at > len(message):
+        return [[message[: len(TURN)]]]
+    names = message[at - length : at].split(b" ")
+    found = []
+    for topic, size in zip(names, struct.unpack_from(f"<{count}I", message, _SIZES), strict=False):
+        found.append([topic, message[at : at + size]])
         at += size
-    return found if at == len(bodies) and 4 * len(names) == len(sizes) else [frames[:1]]
+    return found if at == len(message) and len(names) == count else [[message[: len(TURN)]]]

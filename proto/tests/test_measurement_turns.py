@@ -1,12 +1,13 @@
 """Turns: Measurements that go as one message come out as they went in."""
 
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 import zmq
 
-from opq_proto.measurement_turns import PRESSING, TURN, turn_frames, waiting_measurements
+from opq_proto.measurement_turns import PRESSING, TURN, turn_message, waiting_measurements
 
 Socket = zmq.Socket[bytes]
 MESSAGES = [[b"%04d" % number, bytes(range(number))] for number in (0, 7, 180)]
@@ -29,10 +30,10 @@ def ends() -> Iterator[tuple[Socket, Socket]]:
 def test_a_turn_comes_apart_as_it_was_put_together(ends: tuple[Socket, Socket], pressing: bool) -> None:
     sent, came = ends
     sent.send_multipart([b"0009", b"one alone"])
-    sent.send_multipart(turn_frames(MESSAGES, pressing))
+    sent.send(turn_message(MESSAGES, pressing))
     assert waiting_measurements(came, 99) == (MESSAGES, [[b"0009", b"one alone"]], pressing)
     for _ in range(3):
-        sent.send_multipart(turn_frames(MESSAGES, pressing))
+        sent.send(turn_message(MESSAGES, pressing))
     assert [len(waiting_measurements(came, 4)[0]) for _ in "123"] == [6, 3, 0], (
         "no more than wanted are begun"
     )
@@ -40,13 +41,16 @@ def test_a_turn_comes_apart_as_it_was_put_together(ends: tuple[Socket, Socket], 
 
 def test_what_only_looks_like_a_turn_is_one_message_that_nobody_can_read(ends: tuple[Socket, Socket]) -> None:
     sent, came = ends
-    kind, sizes, topics, bodies = turn_frames(MESSAGES, False)
-    for frames in (
-        [kind], [kind, sizes, topics], [kind, sizes[:-1], topics, bodies], [kind, sizes[:-4], topics, bodies],
-        [kind, sizes, topics + b" 0003", bodies], [kind, sizes, topics, bodies[:-1]],
-        [PRESSING, sizes, topics, bodies + b"x"], [kind, b"", b"", b""],
+    whole = turn_message(MESSAGES, False)
+    count, length, sizes = struct.pack("<I", 3), struct.pack("<I", 14), struct.pack("<III", 0, 7, 180)
+    rest = b"0000 0007 0180" + b"".join(body for _, body in MESSAGES)
+    assert whole == TURN + count + length + sizes + rest
+    many, few = struct.pack("<I", 2**32 - 1), struct.pack("<I", 2)
+    for wrong in (
+        TURN, whole[:8], whole[:20], whole[:-1], TURN + many + length + sizes + rest,
+        TURN + count + many + sizes + rest, TURN + few + length + sizes[4:] + rest,
+        PRESSING + whole[len(TURN):] + b"x", TURN + bytes(8),
     ):  # fmt: skip
-        sent.send_multipart(frames)
+        sent.send(wrong)
         turned, single, _ = waiting_measurements(came, 99)
-        assert (turned, single) == ([[frames[0]]], []), frames
-    assert kind == TURN
+        assert (turned, single) == ([[wrong[:5]]], []), wrong

@@ -116,7 +116,8 @@ class MeasuringSection:
 
     flicker: Annotated[bool, Field(description="Pst and Plt per Box")] = True
     detectors: Annotated[
-        bool, Field(description="transients, notches, phase jumps, rapid changes; sent as crossings")
+        bool,
+        Field(description="transients, notches, phase jumps, rapid changes, telegrams; sent as crossings"),
     ] = True
     values_days: Annotated[float, Field(gt=0, le=3660, description="3 s, 10 s, 10 min, 2 h values kept")] = (
         30.0

@@ -68,7 +68,7 @@ MEANING = MappingProxyType(
         "ledger_failed": "times the disk did not take measured values",
         "half_cycles_deleted": "bytes of Urms(1/2) deleted from the ledger: too old, or more than is kept",
         "sequences_failed": "measurements without a number: the disk lets none be reserved",
-        "edges_found": "transients, phase jumps, notches and rapid changes that the detectors found",
+        "edges_found": "transients, phase jumps, notches, rapid changes, telegrams that the detectors found",
         "edges_limited": "of a run, those not reported: less than 10 s after one of their class",
         "box_figures_dropped": "the Box's own figures dropped: too many waited to be measured",
         "box_figures_checked": "the Box's own figures compared with ours",

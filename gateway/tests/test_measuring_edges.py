@@ -13,7 +13,7 @@ from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.mains.courses import Ramp, Wander
 from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.phase_events import PhaseJumpEvent
-from opq_hil.mains.pollution import DcOffset, FlickerEvent, Interharmonics, NoiseBurst
+from opq_hil.mains.pollution import DcOffset, FlickerEvent, Interharmonics, MainsSignalling, NoiseBurst
 from opq_hil.mains.rms_events import RapidVoltageChange, Sag
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 from opq_measure.events.limits import Limits
@@ -90,6 +90,33 @@ def test_the_weakest_of_each_class_is_found_where_it_is_and_nothing_else(
         assert [each.kind for each in found] == [kind], number
         assert -0.02 <= found[0].start_sample / RATE_HZ - AT_S < near_s + 0.02
         assert found[0].value != 0
+
+
+@pytest.mark.parametrize(
+    ("signal_hz", "nominal_hz"), [(175.0, 50.0), (216.67, 50.0), (492.0, 50.0), (216.67, 60.0), (492.0, 60.0)]
+)
+def test_a_telegram_is_found_once_with_its_first_pulse(signal_hz: float, nominal_hz: float) -> None:
+    telegram = MainsSignalling(
+        start_s=AT_S, seconds=6.0, signal_hz=signal_hz, percent=1.5, bits="101100101101", bit_s=0.5
+    )
+    volts, _ = mains(
+        10.0, RATE_HZ, frequency_hz=nominal_hz + 0.02, harmonics=MIX_3_PERCENT, noise_db=50,
+        disturbances=[telegram],
+    )  # fmt: skip
+    found, detectors = found_in(volts, nominal_hz)
+    assert [each.kind for each in found] == ["mains_signalling"] and detectors.limited >= 1
+    assert found[0].start_sample / RATE_HZ == pytest.approx(AT_S, abs=0.2)
+    assert found[0].end_sample / RATE_HZ == pytest.approx(AT_S + 0.5, abs=0.25)
+    assert 0.7 < found[0].value < 1.7
+
+
+def test_a_line_that_stays_or_wavers_about_the_limit_is_no_telegram() -> None:
+    for percents in ([0.9] * 12, [0.65, 0.75] * 6, [1.5, 1.0] * 6):
+        lines = [
+            MainsSignalling(start_s=AT_S + n, seconds=1.0, percent=each) for n, each in enumerate(percents)
+        ]
+        volts, _ = mains(16.0, RATE_HZ, noise_db=60, disturbances=lines)
+        assert [each.kind for each in found_in(volts)[0]] == [], percents
 
 
 @pytest.mark.parametrize("seconds", [60.0, pytest.param(600.0, marks=pytest.mark.slow)])

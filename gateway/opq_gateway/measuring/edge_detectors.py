@@ -4,11 +4,12 @@
     phase_jump                                    deg  by which the fundamental goes on
     periodic_notching                             %    the deepest, of the fundamental's peak; as it begins
     rapid_voltage_change                          %    of nominal, from one steady second to the next, signed
+    mains_signalling                              %    the line of a pulse, of the fundamental; as it ends
 
 Each is defined in `opq_measure`; here is when to look. Some windows at a time go to `Sudden`, which looks
 closely only where a sample is unlike the cycle before; notches are looked for where the high orders rose; a
-rapid change costs a comparison. One of a class in EVERY_S at most: a Box beside a welder fills no event
-store. Pure; one Box.
+rapid change and a pulse of a telegram cost a comparison. One of a class in EVERY_S at most: a Box beside a
+welder fills no event store. Pure; one Box.
 """
 
 import math
@@ -36,6 +37,14 @@ MOST_LOOKS, LOOK_S = 4.0, 5.0
 EVERY_S = 10.0
 ROSE = 1.5
 """Times the usual power of these orders: a wave that always has them is looked at once, not each second."""
+LINE_PERCENT = 0.7
+"""Of the fundamental, in one centred interharmonic subgroup: a line of 1 % at the edge of one has so much."""
+LEAST_ORDER = 2
+"""Subgroups above this order: the sides of flicker lie below, ripple control above (IEC 61000-2-2, 4.10)."""
+KEYED = 0.5
+"""A pulse rises from and falls below this share of itself; what only wavers about a limit is none."""
+LEAST_PULSE, LONGEST_PULSE = 2, round(10 / WINDOW_S)
+"""Windows: one shows the spread of anything sudden too; and what lasts is an interharmonic."""
 PREFIX = "edge_"
 
 
@@ -47,6 +56,16 @@ class EdgeFinding:
     start_sample: float
     end_sample: float
     value: float
+
+
+@dataclass(slots=True)
+class Pulse:
+    """A line between the harmonics that came and has not gone yet; `windows` in a row show it."""
+
+    start_sample: float
+    order: int
+    most: float
+    windows: int = 1
 
 
 class EdgeDetectors:
@@ -78,12 +97,15 @@ class EdgeDetectors:
         self._rapid = RapidChanges(RapidLimits(), self._nominal_hz)
         self._usual_power: float | None = None
         self._notching = False
+        self._pulse: Pulse | None = None
+        self._line_before = math.nan
 
     def _look(self) -> list[EdgeFinding]:
         waiting, self._waiting = self._waiting, []
         windows = [figures.window for figures in waiting]
         found = [*self._sudden_ones(windows), *self._changes(waiting)]
         found += self._notches(waiting[len(waiting) // 2])
+        found += [each for figures in waiting for each in self._pulses(figures)]
         least = EVERY_S * windows[0].rate_hz
         kept = []
         for each in sorted(found, key=lambda each: each.start_sample):
@@ -123,6 +145,33 @@ class EdgeDetectors:
             start, end = (window.first_sample + float(window.edges[at]) for at in (0, -1))
             yield EdgeFinding("periodic_notching", start, end, percent)
         self._notching = bool(places)
+
+    def _pulses(self, figures: WindowFigures) -> Iterator[EdgeFinding]:
+        """A pulse of a telegram of ripple control, when it is over."""
+        percent, order = self._line(figures)
+        before, self._line_before = self._line_before, percent
+        pulse, self._pulse = self._pulse, None
+        if pulse is not None and percent >= KEYED * pulse.most:
+            pulse.windows += 1
+            pulse.most = max(pulse.most, percent)
+            self._pulse = pulse if order == pulse.order and pulse.windows <= LONGEST_PULSE else None
+        elif pulse is not None:
+            if percent < KEYED * pulse.most and pulse.windows >= LEAST_PULSE:
+                end = float(figures.window.edges[0]) + figures.window.first_sample
+                yield EdgeFinding("mains_signalling", pulse.start_sample, end, pulse.most)
+        elif percent > LINE_PERCENT and before < KEYED * percent:
+            start = float(figures.window.edges[0]) + figures.window.first_sample
+            self._pulse = Pulse(start, order, percent)
+
+    def _line(self, figures: WindowFigures) -> tuple[float, int]:
+        """The strongest, in percent of the fundamental, and where; NaN beside a dip's or a swell's edges."""
+        limits, extent = self._limits, figures.extent
+        least, most = (100 * each / self._nominal_v for each in (extent.least_v, extent.most_v))
+        if not (least >= limits.sag_percent and most <= limits.swell_percent):
+            return math.nan, 0
+        lines_v = figures.interharmonics_v[LEAST_ORDER:]
+        order = int(np.argmax(lines_v))
+        return 100 * float(lines_v[order]) / float(figures.harmonics_v[0]), order
 
     def _changes(self, waiting: list[WindowFigures]) -> Iterator[EdgeFinding]:
         urms_v = np.concatenate([figures.urms_v for figures in waiting])

@@ -62,6 +62,10 @@ class WindowFigures:
     def harmonics_v(self) -> FloatArray:
         return self.row[HARMONICS]
 
+    @property
+    def interharmonics_v(self) -> FloatArray:
+        return self.row[INTERHARMONICS]
+
 
 def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[WindowFigures]:
     """The figures of whole windows, in their order; each with the declared voltage of its Box.

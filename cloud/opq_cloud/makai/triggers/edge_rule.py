@@ -1,7 +1,7 @@
 """Edge: a rule or a detector of a gateway found a span worth looking at.
 
 A rule's crossing has a metric `rule_<id>`, that of a detector `edge_<class>` (impulse, ringing, notches,
-phase jump: what a Measurement of a second does not name).
+phase jump, telegram: what a Measurement of a second does not name).
 
 In: Measurement.  Out: at most one Decision.  State: none.
 Readers of the original skip a metric that they do not know.
@@ -23,6 +23,7 @@ UNITS = {
     "edge_phase_jump": " degrees",
     "edge_periodic_notching": " % of the peak",
     "edge_rapid_voltage_change": " % of nominal",
+    "edge_mains_signalling": " % of the fundamental",
 }
 """As the gateway's detectors measure them; a rule's value has the unit that its SQL gave it."""
 

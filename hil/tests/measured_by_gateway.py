@@ -12,18 +12,21 @@ from opq_proto.messages import Measurement
 
 
 def by_gateway(
-    sources: dict[str, SampleSource], seconds: int, cycles: int, clock: RunClock
+    sources: dict[str, SampleSource], seconds: int, cycles: int, clock: RunClock, detectors: bool = False
 ) -> dict[str, list[Measurement]]:
     """What the gateway's measuring thread makes of the samples, handed to it as a Box's blocks are."""
     found: dict[str, list[Measurement]] = {box_id: [] for box_id in sources}
-    measuring = Measuring(
-        lambda box_id, measurement: found[box_id].append(measurement), lambda *_: None, MeasuredFeed()
-    )
+
+    def keep(box_id: str, measurement: Measurement) -> None:
+        found[box_id].append(measurement)
+
+    measuring = Measuring(keep, lambda *_: None, MeasuredFeed(), edge=keep)
     for box_id, source in sources.items():
-        plan = MeasuringPlan(box_id, source.nominal_v, source.nominal_hz, cycles, flicker=False)
+        numbers = source.nominal_v, source.nominal_hz, cycles
+        plan = MeasuringPlan(box_id, *numbers, flicker=False, detectors=detectors)
         measuring.add(plan, BoxCounters(), BoxStatus(box_id, cycles), None)
-        numbers = source.rate_millihz, source.v_per_lsb, source.nominal_v, source.nominal_hz
-        measuring.restart(box_id, Hello(1, int(box_id), 1, *numbers, 14.0, 200, 38_400, "", ""))
+        told = source.rate_millihz, source.v_per_lsb, source.nominal_v, source.nominal_hz
+        measuring.restart(box_id, Hello(1, int(box_id), 1, *told, 14.0, 200, 38_400, "", ""))
     for second in range(seconds):
         for box_id, source in sources.items():
             for first in range(12_000 * second, 12_000 * (second + 1), 2_400):

@@ -204,6 +204,6 @@ def test_boxes_on_a_network_say_what_their_samples_do(tmp_path):
     made = by_fleet(grid, 8.5, 50, tmp_path / "fleet")
     for box_id in ids:
         agree([each for each in made[box_id] if not each.crossing], sampled[box_id], 7)
-    least = {box_id: min(each.metrics["rms"].min for each in made[box_id]) for box_id in ids}
-    assert least["3"] < 0.9 * 11547
-    assert sum(each.crossing for each in made["3"]) == 2
+    own = [each for each in made["3"] if "rms" in each.metrics]  # without what its detectors find
+    assert min(each.metrics["rms"].min for each in own) < 0.9 * 11547
+    assert sum(each.crossing for each in own) == 2

@@ -183,6 +183,11 @@ class BoxMeter:
             for measured in self.measurements.accept_untracked(figures):
                 self._sinks.measured(measured)
 
+    def look(self) -> None:
+        """Have the detectors look at what waits for them; what follows is another run to them."""
+        if self._edges is not None and self._previous is not None:
+            self._edge(self._edges.end(), self._edges.limited, self._previous)
+
     def end(self) -> None:
         """After `gap`, `cut` and `finish`: the Box begins again, what is under way is reported as it is."""
         clock = self._clock_line.over(-np.inf, np.inf)
@@ -259,8 +264,7 @@ class BoxMeter:
             )
 
     def _end_run(self, rest: Window | None) -> None:
-        if self._edges is not None and self._previous is not None:
-            self._edge(self._edges.end(), self._edges.limited, self._previous)
+        self.look()
         figures = None if rest is None else rest_figures(rest)
         for measured in self.measurements.end(figures):
             self._sinks.measured(measured)

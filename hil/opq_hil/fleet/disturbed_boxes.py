@@ -4,7 +4,8 @@
              <--calm again after a Measurement's end-------------------------------------+
 
 The meter begins where the closed forms ended, as after a restart of the gateway: its Measurements go
-on from there. Times are seconds after the run's start by the Box's own clock.
+on from there, and what its detectors find leaves as a gateway's does (`edge_<class>`). Times are seconds
+after the run's start by the Box's own clock.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, cut_all
+from opq_gateway.measuring.edge_detectors import EVERY_S
 from opq_gateway.measuring.figures import figures_of
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.uplink.box_uplink import crossing_measurement
@@ -48,6 +50,8 @@ class DisturbedBoxes:
     def __init__(self, clock: RunClock) -> None:
         self._clock = clock
         self._boxes: dict[int, DisturbedBox] = {}
+        self._edge_ns: dict[tuple[int, str], int] = {}
+        """The last of each Box and detector: a gateway's meter goes on where this one begins again."""
         self.sampled = 0
         """Samples that were made and measured."""
 
@@ -66,6 +70,7 @@ class DisturbedBoxes:
         """
         made: list[Measurement] = []
         stamps, teller = BoxStamps(self._clock, source), SupplyTeller()
+        begin_ns = self._clock.start_ns + round(begin_s * 1e9)
 
         def measured(each: Measured) -> None:
             row = each.measurement
@@ -75,9 +80,15 @@ class DisturbedBoxes:
                 row = replace(row, metrics={**row.metrics, **teller.metrics(end_ns, *volts)})
             made.append(row)
 
-        plan = MeasuringPlan(box_id, source.nominal_v, source.nominal_hz, cycles, flicker=False, local=False)
-        meter = BoxMeter(plan, _sinks(measured))
-        begin_ns = self._clock.start_ns + round(begin_s * 1e9)
+        def found(edge: Measurement, limited: int) -> None:
+            start_ns, key = edge.start_ns or 0, (box, next(iter(edge.metrics)))
+            if start_ns >= begin_ns and start_ns - self._edge_ns.get(key, 0) >= EVERY_S * 1e9:
+                self._edge_ns[key] = start_ns
+                made.append(edge)
+
+        numbers = source.nominal_v, source.nominal_hz, cycles
+        plan = MeasuringPlan(box_id, *numbers, flicker=False, detectors=True, local=False)
+        meter = BoxMeter(plan, _sinks(measured, found))
         meter.measurements.not_before_ns = begin_ns
         hop = round(source.rate_millihz / 1000 / source.nominal_hz / HOPS_PER_CYCLE)
         hops = round(window_s * source.rate_millihz / 1000 / hop) - HOPS_PER_CYCLE // 2
@@ -89,9 +100,11 @@ class DisturbedBoxes:
         """Cycles per Measurement, from the next on."""
         self._boxes[box].meter.measurements.cycles = cycles
 
-    def remove(self, box: int) -> None:
-        """It is calm again; what was under way is let go."""
-        del self._boxes[box]
+    def remove(self, box: int) -> list[Measurement]:
+        """It is calm again; what was under way is let go. What the detectors had not looked at yet."""
+        gone = self._boxes.pop(box)
+        gone.meter.look()
+        return gone.made
 
     def push(self, now_s: float) -> list[tuple[int, Measurement]]:
         """Samples up to now, of all of them together; crossings, and the Measurements that are complete."""
@@ -135,8 +148,8 @@ def _crossed(each: DisturbedBox, block: SampleBlock) -> list[Measurement]:
     return found
 
 
-def _sinks(measured: Callable[[Measured], None]) -> Sinks:
-    """Measurements alone are wanted."""
+def _sinks(measured: Callable[[Measured], None], edge: Callable[[Measurement, int], None]) -> Sinks:
+    """Measurements and what detectors find; nothing else is wanted."""
 
     def nothing(*_: object) -> None:
         return
@@ -148,6 +161,7 @@ def _sinks(measured: Callable[[Measured], None]) -> Sinks:
         window=nothing,
         phasor=nothing,
         phasors_wanted=lambda: False,
+        edge=edge,
     )
 
 

@@ -26,6 +26,8 @@ from opq_measure.frequency.per_window import cycles_per_window
 from opq_proto.messages import Measurement
 
 ASKED_AT_ONCE = 50
+STEADY_S = 1.0
+"""A detector knows a rapid voltage change once the voltage was steady for so long (IEC 61000-4-30, 5.11)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class FleetMeter:
         measured = self._disturbed.push(t_s)
         whole = {box: each for box, each in measured if not each.crossing}
         for box, last in whole.items():
-            self._calm_again(box, last)
+            measured += [(box, edge) for edge in self._calm_again(box, last)]
         return measured
 
     def forget(self) -> None:
@@ -140,10 +142,12 @@ class FleetMeter:
         self._disturbed.add(box, outlet.box_id, outlet.samples(), cycles, window_s * speed, begin_s * speed)
         schedule.stop(box)
 
-    def _calm_again(self, box: int, last: Measurement) -> None:
-        """Back to closed forms where the last Measurement ended, when the next one is undisturbed."""
+    def _calm_again(self, box: int, last: Measurement) -> list[Measurement]:
+        """Back to closed forms where the last Measurement ended, when it was calm for as long as detectors
+        look back and the next one is undisturbed; what they had not looked at yet."""
         end_s = ((last.end_ns or 0) - self._clock.start_ns) / (1e9 * self._outlets[box].speed)
         length_s = float(self._schedule.cycles[box]) / self._nominal_hz
-        if self._calm.ask(box, end_s, end_s + length_s + 0.5):
-            self._disturbed.remove(box)
-            self.begin(box, end_s - 0.25 / self._nominal_hz, self._schedule.origin(box))
+        if not self._calm.ask(box, end_s - STEADY_S, end_s + length_s + 0.5):
+            return []
+        self.begin(box, end_s - 0.25 / self._nominal_hz, self._schedule.origin(box))
+        return self._disturbed.remove(box)

@@ -97,7 +97,11 @@ class GatewayBoxes:
             backfill_per_s=BACKFILL_PER_S,
         )
         self._measuring = Measuring(
-            self._uplink.publish, self._uplink.crossing, MeasuredFeed(), piece_s=PIECE_S
+            self._uplink.publish,
+            self._uplink.crossing,
+            MeasuredFeed(),
+            piece_s=PIECE_S,
+            edge=self._uplink.publish_at_once,
         )
         self._parts = max(1, min(SLICES, len(self._boxes) // TOGETHER))
         self._statuses: list[BoxStatus] = []
@@ -106,9 +110,8 @@ class GatewayBoxes:
             hello = _hello(box)
             status = BoxStatus(box.box_id, plan.cycles, hello=hello)
             self._statuses.append(status)
-            told = MeasuringPlan(
-                box.box_id, source.nominal_v, source.nominal_hz, plan.cycles, flicker=flicker, local=False
-            )
+            numbers = source.nominal_v, source.nominal_hz, plan.cycles
+            told = MeasuringPlan(box.box_id, *numbers, flicker=flicker, detectors=True, local=False)
             self._uplink.add(box.box_id, pair, counters, status)
             self._measuring.add(told, counters, status, None)
             self._measuring.restart(box.box_id, hello)

@@ -6,21 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from power_system_under_test import NOMINAL_V, OUTLETS, RATE_HZ, small_network, system_with
+from power_system_under_test import DOCUMENT, NOMINAL_V, OUTLETS, RATE_HZ, small_network, system_with
 
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.sampling import Converter
 from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.causes.fault import ClearedFault
+from opq_hil.power_system.causes.islanding import Islanding
 from opq_hil.power_system.causes.lightning import Lightning
 from opq_hil.power_system.causes.lost_neutral import LostNeutral
 from opq_hil.power_system.causes.motor_start import MotorStart
 from opq_hil.power_system.causes.tap_changer import TapChange
 from opq_hil.power_system.disturbance_truth import TruthFiles
+from opq_hil.power_system.network import PowerNetwork
+from opq_hil.power_system.network_config import NetworkConfig
 from opq_hil.power_system.power_source import PowerSource
 from opq_hil.power_system.power_system import PowerSystem
 from opq_measure.events.disturbances import find_disturbances
+from opq_proto.config import build
 
 START_NS = 1_765_792_486_000_000_000
 LV = OUTLETS[:3]
@@ -138,3 +142,33 @@ def test_in_a_standing_overvoltage_a_disturbance_is_what_it_adds(tmp_path):
     assert lines[1]["class"] in ("none", "rapid_voltage_change")
     assert lines[2]["class"] in ("sag", "interruption")
     assert lines[3]["class"] == "none"
+
+
+def test_an_island_that_only_jumps_arrives_when_it_is_closed_again(tmp_path):
+    """Generation as large as its load: nothing shows until the switch closes it out of phase."""
+    made = {"id": "hydro", "bus": "lv2", "rating_kva": 400.0, "kw": 122.0}
+    network = PowerNetwork(build(NetworkConfig, {**DOCUMENT, "generation": [made]}, "with generation"))
+    cause = Islanding(at="feeder2", seconds=4.0)
+    system = PowerSystem(network, Grid(50.0), LV, scheduled=[(0.5, cause)])
+    (line,) = truth_of(tmp_path, system, 6.0)
+    assert {box_id: seen["class"] for box_id, seen in line["boxes"].items()} == {
+        "2": "phase_jump",
+        "3": "phase_jump",
+    }
+    closed_ns = line["start_ns"] + 4_000_000_000
+    for seen in line["boxes"].values():
+        assert seen["arrival_ns"] == pytest.approx(closed_ns, abs=1e5)  # and some km of line
+    assert line["end_ns"] == closed_ns
+
+
+def test_a_ringing_is_as_large_as_it_ever_is(tmp_path):
+    """What it would be without damping may pass the limit of 5 % where no sample does."""
+    for angle_deg in (20.0, 55.0, 90.0):
+        system = fresh(CapacitorSwitching(at="mv", kvar=1200.0, angle_deg=angle_deg), outlets=LV)
+        (terms,) = system.before(3.0)
+        (ringing,) = terms.added
+        since_s = np.arange(0, ringing.decay_s * 5, 1e-6)
+        for index in range(len(LV)):
+            most_v = np.abs(ringing.volts_at(since_s, since_s, index)).max()
+            assert ringing.peak_v(index) == pytest.approx(most_v, rel=1e-4)
+            assert ringing.peak_v(index) < abs(ringing.volts[index])

@@ -8,6 +8,7 @@ linear, so that what one source does differs between outlets by a number only. A
 fixed tables of the time since the term began, so any moment can be had without those before it.
 """
 
+import cmath
 import math
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -214,6 +215,12 @@ class RingingTerm:
 
     def touches(self, index: int) -> bool:
         return bool(self.volts[index] != 0)
+
+    def peak_v(self, index: int) -> float:
+        """The largest that it ever is, without sign: at once, or at its first crest, less by the decay."""
+        volts, speed = complex(self.volts[index]), -1 / self.decay_s + 2j * math.pi * self.hz
+        crest_s = (-cmath.phase(volts * speed) % math.pi) / (2 * math.pi * self.hz)
+        return max(abs(volts.imag), abs((volts * cmath.exp(speed * crest_s)).imag))
 
     def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
         speed = -1 / self.decay_s + 2j * math.pi * self.hz

@@ -147,10 +147,7 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
     for term in terms.added:
         if not term.touches(index):
             continue
-        if (
-            isinstance(term, RingingTerm)
-            and abs(term.volts[index]) >= TRANSIENT_PU * math.sqrt(2) * nominal_v
-        ):
+        if isinstance(term, RingingTerm) and term.peak_v(index) >= TRANSIENT_PU * math.sqrt(2) * nominal_v:
             kinds.add("oscillatory_transient")
         elif (
             isinstance(term, ImpulseTerm)

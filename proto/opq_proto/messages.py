@@ -233,6 +233,8 @@ class Finding:
     """False: it was there already where its waveform began, so `start_ns` is that moment."""
     beside: tuple[str, ...] = ()
     """Other Boxes of which `because` and `figures` say something: who does not see them all, sees neither."""
+    also_at: tuple[str, ...] = ()
+    """Of a steady state: other Boxes that showed the same, as many as say how far it reaches."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from opq_cloud.mauka.event_analysis import EventResult
 from opq_cloud.mauka.joining import plan_join
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS
+from opq_cloud.mauka.steady_extent import with_extent
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.join_plan import CarriedOut, JoinPlan
 from opq_cloud.store.store import BoxRecord, CloudStore, JoinStore, LocationRecord
@@ -68,8 +69,8 @@ class FindingWriter:
         if not findings:
             return CarriedOut(())
         store = self._store()
-        stamped = [self.with_clock(one) for one in findings]
-        self._read_places(stamped)
+        self._read_places(findings)
+        stamped = with_extent(map(self.with_clock, findings), self.place_of)
         with _without_collections() if len(stamped) >= MANY_BOXES else nullcontext():
             done = carry_out_plan(store, lambda: plan_join(store, stamped, event_id, self.place_of))
         if done is None:

@@ -4,8 +4,9 @@ All of it is made of figures of bounded size that may be joined in any order (la
 fifty, whole sums), so that an incident of 10,000 Boxes grows by one at the cost of one, and the result is
 that of all its findings at once.
 
-Scope, from what is known of the Boxes: one place is local; several of one feeder: feeder; several
-feeders: region; several regions, or a frequency that several feeders share: wide_area.
+Scope, from what is known of the Boxes, and of those that showed the same steady state: one place is local;
+several of one feeder: feeder; several feeders: region; several regions, or a frequency that several feeders
+share: wide_area.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -64,18 +65,16 @@ def _few_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) 
     """What the findings say, put together by `AT_ONCE`: figures of 10,000 at once would keep memory busy."""
     return [
         _together(
-            [
-                _of_one(incident_id, one.finding, place_of(one.finding.box_id))
-                for one in known[first : first + AT_ONCE]
-            ],
+            [_of_one(incident_id, one.finding, place_of) for one in known[first : first + AT_ONCE]],
             0,
         )
         for first in range(0, len(known), AT_ONCE)
     ]
 
 
-def _of_one(incident_id: int, one: Finding, place: BoxPlace) -> IncidentFacts:
-    rank = worst_rank(one)
+def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
+    rank, place = worst_rank(one), place_of(one.box_id)
+    reached = [place, *map(place_of, one.also_at)]
     weights = (0, 0, 0)
     if place.latitude is not None and place.longitude is not None:
         weight = 1 + round(max(rank[0], 0.0))
@@ -86,7 +85,9 @@ def _of_one(incident_id: int, one: Finding, place: BoxPlace) -> IncidentFacts:
         severity=severity_of(one),
         arrivals=(_arrival(one),),
         worst=rank,
-        places=(place.place or "",), feeders=(place.feeder or "",), regions=(place.region or "",),
+        places=_few([[each.place or "" for each in reached]]),
+        feeders=_few([[each.feeder or "" for each in reached]]),
+        regions=_few([[each.region or "" for each in reached]]),
         frequency_alone=one.kind == "frequency_deviation", weights=weights,
         kinds=tuple(sorted(set(one.kind.split("+")))), witnesses=(_witness(one, place),),
     )  # fmt: skip
@@ -163,7 +164,8 @@ def _arrival_key(one: BoxArrival) -> tuple[int, str, int]:
 
 def _judged(facts: IncidentFacts) -> IncidentFacts:
     scope = scope_of(facts)
-    hypotheses, sides = _why(facts.kinds, scope, facts.witnesses)
+    of_boxes = "local" if facts.boxes == 1 and scope is not None else scope
+    hypotheses, sides = _why(facts.kinds, of_boxes, facts.witnesses)
     return replace(facts, scope=scope, hypotheses=hypotheses, sides=sides)
 
 
@@ -179,7 +181,7 @@ def scope_of(facts: IncidentFacts) -> str | None:
     """How far it reached; None when what is known of its Boxes does not say."""
     if facts.places == ("",) and facts.feeders == ("",) and facts.regions == ("",):
         return None
-    if facts.boxes == 1 or (len(facts.places) == 1 and facts.places != ("",)):
+    if len(facts.places) == 1 and (facts.boxes == 1 or facts.places != ("",)):
         return "local"
     feeders = [each for each in facts.feeders if each]
     regions = [each for each in facts.regions if each]

@@ -12,6 +12,7 @@ from opq_cloud.mauka.incident_facts import PlaceOf
 from opq_cloud.mauka.joining import Cluster, JoinPlanning, gap_ns, same, united
 from opq_cloud.mauka.provenance import GROWN_BY_MEASUREMENTS
 from opq_cloud.mauka.sightings import is_steady
+from opq_cloud.mauka.steady_extent import with_extent
 from opq_cloud.store.join_plan import JoinPlan, KnownFinding
 from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
@@ -56,8 +57,11 @@ def plan_replacement(
     Returns:
         The plan, and what nobody finds any more and stays for a person's sake.
     """
-    planning = _Replacing(reader, replacement, place_of)
-    plan = planning.plan([one for event in replacement.events for one in event.findings])
+    events = tuple(
+        replace(event, findings=tuple(with_extent(event.findings, place_of))) for event in replacement.events
+    )
+    planning = _Replacing(reader, replace(replacement, events=events), place_of)
+    plan = planning.plan([one for event in events for one in event.findings])
     more = tuple(event.event_id for event in replacement.events[1:])
     return replace(plan, more_events=more), planning.kept
 

@@ -137,6 +137,7 @@ def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
         duration_cycles=None if hz is None else duration_s * hz,
         because=f"put together from {len(pieces)} overlapping waveforms, the longest: {longest.because}",
         beside=tuple(sorted({*worst.beside, *longest.beside})),
+        also_at=tuple(sorted({*worst.also_at, *longest.also_at})),
     )
     percent = worst.residual_percent
     if family(worst.kind) not in (LOW, HIGH) or percent is None or not 0 <= percent < float("inf"):
@@ -177,13 +178,13 @@ def _covers(one: Finding, other: Finding) -> bool:
     return all(more >= less for more, less in zip(mine, its, strict=True))
 
 
-def _order(finding: Finding) -> tuple[float, float, float, int, str]:
+def _order(finding: Finding) -> tuple[float, float, float, int, int, str]:
     """The worse one last: the further from 100 %, a dip before a swell; a total order.
 
     Of two that are equal but for what waveforms said of the clock, the one with the better known clock is
-    last; then the one with more figures: the first look at an event compares no Boxes.
+    last; then the one that names more Boxes, and with more figures: the first look compares no Boxes.
     """
     percent = finding.residual_percent
     off = -1.0 if percent is None else abs(percent - 100.0)
     told = -math.inf if finding.alignment is None else -float(finding.alignment.uncertainty_ns)
-    return off, -(percent or 0.0), told, len(finding.figures), repr(finding)
+    return off, -(percent or 0.0), told, len(finding.also_at), len(finding.figures), repr(finding)

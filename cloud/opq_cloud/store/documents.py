@@ -351,7 +351,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "analysis": finding.analysis, "analysis_version": finding.analysis_version,
         "settings_hash": finding.settings_hash, "severity": severity_of(finding),
         "alignment": None if finding.alignment is None else asdict(finding.alignment),
-        "beside": list(finding.beside),
+        "beside": list(finding.beside), "also_at": list(finding.also_at),
     }  # fmt: skip
 
 
@@ -388,6 +388,7 @@ def known_from_document(document: Document) -> KnownFinding:
         alignment=_alignment(document),
         onset_seen=bool(document.get("onset_seen", True)),
         beside=tuple(document.get("beside", ())),
+        also_at=tuple(document.get("also_at", ())),
     )
     known = document.get("severity")  # null and absent: written by an older version, or by the original
     return KnownFinding(
@@ -402,6 +403,7 @@ def known_from_document(document: Document) -> KnownFinding:
                     "figures": _pairs(piece.get("figures", ())),
                     "alignment": _alignment(piece),
                     "beside": tuple(piece.get("beside", ())),
+                    "also_at": tuple(piece.get("also_at", ())),
                 }
             )
             for piece in document.get("pieces", ())

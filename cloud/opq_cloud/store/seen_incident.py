@@ -47,15 +47,16 @@ def incident_at(
     """The part of it at Boxes that are seen; None where there is none.
 
     What a finding says of another Box too goes where that is not seen, with the causes; so does with whose
-    clock a Box's was compared. Its centre, a mean of places, of one Box that place itself, stays where the
-    place of every Box is seen too (`sees_place`; None: as `sees`).
+    clock a Box's was compared, and how far a steady state reaches. Its centre, a mean of places, of one Box
+    that place itself, stays where the place of every Box is seen too (`sees_place`; None: as `sees`).
     """
     told = not any(each.finding.beside and _is_hidden(each, sees) for each in incident.findings)
     whole = all(sees(box_id) for box_id in incident.box_ids)
     placed = incident.centre is None or (whole and all(map(sees_place or sees, incident.box_ids)))
     references = {each.finding.alignment.box_id for each in incident.findings if each.finding.alignment}
     references |= {each.aligned_to for each in incident.arrivals if each.aligned_to}
-    if whole and told and placed and all(map(sees, references)):
+    reached = {box_id for each in incident.findings for box_id in each.finding.also_at}
+    if whole and told and placed and all(map(sees, references | reached)):
         return incident
     findings = tuple(_as_seen(each, sees) for each in incident.findings if sees(each.finding.box_id))
     arrivals = tuple(
@@ -68,6 +69,7 @@ def incident_at(
             incident,
             findings=findings,
             arrivals=arrivals,
+            scope=incident.scope if all(map(sees, reached)) else None,
             hypotheses=incident.hypotheses if told else (),
             centre=incident.centre if placed else None,
         )
@@ -101,6 +103,8 @@ def _as_seen(item: StoredFinding, sees: Callable[[str], bool]) -> StoredFinding:
     one = item.finding
     if _is_hidden(item, sees):
         one = replace(one, because="", figures=(), beside=())
+    if not all(map(sees, one.also_at)):
+        one = replace(one, also_at=())
     if one.alignment is not None and not sees(one.alignment.box_id):
         of_pair = one.clock_id == one.alignment.common_id  # made of the number of that Box
         one = replace(one, alignment=None, clock_id=None if of_pair else one.clock_id)

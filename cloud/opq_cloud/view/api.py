@@ -261,6 +261,6 @@ def _wave_json(wave: Waveform, event_id: str, origin_ns: int) -> dict[str, objec
 def _finding_json(item: StoredFinding) -> dict[str, object]:
     facts = asdict(item.finding)
     facts["class"] = facts.pop("kind")
-    del facts["onset_seen"], facts["beside"]  # of joining, and of who may see it
+    del facts["onset_seen"], facts["beside"], facts["also_at"]  # of joining, and of who may see it
     facts["figures"] = dict(item.finding.figures)
     return {"finding_id": item.finding_id, "event_id": item.event_id, **facts}

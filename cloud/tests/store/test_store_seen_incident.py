@@ -40,3 +40,13 @@ def test_who_is_notified_of_a_public_box_does_not_learn_where_it_stands() -> Non
     for box_ids, centre in ((("1",), True), (("4",), False), (("1", "4"), False)):
         part = incident_at(incident_of(*box_ids), sight.sees, sight.sees_place)
         assert part is not None and (part.centre is not None) == centre
+
+
+def test_how_far_a_steady_state_reaches_says_nothing_of_boxes_that_are_not_seen() -> None:
+    one = Finding("flicker", "4", 1000, 2000, 10, also_at=("1",))
+    incident = Incident(
+        9, "flicker", ("4",), (3,), 1000, 2000, True, None, (StoredFinding(1, 9, 3, one),), scope="region"
+    )
+    part = incident_at(incident, {"4"}.__contains__)
+    assert part is not None and part.scope is None and part.findings[0].finding.also_at == ()
+    assert incident_at(incident, {"1", "4"}.__contains__) == incident

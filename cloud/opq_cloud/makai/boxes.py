@@ -40,6 +40,7 @@ class BoxRegister:
         self._default = default
         self._now = monotonic_s
         self._heard: dict[str, float] = {}
+        self._forgotten = 0
         self._last_ms: dict[str, int] = {}
         self._nominal: dict[str, Nominal] = {}
         self._window_ns: dict[str, int] = {}
@@ -56,6 +57,11 @@ class BoxRegister:
     def now_s(self) -> float:
         """The monotonic clock that it was given."""
         return self._now()
+
+    @property
+    def appeared(self) -> int:
+        """How often a Box was heard that was not known; never falls."""
+        return len(self._heard) + self._forgotten
 
     def note_heard(self, box_id: str, timestamp_ms: int) -> None:
         if box_id not in self._alive:
@@ -122,7 +128,8 @@ class BoxRegister:
     def forget(self, box_ids: Iterable[str]) -> None:
         """Another share hears them from now on."""
         for box_id in box_ids:
-            for known in (self._heard, self._last_ms, self._window_ns, self._rhythm_s):
+            self._forgotten += self._heard.pop(box_id, None) is not None
+            for known in (self._last_ms, self._window_ns, self._rhythm_s):
                 known.pop(box_id, None)
         self._alive_found = (0.0, -math.inf)
 

@@ -3,9 +3,10 @@
     onset --> numbered, to the first share --> its event is on disk, or another has it --> "settled"
           the Measurement waits here meanwhile, and is stored (and acknowledged) after that
 
-What is not settled is sent again, also to a first share that began again: an event has it then, and it is
-merged. Where too much waits, the oldest is let go, unstored: its Box sends it again. Budgets, coincidences of
-several Boxes and what analyses ask for are the first share's alone.
+That a Box is heard here goes before, so that it is asked too. What is not settled is sent again, also to a
+first share that began again: an event has it then, and it is merged. Where too much waits, the oldest is let
+go, unstored: its Box sends it again. Budgets, coincidences of several Boxes and what analyses ask for are the
+first share's alone.
 
 Where the first share is silent, and its port is free because its process has ended, the lowest of the others
 takes its place: whoever binds the port opens the events, so that two at once cannot be.
@@ -81,7 +82,9 @@ class FurtherShare:
         self._held: set[tuple[str, int]] = set()
         """Box and sequence of those Measurements."""
         self._number = 0
-        self._beat_s = self._told_s = -SILENT_S
+        self._beat_s = -SILENT_S
+        self._reported = 0
+        """`BoxRegister.appeared` at that beat."""
         self._began_s = self._answered_s = time.monotonic()
         self._problem = ""
         self._try_s = 0.0
@@ -96,7 +99,7 @@ class FurtherShare:
             self._keys = OwnKeys()
             self._keys.connect(socket, endpoint, "triggering_service.share_endpoint")
             self._socket, self._endpoint = socket, endpoint
-            self._answered_s, self._beat_s, self._problem, self.shares = time.monotonic(), -SILENT_S, "", ()
+            self._answered_s, self._problem, self.shares = time.monotonic(), "", ()
             yield socket
             try_send(socket, [BYE])
 
@@ -131,7 +134,7 @@ class FurtherShare:
         return columns if left.all() else columns.part(left)
 
     def advance(self, now_s: float) -> None:
-        """Read what the first share says; say that this one is here; send again what is not settled."""
+        """Read what the first share says; send again what is not settled."""
         self._keys.follow()
         for frames in waiting_messages(self._socket, BURST):
             try:
@@ -144,14 +147,19 @@ class FurtherShare:
                 self._use(said, now_s)
             elif isinstance(said, list):
                 self._settle(said)
-        if now_s >= self._beat_s + BEAT_S:
-            heard = self._boxes.heard_since(self._told_s)
-            self._beat_s = now_s
-            if try_send(self._socket, beat_frames(self._share.number, self._share.of, heard)):
-                self._told_s = now_s
-            self._counters.set("onsets_waiting_now", len(self._waiting))
         if now_s < self._answered_s + SILENT_S:
             self._send_again(now_s)
+
+    def beat(self, now_s: float) -> None:
+        """Say that this one is here, and which Boxes it hears: now and then, and at once of a new Box."""
+        if now_s < self._beat_s + BEAT_S and self._reported == self._boxes.appeared:
+            return
+        self._counters.set("onsets_waiting_now", len(self._waiting))
+        if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLOUT:
+            return  # nobody is there
+        heard = self._boxes.heard_since(self._beat_s)
+        self._beat_s, self._reported = now_s, self._boxes.appeared
+        try_send(self._socket, beat_frames(self._share.number, self._share.of, heard))
 
     def may_be_first(self, now_s: float) -> bool:
         """Whether the first share is away, and it is this one's turn to take its place."""
@@ -201,6 +209,7 @@ class FurtherShare:
     def _hand_over(self, frames: list[bytes], measurement: Measurement | None) -> None:
         self._counters.add("onsets_handed" if measurement is not None else "ends_handed")
         now_s = time.monotonic()
+        self.beat(now_s)
         sent = try_send(self._socket, frames)
         self._waiting[self._number] = HandedOver(frames, measurement, now_s if sent else now_s - AGAIN_S)
         if measurement is not None and measurement.sequence is not None:

@@ -321,7 +321,9 @@ class TriggeringService:
             if self._rules is not None:
                 for seen, decision in self._rules.decisions():  # a decision as a plug-in's is
                     self._openings.open_at_onset(seen, decision, stored=False)
-            if self._further is None:
+            if self._further is not None:
+                self._further.beat(now_s)
+            else:
                 self._openings.advance(now_s)
                 self._openings.growing.advance(now_s)
             if now_s >= refresh_s:

@@ -18,8 +18,10 @@ import zmq
 from opq_cloud.config import CloudRulesSection
 from opq_cloud.config import EventServiceSection as EventConfig
 from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
-from opq_cloud.makai.box_shares import BEGINNINGS, beginning_of, beginnings_of, owner_of, read_share
+from opq_cloud.makai.box_shares import BEGINNINGS, Share, beginning_of, beginnings_of, owner_of, read_share
+from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.further_share import FurtherShare
 from opq_cloud.makai.measurement_writer import MeasurementWriter
 from opq_cloud.makai.own_boxes import MOST_WAITING, RELEASE_S, OwnBoxes
 from opq_cloud.makai.share_messages import (
@@ -36,7 +38,7 @@ from opq_cloud.makai.share_messages import (
 )
 from opq_cloud.makai.trends import Trends
 from opq_cloud.makai.triggering_service import LastMinutes, TriggeringService
-from opq_cloud.service import CloudContext
+from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log
 from opq_proto.decision import Decision, Nominal
@@ -228,6 +230,42 @@ def test_messages_between_shares_come_back_as_they_were_and_others_are_refused()
     ):
         with pytest.raises(FrameError):
             read_message(frames)
+
+
+def test_a_box_that_is_new_is_said_at_once_and_before_an_onset() -> None:
+    register = BoxRegister(Nominal(120.0, 60.0))
+    further = FurtherShare(Share(2, 2), "an instance", register, ServiceCounters())
+    with zmq.Context() as context, closing(context.socket(zmq.ROUTER)) as first:
+        port = first.bind_to_random_port("tcp://127.0.0.1")
+
+        def came() -> list[ShareBeat | HandedOnset]:
+            found = []
+            while first.poll(5000 if not found else 0):
+                found.append(read_message(first.recv_multipart()[1:]))
+            return found
+
+        def heard(beat: object) -> list[int]:
+            assert isinstance(beat, ShareBeat)
+            return beat.heard[:, 0].tolist()
+
+        with further.opened(context, f"tcp://127.0.0.1:{port}") as socket:
+            assert socket.poll(5000, zmq.POLLOUT)
+            further.beat(now_s := time.monotonic())
+            assert [heard(each) for each in came()] == [[]]
+            register.note_heard("4", 1000)
+            further.beat(now_s)
+            further.beat(now_s)
+            assert [heard(each) for each in came()] == [[4]]
+            register.note_heard("1", 1000)
+            row = Measurement("1", 5000, {"rms": Metric(60.0, 60.0, 60.0)}, 4 * S, 5 * S, 100, sequence=9)
+            assert further.open_at_onset(row, Decision("rms", 60.0, 108.0, "low"), stored=True)
+            beat, onset = came()
+            assert 1 in heard(beat) and isinstance(onset, HandedOnset)
+            register.forget(["4"])
+            further.beat(now_s)
+            register.note_heard("30", 1000)
+            further.beat(now_s)
+            assert [30 in heard(each) for each in came()] == [True]
 
 
 def test_minutes_of_boxes_that_go_are_put_as_far_as_they_came() -> None:

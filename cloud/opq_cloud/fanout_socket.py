@@ -67,12 +67,11 @@ class FanoutSocket:
         if self._peers is None or not messages:
             return
         turns, single = self._peers.hears
-        turn = turn_message(messages, pressing)
-        self._peers.published_bytes += len(turn)
         if turns:
-            self._send([turn])
+            self.send([turn_message(messages, pressing)])
+        send = self._send if turns else self.send  # one subscriber has either form: it counts once
         for frames in messages if single else ():
-            self._send(frames)
+            send(frames)
 
     def _send(self, frames: Sequence[bytes]) -> None:
         if not try_send(self.socket, frames):

@@ -149,7 +149,7 @@ class TriggeringBroker:
     def _passed(self, received: Received, boxes: AdmittedSocket) -> list[bytes] | None:
         """What goes on; None: nothing, and why is counted."""
         first, frames, form, size_bytes = received
-        box_id = boxes.handler.sender(first, boxes.peers)
+        box_id = boxes.sender(first)
         if box_id is None:
             return None
         size_bytes -= MESSAGE_BYTES

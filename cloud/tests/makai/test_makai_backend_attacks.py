@@ -20,14 +20,15 @@ from opq_cloud.service import ServiceCounters
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\x00") + bytes(32)
 MEMORY_BYTES = 150_000_000
+ASKS_FOR_TURNS = b"\x0bX-opq-turns\x00\x00\x00\x011"
 
 
-def dialled(endpoint: str, kind: bytes) -> tcp.socket:
-    """A peer by hand: ZMTP 3.0 without security, through its handshake (RFC 23)."""
+def dialled(endpoint: str, kind: bytes, more: bytes = b"") -> tcp.socket:
+    """A peer by hand: ZMTP 3.0 without security, through its handshake (RFC 23). more: properties."""
     host, port = endpoint.removeprefix("tcp://").split(":")
     raw = tcp.create_connection((host, int(port)), timeout=60)
     raw.sendall(GREETING)
-    ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind
+    ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind + more
     raw.sendall(bytes([4, len(ready)]) + ready)
     received = b""
     while len(received) < 64 + 2 or len(received) < 64 + 2 + received[65]:
@@ -116,13 +117,14 @@ def test_a_message_that_never_ends_is_ended_and_commands_go_on(makai: Any) -> No
         assert box.command(timeout_ms=30_000) is not None
 
 
-def test_a_subscriber_that_never_reads_is_ended_and_another_gets_everything(makai: Any) -> None:
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_subscriber_that_never_reads_is_ended_and_another_gets_everything(makai: Any, turns: bool) -> None:
     counters, context = ServiceCounters(), makai.peer().context
-    fanout = FanoutSocket(context, counters, 100_000, BackendLimits(unread_bytes=20_000_000))
+    fanout = FanoutSocket(context, counters, 100_000, BackendLimits(unread_bytes=20_000_000), turns=turns)
     endpoint = makai.free_endpoint()
     fanout.bind(endpoint, "test", "test.endpoint")
     reading = makai.peer().connect(zmq.SUB, endpoint)
-    with closing(dialled(endpoint, b"SUB")) as raw:
+    with closing(dialled(endpoint, b"SUB", ASKS_FOR_TURNS if turns else b"")) as raw:
         raw.sendall(b"\x00\x01\x01")
 
         def both() -> bool:
@@ -135,7 +137,7 @@ def test_a_subscriber_that_never_reads_is_ended_and_another_gets_everything(maka
         def ended() -> bool:
             nonlocal sent, received
             for _ in range(20):
-                fanout.send([b"waveform", body])
+                fanout.send_turn([[b"0001", body]], False) if turns else fanout.send([b"0001", body])
                 sent += 1
             while received < sent and reading.poll(1000):
                 reading.recv_multipart()
@@ -148,6 +150,25 @@ def test_a_subscriber_that_never_reads_is_ended_and_another_gets_everything(maka
             assert reading.poll(30_000)
             reading.recv_multipart()
             received += 1
+    fanout.close()
+
+
+def test_a_turn_is_put_together_only_where_somebody_hears_it(
+    makai: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opq_cloud.fanout_socket.turn_message", pytest.fail)
+    fanout = FanoutSocket(makai.peer().context, ServiceCounters(), 100, turns=True)
+    endpoint = makai.free_endpoint()
+    fanout.bind(endpoint, "test", "test.endpoint")
+    reading = makai.peer().connect(zmq.SUB, endpoint)
+
+    def heard() -> bool:
+        fanout.read_subscriptions()
+        fanout.send_turn([[b"0001", b"a Measurement"]], False)
+        return bool(reading.poll(20))
+
+    makai.wait_for(heard)
+    assert reading.recv_multipart() == [b"0001", b"a Measurement"]
     fanout.close()
 
 

@@ -24,6 +24,7 @@ from bench.makai.makai_processes import (
 )
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_gateway.uplink.connection import Endpoints
+from opq_hil.gateway_faults.places import free_offset
 from opq_proto.ports import PORTS
 
 RATES_HZ = (1.0, 6.0)
@@ -36,7 +37,6 @@ CROSSINGS, QUICK_CROSSINGS = 1000, 40
 """At most; one of each Box."""
 CROSSED_RATE_HZ, CROSSINGS_PER_S = 6.0, 5.0
 BARE_BOXES, BARE_RATE_HZ = 100, 6.0
-FIRST_OFFSET, OFFSET_STEP = 14_000, 50
 US_EACH = "us/Measurement"
 
 
@@ -45,9 +45,9 @@ def run(quick: bool) -> BenchResult:
     rows: list[BenchCase] = []
     load_s = QUICK_LOAD_S if quick else LOAD_S
     bare_us = 0.0
-    for turn, boxes in enumerate(QUICK_BOXES if quick else BOXES):
+    for boxes in QUICK_BOXES if quick else BOXES:
         with tempfile.TemporaryDirectory() as folder:
-            makai = MakaiProcesses(Path(folder), boxes, FIRST_OFFSET + OFFSET_STEP * turn)
+            makai = MakaiProcesses(Path(folder), boxes, free_offset(0, 1)[0])
             try:
                 rows += _of_boxes(makai, load_s, QUICK_CROSSINGS if quick else CROSSINGS)
                 if boxes == BARE_BOXES:
@@ -145,7 +145,7 @@ def _under_load(
 
 def _bare(makai: MakaiProcesses, load_s: float) -> float:
     """µs of the baseline for each Measurement, of the same load."""
-    spare = FIRST_OFFSET - OFFSET_STEP
+    (spare,) = free_offset(0, 1)
     source, sink, *_ = (f"tcp://127.0.0.1:{port + spare}" for port in sorted(PORTS.values()))
     bare = makai.ordered("bench.makai.bare_forwarder", str(makai.curve), source, sink)
     bare.answer()

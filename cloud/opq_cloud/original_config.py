@@ -27,6 +27,7 @@ from opq_cloud.original_keys import (
     is_obeyed,
     why_without_effect,
 )
+from opq_cloud.sockets import beyond_loopback
 from opq_proto import log
 from opq_proto.config import build, read_document
 from opq_proto.errors import ConfigError
@@ -115,6 +116,14 @@ def read_config(
             'stand by; give each of several a share of the Boxes, "1/2" and "2/2"'
         )
         notify(ConfigNotice("config.without_share", where, "further_brokers", text))
+    own = config.triggering_service
+    elsewhere = any(beyond_loopback(each.measurement_endpoint) for each in config.further_brokers)
+    if own.share is not None and elsewhere and not beyond_loopback(own.share_endpoint):
+        text = (
+            f"{own.share_endpoint} is on loopback and further_brokers are not: each machine would have a "
+            "first share of its own, which judges all Boxes; name the address of share 1, the same for all"
+        )
+        notify(ConfigNotice("config.share_apart", where, "triggering_service.share_endpoint", text))
     return config
 
 

@@ -41,6 +41,7 @@ from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import BURST, POLL_MS, service_context
+from opq_cloud.store.lease import StoreLease
 from opq_cloud.store.makai_documents import MakaiConfig
 from opq_cloud.store.store import CloudStore
 from opq_proto import log
@@ -67,6 +68,7 @@ STEP_S = 0.001
 NOMINAL_REFRESH_S = 30.0
 JOIN_S = 3.0
 WITHOUT_SHARE = "it hears brokers of others too, and has no triggering_service.share: one judges for all"
+SAME_SHARE = "another service has this share already; give each its own, or let this one wait as a spare"
 LAST_MEASUREMENTS = 5000
 """On their way into the store; older ones are stored long since, unless the disk is away."""
 
@@ -125,8 +127,12 @@ class TriggeringService:
         """Raises ConfigError when a plug-in cannot be loaded or configured. `data_dir` holds the rules."""
         self._brokers: list[TriggeringServiceSection | FurtherBrokers] = [config, *further]
         share = configured_share(config)
-        self._lease = shared.lease(self.name) if further and share is None else None
-        """Of who judges, where several services without a share may hear the same brokers."""
+        self._lease: StoreLease | None = None
+        """Of who has this share; without shares of who judges, where several may hear the same brokers."""
+        if share is not None:
+            self._lease = shared.lease(f"{self.name}.share-{share.number}")
+        elif further:
+            self._lease = shared.lease(self.name)
         self.counters = ServiceCounters()
         self.instance = config.identity or str(uuid.uuid4())
         self._config = config
@@ -167,7 +173,7 @@ class TriggeringService:
 
     def health(self) -> Iterable[HealthReport]:
         problem = self._writer.problem if self._writer is not None else None
-        shares = [] if self._sharing is None else [self._sharing.health()]
+        shares = [] if self._sharing is None else [self._others_share() or self._sharing.health()]
         problem = problem or next((part.info for part in shares if not part.ok), None)
         own = HealthReport(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
@@ -175,6 +181,14 @@ class TriggeringService:
         parts += self._watch.health()
         asking = [] if self._further is not None else [self._openings.health()]
         return [own, *asking, *shares, *turn_health(self.name, self._lease), *parts, *rules]
+
+    def _others_share(self) -> HealthReport | None:
+        """That another service has our share; None: it has not."""
+        if self._share is None or self._lease is None or not self._lease.is_anothers:
+            return None
+        return HealthReport(
+            "share", False, info=f"{self._share}: {self._lease.holder} has this share already"
+        )
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Until `stop`. A share that takes the first one's place, or does not get it, begins again."""
@@ -194,15 +208,26 @@ class TriggeringService:
                     self._change_role()
 
     def _change_role(self) -> None:
-        if self._lease is None:
+        if self._further is not None and self._goes_on():
             self._log.warning("share.takes_place", share=str(self._share))
             self.counters.add("share_places_taken")
-        else:  # what it began, another completes
-            self._openings = EventOpenings(self._config, self.instance, self._boxes, self.counters)
-        self._use_role(first=True)
+            self._use_role(first=True)
+            return
+        # what it began, another completes; what it held, Boxes send again
+        self._openings = EventOpenings(self._config, self.instance, self._boxes, self.counters)
+        if self._share is not None:
+            self._as_further.give_left()
+        self._use_role(self._share is None or self._share.first)
 
     def _has_turn(self) -> bool:
+        """Whether it may begin."""
         return self._lease is None or self._lease.held()
+
+    def _goes_on(self) -> bool:
+        """Whether it may go on: a share does while the store is away, as long as no other has its number."""
+        if self._share is None or self._lease is None:
+            return self._has_turn()
+        return not self._lease.is_anothers
 
     def _stand_by(self, stop: threading.Event, ready: threading.Event | None) -> None:
         """Hear nobody until it is our turn."""
@@ -212,7 +237,9 @@ class TriggeringService:
         while not stop.wait(POLL_MS / 1000) and not self._has_turn():
             if (holder := self._lease.holder if self._lease else "") not in (said, ""):
                 said = holder
-                self._log.warning("triggering_service.stands_by", works=holder, problem=WITHOUT_SHARE)
+                problem = WITHOUT_SHARE if self._share is None else SAME_SHARE
+                share = str(self._share or "none")
+                self._log.warning("triggering_service.stands_by", works=holder, share=share, problem=problem)
 
     def _run(self, stop: threading.Event, ready: threading.Event | None) -> None:
         config = self._config
@@ -294,7 +321,7 @@ class TriggeringService:
     ) -> None:
         refresh_s = time.monotonic() + NOMINAL_REFRESH_S
         turn_s = 0.0
-        while not stop.is_set() and self._has_turn():
+        while not stop.is_set() and self._goes_on():
             began_s = time.monotonic()
             if self._further is not None and self._further.may_be_first(began_s):
                 return

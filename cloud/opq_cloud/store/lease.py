@@ -37,6 +37,8 @@ class StoreLease:
         """`documents` is called in a thread; what it raises as StoreError is tried again."""
         self.holder = ""
         """By the last look: machine and process; empty: nobody."""
+        self.is_anothers = False
+        """By the last look: another process has it."""
         self._name, self._documents, self._now = name, documents, monotonic_s
         self._own = f"{socket.gethostname()}:{os.getpid()} {uuid.uuid4().hex}"
         self._until_s = 0.0
@@ -63,7 +65,7 @@ class StoreLease:
         documents, now_s = self._documents(), self._now()
         if documents.change(LEASES, self._name, self._own_word):
             self._until_s = now_s + HELD_S
-            self.holder = self._own.partition(" ")[0]
+            self.holder, self.is_anothers = self._own.partition(" ")[0], False
             return
         self._until_s = 0.0
         there = documents.get(LEASES, self._name)
@@ -71,6 +73,7 @@ class StoreLease:
             documents.insert(LEASES, self._name, {"holder": self._own, "beat": 0})
             return  # held from the next word on, when it has stayed ours
         self.holder = str(there["holder"]).partition(" ")[0]
+        self.is_anothers = there["holder"] not in ("", self._own)
         if self._seen is None or self._seen[0] != there:
             self._seen = there, self._now()
         elif now_s >= self._seen[1] + TAKEN_S:

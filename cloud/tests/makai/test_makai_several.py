@@ -214,8 +214,9 @@ def test_two_makais_on_one_store_and_one_is_killed_and_comes_back(makai: Any, tm
 
 
 @pytest.mark.timeout(300)
-def test_two_triggering_services_without_a_share_hear_the_same_brokers_and_one_judges(
-    makai: Any, tmp_path: Path
+@pytest.mark.parametrize("share", [None, "1/1"])
+def test_two_triggering_services_without_a_share_or_of_the_same_one_hear_the_same_brokers_and_one_judges(
+    makai: Any, tmp_path: Path, share: str | None
 ) -> None:
     with ExitStack() as opened:
         pair = [type(makai)(tmp_path / name).brokers() for name in ("near", "far")]
@@ -231,6 +232,7 @@ def test_two_triggering_services_without_a_share_hear_the_same_brokers_and_one_j
             config = TriggeringConfig(
                 measurement_endpoint=addresses.measurement_endpoint,
                 request_endpoint=addresses.request_endpoint, ack_interval_s=0.2, batch_ms=20,
+                share=share, share_endpoint=makai.free_endpoint(),
             )  # fmt: skip
             further = (TwoMakais.linked(other),)
             made = TriggeringService(config, context, Nominal(120.0, 60.0), further=further)
@@ -256,6 +258,7 @@ def test_two_triggering_services_without_a_share_hear_the_same_brokers_and_one_j
             makai.wait_for(lambda: said(first, "triggering-service.turn") == "works here")
             second, _ = service(*reversed(pair), opened)
             makai.wait_for(lambda: "stands by; works: " in said(second, "triggering-service.turn"))
+            assert share is None or "has this share already" in said(second, "share")
             judged()
             judged(80.0)
             assert len(context.store.events()) == 1
@@ -274,9 +277,12 @@ def test_brokers_of_others_without_a_share_are_said(tmp_path: Path) -> None:
     file.write_text(text)
     read_config([file], notify=notices.append)
     assert [(each.event, each.key) for each in notices] == [("config.without_share", "further_brokers")]
-    file.write_text(f'{text}[triggering_service]\nshare = "1/2"\n')
+    file.write_text(text := f'{text}[triggering_service]\nshare = "1/2"\n')
     read_config([file], notify=notices.append)
-    assert len(notices) == 1
+    assert [each.key for each in notices[1:]] == ["triggering_service.share_endpoint"]
+    file.write_text(f'{text}share_endpoint = "tcp://b:9885"\n')
+    read_config([file], notify=notices.append)
+    assert len(notices) == 2
 
 
 def test_where_boxes_are_heard_is_bounded_and_commands_to_who_is_forgotten_go_to_all(

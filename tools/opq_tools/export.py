@@ -107,7 +107,8 @@ def event(
 ) -> None:  # fmt: skip
     """The waveforms of an event, as converter counts with their gain and time.
 
-    COMTRADE and NPY are a zip; CFF and WAV are one file of one Box, a zip of several; CSV and JSON hold all.
+    COMTRADE and NPY are a zip; CFF and WAV are one file of one Box, a zip of several; CSV, JSON and
+    PQDIF hold all.
 
     Example: opq-tools export event 17 --format cff --box 1 --out dip.cff
     """

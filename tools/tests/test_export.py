@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from opq_cloud.export.event_files import event_file
 from opq_cloud.export.records import ExportError
+from opq_cloud.export.selection import event_records
 from opq_cloud.store import open_store
 from opq_cloud.view import demo
 from opq_proto.errors import RecordingError
@@ -117,6 +119,16 @@ def test_what_is_exported_is_read_by_analyze(scene: Path, tmp_path: Path) -> Non
         RecordingError, match=r"is a zip; unpack it and name one of event-1-box-1\.wav, event"
     ):
         read_recording(written("all.wav", "--format", "wav"))
+
+
+def test_an_event_as_pqdif_is_one_file_of_all_boxes(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "dip.pqd"
+    done = ran("event", "1", "--format", "pqdif", "--out", str(out), "--data-dir", str(scene))
+    assert done.exit_code == 0 and "a zip" not in done.output
+    store = open_store(None, scene)
+    whole = b"".join(event_file("event-1", event_records(store, 1), "pqdif").pieces)
+    store.close()
+    assert out.read_bytes() == whole, "its records are read in test_export_pqdif.py"
 
 
 def test_an_incident_as_waveforms_and_as_findings(scene: Path, tmp_path: Path) -> None:

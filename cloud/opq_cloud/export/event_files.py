@@ -2,7 +2,7 @@
 
 COMTRADE is several files, so it is always a zip; NPY is a zip of `.npy` and `.json`, which numpy opens as
 `.npz`. CFF and WAV are one file for one Box and a zip for several: Boxes are sampled by their own clocks, and
-one file with one rate would need resampled, that is other, samples. CSV and JSON hold all Boxes.
+one file with one rate would need resampled, that is other, samples. CSV, JSON and PQDIF hold all Boxes.
 `half-cycles` is a CSV of Urms(1/2) between the ends of long dips and swells; JSON has it, too.
 """
 
@@ -21,10 +21,11 @@ from opq_cloud.export.comtrade import (
     inf_text,
 )
 from opq_cloud.export.pieces import ZipMember, zip_pieces
+from opq_cloud.export.pqdif import pqdif_pieces
 from opq_cloud.export.records import ExportError, WaveformRecord
 from opq_cloud.export.sample_files import csv_pieces, half_cycle_pieces, json_pieces, npy_pieces, wav_pieces
 
-WaveformForm = Literal["comtrade", "cff", "csv", "npy", "wav", "json", "half-cycles"]
+WaveformForm = Literal["comtrade", "cff", "csv", "npy", "wav", "json", "pqdif", "half-cycles"]
 WAVEFORM_FORMS: tuple[WaveformForm, ...] = get_args(WaveformForm)
 ZIP = "application/zip"
 BINARY = "application/octet-stream"
@@ -63,6 +64,9 @@ def event_file(
         return ExportFile(f"{stem}.csv", "text/csv; charset=utf-8", csv_pieces(records))
     if form == "json":
         return ExportFile(f"{stem}.json", "application/json", json_pieces(records))
+    if form == "pqdif":
+        name = f"{stem}.pqd"
+        return ExportFile(name, BINARY, pqdif_pieces(records, name))
     if form == "comtrade":
         parts = [part for record in records for part in _comtrade_parts(record, data_form_for(record, data))]
         return ExportFile(f"{stem}-comtrade.zip", ZIP, zip_pieces(parts))

@@ -35,7 +35,7 @@ COLUMNS = 1000
 WAVES_DRAWN = 4
 INCIDENTS_COMPARED = 20
 LENGTHS_S = (0.5, 1, 2, 5, 10)
-FORMATS = ("comtrade", "cff", "csv", "npy", "wav", "json")
+FORMATS = ("comtrade", "cff", "csv", "npy", "wav", "json", "pqdif")
 
 
 @dataclass(frozen=True, slots=True)

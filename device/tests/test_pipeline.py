@@ -243,9 +243,8 @@ def test_on_a_line_that_corrupts_bytes_every_sample_arrives(c: Any, per_byte: fl
     got: list[np.ndarray] = []
     for at in range(0, len(counts), 400):
         world.feed(counts[at : at + 400])
-        now_s = at / 12_000
         for block in world.of(m.Samples):
-            found = reassembly.accept_block(as_block(block), now_s)
+            found = reassembly.accept_block(as_block(block))
             for out in found:
                 if isinstance(out, ResendRequest):
                     world.say(m.Resend(out.first_sample, out.count))

@@ -124,13 +124,40 @@ def test_samples_before_the_hello_are_dropped_and_the_hello_is_asked_for(bench: 
 def test_a_hole_is_asked_for_and_then_a_gap_that_is_never_closed_up(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(0, 6000)
-    bench.feed(6400, 40_000, flags=0)
+    bench.feed(6400, 130_000, flags=0)
     assert Resend(6000, 400) in bench.sent
     assert bench.counters["missing_samples"] == 400 and bench.counters["gaps"] == 1
     wave = bench.ring.read(0, 2**62)
     assert wave is not None and [(g.first_sample, g.samples) for g in wave.gaps] == [(6000, 400)]
     assert bench.behind.gaps == [Gap(6000, 400, NOT_RESENT)]
-    assert sum(len(block.counts) for block in bench.behind.blocks) == 6000 + 40_000 - 6400
+    assert sum(len(block.counts) for block in bench.behind.blocks) == 6000 + 130_000 - 6400
+
+
+def test_a_box_that_is_slower_than_its_clock_is_waited_for_as_long_as_it_holds_what_is_missing(
+    bench: Bench,
+) -> None:
+    """An emulated Box of which a busy machine plays a twentieth of a second in each one."""
+    bench.intake.accept_message(HELLO)
+    bench.feed(0, 6000)
+    for at in range(6200, 18_000, 200):
+        bench.intake.accept_message(samples(at))
+        bench.now_s += 20 * 200 / 12_000
+        bench.intake.tick()
+    assert bench.counters["gaps"] == 0 and bench.counters["samples"] == 6000
+    bench.intake.accept_message(replace(samples(6000), flags=FLAG_RESENT))
+    assert bench.counters["gaps"] == 0 and bench.counters["samples"] == 18_000
+
+
+def test_where_no_sample_comes_any_more_what_waits_after_a_hole_goes_on_after_20_s(bench: Bench) -> None:
+    bench.intake.accept_message(HELLO)
+    bench.feed(0, 6000)
+    bench.feed(6200, 7000)
+    bench.now_s += 19.0
+    bench.intake.tick()
+    assert bench.counters["samples"] == 6000
+    bench.now_s += 1.0
+    bench.intake.tick()
+    assert bench.counters["samples"] == 6800 and bench.behind.gaps == [Gap(6000, 200, NOT_RESENT)]
 
 
 def test_an_overrun_of_the_box_is_named_as_the_reason(bench: Bench) -> None:

@@ -55,8 +55,7 @@ class Line:
                 while arriving:
                     first = arriving.popleft()
                     block = SampleBlock(7, 0.01, first, first, 0, TimeSource.NTP, 12_000_000, COUNTS)
-                    self.take(self.reassembly.accept_block(block, self.now_s))
-                self.take(self.reassembly.tick(self.now_s))
+                    self.take(self.reassembly.accept_block(block))
                 self.furthest = max(self.furthest, self.next - (self.reassembly.expected or 0))
 
     def through(self, loss: float) -> bool:

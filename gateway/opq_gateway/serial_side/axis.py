@@ -19,6 +19,8 @@ BACKWARD_BLOCKS = 3
 indices began again, even if the hello was lost or the boot id is the same."""
 SAME_AXIS_NS = 1_000_000_000
 """A restarted gateway goes on with the ring's axis when a block's time agrees so well with its index."""
+LONGEST_SILENCE_S = 20.0
+"""What waits after a hole waits so long at most where the line brings no sample."""
 HELD_BLOCKS = 1024
 """While the run's time is not known yet (clock.START_S): 17 s of blocks."""
 
@@ -35,6 +37,7 @@ class Axis:
         self.clock = BoxClock(clocks, before, str(hello.box_id))
         self._held: list[Samples] = []
         self._backward = 0
+        self._heard_s = 0.0
         self.too_old = 0
         """Samples left out because they came before the run's first."""
         self.line = Reassembly(hello.ring_samples)
@@ -73,12 +76,12 @@ class Axis:
         if blocks:
             self._hello = hello
             self._backward = 0
-            line.passed(expected, now_s)
+            line.passed(expected)
         return blocks
 
     def accept_samples(self, samples: Samples, hello: Hello) -> list[Output] | None:
         """What is in order now and what to ask for; None: the indices began again, elsewhere."""
-        now_s = self._clocks.monotonic_s()
+        self._heard_s = now_s = self._clocks.monotonic_s()
         self._hello = hello
         live = not samples.flags & FLAG_RESENT
         stamp = self.clock.stamp(samples, live, now_s)
@@ -86,22 +89,22 @@ class Axis:
             return self._hold(samples)
         if self._held:
             held, self._held = self._held, []
-            out = [each for one in held for each in self._again(one, now_s)]
-            return out + (self._place(samples, stamp, live, now_s) or [])
-        return self._place(samples, stamp, live, now_s)
+            out = [each for one in held for each in self._again(one)]
+            return out + (self._place(samples, stamp, live) or [])
+        return self._place(samples, stamp, live)
 
     def tick(self) -> list[Output]:
-        """Time passes."""
-        return self.line.tick(self._clocks.monotonic_s()) if self.line.waiting else []
+        """Time passes: where no sample comes any more, what waits after a hole goes on without it."""
+        silent = self.line.waiting and self._clocks.monotonic_s() - self._heard_s >= LONGEST_SILENCE_S
+        return self.line.flush() if silent else []
 
     def flush(self, reason: str = NOT_RESENT) -> list[Output]:
         """The axis ends: what waits for its time gets it, and every hole is given up."""
         out: list[Output] = []
         if self._held:
             self.clock.settle()
-            now_s = self._clocks.monotonic_s()
             held, self._held = self._held, []
-            out = [each for one in held for each in self._again(one, now_s)]
+            out = [each for one in held for each in self._again(one)]
         return out + self.line.flush(reason)
 
     def stamped(self, crossing: Crossing) -> Crossing:
@@ -119,17 +122,15 @@ class Axis:
             self.too_old += len(samples.counts)
         return []
 
-    def _again(self, samples: Samples, now_s: float) -> list[Output]:
+    def _again(self, samples: Samples) -> list[Output]:
         """A block that was held."""
         stamp = self.clock.at(samples.first_sample)
         if stamp is None:
             self.too_old += len(samples.counts)
             return []
-        return self._place(samples, stamp, not samples.flags & FLAG_RESENT, now_s) or []
+        return self._place(samples, stamp, not samples.flags & FLAG_RESENT) or []
 
-    def _place(
-        self, samples: Samples, stamp: SampleTime | Samples, live: bool, now_s: float
-    ) -> list[Output] | None:
+    def _place(self, samples: Samples, stamp: SampleTime | Samples, live: bool) -> list[Output] | None:
         block = self._block(samples, stamp)
         line = self.line
         expected = line.expected
@@ -143,7 +144,7 @@ class Axis:
             self._backward = self._backward + 1 if block.end_sample <= expected else 0
             if self._backward >= BACKWARD_BLOCKS:
                 return None
-        return line.accept_block(block, now_s)
+        return line.accept_block(block)
 
     def _block(self, samples: Samples, stamp: SampleTime | Samples) -> SampleBlock:
         flags = samples.flags

@@ -1,8 +1,12 @@
 """Reassembly: blocks as they arrive in, blocks in order and marked gaps out.
 
 A hole in the sample indices is asked for by Resend and waited for; a hole that nobody fills is
-marked as a gap, never closed up. Pure: the caller hands in a monotonic time and carries out
-what is returned. One Reassembly per Box and index axis.
+marked as a gap, never closed up. Pure: the caller carries out what is returned. One Reassembly per Box
+and index axis.
+
+The only clock is the Box's own samples. A line keeps the order, so once a sample has come the Box can send
+nothing any more that its ring held no longer then. How busy this machine is, and how much slower than time
+an emulated Box runs, makes no difference.
 
 The Box serves what it was asked in the order asked, so a block that comes shows that those asked
 before it were sent and lost on the line: they are asked for again at once. At 921,600 baud and one wrong
@@ -16,16 +20,14 @@ from dataclasses import dataclass
 from opq_gateway.blocks import SampleBlock
 from opq_proto.messages import Gap
 
-ASK_AGAIN_S = 0.15
-"""Live blocks came for so long, and nothing of what was asked: request or answer was lost. A round and a
-frame take 30 ms; before what was asked a Box may send 4 KB that wait already, 44 ms."""
-MOST_TRIES = 16
-"""A hole is given up when it was asked for so often, in 2.4 s. At one wrong byte in a thousand a try fails
-with 0.38: 0.38 ** 16 = 2e-7."""
-OVERRUN_TRIES = 3
-"""The same where the Box says that it lost samples itself, or never answered a request."""
-LONGEST_WAIT_S = 20.0
-"""A hole is given up after this even if the Box still fills it: what waits after is live."""
+ASK_AGAIN_SAMPLES = 1800
+"""So many live samples came, 0.15 s at 12 kS/s, and nothing of what was asked: request or answer was lost.
+A round and a frame take 30 ms; before what was asked a Box may send 4 KB that wait already, 44 ms."""
+SOON_SAMPLES = 3 * ASK_AGAIN_SAMPLES
+"""A hole is given up after so many where the Box says that it lost samples itself, or where it answered no
+request while its whole ring went by."""
+MOST_REACH_SAMPLES = 240_000
+"""20 s: a hole is given up after so many even if the Box holds more, for what waits after it is live."""
 WAITING_BLOCKS = 4096
 """Blocks held after a hole: 20 s of 200-sample blocks at 12 kS/s, and some."""
 MOST_ASKS = 16
@@ -65,16 +67,13 @@ class Reassembly:
         self.recovered = 0
         self.overflow = 0
         self._reach = reach_samples
+        self._most_wait = min(reach_samples, MOST_REACH_SAMPLES)
         self._expected: int | None = None
         self._waiting: dict[int, SampleBlock] = {}
         self._order: list[int] = []  # first samples of those that wait, rising
-        self._deaf = False  # a hole was given up and nothing asked for has come since
-        self._hole_end: int | None = None  # the first hole ends here; None: there is none
-        self._hole_since_s = 0.0
         self._asked: deque[tuple[int, int]] = deque()  # [first, end) in the order asked, not yet passed
-        self._asked_s = 0.0  # of the last request, or of the last block that came on one
-        self._heard_s = 0.0  # of the last block, whichever
-        self._tries: dict[int, int] = {}  # requests for a hole's first sample
+        self._asked_at = 0  # the newest sample at the last request, or at the last block that came on one
+        self._unanswered_from: int | None = None  # the newest sample at the first request without an answer
         self._look = False  # something may be missing that was not asked for
 
     @property
@@ -91,16 +90,14 @@ class Reassembly:
         """Before the first block: the stream goes on at this sample."""
         self._expected = first_sample
 
-    def passed(self, end_sample: int, now_s: float) -> None:
+    def passed(self, end_sample: int) -> None:
         """Blocks that follow each other from `expected` up to there go on as they are; nothing waits."""
         self._expected = end_sample
-        self._heard_s = now_s
 
-    def accept_block(self, block: SampleBlock, now_s: float) -> list[Output]:
+    def accept_block(self, block: SampleBlock) -> list[Output]:
         """Take in a block; returns what is in order now, and what to ask for."""
         if not len(block.counts):
             return []
-        self._heard_s = now_s
         if self._expected is None:
             self._expected = block.first_sample
         if block.first_sample == self._expected and not self._waiting:
@@ -115,16 +112,16 @@ class Reassembly:
         elif held is None and len(self._waiting) >= WAITING_BLOCKS and block.first_sample > self._expected:
             self.overflow += 1
         else:
-            self._wait(block, now_s)
-        return self.tick(now_s)
+            self._wait(block)
+        return self._go_on()
 
-    def _wait(self, block: SampleBlock, now_s: float) -> None:
+    def _wait(self, block: SampleBlock) -> None:
         """A block after a hole, or one that fills some of it."""
         order, first = self._order, block.first_sample
         if order and first < order[-1]:
             self.recovered += len(block.counts)
-            self._deaf = False
-            self._passed(block, now_s)
+            self._unanswered_from = None
+            self._passed(block)
             if first not in self._waiting:
                 insort(order, first)
         elif not order or first > order[-1]:
@@ -132,24 +129,18 @@ class Reassembly:
             order.append(first)
         self._waiting[first] = block
 
-    def tick(self, now_s: float) -> list[Output]:
-        """Time passes, with or without a block: hand on, ask again or give up."""
-        if not self._waiting:
-            return []
+    def _go_on(self) -> list[Output]:
+        """Hand on what is in order, ask again, or give up."""
         out = self._take()
         while self._waiting:
-            end = self._order[0]
-            if end != self._hole_end:
-                self._hole_end = end
-                self._hole_since_s = now_s
-            if self._asked and self._heard_s - self._asked_s >= ASK_AGAIN_S:
+            if self._asked and self._order[-1] - self._asked_at >= ASK_AGAIN_SAMPLES:
                 self._asked.clear()  # other things came, none of it: ask for all of it again
                 self._look = True
-            if not self._hopeless(now_s):
-                return out + self._ask(now_s)
+            if not self._hopeless():
+                return out + self._ask()
             out.append(self._give_up())
             out += self._take()
-        self._forget()
+        self._asked.clear()
         return out
 
     def flush(self, reason: str = NOT_RESENT) -> list[Output]:
@@ -158,13 +149,8 @@ class Reassembly:
         while self._waiting:
             out.append(self._give_up(reason))
             out += self._take()
-        self._forget()
-        return out
-
-    def _forget(self) -> None:
-        self._hole_end = None
         self._asked.clear()
-        self._tries.clear()
+        return out
 
     def _take(self) -> list[Output]:
         """Everything that follows without a hole."""
@@ -182,7 +168,7 @@ class Reassembly:
         del order[:done]
         return out
 
-    def _passed(self, block: SampleBlock, now_s: float) -> None:
+    def _passed(self, block: SampleBlock) -> None:
         """A block that was asked for: what was asked before it has been sent, and lost if it is not here."""
         for at, (first, end) in enumerate(self._asked):
             if first < block.end_sample and block.first_sample < end:
@@ -190,22 +176,23 @@ class Reassembly:
                     self._asked.popleft()
                 if block.end_sample < end:
                     self._asked.appendleft((block.end_sample, end))
-                self._asked_s = now_s
+                self._asked_at = self._order[-1]
                 self._look = self._look or at > 0 or block.first_sample > first
                 return
 
-    def _hopeless(self, now_s: float) -> bool:
+    def _hopeless(self) -> bool:
         """Whether the first hole is to be given up."""
-        assert self._hole_end is not None and self._expected is not None
-        if now_s - self._hole_since_s >= LONGEST_WAIT_S:
+        assert self._expected is not None
+        end, newest = self._order[0], self._order[-1]
+        if newest - end >= self._most_wait:
             return True
-        if any(first < self._hole_end and end > self._expected for first, end in self._asked):
+        if any(first < end and stop > self._expected for first, stop in self._asked):
             return False  # it is on its way
-        soon = self._deaf or self._waiting[self._hole_end].overrun_before
-        tries = OVERRUN_TRIES if soon else MOST_TRIES
-        return self._hole_end <= self._order[-1] - self._reach or self._tries.get(self._expected, 0) >= tries
+        since = self._unanswered_from
+        deaf = since is not None and newest - since >= self._most_wait
+        return (deaf or self._waiting[end].overrun_before) and newest - end >= SOON_SAMPLES
 
-    def _ask(self, now_s: float) -> list[Output]:
+    def _ask(self) -> list[Output]:
         """Requests for what is missing and on no way here."""
         requests = MOST_ASKS - len(self._asked)
         samples = MOST_AHEAD - sum(end - first for first, end in self._asked)
@@ -221,15 +208,13 @@ class Reassembly:
                     break
                 missing.append((start, min(stop, start + samples)))
                 samples -= stop - start
-                if start == first:
-                    self._tries[begin] = self._tries.get(begin, 0) + 1
             if self._look:
                 break  # the holes after have time
         self._look = self._look or samples < 0
-        if len(self._tries) > WAITING_BLOCKS and self._expected is not None:
-            self._tries = {begin: tries for begin, tries in self._tries.items() if begin >= self._expected}
         if missing and not self._asked:
-            self._asked_s = now_s
+            self._asked_at = self._order[-1]
+        if missing and self._unanswered_from is None:
+            self._unanswered_from = self._order[-1]
         self._asked.extend(missing)
         return [ResendRequest(first, end - first) for first, end in missing]
 
@@ -249,7 +234,7 @@ class Reassembly:
         end = self._order[0]
         if self._waiting[end].overrun_before:
             reason = OVERRUN
-        self._deaf = self._deaf or self._tries.get(self._expected, 0) >= MOST_TRIES
+            self._unanswered_from = None  # there was nothing to answer with
         gap = Gap(self._expected, end - self._expected, reason)
         self._look = True
         self._expected = end

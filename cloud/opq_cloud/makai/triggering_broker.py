@@ -130,6 +130,7 @@ class TriggeringBroker:
                     presses = received_one[1][0] in pressing
                     if (passed := self._passed(received_one, boxes)) is not None:
                         turn[presses].append(passed)
+                backend.read_subscriptions()  # before it sends: whoever has come hears this turn
                 for presses in (True, False):
                     backend.send_turn(turn[presses], presses)
                 if received:
@@ -144,7 +145,6 @@ class TriggeringBroker:
                 if now_s >= peers_at_s:
                     peers_at_s = now_s + PEERS_MS / 1000
                     zap.handle_peers()
-                    backend.read_subscriptions()
 
     def _passed(self, received: Received, boxes: AdmittedSocket) -> list[bytes] | None:
         """What goes on; None: nothing, and why is counted."""

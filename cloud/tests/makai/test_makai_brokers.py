@@ -294,6 +294,38 @@ def test_a_slow_subscriber_misses_messages_that_are_counted_and_holds_nobody() -
         context.destroy(linger=0)
 
 
+def test_who_subscribes_while_the_broker_stands_still_hears_what_came_meanwhile(
+    makai: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that exchanges its key ends its first connection when the second has been let in."""
+    brokers = makai.brokers()
+    broker = brokers.triggering
+    passed, stands, goes_on = broker._passed, threading.Event(), threading.Event()
+
+    def passed_later(*values: Any) -> Any:
+        stands.set()
+        goes_on.wait(60)
+        return passed(*values)
+
+    with makai.running(broker):
+        box = makai.box(brokers, "1")
+        assert makai.arrives(box, makai.client(brokers))
+        frames = box.measurement(timestamp_ms=77)
+        monkeypatch.setattr(broker, "_passed", passed_later)
+
+        def heard_by_a_new_one() -> bool:
+            stands.clear()
+            goes_on.clear()
+            box.pub.send_multipart(frames)
+            assert stands.wait(60)
+            new = makai.client(brokers).measurements
+            time.sleep(0.1)  # until its subscription has come; else another one is tried
+            goes_on.set()
+            return bool(new.poll(1000)) and new.recv_multipart() == frames
+
+        makai.wait_for(heard_by_a_new_one)
+
+
 def test_no_frames_of_peers_stop_a_broker(makai: Any) -> None:
     dice = random.Random(20261120)
     brokers = makai.brokers()

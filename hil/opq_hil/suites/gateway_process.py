@@ -34,9 +34,12 @@ times the room of live samples, and QEMU's pty is heard up to 1 s after it was o
 until a Box is asked too late."""
 CAUGHT_UP_MORE_S = 1.0
 RATE_HZ = 12_000
-HELD_S = RING_SAMPLES / RATE_HZ - 0.6
-"""A Box that is asked within this sends again all that it sampled since. On a busy machine so much of its
-time passes from the newest block that the gateway had then until the emulated Box reads the request."""
+HELD_S = RING_SAMPLES / RATE_HZ
+"""A Box that reads a request within this sends again all that it sampled since."""
+UNREAD_S = 0.2
+"""From the newest block that the gateway had when it asked until a simulated Box reads the request."""
+UNREAD_EMULATED_S = 0.6
+"""The same of an emulated Box on a busy machine, in its own time."""
 LATEST_NS = int(np.iinfo(np.int64).max)
 
 
@@ -58,15 +61,17 @@ class Kills:
     """
 
     deaf_s: tuple[float, ...]
+    unread_s: float = UNREAD_S
 
     @property
     def excused_samples(self) -> int:
         """Samples per Box that it no longer held when a busy machine asked for them."""
-        return sum(max(0, round((deaf_s - HELD_S) * RATE_HZ)) for deaf_s in self.deaf_s)
+        held_s = HELD_S - self.unread_s
+        return sum(max(0, round((deaf_s - held_s) * RATE_HZ)) for deaf_s in self.deaf_s)
 
 
 class GatewayProcess:
-    """`opq-gateway run` for the `with` block; `ports` by Box id; `now_s`: those Boxes' time, to wait in.
+    """`opq-gateway run` for the `with` block; `ports` by Box id; `now_s`: emulated Boxes' time, to wait in.
 
     `held_up_s`: how long in all they were held up, where this machine plays them without an emulator.
     """
@@ -75,11 +80,12 @@ class GatewayProcess:
         self,
         ports: Mapping[str, str | Path],
         folder: Path,
-        now_s: Callable[[], float] = time.monotonic,
+        now_s: Callable[[], float] | None = None,
         held_up_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.folder = folder
-        self._now_s, self._held_up_s = now_s, held_up_s
+        self._now_s, self._held_up_s = now_s or time.monotonic, held_up_s
+        self._unread_s = UNREAD_EMULATED_S if now_s else UNREAD_S
         self._ports = {box_id: str(port) for box_id, port in ports.items()}
         self._process: subprocess.Popen[bytes] | None = None
         self._rings: dict[str, Ring] = {}
@@ -192,7 +198,7 @@ class GatewayProcess:
             self._wait_for_more()
             log, held_up_s = self.folder / "gateway.log", self._held_up_s() - held_up_s
             deaf_s.append(max(deaf_since_s(log, *each, killed_ns) for each in ends.items()) + held_up_s)
-        return Kills(tuple(deaf_s))
+        return Kills(tuple(deaf_s), self._unread_s)
 
     def _wait_for_more(self) -> None:
         before = {box_id: self.end_sample(box_id) for box_id in self._ports}

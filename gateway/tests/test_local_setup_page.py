@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from stand_in_nmcli import World
+from waiting import wait_for
 
 from opq_gateway import config as gateway_config
 from opq_gateway.commands.claim_codes import ClaimCodes
@@ -322,14 +323,14 @@ def test_more_requests_than_places_are_closed_and_places_come_back(rig: Rig) -> 
     assert len(closed) == rig.counters["1"]["setup_overflow"] == 3
     for one in held:
         one.close()
-    until = threading.Event()
-    for _ in range(100):
+
+    def answers() -> bool:
         try:
-            if rig.ask("/version")[0] == 200:
-                return
+            return bool(rig.ask("/version")[0] == 200)
         except (OSError, http.client.HTTPException):
-            until.wait(0.05)
-    raise AssertionError("no place came back")
+            return False
+
+    wait_for(answers)
 
 
 def test_an_address_that_is_taken_is_told(rig: Rig) -> None:
@@ -359,13 +360,9 @@ def test_a_peer_that_breaks_off_leaves_one_line_and_no_traceback(
         head = b"POST /connect HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no FIN
         peer.sendall(head + b"Content-Length: 100\r\n\r\n{")
-    said = ""
-    for _ in range(200):
-        said += "".join(capsys.readouterr())
-        if "page.broken_off" in said:
-            break
-        threading.Event().wait(0.02)
-    assert "page.broken_off" in said and "Traceback" not in said
+    said: list[str] = []
+    wait_for(lambda: said.extend(capsys.readouterr()) or "page.broken_off" in "".join(said))
+    assert "Traceback" not in "".join(said)
 
 
 def test_only_what_was_set_on_the_page_stands_over_the_file_and_the_first_is_kept_beside_the_second(

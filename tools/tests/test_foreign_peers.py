@@ -102,13 +102,13 @@ class ForeignClient:
     def connect(self, kind: int, port: str) -> "zmq.Socket[bytes]":
         opened = self.context.socket(kind)
         opened.linger = 0
-        opened.rcvtimeo = 20_000
+        opened.rcvtimeo = 60_000
         if kind == zmq.SUB:
             opened.subscribe(b"")
         opened.connect(f"tcp://127.0.0.1:{PORTS[port] + self._offset}")
         return opened
 
-    def measurement(self, box_id: int, timeout_s: float = 10.0) -> Any:
+    def measurement(self, box_id: int, timeout_s: float = 60.0) -> Any:
         """The next measurement of that Box; None: none came."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:

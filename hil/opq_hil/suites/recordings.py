@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from opq_gateway.blocks import SampleBlock
 from opq_hil.gps.receiver import Gps
 from opq_hil.mains.recording import read_recording
-from opq_hil.suites.gateway_process import GatewayProcess
+from opq_hil.suites.gateway_process import BACK_S, GatewayProcess
 from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
 from opq_hil.world.capture import waveform
@@ -103,10 +103,10 @@ def through_gateway(folder: Path, data: bytes, blocks: int) -> list[SampleBlock]
     try:
         with GatewayProcess({"1": os.ttyname(slave)}, folder / "gateway") as gateway:
             opened = folder / "gateway" / "gateway.log"
-            gateway.wait_until(lambda: b"serial.opened" in opened.read_bytes(), 20.0, "the port is open")
+            gateway.wait_until(lambda: b"serial.opened" in opened.read_bytes(), BACK_S, "the port is open")
             _tell(master, data)
             gateway.wait_until(
-                lambda: gateway.samples() >= 200 * blocks, 30.0, f"{200 * blocks} samples in the ring"
+                lambda: gateway.samples() >= 200 * blocks, BACK_S, f"{200 * blocks} samples in the ring"
             )
             return gateway.blocks()
     finally:

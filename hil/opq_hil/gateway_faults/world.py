@@ -269,6 +269,7 @@ class FaultWorld:
             "segments_lost": self._wire.lost,
             "bytes_corrupted": sum(cable.corrupted_bytes for cable in cables),
             "bytes_unplugged": sum(cable.unplugged_bytes for cable in cables),
+            "bytes_unread": sum(cable.lost_bytes for cable in cables),
             "heard": len(self._ear.heard),
             "unnumbered": self._ear.unnumbered,
             "copies": self._ear.copies,

@@ -5,8 +5,8 @@ how it is shown to people and by REST. Source: reference/rules.md, A.2, B and C.
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -21,22 +21,6 @@ FORMATS = ("json", "binary", "delimited", "urlencoded", "protobuf")
 DEFAULT_TYPE, DEFAULT_FORMAT, DEFAULT_CONF_KEY = "mqtt", "json", "default"
 WITHOUT_DATASOURCE = frozenset({"mock", "simulator"})
 """Source types that have nothing to find."""
-
-
-def read_options(create: Create) -> JsonObject:
-    """The options by their names in lower case, each checked. Raises RuleError with the option's place."""
-    found: JsonObject = {}
-    for name, value, at in create.options:
-        reader = OPTIONS.get(name)
-        if reader is None:
-            near = difflib.get_close_matches(name, OPTIONS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(OPTIONS)}"
-            raise _refused(f"unknown option {name}", at, hint)
-        try:
-            found[name.lower()] = reader(value)
-        except ValueError as error:
-            raise _refused(f"option {name} is {value[:80]!r}; want {error}", at) from None
-    return found
 
 
 def _refused(message: str, at: TextPlace | None, hint: str | None = None) -> RuleError:
@@ -87,26 +71,9 @@ def _properties(value: str) -> Mapping[str, object]:
     return found
 
 
-OPTIONS: dict[str, Callable[[str], object]] = {
-    "DATASOURCE": _any_text,
-    "TYPE": _text,
-    "FORMAT": _one_of(*FORMATS),
-    "SCHEMAID": _text,
-    "DELIMITER": _text,
-    "KEY": _text,
-    "CONF_KEY": _text,
-    "EXTRA": _properties,
-    "SHARED": _flag,
-    "TIMESTAMP": _text,
-    "TIMESTAMP_FORMAT": _text,
-    "STRICT_VALIDATION": _flag,
-    "RETAIN_SIZE": _rows,
-    "KIND": _one_of("scan", "lookup"),
-    "VERSION": _any_text,
-    "TEMP": _flag,
-    "BUFFER_FULL_POLICY": _one_of("block", "dropOldest"),
-}
-"""Name -> its value as read, or ValueError that says what is wanted."""
+def _option(name: str, read: Callable[[str], object], default: object = None) -> Any:
+    """A field that stands in WITH (...). `read`: its value, or ValueError that says what is wanted."""
+    return field(default=default, metadata={"option": name, "read": read})
 
 
 StreamKind = Literal["stream", "scan", "lookup"]
@@ -127,25 +94,29 @@ class StreamDefinition:
     name: str
     kind: StreamKind
     fields: tuple[Field, ...] | None
-    datasource: str
-    type: str
-    format: str
-    schema_id: str | None
-    delimiter: str
-    key: str | None
-    conf_key: str
-    extra: Mapping[str, object]
-    shared: bool
-    timestamp: str | None
-    timestamp_format: str | None
-    strict_validation: bool
-    retain_size: int | None
-    """Rows that a scan table holds; None was not said: 1, all of a batch source."""
-    version: str
-    temp: bool
-    buffer_full_policy: Literal["block", "dropOldest"] | None
     written: Mapping[str, object]
     text: str
+    datasource: str = _option("DATASOURCE", _any_text, "")
+    type: str = _option("TYPE", _text, DEFAULT_TYPE)
+    format: str = _option("FORMAT", _one_of(*FORMATS), DEFAULT_FORMAT)
+    schema_id: str | None = _option("SCHEMAID", _text)
+    delimiter: str = _option("DELIMITER", _text, ",")
+    key: str | None = _option("KEY", _text)
+    conf_key: str = _option("CONF_KEY", _text, DEFAULT_CONF_KEY)
+    extra: Mapping[str, object] = field(
+        default_factory=dict, metadata={"option": "EXTRA", "read": _properties}
+    )
+    shared: bool = _option("SHARED", _flag, False)
+    timestamp: str | None = _option("TIMESTAMP", _text)
+    timestamp_format: str | None = _option("TIMESTAMP_FORMAT", _text)
+    strict_validation: bool = _option("STRICT_VALIDATION", _flag, False)
+    retain_size: int | None = _option("RETAIN_SIZE", _rows)
+    """Rows that a scan table holds; None was not said: 1, all of a batch source."""
+    version: str = _option("VERSION", _any_text, "")
+    temp: bool = _option("TEMP", _flag, False)
+    buffer_full_policy: Literal["block", "dropOldest"] | None = _option(
+        "BUFFER_FULL_POLICY", _one_of("block", "dropOldest")
+    )
 
     @property
     def whole_columns(self) -> frozenset[str] | None:
@@ -159,6 +130,30 @@ class StreamDefinition:
         return "stream" if self.kind == "stream" else "table"
 
 
+_FIELDS = {each.metadata["option"]: each for each in fields(StreamDefinition) if each.metadata}
+OPTIONS: dict[str, Callable[[str], object]] = {
+    **{name: each.metadata["read"] for name, each in _FIELDS.items()},
+    "KIND": _one_of("scan", "lookup"),
+}
+"""Name -> its value as read, or ValueError that says what is wanted."""
+
+
+def read_options(create: Create) -> JsonObject:
+    """The options by their names in lower case, each checked. Raises RuleError with the option's place."""
+    found: JsonObject = {}
+    for name, value, at in create.options:
+        reader = OPTIONS.get(name)
+        if reader is None:
+            near = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(OPTIONS)}"
+            raise _refused(f"unknown option {name}", at, hint)
+        try:
+            found[name.lower()] = reader(value)
+        except ValueError as error:
+            raise _refused(f"option {name} is {value[:80]!r}; want {error}", at) from None
+    return found
+
+
 def definition_of(create: Create) -> StreamDefinition:
     """Raises RuleError: an unknown option, a value that it does not take, options that do not go together."""
     if not _NAME.fullmatch(create.name):
@@ -169,29 +164,9 @@ def definition_of(create: Create) -> StreamDefinition:
     kind: StreamKind = "stream"
     if create.what == "table":
         kind = found.get("kind", "scan")
-    definition = StreamDefinition(
-        name=create.name,
-        kind=kind,
-        fields=create.fields,
-        datasource=found.get("datasource", ""),
-        type=found.get("type", DEFAULT_TYPE),
-        format=found.get("format", DEFAULT_FORMAT),
-        schema_id=found.get("schemaid"),
-        delimiter=found.get("delimiter", ","),
-        key=found.get("key"),
-        conf_key=found.get("conf_key", DEFAULT_CONF_KEY),
-        extra=found.get("extra", {}),
-        shared=found.get("shared", False),
-        timestamp=_timestamp(create, found, places),
-        timestamp_format=found.get("timestamp_format"),
-        strict_validation=found.get("strict_validation", False),
-        retain_size=found.get("retain_size"),
-        version=found.get("version", ""),
-        temp=found.get("temp", False),
-        buffer_full_policy=found.get("buffer_full_policy"),
-        written=found,
-        text=create.text,
-    )
+    values = {each.name: found[name.lower()] for name, each in _FIELDS.items() if name.lower() in found}
+    values["timestamp"] = _timestamp(create, found, places)
+    definition = StreamDefinition(create.name, kind, create.fields, found, create.text, **values)
     _go_together(definition, places)
     return definition
 

@@ -15,7 +15,7 @@ from opq_plugins import sdk
 from opq_plugins.host.remote import Remote
 from opq_plugins.host.supervisor import WorkerSupervisor
 from opq_plugins.host.worker_process import WorkerProcess
-from opq_plugins.sdk import Metas, Row, Value
+from opq_plugins.sdk import Arrivals, Messages, Metas, Value
 from opq_plugins.worker import wire as frames
 from opq_plugins.worker.context import BATCHES_AHEAD
 from opq_proto.errors import PluginError
@@ -56,11 +56,7 @@ class SourceGate(sdk.BatchEmitter):
         return True
 
     def emit_many(
-        self,
-        messages: Sequence[Row],
-        meta: Metas = None,
-        offset: Value = None,
-        arrived_ms: int | Sequence[int] | None = None,
+        self, messages: Messages, meta: Metas = None, offset: Value = None, arrived_ms: Arrivals = None
     ) -> bool:
         if self._ending.is_set():
             return False

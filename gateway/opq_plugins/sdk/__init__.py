@@ -15,8 +15,11 @@ API_VERSION = 1
 Value: TypeAlias = Any
 """What JSON has, or bytes."""
 Row: TypeAlias = Mapping[str, Value]
+Messages: TypeAlias = Sequence[Row]
 Metas: TypeAlias = Sequence[Row | None] | None
 """What stands beside messages, one for each: a topic, a time, a key."""
+Arrivals: TypeAlias = int | Sequence[int] | None
+"""When messages came, Unix ms: one time for all, or one each; None: now."""
 
 MOST_MS = 253_402_300_800_000
 """The year 10,000, which every time of a record is before. A rule's clock follows what arrives: after a time
@@ -52,11 +55,7 @@ class SourceContext(Context, Protocol):
 
     def emit(self, message: Row, meta: Row | None = None, offset: Value = None) -> bool: ...
     def emit_many(
-        self,
-        messages: Sequence[Row],
-        meta: Metas = None,
-        offset: Value = None,
-        arrived_ms: int | Sequence[int] | None = None,
+        self, messages: Messages, meta: Metas = None, offset: Value = None, arrived_ms: Arrivals = None
     ) -> bool:
         """Many at once; `offset`: where to go on after the last; `arrived_ms`: Unix ms, a replay's own."""
         ...
@@ -181,11 +180,7 @@ class BatchEmitter(ABC):
 
     @abstractmethod
     def emit_many(
-        self,
-        messages: Sequence[Row],
-        meta: Metas = None,
-        offset: Value = None,
-        arrived_ms: int | Sequence[int] | None = None,
+        self, messages: Messages, meta: Metas = None, offset: Value = None, arrived_ms: Arrivals = None
     ) -> bool: ...
 
     def emit(self, message: Row, meta: Row | None = None, offset: Value = None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from opq_plugins import sdk
-from opq_plugins.sdk import Metas, Row, Value
+from opq_plugins.sdk import Arrivals, Messages, Metas, Value
 from opq_plugins.worker.wire import Caller, LogLine, Notice, NoticeKind, OfHost, Payloads, Rows, Wire
 
 BATCHES_AHEAD = 8
@@ -71,11 +71,7 @@ class WorkerContext(sdk.BatchEmitter):
         return changed
 
     def emit_many(
-        self,
-        messages: Sequence[Row],
-        meta: Metas = None,
-        offset: Value = None,
-        arrived_ms: int | Sequence[int] | None = None,
+        self, messages: Messages, meta: Metas = None, offset: Value = None, arrived_ms: Arrivals = None
     ) -> bool:
         for row in messages:
             if not isinstance(row, Mapping):

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import msgspec
 
 from opq_plugins.sdk import Function, LookupSource, Sink, Source
-from opq_proto import log
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.transform import SinkProperties, divided, transformer
 from opq_rules.engine.connections import SINKS, SOURCES, Connections
+from opq_rules.engine.context import OperatorContext
 from opq_rules.engine.definition import Action
 from opq_rules.errors import CONFIGURATION, STREAM, RowError, RuleError
 from opq_rules.functions.registry import (
@@ -75,23 +75,6 @@ def has_type(types: TypeRegistry, kind: str, symbol: str) -> bool:
         return False
 
 
-class CallContext:
-    """`sdk.Context` of a call into a function or lookup table; the state belongs to that."""
-
-    def __init__(self, rule_id: str, op_id: str) -> None:
-        self.rule_id, self.op_id, self.instance_id = rule_id, op_id, 0
-        self._state: dict[str, object] = {}
-
-    def log(self, event: str, **facts: object) -> None:
-        log.get(service="rules", function=self.op_id).info(event, **facts)
-
-    def get_state(self, key: str) -> object:
-        return self._state.get(key)
-
-    def put_state(self, key: str, value: object) -> None:
-        self._state[key] = value
-
-
 class PluginFunctions:
     """The toolkit's functions with those of plug-ins, put together when they are asked for."""
 
@@ -118,7 +101,7 @@ class _PluginAggregate:
     """An aggregate of a plug-in: it gets all values of its window at the end."""
 
     def __init__(self, function: Function, name: str) -> None:
-        self._function, self._context = function, CallContext("", name)
+        self._function, self._context = function, OperatorContext("", name, {"function": name})
         self._rows: list[list[object]] = []
 
     def add(self, *values: object) -> None:
@@ -141,18 +124,20 @@ def _definition(name: str, function: Function) -> Definition:
 
     if function.is_aggregate():
         return AggregateFunction(name, lambda *_: _PluginAggregate(function, name), 0, MANY, check=check)
-    contexts: dict[str, CallContext] = {}
+    contexts: dict[str, OperatorContext] = {}
 
     def run(context: RunContext, *arguments: object) -> object:
         own = contexts.get(context.rule_id)
         if own is None:
-            own = contexts.setdefault(context.rule_id, CallContext(context.rule_id, name))
+            own = contexts.setdefault(
+                context.rule_id, OperatorContext(context.rule_id, name, {"function": name})
+            )
         return _called(function, arguments, own)
 
     return Scalar(name, run, 0, MANY, null_in_null_out=False, context=True, check=check)
 
 
-def _called(function: Function, arguments: Sequence[object], context: CallContext) -> object:
+def _called(function: Function, arguments: Sequence[object], context: OperatorContext) -> object:
     try:
         return function.exec(arguments, context)
     except Exception as error:  # a plug-in's function: foreign code, it may raise anything

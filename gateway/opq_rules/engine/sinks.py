@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from opq_plugins.sdk import Sink
-from opq_proto import log
 from opq_rules.batch import Emission
 from opq_rules.delivery.pipeline import Pipeline, RefusedParcels
 from opq_rules.delivery.transform import SinkProperties
 from opq_rules.engine.clock import STOP_S, RuleClock, ended
+from opq_rules.engine.context import OperatorContext
 from opq_rules.engine.definition import Action, Options, RuleDefinition
 from opq_rules.engine.endpoints import MEMORY, EndpointFactory
 from opq_rules.sinks.memory import Sink as MemorySink
@@ -64,7 +64,7 @@ class EmissionGiver(Protocol):
         ...
 
 
-class SinkRunner:
+class SinkRunner(OperatorContext):
     """`make(runner, done)` gives the chain to the sink, on the runner's thread. It is the `sdk.Context`.
 
     `durable`: of rules of qos >= 1.
@@ -73,11 +73,11 @@ class SinkRunner:
     def __init__(
         self, key: str, action: Action, make: MakePipeline, limit: int, giver: EmissionGiver, durable: bool
     ) -> None:
+        super().__init__("", f"sink_{action.type}", {"sink": action.type})
         self.key, self.action, self.kind, self.limit = key, action, action.type, max(1, limit)
         self.users = 0
         """Rules that run with it; the engine's count."""
         self.dropped = 0
-        self.rule_id, self.op_id, self.instance_id = "", f"sink_{self.kind}", 0
         self.last_ms = 0
         self.spilled = False
         """More waits in the outbox than here; the engine reads it on when this has gone."""
@@ -90,14 +90,12 @@ class SinkRunner:
         self._queue: deque[_Chunk] = deque()
         self._waiting = 0
         self._rows: dict[str, int] = {}
-        self._state: dict[str, object] = {}
         self._watched: dict[str, tuple[Callable[[str, bool], None], int, int]] = {}
         self._lock = threading.RLock()
         """That of `_change`; by itself it is entered without a call, which counts for each emission."""
         self._change = threading.Condition(self._lock)
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._log = log.get(service="rules", sink=self.kind)
 
     # -- the engine's side
 
@@ -174,17 +172,6 @@ class SinkRunner:
     def _drop(self, sender: EmissionSender, count: int) -> None:
         self.dropped += count
         sender.dropped += count
-
-    # -- sdk.Context of the sink
-
-    def log(self, event: str, **facts: object) -> None:
-        self._log.info(event, **facts)
-
-    def get_state(self, key: str) -> object:
-        return self._state.get(key)
-
-    def put_state(self, key: str, value: object) -> None:
-        self._state[key] = value
 
     # -- the sink's thread
 
@@ -387,7 +374,7 @@ class SinkPool:
         return MemoryTopicSink(sink, properties, self._factory)
 
 
-class MemoryTopicSink:
+class MemoryTopicSink(OperatorContext):
     """A memory sink: it takes emissions in the engine's thread. It is its own `sdk.SinkContext`."""
 
     row_id = ""
@@ -396,7 +383,7 @@ class MemoryTopicSink:
     def __init__(self, sink: Sink, properties: SinkProperties, factory: EndpointFactory) -> None:
         self._sink = sink
         self._plain = properties == SinkProperties() and isinstance(sink, MemorySink)
-        self.op_id, self.rule_id, self.instance_id = "sink_memory", "", 0
+        super().__init__("", "sink_memory", {"sink": MEMORY})
         refused = RefusedParcels(None, 1, 0)
         self._pipeline = Pipeline(sink, self, properties, refused, lambda ids: None, factory.schemas)
 
@@ -407,12 +394,3 @@ class MemoryTopicSink:
             return
         for k, emission in enumerate(emissions):
             self._pipeline.send(emission, f"{rule_id}:{first + k}")
-
-    def log(self, event: str, **facts: object) -> None:
-        return
-
-    def get_state(self, key: str) -> object:
-        return None
-
-    def put_state(self, key: str, value: object) -> None:
-        return

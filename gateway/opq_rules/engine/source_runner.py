@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from opq_plugins.sdk import Source
-from opq_proto import log
+from opq_plugins.sdk import Arrivals, Messages, Source
 from opq_proto.backoff import Backoff, doubling
-from opq_rules.batch import JsonObject, Metas, Row
+from opq_rules.batch import Metas, Row
 from opq_rules.engine.clock import RuleClock, ended
+from opq_rules.engine.context import OperatorContext
 from opq_rules.sources.memory import Source as MemorySource
 
 WAITS_S = doubling(0.5, 30.0)
@@ -46,7 +46,7 @@ class RecordTaker(Protocol):
     def wake(self, runner: "SourceRunner") -> None: ...
 
 
-class SourceRunner:
+class SourceRunner(OperatorContext):
     """Attributes: counters of the status, read by other threads as they are. It is the `sdk.SourceContext`.
 
     `make` gives a configured source; it is called again for each attempt.
@@ -61,7 +61,8 @@ class SourceRunner:
         blocks: bool,
         taker: RecordTaker,
     ) -> None:
-        self.name, self.rule_id, self.op_id, self.instance_id = name, rule_id, f"source_{name}", 0
+        super().__init__(rule_id, f"source_{name}", {"stream": name, "rule_id": rule_id})
+        self.name = name
         self.blocks, self.limit = blocks, max(1, limit)
         self.records_in, self.dropped, self.errors = 0, 0, 0
         self.last_exception, self.last_exception_ms, self.last_ms = "", 0, 0
@@ -72,7 +73,6 @@ class SourceRunner:
         """Records carry times of arrival of their own: a replay."""
         self.offset: object = None
         """After the last record that the engine has taken."""
-        self.state: JsonObject = {}
         self.held = False
         """The engine does not take from it, because a sink behind it is full."""
         self._make, self._taker = make, taker
@@ -87,7 +87,6 @@ class SourceRunner:
         self._ending = False
         self._thread: threading.Thread | None = None
         self._attached: MemorySource | None = None
-        self._log = log.get(service="rules", stream=name, rule_id=rule_id)
 
     # -- the engine's side
 
@@ -176,11 +175,7 @@ class SourceRunner:
         return self._append(SourceEntry((row,), None, 1, None if meta is None else (meta,), 0, offset), None)
 
     def emit_many(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        meta: Metas = None,
-        offset: object = None,
-        arrived_ms: int | Sequence[int] | None = None,
+        self, messages: Messages, meta: Metas = None, offset: object = None, arrived_ms: Arrivals = None
     ) -> bool:
         rows: Any = messages
         return self._append(SourceEntry(rows, None, len(messages), meta, 0, offset), arrived_ms)
@@ -197,15 +192,6 @@ class SourceRunner:
             self.count_failed(why)
         if was != self.connection:
             self._log.info("source.connected" if up else "source.lost", why=why)
-
-    def log(self, event: str, **facts: object) -> None:
-        self._log.info(event, **facts)
-
-    def get_state(self, key: str) -> object:
-        return self.state.get(key)
-
-    def put_state(self, key: str, value: object) -> None:
-        self.state[key] = value
 
     def count_failed(self, text: str, count: int = 1) -> None:
         """Count what could not be read, with the reason."""

@@ -8,8 +8,9 @@ from functools import partial
 
 from opq_plugins.sdk import LookupSource
 from opq_rules.batch import Row
+from opq_rules.engine.context import OperatorContext
 from opq_rules.engine.definition import RuleDefinition
-from opq_rules.engine.endpoints import MEMORY, CallContext, EndpointFactory
+from opq_rules.engine.endpoints import MEMORY, EndpointFactory
 from opq_rules.engine.loop import EngineLoop
 from opq_rules.engine.source_runner import SourceRunner
 from opq_rules.engine.stream_input import StreamInput
@@ -124,7 +125,7 @@ class LookupTables:
 
     def __init__(self, definitions: Mapping[str, StreamDefinition], factory: EndpointFactory) -> None:
         self._definitions, self._factory = definitions, factory
-        self._open: dict[str, tuple[LookupSource, CallContext]] = {}
+        self._open: dict[str, tuple[LookupSource, OperatorContext]] = {}
         self._lost_by_closed = 0
 
     @property
@@ -136,10 +137,8 @@ class LookupTables:
         """How it is asked; opened where it is not."""
         found = self._open.get(name)
         if found is None:
-            made, context = (
-                self._factory.lookup_table(self._definitions[name]),
-                CallContext("", f"source_{name}"),
-            )
+            made = self._factory.lookup_table(self._definitions[name])
+            context = OperatorContext("", f"source_{name}", {"function": f"source_{name}"})
             made.open(context)
             found = self._open[name] = made, context
         table, own = found

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from opq_plugins.sdk import BatchEmitter, Context, Source, SourceContext
+from opq_plugins.sdk import Arrivals, BatchEmitter, Context, Messages, Source, SourceContext
 from opq_proto.settings import milliseconds
 from opq_rules.batch import JsonObject, Metas, Row
 from opq_rules.built_in import module_of
@@ -101,11 +101,7 @@ class _SampledContext(BatchEmitter):
         return getattr(self._context, name)
 
     def emit_many(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        meta: Metas = None,
-        offset: object = None,
-        arrived_ms: int | Sequence[int] | None = None,
+        self, messages: Messages, meta: Metas = None, offset: object = None, arrived_ms: Arrivals = None
     ) -> bool:
         with self._lock:
             for message in messages if self._field else messages[-1:]:

@@ -1,0 +1,24 @@
+"""OperatorContext: the `sdk.Context` of what runs in this process: sources, sinks, tables, functions."""
+
+from collections.abc import Mapping
+
+from opq_proto import log
+from opq_rules.batch import JsonObject
+
+
+class OperatorContext:
+    """Whose call it is. `state`: what `put_state` has kept; `bound`: facts in each line of its log."""
+
+    def __init__(self, rule_id: str, op_id: str, bound: Mapping[str, str]) -> None:
+        self.rule_id, self.op_id, self.instance_id = rule_id, op_id, 0
+        self.state: JsonObject = {}
+        self._log = log.get(service="rules", **bound)
+
+    def log(self, event: str, **facts: object) -> None:
+        self._log.info(event, **facts)
+
+    def get_state(self, key: str) -> object:
+        return self.state.get(key)
+
+    def put_state(self, key: str, value: object) -> None:
+        self.state[key] = value

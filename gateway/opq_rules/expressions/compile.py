@@ -14,23 +14,7 @@ from opq_rules.expressions import arithmetic, closures, conditions, values
 from opq_rules.expressions.calls import compile_call
 from opq_rules.expressions.closures import Compiled, Evaluate, constant, folded, refused
 from opq_rules.functions.registry import UNKNOWN, Functions
-from opq_rules.sql.syntax import (
-    Between,
-    BinaryOperation,
-    CaseExpression,
-    Column,
-    ElementAt,
-    Expression,
-    FunctionCall,
-    In,
-    Like,
-    Literal,
-    MemberOf,
-    Slice,
-    Star,
-    TextPlace,
-    Unary,
-)
+from opq_rules.sql import syntax
 from opq_rules.sql.walk import operands
 
 MAX_DEPTH = 250
@@ -40,24 +24,26 @@ MAX_DEPTH = 250
 class Resolver(Protocol):
     """Where names of one clause lead."""
 
-    def column(self, node: Column) -> Evaluate:
+    def column(self, node: syntax.Column) -> Evaluate:
         """Raises RuleError for a name that there is not."""
         ...
 
-    def key(self, node: Column) -> str | None:
+    def key(self, node: syntax.Column) -> str | None:
         """The key where `row` is a dict and the column is just `row.get(key)`; None: ask `column`."""
         ...
 
-    def call(self, node: FunctionCall) -> Evaluate | None:
+    def call(self, node: syntax.FunctionCall) -> Evaluate | None:
         """Aggregates, analytic calls, functions of plug-ins with state; None: an ordinary function."""
         ...
 
-    def is_whole(self, node: Expression) -> bool:
+    def is_whole(self, node: syntax.Expression) -> bool:
         """No value of it is a float: what it reads is declared BIGINT, or it counts."""
         ...
 
 
-def compile_expression(node: Expression, resolver: Resolver, functions: Functions | None = None) -> Evaluate:
+def compile_expression(
+    node: syntax.Expression, resolver: Resolver, functions: Functions | None = None
+) -> Evaluate:
     """The closure; it raises RowError alone. Raises RuleError (SQL_PLAN) for what can never be computed.
 
     `functions`: what there is beside what `resolver.call` answers for; None: those of the toolkit.
@@ -65,38 +51,40 @@ def compile_expression(node: Expression, resolver: Resolver, functions: Function
     return _Compiler(resolver, functions).compile(node)[0]
 
 
-def compile_condition(node: Expression, resolver: Resolver, functions: Functions | None = None) -> Evaluate:
+def compile_condition(
+    node: syntax.Expression, resolver: Resolver, functions: Functions | None = None
+) -> Evaluate:
     """For WHERE and the like: the closure gives True or False, null counts as false. Raises as above."""
     evaluate, value = _Compiler(resolver, functions).compile(node)
     if value is not UNKNOWN and type(value) not in (bool, type(None)):
         raise refused(node.at, *values.no_condition(value))
-    if isinstance(node, In | Between | Like) or _always_boolean(node):
+    if isinstance(node, syntax.In | syntax.Between | syntax.Like) or _always_boolean(node):
         return evaluate
     condition = values.condition
     return lambda row, context: condition(evaluate(row, context))
 
 
-def constant_value(node: Expression, functions: Functions | None = None) -> Value:
+def constant_value(node: syntax.Expression, functions: Functions | None = None) -> Value:
     """The value of an expression without columns, or UNKNOWN."""
 
     class Nothing:
-        def column(self, node: Column) -> Evaluate:
+        def column(self, node: syntax.Column) -> Evaluate:
             return lambda row, context: None
 
-        def key(self, node: Column) -> str | None:
+        def key(self, node: syntax.Column) -> str | None:
             return None
 
-        def call(self, node: FunctionCall) -> Evaluate | None:
+        def call(self, node: syntax.FunctionCall) -> Evaluate | None:
             return None
 
-        def is_whole(self, node: Expression) -> bool:
+        def is_whole(self, node: syntax.Expression) -> bool:
             return True
 
     return _Compiler(Nothing(), functions).compile(node)[1]
 
 
-def _always_boolean(node: Expression) -> bool:
-    return isinstance(node, BinaryOperation) and (
+def _always_boolean(node: syntax.Expression) -> bool:
+    return isinstance(node, syntax.BinaryOperation) and (
         node.operator in values.COMPARISONS or node.operator in ("AND", "OR")
     )
 
@@ -107,7 +95,7 @@ class _Compiler:
         self._functions = functions
         self._depth = 0
 
-    def compile(self, node: Expression) -> Compiled:
+    def compile(self, node: syntax.Expression) -> Compiled:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise refused(node.at, f"nested deeper than {MAX_DEPTH}")
@@ -116,18 +104,18 @@ class _Compiler:
         finally:
             self._depth -= 1
 
-    def literal(self, node: Literal) -> Compiled:
+    def literal(self, node: syntax.Literal) -> Compiled:
         return constant(node.value)
 
-    def column(self, node: Column) -> Compiled:
+    def column(self, node: syntax.Column) -> Compiled:
         return self._resolver.column(node), UNKNOWN
 
-    def member(self, node: MemberOf) -> Compiled:
+    def member(self, node: syntax.MemberOf) -> Compiled:
         of, known = self.compile(node.of)
         name, member = node.name, values.member
         return folded(lambda row, context: member(of(row, context), name), node.at, known)
 
-    def index(self, node: ElementAt) -> Compiled:
+    def index(self, node: syntax.ElementAt) -> Compiled:
         of, known = self.compile(node.of)
         at, at_known = self.compile(node.index)
         index = values.index
@@ -135,7 +123,7 @@ class _Compiler:
             lambda row, context: index(of(row, context), at(row, context)), node.at, known, at_known
         )
 
-    def slice(self, node: Slice) -> Compiled:
+    def slice(self, node: syntax.Slice) -> Compiled:
         of, known = self.compile(node.of)
         start, start_known = self.compile(node.start) if node.start else constant(None)
         end, end_known = self.compile(node.end) if node.end else constant(None)
@@ -149,12 +137,12 @@ class _Compiler:
             end_known,
         )
 
-    def unary(self, node: Unary) -> Compiled:
+    def unary(self, node: syntax.Unary) -> Compiled:
         operand, known = self.compile(node.operand)
         work = arithmetic.negate if node.operator == "-" else _inverted
         return folded(lambda row, context: work(operand(row, context)), node.at, known)
 
-    def binary(self, node: BinaryOperation) -> Compiled:
+    def binary(self, node: syntax.BinaryOperation) -> Compiled:
         if node.operator in ("AND", "OR"):
             return self._chain(node)
         left, left_known = self.compile(node.left)
@@ -166,17 +154,17 @@ class _Compiler:
             evaluate = fast or closures.of_two(node.operator, left, right)
         return folded(evaluate, node.at, left_known, right_known)
 
-    def _fast(self, node: BinaryOperation, left_known: Value, right_known: Value) -> Evaluate | None:
+    def _fast(self, node: syntax.BinaryOperation, left_known: Value, right_known: Value) -> Evaluate | None:
         """`column sign constant`, either way round."""
-        if isinstance(node.left, Column) and right_known is not UNKNOWN:
+        if isinstance(node.left, syntax.Column) and right_known is not UNKNOWN:
             key = self._resolver.key(node.left)
             return None if key is None else closures.of_key(node.operator, key, right_known)
-        if isinstance(node.right, Column) and type(left_known) in values.NUMBERS:
+        if isinstance(node.right, syntax.Column) and type(left_known) in values.NUMBERS:
             key = self._resolver.key(node.right)
             return None if key is None else closures.of_number(node.operator, left_known, key)
         return None
 
-    def _chain(self, node: BinaryOperation) -> Compiled:
+    def _chain(self, node: syntax.BinaryOperation) -> Compiled:
         """`a AND b AND c`, or the same of OR: from the left, until it is decided."""
         parts = operands(node)
         compiled = [self.compile(part) for part in parts]
@@ -188,7 +176,7 @@ class _Compiler:
                 raise refused(part.at, *values.no_condition(known))
         return folded(chained, node.at, *(known for _, known in compiled))
 
-    def one_of(self, node: In) -> Compiled:
+    def one_of(self, node: syntax.In) -> Compiled:
         of, known = self.compile(node.of)
         choices = [self.compile(choice) for choice in node.choices]
         evaluates = [evaluate for evaluate, _ in choices]
@@ -203,7 +191,7 @@ class _Compiler:
             evaluate = conditions.in_list(of, evaluates, node.negated)
         return folded(evaluate, node.at, known, *constants)
 
-    def between(self, node: Between) -> Compiled:
+    def between(self, node: syntax.Between) -> Compiled:
         of, known = self.compile(node.of)
         low, low_known = self.compile(node.low)
         high, high_known = self.compile(node.high)
@@ -213,7 +201,7 @@ class _Compiler:
             evaluate = conditions.between(of, low, high, node.negated)
         return folded(evaluate, node.at, known, low_known, high_known)
 
-    def like(self, node: Like) -> Compiled:
+    def like(self, node: syntax.Like) -> Compiled:
         of, known = self.compile(node.of)
         pattern, pattern_known = self.compile(node.pattern)
         negated = node.negated
@@ -223,7 +211,7 @@ class _Compiler:
             return folded(conditions.like_constant(of, pattern_known, negated), node.at, known, pattern_known)
         return folded(conditions.like(of, pattern, negated), node.at, known, pattern_known)
 
-    def case(self, node: CaseExpression) -> Compiled:
+    def case(self, node: syntax.CaseExpression) -> Compiled:
         if not node.whens:
             raise refused(node.at, "CASE without WHEN")
         otherwise, otherwise_known = self.compile(node.otherwise) if node.otherwise else constant(None)
@@ -238,10 +226,10 @@ class _Compiler:
                 raise refused(written.at, f"CASE WHEN {values.shown(value)}: want a condition")
         return folded(conditions.case_of_conditions(branches, otherwise), node.at, *known)
 
-    def star(self, node: Star) -> Compiled:
+    def star(self, node: syntax.Star) -> Compiled:
         raise refused(node.at, "* stands alone in SELECT, or in count(*), collect(*) and the like")
 
-    def call(self, node: FunctionCall) -> Compiled:
+    def call(self, node: syntax.FunctionCall) -> Compiled:
         answered = self._resolver.call(node)
         if answered is not None:
             return answered, UNKNOWN
@@ -249,19 +237,19 @@ class _Compiler:
 
 
 _KINDS: dict[type, Callable[[_Compiler, Value], Compiled]] = {
-    Literal: _Compiler.literal,
-    Column: _Compiler.column,
-    MemberOf: _Compiler.member,
-    ElementAt: _Compiler.index,
-    Slice: _Compiler.slice,
-    Unary: _Compiler.unary,
-    BinaryOperation: _Compiler.binary,
-    In: _Compiler.one_of,
-    Between: _Compiler.between,
-    Like: _Compiler.like,
-    CaseExpression: _Compiler.case,
-    Star: _Compiler.star,
-    FunctionCall: _Compiler.call,
+    syntax.Literal: _Compiler.literal,
+    syntax.Column: _Compiler.column,
+    syntax.MemberOf: _Compiler.member,
+    syntax.ElementAt: _Compiler.index,
+    syntax.Slice: _Compiler.slice,
+    syntax.Unary: _Compiler.unary,
+    syntax.BinaryOperation: _Compiler.binary,
+    syntax.In: _Compiler.one_of,
+    syntax.Between: _Compiler.between,
+    syntax.Like: _Compiler.like,
+    syntax.CaseExpression: _Compiler.case,
+    syntax.Star: _Compiler.star,
+    syntax.FunctionCall: _Compiler.call,
 }
 
 
@@ -273,7 +261,7 @@ def _inverted(value: Value) -> bool | None:
     return not value
 
 
-def _check_slice(at: TextPlace, start: Value, end: Value) -> None:
+def _check_slice(at: syntax.TextPlace, start: Value, end: Value) -> None:
     for bound in (start, end):
         if bound is not UNKNOWN and type(bound) not in (int, type(None)):
             raise refused(at, f"[{values.shown(bound)}]: want whole numbers in a slice")

@@ -27,23 +27,7 @@ from opq_rules.expressions.types import (
 )
 from opq_rules.functions.registry import Functions, Scalar, find
 from opq_rules.functions.signatures import Signature, arithmetic, signature
-from opq_rules.sql.syntax import (
-    Between,
-    BinaryOperation,
-    CaseExpression,
-    Column,
-    ElementAt,
-    Expression,
-    FunctionCall,
-    In,
-    Like,
-    Literal,
-    MemberOf,
-    Slice,
-    Star,
-    TextPlace,
-    Unary,
-)
+from opq_rules.sql import syntax
 from opq_rules.sql.walk import operands
 
 _TIMES = NUMBER.kinds | {"datetime"}
@@ -55,15 +39,15 @@ _COMPARE = "write a comparison such as v > 0 or name = 'x'"
 class Scope(Protocol):
     """Where names of one clause lead."""
 
-    def column(self, node: Column, inference: "Inference") -> ValueType:
+    def column(self, node: syntax.Column, inference: "Inference") -> ValueType:
         """The type of a column, or of what its alias stands for."""
         ...
 
-    def within(self, node: FunctionCall) -> "Scope":
+    def within(self, node: syntax.FunctionCall) -> "Scope":
         """That of the arguments of a call, and of its OVER."""
         ...
 
-    def filtering(self, node: FunctionCall) -> "Scope":
+    def filtering(self, node: syntax.FunctionCall) -> "Scope":
         """That of the call's FILTER."""
         ...
 
@@ -75,11 +59,11 @@ class Inference:
         self._functions = functions
         self.passed_by: list[RuleError] = []
 
-    def type_of(self, node: Expression, scope: Scope) -> ValueType:
+    def type_of(self, node: syntax.Expression, scope: Scope) -> ValueType:
         """Raises RuleError (SQL_PLAN) for a clash that every record meets whose values are not null."""
         return _KINDS[type(node)](self, node, scope)
 
-    def condition(self, node: Expression, scope: Scope) -> None:
+    def condition(self, node: syntax.Expression, scope: Scope) -> None:
         """Check a condition (WHERE and the like). Raises as above."""
         _want_condition(self.type_of(node, scope), node.at)
 
@@ -91,25 +75,25 @@ class Inference:
         except RuleError as error:
             self.passed_by.append(error)
 
-    def later(self, node: Expression, scope: Scope) -> ValueType:
+    def later(self, node: syntax.Expression, scope: Scope) -> ValueType:
         """The type of what a record may pass by; unknown where it clashes."""
         with self.left_to_records():
             return self.type_of(node, scope)
         return UNKNOWN_TYPE
 
-    def _literal(self, node: Literal, scope: Scope) -> ValueType:
+    def _literal(self, node: syntax.Literal, scope: Scope) -> ValueType:
         return of_literal(node.value)
 
-    def _column(self, node: Column, scope: Scope) -> ValueType:
+    def _column(self, node: syntax.Column, scope: Scope) -> ValueType:
         return scope.column(node, self)
 
-    def _star(self, node: Star, scope: Scope) -> ValueType:
+    def _star(self, node: syntax.Star, scope: Scope) -> ValueType:
         return STRUCT
 
-    def _member(self, node: MemberOf, scope: Scope) -> ValueType:
+    def _member(self, node: syntax.MemberOf, scope: Scope) -> ValueType:
         return self.type_of(node.of, scope).member(node.name)
 
-    def _index(self, node: ElementAt, scope: Scope) -> ValueType:
+    def _index(self, node: syntax.ElementAt, scope: Scope) -> ValueType:
         of, at = self.type_of(node.of, scope), self.type_of(node.index, scope)
         if of.kinds and at.kinds:
             _want_array(of, node.at)
@@ -117,7 +101,7 @@ class Inference:
                 raise refused(node.at, f"array[{at}]: want a whole number")
         return of.element
 
-    def _slice(self, node: Slice, scope: Scope) -> ValueType:
+    def _slice(self, node: syntax.Slice, scope: Scope) -> ValueType:
         of = self.type_of(node.of, scope)
         bounds = [self.type_of(each, scope) for each in (node.start, node.end) if each is not None]
         _want_array(of, node.at)
@@ -126,7 +110,7 @@ class Inference:
                 raise refused(node.at, f"array[{bound} in a slice]: want whole numbers")
         return of.narrowed(ARRAY.kinds)
 
-    def _unary(self, node: Unary, scope: Scope) -> ValueType:
+    def _unary(self, node: syntax.Unary, scope: Scope) -> ValueType:
         of = self.type_of(node.operand, scope)
         if node.operator == "-":
             if not of.can_be(NUMBER.kinds):
@@ -136,7 +120,7 @@ class Inference:
             raise refused(node.at, f"NOT {of}: want a condition", _COMPARE)
         return of.narrowed(BOOLEAN.kinds)
 
-    def _binary(self, node: BinaryOperation, scope: Scope) -> ValueType:
+    def _binary(self, node: syntax.BinaryOperation, scope: Scope) -> ValueType:
         sign = node.operator
         if sign in ("AND", "OR"):
             return self._chain(node, scope)
@@ -159,7 +143,7 @@ class Inference:
             raise refused(node.at, f"{left} {sign} {right}: want numbers", hint)
         return arithmetic([left.narrowed(NUMBER.kinds), right.narrowed(NUMBER.kinds)])
 
-    def _chain(self, node: BinaryOperation, scope: Scope) -> ValueType:
+    def _chain(self, node: syntax.BinaryOperation, scope: Scope) -> ValueType:
         """`a AND b AND c` without recursion; after the first, all may be passed by."""
         first, *others = operands(node)
         self.condition(first, scope)
@@ -168,7 +152,7 @@ class Inference:
                 self.condition(part, scope)
         return BOOLEAN
 
-    def _in(self, node: In, scope: Scope) -> ValueType:
+    def _in(self, node: syntax.In, scope: Scope) -> ValueType:
         of = self.type_of(node.of, scope)
         first = self.type_of(node.choices[0], scope)
         if node.array:
@@ -181,7 +165,7 @@ class Inference:
                 _want_comparable("=", of, self.type_of(choice, scope), choice.at)
         return BOOLEAN
 
-    def _between(self, node: Between, scope: Scope) -> ValueType:
+    def _between(self, node: syntax.Between, scope: Scope) -> ValueType:
         of, low, high = (self.type_of(each, scope) for each in (node.of, node.low, node.high))
         if of.kinds and low.kinds and high.kinds:
             _want_comparable(">=", of, low, node.at)
@@ -189,13 +173,13 @@ class Inference:
                 _want_comparable("<=", of, high, node.high.at)
         return BOOLEAN
 
-    def _like(self, node: Like, scope: Scope) -> ValueType:
+    def _like(self, node: syntax.Like, scope: Scope) -> ValueType:
         of, pattern = self.type_of(node.of, scope), self.type_of(node.pattern, scope)
         if of.kinds and pattern.kinds and not (of.can_be(STRING.kinds) and pattern.can_be(STRING.kinds)):
             raise refused(node.at, f"{of} LIKE {pattern}: want texts", 'cast(x, "string") makes one')
         return BOOLEAN
 
-    def _case(self, node: CaseExpression, scope: Scope) -> ValueType:
+    def _case(self, node: syntax.CaseExpression, scope: Scope) -> ValueType:
         """What the first WHEN says is always computed."""
         first, *others = (when for when, _ in node.whens)
         if node.of is None:
@@ -212,7 +196,7 @@ class Inference:
         branches = [then for _, then in node.whens] + ([node.otherwise] if node.otherwise else [])
         return joined([self.later(each, scope) for each in branches])
 
-    def _call(self, node: FunctionCall, scope: Scope) -> ValueType:
+    def _call(self, node: syntax.FunctionCall, scope: Scope) -> ValueType:
         found = find(node.name, self._functions)
         known = signature(node.name, len(node.arguments))
         inner = scope.within(node)
@@ -239,7 +223,7 @@ class Inference:
         return known.answer(given, arguments)
 
 
-def _want_arguments(node: FunctionCall, known: Signature, given: Sequence[ValueType]) -> None:
+def _want_arguments(node: syntax.FunctionCall, known: Signature, given: Sequence[ValueType]) -> None:
     if not all(each.kinds for each in given):
         return  # with a null no argument need be looked at
     for place, each in enumerate(given):
@@ -249,12 +233,12 @@ def _want_arguments(node: FunctionCall, known: Signature, given: Sequence[ValueT
             raise refused(node.at, message, _CAST if each == STRING and "number" in words else None)
 
 
-def _want_condition(found: ValueType, at: TextPlace) -> None:
+def _want_condition(found: ValueType, at: syntax.TextPlace) -> None:
     if not found.can_be(BOOLEAN.kinds):
         raise refused(at, f"{found} is not a condition", _COMPARE)
 
 
-def _want_array(found: ValueType, at: TextPlace) -> None:
+def _want_array(found: ValueType, at: syntax.TextPlace) -> None:
     if not found.can_be(ARRAY.kinds):
         raise refused(at, f"({found})[ ]: want an array before [ ]")
 
@@ -262,7 +246,7 @@ def _want_array(found: ValueType, at: TextPlace) -> None:
 _COMPARED = frozenset({*_EQUAL, "<", "<=", ">", ">="})
 
 
-def _want_comparable(sign: str, left: ValueType, right: ValueType, at: TextPlace) -> None:
+def _want_comparable(sign: str, left: ValueType, right: ValueType, at: syntax.TextPlace) -> None:
     a, b = left.kinds, right.kinds
     if not a or not b:
         return
@@ -276,17 +260,17 @@ def _want_comparable(sign: str, left: ValueType, right: ValueType, at: TextPlace
 
 
 _KINDS: dict[type, Callable[[Inference, Value, Scope], ValueType]] = {
-    Literal: Inference._literal,
-    Column: Inference._column,
-    MemberOf: Inference._member,
-    ElementAt: Inference._index,
-    Slice: Inference._slice,
-    Unary: Inference._unary,
-    BinaryOperation: Inference._binary,
-    In: Inference._in,
-    Between: Inference._between,
-    Like: Inference._like,
-    CaseExpression: Inference._case,
-    Star: Inference._star,
-    FunctionCall: Inference._call,
+    syntax.Literal: Inference._literal,
+    syntax.Column: Inference._column,
+    syntax.MemberOf: Inference._member,
+    syntax.ElementAt: Inference._index,
+    syntax.Slice: Inference._slice,
+    syntax.Unary: Inference._unary,
+    syntax.BinaryOperation: Inference._binary,
+    syntax.In: Inference._in,
+    syntax.Between: Inference._between,
+    syntax.Like: Inference._like,
+    syntax.CaseExpression: Inference._case,
+    syntax.Star: Inference._star,
+    syntax.FunctionCall: Inference._call,
 }

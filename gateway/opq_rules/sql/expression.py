@@ -6,26 +6,8 @@ then `[i]`, `[a:b]`, `->name` and `.name`. All binary operators group from the l
 
 from typing import get_args
 
+from opq_rules.sql import syntax
 from opq_rules.sql.cursor import Cursor
-from opq_rules.sql.syntax import (
-    Between,
-    BinaryOperation,
-    CaseExpression,
-    Column,
-    ElementAt,
-    Expression,
-    FunctionCall,
-    In,
-    Like,
-    Literal,
-    MemberOf,
-    Over,
-    Slice,
-    Star,
-    TextPlace,
-    Unary,
-    WindowKind,
-)
 from opq_rules.sql.tokens import RESERVED
 from opq_rules.sql.walk import depth
 
@@ -43,12 +25,12 @@ POWER = (
     | dict.fromkeys((".", "->", "["), PATH)
 )
 _CONSTANTS = {"TRUE": True, "FALSE": False, "NULL": None}
-WINDOWS: dict[str, WindowKind] = {f"{kind}window": kind for kind in get_args(WindowKind)}
+WINDOWS: dict[str, syntax.WindowKind] = {f"{kind}window": kind for kind in get_args(syntax.WindowKind)}
 """Lower case name -> kind."""
 WANT_VALUE = "a column, a number, a text, a function or ("
 
 
-def expression(cursor: Cursor) -> Expression:
+def expression(cursor: Cursor) -> syntax.Expression:
     """One whole expression; what stops it is the caller's to judge."""
     begun = cursor.index
     tree = _expression(cursor, 0)
@@ -61,7 +43,7 @@ def expression(cursor: Cursor) -> Expression:
     return tree
 
 
-def parenthesised(cursor: Cursor, allowed: str) -> tuple[Expression, ...]:
+def parenthesised(cursor: Cursor, allowed: str) -> tuple[syntax.Expression, ...]:
     """`a, b, ...)`, the opening one is taken; at least one."""
     found = [_expression(cursor, 0)]
     while cursor.take(","):
@@ -70,7 +52,7 @@ def parenthesised(cursor: Cursor, allowed: str) -> tuple[Expression, ...]:
     return tuple(found)
 
 
-def partition(cursor: Cursor) -> tuple[Expression, ...]:
+def partition(cursor: Cursor) -> tuple[syntax.Expression, ...]:
     """`PARTITION BY a, b`, or nothing."""
     if not cursor.take("PARTITION"):
         return ()
@@ -81,7 +63,7 @@ def partition(cursor: Cursor) -> tuple[Expression, ...]:
     return tuple(keys)
 
 
-def filtered(cursor: Cursor) -> Expression | None:
+def filtered(cursor: Cursor) -> syntax.Expression | None:
     """`FILTER (WHERE c)`, or None."""
     if not (cursor.is_word("FILTER") and cursor.kinds[cursor.index + 1] == "("):
         return None
@@ -92,7 +74,7 @@ def filtered(cursor: Cursor) -> Expression | None:
     return condition
 
 
-def over(cursor: Cursor) -> Over | None:
+def over(cursor: Cursor) -> syntax.Over | None:
     """`OVER ([PARTITION BY a, ...] [WHEN c])`, or None."""
     at = cursor.at()
     if not cursor.take("OVER"):
@@ -103,10 +85,10 @@ def over(cursor: Cursor) -> Over | None:
     if not keys and when is None:
         cursor.unexpected("PARTITION BY or WHEN")
     cursor.want(")", "an operator or ) after OVER's condition" if when else "an operator, a comma, WHEN or )")
-    return Over(keys, when, at)
+    return syntax.Over(keys, when, at)
 
 
-def _expression(cursor: Cursor, least: int) -> Expression:
+def _expression(cursor: Cursor, least: int) -> syntax.Expression:
     """As long as operators bind tighter than `least`."""
     cursor.depth += 1
     if cursor.depth > MAX_DEPTH:
@@ -131,12 +113,12 @@ def _expression(cursor: Cursor, least: int) -> Expression:
             left = _tested(cursor, left, kind, False, at)
         else:
             cursor.index += 1
-            left = BinaryOperation(kind, left, _expression(cursor, power), at)
+            left = syntax.BinaryOperation(kind, left, _expression(cursor, power), at)
     cursor.depth -= 1
     return left
 
 
-def _operand(cursor: Cursor) -> Expression:
+def _operand(cursor: Cursor) -> syntax.Expression:
     index = cursor.index
     kind, value = cursor.kinds[index], cursor.values[index]
     at = cursor.at()
@@ -144,16 +126,16 @@ def _operand(cursor: Cursor) -> Expression:
         return _named(cursor, at)
     if kind == "number" or kind == "text":
         cursor.index += 1
-        return Literal(value, cursor.tokens.slots[index], at)
+        return syntax.Literal(value, cursor.tokens.slots[index], at)
     if kind in _CONSTANTS:
         cursor.index += 1
-        return Literal(_CONSTANTS[kind], None, at)
+        return syntax.Literal(_CONSTANTS[kind], None, at)
     if kind == "-":
         cursor.index += 1
-        return Unary("-", _expression(cursor, SIGN), at)
+        return syntax.Unary("-", _expression(cursor, SIGN), at)
     if kind == "NOT":
         cursor.index += 1
-        return Unary("NOT", _expression(cursor, NOT_POWER), at)
+        return syntax.Unary("NOT", _expression(cursor, NOT_POWER), at)
     if kind == "(":
         cursor.index += 1
         if cursor.kinds[cursor.index] == "SELECT":
@@ -168,7 +150,7 @@ def _operand(cursor: Cursor) -> Expression:
     return cursor.unexpected(WANT_VALUE)
 
 
-def _named(cursor: Cursor, at: TextPlace) -> Expression:
+def _named(cursor: Cursor, at: syntax.TextPlace) -> syntax.Expression:
     """A column, `stream.column`, `stream.*` or a call."""
     index = cursor.index
     name = cursor.values[index]
@@ -178,12 +160,12 @@ def _named(cursor: Cursor, at: TextPlace) -> Expression:
         return _call(cursor, name, at)
     if after == "." and name in cursor.streams:
         cursor.index += 1
-        return Column(_member_name(cursor), cursor.streams[name], at)
+        return syntax.Column(_member_name(cursor), cursor.streams[name], at)
     other_sql = name.upper() == "DISTINCT" and cursor.kinds[index] == after == "word"
     if other_sql and not cursor.is_word("AS") and not cursor.is_word("INVISIBLE"):
         cursor.index = index
         cursor.unexpected(WANT_VALUE)
-    return Column(name, None, at)
+    return syntax.Column(name, None, at)
 
 
 def _member_name(cursor: Cursor) -> str:
@@ -195,40 +177,42 @@ def _member_name(cursor: Cursor) -> str:
     return cursor.unexpected("a name")
 
 
-def _path(cursor: Cursor, of: Expression, kind: str, at: TextPlace) -> Expression:
+def _path(cursor: Cursor, of: syntax.Expression, kind: str, at: syntax.TextPlace) -> syntax.Expression:
     cursor.index += 1
     if kind != "[":
-        return MemberOf(of, _member_name(cursor), at)
+        return syntax.MemberOf(of, _member_name(cursor), at)
     start = None if cursor.kinds[cursor.index] == ":" else _expression(cursor, 0)
     if cursor.take(":"):
         end = None if cursor.kinds[cursor.index] == "]" else _expression(cursor, 0)
         cursor.want("]", "an operator or ]")
-        return Slice(of, start, end, at)
+        return syntax.Slice(of, start, end, at)
     cursor.want("]", "an operator, : or ]")
     if start is None:  # pragma: no cover: `:` was seen
         return cursor.unexpected("an index")
-    return ElementAt(of, start, at)
+    return syntax.ElementAt(of, start, at)
 
 
-def _tested(cursor: Cursor, of: Expression, kind: str, negated: bool, at: TextPlace) -> Expression:
+def _tested(
+    cursor: Cursor, of: syntax.Expression, kind: str, negated: bool, at: syntax.TextPlace
+) -> syntax.Expression:
     """`IN`, `BETWEEN`, `LIKE`: the next token."""
     cursor.index += 1
     if kind == "LIKE":
-        return Like(of, _expression(cursor, COMPARISON), negated, at)
+        return syntax.Like(of, _expression(cursor, COMPARISON), negated, at)
     if kind == "BETWEEN":
         low = _expression(cursor, COMPARISON)
         cursor.want("AND", "an operator or AND; it is BETWEEN low AND high")
-        return Between(of, low, _expression(cursor, COMPARISON), negated, at)
+        return syntax.Between(of, low, _expression(cursor, COMPARISON), negated, at)
     if not cursor.take("("):
         if cursor.kinds[cursor.index] not in ("word", "name", "CASE"):
             cursor.unexpected("( and values, or a column that is an array")
-        return In(of, (_expression(cursor, COMPARISON),), True, negated, at)
+        return syntax.In(of, (_expression(cursor, COMPARISON),), True, negated, at)
     if cursor.kinds[cursor.index] == "SELECT":
         cursor.fail("a SELECT within a SELECT is not supported", "chain rules over memory topics")
-    return In(of, parenthesised(cursor, "an operator, a comma or )"), False, negated, at)
+    return syntax.In(of, parenthesised(cursor, "an operator, a comma or )"), False, negated, at)
 
 
-def _case(cursor: Cursor, at: TextPlace) -> CaseExpression:
+def _case(cursor: Cursor, at: syntax.TextPlace) -> syntax.CaseExpression:
     cursor.index += 1
     of = None if cursor.kinds[cursor.index] == "WHEN" else _expression(cursor, 0)
     whens = []
@@ -240,15 +224,15 @@ def _case(cursor: Cursor, at: TextPlace) -> CaseExpression:
         cursor.unexpected("WHEN; a CASE has at least one")
     otherwise = _expression(cursor, 0) if cursor.take("ELSE") else None
     cursor.want("END", "an operator or END" if otherwise is not None else "an operator, WHEN, ELSE or END")
-    return CaseExpression(of, tuple(whens), otherwise, at)
+    return syntax.CaseExpression(of, tuple(whens), otherwise, at)
 
 
-def _call(cursor: Cursor, written: str, at: TextPlace) -> FunctionCall:
+def _call(cursor: Cursor, written: str, at: syntax.TextPlace) -> syntax.FunctionCall:
     if written.lower() in WINDOWS:
         cursor.index -= 1
         cursor.fail(f"{written.upper()} stands only in GROUP BY, alone between commas")
     cursor.index += 1
-    arguments: list[Expression] = []
+    arguments: list[syntax.Expression] = []
     if not cursor.take(")"):
         arguments.append(_argument(cursor))
         while cursor.take(","):
@@ -256,16 +240,16 @@ def _call(cursor: Cursor, written: str, at: TextPlace) -> FunctionCall:
         if cursor.is_word("AS") and written.upper() == "CAST":
             cursor.fail("CAST(x AS type) is not supported", 'write cast(x, "bigint")')
         cursor.want(")", "an operator, a comma or )")
-    return FunctionCall(written.lower(), tuple(arguments), filtered(cursor), over(cursor), written, at)
+    return syntax.FunctionCall(written.lower(), tuple(arguments), filtered(cursor), over(cursor), written, at)
 
 
-def _argument(cursor: Cursor) -> Expression:
+def _argument(cursor: Cursor) -> syntax.Expression:
     at = cursor.at()
     if cursor.take("*"):
-        return Star(None, (), (), at)
+        return syntax.Star(None, (), (), at)
     stream = stream_star(cursor)
     if stream is not None:
-        return Star(stream, (), (), at)
+        return syntax.Star(stream, (), (), at)
     return _expression(cursor, 0)
 
 

@@ -6,25 +6,14 @@ Source: reference/rules.md, D.1.
 from collections import Counter
 from dataclasses import replace
 
+from opq_rules.sql import syntax
 from opq_rules.sql.cursor import Cursor
 from opq_rules.sql.expression import WINDOWS, expression, filtered, over, stream_star
-from opq_rules.sql.syntax import (
-    Expression,
-    FromItem,
-    Item,
-    Join,
-    OrderKey,
-    Select,
-    Star,
-    TextPlace,
-    WindowClause,
-    WindowKind,
-)
 
 _JOINS = ("INNER", "LEFT", "RIGHT", "FULL", "CROSS")
 
 
-def select(cursor: Cursor) -> Select:
+def select(cursor: Cursor) -> syntax.Select:
     """A whole SELECT; the cursor stands on its first word."""
     cursor.streams = _stream_names(cursor)
     cursor.index += 1
@@ -56,7 +45,7 @@ def select(cursor: Cursor) -> Select:
         after = "the end after LIMIT"
     cursor.rest_is_empty(after)
     text = cursor.tokens.text.strip()
-    return Select(tuple(items), source, joins, where, group_by, found, having, order_by, limit, text)
+    return syntax.Select(tuple(items), source, joins, where, group_by, found, having, order_by, limit, text)
 
 
 def _stream_names(cursor: Cursor) -> dict[str, str]:
@@ -81,9 +70,9 @@ def _stream_names(cursor: Cursor) -> dict[str, str]:
     return names | {alias: alias for _, alias in own}
 
 
-def _item(cursor: Cursor) -> Item:
+def _item(cursor: Cursor) -> syntax.Item:
     begun, at = cursor.index, cursor.at()
-    found: Expression
+    found: syntax.Expression
     if cursor.take("*"):
         found = _star(cursor, None, at)
     elif (stream := stream_star(cursor)) is not None:
@@ -92,18 +81,18 @@ def _item(cursor: Cursor) -> Item:
         found = expression(cursor)
     tokens = cursor.tokens
     text = tokens.text[tokens.starts[begun] : tokens.ends[cursor.index - 1]]
-    if isinstance(found, Star):
+    if isinstance(found, syntax.Star):
         if cursor.is_word("AS") or cursor.is_word("INVISIBLE"):
             cursor.fail(f"* cannot be followed by {cursor.values[cursor.index].upper()}: it is many columns")
-        return Item(found, None, False, text, at)
+        return syntax.Item(found, None, False, text, at)
     alias = cursor.name("a name after AS") if cursor.take_word("AS") else None
-    return Item(found, alias, cursor.take_word("INVISIBLE"), text, at)
+    return syntax.Item(found, alias, cursor.take_word("INVISIBLE"), text, at)
 
 
-def _star(cursor: Cursor, stream: str | None, at: TextPlace) -> Star:
+def _star(cursor: Cursor, stream: str | None, at: syntax.TextPlace) -> syntax.Star:
     """`*` is taken; `EXCEPT (a, b)`, `REPLACE (e AS a, ...)` may follow, in any order."""
     leave_out: list[str] = []
-    replaced: list[tuple[Expression, str]] = []
+    replaced: list[tuple[syntax.Expression, str]] = []
     while True:
         if not leave_out and cursor.take_word("EXCEPT"):
             cursor.want("(", "( after EXCEPT")
@@ -118,26 +107,26 @@ def _star(cursor: Cursor, stream: str | None, at: TextPlace) -> Star:
                 replaced.append(_replacement(cursor))
             cursor.want(")", "a comma or )")
         else:
-            return Star(stream, tuple(leave_out), tuple(replaced), at)
+            return syntax.Star(stream, tuple(leave_out), tuple(replaced), at)
 
 
-def _replacement(cursor: Cursor) -> tuple[Expression, str]:
+def _replacement(cursor: Cursor) -> tuple[syntax.Expression, str]:
     found = expression(cursor)
     cursor.want_word("AS", "an operator or AS; it is REPLACE (expression AS column)")
     return found, cursor.name("a column")
 
 
-def _source(cursor: Cursor) -> FromItem:
+def _source(cursor: Cursor) -> syntax.FromItem:
     at = cursor.at()
     if cursor.kinds[cursor.index] == "(":
         cursor.fail("a SELECT within a SELECT is not supported", "chain rules over memory topics")
     stream = cursor.stream_name("the name of a stream or table")
     alias = cursor.name("a name after AS") if cursor.take_word("AS") else None
-    return FromItem(stream, alias, at)
+    return syntax.FromItem(stream, alias, at)
 
 
-def _joins(cursor: Cursor, first: FromItem) -> tuple[Join, ...]:
-    joins: list[Join] = []
+def _joins(cursor: Cursor, first: syntax.FromItem) -> tuple[syntax.Join, ...]:
+    joins: list[syntax.Join] = []
     names = {first.name}
     while True:
         at = cursor.at()
@@ -163,15 +152,15 @@ def _joins(cursor: Cursor, first: FromItem) -> tuple[Join, ...]:
         else:
             cursor.want("ON", f"AS or ON after {kind} JOIN")
             on = expression(cursor)
-        joins.append(Join(kind, source, on, at))  # type: ignore[arg-type]  # of _JOINS
+        joins.append(syntax.Join(kind, source, on, at))  # type: ignore[arg-type]  # of _JOINS
 
 
-def _grouping(cursor: Cursor) -> tuple[tuple[Expression, ...], WindowClause | None]:
+def _grouping(cursor: Cursor) -> tuple[tuple[syntax.Expression, ...], syntax.WindowClause | None]:
     if not cursor.take("GROUP"):
         return (), None
     cursor.want("BY", "BY after GROUP")
-    dimensions: list[Expression] = []
-    found: WindowClause | None = None
+    dimensions: list[syntax.Expression] = []
+    found: syntax.WindowClause | None = None
     while True:
         if not is_window(cursor):
             dimensions.append(expression(cursor))
@@ -183,18 +172,18 @@ def _grouping(cursor: Cursor) -> tuple[tuple[Expression, ...], WindowClause | No
             return tuple(dimensions), found
 
 
-def _order(cursor: Cursor) -> tuple[OrderKey, ...]:
+def _order(cursor: Cursor) -> tuple[syntax.OrderKey, ...]:
     if not cursor.take("ORDER"):
         return ()
     cursor.want("BY", "BY after ORDER")
-    keys: list[OrderKey] = []
+    keys: list[syntax.OrderKey] = []
     while True:
         at = cursor.at()
         found = expression(cursor)
         descending = cursor.take("DESC")
         if not descending:
             cursor.take("ASC")
-        keys.append(OrderKey(found, descending, at))
+        keys.append(syntax.OrderKey(found, descending, at))
         if not cursor.take(","):
             return tuple(keys)
 
@@ -223,18 +212,18 @@ def is_window(cursor: Cursor) -> bool:
     )
 
 
-def window(cursor: Cursor) -> WindowClause:
+def window(cursor: Cursor) -> syntax.WindowClause:
     """A whole window, with FILTER and OVER."""
     at = cursor.at()
     kind = WINDOWS[cursor.values[cursor.index].lower()]
     cursor.index += 2
-    found = _READERS[kind](cursor, WindowClause(kind=kind, at=at), kind)
+    found = _READERS[kind](cursor, syntax.WindowClause(kind=kind, at=at), kind)
     close = f"); it is {_FORMS[kind]}"
     cursor.want(")", close)
     return _behind(cursor, found)
 
 
-def _timed(cursor: Cursor, found: WindowClause, kind: WindowKind) -> WindowClause:
+def _timed(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) -> syntax.WindowClause:
     """(unit, length [, second])."""
     form = _FORMS[kind]
     at = cursor.index
@@ -258,7 +247,7 @@ def _timed(cursor: Cursor, found: WindowClause, kind: WindowKind) -> WindowClaus
     return replace(found, hop_ms=value_ms) if kind == "hopping" else replace(found, timeout_ms=value_ms)
 
 
-def _count(cursor: Cursor, found: WindowClause, kind: WindowKind) -> WindowClause:
+def _count(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) -> syntax.WindowClause:
     count = cursor.whole_number("the number of records")
     every = count
     if cursor.take(","):
@@ -269,14 +258,14 @@ def _count(cursor: Cursor, found: WindowClause, kind: WindowKind) -> WindowClaus
     return replace(found, count=count, every=every)
 
 
-def _state(cursor: Cursor, found: WindowClause, kind: WindowKind) -> WindowClause:
+def _state(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) -> syntax.WindowClause:
     if cursor.kinds[cursor.index] == ")":
         cursor.unexpected(f"a condition; it is {_FORMS[kind]}")
     begin = expression(cursor)
     return replace(found, begin=begin, end=expression(cursor) if cursor.take(",") else None)
 
 
-def _cycle(cursor: Cursor, found: WindowClause, kind: WindowKind) -> WindowClause:
+def _cycle(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) -> syntax.WindowClause:
     at = cursor.at()
     count = cursor.whole_number("the number of cycles")
     if count not in CYCLES:
@@ -295,7 +284,7 @@ _READERS = {
 }
 
 
-def _behind(cursor: Cursor, found: WindowClause) -> WindowClause:
+def _behind(cursor: Cursor, found: syntax.WindowClause) -> syntax.WindowClause:
     """FILTER of all, OVER (WHEN c) of the sliding, OVER (PARTITION BY k) of the state window."""
     found = replace(found, filter=filtered(cursor))
     at = cursor.at()
@@ -309,5 +298,5 @@ def _behind(cursor: Cursor, found: WindowClause) -> WindowClause:
     return replace(found, when=following.when, partition_by=following.partition_by)
 
 
-def _refuse(cursor: Cursor, at: TextPlace, what: str, only: str) -> None:
+def _refuse(cursor: Cursor, at: syntax.TextPlace, what: str, only: str) -> None:
     cursor.fail(f"{what} stands only after {only}", at=at)

@@ -4,60 +4,45 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from opq_rules.sql.syntax import (
-    Between,
-    BinaryOperation,
-    CaseExpression,
-    ElementAt,
-    Expression,
-    FunctionCall,
-    In,
-    Like,
-    Literal,
-    MemberOf,
-    Select,
-    Slice,
-    Star,
-    Unary,
-)
+from opq_rules.sql import syntax
 
 
-def children(node: Expression) -> tuple[Expression, ...]:
+def children(node: syntax.Expression) -> tuple[syntax.Expression, ...]:
     """Those one step below, in the order of the text."""
     match node:
-        case BinaryOperation():
+        case syntax.BinaryOperation():
             return (node.left, node.right)
-        case Unary():
+        case syntax.Unary():
             return (node.operand,)
-        case FunctionCall():
+        case syntax.FunctionCall():
             over = node.over
-            following: tuple[Expression, ...] = () if node.filter is None else (node.filter,)
+            following: tuple[syntax.Expression, ...] = () if node.filter is None else (node.filter,)
             if over is not None:
                 following += over.partition_by + (() if over.when is None else (over.when,))
             return node.arguments + following
-        case MemberOf():
+        case syntax.MemberOf():
             return (node.of,)
-        case ElementAt():
+        case syntax.ElementAt():
             return (node.of, node.index)
-        case Slice():
+        case syntax.Slice():
             return (node.of, *(end for end in (node.start, node.end) if end is not None))
-        case In():
+        case syntax.In():
             return (node.of, *node.choices)
-        case Between():
+        case syntax.Between():
             return (node.of, node.low, node.high)
-        case Like():
+        case syntax.Like():
             return (node.of, node.pattern)
-        case CaseExpression():
+        case syntax.CaseExpression():
             pairs = tuple(each for pair in node.whens for each in pair)
             before = () if node.of is None else (node.of,)
             return before + pairs + (() if node.otherwise is None else (node.otherwise,))
-        case Star():
+        case syntax.Star():
             return tuple(each for each, _ in node.replace)
         case _:
             return ()
 
 
-def walk(node: Expression) -> Iterator[Expression]:
+def walk(node: syntax.Expression) -> Iterator[syntax.Expression]:
     """`node` and all below it, each before what it holds. No recursion."""
     waiting = [node]
     while waiting:
@@ -66,7 +51,7 @@ def walk(node: Expression) -> Iterator[Expression]:
         waiting.extend(reversed(children(node)))
 
 
-def expressions_of(select: Select) -> Iterator[Expression]:
+def expressions_of(select: syntax.Select) -> Iterator[syntax.Expression]:
     """All of a statement that are not within another."""
     yield from (item.expression for item in select.items)
     yield from (join.on for join in select.joins if join.on is not None)
@@ -78,26 +63,26 @@ def expressions_of(select: Select) -> Iterator[Expression]:
     yield from window.partition_by if window else ()
 
 
-def calls_in(select: Select) -> Iterator[FunctionCall]:
+def calls_in(select: syntax.Select) -> Iterator[syntax.FunctionCall]:
     """Every call in a statement."""
     nodes = (node for expression in expressions_of(select) for node in walk(expression))
-    return (node for node in nodes if isinstance(node, FunctionCall))
+    return (node for node in nodes if isinstance(node, syntax.FunctionCall))
 
 
-def operands(node: BinaryOperation) -> list[Expression]:
+def operands(node: syntax.BinaryOperation) -> list[syntax.Expression]:
     """The parts of `a AND b AND c`, or of OR, in order. No recursion."""
-    found: list[Expression] = []
-    waiting: list[Expression] = [node]
+    found: list[syntax.Expression] = []
+    waiting: list[syntax.Expression] = [node]
     while waiting:
         each = waiting.pop()
-        if isinstance(each, BinaryOperation) and each.operator == node.operator:
+        if isinstance(each, syntax.BinaryOperation) and each.operator == node.operator:
             waiting += [each.right, each.left]
         else:
             found.append(each)
     return found
 
 
-def depth(node: Expression) -> int:
+def depth(node: syntax.Expression) -> int:
     """How many nodes stand above each other, at most."""
     deepest, level = 0, [node]
     while level:
@@ -115,7 +100,7 @@ def tree_key(node: Any) -> Any:
         return tuple(tree_key(each) for each in node)
     if not is_dataclass(node):
         return node
-    if isinstance(node, Literal):
+    if isinstance(node, syntax.Literal):
         return (type(node.value), node.value)
     names = (field.name for field in fields(node))
     return (type(node), *[tree_key(getattr(node, name)) for name in names if name not in _PLACES])

@@ -123,8 +123,6 @@ LOG_PERIOD_S = 60.0
 class SinkCounters:
     """The counters of one action, shown in the rule's status."""
 
-    records_in_total: int = 0
-    records_out_total: int = 0
     emissions_out: int = 0
     exceptions_total: int = 0
     lost_total: int = 0
@@ -213,7 +211,6 @@ class Pipeline:
         return dict(getattr(self._sink, "counts", {}))
 
     def send(self, emission: Emission, emission_id: str) -> None:
-        self.counters.records_in_total += len(emission)
         if not emission and self._properties.omitIfEmpty:
             self._done((emission_id,))
             return
@@ -339,7 +336,6 @@ class Pipeline:
             return True
         if self.counters.connection_status < 0:
             self._log("sink.connected", waiting=len(self._refused))
-        self.counters.records_out_total += len(parcel.rows)
         self.counters.emissions_out += len(parcel.emission_ids)
         self.counters.connection_status = 1
         self._failed_in_row = 0

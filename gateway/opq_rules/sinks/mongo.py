@@ -33,7 +33,7 @@ class Connection:
 
     url: str = field(metadata={"help": "mongodb://host:27017/database"})
     database: str = ""  # that of the url
-    username: str = ""
+    username: str = ""  # beside the url, so that the password is not shown
     password: str = ""
 
     def __post_init__(self) -> None:
@@ -57,13 +57,9 @@ class Connection:
             raise ConnectionError(f"{type(error).__name__}: {str(error)[:300]}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    url: str = field(metadata={"help": "mongodb://host:27017/database"})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config(Connection):
     collection: str
-    database: str = ""  # that of the url
-    username: str = ""  # beside the url, so that the password is not shown
-    password: str = ""
     rowkindField: str = ""  # this column says insert, update, upsert or delete
     keyField: str = ""  # by which update, upsert and delete find their document
     exactlyOnce: bool = False
@@ -186,7 +182,7 @@ class Sink(SinkOfSdk):
             _answered(lambda: self._rows.update_one(where, {"$set": document}))
 
 
-def _who(given: Connection | Config) -> JsonObject:
+def _who(given: Connection) -> JsonObject:
     return {"username": given.username, "password": given.password} if given.username else {}
 
 

@@ -64,9 +64,8 @@ class Connection:
             raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
-    url: str = field(metadata={"help": "mysql+pymysql://user:word@host/base, sqlite:///file, or Go's form"})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config(Connection):
     table: str
     rowkindField: str = ""  # this column says insert, update, upsert or delete
     keyField: str = ""  # by which update and delete find their row

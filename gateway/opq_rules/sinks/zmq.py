@@ -27,7 +27,8 @@ class Connection:
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
 
     def __post_init__(self) -> None:
-        _check_endpoint(self.url)
+        if not self.url.startswith(("tcp://", "ipc://")):
+            raise ValueError(f"url  is {self.url!r}; want tcp://host:port or ipc://file")
 
     def check(self, wait_s: float) -> None:
         """To be bound: whether the address is free. Else: whether a ZeroMQ peer shakes hands there."""
@@ -52,18 +53,14 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    url: str = field(metadata={"help": "tcp://host:port or ipc://file"})
+class Config(Connection):
     type: Literal["pub", "push"] = "pub"
     topic: str = ""  # of pub; may hold {{.column}}
-    bind: bool = True
-    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
 
 
 class Sink(SinkOfSdk):
     def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
-        _check_endpoint(self._config.url)
         self._topic = per_row(self._config.topic)
 
     def open(self, context: Context) -> None:
@@ -96,8 +93,3 @@ class Sink(SinkOfSdk):
 
     def close(self, context: Context) -> None:
         self._socket.close()
-
-
-def _check_endpoint(url: str) -> None:
-    if not url.startswith(("tcp://", "ipc://")):
-        raise ValueError(f"url  is {url!r}; want tcp://host:port or ipc://file")

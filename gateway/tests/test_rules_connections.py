@@ -96,7 +96,7 @@ def test_a_connection_lives_from_creation_to_deletion(house: House) -> None:
     assert house.ask("GET", "/connections/broker") == told
     assert house.ask("GET", "/metadata/connections/yaml/mqtt") == {"broker": shown["props"]}
     house.ask("PUT", "/connections/broker", {**shown, "props": {**shown["props"], "username": "me"}})
-    kept = house.service.engine.connections.exported()["mqtt"]["broker"]
+    kept = house.service.engine.configurations.all("connections", "mqtt", secrets=True)["broker"]
     assert kept == {"server": "tcp://127.0.0.1:1", "password": "deep", "username": "me"}
     assert "cannot change" in house.ask("PUT", "/connections/broker", {"typ": "sql"}, 400)["message"]
     house.ask("PUT", "/connections/broker", {"id": "other"}, 400)

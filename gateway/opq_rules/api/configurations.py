@@ -61,9 +61,7 @@ def connection_routes(engine: Engine) -> APIRouter:
         connections.create(body.typ, body.id, body.props)
         return PlainTextResponse(f"Connection {body.id} is created.", 201)
 
-    @routes.get("/connections")
-    def every() -> list[JsonObject]:
-        return connections.all()
+    routes.get("/connections")(connections.all)
 
     @routes.get("/connections/{name}")
     def one(name: str) -> JsonObject:

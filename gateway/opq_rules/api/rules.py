@@ -35,6 +35,9 @@ def router(engine: Engine) -> APIRouter:
     return routes
 
 
+# A method of the engine or of its views that takes what the path says is the path's function itself.
+
+
 def _whole(routes: APIRouter, engine: Engine) -> None:
     """Paths that are not of one rule; they stand before /rules/{id}."""
 
@@ -43,21 +46,13 @@ def _whole(routes: APIRouter, engine: Engine) -> None:
         rule_id = engine.create_rule(body)
         return PlainTextResponse(f"Rule {rule_id} was created successfully.", 201)
 
-    @routes.get("/rules")
-    def rules() -> list[JsonObject]:
-        return engine.views.rules()
-
     @routes.post("/rules/validate")
     def validate(body: Rule) -> JsonObject:
         return engine.validate(body)
 
-    @routes.get("/rules/status/all")
-    def all_status() -> dict[str, JsonObject]:
-        return engine.views.all_status()
-
-    @routes.get("/rules/usage/cpu")
-    def usage() -> dict[str, JsonObject]:
-        return engine.views.usage()
+    routes.get("/rules")(engine.views.rules)
+    routes.get("/rules/status/all")(engine.views.all_status)
+    routes.get("/rules/usage/cpu")(engine.views.usage)
 
     @routes.get("/rules/tags/match")
     def tagged(body: TagKeys) -> list[str]:
@@ -73,30 +68,15 @@ def _whole(routes: APIRouter, engine: Engine) -> None:
 
 
 def _one(routes: APIRouter, engine: Engine) -> None:
-    @routes.get("/rules/{rule_id}")
-    def rule(rule_id: str) -> JsonObject:
-        return engine.views.rule(rule_id)
-
     @routes.put("/rules/{rule_id}")
     def replace(rule_id: str, body: Rule) -> PlainTextResponse:
         engine.replace_rule(rule_id, body)
         return PlainTextResponse(f"Rule {rule_id} was updated successfully.")
 
-    @routes.delete("/rules/{rule_id}")
-    def delete(rule_id: str) -> PlainTextResponse:
-        return PlainTextResponse(engine.delete_rule(rule_id))
-
-    @routes.post("/rules/{rule_id}/start")
-    def start(rule_id: str) -> PlainTextResponse:
-        return PlainTextResponse(engine.start_rule(rule_id))
-
-    @routes.post("/rules/{rule_id}/stop")
-    def stop(rule_id: str) -> PlainTextResponse:
-        return PlainTextResponse(engine.stop_rule(rule_id))
-
-    @routes.post("/rules/{rule_id}/restart")
-    def restart(rule_id: str) -> PlainTextResponse:
-        return PlainTextResponse(engine.restart_rule(rule_id))
+    routes.delete("/rules/{rule_id}", response_class=PlainTextResponse)(engine.delete_rule)
+    routes.post("/rules/{rule_id}/start", response_class=PlainTextResponse)(engine.start_rule)
+    routes.post("/rules/{rule_id}/stop", response_class=PlainTextResponse)(engine.stop_rule)
+    routes.post("/rules/{rule_id}/restart", response_class=PlainTextResponse)(engine.restart_rule)
 
     @routes.put("/rules/{rule_id}/reset_state")
     def reset(rule_id: str, body: ResetState) -> PlainTextResponse:
@@ -104,29 +84,6 @@ def _one(routes: APIRouter, engine: Engine) -> None:
         if not isinstance(stream, str) or "input" not in body.params:
             raise RuleError("params: want streamName and input, the offset to go on after", CONFIGURATION)
         return PlainTextResponse(engine.reset_state(rule_id, stream, body.params["input"]))
-
-
-def _look(routes: APIRouter, engine: Engine) -> None:
-    @routes.get("/rules/{rule_id}/status")
-    @routes.get("/v2/rules/{rule_id}/status")
-    def status(rule_id: str) -> JsonObject:
-        return engine.views.rule_status(rule_id)
-
-    @routes.get("/rules/{rule_id}/topo")
-    def topo(rule_id: str) -> JsonObject:
-        return engine.views.topo(rule_id)
-
-    @routes.get("/rules/{rule_id}/explain")
-    def explain(rule_id: str) -> PlainTextResponse:
-        return PlainTextResponse(engine.views.explain(rule_id))
-
-    @routes.get("/rules/{rule_id}/schema")
-    def schema(rule_id: str) -> JsonObject:
-        return engine.views.schema(rule_id)
-
-    @routes.get("/rules/{rule_id}/scantables")
-    def scan_tables(rule_id: str) -> JsonObject:
-        return engine.views.scan_tables(rule_id)
 
     @routes.post("/rules/{rule_id}/trace/start")
     def trace(rule_id: str, body: Strategy | None = None) -> PlainTextResponse:
@@ -138,13 +95,18 @@ def _look(routes: APIRouter, engine: Engine) -> None:
         engine.trace(rule_id, None)
         return PlainTextResponse(f"Rule {rule_id} is traced no more.")
 
-    @routes.get("/trace/rule/{rule_id}")
-    def traces(rule_id: str) -> list[str]:
-        return engine.views.traces(rule_id)
 
-    @routes.get("/trace/{trace_id}")
-    def one_trace(trace_id: str) -> JsonObject:
-        return engine.views.trace(trace_id)
+def _look(routes: APIRouter, engine: Engine) -> None:
+    views = engine.views
+    routes.get("/rules/{rule_id}")(views.rule)
+    routes.get("/rules/{rule_id}/status")(views.rule_status)
+    routes.get("/v2/rules/{rule_id}/status")(views.rule_status)
+    routes.get("/rules/{rule_id}/topo")(views.topo)
+    routes.get("/rules/{rule_id}/explain", response_class=PlainTextResponse)(views.explain)
+    routes.get("/rules/{rule_id}/schema")(views.schema)
+    routes.get("/rules/{rule_id}/scantables")(views.scan_tables)
+    routes.get("/trace/rule/{rule_id}")(views.traces)
+    routes.get("/trace/{trace_id}")(views.trace)
 
 
 def _tagged(routes: APIRouter, engine: Engine) -> None:

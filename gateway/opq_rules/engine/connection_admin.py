@@ -116,13 +116,6 @@ class ConnectionAdmin:
             kind = self._connections.type_of(name)
             return self._shown(name, kind, self._connections.all()[name][1], self._users(name))
 
-    def exported(self) -> dict[str, dict[str, JsonObject]]:
-        """Type -> id -> properties; with secrets."""
-        found: dict[str, dict[str, JsonObject]] = {}
-        for name, (kind, properties) in self._connections.all(secrets=True).items():
-            found.setdefault(kind, {})[name] = properties
-        return found
-
     def create(self, kind: str, name: str, properties: Mapping[str, object]) -> None:
         with self._store.changing():
             if name in self._connections.all():

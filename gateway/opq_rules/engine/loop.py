@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from opq_proto import log
@@ -109,25 +110,19 @@ class EngineLoop:
         """`work` done by the engine's thread, between records; what it raises is raised here."""
         if self._thread is None or threading.current_thread() is self._thread or not self._thread.is_alive():
             return work()
-        done = threading.Event()
-        answer: list[T] = []
-        wrong: list[BaseException] = []
+        done: Future[T] = Future()
 
         def run() -> None:
             try:
-                answer.append(work())
+                done.set_result(work())
             except BaseException as error:
-                wrong.append(error)
-            finally:
-                done.set()
+                done.set_exception(error)
 
         self._inbox.put(run)
-        while not done.wait(1.0):
+        while not wait([done], 1.0).done:
             if not self._thread.is_alive():
                 return work()
-        if wrong:
-            raise wrong[0]
-        return answer[0]
+        return done.result()
 
     def record_sent(self, runner: SinkRunner, rows: list[int]) -> None:
         """From a sink's thread: these rows of the outbox are done."""

@@ -130,9 +130,9 @@ class StreamDefinition:
         return "stream" if self.kind == "stream" else "table"
 
 
-_FIELDS = {each.metadata["option"]: each for each in fields(StreamDefinition) if each.metadata}
+_FIELDS = {each.metadata["option"].lower(): each for each in fields(StreamDefinition) if each.metadata}
 OPTIONS: dict[str, Callable[[str], object]] = {
-    **{name: each.metadata["read"] for name, each in _FIELDS.items()},
+    **{name.upper(): each.metadata["read"] for name, each in _FIELDS.items()},
     "KIND": _one_of("scan", "lookup"),
 }
 """Name -> its value as read, or ValueError that says what is wanted."""
@@ -164,7 +164,7 @@ def definition_of(create: Create) -> StreamDefinition:
     kind: StreamKind = "stream"
     if create.what == "table":
         kind = found.get("kind", "scan")
-    values = {each.name: found[name.lower()] for name, each in _FIELDS.items() if name.lower() in found}
+    values = {_FIELDS[name].name: value for name, value in found.items() if name in _FIELDS}
     values["timestamp"] = _timestamp(create, found, places)
     definition = StreamDefinition(create.name, kind, create.fields, found, create.text, **values)
     _go_together(definition, places)

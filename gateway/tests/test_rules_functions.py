@@ -532,6 +532,13 @@ def test_an_expression_that_would_take_all_memory_when_it_is_compiled_is_refused
         Pattern(expression)
 
 
+@pytest.mark.parametrize("call", ['compress(s, "zstd")', 'decompress("SGk=", "zstd")'])
+def test_a_package_that_is_missing_is_the_record_s_error(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises((RowError, RuleError), match="zstd needs the package zstandard"):
+        evaluated(call, ROW)
+
+
 def test_without_the_package_the_standard_search_does_all() -> None:
     """In a process of its own, which cannot import it."""
     program = (

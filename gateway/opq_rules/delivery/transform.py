@@ -4,10 +4,8 @@ Source: reference/rules.md, E.3.
 """
 
 import csv
-import gzip
 import io
 import os
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,6 +17,7 @@ from opq_proto.settings import configured
 from opq_rules.batch import JsonObject, Row
 from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.template import compiled_template
+from opq_rules.functions.conversion import compressor
 from opq_rules.streams.schemas import Schemas
 
 
@@ -112,7 +111,7 @@ def transformer(properties: SinkProperties, schemas: Schemas | None = None) -> C
     if properties.format == "protobuf":
         steps.append((schemas or Schemas()).by(properties.schemaId, writer))
     if properties.compression:
-        compress = _compressor(properties.compression)
+        compress = compressor(properties.compression)
         steps.append(lambda data: compress(encoded(data)))
     if properties.encryption:
         encrypt = encryptor(properties.encryptionKeyFile)
@@ -174,21 +173,6 @@ def _below(data: object, path: str) -> object:
         return row
 
     return [at(row) for row in data] if isinstance(data, list) else at(data)
-
-
-def _compressor(name: str) -> Callable[[bytes], bytes]:
-    if name == "zlib":
-        return zlib.compress
-    if name == "gzip":
-        return lambda data: gzip.compress(data, mtime=0)
-    if name == "flate":
-        return lambda data: zlib.compress(data, wbits=-15)
-    try:
-        import zstandard
-    except ImportError as error:
-        raise ValueError("compression zstd needs the package zstandard") from error
-    packer = zstandard.ZstdCompressor()
-    return lambda data: bytes(packer.compress(data))
 
 
 def encryptor(key_file: str) -> Callable[[bytes], bytes]:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from opq_rules.batch import Value
@@ -141,20 +142,25 @@ def _base64_alone(form: Value) -> None:
 
 
 def _zstd() -> Value:
-    import zstandard  # only rules that use it need it
-
+    try:
+        import zstandard  # only rules that use it need it
+    except ImportError as error:
+        raise ValueError("zstd needs the package zstandard") from error
     return zstandard
 
 
+def compressor(method: str) -> Callable[[bytes], bytes]:
+    """zlib, gzip, flate or zstd; for one thread. Raises ValueError: another method, a missing package."""
+    if method == "gzip":
+        return partial(gzip.compress, mtime=0)
+    if method == "zstd":
+        packer = _zstd().ZstdCompressor()
+        return lambda data: bytes(packer.compress(data))
+    return partial(zlib.compress, wbits=_window_bits(method))
+
+
 def _compress(value: Value, method: Value) -> bytes:
-    packed = octets(value)
-    name = text(method).lower()
-    if name == "gzip":
-        return gzip.compress(packed, mtime=0)
-    if name == "zstd":
-        return bytes(_zstd().ZstdCompressor().compress(packed))
-    deflate = zlib.compressobj(wbits=_window_bits(name))
-    return deflate.compress(packed) + deflate.flush()
+    return compressor(text(method).lower())(octets(value))
 
 
 def _decompress(value: Value, method: Value) -> bytes:

@@ -6,6 +6,7 @@ witnesses elsewhere, which show how far a disturbance reached. What else was hea
 Source: contracts.md, "Whom a decision asks".
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -87,6 +88,9 @@ class BoxPlaces:
             for box_id, place in self._places.items()
         }
         self._nowhere = codes.code("grid", DEFAULT_GRID), UNKNOWN, UNKNOWN, *(np.nan,) * 3
+        self._heard: tuple[str, ...] = ()
+        self._facts = self._facts_of([])
+        """Of `_heard`: the same Boxes are heard from one decision to the next."""
 
     def place(self, box_id: str) -> BoxPlace:
         """For a Box that the store does not know: the default grid, and nothing else."""
@@ -94,13 +98,20 @@ class BoxPlaces:
 
     def asked_boxes(self, box_id: str, heard: Sequence[str], limits: AskingSection) -> AskedBoxes:
         """Whom to ask for what `box_id` saw, among the Boxes heard lately."""
-        others = [other for other in heard if other != box_id]
-        room = limits.most_boxes - 1
+        if tuple(heard) != self._heard:
+            self._heard, self._facts = tuple(heard), self._facts_of(sorted(heard, key=box_order))
+        facts = self._facts
+        ids, own = facts.ids, bisect_left(facts.ids, box_order(box_id), key=box_order)
+        is_heard = own < len(ids) and ids[own] == box_id
+        others, room = len(ids) - is_heard, limits.most_boxes - 1
         if not others or not room:
-            return AskedBoxes(((SAW, (box_id,)),), len(others))
-        facts = self._facts(sorted(others, key=box_order))
+            return AskedBoxes(((SAW, (box_id,)),), others)
         tier, distance_km = self._tiers(box_id, facts, limits.near_km)
-        order = np.lexsort((_ring(box_id, facts.ids), distance_km, tier))
+        # where nothing else tells Boxes apart, those whose numbers follow this one's come first
+        ring = (np.arange(len(ids)) - own - is_heard) % len(ids)
+        order = np.lexsort((ring, distance_km, tier))
+        if is_heard:
+            order = order[order != own]
         nearest = order[tier[order] < REASONS.index(NO_PLACE)]
         elsewhere = order[tier[order] == REASONS.index(WITNESS)]
         witnesses = _spread(facts, elsewhere, self._codes.get(box_id, self._nowhere)[0])
@@ -111,10 +122,11 @@ class BoxPlaces:
         for k in (*neighbours.tolist(), *maybe.tolist(), *witnesses):
             chosen.setdefault(REASONS[int(tier[k])], []).append(facts.ids[k])
         asked = tuple((reason, tuple(boxes)) for reason, boxes in chosen.items())
-        return AskedBoxes(asked, len(others) + 1 - sum(len(boxes) for _, boxes in asked))
+        return AskedBoxes(asked, others + 1 - sum(len(boxes) for _, boxes in asked))
 
-    def _facts(self, ids: list[str]) -> _Facts:
+    def _facts_of(self, ids: list[str]) -> _Facts:
         rows = np.array([self._codes.get(box_id, self._nowhere) for box_id in ids], dtype=np.float64)
+        rows = rows.reshape(-1, len(self._nowhere))
         whole = rows[:, :3].astype(np.int64)
         return _Facts(ids, whole[:, 0], whole[:, 1], whole[:, 2], rows[:, 3:])
 
@@ -160,13 +172,6 @@ def _spread(facts: _Facts, elsewhere: IntArray, grid: int) -> list[int]:
         chosen.update(dict.fromkeys(rest[::step]))
         chosen.update(dict.fromkeys(rest))
     return list(chosen)
-
-
-def _ring(box_id: str, ids: Sequence[str]) -> IntArray:
-    """Where nothing else tells Boxes apart: those whose numbers follow this one's come first."""
-    key = box_order(box_id)
-    after = sum(1 for other in ids if box_order(other) < key)
-    return (np.arange(len(ids)) - after) % len(ids)
 
 
 def _point(place: BoxPlace) -> tuple[float, float, float]:

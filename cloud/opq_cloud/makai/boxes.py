@@ -46,6 +46,7 @@ class BoxRegister:
         self._window_ns: dict[str, int] = {}
         self._rhythm_s: dict[str, float] = {}
         self._alive: dict[str, None] = {}
+        self._alive_ids: tuple[str, ...] = ()
         self._alive_longest_ns = 0
         self._alive_found: tuple[float, float] = (0.0, -math.inf)
         """(within_s, when): who is alive is found again after `ALIVE_S`, or when another Box is heard."""
@@ -136,7 +137,7 @@ class BoxRegister:
     def alive(self, within_s: float) -> tuple[str, ...]:
         """Ids of the Boxes heard within `within_s` and the time that one of their measurements covers."""
         self._find_alive(within_s)
-        return tuple(self._alive)
+        return self._alive_ids
 
     def longest_alive_ns(self, within_s: float) -> int:
         """The longest window of those, nanoseconds."""
@@ -149,8 +150,10 @@ class BoxRegister:
         if same_s == within_s and 0 <= now_s - found_s < ALIVE_S:
             return
         since = now_s - within_s
-        heard = (box for box, at in self._heard.items() if at + self._rhythm_s.get(box, 0.0) >= since)
-        self._alive = dict.fromkeys(sorted(heard, key=box_order))
+        rhythm_s = self._rhythm_s.get
+        alive = dict.fromkeys(box for box, at in self._heard.items() if at + rhythm_s(box, 0.0) >= since)
+        if alive.keys() != self._alive.keys():
+            self._alive, self._alive_ids = alive, tuple(sorted(alive, key=box_order))
         self._alive_longest_ns = max((self._window_ns.get(box_id, 0) for box_id in self._alive), default=0)
         self._alive_found = within_s, now_s
 

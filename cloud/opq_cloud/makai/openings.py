@@ -300,6 +300,9 @@ class EventOpenings:
             )
         )
         onset = decision.span_ns is None
+        reasons = {reason: len(boxes) for reason, boxes in trigger.asked_as}
+        who_saw_first = sorted(trigger.box_ids, key=lambda box_id: box_id != trigger.opened_by)
+        self._send_commands(who_saw_first, trigger.token, trigger.start_ns, trigger.end_ns, reasons)
         self._log.info(
             "trigger.decided" if onset else "trigger.completes",
             box_id=trigger.opened_by,
@@ -315,8 +318,6 @@ class EventOpenings:
             not_asked=dict(trigger.not_asked),
         )
         self._counters.add("triggers" if onset else "completions", label=trigger.opened_by)
-        reasons = {reason: len(boxes) for reason, boxes in trigger.asked_as}
-        self._send_commands(trigger.box_ids, trigger.token, trigger.start_ns, trigger.end_ns, reasons)
         if trigger.half_cycles_ns is not None:  # the event service asks for them
             size = bytes_of_half_cycles(trigger.half_cycles_ns)
             self._counters.add("asked_bytes", len(trigger.box_ids) * size)

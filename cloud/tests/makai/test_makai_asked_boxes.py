@@ -18,6 +18,7 @@ from opq_cloud.store.box_place import BoxPlace
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError, StoreError
 from opq_proto.messages import Measurement, Metric
+from opq_proto.wire import command_from_wire
 
 LIMITS = AskingSection()
 SECOND_NS = 10**9
@@ -109,6 +110,10 @@ def test_neighbours_come_by_feeder_distance_and_region_and_witnesses_from_elsewh
     assert dict(few.by_reason) == {"saw": ("1",), "feeder": ("3", "2"), "witness": ("6", "8")}
     assert few.left_out == 6
     assert places.asked_boxes("1", heard[::-1], LIMITS) == asked, "the order of hearing does not matter"
+    north = places.asked_boxes("7", heard, LIMITS)
+    assert north.by_reason[0] == ("saw", ("7",)) and dict(north.by_reason)["region"] == ("6",)
+    without = places.asked_boxes("1", [each for each in heard if each != "1"], LIMITS)
+    assert without == asked, "who saw it need not be among them"
 
 
 def test_a_dip_at_one_feeder_of_ten_thousand_boxes_asks_sixty_at_most(store: CloudStore) -> None:
@@ -120,6 +125,7 @@ def test_a_dip_at_one_feeder_of_ten_thousand_boxes_asks_sixty_at_most(store: Clo
     grid.openings.advance(10.0)
     (event,) = store.events()
     assert len(event.boxes_triggered) == len(set(grid.commands)) == 60
+    assert str(command_from_wire(grid.commands[0]).box_id) == event.opened_by == feeder[0]
     asked = {reason: len(boxes) for reason, boxes in event.asked_as.items()}
     assert asked == {"saw": 11, "feeder": 37, "witness": 12}
     assert event.not_asked == {"bound": 9950, "saw": 52}

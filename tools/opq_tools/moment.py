@@ -11,6 +11,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., object])
 RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([smhdwy]))?")
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
 """As on View's pages and in its API."""
+LATEST_NS = 7_258_118_400_000_000_000
+"""2200; stores keep ns since 1970 in 64 bits, which end in 2262."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -20,7 +22,12 @@ def moment_ns(ctx: click.Context, param: click.Parameter, text: str | None) -> i
     Gives ns since 1970, in whole microseconds.
     """
     found = _read(text)
-    return None if found is None else (found - _EPOCH) // timedelta(microseconds=1) * 1000
+    if found is None:
+        return None
+    moment = (found - _EPOCH) // timedelta(microseconds=1) * 1000
+    if not 0 <= moment <= LATEST_NS:
+        raise click.BadParameter(f"{text!r} is not between 1970 and 2200")
+    return moment
 
 
 def _read(text: str | None) -> datetime | None:

@@ -69,6 +69,12 @@ def test_a_time_may_be_relative_as_on_the_pages() -> None:
         moment_ns(context, option, "now-999999y")
 
 
+@pytest.mark.parametrize("text", ["0001-01-01", "1969-12-31", "2200-01-02", "9999-12-31", "now-99y"])
+def test_a_time_that_no_store_can_hold_is_refused(text: str) -> None:
+    with pytest.raises(BadParameter, match="between 1970 and 2200"):
+        moment_ns(Context(command), Option(["--from"]), text)
+
+
 def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
     assert [each["id"] for each in json.loads(run(folder, "list", "--json"))] == [2, 1]
     assert run(folder, "note", "1", "the crane again") == "incident 1 has the note\n"

@@ -160,7 +160,16 @@ def test_configuration_laid_over_keeps_what_it_does_not_name() -> None:
     assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 9}}) == {"a": {"b": 1, "c": 9}, "d": 3}
 
 
-@pytest.mark.parametrize("text", ["view = 1", "[gatway]\n", "not toml"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "view = 1",
+        "[gatway]\n",
+        "not toml",
+        pytest.param("a = " + "9" * 5000, id="a number of 5,000 digits"),
+        pytest.param("a = " + "[" * 5000 + "]" * 5000, id="5,000 lists in each other"),
+    ],
+)
 def test_a_config_file_with_something_else_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "up.toml"
     path.write_text(text)

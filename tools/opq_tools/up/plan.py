@@ -3,7 +3,6 @@
 import importlib.util
 import socket
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from opq_hil.box.fleet import Fleet
 from opq_hil.box.simulated_places import three_phase_places
 from opq_proto.backend_keys import DEFAULT_NAME, BackendKeyFolder
 from opq_proto.backend_keys import FOLDER as BACKEND
+from opq_proto.config import read_document
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyFolder
 from opq_proto.whole_file import write_whole_file
@@ -199,12 +199,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
     """
     if path is None:
         return {}
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: is no TOML: {error}") from error
+    found = read_document(path)
     wrong = [key for key, value in found.items() if key not in ROOMS or not isinstance(value, dict)]
     if wrong:
         raise ConfigError(f"{path}: {', '.join(wrong)}: want the tables [gateway] and [cloud], nothing else")

@@ -67,8 +67,9 @@ def _one_line(error: click.UsageError, command: str) -> click.UsageError:
 
 def _words(error: click.UsageError) -> str:
     if isinstance(error, click.NoSuchOption):
-        near = f"; did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
-        return f"there is no option {error.option_name}{near}"
+        near = f"did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
+        hint = _place_above(error.ctx, error.option_name) or near
+        return f"there is no option {error.option_name}" + (f"; {hint}" if hint else "")
     if isinstance(error, click.BadOptionUsage) and "requires" in error.message:
         return f"{error.option_name} lacks its value"
     if isinstance(error, click.BadParameter) and (error.param is not None or error.param_hint is not None):
@@ -83,6 +84,15 @@ def _words(error: click.UsageError) -> str:
     if surplus:
         return f"{surplus[1]!r} is more than this command takes"
     return error.format_message().removesuffix(".")
+
+
+def _place_above(context: click.Context | None, option: str) -> str:
+    """Where an option belongs that was typed after a command instead of before it; empty: nowhere."""
+    while context is not None and context.parent is not None:
+        below, context = context, context.parent
+        if any(option in parameter.opts for parameter in context.command.params):
+            return f"it stands before {below.info_name}: {context.command_path} {option} … {below.info_name}"
+    return ""
 
 
 def _parameter_words(error: click.BadParameter) -> str:

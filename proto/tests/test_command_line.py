@@ -26,7 +26,8 @@ def up(**given: object) -> None:
 
 
 @tool.group("inner")
-def inner() -> None:
+@click.option("--timeout")
+def inner(timeout: str) -> None:
     """One below."""
 
 
@@ -54,6 +55,11 @@ def list_(limit: int, out: str) -> None: ...
         ("up 1 2", "tool up: '2' is more than this command takes (tool up --help)"),
         ("up", "tool up: BOX is missing; want a whole number (tool up --help)"),
         ("--zzz", "tool: there is no option --zzz (tool --help)"),
+        (
+            "inner list --timeout 3",
+            "tool inner list: there is no option --timeout; it stands before list: "
+            "tool inner --timeout … list (tool inner list --help)",
+        ),
         ("upp", "tool: there is no command 'upp'; did you mean up? (tool --help)"),
         ("inner lsit", "tool inner: there is no command 'lsit'; did you mean list? (tool inner --help)"),
         ("inner zzz", "tool inner: there is no command 'zzz'; there are list (tool inner --help)"),

@@ -5,6 +5,7 @@ original's JSON (`original_config.py`). Addresses are on loopback until a file s
 otherwise. `with_port_offset` moves every address that has its default port.
 """
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -22,6 +23,8 @@ from opq_cloud.view_settings import MailSection, OpenIdSection, RuleEngineEntry
 from opq_plugins.policy_section import PluginRules
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import Field, section
+from opq_proto.config_fields import fields_of, item_of, table_of
+from opq_proto.config_problems import Problem
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.keys import KeyFolder
@@ -445,6 +448,30 @@ def port_of(endpoint: str) -> int | None:
         return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").port
     except ValueError:
         return None
+
+
+def address_problems(
+    table: Mapping[str, Any], cls: type[Any] = CloudConfig, path: tuple[str | int, ...] = ()
+) -> list[Problem]:
+    """Every address in `table`, and below it, that names no port."""
+    problems: list[Problem] = []
+    for name, info in fields_of(cls).items():
+        value, inner, item = table.get(name), table_of(info.annotation), item_of(info.annotation)
+        if inner is not None and isinstance(value, Mapping):
+            problems += address_problems(value, inner, (*path, name))
+        elif item is not None and isinstance(value, list | tuple):
+            for index, entry in enumerate(value):
+                if isinstance(entry, Mapping):
+                    problems += address_problems(entry, item, (*path, name, index))
+        elif name.endswith("_endpoint") and isinstance(value, str) and not _names_a_port(value):
+            wanted = "want host:port, e.g. 127.0.0.1:8888 or tcp://127.0.0.1:9881"
+            problems.append(Problem((*path, name), f"is {value!r:.60}; {wanted}"))
+    return problems
+
+
+def _names_a_port(address: str) -> bool:
+    of_another_kind = "://" in address and not address.startswith(("tcp://", "http://", "https://"))
+    return of_another_kind or not address or address.endswith(":*") or port_of(address) is not None
 
 
 def with_port_offset(section: T, offset: int) -> T:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig, port_of
+from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig, address_problems, port_of
 from opq_cloud.original_analyses import NUMBER_KEYS, analysis_settings
 from opq_cloud.original_keys import (
     ADDRESSES,
@@ -104,7 +104,7 @@ def read_config(
         merged["store"] = {**(section if isinstance(section, dict) else {}), "data_dir": str(embedded)}
         merged["store"].pop("mongo_uri", None)
     where = ", ".join(source.name for source in every) or "configuration"
-    config = build(CloudConfig, merged, where, overrides)
+    config = build(CloudConfig, merged, where, overrides, address_problems)
     if config.further_brokers and not config.store.shared:
         raise ConfigError(
             f"{where}: further_brokers wants store.shared = true: event services and Maukas that do not know "

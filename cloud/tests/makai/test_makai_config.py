@@ -197,6 +197,25 @@ def test_all_problems_of_a_toml_file_are_told_at_once(tmp_path: Path) -> None:
     assert "answer_timeout_s" in text
 
 
+def test_an_address_without_a_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text(
+        'further_brokers = [{measurement_endpoint = "b", request_endpoint = "tcp://b:9884", answer_endpoint = "tcp://b:x"}]\n'
+        '[view]\nhttp_endpoint = "nowhere"\n'
+        '[mauka]\nbus_pub_endpoint = "ipc:///run/bus"\nbus_sub_endpoint = "tcp://*:*"\n'
+        '[triggering_service.triggers.mine]\nown_endpoint = "anything"\n'
+    )
+    with pytest.raises(ConfigError) as refused:
+        read_config([path])
+    lines = str(refused.value).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [
+        "further_brokers[0].measurement_endpoint",
+        "further_brokers[0].answer_endpoint",
+        "view.http_endpoint",
+    ]
+    assert lines[-1].endswith("is 'nowhere'; want host:port, e.g. 127.0.0.1:8888 or tcp://127.0.0.1:9881")
+
+
 def test_a_plug_ins_settings_come_from_the_toml_file(tmp_path: Path) -> None:
     path = tmp_path / "cloud.toml"
     path.write_text(

@@ -8,7 +8,7 @@ import pytest
 
 from opq_hil.gateway_faults.boxes import CabledBoxes
 from opq_hil.gateway_faults.world import BOX_IDS
-from opq_hil.suites.gateway_process import GatewayProcess, deaf_since_s, longest_s
+from opq_hil.suites.gateway_process import UNREAD_EMULATED_S, GatewayProcess, Kills, deaf_since_s, longest_s
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,12 @@ def test_no_sample_is_lost_by_kills(tmp_path: Path, kills: int) -> None:
         true = boxes.boxes[box_id].truth(first, found[-1].end_sample - first)
         for block in found:
             assert np.array_equal(block.counts, true[block.first_sample - first : block.end_sample - first])
+
+
+def test_what_a_box_cannot_hold_any_more_is_excused_and_of_an_emulated_one_0_4_s_more() -> None:
+    """Of two kills; the Box of the first still held everything."""
+    deaf_s = (2.5, 3.2)
+    assert (Kills(deaf_s).excused_samples, Kills(deaf_s, UNREAD_EMULATED_S).excused_samples) == (2400, 7200)
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None
 def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
     verdict = play_gateway(FaultSchedule(0, (), length_s=3.0), tmp_path, mounted=False)
     figures = verdict.figures
-    starved = figures["bytes_unread"]  # on a machine that is too busy to read a line, or to play a Box
+    starved = figures.get("bytes_unread")  # on a machine that is too busy to read a line, or to play a Box
     assert [each for each in verdict.problems if not (starved and "in gaps without need" in each)] == []
     assert int(figures["samples_in_ring"]) + int(figures["samples_in_gaps"]) == figures["samples_sent"]
     assert int(figures["stored"]) >= int(figures["heard"]) > 60

@@ -133,6 +133,23 @@ def test_distortion_that_lasts_is_an_event_with_its_thd() -> None:
     assert event["start_s"] == pytest.approx(3.0, abs=0.2) and event["end_s"] == pytest.approx(7.0, abs=0.2)
 
 
+@pytest.mark.parametrize(("more", "count"), [(0.10, 2), (0.05, 1)])
+def test_distortion_that_rises_by_its_limit_again_is_another_event(more: float, count: int) -> None:
+    volts = mains(8.0)
+    turn = 2 * np.pi * 60.0 * np.arange(len(volts)) / RATE_HZ
+    volts[12_000:] += 0.10 * PEAK_V * np.sin(11 * turn)[12_000:]
+    volts[48_500:60_000] += more * PEAK_V * np.sin(11 * turn)[48_500:60_000]
+    found = [each for each in analyze(volts, RATE_HZ).occurrences if each.kind == "harmonics"]
+    assert len(found) == count
+    if count == 2:
+        first, second = found
+        assert not first.open and "thd_percent_before" not in first.figures
+        assert second.start_sample == pytest.approx(48_500, abs=0.25 * RATE_HZ) and second.open
+        assert second.start_sample - first.end_sample > 0.1 * RATE_HZ
+        assert second.figures["thd_percent_before"] == pytest.approx(10.4, abs=0.3)
+        assert "risen from 10" in second.because
+
+
 def test_a_line_between_the_harmonics_is_an_event_with_its_frequency() -> None:
     at_s = np.arange(round(6.0 * RATE_HZ)) / RATE_HZ
     event = only(mains(6.0) + 0.02 * PEAK_V * np.sin(2 * np.pi * 213.0 * at_s))

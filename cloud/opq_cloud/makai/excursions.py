@@ -1,7 +1,7 @@
 """Excursions: which limits a Box has passed, since when, and which of them are worth an event. Pure.
 
     passed  --> an onset: one Decision, unless this limit of this Box was passed again and again lately
-    goes on --> nothing, for hours too
+    goes on --> nothing, for hours too; an onset again where it rises by the limit once more (`rises`)
     left    --> its end, once: the whole of a short one; of a longer one the windows around its end
 
 A limit that is passed again within `calm_s` waits twice as long before its next onset is one, up to
@@ -73,6 +73,9 @@ class Excursions:
     with_tail: bool = True
     """Whether what lies between a limit and where it is left belongs to the span; else it ends at the last
     window beyond the limit, so that what only fades is asked for no second time."""
+    rises: bool = False
+    """Whether a value that is more than the worst before by the limit itself is an onset too: another load
+    beside the one whose harmonics last."""
     active: dict[Hashable, Excursion] = field(default_factory=dict)
     """Limits that are passed now; read by the trigger, so that a quiet window costs one look."""
     pauses: dict[Hashable, OnsetPause] = field(default_factory=dict)
@@ -135,10 +138,25 @@ class Excursions:
         if key in self.active:
             if value <= limit.leave:
                 return self.end(key, measurement, limit)
+            if self.rises and value >= self.active[key].worst + limit.enter:
+                return self._rise(key, measurement, value, limit)
             if value > (limit.leave if self.with_tail else limit.enter):
                 self.go_on(key, measurement, value)
             return None
         return self.begin(key, measurement, value, limit, pause_key) if value > limit.enter else None
+
+    def _rise(
+        self, key: Hashable, measurement: Measurement, value: float, limit: WatchedLimit
+    ) -> Decision | None:
+        """As `begin`, with a pause of its own; what lasts has its end as before."""
+        excursion = self.active[key]
+        because = f"{limit.because(value)}, and rose from {excursion.worst:.4g}"
+        self.go_on(key, measurement, value)
+        if not self._is_onset((key, "rise"), window_ns(measurement)[0]):
+            self.held += 1
+            return None
+        excursion.reported = True
+        return Decision(limit.metric, value, limit.enter, because)
 
     def forget(self, key: Hashable) -> None:
         """It is over and nobody need know: what was passed has become usual."""

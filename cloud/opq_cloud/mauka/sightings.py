@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from opq_measure.analysis.conditions import RISEN_FROM
 from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
 from opq_proto.messages import Finding
 
@@ -55,8 +56,11 @@ def goes_on(earlier: Finding, later: Finding) -> bool:
     """Whether two parts of one Box and class are one steady state.
 
     One that goes on where its waveform ends is what a later waveform begins with: between them nobody looked.
-    And one that pauses for a moment, as a telegram does between its pulses, goes on.
+    And one that pauses for a moment, as a telegram does between its pulses, goes on. What rises on top of it
+    is another one.
     """
+    if any(name == RISEN_FROM for name, _ in later.figures):
+        return False
     gap_ns = later.start_ns - earlier.end_ns
     if gap_ns <= (TELEGRAM_PAUSE_NS if later.kind == "mains_signalling" else PAUSE_NS):
         return True

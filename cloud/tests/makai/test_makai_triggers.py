@@ -114,6 +114,13 @@ def test_a_long_excursion_is_its_onset_and_its_two_last_windows() -> None:
     assert "lasted at most 600.0 s" in found[605].because
 
 
+def test_harmonics_that_rise_above_lasting_ones_are_an_onset_and_lasting_ones_are_not() -> None:
+    levels = [0.02] * 5 + [0.11] * 15 + [0.145] + [0.217] * 4 + [0.11] * 15 + [0.217] * 3 + [0.02]
+    found = decided("steady_state", [window(k, thd=level) for k, level in enumerate(levels)])
+    assert list(found) == [5, 21, len(levels) - 1]
+    assert found[21].because == "steady_state: thd 0.217 beyond 0.05, and rose from 0.145"
+
+
 def test_a_step_that_stays_is_the_new_level() -> None:
     low = (217.9, 218.1, 218.0)
     found = decided("rapid_change", [*calm(5), *(window(5 + k, rms=low) for k in range(60))])

@@ -308,6 +308,21 @@ def test_a_steady_state_that_ended_or_was_not_looked_at_is_two(before: Finding, 
     assert table.incidents() == {frozenset({before}), frozenset({after})}
 
 
+def test_harmonics_that_rise_above_lasting_ones_are_an_incident_of_their_own() -> None:
+    """And what goes on after them goes on with them."""
+    lasting = Finding("harmonics", "1", 0, 5000 * MS, 0, closed=False)
+    before = replace(lasting, start_ns=12_000 * MS, end_ns=14_000 * MS, closed=True, onset_seen=False)
+    risen = replace(
+        lasting, start_ns=14_200 * MS, end_ns=16_000 * MS, figures=(("thd_percent_before", 11.0),)
+    )
+    after = replace(before, start_ns=30_000 * MS, end_ns=31_000 * MS)
+    for order in permutations([lasting, before, risen, after]):
+        table = Table()
+        for one in order:
+            table.put([one])
+        assert table.incidents() == {frozenset({lasting, before}), frozenset({risen, after})}
+
+
 def test_a_pause_of_3_s_is_none_nor_are_those_of_a_telegram() -> None:
     def incidents(kind: str, pause_s: int) -> int:
         table = Table()

@@ -29,6 +29,10 @@ LEAST_S = 3.0
 LEAST_CUT_S = 1.0
 """One that the signal's beginning or end cuts is as long as nobody knows: so much of it has to be seen, or
 the signal is full of it."""
+LEAST_RISE_S = 0.6
+"""So long a level is steady before and after it rises."""
+RISEN_FROM = "thd_percent_before"
+"""Figure of harmonics that begin above others: their THD."""
 LEAST_FREQUENCY_S = 1.0
 FIRST_CYCLES = 2.0
 """Before its first whole cycle nothing is measured of a signal."""
@@ -89,18 +93,33 @@ def flicker_of(intervals: Iterable[FlickerInterval], rate_hz: float, nominal_hz:
 
 
 def harmonics_in(course: Course, limit_percent: float = MOST_THD_PERCENT) -> Iterator[Occurrence]:
-    """THD above a limit."""
+    """THD above a limit; where it rises by as much once more, one ends and another begins."""
     percent = 100 * course.thd
-    for span in lasting(percent, limit_percent):
-        most, mean = most_and_mean(percent, span)
-        yield condition(
-            course,
-            span,
-            "harmonics",
-            confidence_of(mean, limit_percent, THD_SIGMA * mean),
-            f"THD {mean:.2f} % in the mean, {most:.2f} % at most, above {limit_percent:g} %",
-            {"thd_percent": mean, "thd_percent_max": most},
-        )
+    for whole in lasting(percent, limit_percent):
+        before: float | None = None
+        for span in _parted(percent, whole, limit_percent):
+            most, mean = most_and_mean(percent, span)
+            risen: dict[str, float] = {} if before is None else {RISEN_FROM: before}
+            yield condition(
+                course,
+                span,
+                "harmonics",
+                confidence_of(mean, limit_percent, THD_SIGMA * mean),
+                f"THD {mean:.2f} % in the mean, {most:.2f} % at most, above {limit_percent:g} %"
+                + ("" if before is None else f", risen from {before:.2f} %"),
+                {"thd_percent": mean, "thd_percent_max": most, **risen},
+            )
+            before = mean
+
+
+def _parted(percent: FloatArray, span: Span, limit_percent: float) -> list[Span]:
+    """The span, in two where it rises by `BACK` of the limit; the window of the rise is in neither."""
+    least = windows_in(LEAST_RISE_S)
+    for at in range(span.start + least, span.stop - least):
+        before, after = percent[at - least : at], percent[at + 1 : at + 1 + least]
+        if after.min() - before.max() >= BACK * limit_percent:  # False where one is unknown
+            return [Span(span.start, at, True), Span(at + 1, span.stop, span.closed)]
+    return [span]
 
 
 def frequency_deviations_in(

@@ -2,7 +2,8 @@
 
 In: Measurement.  Out: at most one Decision.  State: per Box and quantity, since when.
 `thd` comes with every Measurement. The others are judged where a gateway sends them ([measuring] send):
-`h2` ..., `ihd`, `unbalance`, `dc`, `pst`. One that lasts is an event when it begins and one when it ends.
+`h2` ..., `ihd`, `unbalance`, `dc`, `pst`. One that lasts is an event when it begins, when it rises by its
+limit once more, and when it ends.
 The mean over the Measurement counts; a window with a dip or a swell is not judged.
 Source: THD 5 %: IEEE 519-2022, table 1 (1 kV to 69 kV), as the original's ThdPlugin; single orders: EN
 50160:2010, table 1; unbalance 2 %: EN 50160:2010, 4.2.4; Pst 1: IEC 61000-3-3:2013, clause 5. Interharmonics
@@ -64,7 +65,7 @@ class SteadyStates:
     """Limit; infinite where it is off."""
     limits: dict[str, WatchedLimit]
     dc_ratio: float | None
-    excursions: Excursions = field(default_factory=Excursions)
+    excursions: Excursions = field(default_factory=lambda: Excursions(rises=True))
     busy: set[str] = field(default_factory=set)
     """Streams of which a limit is passed."""
 

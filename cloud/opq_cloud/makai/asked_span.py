@@ -2,7 +2,8 @@
 
     transient    0.3 s around the impulse or the phase jump that a gateway's detector found
     dip          1 s before and after (`pre_ms`, `post_ms`); what no other row names is asked for as a dip
-    harmonics    3 s, the interval of IEC 61000-4-30:2015, 4.5.2; of a telegram 3 s after its first pulse
+    harmonics    3 s, the interval of IEC 61000-4-30:2015, 4.5.2; of a telegram 3 s after its first pulse,
+                 and of a swing of the rms 3 s before and after its third window
     frequency    10 s, that of IEC 61000-4-30:2015, 5.1; a phase jump at a few Boxes is asked for as a dip
 
 A window in which the moment is not known is asked for with a window's length on both sides, whatever its
@@ -20,6 +21,8 @@ SHORT = frozenset({"edge_impulsive_transient", "edge_phase_jump"})
 """A ringing looks like an interharmonic in 0.3 s, and notches like nothing: both are asked for as dips."""
 SHOWN_BY_TRANSIENTS = frozenset({"trans", "f", "rocof"})
 """An impulse or a phase jump moves these in its second's Measurement; what moves the others is more."""
+FLICKER = "flicker"
+"""Its third window: the weak flicker of other Boxes is heard in 6 s, and not in 3."""
 TELEGRAM = "edge_mains_signalling"
 """Its first pulse: what is keyed is told by the pulses that follow."""
 STEADY = frozenset({"thd", "ihd", "pst", "unbalance", "dc"})
@@ -67,6 +70,8 @@ def asked_span_ns(
     row = DIP if local else asked_class(decision.metric)
     both_ns = wanted_ms.get(row, 0) * NS_PER_MS - (end_ns - start_ns)
     before_ns, after_ns = max(pre_ns, longest_ns, both_ns // 2), max(post_ns, longest_ns, both_ns // 2)
-    if decision.metric == TELEGRAM:
+    if decision.metric in (FLICKER, TELEGRAM):
         after_ns = max(after_ns, config.asking.harmonics_ms * NS_PER_MS)
+    if decision.metric == FLICKER:
+        before_ns = max(before_ns, config.asking.harmonics_ms * NS_PER_MS)
     return max(0, start_ns - before_ns), end_ns + after_ns

@@ -172,7 +172,14 @@ def test_a_transient_that_a_gateway_found_is_three_tenths_of_a_second_and_its_wi
 
 @pytest.mark.parametrize(
     ("metric", "length_s"),
-    [("rms", 3.1), ("thd", 3.1), ("h5", 3.1), ("f", 10.0), ("edge_mains_signalling", 5.05)],
+    [
+        ("rms", 3.1),
+        ("thd", 3.1),
+        ("h5", 3.1),
+        ("f", 10.0),
+        ("flicker", 7.0),
+        ("edge_mains_signalling", 5.05),
+    ],
 )
 def test_a_class_is_asked_for_as_long_as_it_needs(store: CloudStore, metric: str, length_s: float) -> None:
     grid = JudgedGrid(store, grid_of(2, 3))

@@ -61,7 +61,7 @@ def decide(
         return None, state
     key = stream_of(measurement)
     row = state.in_a_row.pop(key, 0)
-    limit = WatchedLimit(name, "rms", "V", enter_v, enter_v, f"swings in {config.windows} windows, by")
+    limit = WatchedLimit(name, name, "V", enter_v, enter_v, f"swings in {config.windows} windows, by")
     if not enter_v < swing_v <= nominal.volts * config.most_percent / 100:
         return state.excursions.end(
             key, measurement, limit

@@ -70,7 +70,8 @@ def _round_ns(staged: Sequence[StagedBox], second: int) -> list[int]:
 
 
 def _staged(box_id: str, source: SampleSource, clock: RunClock, local: bool) -> StagedBox:
-    plan = MeasuringPlan(box_id, source.nominal_v, source.nominal_hz, flicker=False, local=local)
+    numbers = source.nominal_v, source.nominal_hz
+    plan = MeasuringPlan(box_id, *numbers, flicker=False, detectors=True, local=local)
     sinks = Sinks(
         measured=lambda _: None,
         values=lambda _: None,

@@ -39,7 +39,7 @@ SUBSCRIPTIONS_AT_ONCE = 1000
 CHECK_S = 0.1
 """What a connection can send within it is what it costs at most, beside its limit."""
 LONGEST_NAME = 64
-"""Of a refused command, as it is counted and logged: the name of a plug-in may be of any length."""
+"""The name of a refused command is counted and logged up to this length; a plug-in may have a longer one."""
 FORGIVEN_PER_S = 1024
 """Bytes that count for nothing: heartbeats."""
 

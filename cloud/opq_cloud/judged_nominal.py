@@ -13,7 +13,7 @@ SAME = 0.005
 
 
 class JudgedNominals:
-    """Of the Boxes of some findings, and of those that were asked beside them."""
+    """The nominal voltages by which the Boxes of some findings, and those asked with them, were judged."""
 
     def __init__(self, findings: Iterable[Finding], now_v: Callable[[str], float | None]) -> None:
         """`now_v`: the nominal voltage of a Box as its record has it now; None: it has none."""

@@ -1,6 +1,6 @@
 """Incidents that people labelled, beside what the analyses say of them: to train with, and to score.
 
-The label is the truth here. Of a combination each part counts for itself.
+The label is the truth here. Each part of a combination counts for itself.
 """
 
 from collections import Counter

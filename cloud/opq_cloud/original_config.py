@@ -187,7 +187,7 @@ def _number(
 
 
 def _notices(kind: str, document: Document, where: str, notify: Notify) -> None:
-    """What is missing, and what changes nothing."""
+    """Report each key that is missing, unknown or without effect."""
     for key in NEEDED.get(kind, ()):
         if key not in document:
             text = "missing; the original does not start without it, here the default is used"
@@ -204,10 +204,10 @@ def _notices(kind: str, document: Document, where: str, notify: Notify) -> None:
 
 
 def _with_environment(document: Document, where: str, notify: Notify) -> Values:
-    """Mauka's "?NAME" is that environment variable, "!NAME" the same as a number (C.4).
+    """The document with environment variables put in: "?NAME" as a text, "!NAME" as a number (C.4).
 
     Raises:
-        ConfigError: a variable that shall be a number is none.
+        ConfigError: the variable of a "!NAME" is not a whole number.
     """
     found: Values = {}
     for key, value in document.items():

@@ -36,7 +36,7 @@ class _KeyedConnection:
     """As it was given to libzmq."""
     keys: tuple[bytes, KeyPair]
     mark: Mark
-    """Of the files that `keys` were read from, or that were looked at after that."""
+    """State of the files that `keys` were read from, or of the last files that were looked at."""
     changed_s: float | None = None
     """When other files were seen."""
     monitor: Socket | None = None

@@ -20,7 +20,7 @@ SLOT_BYTES = 0x6_0000
 STATUS_BYTES = 1024
 """At the end of a slot: the Box's own marks."""
 MOST_FILE_BYTES = 2_000_000
-"""Of a `.opqfw` that a gateway takes: two images of 384 KB and some."""
+"""Largest `.opqfw` that a gateway accepts: two images of 384 KB, and some."""
 WRITING = ("erasing", "sending", "verifying")
 """States of a gateway's update while the Box is being written."""
 MAX_BODY_BYTES = SLOT_BYTES - HEADER_BYTES - STATUS_BYTES

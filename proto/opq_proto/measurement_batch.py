@@ -219,8 +219,11 @@ def _shape_of(body: bytes) -> _MessageShape | None:
 
 
 def regular_fields(body: bytes) -> tuple[bytearray, dict[int, tuple[int, int]], dict[int, int]] | None:
-    """Of a regular Measurement, with each field at most once: a mask of what all of its shape have alike,
-    field -> (offset, bytes) of each varint, place -> offset of each float. None: it is another one."""
+    """Where a regular Measurement, with each field at most once, has its values; None: it is another one.
+
+    Returns a mask of the bytes that all of its shape share, field -> (offset, bytes) of each varint, and
+    place -> offset of each float.
+    """
     mask = bytearray(b"\xff" * len(body))
     varints: dict[int, tuple[int, int]] = {}
     floats: dict[int, int] = {}

@@ -13,7 +13,7 @@ from opq_proto.packed_counts import varint
 _RMS = 3 * METRIC_NAMES.index("rms")
 _BOX, _SEQUENCE, _BACKFILLED = 1, 1004, 1005
 BOXES = 100_000
-"""Of which the id is remembered as bytes."""
+"""Boxes whose id is kept as bytes."""
 
 
 @dataclass(frozen=True, slots=True)

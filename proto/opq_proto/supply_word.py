@@ -19,7 +19,7 @@ SUPPLY_LOW_V = 4.4
 
 
 class SupplyWord(StrEnum):
-    """Of a Box's supply, and of its gateway's."""
+    """What a Box reports of its own supply and of its gateway's."""
 
     WELL = "well"
     """And there is a battery: without one nobody could have said that it is lost."""

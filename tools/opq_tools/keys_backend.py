@@ -235,7 +235,7 @@ def _told(keys: BackendKeyFolder, name: str) -> str:
 
 
 def _lines(keys: BackendKeyFolder, name: str) -> list[str] | None:
-    """Of the name's rights; None: it may do everything, empty: nothing."""
+    """The lines of the file of this name's rights; None: it may do everything, empty: nothing."""
     try:
         rights = keys.rights(name)
     except KeyFileError as error:

@@ -26,7 +26,7 @@ ROWS_OF_A_GROUP = 20_000
 """Rows in one row group of a Parquet file."""
 QUOTE = '"'
 _SEPARATORS = re.compile(r"\s*[,;]\s*")
-"""Of cells, in one country or another."""
+"""What separates the values of one cell, in one country or another."""
 CALCULATED = tuple("=+-@\t\r\n＝＋－＠")
 MEDIA_TYPES: dict[TableForm, str] = {
     "csv": "text/csv; charset=utf-8",

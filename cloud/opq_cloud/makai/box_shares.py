@@ -16,7 +16,7 @@ from opq_proto.wire import topic
 
 MOST_SHARES = 64
 BEGINNINGS = tuple(b"%03d" % number for number in range(1000))
-"""Of the topics of all Boxes, which have four digits at least."""
+"""The first LENGTH digits of every Box's topic, which has four digits at least."""
 LENGTH = 3
 _MASK = 2**64 - 1
 

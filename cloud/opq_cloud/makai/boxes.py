@@ -28,7 +28,7 @@ FORGOTTEN_S = 24 * 3600.0
 ALIVE_S = 0.5
 """Ten thousand Boxes are not counted again for each decision."""
 MOST_BOXES = 200_000
-"""Of all shares; what others say they heard beyond is not asked for."""
+"""Boxes known over all shares; those that another share reports beyond this number are not asked."""
 LEAST_V, MOST_V = 1e-9, 1e9
 """A gain outside is none, or not finite."""
 

@@ -109,7 +109,7 @@ class CommandLinks:
 
 
 def _topic(frames: list[bytes]) -> bytes:
-    """Of the Box that a command is for; empty where it is none."""
+    """The topic of the Box that these frames command; empty where they are no command."""
     try:
         return topic(str(command_from_wire(frames[0]).box_id))
     except FrameError:

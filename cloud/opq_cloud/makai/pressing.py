@@ -1,25 +1,26 @@
-"""Which Measurements wait for nobody. Others are gathered for some milliseconds and handled together.
+"""Finds the Measurements that are handled at once. The others are collected for some ms and handled together.
 
-A turn costs as much as fifty Measurements in it, and a crossing may not wait for that. So what came is looked
-at as bytes: both the broker and the triggering service do, before they decode anything.
+To begin a turn costs as much as to handle fifty Measurements, so turns are kept apart; but a Measurement
+that may begin an event cannot wait for the next turn. Broker and triggering service both find it in the
+bytes of the message, before they decode anything.
 """
 
 import struct
 
 PRESSING_SWING = 0.05
-"""An rms that swings by more of itself in its window is what a dip or a swell begins with: an original Box
-sends no crossings."""
+"""Share of the largest rms of a window. Where the rms moves by more, a dip or a swell may begin: an original
+Box reports no crossings."""
 _CROSSING = b"\xf0\x3e\x01"
 """Field 1006 (`crossing`), true."""
 _RMS = b"\x0a\x03rms\x12\x0f\x0d"
-"""The entry `rms` of the metrics, up to its minimum; the maximum follows."""
+"""How the metric `rms` is encoded, up to its least value; the largest follows."""
 _ENDS = struct.Struct("<fxf")
 
 
 def is_pressing(body: bytes) -> bool:
-    """Whether it may begin an event of milliseconds, or is none of the regular Measurements.
+    """Whether this may begin an event, or is no regular Measurement.
 
-    body: of the wire. What is no Measurement is pressing too, and refused at once.
+    body: an encoded Measurement. Any other message counts as pressing, so that it is refused at once.
     """
     at = body.find(_RMS)
     if at < 0 or _CROSSING in body or len(body) < at + len(_RMS) + _ENDS.size:
@@ -28,6 +29,6 @@ def is_pressing(body: bytes) -> bool:
 
 
 def swings(body: bytes, at: int) -> bool:
-    """at: where the least rms stands."""
+    """Whether the rms moves by more than PRESSING_SWING; `at`: position of its least value in `body`."""
     low, high = _ENDS.unpack_from(body, at)
     return bool(not high - low <= PRESSING_SWING * high)

@@ -28,7 +28,7 @@ READ_MOST = 20_000
 STEP_S = 0.002
 """While messages are gathered, one that presses is seen after this time; with none in it the wait is over."""
 TOPIC_BYTES = 16
-"""Of a topic that presses; a longer one is no Box's, and goes with the rest."""
+"""Longest topic of a Box. A message with a longer one is no Box's, so it is never handled first."""
 SECOND_S = 1.0
 
 _receive = PlainSocket.recv  # what the Python layer adds costs as much again

@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 
 RECEIVE_QUEUE = 100_000
 RECEIVED_TURNS = 10_000
-"""Of which each is what a broker read in 10 ms; or one Measurement, where few come or of an original one."""
+"""Messages that wait at most. Each holds what a broker reads in 10 ms; one Measurement where few come, or
+where the broker is an original one."""
 GATHER_S = 0.025
 """While Measurements come, turns begin so far apart: to judge a hundred together costs as much as twenty one
 by one. What presses, and the first one after a pause, waits for nobody."""
@@ -128,7 +129,7 @@ class TriggeringService:
         self._brokers: list[TriggeringServiceSection | FurtherBrokers] = [config, *further]
         share = configured_share(config)
         self._lease: StoreLease | None = None
-        """Of who has this share; without shares of who judges, where several may hear the same brokers."""
+        """The right to this share, or without shares the right to judge where several read the same brokers."""
         if share is not None:
             self._lease = shared.lease(f"{self.name}.share-{share.number}")
         elif further:

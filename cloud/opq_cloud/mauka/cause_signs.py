@@ -20,7 +20,7 @@ CLEAR_MOVE = 0.05
 OPPOSITE_PERCENT = 4.0
 """One phase of a place up and another down by this share of before."""
 STANDS_PERCENT = 110.0
-"""Of nominal: a swell that comes from above this has not begun there."""
+"""Percent of nominal. A swell that is above this at its start began before."""
 _PHASES = {"a": "a1r", "b": "b2s", "c": "c3t"}
 """Names in use: a, A, L1, 1, R; IEC 60445 has L1, L2, L3."""
 

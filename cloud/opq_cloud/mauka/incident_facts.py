@@ -43,7 +43,7 @@ def facts_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf)
 
 
 def _is_closed(findings: Sequence[Finding]) -> bool:
-    """Of steady states the last part of each says whether it is over; the others have gone on in it."""
+    """Whether all of it is over. The last part of a steady state decides: the earlier ones went on in it."""
     if not all(is_steady(one.kind) for one in findings):
         return all(one.closed for one in findings)
     last = {

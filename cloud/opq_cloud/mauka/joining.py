@@ -1,6 +1,6 @@
 """Joining: findings in, a plan of what to write out. Pure; it asks the store through `JoinStore`.
 
-Of one Box, findings of one family whose spans meet are one (`sightings.py` says what the one is).
+Findings of one Box and one family whose spans meet become one (`sightings.py` decides which).
 Findings with a sharp onset belong together by their onsets (`onset_rule.py`); a steady state of a Box is an
 incident of its own, with all parts that were seen of it (`steady_placing.py`). The result depends on
 neither the order of arrival nor repetition, but for the numbers.

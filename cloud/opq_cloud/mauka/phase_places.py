@@ -78,9 +78,9 @@ class PhaseCourse:
 
 
 def phase_places(event: Event) -> tuple[list[PhasePlace], list[str]]:
-    """Places of an event with a Box on each phase; and of others with three Boxes why they are none.
+    """Places of an event with a Box on each phase; and why other places with three Boxes are left out.
 
-    Of several Boxes on one phase the one with the best clock counts.
+    Where several Boxes are on one phase, the one with the best clock is used.
     """
     there: dict[tuple[str, str], list[Waveform]] = {}
     for wave in event.waveforms:

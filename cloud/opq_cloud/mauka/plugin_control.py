@@ -25,7 +25,7 @@ Facts = dict[str, Any]
 
 
 SHOWN = ("processes", "workers", "open_outages", "silences")
-"""Of what a plug-in says of itself, beside what each does."""
+"""Fields of a plug-in's own report that are shown with its state."""
 
 
 class PluginGroup(Protocol):

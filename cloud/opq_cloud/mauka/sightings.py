@@ -183,10 +183,10 @@ def _covers(one: Finding, other: Finding) -> bool:
 
 
 def _order(finding: Finding) -> tuple[float, float, float, int, int, str]:
-    """The worse one last: the further from 100 %, a dip before a swell; a total order.
+    """A total order in which the worse finding is last: further from 100 %, a dip before a swell.
 
-    Of two that are equal but for what waveforms said of the clock, the one with the better known clock is
-    last; then the one that names more Boxes, and with more figures: the first look compares no Boxes.
+    Two may differ only in what waveforms showed of the clock: then the one with the better known clock is
+    last, then the one that names more Boxes and has more figures, as the first analysis compares no Boxes.
     """
     percent = finding.residual_percent
     off = -1.0 if percent is None else abs(percent - 100.0)

@@ -1,9 +1,9 @@
-"""Which parts of a steady state are one incident: it goes on between the waveforms that show it. Pure.
+"""Decides which parts of a steady state are one incident: it lasts between the waveforms that show it. Pure.
 
-Of one Box and class, a part that was there already where its waveform began goes on with the one before it,
-where that went on at the end of its waveform shortly before, or paused (`sightings.goes_on`). What was
-placed by hand stays, and what goes on with it comes to it. The result depends on the set of parts alone,
-but for the numbers.
+A part continues an earlier one of the same Box and class where it was there already at the beginning of its
+waveform, and the earlier one was still there, or paused, at the end of its own shortly before
+(`sightings.goes_on`). A part that was placed by hand stays in its incident, and those that continue it
+follow. The result depends on the set of parts alone, except for the numbers.
 """
 
 from collections.abc import Collection, Iterable

@@ -80,7 +80,7 @@ class EmbeddedDocuments:
         self._lock = threading.Lock()
         self._opened: SqliteDatabase | None = None
         self._changes: Counter[str] = Counter()
-        """Of each table, by this process."""
+        """How often this process changed each table."""
 
     def insert(self, table: str, key: str, document: Fields) -> bool:
         _check(table)

@@ -50,7 +50,7 @@ class EmbeddedParts(EmbeddedPart):
             yield from in_order(rows, read, beyond, back)
 
     def _fill_parts(self) -> None:
-        """Enter what a version before these rows stored; once, in slices, and by one process."""
+        """Index the incidents that an older version stored without these rows. Done once, slice by slice."""
         with self._database.read() as connection:
             done = connection.execute("SELECT 1 FROM counters WHERE name = ?", (_FILLED,)).fetchone()
         while not done:
@@ -70,7 +70,7 @@ def _rows(
     beyond: IndexPlace | None,
     back: bool,
 ) -> Iterator[Row]:
-    """Of few Boxes each along its own index, merged; of many along that of all."""
+    """The rows in order: those of few Boxes from an index of each, merged; those of many from one index."""
     boxes, among = row_boxes(seen, wanted, beyond, back)
     groups = [[box_id] for box_id in boxes] if len(boxes) <= FEW_BOXES else [boxes]
     since_ns = wanted.start_ns

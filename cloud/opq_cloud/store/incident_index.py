@@ -110,9 +110,9 @@ class IndexedIncident:
 
 @dataclass(frozen=True, slots=True)
 class IndexPlace:
-    """A key to go on from: what it is sorted by, then the number.
+    """Where the next page of a list begins: the value that it is sorted by, then the incident's number.
 
-    Of the newest the start, to the nanosecond (a float has no room for it); of events its millisecond.
+    The newest first: the start in nanoseconds, an int because a float cannot hold it; events: milliseconds.
     """
 
     value: float | int

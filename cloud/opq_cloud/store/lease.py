@@ -26,7 +26,7 @@ JOIN_S = 2.0
 
 
 class StoreLease:
-    """Of one name."""
+    """The right to do the work of this name, which one process at most holds among all that share a store."""
 
     def __init__(
         self,

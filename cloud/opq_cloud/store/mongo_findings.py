@@ -187,9 +187,9 @@ class MongoFindings(MongoEvents, MongoParts):
         return document
 
     def _put_slice(self, known: KnownFinding) -> str:
-        """The samples of the finding, with the original's margin, as a file; its name, "" without samples.
+        """Store the samples of the finding, with the original's margin, as a file; its name, "" for none.
 
-        Of several events that saw it: the one that has most of it.
+        Where several events hold the finding, the one that has most of it is used.
         """
         finding = known.finding
         parts = self._parts.find({"event_id": {"$in": list(known.event_ids)}, "box_id": finding.box_id}).sort(

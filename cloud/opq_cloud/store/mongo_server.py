@@ -208,7 +208,7 @@ class MongoServer:
         return 0 if found is None else int(found[field])
 
     def delete_files(self, where: Document, keep: object = None) -> None:
-        """Files of GridFS with their chunks, but for one; what is gone already is no error."""
+        """Delete these files of GridFS and their chunks, except file `keep`. One that is gone is no error."""
         files, chunks = self.db["fs.files"], self.db["fs.chunks"]
         for file in list(files.find(where)):
             if file["_id"] == keep:

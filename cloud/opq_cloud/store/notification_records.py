@@ -78,16 +78,16 @@ class NotificationEntry:
     """Until then the process that sends it is believed to be alive."""
     box_ids: tuple[str, ...] = ()
     subject: str = ""
-    """What it is about, the same for all that is said of it: `incident 12`, `Box 3`."""
+    """What it is about, e.g. `incident 12` or `Box 3`; all notifications of one matter have the same."""
     finding_ids: tuple[int, ...] = ()
     level: int = 0
-    """Level of the severity, as far as it was known when this was made."""
+    """Level of the severity that was known when the notification was made."""
     content: str = "{}"
     """JSON: keys of the webhook's body beside the fixed ones; a text, for not every store has every key."""
 
 
 def wall_time(text: str) -> time:
-    """The time in a text such as `07:30`. ValueError where it is none."""
+    """The time in a text such as `07:30`. Raises ValueError for any other text."""
     hour, separator, minute = text.partition(":")
     if not (separator and len(hour) == len(minute) == 2 and text.isascii() and (hour + minute).isdigit()):
         raise ValueError(f"{text} is no time of day; write one such as 07:30")
@@ -95,12 +95,12 @@ def wall_time(text: str) -> time:
 
 
 def entry_id(*parts: object) -> str:
-    """The id of what is said: the same parts give the same one."""
+    """The id of a notification: the same parts give the same id, so that none is sent twice."""
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
 class NotificationRecords:
-    """Every method may be called from any thread and raises StoreError where the database cannot."""
+    """Every method may be called from any thread, and raises StoreError when the database fails."""
 
     def __init__(self, documents: KeyedDocuments) -> None:
         self._documents = documents

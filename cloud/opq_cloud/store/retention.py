@@ -1,7 +1,7 @@
 """`laha_config`, the original's document of TTLs, followed while the services run (opq-interop, D.7).
 
-It is read again every few seconds where something is written, so that a change needs no restart. A value
-that is no TTL is passed over and logged once; the one that held before stays.
+A service that writes reads it again every few seconds, so that a change needs no restart. A value that is not
+a TTL is logged once and ignored; the TTL that was in force stays.
 """
 
 import time
@@ -17,14 +17,14 @@ FOR_EVER_S = 2**31 - 1
 """The longest TTL that the original's Int32 can hold: trends are kept for ever."""
 READ_EVERY_S = 5.0
 BOX_SAMPLES_S = 900
-"""The original's fifth TTL, of nothing that is stored; its services end where it is missing."""
+"""The original's fifth TTL. Nothing is stored under it, but the original's services end without it."""
 
 
 def ttls_document(ttls: Ttls) -> dict[str, int]:
-    """`laha_config.ttls`; whole numbers that an Int32 holds.
+    """`laha_config.ttls`: whole seconds, small enough for an Int32.
 
     Raises:
-        StoreError: one is none from 1 to 2147483647.
+        StoreError: a TTL is not a whole number from 1 to 2147483647.
     """
     document = {"box_samples": BOX_SAMPLES_S}
     for field in fields(Ttls):
@@ -37,7 +37,7 @@ def ttls_document(ttls: Ttls) -> dict[str, int]:
 
 
 def ttls_from_document(found: object, before: Ttls) -> tuple[Ttls, list[str]]:
-    """What it says, else what held before; and the values that are no TTLs, in words."""
+    """The TTLs of the document, those of `before` where it has none; and a text for each wrong value."""
     wrong = []
     values: dict[str, int | None] = {}
     document = found if isinstance(found, Mapping) else {}

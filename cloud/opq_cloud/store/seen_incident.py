@@ -32,7 +32,7 @@ class BoxSight:
 
 
 def box_sight(account: Account, accesses: Iterable[BoxAccess]) -> BoxSight:
-    """By role; else own Boxes, those that are shared with it, public ones."""
+    """What an account sees: everything by its role, or its own Boxes, shared ones and public ones."""
     if account.role in SEES_EVERYTHING:
         return BoxSight(True)
     known = tuple(accesses)
@@ -44,11 +44,12 @@ def box_sight(account: Account, accesses: Iterable[BoxAccess]) -> BoxSight:
 def incident_at(
     incident: Incident, sees: Callable[[str], bool], sees_place: Callable[[str], bool] | None = None
 ) -> Incident | None:
-    """The part of it at Boxes that are seen; None where there is none.
+    """The part of an incident that is at visible Boxes; None where no Box of it is visible.
 
-    What a finding says of another Box too goes where that is not seen, with the causes; so does with whose
-    clock a Box's was compared, and how far a steady state reaches. Its centre, a mean of places, of one Box
-    that place itself, stays where the place of every Box is seen too (`sees_place`; None: as `sees`).
+    A statement of a finding that also concerns a hidden Box is left out, and so are the causes; the same goes
+    for the Box whose clock was the reference, and for how far a steady state reaches. The centre is a mean of
+    places (of one Box it is that place), so it is kept only where the place of every Box may be seen
+    (`sees_place`; None: as `sees`).
     """
     told = not any(each.finding.beside and _is_hidden(each, sees) for each in incident.findings)
     whole = all(sees(box_id) for box_id in incident.box_ids)

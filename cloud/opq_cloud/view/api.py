@@ -185,7 +185,7 @@ class Api:
     ) -> JSONResponse:
         """Volts; more samples than `points` are reduced to the lowest and highest of each stretch.
 
-        Of a long dip or swell both ends.
+        A long dip or swell gives both its ends.
         """
         wave = self._wave(event_id, box_id)
         origin = wave.start_ns if origin_ns is None else origin_ns

@@ -1,9 +1,9 @@
 """What a connection may cost View: how slowly a request may come and an answer be read, and how many wait.
 
 uvicorn itself waits for ever for a request that was begun and for a reader that has stopped. Here a request
-that is not whole in time, and an answer of which nothing is read for a minute, end their connection. Of those
-that wait for a request only so many stay: the ones that have waited longest go, so that a new visitor is
-answered while others hold connections open. Everything is counted.
+that is not whole in time, and an answer of which nothing is read for a minute, end their connection. Only
+so many connections may wait for a request: those that have waited longest are closed, so that a new visitor
+is answered while others hold connections open. Everything is counted.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ CHECKED_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Of all connections of one View."""
+    """Limits of the connections of one View, each and all together."""
 
     request_s: float = 20.0
     """A request's head and body together, but for BODY_BYTES_PER_S."""

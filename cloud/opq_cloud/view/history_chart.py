@@ -19,7 +19,7 @@ LEAST_BAR = 1.5
 PHONE_PX = 336
 """Width of a chart on a phone of 390 pixels."""
 LETTER_PX, APART_PX = 6.6, 6.0
-"""Of an axis' words, in 12 px type."""
+"""Width of a letter of an axis label in 12 px type, and the least space between two labels."""
 _TICKS_MS = tuple(
     minutes * 60_000
     for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 5760, 10080, 20160, 43200, 86400,

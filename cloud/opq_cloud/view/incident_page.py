@@ -170,7 +170,7 @@ def _unnamed(context: ViewContext, worst: StoredFinding | None, panels: Sequence
 
 
 def _uneven(worst: StoredFinding | None) -> tuple[str, str, str] | None:
-    """Of an unbalance: what is shown, how much of it, and the voltages; None: it is none."""
+    """The quantity, its value and the voltages of an unbalance, as texts; None: it is no unbalance."""
     figures = dict(worst.finding.figures) if worst is not None else {}
     percent = figures.get("u2_percent", figures.get("magnitudes_percent"))
     if worst is None or worst.finding.kind != "unbalance" or percent is None:

@@ -60,7 +60,8 @@ BOXES_OFFERED = 200
 """Boxes in a list to choose from: of more, the number is typed."""
 ON_BOX_PAGE = 10
 ASKS_AT_ONCE, ASKS_PER_S = 3.0, 0.1
-"""Of one account: an owner's questions hold a thread each, some seconds where a Box is away."""
+"""Requests that one account may have waiting, and per second: each holds a thread, for seconds where a Box is
+away."""
 HOUR_MS = 3_600_000
 NO_BOX = "No Box with this id is known."
 UNSEEN_BOX = "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."

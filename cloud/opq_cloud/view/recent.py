@@ -50,7 +50,7 @@ class RecentMeasurements:
         """From when on it counts as silent, by its own rhythm."""
 
     def accept(self, measurement: Measurement, heard_ms: int, kept: int = RECENT_MEASUREMENTS) -> bool:
-        """False: it is late or repeated, and changes nothing. Of what was heard the newest `kept` stay."""
+        """Add it and keep the newest `kept`. False: it is late or repeated, and changes nothing."""
         before = self._rows[-1] if measurement.crossing and self._rows else self._window
         if before is not None and measurement.timestamp_ms <= before.timestamp_ms:
             if before.timestamp_ms - measurement.timestamp_ms <= RECENT_MS:

@@ -16,11 +16,11 @@ SPARK_WIDTH, SPARK_HEIGHT = 240, 48
 SPARK_JOINT_MS = 500.0
 """Windows less apart than that follow on each other."""
 NORMAL_PERCENT = (90.0, 110.0)
-"""Of nominal: outside is a dip or a swell (IEC 61000-4-30, 5.4). Each scale has at least this."""
+"""Percent of nominal; outside is a dip or a swell (IEC 61000-4-30, 5.4). Every scale spans at least this."""
 SHOWN_PERCENT = (0.0, 200.0)
 """No scale reaches further; a value beyond lies on the edge."""
 SPARK_MARGIN = 0.05
-"""Of the scale, above and below it."""
+"""Share of the scale that stays free above and below the line."""
 
 
 @dataclass(frozen=True, slots=True)

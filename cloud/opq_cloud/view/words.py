@@ -228,7 +228,7 @@ def boxes(ids: Sequence[str], names: Names = NO_NAMES) -> str:
 
 
 def present_nominal(nominal_v: Iterable[tuple[str, float]], names: Names = NO_NAMES) -> str:
-    """Of which Boxes no finding says by which nominal voltage they were judged; empty: of none."""
+    """Names the Boxes that are shown by their present nominal voltage, as no finding has one; empty: none."""
     parts = [f"{boxes(ids, names)} ({plain(volts, 'V')})" for ids, volts in alike(nominal_v)]
     return f"By the present nominal voltage, for no finding says another: {listed(parts)}." if parts else ""
 

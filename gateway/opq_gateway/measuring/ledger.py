@@ -162,9 +162,9 @@ class Ledger:
         return path
 
     def _delete_old(self, series: str) -> None:
-        """The measure is time that is held, not the clock: one that was set deletes nothing.
+        """Delete by the length of time that is held, not by the clock: setting the clock deletes nothing.
 
-        Of half cycles a day without any counts as one day at most.
+        A gap between half cycles counts as one day at most.
         """
         files = self._files(series)
         held_ns = 0

@@ -291,10 +291,10 @@ class MeasuredBox:
             self.ledger.append(values)
 
     def _is_kept(self, values: Values) -> bool:
-        """Whether it is on disk since before the restart.
+        """Whether the values were written to disk before the restart.
 
-        Of half cycles all of it: windows begin elsewhere than they did, and who reads passes over those that
-        come twice (`read_half_cycles`).
+        Half cycles count only when all of them were: windows now begin at other times, and `read_half_cycles`
+        leaves out those that are there twice.
         """
         kept_ns = self._kept_ns.get(values.kind, 0)
         if values.kind == "half":

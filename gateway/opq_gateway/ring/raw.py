@@ -21,7 +21,7 @@ from opq_gateway.ring import record
 from opq_gateway.ring.segment import RecordColumns, Segment
 
 SUFFIX: Final = ".seg"
-"""Of every file of a ring; the newest, which a killed gateway was writing, is a raw one."""
+"""Every file of a ring ends so. The newest, which a killed gateway was writing, is a raw one."""
 MAGIC: Final = b"OPQRING2"
 HEAD_BYTES: Final = 64
 MOST_CAPACITY: Final = 1 << 16

@@ -30,7 +30,7 @@ RESENT_S = RING_SAMPLES / 12_000 - 0.5
 
 
 class PlayedSchedule(Protocol):
-    """Of a gateway or of a cloud."""
+    """A schedule of faults that was played, at a gateway or at a cloud."""
 
     def document(self) -> dict[str, object]: ...
 

@@ -63,7 +63,7 @@ class OutletTruth:
     phase_jump_deg: float
     """Jump of the fundamental's phase when it begins; positive: ahead."""
     arrival_s: float
-    """Of the first that its class names: of an island that does nothing else, when it is closed again."""
+    """When the first part that its class names arrives. An island without one: when it is closed again."""
     downstream: bool
     """Whether it is fed through the place of the cause."""
 

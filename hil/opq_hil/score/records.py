@@ -33,7 +33,7 @@ class BoxSpan:
     end_ns: int
     uncertainty_ns: int = 0
     side: str | None = None
-    """Of a fault: `downstream` or `upstream`; None: nobody says."""
+    """Side of a fault: `downstream` or `upstream`; None: not known."""
 
     @property
     def families(self) -> frozenset[str]:

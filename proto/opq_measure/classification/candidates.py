@@ -55,7 +55,7 @@ HIDDEN = 0.8
 NOTCH_EXCESS = 1.3
 """Power that the harmonics leave of the mean cycle, of that of its noise, which scatters by a tenth."""
 NEAR_S = 0.012
-"""Of the residual before and after a transient, that tells a ringing from an impulse."""
+"""Length of the residual before and after a transient that tells a ringing from an impulse."""
 BESIDE_SHARE = 0.2
 """The share of a signal that has to be clear of a dip for its lines, where the dip leaves no window."""
 LONGEST_ENVELOPE_S = 5.0
@@ -126,7 +126,7 @@ class _Cycles:
 
     @cached_property
     def notching(self) -> Notching | None:
-        """Of the mean cycle, where its harmonics leave more than noise."""
+        """The notches of the mean cycle; None where its harmonics leave no more than noise."""
         if self.mean is None or self.mean.beside_harmonics(self._signal.cycle) < NOTCH_EXCESS:
             return None
         return notching_of(self.mean, self._signal.analysis.nominal_hz)

@@ -32,7 +32,7 @@ from opq_measure.waveform.transients import CUTOFF_HZ
 BESIDE_CYCLES = 1.25
 """The crossing of the rms is so near to the edge."""
 BRIEF_BESIDE_CYCLES, BRIEF_CYCLES = 0.35, 0.5
-"""Of a dip of 1.2 to 3.5 cycles less is left out, and less has to be seen of it."""
+"""A dip of 1.2 to 3.5 cycles: so much beside its edge is left out, and so much of it has to be visible."""
 FUNDAMENTAL = [0, 13]
 """Columns of its cosine and sine."""
 FIT_CYCLES = 5.0

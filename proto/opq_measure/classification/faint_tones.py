@@ -36,7 +36,7 @@ LEAST_ON = 0.25
 """Share of the time that a telegram is on."""
 LEAST_SHARE = 0.7
 BETWEEN = 0.6
-"""Of the way from harmonic to harmonic: the next one is nearer."""
+"""Share of the way from one harmonic to the next; beyond it the next one is nearer."""
 BESIDE_HZ = 2.0
 """So near to a harmonic what is left is the harmonic's own movement."""
 
@@ -143,9 +143,9 @@ def _while_there(power: FloatArray, noise: float) -> FloatArray:
 
 
 def _stretch(power: FloatArray, noise: float) -> slice:
-    """The one stretch of a line that noise makes holes in; all of it where as much is beside that.
+    """The one stretch of a line in which noise makes holes; all of it where as much lies outside.
 
-    Of all beginnings and ends those that leave the least squares.
+    Its beginning and end are those that leave the least squares.
     """
     count = len(power)
     bounds = np.append(np.arange(0, count, BOUND_HOPS), count)

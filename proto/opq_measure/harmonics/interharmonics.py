@@ -1,7 +1,7 @@
 """What lies between the harmonics: interharmonic groups, the strongest line, and the noise floor.
 
-The interharmonic of order h lies between the harmonics h and h + 1; order 0 below the fundamental. Of its
-bins the centred subgroup leaves out the ones beside the two harmonics, which belong to their
+The interharmonic of order h lies between the harmonics h and h + 1; order 0 below the fundamental. Its
+centred subgroup leaves out the bins next to the two harmonics. They belong to the harmonics' own
 subgroups, so that what modulates a harmonic is not counted twice.
 
 Source: IEC 61000-4-7:2002+A1:2008, annex A, equations A.1 to A.4 (from memory of the standard).
@@ -39,7 +39,7 @@ def strongest_interharmonic(spectrum: Spectrum) -> tuple[FloatArray, FloatArray]
     """The strongest line of each window that is no harmonic.
 
     Returns:
-        (w,) Hz and (w,) rms. Of a window of noise alone it is the largest bin of the noise:
+        (w,) Hz and (w,) rms. In a window of noise alone it is the largest bin of the noise:
         compare with `noise_floor`. NaN for windows of fewer than five cycles, and of zeros.
 
     Two neighbouring bins under a Hann window, so that other lines do not reach here, say by their ratio

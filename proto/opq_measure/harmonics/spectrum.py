@@ -112,7 +112,7 @@ class Spectrum:
     def thd(self) -> FloatArray:
         """(w,) THDS: subgroups 2 .. 50 against the first, a ratio; NaN without a fundamental. 4-7: 3.3.3.
 
-        Of a window whose fundamental is not known it is noise against noise: the caller's to leave out.
+        Without a known fundamental it is the ratio of noise to noise, which the caller leaves out.
         """
         return _distortion(self._subgroup_power)
 

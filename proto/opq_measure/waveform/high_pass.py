@@ -77,10 +77,10 @@ def transient_peak_v(volts: SignalArray, rate_hz: float) -> float | None:
 
 
 def _peaks_v(parts: list[SignalArray], starts: IndexArray, size: int, rate_hz: float) -> FloatArray:
-    """(w, c) of windows that share an FFT of `size` points, which is longer than any.
+    """(w, c) peaks of windows that share an FFT of `size` points, which is longer than any of them.
 
-    `starts` (w, c): where cycles begin after the filter. Of its first `tap_count - 1` values, which are of
-    the end of the part too, nothing is reported.
+    `starts` (w, c): where cycles begin after the filter. Its first `tap_count - 1` values are left out: the
+    end of the part is mixed into them.
     """
     rows = np.zeros((len(parts), size))
     for row, part in zip(rows, parts, strict=True):

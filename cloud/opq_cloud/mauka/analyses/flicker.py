@@ -1,7 +1,7 @@
 """Flicker: the voltage swings so that lamps flicker.
 
 In: Event.  Out: Finding, in time order.  State: none.
-Of ten minutes Pst, as everywhere; of an event's seconds, five or more, what Pst would become.
+Ten minutes give Pst, as everywhere. An event of five seconds or more gives the Pst that would follow from it.
 Source: IEC 61000-4-15:2010; IEC 61000-3-3:2013, clause 5 (Pst 1)."""
 
 from dataclasses import dataclass, field, replace

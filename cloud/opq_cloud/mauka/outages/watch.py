@@ -353,7 +353,7 @@ class OutageWatch:
                 self.silences[box_id] = f"{likely}: {judged.against}"
 
     def _last_word(self, store: CloudStore, box_id: str) -> SupplyWord | None:
-        """Of its supply: that of its last Measurement, or of its last minute that all is well."""
+        """Its last report of its supply: in its last Measurement, or `well` in its last minute."""
         last = self._heard[box_id].row
         if (word := supply_word(last.metrics)) is not None:
             return word

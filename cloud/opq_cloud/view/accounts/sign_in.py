@@ -26,7 +26,7 @@ from opq_proto.rate_limit import TokenBuckets
 SESSION_S = 30 * 86_400
 AGENT_CHARACTERS = 160
 MOST_SESSIONS = 100
-"""Of one account; one more ends the one that was not used for longest."""
+"""Sessions that one account may have; a further one ends the one that has not been used for longest."""
 REMEMBERED = 100_000
 """Addresses and e-mails whose failures are remembered."""
 

@@ -25,7 +25,7 @@ COUNTED = {
     "origin": "as before, by another version or settings", "unchanged": "unchanged",
 }  # fmt: skip
 MOST_INCIDENTS = 20
-"""Of those that change, a job shows so many."""
+"""Changed incidents that the page of a job shows."""
 TYPED = {"from": "now-7d", "to": "now", "analyses": ""}
 
 

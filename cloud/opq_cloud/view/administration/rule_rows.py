@@ -1,7 +1,7 @@
 """Rows of a stream rule as it gives them, with the state of its own windows, while a page is open.
 
 The engine's GET /query/{rule} hands them on beside the rule's actions, and says when the rule does not run.
-Of many rows the newest few of each second are kept; how many came is counted, with what waited too long.
+If many rows come, the newest few of each second are kept; all are counted, and those that waited too long.
 """
 
 import json

@@ -193,7 +193,7 @@ class ExaminePages:
 
 
 def _reading(found: EventSignals, box_id: str, t_ms: float, origin_ns: int) -> figures.Reading:
-    """Of the samples; where there are none Urms(1/2) of the ledger."""
+    """What the samples show at this time; where there are none, Urms(1/2) of the ledger."""
     read = figures.reading(found.signals[box_id], t_ms, origin_ns)
     if read.rms_v is not None:
         return read

@@ -22,7 +22,7 @@ REGIONS_READ = 12
 HOUR_ROWS = 6
 DAY_NS = 86_400 * 10**9
 INCIDENTS_COUNTED = 1000
-"""Of a region and a day; more are "more than"."""
+"""Incidents of a region and a day that are counted; the page shows more as "more than"."""
 VOLTS, HERTZ = 0, 1
 
 

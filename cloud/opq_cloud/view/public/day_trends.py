@@ -1,7 +1,8 @@
 """The last day of grids and regions: medians of many Boxes, row by row of ten minutes.
 
-The rows of a Box are read once and then only what is new. Of many Boxes SAMPLED of a group are read, always
-the same ones: frequency is one over a grid, and a median of fifty is within a few hundredths of that of all.
+The rows of a Box are read once and then only what is new. In a group of many
+Boxes SAMPLED are read, always the same ones: the frequency is the same all over a grid, and a median of fifty
+Boxes is within a few hundredths of the median of all.
 """
 
 import threading

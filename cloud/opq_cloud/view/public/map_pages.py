@@ -66,7 +66,7 @@ class MapState:
 
 
 class MapStates:
-    """Of one reader; to each visitor what they see."""
+    """The states of the map that one reader gives, each reduced to what the visitor may see."""
 
     def __init__(self, reader: GridReader) -> None:
         self._reader = reader

@@ -19,7 +19,7 @@ SAME_MS = 0.1
 APART_UNITS = 62.0
 """So far from each other stand two marks of the drawing, so that their numbers can be read on a phone too."""
 MOST_APART = 60
-"""Of more Boxes the marks stand where the Boxes do: there is no room to move them."""
+"""With more Boxes the marks are not moved apart: there is no room."""
 MOVES = 60
 NO_ORDER = (
     "The clocks of these Boxes are not good enough to say where it came first: the numbers are the order in "

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -15,6 +15,7 @@ from typing import Any
 import zmq
 from aiosmtpd.controller import Controller
 from free_ports import free_port
+from in_thread import in_thread
 
 from opq_cloud.config import CloudConfig, StoreSection, ViewSection
 from opq_cloud.incident_edits import IncidentEditor
@@ -201,18 +202,8 @@ class NotificationScene:
         shared = CloudContext(lambda: open_store(None, self.folder), several)
         config = replace(self.config, notifications=replace(self.config.notifications, **changes))
         self.service = service = Notifications(config, shared)
-        stop, ready = threading.Event(), threading.Event()
-        thread = threading.Thread(target=service.run, args=(stop, ready), name="notifications")
-        with ExitStack() as opened:
-            opened.enter_context(closing(shared))
-            thread.start()
-            try:
-                assert ready.wait(LIMIT_S), "the service did not start"
-                yield service
-            finally:
-                stop.set()
-                thread.join(LIMIT_S)
-                assert not thread.is_alive()
+        with closing(shared), in_thread(service.run, until_ready=True):
+            yield service
 
     def close(self) -> None:
         self._zmq.destroy(linger=0)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from in_thread import in_thread
 from waiting import wait_for
 
 from opq_gateway import config
@@ -43,15 +44,8 @@ def written(folder: Path, makai: Any, ports: dict[str, str]) -> Path:
 @contextmanager
 def running(path: Path) -> Iterator[Gateway]:
     gateway = Gateway(config.load(path))
-    stop = threading.Event()
-    thread = threading.Thread(target=gateway.run, args=(stop,))
-    thread.start()
-    try:
+    with in_thread(gateway.run):
         yield gateway
-    finally:
-        stop.set()
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def process(path: Path, log: Path) -> subprocess.Popen[bytes]:

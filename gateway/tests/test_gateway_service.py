@@ -5,7 +5,6 @@ bytes, one byte in 100,000 wrong.
 """
 
 import json
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from free_ports import free_port
+from in_thread import in_thread
 from waiting import wait_for
 
 from opq_gateway import config
@@ -56,15 +56,8 @@ def configured(tmp_path: Path, makai: Any, ports: dict[str, str], **more: object
 @contextmanager
 def running(configuration: config.Config) -> Iterator[Gateway]:
     gateway = Gateway(configuration)
-    stop = threading.Event()
-    thread = threading.Thread(target=gateway.run, args=(stop,))
-    thread.start()
-    try:
+    with in_thread(gateway.run):
         yield gateway
-    finally:
-        stop.set()
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def truth(box_id: str, first: int, count: int) -> np.ndarray:

@@ -5,9 +5,11 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from in_thread import in_thread
 from stand_in_nmcli import World, key_of
 
 from opq_gateway import config as gateway_config
@@ -51,13 +53,8 @@ def address(tmp_path: Path, world: World) -> Iterator[str]:
     feed.offer(Values("1", "3s", 1, 2, 3, TimeSource.GPS, False, {"rms_v": 120.25, "f_hz": 60.0}))
     page = SetupPage(shown, wifi, lambda settings: False, claims=ClaimCodes(["1"]))
     server = SetupServer("127.0.0.1:0", page, SetupGuard(None), wifi, counters["1"])
-    stop = threading.Event()
-    thread = threading.Thread(target=wifi.run, args=(stop,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}/"
-    stop.set()
-    thread.join(60)
-    server.close()
+    with closing(server), in_thread(wifi.run):
+        yield f"http://127.0.0.1:{server.port}/"
 
 
 def test_a_network_is_joined_from_a_phone_and_the_page_is_readable_by_all(address: str, world: World) -> None:

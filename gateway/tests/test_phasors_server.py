@@ -6,11 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from in_thread import in_thread
 from pmu_client import Client, command, data_of
 from waiting import wait_for
 
@@ -60,16 +61,8 @@ class Served:
 @contextmanager
 def serving(**more: float) -> Iterator[Served]:
     served = Served(**more)  # type: ignore[arg-type]
-    stop = threading.Event()
-    thread = threading.Thread(target=served.server.run, args=(stop,))
-    thread.start()
-    try:
+    with closing(served.server), in_thread(served.server.run):
         yield served
-    finally:
-        stop.set()
-        thread.join(60)
-        assert not thread.is_alive()
-        served.server.close()
 
 
 LAG_CYCLES, SHARE = 31 / 360, 0.93

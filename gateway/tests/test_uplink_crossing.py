@@ -1,9 +1,9 @@
 """A crossing at a real Box: the limits go to it, its word comes back, and is up before its window is."""
 
-import threading
 from pathlib import Path
 from typing import Any
 
+from in_thread import in_thread
 from waiting import wait_for
 
 from bench.gateway.boxes import DEPTH_LEFT, RepeatedSource
@@ -30,10 +30,7 @@ def test_a_sag_is_up_as_a_crossing_before_its_window_is_over_and_once_more_when_
         lines += ["[[box]]", 'id = "1"', f'port = "{host.ports["1"]}"']
         (tmp_path / "gateway.toml").write_text("\n".join(lines))
         gateway = Gateway(config.load(tmp_path / "gateway.toml"))
-        stop = threading.Event()
-        thread = threading.Thread(target=gateway.run, args=(stop,))
-        thread.start()
-        try:
+        with in_thread(gateway.run):
             wait_for(lambda: len(makai.measurements) >= 2)
             source.sag()
             dip = wait_for(lambda: [m for m in makai.decoded() if m.crossing])[0]
@@ -43,10 +40,6 @@ def test_a_sag_is_up_as_a_crossing_before_its_window_is_over_and_once_more_when_
                 0
             ]
             recovered = wait_for(lambda: [m for m in makai.decoded() if m.crossing][1:])[0]
-        finally:
-            stop.set()
-            thread.join(60)
-    assert not thread.is_alive()
     low_v = dip.metrics["rms"].min
     assert (
         set(dip.metrics) == {"rms"} and DEPTH_LEFT * 120 * 0.99 < low_v < 108 < recovered.metrics["rms"].min

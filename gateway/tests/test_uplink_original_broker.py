@@ -2,13 +2,13 @@
 the wire. Its triggering service cuts a dip when a Measurement comes late, out of order, or beside the others.
 """
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from in_thread import in_thread
 from waiting import wait_for
 
 from bench.gateway.boxes import RepeatedSource
@@ -34,15 +34,8 @@ def sending(folder: Path, makai: Any) -> Iterator[tuple[RepeatedSource, Gateway]
         lines += ["[[box]]", 'id = "1"', f'port = "{host.ports["1"]}"']
         (folder / "gateway.toml").write_text("\n".join(lines))
         gateway = Gateway(config.load(folder / "gateway.toml"))
-        stop = threading.Event()
-        thread = threading.Thread(target=gateway.run, args=(stop,))
-        thread.start()
-        try:
+        with in_thread(gateway.run):
             yield source, gateway
-        finally:
-            stop.set()
-            thread.join(60)
-    assert not thread.is_alive()
 
 
 def prompt_ones(makai: Any) -> list[Measurement]:

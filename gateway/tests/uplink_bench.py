@@ -1,11 +1,11 @@
 """One Box's uplink and its queue over real sockets, for tests."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from in_thread import in_thread
 from waiting import wait_for
 
 from opq_gateway.config import IdleSection
@@ -95,17 +95,10 @@ class Bench:
 
     @contextmanager
     def running(self, connected: bool = True) -> Iterator["Bench"]:
-        stop = threading.Event()
-        thread = threading.Thread(target=self.uplink.run, args=(stop,))
-        thread.start()
-        try:
+        with in_thread(self.uplink.run):
             if connected:
                 wait_for(lambda: self.status.connected)
             yield self
-        finally:
-            stop.set()
-            thread.join(60)
-            assert not thread.is_alive()
 
     @property
     def line(self) -> BoxUplink:

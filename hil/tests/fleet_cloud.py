@@ -1,6 +1,5 @@
 """Both brokers and the triggering service in this process, on free ports, with real keys and a real store."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -8,12 +7,13 @@ from pathlib import Path
 
 import zmq
 from free_ports import free_offset
+from in_thread import in_thread
 
 from opq_cloud.config import AcquisitionBrokerSection, TriggeringBrokerSection, TriggeringServiceSection
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.service import CloudContext, CloudService
+from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.decision import Nominal
@@ -81,7 +81,7 @@ class FleetCloud:
         self.service = service = TriggeringService(config, self.shared, Nominal(120.0, 60.0), self.folder)
         with ExitStack() as stack:
             for each in (broker, acquisition, service):
-                stack.enter_context(_thread(each))
+                stack.enter_context(in_thread(each.run, until_ready=True))
             yield
 
     def stored(self, box_id: str) -> list[int]:
@@ -131,16 +131,3 @@ class FleetClient:
     def close(self) -> None:
         self.requests.close(0)
         self.answers.close(0)
-
-
-@contextmanager
-def _thread(service: CloudService) -> Iterator[None]:
-    stop, ready = threading.Event(), threading.Event()
-    thread = threading.Thread(target=service.run, args=(stop, ready), name=service.name)
-    thread.start()
-    try:
-        wait_for(ready.is_set, f"{service.name} is ready")
-        yield
-    finally:
-        stop.set()
-        thread.join(WAIT_S)

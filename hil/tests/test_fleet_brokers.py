@@ -5,15 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fleet_cloud import FleetCloud, wait_for
+from in_thread import in_thread
 from measured_by_gateway import by_gateway
 
 from opq_hil.box.source import RunClock
@@ -31,19 +30,6 @@ from opq_proto.wire import (
 
 IDS = [str(number) for number in range(1, 21)]
 """Box 1 subscribes to what is for 10 to 19, too."""
-
-
-@contextmanager
-def serving(worker: FleetWorker | GatewayBoxes) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(60.0)
-        assert not thread.is_alive()
 
 
 def worker_of(cloud: FleetCloud, clock: RunClock, outages: NetworkOutages | None = None) -> FleetWorker:
@@ -70,7 +56,7 @@ def cloud(tmp_path: Path) -> Iterator[FleetCloud]:
 def test_twenty_boxes_are_stored_acknowledged_and_answer_and_lose_nothing_when_brokers_go(cloud):
     clock = RunClock.now()
     worker = worker_of(cloud, clock)
-    with serving(worker):
+    with in_thread(worker.run):
         with cloud.running():
             wait_for(worker.delivery.acknowledging.all, "every Box acknowledged")
             with cloud.client() as client:
@@ -121,13 +107,13 @@ def test_a_box_whose_network_goes_sends_what_it_missed_and_a_new_process_goes_on
     clock = RunClock.now()
     with cloud.running():
         worker = worker_of(cloud, clock, NetworkOutages(IDS, every_s=3.0, lasts_s=1.0, seed=4))
-        with serving(worker):
+        with in_thread(worker.run):
             wait_for(worker.delivery.acknowledging.all, "every Box acknowledged")
             wait_for(lambda: worker.lines.lost >= 10 and worker.delivery.counts.backfilled >= 30, "outages")
         held = worker.held.next.copy()
         again = worker_of(cloud, RunClock.now())
         assert (again.held.next >= held).all()
-        with serving(again):
+        with in_thread(again.run):
             wait_for(lambda: acknowledged(again, held + 3), "both runs acknowledged")
         for box_id in IDS:
             assert whole(cloud.stored(box_id))
@@ -139,7 +125,7 @@ def test_sampled_boxes_send_what_a_gateway_makes_of_their_samples(tmp_path):
     plan = FleetPlan(cloud.endpoints, cloud.server.public, tmp_path / "fleet", cycles=30)
     grid = plain_grid(cloud.box_ids)
     boxes = GatewayBoxes(grid, cloud.pairs(), plan, clock)
-    with cloud.running(), serving(boxes):
+    with cloud.running(), in_thread(boxes.run):
         wait_for(lambda: boxes.counts()["acknowledging"] == 2, "acknowledged")
         # until then a broker is taken for an original one: each Measurement goes out before its last windows
         first = {box_id: len(cloud.stored(box_id)) + 2 for box_id in cloud.box_ids}

@@ -4,12 +4,12 @@ it dropped is sent again slowly until it has time.
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fleet_cloud import FleetCloud, wait_for
+from in_thread import in_thread
 
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
@@ -50,19 +50,6 @@ def slow_boxes(worker: FleetWorker) -> int:
     return sum(pace.per_s is not None and pace.per_s < 1.0 for pace in worker.delivery.paces)
 
 
-@contextmanager
-def serving(worker: FleetWorker) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(60.0)
-        assert not thread.is_alive()
-
-
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[FleetCloud]:
     made = FleetCloud(tmp_path, IDS)
@@ -84,7 +71,7 @@ def test_what_waits_in_a_late_cloud_is_not_sent_again_and_what_it_dropped_is(
         in_flight_s=IN_FLIGHT_S,
     )
     worker = FleetWorker(plain_grid(IDS), cloud.pairs(), plan, RunClock.now())
-    with serving(worker), cloud.running():
+    with in_thread(worker.run), cloud.running():
         service = cloud.service
         assert service is not None
         counted = service.counters.total
@@ -116,7 +103,7 @@ def test_what_no_cloud_acknowledged_for_long_is_held_and_stored_once_it_does(
     )
     worker = FleetWorker(plain_grid(IDS), cloud.pairs(), plan, RunClock.now())
     begun = worker.held.next.copy()
-    with serving(worker), cloud.running():
+    with in_thread(worker.run), cloud.running():
         wait_for(lambda: bool((worker.held.next >= begun + 60).all()), "3 s of Measurements of each Box")
         assert not worker.delivery.acknowledging.any() and (worker.held.floor == begun).all()
         store.quick.set()

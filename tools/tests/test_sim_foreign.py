@@ -1,10 +1,10 @@
 """`opq-tools sim N --foreign cur|leg`, and the pytest fixture, at a triggering broker on moved ports."""
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import zmq
 from free_ports import free_offset
+from in_thread import in_thread
 
 from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.makai.triggering_broker import TriggeringBroker
@@ -37,20 +38,13 @@ def broker(tmp_path: Path) -> Iterator[tuple[int, KeyFolder, Any]]:
         box_endpoint=endpoint("triggering_box", offset),
         backend_endpoint=endpoint("triggering_backend", offset),
     )
-    stop, ready = threading.Event(), threading.Event()
-    thread = threading.Thread(target=TriggeringBroker(section, keys).run, args=(stop, ready))
-    thread.start()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    try:
-        assert ready.wait(60)
+    with in_thread(TriggeringBroker(section, keys).run, until_ready=True), contextlib.ExitStack() as ended:
+        ended.callback(context.destroy, linger=0)
         subscriber = context.socket(zmq.SUB)
         subscriber.subscribe(b"")
         subscriber.connect(section.backend_endpoint)
         yield offset, keys, subscriber
-    finally:
-        context.destroy(linger=0)
-        stop.set()
-        thread.join(60)
 
 
 def test_sim_runs_boxes_of_the_original_under_keys_of_the_folder_until_ctrl_c(

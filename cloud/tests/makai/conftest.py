@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import zmq
 from free_ports import free_endpoint, free_port
+from in_thread import in_thread
 
 from opq_cloud.config import AcquisitionBrokerSection as AcquisitionConfig
 from opq_cloud.config import CloudRulesSection, PluginEntry
@@ -47,27 +48,8 @@ def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:
 @contextmanager
 def running(service: CloudService) -> Iterator[CloudService]:
     """The service in a thread, ended at the end; its exception is the test's."""
-    stop, ready = threading.Event(), threading.Event()
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            service.run(stop, ready)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        wait_for(lambda: ready.is_set() or failed)
-        if not failed:
-            yield service
-    finally:
-        stop.set()
-        thread.join(WAIT_S)
-    if failed:
-        raise failed[0]
-    assert not thread.is_alive(), f"{service.name} has not ended"
+    with in_thread(service.run, until_ready=True):
+        yield service
 
 
 class Peer:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 from click.testing import CliRunner
+from in_thread import in_thread
 
 from opq_cloud.__main__ import _opened_store, cloud
 from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig
@@ -275,10 +276,7 @@ def test_traffic_is_summed_up_and_what_the_store_refused_is_in_the_next_row(tmp_
             return stores[0]
 
     recorder = TrafficRecorder("b", "tb", recorded, {"bytes": "passed_bytes"}, 0.02, Shared())  # type: ignore[arg-type]
-    stop = threading.Event()
-    thread = threading.Thread(target=recorder.run, args=(stop,))
-    thread.start()
-    try:
+    with in_thread(recorder.run):
         began_ms = time.time_ns() // 1_000_000
         recorded.add("passed_bytes", 700)
         assert refused.wait(30)
@@ -290,9 +288,6 @@ def test_traffic_is_summed_up_and_what_the_store_refused_is_in_the_next_row(tmp_
         while sum(row.counts["bytes"] for row in rows) < 750 and time.monotonic() < until:
             rows = store.traffic(0, 2**60)
             time.sleep(0.01)
-    finally:
-        stop.set()
-        thread.join()
     assert sum(row.counts["bytes"] for row in rows) == 750 and rows[0].name == "tb"
     assert rows[0].timestamp_ms >= began_ms and rows[0].interval_ms > 0
     shared.close()

@@ -1,6 +1,5 @@
 """What is acknowledged to a Box: held to a plain set, in any order of arrival."""
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from in_thread import in_thread
 from store_cases import numbered
 
 from opq_cloud.config import TriggeringServiceSection as Config
@@ -114,10 +114,7 @@ def test_what_is_stored_is_not_judged_again_but_acknowledged_again(makai: Any, t
     counters, told = ServiceCounters(), list[str]()
     config = Config(batch_ms=20, ack_interval_s=0.1)
     writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
-    stop = threading.Event()
-    thread = threading.Thread(target=writer.run, args=(stop,))
-    thread.start()
-    try:
+    with in_thread(writer.run):
         for each in (columns(7), columns(8), columns(9)):
             assert writer.without_stored(each) is each
             writer.accept_columns(each)
@@ -127,9 +124,6 @@ def test_what_is_stored_is_not_judged_again_but_acknowledged_again(makai: Any, t
         (single,) = columns(8).measurements()
         assert writer.has_stored(single) and not writer.has_stored(replace(single, sequence=11))
         makai.wait_for(lambda: len(told) > before)
-    finally:
-        stop.set()
-        thread.join(60)
     store.close()
     assert told[-1] == "9" and counters.total("measurements_doubled") == 3
 
@@ -144,10 +138,7 @@ def test_numbers_that_were_never_used_do_not_hold_up_the_acknowledgement_of_what
     told = list[str]()
     config = Config(batch_ms=20, ack_interval_s=0.1)
     writer = MeasurementWriter(store, config, ServiceCounters(), log.get(), lambda _, text: told.append(text))
-    stop = threading.Event()
-    thread = threading.Thread(target=writer.run, args=(stop,))
-    thread.start()
-    try:
+    with in_thread(writer.run):
         for sequence in (7, 8, 12, 13):
             (row,) = numbered(sequence, 1, 1).measurements()
             writer.accept_measurement(replace(row, oldest_sequence=7))
@@ -158,9 +149,6 @@ def test_numbers_that_were_never_used_do_not_hold_up_the_acknowledgement_of_what
         else:
             assert all(writer.has_stored(row) for row in again.measurements())
         makai.wait_for(lambda: told[-1:] == ["13"])
-    finally:
-        stop.set()
-        thread.join(60)
     store.close()
 
 
@@ -179,11 +167,8 @@ def test_what_was_stored_while_its_copies_waited_is_not_written_again(
     counters, told = ServiceCounters(), list[str]()
     config = Config(batch_ms=20, ack_interval_s=0.1)
     writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
-    stop = threading.Event()
-    thread = threading.Thread(target=writer.run, args=(stop,))
-    thread.start()
     rows = [replace(row, backfilled=True) for row in numbered(7, 2, 1).measurements()]
-    try:
+    with in_thread(writer.run):
         writer.accept_measurement(rows[0])
         makai.wait_for(lambda: told[-1:] == ["7"])
         for _ in range(3):
@@ -191,9 +176,6 @@ def test_what_was_stored_while_its_copies_waited_is_not_written_again(
             writer.accept_columns(replace(numbered(7, 1, 1), backfilled=True))
         writer.accept_columns(replace(numbered(7, 2, 1), backfilled=True))
         makai.wait_for(lambda: told[-1:] == ["8"])
-    finally:
-        stop.set()
-        thread.join(60)
     store.close()
     assert sum(written) == 2 and counters.total("measurements_doubled") == 7
 
@@ -209,16 +191,10 @@ def test_after_a_restart_the_cloud_asks_for_what_its_killed_one_never_stored(
     counters, told = ServiceCounters(), list[str]()
     config = Config(batch_ms=20, ack_interval_s=0.1)
     writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
-    stop = threading.Event()
-    thread = threading.Thread(target=writer.run, args=(stop,))
-    thread.start()
-    try:
+    with in_thread(writer.run):
         for number in range(263, 283):
             writer.accept_measurement(measured(number))
         makai.wait_for(lambda: counters.total("measurements_stored") == 20)
-    finally:
-        stop.set()
-        thread.join(60)
     store.close()
     assert told[-1] == "282,283-284,289-288"
 

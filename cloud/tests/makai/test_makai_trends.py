@@ -1,10 +1,10 @@
 """A minute cut by an outage: its trend is of both parts, when the second comes late."""
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from in_thread import in_thread
 
 from opq_cloud.config import TriggeringServiceSection as Config
 from opq_cloud.makai import trends
@@ -31,17 +31,11 @@ def test_a_minute_that_was_backfilled_has_the_mean_of_all_of_it(
     counters = ServiceCounters()
     config = Config(batch_ms=20, ack_interval_s=0.1)
     writer = MeasurementWriter(store, config, counters, log.get(), lambda box_id, text: None)
-    stop = threading.Event()
-    thread = threading.Thread(target=writer.run, args=(stop,))
-    thread.start()
-    try:
+    with in_thread(writer.run):
         for second in range(40, 60):
             writer.accept_measurement(measured(second, 90.0, True))
         makai.wait_for(lambda: counters.total("measurements_stored") == 20)
         makai.wait_for(lambda: counters.total("trends_corrected") > 0)
-    finally:
-        stop.set()
-        thread.join(60)
     (trend,) = store.trends("1", 0, 200_000)
     store.close()
     assert trend.metrics["rms"] == (89.0, 121.0, pytest.approx(110.0))

@@ -43,7 +43,7 @@ from opq_cloud.view.public.map_feed import MapFeeds
 from opq_cloud.view.public.map_pages import MapStates, StatesAtOnce
 from opq_cloud.view.public.public_routes import grid_reader, public_router
 from opq_cloud.view.rest.rest_app import PREFIX, create_rest
-from opq_cloud.view.search_pages import SearchPages
+from opq_cloud.view.search import SearchPages
 from opq_cloud.view.waveform_pages import EventPages, WaveformPages
 from opq_cloud.view.waveform_requests import WaveformRequests
 from opq_proto.errors import StoreError

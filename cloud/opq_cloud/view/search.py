@@ -1,13 +1,19 @@
-"""What the search finds: pages, Boxes by number, name and place, incidents by number, and what one may do.
+"""The search: pages, Boxes by number, name and place, incidents by number, and what one may do.
 
-Pure but for the store, which is read as the visitor sees it: what is not seen is not found.
+`/search?q=` is the page, `/search/found?q=` what the command palette asks for; both give what `find` finds.
+The store is read as the visitor sees it: what a visitor may not see is not found.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated
 from urllib.parse import quote
 
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse, JSONResponse
+
 from opq_cloud.view import words
+from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label
 
@@ -20,6 +26,10 @@ NEW_RULE = "/account/notifications/new?about=incident"
 NOT, INSIDE, WORD, START, WHOLE = range(5)
 """How well a text fits, rising."""
 
+SearchText = Annotated[str, Query(max_length=MOST_CHARACTERS)]
+KINDS = {"Incident": "Incidents", "Box": "Boxes", "Page": "Pages", "Incidents": "Lists", "Action": "Actions"}
+"""Kind -> its heading."""
+
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
@@ -31,6 +41,37 @@ class SearchHit:
     detail: str
     path: str
     fit: int = WORD
+
+
+class SearchPages:
+    """The routes of the search; `render` is `Pages.render`."""
+
+    def __init__(self, context: ViewContext, render: PageMaker) -> None:
+        self._context = context
+        self._render = render
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/search", self.page, response_class=HTMLResponse)
+        router.add_api_route("/search/found", self.found)
+        return router
+
+    def page(self, q: SearchText = "") -> HTMLResponse:
+        hits = find(self._context, q)
+        return self._render("search.html", "search", 200, q=q, count=len(hits), groups=_by_kind(hits))
+
+    def found(self, q: SearchText = "") -> JSONResponse:
+        rows = [
+            {name: value for name, value in asdict(hit).items() if name != "fit"}
+            for hit in find(self._context, q)
+        ]
+        return JSONResponse({"items": rows}, headers={"Cache-Control": "no-store"})
+
+
+def _by_kind(hits: list[SearchHit]) -> list[tuple[str, list[SearchHit]]]:
+    """By kind, in the order in which the best of each was found."""
+    kinds = dict.fromkeys(hit.kind for hit in hits)
+    return [(KINDS[kind], [hit for hit in hits if hit.kind == kind]) for kind in kinds]
 
 
 def find(context: ViewContext, text: str) -> list[SearchHit]:

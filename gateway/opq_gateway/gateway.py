@@ -20,10 +20,10 @@ from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.config import BoxSection, Config, box_folder, data_folder, key_folder
 from opq_gateway.counters import BoxCounters
+from opq_gateway.local.feed_readers import FeedReaders
 from opq_gateway.local.health import HealthServer, pages_of
 from opq_gateway.local.measured import ledgers_of
 from opq_gateway.local.metrics import GatewayMetrics, show_feed, show_gps, show_rings, show_threads
-from opq_gateway.local.outlets import FeedReaders
 from opq_gateway.local.power import PowerFail
 from opq_gateway.local.watchdog import Heartbeats, Notifier, Watchdog
 from opq_gateway.measuring.feed import MeasuredFeed
@@ -43,7 +43,7 @@ from opq_gateway.serial_side.system_time import ClockWatch
 from opq_gateway.setup.setup import SetupService
 from opq_gateway.software_version import software_version
 from opq_gateway.status import BoxStatus
-from opq_gateway.uplink.of_config import queue_of, uplink_of
+from opq_gateway.uplink.configured_uplink import queue_of, uplink_of
 from opq_gateway.uplink.uplink import Uplink
 from opq_proto import log
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
@@ -109,12 +109,12 @@ class Gateway:
                 self.counters[self.config.box[0].id],
             )
             held.callback(health.close)
-            outlets = FeedReaders(self.config, self.feed, self.statuses, self.counters)
-            held.callback(outlets.close)
+            readers = FeedReaders(self.config, self.feed, self.statuses, self.counters)
+            held.callback(readers.close)
             setup = self._setup(stop)
             held.callback(setup.close)
             held.enter_context(power.signal_caught())
-            self._serve(stop, ready, power, {**outlets.runs, **setup.runs})
+            self._serve(stop, ready, power, {**readers.runs, **setup.runs})
         power.after_end()
 
     def _setup(self, stop: threading.Event) -> SetupService:
@@ -127,7 +127,7 @@ class Gateway:
         stop: threading.Event,
         ready: threading.Event | None,
         power: PowerFail,
-        outlets: Mapping[str, Callable[[threading.Event], None]],
+        reader_runs: Mapping[str, Callable[[threading.Event], None]],
     ) -> None:
         commands = CommandHandler(
             self.config.longest_request_s, software=software_version(), claims=self.claims
@@ -159,7 +159,7 @@ class Gateway:
                 "syncing", first, Syncing(rings, self.counters, self.config.ring.sync_s).run, outputs_stop
             ),
         ]
-        outputs += [self._thread(name, first, run, stop) for name, run in outlets.items()]
+        outputs += [self._thread(name, first, run, stop) for name, run in reader_runs.items()]
         if rules is not None:
             outputs.append(self._thread("rules", first, rules.run, stop))
         if self.config.ring.compress:

@@ -15,7 +15,7 @@ from opq_gateway.config import BoxSection, Config, box_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink import queue as queue_room
 from opq_gateway.uplink import queue_file
-from opq_gateway.uplink.of_config import queue_of
+from opq_gateway.uplink.configured_uplink import queue_of
 from opq_gateway.uplink.queue import HOLD_S, Queue
 from opq_gateway.uplink.sequence_numbers import CHUNK, STRETCH
 from opq_proto.messages import Measurement, Metric

@@ -1,4 +1,4 @@
-"""The uplink and its queue as the configuration says."""
+"""Makes the uplink and its queue by the configuration."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Outlets: those who read the feed on this machine, C37.118 stream and MQTT, where they are configured."""
+"""The readers of the feed on this machine, C37.118 stream and MQTT, where they are configured."""
 
 import threading
 from collections.abc import Callable, Mapping

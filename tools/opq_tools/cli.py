@@ -145,7 +145,6 @@ EXTRA_OF_MODULE = {
     "lupa": "rules",
     "matplotlib": "analyze",
     "msgspec": "cloud",
-    "plotext": "analyze",
     "prometheus_client": "cloud",
     "paho": "gateway",
     "psutil": "hil",

@@ -137,7 +137,7 @@ class StatusService(Protocol):
 
 def turn_health(name: str, lease: StoreLease | None) -> list[HealthReport]:
     """Always well: to stand by is a duty, too."""
-    return [] if lease is None else [HealthReport(f"{name}.turn", True, info=lease.says)]
+    return [] if lease is None else [HealthReport(f"{name}.turn", True, info=lease.info)]
 
 
 class CloudContext:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
+from in_thread import in_thread
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import CloudContext
@@ -146,7 +147,7 @@ def test_a_new_incident_is_read_alone_and_at_once_while_another_one_grows_in_a_s
     _wait_until(lambda: _bus_hears_notices(scene))
     made = demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)])
     grows = put_findings(scene.store, 1, made)[0].incident_id
-    scene.tell(_notice(grows))
+    scene.publish_notice(_notice(grows))
     assert page.next("incident")["id"] == grows
     incidents_of, incidents = scene.store.incidents_of, scene.store.incidents
 
@@ -165,10 +166,10 @@ def test_a_new_incident_is_read_alone_and_at_once_while_another_one_grows_in_a_s
     new = put_findings(scene.store, 2, later)[0].incident_id
     began_s, told = time.monotonic(), 0
     while time.monotonic() - began_s < 1.2:
-        scene.tell(_notice(grows, "incident_changed"))
+        scene.publish_notice(_notice(grows, "incident_changed"))
         told += 1
         time.sleep(0.002)
-    scene.tell(_notice(new))
+    scene.publish_notice(_notice(new))
     assert page.next("incident")["id"] == new
     spent_s = time.monotonic() - began_s
     assert looks["new"] == 1 and looks["all"] == 0, "the newest are not looked at for one that is named"
@@ -184,18 +185,18 @@ def test_what_mauka_says_is_gone_leaves_the_pages_and_nonsense_is_counted(asleep
     ids = ('"x"', "1e999", str(2**70), "true")  # an exception would end the reader, and View with it
     named = [f'{{"incident": {{"id": {each}}}, "kind": "incident"}}' for each in ids]
     for nonsense in ("{", "[]", '{"incident": 7}', "[" * 100_000, *named):
-        scene.tell(nonsense)
-    scene.tell(_notice(stored))
+        scene.publish_notice(nonsense)
+    scene.publish_notice(_notice(stored))
     assert page.next("incident")["id"] == stored
     _wait_until(lambda: scene.view.counters.of("malformed", "bus") == 8)
-    scene.tell(_notice(stored, "incident_gone"))
+    scene.publish_notice(_notice(stored, "incident_gone"))
     assert page.next("incident_gone") == {"id": stored}
     page.close()
 
 
 def _bus_hears_notices(scene: demo.Scene) -> bool:
     """Of nothing: no look is due after it."""
-    scene.tell("")
+    scene.publish_notice("")
     time.sleep(0.02)
     return scene.view.counters.total("bus_messages") > 0
 
@@ -318,13 +319,8 @@ def test_view_can_be_run_again_after_it_ended(tmp_path: Path) -> None:
     store = open_store(None, tmp_path)
     view = View(demo.ViewSection(http_endpoint="127.0.0.1:0"), CloudContext(lambda: store))
     for _ in range(2):
-        stop, ready = threading.Event(), threading.Event()
-        thread = threading.Thread(target=view.run, args=(stop, ready))
-        thread.start()
-        assert ready.wait(30)
-        stop.set()
-        thread.join(60)
-        assert not thread.is_alive()
+        with in_thread(view.run, until_ready=True):
+            pass
     store.close()
 
 

@@ -69,10 +69,10 @@ def box_losses(health: Health | None, losses: Losses | None) -> dict[str, int]:
     return said if losses is None else said | dict(zip(LOSSES, losses.counts, strict=False))
 
 
-def gone_in_words(counts: Mapping[str, int]) -> str:
+def losses_text(counts: Mapping[str, int]) -> str:
     """One line for people; empty when nothing is gone.
 
-    >>> gone_in_words({"pps_dropped": 2, "pps_rejected": 5})
+    >>> losses_text({"pps_dropped": 2, "pps_rejected": 5})
     'lost in the Box since its start: 2 GPS pulses that found their queue full'
     """
     gone = [f"{counts[name]:,} {LOSS_WORDS[name]}" for name in GONE if counts.get(name)]

@@ -13,8 +13,8 @@ from opq_measure.waveform.clipping import clipping_in
 from opq_measure.waveform.residual import (
     fundamental_v,
     residual_v,
+    wave_after,
     wave_before,
-    wave_behind,
 )
 from opq_measure.waveform.steady import steady_wave
 
@@ -107,7 +107,7 @@ def test_without_the_tracked_fundamental_harmonics_and_dc_are_left() -> None:
 def test_the_waves_of_nothing_are_unknown() -> None:
     nothing = np.zeros(100)
     tracked = track(nothing, RATE_HZ)
-    assert wave_behind(nothing, tracked, 0.0) is None
+    assert wave_after(nothing, tracked, 0.0) is None
     assert not fundamental_v(tracked, 0, 100).any()
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bench.result import Baseline, BenchCase, BenchResult, case, cpu_of
 from opq_gateway.ring.codec import pack, unpack
-from opq_gateway.ring.sealed import CHUNK_SAMPLES, samples_behind
+from opq_gateway.ring.sealed import CHUNK_SAMPLES, next_chunk_samples
 from opq_measure.signal import FloatArray
 from opq_proto.errors import OpqError
 
@@ -204,7 +204,7 @@ def as_sealed(counts: NDArray[np.int16]) -> list[tuple[NDArray[np.int16], bytes]
     while at < len(counts):
         piece = counts[at : at + size]
         pieces.append((piece, pack(piece)))
-        size = samples_behind(len(pieces[-1][1]), len(piece))
+        size = next_chunk_samples(len(pieces[-1][1]), len(piece))
         at += len(piece)
     return pieces
 

@@ -129,7 +129,7 @@ class TriggeringService:
         self._brokers: list[TriggeringServiceSection | FurtherBrokers] = [config, *further]
         share = configured_share(config)
         self._lease: StoreLease | None = None
-        """The right to this share, or without shares the right to judge where several read the same brokers."""
+        """The right to this share; without shares, the right to judge where several read the same brokers."""
         if share is not None:
             self._lease = shared.lease(f"{self.name}.share-{share.number}")
         elif further:

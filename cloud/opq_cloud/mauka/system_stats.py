@@ -86,7 +86,7 @@ class SystemStatsPlugin(MaukaPlugin):
         now_s = self._clock()
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + self._section.sample_s
-            self._machine.look()
+            self._machine.sample()
         if now_s >= self._next_s:
             self._next_s = now_s + self._section.interval_s
             active = self._active_boxes()
@@ -203,7 +203,7 @@ class ValueSummary:
 
 
 class MachineLoad:
-    """Looked at now and then; a summary of all looks since the last one."""
+    """Samples the load now and then; summarises the samples since the last summary."""
 
     def __init__(self, folder: Path) -> None:
         """`folder`: whose disk counts."""
@@ -212,8 +212,8 @@ class MachineLoad:
         self._summaries: dict[str, ValueSummary] = {}
         self._clear()
 
-    def look(self) -> None:
-        """One value more of each."""
+    def sample(self) -> None:
+        """Add one value of each quantity."""
         for name, value in (
             ("cpu_load_percent", self._busy_percent()),
             ("memory_use_bytes", _used_memory()),
@@ -232,7 +232,7 @@ class MachineLoad:
         self._summaries = {name: ValueSummary() for name in names}
 
     def _busy_percent(self) -> float | None:
-        """How busy all processors were since the last look, percent."""
+        """How busy all processors were since the last sample, percent."""
         before, self._ticks = self._ticks, _busy_ticks()
         if before is None or self._ticks is None or self._ticks[1] <= before[1]:
             return None

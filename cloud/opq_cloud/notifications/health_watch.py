@@ -37,8 +37,8 @@ class HealthWatch:
         self._now_ms = now_ms
         self._outages = ComponentOutages()
 
-    def look(self) -> None:
-        """Where anybody wants to know. Raises StoreError."""
+    def check_health(self) -> None:
+        """Read health and notify of it, where any rule asks for it. Raises StoreError."""
         if self._book.rules("silence") or self._book.rules("health"):
             self.accept_reports(self._read())
 

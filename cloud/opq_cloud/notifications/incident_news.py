@@ -63,7 +63,7 @@ class IncidentNews:
     finding_ids: tuple[int, ...]
 
 
-class SaidFindings:
+class ReportedFindings:
     """What one rule has said: finding -> the highest level of severity that was said of its incident."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class SaidFindings:
         return max((self._levels[each] for each in finding_ids if each in self._levels), default=None)
 
 
-def incident_news(rule: NotificationRule, incident: Incident, said: SaidFindings) -> IncidentNews | None:
+def incident_news(rule: NotificationRule, incident: Incident, said: ReportedFindings) -> IncidentNews | None:
     """What the rule has to say of the incident now; None where it has said so, or does not speak of it.
 
     Whoever says it adds it to `said`.

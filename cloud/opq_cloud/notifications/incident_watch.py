@@ -80,7 +80,7 @@ class IncidentWatch:
             self._revision = None
             raise
 
-    def look_at_held(self) -> bool:
+    def check_held(self) -> bool:
         """Those whose events were not analysed whole before; whether that made news. Raises StoreError."""
         made = 0
         for number, (event_id, until_s) in list(self._held.items()):
@@ -107,7 +107,7 @@ class IncidentWatch:
         record = self._store.event_record(event_id)
         return record is not None and record.finished and not record.analysed
 
-    def look(self) -> None:
+    def check_incidents(self) -> None:
         """The newest incidents, where anything has changed since the last look. Raises StoreError."""
         if not self._book.rules("incident"):
             return

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from opq_cloud.notifications.incident_news import SaidFindings
+from opq_cloud.notifications.incident_news import ReportedFindings
 from opq_cloud.notifications.send_time import send_time_ms, zone_of
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.account_records import Account, AccountRecords
@@ -66,7 +66,7 @@ class RuleBook:
         self._read_s: float | None = None
         self._rules: list[RuleInForce] = []
         self._waiting: Counter[str] = Counter()
-        self.findings: defaultdict[str, SaidFindings] = defaultdict(SaidFindings)
+        self.findings: defaultdict[str, ReportedFindings] = defaultdict(ReportedFindings)
         """Rule -> what it has said of incidents."""
         self.outages: defaultdict[str, dict[str, int]] = defaultdict(dict)
         """Rule -> subject -> since when what it said last is down."""

@@ -122,12 +122,12 @@ class Notifications:
                     heard = False  # whoever has the turn finds it in the store
                     list(waiting_messages(bus))
                 self._keys.follow()
-                heard |= has_turn and watch.look_at_held()
+                heard |= has_turn and watch.check_held()
                 if heard or time.monotonic() >= look_s:
                     look_s = time.monotonic() + self._section.poll_s
                     if not heard:
                         if has_turn:
-                            watch.look()
+                            watch.check_incidents()
                         self._expire(book)
                     unsent = book.records.unsent()
                     book.count_waiting(unsent)
@@ -182,7 +182,7 @@ class _PeerThread:
             try:
                 if time.monotonic() >= health_s:
                     health_s = time.monotonic() + self._every_s
-                    self._health.look()
+                    self._health.check_health()
                 if self._mqtt.ready and time.monotonic() >= discover_s:
                     self._mqtt.discover(
                         each.rule for each in self._book.rules() if each.rule.channel == "mqtt"

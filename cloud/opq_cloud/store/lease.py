@@ -56,11 +56,11 @@ class StoreLease:
         self._thread.start()
 
     @property
-    def says(self) -> str:
+    def info(self) -> str:
         """In a health report."""
         return "works here" if self.held() else f"stands by; works: {self.holder or 'nobody yet'}"
 
-    def look(self) -> None:
+    def renew(self) -> None:
         """Say that we are here, or look whether the other is. Raises StoreError."""
         documents, now_s = self._documents(), self._now()
         if documents.change(LEASES, self._name, self._own_word):
@@ -96,7 +96,7 @@ class StoreLease:
     def _run(self) -> None:
         while True:
             try:
-                self.look()
+                self.renew()
             except StoreError as error:
                 log.get().warning("lease.not_looked_at", lease=self._name, error=str(error))
             if self._stop.wait(BEAT_S):

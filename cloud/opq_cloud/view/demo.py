@@ -268,7 +268,7 @@ class Scene:
         message.laha.gc_update.id = finding_id
         self._bus.send_multipart([b"laha_gc", message.SerializeToString()])
 
-    def tell(self, notice: str) -> None:
+    def publish_notice(self, notice: str) -> None:
         """As Mauka does on topic `incident`."""
         message = mauka_pb2.MaukaMessage(source="demo", incident_json=notice)
         self._bus.send_multipart([b"incident", message.SerializeToString()])

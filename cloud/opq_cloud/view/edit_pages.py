@@ -28,7 +28,7 @@ DID_WORDS = {"note": "wrote", "label": "gave it a class", "split": "split", "mer
 
 
 @dataclass(frozen=True, slots=True)
-class SaidRow:
+class RemarkRow:
     """One line of what was said and done."""
 
     who: str
@@ -44,7 +44,7 @@ def may_edit(visitor: Visitor, incident: Incident) -> bool:
     return visitor.account.role in EDITORS or all(box_id in visitor.own for box_id in incident.box_ids)
 
 
-def said_values(context: ViewContext, incident: Incident) -> dict[str, object]:
+def remark_values(context: ViewContext, incident: Incident) -> dict[str, object]:
     """For `incident_said.html`; nothing of it for who does not see every Box of the incident."""
     visitor = context.visitor
     whole = context.whole_store.incident(incident.incident_id)
@@ -53,7 +53,7 @@ def said_values(context: ViewContext, incident: Incident) -> dict[str, object]:
     notes = context.whole_store.notes(incident.incident_id) if signed_in and sees else []
     return {
         "said": [
-            SaidRow(
+            RemarkRow(
                 _name(context, note.account_id),
                 marked_time(note.at_ms, visitor),
                 DID_WORDS.get(note.kind, note.kind),

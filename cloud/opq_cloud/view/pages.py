@@ -14,9 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from opq_cloud.store.incident_index import COLUMNS, IncidentFilter, entry_of_incident
 from opq_cloud.view import incident_page, words
 from opq_cloud.view.accounts.account_context import marked_time
-from opq_cloud.view.administration.asked_box import BoxNotAskedError, BoxQuestions, SaidByBox
+from opq_cloud.view.administration.asked_box import BoxNotAskedError, BoxQuestions, BoxReport
 from opq_cloud.view.context import ShownBox, ViewContext, label
-from opq_cloud.view.edit_pages import said_values
+from opq_cloud.view.edit_pages import remark_values
 from opq_cloud.view.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.examine.page import ExaminePages
 from opq_cloud.view.history_page import From, To, asked_span, chosen_span, history_values
@@ -227,7 +227,7 @@ class Pages:
         found = self._context.incident(incident_id)
         values = incident_page.page(self._context, found, draw == "all")
         values.update(self.examine.whole_course(found))
-        values.update(said_values(self._context, found))
+        values.update(remark_values(self._context, found))
         address = read_list_address(self._context, request.query_params)
         values.update(neighbours(self._context, address, found))
         return self.render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)
@@ -244,7 +244,7 @@ class Pages:
             raise HTTPException(404, NO_BOX if context.visitor.everything else UNSEEN_BOX)
         return context.box(box_id)
 
-    def _said_by(self, box_id: str, ask: str) -> tuple[SaidByBox | None, str]:
+    def _said_by(self, box_id: str, ask: str) -> tuple[BoxReport | None, str]:
         """What the Box says to who may change it and asks now, and why it was not asked."""
         visitor = self._context.visitor
         if not ask or visitor.account is None or not visitor.may_change(box_id):

@@ -12,7 +12,7 @@ from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration import asked_box
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.administration.asked_box import BoxQuestions, SaidByBox
+from opq_cloud.view.administration.asked_box import BoxQuestions, BoxReport
 from opq_gateway.commands.claim_codes import MOST_TRIES, ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
@@ -122,7 +122,7 @@ def test_who_asks_a_box_that_is_away_keeps_nobody_from_claiming_theirs(
     scene, desks, browsers = house
     began, goes_on = threading.Event(), threading.Event()
 
-    def away(client: CommandClient, box_id: str) -> SaidByBox:
+    def away(client: CommandClient, box_id: str) -> BoxReport:
         began.set()
         goes_on.wait(60)
         raise UnansweredError(f"Box {box_id} does not answer")

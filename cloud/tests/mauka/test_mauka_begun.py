@@ -172,14 +172,14 @@ def test_a_rule_speaks_of_it_once_and_of_all_of_it_or_of_what_there_is_in_the_en
     monkeypatch.setattr(incident_watch, "monotonic", lambda: now_s[0])
     event_id = put_event(store)
     runner_of(store, BeginsOnly)._attempt(event_id, again=False)
-    watch.look()
-    assert not watch.look_at_held() and not records.entries(limit=9), "it waits"
+    watch.check_incidents()
+    assert not watch.check_held() and not records.entries(limit=9), "it waits"
     if is_analysed:
         runner_of(store)._attempt(event_id, again=False)
     else:
         now_s[0] += incident_watch.HELD_S
-    assert watch.look_at_held() and not watch.look_at_held()
-    watch.look()
+    assert watch.check_held() and not watch.check_held()
+    watch.check_incidents()
     (entry,) = records.entries(limit=9)
     assert entry.box_ids == (("1", "2", "3", "4") if is_analysed else (OPENED_BY,))
 

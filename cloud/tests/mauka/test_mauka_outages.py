@@ -266,7 +266,7 @@ def test_who_has_the_turn_again_leaves_what_another_has_seen_end(store: CloudSto
         for each in leases:
             each.close()
         while not own.held():
-            own.look()
+            own.renew()
         own._until_s = float("inf")  # it says so each second
         grid.plugin = plugin
 
@@ -409,7 +409,7 @@ def test_what_was_shown_is_judged_as_if_it_were_read(
             elif form != "nothing":
                 shown.note_stored(rows[: len(rows) // 2] if form == "half" else rows)
             now_s += length
-            assert shown.look() == read.look()
+            assert shown.find_changes() == read.find_changes()
             assert (shown.open_outages, shown.network_losses) == (read.open_outages, read.network_losses)
         store.close()
 
@@ -431,4 +431,4 @@ def test_a_minute_that_was_shown_whole_is_not_read(
         watch.note_stored(as_columns(rows))
         with monkeypatch.context() as patched:
             patched.setattr(store, "measurements", None)
-            assert watch.look() == []
+            assert watch.find_changes() == []

@@ -361,8 +361,8 @@ def test_health_is_read_over_http_and_one_that_does_not_answer_is_the_whole(tmp_
         book = RuleBook(scene.store.people, counters)
         watch = HealthWatch(f"http://127.0.0.1:{server.port}/", scene.store, book, counters)
         while not counters.total("health_read"):  # its 2 s may pass on a machine that stands still
-            watch.look()
+            watch.check_health()
         server.end()
-        watch.look()
+        watch.check_health()
         told = {each.headline.partition(" since ")[0] for each in scene.records.entries(root)}
         assert told == {"Service mauka is not well", "Service opq is not well"}

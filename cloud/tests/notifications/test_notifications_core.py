@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_cloud.notifications.address_guard import public_address
-from opq_cloud.notifications.incident_news import SaidFindings, incident_news, mismatch
+from opq_cloud.notifications.incident_news import ReportedFindings, incident_news, mismatch
 from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponent, outage_is_news
 from opq_cloud.notifications.rows_endpoint import SentRow
 from opq_cloud.notifications.send_time import send_time_ms, wall_time
@@ -42,7 +42,7 @@ def incident_of(
 
 
 def kinds_said(rule: NotificationRule, incidents: list[Incident]) -> list[str]:
-    said = SaidFindings()
+    said = ReportedFindings()
     kinds = []
     for each in incidents:
         news = incident_news(rule, each, said)

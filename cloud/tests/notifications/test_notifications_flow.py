@@ -300,9 +300,9 @@ def test_what_the_store_refuses_is_said_once_it_takes_it(tmp_path: Path, mail: M
             scene.put_findings(sag_at("1", time.time_ns()), heard=False)
             for _ in range(2):
                 with pytest.raises(StoreError):
-                    incidents.look()
-            incidents.look()
-            incidents.look()
+                    incidents.check_incidents()
+            incidents.check_incidents()
+            incidents.check_incidents()
         assert len(scene.records.entries(ada)) == 1
 
 

@@ -28,13 +28,13 @@ def test_one_process_has_a_duty_and_another_one_takes_it_when_nothing_is_heard(
         for clock in (one_s, two_s):
             clock[0] += BEAT_S
         for by in each:
-            by.lease.look()
+            by.lease.renew()
         return [one.holds(), two.holds()]
 
     assert look(one, two) == [False, False]  # written, and not yet seen again
     for _ in range(10):
         assert look(one, two) == [True, False]
-    assert two.lease.holder == one.lease.holder and "works here" in one.lease.says
+    assert two.lease.holder == one.lease.holder and "works here" in one.lease.info
     states = [look(two) for _ in range(int(TAKEN_S) + 2)]  # the first stands still, or is killed
     assert [True, True] not in states and states[-1] == [False, True]
     assert [each[0] for each in states].count(True) < HELD_S
@@ -61,11 +61,11 @@ def test_a_word_that_came_slowly_is_as_old_as_it_was_heard(open_again: Callable[
 
     two = StoreLease("mauka", Slow, lambda: two_s[0])
     for _ in range(2):
-        one.lease.look()
+        one.lease.renew()
     for _ in range(2):
-        two.look()
+        two.renew()
         two_s[0] += BEAT_S
-    two.look()
+    two.renew()
     assert one.holds() and not two.held()
 
 
@@ -79,11 +79,11 @@ def test_who_cannot_reach_the_store_has_no_duty_and_asks_again(open_again: Calla
 
     lease = StoreLease("event-service", documents, lambda: now_s[0])
     for _ in range(2):
-        lease.look()
+        lease.renew()
     assert lease.held()
     away[0] = True
     now_s[0] += HELD_S
     assert not lease.held()
     away[0] = False
-    lease.look()
+    lease.renew()
     assert lease.held()

@@ -13,7 +13,7 @@ from opq_gateway.local.metrics import CONTENT_TYPE, GatewayMetrics
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
 from opq_gateway.status import BoxStatus
 from opq_proto import log
-from opq_proto.box_losses import gone_in_words
+from opq_proto.box_losses import losses_text
 from opq_proto.errors import PortBusyError
 from opq_proto.http_server import HttpServer, Reply, ReplyHandler, target_of
 from opq_proto.origin_guard import ip_address, page_refusal
@@ -60,7 +60,7 @@ def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, objec
         "name": status.box_id,
         "ok": problem is None,
         "timestamp": int(now_s if seen_s is None else now_s - (monotonic_s - seen_s)) if seen_s else 0,
-        "info": "; ".join(filter(None, (problem, gone_in_words(lost)))) or None,
+        "info": "; ".join(filter(None, (problem, losses_text(lost)))) or None,
         "subcomponents": None,
         "hardware": status.hello.hardware if status.hello else None,
         "sampling": seen_s is not None and monotonic_s - seen_s < 5,

@@ -25,7 +25,7 @@ class RunningGateway:
         self._host, self._port = "127.0.0.1" if host == "0.0.0.0" else host, port + port_offset
         self.address = f"{self._host}:{self._port}"
 
-    def ask(self, method: str, path: str) -> tuple[int, object]:
+    def request(self, method: str, path: str) -> tuple[int, object]:
         """The status of its answer, and the document in it; None: that is no JSON.
 
         Raises:
@@ -53,7 +53,7 @@ def ask_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, ob
         OpqError: nobody answers there, or it says no; with what it said.
     """
     gateway = RunningGateway(endpoint, port_offset)
-    status, said = gateway.ask("POST", f"/claim-codes?box={quote(box_id, safe='')}")
+    status, said = gateway.request("POST", f"/claim-codes?box={quote(box_id, safe='')}")
     if status != 201 or not isinstance(said, dict) or not {"box_id", "code", "valid_s"} <= set(said):
         why = said.get("error") if isinstance(said, dict) else None
         raise OpqError(
@@ -83,7 +83,7 @@ def ask_status(endpoint: str, port_offset: int) -> dict[str, Any]:
         OpqError: nobody answers there, or it is no gateway.
     """
     gateway = RunningGateway(endpoint, port_offset)
-    (_, health), (_, codes) = (gateway.ask("GET", path) for path in ("/", "/claim-codes"))
+    (_, health), (_, codes) = (gateway.request("GET", path) for path in ("/", "/claim-codes"))
     if not isinstance(health, dict) or health.get("name") != "gateway":
         raise OpqError(f"{gateway.address} answers, and is no gateway")
     return {

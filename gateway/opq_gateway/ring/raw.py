@@ -68,7 +68,7 @@ def raw_layout(data: bytes) -> RawLayout | None:
         return None
 
     def time_ns(one: bytes, index: int) -> int | None:
-        return record.good_time_ns(one, record.seed(epoch, index))
+        return record.intact_time_ns(one, record.seed(epoch, index))
 
     def parse(many: bytes, first_index: int) -> RecordColumns:
         return record.parse(many, capacity, epoch, first_index, boot_id, v_per_lsb)

@@ -69,7 +69,7 @@ def of_lost(lost: Lost, t_ns: int, capacity: int, crc_seed: int) -> bytes:
     return _CRC.pack(crc32(rest, crc_seed)) + rest
 
 
-def good_time_ns(data: bytes, crc_seed: int) -> int | None:
+def intact_time_ns(data: bytes, crc_seed: int) -> int | None:
     """`t_ns` of one record; None when it is unwritten or damaged."""
     if len(data) < BEFORE_SAMPLES or crc32(memoryview(data)[4:], crc_seed) != _CRC.unpack_from(data)[0]:
         return None

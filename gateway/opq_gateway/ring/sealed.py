@@ -151,7 +151,7 @@ class SealedIndex:
     end_sample: int
 
 
-def samples_behind(chunk_bytes: int, samples: int) -> int:
+def next_chunk_samples(chunk_bytes: int, samples: int) -> int:
     """Samples of the chunk that follows one of so many, which took so many bytes."""
     return SMALL_CHUNK_SAMPLES if SMALL * chunk_bytes < 2 * samples else CHUNK_SAMPLES
 

@@ -55,7 +55,7 @@ def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
                     chunks.append((sealed.chunk(part), *_touched(part)))
                 except ValueError as error:
                     raise NotSealableError(f"{path}, record {index}: {error}") from error
-                samples = sealed.samples_behind(len(chunks[-1][0]), len(part.counts))
+                samples = sealed.next_chunk_samples(len(chunks[-1][0]), len(part.counts))
             index += count
     beside = path.with_suffix(SEALING)
     try:

@@ -30,7 +30,7 @@ class CalmOutlets:
         self._outlets, self._figures = outlets, figures
         self._known = [0] * len(outlets)  # hash of the steady voltage that `figures` has
 
-    def ask(self, box: int, begin_s: float, end_s: float) -> bool:
+    def is_steady(self, box: int, begin_s: float, end_s: float) -> bool:
         """Whether the outlet is steady around [begin_s, end_s); then `figures` has what it gives."""
         outlet = self._outlets[box]
         if not outlet.closed_form:

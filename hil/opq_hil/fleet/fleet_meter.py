@@ -89,7 +89,7 @@ class FleetMeter:
         changing = np.isfinite(self._schedule.begin_s) & (self._calm.until_s + BESIDE_S <= t_s)
         for box in np.flatnonzero(changing)[:ASKED_AT_ONCE].tolist():  # at once: what is crossed cannot wait
             begin_s = float(self._schedule.begin_s[box])  # a turn may come when a whole dip is over
-            if not self._calm.ask(box, min(begin_s, t_s), t_s) and t_s > begin_s:
+            if not self._calm.is_steady(box, min(begin_s, t_s), t_s) and t_s > begin_s:
                 self._disturb(box)
         which = self._schedule.due(t_s)
         if not len(which):
@@ -97,7 +97,7 @@ class FleetMeter:
         unknown = which[self._schedule.reach_s[which] > self._calm.until_s[which]]
         for box in unknown.tolist():
             begin_s, reach_s = float(self._schedule.begin_s[box]), float(self._schedule.reach_s[box])
-            if not self._calm.ask(box, begin_s, reach_s):
+            if not self._calm.is_steady(box, begin_s, reach_s):
                 self._disturb(box)
         if len(unknown):
             which = which[np.isfinite(self._schedule.reach_s[which])]
@@ -147,7 +147,7 @@ class FleetMeter:
         look back and the next one is undisturbed; what they had not looked at yet."""
         end_s = ((last.end_ns or 0) - self._clock.start_ns) / (1e9 * self._outlets[box].speed)
         length_s = float(self._schedule.cycles[box]) / self._nominal_hz
-        if not self._calm.ask(box, end_s - STEADY_S, end_s + length_s + 0.5):
+        if not self._calm.is_steady(box, end_s - STEADY_S, end_s + length_s + 0.5):
             return []
         self.begin(box, end_s - 0.25 / self._nominal_hz, self._schedule.origin(box))
         return self._disturbed.remove(box)

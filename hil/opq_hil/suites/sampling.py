@@ -4,7 +4,14 @@ from itertools import pairwise
 
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.gps.receiver import Gps
-from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, NotShownError, SkippedError, require
+from opq_hil.suites.scenario import (
+    Bench,
+    Figures,
+    FirmwareScenario,
+    ScenarioFailedError,
+    SkippedError,
+    require,
+)
 from opq_hil.world.capture import Capture, holes, overruns, waveform
 from opq_hil.world.strategy import NotReachedError, when
 from opq_hil.world.world import NS, Sine, World
@@ -26,7 +33,7 @@ def boots(bench: Bench) -> Figures:
             verdicts[board] = "passed"
         except SkippedError as error:
             verdicts[board] = f"skipped: {error}"
-        except (NotShownError, NotReachedError) as error:
+        except (ScenarioFailedError, NotReachedError) as error:
             verdicts[board] = f"failed: {error}"
     told = "; ".join(f"{board} {verdict}" for board, verdict in verdicts.items())
     require(not any(verdict.startswith("failed") for verdict in verdicts.values()), told)
@@ -87,7 +94,7 @@ def _long(bench: Bench, seconds: int) -> Figures:
 def nothing_missed(capture: Capture, since_s: float, end_s: float) -> int:
     """Every sample by its index, none lost by the Box's own account, and as many as the time has room for.
 
-    Returns the number of blocks; raises NotShownError.
+    Returns the number of blocks; raises ScenarioFailedError.
     """
     blocks = capture.fresh
     gaps = holes(blocks)

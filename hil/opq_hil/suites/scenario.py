@@ -1,7 +1,7 @@
 """A HIL scenario: a world to live through and what has to be true of the Box afterwards.
 
-`play` gets a `Bench`, runs worlds on it and gives figures; what is not as it must be is a `NotShownError`
-with the figure in its text. pytest and `opq-tools hil run` play the same scenarios.
+`play` gets a `Bench`, runs worlds on it and returns figures. A figure that is not as it must be raises
+`ScenarioFailedError`, which names it. pytest and `opq-tools hil run` play the same scenarios.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ PREPARE_S = 3
 _preparing = threading.Lock()
 
 
-class NotShownError(OpqError):
+class ScenarioFailedError(OpqError):
     """A Box did not do what a scenario holds it to."""
 
 
@@ -37,7 +37,7 @@ class SkippedError(OpqError):
 def require(condition: bool, text: str) -> None:
     """Hold the Box to something; `text` has the figures."""
     if not condition:
-        raise NotShownError(text)
+        raise ScenarioFailedError(text)
 
 
 class Bench:
@@ -79,7 +79,7 @@ class Bench:
 
         Raises:
             SkippedError: this backend cannot play it.
-            BackendError: the emulator failed; NotShownError: the firmware hung.
+            BackendError: the emulator failed; ScenarioFailedError: the firmware hung.
         """
         why = self.backend.why_not(world)
         if why:
@@ -107,7 +107,7 @@ class Bench:
         `seconds`: how long it runs at least, e.g. until its image is confirmed.
 
         Raises:
-            NotShownError: the Box did not take them.
+            ScenarioFailedError: the Box did not take them.
             SkippedError: what runs was flashed beforehand, by somebody else.
         """
         before = self.firmware(board).image.flash

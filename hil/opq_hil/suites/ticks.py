@@ -59,7 +59,7 @@ def moments(blocks: Sequence[Samples], heard_ns: Sequence[int]) -> SampleTicks:
     a block was heard: of the turns of 780 us between its end and its arrival, the stamps choose (`settle`).
 
     Raises:
-        NotShownError: two samples are not whole multiples of 7000 ticks apart.
+        ScenarioFailedError: two samples are not whole multiples of 7000 ticks apart.
     """
     low = {int(value) for block in blocks for value in np.unique(_zero(block))}
     require(len(low) == 1, f"samples are not 7000 ticks apart: {len(low)} different origins, want 1")

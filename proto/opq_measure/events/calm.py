@@ -40,7 +40,7 @@ class Calm:
     longest: float
     room: float
 
-    def beside(self, other: "Calm") -> bool:
+    def agrees_with(self, other: "Calm") -> bool:
         """Whether the two stay calm by cycles as long as those of either."""
         apart = max(self.longest, other.longest) - min(self.shortest, other.shortest)
         return apart <= min(self.room, other.room)

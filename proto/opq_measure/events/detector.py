@@ -20,7 +20,7 @@ from opq_measure.events.crossings import (
     one_cycle_rms,
     usual_length,
 )
-from opq_measure.events.disturbance import Disturbance, Seen
+from opq_measure.events.disturbance import Disturbance, MeasuredRmsEvent
 from opq_measure.events.ends import REACH, Surroundings
 from opq_measure.events.limits import Limits
 from opq_measure.events.rapid_change import RapidChange, RapidChanges, RapidLimits
@@ -146,7 +146,7 @@ class Detector:
         before, self._calm = self._calm, None
         if extent is not None and self._looks_ahead and recent.goes_on(window):
             self._calm = calm(extent, self._limits, self._nominal_v)
-        if before is not None and self._calm is not None and before.beside(self._calm):
+        if before is not None and self._calm is not None and before.agrees_with(self._calm):
             recent.hold(window)
             self._decided = max(self._decided, recent.stop_edge - 2 - AROUND)
             recent.forget(recent.stop_edge - KEPT)
@@ -237,7 +237,7 @@ class Detector:
                 start, end = (
                     float(self._recent.positions(half, half + 1)[0]) for half in (event.first, event.stop)
                 )
-        return Seen(
+        return MeasuredRmsEvent(
             number=event.number,
             sign=event.sign,
             reference_v=event.reference_v,

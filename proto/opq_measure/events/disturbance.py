@@ -80,7 +80,7 @@ class Disturbance:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class MeasuredRmsEvent:
     """What was measured of an rms event; `sign` -1 for a dip, +1 for a swell."""
 
     number: int

@@ -72,7 +72,7 @@ def corrected(
     count = len(positions)
     if count < 2:
         return phase_rad, np.ones(count)
-    low, high, apart, off, between = beside(count)
+    low, high, apart, off, between = neighbour_hops(count)
     contiguous = positions[-1] - positions[0] == (count - 1) * hop
     run = apart * hop if contiguous else positions[high] - positions[low]
     slope = (phase_rad[high] - phase_rad[low]) / run
@@ -97,7 +97,7 @@ def straightened(
 
 
 @lru_cache(maxsize=512)
-def beside(count: int) -> tuple[IndexArray, IndexArray, FloatArray, FloatArray, FloatArray]:
+def neighbour_hops(count: int) -> tuple[IndexArray, IndexArray, FloatArray, FloatArray, FloatArray]:
     """For each of `count` hops the ones a cycle before and after, as far as there are any, and in hops:
 
     how far apart they are, how far after their middle the hop is, and how far apart their own middles are.

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
-from opq_measure.timebase.hops import AROUND, HOPS_PER_CYCLE, MOST_BEND, TURN, beside, is_steady, straightened
+from opq_measure.timebase.hops import (
+    AROUND,
+    HOPS_PER_CYCLE,
+    MOST_BEND,
+    TURN,
+    is_steady,
+    neighbour_hops,
+    straightened,
+)
 from opq_measure.timebase.phasors import hop_phasors
 from opq_measure.timebase.tracker import (
     CONTEXT,
@@ -151,7 +159,7 @@ def _corrected(
     """(b, m) phases and (b, m) gains as `hops.corrected`, and (b,) where that needed nothing else."""
     position, raw, tuned = joined[:, 0], joined[:, 1], joined[:, 2]
     count = joined.shape[2]
-    low, high, apart, off, between = beside(count)
+    low, high, apart, off, between = neighbour_hops(count)
     slope = (raw[:, high] - raw[:, low]) / (apart * hop)
     bend = (slope[:, high] - slope[:, low]) / (between * hop)
     most = MOST_BEND * (per_sample / TURN) ** 2

@@ -73,7 +73,7 @@ def tick_within(start_ns: int | None, end_ns: int | None, rate_hz: float) -> int
     return tick_ns if tick_ns > start_ns + slack_ns else None
 
 
-def behind_tick(begin_ns: int | None, time_ns: int | None, rate_hz: float) -> bool:
+def tick_between(begin_ns: int | None, time_ns: int | None, rate_hz: float) -> bool:
     """Whether a tick lies between two times, or on one of them."""
     if begin_ns is None or time_ns is None:
         return False

@@ -30,7 +30,7 @@ from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.timebase.hops import TURN
 from opq_measure.timebase.in_step import feed_all
 from opq_measure.timebase.phase import REACH, SLACK, Track
-from opq_measure.timebase.time_axis import ON_TICK_SAMPLES, TimeAxis, TimeMark, behind_tick, tick_within
+from opq_measure.timebase.time_axis import ON_TICK_SAMPLES, TimeAxis, TimeMark, tick_between, tick_within
 from opq_measure.timebase.time_axis import TICK_NS as TICK_NS
 from opq_measure.timebase.tracker import LOWEST, Tracker
 from opq_measure.timebase.window import Window as Window
@@ -249,7 +249,7 @@ class _Run:
         if self._cycle is None:
             self._cycle = math.ceil(whole.phase_at_rad(0) / TURN - SLACK)
             edge_ns = self._axis.time_ns(float(whole.at(np.array([TURN * self._cycle]))[0]))
-            self._tick = behind_tick(self._axis.time_ns(0.0), edge_ns, whole.rate_hz)
+            self._tick = tick_between(self._axis.time_ns(0.0), edge_ns, whole.rate_hz)
         found = self._complete(whole, self._cycle, ended)
         if found:
             self._forget(float(whole.at(np.array([TURN * self._cycle]))[0]))
@@ -336,7 +336,7 @@ class _Run:
         """Where the next window begins, in turns, and whether after a tick."""
         tick_ns = tick_within(window.start_ns, window.end_ns, window.rate_hz) if window.overlap else None
         if tick_ns is None or window.start_ns is None or window.end_ns is None:
-            return cycle + self._cycles, behind_tick(window.end_ns, window.end_ns, window.rate_hz)
+            return cycle + self._cycles, tick_between(window.end_ns, window.end_ns, window.rate_hz)
         share = (tick_ns - window.start_ns) / (window.end_ns - window.start_ns)
         place = window.edges[0] + share * (window.edges[-1] - window.edges[0])
         cycles = int(window.edges.searchsorted(place - ON_TICK_SAMPLES))

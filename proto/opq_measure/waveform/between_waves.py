@@ -12,7 +12,7 @@ import numpy as np
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.cycles import Track
 from opq_measure.waveform.change import Change, change_between
-from opq_measure.waveform.residual import wave_before, wave_behind
+from opq_measure.waveform.residual import wave_after, wave_before
 from opq_measure.waveform.steady import Steady
 
 CYCLES = 6.0
@@ -54,7 +54,7 @@ def waves_around(
     before = wave_before(volts, tracked, low, min(CYCLES, room, clear if clear >= 2 else room))
     room = ((coming.position if coming else len(volts)) - high) / period - CLEAR_CYCLES
     clear = (beside[1] - high) / period - CLEAR_CYCLES
-    behind = wave_behind(volts, tracked, high, min(CYCLES, room, clear if clear >= 2 else room))
+    behind = wave_after(volts, tracked, high, min(CYCLES, room, clear if clear >= 2 else room))
     if within:
         return before or within[0].before, behind or within[-1].after
     return before or (last.after if last else None), behind or (coming.before if coming else None)

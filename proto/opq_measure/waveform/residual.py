@@ -60,7 +60,7 @@ def wave_before(volts: SignalArray, tracked: Track, position: float, cycles: flo
     return _wave(volts, tracked, start, stop)
 
 
-def wave_behind(volts: SignalArray, tracked: Track, position: float, cycles: float = 6.0) -> Steady | None:
+def wave_after(volts: SignalArray, tracked: Track, position: float, cycles: float = 6.0) -> Steady | None:
     """The steady wave of the `cycles` cycles from a position on; None with less than 1.5 of them."""
     start = max(0, math.ceil(position))
     stop = min(math.floor(start + cycles * tracked.rate_hz / tracked.nominal_hz), len(volts))

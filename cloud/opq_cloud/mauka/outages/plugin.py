@@ -82,7 +82,7 @@ class OutagePlugin(MaukaPlugin):
             self.watch.find_again()
         self._next_s = now_s + self._every_s
         before = self.watch.network_losses
-        self._waiting += self.watch.look()
+        self._waiting += self.watch.find_changes()
         if self.watch.network_losses > before:
             self.counters.add("network_losses", self.watch.network_losses - before)
         while self._waiting:

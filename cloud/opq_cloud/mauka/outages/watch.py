@@ -143,7 +143,7 @@ class OutageWatch:
             before = self._stored.get(box_id)
             self._stored[box_id] = stretch if before is None else before.followed_by(stretch)
 
-    def look(self) -> list[OutageChange]:
+    def find_changes(self) -> list[OutageChange]:
         """What has changed since the last look. Raises StoreError."""
         store, now_s = self._store(), self._clock()
         newest = store.latest_measurements()

@@ -33,8 +33,8 @@ class BoxNotAskedError(OpqError):
 
 
 @dataclass(frozen=True, slots=True)
-class SaidByBox:
-    """What a Box and its gateway say; empty or None where they say nothing."""
+class BoxReport:
+    """What a Box and its gateway report of themselves; empty or None where they report nothing."""
 
     cycles: int | None
     """Per Measurement."""
@@ -45,7 +45,7 @@ class SaidByBox:
     addresses: tuple[str, ...]
     counted: tuple[tuple[int, str], ...] = ()
     """What the Box lost since its start: how many, of what; also none."""
-    says_losses: bool = False
+    counts_losses: bool = False
     """Whether its firmware counts all that it may lose."""
     settings: Mapping[str, str] = field(default_factory=dict)
     settings_trouble: str = ""
@@ -72,12 +72,12 @@ class BoxQuestions:
         self._addresses = addresses
         self._lock = threading.Lock()
 
-    def ask_info(self, box_id: str) -> SaidByBox:
-        """As `ask`, without its settings."""
+    def ask_info(self, box_id: str) -> BoxReport:
+        """As `ask_info_and_settings`, without the settings."""
         with self._asking() as client:
             return _said(client, box_id)
 
-    def ask(self, box_id: str) -> SaidByBox:
+    def ask_info_and_settings(self, box_id: str) -> BoxReport:
         """Raises BoxNotAskedError with the reason."""
         with self._asking() as client:
             said = _said(client, box_id)
@@ -158,9 +158,9 @@ def _loss_place(loss: tuple[str, int]) -> tuple[int, str]:
     return _PLACES.get(name, len(_PLACES)), name
 
 
-def _said(client: CommandClient, box_id: str) -> SaidByBox:
+def _said(client: CommandClient, box_id: str) -> BoxReport:
     info = client.send_command(info_command(box_id, client.identity), ANSWER_S).info_response
-    return SaidByBox(
+    return BoxReport(
         info.measurement_rate or None,
         info.firmware[:60],
         info.hardware[:60],

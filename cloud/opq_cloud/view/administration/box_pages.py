@@ -30,7 +30,7 @@ from opq_cloud.view.administration.asked_box import (
     NUMBER,
     BoxNotAskedError,
     BoxQuestions,
-    SaidByBox,
+    BoxReport,
     checked_cycles,
 )
 from opq_cloud.view.administration.audit_pages import audit_row
@@ -101,7 +101,7 @@ class BoxAdminPages:
         if not ask or not visitor.administers:
             return self._box_page(record, notice="Saved." if saved else "")
         try:
-            return self._box_page(record, said=self._asked.ask(record.box_id))
+            return self._box_page(record, said=self._asked.ask_info_and_settings(record.box_id))
         except BoxNotAskedError as error:
             return self._box_page(record, not_asked=f"{error}.")
 
@@ -110,7 +110,7 @@ class BoxAdminPages:
         record: BoxRecord,
         problem: str = "",
         code: int = 200,
-        said: SaidByBox | None = None,
+        said: BoxReport | None = None,
         not_asked: str = "",
         notice: str = "",
         typed: Mapping[str, str] = MappingProxyType({}),

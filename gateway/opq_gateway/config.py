@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -12,7 +12,11 @@ from opq_proto.errors import ConfigError
 from opq_proto.keys import KeyFolder
 from opq_proto.link_messages import LINK_BAUD
 
-MAKAI = r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$"
+HOST_PORT: dict[str, Any] = {"pattern": r"^[^/]+:\d+$", "examples": ["127.0.0.1:8888"]}
+AT_MAKAI: dict[str, Any] = {
+    "pattern": r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$",
+    "examples": ["tcp://makai.example:9880"],
+}
 """What libzmq cannot connect to would end the uplink, and nobody would see why."""
 LEAST_CYCLES, MOST_CYCLES = 1, 600
 """Mains cycles per Measurement."""
@@ -25,14 +29,14 @@ class UplinkSection:
     """Where Makai listens; without a value: the original's port on loopback, plus --port-offset."""
 
     trigger_endpoint: Annotated[
-        str | None, Field(description="triggering broker, e.g. tcp://makai:9880", pattern=MAKAI)
+        str | None, Field(description="triggering broker, e.g. tcp://makai:9880", **AT_MAKAI)
     ] = None
-    command_endpoint: Annotated[
-        str | None, Field(description="acquisition broker, commands", pattern=MAKAI)
-    ] = None
-    response_endpoint: Annotated[
-        str | None, Field(description="acquisition broker, answers", pattern=MAKAI)
-    ] = None
+    command_endpoint: Annotated[str | None, Field(description="acquisition broker, commands", **AT_MAKAI)] = (
+        None
+    )
+    response_endpoint: Annotated[str | None, Field(description="acquisition broker, answers", **AT_MAKAI)] = (
+        None
+    )
     queue_messages: Annotated[
         int, Field(ge=10, le=1_000_000, description="measurements per Box on their way to disk and broker")
     ] = 1000
@@ -148,7 +152,7 @@ class PhasorsSection:
     """A C37.118.2 stream for PMU clients; off without an endpoint."""
 
     endpoint: Annotated[
-        str | None, Field(description="host:port to listen on, e.g. 127.0.0.1:4712", pattern=r"^[^/]+:\d+$")
+        str | None, Field(description="host:port to listen on, e.g. 127.0.0.1:4712", **HOST_PORT)
     ] = None
     reports_per_s: Annotated[int, Field(ge=1, le=120, description="reports a second")] = 10
     pmu_class: Annotated[str, Field(description="P (fast) or M (accurate)", pattern="^[PM]$")] = "P"
@@ -187,7 +191,7 @@ class SetupSection:
 
     endpoint: Annotated[
         str | None,
-        Field(description="host:port, e.g. 0.0.0.0:8888 on a Raspberry Pi", pattern=r"^[^/]+:\d+$"),
+        Field(description="host:port, e.g. 0.0.0.0:8888 on a Raspberry Pi", **HOST_PORT),
     ] = None
     password_file: Annotated[
         Path | None, Field(description="wanted beyond loopback and the access point; user opq")
@@ -205,15 +209,13 @@ class RulesSection:
         str | None,
         Field(
             description="host:port of REST; without a value: 127.0.0.1:9081. Beyond loopback: token_file",
-            pattern=r"^[^/]+:\d+$",
+            **HOST_PORT,
         ),
     ] = None
     token_file: Annotated[Path | None, Field(description="SHA-256 of a token in each line")] = None
     windows_endpoint: Annotated[
         str | None,
-        Field(
-            description="raw samples for rules elsewhere, in clear, e.g. tcp://127.0.0.1:9886", pattern=MAKAI
-        ),
+        Field(description="raw samples for rules elsewhere, in clear, e.g. tcp://127.0.0.1:9886", **AT_MAKAI),
     ] = None
     data_dir: Annotated[Path | None, Field(description="rules/ is below it; without a value: D/gateway")] = (
         None
@@ -248,7 +250,9 @@ class KeysSection:
 class BoxSection:
     """One Box and the serial port it is on."""
 
-    id: Annotated[str, Field(description="number of the Box", pattern="^(0|[1-9][0-9]{0,9})$")]
+    id: Annotated[
+        str, Field(description="number of the Box", pattern="^(0|[1-9][0-9]{0,9})$", examples=["1"])
+    ]
     port: Annotated[
         str,
         Field(description="e.g. /dev/serial/by-id/usb-OPQ_Box_3-if00 or socket://host:port", min_length=1),
@@ -274,7 +278,7 @@ class Config:
         float, Field(gt=0, le=3600, description="a data request is answered with so much at most")
     ] = 120.0
     health_endpoint: Annotated[
-        str | None, Field(description="host:port; without a value: 127.0.0.1:8913", pattern=r"^[^/]+:\d+$")
+        str | None, Field(description="host:port; without a value: 127.0.0.1:8913", **HOST_PORT)
     ] = None
     uplink: UplinkSection = UplinkSection()
     idle: IdleSection = IdleSection()

@@ -69,8 +69,8 @@ def item_of(annotation: Any) -> type[Any] | None:
 
 
 def bounds_of(info: FieldInfo) -> dict[str, Any]:
-    """`ge gt le lt min_length max_length pattern multiple_of`, those that the field has."""
-    found: dict[str, Any] = {}
+    """`ge gt le lt min_length max_length pattern multiple_of`, and `examples`, those that the field has."""
+    found: dict[str, Any] = {"examples": info.examples} if info.examples else {}
     for entry in info.metadata:
         for name in ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern", "multiple_of"):
             value = getattr(entry, name, None)
@@ -123,6 +123,8 @@ def _number(noun: str, bounds: Mapping[str, Any], whole: bool) -> str:
 
 
 def _text(bounds: Mapping[str, Any]) -> str:
+    if "pattern" in bounds and "examples" in bounds:
+        return f"text such as {' or '.join(map(repr, bounds['examples']))}"
     if "pattern" in bounds:
         return f"text like {bounds['pattern']}"
     return "text" + _length(bounds)

@@ -28,7 +28,7 @@ class Mode(Enum):
 class Uplink:
     """The way up."""
 
-    endpoint: str = Field(description="where makai listens", examples=["tcp://makai:8194"])
+    endpoint: str = Field(description="where makai listens", pattern="^tcp://", examples=["tcp://makai:8194"])
     queue_windows: int = Field(default=1000, ge=1, le=100_000, description="windows kept while off line")
 
 
@@ -134,6 +134,10 @@ def test_a_config_is_frozen() -> None:
         ({"box": {"id": "1"}}, "box is a table; want a list of tables"),
         ({"box": [5]}, "box[0] is 5; want a table"),
         ({"box": [{"id": "one"}]}, r"box[0].id is 'one'; want text like ^\d+$"),
+        (
+            {"uplink": {"endpoint": "makai"}},
+            "uplink.endpoint is 'makai'; want text such as 'tcp://makai:8194'",
+        ),
         ({"box": [{"id": "1"}, {"id": "2", "baud": 0}]}, "box[1].baud is 0; want a whole number, above 0"),
         ({"box": [{"id": "1", "bad": 1}]}, 'box[0].bad unknown key; did you mean "baud"?'),
         ({"settings": []}, "settings is []; want a table"),
@@ -257,7 +261,8 @@ def test_any_document_is_a_config_or_problems(document: dict[str, Any]) -> None:
 def test_the_sample_tells_default_range_and_help_and_loads_back(tmp_path: Path) -> None:
     sample = sample_toml(Gateway)
     assert "# how long raw samples are kept (a number, above 0.0)\nring_hours = 1.0\n" in sample
-    assert '# # where makai listens (text); required\n# # endpoint = "tcp://makai:8194"\n' in sample
+    wanted = "where makai listens (text such as 'tcp://makai:8194'); required"
+    assert f'# # {wanted}\n# # endpoint = "tcp://makai:8194"\n' in sample
     assert "[clock]\n# 0.0 to 86_400.0\nholdover_s = 60.0\n" in sample
     assert "# [[box]]\n" in sample
     assert "limits_percent = [90.0, 110.0]\n" in sample

@@ -42,7 +42,7 @@ class Installer(ReleaseFolder):
         """What a crash left."""
         self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # rules are there, with secrets
         shutil.rmtree(self._staging, ignore_errors=True)
-        self._staging.mkdir(parents=True, mode=0o755)
+        self._staging.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._folder.chmod(0o755)
 
     def fetch(self, url: str, name: str | None) -> tuple[PluginPackage, str | None]:

@@ -282,6 +282,13 @@ def test_broken_metadata_is_refused_in_one_line(facts: str, tmp_path: Path) -> N
     assert "mains" in assert_refused(path)
 
 
+@pytest.mark.parametrize("rate_hz", ["1.1e7", "1e300"])
+def test_a_rate_whose_windows_no_memory_holds_is_refused(rate_hz: str, tmp_path: Path) -> None:
+    path = as_i16(tmp_path, mains())
+    path.with_suffix(".json").write_text(f'{{"rate_hz": {rate_hz}, "volts_per_lsb": 0.0068}}')
+    assert "want at most 10,000,000 Hz" in assert_refused(path)
+
+
 @pytest.mark.parametrize("form", ["ASCII", "BINARY"])
 @pytest.mark.parametrize("left", [0, 1, 300])
 def test_a_comtrade_record_cut_short_is_refused(form: str, left: int, tmp_path: Path) -> None:

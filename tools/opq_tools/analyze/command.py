@@ -140,10 +140,10 @@ def measured(recording: RecordingFile, limits: Limits) -> SignalAnalysis:
         with shown_progress(f"measuring {recording.path.name}", total) as show:
             for first in range(0, total, BLOCK):
                 part = samples[first : first + BLOCK]
-                squares += float(np.square(part, dtype=np.float64).sum())
                 analyser.push_samples(
                     SignalPiece(part, first, rate_hz, whole.time_ns(first), recording.v_per_lsb)
                 )
+                squares += float(np.square(part, dtype=np.float64).sum())  # of what was not refused
                 show(first + len(part))
         analysis = analyser.end()
     except ValueError as error:

@@ -33,6 +33,8 @@ from opq_tools.analyze.csv_file import check_finite, read_columns
 
 DEFAULT_NOMINAL_V, DEFAULT_NOMINAL_HZ = 120.0, 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MOST_RATE_HZ = 1e7
+"""Beyond what any recorder of mains samples at; windows of 0.2 s are held in memory."""
 MOST_START_NS = 2**62
 """The year 2116; so that times after it are whole numbers of 64 bits, too."""
 
@@ -111,6 +113,8 @@ def read_recording(
     missing = path.with_suffix(".json").name
     if facts.rate_hz is None:
         raise RecordingError(f"{path}: its rate is not known; put rate_hz into {missing} or give --rate-hz")
+    if facts.rate_hz > MOST_RATE_HZ:
+        raise RecordingError(f"{path}: its rate is {facts.rate_hz:g} Hz, want at most {MOST_RATE_HZ:,.0f} Hz")
     if content.counts and facts.volts_per_lsb is None:
         raise RecordingError(
             f"{path}: the gain of its counts is not known; put volts_per_lsb into {missing} "

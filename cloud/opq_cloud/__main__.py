@@ -152,7 +152,7 @@ def health_of(command: str, config: CloudConfig, board: ServiceBoard) -> HealthS
 
 
 def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
-    """With the time for Measurements that the configuration names, as the C++ generation's does."""
+    """The store; Measurements are kept as long as the configuration says, as in the C++ generation."""
     store = open_store(config.store.mongo_uri, config.store.data_dir or data_dir)
     kept_s, ttls = config.store.measurements_s, store.ttls()
     if kept_s is not None and kept_s != ttls.measurements:

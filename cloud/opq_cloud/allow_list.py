@@ -74,14 +74,14 @@ class AllowList:
     ) -> None:
         self.boxes: dict[str, str] = {}
         self.incoming: dict[str, str] = {}
-        """Those of `boxes` that wait beside a Box's present key until they have spoken."""
+        """New keys of `boxes`: each waits beside the Box's present key until the Box has used it."""
         self._folder = folder
         self._counters = counters
         self._log = log
         self._registered = registered
         self._counted_as = counted_as
         self._used: object = None
-        """Those of the store that `_read` was made of."""
+        """The store's keys that `_read` was made of."""
         self._stop = threading.Event()
         self._read: dict[str, str] = {}
         self._read_incoming: dict[str, str] = {}

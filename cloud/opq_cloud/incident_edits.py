@@ -41,7 +41,7 @@ class IncidentEditor:
         return fresh
 
     def merge_incidents(self, numbers: Sequence[int], account_id: str = "") -> int:
-        """They become one; its number, the lowest of theirs."""
+        """Make one incident of several; returns its number, the lowest of them."""
         self._carry_out(lambda: plan_merge(self._store, numbers, self._place_of))
         kept, *gone = sorted({*numbers})
         names = ", ".join(f"#{number}" for number in gone)

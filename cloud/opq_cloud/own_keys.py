@@ -33,7 +33,7 @@ class _KeyedConnection:
     socket: Socket
     address: BackendAddress
     endpoint: str
-    """As it was given to libzmq."""
+    """The endpoint as it was given to libzmq."""
     keys: tuple[bytes, KeyPair]
     mark: Mark
     """State of the files that `keys` were read from, or of the last files that were looked at."""

@@ -215,7 +215,7 @@ class ReanalysisJobs:
         return bool(found.get("left")) or now_s - self._seen[1] > 2 * ALIVE_S
 
     def _begin(self, job: ReanalysisJob, on_end: OnEnd) -> None:
-        """With the lock."""
+        """Start the thread of a job; the caller holds the lock."""
         self._stop, self._own = threading.Event(), job.number
         self._running = threading.Thread(
             target=self._run, args=(job, self._stop, on_end), name="reanalysis", daemon=True
@@ -223,7 +223,7 @@ class ReanalysisJobs:
         self._running.start()
 
     def jobs(self) -> list[ReanalysisJob]:
-        """Those that are kept, the newest first."""
+        """The jobs that are kept, the newest first."""
         now_ms = _now_ms()
         found = self._documents().newest(REANALYSES, "", JOBS_KEPT)
         return [_job_of(each, now_ms, self._lease_s) for each in found]

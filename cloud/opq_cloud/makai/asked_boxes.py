@@ -41,7 +41,7 @@ class AskedBoxes:
         return tuple(box_id for _, box_ids in self.by_reason for box_id in box_ids)
 
     def only(self, kept: Iterable[str]) -> "AskedBoxes":
-        """Without those that are not among `kept`."""
+        """The asked Boxes that are among `kept`."""
         some = frozenset(kept)
         rows = ((reason, tuple(box for box in boxes if box in some)) for reason, boxes in self.by_reason)
         return AskedBoxes(tuple((reason, boxes) for reason, boxes in rows if boxes), self.left_out)
@@ -90,7 +90,7 @@ class BoxPlaces:
         self._nowhere = codes.code("grid", DEFAULT_GRID), UNKNOWN, UNKNOWN, *(np.nan,) * 3
         self._heard: tuple[str, ...] = ()
         self._facts = self._facts_of([])
-        """Of `_heard`: the same Boxes are heard from one decision to the next."""
+        """Facts of the Boxes in `_heard`; kept, as mostly the same Boxes are heard at the next decision."""
 
     def place(self, box_id: str) -> BoxPlace:
         """For a Box that the store does not know: the default grid, and nothing else."""

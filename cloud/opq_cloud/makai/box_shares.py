@@ -72,7 +72,7 @@ def owner_of(beginning: bytes, shares: Iterable[int]) -> int:
 
 
 def beginnings_of(number: int, shares: Iterable[int]) -> frozenset[bytes]:
-    """Those of one share."""
+    """The beginnings of topics that belong to share `number`, where the `shares` are here."""
     here = tuple(shares)
     return frozenset(each for each in BEGINNINGS if owner_of(each, here) == number)
 

@@ -15,9 +15,10 @@ from opq_cloud.store.store import EventRecord
 PREFIX = "half_"
 """What the event service subscribes to beside `event_requests.PREFIX`."""
 MEASURED_S = 3.0
-"""After the end of the span: windows are flagged one window late, and the ledger is written once a second."""
+"""A Box is asked this long after the end of the span: a window is flagged when the next one is there, and the
+ledger is written once a second."""
 PAUSES_S = (5.0, 10.0, 20.0)
-"""After each question; then the Box is given up."""
+"""How long to wait after each question; after the last wait the Box is given up."""
 NO_ANSWER = "no answer"
 LATEST_NS = 3600 * 10**9
 """At a start events that ended longer ago are left as they are."""

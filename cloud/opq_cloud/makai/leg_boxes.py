@@ -18,7 +18,8 @@ from opq_proto.opq_pb2 import RequestDataMessage
 from opq_proto.opqbox3_pb2 import Command
 
 PING_S = 13.0
-"""Without another command; a LEG Box makes its sockets again after 60 s (opq-interop A.11)."""
+"""A Box gets a PING after this time without a command; a LEG Box makes its sockets again after 60 s
+(opq-interop A.11)."""
 FIRST_PING_S = 1.0
 """At most one so often for Boxes that have just come: all of them hear each."""
 

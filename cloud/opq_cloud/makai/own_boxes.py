@@ -43,7 +43,7 @@ class OwnBoxes:
         self._waiting: dict[bytes, list[Frames]] = {}
         """Topic -> what came of a Box that is not begun."""
         self._messages = 0
-        """Those in `_waiting`."""
+        """Messages in `_waiting`."""
 
     def __len__(self) -> int:
         """Boxes that are judged here."""
@@ -59,7 +59,7 @@ class OwnBoxes:
         return topic(box_id) in self._begun
 
     def sort(self, messages: Sequence[Frames]) -> list[Frames]:
-        """Those of Boxes that are judged; of others that are to be, they wait."""
+        """The messages of Boxes that are judged here; those of Boxes that have yet to begin wait."""
         begun = self._begun
         if all(frames[0] in begun for frames in messages):
             return list(messages)
@@ -101,7 +101,7 @@ class OwnBoxes:
         return {_box_id(each): came for each, came in islice(self._waiting.items(), BEGUN_AT_ONCE)}
 
     def begin(self, box_ids: Iterable[str]) -> None:
-        """They are judged here from now on."""
+        """From now on these Boxes are judged here."""
         for each in map(topic, box_ids):
             self._messages -= len(self._waiting.pop(each, ()))
             self._begun.add(each)

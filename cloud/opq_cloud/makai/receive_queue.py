@@ -132,7 +132,7 @@ class BoxBudget:
         """Messages and bytes."""
 
     def begin_turn(self, now_s: float | None = None) -> None:
-        """Before some messages are handled (monotonic): every second all begin with nothing sent."""
+        """Call before messages are handled (`now_s`: monotonic). Once a second all counts begin at 0."""
         now_s = time.monotonic() if now_s is None else now_s
         if now_s >= self._until_s:
             self._until_s = now_s + SECOND_S

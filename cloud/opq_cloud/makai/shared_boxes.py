@@ -27,7 +27,7 @@ from opq_proto.wire import measurement_from_wire
 
 STORE_PAUSE_S = 1.0
 READ_S = 0.5
-"""After a change of the shares, or a failure."""
+"""How often the store is read where the shares have changed, or a reading has failed."""
 
 SeeAgain = Callable[[Iterable[Measurement]], None]
 Judge = Callable[[Measurement], None]
@@ -94,7 +94,7 @@ class SharedBoxes:
         return self._own.has(box_id)
 
     def sort(self, messages: Sequence[Frames]) -> list[Frames]:
-        """Those of Boxes that are judged here."""
+        """The messages of Boxes that are judged here."""
         return self._own.sort(messages)
 
     def advance(self, now_s: float) -> None:
@@ -165,7 +165,7 @@ class SharedBoxes:
         return rows
 
     def _last_minutes(self, box_id: str, came: Iterable[Measurement]) -> Sequence[Measurement]:
-        """Those that are stored. Raises StoreError."""
+        """The Box's stored Measurements of the last minutes. Raises StoreError."""
         live_ms = [row.timestamp_ms for row in came if not row.backfilled]
         newest_ms = max([*live_ms, self._stored_ms.get(box_id, 0)])
         if not newest_ms:

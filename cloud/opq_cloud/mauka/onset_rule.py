@@ -22,7 +22,7 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
 ONE_DISTURBANCE_NS = 200_000_000
 """Onsets of one disturbance at several Boxes, beside their uncertainties."""
 LONGEST_NS = 2_000_000_000
-"""With their uncertainties."""
+"""The most that onsets of one disturbance are apart, including their uncertainties."""
 COMPOUND_NS = 1_000_000_000
 """What comes so soon at one Box is part of what began there."""
 FOLLOWS_NS = 60_000_000_000
@@ -102,10 +102,10 @@ class OnsetScan:
         self._by_number: dict[int, OnsetGroup] = {}
         self._of_box: dict[str, list[OnsetGroup]] = {}
         self._open: list[OnsetGroup] = []
-        """Those that onsets of other Boxes may still join."""
+        """Groups that onsets of other Boxes may still join."""
 
     def keep(self, one: FindingOnset) -> OnsetGroup:
-        """As it is stored: one from before what changed, or one that was placed by hand."""
+        """Leave an onset in its stored incident: it is older than what changed, or was placed by hand."""
         group = self._by_number.get(one.incident_id)
         if group is None:
             group = self._begin(one, one.incident_id)

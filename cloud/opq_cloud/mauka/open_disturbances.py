@@ -25,11 +25,12 @@ from opq_proto.messages import Finding, Incident, Measurement, StoredFinding
 LOW = frozenset({"sag", "interruption", "undervoltage"})
 HIGH = frozenset({"swell", "overvoltage"})
 HOLE_NS = 3 * 10**9
-"""Without a Measurement for longer nobody knows whether it went on, until what is missing comes."""
+"""Where Measurements are missing for longer, nobody knows whether it lasted, until they come."""
 LEDGER_HOLE_NS = 30_000_000
 """Half cycles further apart do not follow on each other."""
 PATIENCE_NS = 60 * 10**9
-"""After the last that showed it: by then a waveform of its end has come, or none will."""
+"""How long a finding stays open after the last Measurement that showed it: a waveform of its end comes
+sooner, or never."""
 GROW_NS = 60 * 10**9
 """A finding is written again when it has grown by so much."""
 SAME_NOMINAL = 0.01
@@ -57,12 +58,12 @@ class FollowedFinding:
     written_ns: int
     worst_v: float
     nominal_v: float
-    """With which the finding was made."""
+    """Nominal voltage by which the finding was made."""
     windows: int = 0
     half_cycles: int = 0
     """How many half cycles the gateway's ledger has of it."""
     exact: bool = False
-    """They have shown its end."""
+    """The half cycles of the ledger have shown its end."""
     cycles: float = 0.0
     """From the end of its waveform to `reach_ns`; 0: no Measurement says the frequency."""
     over: bool = False

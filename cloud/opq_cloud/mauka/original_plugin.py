@@ -169,7 +169,7 @@ class OriginalPlugin:
         return version.supervisor.kill() if version is not None else 0
 
     def awake(self) -> None:
-        """There are messages for it."""
+        """Wake the thread that hands messages to the plug-in: there are some."""
         self._awake.set()
 
     def status(self) -> dict[str, Any]:

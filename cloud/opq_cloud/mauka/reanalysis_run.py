@@ -292,7 +292,7 @@ class _Awaited:
         return self._analysis.provenance
 
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
-        """As its own."""
+        """What the analysis itself finds, after a rest that leaves other work its share of the machine."""
         time.sleep(min(self._analysis.rest_s, REST_MOST_S))
         return self._analysis.findings_in(event, nominal, states)
 

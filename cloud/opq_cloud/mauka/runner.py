@@ -367,7 +367,7 @@ class AnalysisRunner(MaukaPlugin):
         stored.append((self._put_findings(event_id, findings), time.monotonic_ns()))
 
     def _put_findings(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut:
-        """Those of several analyses together; each incident that is new or has changed is published."""
+        """Store findings of several analyses together; publish each incident that is new or has changed."""
         done = self._writer.put_findings(event_id, findings)
         self._announcer.announce(done)
         return done

@@ -102,7 +102,7 @@ class IndexedIncident:
     label: str | None = None
 
     def place(self, order: str) -> "IndexPlace":
-        """Where it stands."""
+        """Where the incident stands in a list in this order."""
         length_ns = self.end_ns - self.start_ns
         value = {"newest": self.start_ns, "severe": self.severity or 0.0, "long": float(length_ns)}
         return IndexPlace(value[order], self.incident_id)

@@ -40,19 +40,19 @@ class KeyedDocuments(Protocol):
         """
 
     def remove(self, table: str, key: str) -> Fields | None:
-        """The document that is gone now; of several callers one gets it."""
+        """Remove a document and return it; where several callers remove it, one gets it."""
 
     def find(self, table: str, field: str = "", value: str = "") -> list[Fields]:
         """All, or those whose `field` (one that a table is looked up by) is `value`, in the order of keys."""
 
     def newest(self, table: str, below: str, limit: int) -> list[Fields]:
-        """Those with the highest keys, below a key where one is given; the highest first."""
+        """The documents with the highest keys, below a key where one is given; the highest first."""
 
     def remove_many(self, table: str, keys: Sequence[str]) -> int:
-        """Those that are there, in one step; how many."""
+        """Remove the documents with these keys in one step; returns how many there were."""
 
     def remove_expired(self, table: str, now_s: float) -> int:
-        """All whose `expires_s` is not after `now_s`, in one step; how many."""
+        """Remove all whose `expires_s` is not after `now_s` in one step; returns how many."""
 
     def revision(self, table: str) -> tuple[int, ...] | None:
         """Another one after each change of the table, by whomever; perhaps also without. None: not known."""

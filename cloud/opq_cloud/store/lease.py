@@ -20,7 +20,7 @@ from opq_proto.errors import StoreError
 
 BEAT_S = 1.0
 HELD_S = 4.0
-"""After the last word that the store took."""
+"""How long the lease counts as held after the store last accepted a renewal."""
 TAKEN_S = 6.0
 JOIN_S = 2.0
 
@@ -36,9 +36,9 @@ class StoreLease:
     ) -> None:
         """`documents` is called in a thread; what it raises as StoreError is tried again."""
         self.holder = ""
-        """By the last look: machine and process; empty: nobody."""
+        """Machine and process that held it at the last renewal; empty: nobody."""
         self.is_anothers = False
-        """By the last look: another process has it."""
+        """Whether another process held it at the last renewal."""
         self._name, self._documents, self._now = name, documents, monotonic_s
         self._own = f"{socket.gethostname()}:{os.getpid()} {uuid.uuid4().hex}"
         self._until_s = 0.0

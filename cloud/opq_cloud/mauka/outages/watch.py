@@ -116,7 +116,7 @@ class OutageWatch:
         self.silences: dict[str, str] = {}
         """Boxes that are silent now and may have lost but their network: what speaks for it."""
         self._changes: list[OutageChange] = []
-        """Those of a look that the store ended; the next one has them."""
+        """Changes that were found before the store failed; the next call of `find_changes` returns them."""
         self.network_losses = 0
 
     @property

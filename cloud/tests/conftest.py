@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
     from opq_cloud.view.demo import Scene
 
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
+    "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
+    "--disable-features=LocalNetworkAccessChecks",  # a site of a test's frames a page of loopback
 )  # fmt: skip
 
 
@@ -32,6 +33,27 @@ def browser() -> Iterator["Browser"]:
         running = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         yield running
         running.close()
+
+
+@pytest.fixture
+def page(browser: "Browser", request: pytest.FixtureRequest) -> Iterator["Page"]:
+    """Fails the test on any error of a script, and of the console where the module sets QUIET_CONSOLE.
+
+    As wide as a desk; the module's PAGE_OPTIONS, or `@pytest.mark.parametrize("page", [{…}], indirect=True)`,
+    say otherwise.
+    """
+    desk = {"viewport": {"width": 1440, "height": 900}}
+    options = desk | getattr(request.module, "PAGE_OPTIONS", {}) | getattr(request, "param", {})
+    context = browser.new_context(**options)
+    context.set_default_timeout(60_000)
+    errors: list[str] = []
+    made = context.new_page()
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    if getattr(request.module, "QUIET_CONSOLE", False):
+        made.on("console", lambda item: errors.append(item.text) if item.type == "error" else None)
+    yield made
+    context.close()
+    assert errors == []
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,19 @@
 """The page of one event in a real browser: hands, keys, the address, both themes, and no script at all."""
 
 import re
-import shutil
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from opq_cloud.view import demo
 from opq_cloud.view.examine.address import PANELS
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PAGE_OPTIONS = {"has_touch": True}
 PATH = "/incidents/1/examine"
 
 
@@ -24,30 +25,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser: "sync_api.Browser") -> Iterator["sync_api.Page"]:
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, has_touch=True)
-    context.set_default_timeout(60_000)
-    told: list[str] = []
-    opened = context.new_page()
-    opened.on("pageerror", lambda error: told.append(str(error)))
-    yield opened
-    context.close()
-    assert told == []
-
-
-def _shows(page: "sync_api.Page", pattern: str) -> None:
+def _shows(page: "Page", pattern: str) -> None:
     """Waits until the server has drawn what the address then says."""
     page.wait_for_function(
         "pattern => new RegExp(pattern).test(location.search)"
@@ -56,7 +34,7 @@ def _shows(page: "sync_api.Page", pattern: str) -> None:
     )
 
 
-def _in_sight(page: "sync_api.Page") -> dict[str, float]:
+def _in_sight(page: "Page") -> dict[str, float]:
     """Where the first chart is, after it was scrolled to the middle of the window."""
     plot = page.locator("[data-examine-chart] .history-plot").first
     plot.evaluate("plot => plot.scrollIntoView({ block: 'center' })")
@@ -65,7 +43,7 @@ def _in_sight(page: "sync_api.Page") -> dict[str, float]:
     return box
 
 
-def test_drag_keys_and_links_move_the_view_and_back_undoes(scene: demo.Scene, page: "sync_api.Page") -> None:
+def test_drag_keys_and_links_move_the_view_and_back_undoes(scene: demo.Scene, page: "Page") -> None:
     page.goto(f"{scene.url}{PATH}?t=0ms..200ms&a=50ms&b=150ms&panel=wave,rms")
     box = _in_sight(page)
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
@@ -96,7 +74,7 @@ def test_drag_keys_and_links_move_the_view_and_back_undoes(scene: demo.Scene, pa
     assert page.locator("#panel-spectrogram").count() == 1
 
 
-def test_two_fingers_zoom(scene: demo.Scene, page: "sync_api.Page") -> None:
+def test_two_fingers_zoom(scene: demo.Scene, page: "Page") -> None:
     page.goto(f"{scene.url}{PATH}?t=0ms..200ms&panel=rms")
     box = _in_sight(page)
     y, middle = box["y"] + 60, box["x"] + box["width"] / 2
@@ -115,7 +93,7 @@ def test_two_fingers_zoom(scene: demo.Scene, page: "sync_api.Page") -> None:
 
 @pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_axe_finds_nothing_and_a_phone_does_not_scroll_sideways(
-    scene: demo.Scene, browser: "sync_api.Browser", scheme: str
+    scene: demo.Scene, browser: "Browser", scheme: str
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     width = 390 if scheme == "dark" else 1440
@@ -129,9 +107,7 @@ def test_axe_finds_nothing_and_a_phone_does_not_scroll_sideways(
     context.close()
 
 
-def test_without_script_it_is_drawn_and_a_form_moves_it(
-    scene: demo.Scene, browser: "sync_api.Browser"
-) -> None:
+def test_without_script_it_is_drawn_and_a_form_moves_it(scene: demo.Scene, browser: "Browser") -> None:
     context = browser.new_context(java_script_enabled=False)
     context.set_default_timeout(60_000)
     page = context.new_page()

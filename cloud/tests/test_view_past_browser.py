@@ -1,6 +1,5 @@
 """The past in a real browser, by keyboard: compare, open a day, ask for a waveform, save a view; axe."""
 
-import shutil
 import time
 from collections.abc import Iterator
 
@@ -14,8 +13,6 @@ from opq_cloud.view.accounts.visitors import SESSION_COOKIE
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
 WAIT_MS = 60_000
 
 
@@ -35,7 +32,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
 
 
 @pytest.fixture(scope="module")
-def page(scene: demo.Scene) -> Iterator["sync_api.Page"]:
+def page(scene: demo.Scene, browser: "sync_api.Browser") -> Iterator["sync_api.Page"]:
     """Signed in as the owner of Box 1."""
     people = scene.store.people
     account = people.add_account("ada@example.org", "Ada", "owner", "no-hash")
@@ -43,17 +40,14 @@ def page(scene: demo.Scene) -> Iterator["sync_api.Page"]:
     for box_id in "12":
         people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, account.account_id))
     secret = SignIn(people).begin_session(account, "127.0.0.1", "test")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport={"width": 390, "height": 844})
-        context.set_default_timeout(WAIT_MS)
-        context.add_cookies([{"name": SESSION_COOKIE, "value": secret, "url": scene.url}])
-        told: list[str] = []
-        opened = context.new_page()
-        opened.on("pageerror", lambda error: told.append(str(error)))
-        yield opened
-        context.close()
-        browser.close()
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    context.set_default_timeout(WAIT_MS)
+    context.add_cookies([{"name": SESSION_COOKIE, "value": secret, "url": scene.url}])
+    told: list[str] = []
+    opened = context.new_page()
+    opened.on("pageerror", lambda error: told.append(str(error)))
+    yield opened
+    context.close()
     assert told == []
 
 

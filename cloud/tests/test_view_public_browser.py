@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,12 +16,7 @@ from opq_cloud.view.live_streams import PageStream
 from opq_cloud.view.service import View
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
-ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-ARGUMENTS += ["--disable-features=LocalNetworkAccessChecks"]  # a site of the test's frames a page of loopback
 OUTER = "http://city.example/"
 PAGES = ("/map", "/grid", "/wall", "/embed/map", "/incidents/1/spread")
 SPREAD = "/incidents/1/spread"
@@ -36,28 +30,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
     fill_island(running.store, time.time_ns(), minutes=60)
     with running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser: "sync_api.Browser", request: pytest.FixtureRequest) -> Iterator["sync_api.Page"]:
-    """As wide as a desk; `@pytest.mark.parametrize("page", [{…}], indirect=True)` says otherwise."""
-    told: list[str] = []
-    options = {"viewport": {"width": 1440, "height": 900}, **getattr(request, "param", {})}
-    context = browser.new_context(**options)
-    made = context.new_page()
-    made.set_default_timeout(60_000)
-    made.on("pageerror", lambda error: told.append(str(error)))
-    yield made
-    context.close()
-    assert told == []
 
 
 def publish(scene: demo.Scene, volts: float | None = None) -> None:

@@ -5,22 +5,19 @@ them; the README shows `incident-top.png`, the upper part of one. The scene is t
 """
 
 import os
-import shutil
 import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from opq_cloud.view import demo
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
-ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 WIDTHS = {390: 844, 1440: 900}
 PAGES = {"boxes": "/", "incident": "/incidents/1"}
 TOP_PX = 1410
@@ -43,19 +40,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", PAGES)
 def test_a_picture_of_each_page(
-    scene: demo.Scene, browser: "sync_api.Browser", folder: Path, name: str, width: int, scheme: str
+    scene: demo.Scene, browser: "Browser", folder: Path, name: str, width: int, scheme: str
 ) -> None:
     context = browser.new_context(
         viewport={"width": width, "height": WIDTHS[width]}, color_scheme=scheme, reduced_motion="reduce"

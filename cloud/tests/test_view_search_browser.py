@@ -9,6 +9,8 @@ import pytest
 from opq_cloud.view import demo
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
+PAGE_OPTIONS = {"viewport": {"width": 390, "height": 844}}
+QUIET_CONSOLE = True  # a script that the policy refuses is an error there
 SHOWN = "text => document.getElementById('palette')?.dataset.shown === text"
 ACTIVE = "() => document.getElementById('palette-field').getAttribute('aria-activedescendant')"
 
@@ -19,19 +21,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
     demo.fill(running.store, time.time_ns(), minutes=1)
     with running:
         yield running
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 390, "height": 844})
-    context.set_default_timeout(60_000)
-    opened = context.new_page()
-    wrong: list[str] = []
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda item: wrong.append(item.text) if item.type == "error" else None)
-    yield opened
-    context.close()
-    assert wrong == []
 
 
 def test_a_box_is_found_and_opened_by_keys_alone(scene: demo.Scene, page: Any) -> None:

@@ -35,6 +35,7 @@ MEANING = MappingProxyType(
         "log_lines": "log lines of the Box",
         "log_lines_untold": "of these, those left out of the gateway's own log: too many at once",
         "crossings": "limit crossings reported by the Box",
+        "crossings_untimed": "limit crossings right after a Box's start, before its time was known, not sent",
         "crossing_limits_refused": "starts of the Box at which it did not take the limits",
         "time_steps": "steps of a run's time by more than 1 ms: a better clock was found",
         "gps_contradictions": "times its GPS began to contradict the time that this gateway follows",

@@ -36,6 +36,8 @@ class BoxStatus:
     """Whether the gateway's own supply fails; None: nobody tells it. Power."""
     losses: Losses | None = None
     """None: it has said none since its start, as a Box does whose firmware knows them not; intake."""
+    started: Log | None = None
+    """The Box's line of its newest start, with its cause; None: it began before the gateway. Intake."""
     trial_end: Log | None = None
     """The Box's newest line of how a trial of new firmware ended; intake."""
     sample_monotonic_s: float | None = None

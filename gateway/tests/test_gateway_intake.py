@@ -294,6 +294,18 @@ def test_a_crossing_of_a_box_without_time_gets_its_blocks_time(bench: Bench) -> 
     assert ours.source is TimeSource.NTP and theirs.t_ns == T0_NS
 
 
+def test_a_crossing_before_anybody_knows_the_time_is_not_of_1970(bench: Bench) -> None:
+    bench.intake.accept_message(HELLO)
+    early = Crossing(600, 50, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, CrossingKind.DIP, True, 90.0, 108.0)
+    bench.intake.accept_message(early)
+    bench.feed(0, 1200, **UNKNOWN)
+    bench.intake.accept_message(early)
+    assert bench.behind.crossings == [] and bench.counters["crossings_untimed"] == 2
+    bench.feed(1200, 48_000, **UNKNOWN)
+    bench.intake.accept_message(replace(early, sample=40_000))
+    assert len(bench.behind.crossings) == 1
+
+
 def test_a_free_stamp_near_the_present_is_kept(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     free = replace(samples(600), uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, source=TimeSource.FREE)

@@ -14,9 +14,10 @@ from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.status import BoxStatus
 from opq_hil.mains import mains
-from opq_proto.link_messages import Health
+from opq_proto.link_messages import Health, Log
+from opq_proto.log_codes import STARTED
 from opq_proto.messages import Measurement
-from opq_proto.supply_word import SupplyWord, supply_word
+from opq_proto.supply_word import RESTART, SupplyWord, supply_word
 from opq_proto.wire import measurement_from_wire, measurement_to_wire
 
 SEND = ("rms", "unbalance")
@@ -119,6 +120,29 @@ def test_the_word_of_a_supply_is_said_while_it_is_low_and_with_a_battery_each_mi
     assert words.count(SupplyWord.ON_BATTERY) >= 3 <= words.count(SupplyWord.GATEWAY_FAILING)
     assert said.count({"supply_v"}) == 1, "that it is back is said once"
     assert said.count({"supply_v", "gateway_supply"}) == words.count(SupplyWord.GATEWAY_FAILING) + 1
+
+
+def test_why_a_box_began_again_is_said_soon_after_and_no_more() -> None:
+    bench, (volts, _) = Bench(), mains(15, RATE_HZ, voltage_v=120.0, frequency_hz=60.0)
+    said: list[float | None] = []
+
+    def measure(first_s: int, end_s: int) -> None:
+        before = len(bench.measurements)
+        at, end = first_s * RATE_HZ, end_s * RATE_HZ
+        bench.feed(blocks_of(volts[at:end], T0_NS + first_s * 10**9, first=at))
+        for each in bench.measurements[before:]:
+            cause = measurement_from_wire(measurement_to_wire(each)).metrics.get(RESTART)
+            said.append(None if cause is None else cause.average)
+
+    measure(0, 4)
+    bench.status.started = Log(STARTED, 77, 4, 120)
+    measure(4, 6)
+    assert set(said) == {None}, "these samples are from before"
+    bench.measuring.restart("1", replace(HELLO, boot_id=77))
+    measure(6, 15)
+    again = said.index(4.0)
+    assert said[again : again + 5] == [4.0] * 5 and set(said[again + 5 :]) == {None}
+    assert len(said) > again + 6 and bench.measurements[again + 4].start_ns >= T0_NS + 6 * 10**9
 
 
 def test_pst_of_ten_minutes_is_in_the_ledgers_values_and_sent_once_when_chosen() -> None:

@@ -19,6 +19,7 @@ RESET_CAUSES = {
 }
 """Health.reset_cause and the second integer of `box.started`: opq_reset_cause_t (RCC_CSR, RM0090 7.3.21)."""
 
+STARTED = 1
 UPDATE_CONFIRMED, UPDATE_ROLLED_BACK = 53, 55
 """How the trial of new firmware ended."""
 _STATES = {0: "free", 1: "acquiring", 2: "locked", 3: "holdover"}

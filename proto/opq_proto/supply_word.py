@@ -2,16 +2,22 @@
 
 `supply_v` and `battery_v` are a Box's own, as in its Health; `gateway_supply` is 0 while that of the gateway
 fails. They stand in each Measurement while a supply is low, in the first after, and of a Box with a battery
-once a minute (`SupplyTeller`). Apart from `messages.py`: gateways, simulated ones too, and cloud need them.
+once a minute (`SupplyTeller`). `restart_cause`: whether a Box began again for want of its supply. Apart from
+`messages.py`: gateways, simulated ones too, and cloud need them.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 
+from opq_proto.log_codes import RESET_CAUSES
 from opq_proto.messages import Metric
 
 SUPPLY, BATTERY, GATEWAY = "supply_v", "battery_v", "gateway_supply"
 SUPPLY_METRICS = frozenset((SUPPLY, BATTERY, GATEWAY))
+RESTART = "restart_cause"
+"""A code of `log_codes.RESET_CAUSES`, in the first Measurements after a start that the gateway heard."""
+SUPPLIED_CAUSES = ("pin", "software", "watchdog")
+"""Of a start; the supply was there."""
 WELL_EVERY_NS = 60 * 10**9
 """So often a Measurement says that a Box with a battery has its supply; each says so when it has not."""
 SUPPLY_LOW_V = 4.4
@@ -37,6 +43,13 @@ def supply_word(metrics: Mapping[str, Metric]) -> SupplyWord | None:
     if gateway is not None and gateway.average < 1:
         return SupplyWord.GATEWAY_FAILING
     return SupplyWord.WELL if supply is not None and BATTERY in metrics else None
+
+
+def supplied_restart(metrics: Mapping[str, Metric]) -> str:
+    """Why the Box had begun again, where its supply was there: one of SUPPLIED_CAUSES; else empty."""
+    said = metrics.get(RESTART)
+    cause = "" if said is None else RESET_CAUSES.get(said.average, "")  # type: ignore[call-overload]
+    return cause if cause in SUPPLIED_CAUSES else ""
 
 
 class SupplyTeller:

@@ -19,6 +19,7 @@ from opq_proto import log
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric
+from opq_proto.supply_word import RESTART
 
 S = 10**9
 AT = Nominal(230.0, 50.0)
@@ -203,6 +204,12 @@ def test_a_box_that_was_without_supply_is_asked_for_what_came_before() -> None:
     assert {at: each.span_ns for at, each in found.items()} == {20: (15 * S, 20 * S)}
     original = [*calm(20), *calm(5, 80)]
     assert list(decided("silence", original)) == [20]
+
+
+def test_a_box_that_began_again_on_order_is_not_asked() -> None:
+    ordered = {**calm(1)[0].metrics, RESTART: Metric(4.0, 4.0, 4.0)}
+    rows = [*calm(20), *(replace(row, metrics=ordered) for row in calm(3, 80)), *calm(5, 83)]
+    assert decided("silence", rows) == {}
 
 
 def test_a_box_whose_network_was_away_is_not_asked() -> None:

@@ -19,6 +19,7 @@ from opq_cloud.store.documents import classifications
 from opq_cloud.store.lease import StoreLease
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
+from opq_proto.log_codes import RESET_CAUSES
 from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import Incident, Measurement, Metric, TimeSource
 
@@ -173,6 +174,22 @@ def test_a_feeder_without_supply_is_one_open_incident_that_ends_when_it_is_back(
     (incident,) = grid.incidents()
     assert incident.closed and len(incident.findings) == 4
     assert {one.finding.end_ns for one in incident.findings} == {ZERO_NS + 100 * S}
+
+
+@pytest.mark.parametrize(
+    ("cause", "lost"), [("software", False), ("watchdog", False), ("pin", False), ("power", True)]
+)
+def test_a_box_that_began_again_on_order_lost_no_supply(store: CloudStore, cause: str, lost: bool) -> None:
+    """As for new firmware: its numbers go on where they stopped, all the same."""
+    code = next(code for code, word in RESET_CAUSES.items() if word == cause)
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 95, silent=("4",))
+    store.append_measurements(grid.measure("4", 95, 96, restart_cause=float(code)))
+    grid.pass_seconds(96, 106)
+    assert [each.box_ids for each in grid.incidents()] == ([("4",)] if lost else [])
+    watch = grid.plugin.watch
+    assert (watch.box_restarts, watch.network_losses) == (int(not lost), 0)
 
 
 def test_what_was_taken_for_an_outage_and_was_the_network_is_withdrawn(store: CloudStore) -> None:

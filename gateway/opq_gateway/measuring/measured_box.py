@@ -23,14 +23,16 @@ from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.status import BoxStatus
 from opq_measure.timebase.window import Window
-from opq_proto.link_messages import BoxMeasurement, Hello
-from opq_proto.messages import Measurement, TimeSource
-from opq_proto.supply_word import SupplyTeller
+from opq_proto.link_messages import BoxMeasurement, Hello, Log
+from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.supply_word import RESTART, SupplyTeller
 
 BACKLOG_INBOX_S = 300.0
 """Live samples that wait at most while the ring's are measured: 7 MB."""
 BESIDE_NS = 1_000_000
 """Rows that begin so little before the newest on disk are after it."""
+RESTART_SAID = 5
+"""Measurements after a start that say its cause: the last ones from before come among them."""
 OF_WINDOWS = ("window", "half")
 """Kinds that show how far the ledger was written; the others are of longer intervals."""
 
@@ -95,6 +97,8 @@ class MeasuredBox:
         self._published_ns = 0
         """End of the Measurement that went up last."""
         self._supply = SupplyTeller()
+        self._started: Log | None = None
+        self._restart_left = 0
 
     @property
     def has_backlog(self) -> bool:
@@ -179,6 +183,8 @@ class MeasuredBox:
             self._meter.push_blocks(list(part))
 
     def _restart(self, hello: Hello, jobs: list[Job]) -> None:
+        if self._started is not self.status.started:
+            self._started, self._restart_left = self.status.started, RESTART_SAID
         self.plan = replace(
             self.plan,
             nominal_v=hello.nominal_v,
@@ -263,7 +269,7 @@ class MeasuredBox:
         self.status.measurement_ms = measurement.timestamp_ms
         self._published_ns = measurement.end_ns or 0
         if not measurement.backfilled:
-            measurement = self._with_supply(measurement)
+            measurement = self._with_restart(self._with_supply(measurement))
         self._outside.publish(self.plan.box_id, measurement)
 
     def _with_supply(self, measurement: Measurement) -> Measurement:
@@ -272,6 +278,14 @@ class MeasuredBox:
         volts = (None, None) if health is None else (health.supply_v, health.battery_v)
         said = self._supply.metrics(measurement.end_ns or 0, *volts, self.status.gateway_failing)
         return replace(measurement, metrics={**measurement.metrics, **said}) if said else measurement
+
+    def _with_restart(self, measurement: Measurement) -> Measurement:
+        """With why the Box began again, soon after it did."""
+        if self._started is None or not self._restart_left:
+            return measurement
+        self._restart_left -= 1
+        cause = float(self._started.b)
+        return replace(measurement, metrics={**measurement.metrics, RESTART: Metric(cause, cause, cause)})
 
     def _publish_fallback(self, measurements: Sequence[Measurement]) -> None:
         for measurement in measurements:

@@ -107,12 +107,12 @@ class Axis:
             out = [each for one in held for each in self._again(one)]
         return out + self.line.flush(reason)
 
-    def stamped(self, crossing: Crossing) -> Crossing:
-        """The crossing with this axis' time, where the Box has none."""
+    def stamped(self, crossing: Crossing) -> Crossing | None:
+        """The crossing with this axis' time, where the Box has none; None: nobody knows it yet."""
         told = crossing.source != TimeSource.FREE or crossing.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS
         stamp = None if told else self.clock.at(crossing.sample)
         if stamp is None:
-            return crossing
+            return crossing if told or self.clock.believed else None
         return replace(crossing, t_ns=stamp.t_ns, uncertainty_ns=stamp.uncertainty_ns, source=stamp.source)
 
     def _hold(self, samples: Samples) -> list[Output]:

@@ -143,6 +143,11 @@ class BoxClock:
         return self._steering.begun or (bool(self._believed) and self._comparison.follows)
 
     @property
+    def believed(self) -> bool:
+        """Whether the Box's own time is taken, though it states no bound."""
+        return bool(self._believed)
+
+    @property
     def by_gps(self) -> bool:
         """Whether the clock that gives the times is another Box's GPS, not the system's."""
         return self._by_gps

@@ -40,7 +40,7 @@ from opq_proto.link_messages import (
     Samples,
     Settings,
 )
-from opq_proto.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
+from opq_proto.log_codes import STARTED, UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_proto.messages import Gap
 from opq_proto.rate_limit import RateLimitedLog
 
@@ -165,6 +165,8 @@ class Intake:
             self._box_log.write_line(message)
             if message.code in (UPDATE_CONFIRMED, UPDATE_ROLLED_BACK):
                 self._status.trial_end = message
+            elif message.code == STARTED:
+                self._status.started = message
 
     def _hello(self, hello: Hello) -> None:
         if not self._greeting.accept_hello(hello):
@@ -220,8 +222,13 @@ class Intake:
 
     def _crossing(self, crossing: Crossing) -> None:
         self._counters.add("crossings")
-        if self._axis is not None:
-            self._outputs.crossing(self._status.box_id, self._axis.stamped(crossing))
+        if self._axis is None:
+            return
+        stamped = self._axis.stamped(crossing)
+        if stamped is None:
+            self._counters.add("crossings_untimed")
+        else:
+            self._outputs.crossing(self._status.box_id, stamped)
 
     def _run(self, run: list[Samples]) -> None:
         """Blocks that came together."""

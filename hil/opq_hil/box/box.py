@@ -262,8 +262,8 @@ class Box:
         self._commanded = False
         self._sequence = 0
         self._hello_due_ns = 0
-        self.send(self.hello())
         self.send(Log(LOG_STARTED, self._boot_id & 0x7FFF_FFFF, self._reset_cause, 0))
+        self.send(self.hello())
 
     def _skip_what_is_too_old(self, now_ns: int) -> bool:
         """A process that stood still for longer than STALL_S loses what lies before it."""

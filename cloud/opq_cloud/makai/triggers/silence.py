@@ -3,7 +3,8 @@
 In: Measurement.  Out: at most one Decision, a span that is over.  State: per Box, its last window.
 Without supply a Box measures nothing, and its sequence goes on where it was. A Box whose network or whose
 cloud was away measured on: its sequence has gone on, its Measurements come again, and nothing is asked for.
-An original Box has no sequence; for it time alone counts.
+An original Box has no sequence; for it time alone counts. A Box that began again on order, as for new
+firmware, had its supply.
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from opq_cloud.makai.quiet_rows import ids_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.supply_word import supplied_restart
 
 name = "silence"
 kind = "trigger"
@@ -75,6 +77,8 @@ def decide(
         measured_s = (measurement.sequence - before - 1) * (end_ns - start_ns) / 1e9
         if measurement.sequence < before or measured_s > silent_s / 2:
             return None, state
+    if supplied_restart(measurement.metrics):
+        return None, state
     span_ns = max(0, before_ns - round(config.before_s * 1e9)), before_ns
     because = f"{name}: nothing was measured for {silent_s:.1f} s; this came before"
     return Decision(name, silent_s, config.silence_s, because, span_ns), state

@@ -24,6 +24,11 @@ DEAD_PERCENT, DIP_PERCENT = 10.0, 90.0
 MEASURED_ON = 0.5
 """Share of a silence: with numbers for so much of it the Box measured on."""
 MOST_TOGETHER = 3
+RESTART_WORDS = {
+    "software": "by a command, for new firmware, or by itself",
+    "pin": "by its reset pin",
+    "watchdog": "by its watchdog",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class SilenceSigns:
     neighbours: Sequence[NeighbourSight]
     others_heard: int
     """Boxes that are no neighbours and were heard after it began."""
+    restart: str = ""
+    """Why the Box began again at its end, with its supply there; empty: nobody says so."""
     supply: SupplyWord | None = None
     """The last word of its supply, and its gateway's."""
     silent: bool = True
@@ -84,7 +91,14 @@ def judge_silence(signs: SilenceSigns) -> SilenceJudgement:
 
 
 def _own_signs(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
-    return _numbers(signs), _last_voltage(signs), _supply(signs)
+    return _numbers(signs), _restart(signs), _last_voltage(signs), _supply(signs)
+
+
+def _restart(signs: SilenceSigns) -> CauseEvidence | None:
+    if not signs.restart:
+        return None
+    words = RESTART_WORDS[signs.restart]
+    return CauseEvidence("restarted", f"it began again with its supply there: {words}", None, "", -6.0)
 
 
 def _supply(signs: SilenceSigns) -> CauseEvidence | None:

@@ -38,7 +38,10 @@ NO_EVENT = -1
 
 
 class OutagePlugin(MaukaPlugin):
-    """Counters: `outages` by what became of them, `network_losses`, `incident_notices`, and the base's."""
+    """Counters: `outages` by what became of them, `network_losses`, `box_restarts`, `incident_notices`.
+
+    And the base's.
+    """
 
     NAME = "OutagePlugin"
     GIVES = (LAHA_GC, INCIDENT)
@@ -81,10 +84,10 @@ class OutagePlugin(MaukaPlugin):
         if self._next_s is None:
             self.watch.find_again()
         self._next_s = now_s + self._every_s
-        before = self.watch.network_losses
+        before = self.watch.network_losses, self.watch.box_restarts
         self._waiting += self.watch.find_changes()
-        if self.watch.network_losses > before:
-            self.counters.add("network_losses", self.watch.network_losses - before)
+        self.counters.add("network_losses", self.watch.network_losses - before[0])
+        self.counters.add("box_restarts", self.watch.box_restarts - before[1])
         while self._waiting:
             self._store_change(self._waiting[0])
             del self._waiting[0]

@@ -28,7 +28,7 @@ from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
-from opq_proto.supply_word import SUPPLY, SupplyWord, supply_word
+from opq_proto.supply_word import SUPPLY, SupplyWord, supplied_restart, supply_word
 
 S = 10**9
 AROUND_NS = 2 * S
@@ -92,7 +92,7 @@ class OutageChange:
 
 
 class OutageWatch:
-    """One thread's. `silent_now`, `network_losses`: for health and counters."""
+    """One thread's. `network_losses`, `box_restarts`: silences that were no outages, by what they were."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class OutageWatch:
         """Boxes that are silent now and may have lost but their network: what speaks for it."""
         self._changes: list[OutageChange] = []
         """Changes that were found before the store failed; the next call of `find_changes` returns them."""
-        self.network_losses = 0
+        self.network_losses = self.box_restarts = 0
 
     @property
     def open_outages(self) -> dict[str, Finding]:
@@ -253,7 +253,8 @@ class OutageWatch:
             return
         measured = 0.0 if self._lossless else measured_s(before, after)
         around, word = self._around(store, box_id, before), supply_word(before.metrics)
-        signs = SilenceSigns((end_ns - start_ns) / S, True, measured, *around, supply=word)
+        restart = supplied_restart(after.metrics)
+        signs = SilenceSigns((end_ns - start_ns) / S, True, measured, *around, restart=restart, supply=word)
         judged = judge_silence(signs)
         if judged.probability >= self._config.least_probability or self._by_original(signs):
             finding = self._finding(box_id, before, judged.because, judged.probability, end_ns)
@@ -261,7 +262,8 @@ class OutageWatch:
                 finding = replace(finding, start_ns=was.start_ns, uncertainty_ns=was.uncertainty_ns)
             yield OutageChange(finding)
         else:
-            self.network_losses += 1
+            self.box_restarts += bool(restart)
+            self.network_losses += not restart
             if was is not None:
                 yield OutageChange(was, withdrawn=True)
 

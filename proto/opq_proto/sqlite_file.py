@@ -1,9 +1,12 @@
 """SqliteFile: one SQLite file in WAL mode, checked and migrated; one connection under a lock; transactions.
 
+Only its owner may read it, as it may hold what was measured at somebody's home, passwords, and who is who.
 Several processes may hold the file. Many writers of one process use `opq_proto.sqlite_database`.
 """
 
+import contextlib
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +16,7 @@ from typing import Any, Final, Literal
 
 from opq_proto.errors import StoreError
 
+PRIVATE_MODE = 0o600
 BUSY_S = 20.0
 """How long a writer waits for the writers of other processes."""
 WAL_LIMIT_BYTES = 64 << 20
@@ -39,7 +43,6 @@ class SqliteFile:
         application_id: int = 0,
         synchronous: Synchronous = "FULL",
         busy_s: float = BUSY_S,
-        private: bool = False,
         pragmas: Iterable[str] = (),
     ) -> None:
         """Open or create `path`, and bring it to the present schema.
@@ -48,7 +51,6 @@ class SqliteFile:
             migrations: script k leads from schema k to k + 1; a published one is never changed. The first
                 one of a file that is older than its schema number says CREATE TABLE IF NOT EXISTS.
             application_id: marks our files; a file with another one is refused.
-            private: only the owner may read it.
             pragmas: more of them, e.g. `cache_size=-16000`.
         Raises:
             StoreError: the file belongs to another program, or to a newer version of this one.
@@ -58,8 +60,7 @@ class SqliteFile:
         self._lock = threading.RLock()
         self._synchronous = synchronous
         path.parent.mkdir(parents=True, exist_ok=True)
-        if private:
-            path.touch(mode=0o600)
+        _keep_private(path)
         self.connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
         try:
             _enter_wal(self.connection, busy_s)
@@ -189,6 +190,17 @@ def store_error(path: Path, error: Exception) -> StoreError:
     else:
         advice = "nothing of this call was stored"
     return StoreError(f"{path}: {text}: {advice}")
+
+
+def _keep_private(path: Path) -> None:
+    """Make it its owner's alone, an older one as well; SQLite gives new files beside it its mode."""
+    if not path.exists():
+        path.touch(mode=PRIVATE_MODE)
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # not there, or another user's
+            mode = file.stat().st_mode
+            if stat.S_ISREG(mode) and stat.S_IMODE(mode) & ~PRIVATE_MODE:
+                file.chmod(PRIVATE_MODE)
 
 
 def _enter_wal(connection: sqlite3.Connection, busy_s: float) -> None:

@@ -21,11 +21,22 @@ def pragma(file: SqliteFile, name: str) -> object:
 
 
 def test_a_new_file_has_wal_the_schema_and_the_owner(tmp_path: Path) -> None:
-    file = SqliteFile(tmp_path / "deep" / "a.sqlite", (NUMBERS, MORE), application_id=77, private=True)
+    file = SqliteFile(tmp_path / "deep" / "a.sqlite", (NUMBERS, MORE), application_id=77)
     assert (pragma(file, "journal_mode"), pragma(file, "user_version")) == ("wal", 2)
     assert (pragma(file, "application_id"), pragma(file, "synchronous")) == (77, 2)
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
     file.close()
+
+
+def test_a_file_that_others_could_read_is_its_owners_alone_from_its_next_opening_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    held = SqliteFile(path, (NUMBERS,))
+    files = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
+    for file in files:
+        file.chmod(0o664)
+    SqliteFile(path, (NUMBERS,)).close()
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 3
+    held.close()
 
 
 def test_an_older_file_runs_only_the_migrations_that_it_lacks(tmp_path: Path) -> None:

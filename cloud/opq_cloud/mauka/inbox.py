@@ -73,9 +73,7 @@ class PluginInbox:
         """
         self.path = path
         try:
-            self._file = SqliteFile(
-                path, MIGRATIONS, application_id=APPLICATION_ID, synchronous="NORMAL", private=True
-            )
+            self._file = SqliteFile(path, MIGRATIONS, application_id=APPLICATION_ID, synchronous="NORMAL")
             rows = self._file.query(
                 "SELECT plugin, count(*), total(length(body)) FROM message GROUP BY plugin"
             )

@@ -6,7 +6,6 @@ Apart from `opq.db`, whose Measurements others of this machine may read. What is
 
 import contextlib
 import json
-import os
 import sqlite3
 import threading
 import time
@@ -18,7 +17,6 @@ from typing import TypeVar
 from opq_cloud.store.account_records import TABLES
 from opq_cloud.store.audit_records import AUDIT, checked_change, checked_removal
 from opq_cloud.store.keyed_documents import Fields, OriginalUser
-from opq_proto.errors import StoreError
 from opq_proto.sqlite_database import SqliteDatabase
 
 ACCOUNTS_FILE = "accounts.db"
@@ -67,7 +65,6 @@ ACCOUNTS_MIGRATIONS = (
     """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
-PRIVATE_MODE = 0o600
 T = TypeVar("T")
 
 
@@ -196,11 +193,6 @@ class EmbeddedDocuments:
             return self._opened
 
     def _open(self) -> SqliteDatabase:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, PRIVATE_MODE))
-        except OSError as error:
-            raise StoreError(f"{self._path} cannot be made: {error.strerror}") from error
         return SqliteDatabase(
             self._path,
             ACCOUNTS_MIGRATIONS,

@@ -137,9 +137,9 @@ class Draft:
 
 
 def open_engine_file(path: Path, migrations: Sequence[str]) -> SqliteFile:
-    """A file of the engine's; only its owner may read it: rules hold passwords, emissions measured values."""
+    """A file of the engine's: rules hold passwords, emissions measured values."""
     try:
-        return SqliteFile(path, migrations, private=True)
+        return SqliteFile(path, migrations)
     except (OSError, sqlite3.Error, StoreError) as error:
         raise RuleError(f"{path} cannot be used: {error}", IO_ERROR) from error
 

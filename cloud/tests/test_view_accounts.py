@@ -13,7 +13,7 @@ from account_scene import PASSWORD, FormBrowser, add_people
 from notification_scene import MailSink
 from waiting import wait_for
 
-from opq_cloud.store.account_records import AccountTicket
+from opq_cloud.store.account_records import AccountTicket, BoxAccess
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.gate import ENDED
 from opq_cloud.view.accounts.links import first_admin_link, local_token, make_ticket
@@ -298,6 +298,24 @@ def test_changes_are_logged_for_administrators(scene: demo.Scene, browser: FormB
     assert "was refused at sign-in" in logged and "signed in" in logged
     secrets = (PASSWORD, browser.cookies["opq_session"], secret_hash(browser.cookies["opq_session"]))
     assert not any(each in logged for each in secrets)
+
+
+def test_a_token_that_is_unknown_is_refused_also_where_everybody_sees_something(scene: demo.Scene) -> None:
+    demo.fill(scene.store, time.time_ns(), minutes=1)
+    program = FormBrowser(scene.url)
+
+    def refuses_the_unknown() -> None:
+        assert program.get("/api/boxes") == 200
+        assert program.get("/api/boxes", Authorization="Bearer opq_wrong") == 401
+        assert program.get("/api/v1/boxes", Authorization="Bearer nonsense") == 401
+        assert program.get("/api/boxes", Authorization="Basic YTpi") == 200, "a proxy's own"
+        assert program.get("/api/boxes", Authorization=f"Bearer {known}") == 200
+
+    known = local_token(scene.store.people, "up")
+    refuses_the_unknown()  # no account yet, on this machine
+    ids = add_people(scene, ada="owner")
+    scene.store.people.change_access("1", lambda _: BoxAccess("1", ids["ada"], privacy="all"))
+    refuses_the_unknown()
 
 
 def test_a_token_reads_what_its_account_may_see_and_changes_nothing(

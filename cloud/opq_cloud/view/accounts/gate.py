@@ -62,6 +62,9 @@ class VisitorGate:
             await self._unavailable(scope, error)(scope, receive, send)
             return
         path = scope["path"]
+        if _under(path, NO_PAGE) and facts.bearer_token and not visitor.identified:
+            await _refuse(scope, send)
+            return
         regions = bool(visitor.regional) and _under(path, WITH_REGIONS)
         if not (visitor.sees_something or regions or _under(path, (*TO_SIGN_IN, *FOR_EVERYBODY))):
             if _is_form(scope, facts) and not _under(path, NO_PAGE):

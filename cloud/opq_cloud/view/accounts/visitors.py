@@ -66,6 +66,11 @@ class Visitor:
     """It asks by a token that has the scope `write`."""
 
     @property
+    def identified(self) -> bool:
+        """It said who it is, or nobody is asked (`sign_in = "never"`)."""
+        return self.account is not None or (self.everything and not self.on_this_machine)
+
+    @property
     def unlimited(self) -> bool:
         """Nothing is hidden: the store can be read as it is."""
         return self.everything and not self.without_waveforms
@@ -187,6 +192,12 @@ class AskingRequest:
         return "" if found is None else found.value
 
     @property
+    def bearer_token(self) -> str:
+        """Empty: it sends none."""
+        kind, _, secret = self.headers.get("authorization", "").partition(" ")
+        return secret.strip() if kind.lower() == "bearer" else ""
+
+    @property
     def from_this_machine(self) -> bool:
         """From loopback, under a name of loopback, and not handed on by a proxy."""
         peer = ip_address(self.peer)
@@ -256,7 +267,7 @@ class Visitors:
             regional=known.boxes.regional,
         )
         if is_open:
-            return Visitor(
+            return self._by_token(request, known, public) or Visitor(
                 form_secret=public.form_secret,
                 address=public.address,
                 everything=True,
@@ -307,10 +318,10 @@ class Visitors:
 
     def _by_token(self, request: AskingRequest, known: _Known, public: Visitor) -> Visitor | None:
         """`Authorization: Bearer opq_…`: reads; with the scope `write` it asks for waveforms."""
-        kind, _, secret = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not secret.startswith("opq_"):
+        secret = request.bearer_token
+        if not secret.startswith("opq_"):
             return None
-        ticket = self.people.ticket(secret_hash(secret.strip()), "token")
+        ticket = self.people.ticket(secret_hash(secret), "token")
         if ticket is None:
             return None
         without = bool(ticket.scopes) and "waveforms" not in ticket.scopes

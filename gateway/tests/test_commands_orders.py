@@ -61,7 +61,7 @@ class Box:
             done(BoxAnswer(None))
         elif self.busy:
             self.busy -= 1
-            done(BoxAnswer(Status.BUSY, "erasing"))
+            done(BoxAnswer(Status.BUSY, str(len(self.flash))))
         else:
             if offset == len(self.flash):
                 self.flash += data
@@ -154,6 +154,15 @@ def test_the_image_of_the_slot_that_the_box_wants_reaches_it_whole() -> None:
     bench.turn(20)
     assert bytes(bench.box.flash) == IMAGES[Slot.B]
     assert bench.status["state"] == "restarting" and bench.box.said[-1][0] is Operation.UPDATE_END
+
+
+def test_a_box_that_erases_for_too_long_is_given_up_with_what_it_does() -> None:
+    bench = Bench(Box(busy=10**6))
+    bench.collect(pack_bundle(IMAGES))
+    bench.order("opq-update", "install")
+    bench.turn(40)
+    said = f"erases its flash, 0 of {len(IMAGES[Slot.B])} bytes written); it keeps its firmware"
+    assert bench.status["state"] == "failed" and said in str(bench.status["reason"])
 
 
 @pytest.mark.parametrize(

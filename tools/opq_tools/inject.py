@@ -7,7 +7,8 @@ import click
 
 from opq_cloud.mauka.bus import event_message, inject
 from opq_cloud.mauka.messages import LARGEST_ID, MAKAI_EVENT
-from opq_cloud.store import open_store
+from opq_cloud.store import FILE_NAME, open_store
+from opq_cloud.store.store import CloudStore
 from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_tools.moment import from_option, to_option
@@ -38,7 +39,7 @@ MOST_EVENTS = 100_000
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where --from and --to look for events.  [default: that of `up`]",
+    help="Where --from, --to and --event-id look for events.  [default: that of `up`]",
 )
 @click.option("--mongo-uri", help="The same, in a MongoDB.")
 @click.option("--endpoint", help="The bus, where plug-ins publish.  [default: tcp://127.0.0.1:9882]")
@@ -57,7 +58,8 @@ def command(
 ) -> None:
     """Publish on TOPIC of Mauka's bus: the text MESSAGE, a file, stored events or a range of them.
 
-    An event that is injected again is analysed again, and each finding is kept once.
+    An event that is injected again is analysed again, and each finding is kept once. With --endpoint alone
+    nobody knows its store, and --event-id is published as it is.
 
     \b
     Examples: opq-tools inject MakaiEvent --event-id 1
@@ -69,8 +71,11 @@ def command(
         raise click.UsageError("want exactly one of MESSAGE, --file, --event-id and --from/--to")
     if (event_ids or ranged) and topic != MAKAI_EVENT:
         raise click.UsageError(f"stored events go with the topic {MAKAI_EVENT}, not {topic}")
-    if ranged:
-        event_ids = stored_events(start_ns, end_ns, data_dir, mongo_uri)
+    folder = data_dir or default_data_dir()
+    store_is_known = data_dir or mongo_uri or (endpoint is None and (folder / FILE_NAME).exists())
+    if ranged or (event_ids and store_is_known):
+        with closing(open_store(mongo_uri, folder)) as store:
+            event_ids = stored_events(store, event_ids, start_ns, end_ns)
         if not event_ids:
             raise click.ClickException("no event is stored in that time; nothing was published")
     if event_ids:
@@ -84,9 +89,14 @@ def command(
 
 
 def stored_events(
-    start_ns: int | None, end_ns: int | None, data_dir: Path | None, mongo_uri: str | None
+    store: CloudStore, named: tuple[int, ...], start_ns: int | None, end_ns: int | None
 ) -> tuple[int, ...]:
-    """Ids of the events of [start, end), oldest first."""
-    with closing(open_store(mongo_uri, data_dir or default_data_dir())) as store:
-        records = store.events(start_ns, end_ns, limit=MOST_EVENTS)
+    """Those that are named, or else ids of the events of [start, end), oldest first."""
+    if named:
+        if missing := [str(each) for each in named if store.event_record(each) is None]:
+            raise click.ClickException(
+                f"no event {', '.join(missing)} is stored; nothing was published (--data-dir names the store)"
+            )
+        return named
+    records = store.events(start_ns, end_ns, limit=MOST_EVENTS)
     return tuple(record.event_id for record in reversed(records))

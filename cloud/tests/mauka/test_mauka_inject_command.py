@@ -50,6 +50,18 @@ def test_a_range_of_history_is_injected_oldest_first(bus, reader, tmp_path):
     assert not reader.poll(100)
 
 
+def test_an_event_that_is_not_stored_is_refused(bus, reader, tmp_path):
+    store = open_store(None, tmp_path)
+    store.open_event(Trigger("token", 10**18, 10**18 + 10**9, ("1",), "1", "test"), "test")
+    store.close()
+    asked = ["MakaiEvent", "--event-id", "1", "--data-dir", str(tmp_path), "--endpoint", bus.sub]
+    refused = CliRunner().invoke(command, [*asked, "--event-id", "99"])
+    assert refused.exit_code == 1 and "no event 99 is stored; nothing was published" in refused.output
+    assert CliRunner().invoke(command, asked).exit_code == 0
+    assert MaukaMessage.FromString(reader.recv_multipart()[1]).makai_event.event_id == 1
+    assert not reader.poll(100)
+
+
 def test_a_range_without_events_says_so(tmp_path):
     span = ["--from", "2023-11-14", "--data-dir", str(tmp_path)]
     result = CliRunner().invoke(command, ["MakaiEvent", *span])

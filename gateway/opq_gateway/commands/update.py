@@ -183,13 +183,20 @@ class FirmwareUpdate:
                 self._try_again("no answer")
         elif answer.status is Status.BUSY:
             if self._now_s > self._busy_until_s:
-                self._forget("failed", f"busy for {ERASE_S:g} s: {answer.detail}")
+                self._forget("failed", self._busy_words(answer.detail))
             else:
                 self._again_s = self._now_s + BUSY_S
         elif answer.status is not Status.DONE:
             self._forget("failed", refusal_words(answer.status.name, answer.detail))
         else:
             self._go_on(answer.detail)
+
+    def _busy_words(self, detail: str) -> str:
+        """Why it was given up: while a slot is erased the Box says only which byte it wants."""
+        why = detail
+        if self.state == "sending":
+            why = f"it erases its flash, {self._offset} of {len(self._image)} bytes written"
+        return f"the Box was busy for {ERASE_S:g} s ({why}); it keeps its firmware, try again"
 
     def _go_on(self, detail: str) -> None:
         """The Box did the step; `detail` is what it wants next."""

@@ -22,6 +22,8 @@ from opq_tools.progress import shown_progress
 from opq_tools.service_address import service_address
 
 TIMEOUT_S = 5.0
+NUMBER = "box_id"
+"""The setting by which its gateway knows whose samples come."""
 NO_UNITS: Mapping[str, str] = MappingProxyType({})
 INFO_UNITS = {"calibration_constant": "counts per volt", "measurement_rate": "cycles a Measurement"}
 
@@ -99,13 +101,21 @@ def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: 
 @command.command()
 @box_argument
 @click.argument("assignment", required=False, metavar="[KEY=VALUE]")
+@click.option("--force", is_flag=True, help="Also its number (box_id).")
 @json_option
 @click.pass_obj
-def settings(connection: tuple[str, str, float], box_id: str, assignment: str | None, as_json: bool) -> None:
+def settings(
+    connection: tuple[str, str, float], box_id: str, assignment: str | None, force: bool, as_json: bool
+) -> None:
     """Show its settings, or change one; it keeps them in flash.
 
     Example: opq-tools box settings 1 led=off
     """
+    if (assignment or "").partition("=")[0] == NUMBER and not force:
+        raise click.ClickException(
+            f"{assignment} makes it another Box: its gateway takes no samples of it until its configuration "
+            "and a key name that number; --force does it all the same"
+        )
     said = _order(connection, box_id, "opq-settings", assignment or "")
     if assignment is None:
         _tell(json.loads(said), as_json)

@@ -133,7 +133,7 @@ class BoxLink:
             failures = 0
             if answer.status is Status.BUSY:
                 if time.monotonic() > busy_until:
-                    raise LineError(f"busy for {ERASE_S:g} s at byte {offset}")
+                    raise LineError(f"busy erasing its flash for {ERASE_S:g} s, at byte {offset}")
                 time.sleep(0.05)
                 continue
             if answer.status is not Status.DONE:

@@ -1,5 +1,6 @@
 """Firmware from View's page to a Box: a real broker and gateway, and a Box on a pty that judges images."""
 
+import hashlib
 import re
 import threading
 import time
@@ -191,6 +192,9 @@ def test_one_at_a_time_stopped_left_by_view_and_lost_with_its_gateway(
             assert ada.send(bundle()) == 303
             ada.waits_for("Its gateway sends it to the Box")
             assert "waiting.js" in ada.browser.text and "<progress" in ada.browser.text
+            assert "1.2.3, while the Box runs 1.0.0" in ada.browser.text
+            assert ada.browser.get("/admin/boxes/1") == 200
+            assert "Firmware 1.2.3 is on its way to it." in ada.browser.text
             sent = ada.browser
             assert sent.post(f"{PAGE}/send", sha256="0" * 64) == 409 and "is not held here" in sent.text
             assert "Firmware is on its way to this Box" in ada.choose(bundle()) and sent.status == 409
@@ -201,6 +205,10 @@ def test_one_at_a_time_stopped_left_by_view_and_lost_with_its_gateway(
             ada.waits_for("Its gateway sends it to the Box")
         with house.view() as ada:  # another process, for all that it knows
             assert "No end of it is noted" in ada.text() and ada.last_change()[0] == firmware_jobs.BEGUN
+            sha256 = hashlib.sha256(bundle()).hexdigest()
+            assert "Look at it" not in ada.choose(bundle()) and ada.browser.status == 200
+            assert ada.browser.post(f"{PAGE}/send", sha256=sha256) == 409
+            assert "ask what became of it first" in ada.browser.text
             assert ada.browser.post(f"{PAGE}/follow", PAGE) == 303
             ada.waits_for("Its gateway sends it to the Box")
             assert ada.browser.post(f"{PAGE}/follow") == 409

@@ -133,6 +133,7 @@ class BoxAdminPages:
             privacies=PRIVACY_WORDS,
             problem=problem,
             notice=notice,
+            updating=context.view.firmware.job(box_id),
             typed=typed,
             seen=seen_values(box_values(context.accounts, box_id), FIELDS),
             said=said,

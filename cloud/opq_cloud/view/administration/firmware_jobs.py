@@ -105,6 +105,10 @@ class FirmwareJob:
         return not self.outcome
 
     @property
+    def version_words(self) -> str:
+        return version_text(self.version)
+
+    @property
     def may_stop(self) -> bool:
         return self.runs and self.state not in ON_TRIAL
 
@@ -161,6 +165,9 @@ class FirmwareJobs:
             raise FirmwareNotSentError("The file that you saw is not held here any more; choose it again")
         if file.unfit:
             raise FirmwareNotSentError(file.unfit)
+        running, last = self.job(box_id), self.last(box_id)
+        if not (running and running.runs) and last is not None and last.what == BEGUN:
+            raise FirmwareNotSentError("No end of the update before is noted; ask what became of it first")
         job = FirmwareJob(box_id, file.facts.version, sha256, file.runs, who)
         self._begin(job, file.data)
         self.put_aside(box_id)

@@ -19,7 +19,7 @@ STATE_WORDS = {
     "erasing": "The Box makes room for it",
     "sending": "Its gateway sends it to the Box",
     "verifying": "The Box verifies it",
-    "restarting": "The Box has all of it, and starts it on trial",
+    "restarting": "The Box has all of it, and starts it on trial; it measures nothing while it starts",
     "on trial": "The Box runs it on trial; it confirms it after ten seconds of samples without a loss",
 }
 

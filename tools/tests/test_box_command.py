@@ -54,9 +54,10 @@ def test_settings_are_shown_and_changed_in_the_box_itself(house: House) -> None:
 
 def test_the_number_of_a_box_is_changed_on_a_second_word_only(house: House) -> None:
     refused = box(house, "settings", "1", "box_id=7")
-    assert refused.returncode == 1 and "--force" in refused.stderr
-    assert json.loads(box(house, "settings", "1", "--json").stdout)["box_id"] == "1"
-    assert box(house, "settings", "1", "box_id=1", "--force").returncode == 0
+    assert refused.returncode == 1 and "makes it another Box" in refused.stderr
+    assert json.loads(box(house, "settings", "1", "--json").stdout).get("box_id") != "7"
+    assert box(house, "settings", "1", "box_id=7", "--force").returncode == 0
+    assert json.loads(box(house, "settings", "1", "--json").stdout)["box_id"] == "7"
 
 
 def test_a_time_and_a_reset_are_acknowledged(house: House) -> None:

@@ -17,6 +17,8 @@ from typing import Any, Final, Literal
 from opq_proto.errors import StoreError
 
 PRIVATE_MODE = 0o600
+IN_MEMORY = ":memory:"
+"""SQLite's name of a file that is none."""
 BUSY_S = 20.0
 """How long a writer waits for the writers of other processes."""
 WAL_LIMIT_BYTES = 64 << 20
@@ -60,7 +62,8 @@ class SqliteFile:
         self._lock = threading.RLock()
         self._synchronous = synchronous
         path.parent.mkdir(parents=True, exist_ok=True)
-        _keep_private(path)
+        if str(path) != IN_MEMORY:
+            _keep_private(path)
         self.connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
         try:
             _enter_wal(self.connection, busy_s)

@@ -39,6 +39,12 @@ def test_a_file_that_others_could_read_is_its_owners_alone_from_its_next_opening
     held.close()
 
 
+def test_what_is_in_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    SqliteFile(Path(":memory:"), (NUMBERS,)).close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_older_file_runs_only_the_migrations_that_it_lacks(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     with sqlite3.connect(path) as before:  # written before it had a schema number

@@ -14,14 +14,17 @@ import pyotp
 import pytest
 from account_scene import PASSWORD, add_people
 from keyboard import WAIT_MS, Keyboard
+from notification_scene import MailSink
 from test_view_admin_rules import FakeEngine
 from view_states import PAGES, PARTS
+from waiting import wait_for
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import first_admin_link
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import EngineAddress
+from opq_cloud.view_settings import MailSection
 from opq_proto.keys import KeyFolder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
@@ -66,12 +69,12 @@ def keyboard(browser: "sync_api.Browser") -> Iterator[Keyboard]:
     assert hands.wrong == []
 
 
-def sign_in(hands: Keyboard, scene: demo.Scene, name: str) -> None:
+def sign_in(hands: Keyboard, scene: demo.Scene, name: str, password: str = PASSWORD) -> None:
     hands.open(f"{scene.url}/sign-in")
     hands.tab_to("E-mail")
     hands.type(f"{name}@example.org")
     hands.press("Tab")
-    hands.type(PASSWORD)
+    hands.type(password)
     hands.press("Enter")
     hands.page.locator("h1", has_text="Boxes").wait_for()
 
@@ -243,6 +246,40 @@ def test_the_first_administrator_an_invitation_and_a_second_factor(
         keyboard.follow("Sign out", at_url(keyboard, "/sign-in"), "button")
         enter("bob@example.org", "000000", page.get_by_role("alert").wait_for)
         enter("bob@example.org", recovery, page.get_by_role("button", name="Sign out").wait_for)
+
+
+@pytest.mark.slow
+def test_a_forgotten_password_is_replaced_by_a_link_that_comes_by_mail(
+    tmp_path: Path, keyboard: Keyboard
+) -> None:
+    page, new = keyboard.page, "another horse in a battery"
+    lost = demo.Scene(tmp_path, poll_s=0.5)
+    demo.fill(lost.store, time.time_ns(), minutes=1)
+    with MailSink() as sink:
+        mail = MailSection(server=f"127.0.0.1:{sink.port}", security="none")
+        lost.view._config = replace(lost.config, mail=mail, public_url="http://pq.example")
+        with lost:
+            add_people(lost, ada="admin")
+            keyboard.open(f"{lost.url}/sign-in")
+            keyboard.follow("Forgotten the password?", at_url(keyboard, "/reset$"), "a")
+            keyboard.tab_to("E-mail")
+            keyboard.type("ada@example.org")
+            keyboard.press("Enter")
+            page.get_by_text("a link is on its way").wait_for()
+            text = wait_for(lambda: list(sink.mails))[0].get_content()
+            link = re.search(r"http://pq\.example(/reset/new\?code=[\w-]+)", text)
+            assert link is not None
+            keyboard.open(lost.url + link[1])
+            for again in (f"{new}!", new):  # at first the two differ
+                keyboard.tab_to("New password")
+                keyboard.type(new)
+                keyboard.press("Tab")
+                keyboard.type(again)
+                keyboard.press("Enter")
+                if again != new:
+                    page.get_by_role("alert").wait_for()
+            page.wait_for_url(re.compile("/sign-in"))
+            sign_in(keyboard, lost, "ada", new)
 
 
 @pytest.mark.slow

@@ -1,1 +1,8 @@
 """The Linux half of a Box: ring on disk, windows, measurements, uplink, commands."""
+
+
+def main() -> None:
+    """Entry point of `opq-gateway`."""
+    from opq_proto.command_line import run_installed  # by those alone who run it
+
+    run_installed("opq-gateway", "opq_gateway.__main__", "gateway")

@@ -5,7 +5,9 @@ a CommandGroup, so that they say `opq-tools up: --sim is 999; want a whole numbe
 """
 
 import difflib
+import importlib
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -41,6 +43,22 @@ class CommandGroup(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             raise _one_line(error, f"{ctx.command_path} {ctx.invoked_subcommand}") from error
+
+
+def run_installed(command: str, module: str, extra: str) -> None:
+    """Call `main` of a module; a package that the installation lacks is one line that names the extra.
+
+    A module of ours that is not there is a fault of ours, and raised.
+    """
+    try:
+        main = importlib.import_module(module).main
+    except ModuleNotFoundError as error:
+        if (error.name or "opq_").startswith("opq_"):
+            raise
+        install = f"pip install 'opq-toolkit[{extra}]'"
+        click.echo(f"{command}: this needs {error.name}, which is not installed: {install}", err=True)
+        sys.exit(1)
+    main()
 
 
 def port_offset_option(text: str, default: int | None = 0) -> Callable[[FC], FC]:

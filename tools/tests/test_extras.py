@@ -25,8 +25,8 @@ class Lacking:
         if name.split(".")[0] in {lacking!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Lacking())
-sys.argv = ["opq-tools", {command!r}, "--help"]
-from opq_tools.cli import main
+sys.argv = [{program!r}, *{words!r}]
+from {place} import main
 main()
 """
 
@@ -45,9 +45,13 @@ def modules_of(extras: tuple[str, ...]) -> set[str]:
 
 
 def help_without(command: str, lacking: set[str]) -> subprocess.CompletedProcess[str]:
-    program = WITHOUT.format(lacking=lacking, command=command)
+    return run_without(lacking, "opq_tools.cli", "opq-tools", command, "--help")
+
+
+def run_without(lacking: set[str], place: str, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    code = WITHOUT.format(lacking=lacking, place=place, program=program, words=words)
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -74,3 +78,14 @@ def test_what_only_a_part_of_a_command_needs_is_named_beside_its_own() -> None:
     assert extras_for("up", "cobs") == ("cloud", "hil")
     assert extras_for("analyze", "matplotlib") == ("analyze",)
     assert extras_for("up", "somebody_elses") == ()
+
+
+@pytest.mark.parametrize("room", ["cloud", "gateway"])
+def test_a_service_names_the_extra_that_it_lacks_in_one_line(room: str) -> None:
+    entry = tomllib.loads(PYPROJECT.read_text())["project"]["scripts"][f"opq-{room}"]
+    done = run_without(set(EXTRA_OF_MODULE), entry.removesuffix(":main"), f"opq-{room}", "--help")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.endswith(f"which is not installed: pip install 'opq-toolkit[{room}]'\n")
+    assert done.stderr.count("\n") == 1
+    own = set(EXTRA_OF_MODULE) - modules_of((room,))
+    assert run_without(own, entry.removesuffix(":main"), f"opq-{room}", "--help").returncode == 0

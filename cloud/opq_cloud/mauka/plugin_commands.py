@@ -129,7 +129,8 @@ class PluginCommands:
         command, arguments = words[0], words[1:]
         if command not in COMMANDS:
             self.counters.add("refused")
-            near = difflib.get_close_matches(command, COMMANDS, n=1)
+            near = [name for name in COMMANDS if name.startswith(f"{command}-")]
+            near = near or difflib.get_close_matches(command, COMMANDS, n=1)
             hint = f"; did you mean {near[0]}?" if near else "; help lists them"
             return error(f"there is no command {command[:80]}{hint}")
         self.counters.add("commands", label=command)

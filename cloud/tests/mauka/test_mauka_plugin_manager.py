@@ -178,6 +178,7 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
         ("stop-plugin Nobody", "there is no plug-in Nobody; there are: AnalysisRunner"),
         ("stop-plugin", "want: stop-plugin NAME"),
         ("list-plugin", "did you mean list-plugins?"),
+        ("list", "did you mean list-plugins?"),
         ("load-config /nowhere", "/nowhere: no file"),
         ("load-plugin Nobody", "no deployed folder lists a plug-in Nobody"),
         ("unload-plugin rms_voltage", "disable-plugin rms_voltage"),

@@ -7,6 +7,7 @@ from opq_cloud.mauka.join_overlay import FIRST_NUMBER
 from opq_cloud.mauka.reanalysis import FindingChange, IncidentChange, ReanalysisReport
 from opq_cloud.store.join_plan import KnownFinding
 
+ORIGIN = ("analysis", "analysis_version", "settings_hash")
 SHOWN = {"added": "+", "gone": "-", "class": "~", "figures": "~"}
 
 
@@ -55,7 +56,7 @@ def report_lines(report: ReanalysisReport, dry_run: bool, most: int) -> Iterator
         assert place is not None
         yield (
             f"{SHOWN[one.change]} Box {one.box_id}, incident {_number(place.incident_id) or 'new'}: "
-            f"{_words(one.before)} -> {_words(one.after)}"
+            f"{_change_words(one.before, one.after)}"
         )
     if len(changes) > most:
         yield f"... and {len(changes) - most} more findings; --json has them all"
@@ -128,6 +129,16 @@ def _incident_change(one: IncidentChange) -> dict[str, object]:
 
 def _number(number: int) -> int | None:
     return number if number < FIRST_NUMBER else None
+
+
+def _change_words(before: KnownFinding | None, after: KnownFinding | None) -> str:
+    """What is shown of both; where that is equal, which facts differ."""
+    was, now = _words(before), _words(after)
+    if was != now:
+        return f"{was} -> {now}"
+    one, other = _finding(before) or {}, _finding(after) or {}
+    differing = [name for name in one if name not in ORIGIN and one[name] != other.get(name)]
+    return f"{now}; other {', '.join(differing) or 'figures'}"
 
 
 def _words(known: KnownFinding | None) -> str:

@@ -11,7 +11,7 @@ from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.mauka.event_analysis import EventResult, analyse_stored
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.mauka.provenance import GROWN_BY_MEASUREMENTS
-from opq_cloud.mauka.reanalysis import Reanalysis, ReanalysisReport, events_to_replace
+from opq_cloud.mauka.reanalysis import FindingChange, Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.reanalysis_json import report_json, report_lines
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import CloudStore, open_store
@@ -130,6 +130,17 @@ def test_a_dry_run_shows_what_the_run_then_does_and_the_store_is_as_if_it_was_al
     analyse(fresh, 80.0)
     assert said_of_incidents(store) == said_of_incidents(fresh)
     fresh.close()
+
+
+def test_a_line_says_what_differs_where_what_it_shows_is_equal(store: CloudStore) -> None:
+    seven_events(store)
+    analyse(store)
+    report = again(store, 90.0, dry_run=True)
+    known = store.findings_of_incident(store.incidents()[0].incident_id)[0]
+    other = replace(known, finding=replace(known.finding, because="another reason", confidence=0.5))
+    report.findings.append(FindingChange("figures", "1", known.finding_id, known, other))
+    (line,) = (each for each in report_lines(report, True, 100) if each.startswith("~"))
+    assert line.endswith("ms; other because") and " -> " not in line
 
 
 def test_what_becomes_visible_is_added_with_a_new_number(store: CloudStore) -> None:

@@ -4,7 +4,7 @@ Pure. A row is a bar from its lowest to its highest with its mean as a step: not
 nothing is drawn where nothing was measured. x is exactly the span that was asked for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, floor, log10
@@ -78,6 +78,20 @@ class ChartTimeAxis:
         place = (moment_ms - self.start_ms) * WIDTH / (self.end_ms - self.start_ms)
         return 0.0 if place < 0.0 else WIDTH if place > WIDTH else place
 
+    def places(self, step_ms: int) -> Callable[[float], tuple[float, float]]:
+        """Where a row of that length begins and ends, by its start, within the span."""
+        start_ms, scale = self.start_ms, WIDTH / (self.end_ms - self.start_ms)
+        wide = step_ms * scale
+
+        def of_row(row_ms: float) -> tuple[float, float]:
+            begin = (row_ms - start_ms) * scale
+            end = begin + wide
+            if begin >= 0.0 and end <= WIDTH:
+                return begin, end
+            return min(max(begin, 0.0), WIDTH), min(max(end, 0.0), WIDTH)
+
+        return of_row
+
     def gaps(self, spans: Iterable[tuple[int, int]]) -> tuple[GapStretch, ...]:
         """Where nothing was measured."""
         places = ((self.x(start_ms), self.x(end_ms)) for start_ms, end_ms in spans)
@@ -123,9 +137,10 @@ class ChartFrame:
     def bars(self, spreads: Iterable[tuple[int, float, float]], step_ms: int) -> str:
         """A bar for each row (start, lowest, highest)."""
         found = []
-        for start_ms, low, high in spreads:
-            begin, end = self.axis.x(start_ms), self.axis.x(start_ms + step_ms)
-            upper, lower = self.y(high), self.y(low)
+        place, top, scale = self.axis.places(step_ms), self.top, HEIGHT / (self.top - self.bottom)
+        for start_ms, low, high in spreads:  # 1,500 rows of a chart: what is called here counts
+            begin, end = place(start_ms)
+            upper, lower = (top - high) * scale, (top - low) * scale
             if lower - upper < LEAST_BAR:
                 upper, lower = (upper + lower) / 2 - LEAST_BAR / 2, (upper + lower) / 2 + LEAST_BAR / 2
             found.append(f"M{begin:.1f},{upper:.1f}H{end:.1f}V{lower:.1f}H{begin:.1f}Z")
@@ -134,11 +149,12 @@ class ChartFrame:
     def steps(self, means: Iterable[tuple[int, float]], step_ms: int) -> str:
         """A step for each row (start, mean); rows that follow on each other are joined."""
         found = []
+        place, top, scale = self.axis.places(step_ms), self.top, HEIGHT / (self.top - self.bottom)
         end_x = -1.0
         for start_ms, mean in means:
-            begin, end = self.axis.x(start_ms), self.axis.x(start_ms + step_ms)
+            begin, end = place(start_ms)
             joint = "V" if begin - end_x < 0.05 else f"M{begin:.1f},"
-            found.append(f"{joint}{self.y(mean):.1f}H{end:.1f}")
+            found.append(f"{joint}{(top - mean) * scale:.1f}H{end:.1f}")
             end_x = end
         return "".join(found)
 

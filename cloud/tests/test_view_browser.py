@@ -228,7 +228,7 @@ def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_i
     page.clock.run_for(60_000)
     assert re.fullmatch(r"Silent for (8\d\u202fs|[12]\u202fmin)", state.text_content())
     assert "state-silent" in state.get_attribute("class")
-    assert page.locator("#feed").text_content() == "Connected, no Box reports"
+    assert page.locator("#feed").text_content() == "No Box reports"
     assert "none of them reporting now" in page.locator("#summary").text_content()
 
 

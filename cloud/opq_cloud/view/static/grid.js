@@ -35,7 +35,7 @@ function showNow(state) {
   showState(state);
   missed = 0;
   lostAt = null;
-  showFeed(state.silent ? "Connected, no Box reports" : "Live", state.silent);
+  showFeed(state.silent ? "No Box reports" : "Live", state.silent);
   showStale(state.silent ? ["No Box reports now.", "Figures stand here again as soon as one does."] : null);
 }
 

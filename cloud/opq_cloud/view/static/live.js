@@ -59,7 +59,7 @@ function showFeed() {
   const others = showsAll ? null : reportingNow;
   const known = heard.size > 0 || others !== null; // until then, what the page was sent with stands
   const silent = known && [...heard.values()].every((last) => reports(last) === false) && !(others && (others.reporting || others.newest_ms === null));
-  const text = away ? "Connection lost, trying again" : silent ? "Connected, no Box reports" : "Live";
+  const text = away ? "Connection lost, trying again" : silent ? "No Box reports" : "Live";
   feed.hidden = false;
   feed.classList.toggle("feed-lost", away || silent);
   if (feed.textContent !== text) feed.textContent = text;

@@ -1,9 +1,9 @@
 """Backlog: which of a Box's held Measurements have to be sent, again or for the first time. Pure.
 
-New Measurements do not wait for it: they are sent as they come, and what lies before them is
-sent in between, the lowest first. One connection keeps the order, so what was sent is missing only
-once the cloud has stored something that was sent after it: a cloud that is minutes late is sent
-nothing twice. The idea is that of RACK (RFC 8985) with order instead of time.
+New Measurements do not wait for the backlog: they are sent as they come, and older ones are sent in between,
+the lowest first. One connection keeps the order, so a sent Measurement counts as missing only when the cloud
+has stored something that was sent after it. So a cloud that is minutes late receives nothing twice. The idea
+is that of RACK (RFC 8985), with order instead of time.
 """
 
 import re
@@ -12,32 +12,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Range = tuple[int, int]
-"""First and last sequence, both of it."""
+"""First and last sequence, both inclusive."""
 IN_FLIGHT_S = 10.0
-"""The cloud acknowledges every 5 s at least; an answer to what is younger is still on its way. A few may
-overtake each other in the cloud: one that opens an event is stored after it."""
+"""The cloud acknowledges at least every 5 s, so the acknowledgement of anything younger may still be on its
+way. A few Measurements may overtake each other in the cloud: one that opens an event is stored later."""
 MOST_FLOWN = 64
-"""Runs that are remembered as sent; the oldest is forgotten, and may be sent again."""
+"""Number of runs remembered as sent; the oldest is forgotten and may be sent again."""
 MOST_RANGES = 1000
-"""A text of more is no list of holes; the two that are nearest become one."""
+"""Most ranges in the backlog; beyond it the two nearest ranges are merged."""
 
 
 class ResendBacklog:
-    """What one Box has to send again; times are monotonic and handed in."""
+    """The ranges that one Box has to send again; times are monotonic and handed in."""
 
     def __init__(self, in_flight_s: float = IN_FLIGHT_S) -> None:
         self._in_flight_s = in_flight_s
         self._due: list[Range] = []
         self._flown: deque[tuple[float, int, int]] = deque()
         self.sent_s: float | None = None
-        """When something was sent last."""
+        """Time of the last send."""
 
     def __bool__(self) -> bool:
         return bool(self._due)
 
     @property
     def count(self) -> int:
-        """How many are due."""
+        """Number of Measurements that are due."""
         return sum(last - first + 1 for first, last in self._due)
 
     @property
@@ -46,7 +46,7 @@ class ResendBacklog:
         return self._due[0]
 
     def add(self, first: int, last: int) -> None:
-        """Send these; what is due already stays so."""
+        """Makes a range due; ranges that are due already stay due."""
         if first > last:
             return
         merged: list[Range] = []
@@ -61,11 +61,12 @@ class ResendBacklog:
         self._due = merged
 
     def missed(self, holes: Sequence[Range], upto: int, highest: int | None, now_s: float) -> int:
-        """The cloud has all up to `upto`, and not these above it: those that are not in flight are due.
-        How many were not due before: they are lost on the way.
+        """Makes the holes above `upto` due, except what is still in flight, and returns how many numbers are
+        newly due: those were lost on the way.
 
-        `holes` rise; up to the number after the last one the cloud has everything else, and it has
-        `highest`; where it does not say that, what was sent IN_FLIGHT_S ago is not in flight any more.
+        `holes` rise. The cloud has everything up to `upto` and every number between the holes, the one after
+        the last hole, and `highest`, its highest. Without `highest`, what was sent more than IN_FLIGHT_S ago
+        is no longer in flight.
         """
         if highest is None:
             young = [run for run in self._flown if now_s - run[0] < self._in_flight_s]
@@ -82,7 +83,7 @@ class ResendBacklog:
         return self.count - before
 
     def sent(self, first: int, last: int, now_s: float) -> None:
-        """These were handed to a standing connection, and all of `due` below them."""
+        """Records that first .. last were handed to a standing connection; they are no longer due."""
         self.sent_s = now_s
         self._due = [part for one in self._due for part in _without(one, (first, last))]
         if self._flown and self._flown[-1][2] + 1 == first and now_s - self._flown[-1][0] < 1.0:
@@ -97,26 +98,26 @@ class ResendBacklog:
                 self._flown[0] = sent_s, since, last
 
     def acknowledged(self, upto: int) -> None:
-        """Up to there nothing has to be sent any more."""
+        """Removes everything up to `upto`."""
         self._due = [part for one in self._due for part in _without(one, (0, upto))]
 
     def lost(self) -> None:
-        """The connection went: nothing is in flight."""
+        """Records the loss of the connection: nothing is in flight any more."""
         self._flown.clear()
 
     def text(self) -> str:
-        """`a-b,c-d`, to be kept."""
+        """The due ranges as `a-b,c-d`, for storage."""
         return ",".join(f"{first}-{last}" for first, last in self._due)
 
     def restore(self, text: str) -> None:
-        """What `text` gave; what cannot be read is left out."""
+        """Restores the ranges from `text`; skips what cannot be read."""
         for part in text.split(","):
             first, _, last = part.partition("-")
             if first.isdecimal() and last.isdecimal():
                 self.add(int(first), int(last))
 
     def _land(self, holes: Sequence[Range], upto: int, highest: int, now_s: float) -> None:
-        """Forget what was sent before something that is stored: it has come, or it is lost."""
+        """Forgets the runs that were sent before something stored: they have arrived or are lost."""
         top = holes[-1][1] + 1 if holes else upto
         at = len(self._flown) - 1
         while at >= 0:
@@ -135,13 +136,13 @@ class ResendBacklog:
             if number <= at and now_s - sent_s >= self._in_flight_s:
                 if number < at or stored >= last:
                     continue
-                first = stored + 1  # a run is in order too
+                first = stored + 1  # within a run the order holds, too
             kept.append((sent_s, first, last))
         self._flown = kept
 
 
 def _without(one: Range, gone: Range) -> list[Range]:
-    """What is left of `one`."""
+    """The parts of `one` that are not in `gone`."""
     if gone[1] < one[0] or gone[0] > one[1]:
         return [one]
     parts = [(one[0], gone[0] - 1), (gone[1] + 1, one[1])]
@@ -160,13 +161,14 @@ class CloudAcknowledgement:
     upto: int
     missing: tuple[tuple[int, int], ...] = ()
     highest: int | None = None
-    """The highest number that is stored, above all holes; None: the cloud does not say."""
+    """The highest stored number, above all holes; None where the cloud does not report it."""
     store: str = ""
-    """The lasting name of the store that has them; empty: the cloud does not say."""
+    """Lasting name of the store that holds them; empty where the cloud does not report it."""
 
 
 def acknowledgement(text: str, identity: str = "") -> CloudAcknowledgement | None:
-    """The message of an `opq-ack`, and whose it is by its command's identity; None when it is none."""
+    """Parses the message of an `opq-ack`; the command's identity names the store. None when it is no
+    acknowledgement."""
     if _TEXT.fullmatch(text) is None:
         return None
     upto, *holes = text.split(",")
@@ -174,7 +176,7 @@ def acknowledgement(text: str, identity: str = "") -> CloudAcknowledgement | Non
     missing = tuple((int(first), int(last)) for first, last in pairs)
     if max(int(upto), *(last for _, last in missing), 0) > _LARGEST:
         return None
-    said = [last for first, last in missing if first == last + 1]  # a hole of nothing
+    said = [last for first, last in missing if first == last + 1]  # an empty hole
     return CloudAcknowledgement(
         int(upto),
         tuple((first, last) for first, last in missing if first <= last),

@@ -1,13 +1,14 @@
-"""Line: one Box's way up: what is new goes at once, what was not acknowledged goes again.
+"""BoxUplink: one Box's way up; new Measurements go at once, unacknowledged ones are sent again.
 
-Owned by the uplink's thread, but for the two channels. With a cloud that acknowledges, everything
-since the last acknowledgement is sent again after a reconnect, and what the cloud says it misses is
-sent again; the store takes each sequence once. With an original broker, which never acknowledges
-and would store it twice, only what was not handed to a standing connection is sent later.
+Owned by the uplink's thread, except for the two channels. With a cloud that acknowledges, everything since
+the last acknowledgement is sent again after a reconnect, and so is what the cloud reports as missing; the
+store takes each sequence once. An original broker never acknowledges and would store repeats twice, so it
+later receives only what was not handed to a standing connection.
 
-An original triggering service asks for a disturbance from the last good Measurement on to the first good
-one after it, by its own clock: it cuts what comes late or out of order. So to a broker that does not
-acknowledge, and until that is known, Measurements go at once and in order, and crossings not at all.
+An original triggering service requests a disturbance from the last good Measurement before it to the first
+good one after it, by its own clock: what arrives late or out of order is cut. So a broker that does not
+acknowledge, or about which this is not known yet, receives Measurements at once and in order, and no
+crossings.
 """
 
 import time
@@ -32,7 +33,8 @@ from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.wire import topic
 
 REFUSED_RETRY_S = (1.0, 2.0, 6.0)
-"""A refused key is tried again after these, or up to a third sooner: a Box may be admitted at any time."""
+"""Waits before a refused key is tried again, each shortened by up to a third: a Box may be admitted at any
+time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +42,20 @@ class UplinkTimeouts:
     """How long the uplink waits for the cloud; seconds."""
 
     unacknowledged_s: float = 60.0
-    """Nothing acknowledged for so long: an original broker (contracts.md, Acknowledgement)."""
+    """Without an acknowledgement for this long, the broker counts as an original one (contracts.md,
+    Acknowledgement)."""
     resend_s: float = 30.0
-    """What is not acknowledged for so long, while nothing new comes, is sent once more."""
+    """What is not acknowledged for this long, while nothing new comes, is sent once more."""
     in_flight_s: float = 10.0
-    """What was sent less long ago is not taken as missing: the cloud acknowledges each 5 s at least. Older is
-    missing once something that was sent after it is stored."""
+    """What was sent more recently does not count as missing: the cloud acknowledges at least every 5 s.
+    Anything older is missing once something that was sent after it is stored."""
     in_order: int = 2500
-    """Measurements that wait: so many at most are sent before a new one, where the order is kept."""
+    """Most waiting Measurements that are still sent before a new one, where the order is kept."""
 
 
 @dataclass(slots=True)
 class BoxUplink:
-    """One Box; times are monotonic and handed in."""
+    """The uplink of one Box; times are monotonic and handed in."""
 
     box_id: str
     pair: KeyPair
@@ -64,16 +67,16 @@ class BoxUplink:
     patience: UplinkTimeouts
     dead_bands: DeadBands | None = None
     crossings: str = "auto"
-    """As `uplink.crossings`."""
+    """The option `uplink.crossings`."""
     offered_bytes: int = 0
-    """Bytes of answers handed in; written by the command desk."""
+    """Bytes of answers handed in; written by the command handler."""
     taken_bytes: int = 0
     """Bytes of answers taken out; written by the uplink."""
     told: CloudAcknowledgement | None = None
-    """The newest that was not looked at; command desk sets it, uplink takes it."""
+    """The newest acknowledgement not yet applied; the command handler sets it, the uplink takes it."""
     connection: UplinkConnection | None = None
     down_since_s: float | None = None
-    """None while connected, or once it was told."""
+    """Start of the outage; None while connected, or once the outage was logged."""
     refusals: Backoff = field(default_factory=lambda: Backoff(REFUSED_RETRY_S, jitter=1 / 3))
     retry_s: float = 0.0
     acknowledging: bool = False
@@ -81,10 +84,10 @@ class BoxUplink:
     stores: StoreAcknowledgements = field(default_factory=StoreAcknowledgements)
     pace: ResendPace = field(default_factory=ResendPace)
     _waits_since_s: float | None = None
-    """Since when something that was sent is not acknowledged."""
+    """Since when something sent is waiting for its acknowledgement."""
     _told_ahead: bool = False
     _again: bool = False
-    """What was not acknowledged was sent once more, and no acknowledgement came since."""
+    """The unacknowledged part was sent once more, and no acknowledgement has come since."""
 
     def __post_init__(self) -> None:
         self.backlog = ResendBacklog(self.patience.in_flight_s)
@@ -98,32 +101,32 @@ class BoxUplink:
 
     @property
     def sends_crossings(self) -> bool:
-        """Whether a crossing leaves at all; from any thread."""
+        """Whether crossings are sent at all; from any thread."""
         return self.crossings == "always" or (self.crossings == "auto" and self.acknowledging)
 
     @property
     def behind(self) -> bool:
-        """Whether something is to be sent that is not new, and can be."""
+        """Whether older Measurements have to be sent, and can be."""
         stands = self.connection is not None and self.connection.stands
         return bool(self.backlog) and stands and not self.queue.holds_back
 
     def allowed(self, most: int, now_s: float) -> int:
-        """How many of `most` that are behind may be sent now."""
+        """How many of `most` older Measurements may be sent now."""
         if not self.behind:
             return 0
         return self.pace.allowed(most, now_s) if self.acknowledging else most
 
     def remember(self) -> None:
-        """How far its Measurements were sent goes to the disk with what comes next."""
+        """Hands the state of sending to the queue, which writes it with the next transaction."""
         settled = self.queue.next(self.box_id)
         if settled is not None:
             unsent, stores = self.backlog.text(), self.stores.text()
             self.queue.remember(self.box_id, self.acknowledging, settled, unsent, stores)
 
     def send(self, queued: Queued, now_s: float) -> bool:
-        """A new Measurement, at once; one that cannot be sent now is sent later. False: it has no number,
-        and was not sent: nobody has it but the caller."""
-        crossing = queued.measurement.crossing  # the ring knows nothing of it: no start measures it again
+        """Sends a new Measurement at once; one that cannot be sent now is sent later. False: it has no number
+        and was not sent, so the caller has to keep it."""
+        crossing = queued.measurement.crossing  # it is not in the ring: a restart cannot measure it again
         held_back = (self.queue.holds_back and not crossing) or self._in_turn(queued)
         outcome = "delayed" if held_back else self._publish(queued.body, queued.sequence, False)
         self.counters.add(f"measurements_{outcome}")
@@ -138,13 +141,14 @@ class BoxUplink:
         return True
 
     def _in_turn(self, queued: Queued) -> bool:
-        """Whether it goes after what waits: to a broker that does not acknowledge, if that is soon over."""
+        """Whether it waits for older ones: only to a broker that does not acknowledge, and only when few
+        wait."""
         if queued.sequence is None or self.acknowledging or not self.behind:
             return False
         return self.backlog.count <= self.patience.in_order
 
     def send_again(self, most: int, now_s: float) -> int:
-        """Up to `most` of what is behind, the lowest first; how many were sent."""
+        """Sends up to `most` older Measurements, the lowest first, and returns how many were sent."""
         first, last = self.backlog.first
         rows = self.queue.read(self.box_id, first, last, most)
         done, reached = 0, last if len(rows) < most else rows[-1][0]
@@ -154,7 +158,7 @@ class BoxUplink:
                 break
             done += 1
         if self.queue.problem and not done:
-            return 0  # the disk gave nothing; it is asked again
+            return 0  # the disk returned nothing; it is read again later
         if reached >= first:
             self._left(first, reached, now_s)
         self.counters.add("measurements_backfilled", done)
@@ -162,7 +166,7 @@ class BoxUplink:
         return done
 
     def connected(self, now_s: float) -> None:
-        """All connections stand again."""
+        """All connections are up again."""
         self._waits_since_s = None
         self.pace.note_connected(now_s)
         held = self.queue.held(self.box_id)
@@ -174,14 +178,14 @@ class BoxUplink:
         self.backlog.lost()
 
     def apply_acknowledgement(self, now_s: float) -> None:
-        """Look at what the cloud acknowledged."""
+        """Applies the newest acknowledgement, if there is one."""
         told, self.told = self.told, None
         if told is None:
             return
         following = self.queue.next(self.box_id)
         if following is not None and told.upto >= following:
             self._ahead(told.upto, following)
-            return  # nothing of it is about what this gateway holds
+            return  # this gateway holds none of these numbers
         told = self.stores.combine(told, now_s)
         if not self.acknowledging:
             log.get(service="gateway").info("uplink.acknowledges", box_id=self.box_id, upto=told.upto)
@@ -200,7 +204,8 @@ class BoxUplink:
         self.pace.note_acknowledged(lost, now_s)
 
     def tend(self, now_s: float) -> None:
-        """Time passes."""
+        """Runs what is due by time: publishes the state, resends, and detects a broker that does not
+        acknowledge."""
         self.status.held_sequences = self.queue.held(self.box_id)
         self.status.queue_problem = self.queue.problem
         waits_s, sent_s = self._waits_since_s, self.backlog.sent_s
@@ -221,7 +226,7 @@ class BoxUplink:
         self.status.prompt = not acknowledging
 
     def refused(self, now_s: float) -> None:
-        """The broker refused the key: when it is tried again."""
+        """The broker refused the key; schedules the next try."""
         self.retry_s = now_s + self.refusals.record_failure()
 
     def _publish(self, body: bytes, sequence: int | None, backfilled: bool) -> str:
@@ -230,7 +235,7 @@ class BoxUplink:
         if sequence is not None:
             held = self.queue.held(self.box_id)
             oldest = sequence if held is None else min(sequence, held[0])
-            # a protobuf message that follows another is merged into it: these fields are added to its
+            # concatenated protobuf messages are merged: this adds the fields to the body
             body += WireMeasurement(
                 sequence=sequence, oldest_sequence=oldest, backfilled=backfilled
             ).SerializeToString()
@@ -261,7 +266,7 @@ class BoxUplink:
 def crossing_measurement(
     crossing: Crossing, box_id: str, nominal_v: float | None, nominal_hz: float | None
 ) -> Measurement | None:
-    """The Measurement of the cycle that begins at the crossing; None: the Box does not say the rms.
+    """The Measurement of the cycle that begins at the crossing; None where the Box does not report the rms.
 
     `crossing.t_ns` is UTC, as the serial side stamps it.
     """

@@ -1,12 +1,12 @@
-"""Which clock stamped a Measurement, as a number: what one clock stamped can be compared to a few
+"""ClockIds: a number for the clock that stamped a Measurement. Times by one clock can be compared to a few
 milliseconds, however far off that clock is (contracts.md, field 1012).
 
-Without GPS the gateway stamps the samples of all its Boxes by its own clock: one number, drawn once and
-kept in `clock_id`; Boxes whose own time is seen to follow that clock share it. Those that it stamps by
-another Box's GPS share a second number, for its own clock may be seconds away from that. One whose own
-stamps pass through, and one that is held over at its own rate, has another, derived from it. Which Boxes
-share the gateway's is kept beside the number: what a restart measures from the ring was stamped as they
-were then. Not known: any other time that nobody vouches for.
+Without GPS the gateway stamps the samples of all its Boxes by its own clock: one number, drawn once and kept
+in the file `clock_id`. Boxes whose own time follows that clock share it. Boxes that are stamped by another
+Box's GPS share a second number, for the gateway's own clock may be seconds away from GPS. A Box whose own NTP
+stamps pass through, or that is in holdover at its own rate, has a number of its own, derived from the
+gateway's. Which Boxes share the gateway's clock is stored next to the number: what is measured from the ring
+after a restart was stamped under that earlier state. Any other time that nobody vouches for has no number.
 """
 
 import secrets
@@ -19,15 +19,15 @@ from opq_proto.messages import Measurement, TimeSource
 from opq_proto.whole_file import write_whole_file
 
 LARGEST = 2**63 - 1
-"""Also a database's whole number holds it."""
+"""Also fits a database's signed integer."""
 
 
 class ClockIds:
     """The clock ids of one gateway and its Boxes, kept on disk."""
 
     def __init__(self, path: Path) -> None:
-        """`path`: where the gateway's number is kept, and in `sharing_boxes` beside it who shares its clock;
-        what cannot be read or written there is drawn again."""
+        """Reads the gateway's number from `path`, and from `sharing_boxes` next to it the Boxes that share
+        its clock; a number that cannot be read is drawn again."""
         self._own = _kept_number(path)
         self._sharing_path = path.with_name("sharing_boxes")
         self._shared_before = _kept_boxes(self._sharing_path)
@@ -35,11 +35,11 @@ class ClockIds:
         self._of_boxes: dict[str, int] = {}
 
     def of(self, measurement: Measurement, status: BoxStatus) -> int | None:
-        """None: GPS, which is everybody's, or not known."""
+        """The clock's id; None for GPS, which all share, and for an unknown clock."""
         box_id, source = measurement.box_id, measurement.source
         if source is TimeSource.GPS:
             return None
-        if measurement.backfilled:  # from the ring: stamped before this start, and held over at no known rate
+        if measurement.backfilled:  # from the ring: stamped before this start, its holdover's rate unknown
             shared_then = box_id in self._shared_before and source is not TimeSource.HOLDOVER
             return self._own if shared_then else None
         if source is TimeSource.HOLDOVER:
@@ -50,7 +50,7 @@ class ClockIds:
         return self._of_box(box_id) if source is TimeSource.NTP else None
 
     def _keep(self, box_id: str, shares_clock: bool) -> None:
-        """Who shares the gateway's clock goes to the disk when it changes, for the next start."""
+        """Writes which Boxes share the gateway's clock when that changes, for the next start."""
         if (box_id in self._sharing) == shares_clock:
             return
         self._sharing ^= {box_id}
@@ -58,7 +58,7 @@ class ClockIds:
 
     def _of_box(self, box_id: str) -> int:
         if box_id not in self._of_boxes:
-            # no digest: OpenSSL would be 5 MB of a gateway that needs it for nothing else
+            # crc32, not a digest: OpenSSL would cost 5 MB, and the gateway needs it for nothing else
             self._of_boxes[box_id] = (self._own ^ zlib.crc32(box_id.encode()) << 31) & LARGEST or 1
         return self._of_boxes[box_id]
 
@@ -69,7 +69,7 @@ def _kept_number(path: Path) -> int:
         if text.isdecimal() and 0 < int(text) <= LARGEST:
             return int(text)
     except (OSError, ValueError):
-        pass  # the first start, or no text
+        pass  # the first start, or the file is not text
     drawn = secrets.randbelow(LARGEST) + 1
     _write(path, f"{drawn}\n")
     return drawn
@@ -79,7 +79,7 @@ def _kept_boxes(path: Path) -> frozenset[str]:
     try:
         return frozenset(path.read_text().split())
     except (OSError, ValueError):
-        return frozenset()  # the first start, or no text
+        return frozenset()  # the first start, or the file is not text
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Makes the uplink and its queue by the configuration."""
+"""Makes the uplink and its queue from the configuration."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,11 +12,11 @@ from opq_gateway.uplink.queue import BEYOND, Queue
 from opq_gateway.uplink.uplink import Uplink
 
 IN_ORDER_S = 5.0
-"""New Measurements wait at most so long for old ones, where the order is kept."""
+"""Where the order is kept, a new Measurement waits at most this long for older ones."""
 
 
 def queue_of(config: Config, counters: Mapping[str, BoxCounters]) -> Queue:
-    """D/gateway/queue.sqlite; closed by the caller, when the uplink has ended."""
+    """The queue in D/gateway/queue.sqlite; the caller closes it after the uplink has ended."""
     uplink = config.uplink
     path = data_folder(config) / "queue.sqlite"
     before = {box.id: _reserved_before(box_folder(config, box.id) / "sequence") for box in config.box}
@@ -24,8 +24,8 @@ def queue_of(config: Config, counters: Mapping[str, BoxCounters]) -> Queue:
 
 
 def _reserved_before(path: Path) -> int:
-    """What the gateway before this queue reserved of a Box's numbers; 0: there was none. On a machine
-    without a clock the time is no safe beginning."""
+    """The Box's numbers that an earlier gateway, without this queue, had reserved; 0 where there was none.
+    The time alone is no safe start on a machine without a clock."""
     try:
         number = int(path.read_text())
     except (OSError, ValueError):
@@ -36,7 +36,7 @@ def _reserved_before(path: Path) -> int:
 def uplink_of(
     config: Config, server_key: bytes, queue: Queue, on_command: Callable[[str, bytes], None]
 ) -> Uplink:
-    """Without Boxes: the caller adds them."""
+    """The uplink, still without Boxes; the caller adds them."""
     uplink = config.uplink
     return Uplink(
         Endpoints(

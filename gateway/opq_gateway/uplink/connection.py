@@ -1,11 +1,11 @@
-"""Connection: the three CURVE sockets of one Box towards Makai, and what their monitors say.
+"""UplinkConnection: the three CURVE sockets of one Box towards Makai, and their monitors.
 
     XPUB -> triggering broker (9880)      measurements
     SUB  <- acquisition broker (8194)     commands, topic = the unpadded id
     PUSH -> acquisition broker (8196)     answers
 
-An original Box publishes with PUB; XPUB is the same on the wire and shows when somebody
-listens, so that what nobody heard is counted. All of it belongs to the uplink's thread.
+An original Box publishes with PUB. XPUB is the same on the wire, and shows whether somebody subscribes, so
+that what nobody receives is counted. All of it belongs to the uplink's thread.
 """
 
 import random
@@ -19,25 +19,25 @@ from opq_proto.keys import KeyPair
 from opq_proto.zmq_inbox import try_send, waiting_messages
 
 ANSWERS = 4
-"""Answers in libzmq's own queue: one of 120 s is 9 MB."""
+"""Answers in libzmq's own queue; one of 120 s is 9 MB."""
 HEARTBEAT_S, IDLE_HEARTBEAT_S = 5.0, 60.0
 RECONNECT_S = (0.1, 0.5)
-"""The first wait lies in between, the longest between the half and all of `reconnect_most_s`; libzmq
-doubles it from one to the other. Its own jitter is one first wait, whatever the wait has grown to
-(stream_connecter_base.cpp): with 0.1 s and 5 s for all of them 300 sockets came back within the same
-quarter of a second, 2 s and 20 s after the broker went. So each socket draws its own two; then it is
-53 and 18 of 300 at most in a quarter of a second."""
+"""Range of the first wait. The longest wait lies between half and all of `reconnect_most_s`; libzmq doubles
+the wait from one to the other. Its own jitter is one first wait, however long the wait has become
+(stream_connecter_base.cpp): with 0.1 s and 5 s for all, 300 sockets returned within the same quarter of a
+second, 2 s and 20 s after the broker went away. So each socket draws both waits; then at most 53 and 18 of
+300 return in one quarter of a second."""
 SUBSCRIBERS = 1000
 """Commands in libzmq's own queue."""
 MONITORED = struct.Struct("=Hi")
-"""Event and value: a monitor's first frame (zmq_socket_monitor(3)). pyzmq's reader of it imports asyncio."""
+"""Event and value: a monitor's first frame (zmq_socket_monitor(3)). pyzmq's own parser imports asyncio."""
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where Makai listens."""
+    """Addresses at which Makai listens."""
 
     trigger: str
     command: str
@@ -46,18 +46,19 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the line may be silent."""
+    """How long the connection may be silent."""
 
     heartbeat_s: float = HEARTBEAT_S
     dead_s: float = 3 * HEARTBEAT_S
-    """A peer that says nothing for so long is taken as gone (cable pulled, no FIN)."""
+    """A peer that is silent for this long counts as gone (cable pulled, no FIN)."""
 
     reconnect_most_s: float = 8.0
-    """A broker that is away is looked for at least this often."""
+    """Longest wait between tries to reach an absent broker."""
 
     @classmethod
     def of(cls, heartbeat_s: float | None, idle: bool, reconnect_most_s: float) -> "Timing":
-        """Three heartbeats without an answer are enough; on a line that is paid by the byte they are rare."""
+        """The timing for a heartbeat: three without an answer end a connection; they are rare where traffic
+        is paid by the byte."""
         every_s = heartbeat_s or (IDLE_HEARTBEAT_S if idle else HEARTBEAT_S)
         return cls(every_s, 3 * every_s, reconnect_most_s)
 
@@ -105,14 +106,14 @@ class UplinkConnection:
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(timing.dead_s * 1000))
             if kind == zmq.XPUB:
                 socket.sndhwm = queue_messages
-                socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # after a reconnect the same subscription again
+                socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # the same subscription again, after a reconnect
                 socket.setsockopt(zmq.XPUB_NODROP, 1)  # a full queue is an error here, not a silent drop
             elif kind == zmq.PUSH:
                 socket.sndhwm = ANSWERS
                 socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue answers for a broker that forgot the seq
             else:
                 socket.rcvhwm = SUBSCRIBERS
-                socket.subscribe(box_id.encode())  # a prefix: the command desk compares the id itself
+                socket.subscribe(box_id.encode())  # a prefix: the command handler compares the id itself
             self.monitors[name] = socket.get_monitor_socket(WATCHED)
             socket.connect(endpoint)
 
@@ -121,12 +122,13 @@ class UplinkConnection:
         return self._subscribed and all(self._up.values())
 
     def files(self) -> list[int]:
-        """What the owner waits for: a descriptor is readable when `service` may find something."""
+        """Descriptors to wait for: one is readable when `service` may have something to read."""
         heard = (self.sockets["trigger"], self.sockets["command"], *self.monitors.values())
         return [int(socket.getsockopt(zmq.FD)) for socket in heard]
 
     def service(self, on_command: Callable[[bytes], None], on_malformed: Callable[[], None]) -> None:
-        """Drain commands, subscriptions and monitor events: all, for a descriptor shows them only once."""
+        """Drains commands, subscriptions and monitor events completely, for a descriptor signals them only
+        once."""
         for name, monitor in self.monitors.items():
             for frames in waiting_messages(monitor):
                 self._happened(name, MONITORED.unpack(frames[0])[0])
@@ -139,17 +141,18 @@ class UplinkConnection:
                 on_malformed()
 
     def publish(self, frames: list[bytes]) -> str:
-        """Send a Measurement: "sent", "unheard" (nobody listens) or "delayed" (too slow)."""
+        """Sends a Measurement; returns "sent", "unheard" (no subscriber) or "delayed" (the peer is too
+        slow)."""
         if not self._subscribed:
             return "unheard"
         return "sent" if try_send(self.sockets["trigger"], frames) else "delayed"
 
     def respond(self, frames: list[bytes]) -> bool:
-        """Send an answer; False when there is no broker, or it is too slow."""
+        """Sends an answer; False when there is no broker, or it is too slow."""
         return try_send(self.sockets["response"], frames)
 
     def close(self) -> None:
-        """End all sockets; what was sent has half a second to leave."""
+        """Closes all sockets; what was sent has half a second to leave."""
         for name, socket in self.sockets.items():
             socket.disable_monitor()
             self.monitors[name].close(linger=0)

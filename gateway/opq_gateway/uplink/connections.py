@@ -1,4 +1,4 @@
-"""Lines: the connections of all Boxes: made, made again, listened to, ended; the uplink's thread."""
+"""UplinkConnections: makes, renews, serves and ends the connections of all Boxes, in the uplink's thread."""
 
 import os
 import resource
@@ -15,7 +15,7 @@ from opq_proto import log
 
 
 class UplinkPoller:
-    """`wake` from any thread, the rest from the one that waits."""
+    """Waits for descriptors; `wake` from any thread, the rest from the waiting thread."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -26,7 +26,7 @@ class UplinkPoller:
         self._lock = threading.Lock()
 
     def wake(self) -> None:
-        """End the wait, now or the next one; cheap when that is known already."""
+        """Ends the current wait, or the next one; cheap when a wake-up is already pending."""
         with self._lock:
             if self._awake:
                 return
@@ -34,21 +34,21 @@ class UplinkPoller:
             os.write(self._write, b"\0")
 
     def watch(self, name: str, files: list[int]) -> None:
-        """Call `name` when one of these is readable."""
+        """Watches these descriptors; `wait` returns `name` when one is readable."""
         for file in files:
             self._names[file] = name
             self._poll.register(file, select.EPOLLIN)
 
     def unwatch(self, files: list[int]) -> None:
-        """Before they are closed."""
+        """Stops watching these descriptors; call it before they are closed."""
         for file in files:
             del self._names[file]
             self._poll.unregister(file)
 
     def wait(self, timeout_s: float) -> set[str]:
-        """Names of which something may be had; empty when woken, or when the time is over.
+        """Names whose descriptors are readable; empty when woken or after the time-out.
 
-        Who was woken looks at everything that other threads hand in before it waits again.
+        After a wake-up the caller handles everything that other threads handed in before it waits again.
         """
         found = {file for file, _ in self._poll.poll(timeout_s)}
         if self._read in found:
@@ -58,19 +58,19 @@ class UplinkPoller:
         return {self._names[file] for file in found if file in self._names}
 
     def close(self) -> None:
-        """When nobody calls `wake` any more."""
+        """Closes the poller, when nobody calls `wake` any more."""
         self._poll.close()
         os.close(self._read)
         os.close(self._write)
 
 
 SWEEP_S = 5.0
-"""Every socket is looked at so often, should a descriptor have shown nothing."""
+"""Every socket is also read at this period, in case a descriptor signalled nothing."""
 FILES_PER_BOX, SPARE_FILES = 16, 256
 """libzmq has twelve descriptors for the three sockets, their monitors and connections."""
 WAITING_S = 10.0
-"""An uplink that is down for longer is told, once: a broker that is off and a wrong server key look
-the same from here."""
+"""An uplink that is down for longer is logged, once: a broker that is off and a wrong server key look the
+same from here."""
 
 
 class UplinkConnections:
@@ -106,11 +106,11 @@ class UplinkConnections:
         return len(self._lines)
 
     def add(self, line: BoxUplink) -> None:
-        """Before `begin`."""
+        """Adds a Box, before `begin`."""
         self._lines[line.box_id] = line
 
     def begin(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
-        """Connect them all."""
+        """Connects all Boxes."""
         self._context = context
         _allow_files(SPARE_FILES + FILES_PER_BOX * len(self))
         now_s = time.monotonic()
@@ -119,13 +119,13 @@ class UplinkConnections:
         self.tend(now_s)
 
     def end(self) -> None:
-        """Disconnect them all; what was sent has half a second to leave."""
+        """Disconnects all Boxes; what was sent has half a second to leave."""
         for line in self:
             self._disconnect(line)
             line.status.connected = False
 
     def tend(self, now_s: float) -> None:
-        """Time passes."""
+        """Runs what is due by time."""
         sweep = now_s - self._swept_s >= SWEEP_S
         self._swept_s = now_s if sweep else self._swept_s
         for line in self:
@@ -156,7 +156,7 @@ class UplinkConnections:
             line.connection = None
 
     def serve(self, line: BoxUplink) -> None:
-        """Take what came on a Box's connection, and what became of it."""
+        """Handles what arrived on a Box's connection, and changes of its state."""
         connection = line.connection
         if connection is None:
             return
@@ -215,7 +215,7 @@ class UplinkConnections:
 
 
 def _allow_files(wanted: int) -> None:
-    """Raise the limit of open files as far as the system lets us; 1024, which is usual, are 60 Boxes."""
+    """Raises the limit of open files as far as the system allows; the usual 1024 are enough for 60 Boxes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:

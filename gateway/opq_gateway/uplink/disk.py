@@ -1,7 +1,7 @@
-"""Disk: the queue's file as far as the disk lets us have it.
+"""QueueDisk: access to the queue's file, which the disk may refuse.
 
-A question that fails closes the file, is logged once and counted; the file is opened again after a
-while. One that is no database any more is renamed, for whoever wants to look into it, and begun again.
+A query that fails closes the file, is logged once and counted; the file is opened again after a while. A file
+that is no longer a database is renamed, so that it can be examined, and a new one is made.
 """
 
 import sqlite3
@@ -19,7 +19,7 @@ BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class QueueDisk:
-    """One thread, but for `checkpoint`.
+    """Used by one thread, except for `checkpoint`.
 
     Attributes:
         problem: why the disk takes nothing; empty: it does.
@@ -34,7 +34,8 @@ class QueueDisk:
         opened: Callable[[QueueFile], None],
         monotonic_s: Callable[[], float],
     ) -> None:
-        """`numbers`: where a Box begins that the file does not know; `opened` reads what the file has."""
+        """`numbers` returns the first number of each Box that is not in the file; `opened` reads a file that
+        was opened."""
         self._path = path
         self._counters = counters
         self._numbers = numbers
@@ -48,7 +49,7 @@ class QueueDisk:
         self._open()
 
     def query(self, question: Callable[[QueueFile], Answer]) -> Answer | None:
-        """The file's answer; None: it cannot be had now."""
+        """The file's answer; None when it is not available now."""
         if self._file is None:
             if self._monotonic_s() < self._retry_s:
                 return None
@@ -62,17 +63,18 @@ class QueueDisk:
             return None
 
     def retry(self) -> None:
-        """The next question asks the disk, whatever it said last."""
+        """Lets the next query try the disk, whatever its last result was."""
         self._retry_s = self._monotonic_s()
 
     def record_success(self) -> None:
-        """Something was written."""
+        """Records a successful write."""
         if self.problem:
             self._log.info("queue.recovered")
         self.problem, self.refused_s = "", None
 
     def checkpoint(self) -> None:
-        """Bring the log to the disk itself; from a thread of its own, for it may take long.
+        """Moves the write-ahead log to the disk itself; call it from a thread of its own, for it may take
+        long.
 
         Raises:
             sqlite3.Error: the disk does not take it.
@@ -85,7 +87,7 @@ class QueueDisk:
         self._file = None
 
     def _open(self) -> None:
-        for _ in range(2):  # once more, when what was there was set aside
+        for _ in range(2):  # a second try, after a broken file was renamed
             try:
                 self._file = QueueFile(self._path, self._numbers().items())
                 self._opened(self._file)
@@ -95,7 +97,7 @@ class QueueDisk:
                     return
 
     def _failed(self, error: sqlite3.Error | OSError) -> bool:
-        """Close the file; True when it was renamed and a new one can be had at once."""
+        """Closes the file; True when it was renamed and a new one can be opened at once."""
         self.close()
         self._retry_s = self._monotonic_s() + RETRY_S
         reason = str(error)

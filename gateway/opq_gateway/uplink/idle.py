@@ -1,9 +1,10 @@
-"""Idle: a Measurement is sent when a value left its dead-band, and once per heartbeat. Pure.
+"""DeadBands: in idle mode a Measurement is sent when a value leaves its dead-band, and once per heartbeat.
+Pure.
 
-What is not sent alone is not lost: it goes into one Measurement over everything since the last one,
-with the minimum and maximum of all of it and the mean weighted by time, sent with the heartbeat or
-right before a change. So Measurements stay gapless, and nothing that happened is hidden. (A 10/12-cycle
-value for each window is in the gateway's ledger.)
+What is not sent by itself is not lost: it goes into one Measurement over everything since the last one, with
+the overall minimum and maximum and the mean weighted by time, sent with the heartbeat or right before a
+change. So Measurements have no gaps, and no event is hidden. (The gateway's ledger has a value for each
+10/12-cycle window.)
 """
 
 from collections.abc import Mapping
@@ -14,17 +15,17 @@ from opq_proto.messages import Measurement, Metric
 from opq_proto.supply_word import SUPPLY_METRICS, SupplyWord, supply_word
 
 LONGEST_NS = 100 * 10**9
-"""A Measurement of more than 120 s is refused on the wire (opq_proto.wire.MAX_WINDOW_NS)."""
+"""The wire refuses a Measurement of more than 120 s (opq_proto.wire.MAX_WINDOW_NS)."""
 NOMINAL_V = 120.0
-"""Where the Box does not say."""
+"""Used where the Box does not report its nominal voltage."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
-    """Measurements that were not sent, as one."""
+    """Several Measurements that were not sent, merged into one."""
 
     measurement: Measurement
-    """Minimum and maximum of all; `average` of each metric is still a sum over `weights`."""
+    """Minimum and maximum are those of all; `average` of each metric is still a sum over `weights`."""
     weights: Mapping[str, float]
 
 
@@ -38,7 +39,7 @@ class DeadBands:
         self._kept: _Sum | None = None
 
     def accept_measurement(self, measurement: Measurement) -> list[Measurement]:
-        """What is to be sent now, in order."""
+        """The Measurements to send now, in order."""
         if measurement.crossing:
             return [measurement]
         out = []
@@ -52,11 +53,11 @@ class DeadBands:
         kept = self._kept.measurement
         if _end_ns(kept) - _start_ns(kept) >= self._heartbeat_ns - _length_ns(measurement) // 2:
             out += self.flush()
-            self._sent = measurement  # the newest means are what a change is seen beside
+            self._sent = measurement  # changes are judged against the newest means
         return out
 
     def flush(self) -> list[Measurement]:
-        """What was kept back, as one Measurement; none: nothing was."""
+        """The held Measurements, merged into one; empty when there are none."""
         kept, self._kept = self._kept, None
         return [] if kept is None else [_whole(kept)]
 
@@ -88,7 +89,7 @@ class DeadBands:
         }
 
     def _goes_on(self, kept: Measurement, measurement: Measurement) -> bool:
-        """Whether the two may be one: nothing is missing between them, and it is not too long."""
+        """Whether the two may be merged: nothing is missing between them, and the result is not too long."""
         apart_ns = abs(_start_ns(measurement) - _end_ns(kept))
         together_ns = _end_ns(measurement) - _start_ns(kept)
         return (

@@ -2,12 +2,12 @@
 
     put -> number -> one transaction for all that came together -> sent -> acknowledged -> deleted
 
-A Measurement is sent only when it is committed: what the cloud has seen is on disk here, or was
-acknowledged, so that after kill -9 none is lost, doubled or measured again. Where the disk takes
-nothing (full, read-only) Measurements wait in memory, bounded and counted; for HOLD_S they are not
-sent, for a disk that stumbles is no reason to have some twice, then they are: who watches the mains
-has more of them than of an exact count. (A kill in that state is the one case of doubling.) A file
-that is no database any more is renamed, logged and begun again. One thread; `last_end_ns` from any.
+A Measurement is sent only after it is committed: what the cloud has received is on disk here, or was
+acknowledged, so that after kill -9 none is lost, sent twice under two numbers, or measured again. Where the
+disk takes nothing (full, read-only), Measurements wait in memory, bounded and counted. They are held back for
+HOLD_S, so that a short fault of the disk causes no duplicates, and are then sent: a live view matters more
+than an exact count. (A kill in that state is the one case that causes duplicates.) A file that is no longer a
+database is renamed, logged and made again. One thread; `last_end_ns` from any.
 """
 
 import time
@@ -25,21 +25,22 @@ from opq_proto.messages import Measurement
 from opq_proto.wire import measurement_to_wire
 
 BEYOND = 2**62
-"""No number of a Box that began at the present time; a database holds 2**63 - 1."""
+"""No Box that began at the present time reaches this number; a database holds up to 2**63 - 1."""
 HOLD_S = 10.0
 MOST_UNSAVED = 20_000
-"""Measurements in memory while the disk takes none, of all Boxes: about 10 MB."""
+"""Most Measurements of all Boxes in memory while the disk takes none: about 10 MB."""
 TEND_S = 10.0
-"""Age and size are looked at so often."""
+"""Period at which age and size are checked."""
 MOST_PAUSE_NS = 2 * 3600 * 10**9
-"""Between two Measurements, that ages the older ones: a machine without a clock is set by months when it has
-found one. Twice the longest heartbeat of the idle mode."""
+"""Longest pause between two Measurements that ages the older ones: the clock of a machine without a battery
+jumps by months when it is set. Twice the longest heartbeat of the idle mode."""
 FULL_SHARE = 0.05
-"""Share of each Box's Measurements that is dropped when there are too many bytes."""
+"""Share of each Box's Measurements that is dropped when the file is too large."""
 SET_BACK_NS = 60 * 10**9
-"""A Measurement that ends so much before the last one: the clock was set back. Less is one that came late."""
+"""A Measurement that ends this much before the last one shows that the clock was set back; less means that it
+came late."""
 WRITE_S = 1.0
-"""Acknowledgements alone are worth a transaction so often."""
+"""Acknowledgements alone are written at this period."""
 
 
 class Queue:
@@ -56,9 +57,11 @@ class Queue:
         hold_s: float = HOLD_S,
         before: Mapping[str, int] | None = None,
     ) -> None:
-        """Open, or begin again where there is nothing that can be read: at `now_ms`, ms since 1970.
+        """Opens the file, or makes a new one where none can be read; new numbers begin at `now_ms`, ms since
+        1970.
 
-        `before`: numbers that a gateway without this queue reserved, by Box; none below is used again.
+        `before` holds, by Box, the numbers that a gateway without this queue reserved; none below them is
+        used again.
         """
         self._counters = counters
         self._age_ns = round(hours * 3600e9)
@@ -77,22 +80,24 @@ class Queue:
 
     @property
     def problem(self) -> str:
-        """Why the disk takes nothing; empty: it does."""
+        """Why the disk takes nothing; empty while it does."""
         return self._disk.problem
 
     @property
     def holds_back(self) -> bool:
-        """What is not committed is not to be sent yet."""
+        """Whether Measurements that are not committed are held back now."""
         since_s = self._disk.refused_s
         return since_s is not None and self._monotonic_s() - since_s < self._hold_s
 
     def last_end_ns(self, box_id: str) -> int | None:
-        """UTC up to which the Box's whole windows were queued; None: never. Where measuring goes on."""
+        """UTC up to which the Box's whole windows were queued, where measuring goes on; None: nothing was
+        queued."""
         held = self._boxes.get(box_id)
         return None if held is None else held.row.last_end_ns
 
     def held(self, box_id: str) -> tuple[int, int] | None:
-        """The oldest sequence that is not acknowledged, and the next to be used; None: it holds nothing."""
+        """The oldest unacknowledged sequence, and the next to be used; None: the queue holds none of this
+        Box."""
         held = self._boxes.get(box_id)
         return None if held is None or held.oldest is None else (held.oldest, held.next)
 
@@ -101,12 +106,12 @@ class Queue:
         return None if held is None else held.next
 
     def sending(self, box_id: str) -> BoxRow | None:
-        """What was remembered of how far the Box's Measurements were sent."""
+        """The stored state of how far the Box's Measurements were sent."""
         held = self._boxes.get(box_id)
         return None if held is None else held.row
 
     def remember(self, box_id: str, acknowledging: bool, settled: int, unsent: str, stores: str = "") -> None:
-        """Keep it with the next transaction."""
+        """Keeps the state of sending; it is written with the next transaction."""
         held = self._boxes.get(box_id)
         if held is None:
             return
@@ -117,7 +122,7 @@ class Queue:
             held.changed = True
 
     def store(self, measurements: list[tuple[str, Measurement]]) -> list[Queued]:
-        """Number them and commit them together; those that fit no wire are counted and left out."""
+        """Numbers and commits them together; counts and leaves out those that do not fit the wire format."""
         queued: list[Queued] = []
         new: list[tuple[HeldMeasurements, Stored]] = []
         for box_id, measurement in measurements:
@@ -147,7 +152,7 @@ class Queue:
         return queued
 
     def read(self, box_id: str, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
-        """(sequence, body) of first .. last that are held, the lowest `limit` of them, in order."""
+        """(sequence, body) of the held ones of first .. last, the lowest `limit` of them, in order."""
         held = self._boxes[box_id]
         rows = self._disk.query(lambda file: file.read(held.row.box, first, last, limit)) or []
         if held.unsaved:
@@ -156,15 +161,17 @@ class Queue:
         return rows[:limit]
 
     def acknowledged(self, box_id: str, upto: int) -> None:
-        """The cloud has everything up to there; deleted with the next transaction."""
+        """The cloud has everything up to `upto`; it is deleted with the next transaction."""
         held = self._boxes.get(box_id)
         if held is not None and held.oldest is not None and upto >= held.oldest:
             self._forget(held, min(upto, held.next - 1))
 
     def skip(self, box_id: str, to: int) -> bool:
-        """Numbers below `to` are used already, as the cloud says: a Box that began again goes on there, once.
+        """Continues at `to`, since the cloud reports that lower numbers are used; only for a Box without a
+        file, and once.
 
-        One that has its file does not: those numbers are another gateway's, and would be again.
+        A Box that has its file does not skip: those numbers come from another gateway with its key, which
+        would use further ones, too.
         """
         held = self._boxes.get(box_id)
         if held is None or not held.new or not held.next < to < BEYOND:
@@ -173,12 +180,12 @@ class Queue:
         return True
 
     def write(self) -> None:
-        """What was remembered and acknowledged goes to the disk now, and what waited for it."""
+        """Writes now what waits: the state of sending, acknowledgements, and unsaved Measurements."""
         if self.problem or any(held.waits for held in self._boxes.values()):
             self._write([])
 
     def tend(self) -> None:
-        """Time passes: at least once a second."""
+        """Runs what is due by time; call it at least once a second."""
         now_s = self._monotonic_s()
         if now_s - self._wrote_s >= WRITE_S:
             self.write()
@@ -188,7 +195,8 @@ class Queue:
             self.write()
 
     def checkpoint(self) -> None:
-        """Bring the log to the disk itself; from a thread of its own, for it may take long.
+        """Moves the write-ahead log to the disk itself; call it from a thread of its own, for it may take
+        long.
 
         Raises:
             sqlite3.Error: the disk does not take it.
@@ -196,19 +204,19 @@ class Queue:
         self._disk.checkpoint()
 
     def close(self) -> None:
-        """Write what is left and give unused numbers back."""
+        """Writes what is left and gives unused numbers back."""
         self._disk.retry()
         self._write([])
         self._disk.query(lambda file: file.reserve({h.row.box: h.next for h in self._boxes.values()}))
         self._disk.close()
 
     def _numbers(self) -> dict[str, int]:
-        """Where a Box begins that the file does not know."""
+        """The first number of each Box that is not in the file."""
         known = {box_id: held.next for box_id, held in self._boxes.items()}
         return self._starts | known
 
     def _opened(self, file: QueueFile) -> None:
-        """Take over what the file says; what is in memory is newer."""
+        """Takes over the file's content; what is in memory is newer."""
         for row in file.boxes():
             if row.box_id not in self._counters:
                 continue
@@ -226,7 +234,7 @@ class Queue:
             held.oldest = held.lowest(file.ends(row.box, -1 if held.upto is None else held.upto)[0])
 
     def _write(self, rows: list[Stored]) -> bool:
-        """Commit `rows`, what waits in memory, and what changed; False: they are not on disk."""
+        """Commits `rows`, what waits in memory, and what changed; False: they are not on disk."""
 
         def wrote(file: QueueFile) -> bool:
             boxes = self._boxes.values()
@@ -252,15 +260,15 @@ class Queue:
             waiting -= 1
 
     def _forget(self, held: HeldMeasurements, upto: int) -> None:
-        """Everything up to there is gone from the Box's queue."""
+        """Removes everything up to `upto` from the Box's queue."""
         held.forget(upto)
         ends = self._disk.query(lambda file: file.ends(held.row.box, upto))
-        # where the disk does not say, the Box may still hold the next: the cloud must not give it up
+        # without an answer of the disk the next may still be held: the cloud must not give it up
         unknown = upto + 1 if upto + 1 < held.next else None
         held.oldest = held.lowest(unknown if ends is None else ends[0])
 
     def _expire(self, file: QueueFile) -> None:
-        """Drop what is too old beside the Box's newest, or too much."""
+        """Drops what is too old, measured from the Box's newest, and what is too much."""
         share = FULL_SHARE if file.used_bytes() > self._most_bytes else 0.0
         for box_id, held in self._boxes.items():
             if held.oldest is None:
@@ -272,5 +280,5 @@ class Queue:
 
 
 def _goes_on(last_ns: int | None, end_ns: int) -> bool:
-    """Whether measuring stands where a Measurement ends now."""
+    """Whether measuring now stands at the end of this Measurement."""
     return last_ns is None or end_ns > last_ns or end_ns < last_ns - SET_BACK_NS

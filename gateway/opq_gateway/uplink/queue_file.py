@@ -1,9 +1,8 @@
-"""QueueFile: the SQLite database below the queue; rows in and out, no decision.
+"""QueueFile: the SQLite database of the queue; it reads and writes rows and decides nothing.
 
-One table of Measurements by (box, sequence), one row per Box. WAL with synchronous=NORMAL: what is
-committed survives kill -9 of the process; a power cut may take the last seconds (the WAL reaches the
-disk at each checkpoint), but never breaks the file. Numbers that must not come twice are written
-with synchronous=FULL.
+One table of Measurements by (box, sequence), one row per Box. WAL with synchronous=NORMAL: what is committed
+survives kill -9 of the process; a power cut may lose the last seconds (the WAL reaches the disk at each
+checkpoint), but never breaks the file. Numbers that must not be used twice are written with synchronous=FULL.
 """
 
 import sqlite3
@@ -23,29 +22,29 @@ CREATE TABLE IF NOT EXISTS measurements (
 """
 WITH_STORES = "ALTER TABLE boxes ADD COLUMN stores TEXT NOT NULL DEFAULT '';"
 WAL_PAGES = 16_384
-"""64 MB: beyond it a writer moves the log itself, should the thread that does it be gone."""
+"""64 MB: beyond it a writer moves the log itself, in case the checkpoint thread has died."""
 BUSY_S = 1.0
 SUFFIXES = ("", "-wal", "-shm")
 
 
 @dataclass(slots=True)
 class BoxRow:
-    """What is kept of a Box beside its Measurements."""
+    """What is kept of a Box apart from its Measurements."""
 
     box: int
     box_id: str
     reserved: int
-    """No number from here on was ever used."""
+    """No number from here on was used."""
     last_end_ns: int | None
     """End of the newest Measurement of whole windows that was queued."""
     acknowledging: bool
-    """The cloud acknowledged what it got last time."""
+    """Whether the cloud acknowledged the last time."""
     settled: int
-    """Below it every Measurement was handed to a standing connection, or is in `unsent`."""
+    """Below it every Measurement was handed to a standing connection, or is listed in `unsent`."""
     unsent: str
-    """Ranges `a-b,c-d` below `settled` that were not."""
+    """Ranges `a-b,c-d` below `settled` that were not handed over."""
     stores: str = ""
-    """`store:upto,store:upto` where several stores acknowledge; else empty."""
+    """`store:upto,store:upto` where several stores acknowledge; otherwise empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +54,16 @@ class Stored:
     box: int
     sequence: int
     end_ns: int
-    """Its end, as long as no clock was set: its place on the queue's axis of age (HeldMeasurements.age)."""
+    """Its end, corrected for settings of the clock: its place on the queue's axis of age
+    (HeldMeasurements.age)."""
     body: bytes
 
 
 class QueueFile:
-    """Every method raises sqlite3.Error where the disk or the file does not do what it should."""
+    """Every method raises sqlite3.Error when the disk or the file fails."""
 
     def __init__(self, path: Path, boxes: Iterable[tuple[str, int]]) -> None:
-        """Open or make; `boxes` are ids with the number that a new one begins at."""
+        """Opens or makes the file; `boxes` are ids, each with the first number for a new Box."""
         pragmas = (f"wal_autocheckpoint={WAL_PAGES}",)
         self._file = SqliteFile(
             path, (SCHEMA, WITH_STORES), synchronous="NORMAL", busy_s=BUSY_S, pragmas=pragmas
@@ -88,7 +88,8 @@ class QueueFile:
         ]
 
     def write(self, rows: list[Stored], boxes: list[BoxRow], upto: dict[int, int]) -> None:
-        """One transaction: Measurements in, what is kept of Boxes, acknowledged ones (box: up to) out."""
+        """One transaction: stores `rows` and `boxes`, deletes what is acknowledged (`upto`: box to
+        sequence)."""
         with self._file.transaction() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO measurements VALUES (?, ?, ?, ?)",
@@ -101,7 +102,7 @@ class QueueFile:
             db.executemany("DELETE FROM measurements WHERE box=? AND sequence<=?", list(upto.items()))
 
     def reserve(self, numbers: dict[int, int]) -> bool:
-        """Write (box: reserved) so that a power cut keeps it; True."""
+        """Writes the reserved number of each box so that it survives a power cut; returns True."""
         with self._file.transaction(synced=True) as db:
             sets = [(reserved, box) for box, reserved in numbers.items()]
             db.executemany("UPDATE boxes SET reserved=? WHERE box=?", sets)
@@ -122,17 +123,18 @@ class QueueFile:
         return lowest, highest
 
     def newest_ns(self, box: int) -> int:
-        """Where the newest stands on the axis of age; 0 without any."""
+        """Place of the newest Measurement on the axis of age; 0 without any."""
         query = "SELECT end_ns FROM measurements WHERE box=? ORDER BY sequence DESC LIMIT 1"
         found = self._file.query_row(query, (box,))
         return 0 if found is None else int(found[0])
 
     def count(self, box: int, upto: int) -> int:
-        """Measurements up to that sequence."""
+        """Number of Measurements up to that sequence."""
         return self._number("SELECT count(*) FROM measurements WHERE box=? AND sequence<=?", box, upto)
 
     def excess(self, box: int, end_ns: int, share: float) -> int | None:
-        """The highest sequence of those that end before `end_ns`, and of the oldest `share`; None: none."""
+        """The highest sequence to drop: of those that end before `end_ns`, and of the oldest `share`; None:
+        none."""
         kept = self._file.query_row(
             "SELECT sequence FROM measurements WHERE box=? AND end_ns>=? ORDER BY sequence LIMIT 1",
             (box, end_ns),
@@ -150,7 +152,7 @@ class QueueFile:
         return max((n for n in (old, None if many is None else many[0]) if n is not None), default=None)
 
     def used_bytes(self) -> int:
-        """Pages in use; a page that was freed is used again before the file grows."""
+        """Bytes of the pages in use; freed pages are used again before the file grows."""
         return (self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")) * self._page_bytes
 
     def close(self) -> None:
@@ -161,7 +163,7 @@ class QueueFile:
 
 
 def checkpoint(path: Path) -> None:
-    """Move what is in the write-ahead log to the database, on the disk itself; blocks no writer.
+    """Moves the write-ahead log to the database, on the disk itself; blocks no writer.
 
     Raises:
         sqlite3.Error: the disk does not take it.
@@ -174,7 +176,7 @@ def checkpoint(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that is no database any more, for whoever wants to look into it; the new name."""
+    """Renames a file that is no longer a database, so that it can be examined; returns the new path."""
     number = 1
     while (aside := path.with_name(f"{path.name}.broken{number}")).exists():
         number += 1

@@ -1,42 +1,42 @@
-"""ResendPace: how fast one Box sends again; it yields to what is new. Pure.
+"""ResendPace: how fast one Box sends again; new Measurements go first. Pure.
 
-What is new is sent as it is made, whatever happens. Where a cloud that is late drops Measurements, sending
+New Measurements are sent as they are made, whatever happens. Where a late cloud drops Measurements, sending
 them again at once takes the time that it lacks, and with more Boxes than it can serve it never catches up. So
-each acknowledgement steers:
+each acknowledgement adjusts the rate:
 
     something was lost since the last one   a quarter of the rate that was used, but at least LEAST_PER_S
     nothing was lost                        half as much again; from FREE_PER_S on there is no limit
 
-A lost Measurement that is new counts as one that was sent again: both say that the path is full, and what is
-sent again is the one that can wait. Boxes that lose together do not come back together: JITTER. The simulated
-fleet has it too. The idea is that of TCP (RFC 5681), as a background transfer (RFC 6817, LEDBAT).
+A lost new Measurement counts like a lost repeated one: both show that the path is full, and only repeats can
+wait. JITTER keeps Boxes that lose together from sending again together. The simulated fleet uses the same
+rule. The idea is that of TCP (RFC 5681), as a background transfer (RFC 6817, LEDBAT).
 """
 
 import random
 
 LEAST_PER_S = 1 / 60
-"""10,000 Boxes that cannot be served then send 170 a second again."""
+"""10,000 Boxes that cannot be served then send 170 repeats a second."""
 FREE_PER_S = 500.0
-"""As fast as a gateway sends again at all."""
+"""The fastest that a gateway sends again."""
 SLOWER, FASTER = 0.25, 1.5
-"""With a loss in more than every fourth acknowledgement it gets slower on the whole."""
+"""With a loss in more than every fourth acknowledgement the rate falls on the whole."""
 JITTER = 0.25
 
 
 class ResendPace:
-    """One Box's; times are monotonic and handed in."""
+    """The pace of one Box; times are monotonic and handed in."""
 
     __slots__ = ("_at_s", "_credit", "_sent", "_since_s", "per_s")
 
     def __init__(self) -> None:
         self.per_s: float | None = None
-        """Measurements a second; None: there is no limit."""
+        """Measurements a second; None: no limit."""
         self._credit = 0.0
         self._at_s = 0.0
         self._sent = 0
         self._since_s: float | None = None
-        """How many were sent again since the last acknowledgement, or the connection after it, and when that
-        was; None: never."""
+        """Number of Measurements sent again since the last acknowledgement (or the connection after it), and
+        the time of that; None: never."""
 
     def allowed(self, most: int, now_s: float) -> int:
         """How many of `most` may be sent again now."""
@@ -47,24 +47,24 @@ class ResendPace:
         return min(most, max(0, int(self._credit)))
 
     def note_sent(self, count: int) -> None:
-        """So many were sent again."""
+        """Records that `count` were sent again."""
         self._sent += count
         if self.per_s is not None:
             self._credit -= count
 
     def note_connected(self, now_s: float) -> None:
-        """Nothing could be sent before."""
+        """The connection is up; the time before it gives no credit."""
         if self._since_s is not None:
             self._sent, self._since_s = 0, now_s
 
     def note_acknowledged(self, lost: int, now_s: float) -> None:
-        """The cloud says what it has; `lost`: Measurements of which it is new that they did not arrive."""
+        """An acknowledgement arrived; `lost`: Measurements newly reported as missing."""
         if lost:
             used = self.per_s or FREE_PER_S
             if self._sent and self._since_s is not None:
                 used = min(used, self._sent / max(now_s - self._since_s, 0.001))
             slower = max(LEAST_PER_S, SLOWER * used)
-            if self.per_s is None or slower < self.per_s:  # the slowest goes on towards its next one
+            if self.per_s is None or slower < self.per_s:  # at the slowest rate the credit stays
                 self._credit, self._at_s = random.uniform(-JITTER, JITTER), now_s
                 self.per_s = slower
         elif self.per_s is not None:

@@ -1,13 +1,13 @@
-"""Sequence numbers of Measurements, rising, never used twice, whatever ends the process; what is held of a
-Box.
+"""Sequence numbers of Measurements, rising and never used twice, however the process ends; and what is held
+of a Box.
 
-They are reserved on the disk itself (synchronous=FULL) in small chunks before they are used; a clean end
-gives the rest back, a kill or a power cut skips it. A Box begins at the time of its first start (ms since
-1970), so that even a lost file makes it use no number again.
+Numbers are reserved on the disk itself (synchronous=FULL) in small chunks before they are used. A clean end
+gives the rest back; a kill or a power cut skips it. A Box begins at the time of its first start (ms since
+1970), so that it uses no number again even when the file is lost.
 
-A disk that is full takes no new reservation, but lets a file go. So while it refuses, numbers go on into a
-long stretch after the reserved ones once the marker file is gone; a start that does not find it begins
-after that stretch.
+A full disk accepts no new reservation, but a file can still be deleted. So while it refuses, numbers go on
+into a long stretch after the reserved ones once the marker file is deleted; a start that does not find the
+marker begins after that stretch.
 """
 
 import os
@@ -22,7 +22,7 @@ from opq_proto.messages import Measurement
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A Measurement that is in the queue: what is sent is `body` and its numbers."""
+    """A queued Measurement; `body` and its numbers are sent."""
 
     box_id: str
     sequence: int | None
@@ -33,29 +33,29 @@ class Queued:
 
 @dataclass(slots=True)
 class HeldMeasurements:
-    """What is known of one Box without asking the disk."""
+    """The state of one Box's queue, known without a read of the disk."""
 
     row: BoxRow
     next: int
     oldest: int | None = None
     new: bool = False
-    """It began with this start: what was before is not known here."""
+    """The Box's row was made at this start; its earlier history is not known here."""
     unsaved: dict[int, Stored] = field(default_factory=dict)
     changed: bool = False
-    """`row` is newer than the disk's."""
+    """`row` is newer than on disk."""
     at_ns: int | None = None
-    """End of the newest Measurement, and where that stands on the queue's own axis of age."""
+    """End of the newest Measurement; the next field is its place on the queue's axis of age."""
     aged_ns: int = 0
     upto: int | None = None
-    """Acknowledged up to there, and not yet deleted on disk."""
+    """Acknowledged up to here, but not yet deleted on disk."""
 
     @property
     def waits(self) -> bool:
-        """Something is to be written."""
+        """Whether something has to be written."""
         return self.changed or self.upto is not None or bool(self.unsaved)
 
     def age(self, end_ns: int, most_ns: int) -> int:
-        """Where a Measurement that follows stands: a clock that was set ages by `most_ns` at most."""
+        """Place of the next Measurement on the axis of age; a setting of the clock adds at most `most_ns`."""
         if self.at_ns is None:
             self.aged_ns = max(end_ns, self.aged_ns)
         else:
@@ -64,35 +64,36 @@ class HeldMeasurements:
         return self.aged_ns
 
     def written(self) -> None:
-        """The disk has all of it."""
+        """Records that everything is on disk."""
         self.changed, self.upto = False, None
         self.unsaved.clear()
 
     def lowest(self, on_disk: int | None) -> int | None:
-        """The oldest sequence of what is in memory and on disk."""
+        """The oldest sequence in memory or on disk."""
         return min((n for n in (min(self.unsaved, default=None), on_disk) if n is not None), default=None)
 
     def forget(self, upto: int) -> None:
-        """Up to there nothing is held any more."""
+        """Removes everything up to `upto`."""
         self.upto = max(upto, self.upto or 0)
         for number in [n for n in self.unsaved if n <= upto]:
             del self.unsaved[number]
 
 
 class ReservationMarker:
-    """The marker of one queue; its owner's thread."""
+    """The marker file of one queue; used by its owner's thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_set: bool | None = None  # not known
 
     def is_set(self) -> bool:
-        """Ask the disk."""
+        """Whether the file exists; reads the disk."""
         self._is_set = self._path.exists()
         return self._is_set
 
     def set(self) -> None:
-        """Every number in use is reserved. Where the disk lets us not say so, a start skips more."""
+        """Records that every number in use is reserved. Where the disk refuses, the next start skips more
+        numbers."""
         if self._is_set:
             return
         try:
@@ -102,7 +103,8 @@ class ReservationMarker:
         self._is_set = True
 
     def remove(self) -> bool:
-        """True: it is gone, also after a power cut, and numbers beyond may be used."""
+        """Deletes the marker so that a power cut does not bring it back; True: numbers beyond the reserved
+        ones may be used."""
         if self._is_set is False:
             return True
         try:
@@ -119,10 +121,10 @@ class ReservationMarker:
 
 
 CHUNK = 64
-"""About a minute of Measurements at the original rate: at most so many numbers are skipped by a kill.
-The cloud waits for none of them: each Measurement says the oldest sequence that the Box holds."""
+"""About a minute of Measurements at the original rate; a kill skips at most this many numbers. The cloud does
+not wait for them: each Measurement carries the oldest sequence that the Box holds."""
 STRETCH = 100_000
-"""A day at the original rate, with a disk that takes nothing."""
+"""A day at the original rate, on a disk that takes nothing."""
 
 
 class SequenceNumbers:
@@ -133,12 +135,13 @@ class SequenceNumbers:
         self._marker = marker
 
     def start(self, row: BoxRow, newest: int | None, new: bool) -> int:
-        """The Box's first number after a start: none that may have been used; `new`: it has used none."""
+        """The Box's first number after a start, one that was certainly not used; `new`: the Box has used
+        none."""
         reserved = row.reserved if new or self._marker.is_set() else row.reserved + STRETCH
         return max(reserved, 0 if newest is None else newest + 1)
 
     def next_number(self, held: HeldMeasurements, disk: QueueDisk) -> int | None:
-        """The next; None: the disk lets us reserve none."""
+        """The next number; None: the disk lets us reserve none."""
         if held.next >= held.row.reserved and not self._reserve(disk):
             beyond = held.next - held.row.reserved
             if beyond >= STRETCH or not self._marker.remove():
@@ -147,7 +150,7 @@ class SequenceNumbers:
         return held.next - 1
 
     def _reserve(self, disk: QueueDisk) -> bool:
-        """For every Box that will need it soon: the disk is waited for once."""
+        """Reserves for every Box that soon needs numbers, so that the disk is waited for once."""
         low = [held for held in self._boxes.values() if held.row.reserved - held.next < CHUNK // 2]
         numbers = {held.row.box: held.next + CHUNK for held in low}
         if not disk.query(lambda file: file.reserve(numbers)):

@@ -1,8 +1,8 @@
-"""StoreAcknowledgements: one Box's Measurements are held until each store that takes them has them. Pure.
+"""StoreAcknowledgements: holds one Box's Measurements until each store that takes them has them. Pure.
 
-A Box that sends to two clouds with a store of their own, say while one replaces the other, hears both
-acknowledge. What one has stored the other may lack: it was away, or its disk was full. A store that has
-not acknowledged for FORGOTTEN_S is taken as gone for good. Short; the simulated fleet has it too.
+A Box that sends to two clouds with separate stores, for example while one replaces the other, receives
+acknowledgements from both. One may lack what the other has stored: it was away, or its disk was full. A store
+that has not acknowledged for FORGOTTEN_S counts as gone for good. The simulated fleet uses the same rule.
 """
 
 import re
@@ -12,14 +12,14 @@ from dataclasses import replace
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 
 FORGOTTEN_S = 3600.0
-"""A store that is silent for so long while another acknowledges is not waited for any more."""
+"""A store that is silent for this long while another acknowledges is not waited for any more."""
 MOST_STORES = 8
-"""Stores that are remembered; beyond, the one that was silent longest is forgotten."""
+"""Most stores that are remembered; beyond it the one that was silent longest is forgotten."""
 _TEXT = re.compile(r"[0-9a-z]{1,64}:\d{1,18}(,[0-9a-z]{1,64}:\d{1,18}){0,63}", re.ASCII)
 
 
 class StoreAcknowledgements:
-    """What the stores have acknowledged of one Box; times are monotonic and handed in."""
+    """What each store has acknowledged of one Box; times are monotonic and handed in."""
 
     __slots__ = ("_forgotten_s", "_stores")
 
@@ -33,7 +33,8 @@ class StoreAcknowledgements:
         return tuple(self._stores) if len(self._stores) > 1 else ()
 
     def combine(self, acknowledged: CloudAcknowledgement, now_s: float) -> CloudAcknowledgement:
-        """What every store has up to, where one of them now says what it has; its holes stay as they are."""
+        """Takes one store's acknowledgement and returns it with the `upto` that every store has; its holes
+        stay."""
         stores = self._stores
         stores.pop(acknowledged.store, None)
         stores[acknowledged.store] = acknowledged.upto, now_s
@@ -46,11 +47,11 @@ class StoreAcknowledgements:
         return replace(acknowledged, upto=min(upto for upto, _ in stores.values()))
 
     def text(self) -> str:
-        """`store:upto,store:upto`, to be kept; empty while there is one store."""
+        """`store:upto,store:upto` for storage; empty while there is one store."""
         return ",".join(f"{name}:{self._stores[name][0]}" for name in self.others if name)
 
     def restore(self, text: str, now_s: float) -> None:
-        """What `text` gave; what cannot be read is left out."""
+        """Restores the state from `text`; ignores a text that cannot be read."""
         if _TEXT.fullmatch(text):
             for part in text.split(",")[-MOST_STORES:]:
                 name, _, upto = part.partition(":")

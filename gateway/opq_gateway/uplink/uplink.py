@@ -4,10 +4,10 @@
     crossing (reader) ---+-> queue on disk ------+-> what was not acknowledged: in between, at a bounded rate
     acknowledge, respond (command desk) -> deleted from the queue; answers
 
-One thread for all Boxes: it only moves frames, and a thread per Box would pay a wake-up and its
-stack for each. Other threads hand things in through bounded channels; sockets never change threads.
-What comes within COMMIT_S of the last commit waits for the next, where a broker does not acknowledge
-PROMPT_COMMIT_S, but for a crossing, which does not.
+One thread serves all Boxes: it only moves frames, and a thread per Box would cost a wake-up and a stack for
+each. Other threads hand things in through bounded channels; sockets never change threads. What arrives within
+COMMIT_S of the last commit waits for the next one (PROMPT_COMMIT_S where a broker does not acknowledge); a
+crossing does not wait.
 """
 
 import sqlite3
@@ -40,14 +40,14 @@ TEND_S = 0.5
 COMMIT_S = 0.05
 PROMPT_COMMIT_S = 0.01
 BACKFILL_S = 0.05
-"""A turn of sending again."""
+"""Period of sending again."""
 PER_TURN = 20
-"""Measurements of one Box that are sent before the next has its turn."""
+"""Most older Measurements of one Box in its turn, before the next Box."""
 CHECKPOINT_S = 10.0
 MOST_UNNUMBERED = 20_000
 ANSWERS = 64
 ANSWER_BYTES = 32_000_000
-"""Answers of a Box that wait for the uplink's thread: so many, and so much of them."""
+"""Most bytes of a Box's answers that wait for the uplink's thread."""
 
 
 class Uplink:
@@ -67,8 +67,8 @@ class Uplink:
         crossings: str = "auto",
         clock_ids: ClockIds | None = None,
     ) -> None:
-        """`queue` is closed by whoever made it; `idle`: dead-bands of the idle mode; `crossings` as
-        `uplink.crossings` of the configuration; without `clock_ids` no Measurement says its clock."""
+        """The maker of `queue` closes it. `idle`: dead-bands of the idle mode; `crossings`: the option
+        `uplink.crossings`; without `clock_ids` no Measurement carries its clock's id."""
         self._queue = queue
         self._queue_messages = queue_messages
         self._patience = patience or UplinkTimeouts()
@@ -88,7 +88,7 @@ class Uplink:
         self._log = log.get(service="gateway")
 
     def add(self, box_id: str, pair: KeyPair, counters: BoxCounters, status: BoxStatus) -> None:
-        """A Box, before `run`."""
+        """Adds a Box, before `run`."""
         self._lines.add(
             BoxUplink(
                 box_id,
@@ -105,7 +105,8 @@ class Uplink:
         )
 
     def publish(self, box_id: str, measurement: Measurement) -> None:
-        """Hand in a Measurement, without numbers, from one thread; the oldest goes when too many wait."""
+        """Hands in a Measurement, without numbers, from one thread; the oldest is dropped when too many
+        wait."""
         line = self._lines[box_id]
         measurement = self._with_clock(line, measurement)
         out = [measurement] if line.dead_bands is None else line.dead_bands.accept_measurement(measurement)
@@ -115,7 +116,7 @@ class Uplink:
         self._offer(line, out)
 
     def crossing(self, box_id: str, crossing: Crossing) -> None:
-        """The Box saw its rms cross a limit: that leaves at once, with a sequence of its own."""
+        """Sends a crossing of the Box's rms at once, with a sequence of its own."""
         line = self._lines[box_id]
         hello = line.status.hello
         nominal = (None, None) if hello is None else (hello.nominal_v, hello.nominal_hz)
@@ -126,7 +127,7 @@ class Uplink:
         self.publish_at_once(box_id, measurement)
 
     def publish_at_once(self, box_id: str, measurement: Measurement) -> None:
-        """Hand in a crossing Measurement, without numbers, that leaves at once or not at all; any thread."""
+        """Hands in a crossing Measurement, without numbers; it is sent at once or not at all. Any thread."""
         line = self._lines[box_id]
         if not line.sends_crossings:
             line.counters.add("crossings_withheld")
@@ -138,12 +139,12 @@ class Uplink:
         self._wake(box_id)
 
     def acknowledge(self, box_id: str, told: CloudAcknowledgement) -> None:
-        """What the cloud says it has; the newest is looked at."""
+        """Hands in what the cloud acknowledged; only the newest is used."""
         self._lines[box_id].told = told
         self._wake(box_id)
 
     def respond(self, box_id: str, frames: list[bytes]) -> None:
-        """Hand in an answer, from the command handler's thread; refused when too many wait."""
+        """Hands in an answer, from the command handler's thread; refuses it when too many wait."""
         line = self._lines[box_id]
         size = sum(map(len, frames))
         waiting = line.offered_bytes - line.taken_bytes
@@ -169,7 +170,7 @@ class Uplink:
         self._waking.wake()
 
     def run(self, stop: threading.Event) -> None:
-        """Serve all Boxes until `stop` (noticed within 0.2 s), then send what is waiting."""
+        """Serves all Boxes until `stop` (noticed within 0.2 s), then sends what is waiting."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         context.set(zmq.MAX_SOCKETS, 1024 + 16 * len(self._lines))
         ending = threading.Event()
@@ -190,7 +191,7 @@ class Uplink:
             context.term()
 
     def close(self) -> None:
-        """After `run` has ended and nobody calls `publish` any more."""
+        """Closes it, after `run` has ended and nobody calls `publish` any more."""
         self._waking.close()
 
     def _turn(self) -> None:
@@ -214,7 +215,7 @@ class Uplink:
         return POLL_S
 
     def _take(self) -> None:
-        """What other threads handed in."""
+        """Takes in what other threads handed in."""
         for _ in range(len(self._due)):
             line = self._lines[self._due.popleft()]
             line.apply_acknowledgement(time.monotonic())
@@ -228,7 +229,7 @@ class Uplink:
                 self._log.debug("answer.handed_on", box_id=line.box_id, frames=len(frames), sent=sent)
 
     def _send_new(self, now_s: float) -> None:
-        """Commit what came, then send it, crossings first where the cloud acknowledges."""
+        """Commits what came, then sends it, crossings first where the cloud acknowledges."""
         self._urgent = False
         self._committed_s, self._commit_s = now_s, COMMIT_S
         if self._unnumbered and not self._queue.problem:
@@ -245,19 +246,19 @@ class Uplink:
         for line in originals:
             line.remember()
         if originals:
-            self._queue.write()  # an original store would take them twice
+            self._queue.write()  # an original store would store them twice
 
     def _turn_of(self, each: tuple[str, Measurement]) -> int:
         return 0 if each[1].crossing and self._lines[each[0]].acknowledging else 1
 
     def _keep(self, line: BoxUplink, measurement: Measurement) -> None:
-        """It could be given no number, and nobody heard it: until the disk gives numbers again."""
+        """Keeps a Measurement that has no number and was not received, until the disk gives numbers again."""
         if len(self._unnumbered) == MOST_UNNUMBERED:
             self._lines[self._unnumbered.popleft()[0]].counters.add("measurements_overflow")
         self._unnumbered.append((line.box_id, replace(measurement, backfilled=True)))
 
     def _send_again(self, now_s: float) -> None:
-        """In turns, so that the Boxes share the rate and new ones get in between."""
+        """Sends older Measurements in turns, so that the Boxes share the rate and new ones get in between."""
         left = max(1, round(self._backfill_per_s * min(2 * BACKFILL_S, now_s - self._sent_again_s)))
         self._sent_again_s = now_s
         behind = deque(line for line in self._lines if line.allowed(1, now_s))
@@ -280,7 +281,8 @@ class Uplink:
         self._queue.write()
 
     def _checkpoints(self, stop: threading.Event) -> None:
-        """Bring the queue to the disk itself, beside the uplink's thread, which must not wait for it."""
+        """Moves the queue's log to the disk itself, in a thread of its own, since the uplink must not wait
+        for it."""
         told = ""
         while not stop.wait(CHECKPOINT_S):
             try:

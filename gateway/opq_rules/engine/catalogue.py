@@ -31,7 +31,10 @@ from opq_rules.streams.definition import (
 
 
 class StreamCatalogue:
-    """`definitions` by name, kept in the store but for TEMP ones. Called under the engine's lock."""
+    """The defined streams and tables: `definitions` by name; all but TEMP ones are stored too.
+
+    Called under the engine's lock.
+    """
 
     def __init__(self, store: ObjectStore, factory: EndpointFactory) -> None:
         self.definitions: dict[str, StreamDefinition] = {}
@@ -39,7 +42,7 @@ class StreamCatalogue:
         for name, text in {**store.all("stream"), **store.all("table")}.items():
             try:
                 self.definitions[name] = definition_of(parse_create(text))
-            except RuleError as error:  # written by another version: its rules say that it is missing
+            except RuleError as error:  # written by another version: rules that use it report it as missing
                 log.get(service="rules").error("stream.refused", stream=name, error=str(error))
 
     def execute(self, sql: str, what: str | None, drop: Callable[[str, str], str]) -> JsonValue:
@@ -72,7 +75,7 @@ class StreamCatalogue:
         return schema_json(self.one(name, what).fields)
 
     def statements(self) -> dict[str, dict[str, str]]:
-        """What is kept: `{"streams", "tables"}`, name -> statement."""
+        """The stored statements: `{"streams", "tables"}`, each name -> statement."""
         return {"streams": self._store.all("stream"), "tables": self._store.all("table")}
 
     def one(self, name: str, what: str) -> StreamDefinition:
@@ -118,7 +121,7 @@ SHOWN = 5
 
 @dataclass(slots=True)
 class ConnectionUsers:
-    """Who uses one connection: streams and tables, and actions with the rules that have them."""
+    """The users of one connection: streams and tables, and actions with the ids of their rules."""
 
     streams: list[StreamDefinition] = field(default_factory=list)
     actions: dict[Action, list[str]] = field(default_factory=dict)
@@ -130,7 +133,7 @@ class ConnectionUsers:
 
 
 class UsageGraph:
-    """From any thread; what is read belongs together under the engine's lock."""
+    """Finds users. Callable from any thread; hold the engine's lock for a consistent answer."""
 
     def __init__(
         self,
@@ -144,7 +147,7 @@ class UsageGraph:
         self._connections, self._factory = connections, factory
 
     def of_stream(self, name: str) -> list[str]:
-        """Ids of the rules whose statement names it."""
+        """Ids of the rules whose statement reads the stream."""
         found = []
         with self._store.changing():
             for rule_id, text in self._store.rules().items():
@@ -155,7 +158,9 @@ class UsageGraph:
         return found
 
     def of_type(self, kind: str, symbol: str) -> list[str]:
-        """Ids of the rules that have a sink or call a function; names of the streams that have a source."""
+        """Ids of the rules that have this sink or call this function; for a source, names of the streams that
+        use it.
+        """
         if kind == "source":
             return [name for name, each in self._catalogue.definitions.items() if each.type == symbol]
         found = []
@@ -173,14 +178,14 @@ class UsageGraph:
         return found
 
     def rules_of_type(self, kind: str, symbol: str) -> list[str]:
-        """As `of_type`, and of a source the rules on its streams."""
+        """Ids of the rules that use the type; for a source, the rules that read its streams."""
         users = self.of_type(kind, symbol)
         if kind != "source":
             return users
         return list(dict.fromkeys(rule_id for name in users for rule_id in self.of_stream(name)))
 
     def of_connections(self) -> dict[str, ConnectionUsers]:
-        """By id of the connection, in one pass over all definitions."""
+        """Users by id of the connection, found in one pass over all definitions."""
         found: dict[str, ConnectionUsers] = {}
         for each in self._catalogue.definitions.values():
             selected = self._selected(SOURCES, each.type, each.conf_key, each.extra)
@@ -193,20 +198,20 @@ class UsageGraph:
         return found
 
     def of_schema(self, name: str) -> Iterator[tuple[str, str]]:
-        """Who, and the message."""
+        """Yields each user of the schema with the message that it uses."""
         for each in self._catalogue.definitions.values():
             if each.format == "protobuf" and (each.schema_id or "").startswith(f"{name}."):
                 yield f"{each.what} {each.name}", (each.schema_id or "").removeprefix(f"{name}.")
         for rule_id, action in self._actions("schemaId"):
             try:
                 used = self._factory.check_sink(action).schemaId
-            except RuleError:  # its plug-in, or its set of properties, went since
+            except RuleError:  # its plug-in or its set of properties was removed since
                 continue
             if used.startswith(f"{name}."):
                 yield f"rule {rule_id}", used.removeprefix(f"{name}.")
 
     def _actions(self, key: str) -> Iterator[tuple[str, Action]]:
-        """Those of rules that can have this property at all: said by the rule, or in a named set."""
+        """Actions of the rules that may have the property `key`, given by the rule or by a named set."""
         for rule_id, text in self._store.rules().items():
             if key in text or "resourceId" in text:
                 for action in definition(msgspec.json.decode(text)).actions:
@@ -215,10 +220,10 @@ class UsageGraph:
     def _selected(self, kind: str, type_name: str, named: str, own: Mapping[str, object]) -> str | None:
         try:
             return self._connections.selected(kind, type_name, named, own)
-        except RuleError:  # a set of properties that went since
+        except RuleError:  # a set of properties that was removed since
             return None
 
 
 def first_users(users: list[str]) -> str:
-    """The first ones, for people."""
+    """The first SHOWN users as text for people."""
     return ", ".join(users[:SHOWN]) + (" ..." if len(users) > SHOWN else "")

@@ -1,12 +1,14 @@
-"""Checkpoint: what of qos >= 1 waits for the next commit, and when that is due. In the engine's thread.
+"""Checkpoint collects what rules of qos >= 1 have to store, and says when the next commit is due.
 
-Outbox: what survives a kill: offsets of sources, states of queries, emissions not yet sent. One transaction
-moves all three (`commit`), so that after a kill the source goes on after exactly those records whose effect
-is stored. An emission is a row there from its commit until its sink has taken it, under the id that the sink
-is given: what is sent again is sent with the same id.
+It runs in the engine's thread.
 
-Emissions are committed at most every `GROUP_S`, and so seldom that commits take a third of the time at
-most; without emissions every checkpointInterval.
+Outbox holds what survives a kill: offsets of sources, states of queries, and emissions not yet sent. One
+transaction stores all three (`commit`), so that after a kill the source continues after exactly those records
+whose effect is stored. An emission is a row there from its commit until its sink has taken it. The sink gets
+it under the same id each time it is sent.
+
+Emissions are committed at most every `GROUP_S`, and so seldom that commits take a third of the time at most;
+without emissions every checkpointInterval.
 """
 
 import json
@@ -43,7 +45,7 @@ Posted = tuple[int, str, int, Emission]
 
 
 class Outbox:
-    """One owner, one thread: the engine's. Durable when `commit` returns."""
+    """The database file. Only the engine's thread uses it; data is durable when `commit` returns."""
 
     def __init__(self, path: Path) -> None:
         """Raises RuleError: the file cannot be used."""
@@ -57,10 +59,14 @@ class Outbox:
         emissions: Sequence[tuple[str, int, str, Emission]],
         sent: Iterable[int],
     ) -> list[int]:
-        """All or nothing; the rows' numbers of `emissions` (rule, sequence, sink's key, emission).
+        """Stores everything or nothing, and returns the row numbers of `emissions`.
 
-        `states`: name -> JSON-able; None deletes it. `sent`: rows that their sinks have taken.
-        Raises sqlite3.Error: nothing was written, the same may be tried again.
+        Args:
+            states: name -> JSON-able value; None deletes the state.
+            emissions: (rule, sequence, sink's key, emission) each.
+            sent: rows that their sinks have taken; they are deleted.
+        Raises:
+            sqlite3.Error: nothing was written; the same call may be tried again.
         """
         first = self._last + 1
         rows = [
@@ -80,7 +86,7 @@ class Outbox:
         return [row[0] for row in rows]
 
     def state(self, name: str) -> JsonObject | None:
-        """What was stored last, or None."""
+        """The state that was stored last under this name, or None."""
         found = self._file.query_row("SELECT body FROM state WHERE name = ?", (name,))
         state: JsonObject | None = unpacked(found[0]) if found else None
         return state
@@ -99,7 +105,10 @@ class Outbox:
         return int(found[0]) if found else 0
 
     def readdress(self, rule: str, sinks: Sequence[str]) -> int:
-        """What waits for sinks that the rule has no more goes to its first one, after all that is there."""
+        """Moves emissions for sinks that the rule no longer has to its first sink, after all that wait there.
+
+        Returns how many were moved.
+        """
         marks = ", ".join("?" * len(sinks))
         with self._file.transaction() as database:
             rows = database.execute(
@@ -113,7 +122,7 @@ class Outbox:
         return len(rows)
 
     def forget(self, rule: str) -> None:
-        """A rule that is deleted: its states and what it has not sent."""
+        """Deletes the states and unsent emissions of a deleted rule."""
         with self._file.transaction() as database:
             database.execute("DELETE FROM outbox WHERE rule = ?", (rule,))
             database.execute(
@@ -125,8 +134,8 @@ class Outbox:
         self._file.close()
 
 
-# JSON-able values lie in the database as MessagePack; whole numbers beyond 64 bits make a value JSON. A value
-# of a foreign type (a plug-in's) is kept as its text.
+# JSON-able values are stored as MessagePack, or as JSON where a whole number exceeds 64 bits. A value
+# of a foreign type (a plug-in's) is stored as its text.
 _ENCODE = msgspec.msgpack.Encoder(enc_hook=str).encode
 _DECODE = msgspec.msgpack.Decoder().decode
 _JSON = b"J"
@@ -149,21 +158,21 @@ def unpacked(data: bytes) -> Any:
 GROUP_S = 0.02
 SHARE = 2
 MOST_STAGED = 20_000
-"""Emissions that wait for a commit; more, and it is done at once."""
+"""Emissions that may wait for a commit; with so many it is done at once."""
 MOST_WAITING = 100_000
-"""Emissions in the outbox of one sink; more, and the sources that feed it wait."""
+"""Emissions in the outbox of one sink; with so many, the sources that feed it wait."""
 PAGE = 1024
 AGAIN_S = 1.0
 
 
 class Checkpoint:
-    """`interval_s`: the shortest checkpointInterval of the rules that run; the lifecycle sets it."""
+    """Commits. `interval_s`: the shortest checkpointInterval of the running rules; the lifecycle sets it."""
 
     def __init__(self, outbox: Outbox, clock: RuleClock) -> None:
         self.interval_s = 300.0
         self.commits, self.failures = 0, 0
         self.refused = ""
-        """Why the disk did not take the last commit; "" when it did."""
+        """Why the disk refused the last commit; "" when it succeeded."""
         self._outbox, self._clock = outbox, clock
         self._emissions: list[tuple[str, int, SinkRunner, Emission]] = []
         self._units: dict[QueryUnit, None] = {}
@@ -172,14 +181,15 @@ class Checkpoint:
         self._sent: list[int] = []
         self._sent_lock = threading.Lock()
         self._waiting: WeakKeyDictionary[SinkRunner, int] = WeakKeyDictionary()
-        """A sink may report what it sent after it was closed; with the runner goes its number."""
+        """Weak keys: a closed sink may still report what it sent, and its count disappears with the runner.
+        """
         self._last_s = clock.monotonic_s()
         self._pause_s = GROUP_S
 
     # -- what came since the last commit
 
     def add(self, rule: Rule, first: int, emissions: Sequence[Emission]) -> None:
-        """What a rule gave."""
+        """Adds emissions of a rule."""
         assert rule.sinks is not None
         self._rules[rule] = None
         for runner in rule.sinks.runners:
@@ -189,26 +199,26 @@ class Checkpoint:
             self._count(runner, len(emissions))
 
     def add_unit(self, unit: QueryUnit) -> None:
-        """The unit's state has changed."""
+        """Notes that the unit's state has changed."""
         if unit.durable and unit.remembers:
             self._units[unit] = None
 
     def add_input(self, stream_input: StreamInput) -> None:
-        """The input has given records."""
+        """Notes that the input has given records."""
         self._inputs[stream_input] = None
 
     def record_sent(self, runner: SinkRunner, rows: list[int]) -> None:
-        """From the sinks' threads: these rows of the outbox are done."""
+        """Called by the sinks' threads: these rows of the outbox have been handled."""
         with self._sent_lock:
             self._sent += rows
             self._waiting[runner] = self._waiting.get(runner, 0) - len(rows)
 
     def _count(self, runner: SinkRunner, more: int) -> None:
-        with self._sent_lock:  # as `record_sent` has it: a number that is lost stays for ever
+        with self._sent_lock:  # under the lock of `record_sent`: a lost update would stay wrong for ever
             self._waiting[runner] = self._waiting.get(runner, 0) + more
 
     def waiting(self, runner: SinkRunner) -> int:
-        """Emissions of qos >= 1 that the sink has not taken."""
+        """Emissions of qos >= 1 that the sink has not taken yet."""
         return self._waiting.get(runner, 0)
 
     @property
@@ -219,16 +229,18 @@ class Checkpoint:
     # -- what was there before
 
     def stored(self, name: str) -> JsonObject | None:
-        """The state of a rule ("rule r") or of an input (its key)."""
+        """The stored state of a rule ("rule r") or of an input (its key)."""
         return self._outbox.state(name)
 
     def open_sinks(self, rule_id: str, runners: Sequence[SinkRunner], new: Sequence[SinkRunner]) -> None:
-        """A rule starts: its sinks get what waits in the outbox, and what its former sinks did not send."""
+        """Gives the sinks of a starting rule what waits in the outbox, and what its former sinks did not
+        send.
+        """
         moved = self._outbox.readdress(rule_id, [runner.key for runner in runners]) if runners else 0
         for runner in new:
             with self._sent_lock:
                 sent, self._sent = self._sent, []
-            self._outbox.commit({}, (), sent)  # what its forerunner has sent is none of it
+            self._outbox.commit({}, (), sent)  # rows that its predecessor sent must not be read again
             count = self._outbox.count(runner.key)
             self._waiting[runner] = count
             runner.spilled = count > 0
@@ -239,7 +251,9 @@ class Checkpoint:
             self.read_on(runners[0])
 
     def read_on(self, runner: SinkRunner) -> None:
-        """The next page of the outbox, where more waits there than the runner holds."""
+        """Hands the runner the next page of the outbox where more waits there, and the runner has nothing
+        left.
+        """
         if not runner.spilled or runner.waiting:
             return
         rows = self._outbox.waiting(runner.key, runner.last_row, PAGE)
@@ -250,18 +264,18 @@ class Checkpoint:
         runner.spilled = runner.spilled or len(rows) == PAGE
 
     def reset(self, rule_id: str, input_key: str, offset: object) -> None:
-        """The rule forgets, and its source goes on after `offset`."""
+        """Deletes the rule's state and lets its source continue after `offset`."""
         self._outbox.commit({input_key: {"offset": offset, "state": {}}, f"rule {rule_id}": None}, (), ())
 
     def forget(self, rule_id: str) -> None:
-        """A rule that is deleted, with what it has not sent."""
+        """Deletes the stored state and unsent emissions of a deleted rule."""
         self._outbox.forget(rule_id)
 
     # -- commits
 
     @property
     def due_in_s(self) -> float | None:
-        """Until the next commit; None: nothing waits."""
+        """Seconds until the next commit; None where nothing waits."""
         if len(self._emissions) >= MOST_STAGED and not self.refused:
             return 0.0
         if self._emissions or len(self._sent) >= PAGE:
@@ -275,8 +289,10 @@ class Checkpoint:
         return self._last_s + wait_s - self._clock.monotonic_s()
 
     def commit(self) -> bool:
-        """Everything that waits, in one transaction; then the sinks see it. False: the disk refuses, and
-        all waits on."""
+        """Stores everything that waits in one transaction, then gives it to the sinks.
+
+        False: the disk refused, and everything still waits.
+        """
         began_s = self._clock.monotonic_s()
         states = self._states()
         with self._sent_lock:
@@ -326,7 +342,7 @@ class Checkpoint:
                 ks = list(run)
                 first = emissions[ks[0]][1]
                 runner.post(rule_id, first, [emissions[k][3] for k in ks], [numbers[k] for k in ks])
-            self.read_on(runner)  # where all of it was too much at once
+            self.read_on(runner)  # continues with the outbox where the runner could not hold all of it
 
     def close(self) -> None:
         self._outbox.close()

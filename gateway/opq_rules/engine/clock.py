@@ -1,6 +1,6 @@
-"""Time for the rule engine: the clock that everything asks, and calls that are made later.
+"""Time for the rule engine: the one clock that all parts use, and delayed calls.
 
-The wall clock gives the time of arrival; how long to wait is measured by a monotonic one.
+The wall clock gives the time of arrival; waits are measured by a monotonic clock.
 """
 
 import heapq
@@ -13,7 +13,7 @@ from typing import Protocol
 from opq_proto import log
 
 STOP_S = 2.0
-"""How long a thread that was asked to end may take."""
+"""How long a thread may take to end after it was asked to."""
 
 
 class RuleClock(Protocol):
@@ -35,7 +35,7 @@ class SystemClock:
 
 
 def ended(thread: threading.Thread | None, wait_s: float | None = None) -> bool:
-    """Wait for a thread that was asked to end, by default STOP_S. False: it goes on, and is left behind."""
+    """Waits for a thread that was asked to end, by default STOP_S. False: it still runs, and is abandoned."""
     if thread is None:
         return True
     thread.join(STOP_S if wait_s is None else wait_s)
@@ -62,13 +62,13 @@ class DelayedCalls:
         self.later(0.0, call)
 
     def later(self, wait_s: float, call: Callable[[], None]) -> None:
-        """After so many seconds."""
+        """Calls `call` after `wait_s` seconds."""
         with self._change:
             heapq.heappush(self._calls, (self._clock.monotonic_s() + wait_s, next(self._numbers), call))
             self._change.notify()
 
     def stop(self) -> bool:
-        """Calls that are not due yet are dropped. False: a call takes longer than two seconds."""
+        """Drops calls that are not due yet. False: a call takes longer than two seconds."""
         with self._change:
             self._stopping = True
             self._change.notify()

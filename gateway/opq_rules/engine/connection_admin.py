@@ -1,8 +1,9 @@
 """ConnectionAdmin: connections with the streams and rules that use them. Each user has a client of its own.
 
-A connection is changed only where all of its users take the new properties; those that run then close what
-they have and connect again, and what waits in their queues waits for that.
-Rehearsal: whether streams and rules could run with definitions that are not made yet.
+A connection is changed only if all of its users accept the new properties; the running ones then disconnect
+and connect again. Meanwhile their queues wait.
+
+Rehearsal checks whether streams and rules could run with definitions that do not exist yet.
 """
 
 import threading
@@ -39,10 +40,10 @@ from opq_rules.streams.definition import StreamDefinition
 
 
 class Rehearsal:
-    """Attributes: `configurations`, `connections`, `schemas`, to be changed at will: of those that are there
-    nothing is written.
+    """Checks definitions before they are made. Each method raises the RuleError that the engine would raise.
 
-    Each method raises the RuleError with which the engine would refuse it.
+    Attributes: `configurations`, `connections`, `schemas`: copies that may be changed freely; the stored ones
+    are not written.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Rehearsal:
         streams: Mapping[str, StreamDefinition],
         functions: Callable[[], Functions],
     ) -> None:
-        """`below`: where the engine keeps things; `streams`: those that are there."""
+        """`below`: the engine's store; `streams`: the existing streams and tables."""
         self.configurations = Configurations(Draft(below))
         self.connections = Connections(self.configurations)
         self.schemas = schemas_in(below)
@@ -61,7 +62,7 @@ class Rehearsal:
         self._planner = Planner(self._streams, functions, _no_lookup, {})
 
     def stream(self, definition: StreamDefinition) -> None:
-        """A stream or table, which then is there."""
+        """Checks a stream or table and adds it, so that later rules may use it."""
         self._factory.check_stream(definition)
         self._streams[definition.name] = definition
 
@@ -80,13 +81,13 @@ def _no_lookup(name: str) -> Lookup:
 
 TRIAL_S = 5.0
 MOST_TRIALS = 10
-"""Under way at a time; one whose peer hangs has its place until it ends."""
+"""Trials at a time; one whose peer hangs keeps its place until it ends."""
 
 
 class ConnectionAdmin:
-    """Thread-safe; RuleError 404 where an id is not found, 400 for all else.
+    """Thread-safe. RuleError: 404 where an id is not found, else 400.
 
-    `rehearsal` gives one over what is defined now.
+    `rehearsal` makes a Rehearsal of the present definitions.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class ConnectionAdmin:
         self._trials = threading.BoundedSemaphore(MOST_TRIALS)
 
     def all(self) -> list[JsonObject]:
-        """`[{"id", "typ", "props", "status", "err", "users"}]`, by id; secrets as `******`."""
+        """Connections by id: `[{"id", "typ", "props", "status", "err", "users"}]`; secrets as `******`."""
         with self._store.changing():
             users = self._usage.of_connections()
             every = self._connections.all()
@@ -123,7 +124,9 @@ class ConnectionAdmin:
             self._connections.put(kind, name, properties)
 
     def put(self, kind: str, name: str, properties: Mapping[str, object]) -> None:
-        """New, or other properties of one that is there: its users take them, or nothing has changed."""
+        """Creates a connection or changes its properties; RuleError, with nothing changed, where a user
+        refuses them.
+        """
         with self._store.changing():
             users = self.rehearse(self._rehearsal(), kind, name, properties)
             self._connections.put(kind, name, properties)
@@ -135,7 +138,10 @@ class ConnectionAdmin:
     def rehearse(
         self, rehearsal: Rehearsal, kind: str, name: str, properties: Mapping[str, object]
     ) -> ConnectionUsers:
-        """Puts it there, and configures all who have it now. Raises RuleError: one does not take it."""
+        """Puts the connection into the rehearsal and configures its present users with it.
+
+        Raises RuleError where one of them refuses it.
+        """
         with self._store.changing():
             rehearsal.connections.put(kind, name, properties)
             users = self._users(name)
@@ -146,12 +152,12 @@ class ConnectionAdmin:
             return users
 
     def replace(self, name: str, properties: Mapping[str, object], kind: str | None = None) -> None:
-        """404 where there is none. `kind`: what the user takes its type to be."""
+        """RuleError 404 where there is none. `kind`: the type that the caller expects."""
         with self._store.changing():
             self.put(kind or self._connections.type_of(name), name, properties)
 
     def delete(self, name: str, kind: str | None = None) -> None:
-        """Refused while a stream or rule says that it has it. `kind`: the type that it has to be of."""
+        """Deletes a connection that no stream or rule names. `kind`: the type that it must have."""
         with self._store.changing():
             if kind not in (None, self._connections.type_of(name)):
                 raise RuleError(f"connection {name} of type {kind} is not found", NOT_FOUND, 404)
@@ -162,8 +168,10 @@ class ConnectionAdmin:
             self._connections.delete(name)
 
     def try_out(self, kind: str, type_name: str, properties: Mapping[str, object]) -> None:
-        """Connects a source, sink or connection for real, and ends it. RuleError 400 with the reason, after
-        five seconds at most."""
+        """Connects a source, sink or connection for real, then disconnects.
+
+        Raises RuleError 400 with the reason, after five seconds at most.
+        """
         name = properties.get("resourceId") if kind == SINKS else ""
         given = self._connections.resolved(kind, type_name, name if isinstance(name, str) else "", properties)
         fitting = (type_name,) if kind == CONNECTIONS else connections_of(kind, type_name)
@@ -178,7 +186,7 @@ class ConnectionAdmin:
         def run() -> None:
             try:
                 connection.check(TRIAL_S)
-            except Exception as error:  # of libraries, whatever they raise where a peer is strange
+            except Exception as error:  # libraries raise anything where a peer behaves strangely
                 wrong.append(without_password(str(error) or type(error).__name__))
             finally:
                 self._trials.release()
@@ -205,7 +213,9 @@ class ConnectionAdmin:
         }
 
     def _status(self, users: ConnectionUsers) -> tuple[str, str]:
-        """Whether what uses it is connected, connecting, disconnected (and why); unused: nothing runs."""
+        """State of its users: connected, connecting, disconnected (with the reason), or unused where none
+        runs.
+        """
         runners = self._streams.runners_of({each.name for each in users.streams})
         states = [(runner.connection, runner.last_exception) for runner in runners]
         for sink in list(self._sinks.by_key.values()):
@@ -223,7 +233,7 @@ class ConnectionAdmin:
 
 
 def _own_of_connection(connection: Any, kind: str, type_name: str, given: Mapping[str, object]) -> JsonObject:
-    """Without what says nothing of the connection, but belongs to the source or sink."""
+    """`given` without the properties that belong to the source or sink and not to the connection."""
     of_connection = {each.name for each in fields(connection)}
     own = getattr(module_of(kind.removesuffix("s"), type_name), "Config", connection)
     other = {each.name for each in fields(own)} | ({"datasource"} if kind != SINKS else NAMES)

@@ -1,7 +1,7 @@
-"""Named sets of properties, and connections: where servers are and who we are there, by id.
+"""Named sets of properties, and connections: addresses of servers and our credentials there, by id.
 
 A stream refers to a set by CONF_KEY, a sink by resourceId, both to connections by `connectionSelector`.
-Connections are a third kind of such sets: /metadata shows the same.
+Connections are a third kind of such sets; /metadata shows them too.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,13 +22,16 @@ SOURCES, SINKS, CONNECTIONS = "sources", "sinks", "connections"
 
 
 class Configurations:
-    """`kind` is one of the three above. `changed()` follows each change; what runs keeps what it has."""
+    """Named sets; `kind` is one of the three above. `changed()` is called after each change.
+
+    Running sources and sinks keep the properties that they started with.
+    """
 
     def __init__(self, store: ObjectStore, changed: Callable[[], None] = lambda: None) -> None:
         self._store, self._changed = store, changed
 
     def all(self, kind: str, type_name: str, secrets: bool = False) -> dict[str, JsonObject]:
-        """Name -> properties, secrets as `******` unless asked for."""
+        """Name -> properties; secrets as `******` unless requested."""
         read = {
             name: msgspec.json.decode(body) for name, body in self._store.all(f"{kind} {type_name}").items()
         }
@@ -45,7 +48,7 @@ class Configurations:
         self._changed()
 
     def kept(self, kind: str, type_name: str, name: str, properties: Mapping[str, object]) -> JsonObject:
-        """`properties` as they will be kept: with the secrets that are there where they have `******`."""
+        """`properties` as they will be stored: `******` is replaced by the stored secret."""
         stored = self._store.get(f"{kind} {type_name}", name)
         found: JsonObject = with_secrets(properties, msgspec.json.decode(stored) if stored else None)
         return found
@@ -60,7 +63,9 @@ class Configurations:
         self._changed()
 
     def named(self, kind: str, type_name: str, name: str) -> JsonObject:
-        """For use. Streams have CONF_KEY "default" without one: nothing then."""
+        """The set with its secrets. For streams a missing "default" is empty: they name it without having
+        one.
+        """
         body = self._store.get(f"{kind} {type_name}", name)
         if body is None:
             if kind == SINKS or name != "default":
@@ -74,13 +79,13 @@ SELECTOR = "connectionSelector"
 
 
 class Connections:
-    """Connections of one set of configurations. RuleError: 404 where an id is not found, else 400."""
+    """The connections among the configurations. RuleError: 404 where an id is not found, else 400."""
 
     def __init__(self, configurations: Configurations) -> None:
         self._configurations = configurations
 
     def all(self, secrets: bool = False) -> dict[str, tuple[str, JsonObject]]:
-        """Id -> type and properties, by id; secrets as `******` unless asked for."""
+        """Id -> type and properties, sorted by id; secrets as `******` unless requested."""
         found = {
             name: (kind, properties)
             for kind in types_of("connection")
@@ -95,7 +100,7 @@ class Connections:
         raise RuleError(f"connection {str(name)[:128]!r} is not found", NOT_FOUND, 404)
 
     def put(self, kind: str, name: str, properties: Mapping[str, object]) -> None:
-        """New, or other properties of the same type."""
+        """Creates a connection, or replaces its properties; the type cannot change."""
         checked_id("connection", name, CONFIGURATION)
         there = next((each for each in types_of("connection") if self._has(each, name)), kind)
         if there != kind:
@@ -112,13 +117,16 @@ class Connections:
         self._configurations.delete(CONNECTIONS, self.type_of(name), name)
 
     def selected(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> str | None:
-        """Id of the connection that a source or sink says it has; None: it says nothing of the kind."""
+        """Id of the connection that a source or sink names; None where it names none."""
         found = self._said(kind, type_name, name, own).get(SELECTOR)
         return found if isinstance(found, str) and found and connections_of(kind, type_name) else None
 
     def resolved(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
-        """As a source or sink gets them: properties of its connection, of the set `name` ("": none), its own;
-        the later ones win. A plug-in's type is left its `connectionSelector`."""
+        """The properties that a source or sink gets: of its connection, of the set `name` ("": none), its
+        own.
+
+        Later ones win. A plug-in's type also gets its `connectionSelector`.
+        """
         found = self._said(kind, type_name, name, own)
         if SELECTOR not in found or not (fitting := connections_of(kind, type_name)):
             return found
@@ -148,12 +156,12 @@ class Connections:
 
 
 def connections_of(kind: str, type_name: str) -> tuple[str, ...]:
-    """Types of connections that sources or sinks of this type can have; () for most."""
+    """Types of connections that sources or sinks of this type can use; () for most."""
     return tuple(each for each, (_, users) in CONNECTION_TYPES.items() if (kind, type_name) in users)
 
 
 def check_properties(kind: str, properties: Mapping[str, object], where: str) -> Any:
-    """The connection, not opened. Raises RuleError: no such type, or properties that it does not take."""
+    """The connection, not opened. Raises RuleError: unknown type, or properties that it refuses."""
     try:
         return configured(known_connection(kind), properties)
     except ValueError as error:
@@ -161,7 +169,7 @@ def check_properties(kind: str, properties: Mapping[str, object], where: str) ->
 
 
 def known_connection(kind: str) -> Any:
-    """As `connection_class`; RuleError where there is no such type."""
+    """`connection_class` of this type; RuleError where there is no such type."""
     found = connection_class(kind)
     if found is None:
         known = ", ".join(types_of("connection"))

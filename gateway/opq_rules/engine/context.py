@@ -7,7 +7,7 @@ from opq_rules.batch import JsonObject
 
 
 class OperatorContext:
-    """Whose call it is. `state`: what `put_state` has kept; `bound`: facts in each line of its log."""
+    """Identifies the caller. `state`: what `put_state` has stored; `bound`: facts in each line of its log."""
 
     def __init__(self, rule_id: str, op_id: str, bound: Mapping[str, str]) -> None:
         self.rule_id, self.op_id, self.instance_id = rule_id, op_id, 0

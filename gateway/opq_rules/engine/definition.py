@@ -1,7 +1,7 @@
 """A rule as users write it, checked: `{"id", "sql", "actions", "options", "triggered", ...}`; and ids.
 
-Names and defaults of options as eKuiper's (reference/rules.md, C.2). Those that we read and that change
-nothing here are in `IDLE`: rules written for eKuiper are taken as they are.
+Options have eKuiper's names and defaults (reference/rules.md, C.2). Options that are accepted but have no
+effect here are in `IDLE`, so that rules written for eKuiper can be used unchanged.
 """
 
 import re
@@ -20,7 +20,9 @@ from opq_rules.errors import NOT_FOUND, RULE, UNDEFINED, RuleError
 
 @dataclass(frozen=True, slots=True)
 class RestartStrategy:
-    """`attempts` in a row, 0: none; the waits grow by `multiplier` up to `maxDelay`, each +- jitterFactor."""
+    """Makes up to `attempts` in a row (0: none). Waits grow by `multiplier` up to `maxDelay`, +-
+    jitterFactor.
+    """
 
     attempts: int = field(default=0, metadata={"minimum": 0, "maximum": 1_000_000})
     delay: int = field(default=1000, metadata={"minimum": 1, "maximum": 86_400_000, "ms": True})
@@ -29,7 +31,7 @@ class RestartStrategy:
     jitterFactor: float = field(default=0.1, metadata={"minimum": 0.0, "maximum": 0.99})
 
     def wait_ms(self, failed: int, random: Callable[[], float]) -> float:
-        """After `failed` failures in a row (from 1); `random` gives 0 .. 1."""
+        """The wait after `failed` failures in a row (from 1); `random` gives 0 .. 1."""
         grown = self.delay * self.multiplier ** min(failed - 1, 64)
         return min(grown, float(self.maxDelay)) * (1 + self.jitterFactor * (2 * random() - 1))
 
@@ -40,7 +42,11 @@ IDLE = ("concurrency", "debug", "logFilename", "enableRuleTracer", "notifySub", 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Times in ms. `idleTimeout` (ours): a stream silent for so long holds no watermark back; 0: it does."""
+    """Times in ms.
+
+    `idleTimeout` (not eKuiper's): after so long without records a stream no longer holds the watermark back;
+    0: never.
+    """
 
     isEventTime: bool = False
     lateTolerance: int = field(default=1000, metadata={"ms": True})
@@ -49,7 +55,7 @@ class Options:
     sendMetaToSink: bool = False
     sendError: bool = False
     sendNilField: bool = False
-    sendEmptyWindow: bool = False  # ours: tumbling and hopping windows without a record are sent as []
+    sendEmptyWindow: bool = False  # ours alone: tumbling and hopping windows without a record are sent as []
     qos: Literal[0, 1, 2] = 0
     checkpointInterval: int = field(default=300_000, metadata={"ms": True})
     idleTimeout: int = field(default=0, metadata={"ms": True})
@@ -57,14 +63,14 @@ class Options:
     schedule: RuleSchedule | None = None
 
     def for_query(self) -> JsonObject:
-        """What changes what a query gives: rules that agree in it can share one."""
+        """The options that affect a query's result: rules that agree in them can share one query."""
         names = ("isEventTime", "lateTolerance", "idleTimeout", "sendMetaToSink", "sendError", "sendNilField",
                  "sendEmptyWindow")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
 
 def options(given: Mapping[str, object] | None) -> Options:
-    """The options, one object for all rules that say the same.
+    """The checked options; rules with equal options get the same object.
 
     Raises RuleError 400 with every problem.
     """
@@ -104,7 +110,7 @@ _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST}}}", re.ASCII)
 
 
 def checked_id(what: str, name: object, code: int = UNDEFINED) -> str:
-    """`name`, or RuleError 400."""
+    """Returns `name`; raises RuleError 400 where it is no valid id."""
     if isinstance(name, str) and _ID.fullmatch(name):
         return name
     wanted = f"want 1 to {LONGEST} letters, digits, '_' or '-'"
@@ -113,7 +119,9 @@ def checked_id(what: str, name: object, code: int = UNDEFINED) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One sink with the properties that the rule gives it, as JSON text: who say the same share one."""
+    """One sink with the properties that the rule gives it, as sorted JSON text: rules with equal ones can
+    share it.
+    """
 
     type: str
     properties_json: str
@@ -125,14 +133,14 @@ class Action:
 
     @property
     def resource(self) -> str:
-        """Name of the set of properties that it says it has; "": none."""
+        """Name of the set of properties that it refers to; "" where there is none."""
         name = self.properties.get("resourceId")
         return name if isinstance(name, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleDefinition:
-    """`text`: the JSON as it is stored and shown (GET /rules/{id}), with the id in it."""
+    """A checked rule. `text`: the JSON as it is stored and shown (GET /rules/{id}), with the id in it."""
 
     id: str
     sql: str
@@ -147,7 +155,7 @@ class RuleDefinition:
 
 
 def definition(body: object, path_id: str | None = None) -> RuleDefinition:
-    """Raises RuleError 400 for the first part that is wrong."""
+    """Reads a rule. Raises RuleError 400 for the first part that is wrong."""
     if not isinstance(body, Mapping):
         raise RuleError("a rule is an object: id, sql, actions", RULE)
     try:
@@ -214,5 +222,5 @@ def _actions(text: bytes) -> tuple[Action, ...]:
 
 
 def no_rule(rule_id: str) -> RuleError:
-    """404; raises RuleError 400 where no rule can have that id."""
+    """The RuleError 404 for this id; raises RuleError 400 where it is no valid id."""
     return RuleError(f"rule {checked_id('rule', rule_id, RULE)} is not found", NOT_FOUND, 404)

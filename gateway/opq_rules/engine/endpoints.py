@@ -1,9 +1,11 @@
-"""EndpointFactory: sources, lookup tables and sinks, configured as streams and rules say. None of them runs.
+"""EndpointFactory makes configured sources, lookup tables and sinks for streams and rules. It starts none of
+them.
 
-TypeRegistry: where they and the functions come from; PluginFunctions: functions of plug-ins as SQL's.
+TypeRegistry provides their types and the functions; PluginFunctions adds functions of plug-ins to those of
+SQL.
 
-A type's properties come from its connection, its named set and its own; what all types have (payloads,
-down-sampling, templates, batches) is not the type's own.
+A type's properties come from its connection, its named set and its own; properties that all types have
+(payloads, down-sampling, templates, batches) are handled here.
 """
 
 from collections import ChainMap
@@ -39,7 +41,7 @@ from opq_rules.streams.schemas import Schemas
 
 
 class TypeRegistry(Protocol):
-    """`rule_plugins.RulePlugins`, or a service's own types before those."""
+    """`rule_plugins.RulePlugins`, or OwnTypes, which looks up a service's own types first."""
 
     def source(self, type_name: str) -> Callable[[], Source]: ...
     def lookup(self, type_name: str) -> Callable[[], LookupSource]: ...
@@ -49,9 +51,9 @@ class TypeRegistry(Protocol):
 
 
 class OwnTypes:
-    """Types of the service that the engine is embedded in, before those of plug-ins.
+    """Types of the service that the engine is embedded in; they take precedence over those of plug-ins.
 
-    `own`: ("source" or "sink", type) -> what makes one; everything else comes from `others`.
+    `own`: ("source" or "sink", type) -> factory of one; everything else comes from `others`.
     """
 
     def __init__(self, own: Mapping[tuple[str, str], Callable[[], Any]], others: TypeRegistry) -> None:
@@ -76,7 +78,7 @@ def has_type(types: TypeRegistry, kind: str, symbol: str) -> bool:
 
 
 class PluginFunctions:
-    """The toolkit's functions with those of plug-ins, put together when they are asked for."""
+    """The toolkit's functions with those of plug-ins, collected at the first call and after each change."""
 
     def __init__(self, types: TypeRegistry) -> None:
         self._types = types
@@ -93,7 +95,7 @@ class PluginFunctions:
         return self._found
 
     def changed(self) -> None:
-        """A plug-in came or went."""
+        """Called when a plug-in was installed or removed."""
         self._found = None
 
 
@@ -150,7 +152,7 @@ MOST_CHECKED = 10_000
 
 
 class EndpointFactory:
-    """RuleError 400 where a type is unknown, or does not take the properties."""
+    """Raises RuleError 400 where a type is unknown, or refuses its properties."""
 
     def __init__(
         self, types: TypeRegistry, connections: Connections, topics: Topics, schemas: Schemas
@@ -160,7 +162,7 @@ class EndpointFactory:
         self._checked: dict[Action, SinkProperties] = {}
 
     def changed(self) -> None:
-        """Plug-ins, named properties or schemas did: sinks are checked again."""
+        """Plug-ins, named properties or schemas have changed: sinks are checked again."""
         self._checked = {}
 
     # -- sources and tables
@@ -177,14 +179,14 @@ class EndpointFactory:
             _discard(self.source(definition))
 
     def check_offset(self, definition: StreamDefinition, offset: object) -> None:
-        """Whether the source can go back to `offset`."""
+        """Raises RuleError where the source cannot go back to `offset`."""
         source = self.source(definition)
         where = f"stream {definition.name}: its source {definition.type!r}"
         try:
             source.rewind(offset)
         except NotImplementedError as error:
             raise RuleError(f"{where} cannot be rewound", STREAM) from error
-        except Exception as error:  # a plug-in's code too
+        except Exception as error:  # may be a plug-in's code
             why = f"{type(error).__name__}: {error}"
             raise RuleError(f"{where} does not take offset {offset!r:.80}: {why}", STREAM) from error
         finally:
@@ -266,7 +268,7 @@ class EndpointFactory:
 
 
 def _discard(made: Source | LookupSource | Sink) -> None:
-    """It was made to see whether it can be: what a plug-in's process has of it goes."""
+    """Releases an object that was made only to check it; a plug-in's process frees its part."""
     discard = getattr(made, "discard", None)
     if callable(discard):
         discard()

@@ -1,4 +1,4 @@
-"""Engine: the one door to streams and rules that live. REST, CLI and embedding services call nothing else."""
+"""Engine: the one entry to streams and running rules. REST, CLI and embedding services call nothing else."""
 
 import os
 import threading
@@ -33,21 +33,27 @@ from opq_rules.secrets import with_secrets
 from opq_rules.sources.memory import Topics
 
 MOST_TRACED = 100
-"""Rules at a time."""
+"""Rules that may be traced at a time."""
 
 
 class Engine:
-    """Attributes: `topics` of memory, which a program may publish to; `configurations`: named sets of
-    properties; `keyed_values`: what `get_keyed_state` reads; `catalogue` of streams and tables, to be read;
-    `connections` and `schemas` with their users;
-    `views`: what it shows; `ready`: all rules are loaded.
+    """Streams, tables and rules, stored and running.
 
-    Thread-safe. Methods raise RuleError: 404 where an object is not found, 400 for all else. Nothing
-    runs before `start`; `stop` ends everything within seconds.
+    Attributes:
+        topics: topics of memory, to which a program may publish.
+        configurations: named sets of properties.
+        keyed_values: what `get_keyed_state` reads.
+        catalogue: streams and tables, for reading.
+        connections, schemas: with their users.
+        views: read-only answers about rules.
+        ready: set when all rules are loaded.
+
+    Thread-safe. Methods raise RuleError: 404 where an object is not found, else 400. Nothing runs before
+    `start`; `stop` ends everything within seconds.
     """
 
     def __init__(self, data_dir: Path, types: TypeRegistry, clock: RuleClock | None = None) -> None:
-        """Raises RuleError where the folder cannot be used, or another engine has it."""
+        """Raises RuleError where the folder cannot be used, or another engine uses it."""
         self.clock = clock or SystemClock()
         self.topics = Topics()
         self.ready = threading.Event()
@@ -78,7 +84,7 @@ class Engine:
     # -- the process
 
     def start(self) -> None:
-        """Returns at once; rules load in the background, `ready` is set when all have."""
+        """Returns at once; rules load in the background, and `ready` is set when all have been loaded."""
         self._loop.start()
         self._delayed.start()
         with self._store.changing():
@@ -86,7 +92,9 @@ class Engine:
         self._delayed.soon(self._load)
 
     def stop(self) -> list[str]:
-        """Ends sources, then the loop with a last commit, then sinks. Names of what does not end in time."""
+        """Ends sources, then the loop with a last commit, then sinks. Returns names of what does not end in
+        time.
+        """
         late = [] if self._delayed.stop() else ["delayed calls"]
         with self._store.changing():
             late += self._lifecycle.stop_all()
@@ -98,18 +106,18 @@ class Engine:
         return late
 
     def settled(self) -> bool:
-        """Nothing is under way: no record waits or is in hand, and every sink has what there was."""
+        """Whether all work is done: no record waits or is in process, and no emission waits for a sink."""
         streams, sinks = self._lifecycle.streams, self._lifecycle.sinks
         if any(each.runner.waiting for each in list(streams.by_key.values())):
             return False
         self._loop.call(lambda: None)
         if any(runner.spilled for runner in list(sinks.by_key.values())):
-            return False  # more is to be read from the outbox
+            return False  # more has to be read from the outbox
         totals = self.views.totals()
         return not totals["records_waiting"] and not totals["emissions_waiting"]
 
     def rehearsal(self, alone: bool = False) -> Rehearsal:
-        """To try definitions before they are made; `alone`: without the streams and tables that are there."""
+        """Makes a Rehearsal; `alone`: without the existing streams and tables."""
         streams = {} if alone else self.catalogue.definitions
         return Rehearsal(self._types, self._store, streams, self._functions)
 
@@ -132,22 +140,23 @@ class Engine:
                 self._lifecycle.begin(rule, made)
             else:
                 self._lifecycle.stop(rule)
-        except Exception as error:  # whatever it is, the others start
+        except Exception as error:  # whatever the error is, the other rules start
             self._lifecycle.fail(rule, str(error))
             self._log.error("rule.refused", rule_id=rule.id, error=str(error))
 
     # -- streams and tables
 
     def execute(self, sql: str, what: str | None = None) -> JsonValue:
-        """A statement about streams or tables: text for CREATE and DROP, JSON for SHOW and DESCRIBE.
+        """Executes a statement about streams or tables: returns text for CREATE and DROP, JSON for SHOW and
+        DESCRIBE.
 
-        `what`: "stream" or "table", where the statement has to be about those.
+        `what`: "stream" or "table" where the statement has to be about one of those.
         """
         with self._store.changing():
             return self.catalogue.execute(sql, what, self._drop_stream)
 
     def replace_stream(self, name: str, sql: str, what: str = "stream") -> str:
-        """Rules that use it go on with the new definition."""
+        """Replaces the definition; rules that use the stream continue with the new one."""
         with self._store.changing():
             answer = self.catalogue.replace(name, sql, what)
             self._planner.changed()
@@ -159,7 +168,7 @@ class Engine:
             return answer
 
     def drop_stream(self, name: str, what: str = "stream", force: bool = False) -> str:
-        """Refused while a rule uses it, unless `force`: those rules stop then."""
+        """Drops a stream or table. Refused while a rule uses it; with `force` those rules stop."""
         with self._store.changing():
             self.catalogue.one(name, what)
             return self._drop_stream(name, what, force)
@@ -179,7 +188,7 @@ class Engine:
     # -- rules
 
     def create_rule(self, body: object) -> str:
-        """Its id. It is planned at once, and runs unless `triggered` is false."""
+        """Returns the rule's id. The rule is planned at once, and runs unless `triggered` is false."""
         made = definition(body)
         with self._store.changing():
             self._create(made)
@@ -187,7 +196,9 @@ class Engine:
         return made.id
 
     def create_rules(self, bodies: Sequence[object]) -> dict[str, str]:
-        """Many at once, each on its own: what is wrong by id (or place), {} when all are there."""
+        """Creates many rules, each independently; returns the problems by id (or place), {} when all were
+        created.
+        """
         problems: dict[str, str] = {}
         created: list[RuleDefinition] = []
         with self._store.changing(), self._lifecycle.holding():
@@ -203,7 +214,7 @@ class Engine:
         return problems
 
     def replace_rule(self, rule_id: str, body: object) -> str:
-        """Create or replace; when the new one is refused the old one is as it was."""
+        """Creates or replaces a rule; where the new one is refused the old one stays as it was."""
         made = definition(body, rule_id)
         with self._store.changing():
             rule = self._lifecycle.rules.get(rule_id)
@@ -232,7 +243,7 @@ class Engine:
         return f"Rule {rule_id} was replaced."
 
     def delete_rule(self, rule_id: str) -> str:
-        """With its state and what it has not sent."""
+        """Deletes a rule with its state and unsent emissions."""
         with self._store.changing():
             self._lifecycle.rule(rule_id)
             self._store.delete_rule(rule_id)
@@ -247,7 +258,7 @@ class Engine:
         return f"Rule {rule_id} was started"
 
     def stop_rule(self, rule_id: str) -> str:
-        """It leaves its schedule, too."""
+        """Stops a rule and ends its schedule."""
         with self._store.changing():
             self._lifecycle.stop_by_hand(self._lifecycle.rule(rule_id))
         return f"Rule {rule_id} was stopped."
@@ -260,7 +271,7 @@ class Engine:
         return f"Rule {rule_id} was restarted"
 
     def validate(self, body: object) -> JsonObject:
-        """`{"sources", "valid"}`; RuleError 422 for a rule that would be refused."""
+        """Returns `{"sources", "valid"}`; RuleError 422 for a rule that would be refused."""
         try:
             made = definition(body)
             with self._store.changing():
@@ -272,7 +283,7 @@ class Engine:
         return {"sources": [origin.stream for origin in planned.origins], "valid": True}
 
     def reset_state(self, rule_id: str, stream: str, offset: object) -> str:
-        """Go on after `offset` of a source, None: at its beginning; what the rule remembers is forgotten."""
+        """Restarts the rule after `offset` of a source (None: from its beginning), with its state deleted."""
         with self._store.changing():
             made = self._store.rule(rule_id)
             found = self.catalogue.one(stream, "stream")
@@ -280,7 +291,7 @@ class Engine:
             if stream not in read:
                 raise RuleError(f"rule {rule_id} does not read {stream}, but {', '.join(sorted(read))}", RULE)
             rule, streams = self._lifecycle.rule(rule_id), self._lifecycle.streams
-            if rule.unit is None and rule.status != FAILED:  # what failed begins again by this
+            if rule.unit is None and rule.status != FAILED:  # a failed rule starts again here
                 raise RuleError(f"rule {rule_id} does not run; start it first", RULE)
             key = streams.key(found, rule_id)
             users = [user for each in streams.running([key]) for unit in each.units for user in unit.rules()]
@@ -296,7 +307,7 @@ class Engine:
     def set_tags(
         self, rule_id: str, add: Sequence[str], remove: Sequence[str] = (), whole: bool = False
     ) -> None:
-        """`whole`: `add` are all there are."""
+        """Adds and removes tags; `whole`: `add` replaces all tags."""
         with self._store.changing():
             body = self._store.rule_body(rule_id)
             tags = [] if whole else [tag for tag in body.get("tags") or [] if tag not in remove]
@@ -304,7 +315,7 @@ class Engine:
             self._store.put_rules([definition(body)])
 
     def trace(self, rule_id: str, strategy: str | None = "always") -> None:
-        """Follow every record ("always") or the first of each batch ("head"); None: no more."""
+        """Traces every record ("always") or the first of each batch ("head"); None ends the trace."""
         with self._store.changing():
             rule = self._lifecycle.rule(rule_id)
             traced = [each for each in self._lifecycle.rules.values() if each.is_traced and each is not rule]
@@ -313,7 +324,9 @@ class Engine:
             self._lifecycle.trace(rule, self._store.rule(rule_id), strategy)
 
     def tap(self, rule_id: str, tap: Tap) -> None:
-        """Hand `tap` all that a rule gives from now on, until `leave`. RuleError: no such rule, too many."""
+        """Calls `tap` with all emissions of a rule until `leave`. RuleError: unknown rule, or too many
+        readers.
+        """
         self._lifecycle.rule(rule_id)
         self._loop.taps.enter(rule_id, tap)
 
@@ -343,7 +356,7 @@ class Engine:
             raise
 
     def _state_to_keep(self, rule: Rule, old: RuleDefinition, made: RuleDefinition) -> JsonObject | None:
-        """What a new version takes over: the memory of the same statement."""
+        """The state that a new version continues with: that of the same statement and options, else None."""
         unit = rule.unit
         if unit is None or not unit.remembers or len(unit.rules()) > 1:
             return None
@@ -357,9 +370,9 @@ class Engine:
     # -- plug-ins
 
     def plugin_changed(self, kind: str, symbol: str) -> None:
-        """A type came, went, or has a new version (running ones are swapped by the plug-in host itself).
+        """Called when a type was installed, removed or replaced (the plug-in host itself swaps running ones).
 
-        Rules that were stopped for want of it begin.
+        Rules that were stopped because the type was missing start.
         """
         with self._store.changing():
             self._functions.changed()
@@ -375,7 +388,7 @@ class Engine:
                     self._lifecycle.begin_again(rule)
 
     def users_of(self, kind: str, symbol: str) -> list[str]:
-        """Rules (and streams) that use a source, sink or function of a plug-in."""
+        """Rules that use a sink or function, or streams that use a source, of a plug-in."""
         return self._usage.of_type(kind, symbol)
 
     def _settings_changed(self) -> None:

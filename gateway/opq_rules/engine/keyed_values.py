@@ -1,6 +1,7 @@
-"""KeyedValues: what `get_keyed_state` reads: a small value per key, set over REST while rules run.
+"""KeyedValues holds what `get_keyed_state` reads: a small value per key, set over REST while rules run.
 
-A file of its own: Planner hands `values` to queries and must not write, REST writes and knows no queries.
+It is a file of its own: Planner passes `values` to queries and must not write; REST writes and knows no
+queries.
 """
 
 import math
@@ -21,7 +22,9 @@ KeyedValue = bool | int | float | str
 
 
 class KeyedValues:
-    """Thread-safe. In the rules' store, so that a restart finds them; `values` is read by every query."""
+    """Thread-safe. Values are kept in the rules' store, so that they survive a restart; every query reads
+    `values`.
+    """
 
     def __init__(self, store: RuleStore) -> None:
         self._store = store
@@ -31,7 +34,7 @@ class KeyedValues:
         self.values = MappingProxyType(self._values)
 
     def put(self, key: str, value: object) -> None:
-        """Rules see it from their next record on. RuleError 400: no number, text or boolean."""
+        """Sets a value; rules use it from their next record on. RuleError 400: no number, text or boolean."""
         checked_id("key", key, CONFIGURATION)
         if not _is_value(value):
             wanted = f"a number of 64 bits, a text of at most {LONGEST} characters, true or false"
@@ -43,7 +46,7 @@ class KeyedValues:
             self._values[key] = value  # type: ignore[assignment]
 
     def delete(self, key: str) -> None:
-        """RuleError 404: there is none."""
+        """Deletes a value. RuleError 404: there is none."""
         with self._store.changing():
             if checked_id("key", key, CONFIGURATION) not in self._values:
                 raise RuleError(f"key {key} is not found", NOT_FOUND, 404)

@@ -1,7 +1,7 @@
 """RuleLifecycle: how rules start, stop, wait for their schedule, fail and start again.
 
-Called under the engine's lock by one thread at a time; what the loop's thread owns is changed by a call to
-it. Sources and sinks are started and joined out here, so that none of them can stop the loop.
+Called under the engine's lock by one thread at a time; data that belongs to the loop's thread is changed by a
+call to the loop. Sources and sinks are started and joined here, so that none of them can block the loop.
 """
 
 import random
@@ -26,19 +26,19 @@ from opq_rules.engine.traces import Traces
 from opq_rules.errors import IO_ERROR, RuleError
 
 STEADY_S = 60.0
-"""After so long without a failure, failures count from the beginning."""
+"""After so long without a failure, the count of failures restarts at one."""
 
 
 class RestartPolicy:
-    """Counts the failures in a row of each rule, and says when the rule starts again."""
+    """Counts each rule's failures in a row, and decides when the rule starts again."""
 
     def __init__(self, clock: RuleClock) -> None:
         self._clock = clock
         self._failed: dict[str, tuple[int, float]] = {}
-        """Rule -> failures in a row, and when the last one was."""
+        """Rule -> failures in a row, and time of the last one."""
 
     def wait_s(self, rule_id: str, strategy: RestartStrategy) -> float | None:
-        """The rule has failed: seconds until it starts again. None: it stays stopped."""
+        """Records a failure; returns seconds until the rule starts again, or None where it stays stopped."""
         now_s = self._clock.monotonic_s()
         count, last_s = self._failed.get(rule_id, (0, now_s))
         count = 1 if now_s - last_s > STEADY_S else count + 1
@@ -54,17 +54,19 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
     LOADED: _ENDED | {RUNNING},
     RUNNING: _ENDED,  # by hand; by a fault, or because its stream went; by its schedule
     STOPPED: _ENDED | {RUNNING},
-    FAILED: _ENDED | {RUNNING},  # by hand; by its restart strategy; because what it lacked has come
+    FAILED: _ENDED | {RUNNING},  # by hand; by its restart strategy; because the missing type was installed
     WAITING: _ENDED | {RUNNING},
 }
 """State of a rule -> the states that may follow."""
 LONGEST_WAIT_S = 60.0
-"""Between two looks at a schedule: the wall clock may be set, and summer begins. A look takes 0.3 ms."""
+"""Longest time between two checks of a schedule: the wall clock or summer time may change. A check takes 0.3
+ms.
+"""
 SHORTEST_CHECKPOINT_S = 0.02
 
 
 class RuleLifecycle:
-    """Attributes: `rules` that there are, by id; `units` by key, those that run; what they run with."""
+    """Attributes: `rules`: all rules by id; `units`: the running units by key; `streams`, `sinks`, `loop`."""
 
     def __init__(
         self,
@@ -84,14 +86,14 @@ class RuleLifecycle:
         loop.unit_failed = self.record_unit_failed
 
     def rule(self, rule_id: str) -> Rule:
-        """RuleError 404: there is none."""
+        """The rule. RuleError 404: there is none."""
         found = self.rules.get(rule_id)
         if found is None:
             raise no_rule(rule_id)
         return found
 
     def check(self, definition: RuleDefinition) -> Choice:
-        """RuleError 400 for all that keeps a rule from running."""
+        """Plans the rule. Raises RuleError 400 for anything that would keep it from running."""
         choice = self._planner.choose(definition)
         self.sinks.check(definition)
         return choice
@@ -99,7 +101,7 @@ class RuleLifecycle:
     # -- start
 
     def begin(self, rule: Rule, definition: RuleDefinition, choice: Choice | None = None) -> None:
-        """By its schedule where it has one, else now. RuleError, and nothing has changed."""
+        """Starts the rule, or its schedule where it has one. On RuleError nothing has changed."""
         if definition.options.schedule is None:
             self.start(rule, definition, choice)
             return
@@ -107,14 +109,14 @@ class RuleLifecycle:
         self._follow_schedule(rule, definition, rule.more.schedule, None)
 
     def begin_again(self, rule: Rule) -> None:
-        """What keeps it from running now is shown in its status."""
+        """Starts the rule again; an error is shown in its status."""
         try:
             self.begin(rule, self._store.rule(rule.id))
         except RuleError as error:
             self.fail(rule, str(error))
 
     def start(self, rule: Rule, definition: RuleDefinition, choice: Choice | None = None) -> None:
-        """Run it now. RuleError, and nothing has changed."""
+        """Starts the rule now. On RuleError nothing has changed."""
         chosen = choice or self.check(definition)
         sinks = self.sinks.of(definition)
         now_ms = self._clock.now_ms()
@@ -123,7 +125,7 @@ class RuleLifecycle:
         new, checkpoint = self.sinks.enter(sinks), self.loop.checkpoint
 
         def run() -> None:
-            """In the loop's thread."""
+            """Runs in the loop's thread."""
             stored = checkpoint.stored(f"rule {rule.id}") if unit.durable else None
             rule.sequence = max(rule.sequence, now_ms * 1000, stored["sequence"] if stored else 0)
             rule.out = rule.dropped = 0
@@ -132,7 +134,7 @@ class RuleLifecycle:
             rule.constants, rule.unit, rule.sinks, rule.start_ms = chosen.constants, unit, sinks, now_ms
             self._enter(rule, RUNNING)
             if rule.details is not None:
-                rule.details.message, rule.details.missing = "", ()  # why it had stopped
+                rule.details.message, rule.details.missing = "", ()  # the reason why it had stopped
             unit.add(rule)
             if stored is not None and unit.remembers and stored["of"] == unit.statement:
                 self._resume(rule, unit, stored["query"])
@@ -163,7 +165,7 @@ class RuleLifecycle:
         return unit
 
     def _resume(self, rule: Rule, unit: QueryUnit, state: object) -> None:
-        """Goes on with a state; one that is not understood (another version's) is left, and logged."""
+        """Restores a state; one that cannot be read (from another version) is logged and ignored."""
         try:
             unit.resume(rule, state)
         except Exception as error:
@@ -171,7 +173,7 @@ class RuleLifecycle:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """New sources begin when all rules are there: none misses a record of a shared stream."""
+        """Holds new sources until all rules are created, so that none misses a record of a shared stream."""
         was = self.streams.hold()
         try:
             yield
@@ -182,7 +184,9 @@ class RuleLifecycle:
     # -- stop
 
     def stop(self, rule: Rule, status: str = STOPPED, message: str = "") -> None:
-        """Ends it; its state is kept (qos >= 1). Waits for what ends with it, two seconds each at most."""
+        """Stops a rule; its state is stored (qos >= 1). Waits up to two seconds each for its sources and
+        sinks.
+        """
         unit, sinks = rule.unit, rule.sinks
         if unit is None or sinks is None:
             self._enter(rule, status)
@@ -200,7 +204,7 @@ class RuleLifecycle:
             tracing.leave(unit, rule)
             unit.remove(rule)
             self.loop.leave(rule, unit, inputs)
-            rule.more.message = message  # before the status: who sees that asks why
+            rule.more.message = message  # before the status: whoever reads that status wants the reason
             rule.unit = rule.sinks = None
             self._enter(rule, status)
 
@@ -212,14 +216,14 @@ class RuleLifecycle:
         self.sinks.leave(sinks)
 
     def stop_by_hand(self, rule: Rule) -> None:
-        """It leaves its schedule, too."""
+        """Stops a rule and ends its schedule."""
         if rule.details is not None:
             rule.details.schedule += 1
             rule.details.next_start_ms = 0
         self.stop(rule)
 
     def remove(self, rule_id: str) -> None:
-        """With its state and what it has not sent."""
+        """Stops and forgets a rule, with its state and unsent emissions."""
         rule = self.rules.pop(rule_id)
         self._policy.forget(rule_id)
         self.stop_by_hand(rule)
@@ -227,7 +231,9 @@ class RuleLifecycle:
 
     @contextmanager
     def replacing(self, rule: Rule) -> Iterator[None]:
-        """Meanwhile its sources run on and their records wait: a new version loses none."""
+        """While a rule is replaced its sources keep running and their records wait: the new version loses
+        none.
+        """
         pinned = self.streams.running(list(rule.unit.inputs.values())) if rule.unit is not None else []
         self.streams.pin(pinned, 1)
         try:
@@ -237,7 +243,9 @@ class RuleLifecycle:
             self.streams.close_unused(pinned)
 
     def stop_all(self) -> list[str]:
-        """At the server's end: sources, then the loop commits, then sinks. Names of what does not end."""
+        """Stops everything: sources, then the loop with its commit, then sinks. Returns names of what does
+        not end.
+        """
         late = self.streams.stop()
         for unit in self.units.values():
             self.loop.call(partial(self.loop.checkpoint.add_unit, unit))
@@ -245,13 +253,13 @@ class RuleLifecycle:
         late += [] if ended else ["engine"]
         late += self.sinks.stop()
         if ended:
-            self.loop.commit()  # what the sinks took last
+            self.loop.commit()  # records what the sinks took last
         return late
 
     # -- faults
 
     def record_unit_failed(self, unit: QueryUnit, error: Exception) -> None:
-        """From the loop's thread: a fault of ours, or of a plug-in's function. Its rules stop."""
+        """Called by the loop's thread after a bug here or in a plug-in's function: stops the unit's rules."""
         text, rules = f"{type(error).__name__}: {error}", tuple(unit.rules())
         self._log.error("unit.failed", error=text, rules=[rule.id for rule in rules[:5]], exc_info=error)
         for rule in rules:
@@ -272,14 +280,18 @@ class RuleLifecycle:
                 self.begin_again(rule)
 
     def fail(self, rule: Rule, message: str) -> None:
-        """It cannot run; `message` says why."""
+        """Marks a rule as failed; `message` is the reason."""
         rule.more.message = message
         self._enter(rule, FAILED)
 
     # -- schedules
 
     def _follow_schedule(self, rule: Rule, made: RuleDefinition, turn: int, ran: bool | None) -> None:
-        """`ran`: at the last look. Between two edges a rule is left alone, also one that has failed."""
+        """Starts or stops a rule as its schedule requires.
+
+        `ran`: what the last check found. Between two changes of the schedule a rule is left as it is, even if
+        it failed.
+        """
         schedule = made.options.schedule
         if schedule is None or rule.more.schedule != turn or self.rules.get(rule.id) is not rule:
             return
@@ -289,13 +301,13 @@ class RuleLifecycle:
         if runs and not ran and rule.unit is None:
             try:
                 self.start(rule, made)
-            except RuleError as error:  # its stream was dropped: it is tried again at the next time
+            except RuleError as error:  # its stream was dropped: it is tried again at its next start
                 self.fail(rule, str(error))
         elif not runs and ran is not False:
             self.stop(rule, WAITING)
         change_ms = schedule.next_change_ms(now_ms)
         if change_ms < NEVER_MS:
-            spread_s = LONGEST_WAIT_S * random.uniform(0.5, 1.0)  # thousands do not look at once
+            spread_s = LONGEST_WAIT_S * random.uniform(0.5, 1.0)  # spreads the checks of thousands of rules
             wait_s = min((change_ms - now_ms) / 1000, spread_s)
             self._delayed.later(wait_s, partial(self._follow_later, rule, made, turn, runs))
 
@@ -306,7 +318,7 @@ class RuleLifecycle:
     # -- traces
 
     def trace(self, rule: Rule, definition: RuleDefinition, strategy: str | None) -> None:
-        """`strategy` None: no more; what there is stays."""
+        """Sets the strategy of the trace; None ends it, and existing traces stay readable."""
         traces = rule.more.trace = rule.more.trace or Traces(rule.id)
         traces.on, traces.each = strategy is not None, strategy != "head"
         traces.name_sinks(definition)

@@ -1,6 +1,7 @@
-"""EngineLoop: the engine's one thread. Takes records from the sources, runs the units, hands emissions on.
+"""EngineLoop: the engine's one thread. It takes records from the sources, runs the units, passes emissions
+on.
 
-Whatever changes what runs comes in as a call (`call`), so that nothing here needs a lock.
+Changes of what runs arrive as calls (`call`), so that nothing here needs a lock.
 """
 
 import contextlib
@@ -25,13 +26,15 @@ from opq_rules.engine.stream_input import MOST, StreamInput
 from opq_rules.engine.taps import RuleTaps
 
 TAKE = 4096
-"""Records of one source before the others have their turn."""
+"""Records taken from one source before the others have their turn."""
 FIRST, MOST_BYTES_AT_ONCE = 8, 1 << 20
-"""Entries and bytes that are taken from one source at once, doubled while there is time."""
+"""Entries taken from one source at first (doubled while time is left), and most bytes at once."""
 DRAIN_S = 0.1
-"""How long that may take: whoever changes a rule waits. A record can be a body of thousands of rows."""
+"""How long one turn may take, because changes of rules wait for it. A record can be a body of thousands of
+rows.
+"""
 TURNS = 64
-"""Sources and calls between two looks at the timers."""
+"""Sources and calls that are handled between two checks of the timers."""
 HOPS = 32
 """How often memory topics may feed each other before the rest waits for the next turn."""
 IDLE_S = 60.0
@@ -39,27 +42,27 @@ T = TypeVar("T")
 
 
 class UnitTimers:
-    """When units want to know that time has passed. Each has one timer at most: `QueryUnit.due_ms`."""
+    """When units need `advance`. Each unit has at most one timer: `QueryUnit.due_ms`."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, QueryUnit]] = []
-        """Older entries of a unit are passed over."""
+        """Outdated entries of a unit are skipped."""
         self._numbers = itertools.count()
 
     @property
     def next_ms(self) -> int | None:
-        """When to look again; it may turn out that nothing is due then."""
+        """Time of the next check; nothing may be due then."""
         return self._heap[0][0] if self._heap else None
 
     def set(self, unit: QueryUnit) -> None:
-        """For when the unit wants it now."""
+        """Sets the unit's timer to its present `next_due_ms`."""
         due_ms = unit.next_due_ms
         if due_ms is not None and due_ms != unit.due_ms:
             heapq.heappush(self._heap, (due_ms, next(self._numbers), unit))
         unit.due_ms = due_ms
 
     def due(self, now_ms: int) -> Iterator[QueryUnit]:
-        """Those whose time has come, in order, also of what is set meanwhile. Their timers are gone."""
+        """Yields the units that are due, in order, also those set meanwhile, and removes their timers."""
         while self._heap and self._heap[0][0] <= now_ms:
             due_ms, _, unit = heapq.heappop(self._heap)
             if unit.due_ms == due_ms:
@@ -68,7 +71,9 @@ class UnitTimers:
 
 
 class EngineLoop:
-    """`unit_failed(unit, error)`: a unit raised what it must not; the lifecycle stops its rules."""
+    """The engine's thread. `unit_failed(unit, error)` is called when a unit raises; the lifecycle stops its
+    rules.
+    """
 
     def __init__(self, clock: RuleClock, checkpoint: Checkpoint) -> None:
         self.turns = 0
@@ -80,7 +85,7 @@ class EngineLoop:
         self._timers = UnitTimers()
         self._held: set[SourceRunner] = set()
         self._waits = False
-        """What is being given comes from a source that waits for its sinks."""
+        """The present records come from a source that waits for its sinks."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._log = log.get(service="rules")
@@ -92,13 +97,13 @@ class EngineLoop:
         self._thread.start()
 
     def stop(self) -> bool:
-        """Ends after what it has in hand; False: it did not within two seconds."""
+        """Ends after the present turn. False: it did not end within two seconds."""
         self._stop.set()
         self._inbox.put(lambda: None)
         return ended(self._thread)
 
     def wake(self, runner: SourceRunner) -> None:
-        """A source has given something."""
+        """Called when a source has given something."""
         found = self.inputs.get(runner)
         if found is not None and found.direct:
             self._direct.append(runner)
@@ -107,7 +112,7 @@ class EngineLoop:
         self._inbox.put(runner)
 
     def call(self, work: Callable[[], T]) -> T:
-        """`work` done by the engine's thread, between records; what it raises is raised here."""
+        """Runs `work` in the engine's thread, between records; returns its result or raises its error."""
         if self._thread is None or threading.current_thread() is self._thread or not self._thread.is_alive():
             return work()
         done: Future[T] = Future()
@@ -125,17 +130,17 @@ class EngineLoop:
         return done.result()
 
     def record_sent(self, runner: SinkRunner, rows: list[int]) -> None:
-        """From a sink's thread: these rows of the outbox are done."""
+        """Called by a sink's thread: these rows of the outbox have been handled."""
         self.checkpoint.record_sent(runner, rows)
 
     def record_room(self, runner: SinkRunner) -> None:
-        """From a sink's thread: there is room."""
+        """Called by a sink's thread when it has room again."""
         self._inbox.put(lambda: self._read_on(runner))
 
     # -- the engine's thread
 
     def enter(self, rule: Rule, unit: QueryUnit, inputs: Sequence[StreamInput]) -> None:
-        """A rule comes, with its sinks; its unit is there already when it shares one."""
+        """Adds a rule and its sinks to the inputs; the unit may be there already for another rule."""
         assert rule.sinks is not None
         for each in inputs:
             self.inputs[each.runner] = each
@@ -143,7 +148,7 @@ class EngineLoop:
         self._timers.set(unit)
 
     def leave(self, rule: Rule, unit: QueryUnit, inputs: Sequence[StreamInput]) -> None:
-        """A rule has left its unit; with the last one the unit goes as well."""
+        """Removes a rule from the inputs; with its last rule the unit is removed too."""
         assert rule.sinks is not None
         for each in inputs:
             each.leave(unit, rule.sinks.runners, unit.durable)
@@ -151,7 +156,7 @@ class EngineLoop:
             unit.due_ms = None
 
     def deliver(self, rule: Rule, emissions: Sequence[Emission]) -> None:
-        """What a rule gives, to its sinks."""
+        """Passes emissions of a rule to its sinks."""
         sinks = rule.sinks
         if sinks is None:
             return
@@ -171,9 +176,12 @@ class EngineLoop:
                 tap(emissions)
 
     def commit(self) -> bool:
-        """All that waits. What rules gave each other over topics is done first, or it would be lost."""
+        """Commits everything that waits.
+
+        Records between rules over topics of memory are processed first, or they would be lost.
+        """
         for _ in range(HOPS):
-            for _ in range(len(self._direct)):  # of very many rules each has an input of its own
+            for _ in range(len(self._direct)):  # each of very many rules may have its own input
                 self._drain(self._direct.popleft())
             if not self._direct:
                 break
@@ -183,10 +191,12 @@ class EngineLoop:
         return done
 
     def turn(self, wait_s: float) -> None:
-        """What there is to do; waits so long when there is nothing. The thread's work, and a test's."""
+        """Does what is to be done, and waits up to `wait_s` where there is nothing. Called by the thread and
+        by tests.
+        """
         item: SourceRunner | Callable[[], None] | None = None
         if self._direct:
-            wait_s = 0.0  # rules that feed each other in a ring never end: whoever calls has a turn too
+            wait_s = 0.0  # rules that feed each other in a ring never end: calls must have their turn too
         with contextlib.suppress(queue.Empty):
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
         self.turns += 1
@@ -215,7 +225,7 @@ class EngineLoop:
         while not self._stop.is_set():
             try:
                 self.turn(self._wait_s())
-            except Exception as error:  # a fault of ours: logged, and the other rules go on
+            except Exception as error:  # a bug of ours: logged, and the other rules continue
                 self._log.exception("engine.failed", error=str(error))
         self.commit()
 
@@ -233,7 +243,7 @@ class EngineLoop:
         self.release_held()
 
     def release_held(self) -> None:
-        """Take again from the sources that were held, where nothing holds them any more."""
+        """Takes records again from held sources whose reason for holding is over."""
         for runner in list(self._held):
             found = self.inputs.get(runner)
             if found is None or not (found.pinned or self._is_full(found)):
@@ -263,7 +273,7 @@ class EngineLoop:
 
     def _give_some(self, found: StreamInput) -> None:
         runner = found.runner
-        if found.direct:  # these are emptied
+        if found.direct:  # topics of memory are always emptied
             self._give(found, runner.take_entries(TAKE))
             return
         until_s, most, left = self.clock.monotonic_s() + DRAIN_S, FIRST, TAKE
@@ -283,9 +293,9 @@ class EngineLoop:
         for batch in found.batches(entries, self._deliver_error):
             for unit in tuple(found.units):
                 self._feed(unit, batch)
-            if not found.direct:  # a memory topic that lags has room for a batch, not for all of them
+            if not found.direct:  # a memory topic has room for one batch, not for all of them
                 self._pass_on()
-                self._waits = runner.blocks  # again: those after a topic had their own
+                self._waits = runner.blocks  # set again: records of a topic had their own
         for unit in found.units:
             if unit.due_ms is None:
                 self._timers.set(unit)
@@ -293,13 +303,16 @@ class EngineLoop:
             self.checkpoint.add_input(found)
 
     def _deliver_error(self, rule: Rule, emissions: Sequence[Emission]) -> None:
-        """What it remembers is kept with its number: a commit of the number alone would forget it."""
+        """Delivers an error, and saves the unit's state with the sequence number.
+
+        A commit of the number alone would overwrite the state with none.
+        """
         self.deliver(rule, emissions)
         if rule.unit is not None:
             self.checkpoint.add_unit(rule.unit)
 
     def _pass_on(self) -> None:
-        """To rules that read topics of memory what has just been given to these."""
+        """Processes the new records of topics of memory for the rules that read them."""
         for _ in range(HOPS):
             if not self._direct:
                 return
@@ -325,7 +338,7 @@ class EngineLoop:
             if any(each.runner.own_time for each in inputs):
                 continue  # its time is that of its records
             if any(each.runner.waiting for each in inputs):
-                continue  # records that arrived before it are still to come: `_give` sets it again
+                continue  # earlier records still wait: `_give` sets the timer again
             try:
                 (unit.tracing or unit).advance(now_ms, self.deliver)
             except Exception as error:

@@ -1,6 +1,7 @@
-"""Planner: from a rule's text to the unit that will run it, shared with others where that changes nothing.
+"""Planner: from a rule's text to the unit that will run it, shared with other rules where results stay the
+same.
 
-A text whose shape was seen before is not parsed: only its constants are taken out of it.
+A text whose shape is known is not parsed: only its constants are read.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -29,7 +30,9 @@ MOST_SHAPES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`key` names the unit, `build` makes it where it does not run yet; `constants`: what a rule is in it."""
+    """`key` names the unit, `build` makes it where it does not run yet; `constants`: the rule's own within
+    the unit.
+    """
 
     key: Hashable
     streams: tuple[str, ...]
@@ -39,17 +42,22 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _KnownShape:
-    """What is known of a shape that can be split."""
+    """A statement shape that can be split."""
 
     free: tuple[Comparison, ...]
     stream: str
     fixed: tuple[int, ...]
-    """Slots that are part of the unit's key."""
+    """Literals that are part of the unit's key."""
 
 
 class Planner:
-    """Called under the engine's lock. `streams`: those that are defined, by name; `lookup`: how a lookup
-    table is asked; `keyed_state`: what `get_keyed_state` reads in the queries made here."""
+    """Chooses units for rules. Called under the engine's lock.
+
+    Args:
+        streams: defined streams by name.
+        lookup: gives the lookup function of a table.
+        keyed_state: what `get_keyed_state` reads in the queries made here.
+    """
 
     def __init__(
         self,
@@ -64,12 +72,12 @@ class Planner:
         self._epoch = 0
 
     def changed(self) -> None:
-        """Streams or functions did: what was planned with them is not used for new rules."""
+        """Streams or functions have changed: new rules do not use earlier plans."""
         self._shapes = {}
         self._epoch += 1
 
     def choose(self, rule: RuleDefinition) -> Choice:
-        """RuleError for what can never run."""
+        """Plans a rule. Raises RuleError for a rule that can never run."""
         found = shape(rule.sql)
         may_share = not rule.temporary
         may_split = may_share and not rule.options.isEventTime and not rule.options.sendError
@@ -92,15 +100,18 @@ class Planner:
         return self._alone(rule, planned, may_share)
 
     def plan(self, sql: str, typed: bool = True) -> QueryPlan:
-        """`typed`: whether types are looked at; of a shape once is enough, but for the kind in a cast."""
+        """The plan of a statement.
+
+        `typed`: types are checked; once per shape is enough, except where a cast names a type.
+        """
         return plan(parse_select(sql), self.streams, self._functions(), typed=typed)
 
     def described(self, planned: QueryPlan) -> Described:
-        """Its columns with their types, if all values come as declared."""
+        """The columns with their types, provided that all values have their declared types."""
         return described(planned.select, planned.origins, self._functions())
 
     def calls(self, sql: str, function: str) -> bool:
-        """Whether the statement calls it."""
+        """Whether the statement calls the function."""
         return any(call.name == function.lower() for call in calls_in(parse_select(sql)))
 
     def _learned(self, select: Select, found: StatementShape) -> _KnownShape | None:
@@ -150,7 +161,7 @@ class Planner:
 
 
 def _shareable(planned: QueryPlan) -> bool:
-    """Whether a rule that comes later may join: it remembers nothing, or only the open window of a join."""
+    """Whether a later rule may join: the query keeps no state, or only the open window of a join."""
     if planned.analytics or planned.uses_hits or planned.uses_kept:
         return False
     if planned.window is not None and (
@@ -165,7 +176,7 @@ def _options_key(rule: RuleDefinition) -> tuple[Hashable, ...]:
 
 
 def _in_schema(free: tuple[Comparison, ...], definition: StreamDefinition) -> tuple[Comparison, ...]:
-    """Columns are found whatever the case of their letters; records have them as declared."""
+    """Columns match whatever the case of their letters; records have them as declared."""
     if definition.fields is None:
         return free
     declared = {field.name.lower(): field.name for field in definition.fields}

@@ -1,7 +1,7 @@
-"""Rule and QueryUnit: one rule of very many, and the query that runs for all rules that share it.
+"""Rule and QueryUnit: one of very many rules, and the query that runs for all rules that share it.
 
-Ten thousand rules lie in memory, so a rule has slots and shares what it can. A unit is owned by the engine's
-thread, and nothing in it waits.
+Ten thousand rules are held in memory, so a rule has slots and shares what it can. A unit belongs to the
+engine's thread, and nothing in it blocks.
 """
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
@@ -21,29 +21,32 @@ WAITING = "stopped: waiting for next schedule."
 
 @dataclass(slots=True)
 class RuleDetails:
-    """What few rules have."""
+    """Details that few rules have."""
 
     message: str = ""
     last_stop_ms: int = 0
     next_start_ms: int = 0
     schedule: int = 0
-    """Counts the rule's schedules: an older one has no say any more."""
+    """Number of the rule's present schedule: delayed calls of an earlier one are ignored."""
     trace: Traces | None = None
     missing: tuple[str, ...] = ()
-    """Types of plug-ins that were deleted while the rule ran, in words."""
+    """Types of plug-ins that were removed while the rule ran, as text."""
 
 
 @dataclass(slots=True, eq=False)
 class Rule:
-    """`unit` None: it does not run. `joined_*`: what its unit had counted when it came, so that a record
-    which does not concern a rule costs that rule nothing."""
+    """One rule. `unit` None: it does not run.
+
+    `joined_*`: the unit's counts when the rule joined, so that a record that does not concern a rule costs
+    that rule nothing.
+    """
 
     id: str
     status: str = LOADED
     unit: "QueryUnit | None" = None
     sinks: RuleSinks | None = None
     constants: Any = None
-    """What `planner.Choice` says of it."""
+    """The constants from `planner.Choice`."""
     sequence: int = 0
     """Number of its next emission."""
     out: int = 0
@@ -76,7 +79,7 @@ Deliver = Callable[[Rule, Sequence[Emission]], None]
 
 
 class UnitFollower(Protocol):
-    """Stands before a unit and follows its records: `tracing.Tracing`. `rules`: for whom, by id."""
+    """Takes a unit's place and follows its records: `tracing.Tracing`. `rules`: the traced rules, by id."""
 
     rules: dict[str, Rule]
 
@@ -86,14 +89,14 @@ class UnitFollower(Protocol):
 
 
 class QueryUnit:
-    """One query and the rules that get what it gives: more than one only where they say the same.
+    """One query and the rules that get its result; several rules only where they ask for the same.
 
-    `key`: what rules have to agree in to share it. `inputs`: stream -> key of its input. `make` gives a fresh
-    query.
+    `key`: what rules must have in common to share it. `inputs`: stream -> key of its input. `make` makes a
+    new query.
     """
 
     remembers = True
-    """It has state to keep."""
+    """Whether it has state to store."""
 
     def __init__(
         self, key: Hashable, inputs: Mapping[str, str], make: Callable[[], Query], plan: QueryPlan
@@ -104,27 +107,27 @@ class QueryUnit:
         self.busy_ns = 0
         self.last_ms = 0
         self.due_ms: int | None = None
-        """For when the loop's timer is set."""
+        """Time for which the loop's timer is set."""
         self.durable = False
-        """Its rules have qos >= 1."""
+        """Whether its rules have qos >= 1."""
         self.statement = ""
-        """The statement, with its options, of its rules: another one does not go on with its state."""
+        """Statement and options of its rules: state of another statement is not restored."""
         self.tracing: UnitFollower | None = None
-        """Stands before it while one of its rules is traced."""
+        """Takes its place while one of its rules is traced."""
         self._rules: dict[str, Rule] = {}
 
     @property
     def next_due_ms(self) -> int | None:
-        """When `advance` is wanted next."""
+        """Time at which `advance` is next needed."""
         return self.query.next_due_ms
 
     @property
     def operators(self) -> tuple[str, ...]:
-        """What a record passes, by name."""
+        """Names of the operators that a record passes."""
         return self.plan.operators
 
     def reads(self, stream: str) -> frozenset[str] | None:
-        """Columns, in lower case; None: all."""
+        """Columns that it reads, in lower case; None: all."""
         return self.plan.used[stream]
 
     @property
@@ -135,7 +138,7 @@ class QueryUnit:
         return tuple(self._rules.values())
 
     def explained(self) -> str:
-        """What it shares, for people."""
+        """With how many rules the query is shared, as text for people."""
         others = len(self._rules) - 1
         return f"as one query with {others} other rule{'s' if others > 1 else ''}" if others else "alone"
 
@@ -151,13 +154,12 @@ class QueryUnit:
         del self._rules[rule.id]
 
     def state(self) -> JsonObject:
-        """What its rules remember."""
+        """The query's state."""
         state: JsonObject = self.query.state()
         return state
 
     def resume(self, rule: Rule, state: object) -> None:
-        """Goes on with a state. Raises whatever one that is not understood makes it raise; then nothing has
-        changed."""
+        """Restores a state. Raises whatever an unreadable one causes; then the query is a new one."""
         try:
             self.query.restore(state)
         except Exception:
@@ -173,7 +175,7 @@ class QueryUnit:
                 deliver(rule, emissions)
 
     def advance(self, now_ms: int, deliver: Deliver) -> None:
-        """Timers that fall due."""
+        """Runs timers that are due."""
         emissions = self.query.advance(now_ms)
         if emissions:
             for rule in self._rules.values():

@@ -1,4 +1,5 @@
-"""RuleStore: what is defined (streams, tables, rules, settings, schemas), in SQLite: a restart finds it.
+"""RuleStore: definitions (streams, tables, rules, settings, schemas) in SQLite, so that they survive a
+restart.
 
 One row per object: (kind, name) -> body. Durable when a call returns (WAL, fsync per commit).
 """
@@ -49,7 +50,7 @@ class RuleStore:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Definitions, and which rules run, change one at a time: this is the engine's one lock."""
+        """The engine's one lock: definitions, and which rules run, are changed by one thread at a time."""
         with self._changing:
             yield
 
@@ -57,7 +58,7 @@ class RuleStore:
         self.put_many(kind, {name: body})
 
     def put_many(self, kind: str, bodies: Mapping[str, str]) -> None:
-        """All or nothing."""
+        """Stores all of them, or none."""
         self._write(
             "INSERT INTO object VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body",
             [(kind, name, body) for name, body in bodies.items()],
@@ -71,7 +72,7 @@ class RuleStore:
         return str(found[0]) if found else None
 
     def all(self, kind: str) -> dict[str, str]:
-        """Name -> body, in order of the names."""
+        """Name -> body, sorted by name."""
         return dict(self._file.query("SELECT name, body FROM object WHERE kind = ? ORDER BY name", (kind,)))
 
     def close(self) -> None:
@@ -80,7 +81,7 @@ class RuleStore:
     # -- rules
 
     def put_rules(self, rules: Sequence[RuleDefinition]) -> None:
-        """All or nothing."""
+        """Stores all of them, or none."""
         self.put_many(RULE_KIND, {each.id: each.text for each in rules if not each.temporary})
         self._temporary |= {each.id: each.text for each in rules if each.temporary}
 
@@ -89,7 +90,7 @@ class RuleStore:
             self.delete(RULE_KIND, [rule_id])
 
     def rule_body(self, rule_id: str) -> JsonObject:
-        """As it was given, with its secrets. RuleError 404: there is none."""
+        """The rule as it was given, with its secrets. RuleError 404: there is none."""
         text = self._temporary.get(rule_id) or self.get(RULE_KIND, rule_id)
         if text is None:
             raise no_rule(rule_id)
@@ -100,11 +101,11 @@ class RuleStore:
         return definition(self.rule_body(rule_id))
 
     def stored_rules(self) -> dict[str, str]:
-        """Id -> JSON of the rules that outlive the process, by id."""
+        """Id -> JSON of the rules that survive a restart, sorted by id."""
         return self.all(RULE_KIND)
 
     def rules(self) -> dict[str, str]:
-        """Id -> JSON of all rules, by id."""
+        """Id -> JSON of all rules, sorted by id."""
         return dict(sorted({**self.stored_rules(), **self._temporary}.items()))
 
     def _write(self, statement: str, rows: list[tuple[str, ...]]) -> None:
@@ -115,7 +116,7 @@ class RuleStore:
 
 
 class Draft:
-    """What a store would hold after a change: it reads through to `below`, and writes nothing there."""
+    """A store with changes that are not written: it reads from `below` where nothing was changed."""
 
     def __init__(self, below: ObjectStore) -> None:
         self._below = below
@@ -137,7 +138,7 @@ class Draft:
 
 
 def open_engine_file(path: Path, migrations: Sequence[str]) -> SqliteFile:
-    """A file of the engine's: rules hold passwords, emissions measured values."""
+    """Opens a file of the engine's. It may hold passwords (rules) and measured values (emissions)."""
     try:
         return SqliteFile(path, migrations)
     except (OSError, sqlite3.Error, StoreError) as error:
@@ -145,7 +146,7 @@ def open_engine_file(path: Path, migrations: Sequence[str]) -> SqliteFile:
 
 
 def lock_folder(data_dir: Path) -> int:
-    """A file descriptor: the folder belongs to this engine as long as it is open."""
+    """Locks the folder for this engine; the lock holds as long as the returned file descriptor is open."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         file = os.open(data_dir / "rules.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

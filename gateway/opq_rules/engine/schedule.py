@@ -1,8 +1,9 @@
 """When a rule runs: cron and duration, ranges of time. Pure: from a time to the next change.
 
-`cron` (5 fields, 6 with seconds first, or a name such as @daily) starts, `duration` later it stops;
-`cronDatetimeRange` alone, or around both, are the spans in which it may run at all. Local time, as people
-write it.
+`cron` (5 fields, 6 with seconds first, or a name such as @daily) starts the rule, `duration` later it stops.
+`cronDatetimeRange`, alone or with cron, gives the spans in which it may run at all. Times are local, as
+people write them.
+
 Source: reference/rules.md, C.2.
 """
 
@@ -37,7 +38,7 @@ class RuleSchedule:
 
     @classmethod
     def of(cls, cron: object, duration: object, ranges: object) -> "RuleSchedule | None":
-        """None where nothing is scheduled. Raises ValueError that names the option."""
+        """The schedule, or None where nothing is scheduled. Raises ValueError that names the option."""
         read = cls(_cron(cron or ""), _duration(duration), _ranges(ranges))
         if read.cron and not read.duration_ms:
             raise ValueError('duration  missing: how long the rule runs after each start by cron, e.g. "30m"')
@@ -54,7 +55,7 @@ class RuleSchedule:
         return self._start_after(now_ms - self.duration_ms) <= now_ms
 
     def next_change_ms(self, now_ms: int) -> int:
-        """The first time after `now_ms` when `runs_at` may change; NEVER_MS: not any more."""
+        """The first time after `now_ms` when `runs_at` may change; NEVER_MS where it never changes again."""
         times = [edge for span in self.ranges for edge in span if edge > now_ms]
         if self.cron:
             start_ms = self._start_after(now_ms)
@@ -65,7 +66,7 @@ class RuleSchedule:
         return min((each for each in times if each > now_ms), default=NEVER_MS)
 
     def next_start_ms(self, now_ms: int) -> int | None:
-        """When it runs next, for the status; None: not any more."""
+        """The next start, for the status; None where it does not start again."""
         at_ms = now_ms
         for _ in range(1000):
             at_ms = self.next_change_ms(at_ms)

@@ -1,7 +1,7 @@
-"""SchemaAdmin: schemas of one's own, in the store, with the streams and sinks that use them.
+"""SchemaAdmin: users' own schemas, in the store, with the streams and sinks that use them.
 
-Kept is the descriptor set beside the text it was made of, so that a start needs no compiler. A replaced
-schema is used from the next record on, and refused where it lacks a message that is used.
+The descriptor set is stored with its text, so that a start needs no compiler. A replaced schema applies from
+the next record on; it is refused where it lacks a message that is in use.
 """
 
 import base64
@@ -23,7 +23,7 @@ MOST = 1000
 
 
 def schemas_in(store: ObjectStore) -> Schemas:
-    """With what the store holds; what cannot be read any more is logged and left out."""
+    """The built-in schemas and the stored ones; an unreadable one is logged and left out."""
     schemas = Schemas()
     for name, body in store.all(KIND).items():
         try:
@@ -34,7 +34,7 @@ def schemas_in(store: ObjectStore) -> Schemas:
 
 
 def kept_as(content: SchemaContent, version: str) -> str:
-    """The body of one in the store."""
+    """The stored form of a schema."""
     body = {
         "content": content.text,
         "set": base64.b64encode(content.descriptors).decode(),
@@ -44,7 +44,7 @@ def kept_as(content: SchemaContent, version: str) -> str:
 
 
 def content_of(kept: object) -> tuple[SchemaContent, str]:
-    """What was exported, or written by hand: `{"content", "set", "version"}`, with either of the first two.
+    """Reads an exported or hand-written schema: `{"content", "set", "version"}`, with one of the first two.
 
     Raises ValueError.
     """
@@ -59,7 +59,7 @@ def content_of(kept: object) -> tuple[SchemaContent, str]:
 
 
 class SchemaAdmin:
-    """Thread-safe; RuleError 404 where a name is not found, 400 for all else."""
+    """Thread-safe. RuleError: 404 where a name is not found, else 400."""
 
     def __init__(
         self, store: RuleStore, schemas: Schemas, usage: UsageGraph, factory: EndpointFactory
@@ -67,7 +67,7 @@ class SchemaAdmin:
         self._store, self._schemas, self._usage, self._factory = store, schemas, usage, factory
 
     def names(self) -> list[str]:
-        """Those that are built in, too."""
+        """Names of all schemas, also of the built-in ones."""
         return sorted({*BUILT_IN, *self._store.all(KIND)})
 
     def one(self, name: str) -> JsonObject:
@@ -91,7 +91,7 @@ class SchemaAdmin:
         return {name: msgspec.json.decode(body) for name, body in self._store.all(KIND).items()}
 
     def put(self, name: str, content: SchemaContent, version: str, new: bool = False) -> bool:
-        """True: there was none. `new`: it is refused where there is one."""
+        """Stores a schema; returns True where there was none. `new`: an existing one is not replaced."""
         with self._store.changing():
             self.fits(name, content)
             old = self._store.get(KIND, name)
@@ -100,13 +100,13 @@ class SchemaAdmin:
             return old is None
 
     def take_over(self, name: str, content: SchemaContent, version: str) -> None:
-        """Takes what an import brings, whatever version is there."""
+        """Stores a schema of an import, whatever version exists."""
         with self._store.changing():
             self.fits(name, content)
             self._put(name, content, version)
 
     def fits(self, name: str, content: SchemaContent, alone: bool = False) -> None:
-        """RuleError where it cannot be taken. `alone`: those who use it now will be gone."""
+        """Raises RuleError where the schema cannot be stored. `alone`: its present users will be removed."""
         with self._store.changing():
             checked_id("schema", name, CONFIGURATION)
             _not_built_in(name)
@@ -115,7 +115,7 @@ class SchemaAdmin:
                     raise RuleError(f"schema {name}: {user} uses {message}, which it has not", CONFIGURATION)
 
     def delete(self, name: str) -> None:
-        """Refused while a stream or sink uses it."""
+        """Deletes a schema; refused while a stream or sink uses it."""
         with self._store.changing():
             self.one(name)
             _not_built_in(name)

@@ -1,8 +1,8 @@
-"""SinkPool: the sinks that run: rules that give a sink the same properties share it.
+"""SinkPool: the running sinks. Rules that give a sink the same properties share it.
 
-SinkRunner: one of them, and the bounded queue between the engine and it. At qos 0 what does not fit goes, the
-oldest first, counted with its rule. At qos >= 1 an emission is in the outbox already: here is a part of it,
-the rest is read from there when this has gone.
+SinkRunner: one sink, with the bounded queue between the engine and it. At qos 0, emissions that do not fit
+are dropped, the oldest first, and counted for their rule. At qos >= 1 an emission is in the outbox already:
+the queue holds a part of them, and the rest is read from there later.
 """
 
 import hashlib
@@ -24,50 +24,51 @@ from opq_rules.engine.endpoints import MEMORY, EndpointFactory
 from opq_rules.sinks.memory import Sink as MemorySink
 
 DURABLE_MOST = 4096
-"""Emissions of the outbox that are in memory as well, for each sink."""
+"""Emissions of the outbox that are also held in memory, for each sink."""
 DURABLE_REFUSED_MOST = 256
-"""Parcels that a sink refused at qos >= 1; more, and it takes nothing from its queue."""
+"""Parcels that a sink refused at qos >= 1; with so many it takes nothing from its queue."""
 MOST_WATCHED = 1000
 FOREVER = 1 << 62
-"""As a turn: of emissions that are never dropped."""
+"""Used as turn: marks emissions that are never dropped."""
 
 Done = Callable[[Sequence[str]], None]
 MakePipeline = Callable[["SinkRunner", Done], Pipeline]
 
 
 class EmissionSender(Protocol):
-    """Whose emissions they are: `dropped` counts those that went."""
+    """The rule of the emissions: `dropped` counts those that were dropped."""
 
     id: str
     dropped: int
 
 
 _Chunk = tuple[EmissionSender, int, Sequence[Emission], Sequence[int], int]
-"""The rule, number of its first emission, its emissions, rows of the outbox (qos 0: none), turn of
-the engine. A plain tuple, for one with names takes five times as long to make."""
+"""The rule, number of its first emission, its emissions, rows of the outbox (qos 0: none), turn of the
+engine. A plain tuple, because a named one takes five times as long to make.
+"""
 _TURN: Final = 4
 
 
 class EmissionGiver(Protocol):
-    """Who gives the emissions: `loop.EngineLoop`. The methods are called by the sink's thread."""
+    """The giver of emissions: `loop.EngineLoop`. Its methods are called by the sink's thread."""
 
     turns: int
 
     @property
     def clock(self) -> RuleClock: ...
     def record_sent(self, runner: "SinkRunner", rows: list[int]) -> None:
-        """These rows of the outbox are done."""
+        """These rows of the outbox have been handled."""
         ...
 
     def record_room(self, runner: "SinkRunner") -> None:
-        """There is room again, or more of the outbox is wanted."""
+        """There is room again, or more of the outbox is needed."""
         ...
 
 
 class SinkRunner(OperatorContext):
-    """`make(runner, done)` gives the chain to the sink, on the runner's thread. It is the `sdk.Context`.
+    """One running sink; also its `sdk.Context`.
 
-    `durable`: of rules of qos >= 1.
+    `make(runner, done)` makes the pipeline on the runner's thread. `durable`: its rules have qos >= 1.
     """
 
     def __init__(
@@ -76,13 +77,13 @@ class SinkRunner(OperatorContext):
         super().__init__("", f"sink_{action.type}", {"sink": action.type})
         self.key, self.action, self.kind, self.limit = key, action, action.type, max(1, limit)
         self.users = 0
-        """Rules that run with it; the engine's count."""
+        """Running rules that use it, counted by the engine."""
         self.dropped = 0
         self.last_ms = 0
         self.spilled = False
-        """More waits in the outbox than here; the engine reads it on when this has gone."""
+        """More emissions wait in the outbox; the engine reads them when these have been sent."""
         self.last_row = 0
-        """The last row of the outbox that was brought here."""
+        """The last row of the outbox that was read into the queue."""
         self.pipeline: Pipeline | None = None
         self._holds_at = DURABLE_REFUSED_MOST if durable else FOREVER
         self._remake: Callable[[], Sink] | None = None
@@ -92,7 +93,9 @@ class SinkRunner(OperatorContext):
         self._rows: dict[str, int] = {}
         self._watched: dict[str, tuple[Callable[[str, bool], None], int, int]] = {}
         self._lock = threading.RLock()
-        """That of `_change`; by itself it is entered without a call, which counts for each emission."""
+        """The lock of `_change`, also used directly: entering it needs no call, which matters for each
+        emission.
+        """
         self._change = threading.Condition(self._lock)
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -100,7 +103,7 @@ class SinkRunner(OperatorContext):
     # -- the engine's side
 
     def start(self) -> None:
-        """Its thread; without it, the first emission starts it: of very many sinks most may be idle."""
+        """Starts its thread. Otherwise the first emission starts it: of very many sinks most may be idle."""
         with self._change:
             self._start()
 
@@ -110,17 +113,17 @@ class SinkRunner(OperatorContext):
             self._thread.start()
 
     def stop(self) -> None:
-        """Only asks it to end; what is in the queue is tried once more."""
+        """Requests the end and returns; what is in the queue is tried once more."""
         with self._change:
             self._stopping = True
             self._change.notify_all()
 
     def join(self, wait_s: float) -> bool:
-        """False: the sink does not end within `wait_s`; it is left behind."""
+        """False: the sink does not end within `wait_s`, and is abandoned."""
         return ended(self._thread, wait_s)
 
     def reopen(self, make: Callable[[], Sink]) -> None:
-        """Another sink in place of the one that is open; what waits, waits for that."""
+        """Replaces the open sink by a new one; queued emissions wait for it."""
         with self._change:
             if self._thread is not None:
                 self._remake = make
@@ -128,18 +131,19 @@ class SinkRunner(OperatorContext):
 
     @property
     def waiting(self) -> int:
-        """Emissions that the sink has not got yet."""
+        """Emissions that the sink has not received yet."""
         return self._waiting
 
     @property
     def full(self) -> bool:
-        """A source that can wait has to."""
+        """Whether sources that can wait have to wait."""
         return self._waiting >= self.limit
 
     def offer(self, sender: EmissionSender, first: int, emissions: Sequence[Emission], waits: bool) -> None:
-        """At qos 0. `waits`: their source waits for the sink, so that they are never dropped.
+        """Queues emissions at qos 0. `waits`: their source waits for the sink, so that they are never
+        dropped.
 
-        What one turn of the engine gives is never too much: the sink had no chance yet.
+        Emissions of the present turn are not dropped: the sink had no chance to take them yet.
         """
         turn = self._giver.turns
         with self._lock:
@@ -153,7 +157,7 @@ class SinkRunner(OperatorContext):
                 self._drop(gone_sender, len(gone))
 
     def post(self, rule_id: str, first: int, emissions: Sequence[Emission], rows: Sequence[int]) -> None:
-        """At qos >= 1, after the commit; in order of the rows."""
+        """Queues emissions at qos >= 1, after their commit, in order of the rows."""
         if self.spilled or self._waiting + len(emissions) > DURABLE_MOST:
             self.spilled = True
             return
@@ -164,7 +168,7 @@ class SinkRunner(OperatorContext):
     def _append(self, chunk: _Chunk) -> None:
         if self._thread is None:
             self._start()
-        if not self._queue:  # with something in it the thread does not wait for more
+        if not self._queue:  # with something in it the thread is not waiting
             self._change.notify()
         self._queue.append(chunk)
         self._waiting += len(chunk[2])
@@ -220,9 +224,10 @@ class SinkRunner(OperatorContext):
             self._giver.record_room(self)
 
     def watch(self, emission_id: str, done: Callable[[str, bool], None]) -> None:
-        """`done(error, lost)` when an emission needs no more care, on the sink's thread.
+        """Calls `done(error, lost)` on the sink's thread when the emission has been handled.
 
-        Of the last ones only. `error`: what the sink has raised last since now, "" for nothing.
+        Only the last MOST_WATCHED emissions are watched. `error`: what the sink raised last since this call,
+        or "".
         """
         counters = self.pipeline.counters if self.pipeline is not None else None
         before = (counters.exceptions_total, counters.lost_total) if counters is not None else (0, 0)
@@ -232,7 +237,7 @@ class SinkRunner(OperatorContext):
                 del self._watched[next(iter(self._watched))]
 
     def _record_done(self, ids: Sequence[str]) -> None:
-        """From the pipeline: these need no more care."""
+        """Called by the pipeline: these emissions have been handled."""
         if self._watched and self.pipeline is not None:
             counters = self.pipeline.counters
             with self._change:
@@ -247,7 +252,7 @@ class SinkRunner(OperatorContext):
 
 
 class _NamedSender:
-    """The rule of an emission that cannot be dropped."""
+    """The rule of emissions that are never dropped, by its id alone."""
 
     __slots__ = ("dropped", "id")
 
@@ -256,12 +261,14 @@ class _NamedSender:
 
 
 UNBOUNDED = 1 << 40
-"""The limit of what a sink refused at qos >= 1: the runner takes no more meanwhile, and nothing may go."""
+"""The limit of refused parcels at qos >= 1: the runner then takes no more, and none may be dropped."""
 
 
 @dataclass(slots=True, eq=False)
 class RuleSinks:
-    """What rules with the same options and sinks share. `runners` are open while one of them runs."""
+    """The sinks that rules with equal options and actions share. `runners` are open while one of the rules
+    runs.
+    """
 
     key: Hashable
     options: Options
@@ -271,7 +278,7 @@ class RuleSinks:
 
 
 class SinkPool:
-    """Called under the engine's lock; `by_key` is read by any thread."""
+    """The running sinks. Called under the engine's lock; any thread may read `by_key`."""
 
     def __init__(self, factory: EndpointFactory, giver: EmissionGiver, cache_dir: Path) -> None:
         self.by_key: dict[str, SinkRunner] = {}
@@ -282,12 +289,15 @@ class SinkPool:
         return len(self._shared)
 
     def check(self, rule: RuleDefinition) -> None:
-        """RuleError 400 where a sink is unknown, or does not take its properties."""
+        """Raises RuleError 400 where a sink is unknown, or refuses its properties."""
         for action in rule.actions:
             self._factory.check_sink(action)
 
     def of(self, rule: RuleDefinition) -> RuleSinks:
-        """One for rules that say the same; those that write into memory, or gather rows, have their own."""
+        """The sinks of a rule, shared by rules with equal options and actions.
+
+        Actions that write into memory or collect batches are not shared.
+        """
         shares = all(action.type != MEMORY and self._is_shared(action) for action in rule.actions)
         key: Hashable = (rule.options, rule.actions, "" if shares else rule.id)
         found = self._shared.get(key)
@@ -298,20 +308,20 @@ class SinkPool:
         return RuleSinks(key, rule.options, tuple(runners), tuple(topics))
 
     def enter(self, sinks: RuleSinks) -> list[SinkRunner]:
-        """A rule is about to run with them; those that nobody had before."""
+        """Registers a rule that is about to run; returns the sinks that no rule used before."""
         new = [runner for runner in dict.fromkeys(sinks.runners) if not runner.users]
         for runner in sinks.runners:
             runner.users += 1
         for runner in new:
             self.by_key[runner.key] = runner
             if (self._cache_dir / f"{runner.key}.sqlite3").exists():
-                runner.start()  # something from before the start waits for it
+                runner.start()  # the cache holds parcels from before the start
         self._shared[sinks.key] = sinks
         sinks.rules += 1
         return new
 
     def leave(self, sinks: RuleSinks) -> None:
-        """A rule has ended; sinks that nobody has any more end within two seconds."""
+        """Unregisters a rule; sinks without users end within two seconds."""
         sinks.rules -= 1
         if not sinks.rules:
             self._shared.pop(sinks.key, None)
@@ -324,26 +334,26 @@ class SinkPool:
         self._join(ending)
 
     def reopen(self, action: Action) -> None:
-        """Those that run with it close their sink and go on with one that is configured now."""
+        """Lets the sinks of this action close, and continue with newly configured ones."""
         for runner in list(self.by_key.values()):
             if runner.action == action:
                 runner.reopen(lambda: self._factory.sink(action)[1])
 
     def stop(self) -> list[str]:
-        """All of them; names of those that do not end in time."""
+        """Stops all sinks; returns names of those that do not end in time."""
         runners = list(self.by_key.values())
         for runner in runners:
             runner.stop()
         return [f"sink {runner.kind}" for runner in self._join(runners)]
 
     def _join(self, runners: Sequence[SinkRunner]) -> list[SinkRunner]:
-        """Waits two seconds for all of them together; those that did not end."""
+        """Waits two seconds for all of them together; returns those that did not end."""
         clock = self._giver.clock
         until_s = clock.monotonic_s() + STOP_S
         return [each for each in runners if not each.join(max(0.0, until_s - clock.monotonic_s()))]
 
     def _is_shared(self, action: Action) -> bool:
-        """Rules do not share a batch: its rows would be mixed."""
+        """Whether rules may share the sink: not with batches, which would mix their rows."""
         properties = self._factory.check_sink(action)
         return properties.batchSize <= 1 and not properties.lingerInterval
 

@@ -1,7 +1,7 @@
 """SourceRunner: one running source and the bounded queue between it and the engine.
 
-What does not fit: with `blocks` the source waits, else the oldest records go, counted. A source that
-ends with an error is opened again, waiting longer each time, after the last record it gave.
+Where the queue is full, the source waits (`blocks`), or the oldest records are dropped and counted. A source
+that ends with an error is opened again after the last record that it gave, with growing waits.
 """
 
 import threading
@@ -19,14 +19,14 @@ from opq_rules.sources.memory import Source as MemorySource
 
 WAITS_S = doubling(0.5, 30.0)
 STEADY_S = 60.0
-"""A source that ran so long begins again with the shortest wait."""
+"""After running so long a source restarts with the shortest wait."""
 MOST_BYTES = 64 << 20
-"""Bytes of all payloads in the queue: a thousand bodies may be a thousand times 16 MiB."""
+"""Bytes of all payloads in the queue: a thousand bodies could be a thousand times 16 MiB."""
 
 
 @dataclass(slots=True)
 class SourceEntry:
-    """What one call of the source brought: rows, or payloads still to be decoded."""
+    """One call of the source: rows, or payloads that still have to be decoded."""
 
     rows: Sequence[Row] | None
     payloads: Sequence[bytes] | None
@@ -39,7 +39,7 @@ class SourceEntry:
 
 
 class RecordTaker(Protocol):
-    """Who takes the records: `loop.EngineLoop`. `wake` comes from any thread: there is something to take."""
+    """The taker of records: `loop.EngineLoop`. Any thread may call `wake`: there is something to take."""
 
     @property
     def clock(self) -> RuleClock: ...
@@ -47,9 +47,10 @@ class RecordTaker(Protocol):
 
 
 class SourceRunner(OperatorContext):
-    """Attributes: counters of the status, read by other threads as they are. It is the `sdk.SourceContext`.
+    """One running source; also its `sdk.SourceContext`.
 
-    `make` gives a configured source; it is called again for each attempt.
+    Attributes: counters of the status, which other threads read without a lock. `make` makes a configured
+    source; it is called again for each attempt.
     """
 
     def __init__(
@@ -70,20 +71,20 @@ class SourceRunner(OperatorContext):
         """1 connected, 0 connecting, -1 lost."""
         self.started = False
         self.own_time = False
-        """Records carry times of arrival of their own: a replay."""
+        """Records have their own times of arrival: a replay."""
         self.offset: object = None
-        """After the last record that the engine has taken."""
+        """Offset after the last record that the engine has taken."""
         self.held = False
-        """The engine does not take from it, because a sink behind it is full."""
+        """The engine does not take from it because one of its sinks is full."""
         self._make, self._taker = make, taker
         self._queue: deque[SourceEntry] = deque()
         self._records = self._bytes = 0
         self._reported = False
-        """The taker knows that something waits."""
+        """The taker has been woken for what is in the queue."""
         self._emitted_offset: object = None
         self._room = threading.Condition()
         self._stop = threading.Event()
-        """The source that is open has to end; with `_ending` the runner as well."""
+        """The open source has to end; with `_ending` the runner too."""
         self._ending = False
         self._thread: threading.Thread | None = None
         self._attached: MemorySource | None = None
@@ -91,11 +92,11 @@ class SourceRunner(OperatorContext):
     # -- the engine's side
 
     def start(self, offset: object = None) -> None:
-        """Run the source in a thread of its own, after `offset` where it can be rewound."""
+        """Runs the source in its own thread; where it can be rewound it begins after `offset`."""
         self.started = True
         self.offset = self._emitted_offset = offset
         source = self._make()
-        if isinstance(source, MemorySource):  # without a thread: records come on the publisher's
+        if isinstance(source, MemorySource):  # without a thread: records arrive on the publisher's thread
             self._attached = source
             source.attach(self)
             return
@@ -103,7 +104,7 @@ class SourceRunner(OperatorContext):
         self._thread.start()
 
     def stop(self) -> None:
-        """Only asks the source to end; `join` waits."""
+        """Requests the end of the source and returns; `join` waits."""
         self._ending = True
         self._stop.set()
         if self._attached is not None:
@@ -112,12 +113,12 @@ class SourceRunner(OperatorContext):
             self._room.notify_all()
 
     def reopen(self) -> None:
-        """The source ends and is opened again, as it is configured then. What it has given stays."""
+        """Ends the source and opens it again with its present configuration. Queued records stay."""
         if self._thread is not None:
             self._stop.set()
 
     def join(self) -> bool:
-        """False: the source does not end within two seconds; it is left behind."""
+        """False: the source does not end within two seconds, and is abandoned."""
         return ended(self._thread)
 
     @property
@@ -126,7 +127,7 @@ class SourceRunner(OperatorContext):
         return self._records
 
     def take_entries(self, most: int, most_bytes: int = MOST_BYTES) -> list[SourceEntry]:
-        """Entries of about `most` records, the oldest first. `rest` is to follow."""
+        """Takes the oldest entries, of about `most` records. The caller calls `rest` afterwards."""
         taken: list[SourceEntry] = []
         count = size = 0
         with self._room:
@@ -145,14 +146,14 @@ class SourceRunner(OperatorContext):
         return taken
 
     def rest(self) -> None:
-        """The engine has taken what it can: wake it again for what is left."""
+        """Called when the engine has taken what it can; wakes it again where something is left."""
         with self._room:
             self._reported = bool(self._queue)
             if self._reported:
                 self._taker.wake(self)
 
     def release(self) -> None:
-        """The engine takes from it again, after it was held."""
+        """Called when the engine takes from it again after it was held."""
         with self._room:
             self.held = False
             if self._queue:
@@ -194,7 +195,7 @@ class SourceRunner(OperatorContext):
             self._log.info("source.connected" if up else "source.lost", why=why)
 
     def count_failed(self, text: str, count: int = 1) -> None:
-        """Count what could not be read, with the reason."""
+        """Counts records that could not be read, with the reason."""
         self.errors += count
         self.last_exception, self.last_exception_ms = text[:500], self._taker.clock.now_ms()
 
@@ -260,7 +261,7 @@ class SourceRunner(OperatorContext):
             self._stop.wait(wait_s)
 
     def _goes_on(self) -> bool:
-        """Whether the source is to be opened; that also fulfils a wish to open it again."""
+        """Whether to open the source (again); resets the request to reopen it."""
         self._stop.clear()
         if self._ending:
             self._stop.set()

@@ -1,6 +1,6 @@
-"""StreamInput: a running source with the units that it feeds, and what it gave as batches.
+"""StreamInput: a running source with the units that it feeds; makes batches of its entries.
 
-In the engine's thread, but for `runner`.
+It belongs to the engine's thread, except `runner`.
 """
 
 import itertools
@@ -13,16 +13,17 @@ from opq_rules.engine.source_runner import SourceEntry, SourceRunner
 from opq_rules.streams.decoding import StreamDecoder
 
 MOST = 512
-"""Records of one batch. They stay in the processor's cache, and are fewer than what calls for a garbage
-collection, which would look through all of them."""
+"""Records of one batch. They stay in the processor's cache, and are too few to cause a garbage collection,
+which would scan all of them.
+"""
 UNBOUNDED = 1 << 40
 """The limit of memory topics at qos >= 1: they are emptied before the engine takes anything else."""
 
 
 class StreamInput:
-    """`stream`: its name in statements; `key`: among the inputs, and in the database.
+    """One input. `stream`: its name in statements; `key`: its name among the inputs and in the database.
 
-    `direct`: of memory. `waits`: its source waits for room, or not; None: as long as a rule has qos >= 1.
+    `direct`: a topic of memory. `waits`: whether its source waits for room; None: while a rule has qos >= 1.
     """
 
     def __init__(
@@ -32,14 +33,16 @@ class StreamInput:
         self.direct = direct
         self.units: list[QueryUnit] = []
         self.durable = 0
-        """Rules of qos >= 1 that it feeds."""
+        """Number of rules of qos >= 1 that it feeds."""
         self.sinks: dict[SinkRunner, int] = {}
         self.pinned = 0
-        """A rule that it feeds is being replaced: records wait, and it stays though nobody takes from it."""
+        """Above 0 while a rule that it feeds is replaced: records wait, and the input stays even without
+        units.
+        """
         self._waits, self._limit = waits, runner.limit
 
     def enter(self, unit: QueryUnit, sinks: Sequence[SinkRunner], durable: bool) -> None:
-        """A rule comes; its unit is there already when it shares one."""
+        """Adds a rule; its unit may be there already for another rule."""
         if unit not in self.units:
             self.units.append(unit)
         for sink in sinks:
@@ -47,7 +50,7 @@ class StreamInput:
         self._changed(int(durable))
 
     def leave(self, unit: QueryUnit, sinks: Sequence[SinkRunner], durable: bool) -> None:
-        """A rule goes; with the last one its unit as well."""
+        """Removes a rule; with its last rule the unit is removed too."""
         for sink in sinks:
             self.sinks[sink] -= 1
             if not self.sinks[sink]:
@@ -58,19 +61,21 @@ class StreamInput:
 
     def _changed(self, durable: int) -> None:
         self.durable += durable
-        if self.direct:  # the engine's own thread cannot wait, and nothing may go
+        if self.direct:  # the engine's own thread cannot wait, and nothing may be dropped
             self.runner.limit = UNBOUNDED if self.durable else self._limit
         elif self._waits is None:
             self.runner.blocks = self.durable > 0
-        if self.decoder.strict:  # STRICT_VALIDATION looks at what some unit reads, at nothing else
+        if self.decoder.strict:  # STRICT_VALIDATION checks only columns that some unit reads
             read = [unit.reads(self.stream) for unit in self.units]
             known = [each for each in read if each is not None]
             self.decoder.look_at(frozenset().union(*known) if len(known) == len(read) else None)
 
     def batches(self, entries: Iterable[SourceEntry], deliver: Deliver) -> Iterator[Batch]:
-        """What the entries hold, in order. One is decoded when that before it is done with.
+        """The entries as batches, in order. The next one is decoded when the caller is done with the one
+        before.
 
-        What is no record is counted, and sent to the rules that want errors: windows do not see it.
+        Unreadable records are counted, and sent as errors to the rules that want them; windows do not get
+        them.
         """
         for run in _runs(entries):
             meta = run[0].meta
@@ -90,7 +95,7 @@ class StreamInput:
                 found = self.decoder.conform(rows, meta)
                 arrivals = _arrivals(run)
                 if found.errors and not isinstance(arrivals, int):
-                    arrivals = max(arrivals)  # which of them were left out is not known
+                    arrivals = max(arrivals)  # it is not known which of them were left out
             if found.errors:
                 self.runner.count_failed(found.why, found.errors)
                 self._send_error(found.why, found.errors, deliver)
@@ -102,13 +107,13 @@ class StreamInput:
         for unit in self.units:
             rules = tuple(unit.rules())
             sinks = rules[0].sinks if rules else None
-            if sinks is not None and sinks.options.sendError:  # those of a unit agree in it
+            if sinks is not None and sinks.options.sendError:  # all rules of a unit have the same value
                 for rule in rules:
                     deliver(rule, [[{"error": text}]])
 
 
 def _runs(entries: Iterable[SourceEntry]) -> Iterator[list[SourceEntry]]:
-    """Neighbours that make one batch: of one kind, `MOST` records at most, payloads of one ms."""
+    """Joins neighbours into batches: of one kind, at most `MOST` records, payloads of the same ms."""
     run: list[SourceEntry] = []
     count, kind = 0, None
     for entry in itertools.chain.from_iterable(map(_cut, entries)):
@@ -141,7 +146,7 @@ def _cut(entry: SourceEntry) -> Iterator[SourceEntry]:
 
 
 def _arrivals(entries: list[SourceEntry]) -> int | list[int]:
-    """One time for all where it is the same."""
+    """One time for all entries if it is the same, else one for each record."""
     times = {entry.arrived_ms for entry in entries if isinstance(entry.arrived_ms, int)}
     if len(times) == 1 and all(isinstance(entry.arrived_ms, int) for entry in entries):
         return times.pop()

@@ -1,6 +1,6 @@
-"""StreamInputs: the inputs that run: one for all rules of a SHARED stream, else one per rule.
+"""StreamInputs: the running inputs: one for all rules of a SHARED stream, else one per rule.
 
-LookupTables: those that are open, one for all rules that ask it.
+LookupTables: the open tables, one for all rules that query it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from opq_rules.streams.definition import StreamDefinition
 
 
 class StreamInputs:
-    """Called under the engine's lock; `by_key` is read by any thread."""
+    """The running inputs. Called under the engine's lock; any thread may read `by_key`."""
 
     def __init__(self, factory: EndpointFactory, loop: EngineLoop) -> None:
         self.by_key: dict[str, StreamInput] = {}
@@ -31,11 +31,11 @@ class StreamInputs:
 
     @staticmethod
     def key(stream: StreamDefinition, rule_id: str) -> str:
-        """Also its name in the database."""
+        """Key of the input, also its name in the database."""
         return f"feed {'' if stream.shared else rule_id} {stream.name}"
 
     def of(self, streams: Sequence[StreamDefinition], rule: RuleDefinition) -> list[StreamInput]:
-        """Those that run, and new ones that do not run yet: `open` starts them."""
+        """The inputs of a rule: running ones, and new ones that `open` starts."""
         return [
             self.by_key.get(self.key(each, rule.id)) or self._made(each, self.key(each, rule.id), rule)
             for each in streams
@@ -62,11 +62,11 @@ class StreamInputs:
         return [found for key in keys if (found := self.by_key.get(key)) is not None]
 
     def runners_of(self, streams: set[str]) -> list[SourceRunner]:
-        """Sources of these streams that run."""
+        """The running sources of these streams."""
         return [each.runner for each in list(self.by_key.values()) if each.stream in streams]
 
     def open(self, inputs: Sequence[StreamInput]) -> None:
-        """A rule that takes from them runs: new ones begin."""
+        """Called when a rule reads from these inputs: starts the new ones."""
         new = [each for each in inputs if each.key not in self.by_key]
         self.by_key |= {each.key: each for each in new}
         if not self._held:
@@ -74,19 +74,19 @@ class StreamInputs:
                 self._start(each)
 
     def hold(self) -> bool:
-        """New sources do not begin until `release`. Whether they were held already."""
+        """Keeps new sources from starting until `release`. Returns whether they were held already."""
         was, self._held = self._held, True
         return was
 
     def release(self) -> None:
-        """All rules are there: the sources begin."""
+        """Called when all rules are there: starts the sources."""
         self._held = False
         for each in list(self.by_key.values()):
             if not each.runner.started:
                 self._start(each)
 
     def close_unused(self, inputs: Sequence[StreamInput]) -> None:
-        """Those that nobody takes from any more."""
+        """Closes those of the inputs that feed no unit."""
         for each in inputs:
             if self.by_key.get(each.key) is each and not each.units and not each.pinned:
                 del self.by_key[each.key]
@@ -95,14 +95,14 @@ class StreamInputs:
                 each.runner.join()
 
     def stop(self) -> list[str]:
-        """All sources; names of those that do not end in time."""
+        """Stops all sources; returns names of those that do not end in time."""
         inputs = list(self.by_key.values())
         for each in inputs:
             each.runner.stop()
         return [f"source {each.stream}" for each in inputs if not each.runner.join()]
 
     def pin(self, inputs: Sequence[StreamInput], count: int) -> None:
-        """+1: records wait, and the inputs stay; -1: no more."""
+        """`count` +1: records wait, and the inputs stay open; -1 undoes it."""
 
         def change() -> None:
             for each in inputs:
@@ -121,7 +121,9 @@ class StreamInputs:
 
 
 class LookupTables:
-    """Called under the engine's lock; what `lookup` gives, in the engine's thread."""
+    """The open tables. Called under the engine's lock; the function from `lookup` runs in the engine's
+    thread.
+    """
 
     def __init__(self, definitions: Mapping[str, StreamDefinition], factory: EndpointFactory) -> None:
         self._definitions, self._factory = definitions, factory
@@ -130,11 +132,11 @@ class LookupTables:
 
     @property
     def rows_lost(self) -> int:
-        """Rows that full tables of memory have let go. From any thread."""
+        """Rows that full tables of memory have dropped. Callable from any thread."""
         return self._lost_by_closed + sum(_lost(table) for table, _ in list(self._open.values()))
 
     def lookup(self, name: str) -> Lookup:
-        """How it is asked; opened where it is not."""
+        """The lookup function of a table, which is opened where necessary."""
         found = self._open.get(name)
         if found is None:
             made = self._factory.lookup_table(self._definitions[name])
@@ -152,7 +154,7 @@ class LookupTables:
         return lookup
 
     def forget(self, name: str) -> None:
-        """It was dropped or defined again."""
+        """Closes a table that was dropped or redefined."""
         found = self._open.pop(name, None)
         if found is not None:
             self._lost_by_closed += _lost(found[0])

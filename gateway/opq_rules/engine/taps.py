@@ -1,7 +1,7 @@
-"""RuleTaps: readers of what rules give, beside their sinks.
+"""RuleTaps: readers of rules' emissions, in addition to their sinks.
 
-A reader gets what its rule gives whenever it runs, also after it was stopped, started or replaced. Nothing
-waits for a reader, whatever the rule's qos: it bounds what it keeps, and counts what it misses.
+A reader gets its rule's emissions whenever the rule runs, also after it was stopped, started or replaced.
+Nothing waits for a reader, whatever the rule's qos: it limits what it holds, and counts what it misses.
 """
 
 import threading
@@ -24,7 +24,7 @@ class RuleTaps:
         self._lock = threading.Lock()
 
     def enter(self, rule_id: str, tap: Tap) -> None:
-        """Raises RuleError where MOST_TAPS read already."""
+        """Adds a reader. Raises RuleError where there are MOST_TAPS already."""
         with self._lock:
             if sum(map(len, self.by_rule.values())) >= MOST_TAPS:
                 raise RuleError(f"{MOST_TAPS} readers of rules' rows are there; end one of them", RULE)

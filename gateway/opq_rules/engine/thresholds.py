@@ -1,12 +1,12 @@
-"""ThresholdIndex: rules that differ in their thresholds alone; a record finds those that it concerns.
+"""ThresholdIndex: rules that differ only in their thresholds; finds the rules that a record concerns.
 
-Rules `SELECT ... WHERE column OP constant AND rest` that differ in constants alone are one `SplitStatement`.
+Rules `SELECT ... WHERE column OP constant AND rest` that differ only in constants form one `SplitStatement`.
 A rule can be split when it has no memory: one stream, no window, no aggregate, no analytic function. Where
 the comparison is false, `rest` is not computed and cannot fail, as it could if the rule ran alone.
 
-The constants lie sorted (= in a dict): a bisect finds those that hold, and only they are touched. Further
-constants of the same kind are compared rule by rule, among those that the first one found. Owned by the
-engine's thread; nothing here waits.
+The constants are sorted (for = in a dict): a bisect finds those that hold, and only their rules are
+processed. Further constants of the same kind are compared rule by rule, among the rules that the first one
+found. It belongs to the engine's thread; nothing here blocks.
 """
 
 from bisect import bisect_left, bisect_right
@@ -28,12 +28,12 @@ from opq_rules.sql.walk import calls_in
 Constant = int | float | str
 HOLDS = {sign: holds for sign, holds in COMPARISONS.items() if sign != "!="}
 OF_ITS_RULE = frozenset({"rule_id", "rule_start"})
-"""Scalars that give each rule something else."""
+"""Scalars whose value depends on the rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`column operator constant`; the constant is the text's literal number `slot`, negated or not."""
+    """`column operator constant`; the constant is literal number `slot` of the text, negated or not."""
 
     column: str
     operator: str
@@ -42,7 +42,7 @@ class Comparison:
     text: bool
 
     def constant(self, literals: Sequence[object]) -> Constant | None:
-        """The constant in another text of the same shape; None: it is of another kind."""
+        """The constant in another text of the same shape; None where it is of another kind."""
         value = literals[self.slot]
         if self.text:
             return value if isinstance(value, str) else None
@@ -53,7 +53,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class SplitStatement:
-    """A statement in two: what is compared, and the `rest` that rules with the same other literals share."""
+    """A split statement: the comparisons, and the `rest` that rules with the same other literals share."""
 
     free: tuple[Comparison, ...]
     rest: Select
@@ -64,7 +64,7 @@ class SplitStatement:
 
 
 def split(select: Select) -> SplitStatement | None:
-    """None: the statement cannot be split."""
+    """Splits a statement; None where that is impossible."""
     if select.joins or select.window or select.group_by or select.having or select.order_by:
         return None
     if select.where is None or not all(_has_no_memory(call) for call in calls_in(select)):
@@ -80,7 +80,7 @@ def split(select: Select) -> SplitStatement | None:
             free.append(found)
     if not free:
         return None
-    free.sort(key=lambda each: each.operator != "=")  # equality first: it leaves fewest
+    free.sort(key=lambda each: each.operator != "=")  # equality first: it leaves the fewest rules
     return SplitStatement(tuple(free), replace(select, where=together(kept) if kept else None))
 
 
@@ -108,9 +108,11 @@ def _has_no_memory(call: FunctionCall) -> bool:
 
 
 class SortedThresholds:
-    """Rules by their constants: `Rule.constants`, in the order of `free`; one alone as itself.
+    """Rules sorted by `Rule.constants`, which are in the order of `free`; a single constant is not in a
+    tuple.
 
-    `first` answers for a record's value; O(log n) and the members found."""
+    `first` takes O(log n) and the rules found.
+    """
 
     def __init__(self, free: Sequence[Comparison]) -> None:
         self.free = tuple(free)
@@ -145,7 +147,7 @@ class SortedThresholds:
             del self._keys[at], self._members[at]
 
     def first(self, value: object) -> Sequence[Rule]:
-        """Members whose first comparison holds; the value is of the constants' kind."""
+        """Rules whose first comparison holds; `value` is of the constants' kind."""
         if self._sign == "=":
             return self._equal.get(value, ())
         if self._sign == ">":
@@ -158,19 +160,19 @@ class SortedThresholds:
 
     @property
     def edge(self) -> Any:
-        """The constant that the most values pass, or None for =: most records end here."""
+        """The constant that most values pass, None for =; a record that does not pass it concerns no rule."""
         if self._sign == "=" or not self._keys:
             return None
         return self._keys[0] if self._sign in (">", ">=") else self._keys[-1]
 
     @property
     def keys(self) -> Any:
-        """For =: what to look in."""
+        """For =: the constants, for a test by `in`."""
         return self._equal
 
 
 class ThresholdIndex(QueryUnit):
-    """`query` is the rest that its rules share, without memory."""
+    """`query` is the rest of the statement, which its rules share; it has no memory."""
 
     remembers = False
 
@@ -246,7 +248,9 @@ class ThresholdIndex(QueryUnit):
                     deliver(rule, emissions)
 
     def _hits(self, rows: Sequence[Row]) -> list[int]:
-        """Records that some rule's first comparison may hold for; those of a wrong kind are counted."""
+        """Records for which some rule's first comparison may hold; values of a wrong kind are counted as
+        errors.
+        """
         free, edge = self.split.free[0], self._index.edge
         column, kinds = free.column, {str} if free.text else NUMBERS
         if free.operator == "=":

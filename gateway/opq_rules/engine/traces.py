@@ -1,8 +1,7 @@
-"""Traces of one rule: what happened to single records, step by step; the last ones, bounded.
+"""Traces of one rule: what happened to single records, step by step; the last ones, up to a limit.
 
-A trace is of one record (source, steps, sinks), or of one window that ended (window, steps, sinks), which
-names the traces of the records that made it. Written by the engine's thread and the sinks' threads, read by
-any.
+A trace is of one record (source, steps, sinks), or of one window that ended (window, steps, sinks); that
+names the traces of its records. Written by the engine's thread and the sinks' threads, read by any.
 """
 
 import itertools
@@ -21,16 +20,16 @@ MOST_TRACES = 200
 MOST_BYTES = 1 << 20
 """Bytes of all traces of one rule."""
 MOST_RECORDS = 100
-"""Traces of records that the trace of a window names."""
+"""Traces of records that the trace of a window lists."""
 MOST_ROWS = 5
-"""Shown of one step."""
+"""Rows shown of one step."""
 _MOST_COLUMNS, _MOST_ITEMS, _MOST_TEXT, _MOST_DEPTH = 30, 8, 200, 3
 _SPAN_BYTES = 150
 
 
 @dataclass(slots=True)
 class TraceSpan:
-    """One step. Times in Unix ns; `end_ns` None: it is still under way."""
+    """One step. Times in Unix ns; `end_ns` None: it has not ended."""
 
     name: str
     start_ns: int
@@ -48,7 +47,7 @@ class TraceSpan:
 
 @dataclass(slots=True)
 class RuleTrace:
-    """`spans` follow each other; sinks stand beside each other after the last step."""
+    """One trace. `spans` follow each other; the sinks are side by side after the last step."""
 
     id: str
     rule_id: str
@@ -56,7 +55,7 @@ class RuleTrace:
     of_window: tuple[int, int] | None = None
     """Start and end of the window that ended, Unix ms; None: this is the trace of a record."""
     records: list[str] = field(default_factory=list)
-    """Traces of the records that it was made of."""
+    """Ids of the traces of the window's records."""
     spans: list[TraceSpan] = field(default_factory=list)
 
     @property
@@ -64,7 +63,7 @@ class RuleTrace:
         return sum(span.bytes for span in self.spans) + sum(map(len, self.records))
 
     def tree(self) -> JsonObject:
-        """GET /trace/{traceId}: each span with those that followed from it as `children`."""
+        """The answer of GET /trace/{traceId}: each span with the spans that followed it as `children`."""
         tree: JsonObject = {"traceId": self.id, "rule": self.rule_id, "time": self.time_ms}
         if self.of_window is not None:
             start_ms, end_ms = self.of_window
@@ -94,7 +93,9 @@ class RuleTrace:
 
 
 class Traces:
-    """`on`: it is traced now; what there is stays readable afterwards. `sinks`: names of its nodes."""
+    """The traces of a rule. `on`: it is traced now; existing traces stay readable. `sinks`: names of its sink
+    nodes.
+    """
 
     def __init__(self, rule_id: str) -> None:
         self.rule_id = rule_id
@@ -109,7 +110,7 @@ class Traces:
         self.sinks = sink_names([action.type for action in definition.actions])
 
     def new(self, time_ms: int) -> RuleTrace:
-        """The oldest go where there are too many."""
+        """Starts a trace; the oldest ones are dropped where there are too many."""
         kept = self._traces
         trace = RuleTrace(f"{self.rule_id}-{next(self._numbers)}", self.rule_id, time_ms)
         if len(kept) >= MOST_TRACES:
@@ -121,7 +122,7 @@ class Traces:
         return trace
 
     def ids(self) -> list[str]:
-        """The oldest first."""
+        """Ids of the traces, the oldest first."""
         return [each.id for each in list(self._traces)]
 
     def one(self, trace_id: str) -> RuleTrace | None:
@@ -129,12 +130,12 @@ class Traces:
 
 
 def shown_rows(rows: Sequence[Row]) -> list[JsonValue]:
-    """The first ones as they may be shown: JSON, cut short, without secrets."""
+    """The first rows as they may be shown: JSON, shortened, without secrets."""
     return [traced_value(row) for row in rows[:MOST_ROWS]]
 
 
 def traced_value(value: object, depth: int = 0) -> JsonValue:
-    """As much of a value as fits on a screen; secrets, by the name of their key, are hidden."""
+    """A value shortened to fit on a screen; secrets are hidden by the name of their key."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -160,7 +161,9 @@ def traced_value(value: object, depth: int = 0) -> JsonValue:
 
 
 def operator_names(operators: Sequence[str]) -> list[str]:
-    """Nodes of a rule are named as eKuiper's (reference/rules.md, A.3), so that dashboards work."""
+    """Names of the operators' nodes, the same as eKuiper's (reference/rules.md, A.3), so that dashboards
+    work.
+    """
     return [f"op_{k}_{name}" for k, name in enumerate(operators, start=2)]
 
 

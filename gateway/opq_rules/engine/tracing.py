@@ -1,7 +1,7 @@
-"""Tracing: a unit whose records are followed one by one, for those of its rules that are traced.
+"""Tracing: follows a unit's records one by one, for those of its rules that are traced.
 
-Stands before the unit in the engine's loop; a unit without it pays nothing. Rules that share the unit see the
-same steps, each in a trace of its own. A record that waits for the watermark goes on in its trace later.
+It takes the unit's place in the engine's loop; a unit without it has no extra cost. Rules that share the unit
+get the same steps, each in its own trace. A record that waits for the watermark continues in its trace later.
 """
 
 import time
@@ -28,11 +28,11 @@ from opq_rules.query.windows.window import Cut
 
 NS_PER_MS = 1_000_000
 Message = dict[str, RuleTrace]
-"""A record, or a window, in the trace of each rule, by the rule's id."""
+"""The traces of one record or window, by the rule's id."""
 
 
 def follow(unit: QueryUnit, rule: Rule, clock: RuleClock) -> None:
-    """In the engine's thread, as all here. The rule is traced while it is in this unit."""
+    """Traces the rule while it is in this unit. Runs in the engine's thread, like everything here."""
     if unit.tracing is None:
         unit.tracing = Tracing(unit, clock)
     unit.tracing.rules[rule.id] = rule
@@ -48,7 +48,7 @@ def leave(unit: QueryUnit, rule: Rule) -> None:
 
 
 class Tracing:
-    """`rules`: those that are traced, by id. Also the `Steps` of the unit's query."""
+    """`rules`: the traced ones, by id. Also serves as `Steps` of the unit's query."""
 
     def __init__(self, unit: QueryUnit, clock: RuleClock) -> None:
         self.rules: dict[str, Rule] = {}
@@ -73,7 +73,7 @@ class Tracing:
     # -- in the unit's place
 
     def feed(self, batch: Batch, deliver: Deliver) -> None:
-        """Record by record, as far as they are traced."""
+        """Feeds the unit record by record, as far as they are traced."""
         each = any(traces.each for traces in self._traces().values())
         count = len(batch.rows)
         for k in range(count if each else 1):
@@ -111,7 +111,7 @@ class Tracing:
         errors = self._unit.errors
         try:
             self._unit.feed(one, self._deliver)
-        except Exception as error:  # the loop stops the rule; its trace says where
+        except Exception as error:  # the loop stops the rule; its trace shows where it failed
             for trace in message.values():
                 trace.spans[-1].error = f"{type(error).__name__}: {error}"[:500]
             raise
@@ -146,12 +146,14 @@ class Tracing:
 
     @staticmethod
     def _done(span: TraceSpan, base_ns: int, error: str, lost: bool) -> None:
-        """From the sink's thread."""
+        """Called by the sink's thread."""
         span.error, span.given = error, 0 if lost else span.taken
         span.end_ns = base_ns + time.perf_counter_ns()
 
     def _filtered(self, trace: RuleTrace, began_ns: int, passed: bool, error: str) -> None:
-        """An index finds its rules before their query sees the record, and may ask it for another rule."""
+        """Adds the filter's span: an index finds its rules before the query, and may run the query for
+        another rule.
+        """
         source, *others = trace.spans
         others = [span for span in others if span.name != self._names["filter"]] if passed else []
         ended_ns = others[0].start_ns if others else self.now_ns()
@@ -212,11 +214,13 @@ class Tracing:
         return {rule_id: rule.traces for rule_id, rule in self.rules.items() if rule.traces is not None}
 
     def _set_clock(self) -> None:
-        """Unix ns by the engine's clock, finer than it within one record."""
+        """Sets the base of `now_ns`: the engine's clock, refined by the performance counter within one
+        record.
+        """
         self._base_ns = self._clock.now_ms() * NS_PER_MS - time.perf_counter_ns()
 
     def _remember(self, row: Row, message: Message) -> None:
-        """With the row itself, or another would have its address."""
+        """Holds the row itself too: otherwise another row could get its address."""
         self._of_row[id(row)] = (row, message)
         while len(self._of_row) > MOST_TRACES:
             del self._of_row[next(iter(self._of_row))]
@@ -227,6 +231,6 @@ class Tracing:
 
 
 def _runners(names: Sequence[str], runners: Sequence[SinkRunner]) -> list[SinkRunner | None]:
-    """Per sink its runner; None: a topic of memory, which takes at once."""
+    """The runner of each sink; None: a topic of memory, which takes emissions at once."""
     waiting = iter(runners)
     return [None if name.startswith("sink_memory_") else next(waiting) for name in names]

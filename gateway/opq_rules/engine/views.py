@@ -1,6 +1,6 @@
-"""RuleViews: what an engine shows of its rules: definitions, status, plans, usage. It changes nothing.
+"""RuleViews: an engine's answers about its rules: definitions, status, plans, usage. It changes nothing.
 
-Names of the metrics as eKuiper's (reference/rules.md, A.3).
+Metrics have eKuiper's names (reference/rules.md, A.3).
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from opq_rules.secrets import without_secrets
 
 
 class RuleViews:
-    """From any thread; RuleError 404 for a rule that is not there. Answers are JSON, or text for people."""
+    """Callable from any thread; RuleError 404 for an unknown rule. Answers are JSON, or text for people."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class RuleViews:
         return topology(streams, planned.operators, [action.type for action in made.actions])
 
     def schema(self, rule_id: str) -> JsonObject:
-        """Columns of the output; with a type as a stream's schema has it, where it is known."""
+        """Columns of the output; where its type is known, in the form of a stream's schema."""
         planned = self._planner.plan(self._store.rule(rule_id).sql)
         types = self._planner.described(planned).columns
         answer: JsonObject = {}
@@ -113,7 +113,7 @@ class RuleViews:
         return "\n".join(lines)
 
     def usage(self) -> dict[str, JsonObject]:
-        """Per running rule: its share of the CPU, in ms, of what runs `rules` of them; records, emissions."""
+        """Per running rule: its share of the unit's CPU ms, `rules` in the unit, records, emissions."""
         answer: dict[str, JsonObject] = {}
         for rule_id, rule in sorted(self._rules.items()):
             unit = rule.unit
@@ -137,7 +137,7 @@ class RuleViews:
         return [rule_id for rule_id, body in self._bodies() if set(tags) <= set(body.get("tags") or ())]
 
     def traces(self, rule_id: str) -> list[str]:
-        """Ids of the traces that there are, the oldest first."""
+        """Ids of the rule's traces, the oldest first."""
         traces = self._lifecycle.rule(rule_id).traces
         return traces.ids() if traces is not None else []
 
@@ -151,7 +151,7 @@ class RuleViews:
         return found.tree()
 
     def totals(self) -> dict[str, float]:
-        """For /metrics and health: rules by state, records, drops, commits, waiting."""
+        """Totals for /metrics and health: rules by state, records, drops, commits, waiting."""
         sources = [each.runner for each in list(self._streams.by_key.values())]
         sinks, checkpoint = list(self._sinks.by_key.values()), self._loop.checkpoint
         return {
@@ -171,7 +171,7 @@ class RuleViews:
 
     @property
     def refused(self) -> str:
-        """What the disk said that takes no state and no emissions; "" where it does."""
+        """The disk's error of the last commit; "" where it succeeded."""
         return self._loop.checkpoint.refused
 
     def _bodies(self) -> list[tuple[str, JsonObject]]:
@@ -192,7 +192,7 @@ _NODE: JsonObject = {
 
 
 def topology(streams: Sequence[str], operators: Sequence[str], sink_types: Sequence[str]) -> JsonObject:
-    """GET /rules/{id}/topo: the nodes that a rule is shown as, and which feeds which."""
+    """The answer of GET /rules/{id}/topo: the nodes of a rule, and which feeds which."""
     nodes = operator_names(operators)
     begins = [f"source_{name}" for name in streams]
     edges: dict[str, list[str]] = {begin: [nodes[0]] for begin in begins}
@@ -203,8 +203,8 @@ def topology(streams: Sequence[str], operators: Sequence[str], sink_types: Seque
 
 
 def status(rule: Rule, sources: Sequence[SourceRunner], sink_types: Sequence[str]) -> JsonObject:
-    """GET /rules/{id}/status."""
-    state, details, unit = rule.status, rule.details, rule.unit  # in this order: they change meanwhile
+    """The answer of GET /rules/{id}/status."""
+    state, details, unit = rule.status, rule.details, rule.unit  # in this order: they may change meanwhile
     answer: JsonObject = {
         "status": state,
         "message": details.message if details else "",
@@ -247,9 +247,10 @@ def _source_node(runner: SourceRunner) -> JsonObject:
 
 
 def _sink_node(rule: Rule, runner: SinkRunner | None) -> JsonObject:
-    """`runner` None: a topic of memory, which takes at once. Each rule shows the trouble of a shared sink.
+    """Metrics of a sink; every rule that shares a sink shows its errors.
 
-    What waits, in the queue or in the sink's cache, has not gone out.
+    `runner` None: a topic of memory, which takes emissions at once. Emissions that wait in the queue or in
+    the sink's cache do not count as sent.
     """
     if runner is None:
         return _NODE | {"records_in_total": rule.out, "records_out_total": rule.out, "connection_status": 1}
@@ -279,7 +280,9 @@ def _sink_node(rule: Rule, runner: SinkRunner | None) -> JsonObject:
 
 
 def _query_nodes(rule: Rule, names: Sequence[str]) -> dict[str, JsonObject]:
-    """One query does the work of all: the first shows what comes in, the last what goes out."""
+    """Metrics of the operators. One query does the work of all: the first shows its input, the last its
+    output.
+    """
     unit = rule.unit
     if unit is None:
         return {name: dict(_NODE) for name in names}

@@ -1,1 +1,1 @@
-"""What a Box says over its port: read, put in order, stamped once."""
+"""Reads what a Box sends over its port, puts it in order and stamps it once."""

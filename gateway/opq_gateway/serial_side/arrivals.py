@@ -1,12 +1,12 @@
 """Arrivals: the monotonic time of a sample index, estimated from the earliest arrivals over minutes.
 
-A block arrives after its last sample: by the frame's time on the line, by up to a round of the reader,
-and by whatever a busy machine adds. All of that only ever delays, so the truth lies along the lower
-edge of the arrivals: per five seconds the earliest, over ten minutes the line that lies below them all
-and closest to them (a lower hull: Moon, Skelly and Towsley, 1999, on a clock's skew from one-way delays),
-then least squares over those near it for the slope. Jitter does not enter that leaves one block in five
-seconds alone. How far the earliest of a bucket may still be from an undelayed one follows from how many
-looks at the port there were, and how late the blocks of half of them came: a busy machine widens the bound.
+A block arrives after its last sample: later by the frame's time on the line, by up to a round of the reader,
+and by whatever a busy machine adds. All of that only delays, so the truth lies along the lower edge of the
+arrivals. Each five seconds give their earliest arrival; over ten minutes the line is taken that lies below
+them all and closest to them (a lower hull: Moon, Skelly and Towsley, 1999, on a clock's skew from one-way
+delays), and then least squares over those near it give the slope. Jitter has no effect while one block in
+five seconds is undelayed. How far the earliest of a bucket may still be from an undelayed one follows from
+the number of reads of the port and from the median lateness of their blocks: a busy machine widens the bound.
 Pure.
 """
 
@@ -21,20 +21,20 @@ BUCKET_S = 5.0
 BUCKETS = 120
 """Ten minutes: a crystal's rate wanders by some 0.01 ppm meanwhile, 6 us."""
 SLOPE_BUCKETS = 12
-"""Before a minute the Box's own figure of its rate is better than a fitted one."""
+"""Below a minute the Box's own rate is better than a fitted one."""
 CRYSTAL = 100e-6
 """No crystal is further off than this."""
 FIRST_NS = 20e6
-"""How late the earliest arrival of few blocks may be: a round of the reader; less with every bucket."""
+"""How late the earliest of few blocks may be: a round of the reader; it shrinks with every bucket."""
 LEFT = 10.0
-"""Times the median lateness, by the number of looks. That the earliest is later than that has a chance of
-0.1 % (delays are exponential) to 0.7 % (even)."""
+"""Factor on the median lateness, divided by the number of reads. The earliest arrival is later than that with
+a probability of 0.1 % (exponential delays) to 0.7 % (uniform delays)."""
 LOOK_NS = 2_000_000
-"""Blocks that are handled within so long were read in one look, or as good as."""
+"""Blocks handled within this time count as read at once."""
 MOST_LOOKS = 1000
-"""Per bucket: more than BUCKET_S of blocks."""
+"""Most reads per bucket: more than BUCKET_S of blocks."""
 NEAR_NS = 200_000.0
-"""An arrival this near to the lower edge counts; reader and blocks meet within 0.35 ms (reader.ROUND_S)."""
+"""An arrival this close to the lower edge counts; reader and blocks meet within 0.35 ms (reader.ROUND_S)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,16 @@ class Fit:
     at_ns: float
     period_ns: float
     bound_ns: float
-    """How far the line may be above the earliest possible arrival, at its end."""
+    """How far the line may lie above the earliest possible arrival, at its end."""
     slope_bound: float
-    """The same for its rate, relative."""
+    """The same for its rate, as a ratio."""
     fitted: bool
-    """The rate is fitted, not the Box's own."""
+    """Whether the rate was fitted; otherwise it is the Box's own."""
     buckets: int
-    """Made from so many, the one that is being filled included."""
+    """Number of buckets in it, with the one that is being filled."""
 
     def arrival_ns(self, sample: int) -> float:
-        """When the block that ends with `sample` arrives at the earliest."""
+        """The earliest time at which the block that ends with `sample` arrives."""
         return self.at_ns + (sample - self.sample) * self.period_ns
 
 
@@ -65,14 +65,14 @@ class Arrivals:
         self._period_ns = 1e12 / rate_millihz
         self._bucket = round(BUCKET_S * rate_millihz / 1000)
         self._zero: tuple[int, int] | None = None
-        self._low: tuple[int, float] | None = None  # sample and lateness of the bucket's earliest
-        self._looks: list[float] = []  # of the bucket: the lateness of the last block of each look
+        self._low: tuple[int, float] | None = None  # the bucket's earliest: its sample and lateness
+        self._looks: list[float] = []  # lateness of the last block of each read in the bucket
         self._looked_ns = 0
         self._since = 0
-        self._edge: deque[tuple[int, float, float]] = deque(maxlen=BUCKETS)  # and what may be left
+        self._edge: deque[tuple[int, float, float]] = deque(maxlen=BUCKETS)  # and a bound of its lateness
 
     def add(self, end_sample: int, arrived_ns: int) -> bool:
-        """A live block arrived; True when a bucket is full, so that `fit` may have changed."""
+        """Adds a live block; True when a bucket is full, so that `fit` may have changed."""
         if self._zero is None:
             self._zero = (end_sample, arrived_ns)
             self._since = end_sample
@@ -80,7 +80,7 @@ class Arrivals:
         if self._low is None or late_ns < self._low[1]:
             self._low = (end_sample, late_ns)
         if arrived_ns - self._looked_ns < LOOK_NS and self._looks:
-            self._looks[-1] = late_ns  # of blocks that were read at once the last has waited least
+            self._looks[-1] = late_ns  # of blocks read at once the last has waited least
         elif len(self._looks) < MOST_LOOKS:
             self._looks.append(late_ns)
         self._looked_ns = arrived_ns
@@ -93,7 +93,7 @@ class Arrivals:
         return True
 
     def fit(self) -> Fit | None:
-        """The line through what is known by now; None before the first block."""
+        """The line through the arrivals so far; None before the first block."""
         points = list(self._edge)
         if self._low is not None and len(points) < SLOPE_BUCKETS:
             points.append((*self._low, self._left_ns()))
@@ -114,7 +114,7 @@ class Arrivals:
         rest = y[near] - y[near].mean() - slope * x_near
         rms_ns = float(np.sqrt(np.mean(rest**2)))
         slope_bound = 3.5 * rms_ns / float(np.sqrt(x_near @ x_near))
-        left_ns = 1 / float(np.sum(1 / left[near]))  # the looks of all of them together
+        left_ns = 1 / float(np.sum(1 / left[near]))  # the reads of all of them together
         at_end_ns = float(y[near].mean() + slope * (x[-1] - x[near].mean()))
         return Fit(
             sample=points[-1][0],
@@ -127,13 +127,13 @@ class Arrivals:
         )
 
     def _left_ns(self) -> float:
-        """How late the earliest block of the bucket may be, by how late the others of it are."""
+        """How late the bucket's earliest block may be, judged by the lateness of its others."""
         assert self._low is not None
         late_ns = float(np.median(self._looks)) - self._low[1]
         return max(FIRST_NS, LEFT * late_ns) / len(self._looks)
 
     def _flat(self, sample: int, x: NDArray[np.float64], y: NDArray[np.float64], left_ns: float) -> Fit:
-        """By the Box's own rate; the newest points weigh against a rate that is wrong."""
+        """A line with the Box's own rate; its bound grows with time, as that rate may be wrong."""
         assert self._zero is not None
         lasting_ns = float(x[-1] - x[0])
         return Fit(
@@ -148,7 +148,7 @@ class Arrivals:
 
 
 def _lower_edge(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """The line below all points with the least sum of distances: its values at `x`, its slope."""
+    """The line below all points with the smallest sum of distances: its values at `x`, and its slope."""
     hull: list[int] = []
     for k in range(len(x)):
         while len(hull) > 1:

@@ -1,7 +1,7 @@
-"""Axis: one run of sample indices of a Box, from its start to its next.
+"""Axis: one run of sample indices of a Box, from one start of the Box to the next.
 
-Gives each block its time, finds where the run begins (after a restart of the gateway: where the
-ring ends) and notices when the indices begin again. Pure; the clocks are handed in.
+It gives each block its time, finds where the run begins (after a restart of the gateway: where the ring ends)
+and notices when the indices begin again. Pure; the clocks are handed in.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ from opq_proto.link_messages import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, FLAG_RESE
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 BACKWARD_BLOCKS = 3
-"""A line keeps the order: so many live blocks in a row from before what was expected mean that the
+"""A line keeps the order. So this many live blocks in a row from before the expected index mean that the
 indices began again, even if the hello was lost or the boot id is the same."""
 SAME_AXIS_NS = 1_000_000_000
-"""A restarted gateway goes on with the ring's axis when a block's time agrees so well with its index."""
+"""A restarted gateway continues the ring's axis when a block's time agrees with its index to within this."""
 LONGEST_SILENCE_S = 20.0
-"""What waits after a hole waits so long at most where the line brings no sample."""
+"""Where the line brings no samples, blocks after a hole wait at most this long."""
 HELD_BLOCKS = 1024
-"""While the run's time is not known yet (clock.START_S): 17 s of blocks."""
+"""Most blocks held while the run's time is not known yet (clock.START_S): 17 s."""
 
 
 class Axis:
-    """One run of indices; Samples in, blocks in order and gaps out."""
+    """One run of indices: takes Samples, returns blocks in order and gaps."""
 
     def __init__(self, hello: Hello, ring: Segment | None, clocks: Clocks) -> None:
-        """Begin; `ring` is the ring's newest segment when its run may be this one."""
+        """`ring` is the ring's newest segment where its run may be this one."""
         self._clocks = clocks
         self._hello = hello
         self._ring = ring if ring is not None and ring.boot_id == hello.boot_id else None
@@ -39,13 +39,13 @@ class Axis:
         self._backward = 0
         self._heard_s = 0.0
         self.too_old = 0
-        """Samples left out because they came before the run's first."""
+        """Samples left out because they lie before the run's first."""
         self.line = Reassembly(hello.ring_samples)
 
     def straight(self, run: Sequence[Samples], hello: Hello) -> list[SampleBlock]:
-        """The first of `run`, as far as they are what nearly all are: live, the next, and nothing waits.
+        """The leading blocks of `run` in the usual case: live, each the next one, and nothing waits.
 
-        What is left of it goes through `accept_samples`, one by one.
+        The rest of `run` goes through `accept_samples`, one by one.
         """
         line, stamp = self.line, self.clock.stamp
         expected = line.expected
@@ -80,7 +80,8 @@ class Axis:
         return blocks
 
     def accept_samples(self, samples: Samples, hello: Hello) -> list[Output] | None:
-        """What is in order now and what to ask for; None: the indices began again, elsewhere."""
+        """Takes a block; returns what is in order now and what to request. None: the indices began again
+        elsewhere."""
         self._heard_s = now_s = self._clocks.monotonic_s()
         self._hello = hello
         live = not samples.flags & FLAG_RESENT
@@ -94,12 +95,12 @@ class Axis:
         return self._place(samples, stamp, live)
 
     def tick(self) -> list[Output]:
-        """Time passes: where no sample comes any more, what waits after a hole goes on without it."""
+        """Gives up a hole after LONGEST_SILENCE_S without samples, so that the blocks after it leave."""
         silent = self.line.waiting and self._clocks.monotonic_s() - self._heard_s >= LONGEST_SILENCE_S
         return self.line.flush() if silent else []
 
     def flush(self, reason: str = NOT_RESENT) -> list[Output]:
-        """The axis ends: what waits for its time gets it, and every hole is given up."""
+        """Ends the axis: stamps the blocks that wait for their time, and gives up every hole."""
         out: list[Output] = []
         if self._held:
             self.clock.settle()
@@ -108,7 +109,7 @@ class Axis:
         return out + self.line.flush(reason)
 
     def stamped(self, crossing: Crossing) -> Crossing | None:
-        """The crossing with this axis' time, where the Box has none; None: nobody knows it yet."""
+        """The crossing, with this axis' time where the Box has none; None where the time is not known yet."""
         told = crossing.source != TimeSource.FREE or crossing.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS
         stamp = None if told else self.clock.at(crossing.sample)
         if stamp is None:
@@ -123,7 +124,7 @@ class Axis:
         return []
 
     def _again(self, samples: Samples) -> list[Output]:
-        """A block that was held."""
+        """Places a block that was held."""
         stamp = self.clock.at(samples.first_sample)
         if stamp is None:
             self.too_old += len(samples.counts)
@@ -162,11 +163,11 @@ class Axis:
         )
 
     def _begins_with(self, block: SampleBlock, resent: bool, own_time: bool) -> bool:
-        """Whether the run may begin with this block, the first; False: it is old, leave it out.
+        """Whether the run may begin with this block, the first; False where it is old and has to be left out.
 
-        After a restart of the gateway what the ring lacks is a hole, if it is the same run: by the
-        Box's own time, and where it has none by boot id and index alone, for the system's clock may
-        have been set meanwhile. The line may still hold what the Box sent again for the gateway before.
+        After a restart of the gateway, what the ring lacks is a hole if it is the same run. The Box's own
+        time shows that; where it has none, boot id and index alone do, for the system's clock may have been
+        set meanwhile. The line may still hold what the Box sent again for the earlier gateway.
         """
         ring = self._ring
         if ring is not None and resent and block.end_sample <= ring.end_sample:

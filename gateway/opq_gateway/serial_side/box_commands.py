@@ -1,7 +1,7 @@
-"""Commands to one Box, each with its acknowledgement: sent one after another, timed out, repeated once.
+"""Commands to one Box, each acknowledged: sent one after another, with a time-out, and repeated once.
 
-`send_command` and `send_update_data` from any thread; the rest belongs to the reader's. Some are not
-repeated (ONCE): their acknowledgement may be what was lost.
+`send_command` and `send_update_data` from any thread; the rest belongs to the reader's. The commands in ONCE
+are not repeated, since only their acknowledgement may have been lost.
 """
 
 import threading
@@ -23,41 +23,41 @@ from opq_proto.link_messages import (
 
 @dataclass(frozen=True, slots=True)
 class BoxAnswer:
-    """How a command to a Box ended."""
+    """Result of a command to a Box."""
 
     status: Status | None
     """None: no answer in time."""
     detail: str = ""
     settings: tuple[tuple[str, str], ...] | None = None
-    """What followed GET_SETTINGS."""
+    """The settings that followed GET_SETTINGS."""
 
 
 Done = Callable[[BoxAnswer], None]
 
 
 class BoxCommandLink(Protocol):
-    """Commands with acknowledgement; `done` is called once for each that was taken, from another thread."""
+    """Commands with acknowledgement; `done` is called once for each accepted one, from another thread."""
 
     def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
-        """False: the port is not open, or too many commands wait."""
+        """Queues a command; False: the port is not open, or too many commands wait."""
         ...
 
     def send_update_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
-        """A piece of a firmware image."""
+        """Queues a piece of a firmware image; False as above."""
         ...
 
 
 WAITING = 16
-"""Commands that wait for the one before them; the Box's own inbox holds few."""
+"""Most commands that wait; the Box's own inbox holds few."""
 AGAIN_S = 1.0
-"""Without an answer for so long, or half of the time-out, it is sent once more."""
+"""Without an answer for this long, or for half of the time-out, a command is sent once more."""
 ONCE = (Operation.RESET, Operation.UPDATE_END, Operation.REPL, Operation.SYNC_TIME)
-"""What starts the Box again, and a time that would be a second old."""
+"""Commands that restart the Box, and a time that would be a second old."""
 
 
 @dataclass(slots=True)
 class _Asked:
-    """A command on its way: `operation` is None for a piece of an image."""
+    """A command that waits for its answer; `operation` is None for a piece of an image."""
 
     operation: Operation | None
     argument: str
@@ -72,7 +72,7 @@ class _Asked:
 
 
 class BoxCommands:
-    """Asks one Box; every `done` of a command that was taken is called once."""
+    """Sends commands to one Box; calls `done` once for each accepted one."""
 
     def __init__(self, to_box: Callable[[LinkMessage], None], monotonic_s: Callable[[], float]) -> None:
         self._to_box = to_box
@@ -83,27 +83,27 @@ class BoxCommands:
         self._current: _Asked | None = None
         self._command_id = 0
         self.on_setting: Callable[[], None] = lambda: None
-        """Called (reader's thread) when a setting of the Box was changed."""
+        """Called in the reader's thread after a setting of the Box was changed."""
 
     def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
-        """False: the port is not open, or too many commands wait."""
+        """Queues a command; False: the port is not open, or too many commands wait."""
         return self._queue_command(_Asked(operation, argument, 0, b"", timeout_s, done))
 
     def send_update_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
-        """A piece of a firmware image; False as above."""
+        """Queues a piece of a firmware image; False as above."""
         return self._queue_command(_Asked(None, "", offset, data, timeout_s, done))
 
     def send_unanswered(self, operation: Operation) -> None:
-        """Send a command at once and wait for nothing; reader's thread."""
+        """Sends a command at once, without waiting for an answer; reader's thread."""
         self._to_box(Command(self._next_id(), operation))
 
     def opened(self) -> None:
-        """The port is open."""
+        """The port was opened."""
         with self._lock:
             self._open = True
 
     def lost(self) -> None:
-        """The port is gone: nothing will be answered."""
+        """The port is gone; ends all commands without an answer."""
         with self._lock:
             self._open = False
             left = list(self._waiting)
@@ -115,7 +115,7 @@ class BoxCommands:
             asked.done(BoxAnswer(None, "the port was lost"))
 
     def accept_answer(self, message: Acknowledgement | Settings) -> None:
-        """What the Box answers; what was not asked here, or too late, is nobody's."""
+        """Handles an answer of the Box; ignores one that is too late or was not requested here."""
         current = self._current
         if current is None:
             return
@@ -124,12 +124,12 @@ class BoxCommands:
                 self._end(current.acknowledged, message.values)
         elif message.command_id == current.command_id:
             if current.operation == Operation.GET_SETTINGS and message.status == Status.DONE:
-                current.acknowledged = message  # the settings follow
+                current.acknowledged = message  # the settings follow in another message
             else:
                 self._end(message, None)
 
     def tick(self) -> None:
-        """Time passes: send the next, send again, give up."""
+        """Runs what is due by time: sends the next command, repeats it, or gives it up."""
         current = self._current
         if current is None:
             if self._waiting:

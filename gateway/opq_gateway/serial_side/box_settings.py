@@ -1,12 +1,13 @@
-"""What the gateway sets in a Box: the limits at which it watches its rms, and roughly what time it is.
+"""What the gateway sets in a Box: the limits at which it watches its rms, and the approximate time.
 
-Limits are those of the gateway's configuration, sent after every start of a Box and after each change of its
-settings (which puts its own limits back), until it acknowledges; a Box that cannot is logged once per start.
+The limits come from the gateway's configuration. They are sent after every start of a Box and after each
+change of its settings (which restores its own limits), until the Box acknowledges them; a Box that cannot
+take them is logged once per start.
 
-The time is for a receiver that is acquiring: it may name the second to come instead of the last, or be 1,024
-weeks off; the Box decides by the gateway's time, good to 250 ms (device/cmodules/clock/README.md). A Box
-without a receiver is sent nothing: its samples get their time here (clock.py), and one filter is better than
-two.
+The time helps a receiver that is acquiring: such a receiver may report the next second instead of the last,
+or be 1,024 weeks off, and the Box decides by the gateway's time, good to 250 ms
+(device/cmodules/clock/README.md). A Box without a receiver gets no time: its samples are stamped here
+(clock.py), and one filter is better than two.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ LIMITS_TIMEOUT_S = 2.0
 
 
 def limits(config: MeasuringSection) -> str:
-    """The command's argument: shares of nominal.
+    """The command's argument: limits as shares of nominal.
 
     >>> limits(Measuring())
     'dip=0.9,swell=1.1,interruption=0.1'
@@ -35,33 +36,33 @@ def limits(config: MeasuringSection) -> str:
 
 
 class CrossingLimits:
-    """Keeps one Box's limits as configured; reader's thread."""
+    """Sends one Box its configured limits; reader's thread."""
 
     def __init__(self, argument: str, commands: BoxCommands, refused: Callable[[str], None]) -> None:
         self._argument = argument
         self._commands = commands
         self._refused = refused
-        self._known_boot: int | None = None  # the start of the Box for which they are settled
+        self._known_boot: int | None = None  # the start of the Box for which the limits are settled
         self._asked = False
         commands.on_setting = self.forget
 
     def forget(self) -> None:
-        """They may be others now; after the next hello the Box gets them again."""
+        """The Box's limits may have changed; it gets them again after the next hello."""
         self._known_boot = None
 
     def lost(self) -> None:
-        """The port is gone; on return another Box may be there."""
+        """The port is gone; another Box may be there later."""
         self._known_boot = None
 
     def hello(self, hello: Hello) -> None:
-        """The Box said who it is: send them, unless it has them."""
+        """Handles a hello: sends the limits, unless the Box has them."""
         if not self._argument or self._asked or self._known_boot == hello.boot_id:
             return
 
         def done(answer: BoxAnswer) -> None:
             self._asked = False
             if answer.status is None:
-                return  # with the next hello again
+                return  # tried again with the next hello
             self._known_boot = hello.boot_id
             if answer.status is not Status.DONE:
                 self._refused(f"{answer.status.name.lower()} {answer.detail}".strip())
@@ -72,13 +73,13 @@ class CrossingLimits:
 
 
 ON_THE_WAY_NS = 30_000_000
-"""A round of the reader, the line and the Box's loop: part of the bound that goes with the time."""
+"""Time for a round of the reader, the line and the Box's loop: part of the bound sent with the time."""
 GOOD_NS = 250_000_000
 TIME_TIMEOUT_S = 1.0
 
 
 class TimeForGps:
-    """Sends the time to one Box that looks for GPS; reader's thread."""
+    """Sends the time to one Box whose receiver is acquiring; reader's thread."""
 
     def __init__(self, commands: BoxCommands, clocks: Clocks) -> None:
         self._commands = commands
@@ -86,11 +87,11 @@ class TimeForGps:
         self._settled = False
 
     def restart(self) -> None:
-        """Another start of the Box: it has forgotten."""
+        """The Box started again and has lost the time."""
         self._settled = False
 
     def gps(self, status: GpsStatus) -> None:
-        """The Box reports its receiver's state, each second."""
+        """Handles the report of the receiver's state, once a second."""
         if self._settled or status.state is not GpsState.ACQUIRING:
             return
         system = self._clocks.system()

@@ -1,4 +1,4 @@
-"""Clock: the time of a block, as the Box says it; by the system's clock where the Box has none.
+"""Clock: the time of a block, from the Box; from the system's clock where the Box has none.
 
     the Box knows (GPS, holdover, NTP)    its stamps pass through, with their uncertainty
     it knew, and says FREE now            held over from its last stamp, at the rate that it had
@@ -42,26 +42,27 @@ from opq_proto.link_messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 DELAY_NS = 10_000_000
-"""From a block's last sample to its earliest arrival: nothing (a pty) to a frame at 921,600 baud, 5 ms, with
-USB and the Box's own work. Half of it is taken off, and is the bound."""
+"""From a block's last sample to its earliest arrival: between nothing (a pty) and a frame at 921,600 baud, 5
+ms, with USB and the Box's own work. Half of it is subtracted, and is the bound."""
 START_S = 2.0
-"""A run that needs the system's clock waits so long for its first stamp: what stood in a buffer came late."""
+"""A run that needs the system's clock waits this long for its first stamp: what stood in a buffer came
+late."""
 PLAUSIBLE_NS = 60_000_000_000
 HOLDOVER_DRIFT = 10e-6
-"""A crystal over 10 K (AT cut, below 1 ppm/K); a TCXO stays far below."""
+"""Drift of a crystal over 10 K (AT cut, below 1 ppm/K); a TCXO stays far below."""
 RATE_S = 600.0
-"""The rate against GPS is taken over so much, at least a tenth of it."""
+"""The rate against GPS is measured over this time, and over a tenth of it at least."""
 STEP_NS = 1_000_000
-"""What readers of the ring take for another axis (ring.CLOCK_STEP_NS)."""
+"""Readers of the ring take a larger step for another axis (ring.CLOCK_STEP_NS)."""
 GO_ON_NS = 1_000_000_000
-"""A restarted gateway goes on with the ring's time if it agrees so well."""
+"""A restarted gateway continues the ring's time if it agrees this well."""
 HURRIED_NS = 1_000_000_000
-"""In nine minutes at HURRIED_SLEW; what is further off was never set."""
+"""Nine minutes at HURRIED_SLEW; a clock that is further off was never set."""
 SHARED_ERROR_NS = 5_000_000
-"""The most that a Box's arrivals and the rest of the way to where they point may add up to. With half of
-DELAY_NS two Boxes within it are 20 ms apart at most (contracts.md, clock_id)."""
+"""Most that the bound of a Box's arrivals and the remaining slew may add up to. With half of DELAY_NS two
+such Boxes are at most 20 ms apart (contracts.md, clock_id)."""
 KEPT_NS = GO_ON_NS / CRYSTAL
-"""Nearly three hours: for so long the ring's time, counted on in samples, is right to GO_ON_NS."""
+"""Nearly three hours: for this long the ring's time, counted on in samples, is right to GO_ON_NS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,10 @@ class BoxClock:
         self._clocks = clocks
         self._before = before
         self._kept = False
-        """The ring's time goes on, though the system's clock says another."""
+        """Whether the ring's time is continued although the system's clock differs."""
         self._believed: bool | None = None
-        self._told: Samples | None = None  # the last live block whose time the Box knew
-        self._gps: deque[tuple[int, int]] = deque()  # (sample, UTC) a second and more apart
+        self._told: Samples | None = None  # the last live block with a known time
+        self._gps: deque[tuple[int, int]] = deque()  # (sample, UTC), at least a second apart
         self._arrivals: Arrivals | None = None
         self._system: SystemTime | None = None
         self._steering = Steering()
@@ -113,11 +114,12 @@ class BoxClock:
         self._newest = 0
         self._comparison = ClockComparison()
         self._by_gps = False
-        """Steered by another Box's GPS."""
+        """Whether another Box's GPS steers it."""
         self._arrivals_bound_ns = 0.0
 
     def stamp(self, samples: Samples, live: bool, now_s: float) -> SampleTime | Samples | None:
-        """The time of a block's first sample, its own if that is it; None: not known yet (START_S)."""
+        """The time of a block's first sample, the block itself where its own time is used; None: not known
+        yet (START_S)."""
         if samples.source is not TimeSource.FREE or samples.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS:
             if live:
                 self._passes(samples, now_s)
@@ -136,7 +138,7 @@ class BoxClock:
 
     @property
     def shared(self) -> bool:
-        """Whether times are the system's clock's: given by it, or the Box's own that follow it."""
+        """Whether the times follow a clock that Boxes share: the system's, or another Box's GPS."""
         if self._by_gps:
             left_ns = self._steering.piece(self._newest).left_ns(self._newest)
             return left_ns + self._arrivals_bound_ns <= SHARED_ERROR_NS
@@ -144,16 +146,16 @@ class BoxClock:
 
     @property
     def believed(self) -> bool:
-        """Whether the Box's own time is taken, though it states no bound."""
+        """Whether the Box's own time is used although it states no bound."""
         return bool(self._believed)
 
     @property
     def by_gps(self) -> bool:
-        """Whether the clock that gives the times is another Box's GPS, not the system's."""
+        """Whether the times come from another Box's GPS instead of the system's clock."""
         return self._by_gps
 
     def at(self, sample: int) -> SampleTime | None:
-        """The time of a sample where it is this clock that gives it."""
+        """The time of a sample where this clock gives it; otherwise None."""
         if not self._steering.begun:
             return None
         piece = self._steering.piece(sample)
@@ -161,12 +163,13 @@ class BoxClock:
         return SampleTime(piece.t_at(sample), piece.uncertainty_ns(sample), aim.source, aim.rate_millihz)
 
     def settle(self) -> None:
-        """The run ends before START_S: stamp with what is known."""
+        """Starts stamping with what is known, since the run ends before START_S."""
         if self._arrivals is not None and not self._steering.begun:
             self._aim(self._newest)
 
     def _as_before(self, samples: Samples) -> bool:
-        """Whether the Box's own time goes on where the ring ends: then the system's was set meanwhile."""
+        """Whether the Box's own time continues where the ring ends; then the system's clock was set
+        meanwhile."""
         if self._before is None:
             return False
         sample, t_ns = self._before
@@ -174,7 +177,7 @@ class BoxClock:
         return elapsed_ns >= 0 and abs(samples.t_ns - t_ns - elapsed_ns) < GO_ON_NS
 
     def _passes(self, samples: Samples, now_s: float) -> None:
-        """The Box knows the time."""
+        """Handles a live block whose time the Box knows."""
         compared = self._clocks.gps
         if compared is not None and samples.source >= TimeSource.HOLDOVER:
             compared.accept_block(self._box_id, samples, now_s)
@@ -206,7 +209,7 @@ class BoxClock:
         self.last_step_ns, self.step_reason = by_ns, reason
 
     def _leaves_own_time(self, samples: Samples, now_s: float) -> bool:
-        """Whether from here on another Box's GPS is better than the Box's own time, which nobody bounds."""
+        """Whether from here on another Box's GPS is better than the Box's own time, which has no bound."""
         gps = self._clocks.gps
         other = None if gps is None else gps.bearing(round(now_s * 1e9))
         if other is None or 2 * other.bound_ns >= self._clocks.system().uncertainty_ns:
@@ -224,7 +227,7 @@ class BoxClock:
         return True
 
     def _collect(self, samples: Samples, now_s: float) -> bool:
-        """When a live block without a time arrived; True when a bucket is full."""
+        """Records the arrival of a live block without a time; True when a bucket is full."""
         if self._arrivals is None:
             self._arrivals = Arrivals(samples.rate_millihz)
             clocks = self._clocks
@@ -235,7 +238,7 @@ class BoxClock:
         return self._arrivals.add(samples.first_sample + len(samples.counts), round(now_s * 1e9))
 
     def _observe(self, samples: Samples, now_s: float) -> None:
-        """A live block without a time arrived."""
+        """Handles a live block without a time."""
         full = self._collect(samples, now_s)
         began = self._steering.begun
         if full or (not began and (now_s - self._began_s >= START_S or self._told is not None)):
@@ -244,7 +247,7 @@ class BoxClock:
             self._aim(self._newest, only_as_before=True)
 
     def _aim(self, sample: int, only_as_before: bool = False) -> None:
-        """Look where the truth is, and steer there from `sample` on."""
+        """Estimates the true time, and steers towards it from `sample` on."""
         assert self._arrivals is not None and self._system is not None
         fit = self._arrivals.fit()
         if fit is None:
@@ -282,7 +285,8 @@ class BoxClock:
             self._stepped(by_ns, reason)
 
     def _bearing(self, fit: Fit, sample: int) -> Bearing:
-        """Another Box's GPS or the system's clock: a better one than now is twice as good."""
+        """The bearing of another Box's GPS or of the system's clock; changes over only to one that is twice
+        as good."""
         system = self._system_bearing(fit, sample)
         gps = self._clocks.gps
         other = None if gps is None else gps.bearing(round(fit.arrival_ns(sample)))
@@ -295,9 +299,10 @@ class BoxClock:
         return other if other is not None and self._by_gps else system
 
     def _system_bearing(self, fit: Fit, sample: int) -> Bearing:
-        """The system's clock; the ring's time where nobody vouches for it and it was set meanwhile.
+        """The system's clock; or the ring's time, where nobody vouches for the clock and it was set
+        meanwhile.
 
-        The first arrival may be late, so the earliest of the first bucket counts again.
+        The first arrival may be late, so the offset is computed again from the earliest of the first bucket.
         """
         assert self._system is not None
         bearing = self._system.read_clocks()
@@ -314,10 +319,11 @@ class BoxClock:
         return self._system.keep_offset(offset_ns)
 
     def _holds_over(self, told: Samples, sample: int, other_bound_ns: float | None) -> bool:
-        """By the Box's last stamp, unless the system's clock is twice as good by now."""
+        """Whether to hold over from the Box's last stamp: yes, unless the system's clock is twice as good by
+        now."""
         period_ns = self._gps_period_ns(told)
         bound_ns = told.uncertainty_ns + 1000.0
-        if not self._steering.begun:  # from the last stamp itself, so that what is sent again fits too
+        if not self._steering.begun:  # begins at the last stamp itself, so that resent blocks fit too
             known_ns = bound_ns if told.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS else None
             rate_millihz = round(1e12 / period_ns)
             held = Aim(
@@ -335,7 +341,7 @@ class BoxClock:
         return other_bound_ns is None or 2 * other_bound_ns >= bound_ns
 
     def _gps_period_ns(self, told: Samples) -> float:
-        """As last measured against GPS over minutes; else as the Box says."""
+        """The period as last measured against GPS over minutes; otherwise as the Box reports it."""
         if self._gps:
             (first, first_ns), (last, last_ns) = self._gps[0], self._gps[-1]
             if last_ns - first_ns >= RATE_S * 1e8:
@@ -343,7 +349,7 @@ class BoxClock:
         return 1e12 / told.rate_millihz
 
     def _go_on(self, aim: Aim) -> None:
-        """The first stamps after a restart of the gateway go on with the ring's, and need no START_S."""
+        """Continues the ring's time after a restart of the gateway, without a wait for START_S."""
         if self._before is None or self._steering.begun or aim.sample < self._before[0]:
             return
         sample, t_ns = self._before

@@ -1,8 +1,8 @@
 """ClockComparison: whether the time that a Box states of its own follows the system's clock.
 
-A block arrives later than its last sample was taken, by a way that is never negative. So the earliest block
-bounds from above how far the Box's time is behind the system's clock, and between two blocks the Box's time
-moves by its crystal at most: what one quiet moment has shown holds for minutes of a busy machine, in which
+A block arrives after its last sample was taken; that delay is never negative. So the earliest block gives an
+upper bound for how far the Box's time is behind the system's clock, and between two blocks the Box's time
+drifts by its crystal at most: what one quiet moment has shown holds for minutes on a busy machine, where
 every block comes late. A step of the Box's time shows in its own stamps, however late they come.
 
     blocks that come before their last sample     the Box's time is ahead: another clock
@@ -16,39 +16,39 @@ from opq_gateway.serial_side.arrivals import CRYSTAL
 from opq_proto.link_messages import Samples
 
 SHARED_NS = (-2_000_000, 18_000_000)
-"""How long after its last sample the earliest block comes (a frame, and the reader's round): two Boxes that
-follow the system's clock so well are 20 ms apart at most."""
+"""Delay of the earliest block after its last sample (a frame, and the reader's round): two Boxes that follow
+the system's clock this well are at most 20 ms apart."""
 APART_NS = 500_000_000
-"""No machine is so busy that every block of 20 s comes so late."""
+"""No machine is so busy that every block of 20 s comes this late."""
 WINDOW_S = 10.0
-"""The earliest of so long counts, and of as long before."""
+"""The earliest block of this time counts, and that of the same time before it."""
 STEP_NS = 1_000_000
 NO_BLOCK_NS = 2**62
 
 
 class ClockComparison:
-    """Compares the Box's clock with the gateway's over one run of samples."""
+    """Compares the Box's time with the system's clock over one run of samples."""
 
     def __init__(self) -> None:
         self._last: tuple[Samples, float] | None = None
         self._since_s = 0.0
         self._earliest_ns, self._earliest_before_ns = NO_BLOCK_NS, NO_BLOCK_NS
         self._bound_ns = float(NO_BLOCK_NS)
-        """How far the Box's time is behind the system's clock at most."""
+        """Upper bound of how far the Box's time is behind the system's clock."""
 
     @property
     def follows(self) -> bool:
-        """Whether it was seen to, and nothing since speaks against it."""
+        """Whether the Box's time was seen to follow, and nothing since contradicts it."""
         earliest_ns = min(self._earliest_ns, self._earliest_before_ns)
         apart = APART_NS < earliest_ns < NO_BLOCK_NS
         return bool(SHARED_NS[0] <= earliest_ns and self._bound_ns <= SHARED_NS[1] and not apart)
 
     def compare(self, samples: Samples, now_ns: int, now_s: float) -> None:
-        """A live block arrived: `now_ns` by the system's clock, `now_s` monotonic."""
+        """Adds a live block that arrived at `now_ns` by the system's clock, `now_s` monotonic."""
         if self._last is not None:
             before, then_s = self._last
             if stepped(before, samples):
-                self._forget()  # what was seen is of another time
+                self._forget()  # earlier observations belong to another time
             else:
                 self._bound_ns += CRYSTAL * (now_s - then_s) * 1e9
         if now_s - self._since_s > WINDOW_S:

@@ -1,13 +1,13 @@
-"""Ports that are read while the gateway still starts, so that a kill costs no sample.
+"""Reads the ports while the gateway still starts, so that a restart after a kill loses no sample.
 
-A Box sends again what it sampled in the last 3.2 s (Hello.ring_samples). On a small machine a gateway needs
-longer than that to import what it is made of. So a start first opens the ports and keeps what comes, in one
-thread. As soon as the link's messages are imported, each Box is asked who it is, for all samples after the
-newest in the gateway's ring, and again for what a bad line has lost of that. A Station takes its port over,
-with the bytes. No clock is asked: the gateway before may have been late, and an emulator that was late runs
-faster than time.
+A Box can send again what it sampled in the last 3.2 s (Hello.ring_samples). On a small machine the imports of
+a gateway take longer than that. So a start first opens the ports and stores what they deliver, in one thread.
+As soon as the link's messages are imported, each Box gets a request for a hello, for all samples after the
+newest in the gateway's ring, and later for whatever of them a bad line has lost. A Station then takes its
+port over, with the bytes. No clock is used: the gateway before may have been late, and an emulator that was
+late runs faster than real time.
 
-Nothing is imported here at the top that takes longer than a few milliseconds.
+The imports at the top take no longer than a few milliseconds.
 """
 
 import json
@@ -30,42 +30,42 @@ if TYPE_CHECKING:
 
 READ_BYTES = 4096
 MOST_BYTES = 8 << 20
-"""Bytes of one port: five minutes. A start that takes longer loses what comes then."""
+"""Most bytes of one port: five minutes. A start that takes longer loses what comes then."""
 POLL_MS = 20
 REACH_SAMPLES = 120_000
-"""10 s: what any Box holds; it sends what of it is there."""
+"""10 s, as much as any Box holds; the Box sends what it has of it."""
 AGAIN_S = 0.5
-"""So often a Box is asked again for what a bad line has lost meanwhile."""
+"""Period at which samples lost on the line are requested again."""
 MOST_HOLES = 32
-"""At most so many are asked for at once; the next round asks for the others."""
+"""Most holes requested at once; the next round requests the others."""
 COMMAND_ID = 0xFFFF
 DEFAULT_BAUD = 921_600
 
 
 class EarlyPort:
-    """One open port and what came from it so far."""
+    """One open port and the bytes received from it so far."""
 
     def __init__(self, device: serial.SerialBase, ring: Path | None) -> None:
-        """`ring`: the folder of the Box's ring on disk; None: it is not known."""
+        """`ring`: the folder of the Box's ring on disk; None where it is not known."""
         self.device = device
         self._ring = ring
         self.data = bytearray()
         self.dropped_bytes = 0
         self.asked_s: float | None = None
-        """Monotonic; None: not yet."""
+        """Monotonic time of the first request; None: not yet sent."""
         self.asked_first = self.asked_sample = 0
-        """From which sample on it was asked, and up to which one the Box had sent then."""
+        """First sample of that request, and the end of what the Box had sent by then."""
         self._read_to = 0
         self._decoder: Decoder | None = None
         self._live_sample = 0
         self._arrived: list[tuple[int, int]] = []
-        """[first, end) of samples, apart from each other."""
+        """Spans [first, end) of received samples, without overlap."""
         self._coming: tuple[int, int] | None = None
-        """What the Box has still to send of what it was asked for first."""
+        """The part of the first request that the Box has still to send."""
         self._asked_again_s = 0.0
 
     def request_samples(self) -> None:
-        """Ask for a hello, for what was sampled before the first live block, and for what was lost."""
+        """Requests a hello, the samples before the first live block, and what was lost."""
         from opq_proto import link
         from opq_proto.link_messages import FLAG_RESENT, Command, Operation, Resend, Samples
 
@@ -105,7 +105,7 @@ class EarlyPort:
         self._arrived = apart
 
     def _holes(self) -> list[tuple[int, int]]:
-        """What a line has lost: not what a Box, which sends again in order, still goes on with."""
+        """Spans that the line lost, without the part that the Box, which sends in order, is still sending."""
         asked, live, before = self.asked_first, self._live_sample, self._coming
         arrived = self._arrived
         if arrived[0][0] >= live:
@@ -115,7 +115,7 @@ class EarlyPort:
         return [hole for hole in holes if hole != self._coming or hole == before][:MOST_HOLES]
 
     def _stored_to(self, live_sample: int) -> int:
-        """Where the ring ends; 0 where nobody knows, `live_sample` where nothing was ever stored."""
+        """End of the ring; 0 where it is not known, `live_sample` where nothing was ever stored."""
         from opq_gateway.ring.raw import SUFFIX, end_sample
 
         if self._ring is None:
@@ -127,10 +127,10 @@ class EarlyPort:
             end = end_sample(newest)
         except OSError:
             return 0
-        return end if end <= live_sample else 0  # else the Box began again meanwhile
+        return end if end <= live_sample else 0  # otherwise the Box started again meanwhile
 
     def _write(self, frame: bytes) -> None:
-        with suppress(OSError):  # what the line does not take the intake asks for again
+        with suppress(OSError):  # on failure the intake requests it again
             os.write(self.device.fileno(), b"\0" + frame)
 
 
@@ -147,11 +147,11 @@ class EarlyPorts:
             threading.Thread(target=self._run, name="early ports", daemon=True).start()
 
     def allow_requests(self) -> None:
-        """From now on the Boxes may be asked: the link's messages are imported."""
+        """Allows requests to the Boxes; call it once the link's messages are imported."""
         self._may_ask = True
 
     def take_port(self, path: str) -> EarlyPort | None:
-        """An open port with what came from it, now the caller's; None: it is not open here."""
+        """Hands an open port and its bytes to the caller; None where it is not open here."""
         with self._lock:
             self._wanted = [one for one in self._wanted if one[0] != path]
             return self._open.pop(path, None)
@@ -162,7 +162,7 @@ class EarlyPorts:
             try:
                 device = serial.Serial(path, baudrate=baud, timeout=0, write_timeout=1.0, exclusive=True)
             except (serial.SerialException, OSError, ValueError):
-                continue  # the Station opens it, and says why it cannot
+                continue  # the Station opens it, and logs why it cannot
             with self._lock:
                 if wanted not in self._wanted:
                     device.close()
@@ -174,7 +174,7 @@ class EarlyPorts:
             pass
 
     def _round(self, timeout_ms: int) -> bool:
-        """Read what came; False: nobody is left to read for."""
+        """Reads all ports once; False when no port is left."""
         poll = select.poll()
         with self._lock:
             open_now = {port.device.fileno(): path for path, port in self._open.items()}
@@ -185,7 +185,7 @@ class EarlyPorts:
             for fd, _ in ready:
                 port = self._open.get(open_now[fd])
                 if port is not None and not _read(port):
-                    port.device.close()  # it hung up: the Station opens it again
+                    port.device.close()  # the port hung up: the Station opens it again
                     del self._open[open_now[fd]]
             if self._may_ask:
                 for port in self._open.values():
@@ -194,10 +194,10 @@ class EarlyPorts:
 
 
 def _read(port: EarlyPort) -> bool:
-    """False: the port went away."""
+    """Reads what waits on a port; False: the port is gone."""
     try:
         data = os.read(port.device.fileno(), READ_BYTES)
-        came = bool(data)  # poll said that something is there
+        came = bool(data)  # empty after poll reported data means a hang-up
         while data:
             if len(port.data) < MOST_BYTES:
                 port.data += data
@@ -212,9 +212,9 @@ def _read(port: EarlyPort) -> bool:
 
 
 def early_ports(config: Path, data_dir: Path | None = None) -> EarlyPorts:
-    """The ports of a configuration file, as far as it can be read; what is wrong with it is said later."""
+    """Opens the ports of a configuration file, as far as it can be read; errors in it are reported later."""
     try:
-        if not config.is_file():  # a pipe can be read once
+        if not config.is_file():  # a pipe can be read only once
             return EarlyPorts(())
         text = config.read_bytes().decode("utf-8-sig")
         document = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
@@ -229,9 +229,10 @@ def early_ports(config: Path, data_dir: Path | None = None) -> EarlyPorts:
 
 
 def in_arrears(messages: Sequence[tuple[int, "LinkMessage"]]) -> list[tuple[int, "LinkMessage"]]:
-    """What an early port brought, for an intake: the hello first; no block's arrival says when it was sent.
+    """The messages of an early port, prepared for an intake: the hello first, and all samples marked as sent
+    again, since their arrival says nothing about their time.
 
-    A hello after which the indices begin again is a new start of the Box; it stays in its place.
+    A hello after which the indices begin again stays in its place: it belongs to a new start of the Box.
     """
     from opq_proto.link_messages import FLAG_RESENT, Hello, Samples
 

@@ -1,9 +1,9 @@
-"""GpsComparison: GPS time for this machine, from the Boxes here whose receivers are locked.
+"""GpsComparison: GPS time for this machine, from those of its Boxes whose receivers are locked.
 
-A live block of such a Box says in GPS time when its last sample was taken, and arrives later, by a way that
-is never negative. Its earliest arrivals are a line (arrivals.py): this machine's monotonic clock against GPS,
-its offset and its rate. A Box without GPS, whose blocks come by the same kind of way, is stamped by it. The
-system's clock is not in it: whoever sets that moves no stamp.
+A live block of such a Box carries the GPS time of its last sample and arrives later; that delay is never
+negative. Its earliest arrivals form a line (arrivals.py): this machine's monotonic clock against GPS, with
+offset and rate. A Box without GPS, whose blocks take the same kind of path, is stamped by that line. The
+system's clock is not part of it: setting that clock moves no stamp.
 
     one Box locked, or in its own holdover     followed; the bound has what the Box states of itself
     no such Box for STALE_S                    held over at the last rate: source HOLDOVER, a growing bound
@@ -13,7 +13,7 @@ system's clock is not in it: whoever sets that moves no stamp.
                                                believed after SETTLED_S; until then the bound holds both
     two that contradict from the start         neither is followed; a synchronised system clock counts as one
 
-Used by the reader's thread alone, but for `state`. Pure; the clocks are handed in.
+Used by the reader's thread alone, except for `state`. Pure; the clocks are handed in.
 """
 
 import time
@@ -29,46 +29,46 @@ from opq_proto.link_messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 HALF_WAY_NS = 5_000_000
-"""From a block's last sample to its earliest arrival: nothing (a pty) to 10 ms (clock.DELAY_NS)."""
+"""From a block's last sample to its earliest arrival: between nothing (a pty) and 10 ms (clock.DELAY_NS)."""
 S_NS = 1_000_000_000
 START_S = 2.0
-"""What stood in a buffer came late: a Box is followed when it was heard for so long."""
+"""What waited in a buffer arrives late, so a Box is followed only after this time."""
 STALE_S = 15.0
 ABSENT_S = 60.0
-"""A Box that was away for longer is compared anew."""
+"""A Box that was away for longer is compared from the beginning."""
 WANDER = 10e-6
 """How far the rate of this machine's crystal moves after the last comparison, over 10 K."""
 COARSE_NS = 1_000_000
-"""A Box that states more is not followed by the same line as when it is locked again."""
+"""A Box that states a larger bound gets a new line when it is locked again."""
 MOST_BOXES = 8
-"""That are compared; each costs a fit every five seconds."""
+"""Most Boxes that are compared; each costs a fit every five seconds."""
 UNSTEADY = 3
-"""A Box is said to contradict when it did in so many comparisons in a row, one every five seconds."""
+"""A Box counts as contradicting after this many contradictions in a row, one every five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLine:
-    """UTC along the monotonic clock, as a Box's blocks or the system's clock say it."""
+    """UTC along the monotonic clock, from a Box's blocks or from the system's clock."""
 
     box_id: str
-    """Empty: the system's clock."""
+    """Empty for the system's clock."""
     at_ns: int
     """Monotonic time at which it is `t_ns`."""
     t_ns: int
     period_ns: float
     """Monotonic ns per ns of UTC."""
     error_ns: float
-    """Bound at `at_ns`."""
+    """Bound of the error at `at_ns`."""
     period_bound: float
-    """The same of the rate, relative."""
+    """Bound of the rate's error, as a ratio."""
     fitted: bool
-    """The rate was measured."""
+    """Whether the rate was measured."""
     newest_ns: int
-    """Monotonic time of the newest that it rests on."""
+    """Monotonic time of the newest block in it."""
 
     @classmethod
     def by_arrivals(cls, box_id: str, fit: Fit, stated_ns: int, newest_ns: int) -> "TimeLine":
-        """From the earliest arrivals of a Box that states at most `stated_ns` of itself."""
+        """The line of the earliest arrivals of a Box that states a bound of at most `stated_ns`."""
         error_ns = fit.bound_ns + stated_ns + HALF_WAY_NS
         t_ns = fit.sample + HALF_WAY_NS
         return cls(
@@ -76,7 +76,7 @@ class TimeLine:
         )
 
     def offset_ns(self, monotonic_ns: int) -> int:
-        """UTC less the monotonic clock's."""
+        """UTC minus the monotonic clock."""
         return self.t_ns - self.at_ns + round((monotonic_ns - self.at_ns) * (1 / self.period_ns - 1))
 
     def bound_ns(self, monotonic_ns: int) -> float:
@@ -86,27 +86,27 @@ class TimeLine:
         return self.error_ns + self.period_bound * since_ns + WANDER * silent_ns
 
     def agrees(self, other: "TimeLine", monotonic_ns: int) -> bool:
-        """Whether both may be right."""
+        """Whether both lines may be right."""
         apart_ns = abs(self.offset_ns(monotonic_ns) - other.offset_ns(monotonic_ns))
         return apart_ns <= self.bound_ns(monotonic_ns) + other.bound_ns(monotonic_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class GpsComparisonState:
-    """For health and metrics."""
+    """State for health and metrics."""
 
     box_id: str | None
-    """Followed, also while it is silent; None: none."""
+    """The Box that is followed, even while it is silent; None: none."""
     held: bool
-    """No Box says the time now; the last rate is held."""
+    """Whether no Box gives the time now, so that the last rate is held."""
     uncertainty_ns: int | None
     system_off_ns: int | None
-    """This machine's system clock less GPS time."""
+    """This machine's system clock minus GPS time."""
     drift_ppm: float | None
-    """The monotonic clock's rate less GPS's; None: not known yet."""
+    """The monotonic clock's rate minus that of GPS; None: not known yet."""
     apart_ns: Mapping[str, int]
-    """Boxes that contradict: their time less that which is followed; where none is, another Box's or the
-    system clock's."""
+    """Boxes that contradict: their time minus the followed one. Where none is followed, minus another Box's
+    or the system clock's."""
 
 
 NOTHING = GpsComparisonState(None, False, None, None, None, {})
@@ -129,7 +129,7 @@ class _ComparedBox:
         self.heard_s = now_s
 
     def accept_block(self, samples: Samples, now_s: float) -> bool:
-        """A live block; True when `line` is new."""
+        """Adds a live block; True when `line` is new."""
         last = self._last
         if (
             last is None
@@ -154,7 +154,7 @@ class _ComparedBox:
 
 
 class GpsComparison:
-    """The comparison of one gateway; `bearing` answers for any of its Boxes."""
+    """The comparison for all Boxes of one gateway."""
 
     def __init__(
         self,
@@ -163,22 +163,21 @@ class GpsComparison:
         system: Callable[[], ClockState] = system_clock,
         on_contradiction: Callable[[str, int | None], None] = lambda box_id, apart_ns: None,
     ) -> None:
-        """
+        """:
         Args:
-            on_contradiction: a Box begins to contradict, by so many ns; None: it agrees again.
-        """
+            on_contradiction: called when a Box begins to contradict, with the ns; None: it agrees again."""
         self._now_ns, self._monotonic_s, self._system = now_ns, monotonic_s, system
         self._on_contradiction = on_contradiction
         self._boxes: dict[str, _ComparedBox] = {}
         self._followed: TimeLine | None = None
-        self._apart_s: float | None = None  # since when nothing that is heard agrees with what is followed
+        self._apart_s: float | None = None  # since when no received line agrees with the followed one
         self._doubt_ns = 0.0
         self._log = log.get(service="gateway")
         self.state = NOTHING
         """Replaced as a whole; any thread may read it."""
 
     def accept_block(self, box_id: str, samples: Samples, now_s: float) -> None:
-        """A live block whose time the Box has from its receiver, arrived at `now_s` (monotonic)."""
+        """Adds a live block with the receiver's time, which arrived at `now_s` (monotonic)."""
         box = self._boxes.get(box_id)
         if box is None:
             if len(self._boxes) >= MOST_BOXES and not self._make_room(now_s):
@@ -188,7 +187,7 @@ class GpsComparison:
             self._choose(round(now_s * 1e9))
 
     def bearing(self, monotonic_ns: int) -> Bearing | None:
-        """GPS time for the monotonic clock; None: no Box ever said it, or two contradicted each other."""
+        """GPS time for the monotonic clock; None: no Box ever gave it, or two contradicted each other."""
         line = self._followed
         if line is None:
             return None
@@ -203,7 +202,7 @@ class GpsComparison:
         )
 
     def refresh_state(self) -> GpsComparisonState:
-        """`state` as of now; also while no Box is heard."""
+        """`state` as of now, even while no Box sends blocks."""
         line = self._followed
         if line is None:
             return self.state
@@ -218,14 +217,14 @@ class GpsComparison:
         )
 
     def _make_room(self, now_s: float) -> bool:
-        """Whether a Box was forgotten that is not heard any more."""
+        """Forgets the Boxes that are silent; True when there was one."""
         silent = [box_id for box_id, box in self._boxes.items() if now_s - box.heard_s > ABSENT_S]
         for box_id in silent:
             self._agrees(self._boxes.pop(box_id))
         return bool(silent)
 
     def _choose(self, monotonic_ns: int) -> None:
-        """Which line is followed, now that one is new."""
+        """Chooses the line to follow after one has changed."""
         heard = [
             box.line
             for box in self._boxes.values()
@@ -236,7 +235,7 @@ class GpsComparison:
         if self._followed is None and any(
             monotonic_ns - box.heard_s * S_NS <= START_S * S_NS for box in awaited
         ):
-            return  # it may contradict
+            return  # it may contradict the others
         elected, self._doubt_ns = self._elected(heard, witnesses, monotonic_ns)
         if elected is not None:
             if self._followed is None or elected.box_id != self._followed.box_id:
@@ -255,7 +254,7 @@ class GpsComparison:
     def _elected(
         self, heard: list[TimeLine], witnesses: list[TimeLine], monotonic_ns: int
     ) -> tuple[TimeLine | None, float]:
-        """The line to follow from now on (None: as before), and what to add to the bound of that before."""
+        """The line to follow from now on (None: no change), and what to add to the current line's bound."""
 
         def support(line: TimeLine) -> int:
             return sum(line.agrees(other, monotonic_ns) for other in witnesses)
@@ -282,7 +281,7 @@ class GpsComparison:
         return None, abs(best.offset_ns(monotonic_ns) - known.offset_ns(monotonic_ns)) + bound_ns(best)
 
     def _system_line(self, monotonic_ns: int) -> list[TimeLine]:
-        """The system's clock, where somebody vouches for it."""
+        """The system's clock, where somebody vouches for it; otherwise an empty list."""
         state = self._system()
         if state.source is TimeSource.FREE or state.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS:
             return []
@@ -291,7 +290,7 @@ class GpsComparison:
         return [TimeLine("", monotonic_ns, utc_ns, 1.0, bound_ns, 0.0, False, monotonic_ns)]
 
     def _contradicts(self, box: _ComparedBox, line: TimeLine, other: TimeLine, monotonic_ns: int) -> None:
-        """Reported when it did so often in a row."""
+        """Counts a contradiction, and reports it after enough of them in a row."""
         box.contradicted += 1
         if box.contradicted != UNSTEADY:
             return

@@ -1,8 +1,7 @@
-"""What a Box says of itself: who it is (Greeting), and the lines of its own log (BoxLog).
+"""What a Box reports about itself: who it is (Greeting), and the lines of its own log (BoxLog).
 
-A Box is believed only if its hello can be true. A hello of another Box, of a boot loader that waits for
-firmware, or with figures that cannot be true leaves the gateway without one: counts without a gain are no
-volts.
+A hello is accepted only if it can be true. After the hello of another Box, of a boot loader that waits for
+firmware, or with impossible figures, the gateway has no hello: counts without a gain are not volts.
 """
 
 from collections.abc import Callable
@@ -17,11 +16,11 @@ from opq_proto.rate_limit import RateLimitedLog
 
 ASK_HELLO_S = 1.0
 MOST_RATE_MILLIHZ = 1_000_000_000
-"""Twenty times what 921,600 baud carry."""
+"""Twenty times what 921,600 baud can carry."""
 
 
 class Greeting:
-    """What is known of who is there; `hello` is None until it is known."""
+    """Which Box is on the port; `hello` is None until that is known."""
 
     def __init__(
         self,
@@ -41,19 +40,19 @@ class Greeting:
         self._told_foreign = 0
 
     def opened(self) -> None:
-        """The port was opened: ask who is there."""
+        """The port was opened; requests a hello."""
         self._asked_s = None
         self.request_hello()
 
     def request_hello(self) -> None:
-        """Ask for a hello, at most each ASK_HELLO_S."""
+        """Requests a hello, at most once per ASK_HELLO_S."""
         now_s = self._monotonic_s()
         if self._asked_s is None or now_s - self._asked_s >= ASK_HELLO_S:
             self._asked_s = now_s
             self._ask()
 
     def accept_hello(self, hello: Hello) -> bool:
-        """A hello came; whether it is the configured Box's and can be true."""
+        """Handles a hello; True when it is from the configured Box and can be true."""
         self._counters.add("hello")
         if hello.box_id and str(hello.box_id) != self._status.box_id:
             self._foreign(hello)
@@ -89,7 +88,7 @@ class Greeting:
 
 
 def plausible(hello: Hello) -> bool:
-    """Whether samples can be measured and judged with these figures: 20 samples per cycle at least."""
+    """Whether samples can be measured with these figures: 20 samples per cycle at least."""
     gain = GAIN_V[0] <= hello.v_per_lsb <= GAIN_V[1]
     nominal = nominal_or_none(hello.nominal_v, NOMINAL_V) and nominal_or_none(hello.nominal_hz, NOMINAL_HZ)
     rate = hello.nominal_hz * 20_000 <= hello.rate_millihz <= MOST_RATE_MILLIHZ
@@ -97,11 +96,11 @@ def plausible(hello: Hello) -> bool:
 
 
 BOX_LINES = 20
-"""Lines of a Box's own log that are repeated here per LOG_PERIOD_S."""
+"""Most lines of a Box's own log that are repeated here per LOG_PERIOD_S."""
 
 
 class BoxLog:
-    """One Box's lines into the gateway's log."""
+    """Copies one Box's log lines into the gateway's log."""
 
     def __init__(self, log: logging.BoundLogger, counters: BoxCounters, lines: RateLimitedLog) -> None:
         self._log = log
@@ -110,7 +109,7 @@ class BoxLog:
         self._told = 0
 
     def write_line(self, message: Log) -> None:
-        """A line of the Box."""
+        """Logs one line of the Box."""
         self._counters.add("log_lines")
         if self._lines.due("log lines of the Box"):
             self._told = 0

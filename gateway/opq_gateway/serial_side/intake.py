@@ -1,10 +1,10 @@
-"""Intake: what one Box says, stamped, put in order and kept.
+"""Intake: stamps what one Box sends, puts it in order and stores it.
 
     link messages -> axis (stamp, order) -> ring
                                         \\-> Outputs: measuring, uplink
 
-In the reader's thread. Knows no port and no socket: what it has to send to the Box is handed to a
-function, what leaves it goes to Outputs, so that it can be tried from a prompt.
+Runs in the reader's thread. It knows no port and no socket: messages to the Box go to a function, results go
+to Outputs, so that it can be tried from a prompt.
 """
 
 from collections import deque
@@ -45,12 +45,12 @@ from opq_proto.messages import Gap
 from opq_proto.rate_limit import RateLimitedLog
 
 LATEST_NS = 4 * 10**18
-"""The year 2096: nothing later is believed, nor anything before 1970."""
+"""The year 2096: no later time is accepted, nor any before 1970."""
 LATEST_SAMPLE = 2**62
 RATE_SHARE = 100
-"""A rate further from the hello's than a hundredth of it is no crystal's."""
+"""A rate further from the hello's than a hundredth is not a crystal's."""
 MOST_RESTARTS, RESTARTS_S = 60, 60.0
-"""A Box that begins again more often is not heard for a while: each time costs a file and new filters."""
+"""A Box that restarts more often is ignored for a while: each restart costs a file and new filters."""
 
 
 class Intake:
@@ -77,7 +77,7 @@ class Intake:
         self._log = log.get(service="gateway", box_id=status.box_id)
         self._lines = RateLimitedLog(self._log, monotonic_s=monotonic_s)
         self.commands = BoxCommands(to_box, monotonic_s)
-        """Any thread may ask the Box by it."""
+        """Commands to the Box, from any thread."""
         self._greeting = Greeting(
             status, counters, self._lines, monotonic_s, lambda: self.commands.send_unanswered(Operation.HELLO)
         )
@@ -92,7 +92,7 @@ class Intake:
         self._in_order: list[SampleBlock] = []
 
     def opened(self) -> None:
-        """The port was opened: ask who is there."""
+        """The port was opened; requests a hello."""
         self.commands.opened()
         self._greeting.opened()
 
@@ -102,11 +102,11 @@ class Intake:
         self._limits.lost()
 
     def accept_message(self, message: LinkMessage) -> None:
-        """Take in one message of the Box."""
+        """Handles one message of the Box."""
         self.accept_messages([(0, message)])
 
     def accept_messages(self, messages: list[tuple[int, LinkMessage]]) -> None:
-        """Take in what came at once: (sequence, message)."""
+        """Handles messages that came together: (sequence, message)."""
         run: list[Samples] = []
         for _, message in messages:
             if isinstance(message, Samples):
@@ -120,7 +120,7 @@ class Intake:
             self._run(run)
 
     def tick(self) -> None:
-        """Time passes: at least every 100 ms."""
+        """Runs what is due by time; call it at least every 100 ms."""
         if self._axis is not None:
             outputs = self._axis.tick()
             if outputs:
@@ -133,18 +133,18 @@ class Intake:
 
     @property
     def waits(self) -> bool:
-        """Something is missing that may still come."""
+        """Whether samples are missing that may still come."""
         return self._axis is not None and self._axis.line.waiting > 0
 
     def close(self) -> None:
-        """The gateway ends: what waits after a hole still goes to the ring."""
+        """The gateway ends; what waits after a hole still goes to the ring."""
         if self._axis is not None:
             self._handle(self._axis.flush(ENDED))
             self._hand_on()
         self.commands.lost()
 
     def _other(self, message: LinkMessage) -> None:
-        """Everything but samples: some of it each second."""
+        """Handles every message but samples; some come each second."""
         self._count_axis()
         if isinstance(message, Hello):
             self._hello(message)
@@ -190,7 +190,7 @@ class Intake:
         self._restart(hello)
 
     def _losses(self, losses: Losses) -> None:
-        """What rose of that which is gone for good is told in the log."""
+        """Logs the counts of finally lost samples that have risen."""
         before, now = box_losses(None, self._status.losses), box_losses(None, losses)
         self._status.losses = losses
         told = {name: now[name] for name in GONE if now.get(name, 0) > before.get(name, 0)}
@@ -198,7 +198,7 @@ class Intake:
             self._lines.warning("box.lost", **told)
 
     def _restart(self, hello: Hello) -> None:
-        """Sample indices begin again; after a restart of the gateway they go on from the ring."""
+        """Begins a new axis; after a restart of the gateway it continues from the ring."""
         newest = None
         if self._axis is not None:
             self._handle(self._axis.flush())
@@ -212,7 +212,7 @@ class Intake:
         self._outputs.restart(self._status.box_id, hello)
 
     def _too_often(self) -> bool:
-        """Whether the Box may not begin again now; counts that it does."""
+        """Whether the Box restarts too often to be accepted now; otherwise counts the restart."""
         now_s = self._clocks.monotonic_s()
         if len(self._restarts_s) == MOST_RESTARTS and now_s - self._restarts_s[0] < RESTARTS_S:
             self._lines.error("box.unsteady", restarts=MOST_RESTARTS, within_s=RESTARTS_S)
@@ -231,7 +231,7 @@ class Intake:
             self._outputs.crossing(self._status.box_id, stamped)
 
     def _run(self, run: list[Samples]) -> None:
-        """Blocks that came together."""
+        """Handles blocks that came together."""
         hello, axis = self._greeting.hello, self._axis
         if hello is None or axis is None:
             self._counters.add(
@@ -248,7 +248,7 @@ class Intake:
             and 0 <= samples.t_ns < LATEST_NS
             and samples.first_sample < LATEST_SAMPLE
         ]
-        if len(good) != len(run):  # a good CRC does not make a good firmware
+        if len(good) != len(run):  # firmware may send wrong values with a correct CRC
             self._counters.add("samples_refused", len(run) - len(good))
         following = axis.straight(good, hello)
         self._in_order += following
@@ -257,7 +257,7 @@ class Intake:
         self._hand_on()
 
     def _samples(self, samples: Samples, hello: Hello) -> None:
-        """A block that is something else than the next."""
+        """Handles a block that is not simply the next one."""
         axis = self._axis
         assert axis is not None
         if samples.flags:
@@ -288,7 +288,7 @@ class Intake:
                 self._to_box(Resend(output.first_sample, output.count))
 
     def _hand_on(self) -> None:
-        """The blocks that came in order at once: kept, then handed on."""
+        """Stores the blocks that are in order now, then passes them on."""
         blocks = self._in_order
         if not blocks:
             return
@@ -301,7 +301,7 @@ class Intake:
         status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
         if self._axis is not None:
             status.shares_clock, status.by_gps = self._axis.clock.shared, self._axis.clock.by_gps
-        self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # without a hole
+        self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # no hole
         self._ring_writer.keep(blocks)
         self._outputs.accept_blocks(status.box_id, blocks)
 

@@ -1,7 +1,7 @@
 """Where one Box's samples go: first into the ring (RingWriter), then to the other rooms (Outputs).
 
-All of it in the reader's thread. No Output may wait: what one cannot take at once it puts into a Channel, or
-drops and counts. The ring is written before, so what is dropped there is not lost.
+All of it runs in the reader's thread. No Output may wait: what one cannot take at once it puts into a
+Channel, or drops and counts. The ring is written first, so what an Output drops is not lost.
 """
 
 from collections.abc import Sequence
@@ -17,31 +17,31 @@ from opq_proto.rate_limit import RateLimitedLog
 
 
 class Outputs(Protocol):
-    """Takes what comes from all Boxes; per Box in the order of its sample indices."""
+    """Receives the data of all Boxes; per Box in the order of its sample indices."""
 
     def restart(self, box_id: str, hello: Hello) -> None:
-        """Sample indices begin again, or the nominal values are others; blocks follow."""
+        """Sample indices begin again, or the nominal values changed; blocks follow."""
         ...
 
     def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
-        """The next blocks in order, without a hole between them, stamped."""
+        """Takes the next stamped blocks, in order and without a hole between them."""
         ...
 
     def gap(self, box_id: str, gap: Gap) -> None:
-        """Samples that will never come; the next block comes after them."""
+        """Samples that will never come; the next block lies after them."""
         ...
 
     def figures(self, box_id: str, figures: BoxMeasurement) -> None:
-        """The Box's own figures of a window."""
+        """Takes the Box's own figures of a window."""
         ...
 
     def crossing(self, box_id: str, crossing: Crossing) -> None:
-        """The Box saw its rms cross a limit; with the time of the gateway where the Box has none."""
+        """The Box's rms crossed a limit; stamped by the gateway where the Box has no time."""
         ...
 
 
 class RingWriter:
-    """The serial side's way into the ring; a full disk stops nothing else."""
+    """Writes the samples of the serial side to the ring; a full disk stops nothing else."""
 
     def __init__(self, ring: Ring, status: BoxStatus, counters: BoxCounters, lines: RateLimitedLog) -> None:
         self._ring = ring
@@ -50,7 +50,7 @@ class RingWriter:
         self._lines = lines
 
     def keep(self, blocks: Sequence[SampleBlock]) -> None:
-        """Blocks that came together, in order."""
+        """Stores blocks that came together, in order."""
         try:
             self._ring.append_all(blocks)
         except OSError as error:
@@ -62,7 +62,8 @@ class RingWriter:
             self._status.ring_problem = ""
 
     def gap(self, gap: Gap) -> None:
-        """Samples that will never come, with the reason, so that the ring accounts for every index."""
+        """Records samples that will never come, with the reason, so that the ring accounts for every
+        index."""
         self._ring.gap(gap)
 
     def _failed(self, error: OSError, blocks: int) -> None:

@@ -1,10 +1,9 @@
-"""Port: one open port of a Box, bytes in and bytes out, never waiting for either; how it is opened; its
-errors.
+"""Port: one open port of a Box, with reads and writes that never wait; how it is opened; its errors.
 
-A tty (also a pty) and `socket://` are read by their file descriptor. What pyserial offers beyond these
-(rfc2217://, loop://) has none, or one that is not the data's: two threads carry its bytes to and from a pair
-of sockets (`Pump`), so that the reader sees nothing but descriptors. Opening may take seconds (a TCP peer
-that does not answer) or for ever (a driver that hangs), so each try has a thread of its own (`Opening`).
+A tty (also a pty) and `socket://` are read by their file descriptor. What else pyserial offers (rfc2217://,
+loop://) has no descriptor, or one that is not the data's: two threads carry its bytes to and from a pair of
+sockets (`Pump`), so that the reader handles descriptors alone. Opening may take seconds (a TCP peer that does
+not answer) or for ever (a driver that hangs), so each try has a thread of its own (`Opening`).
 """
 
 import contextlib
@@ -22,19 +21,20 @@ from opq_gateway.config import BoxSection
 from opq_proto.port_trouble import why_not_opened
 
 READ_BYTES = 4096
-"""What a tty hands out at once at most."""
+"""Most that a tty returns at once."""
 MOST_BYTES = 4 * READ_BYTES
-"""Bytes of one Box per round: twice what its line brings, and a flood still leaves time for others."""
+"""Most bytes of one Box per round: twice what its line brings, so that a flood still leaves time for
+others."""
 OUT_BYTES = 8192
-"""What waits for a line that takes nothing: 90 ms at 921,600 baud."""
+"""Most bytes that wait for a line that takes nothing: 90 ms at 921,600 baud."""
 PUMP_S = 0.1
 
 
 class SerialPort:
-    """Owned by the reader's thread; `close` may be called from another when the reader has let go."""
+    """Owned by the reader's thread; another may call `close` after the reader has let go."""
 
     def __init__(self, device: serial.SerialBase) -> None:
-        """Take over an open pyserial port.
+        """Takes over an open pyserial port.
 
         Raises:
             OSError: it has no usable descriptor.
@@ -50,7 +50,7 @@ class SerialPort:
         return self._fd
 
     def read(self) -> bytes:
-        """What is there, at most MOST_BYTES; to be called when poll says that there is something.
+        """The bytes that are there, at most MOST_BYTES; call it when poll reports that there are some.
 
         Raises:
             OSError: the port went away.
@@ -70,7 +70,7 @@ class SerialPort:
         return b"".join(parts)
 
     def send(self, frame: bytes) -> bool:
-        """Hand over a frame; False: too much waits already.
+        """Hands over a frame; False: too much waits already.
 
         Raises:
             OSError: the port went away.
@@ -82,7 +82,7 @@ class SerialPort:
         return True
 
     def flush(self) -> None:
-        """Write what the line takes now.
+        """Writes what the line takes now.
 
         Raises:
             OSError: the port went away.
@@ -94,7 +94,7 @@ class SerialPort:
                 return
 
     def close(self) -> None:
-        """Let go; may take a third of a second (pyserial) or as long as the driver drains."""
+        """Closes the port; may take a third of a second (pyserial), or as long as the driver drains."""
         if self._pump is not None:
             self._pump.close()
         with contextlib.suppress(serial.SerialException, OSError):
@@ -114,11 +114,11 @@ class Pump:
             threading.Thread(target=self._until_it_fails, args=(carry,), name=name, daemon=True).start()
 
     def fileno(self) -> int:
-        """The reader's end."""
+        """The descriptor of the reader's end."""
         return self._near.fileno()
 
     def close(self) -> None:
-        """End both threads."""
+        """Ends both threads."""
         self._ended.set()
         for end in (self._near, self._far):
             with contextlib.suppress(OSError):
@@ -130,7 +130,7 @@ class Pump:
             while not self._ended.is_set():
                 carry()
         except (serial.SerialException, OSError, TypeError, AttributeError) as error:
-            self.reason = f": {error}"  # pyserial: TypeError, AttributeError when closed under a read
+            self.reason = f": {error}"  # pyserial raises TypeError or AttributeError when closed under a read
         finally:
             self._ended.set()
             with contextlib.suppress(OSError):
@@ -150,7 +150,7 @@ class Pump:
 
 
 def _is_direct(device: serial.SerialBase) -> bool:
-    """Whether the port's bytes are those of its descriptor."""
+    """Whether the port's descriptor delivers its data."""
     url = str(device.portstr)
     return "://" not in url or url.startswith("socket://")
 
@@ -168,7 +168,8 @@ class LineErrors:
         self._before = self._read()
 
     def new(self) -> tuple[int, int]:
-        """(bytes lost for want of room, bytes with wrong framing or parity) since the last call."""
+        """(bytes lost because the buffer was full, bytes with wrong framing or parity) since the last
+        call."""
         before, now = self._before, self._read()
         if before is None or now is None:
             return 0, 0
@@ -184,7 +185,7 @@ class LineErrors:
 
 
 class Opening:
-    """A try that is under way; `result` until it is not None.
+    """One try to open a port; call `result` until it is not None.
 
     Attributes:
         absent: there is no such path; no driver was asked.
@@ -195,7 +196,7 @@ class Opening:
         self._lock = threading.Lock()
         self._given_up = False
         self._result: SerialPort | str | None = None
-        # the usual case of a plug that is out needs no thread
+        # usually the plug is out; that needs no thread
         self.absent = box.port.startswith("/") and not Path(box.port).exists()
         if self.absent:
             self._result = why_not_opened(FileNotFoundError(2, "no such file"))
@@ -203,12 +204,12 @@ class Opening:
         threading.Thread(target=self._open, name=f"open box {box.id}", daemon=True).start()
 
     def result(self) -> SerialPort | str | None:
-        """The open port, or why there is none; None: not yet."""
+        """The open port, or why there is none; None: not yet known."""
         with self._lock:
             return self._result
 
     def give_up(self) -> None:
-        """Nobody waits any more: a port that opens now is closed at once."""
+        """Gives the try up: a port that opens from now on is closed at once."""
         with self._lock:
             self._given_up = True
             port, self._result = self._result, None
@@ -224,7 +225,7 @@ class Opening:
             found = SerialPort(device)
         except (serial.SerialException, OSError, ValueError) as error:
             found = why_not_opened(error)
-        except Exception as error:  # whatever a driver's URL handler throws: it is this port's trouble alone
+        except Exception as error:  # whatever a driver's URL handler raises affects this port alone
             found = f"{type(error).__name__}: {error}"
         with self._lock:
             self._result = found
@@ -234,5 +235,5 @@ class Opening:
 
 
 def close_aside(port: SerialPort) -> None:
-    """Close in a thread of its own: a driver may drain for seconds."""
+    """Closes in a thread of its own: a driver may drain for seconds."""
     threading.Thread(target=port.close, name="close port", daemon=True).start()

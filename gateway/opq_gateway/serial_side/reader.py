@@ -1,9 +1,9 @@
 """Reader: the one thread that serves the ports of all Boxes.
 
-Every 31 to 63 ms (ROUNDS_S), or 16 (PROMPT_ROUND_S), it looks at all of them, so that what a Box said
-meanwhile is read, decoded, stamped and kept at once: a thread, or a wake-up, per Box and frame costs ten
-times as much. One Box whose handling throws is counted, logged, closed and opened again; the others do not
-see it, nor one that floods.
+Every 31 to 63 ms (ROUNDS_S), or 16 (PROMPT_ROUND_S), it serves all of them: what a Box sent meanwhile is
+read, decoded, stamped and stored at once, since a thread or a wake-up per Box and frame costs ten times as
+much. When the handling of one Box raises, that is counted and logged, and its port is closed and opened
+again; the others are not affected, nor are they by a Box that floods.
 """
 
 import math
@@ -16,28 +16,28 @@ from opq_gateway.serial_side.station import BoxStation, StationListener
 from opq_proto import log
 
 ROUND_S = 0.031
-"""At 921,600 baud 2,900 bytes, below a tty's 4,096. 93/50 of a block's 16.7 ms, so that all fifty phases
-between the two come up within two seconds (the clock looks for the earliest arrival)."""
+"""2,900 bytes at 921,600 baud, below a tty's 4,096. It is 93/50 of a block's 16.7 ms, so that all fifty
+phases between the two occur within two seconds (the clock needs the earliest arrival)."""
 ROUNDS_S = ((4, ROUND_S), (16, 0.047), (math.inf, 0.063))
-"""Up to so many Boxes, so long, each a whole number of fiftieths of a block. To wake up costs as much as ten
-blocks, and to look at a Box of many, of whom the processor's caches hold nothing any more, as two: so many
-Boxes are looked at less often. What a line at its full speed brings in 63 ms, 5,800 bytes, does not fit into
-a tty's buffer; the rest waits in the driver's, of 64 KB. Without GPS the bound of the time, of 8 ms, is
-wider by 0.5 so."""
+"""(Most Boxes, period), each period a whole number of fiftieths of a block. A wake-up costs as much as ten
+blocks, and serving one of many Boxes, none of whose data is still in the processor's caches, as much as two:
+so many Boxes are served less often. A line at full speed brings 5,800 bytes in 63 ms, more than a tty's
+buffer holds; the rest waits in the driver's, of 64 KB. Without GPS this widens the bound of the time, 8 ms,
+by 0.5 ms."""
 PROMPT_ROUND_S = 0.047 / 3
-"""Where a Measurement leaves at its window's end: 47 fiftieths of a block."""
+"""Period where a Measurement leaves at its window's end: 47 fiftieths of a block."""
 LEAST_PAUSE_S = 0.001
 END_S = 1.0
-"""What is being sent again when the end comes has so long."""
+"""At the end of the gateway, what is being sent again may take this long."""
 LONG_S = 0.05
-"""CPU for one Box in one round; a full read of good samples takes 4 ms."""
+"""Most CPU time for one Box in one round; a full read of good samples takes 4 ms."""
 REST = 4
-"""One that took longer is left alone for so many times as long: it has a fifth of the thread at most, its
-port's buffer drops the rest, and the other Boxes lose nothing."""
+"""A Box that took longer rests for this many times as long: it gets at most a fifth of the thread, its port's
+buffer drops the rest, and the other Boxes lose nothing."""
 
 
 class SerialReader:
-    """Serves Stations; `add` before `run`."""
+    """Serves Stations; call `add` before `run`."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class SerialReader:
         self._log = log.get(service="gateway")
 
     def add(self, station: BoxStation, intake: StationListener) -> None:
-        """One Box more."""
+        """Adds a Box."""
         station.attach(intake, self._poll)
         self._stations.append(station)
 
     @property
     def round_s(self) -> float:
-        """From one look to the next; a Box's word is here as late at most."""
+        """Time from one round to the next; a Box's data waits at most this long."""
         if self._round_s is not None:
             return self._round_s
         if self._is_prompt():
@@ -75,7 +75,7 @@ class SerialReader:
         return next(round_s for most, round_s in ROUNDS_S if len(self._stations) <= most)
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until `stop`; ends within a round of it, or END_S where something is being sent again."""
+        """Serves until `stop`; ends within a round, or END_S while something is being sent again."""
         pause_s = 0.0
         while not stop.wait(pause_s):
             began_s = self._monotonic_s()
@@ -89,7 +89,7 @@ class SerialReader:
             self._guarded(station, station.close)
 
     def round(self, now_s: float) -> None:
-        """Look at every port once."""
+        """Serves every port once."""
         ready = dict(self._poll.poll(0))
         rests = self._rests_until_s
         before_s = self._cpu_s()
@@ -98,7 +98,7 @@ class SerialReader:
                 continue
             try:
                 station.round(ready.get(station.fd, 0), now_s)
-            except Exception:  # the runner of all Boxes: see above
+            except Exception:  # the one runner of all Boxes: see the module's docstring
                 self._failed(station)
             after_s = self._cpu_s()
             if after_s - before_s > LONG_S:

@@ -1,16 +1,15 @@
-"""Reassembly: blocks as they arrive in, blocks in order and marked gaps out.
+"""Reassembly: takes blocks as they arrive, returns blocks in order and marked gaps.
 
-A hole in the sample indices is asked for by Resend and waited for; a hole that nobody fills is
-marked as a gap, never closed up. Pure: the caller carries out what is returned. One Reassembly per Box
-and index axis.
+A hole in the sample indices is requested by Resend and waited for; a hole that nobody fills is marked as a
+gap, never closed up. Pure: the caller carries out what is returned. One Reassembly per Box and index axis.
 
-The only clock is the Box's own samples. A line keeps the order, so once a sample has come the Box can send
-nothing any more that its ring held no longer then. How busy this machine is, and how much slower than time
-an emulated Box runs, makes no difference.
+The only clock is the Box's own samples. A line keeps the order, so once a sample has arrived, the Box can no
+longer send anything that its ring had already lost when it sent that sample. How busy this machine is, and
+how much slower than real time an emulated Box runs, makes no difference.
 
-The Box serves what it was asked in the order asked, so a block that comes shows that those asked
-before it were sent and lost on the line: they are asked for again at once. At 921,600 baud and one wrong
-byte in a thousand every third frame is lost, and each is still had within a second.
+The Box serves requests in their order. So a block that arrives shows that those requested before it were sent
+and lost on the line: they are requested again at once. At 921,600 baud and one wrong byte in a thousand every
+third frame is lost, and each still arrives within a second.
 """
 
 from bisect import insort
@@ -21,20 +20,21 @@ from opq_gateway.blocks import SampleBlock
 from opq_proto.messages import Gap
 
 ASK_AGAIN_SAMPLES = 1800
-"""So many live samples came, 0.15 s at 12 kS/s, and nothing of what was asked: request or answer was lost.
-A round and a frame take 30 ms; before what was asked a Box may send 4 KB that wait already, 44 ms."""
+"""After this many live samples (0.15 s at 12 kS/s) without any of the requested ones, request or answer was
+lost. A round and a frame take 30 ms; a Box may first send 4 KB that wait already, 44 ms."""
 SOON_SAMPLES = 3 * ASK_AGAIN_SAMPLES
-"""A hole is given up after so many where the Box says that it lost samples itself, or where it answered no
-request while its whole ring went by."""
+"""A hole is given up after this many samples where the Box reports that it lost them itself, or where it
+answered no request while its whole ring went by."""
 MOST_REACH_SAMPLES = 240_000
-"""20 s: a hole is given up after so many even if the Box holds more, for what waits after it is live."""
+"""20 s: after this many samples a hole is given up even if the Box holds more, for live samples wait after
+it."""
 WAITING_BLOCKS = 4096
-"""Blocks held after a hole: 20 s of 200-sample blocks at 12 kS/s, and some."""
+"""Most blocks held after a hole: a little over 20 s of 200-sample blocks at 12 kS/s."""
 MOST_ASKS = 16
-"""Requests at once; a Box keeps a list of 32 (device/cmodules/pipeline/resends.h)."""
+"""Most requests at once; a Box keeps a list of 32 (device/cmodules/pipeline/resends.h)."""
 MOST_AHEAD = 8000
-"""Samples asked for and not here yet: 0.3 s of a line's room. More, and what is lost again would wait
-after all of it until the Box has it no longer."""
+"""Most samples requested and not yet here: 0.3 s of a line's capacity. With more, whatever is lost again
+would wait after all of them until the Box no longer has it."""
 OVERRUN = "the Box's converter overran"
 NOT_RESENT = "lost between Box and gateway; the Box did not send them again"
 ENDED = "lost between Box and gateway, which ended before the Box had sent them again"
@@ -42,7 +42,7 @@ ENDED = "lost between Box and gateway, which ended before the Box had sent them 
 
 @dataclass(frozen=True, slots=True)
 class ResendRequest:
-    """Ask the Box for these samples again."""
+    """A request to the Box to send these samples again."""
 
     first_sample: int
     count: int
@@ -58,7 +58,7 @@ class Reassembly:
     """
 
     def __init__(self, reach_samples: int) -> None:
-        """Begin an axis; the first block decides where, unless `expect` does.
+        """Begins an axis at the first block, or at the index that `expect` sets.
 
         Args:
             reach_samples: how far back the Box can resend (Hello.ring_samples).
@@ -70,32 +70,33 @@ class Reassembly:
         self._most_wait = min(reach_samples, MOST_REACH_SAMPLES)
         self._expected: int | None = None
         self._waiting: dict[int, SampleBlock] = {}
-        self._order: list[int] = []  # first samples of those that wait, rising
-        self._asked: deque[tuple[int, int]] = deque()  # [first, end) in the order asked, not yet passed
-        self._asked_at = 0  # the newest sample at the last request, or at the last block that came on one
-        self._unanswered_from: int | None = None  # the newest sample at the first request without an answer
-        self._look = False  # something may be missing that was not asked for
+        self._order: list[int] = []  # first samples of the waiting blocks, rising
+        self._asked: deque[tuple[int, int]] = deque()  # [first, end) in order of request, not yet passed
+        self._asked_at = 0  # newest sample at the last request or at the last block that answered one
+        self._unanswered_from: int | None = None  # the newest sample at the first unanswered request
+        self._look = False  # something may be missing that was not requested
 
     @property
     def expected(self) -> int | None:
-        """Index of the next sample to come out in order; None before the first."""
+        """Index of the next sample in order; None before the first."""
         return self._expected
 
     @property
     def waiting(self) -> int:
-        """Blocks held after a hole."""
+        """Number of blocks held after a hole."""
         return len(self._waiting)
 
     def expect(self, first_sample: int) -> None:
-        """Before the first block: the stream goes on at this sample."""
+        """Sets the first sample, before the first block."""
         self._expected = first_sample
 
     def passed(self, end_sample: int) -> None:
-        """Blocks that follow each other from `expected` up to there go on as they are; nothing waits."""
+        """Skips ahead over blocks that follow each other from `expected` to `end_sample`; nothing may
+        wait."""
         self._expected = end_sample
 
     def accept_block(self, block: SampleBlock) -> list[Output]:
-        """Take in a block; returns what is in order now, and what to ask for."""
+        """Takes a block; returns what is in order now, and what to request."""
         if not len(block.counts):
             return []
         if self._expected is None:
@@ -116,7 +117,7 @@ class Reassembly:
         return self._go_on()
 
     def _wait(self, block: SampleBlock) -> None:
-        """A block after a hole, or one that fills some of it."""
+        """Holds a block that lies after a hole, or fills a part of one."""
         order, first = self._order, block.first_sample
         if order and first < order[-1]:
             self.recovered += len(block.counts)
@@ -130,11 +131,11 @@ class Reassembly:
         self._waiting[first] = block
 
     def _go_on(self) -> list[Output]:
-        """Hand on what is in order, ask again, or give up."""
+        """Returns what is in order, and requests or gives up what is missing."""
         out = self._take()
         while self._waiting:
             if self._asked and self._order[-1] - self._asked_at >= ASK_AGAIN_SAMPLES:
-                self._asked.clear()  # other things came, none of it: ask for all of it again
+                self._asked.clear()  # the requested samples did not come: request them again
                 self._look = True
             if not self._hopeless():
                 return out + self._ask()
@@ -144,7 +145,7 @@ class Reassembly:
         return out
 
     def flush(self, reason: str = NOT_RESENT) -> list[Output]:
-        """Give up every hole at once: the axis ends (a new boot, an end)."""
+        """Gives up every hole at once, since the axis ends (a new boot, or the gateway's end)."""
         out = self._take()
         while self._waiting:
             out.append(self._give_up(reason))
@@ -159,7 +160,7 @@ class Reassembly:
         while done < len(order) and self._expected is not None and order[done] <= self._expected:
             block = self._waiting.pop(order[done])
             done += 1
-            if block.first_sample < self._expected:  # overlaps what a block with other borders brought
+            if block.first_sample < self._expected:  # overlaps a block with other borders
                 self.duplicates += min(self._expected, block.end_sample) - block.first_sample
                 block = block.part(self._expected, block.end_sample)
             if len(block.counts):
@@ -169,7 +170,7 @@ class Reassembly:
         return out
 
     def _passed(self, block: SampleBlock) -> None:
-        """A block that was asked for: what was asked before it has been sent, and lost if it is not here."""
+        """Handles a requested block: what was requested before it was sent, and is lost if it is not here."""
         for at, (first, end) in enumerate(self._asked):
             if first < block.end_sample and block.first_sample < end:
                 for _ in range(at + 1):
@@ -181,19 +182,19 @@ class Reassembly:
                 return
 
     def _hopeless(self) -> bool:
-        """Whether the first hole is to be given up."""
+        """Whether to give up the first hole."""
         assert self._expected is not None
         end, newest = self._order[0], self._order[-1]
         if newest - end >= self._most_wait:
             return True
         if any(first < end and stop > self._expected for first, stop in self._asked):
-            return False  # it is on its way
+            return False  # its samples are on their way
         since = self._unanswered_from
         deaf = since is not None and newest - since >= self._most_wait
         return (deaf or self._waiting[end].overrun_before) and newest - end >= SOON_SAMPLES
 
     def _ask(self) -> list[Output]:
-        """Requests for what is missing and on no way here."""
+        """Requests for what is missing and not on its way."""
         requests = MOST_ASKS - len(self._asked)
         samples = MOST_AHEAD - sum(end - first for first, end in self._asked)
         if not self._look or requests <= 0 or samples <= MOST_AHEAD // 2:
@@ -209,7 +210,7 @@ class Reassembly:
                 missing.append((start, min(stop, start + samples)))
                 samples -= stop - start
             if self._look:
-                break  # the holes after have time
+                break  # later holes have time
         self._look = self._look or samples < 0
         if missing and not self._asked:
             self._asked_at = self._order[-1]
@@ -219,7 +220,7 @@ class Reassembly:
         return [ResendRequest(first, end - first) for first, end in missing]
 
     def _holes(self) -> list[tuple[int, int]]:
-        """[first, end) of every hole before the newest block, first one first."""
+        """[first, end) of every hole before the newest block, the first one first."""
         assert self._expected is not None
         holes = []
         position = self._expected
@@ -234,7 +235,7 @@ class Reassembly:
         end = self._order[0]
         if self._waiting[end].overrun_before:
             reason = OVERRUN
-            self._unanswered_from = None  # there was nothing to answer with
+            self._unanswered_from = None  # the Box had nothing to answer with
         gap = Gap(self._expected, end - self._expected, reason)
         self._look = True
         self._expected = end
@@ -242,7 +243,7 @@ class Reassembly:
 
 
 def _without(first: int, end: int, asked: deque[tuple[int, int]]) -> list[tuple[int, int]]:
-    """[first, end) without what was asked for."""
+    """[first, end) without what was requested already."""
     left = []
     for start, stop in sorted(asked):
         if start < end and stop > first:

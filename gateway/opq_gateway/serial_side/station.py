@@ -1,8 +1,8 @@
-"""Station: one Box's place at the gateway: its port, opened again and again, and its Intake.
+"""Station: one Box's port at the gateway, which it opens again whenever necessary, and its Intake.
 
-Any pyserial URL: /dev/serial/by-id/..., a pty, socket://host:port. A port that is absent or
-unplugged is tried again with back-off, for ever. Bytes go through the link's Decoder to the
-Intake; what is to be said to the Box is written here. All of it in the reader's thread.
+Any pyserial URL: /dev/serial/by-id/..., a pty, socket://host:port. A port that is absent or unplugged is
+tried again with back-off, for ever. Bytes go through the link's Decoder to the Intake; messages to the Box
+are written here. All of it in the reader's thread.
 """
 
 import os
@@ -22,22 +22,23 @@ from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import LinkMessage
 
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Waits between tries to open; the last one stays."""
+"""Waits between tries to open; the last one repeats."""
 ABSENT_TRIES = BACKOFF_S.index(1.0)
-"""A path that leads nowhere is looked for every second, however long the plug is out: it costs a stat, and
-a Box can send again what it sampled in the last 3.2 s (Hello.ring_samples)."""
+"""An absent path is checked every second, however long the plug is out: that costs a stat, and a Box can send
+again only what it sampled in the last 3.2 s (Hello.ring_samples)."""
 SILENT_S = 20.0
-"""A Box says hello every 5 s at least. So long without a byte: a TCP peer that vanished without a word,
-or an adapter that hangs; the port is opened again."""
+"""A Box sends a hello at least every 5 s. This long without a byte means a TCP peer that vanished without
+notice, or an adapter that hangs; the port is opened again."""
 ARREARS_PER_ROUND = 200
-"""Messages of an early port that are handled at once: 10 ms of CPU; more, and the port would not be read."""
+"""Most messages of an early port that are handled at once: 10 ms of CPU; with more the port would not be
+read."""
 LOOK_S = 1.0
-"""So often it is looked whether the path still leads to the device that is open."""
+"""Period of the check that the path still leads to the open device."""
 GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class StationListener(Protocol):
-    """What a Station needs of an Intake."""
+    """The part of an Intake that a Station needs."""
 
     @property
     def waits(self) -> bool: ...
@@ -54,7 +55,7 @@ class StationListener(Protocol):
 
 
 class BoxStation:
-    """Serves one Box's port; `send` only from the Intake's calls."""
+    """Serves one Box's port; only the Intake may call `send`."""
 
     def __init__(
         self, box: BoxSection, status: BoxStatus, counters: BoxCounters, early: EarlyPorts | None = None
@@ -82,13 +83,13 @@ class BoxStation:
         self._bad = 0
 
     def attach(self, intake: StationListener, poll: select.poll) -> None:
-        """Who takes in what the Box says, and where its descriptor is watched; before the first round."""
+        """Sets the Intake and the poll object for the descriptor, before the first round."""
         self._intake = intake
         self._poll = poll
 
     def send(self, message: LinkMessage) -> None:
-        """Write a message to the Box; one that the port does not take is counted and gone (the
-        reassembly and the hello are asked for again)."""
+        """Writes a message to the Box; one that the port does not take is counted and lost (resends and the
+        hello are requested again)."""
         if self._port is None:
             return
         frame = encode(message, self._sequence)
@@ -96,12 +97,12 @@ class BoxStation:
         try:
             taken = self._port.send(frame)
         except OSError:
-            taken = False  # the next read says why
+            taken = False  # the next read gives the reason
         if not taken:
             self.counters.add("serial_write_failed")
 
     def round(self, events: int, now_s: float) -> None:
-        """Do what is due; `events` is what poll says of `fd`."""
+        """Does what is due; `events` is what poll reports for `fd`."""
         assert self._intake is not None
         if self._port is None:
             self._try_to_open(now_s)
@@ -112,16 +113,16 @@ class BoxStation:
         self._intake.tick()
 
     def failed(self) -> None:
-        """The handling of what came threw something: the port is closed, and opened again with back-off."""
+        """The handling of a message raised: closes the port, which is opened again with back-off."""
         self._lost("its handling failed; see the log", time.monotonic())
 
     @property
     def waits(self) -> bool:
-        """The Box is sending again what was lost."""
+        """Whether the Box is sending again what was lost."""
         return self.fd >= 0 and self._intake is not None and self._intake.waits
 
     def close(self) -> None:
-        """The gateway ends."""
+        """Ends the Station with the gateway."""
         if self._opening is not None:
             self._opening.give_up()
         self._release()
@@ -129,7 +130,7 @@ class BoxStation:
             self._intake.close()
 
     def _read(self, port: SerialPort, events: int, now_s: float) -> bytes:
-        """What is there; a port that went away is let go."""
+        """The bytes that are there; closes a port that is gone."""
         data = b""
         try:
             if events & select.POLLIN:
@@ -158,10 +159,10 @@ class BoxStation:
             del self._arrears[:ARREARS_PER_ROUND]
         if messages:
             self._intake.accept_messages(messages)
-            self._waits.record_success()  # only now: one whose handling always throws waits ever longer
+            self._waits.record_success()  # only here: with handling that always raises the waits keep growing
 
     def _look(self, now_s: float) -> None:
-        """Raises OSError when this port is no longer the one that is wanted."""
+        """Checks the port once a second; raises OSError where it is no longer the wanted one."""
         self._look_s = now_s
         self._count()
         if self._line_errors is not None:
@@ -176,12 +177,12 @@ class BoxStation:
             try:
                 leads_to = Path(path).stat().st_rdev
             except OSError:
-                return  # a link that is gone says nothing of the device that is open
+                return  # a missing link says nothing about the open device
             if leads_to != os.fstat(self.fd).st_rdev:
                 raise OSError("the path leads to another device now")
 
     def _take_over(self, early: EarlyPorts, now_s: float) -> bool:
-        """The port, where the start opened it, with what came since."""
+        """Takes over a port that the start opened, with its bytes; False where there is none."""
         found = early.take_port(self.box.port)
         if found is None:
             return False
@@ -214,7 +215,7 @@ class BoxStation:
         self._opened(found, now_s)
 
     def _opened(self, port: SerialPort, now_s: float, early: EarlyPort | None = None) -> None:
-        """`early`: as it was while the gateway started, and what the Box was asked for then."""
+        """Registers the open port; `early` is its state from the start, with what was requested then."""
         assert self._poll is not None and self._intake is not None
         self._port, self.fd = port, port.fileno()
         self._poll.register(self.fd, select.POLLIN)
@@ -250,11 +251,11 @@ class BoxStation:
         self._status.serial_open = False
 
     def _count(self) -> None:
-        """What was heard, each second, and what was bad of it at once."""
+        """Updates the counters: received bytes each second, errors at once."""
         decoder, counters = self._decoder, self.counters
         counters.set("serial_bytes", self._bytes)
         counters.set("frames", decoder.frames)
-        bad = decoder.bytes_skipped + decoder.sequence_gaps  # one of them grows with every other
+        bad = decoder.bytes_skipped + decoder.sequence_gaps  # one of the two grows with every error
         if bad != self._bad:
             self._bad = bad
             counters.set("frame_crc_errors", decoder.crc_errors)

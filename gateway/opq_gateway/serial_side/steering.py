@@ -1,7 +1,7 @@
-"""Steering: the time that a run's samples are given; piecewise linear, slewed, never revised.
+"""Steering: the time given to a run's samples; piecewise linear, slewed, never revised.
 
-Where the target moves, the line goes on from where it is and approaches at SLEW at most. A sample
-that comes late (sent again) gets the stamp of the piece that its neighbours had. Pure.
+Where the target moves, the line continues from where it is and approaches at most at SLEW. A sample that
+comes late (sent again) gets the stamp of the piece that its neighbours had. Pure.
 """
 
 from collections import deque
@@ -10,33 +10,36 @@ from dataclasses import dataclass
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 SLEW = 50e-6
-"""Seconds per second. The rate beside the stamps is without it, so that no frequency moves with it."""
+"""Seconds per second. The rate reported with the stamps does not contain it, so that it moves no
+frequency."""
 HURRIED_SLEW = 2e-3
-"""For time that is off by more than a quarter of its bound: 250 ms in two minutes, and no stamp goes back."""
+"""Used where the time is off by more than a quarter of its bound: 250 ms in two minutes, and no stamp goes
+back."""
 LEAST_SLEW_S = 10.0
 PIECES = 64
-"""Five minutes of them: more than any Box sends again."""
+"""Five minutes of pieces: more than any Box sends again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """Where the truth is, from a sample on."""
+    """The best estimate of the true time, from a sample on."""
 
     sample: int
     t_ns: float
     period_ns: float
     bound_ns: float | None
-    """None: nobody knows how far off it may be."""
+    """Bound of its error; None: not known."""
     drift: float
-    """How fast the truth may move away until the next aim, relative."""
+    """How fast the true time may drift away until the next aim, as a ratio."""
     source: TimeSource
     rate_millihz: int
-    """What is reported beside the stamps."""
+    """The rate reported with the stamps."""
 
 
 @dataclass(frozen=True, slots=True)
 class SteeringPiece:
-    """The line from an aim's sample on: begins at `t_ns`, meets the aim, `off_ns` on, `slew_ns` later."""
+    """The line from an aim's sample on: it begins at `t_ns` and reaches the aim, `off_ns` away, after
+    `slew_ns`."""
 
     aim: Aim
     t_ns: int
@@ -50,7 +53,7 @@ class SteeringPiece:
         return self.t_ns + round(elapsed_ns + self.off_ns * share)
 
     def uncertainty_ns(self, sample: int) -> int:
-        """Bound of the aim, what is left of the way there, and how far the truth may have moved since."""
+        """The aim's bound, plus the remaining distance to it, plus the possible drift since."""
         if self.aim.bound_ns is None:
             return UNKNOWN_UNCERTAINTY_NS
         elapsed_ns = abs(sample - self.aim.sample) * self.aim.period_ns
@@ -58,7 +61,7 @@ class SteeringPiece:
         return min(round(bound_ns), UNKNOWN_UNCERTAINTY_NS)
 
     def left_ns(self, sample: int) -> float:
-        """What is left of the way to the aim."""
+        """The remaining distance to the aim."""
         elapsed_ns = abs(sample - self.aim.sample) * self.aim.period_ns
         return abs(self.off_ns) * max(0.0, 1 - elapsed_ns / self.slew_ns)
 
@@ -74,11 +77,11 @@ class Steering:
         return bool(self._pieces)
 
     def off_ns(self, aim: Aim) -> int:
-        """From the line to the aim."""
+        """Distance from the line to the aim."""
         return round(aim.t_ns) - self.piece(aim.sample).t_at(aim.sample) if self._pieces else 0
 
     def go(self, aim: Aim, step: bool = False, slew: float = SLEW) -> int:
-        """From the aim's sample on, which no stamp was given for yet, approach it; with `step` at once.
+        """Approaches the aim from its sample on, which must not have a stamp yet; with `step` at once.
 
         Returns:
             Nanoseconds from the line to the aim.
@@ -90,7 +93,7 @@ class Steering:
         return off_ns
 
     def piece(self, sample: int) -> SteeringPiece:
-        """The piece that holds a sample; the oldest for one before all of them."""
+        """The piece that holds a sample; the oldest piece for an earlier sample."""
         for piece in reversed(self._pieces):
             if piece.aim.sample <= sample:
                 return piece

@@ -1,7 +1,7 @@
-"""SystemTime: UTC for the monotonic clock, as far as the system's clock is to be believed.
+"""SystemTime: UTC for the monotonic clock, as far as the system's clock can be trusted.
 
-A time daemon's slewing moves both clocks alike, so UTC less monotonic is constant until somebody sets
-the clock. Then:
+A time daemon's slewing moves both clocks alike, so UTC minus monotonic is constant until somebody sets the
+clock. Then:
 
     by less than a tenth of a second       followed, by slewing (steering.py)
     an unsynchronised clock that becomes   followed by a step: nothing was known before. A Raspberry
@@ -11,7 +11,7 @@ the clock. Then:
                                            that it is synchronised); only what stays so for SETTLED_S is
                                            believed, and stepped to
 
-Pure; the clocks are handed in. `look` every few seconds.
+Pure; the clocks are handed in. Call `read_clocks` every few seconds.
 """
 
 import threading
@@ -24,11 +24,11 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_proto.time_daemons import asked_clock
 
 SET_NS = 1_000_000
-"""Two readings of two clocks agree better than this, unless one was set."""
+"""Two readings of the two clocks agree better than this, unless one was set."""
 FOLLOWED_NS = 100_000_000
 SETTLED_S = 300.0
 DRIFT = 10e-6
-"""How far the rate of the machine's crystal moves, corrected as its daemon left it."""
+"""Drift of the machine's crystal after its daemon's last correction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ class Bearing:
     offset_ns: int
     source: TimeSource
     bound_ns: int
-    """UNKNOWN_UNCERTAINTY_NS: nobody knows."""
+    """UNKNOWN_UNCERTAINTY_NS: not known."""
     step: str = ""
-    """Why the offset is to be followed by a step; empty: it is not."""
+    """Reason to follow the offset by a step; empty: slew."""
     period_ns: float = 1.0
     """Monotonic ns per ns of UTC."""
     period_bound: float = 0.0
     period_known: bool = True
-    """The rate was measured, or a daemon sees to it."""
+    """Whether the rate was measured, or is kept by a daemon."""
 
 
 class SystemTime:
@@ -58,9 +58,9 @@ class SystemTime:
         self._monotonic_s = monotonic_s
         self._system = system
         self._offset_ns: int | None = None
-        self._known_s: float | None = None  # when it was last synchronised, at this offset
+        self._known_s: float | None = None  # when the clock was last synchronised, at this offset
         self._known_ns = UNKNOWN_UNCERTAINTY_NS
-        self._apart_s: float | None = None  # since when it is somewhere else, synchronised
+        self._apart_s: float | None = None  # since when the clock is synchronised at another offset
 
     def read_clocks(self) -> Bearing:
         """The bearing now."""
@@ -83,12 +83,12 @@ class SystemTime:
         return self._held_over(now_s, off_ns if synchronised else 0)
 
     def keep_offset(self, offset_ns: int) -> Bearing:
-        """What was known before this run goes on, as if the clock had been set under it."""
+        """Continues the offset known before this run, as if the clock had been set since."""
         self._offset_ns = offset_ns
         return self.read_clocks()
 
     def _moved(self, off_ns: int, synchronised: bool, now_s: float) -> str:
-        """Somebody set the clock: why to step to it; empty: not."""
+        """Somebody set the clock; the reason to step to it, or empty."""
         if not synchronised:
             self._apart_s = None
             return ""
@@ -105,7 +105,8 @@ class SystemTime:
         return f"the system's clock was set, and is synchronised for {SETTLED_S:g} s"
 
     def _held_over(self, now_s: float, apart_ns: int) -> Bearing:
-        """Nothing better than what was known once; a synchronised clock that is apart may be right."""
+        """The last known offset; its bound also covers a synchronised clock that is apart, which may be
+        right."""
         assert self._offset_ns is not None
         if self._known_s is None:
             return Bearing(self._offset_ns, TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
@@ -114,7 +115,7 @@ class SystemTime:
 
 
 def read_offset(now_ns: Callable[[], int], monotonic_s: Callable[[], float]) -> tuple[int, float]:
-    """UTC less monotonic, ns, and the latter; of three tries the one that nothing interrupted."""
+    """UTC minus monotonic in ns, and the monotonic time; the least interrupted of three tries."""
     best: tuple[float, int, float] | None = None
     for _ in range(3):
         before_s = monotonic_s()
@@ -128,21 +129,21 @@ def read_offset(now_ns: Callable[[], int], monotonic_s: Callable[[], float]) -> 
 
 
 ASK_EACH_S = 16.0
-"""A daemon polls its servers every 64 s at the soonest (NTP, RFC 5905)."""
+"""Period of the checks; a daemon polls its servers every 64 s at the soonest (NTP, RFC 5905)."""
 
 
 class ClockWatch:
-    """`state` from any thread; `run` in its own."""
+    """Watches the system's clock; `state` from any thread, `run` in its own."""
 
     def __init__(self) -> None:
-        self._state = system_clock()  # the kernel's word until the daemons were asked
+        self._state = system_clock()  # from the kernel, until the daemons were queried
 
     def state(self) -> ClockState:
-        """As last asked."""
+        """The state at the last check."""
         return self._state
 
     def run(self, stop: threading.Event) -> None:
-        """Ask until `stop`; a change of the time source is logged."""
+        """Checks until `stop`; logs a change of the time source."""
         while not stop.is_set():
             before, self._state = self._state, asked_clock()
             if before.source is not self._state.source:

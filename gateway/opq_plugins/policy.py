@@ -1,6 +1,6 @@
-"""What the server allows plug-ins: where they come from, how large, who may sign, what they may use.
+"""The server's policy for plug-ins: their origin, size, allowed signers, and what they may use.
 
-Handed in from the configuration; nothing here is looked up.
+It is passed in from the configuration; nothing is looked up here.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from zlib import crc32
 
 MIB = 1 << 20
 UIDS = (61184, 65519)
-"""The users of workers when the server is root: the range that systemd keeps for users made on the fly."""
+"""User ids of workers where the server is root: the range that systemd reserves for dynamic users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +18,15 @@ class ProcessLimits:
 
     memory_bytes: int = 512 * MIB
     cpu_s: int = 0
-    """CPU seconds over the whole life; 0: without limit."""
+    """CPU seconds over the whole life; 0: no limit."""
     file_bytes: int = 64 * MIB
     open_files: int = 256
     processes: int = 64
-    """Threads count as well: 10 of its own, one per open source."""
+    """Threads count too: 10 of the worker's own, one per open source."""
     call_s: float = 5.0
-    """One call into the plug-in; longer, and its process is killed and started again."""
+    """Longest call into the plug-in; after that its process is killed and started again."""
     function_s: float = 1.0
-    """The same of a function: all rules stand still meanwhile."""
+    """The same for a function; all rules stand still meanwhile."""
     start_s: float = 30.0
     """From the start of the process to its handshake, and for one instance to configure itself."""
     lua_memory_bytes: int = 32 * MIB
@@ -42,9 +42,9 @@ class Policy:
     keys: tuple[Path, ...] = ()
     """Ed25519 public keys (PEM) that may sign manifests."""
     trusted: frozenset[str] = frozenset()
-    """Plug-ins that may run in this process; those signed by one of `keys` may as well."""
+    """Plug-ins that may run in this process; those signed by one of `keys` may too."""
     allow_private_addresses: bool = False
-    """Download from private addresses. Loopback is allowed where `server_on_loopback`."""
+    """Allows downloads from private addresses. Loopback is allowed where `server_on_loopback`."""
     server_on_loopback: bool = True
     file_roots: tuple[Path, ...] = ()
     """file:// is read only below these folders, and below the uploads folder."""
@@ -54,18 +54,18 @@ class Policy:
     download_s: float = 60.0
     max_redirects: int = 5
     trial_s: float = 10.0
-    """So long after a replacement `trial_crashes` crashes bring the old version back."""
+    """During this time after a replacement, `trial_crashes` crashes bring the old version back."""
     trial_crashes: int = 2
     drain_s: float = 10.0
-    """So long an instance may take to finish its current record at a replacement."""
+    """How long a replacement waits for an instance to finish its present record."""
     keep_versions: int = 3
-    """On disk, of each plug-in: the current one, the one before, and older ones."""
+    """Versions on disk, for each plug-in: the current one, the one before, and older ones."""
     worker_uid: int | None = None
-    """Started as root: the user of every worker. None: one of 61184..65519, made from the plug-in's name."""
+    """Where started as root: the user of every worker. None: one of 61184..65519, by the plug-in's name."""
     allow_root: bool = False
-    """Run workers as root where the interpreter cannot be read by another user."""
+    """Runs workers as root where the interpreter cannot be read by another user."""
     writable: tuple[Path, ...] = ()
-    """Folders where workers may make and remove files, as far as their user may."""
+    """Folders where workers may make and remove files, if their user may."""
     limits: ProcessLimits = field(default_factory=ProcessLimits)
 
 

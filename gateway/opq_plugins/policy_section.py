@@ -33,7 +33,9 @@ class PluginRules:
 
 
 def policy_of(rules: PluginRules, on_loopback: bool) -> Policy:
-    """`on_loopback`: the server's address is; then plug-ins are downloaded from there too."""
+    """The policy of a section. `on_loopback`: the server listens on loopback; downloads from there are then
+    allowed.
+    """
     return Policy(
         require_signature=rules.require_signature,
         require_sha256=rules.require_sha256,

@@ -1,1 +1,1 @@
-"""Plug-ins in use: started, called, replaced while they run, watched, ended."""
+"""Plug-ins in use: they are started, called, replaced while they run, watched and ended."""

@@ -1,7 +1,8 @@
-"""A host that follows another one: what that one has switched to is taken over here, live.
+"""A host that follows another one: it runs the versions that the other host has switched to, without a
+restart.
 
 The other host may be in this process or in any other; both read the same folder. This one installs nothing
-and writes nothing there: its own release store is in memory, and says what it runs.
+and writes nothing there: its own release store is in memory, and holds what it runs.
 """
 
 import time
@@ -19,15 +20,15 @@ from opq_plugins.sdk import Value
 from opq_proto.errors import OpqError, PluginError
 
 AGAIN_S = 60.0
-"""A version that did not take over is tried again after this, or at once when the other host has another."""
+"""After so long a refused version is tried again, or at once when the other host has another one."""
 LACKING_AGAIN_S = 10.0
-"""The same where there is no old version that goes on."""
+"""The same where no older version keeps running."""
 
 
 class Following(PluginHost):
-    """`kinds`: only plug-ins with symbols of these are taken. Call `poll` about once a second, in one thread.
+    """Takes only plug-ins with symbols of `kinds`. Call `poll` about once a second, in one thread.
 
-    `between`: re-entrant; held while versions are exchanged or taken away, not while one is started.
+    `between`: a re-entrant lock, held while versions are exchanged or removed, not while one is started.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Following(PluginHost):
         self._now = monotonic_s
         self._index = ReleaseIndex(folder / "installed.sqlite")
         self._taken: dict[str, Release] = {}
-        """What the other host has, as far as it was taken, or is none of ours."""
+        """Releases of the other host that run here, or that have no symbol of our kinds."""
         self._refused: dict[str, tuple[Release, float]] = {}
         self._barred: set[str] = set()
         self._never_read = True
@@ -57,7 +58,7 @@ class Following(PluginHost):
         """Why the last poll could not read it."""
 
     def poll(self) -> None:
-        """Take over what the other host has changed. What fails is in `troubles`, and tried again."""
+        """Applies what the other host has changed. Failures are in `troubles`, and are tried again."""
         found, wrong = self._index.read()
         self.problem = wrong
         self.unreadable += bool(wrong)
@@ -68,25 +69,25 @@ class Following(PluginHost):
             self._give_up(name)
         for name, installed in found.items():
             if self._taken.get(name) == installed:
-                if self._refused.pop(name, None):  # the other host is back at what runs here
+                if self._refused.pop(name, None):  # the other host has returned to what runs here
                     self._trouble.pop(name, None)
             elif self._due(name, installed):
                 self._follow(name, installed)
 
     def troubles(self) -> Mapping[str, str]:
-        """Plug-in -> why its current version does not run here, or what became of it."""
+        """Plug-in -> why its current version does not run here, or why it was rolled back."""
         return dict(self._trouble)
 
     def lacking(self) -> list[str]:
-        """Plug-ins of which no version runs here, though one should; the index where nothing is known yet."""
+        """Plug-ins of which no version runs here, though one should; the index where it was never read."""
         refused = [name for name in self._refused if name not in self._symbols.manifests]
         unknown = [self._index.name] if self.problem and self._never_read else []
         return unknown + [name for name in refused if name not in self._barred]
 
     def status_of(self, kind: str, symbol: str) -> dict[str, Value]:
-        """The plug-in that has the symbol: version, installed_ms, mode, calls, crashes, trouble.
+        """The plug-in that has the symbol: version, installed_ms, mode, calls, crashes, pid, trouble.
 
-        Empty: it does not run. Also after `close`.
+        Empty where it does not run, and after `close`.
         """
         owner = self._symbols.owner(kind, symbol)
         manifest, running = self._symbols.manifests.get(owner or ""), self._running.get(owner or "")
@@ -105,7 +106,10 @@ class Following(PluginHost):
         }
 
     def kill(self, kind: str, symbol: str) -> int:
-        """End the process of the plug-in that has the symbol; it is started again. 0: there is none."""
+        """Kills the process of the plug-in that has the symbol; a new one is started.
+
+        Returns its pid, or 0.
+        """
         running = self._running.get(self._symbols.owner(kind, symbol) or "")
         runtime = running.runtime if running is not None else None
         return runtime.kill() if runtime is not None else 0
@@ -144,7 +148,10 @@ class Following(PluginHost):
         return manifest
 
     def _checked_release(self, installed: Release) -> Release:
-        """Signed by a key of our own policy, not of the other host's. NotAllowedError: ours wants one."""
+        """The release with its signer by our own policy, not the other host's.
+
+        Raises NotAllowedError where our policy requires a signature that it has not.
+        """
         raw, signature = self._releases.raw_manifest(installed), self._releases.signature(installed)
         return replace(installed, signed_by=allowed_signer(raw, signature, self._policy))
 
@@ -156,10 +163,10 @@ class Following(PluginHost):
             current = self._store.currents().get(name, (None, None))[0]
             same = self._store.versions(name).get(installed.version)
             if current == installed.version and same is not None:
-                if same.sha256 == installed.sha256:  # it was taken back here, and now there too
+                if same.sha256 == installed.sha256:  # it was rolled back here, and now there too
                     self._trouble.pop(name, None)
                     return
-                self._give_up(name)  # deleted there and installed again: another code of the same number
+                self._give_up(name)  # deleted there and installed again: other code under the same number
                 current = None
             self._store.add(checked)
             try:
@@ -174,7 +181,7 @@ class Following(PluginHost):
         self._notify(manifest)
 
     def _give_up(self, name: str) -> None:
-        """Deleted there. Who is notified of it holds `between` from before it stops until he knows."""
+        """Removes a plug-in that was deleted there. `between` is held until everybody has been notified."""
         self._taken.pop(name, None)
         self._refused.pop(name, None)
         with self._changing, self._between:
@@ -182,4 +189,4 @@ class Following(PluginHost):
             if (manifest := self._symbols.manifests.get(name)) is not None:
                 self._drop(name)
                 self._notify(manifest)
-                self._running.pop(name, None)  # what comes later by this name begins again
+                self._running.pop(name, None)  # a later plug-in of this name starts with new counters

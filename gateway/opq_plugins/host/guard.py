@@ -7,15 +7,15 @@ from typing import ParamSpec, TypeVar
 from opq_proto.backoff import Backoff
 
 PAUSES_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""After the first, second, ... failure in a row; the last one stays."""
+"""Pause after the first, second, ... failure in a row; the last one repeats."""
 STEADY_S = 60.0
-"""So long after a crash without another, the pauses begin again."""
+"""After so long without a crash, the pauses start from the first again."""
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
 
 
 class CrashGuard:
-    """Contains and counts what one plug-in's calls raise; `on_crash(error, pause_s)` is called each time."""
+    """Catches and counts what one plug-in's calls raise; `on_crash(error, pause_s)` is called each time."""
 
     def __init__(
         self, on_crash: Callable[[Exception, float], None], monotonic_s: Callable[[], float] = time.monotonic
@@ -35,7 +35,7 @@ class CrashGuard:
     def call(
         self, function: Callable[Arguments, Answer], *arguments: Arguments.args, **named: Arguments.kwargs
     ) -> tuple[bool, Answer | None]:
-        """(True, what `function` returned), or (False, None): it crashed or is paused."""
+        """Returns (True, the result of `function`), or (False, None) where it crashed or is paused."""
         if self.crashes and self.paused:
             self.skipped += 1
             return False, None
@@ -46,7 +46,7 @@ class CrashGuard:
             return False, None
 
     def record_crash(self, error: Exception) -> None:
-        """A call that was made without `call` raised this."""
+        """Records an exception of a call that was made without `call`."""
         self.crashes += 1
         now_s = self._now()
         pause_s = self._backoff.record_failure(now_s - self._last_crash_s)
@@ -55,9 +55,9 @@ class CrashGuard:
 
 
 class Circuit:
-    """After the second failure in a row calls fail at once, for longer each time; then one may try.
+    """After the second failure in a row calls fail at once, for longer each time; then one call may try.
 
-    For what is called on the engine's thread: each failure is a second in which all rules stand still.
+    It protects the engine's thread: each failing call may take a second in which all rules stand still.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -69,11 +69,11 @@ class Circuit:
 
     @property
     def tripped(self) -> bool:
-        """The next failure opens it again: nobody should wait for anything."""
+        """Whether the next failure refuses calls again: then a call should not wait for a new process."""
         return self._backoff.failures >= 2
 
     def wait_s(self) -> float:
-        """How long calls still fail at once; 0.0: one may be made. Counts the refused."""
+        """How long calls still fail at once; 0.0: one may be made. Counts the refused calls."""
         left_s = self._until_s - self._now() if self.tripped else 0.0
         self.refused += left_s > 0
         return max(0.0, left_s)

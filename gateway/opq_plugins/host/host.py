@@ -1,4 +1,6 @@
-"""What is installed in one folder and runs here: factories by the name of a type, and live exchange."""
+"""PluginHost runs the plug-ins that are installed in one folder: factories by type name, and exchange while
+they run.
+"""
 
 import functools
 import threading
@@ -31,7 +33,7 @@ class NotInstalledError(PluginError):
 
 
 class SymbolTable:
-    """What the current versions of all plug-ins offer, by name.
+    """The symbols of the current versions of all plug-ins.
 
     `manifests` is replaced as a whole, so that any thread may read it.
     """
@@ -40,19 +42,19 @@ class SymbolTable:
         self.manifests: Mapping[str, PackageManifest] = {}
 
     def put(self, manifest: PackageManifest) -> None:
-        """New, or another version."""
+        """Adds a plug-in, or another version of it."""
         self.manifests = {**self.manifests, manifest.name: manifest}
 
     def drop(self, name: str) -> None:
         self.manifests = {its: each for its, each in self.manifests.items() if its != name}
 
     def symbols(self, kind: str) -> dict[str, str]:
-        """Symbol -> the plug-in that has it, by name."""
+        """Symbol -> the plug-in that has it, sorted by symbol."""
         found = {symbol: name for name, each in self.manifests.items() for symbol in each.of_kind(kind)}
         return dict(sorted(found.items()))
 
     def owner(self, kind: str, symbol: str) -> str | None:
-        """The plug-in that has it."""
+        """The plug-in that has the symbol."""
         return self.symbols(kind).get(symbol)
 
     def function(self, name: str) -> tuple[str, str] | None:
@@ -69,7 +71,10 @@ class SymbolTable:
         functions: Sequence[str],
         reserved: Collection[tuple[str, str]],
     ) -> None:
-        """PluginError: it lacks what was asked for, or has what is another's. `kind` "portable": any."""
+        """Raises PluginError where symbols are missing that were requested, or belong to another plug-in.
+
+        `kind` "portable": any.
+        """
         if kind != "portable" and not manifest.of_kind(kind):
             has = ", ".join(f"{its} {symbol}" for its, symbol in manifest.symbols)
             raise PluginError(f"{manifest.name} has no {kind}; its symbols: {has}")
@@ -80,7 +85,7 @@ class SymbolTable:
             if (its, symbol) in reserved:
                 raise PluginError(f"{its} {symbol!r} is built in; give yours another name")
             owner = self.owner(its, symbol) or manifest.name
-            if its == "function":  # SQL calls it in any case
+            if its == "function":  # SQL function names ignore case
                 owner, _ = self.function(symbol) or (owner, symbol)
             if owner != manifest.name:
                 raise PluginError(f"{its} {symbol!r} is of plug-in {owner!r} already")
@@ -94,7 +99,7 @@ Host = TypeVar("Host", bound="PluginHost")
 def refusing(
     method: Callable[Concatenate[Host, Arguments], Answer],
 ) -> Callable[Concatenate[Host, Arguments], Answer]:
-    """A service around this host may have errors of its own: a PluginError is raised as `refused` has it."""
+    """Raises a PluginError of the method as the error that `refused` makes of it."""
 
     @functools.wraps(method)
     def called(host: Host, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer:
@@ -110,10 +115,10 @@ def refusing(
 
 
 class PluginHost:
-    """For the engine, Makai and Mauka. Thread-safe. `close` ends every worker process.
+    """Plug-ins for the engine, Makai and Mauka. Thread-safe. `close` ends every worker process.
 
-    `on_change(kind, symbol)`: a type came, went or has a new version. `between`: held while the versions of a
-    plug-in are exchanged; who holds it has one version for several calls.
+    `on_change(kind, symbol)`: a type was added, removed or replaced. `between`: held while the versions of a
+    plug-in are exchanged; a caller that holds it gets the same version for several calls.
     """
 
     def __init__(
@@ -126,36 +131,36 @@ class PluginHost:
     ) -> None:
         self.on_change = on_change
         self.reserved: frozenset[tuple[str, str]] = frozenset()
-        """(kind, symbol) that the service around us has itself."""
+        """(kind, symbol) that the surrounding service provides itself."""
         self._store, self._releases, self._policy = store, releases, policy
         self._between = between or nullcontext()
         self._symbols = SymbolTable()
         self._running: dict[str, RunningPlugin] = {}
-        """Those that were ever used."""
+        """The plug-ins that were used since the start."""
         self._trouble: dict[str, str] = {}
         self._changing = threading.RLock()
-        """Held by whoever starts or exchanges anything."""
+        """Held while anything is started or exchanged."""
         self._ended = False
 
     def source(self, type_name: str) -> Callable[[], sdk.Source]:
-        """What makes sources of this type. Raises UnknownTypeError, which lists the types that there are."""
+        """The factory of sources of this type. Raises UnknownTypeError, which lists the known types."""
         return self._factory("source", type_name)
 
     def sink(self, type_name: str) -> Callable[[], sdk.Sink]:
-        """What makes sinks of this type. Raises UnknownTypeError, which lists the types that there are."""
+        """The factory of sinks of this type. Raises UnknownTypeError, which lists the known types."""
         return self._factory("sink", type_name)
 
     def function(self, name: str) -> Callable[[], sdk.Function] | None:
-        """What makes functions of this SQL name (in any case); None where no plug-in has it."""
+        """The factory of functions of this SQL name (any case); None where no plug-in has it."""
         found = self._symbols.function(name)
         return None if found is None else functools.partial(self._make, found[0], "function", found[1])
 
     def trigger(self, symbol: str) -> Callable[[], PluginTrigger]:
-        """What makes triggers of this name, for Makai. Raises UnknownTypeError where there is none."""
+        """The factory of triggers of this name, for Makai. Raises UnknownTypeError where there is none."""
         return self._factory("trigger", symbol)
 
     def analysis(self, symbol: str) -> Callable[[], PluginAnalysis]:
-        """What makes analyses of this name, for Mauka. Raises UnknownTypeError where there is none."""
+        """The factory of analyses of this name, for Mauka. Raises UnknownTypeError where there is none."""
         return self._factory("analysis", symbol)
 
     def types(self, kind: str) -> list[str]:
@@ -168,7 +173,7 @@ class PluginHost:
 
     @refusing
     def properties(self, kind: str, type_name: str) -> Properties:
-        """Property -> {"type", "default", "required", "help"} as far as the plug-in says."""
+        """Property -> {"type", "default", "required", "help"}, as far as the plug-in declares them."""
         manifest = self._symbols.manifests.get(self._symbols.owner(kind, type_name) or "")
         if manifest is None:
             return {}
@@ -177,7 +182,7 @@ class PluginHost:
 
     @refusing
     def rollback(self, name: str) -> Replaced:
-        """Back to the version before the current one, live."""
+        """Switches back to the version before the current one, while the plug-in runs."""
         with self._changing:
             current, previous = self._store.currents().get(name, ("", None))
             if not current:
@@ -192,11 +197,11 @@ class PluginHost:
         return self._replaced(manifest, current, pauses)
 
     def refused(self, error: PluginError) -> Exception:
-        """What is raised for it: a service around this host may have errors of its own."""
+        """The exception to raise for `error`; a surrounding service may override it with its own."""
         return error
 
     def close(self) -> None:
-        """End every worker, all at once, within 2 s. Nothing is started any more."""
+        """Ends every worker, all at once, within 2 s. Nothing is started any more."""
         with self._changing:
             self._ended = True
             runtimes = [running.runtime for running in self._running.values() if running.runtime is not None]
@@ -207,10 +212,10 @@ class PluginHost:
             ender.join()
         self._store.close()
 
-    # -- for those who install or follow; they hold `_changing`
+    # -- for subclasses that install or follow; they hold `_changing`
 
     def _switch(self, manifest: PackageManifest, to: Release, on_trial: bool = True) -> Pauses:
-        """Start it, let all take over, and then say of it what runs. PluginError: all is as it was."""
+        """Starts a version and lets all proxies take it over. PluginError: everything stays as it was."""
         running = self._running_plugin(manifest.name)
         pauses = running.switch(self._started(manifest, to, running), on_trial)
         self._trouble.pop(manifest.name, None)
@@ -218,7 +223,7 @@ class PluginHost:
         return pauses
 
     def _drop(self, name: str) -> None:
-        """Its proxies have no inside until it is installed again."""
+        """Stops and forgets a plug-in; its proxies do not work until it is installed again."""
         if (running := self._running.get(name)) is not None:
             running.stop()
         self._store.drop(name)
@@ -228,7 +233,8 @@ class PluginHost:
     def _users(self, manifest: PackageManifest) -> set[str]:
         """Names of the rules that use one of its symbols.
 
-        The rule engine knows them and overrides this. To the host, rules that share an instance are one.
+        The rule engine knows them and overrides this. The host alone counts rules that share an instance as
+        one.
         """
         return set()
 
@@ -245,7 +251,7 @@ class PluginHost:
             return
         try:
             back = self.rollback(name)
-        except (OpqError, OSError) as error:  # where it is another host's, it may have been pruned
+        except (OpqError, OSError) as error:  # another host's folder: the old version may have been pruned
             self._trouble[name] = f"fails ({why}), and the old version does not take over: {error}"
         else:
             self._trouble[name] = f"{back.old} was taken back to {back.new}: {why}"
@@ -277,7 +283,7 @@ class PluginHost:
         return self._running[name]
 
     def _runtime(self, owner: str, kind: str) -> Runtime:
-        """Started by its first use after a start of the server."""
+        """The plug-in's runtime, started at its first use after a start of the server."""
         running = self._running_plugin(owner)
         if running.runtime is None:
             manifest = self._symbols.manifests.get(owner)

@@ -26,9 +26,9 @@ from opq_proto.errors import PluginError
 
 
 class Plugins(PluginHost):
-    """What is installed below `data_dir`/plugins.
+    """The plug-ins that are installed below `data_dir`/plugins.
 
-    `used_by(kind, symbol)`: ids of the rules and streams that use it, asked before a delete.
+    `used_by(kind, symbol)`: ids of the rules and streams that use it, checked before a delete.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Plugins(PluginHost):
     ) -> None:
         self.used_by = used_by
         self.uploads = data_dir / "uploads"
-        """file:// is read below it."""
+        """file:// may read files below it."""
         folder, policy = data_dir / "plugins", policy or Policy()
         self._installer = Installer(folder, self.uploads, policy)
         store = ReleaseStore(folder / "installed.sqlite")
@@ -58,9 +58,10 @@ class Plugins(PluginHost):
     def create(
         self, kind: str, name: str, file: str, *, functions: Sequence[str] = (), downgrade: bool = False
     ) -> Replaced | None:
-        """Install from a URL (http, https, file). A higher version of what is there replaces it live.
+        """Installs a plug-in from a URL (http, https, file). A higher version replaces the installed one
+        while it runs.
 
-        None: it is new. PluginError: all that is wrong; nothing changed then.
+        Returns None for a new plug-in. PluginError has every problem; then nothing has changed.
         """
         if not NAME.fullmatch(name):
             raise PluginError(f"plug-in {name[:80]!r}: want letters, digits, _ and - only")
@@ -93,10 +94,10 @@ class Plugins(PluginHost):
 
     @refusing
     def delete(self, kind: str, name: str, *, force: bool = False) -> None:
-        """All versions. PluginError that names the rules which use it, unless `force`."""
+        """Deletes all versions. PluginError names the rules that use it, unless `force`."""
         name = self._owner(kind, name)
         manifest = self._symbols.manifests.get(name)
-        # without our lock: the engine has its own, and asks us for types while it holds it
+        # without our lock: the engine has its own, and requests types from us while it holds it
         users = self._users(manifest) if manifest else set()
         with self._changing:
             running = self._running.get(name)
@@ -111,7 +112,7 @@ class Plugins(PluginHost):
             self._notify(manifest)
 
     def list(self, kind: str) -> Sequence[Any]:
-        """Names of what is installed; for "portable" their manifests as JSON."""
+        """Names of the installed plug-ins; for "portable" their manifests as JSON."""
         manifests = sorted(self._symbols.manifests.items())
         if kind == "portable":
             return [manifest.as_json() for _, manifest in manifests]
@@ -119,9 +120,10 @@ class Plugins(PluginHost):
 
     @refusing
     def describe(self, kind: str, name: str) -> dict[str, Value]:
-        """`{"name", "version"}` as the tutorial shows it.
+        """Returns `{"name", "version"}` as the tutorial shows it.
 
-        The `version` of an analysis is what was installed last; `running`, `status`, `errMsg` are Mauka's.
+        The `version` of an analysis is the one installed last; `running`, `status`, `errMsg` come from
+        Mauka's report.
         """
         owner = self._owner(kind, name)
         manifest = self._symbols.manifests.get(owner)
@@ -137,20 +139,21 @@ class Plugins(PluginHost):
 
     @refusing
     def status(self, name: str) -> dict[str, Value]:
-        """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters.
+        """`{"refCount", "status", "errMsg", "pid"}`; ours in addition: version, versions, mode, protections,
+        counters.
 
-        No analysis runs here: `running`, `status` and `errMsg` are what Mauka has reported.
-        `status` installed: Mauka has reported nothing. Readers do not wait for an installation.
+        Analyses do not run here: their `running`, `status` and `errMsg` are what Mauka has reported; `status`
+        "installed" means that Mauka has reported nothing. Readers do not wait for an installation.
         """
         current, versions = self._store.currents().get(name), self._store.versions(name)
-        if current is None or current[0] not in versions:  # it may be just being deleted
+        if current is None or current[0] not in versions:  # it may be just in deletion
             raise _not_found("portable", name)
         running, manifest = self._running.get(name), self._symbols.manifests.get(name)
         runtime = running.runtime if running else None
         symbols = manifest.symbols if manifest else ()
         elsewhere = manifest is not None and all(kind in JUDGING for kind, _ in symbols)
         idle = {"status": "installed" if elsewhere else "initializing", "errMsg": "", "pid": 0}
-        # also those whose sink has had nothing to do yet
+        # also rules whose sink has had nothing to do yet
         rules = {
             user: 1 for kind, symbol in symbols if kind != "source" for user in self.used_by(kind, symbol)
         }
@@ -169,7 +172,7 @@ class Plugins(PluginHost):
         if manifest is not None and manifest.of_kind("analysis"):
             there = self._report.of(manifest)
             facts |= there if runtime is None else {"running": there["running"]}
-            if there["status"] == "error":  # else the rest of it runs, where there is no Mauka
+            if there["status"] == "error":  # otherwise its other symbols run, even without Mauka
                 facts["errMsg"] = facts["errMsg"] or there["errMsg"]
         if trouble := self._trouble.get(name):
             facts["errMsg"] = trouble
@@ -178,7 +181,7 @@ class Plugins(PluginHost):
 
     @refusing
     def fetched(self, url: str, most_bytes: int) -> bytes:
-        """A file by http, https or file, from where packages come too. PluginError: it cannot be had."""
+        """A file by http, https or file, under the limits of packages. PluginError: it cannot be read."""
         policy = replace(self._policy, max_zip_bytes=min(most_bytes, self._policy.max_zip_bytes))
         with tempfile.TemporaryDirectory(prefix="opq-fetched-") as folder:
             target = Path(folder) / "file"
@@ -186,7 +189,7 @@ class Plugins(PluginHost):
             return target.read_bytes()
 
     def worker_uids(self) -> set[int]:
-        """Users of the plug-ins' processes; none where they are the server's own."""
+        """User ids of the plug-ins' processes; empty where they run as the server's own user."""
         if os.geteuid():
             return set()
         if self._policy.worker_uid is not None:
@@ -197,7 +200,7 @@ class Plugins(PluginHost):
         return {user for symbol in manifest.symbols for user in self.used_by(*symbol)}
 
     def _owner(self, kind: str, name: str) -> str:
-        """The plug-in called `name`, or that has the symbol."""
+        """Name of the plug-in that is called `name`, or that has this symbol."""
         manifest = self._symbols.manifests.get(name)
         if manifest is not None and (kind == "portable" or manifest.of_kind(kind)):
             return name

@@ -1,7 +1,7 @@
-"""What others hold of an installed plug-in: a sink, function, trigger or analysis with a changeable inside.
+"""Proxies of an installed plug-in: a sink, function, trigger or analysis whose inside can be exchanged.
 
-A swap happens between two calls: the new inside is made and configured before, gets the state of the old one,
-and takes over; if any of that fails, the old one goes on.
+An exchange happens between two calls: the new inside is made and configured first, gets the state of the old
+one, and takes over. If any of that fails, the old one stays.
 """
 
 import threading
@@ -23,7 +23,7 @@ CRASHES_PER_ROW = 3
 
 
 class Proxy:
-    """What all kinds have in common. `on_result(failed)` is called after each call."""
+    """The common part of all kinds. `on_result(failed)` is called after each call."""
 
     kind = ""
 
@@ -39,11 +39,11 @@ class Proxy:
         self._lock = threading.Lock()
         self._context: sdk.Context | None = None
         self._configuration: tuple[Value, ...] = ()
-        """As `configure` has them: the properties are the last."""
+        """The arguments of `configure`; the properties are the last."""
 
     @property
     def version(self) -> str:
-        """ "" when it was deleted."""
+        """The running version; "" where the plug-in was deleted."""
         return "" if self._runtime is None else str(self._runtime.manifest.version)
 
     @property
@@ -51,8 +51,11 @@ class Proxy:
         return "" if self._context is None else str(self._context.rule_id)
 
     def prepare(self, runtime: Runtime) -> Inside:
-        """An inside of this version with our properties, tested; nothing has changed yet. None: we have no
-        properties yet, and make it when we do. Raises ValueError and PluginError: what it does not take."""
+        """Makes and tests an inside of this version with our properties; nothing has changed yet.
+
+        Returns None where there are no properties yet: the inside is made with them. Raises ValueError and
+        PluginError where it refuses the properties.
+        """
         if not self._configuration and self.kind != "function":
             return None
         inside = runtime.make(self.kind, self.symbol)
@@ -63,11 +66,13 @@ class Proxy:
         return inside
 
     def swap(self, inside: Inside, runtime: Runtime | None) -> tuple[Inside, Runtime | None, float]:
-        """Take over by `inside`, which `runtime` has made, as all later ones; None, None: it is deleted.
+        """Replaces the inside by `inside`, which `runtime` made and which makes all later ones; None, None:
+        deleted.
 
-        Gives the old ones, of which the inside still has to be released, and the pause in s.
+        Returns the old inside, which still has to be released, the old runtime, and the pause in s.
 
-        Raises whatever `inside` does not manage; the old one goes on then. TimeoutError: no record boundary.
+        Raises whatever `inside` raises; the old one then stays. TimeoutError: the present record does not
+        end.
         """
         if not self._lock.acquire(timeout=self._drain_s):
             raise TimeoutError(f"{self.kind} {self.symbol!r} does not finish its record")
@@ -83,14 +88,14 @@ class Proxy:
             self._lock.release()
 
     def release(self, inside: Inside) -> None:
-        """Close an inside that is not used any more."""
+        """Closes an inside that is not used any more."""
         if callable(release := getattr(inside, "release", None)):
             release()
         elif callable(close := getattr(inside, "close", None)):
             close(self._context)
 
     def discard(self) -> None:
-        """Configured to see whether it can be, or refused: it is not used, and nothing is kept of it."""
+        """Drops an inside that was only configured as a check, or was refused; nothing of it is stored."""
         inside, self._inside = self._inside, None
         self.closed, self._runtime = True, None
         if callable(getattr(inside, "discard", None)):
@@ -99,7 +104,7 @@ class Proxy:
     # -- for the kinds
 
     def _configure(self, *configuration: Value) -> None:
-        """Raises ValueError: properties that it does not take; PluginError, OSError: it does not start."""
+        """Raises ValueError: properties that it refuses; PluginError, OSError: it does not start."""
         inside = self._ready()
         assert self._runtime is not None
         try:
@@ -116,7 +121,7 @@ class Proxy:
         inside.configure(*others, runtime.filled(self.kind, self.symbol, properties))
 
     def _call(self, method: str, *arguments: object) -> Any:
-        """A call whose failure counts, unless its process is gone: that is counted there."""
+        """Calls a method and counts a failure, unless the process is gone: the supervisor counts that."""
         with self._lock:
             try:
                 answer = getattr(self._ready(), method)(*arguments)
@@ -135,18 +140,18 @@ class Proxy:
             self.release(inside)
 
     def _hand_over(self, old: Inside, new: Inside) -> bool:
-        """Whether `new` goes on with the state of `old`."""
+        """Whether `new` continues with the state of `old`."""
         export, take = getattr(old, "export_state", None), getattr(new, "import_state", None)
         if not callable(export) or not callable(take):
             return False
         try:
             state = export()
-        except OSError:  # the old one is dead: the new one begins with what `get_state` has
+        except OSError:  # the old process has ended: the new one begins with what `get_state` returns
             return False
         return state is not None and take(self.version, state) is not False
 
     def _ready(self) -> Inside:
-        """Inside of our own, made on first use. ConnectionError: the plug-in was deleted."""
+        """The inside, made at its first use. ConnectionError: the plug-in was deleted."""
         if self._inside is None:
             if self._runtime is None:
                 raise ConnectionError(f"{self.kind} {self.symbol!r}: its plug-in is not installed")
@@ -155,7 +160,7 @@ class Proxy:
 
 
 class PluginSink(Proxy, sdk.Sink):
-    """What ends its process again and again is refused."""
+    """A sink. An emission that ends its process CRASHES_PER_ROW times in a row is refused."""
 
     kind = "sink"
     _suspect: object = None
@@ -208,11 +213,10 @@ class PluginFunction(Proxy, sdk.Function):
 
 
 class PluginModule(Proxy):
-    """What a trigger and an analysis have in common.
+    """The common part of a trigger and an analysis.
 
-    `named_by`: whose configuration names it; it is not deleted without force then.
-    `begins_again`: an inside has taken over that knows nothing of what came before; who has shown it the past
-    clears this.
+    `named_by`: whose configuration names it; without force it is not deleted then. `begins_again`: the
+    present inside knows nothing of the past; whoever replays the past to it resets this.
     """
 
     named_by = ""
@@ -224,11 +228,11 @@ class PluginModule(Proxy):
 
     @property
     def mode(self) -> str:
-        """process or inproc; "" when it was deleted."""
+        """ "process" or "inproc"; "" where the plug-in was deleted."""
         return "" if self._runtime is None else self._runtime.mode
 
     def configure(self, settings: Mapping[str, object]) -> None:
-        """Raises ValueError: settings that it does not take; PluginError, OSError: it does not start."""
+        """Raises ValueError: settings that it refuses; PluginError, OSError: it does not start."""
         with self._lock:
             self._configure(settings)
             self.begins_again = True
@@ -237,7 +241,7 @@ class PluginModule(Proxy):
         self._end()
 
     def _hand_over(self, old: Inside, new: Inside) -> bool:
-        self.begins_again = True  # also where it fails
+        self.begins_again = True  # stays True where this fails
         self.begins_again = not super()._hand_over(old, new)
         return not self.begins_again
 
@@ -247,21 +251,21 @@ class PluginTrigger(PluginModule):
 
     @property
     def up(self) -> bool:
-        """False while its process is started again: it cannot be asked."""
+        """False while its process is started again: it cannot be called."""
         return bool(getattr(self._inside, "up", True))
 
     @property
     def forgot(self) -> bool:
-        """Its process is another one than that which has judged before: it remembers nothing."""
+        """Whether it runs in a new process since its last decision, and so has lost its memory."""
         return bool(getattr(self._inside, "forgot", False))
 
     def decide(self, measurement: "Measurement", nominal: "Nominal") -> "Decision | None":
-        """Raises whatever it raises; OSError: its process is gone, or takes too long."""
+        """Raises whatever the trigger raises; OSError: its process is gone, or takes too long."""
         decision: Decision | None = self._call("decide", measurement, nominal)
         return decision
 
     def forget(self) -> None:
-        """Begin again with the next Measurement."""
+        """Drops its memory; it begins again with the next Measurement."""
         with self._lock:
             self._ready().forget()
 
@@ -270,23 +274,23 @@ class PluginAnalysis(PluginModule):
     kind = "analysis"
 
     def analyse(self, event: "Event", nominal_v: float, nominal_hz: float) -> "tuple[Finding, ...]":
-        """Raises whatever it raises; OSError: its process is gone, or takes too long."""
+        """Raises whatever the analysis raises; OSError: its process is gone, or takes too long."""
         findings: tuple[Finding, ...] = self._call("analyse", event, nominal_v, nominal_hz)
         return findings
 
     def alone(self) -> bool:
-        """Whether it may be asked of one Box of an event: it has no memory. OSError: its process is gone."""
+        """Whether it may analyse single Boxes of an event: it has no memory. OSError: its process is gone."""
         with self._lock:
             return bool(self._ready().alone())
 
     def asks(self) -> bool:
-        """Whether it may want more samples of an event. OSError: its process is gone."""
+        """Whether it may request more samples of an event. OSError: its process is gone."""
         with self._lock:
             return bool(self._ready().asks())
 
     def wants(
         self, event: "Event", findings: "Sequence[Finding]", nominal_v: float, nominal_hz: float
     ) -> "tuple[SampleRequest, ...]":
-        """As `analyse`: the samples that it asks for, having found `findings` in the event."""
+        """The samples that it requests, given its `findings` in the event. Raises as `analyse`."""
         requests: tuple[SampleRequest, ...] = self._call("wants", event, findings, nominal_v, nominal_hz)
         return requests

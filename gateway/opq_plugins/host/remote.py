@@ -1,7 +1,7 @@
-"""The host's half of what is in a worker: each method of the sdk's classes becomes a call over the wire.
+"""The host's side of instances in a worker: each method of the sdk's classes becomes a call over the wire.
 
-After a crash it is made again by its next call, with the properties and the state that it had; what was not
-acknowledged is sent again, and a source goes on after its last offset.
+After a crash the next call makes the instance again, with the properties and the state that it had. What was
+not acknowledged is sent again, and a source continues after its last offset.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ if TYPE_CHECKING:  # NumPy comes with it
     from opq_proto.messages import Event, Finding
 
 RESTART_S = 1.0
-"""So long a call of a function waits, once per crash, for the process to be there again."""
+"""How long a call of a function waits, once per crash, for a new process."""
 DECIDE_S = 2.0
-"""Longest call of a trigger: Makai's loop stands still meanwhile."""
+"""Longest call of a trigger, because Makai's loop stands still meanwhile."""
 BEGIN_S = 5.0
-"""For a trigger's `Config` and `begin`, at its installation and at Makai's start."""
+"""Limit for a trigger's `Config` and `begin`, at its installation and at Makai's start."""
 
 
 class Remote:
-    """One instance, made in a process of the worker, and made again in the next one.
+    """One instance in a process of the worker; it is made again in the next process.
 
-    Methods that are not here are the sdk's own, and those of `sdk.modules`: the context stays here, all other
-    arguments go over the wire.
+    Other methods are those of the sdk and of `sdk.modules`: the context stays here, all other arguments go
+    over the wire.
     """
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
@@ -51,12 +51,14 @@ class Remote:
         return functools.partial(self.call, method)
 
     def configure(self, *configuration: Value) -> None:
-        """Raises ValueError: properties that it does not take; PluginError."""
+        """Raises ValueError: properties that it refuses; PluginError."""
         self._configuration = [*configuration[:-1], dict(configuration[-1])]
         self._make_first()
 
     def call(self, method: str, *arguments: Any) -> Value:
-        """Raises OSError: its process is gone, or took too long; ValueError, PluginError: what it raised."""
+        """Raises OSError: its process is gone, or took too long; ValueError, PluginError: what the method
+        raised.
+        """
         at = context_at(self.kind, method)
         given = list(arguments)
         if at is not None:
@@ -64,70 +66,70 @@ class Remote:
         return self._send(self._made(), method, given, at is not None)
 
     def decide(self, *arguments: object) -> object:
-        """The checked decision of a trigger."""
-        from opq_plugins.sdk import nouns  # and NumPy with it
+        """Returns the checked decision of a trigger."""
+        from opq_plugins.sdk import nouns  # it imports NumPy
 
         answer = self.call("decide", *map(nouns.to_plain, arguments))
         try:
             return nouns.decision_from(answer)
         except (TypeError, ValueError):
-            self.call("forget")  # as a module that raises: it begins again with the next Measurement
+            self.call("forget")  # like a module that raises, it begins again with the next Measurement
             raise
 
     def analyse(self, event: "Event", *nominal: float) -> object:
-        """The checked findings of an analysis."""
+        """Returns the checked findings of an analysis."""
         from opq_plugins.sdk import nouns
 
         return nouns.findings_from(self.call("analyse", nouns.to_plain(event), *nominal), event)
 
     def wants(self, event: "Event", findings: "Sequence[Finding]", *nominal: float) -> object:
-        """The further samples that an analysis asks for, checked."""
+        """Returns the further samples that an analysis requests, checked."""
         from opq_plugins.sdk import nouns
 
         given = nouns.to_plain(event), nouns.to_plain(list(findings))
         return nouns.requests_from(self.call("wants", *given, *nominal))
 
     def import_state(self, version: str, state: Value) -> bool:
-        """False: it takes nothing over; a trigger or analysis may say so."""
+        """False: it does not use the state, as a trigger or analysis may decide."""
         taken = self.call("import_state", version, state) is not False
-        if self.kind not in ("trigger", "analysis"):  # those have a state of their own by the next crash
+        if self.kind not in ("trigger", "analysis"):  # those have newer state by the next crash
             self._import = [version, state]
         return taken
 
     @property
     def up(self) -> bool:
-        """Whether its process is there, or is just being started again."""
+        """Whether its process runs; False while it is being started again."""
         return self._supervisor.process is not None
 
     @property
     def forgot(self) -> bool:
-        """Its process is another one than when it was asked last; the next call makes it again."""
+        """Whether its process has changed since the last call; the next call makes the instance again."""
         running = self._supervisor.process
         return running is not None and self._process is not None and running is not self._process
 
     def release(self) -> None:
-        """The other half is closed and forgotten."""
+        """Closes the worker's side and forgets it."""
         process, self._process = self._process, None
         if process is not None:
-            with contextlib.suppress(OSError, ValueError, PluginError):  # then it ends with its process
+            with contextlib.suppress(OSError, ValueError, PluginError):  # it ends with its process anyway
                 self._send(process, "close", [])
         self._supervisor.remove(self._number)
 
     def discard(self) -> None:
-        """Made to see whether it can be, the other half is forgotten: `close` is for what was open."""
+        """Forgets the worker's side, which was made only as a check; `close` is for what was open."""
         process, self._process = self._process, None
         if process is not None:
             self._supervisor.send(process, frames.InstanceSignal(self._number, "forget"))
         self._supervisor.remove(self._number)
 
-    # -- what the worker sends on its own account: supervisor.HostHalf
+    # -- frames that the worker sends without a call: supervisor.HostHalf
 
     def accept_frame(self, frame: frames.OfSource | frames.LogLine) -> None:
         if isinstance(frame, frames.LogLine) and self._context is not None:
             self._context.log(frame.event, **frame.facts)
 
     def accept_end(self, why: str) -> None:
-        """Its next call makes it again."""
+        """Nothing to do: the next call makes the instance again."""
 
     def kept_state(self, key: str) -> Value:
         return None if self._context is None else self._context.get_state(key)
@@ -140,14 +142,14 @@ class Remote:
     # -- how
 
     def _made(self) -> WorkerProcess:
-        """The process in which this instance is made. OSError: there is none, or it is not made in time."""
+        """The process, with this instance made in it. OSError: there is none, or it is not made in time."""
         process = self._supervisor.running()
         if process is self._process:
             return process
         limit_s = self._limit_s("make")
         try:
             self._make_again(functools.partial(self._supervisor.call, process, self._number, wait_s=limit_s))
-        except TimeoutError as error:  # plain ones: it is not the fault of a row
+        except TimeoutError as error:  # plain errors: the row is not at fault
             raise TimeoutError(str(error)) from None
         except ConnectionError as error:
             raise ConnectionError(str(error)) from None
@@ -162,7 +164,9 @@ class Remote:
             call("open", [], caller=self._caller())
 
     def _make_first(self) -> None:
-        """Waits a little for a process that is just being started again. Raises ValueError, PluginError."""
+        """Makes it; waits a little for a process that is just being started again. Raises ValueError,
+        PluginError.
+        """
         self._supervisor.wait_up(self._supervisor.limits.call_s)
         try:
             self._made()
@@ -194,7 +198,9 @@ class Remote:
 
 
 class RemoteFunction(Remote):
-    """A function whose process failed is not asked for a while: all rules stand still meanwhile."""
+    """A function. After failures of its process it is not called for a while, because all rules stand still
+    meanwhile.
+    """
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)
@@ -221,7 +227,7 @@ class RemoteFunction(Remote):
             self._circuit.record_failure()
             raise sdk.RowError(f"{self._symbol}: {error}") from None
         except (sdk.RowError, PluginError) as error:
-            if isinstance(error, sdk.RowError):  # its process is well
+            if isinstance(error, sdk.RowError):  # its process is fine
                 self._circuit.record_success()
             raise sdk.RowError(f"{self._symbol}: {error}") from None
         self._circuit.record_success()
@@ -232,7 +238,7 @@ class RemoteFunction(Remote):
         return bool(self.call("is_aggregate"))
 
     def _asked(self, args: list[Value], context: sdk.Context) -> Value:
-        """Once per crash it waits for the next process."""
+        """Calls the function; once per crash it waits for the next process."""
         try:
             return self.call("exec", args, context)
         except ConnectionError:

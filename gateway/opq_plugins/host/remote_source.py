@@ -1,7 +1,8 @@
-"""A source between its worker and the engine; opened again after its last offset when its process was lost.
+"""A source between its worker and the engine; after a loss of its process it is opened again after its last
+offset.
 
-False from `emit` means: not accepted. Once a swap is asked for, nothing is accepted from the source any more;
-only what a worker had sent before that still is.
+`emit` returns False where the message was not accepted. Once an exchange is requested, nothing is accepted
+from the source any more, except what a worker had sent before.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ SLICE_S = POLL_S = 0.1
 
 
 class SourceGate(sdk.BatchEmitter):
-    """A SourceContext around the engine's. One per opening of a source."""
+    """A SourceContext around the engine's, one per opening of a source."""
 
     def __init__(self, context: sdk.SourceContext) -> None:
         self._context = context
@@ -38,7 +39,7 @@ class SourceGate(sdk.BatchEmitter):
         self._ending.clear()
 
     def __getattr__(self, name: str) -> Any:
-        """`rule_id`, `log`, `get_state`, `emit_error` and all else that it does not change."""
+        """Passes on `rule_id`, `log`, `get_state`, `emit_error` and all else that it does not change."""
         return getattr(self._context, name)
 
     @property
@@ -70,7 +71,7 @@ class SourceGate(sdk.BatchEmitter):
         return self._noted(self._context.emit_bytes(payloads, meta, offset), offset)
 
     def deliver(self, batch: frames.Rows | frames.Payloads) -> None:
-        """What a worker has sent, and the host has checked; also after `end`."""
+        """Passes on a batch that a worker has sent and the host has checked; also after `end`."""
         if isinstance(batch, frames.Rows):
             accepted = self._context.emit_many(batch.rows, batch.meta, batch.offset, batch.arrived_ms)
         else:
@@ -84,17 +85,21 @@ class SourceGate(sdk.BatchEmitter):
 
 
 class RemoteSource(Remote):
-    """`open` runs in the engine's thread and hands on what the worker emits, at most 8 batches ahead."""
+    """A source in a worker. `open` runs in the source's thread of the engine; it passes on what the worker
+    emits.
+
+    The worker may be BATCHES_AHEAD batches ahead.
+    """
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)
         self._received: queue.Queue[frames.OfSource | str] = queue.Queue()
-        """Bounded by credits: BATCHES_AHEAD batches. A text: why its process has ended."""
+        """Bounded by credits to BATCHES_AHEAD batches. A text: why its process has ended."""
         self._offset: Value = None
         self._opened = False
 
     def rewind(self, offset: Value) -> None:
-        """At once, so that a version which cannot says so before it takes over."""
+        """Calls the worker at once, so that a version that cannot rewind raises before it takes over."""
         self._offset, self._process, self._opened = None, None, False
         process = self._made()
         self._send(process, "rewind", [offset])
@@ -131,7 +136,7 @@ class RemoteSource(Remote):
                 sdk.check_emission(len(frame.payloads), frame.meta, None)
         if self._received.qsize() < 4 * BATCHES_AHEAD:
             self._received.put(frame)
-        elif not isinstance(frame, frames.Notice):  # of errors without end, some are enough
+        elif not isinstance(frame, frames.Notice):  # errors may come without end; some are enough
             raise ValueError("a source emits without credit")
 
     def accept_end(self, why: str) -> None:
@@ -140,11 +145,11 @@ class RemoteSource(Remote):
     def _make_again(self, call: Callable[..., Value]) -> None:
         super()._make_again(call)
         if self._offset is not None:
-            with contextlib.suppress(NotImplementedError):  # it gives offsets, and cannot go back to one
+            with contextlib.suppress(NotImplementedError):  # it gives offsets, but cannot go back to one
                 call("rewind", [self._offset])
 
     def _hand_on(self, process: WorkerProcess, gate: SourceGate) -> bool:
-        """True: it has ended, or was stopped; False: its process has gone."""
+        """Passes on frames. True: the source has ended, or was stopped; False: its process has ended."""
         stopping = False
         while True:
             if gate.stopped and not stopping:
@@ -173,7 +178,7 @@ class RemoteSource(Remote):
                     return stopping
 
     def _stop(self, process: WorkerProcess) -> None:
-        """A source that does not end within a call's time is ended with its process."""
+        """Stops the source; one that does not end within a call's time is ended with its process."""
         try:
             limit_s = self._supervisor.limits.call_s
             if not self._supervisor.call(process, self._number, "stop", [limit_s], limit_s + 1.0):

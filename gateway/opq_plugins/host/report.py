@@ -1,7 +1,7 @@
-"""What the host of Mauka reports of its analyses, for the answers of the REST where they were installed.
+"""Mauka's host reports the state of its analyses to the host where they were installed, for its REST answers.
 
-It is one small file in the folder of the host that is followed: written by the one that follows,
-all or nothing, and read by the other for its answers.
+The report is one small file in the folder of the installing host: the follower writes it, all or nothing, and
+the installing host reads it for its answers.
 """
 
 import os
@@ -14,23 +14,25 @@ import msgspec
 from opq_plugins.package.manifest import PackageManifest
 
 FILE = "follower.json"
-"""In `plugins/`; no plug-in can be called so."""
+"""A file in `plugins/`; no plug-in can have this name."""
 RENEWED_S, STALE_S = 5.0, 30.0
-"""The file of one that lives is touched so often; older than that, and it is not believed."""
+"""A running follower renews its file after RENEWED_S; a file older than STALE_S is ignored."""
 MOST_BYTES = 1 << 20
 LONGEST = 2_000
-"""Characters of a trouble."""
+"""Characters of one error text."""
 
 
 class _Report(msgspec.Struct):
-    """Analysis -> the version that runs; plug-in or analysis -> what is wrong with it."""
+    """`versions`: analysis -> the version that runs; `troubles`: plug-in or analysis -> what is wrong with
+    it.
+    """
 
     versions: dict[str, str]
     troubles: dict[str, str]
 
 
 class FollowerReport:
-    """`folder`: plugins/ of the host that is followed. One thread writes."""
+    """`folder`: plugins/ of the installing host. One thread writes."""
 
     def __init__(
         self,
@@ -44,10 +46,12 @@ class FollowerReport:
         self._written = b""
         self._written_s = 0.0
 
-    # -- of the one that follows
+    # -- for the follower
 
     def write(self, versions: Mapping[str, str], troubles: Mapping[str, str]) -> None:
-        """Analysis -> the version that runs; plug-in or analysis -> what is wrong with it. Raises OSError."""
+        """Writes analysis -> running version, and plug-in or analysis -> what is wrong with it. Raises
+        OSError.
+        """
         cut = {name: why[:LONGEST] for name, why in troubles.items()}
         text = msgspec.json.encode(_Report(dict(versions), cut))
         now_s = self._now()
@@ -61,17 +65,18 @@ class FollowerReport:
         self._written, self._written_s = text, now_s
 
     def withdraw(self) -> None:
-        """It follows no more."""
+        """Removes the report: this host no longer follows."""
         self._written = b""
         self._path.unlink(missing_ok=True)
 
-    # -- of the one that is followed
+    # -- for the installing host
 
     def of(self, manifest: PackageManifest) -> dict[str, str | None]:
-        """`running`: the version of this plug-in's analyses that runs; None: none that is known.
+        """The state of a plug-in's analyses.
 
-        `status` running, error (another version runs, or none, or with trouble), or installed: nothing is
-        known of it; `errMsg` says why it is not running.
+        `running`: the version that runs, None where none is known. `status`: "running"; "error" where Mauka
+        reports a problem; else "installed": another version runs or none, or nothing is known. `errMsg` gives
+        the reason.
         """
         report = self._read()
         if isinstance(report, str):
@@ -86,7 +91,7 @@ class FollowerReport:
         return {"running": running, "status": "running", "errMsg": ""}
 
     def _read(self) -> "_Report | str":
-        """The report, or why there is none to be believed."""
+        """The report, or why there is no valid one."""
         unknown = "whether it runs is not known"
         try:
             with open(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
@@ -96,6 +101,6 @@ class FollowerReport:
             return "it runs nowhere: no Mauka follows this folder"
         except (OSError, ValueError, RecursionError) as error:
             return f"{unknown}: {self._path.name} cannot be read: {error}"
-        if abs(age_s) > STALE_S:  # of the future: a clock was set back
+        if abs(age_s) > STALE_S:  # a file from the future: a clock was set back
             return f"{unknown}: Mauka has reported nothing for {age_s:.0f} s"
         return report

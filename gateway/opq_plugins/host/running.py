@@ -1,6 +1,7 @@
-"""Installed plug-ins that are in use: their runtimes, and the proxies that others hold of them.
+"""Installed plug-ins that are in use: their runtimes, and the proxies that their users hold.
 
-`RunningPlugin.replace` is the live swap: nothing is lost or doubled, and any failure leaves all as it was.
+`RunningPlugin.replace` is the exchange while they run: nothing is lost or doubled, and any failure leaves all
+as it was.
 """
 
 import statistics
@@ -26,7 +27,7 @@ PROXIES: dict[str, type[Proxy]] = {
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """How long the insides stood still, and how many rules they belong to."""
+    """How long the instances stood still, and how many rules they belong to."""
 
     rules: int
     p50_ms: float
@@ -35,7 +36,7 @@ class Pauses:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What a replacement did. `pause_ms`: how long a rule's instance stood still, per instance."""
+    """What a replacement did. `pause_ms`: how long each instance of a rule stood still."""
 
     name: str
     old: str
@@ -56,9 +57,10 @@ class Replaced:
 
 
 class RunningPlugin:
-    """`on_trial_lost(why)`: a version that is on trial fails; called from any thread, once per trial.
+    """One plug-in in use.
 
-    `between`: held while insides are exchanged; who holds it has one version for several calls.
+    `on_trial_lost(why)`: a version on trial has failed; called from any thread, once per trial. `between`:
+    held while insides are exchanged; a caller that holds it gets the same version for several calls.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class RunningPlugin:
         self._trial_calls = self._trial_failures = self._trial_crashes = 0
 
     def make(self, kind: str, symbol: str) -> Proxy:
-        """Not yet configured."""
+        """Makes a proxy, which is not configured yet."""
         with self._lock:
             proxy = PROXIES[kind](symbol, self.runtime, self._count_call, self._policy.drain_s)
             self._proxies.add(proxy)
@@ -90,13 +92,13 @@ class RunningPlugin:
         return [proxy for proxy in list(self._proxies) if not proxy.closed]
 
     def references(self) -> dict[str, int]:
-        """Rule -> how many of its parts are of this plug-in."""
+        """Rule -> how many of its parts belong to this plug-in."""
         return dict(Counter(proxy.rule_id for proxy in self.proxies() if proxy.rule_id))
 
     def replace(self, runtime: Runtime | None) -> Pauses:
-        """All proxies take over to `runtime` (None: to nothing); the old runtime is not closed.
+        """Lets all proxies take over to `runtime` (None: to nothing); the old runtime is not closed.
 
-        Raises PluginError: then all go on with the old one.
+        Raises PluginError: then all continue with the old one.
         """
         with self._lock:
             proxies = self.proxies()
@@ -112,9 +114,10 @@ class RunningPlugin:
         return Pauses(rules, round(statistics.median(pauses), 3), round(max(pauses), 3))
 
     def switch(self, runtime: Runtime, on_trial: bool) -> Pauses:
-        """All take over to it, and the old one ends. PluginError: all is as it was, and `runtime` has ended.
+        """Lets all take over to `runtime`, and ends the old one. PluginError: all is as it was, and `runtime`
+        has ended.
 
-        `on_trial`: for the policy's time failures bring the old version back.
+        `on_trial`: during the policy's trial time failures bring the old version back.
         """
         old = self.runtime
         try:
@@ -132,19 +135,19 @@ class RunningPlugin:
         return pauses
 
     def stop(self) -> None:
-        """Its proxies have no inside until it is started or switched again."""
+        """Stops it; its proxies have no inside until it is started or switched again."""
         runtime = self.runtime
         if runtime is not None:
             self.replace(None)
             runtime.close()
 
     def park(self) -> None:
-        """What nobody here uses needs no process."""
+        """Stops it where no proxy uses it."""
         if not self.proxies():
             self.stop()
 
     def crashed(self, why: str) -> None:
-        """The worker's process has ended by itself."""
+        """Called when the worker's process has ended by itself."""
         if self._on_trial():
             self._trial_crashes += 1
             if self._trial_crashes >= self._policy.trial_crashes:
@@ -155,7 +158,7 @@ class RunningPlugin:
         for proxy in proxies:
             try:
                 prepared.append((proxy, None if runtime is None else proxy.prepare(runtime)))
-            except Exception as error:  # foreign code
+            except Exception as error:  # code of a plug-in
                 for owner, unused in prepared:
                     _release(owner, unused)
                 why = error if isinstance(error, OpqError | ValueError | OSError) else repr(error)
@@ -165,13 +168,15 @@ class RunningPlugin:
     def _exchange(
         self, prepared: list[tuple[Proxy, Inside]], runtime: Runtime | None
     ) -> tuple[list[tuple[Proxy, Inside, Runtime | None]], list[float]]:
-        """Proxies with their old insides and runtimes; the pauses in ms. PluginError: none has changed."""
+        """Returns proxies with their old insides and runtimes, and the pauses in ms. PluginError: none has
+        changed.
+        """
         done: list[tuple[Proxy, Inside, Runtime | None]] = []
         pauses: list[float] = []
         for proxy, inside in prepared:
             try:
                 old, before, pause_s = proxy.swap(inside, runtime)
-            except Exception as error:  # foreign code; what was done is undone
+            except Exception as error:  # code of a plug-in; what was done is undone
                 for other, former, its in reversed(done):
                     undone, *_ = other.swap(former, its)
                     other.release(undone)
@@ -204,7 +209,7 @@ class RunningPlugin:
 
 
 def _release(proxy: Proxy, inside: Inside) -> None:
-    """What closing throws is the old inside's own matter; the take-over has been done."""
+    """Releases an old inside; its errors are ignored, because the exchange is complete."""
     try:
         proxy.release(inside)
     except Exception:

@@ -19,20 +19,20 @@ from opq_plugins.worker.server import Symbols, replaying
 from opq_proto.errors import OpqError, PluginError
 
 Inside: TypeAlias = Any
-"""What a proxy holds: the plug-in's own object, its module, or a Remote; None: there is none."""
+"""The object in a proxy: the plug-in's own object, its module, or a Remote; None where there is none."""
 REMOTES: dict[str, type[Remote]] = {"source": RemoteSource, "function": RemoteFunction}
-"""This side's half by kind; every other kind has a plain Remote."""
+"""The host's side by kind; every other kind uses a plain Remote."""
 
 
 class Runtime(ABC):
-    """Started; `close` ends it."""
+    """A started version; `close` ends it."""
 
     mode = ""
 
     def __init__(self, folder: Path, manifest: PackageManifest) -> None:
         self.manifest = manifest
         self.replaying: Collection[str] = ()
-        """Sources that can go on after an offset."""
+        """Sources that can continue after an offset."""
         self._factories: Symbols = {}
         self._properties: dict[tuple[str, str], Properties] = {
             (kind, symbol): read_properties(folder, FOLDERS[kind], symbol)
@@ -40,17 +40,17 @@ class Runtime(ABC):
         }
 
     def make(self, kind: str, symbol: str) -> Inside:
-        """An sdk Source, Sink or Function, a trigger or analysis, not yet configured."""
+        """Makes an sdk Source, Sink or Function, a trigger or analysis, which is not configured yet."""
         if (kind, symbol) not in self._factories:
             raise PluginError(f"{self.manifest.name} {self.manifest.version} has no {kind} {symbol!r}")
         return self._factories[kind, symbol]()
 
     def filled(self, kind: str, symbol: str, properties: Row) -> dict[str, Value]:
-        """With the symbol's defaults; ValueError for what is missing or of a wrong type."""
+        """`properties` with the symbol's defaults; ValueError for missing ones and wrong types."""
         return fill(self._properties.get((kind, symbol), {}), properties)
 
     def kill(self) -> int:
-        """SIGKILL for its process, which is started again; its pid. 0: it has none of its own."""
+        """Kills its process, which is started again; returns its pid, or 0 where it has none of its own."""
         return 0
 
     @abstractmethod
@@ -60,7 +60,7 @@ class Runtime(ABC):
 
 
 class ProcessRuntime(Runtime):
-    """In a confined process of its own."""
+    """Runs in a confined process of its own."""
 
     mode = "process"
 
@@ -93,7 +93,7 @@ class ProcessRuntime(Runtime):
 
 
 class InProcessRuntime(Runtime):
-    """In the server's process: no wall around it, no cost either. For what the policy trusts."""
+    """Runs in the server's process, without protection or cost, for plug-ins that the policy trusts."""
 
     mode = "inproc"
 
@@ -113,18 +113,21 @@ class InProcessRuntime(Runtime):
 
 
 def rehearse(runtime: Runtime) -> None:
-    """What only judges is begun with its defaults, unless it has none. PluginError: it cannot begin."""
+    """Configures each trigger and analysis with its defaults, as a check; one that needs settings is skipped.
+
+    Raises PluginError where one cannot begin.
+    """
     for kind, symbol in runtime.manifest.symbols:
         if kind not in python_code.JUDGING:
             continue
         inside = runtime.make(kind, symbol)
         try:
             inside.configure(runtime.filled(kind, symbol, {}))
-        except ValueError:  # it wants settings
+        except ValueError:  # it requires settings
             continue
         except (OpqError, OSError) as error:
             raise PluginError(f"{kind} {symbol!r}: {error}") from error
-        except Exception as error:  # foreign code
+        except Exception as error:  # code of a plug-in
             raise PluginError(f"{kind} {symbol!r}: {type(error).__name__}: {error}") from error
         finally:
             if isinstance(inside, Remote):
@@ -132,7 +135,7 @@ def rehearse(runtime: Runtime) -> None:
 
 
 def narrowed(limits: ProcessLimits, wanted: Mapping[str, int | float]) -> ProcessLimits:
-    """The manifest may take less than the policy gives, never more."""
+    """The policy's limits, lowered by the manifest; it cannot raise them."""
     allowed = {each.name: getattr(limits, each.name) for each in fields(limits)}
     less = {key: min(value, allowed[key]) if allowed[key] else value for key, value in wanted.items()}
     return replace(limits, **{key: type(allowed[key])(value) for key, value in less.items()})

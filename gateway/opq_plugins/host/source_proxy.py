@@ -1,4 +1,4 @@
-"""What the engine holds of an installed source: its `open` outlives its insides."""
+"""The proxy of an installed source: its `open` continues while its insides are exchanged."""
 
 import contextlib
 import threading
@@ -16,7 +16,7 @@ IDLE_S = 0.1
 
 
 class PluginSource(Proxy, sdk.Source):
-    """One inside ends, and the next goes on after the last record taken."""
+    """A source. When one inside ends, the next continues after the last record that was accepted."""
 
     kind = "source"
 
@@ -27,7 +27,7 @@ class PluginSource(Proxy, sdk.Source):
         self._gate: SourceGate | None = None
         self._offset: Value = None
         self._next: tuple[Inside, Runtime | None, Future[float]] | None = None
-        """What takes over when the old one has ended; the pause in s, or what it did not manage."""
+        """The next inside, for when the old one has ended; the future gets the pause in s, or its error."""
         self._swapping = threading.Lock()
 
     def configure(self, datasource: str, properties: Row) -> None:
@@ -41,14 +41,14 @@ class PluginSource(Proxy, sdk.Source):
         self._context = context
         while not context.stopped:
             inside = self._inside
-            if inside is None:  # deleted by force: waits until it is there again
+            if inside is None:  # deleted by force: waits until it is installed again
                 context.connected(False, f"source {self.symbol!r}: its plug-in is not installed")
                 with self._lock:
                     gate = self._gate = SourceGate(context)
                 while self._next is None and not context.wait(IDLE_S):
                     pass
                 if self._next is not None:
-                    context.connected(True)  # unless it says otherwise itself
+                    context.connected(True)  # unless it reports another state itself
             else:
                 gate = SourceGate(context)
                 with self._lock:
@@ -104,7 +104,7 @@ class PluginSource(Proxy, sdk.Source):
     def _rewind(self, inside: Inside) -> None:
         if self._offset is None or inside is None:
             return
-        with contextlib.suppress(NotImplementedError):  # it gives offsets, and cannot go back to one
+        with contextlib.suppress(NotImplementedError):  # it gives offsets, but cannot go back to one
             inside.rewind(self._offset)
 
     def _note(self, gate: SourceGate) -> None:
@@ -112,16 +112,16 @@ class PluginSource(Proxy, sdk.Source):
             self._offset = gate.offset
 
     def _take_over(self) -> None:
-        """In the source's thread: the old one has ended."""
+        """Exchanges the inside, in the source's thread, after the old one has ended."""
         began_s = time.perf_counter()
         with self._lock:
-            if self._next is None:  # given up meanwhile: the old one goes on
+            if self._next is None:  # the exchange was given up meanwhile: the old one continues
                 return
             (inside, runtime, done), self._next = self._next, None
             try:
                 self._hand_over(self._inside, inside)
                 self._rewind(inside)
-            except Exception as error:  # foreign code: the old one goes on where it was
+            except Exception as error:  # code of a plug-in: the old one continues where it was
                 done.set_exception(error)
                 self._rewind(self._inside)
             else:
@@ -130,7 +130,7 @@ class PluginSource(Proxy, sdk.Source):
 
 
 class SourceFactory:
-    """Makes proxies of one source. It has `rewind`, as a class has, where the source can go back."""
+    """Makes proxies of one source. It has the attribute `rewind` only if the source can go back."""
 
     def __init__(self, make: Callable[[], sdk.Source], replays: bool) -> None:
         self._make = make

@@ -1,7 +1,7 @@
 """The supervisor of a worker: starts its process, ends it when it hangs, starts the next one after a pause.
 
-One thread per plug-in. What a call waits for is answered, or failed when the process
-ends: as ConnectionError or TimeoutError, so that a sink's emission is sent again.
+There is one thread per plug-in. A call gets its answer, or fails when the process ends: with ConnectionError
+or TimeoutError, so that a sink's emission is sent again.
 """
 
 import itertools
@@ -31,21 +31,21 @@ FAILURES: dict[str, type[Exception]] = {
     "cannot": NotImplementedError,
     "row": RowError,
 }
-"""What a worker says of a call that failed; anything else is a PluginError."""
+"""`failure` of a worker's answer -> the exception to raise; anything else is a PluginError."""
 
 KILLED = "killed by an operator"
 
 
 class WorkerEndedError(ConnectionError):
-    """Its process is not there, or has ended during the call."""
+    """There is no process, or it ended during the call."""
 
 
 class WorkerTimeoutError(TimeoutError):
-    """The call took too long: its process was ended."""
+    """The call took too long, and its process was ended."""
 
 
 class HostHalf(Protocol):
-    """An instance on the host's side: accepts what its half in the worker sends on its own account."""
+    """The host's side of an instance: accepts what its side in the worker sends without a call."""
 
     def accept_frame(self, frame: frames.OfSource | frames.LogLine) -> None: ...
     def accept_end(self, why: str) -> None:
@@ -56,7 +56,7 @@ class HostHalf(Protocol):
 
 
 class WorkerSupervisor:
-    """The worker of one version of a plug-in, over all its processes."""
+    """The worker of one version of a plug-in, across all its processes."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class WorkerSupervisor:
         policy: Policy,
         on_crash: Callable[[str], None],
     ) -> None:
-        """`folder`: <data>/plugins/<name>/<version>; of <data> the worker sees nothing else."""
+        """`folder`: <data>/plugins/<name>/<version>; the worker can read nothing else of <data>."""
         self.name = name
         self.limits = limits
         self.crashes = self.survivors = 0
@@ -86,9 +86,9 @@ class WorkerSupervisor:
         self._lock = threading.Lock()
         self._up = threading.Condition(self._lock)
         self.process: WorkerProcess | None = None
-        """Which runs, after its handshake."""
+        """The present process, after its handshake."""
         self.replaying: frozenset[str] = frozenset()
-        """Sources that can go on after an offset."""
+        """Sources that can continue after an offset."""
         self._protections: dict[str, str] = {}
         self._output = PrintedOutput()
         self._halves: dict[int, HostHalf] = {}
@@ -101,7 +101,7 @@ class WorkerSupervisor:
     # -- for any thread
 
     def start(self) -> None:
-        """Until the handshake. Raises PluginError: it did not come up, with what it printed."""
+        """Waits for the handshake. Raises PluginError with the plug-in's output where it does not start."""
         self._thread.start()
         self._started.wait(self.limits.start_s + END_S + 10)
         if self._first_failure or self.process is None:
@@ -110,7 +110,7 @@ class WorkerSupervisor:
             raise PluginError(f"plug-in {self.name} does not start: {why}")
 
     def running(self) -> WorkerProcess:
-        """Raises ConnectionError while there is none."""
+        """The present process. Raises ConnectionError while there is none."""
         process = self.process
         if process is None:
             raise ConnectionError(f"plug-in {self.name}: {self.last_error or 'not running'}")
@@ -162,14 +162,14 @@ class WorkerSupervisor:
         raise WorkerTimeoutError(f"plug-in {self.name}: {method} took longer than {wait_s:g} s")
 
     def send(self, process: WorkerProcess, frame: frames.WireFrame) -> None:
-        """Without an answer. Lost when the process has ended."""
+        """Sends a frame that has no answer. It is lost where the process has ended."""
         try:
             process.wire.send(frame, self.limits.call_s)
         except OSError:
             process.end("accepts no messages")
 
     def kill(self) -> int:
-        """SIGKILL for its process, which is started again; its pid. 0: there is none."""
+        """Kills its process, which is started again; returns its pid, or 0 where there is none."""
         process = self.process
         if process is None:
             return 0
@@ -177,7 +177,7 @@ class WorkerSupervisor:
         return process.process.pid
 
     def close(self) -> None:
-        """End it, within 2 s; its callers get ConnectionError."""
+        """Ends it, within 2 s; its callers get ConnectionError."""
         self._closing.set()
         process = self.process
         if process is not None:
@@ -232,7 +232,7 @@ class WorkerSupervisor:
             self._closing.wait(pause_s)
 
     def _run_once(self) -> str:
-        """One process from start to end; gives why it ended."""
+        """Runs one process from start to end; returns why it ended."""
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": "/nonexistent",
@@ -280,7 +280,7 @@ class WorkerSupervisor:
             case frames.Ready() if process.ready is None:
                 self._accept_handshake(process, frame)
             case frames.Heartbeat():
-                self._sending.count_unasked()  # ten a second are nothing
+                self._sending.count_unasked()  # unrequested ones: ten a second are no problem
             case _:
                 raise ValueError("a second handshake")
 
@@ -301,7 +301,7 @@ class WorkerSupervisor:
             self._sending.count_unasked()
             return
         if frame.state and (half := self._halves.get(pending.instance)) is not None:
-            self._sending.check_state(pending.instance, frame.state)  # else the call fails with its process
+            self._sending.check_state(pending.instance, frame.state)  # an error ends the process
             half.accept_state(frame.state)
         process.calls.pop(frame.number, None)
         if frame.failure:

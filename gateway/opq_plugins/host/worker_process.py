@@ -1,4 +1,4 @@
-"""One process of a worker from start to end: its wire, its heartbeat, what it prints, why it ended."""
+"""One process of a worker from start to end: its wire, its heartbeat, its output, the reason why it ended."""
 
 import contextlib
 import json
@@ -21,33 +21,33 @@ from opq_proto.rate_limit import TokenBuckets
 
 END_S = 2.0
 GONE = "gone"
-"""The wire ended, and we did not end it: the process says by its status why."""
+"""The wire ended without our doing: the exit status of the process gives the reason."""
 PING_S = 1.0
 SILENCE_S = 20.0
-"""So long without a sign of life, and the process is ended; long, since a gateway's CPU may be busy."""
+"""A process is ended after so long without a frame. It is long because a gateway's CPU may be busy."""
 OUTPUT_BYTES_PER_S = 4 << 20
-"""What a plug-in may print; more makes it wait."""
+"""What a plug-in may print; it has to wait with more."""
 KEPT_BYTES = 16 << 10
 UNASKED_PER_S, REPORTS_PER_S = 10.0, 100.0
 AT_ONCE = 1_000.0
-"""Answers to calls that nobody waits for any more; lines for the log and texts of errors."""
+"""Burst allowed at once: of answers to calls that are over, and of log lines and error texts."""
 MOST_STATE_BYTES = 16 << 20
-"""What one source, sink or function may keep by `put_state`."""
+"""What one source, sink or function may store by `put_state`."""
 SIGNALS = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 24: "SIGXCPU (its CPU time)", 25: "SIGXFSZ (file size)"}
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """What waits for an answer."""
+    """A call that waits for its answer."""
 
     instance: int
     answer: Future[Value] = field(default_factory=Future)
 
 
 class PrintedOutput:
-    """What a plug-in prints, over all its processes: the last of it is kept, the rest counted.
+    """The output of a plug-in across all its processes: the last of it is kept, the rest only counted.
 
-    `bytes`: all there were. One thread reads, any asks.
+    `bytes`: the total. One thread calls `read`, any thread may use the rest.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class PrintedOutput:
         return self._kept.decode("utf-8", "replace")
 
     def read(self, pipe: IO[bytes]) -> int:
-        """Bytes read; -1: its end."""
+        """Reads once; returns the bytes read, -1 at the end."""
         try:
             chunk = os.read(pipe.fileno(), 1 << 16)
         except (BlockingIOError, ValueError):
@@ -77,7 +77,9 @@ class PrintedOutput:
 
 
 class WorkerLimits:
-    """What one plug-in sends, over all its processes. One thread calls it: that which reads the worker."""
+    """Limits of what one plug-in sends, across all its processes. Called only by the thread that reads the
+    worker.
+    """
 
     def __init__(self) -> None:
         self.dropped = 0
@@ -88,7 +90,7 @@ class WorkerLimits:
         self._encoder = msgspec.msgpack.Encoder()
 
     def count_unasked(self) -> None:
-        """Raises ValueError: it is no accident any more."""
+        """Counts an unrequested frame. Raises ValueError where there are too many to be an accident."""
         if not self._unasked.spend(None):
             raise ValueError("answers to calls that nobody made")
 
@@ -98,7 +100,7 @@ class WorkerLimits:
         return may
 
     def check_state(self, instance: int, changed: Mapping[str, Value]) -> None:
-        """What it put. Raises ValueError: too many bytes in all."""
+        """Checks new state of an instance. Raises ValueError: too many bytes in all."""
         held = self._state_bytes.setdefault(instance, {})
         held |= {key: len(key) + len(self._encoder.encode(value)) for key, value in changed.items()}
         if sum(held.values()) > MOST_STATE_BYTES:
@@ -110,7 +112,11 @@ class WorkerLimits:
 
 @dataclass(frozen=True, slots=True)
 class KeeperReport:
-    """`refused`: why it was not started; `ended`: why the keeper ended it; `survivors`: left by it."""
+    """The keeper's report.
+
+    `refused`: why the worker was not started; `ended`: why the keeper ended it; `survivors`: processes that
+    it left.
+    """
 
     protections: dict[str, str] = field(default_factory=dict)
     refused: str = ""
@@ -120,7 +126,7 @@ class KeeperReport:
 
 
 class WorkerProcess:
-    """The keeper and its worker. `why`: why it has to end; "": it lives."""
+    """The keeper and its worker. `why`: the reason to end it; "" while it runs."""
 
     def __init__(self, command: list[str], environment: dict[str, str], facts: Mapping[str, object]) -> None:
         ours, theirs = socket.socketpair()
@@ -147,7 +153,7 @@ class WorkerProcess:
         self.wire = Wire(ours, TO_HOST)
         self.calls: dict[int, PendingCall] = {}
         self.ready: Ready | None = None
-        """Its handshake."""
+        """Its handshake, once it has arrived."""
         self.heard_s = self.started_s = time.monotonic()
         self.why = ""
 
@@ -158,8 +164,12 @@ class WorkerProcess:
         closing: threading.Event,
         accept_message: Callable[["WorkerProcess", OfWorker], None],
     ) -> None:
-        """Returns when `why` says why it has to end. `start_s`: until its handshake; whatever
-        `accept_message` raises ends the process."""
+        """Reads its frames and output until `why` has a reason to end it.
+
+        Args:
+            start_s: limit for the handshake.
+            accept_message: gets each frame; whatever it raises ends the process.
+        """
         poll = select.poll()
         poll.register(self.wire.fileno(), select.POLLIN)
         output_open, listening, next_output_s, pinged_s = True, False, 0.0, time.monotonic()
@@ -189,16 +199,16 @@ class WorkerProcess:
                 self._read_wire(accept_message)
 
     def end(self, why: str) -> None:
-        """Any thread; the keeper kills the worker and all that it started."""
+        """Ends it; callable from any thread. The keeper kills the worker and all that it started."""
         self.why = self.why or why
         assert self.process.stdin is not None
         with contextlib.suppress(OSError, ValueError):
             if self.why != GONE:
-                self.process.stdin.write(b"k")  # at once; an end alone lets it end by itself
+                self.process.stdin.write(b"k")  # at once; a closed stdin lets the worker end by itself
             self.process.stdin.close()
 
     def keeper_report(self) -> KeeperReport:
-        """What the keeper has reported since; the plug-in has no hand in it."""
+        """What the keeper has reported since the last call; the plug-in cannot influence it."""
         with contextlib.suppress(OSError, ValueError):
             lines = os.read(self._report, 1 << 16).splitlines()
             return msgspec.convert(
@@ -207,7 +217,7 @@ class WorkerProcess:
         return KeeperReport()
 
     def close(self) -> KeeperReport:
-        """Waits for the keeper and gives its report."""
+        """Waits for the keeper's end and returns its report."""
         self.end("closed")
         try:
             self.process.wait(END_S + 8)
@@ -221,7 +231,7 @@ class WorkerProcess:
         return report
 
     def cause(self, report: KeeperReport, said: str) -> str:
-        """Why it ended. `report`: what `close` gave; `said`: the last of its output."""
+        """The reason why it ended. `report`: from `close`; `said`: the end of its output."""
         if report.refused or report.ended:
             return report.refused or report.ended
         code = self.process.returncode if report.code is None else report.code
@@ -253,7 +263,7 @@ class WorkerProcess:
         for message in messages:
             try:
                 accept_message(self, message)
-            except Exception as error:  # whatever it may be that a hostile worker has thought of
+            except Exception as error:  # a hostile worker may cause any error
                 self.why = f"sends garbage: {error}"
                 return
 

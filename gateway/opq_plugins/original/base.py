@@ -1,7 +1,8 @@
 """What `import plugins.base` and `import plugins.base_plugin` give a plug-in of the original.
 
-The names, signatures and meanings are the original's; sockets, process and heartbeat are the host's, so that
-a plug-in is confined, and replaced without a lost message. `on_message` had two forms, one after the other:
+The names, signatures and meanings are the original's. Sockets, process and heartbeat are the host's, so that
+a plug-in is confined, and can be replaced without a lost message. `on_message` had two forms, one after the
+other:
 
     plugins.base           the developer guide's: `message` as it was published, text or bytes
     plugins.base_plugin    the later one: a `MaukaMessage`
@@ -21,7 +22,7 @@ from opq_proto.backend_keys import backend_address
 from opq_proto.mauka_pb2 import MaukaMessage
 
 MOST_PRODUCED_BYTES = 12 << 20
-"""In one `on_message`: its answer goes over the wire in one frame of at most 16 MiB."""
+"""Limit for one `on_message`: its answer goes over the wire in one frame of at most 16 MiB."""
 INCIDENT_ID_MS = 5000
 
 
@@ -33,17 +34,14 @@ class ExitEvent(Protocol):
 
 
 class PluginState(enum.Enum):
-    """As in heartbeats; the host sends those."""
+    """The states in heartbeats, which the host sends."""
 
     IDLE = "IDLE"
     BUSY = "BUSY"
 
 
 class PublishedText(str):
-    """A message that is text. It answers as bytes do, too: plug-ins of the original had nothing else.
-
-    `message.decode()`, `bytes(message)`, `message == b"foo"` and `message == "foo"` all work.
-    """
+    """A text message that also behaves like bytes, because plug-ins of the original had nothing else."""
 
     __slots__ = ()
 
@@ -70,7 +68,7 @@ class OriginalSettings(dict[str, Any]):
 
 
 class StrictSettings(OriginalSettings):
-    """As the later plug-ins see them: `get` without a default raises KeyError for what is not there."""
+    """Settings of the later plug-ins: `get` without a default raises KeyError for a missing key."""
 
     def get(self, key: str, default: Any = None) -> Any:
         if key not in self and default is None:
@@ -107,13 +105,13 @@ class MaukaPlugin:
         self.last_received = 0.0
 
     def on_message(self, topic: str, message: Any) -> None:
-        """For the plug-in to override."""
+        """Called for each message; the plug-in overrides it."""
         self.logger.info("on_message not implemented")
 
     def produce(self, topic: str | bytes, message: str | bytes | MaukaMessage) -> None:
-        """Publish text, bytes or a MaukaMessage on `topic`. From `on_message`: when that has returned.
+        """Publishes text, bytes or a MaukaMessage on `topic`; within `on_message`, after that has returned.
 
-        Raises TypeError: anything else; ValueError: too much at once; RuntimeError in the constructor.
+        Raises TypeError: another type; ValueError: too much at once; RuntimeError in the constructor.
         """
         if isinstance(message, MaukaMessage):
             body = message.SerializeToString()
@@ -131,12 +129,12 @@ class MaukaPlugin:
             self.bytes_published += len(body)
 
     def get_status(self) -> str:
-        """JSON of the four counts, as in a heartbeat."""
+        """The four counts as JSON, as in a heartbeat."""
         names = ("messages_received", "messages_published", "bytes_received", "bytes_published")
         return json.dumps({name: getattr(self, name) for name in names})
 
     def config_get(self, key: str) -> Any:
-        """Raises KeyError: it is not in the configuration."""
+        """Raises KeyError where it is not in the configuration."""
         if key not in self.config:
             raise KeyError(f"{key} is not in the configuration")
         return self.config[key]
@@ -155,12 +153,12 @@ class MaukaPlugin:
             self.exit_event.set()
 
     def debug(self, text: str) -> None:
-        """Print `text` where the configuration says that this plug-in is debugged."""
+        """Prints `text` where the configuration enables debugging of this plug-in."""
         if self.mauka_debug and self.name in self.config.get("mauka.debug.plugins", ()):
             self.logger.debug("%s\n%s", self.name, text)
 
     def request_next_available_incident_id(self) -> int | None:
-        """From the service of incident ids; None: it did not answer within 5 s."""
+        """An id from the service of incident ids; None where it does not answer within 5 s."""
         import zmq
 
         request = MaukaMessage(timestamp_ms=time.time_ns() // 1_000_000, source=self.name)
@@ -178,7 +176,7 @@ class MaukaPlugin:
 
     @property
     def mongo_client(self) -> Any:
-        """The original's client, where the plug-in's folder has its `mongo` module."""
+        """The original's client, if the plug-in's folder has its `mongo` module."""
         return self.get_mongo_client()
 
     def get_mongo_client(self) -> Any:
@@ -189,13 +187,13 @@ class MaukaPlugin:
 
 
 class MessagePlugin(MaukaPlugin):
-    """The later form: `on_message` gets a MaukaMessage."""
+    """The base class in its later form: `on_message` gets a MaukaMessage."""
 
     as_messages = True
 
 
 def to_json(value: object) -> str:
-    """ObjectIds and what else JSON has not become their text."""
+    """`value` as JSON; ObjectIds and other types that JSON lacks become text."""
     return json.dumps(value, default=str)
 
 
@@ -204,9 +202,9 @@ def from_json(text: str | bytes) -> Any:
 
 
 started: list[tuple[Callable[..., MaukaPlugin], Mapping[str, Any]]] = []
-"""What `run_plugin` was called with; the host makes it and runs it."""
+"""Arguments of `run_plugin`; the host makes the plug-in and runs it."""
 
 
 def run_plugin(plugin_class: Callable[..., MaukaPlugin], config: Mapping[str, Any]) -> None:
-    """The guide's way to start one: this process is the one that it runs in."""
+    """The guide's way to start a plug-in; here it runs in this process."""
     started.append((plugin_class, config))

@@ -1,7 +1,7 @@
-"""In the worker: one plug-in of the original, made as its `run_plugin` says, and asked message by message.
+"""In the worker: one plug-in of the original, made as its `run_plugin` says, and called message by message.
 
-What it produces in `on_message` goes back with the answer: of a call that is cut short nothing was published,
-so that the message can be given to it again. What its own threads produce goes at once.
+What it produces in `on_message` goes back with the answer. If a call is interrupted nothing was published, so
+that the message can be given to it again. What its own threads produce is sent at once.
 """
 
 import importlib
@@ -28,19 +28,19 @@ MESSAGE_TOPICS = frozenset(
         *("MakaiEvent", "ThresholdOptimizationRequest", "TriggerRequest", "measurement"),
     }
 )
-"""Topics of the original whose messages are protobuf (opq-interop E.1): never text."""
+"""Topics of the original whose messages are protobuf (opq-interop E.1), never text."""
 CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127])
-"""Characters that text has not: all controls but tab, line feed and carriage return."""
+"""Characters that text does not contain: all controls but tab, line feed and carriage return."""
 
 
 class PublishingContext(Protocol):
-    """Sends what is produced outside of a call to the host."""
+    """Sends to the host what is produced outside of a call."""
 
     def publish(self, topic: bytes, body: bytes) -> None: ...
 
 
 def load_original(folder: Path) -> dict[tuple[str, str], Callable[[], "HostedPlugin"]]:
-    """(KIND, plug-in) -> what makes it. Raises PluginError."""
+    """(KIND, plug-in) -> factory. Raises PluginError."""
     imports.install(folder)
 
     def maker(path: str) -> Callable[[], HostedPlugin]:
@@ -50,10 +50,10 @@ def load_original(folder: Path) -> dict[tuple[str, str], Callable[[], "HostedPlu
 
 
 class HostedPlugin:
-    """Called by one thread of the worker at a time."""
+    """One plug-in. Called by one thread of the worker at a time."""
 
     def __init__(self, path: str) -> None:
-        """`path`: below the package `plugins`."""
+        """`path`: its path below the package `plugins`."""
         self._path = path
         self._plugin: base.MaukaPlugin | None = None
         self._context: PublishingContext | None = None
@@ -65,7 +65,7 @@ class HostedPlugin:
         self._context = context
 
     def configure(self, settings: Mapping[str, Value]) -> None:
-        """Imports and makes it. Raises whatever it raises, PluginError where it is no plug-in."""
+        """Imports and makes the plug-in. Raises whatever that raises, PluginError where it is no plug-in."""
         plugin = self._made(settings)
         if not isinstance(plugin, base.MaukaPlugin):
             raise PluginError(f"plugins.{self._path} made a {type(plugin).__name__}; want a MaukaPlugin")
@@ -75,14 +75,14 @@ class HostedPlugin:
         self._plugin = plugin
 
     def facts(self) -> Value:
-        """[its own name, what it subscribes to]."""
+        """[its own name, its subscriptions]."""
         plugin = self._running()
         return [plugin.name, [str(each) for each in plugin.subscriptions]]
 
     def handle(self, topic: str, body: bytes) -> Value:
-        """One message: what it produced, as [topic, body]. None: no MaukaMessage, and it wants one.
+        """Handles one message; returns what it produced, as [topic, body] each.
 
-        Raises whatever its `on_message` raises.
+        Returns None where it wants a MaukaMessage and this is none. Raises whatever its `on_message` raises.
         """
         plugin = self._running()
         message: object
@@ -135,7 +135,7 @@ class HostedPlugin:
                 raise PluginError(f"plugins.{first}.run_plugin did not call plugins.base.run_plugin(...)")
             made, config = base.started[-1]
         else:
-            made = getattr(found, first, None)  # the original's manager: a class of its module's name
+            made = getattr(found, first, None)  # as the original's manager: a class of its module's name
             if not inspect.isclass(made):
                 raise PluginError(f"plugins.{first} has neither run_plugin(config) nor a class {first}")
         if inspect.isclass(made) and issubclass(made, base.MessagePlugin):
@@ -155,8 +155,8 @@ class HostedPlugin:
 
 
 def as_published(topic: str, body: bytes) -> base.PublishedText | bytes:
-    """Text where the body is text and the topic is not one of protobuf messages; else the bytes."""
-    if topic in MESSAGE_TOPICS or body[:1] == b"\n":  # a protobuf message may begin so, and text does not
+    """`body` as text where it is text and the topic is none of protobuf messages; else the bytes."""
+    if topic in MESSAGE_TOPICS or body[:1] == b"\n":  # a protobuf message may begin so, text does not
         return body
     try:
         text = body.decode()

@@ -1,8 +1,8 @@
-"""Where a plug-in of the original finds what it imports: `plugins.base` and the modules beside `plugins/`.
+"""Provides what a plug-in of the original imports: `plugins.base` and the modules beside `plugins/`.
 
-`plugins.base` and `plugins.base_plugin` are always ours, also where the folder has the original's: those
-open sockets and databases of their own, and fork. `config`, `constants`, `log` and `protobuf` are ours only
-where the folder has none.
+`plugins.base` and `plugins.base_plugin` are always ours, even if the folder has the original's: those open
+their own sockets and databases, and fork. `config`, `constants`, `log` and `protobuf` are ours only where the
+folder has none.
 """
 
 import importlib
@@ -35,7 +35,7 @@ BESIDE = ("config", "constants", "log", "protobuf", "protobuf.mauka_pb2", "proto
 
 
 class OriginalModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """One at the head of `sys.meta_path` for ALWAYS, one at its end for BESIDE."""
+    """One is first in `sys.meta_path`, for ALWAYS; one is last, for BESIDE."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = frozenset(names)
@@ -54,11 +54,14 @@ class OriginalModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        """It is filled already."""
+        """Nothing to do: `create_module` has filled it."""
 
 
 def install(folder: Path) -> None:
-    """Once in a worker, before the plug-in is imported. `folder` has `plugins/`."""
+    """Installs the imports, once in a worker, before the plug-in is imported.
+
+    `folder` contains `plugins/`.
+    """
     sys.path.insert(0, str(folder))
     sys.meta_path.insert(0, OriginalModules(ALWAYS))
     sys.meta_path.append(OriginalModules(BESIDE))

@@ -1,11 +1,12 @@
-"""Which plug-ins a folder laid out as the original's developer guide says has; nothing of it is run.
+"""Lists the plug-ins of a folder that is laid out as in the original's developer guide; none of its code is
+run.
 
     DIR/OpqMauka.py            the list: `plugins.MyFancyPlugin`, or `register_plugin(plugins.my.MyPlugin)`
     DIR/plugins/__init__.py    from plugins import MyFancyPlugin
     DIR/plugins/MyFancyPlugin.py
 
-Without OpqMauka.py (or opq_mauka.py, its later name) the list is what `plugins/__init__.py` imports, and
-where that imports nothing, every module of `plugins/` but the base.
+Without OpqMauka.py (or opq_mauka.py, its later name) the list is what `plugins/__init__.py` imports; if that
+imports nothing, every module of `plugins/` but the base.
 """
 
 import ast
@@ -25,9 +26,9 @@ MISPRINT = re.compile(r"\s*def\s+(\w+)\(\s*plugins\.base")
 
 
 def listed_plugins(folder: Path) -> dict[str, str]:
-    """Plug-in -> where it is below `plugins`: "MyFancyPlugin", or "my_plugin.MyPlugin".
+    """Plug-in -> its path below `plugins`: "MyFancyPlugin", or "my_plugin.MyPlugin".
 
-    Raises PluginError: what the folder lacks, or the file and line that is no Python.
+    Raises PluginError: what is missing in the folder, or the file and line that is not valid Python.
     """
     package = folder / "plugins"
     if not package.is_dir():
@@ -61,9 +62,9 @@ def listed_plugins(folder: Path) -> dict[str, str]:
 
 
 def plugin_files(folder: Path) -> list[Path]:
-    """What is deployed: all files but hidden ones, links, caches and tests.
+    """The files to deploy: all but hidden ones, links, caches and tests.
 
-    Raises PluginError: more or larger than is allowed.
+    Raises PluginError: too many files, or too large.
     """
     found, size = [], 0
     for path in sorted(folder.rglob("*")):
@@ -91,12 +92,12 @@ def _parsed(path: Path, folder: Path) -> ast.Module:
         misprint = MISPRINT.match(line)
         hint = f"; a plug-in is a class: `class {misprint[1]}(...)`" if misprint else ""
         raise PluginError(f"{where}, line {error.lineno}: {error.msg}: {line.strip()[:100]}{hint}") from None
-    except (ValueError, RecursionError, MemoryError) as error:  # the latter two: too deeply nested
+    except (ValueError, RecursionError, MemoryError) as error:  # the latter two: nested too deeply
         raise PluginError(f"{where}: cannot be read as Python: {error}") from None
 
 
 def _listed(tree: ast.Module) -> Iterator[str]:
-    """`plugins.X` in lists and tuples, and as the argument of `register_plugin`, in the order of the file."""
+    """Yields `plugins.X` in lists, tuples and arguments of `register_plugin`, in the order of the file."""
     aliases = dict(_aliases(tree))
     found = []
     for node in ast.walk(tree):
@@ -110,7 +111,7 @@ def _listed(tree: ast.Module) -> Iterator[str]:
 
 
 def _aliases(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Name in the module -> its path below `plugins`."""
+    """Yields each imported name with its path below `plugins`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             head, _, rest = node.module.partition(".")

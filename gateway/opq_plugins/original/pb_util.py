@@ -1,8 +1,9 @@
-"""What `import protobuf.pb_util` gives a plug-in of the original: messages made, read and told apart.
+"""What `import protobuf.pb_util` gives a plug-in of the original: functions that build, read and classify
+messages.
 
 `build_<message>` and `is_<message>` are made from the tables below; the names and the order of arguments are
-the original's (mauka/protobuf/pb_util.py). Unlike there a message is stamped when it is made, and not when
-the module was imported.
+the original's (mauka/protobuf/pb_util.py). Unlike there, a message gets its time when it is built, and not
+when the module was imported.
 """
 
 import time
@@ -32,7 +33,7 @@ ARGUMENTS = {
         field.name for field in MaukaMessage().threshold_optimization_request.DESCRIPTOR.fields
     ),
 }
-"""Field of the one-of -> what `build_<field>(source, ...)` takes after the source."""
+"""Field of the one-of -> the arguments of `build_<field>(source, ...)` after the source."""
 LAHA_ARGUMENTS = {
     "ttl": ("collection", "ttl_s"),
     "gc_trigger": ("gc_domains",),
@@ -48,7 +49,7 @@ def get_timestamp_ms() -> int:
 
 
 def build_mauka_message(source: str, timestamp_ms: int | None = None) -> MaukaMessage:
-    """An empty one, stamped now."""
+    """An empty message with the present time, or `timestamp_ms`."""
     stamp_ms = get_timestamp_ms() if timestamp_ms is None else timestamp_ms
     return MaukaMessage(source=source, timestamp_ms=stamp_ms)
 
@@ -72,7 +73,7 @@ def repeated_as_ndarray(repeated: Iterable[float]) -> Any:
 
 
 def is_payload(message: MaukaMessage, payload_type: int | None = None) -> bool:
-    """Also of this type, where one is given."""
+    """Whether it is a payload, and of this type where one is given."""
     if which_message_oneof(message) != "payload":
         return False
     return payload_type is None or message.payload.payload_type == payload_type

@@ -1,7 +1,7 @@
-"""A plug-in's zip: packed, and checked whole before a byte of it is written.
+"""A plug-in's zip: packed here, and checked as a whole before a byte of it is written.
 
-Refused: absolute names, `..`, links, doubled names, too many or too large files, what the manifest does
-not list (where it lists), a wrong sum. Nothing in a zip is run when it is installed.
+Refused: absolute names, `..`, links, doubled names, too many or too large files, a wrong sum, and files that
+the manifest does not list (if it has a list). Nothing in a zip is run when it is installed.
 
 A folder is packed to the same bytes each time, with the SHA-256 of each file in the manifest.
 `plugin.json.sig` is an Ed25519 signature over the manifest's bytes, raw (64 bytes) or as base64, as
@@ -37,14 +37,14 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
-    MemoryError,  # the zip says how much LZMA asks for
+    MemoryError,  # the zip itself says how much memory LZMA needs
     EOFError,
     OSError,
     ValueError,
     NotImplementedError,
     RuntimeError,
 )
-"""What zipfile raises for zips that are none."""
+"""What zipfile raises for broken zips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ class PluginPackage:
     signature: bytes | None
     files: Mapping[str, bytes]
     sha256: str
-    """The sum of the zip itself."""
+    """The SHA-256 of the zip itself."""
 
 
 def read_package(path: Path, name: str | None, policy: Policy) -> PluginPackage:
-    """`name`: what it must be called, or None: what the manifest says.
+    """Reads and checks a zip. `name`: the required name of the plug-in, or None: the manifest's.
 
     Raises:
         PluginError: what is wrong with it.
@@ -83,7 +83,7 @@ def read_package(path: Path, name: str | None, policy: Policy) -> PluginPackage:
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """Below `folder`, which is new; readable by every user, since the worker is another one."""
+    """Writes `files` below the new `folder`, readable by every user, because the worker is another one."""
     folder.mkdir(parents=True)
     folder.chmod(0o755)
     for name, data in files.items():
@@ -94,16 +94,19 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
         with target.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())  # the switch in sqlite is durable: so is what it points to
+            os.fsync(file.fileno())  # the switch in SQLite is durable, so these files must be too
         target.chmod(0o755 if name.endswith(".so") else 0o644)
 
 
 def zip_contents(zipped: bytes, policy: Policy, unreadable: str) -> dict[str, bytes]:
-    """Name -> bytes of every file. PluginError: more than the policy allows, or `unreadable` and why."""
+    """Name -> bytes of every file.
+
+    PluginError: more than the policy allows, or `unreadable` with the reason.
+    """
     at, found = -1, 0  # 64 MiB hold a million entries, and zipfile makes 400 bytes of each before it counts
-    while (at := zipped.find(b"PK\x01\x02", at + 1)) >= 0:  # by their marks: the number may be a lie
+    while (at := zipped.find(b"PK\x01\x02", at + 1)) >= 0:  # by marks: the declared number may be wrong
         found += 1
-        if found > 2 * policy.max_files:  # a zip in a zip has marks as well
+        if found > 2 * policy.max_files:  # a zip in a zip has marks too
             raise PluginError(f"the zip has more than {policy.max_files} entries")
     try:
         with zipfile.ZipFile(io.BytesIO(zipped)) as archive:
@@ -133,7 +136,7 @@ def _contents(archive: zipfile.ZipFile, policy: Policy) -> dict[str, bytes]:
         if entry.is_dir():
             continue
         with archive.open(entry) as file:
-            data = file.read(left + 1)  # what a header declares may be a lie
+            data = file.read(left + 1)  # the declared size may be wrong
         left -= len(data)
         if left < 0:
             raise PluginError(f"unpacked it has more than {policy.max_unpacked_bytes} bytes")
@@ -201,18 +204,19 @@ def _check_sums(
 
 
 LEFT_OUT = {"tests", "__pycache__", "Dockerfile", "node_modules", "venv"}
-"""At the root or below; hidden files, *.pyc, *.zip and *.sig as well."""
+"""Not packed, at the root or below; neither are hidden files, *.pyc, *.zip and *.sig."""
 PRIVATE_KEY = b"PRIVATE KEY" + b"-----"
-"""In each PEM of one."""
+"""A part of every PEM file with a private key."""
 NO_DATE = (1980, 1, 1, 0, 0, 0)
 RAW_BYTES = 64
 """The length of a signature."""
 
 
 def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[str, bytes]:
-    """(name-version.zip, its bytes). `sign`: gives what `plugin.json.sig` holds for the manifest's bytes.
+    """Packs a folder; returns (name-version.zip, its bytes).
 
-    Raises PluginError: no manifest, or a wrong one; a private key among the files, which everyone would get.
+    `sign`: makes the content of `plugin.json.sig` from the manifest's bytes. Raises PluginError: no manifest,
+    a wrong one, or a private key among the files, which everyone would get.
     """
     own = folder / "plugin.json"
     found = [own] if own.is_file() else [path for path in (folder / f"{folder.name}.json",) if path.is_file()]
@@ -249,11 +253,11 @@ def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[st
 
 
 class NotAllowedError(PluginError):
-    """The policy does not let it run."""
+    """The policy does not allow the plug-in to run."""
 
 
 def allowed_signer(manifest: bytes, signature: bytes | None, policy: Policy) -> str | None:
-    """As `signer`, by the policy's keys. NotAllowedError: the policy wants one, and there is none."""
+    """The `signer` by the policy's keys. NotAllowedError: the policy requires one, and there is none."""
     signed_by = signer(manifest, signature, policy.keys)
     if signed_by is None and policy.require_signature:
         why = "has no signature" if signature is None else "is signed by none of the allowed keys"
@@ -262,7 +266,7 @@ def allowed_signer(manifest: bytes, signature: bytes | None, policy: Policy) -> 
 
 
 def signer(manifest: bytes, signature: bytes | None, keys: Sequence[Path]) -> str | None:
-    """The fingerprint of the key that signed; None: not signed, or by nobody that is known."""
+    """The fingerprint of the key that signed; None: not signed, or not by one of `keys`."""
     if signature is None or not keys:
         return None
     from opq_proto.signing import SigningError, firmware_public_key  # extra "rules" brings cryptography
@@ -281,7 +285,7 @@ def signer(manifest: bytes, signature: bytes | None, keys: Sequence[Path]) -> st
 
 
 def signature_bytes(file: bytes) -> bytes | None:
-    """The signature in the file beside the manifest, or None: it holds none."""
+    """The signature in the file beside the manifest, or None where it contains none."""
     if len(file) == RAW_BYTES:
         return file
     try:

@@ -1,4 +1,4 @@
-"""Built-in plug-ins: one Python file in a folder, trusted, in the caller's process; called as the file is.
+"""Built-in plug-ins: one Python file in a folder, trusted, run in the caller's process, named after its file.
 
 Nothing here imports more than the standard library, and NumPy for an analysis.
 """
@@ -85,7 +85,7 @@ def _module(kind: str, name: str, path: Path) -> ModuleType:
     sys.modules[full_name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # foreign code: whatever it raises is its own failure to load
+    except (Exception, SystemExit) as error:  # code of a plug-in: any error means that it does not load
         del sys.modules[full_name]
         raise PluginError(
             f"{kind} plug-in {name!r}: {path} does not load: {type(error).__name__}: {error}"
@@ -94,7 +94,7 @@ def _module(kind: str, name: str, path: Path) -> ModuleType:
 
 
 def problems_of(module: ModuleType, kind: str, name: str) -> list[str]:
-    """What keeps this module from being the trigger or analysis `name`."""
+    """Reasons why this module cannot be the trigger or analysis `name`."""
     problems = [f"no `{need}`; a {kind} plug-in has one" for need in KINDS[kind] if not hasattr(module, need)]
     for key, want in (("name", name), ("kind", kind), ("api", API_VERSION)):
         if (given := getattr(module, key, want)) != want:

@@ -1,7 +1,7 @@
 """Fetches a plug-in's zip by http, https or file, within limits of size, time, redirects and addresses.
 
-The address that was checked is the one that is connected to: a name that resolves again between the
-two (DNS rebinding) leads nowhere else.
+It connects to the address that was checked: if the name resolves to another one meanwhile (DNS rebinding),
+that has no effect.
 """
 
 import http.client
@@ -25,10 +25,10 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def fetch(url: str, target: Path, policy: Policy, roots: Sequence[Path]) -> None:
-    """Into the new file `target`. `roots`: folders below which file:// is read.
+    """Fetches `url` into the new file `target`. `roots`: folders below which file:// may read.
 
     Raises:
-        PluginError: the address is refused, or the file cannot be had, is too large, takes too long.
+        PluginError: the address is refused, or the file cannot be read, is too large or takes too long.
     """
     download = _Download(target, policy)
     for _ in range(policy.max_redirects + 1):
@@ -70,7 +70,7 @@ def _copy(parts: SplitResult, target: Path, policy: Policy, roots: Sequence[Path
     except (OSError, RuntimeError, UnicodeError):
         path = None
     if path is None or not any(path.is_relative_to(root.resolve()) for root in roots):
-        # one answer for both: nobody learns here which files exist
+        # one answer for both: it must not reveal which files exist
         raise PluginError(
             f"{text}: not there, or not below {', '.join(map(str, roots)) or 'any allowed folder'}"
         )
@@ -80,14 +80,14 @@ def _copy(parts: SplitResult, target: Path, policy: Policy, roots: Sequence[Path
 
 
 class _Download:
-    """By http or https, over all redirects within one time."""
+    """A download by http or https; all its redirects together have one time limit."""
 
     def __init__(self, target: Path, policy: Policy) -> None:
         self._target, self._policy = target, policy
         self._end_s = time.monotonic() + policy.download_s
 
     def get(self, parts: SplitResult, url: str) -> str | None:
-        """Downloads, or gives the URL that the answer redirects to."""
+        """Downloads the file, or returns the URL that the answer redirects to."""
         host = parts.hostname or ""
         plain = self._connected(parts, host)
         connection = http.client.HTTPConnection(host, _port(parts))
@@ -95,7 +95,7 @@ class _Download:
         with plain.dup() as handle:
             ending = threading.Timer(max(0.0, self._end_s - time.monotonic()), _end, (handle,))
             ending.daemon = True
-            ending.start()  # for a handshake or headers byte by byte, and 100 Continue without end
+            ending.start()  # against a handshake or headers byte by byte, and endless 100 Continue
             try:
                 if parts.scheme == "https":
                     connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)

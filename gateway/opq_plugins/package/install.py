@@ -1,4 +1,4 @@
-"""From a URL to a version's folder: fetched and checked in a staging folder, then renamed in one step."""
+"""Installs a version from a URL: fetched and checked in a staging folder, then renamed in one step."""
 
 import importlib.metadata
 import re
@@ -23,11 +23,11 @@ from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 
 MOST_AT_ONCE = 4
-"""Zips that are being fetched and read: each may take a minute, and 256 MiB."""
+"""Zips that are fetched and read at a time: each may take a minute, and 256 MiB."""
 
 
 class Installer(ReleaseFolder):
-    """Adds and removes versions; `.staging/` is for what is under way."""
+    """Adds and removes versions; `.staging/` holds unfinished ones."""
 
     def __init__(self, folder: Path, uploads: Path, policy: Policy) -> None:
         super().__init__(folder)
@@ -39,14 +39,14 @@ class Installer(ReleaseFolder):
         self._clear()
 
     def _clear(self) -> None:
-        """What a crash left."""
-        self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # rules are there, with secrets
+        """Removes what a crash left."""
+        self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # it has rules with secrets
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._folder.chmod(0o755)
 
     def fetch(self, url: str, name: str | None) -> tuple[PluginPackage, str | None]:
-        """The checked package and who signed it. Raises PluginError; nothing is left."""
+        """Returns the checked package and who signed it. Raises PluginError; then nothing is left on disk."""
         if not self._fetching.acquire(blocking=False):
             raise PluginError(
                 f"{MOST_AT_ONCE} plug-ins are being fetched; try again when one of them is there"
@@ -67,9 +67,9 @@ class Installer(ReleaseFolder):
         return package, allowed_signer(package.raw_manifest, package.signature, self._policy)
 
     def unpack(self, package: PluginPackage, signed_by: str | None) -> Release:
-        """Into its version's folder; what stood there is put aside until `keep` or `take_back`.
+        """Unpacks into the version's folder; what was there is put aside until `keep` or `take_back`.
 
-        Raises PluginError; nothing is left.
+        Raises PluginError; then nothing is left on disk.
         """
         manifest = package.manifest
         version = str(manifest.version)
@@ -97,11 +97,11 @@ class Installer(ReleaseFolder):
         return Release(manifest.name, version, manifest_name, package.sha256, signed_by, now_ms)
 
     def keep(self) -> None:
-        """What was unpacked last; what had stood there goes."""
+        """Keeps what was unpacked last, and deletes what it replaced."""
         shutil.rmtree(self._aside, ignore_errors=True)
 
     def take_back(self, release: Release) -> None:
-        """What was unpacked last; what had stood there is there again."""
+        """Removes what was unpacked last, and restores what it replaced."""
         self.remove(release.name, release.version)
         if self._aside.exists():
             self._aside.rename(self.folder(release.name, release.version))
@@ -109,7 +109,7 @@ class Installer(ReleaseFolder):
             (self._folder / release.name).rmdir()
 
     def _exchange(self, staged: Path, target: Path) -> None:
-        """Where there is a version that was replaced or taken back, or what a crash has left."""
+        """Renames `staged` to `target`; puts aside what is there: a version, or the rest of a crash."""
         shutil.rmtree(self._aside, ignore_errors=True)
         if target.exists():
             target.rename(self._aside)
@@ -121,7 +121,7 @@ class Installer(ReleaseFolder):
             raise
 
     def remove(self, name: str, version: str | None = None) -> None:
-        """One version, or all. First renamed, so that half of it is never found."""
+        """Removes one version, or all. It is renamed first, so that a half is never found."""
         path = self._folder / name if version is None else self.folder(name, version)
         if path.exists():
             grave = Path(tempfile.mkdtemp(dir=self._staging)) / "removed"
@@ -129,7 +129,7 @@ class Installer(ReleaseFolder):
             shutil.rmtree(grave.parent, ignore_errors=True)
 
     def prune(self, name: str, versions: Sequence[str], keep: set[str]) -> list[str]:
-        """Old versions beyond the policy's number; gives which went. `versions`: oldest first."""
+        """Removes old versions beyond the policy's number; returns them. `versions`: oldest first."""
         spare = [version for version in versions if version not in keep]
         excess = max(0, len(versions) - self._policy.keep_versions)
         for version in spare[:excess]:
@@ -138,7 +138,7 @@ class Installer(ReleaseFolder):
 
 
 def _wheels(files: Mapping[str, bytes], policy: Policy) -> dict[str, bytes]:
-    """What the wheels in `wheels/` put into a folder of libraries. A wheel is a zip: nothing of it is run."""
+    """The files that the wheels in `wheels/` install as libraries. A wheel is a zip: nothing of it is run."""
     found: dict[str, bytes] = {}
     for name, data in files.items():
         if not name.startswith("wheels/") or not name.endswith(".whl"):
@@ -174,7 +174,7 @@ def _check_requirements(manifest: PackageManifest, libraries: Mapping[str, bytes
             problems.append(f"{text!r}: want a name, or name>=1.0, name==1.0")
             continue
         if wanted.marker is not None and not wanted.marker.evaluate():
-            continue  # it is for another Python or another system
+            continue  # for another Python or another system
         have = bundled.get(canonicalize_name(wanted.name))
         if have is None:
             try:
@@ -191,12 +191,12 @@ def _check_requirements(manifest: PackageManifest, libraries: Mapping[str, bytes
 def _is_within(have: str, wanted: Requirement) -> bool:
     try:
         return wanted.specifier.contains(have, prereleases=True)
-    except InvalidVersion:  # of what is installed
+    except InvalidVersion:  # the installed package's version is no valid one
         return not wanted.specifier
 
 
 def check_version(manifest: PackageManifest, current: str | None, downgrade: bool) -> None:
-    """Raises PluginError unless it is above the current one, or below it and that is wanted."""
+    """Raises PluginError unless the version is above the current one, or below it and `downgrade` is set."""
     if current is None:
         return
     old = parse_version(current)

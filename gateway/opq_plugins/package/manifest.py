@@ -1,4 +1,4 @@
-"""What an installed plug-in says of itself: `plugin.json`, or the `<name>.json` of eKuiper's portable ones.
+"""The manifest of an installed plug-in: `plugin.json`, or the `<name>.json` of eKuiper's portable ones.
 
 Source: reference/rules.md, F.2 and F.4.
 """
@@ -36,7 +36,7 @@ Symbols = Mapping[tuple[str, str], str]
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Semantic versioning 2.0: 1.0.0-rc.1 is below 1.0.0; what stands after + does not count."""
+    """Semantic versioning 2.0: 1.0.0-rc.1 is below 1.0.0; anything after + is ignored."""
 
     numbers: tuple[int, int, int]
     pre: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Version:
 
 
 def parse_version(text: str) -> Version:
-    """Raises PluginError for what is no version."""
+    """Raises PluginError where it is no version."""
     match = FORM.fullmatch(text)
     if match is None or not text.isascii():
         raise PluginError(f"version {text[:80]!r}; want three numbers as in 1.0.0")
@@ -107,7 +107,7 @@ def _read_requirements(value: Value) -> tuple[str, ...]:
 
 
 def _read_limits(value: Value) -> dict[str, int | float]:
-    """Whole numbers where ours are: a half would become 0, which is no limit at all."""
+    """Whole numbers where ProcessLimits has them: a half would become 0, which means no limit."""
     known = {each.name: type(each.default) for each in fields(ProcessLimits)}
     for key, limit in value.items() if isinstance(value, dict) else [("", None)]:
         kinds = {int: (int,), float: (int, float)}.get(known.get(key, str), ())
@@ -129,7 +129,7 @@ def _read_sums(value: Value) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Written:
-    """The keys of the file. `kind`, `module`: of a plug-in with one symbol, of its own name."""
+    """The keys of the file. `kind`, `module`: for a plug-in with one symbol that has the plug-in's name."""
 
     name: str = field(metadata={"read": _read_name})
     version: Version = field(metadata={"read": _read_version})
@@ -143,7 +143,7 @@ class _Written:
     limits: Mapping[str, int | float] = field(default_factory=dict, metadata={"read": _read_limits})
     sha256: Mapping[str, str] = field(default_factory=dict, metadata={"read": _read_sums})
     mode: Literal["process", "inproc"] = "process"
-    """inproc: it asks to run in the server's process; whether it may is the policy's."""
+    """"inproc": it requests to run in the server's process; the policy decides."""
     help: str = ""
     author: object = None
     license: object = None
@@ -153,7 +153,9 @@ class _Written:
 
 @dataclass(frozen=True, kw_only=True)
 class PackageManifest(_Written):
-    """`portable`: has the form of eKuiper; `executable` registers the symbols when it is run."""
+    """A checked manifest. `portable`: in eKuiper's form, where `executable` registers the symbols when it
+    runs.
+    """
 
     portable: bool
 
@@ -161,7 +163,7 @@ class PackageManifest(_Written):
         return [name for its, name in self.symbols if its == kind]
 
     def as_json(self) -> dict[str, Value]:
-        """As GET /plugins/portables shows it; `help` is ours, where its author wrote one."""
+        """The answer of GET /plugins/portables; `help` is ours, and present where the author wrote one."""
         always = ("source", "sink", "function")
         names = {
             FOLDERS[kind]: self.of_kind(kind) for kind in FOLDERS if kind in always or self.of_kind(kind)
@@ -172,13 +174,13 @@ class PackageManifest(_Written):
 
 
 def file_of_plugin(folder: Path, name: str) -> Path | None:
-    """A file that the manifest names; None: it is not there, or not below the plug-in's `folder`."""
+    """A file that the manifest names; None where it is missing, or not below the plug-in's `folder`."""
     path = (folder / name).resolve()
     return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
 
 
 def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
-    """`file_name`: plugin.json, or <name>.json for a portable one.
+    """Reads a manifest. `file_name`: plugin.json, or <name>.json for a portable one.
 
     Raises:
         PluginError: every problem.
@@ -208,7 +210,7 @@ def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
 
 
 def _known(facts: Mapping[str, Value]) -> dict[str, Value]:
-    """What `_Written` has of them, with the `symbols` where they are not in a table of that name."""
+    """The keys that `_Written` has; `symbols` is collected from lists by kind where it is not given."""
     given = {each.name: facts[each.name] for each in fields(_Written) if each.name in facts}
     lists = {folder: facts[folder] for folder in FOLDERS.values() if folder in facts}
     kind = given.get("kind")

@@ -1,4 +1,4 @@
-"""What a symbol's file says of its properties: defaults are filled in, wrong types and missing ones reported.
+"""A symbol's file declares its properties: defaults are filled in, wrong types and missing ones reported.
 
 Three forms of `sinks/<symbol>.json` (or .yaml): ours, `{"properties": {"url": {"type": "string", "required":
 true}}}`; eKuiper's for its user interface, `{"properties": [{"name": "url", "default": ""}]}`; and eKuiper's
@@ -30,11 +30,14 @@ TYPES: dict[str, tuple[type, ...]] = {
 Properties = dict[str, dict[str, Value]]
 MOST_BYTES = 1 << 18
 MOST_VALUES = 10_000
-"""In all: nine lines of YAML can name a thousand million."""
+"""Values of a file in all: nine lines of YAML can expand to a thousand million."""
 
 
 def read_properties(folder: Path, kind_folder: str, symbol: str) -> Properties:
-    """Name -> {"type"?, "default"?, "required"?, "help"?}; empty where no file is. Raises PluginError."""
+    """Name -> {"type"?, "default"?, "required"?, "help"?}; empty where there is no file.
+
+    Raises PluginError.
+    """
     for ending in ("json", "yaml", "yml"):
         for path in (folder / kind_folder / f"{symbol}.{ending}", folder / f"{symbol}.{ending}"):
             if path.is_file() and path.name != "plugin.json" and not _is_manifest(path):
@@ -45,7 +48,7 @@ def read_properties(folder: Path, kind_folder: str, symbol: str) -> Properties:
 
 
 def parse_properties(raw: bytes, file_name: str) -> Properties:
-    """Raises PluginError for what is none of the three forms."""
+    """Raises PluginError where it has none of the three forms."""
     document = _load(raw, file_name)
     if document is None:
         return {}
@@ -71,7 +74,7 @@ def parse_properties(raw: bytes, file_name: str) -> Properties:
 
 
 def fill(properties: Properties, given: Row) -> dict[str, Value]:
-    """`given` with defaults. Raises ValueError naming every missing one and every wrong type."""
+    """`given` with defaults. Raises ValueError with every missing property and every wrong type."""
     filled = {
         name: about["default"] for name, about in properties.items() if about.get("default") is not None
     }
@@ -111,7 +114,7 @@ def _load(raw: bytes, file_name: str) -> Value:
 
 
 def _is_endless(document: Value) -> bool:
-    """What YAML names twice counts twice: it would be written out so."""
+    """Whether there are more than MOST_VALUES; a value that YAML repeats by an alias counts each time."""
     waiting, seen = [document], 0
     while waiting:
         value = waiting.pop()
@@ -126,7 +129,7 @@ def _is_endless(document: Value) -> bool:
 
 
 def _is_manifest(path: Path) -> bool:
-    """A portable plug-in's <name>.json may have the name of its symbol."""
+    """Whether it is the <name>.json of a portable plug-in, which may have the name of its symbol."""
     if path.suffix != ".json" or path.parent.name in ("sources", "sinks", "functions"):
         return False
     return b'"executable"' in path.read_bytes()

@@ -1,4 +1,4 @@
-"""The versions that are installed: their folders, and one SQLite file that says which one is current.
+"""The installed versions: their folders, and one SQLite file that records which one is current.
 
 The folder of a version is complete before its row is written; the switch is one transaction.
 """
@@ -22,7 +22,7 @@ CURRENT = """
 SELECT current.name, current.version, manifest, sha256, signed_by, installed_ms
 FROM current LEFT JOIN version USING (name, version) ORDER BY current.name"""
 WAIT_S = 1.0
-"""At most, while the other host writes."""
+"""Longest wait while the other host writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,10 @@ class Release:
 
 
 class ReleaseFolder:
-    """`<name>/<version>/` side by side in one folder `plugins/`, maybe another host's: nothing is written."""
+    """The folders `<name>/<version>/` in one folder `plugins/`.
+
+    It may be another host's: nothing is written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -47,7 +50,7 @@ class ReleaseFolder:
         return self._folder / name / version
 
     def manifest(self, release: Release) -> PackageManifest:
-        """Raises OSError, PluginError: it is not there, or none."""
+        """Raises OSError or PluginError where it is missing or not valid."""
         return parse_manifest(self.raw_manifest(release), release.manifest)
 
     def raw_manifest(self, release: Release) -> bytes:
@@ -59,10 +62,10 @@ class ReleaseFolder:
 
 
 class ReleaseStore:
-    """Thread-safe."""
+    """The installed versions in SQLite. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        self._file = SqliteFile(path, ())  # user_version stays 0, as in files of before
+        self._file = SqliteFile(path, ())  # user_version stays 0, as in older files
         self._file.connection.executescript(SCHEMA)
 
     def currents(self) -> dict[str, tuple[str, str | None]]:
@@ -71,12 +74,12 @@ class ReleaseStore:
         return {name: (version, previous) for name, version, previous in rows}
 
     def versions(self, name: str) -> dict[str, Release]:
-        """In the order of their installation."""
+        """Version -> release, in the order of their installation."""
         rows = self._file.query("SELECT * FROM version WHERE name = ? ORDER BY installed_ms", (name,))
         return {row[1]: Release(*row) for row in rows}
 
     def add(self, release: Release) -> None:
-        """A version that is on disk; nobody uses it yet."""
+        """Adds a version that is on disk; nobody uses it yet."""
         self._file.execute("INSERT OR REPLACE INTO version VALUES (?, ?, ?, ?, ?, ?)", astuple(release))
 
     def switch(self, name: str, version: str, previous: str | None) -> None:
@@ -95,9 +98,9 @@ class ReleaseStore:
 
 
 class ReleaseIndex:
-    """The current versions in another host's file, read while that host writes there, never written.
+    """The current versions in another host's file; it is only read, also while that host writes.
 
-    One connection, held; opened again when the file is another one, or could not be read.
+    One connection stays open; it is opened again when the file was replaced, or could not be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -107,9 +110,9 @@ class ReleaseIndex:
         self._file: tuple[int, int] | None = None
 
     def read(self) -> tuple[dict[str, Release] | None, str]:
-        """Name -> its current version, and what is wrong. None: not known, all stays as it is.
+        """Returns name -> its current version, and what is wrong. None: unknown, so nothing should change.
 
-        No file, and never one: empty. About 20 us where nothing has changed.
+        Empty where there has never been a file. Takes about 20 us where nothing has changed.
         """
         try:
             found = self._path.stat()
@@ -135,7 +138,7 @@ class ReleaseIndex:
 
 
 def _checked(row: tuple[object, ...]) -> Release:
-    """Names and versions are parts of paths. PluginError: they are none."""
+    """Checks a row, because names and versions become parts of paths. Raises PluginError."""
     name, version, manifest, sha256, signed_by, installed_ms = row
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise PluginError(f"a plug-in is called {str(name)[:80]!r}")

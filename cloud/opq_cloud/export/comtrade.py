@@ -1,8 +1,8 @@
 """COMTRADE, revision 2013 (IEEE C37.111-2013, IEC 60255-24:2013): a record as .cfg and .dat, or as one .cff.
 
-One analogue channel; its values are the converter's counts, and `a` of the .cfg is volts per count: nothing
-is rounded. Missing samples stand where they are missing (99999 in ASCII, the lowest integer in binary, NaN
-in float32), so that the axis is even. Times are UTC to a nanosecond.
+There is one analogue channel; its values are the converter's counts, and `a` of the .cfg is volts per count,
+so nothing is rounded. A missing sample keeps its row, with a value that means missing (99999 in ASCII, the
+lowest integer in binary, NaN in float32), so that the axis is even. Times are UTC to a nanosecond.
 """
 
 from collections.abc import Iterator
@@ -26,9 +26,9 @@ DATA_FORMS: tuple[DataForm, ...] = get_args(DataForm)
 MISSING_ASCII = 99999
 MISSING_BINARY = -(2**15)
 LONGEST_STAMP = 2**32 - 2
-"""2**32 - 1 stands for no time stamp."""
+"""2**32 - 1 means "no time stamp"."""
 LOCKED_NS = 1000
-"""A clock locked to GPS and this good is in normal operation (quality 0)."""
+"""A clock that is locked to GPS with at most this uncertainty is in normal operation (quality 0)."""
 NAME_CHARACTERS = 64
 ROW_TYPES = {
     "binary": np.dtype([("n", "<u4"), ("t", "<u4"), ("value", "<i2")]),
@@ -38,13 +38,13 @@ ROW_TYPES = {
 
 
 def data_form_for(record: WaveformRecord, wanted: DataForm) -> DataForm:
-    """As wanted; binary32 in the place of binary where a count is the value that stands for a missing one."""
+    """Returns `wanted`, but binary32 for binary where a count equals the value for a missing sample."""
     clipped = len(record.wave.counts) and int(record.wave.counts.min()) == MISSING_BINARY
     return "binary32" if wanted == "binary" and clipped else wanted
 
 
 def cfg_text(record: WaveformRecord, form: DataForm) -> str:
-    """The configuration, lines ended by CR LF.
+    """The text of the configuration (.cfg), lines ended by CR LF.
 
     Raises:
         ExportError: the record has no samples.
@@ -74,7 +74,7 @@ def cfg_text(record: WaveformRecord, form: DataForm) -> str:
 
 
 def dat_pieces(record: WaveformRecord, form: DataForm) -> Iterator[bytes]:
-    """The data: sample number from 1, time stamp, count."""
+    """The rows of the data: sample number from 1, time stamp, count."""
     factor = time_factor(record)
     for piece in axis_pieces(record.wave):
         stamps = piece.offsets_ns(record.wave.rate_millihz) // factor
@@ -82,7 +82,7 @@ def dat_pieces(record: WaveformRecord, form: DataForm) -> Iterator[bytes]:
 
 
 def cff_pieces(record: WaveformRecord, form: DataForm) -> Iterator[bytes]:
-    """All four parts in one file."""
+    """The pieces of a .cff: all four parts in one file."""
     kind = form.upper()
     if form != "ascii":
         kind += f": {record.samples * ROW_TYPES[form].itemsize}"
@@ -94,13 +94,13 @@ def cff_pieces(record: WaveformRecord, form: DataForm) -> Iterator[bytes]:
 
 
 def inf_text(record: WaveformRecord) -> str:
-    """Provenance for programs: a private section of the .inf, one fact a line; unknown is left out."""
+    """Provenance for programs: a private section of the .inf, one fact a line; unknown facts are left out."""
     rows = [f"{key}={_one_line(str(value))}" for key, value in record.facts().items() if value is not None]
     return "".join(f"{line}\r\n" for line in ("[Private OPQ Provenance]", *rows))
 
 
 def hdr_text(record: WaveformRecord) -> str:
-    """Provenance for people: the .hdr."""
+    """The text of the .hdr: provenance for people."""
     facts = record.facts()
     doubt = known_uncertainty_ns(record.wave.uncertainty_ns)
     lines = (
@@ -114,7 +114,7 @@ def hdr_text(record: WaveformRecord) -> str:
 
 
 def time_factor(record: WaveformRecord) -> int:
-    """Nanoseconds of one unit of the time stamps: the power of ten with which the last one fits 32 bits."""
+    """Nanoseconds per unit of the time stamps: the smallest power of ten with which the last fits 32 bits."""
     wave = record.wave
     longest_ns = wave.time_ns(record.samples) - wave.start_ns
     factor = 1
@@ -124,7 +124,7 @@ def time_factor(record: WaveformRecord) -> int:
 
 
 def time_quality(wave: Waveform) -> str:
-    """The hexadecimal digit of the clock: 0 locked, 1 (1 ns) to B (10 s), F not reliable."""
+    """The clock's quality as a hexadecimal digit: 0 locked, 1 (1 ns) to B (10 s), F not reliable."""
     doubt_ns = known_uncertainty_ns(wave.uncertainty_ns)
     if doubt_ns is None:
         return "F"
@@ -137,19 +137,19 @@ def time_quality(wave: Waveform) -> str:
 
 
 def leap_second_code(wave: Waveform) -> int:
-    """0: none in it. 3: it spans an end of June or December, and nobody says whether there was one."""
+    """0 where the waveform has no leap second; 3 (not known) where it spans the end of June or December."""
     first, last = (datetime.fromtimestamp(t_ns // NANOSECONDS, UTC) for t_ns in (wave.start_ns, wave.end_ns))
     return 3 if first.month != last.month and first.month in (6, 12) else 0
 
 
 def stamp_text(t_ns: int) -> str:
-    """`20/11/2026,08:13:22.508831000`."""
+    """A time as COMTRADE writes it: `20/11/2026,08:13:22.508831000`."""
     seconds, below_ns = divmod(t_ns, NANOSECONDS)
     return f"{datetime.fromtimestamp(seconds, UTC):%d/%m/%Y,%H:%M:%S}.{below_ns:09d}"
 
 
 def field_text(text: str) -> str:
-    """Without commas and control characters, which would be a field or a line of their own."""
+    """The text without commas and control characters, which would begin another field or line."""
     return _one_line(text).replace(",", ";")[:NAME_CHARACTERS].strip()
 
 

@@ -1,9 +1,9 @@
-"""An event or an incident as one file: which writer makes it, and when it is a zip.
+"""Writes an event or an incident as one file: chooses the writer, and packs several files into a zip.
 
 COMTRADE is several files, so it is always a zip; NPY is a zip of `.npy` and `.json`, which numpy opens as
 `.npz`. CFF and WAV are one file for one Box and a zip for several: Boxes are sampled by their own clocks, and
 one file with one rate would need resampled, that is other, samples. CSV, JSON and PQDIF hold all Boxes.
-`half-cycles` is a CSV of Urms(1/2) between the ends of long dips and swells; JSON has it, too.
+`half-cycles` is a CSV of Urms(1/2) between the ends of long dips and swells; JSON contains it too.
 """
 
 import json
@@ -33,7 +33,7 @@ BINARY = "application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """A file to be written, or sent: the bytes are made as they are read, once."""
+    """A file to be written or sent. Its bytes are made while they are read, so they can be read once."""
 
     name: str
     media_type: str
@@ -46,7 +46,7 @@ def event_file(
     """The waveforms as one file named `stem` and its suffix.
 
     Args:
-        data: how COMTRADE keeps its samples.
+        data: the form in which COMTRADE stores its samples.
     Raises:
         ExportError: there is no waveform, or one does not fit the format.
     """

@@ -1,7 +1,7 @@
-"""Bytes as they are made: a file that only grows is handed on in pieces, a zip among them.
+"""Hands on bytes as they are made: a file that only grows, such as a zip, is passed on in pieces.
 
-What makes an archive or a Parquet file writes into a file object; `PieceSink` is one that keeps nothing of
-what was handed on, so that the memory does not grow with the file.
+Writers of archives and Parquet files need a file object. `PieceSink` is one that forgets what was handed on,
+so that the memory does not grow with the file.
 """
 
 import zipfile
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""The zip format has no earlier time; a real one would make the same data other bytes."""
+"""The earliest time of the zip format. A real time would give the same data different bytes."""
 
 
 class PieceSink:
-    """A file object to write into, never to read or to go back in."""
+    """A file object that can only be written at its end; it neither reads nor seeks."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -30,7 +30,7 @@ class PieceSink:
         return self._written
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: no bytes are held back."""
 
     def close(self) -> None:
         self.closed = True
@@ -45,7 +45,7 @@ class PieceSink:
         return False
 
     def taken(self) -> bytes:
-        """What was written since the last call."""
+        """Returns what was written since the last call."""
         found = b"".join(self._parts)
         self._parts.clear()
         return found
@@ -60,7 +60,7 @@ class ZipMember:
 
 
 def zip_pieces(members: Iterable[ZipMember]) -> Iterator[bytes]:
-    """A zip of them, each written as it is made."""
+    """Yields a zip of the members; each member is written as it is made."""
     sink = PieceSink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for member in members:

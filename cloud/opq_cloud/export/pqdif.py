@@ -1,9 +1,9 @@
-"""PQDIF (IEEE 1159.3, version 1.5): what monitors of power quality recorded, as a tree of tagged elements.
+"""PQDIF (IEEE 1159.3, version 1.5): recordings of power-quality monitors as a tree of tagged elements.
 
-A file is a chain of records: the container, then each Box as a data source with one channel, its settings,
+A file is a chain of records: the container, then for each Box a data source with one channel, its settings,
 and an observation of each waveform (of each part, where samples are missing: no line is drawn over a gap).
-The values are the converter's counts, their scale is volts per count: nothing is rounded. Records after the
-container are packed by zlib. Times are UTC.
+The values are the converter's counts, their scale is volts per count, so nothing is rounded. Records after
+the container are compressed with zlib. Times are UTC.
 
 Source: the working group's header files pqdif_ph.h, pqdif_lg.h and pqdif_id.h, version 1.5.
 """
@@ -23,26 +23,26 @@ SIGNATURE = UUID("4a111440-e49f-11cf-9900-505144494600")
 HEADER = struct.Struct("<16s16siiiI16x")
 """Signature, kind, own size, size of the body, place of the next record or 0, Adler-32 of the stored body."""
 ENTRY = struct.Struct("<16sBBBx8s")
-"""Tag, element type, physical type, embedded or not, then the value or where it is and how long."""
+"""Tag, element type, physical type, whether the value is embedded, then the value or its place and length."""
 COLLECTION, SCALAR, VECTOR = 1, 2, 3
 BOOL4, CHAR1, INT2, UINT4, REAL8, TIMESTAMP, GUID = 3, 10, 21, 32, 41, 50, 60
 EMBEDDED_BYTES = 8
 DAY_OF_1970 = 25569
-"""Days from 1899-12-30: pqdif_ph.h says 1900-01-01 in words and this number; readers go by the number."""
+"""Days from 1899-12-30: pqdif_ph.h says 1900-01-01 in words and gives this number; readers use the number."""
 LONGEST_FILE = 2**31 - 1
-"""Links are signed and have 32 bits."""
+"""Links between records are signed 32-bit numbers."""
 COMPRESSED_BY_RECORD, ZLIB = 2, 1
 ZLIB_LEVEL = 1
-"""Samples of mains shrink by 2 to 7 % at every level, those of an interruption by 70 %."""
+"""Samples of mains shrink to 2 to 7 % at every level, those of an interruption to 70 %."""
 VALUES, SCALED, INCREMENT = 1, 2, 4
 VOLTAGE, SECONDS, VOLTS = 1, 2, 6
 CHANNEL_TRIGGER, EXTERNAL_TRIGGER = 1, 3
 PHASES = {"A": 1, "L1": 1, "B": 2, "L2": 2, "C": 3, "L3": 3}
-"""Each to neutral; what else people call a phase is said in words alone."""
+"""Each phase to neutral. Other names of phases appear only in the channel's name."""
 
 
 class Tag:
-    """What an element is."""
+    """The GUIDs that say what an element is."""
 
     CONTAINER = UUID("89738606-f1c3-11cf-9d89-0080c72e70a3")
     DATA_SOURCE = UUID("89738619-f1c3-11cf-9d89-0080c72e70a3")
@@ -102,7 +102,7 @@ class Tag:
 
 
 class Meaning:
-    """The values of tags that are GUIDs themselves."""
+    """The GUIDs that are values of elements."""
 
     MEASURED_SOURCE = UUID("e6b51730-f747-11cf-9d89-0080c72e70a3")
     WAVEFORM = UUID("67f6af80-f753-11cf-9d89-0080c72e70a3")
@@ -114,7 +114,7 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A value, values with their count before them, or a collection of elements."""
+    """A value, several values preceded by their count, or a collection of elements."""
 
     tag: UUID
     kind: int
@@ -124,10 +124,10 @@ class Element:
 
 
 def pqdif_pieces(records: Sequence[WaveformRecord], file_name: str) -> Iterator[bytes]:
-    """The file, a record at a time; no more than two of its records are held.
+    """Yields the file, one record at a time; at most two records are in memory.
 
     Raises:
-        ExportError: it would be longer than 2 GiB.
+        ExportError: the file would be longer than 2 GiB.
     """
     at = 0
     made = _file_records(records, file_name)
@@ -147,7 +147,7 @@ def pqdif_pieces(records: Sequence[WaveformRecord], file_name: str) -> Iterator[
 
 
 def collection_bytes(members: Sequence[Element], at: int = 0) -> bytes:
-    """A collection that begins at byte `at` of its record's body, with all that its entries lead to."""
+    """A collection that begins at byte `at` of its record's body, and everything that its entries link to."""
     entries, linked = [], []
     end = at + _entries_bytes(members)
     for each in members:
@@ -167,7 +167,7 @@ def collection_bytes(members: Sequence[Element], at: int = 0) -> bytes:
 
 
 def timestamp_bytes(t_ns: int) -> bytes:
-    """Days, and seconds of the day: a double below 86,400 is off by 8 ps at most, the nanosecond is kept."""
+    """Days, and seconds of the day: a double below 86,400 is off by 8 ps at most, so nanoseconds survive."""
     days, below_ns = divmod(t_ns, 86_400 * NANOSECONDS)
     return struct.pack("<Id", DAY_OF_1970 + days, below_ns / NANOSECONDS)
 
@@ -191,7 +191,7 @@ def _file_records(records: Sequence[WaveformRecord], file_name: str) -> Iterator
 
 
 def _container(records: Sequence[WaveformRecord], file_name: str) -> Element:
-    """It is as old as its newest sample: the same data give the same bytes."""
+    """Its time of creation is that of its newest sample, so that the same data give the same bytes."""
     facts = json.dumps([record.facts() for record in records], indent=1)
     because = dict.fromkeys(f"Event {each.event.event_id}: {each.event.because}" for each in records)
     return _collection(
@@ -244,7 +244,7 @@ def _series(value_type: UUID, units: int, characteristic: UUID, method: int) -> 
 
 
 def _monitor_settings(record: WaveformRecord) -> Element:
-    """When the Box was installed is required and not known: it was not later than its first sample here."""
+    """The required time of installation is not known: the Box's first sample here stands for it."""
     nominal_hz = record.box.nominal_hz
     return _collection(
         Tag.MONITOR_SETTINGS,
@@ -304,7 +304,7 @@ def _characters(tag: UUID, ascii_text: bytes) -> Element:
 
 
 def _text(tag: UUID, text: str) -> Element:
-    """ASCII, as PQDIF has it: letters lose their accents, what is left is a question mark."""
+    """The text in ASCII, as PQDIF requires: letters lose their accents, others become question marks."""
     letters = (each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
     plain = "".join(each if each.isprintable() else " " for each in letters).strip()
     return _characters(tag, plain.encode("ascii", "replace"))

@@ -1,6 +1,6 @@
-"""What an exported file says of its samples: Box, calibration, clock, software, licence.
+"""The facts that an exported file states about its samples: Box, calibration, clock, software, licence.
 
-A `WaveformRecord` is one Box's waveform of one event with those facts; the writers beside this file are pure
+A `WaveformRecord` is one Box's waveform of one event with those facts; the writers in this folder are pure
 functions of it. The time of the export is not among the facts, so that the same data give the same bytes.
 """
 
@@ -19,16 +19,16 @@ from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Waveform
 
 PIECE_SAMPLES = 1 << 16
-"""Samples that a writer holds as text at once."""
+"""The number of samples that a writer holds as text at once."""
 NANOSECONDS = 10**9
 
 
 class ExportError(OpqError):
-    """Nothing can be exported in this way: unknown id, nothing stored, or a format that does not fit."""
+    """Nothing can be exported: unknown id, nothing stored, or a format that does not fit."""
 
 
 def software_name() -> str:
-    """`opq-toolkit 0.1.0`."""
+    """Name and version of this software: `opq-toolkit 0.1.0`."""
     try:
         return f"opq-toolkit {version('opq-toolkit')}"
     except PackageNotFoundError:  # run from a folder, never installed
@@ -37,17 +37,17 @@ def software_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class WaveformRecord:
-    """One Box's waveform of an event, with what a reader must know to trust it."""
+    """One Box's waveform of an event, with the facts that a reader needs to trust it."""
 
     wave: Waveform
     event: EventRecord
     box: BoxRecord
     licence: str = ""
-    """On which terms the data may be used; empty: nobody says."""
+    """The terms on which the data may be used; empty where none are stated."""
     half_cycles: HalfCycleRms | None = None
-    """Urms(1/2) between the ends of a long dip or swell, as its gateway kept it."""
+    """Urms(1/2) between the ends of a long dip or swell, as its gateway recorded it."""
     judged_v: float | None = None
-    """The nominal voltage that the event was judged by; None: no finding says it."""
+    """The nominal voltage that the event was judged by; None where no finding states it."""
 
     @property
     def stem(self) -> str:
@@ -56,11 +56,11 @@ class WaveformRecord:
 
     @property
     def samples(self) -> int:
-        """How many there are on the time axis: those in gaps count."""
+        """The number of samples on the time axis, gaps included."""
         return len(self.wave.counts) + sum(gap.samples for gap in self.wave.gaps)
 
     def facts(self) -> dict[str, object]:
-        """Provenance as JSON; unknown is None. A gateway's firmware is not known to the cloud."""
+        """Provenance as JSON; unknown facts are None. The cloud does not know a gateway's firmware."""
         wave, box = self.wave, self.box
         return {
             "event_id": self.event.event_id,
@@ -89,22 +89,22 @@ class WaveformRecord:
 
 @dataclass(frozen=True, slots=True)
 class AxisPiece:
-    """Some samples that follow each other on a record's time axis; `counts` None: a gap."""
+    """Consecutive samples on a record's time axis; `counts` is None for a gap."""
 
     position: int
-    """Where its first sample lies, counted from the record's first sample."""
+    """The position of its first sample, counted from the record's first sample."""
     samples: int
     counts: NDArray[np.int16] | None
 
     def offsets_ns(self, rate_millihz: int) -> NDArray[np.int64]:
-        """(samples,) int64, nanoseconds from the record's start; exact, as `Waveform.time_ns`."""
+        """(samples,) int64, nanoseconds from the record's start; exact, as in `Waveform.time_ns`."""
         whole, rest = divmod(self.position * 10**12, rate_millihz)
         steps = np.arange(self.samples, dtype=np.int64) * 10**12
         return whole + (rest + steps) // rate_millihz
 
 
 def axis_pieces(wave: Waveform) -> Iterator[AxisPiece]:
-    """The whole time axis of a waveform, at most PIECE_SAMPLES at a time."""
+    """Yields the whole time axis of a waveform, at most PIECE_SAMPLES at a time."""
     position = 0
     for run in wave.runs():
         first = run.first_sample - wave.first_sample
@@ -126,11 +126,11 @@ def known_uncertainty_ns(uncertainty_ns: int) -> int | None:
 
 
 def utc_text(t_ns: int) -> str:
-    """`2026-11-20T08:13:22.508831000Z`."""
+    """A time in UTC to the nanosecond: `2026-11-20T08:13:22.508831000Z`."""
     seconds, below_ns = divmod(t_ns, NANOSECONDS)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{below_ns:09d}Z"
 
 
 def safe_name(text: str) -> str:
-    """Letters, digits, `-`, `_` and `.` of it, so that it names a file and nothing else."""
+    """The text as a file name of 64 characters at most: only letters, digits, `-`, `_` and `.` stay."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:64] or "_"

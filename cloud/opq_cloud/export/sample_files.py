@@ -1,7 +1,8 @@
-"""Waveforms as CSV, NPY, WAV and JSON; each with its provenance.
+"""Writes waveforms as CSV, NPY, WAV and JSON, each with its provenance.
 
-CSV and JSON hold all Boxes of an event, each sample or waveform with its own time: nothing is resampled.
-NPY and WAV hold one Box. A gap leaves rows out of CSV, is listed in JSON and beside NPY, is silence in WAV.
+CSV and JSON hold all Boxes of an event, each sample or waveform with its own time: nothing is resampled. NPY
+and WAV hold one Box. A gap has no rows in CSV, is listed in JSON and in the JSON file next to NPY, and is
+silence in WAV.
 """
 
 import csv
@@ -22,7 +23,7 @@ MOST_WAV_BYTES = 2**32 - 2**16
 
 
 def csv_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
-    """One row per sample; `time_s` counts from the earliest first sample of all Boxes."""
+    """Yields one row per sample; `time_s` counts from the earliest first sample of all Boxes."""
     origin_ns = min((record.wave.start_ns for record in records), default=0)
     for record in records:
         yield comment_lines(record.facts())
@@ -44,7 +45,10 @@ def csv_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
 
 
 def half_cycle_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
-    """CSV, one row per point of Urms(1/2); `time_s` counts from the earliest. Not of records without any."""
+    """Yields a CSV with one row per point of Urms(1/2); `time_s` counts from the earliest point.
+
+    Records without half cycles are left out.
+    """
     known = [(record, record.half_cycles) for record in records if record.half_cycles is not None]
     origin_ns = min((int(half.t_ns[0]) for _, half in known if len(half.t_ns)), default=0)
     for record, half in known:
@@ -62,7 +66,7 @@ def half_cycle_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
 
 
 def npy_pieces(record: WaveformRecord) -> Iterator[bytes]:
-    """(n,) int16, converter counts: the samples that were had, as `Waveform.counts`."""
+    """(n,) int16, converter counts without the gaps, as in `Waveform.counts`."""
     head = io.BytesIO()
     counts = record.wave.counts
     shape = {"descr": "<i2", "fortran_order": False, "shape": (len(counts),)}
@@ -74,10 +78,10 @@ def npy_pieces(record: WaveformRecord) -> Iterator[bytes]:
 
 
 def wav_pieces(record: WaveformRecord) -> Iterator[bytes]:
-    """16-bit PCM, one channel, counts as they are; the rate in whole hertz, the exact one is in ICMT.
+    """16-bit PCM, one channel, unchanged counts. The rate is in whole hertz; the exact rate is in ICMT.
 
     Raises:
-        ExportError: more samples than the 32 bits of a WAV's sizes hold.
+        ExportError: there are more samples than the 32-bit sizes of a WAV can state.
     """
     data_bytes = 2 * record.samples
     if data_bytes > MOST_WAV_BYTES:
@@ -100,10 +104,9 @@ def wav_pieces(record: WaveformRecord) -> Iterator[bytes]:
 
 
 def json_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
-    """`{"format": "opq-event-1", "waveforms": [{…facts…, "counts": […]}]}`; counts as had, gaps listed.
+    """`{"format": "opq-event-1", "waveforms": [{…facts…, "counts": […]}]}`; gaps are listed, not filled.
 
-    A long dip or swell has `half_cycles` beside its counts: {every, uncertainty_ns, time_source, t_ns,
-    least_v, most_v}.
+    A long dip or swell also has `half_cycles`: {every, uncertainty_ns, time_source, t_ns, least_v, most_v}.
     """
     yield b'{"format": "opq-event-1", "waveforms": ['
     for index, record in enumerate(records):
@@ -119,7 +122,7 @@ def json_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
 
 
 def _half_cycles_json(half: HalfCycleRms | None) -> bytes:
-    """A further key of a waveform; nothing without any."""
+    """The further key `half_cycles` of a waveform; empty where the waveform has none."""
     if half is None:
         return b""
     document = {
@@ -134,7 +137,7 @@ def _half_cycles_json(half: HalfCycleRms | None) -> bytes:
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
-    """RIFF: even lengths, the padding byte is not counted."""
+    """A chunk of RIFF: padded to an even length; its size does not count the padding byte."""
     return struct.pack("<4sI", name, len(body)) + body + b"\0" * (len(body) % 2)
 
 

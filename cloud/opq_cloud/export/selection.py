@@ -1,6 +1,6 @@
-"""What is exported, read from the store page by page; the command, the pages and REST share this.
+"""Reads what is exported from the store, page by page; the command, the pages and REST share this.
 
-The store is any `ShownStore`; View hands in one that shows no more than its visitor may see.
+The store is any `ShownStore`; View passes one that returns only what its visitor may see.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from opq_cloud.store.store import BoxRecord, ShownStore
 from opq_proto.messages import Incident, Measurement, StoredFinding
 
 PAGE_ROWS = 5000
-"""Measurements held at once."""
+"""Measurements held in memory at once."""
 METRIC_PARTS = ("min", "max", "average")
 MEASUREMENT_COLUMNS = (
     TableColumn("box_id", "text"),
@@ -72,10 +72,10 @@ INDEX_ROWS = 200
 def event_records(
     source: ShownStore, event_id: int, box_ids: Sequence[str] = (), licence: str = ""
 ) -> list[WaveformRecord]:
-    """The waveforms of an event, of these Boxes or of all.
+    """The waveforms of an event: those of `box_ids`, or all where it is empty.
 
     Raises:
-        ExportError: there is no such event, or it has no waveform of a Box that was asked for.
+        ExportError: there is no such event, or it has no waveform of a requested Box.
     """
     event, record = source.event(event_id), source.event_record(event_id)
     if event is None or record is None:
@@ -104,7 +104,7 @@ def event_records(
 def incident_records(
     source: ShownStore, incident: Incident, licence: str = "", most_samples: int | None = None
 ) -> list[WaveformRecord]:
-    """All waveforms of its events, those of Boxes that felt nothing too: it is compared with them.
+    """All waveforms of its events, also those of Boxes that measured no disturbance, for comparison.
 
     Raises:
         ExportError: they hold more than `most_samples`; no event is read after that.
@@ -141,7 +141,7 @@ def measurement_table(
 ) -> ExportTable:
     """Every Measurement of these Boxes in [start_ms, end_ms), in time order per Box.
 
-    The names of the metrics are found by reading all of them once before.
+    All Measurements are read once before to find the names of their metrics.
     """
 
     def each() -> Iterator[Measurement]:
@@ -173,7 +173,7 @@ def finding_table(incidents: Iterable[Incident], licence: str = "") -> ExportTab
 def all_incidents(
     source: ShownStore, start_ns: int | None = None, end_ns: int | None = None
 ) -> Iterator[Incident]:
-    """Those that meet [start_ns, end_ns), by rising start: one at a time, whatever there is of them."""
+    """Yields the incidents that meet [start_ns, end_ns), one at a time, by rising start; without limit."""
     wanted = IncidentFilter(start_ns=start_ns, end_ns=end_ns)
     beyond: IndexPlace | None = None
     while entries := source.find_incidents(wanted, INDEX_ROWS, beyond, back=True):
@@ -187,10 +187,10 @@ def all_incidents(
 def all_measurements(
     source: ShownStore, box_id: str, start_ms: int, end_ms: int, page_rows: int = PAGE_ROWS
 ) -> Iterator[Measurement]:
-    """In pages: a page's last moment is read again, so that nothing of one millisecond is left out.
+    """Reads in pages. A page's last millisecond is read again, so that none of its Measurements is left out.
 
     Raises:
-        ExportError: more Measurements of one millisecond than a page holds.
+        ExportError: one millisecond has as many Measurements as a page holds.
     """
     while True:
         page = source.measurements(box_id, start_ms, end_ms, page_rows)
@@ -205,7 +205,7 @@ def all_measurements(
 
 
 def measurement_row(measurement: Measurement) -> JsonRow:
-    """One Measurement as JSON has it; what is not known is null."""
+    """One Measurement as JSON; unknown values are null."""
     return {
         "box_id": measurement.box_id,
         "sequence": measurement.sequence,
@@ -224,7 +224,7 @@ def measurement_row(measurement: Measurement) -> JsonRow:
 
 
 def finding_row(item: StoredFinding) -> JsonRow:
-    """A finding with its numbers, as JSON has it."""
+    """A finding with its numbers, as JSON."""
     facts = asdict(item.finding)
     facts["class"] = facts.pop("kind")
     del facts["beside"]

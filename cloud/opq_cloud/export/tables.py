@@ -1,7 +1,8 @@
-"""Rows as CSV, JSON or Parquet, a page at a time: the memory does not grow with the number of rows.
+"""Writes rows as CSV, JSON or Parquet, a page at a time: the memory does not grow with the number of rows.
 
-A row is JSON; its columns are found in it by their path. CSV is guarded: a text that a spreadsheet would
-calculate begins with an apostrophe (OWASP, CSV injection). Unknown is empty, null, null.
+A row is a JSON object; a column finds its value there by a path of keys. CSV is guarded: a text that a
+spreadsheet would calculate begins with an apostrophe (OWASP, CSV injection). An unknown value is empty in CSV
+and null in JSON and Parquet.
 """
 
 import csv
@@ -26,7 +27,7 @@ ROWS_OF_A_GROUP = 20_000
 """Rows in one row group of a Parquet file."""
 QUOTE = '"'
 _SEPARATORS = re.compile(r"\s*[,;]\s*")
-"""What separates the values of one cell, in one country or another."""
+"""The characters that separate the fields of a CSV, in one country or another."""
 CALCULATED = tuple("=+-@\t\r\n＝＋－＠")
 MEDIA_TYPES: dict[TableForm, str] = {
     "csv": "text/csv; charset=utf-8",
@@ -37,12 +38,12 @@ MEDIA_TYPES: dict[TableForm, str] = {
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A column of a table and where its value stands in a row."""
+    """A column of a table and the path of its value in a row."""
 
     name: str
     kind: Literal["whole", "number", "text", "flag"]
     path: tuple[str, ...] = ()
-    """Keys from the outermost in; empty: the name itself. A list is joined by blanks."""
+    """Keys from the outermost in; empty means the name itself. A list is joined by blanks."""
 
     def cell(self, row: JsonRow) -> Cell:
         found: object = row
@@ -59,7 +60,7 @@ class TableColumn:
 
 @dataclass(frozen=True, slots=True)
 class ExportTable:
-    """What a table holds: its columns, its rows each time they are read, and what the file says of them."""
+    """A table: its columns, a function that reads its rows from the start, and the facts about it."""
 
     name: str
     columns: tuple[TableColumn, ...]
@@ -71,7 +72,7 @@ def table_pieces(table: ExportTable, form: TableForm, bare: bool = False) -> Ite
     """The table in that form.
 
     Args:
-        bare: rows alone, without what the file says of them (CSV, JSON).
+        bare: writes the rows alone, without the facts about the table (CSV, JSON).
     Raises:
         ExportError: Parquet without pyarrow.
     """
@@ -83,7 +84,7 @@ def table_pieces(table: ExportTable, form: TableForm, bare: bool = False) -> Ite
 def comment_lines(facts: JsonRow) -> bytes:
     """`# key: value` lines above a CSV's header.
 
-    Each is one cell without quotes: pandas and others know a comment by the first character of its line.
+    Each is one cell without quotes: pandas and others recognise a comment by the first character of its line.
     """
     lines = []
     for key, value in facts.items():
@@ -96,12 +97,12 @@ def comment_lines(facts: JsonRow) -> bytes:
 
 
 def guarded(text: str) -> str:
-    """With an apostrophe before it where a spreadsheet would take it for a formula."""
+    """The text, after an apostrophe where a spreadsheet would take it for a formula."""
     return f"'{text}" if text.lstrip(" ").startswith(CALCULATED) else text
 
 
 def known_numbers(value: object) -> object:
-    """JSON without NaN and infinities: they are null."""
+    """A JSON value in which NaN and infinities are null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,1 +1,1 @@
-"""Who asks View, what they may see and change: accounts, sessions, Boxes of one's own, the log of changes."""
+"""Visitors of View and what they may see and change: accounts, sessions, owned Boxes, the log of changes."""

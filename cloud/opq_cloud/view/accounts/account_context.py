@@ -1,4 +1,4 @@
-"""What the pages of accounts share: people, mail, keys, the log of changes, and how a page is made."""
+"""Objects that the pages of accounts share: accounts, mail, keys, the log of changes, page rendering."""
 
 import re
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ from opq_proto.keys import KeyFolder
 
 EMAIL_CHARACTERS = 254
 EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(\.[\w-]+)+")
-"""As `<input type=email>` accepts it (WHATWG HTML), letters of all languages, a dot in the host."""
+"""What `<input type=email>` accepts (WHATWG HTML), with letters of all languages and a dot in the host."""
 
 
 class PageMaker(Protocol):
-    """`Pages.render`."""
+    """The signature of `Pages.render`."""
 
     def __call__(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse: ...
 
@@ -53,11 +53,11 @@ class AccountContext:
 
     @property
     def openid_name(self) -> str:
-        """Name of the provider; empty where there is none."""
+        """The name of the provider; empty where none is configured."""
         return "" if self.openid is None else self.openid.config.name
 
     def page(self, template: str, here: str = "account", code: int = 200, **values: object) -> HTMLResponse:
-        """A page with a form: never kept by the browser; before signing in it is bound to a cookie."""
+        """Renders a page with a form. Browsers must not store it; before sign-in it is bound to a cookie."""
         visitor = ASKING.get()
         fresh = ""
         if not visitor.form_secret:
@@ -70,13 +70,13 @@ class AccountContext:
         return made
 
     def begin_session(self, answer: Response, secret: str, seconds: int) -> Response:
-        """The cookie of a session just begun; that of the forms before it goes."""
+        """Sets the cookie of a new session and deletes the cookie of the forms before sign-in."""
         self.set_cookie(answer, SESSION_COOKIE, secret, seconds)
         answer.delete_cookie(FORM_COOKIE)
         return answer
 
     def enter(self, request: Request, account: Account, visitor: Visitor, where: str) -> Response:
-        """Signed in: a session that is new, and on to `where`."""
+        """Signs the account in with a new session and redirects to `where`."""
         before = request.cookies.get(SESSION_COOKIE, "")
         secret = self.sign_in.begin_session(
             account,
@@ -93,11 +93,11 @@ class AccountContext:
         answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
 
     def base_url(self, request: Request) -> str:
-        """The start of links in mails: as configured, else as this page was asked for."""
+        """The start of links in mails: as configured, otherwise as this page was requested."""
         return self.visitors.config.public_url or str(request.base_url).rstrip("/")
 
     def warn_owner(self, account: Account, what: str) -> None:
-        """A mail to whose account it is, where a server is set: it may not have been they."""
+        """Warns an account's owner by mail, where a mail server is set: somebody else may have changed it."""
         text = f"{what}\n\nIf it was not you, set a new password and tell an administrator.\n"
         self.mailer.send(account.email, "Your account at OPQ View was changed", text)
 
@@ -109,21 +109,21 @@ class AccountContext:
         before: Mapping[str, object] | None = None,
         after: Mapping[str, object] | None = None,
     ) -> None:
-        """One line into the log of changes; what is cached of Boxes and accounts is read again."""
+        """Writes one line into the log of changes; cached Boxes and accounts are then read again."""
         account_id = visitor.account.account_id if visitor.account else ""
         self.people.changes.add(account_id, visitor.address, what, subject, before, after)
         self.visitors.forget()
 
 
 def checked_email(text: str) -> str:
-    """In lower case. HTTPException 400 where it is none."""
+    """The address in lower case. Raises HTTPException 400 where it is no e-mail address."""
     if len(text) > EMAIL_CHARACTERS or not EMAIL.fullmatch(text):
         raise HTTPException(400, "This is no e-mail address; write one such as ada@example.org.")
     return text.lower()
 
 
 def in_days(seconds: float) -> str:
-    """`7 days`, `1 hour`: how long a link holds."""
+    """How long a link is valid: `7 days`, `1 hour`."""
     hours = round(seconds / 3600)
     if hours >= 48:
         return f"{hours // 24} days"
@@ -131,7 +131,7 @@ def in_days(seconds: float) -> str:
 
 
 def local_time(at_ms: int, visitor: Visitor) -> str:
-    """`2026-11-20 08:13 HST`: in the zone of who looks, named."""
+    """A time in the visitor's time zone, with the name of the zone: `2026-11-20 08:13 HST`."""
     zone = visitor.account.time_zone if visitor.account else "UTC"
     try:
         moment = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
@@ -141,6 +141,6 @@ def local_time(at_ms: int, visitor: Visitor) -> str:
 
 
 def marked_time(at_ms: int, visitor: Visitor) -> Markup:
-    """The same as an element that has UTC at hand."""
+    """The same time as an HTML element that also holds UTC."""
     utc = words.utc_attribute(at_ms * 1_000_000)
     return Markup('<time datetime="{}">{}</time>').format(utc, local_time(at_ms, visitor))

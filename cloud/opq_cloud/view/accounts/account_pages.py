@@ -1,4 +1,4 @@
-"""One's own account: name and preferences, password, second factor, sessions, tokens, all data, deletion."""
+"""Pages of one's account: name, preferences, password, second factor, sessions, tokens, data, deletion."""
 
 import json
 import time
@@ -37,11 +37,11 @@ MOST_TOKENS = 20
 DAY_S = 86_400
 SECOND_FACTOR = ({"second_factor": False}, {"second_factor": True})
 FRESH_S = 600
-"""So long after signing in somebody without a password needs not prove who they are."""
+"""For so long after signing in, an account without a password needs no further proof."""
 
 
 class AccountPages:
-    """What somebody who is signed in may do to their own account."""
+    """What signed-in visitors may do to their own accounts."""
 
     def __init__(self, context: AccountContext) -> None:
         self._context = context
@@ -108,7 +108,7 @@ class AccountPages:
         return see_other("/account?saved=1")
 
     def change_password(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Other sessions end; this one gets a new cookie."""
+        """Changes the password. Other sessions end; this one gets a new cookie."""
         account = own_account(visitor)
         if not proved(self._context, visitor, form):
             return self._page(account, problem=self._not_proved(account), code=403)
@@ -226,9 +226,9 @@ class AccountPages:
         self._context.note(visitor, "ended a token", account.account_id)
         return see_other("/account")
 
-    # All data, and none
+    # All data of an account, and deletion
     def data(self) -> Response:
-        """All that is stored of the account but for hashes and secrets."""
+        """Downloads all that is stored of the account, except hashes and secrets."""
         visitor = ASKING.get()
         account = own_account(visitor)
         people = self._context.people
@@ -290,9 +290,9 @@ class AccountPages:
 
 
 def proved(context: AccountContext, visitor: Visitor, form: SentForm) -> bool:
-    """Whether the present password was typed too: an unlocked browser is not enough for what matters.
+    """Whether the form holds the present password: for serious changes, an unlocked browser is not enough.
 
-    Who has none, and signs in by a provider, has just done so.
+    An account without a password, which signs in by a provider, must have done so within FRESH_S.
     """
     account = own_account(visitor)
     if not account.password_hash:
@@ -308,21 +308,21 @@ def proved(context: AccountContext, visitor: Visitor, form: SentForm) -> bool:
 
 
 def own_account(visitor: Visitor) -> Account:
-    """HTTPException 401 for who is not signed in by a session."""
+    """The visitor's account. Raises HTTPException 401 for a visitor who is not signed in by a session."""
     if visitor.account is None or not visitor.session_hash:
         raise HTTPException(401, "Sign in first.")
     return visitor.account
 
 
 def last_admin(context: AccountContext, account: Account) -> bool:
-    """Without this one nobody could administer."""
+    """Whether this is the only administrator and other accounts exist."""
     admins = [each for each in context.people.accounts() if each.role == "admin" and not each.disabled]
     others = [each for each in context.people.accounts() if each.account_id != account.account_id]
     return [each.account_id for each in admins] == [account.account_id] and bool(others)
 
 
 def delete_account(context: AccountContext, account_id: str) -> None:
-    """With what it named and placed: its Boxes lose name, place and the place's coordinates."""
+    """Deletes an account and what it entered: its Boxes lose their names, places and coordinates."""
     own = [box_id for box_id, each in context.people.accesses().items() if each.owner_id == account_id]
     for box_id in own:
         forget_box(context, box_id)

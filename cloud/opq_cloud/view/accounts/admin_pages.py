@@ -1,4 +1,4 @@
-"""For administrators: accounts and invitations; `view/administration/` has the rest."""
+"""Pages of accounts and invitations for administrators; the others are in `view/administration/`."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ ROLE_WORDS = {
 
 
 class AdminPages:
-    """Every route is for administrators; others get 404."""
+    """Every route is for administrators only; others get 404."""
 
     def __init__(self, context: AccountContext) -> None:
         self._context = context
@@ -133,7 +133,7 @@ class AdminPages:
         return found
 
     def _admin(self) -> None:
-        """404 for others: what is there for administrators is not said."""
+        """Raises 404 for others, so that they do not learn which pages exist."""
         visitor = ASKING.get()
         if not visitor.administers:
             raise HTTPException(404, "There is no page at this address.")

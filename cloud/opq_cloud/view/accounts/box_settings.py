@@ -1,4 +1,4 @@
-"""Boxes of one's own: claim one, name and place it, share it, say what the public sees, give it back."""
+"""Pages of owned Boxes: claim a Box, name and place it, share it, set what the public sees, release it."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ from opq_proto.keys import read_key_file
 
 BOX_NUMBER = re.compile(r"[0-9]{1,10}")
 GATEWAY_CODE = re.compile(r"[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4}")
-"""What a gateway shows, as people type it; nothing else is sent to a Box."""
+"""The code that a gateway shows, as people type it; no other text is sent to a Box."""
 NOT_CLAIMED = (
     "This does not fit, the Box is not connected, or has an owner. At its gateway, opq-gateway claim-code "
     "shows a code for ten minutes and opq-tools keys list the fingerprint; an administrator makes codes."
@@ -41,11 +41,11 @@ CLAIMERS = ("admin", "owner")
 OWNERS_FIELDS = (
     "name", "region", "latitude", "longitude", "nominal_v", "nominal_hz", "privacy", "public_waveforms",
 )  # fmt: skip
-"""What the form of an owner holds, of `box_values`."""
+"""The keys of `box_values` that the owner's form holds."""
 
 
 class BoxSettingsPages:
-    """What the owner of a Box, or an admin, may do to it."""
+    """What the owner of a Box, or an administrator, may do to it."""
 
     def __init__(self, context: AccountContext, spend_gateway_code: Callable[[str, str], bool]) -> None:
         """`spend_gateway_code`: whether a Box's gateway shows a code; OpqError where it is not reached."""
@@ -92,7 +92,7 @@ class BoxSettingsPages:
         )
 
     def claim(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """By an administrator's code, or by a Box's number and its gateway's code or key's fingerprint."""
+        """Claims by an administrator's code, or by number and the gateway's code or key's fingerprint."""
         account = visitor.account
         if account is None or account.role not in CLAIMERS:
             raise HTTPException(403, "Only an owner or an administrator claims Boxes.")
@@ -126,7 +126,7 @@ class BoxSettingsPages:
         return box_id if self._context.people.claim_box(box_id, account_id) else None
 
     def _claim_at_gateway(self, box_id: str, code: str, account_id: str) -> str | None:
-        """Who reads what the gateway shows stands beside the Box."""
+        """Claims by the code that the gateway shows: a person who can read it is at the Box."""
         people = self._context.people
         if not BOX_NUMBER.fullmatch(box_id) or not GATEWAY_CODE.fullmatch(code):
             return None
@@ -140,7 +140,7 @@ class BoxSettingsPages:
         return box_id if fits and people.claim_box(box_id, account_id) else None
 
     def _public_key(self, box_id: str) -> str | None:
-        """From the folder of keys that admits Boxes, else from the store (the original's list)."""
+        """The Box's key from the folder of admitted keys, otherwise from the store (the original's list)."""
         if not BOX_ID.fullmatch(box_id):
             return None
         if self._context.keys is not None and box_id.isdigit():
@@ -218,7 +218,7 @@ class BoxSettingsPages:
         return see_other(f"/boxes/{box_id}/settings?saved=1")
 
     def share(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """With somebody who has an account; whether an e-mail has one can be tried as often as a password."""
+        """Shares with an account. E-mails can be tried no more often than passwords."""
         box_id = self._own(request.path_params["box_id"])
         remove = form.text("remove")
         if remove:
@@ -256,7 +256,7 @@ class BoxSettingsPages:
         return self._settings_page(box_id, code_made=secret)
 
     def release(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Nobody's, shown to nobody, without name and place."""
+        """Releases the Box: it has no owner, name or place, and nobody sees it."""
         box_id = self._own(request.path_params["box_id"])
         before = self._public(box_id)
         forget_box(self._context, box_id)
@@ -268,7 +268,7 @@ class BoxSettingsPages:
         return see_other("/account/boxes")
 
     def _own(self, box_id: str) -> str:
-        """404 for another's Box: whether it exists is not said."""
+        """Raises 404 also for another owner's Box, so that the answer does not reveal whether it exists."""
         visitor = ASKING.get()
         if not BOX_ID.fullmatch(box_id) or not visitor.may_change(box_id):
             raise HTTPException(404, "You have no Box with this id.")
@@ -281,12 +281,12 @@ class BoxSettingsPages:
 
 
 def place_of(box_id: str) -> str:
-    """Slug of the place that an owner gives a Box; places of others are never changed."""
+    """The slug of the place that an owner gives to a Box; other places are never changed."""
     return f"box-{box_id}".lower()
 
 
 def forget_box(context: AccountContext, box_id: str) -> None:
-    """What its owner said of it: name, region, and the place with its coordinates."""
+    """Deletes what the owner entered: name, region, and the place with its coordinates."""
     box = context.store.box(box_id)
     if box is None:
         return
@@ -299,17 +299,17 @@ def forget_box(context: AccountContext, box_id: str) -> None:
 def put_name_and_place(
     store: CloudStore, box_id: str, name: str, region: str, place: LocationRecord | None
 ) -> None:
-    """An empty name is `Box 7`; without a place the Box stays where it stands."""
+    """Stores name and place. An empty name becomes `Box 7`; without a place the Box keeps its present one."""
     if place is None:
         store.put_box(BoxRecord(box_id, name or f"Box {box_id}", region=region))
         return
     store.put_location(place)
     store.put_box(BoxRecord(box_id, name or f"Box {box_id}", location=place.slug))
-    store.put_box(BoxRecord(box_id, "", region=region))  # a move takes the old region along
+    store.put_box(BoxRecord(box_id, "", region=region))  # a move clears the region
 
 
 def box_values(context: AccountContext, box_id: str) -> dict[str, object]:
-    """What people say of a Box, for the log of changes."""
+    """What people entered about a Box, for the log of changes."""
     box = context.store.box(box_id) or BoxRecord(box_id, f"Box {box_id}")
     place = context.store.locations().get(box.location or "")
     access = context.people.access(box_id)
@@ -333,13 +333,13 @@ def box_values(context: AccountContext, box_id: str) -> dict[str, object]:
 
 
 def seen_values(values: Mapping[str, object], fields: tuple[str, ...]) -> str:
-    """Short mark of what a form shows, which comes back with it."""
+    """A short hash of the values that a form shows; the form sends it back."""
     text = json.dumps([values[name] for name in fields])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def changed_meanwhile(form: SentForm, values: Mapping[str, object], fields: tuple[str, ...]) -> str:
-    """Why a form is not carried out that was opened before somebody else changed the Box; empty: it is."""
+    """Why a form is refused: the Box was changed after the form was opened. Empty where it was not."""
     if form.text("seen", 16) in ("", seen_values(values, fields)):
         return ""
     other = [
@@ -361,7 +361,7 @@ def _typed_as(form: SentForm, name: str, value: object) -> bool:
 
 
 def moved_to(wanted: LocationRecord | None, stands: LocationRecord | None) -> LocationRecord | None:
-    """None where the Box stays: nothing was typed, or where it stands already, under whatever name."""
+    """The place to move to; None where nothing was typed or the Box has these coordinates already."""
     if wanted is None or stands is None:
         return wanted
     same = (wanted.latitude, wanted.longitude) == (stands.latitude, stands.longitude)
@@ -369,14 +369,14 @@ def moved_to(wanted: LocationRecord | None, stands: LocationRecord | None) -> Lo
 
 
 def forget_place(store: CloudStore, box_id: str, stands: LocationRecord) -> None:
-    """The Box stands nowhere; a place that others may have too is left."""
+    """Removes the Box's place; a place that other Boxes may share stays in the store."""
     store.put_box(BoxRecord(box_id, "", location=""))
     if stands.slug == place_of(box_id):
         store.remove_location(stands.slug)
 
 
 def read_place(form: SentForm, box_id: str) -> LocationRecord | None:
-    """None where nothing was typed. ValueError: what was typed is no place."""
+    """The typed place; None where nothing was typed. Raises ValueError where the text is no place."""
     texts = form.text("latitude", 20), form.text("longitude", 20)
     if not any(texts):
         return None

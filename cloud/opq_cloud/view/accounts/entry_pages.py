@@ -25,7 +25,7 @@ Next = Annotated[str, Query(alias="next", max_length=1000)]
 
 
 class EntryPages:
-    """What anybody may open."""
+    """The pages that anybody may open."""
 
     def __init__(self, context: AccountContext, places: FormPlaces) -> None:
         self._context = context
@@ -47,7 +47,7 @@ class EntryPages:
 
     # Sign in and out
     def sign_in_page(self, wanted: Next = "/", made: bool = False, ended: bool = False) -> Response:
-        """`made`: the account was made just now; `ended`: a page of a session that has ended leads here."""
+        """`made`: the account was made just now; `ended`: the session of the previous page has ended."""
         if ASKING.get().account is not None:
             return see_other(own_path(wanted))
         return self._sign_in_page(wanted, MADE if made else ENDED if ended else "")
@@ -122,7 +122,7 @@ class EntryPages:
         return see_other("/sign-in?made=1")  # the same where the e-mail had an account already
 
     def _make(self, request: Request, visitor: Visitor, form: SentForm, purpose: str) -> Response:
-        """An account from a link, which is used up by it."""
+        """Makes an account from a link, which cannot be used again."""
         path = "/first-admin" if purpose == "first_admin" else "/register"
         code = form.text("link_code")
         ticket = self._ticket(code, purpose)
@@ -143,7 +143,7 @@ class EntryPages:
         return self._context.enter(request, made, visitor, "/account")
 
     def _wanted_account(self, form: SentForm) -> tuple[str | None, str, str]:
-        """E-mail, name and password; or None and, in place of the password, why not."""
+        """E-mail, name and password; or None, an empty text, and the problem in place of the password."""
         email = checked_email(form.text("email"))
         password = form.secret("password")
         problem = password_problem(password, email)
@@ -206,7 +206,7 @@ class EntryPages:
         whose = account.account_id if account is not None and known else ""
         code = make_ticket(
             self._context.people, "reset", RESET_S, account_id=whose
-        )  # for nobody too: as slow
+        )  # made for nobody too, so that the answer takes as long
         if account is not None and known:
             link = f"{self._context.base_url(request)}/reset/new?code={code}"
             self._context.mailer.send(
@@ -225,7 +225,7 @@ class EntryPages:
         return self._context.page("new_password.html", here="sign-in", link_code=code, problem="")
 
     def new_password(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Sessions that are open end: who knew the old password is out."""
+        """Sets the new password. Open sessions end, so that whoever knew the old password is signed out."""
         code = form.text("link_code")
         ticket = self._ticket(code, "reset")
         password = form.secret("password")

@@ -1,7 +1,7 @@
-"""Forms: what a browser sends, held to our own pages, and where it is sent after.
+"""Forms: reads what a browser sends, checks that it comes from our pages, and redirects afterwards.
 
-A form counts when it was made for this very browser (a token bound to its session, or before signing in to a
-cookie of its own) and comes from one of our pages (Origin, Sec-Fetch-Site; `guard.py`).
+A form is accepted if it was made for this browser (a token bound to its session, or to a cookie of its own
+before signing in) and comes from one of our pages (Origin, Sec-Fetch-Site; `guard.py`).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +21,7 @@ MAX_FIELDS = 64
 FORM_TYPE = "application/x-www-form-urlencoded"
 NO_CONTROL = dict.fromkeys((*range(32), 127))
 AT_ONCE, MOST_WAITING = 4, 64
-"""Forms of who is not signed in: so many are worked on, so many wait, each of them for a password's 30 ms."""
+"""Forms of visitors without a session: so many run at once and so many wait, each for a password's 30 ms."""
 BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds.", 5
 BROKEN_OFF = "The form did not come whole."
 SIGNED_OUT = "You are not signed in now, so what you sent was not done. Sign in, then send it again."
@@ -36,11 +36,11 @@ class SentForm:
 
     @property
     def fields(self) -> Mapping[str, str]:
-        """As they were sent."""
+        """The fields as they were sent."""
         return self._fields
 
     def text(self, name: str, most: int = 200) -> str:
-        """Without white space around it; empty where absent. HTTPException 400 when longer than `most`."""
+        """The field, stripped; empty where absent. HTTPException 400 when longer than `most`."""
         found = self._fields.get(name, "").translate(NO_CONTROL).strip()
         if len(found) > most:
             raise HTTPException(400, f"{name} has {len(found)} characters; want {most} or fewer.")
@@ -58,7 +58,7 @@ Handler = Callable[[Request, Visitor, SentForm], Response]
 
 
 class FormPlaces:
-    """Forms of who is not signed in: few at once, so that the threads of all other pages stay free."""
+    """Runs only a few forms of visitors without a session at once, so that other pages have threads."""
 
     def __init__(self, counters: ServiceCounters) -> None:
         self._counters = counters
@@ -66,7 +66,7 @@ class FormPlaces:
         self._taken = 0
 
     async def run(self, handler: Handler, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Runs `handler` in a thread when its turn comes. HTTPException 503 where too many wait already."""
+        """Runs `handler` in a thread when its turn comes. HTTPException 503 where too many already wait."""
         if self._taken >= AT_ONCE + MOST_WAITING:
             self._counters.add("sign_ins_refused")
             raise HTTPException(503, BUSY, {"Retry-After": str(BUSY_S)})
@@ -78,7 +78,7 @@ class FormPlaces:
 
 
 async def read_form(request: Request) -> SentForm:
-    """Raises HTTPException 413, 415 or 400 with the reason."""
+    """Reads the form of a request. Raises HTTPException 413, 415 or 400 with the reason."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
         raise HTTPException(415, f"A form is sent as {FORM_TYPE}.")
     body = b""
@@ -99,9 +99,9 @@ async def read_form(request: Request) -> SentForm:
 def form_route(
     handler: Handler, places: FormPlaces | None = None
 ) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint of a POST: reads the form, holds it to the visitor, then runs `handler` in a thread.
+    """The endpoint of a POST: reads the form, checks its token, then runs `handler` in a thread.
 
-    `places`: it is for who is not signed in; None: who is not is refused.
+    With `places`, visitors who are not signed in may send the form; with None they are refused.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -120,7 +120,7 @@ def form_route(
 
 
 def own_path(text: str, otherwise: str = "/") -> str:
-    """A path of ours to go on to; anything that could lead elsewhere becomes `otherwise`."""
+    """A path of our own to redirect to; a text that could lead elsewhere becomes `otherwise`."""
     if not text.startswith("/") or text.startswith(("//", "/\\")) or len(text) > 1000:
         return otherwise
     if any(ord(character) < 33 or character in "\\\x7f" for character in text):
@@ -133,5 +133,5 @@ def own_path(text: str, otherwise: str = "/") -> str:
 
 
 def see_other(path: str) -> RedirectResponse:
-    """The answer to a form: the page to look at now."""
+    """The answer to a form: redirects to the page to show now."""
     return RedirectResponse(path, 303)

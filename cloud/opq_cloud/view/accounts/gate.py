@@ -1,7 +1,7 @@
-"""The gate: finds out who asks, and lets through whom there is something to show to.
+"""The gate: identifies the visitor of a request, and refuses visitors who may see nothing.
 
-Pages, API and live feed are for who sees something; what anybody needs to sign in, and what says that View
-runs, is for all.
+Pages, API and live feed are for visitors who see something. The pages for signing in, and the routes that
+report whether View runs, are for all.
 """
 
 import json
@@ -16,16 +16,16 @@ from opq_cloud.view.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_proto.errors import StoreError
 
 FOR_ALL = ("/static/", "/theme/", "/health", "/metrics")
-"""Answered without a look at who asks."""
+"""Paths that are answered without identifying the visitor."""
 TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
-"""Pages for who has not signed in."""
+"""Pages for visitors who have not signed in."""
 FOR_EVERYBODY = ("/embed", "/feeds", "/share")
-"""The same for everybody: who is signed in sees there what anybody would."""
+"""Pages that are the same for everybody: signed-in visitors see there what anybody would."""
 WITH_REGIONS = ("/map", "/grid", "/wall")
-"""They show figures of regions too, where no Box itself is public."""
+"""Pages that also show figures of regions, where no Box itself is public."""
 FORM_TYPES = (FORM_TYPE, "multipart/form-data")
 ENDED = b"event: ended\ndata: {}\n\n"
-"""The live feed of a page whose session has ended: an event source does not say why it was refused."""
+"""The answer to a live feed whose session has ended: an event source does not report why it was refused."""
 NO_PAGE = ("/api/", "/live", "/map/state", "/search/found")
 
 
@@ -39,7 +39,7 @@ class VisitorGate:
         unavailable: Callable[[Scope, StoreError], App],
         signed_out: Callable[[Scope], App],
     ) -> None:
-        """`unavailable` answers while it cannot be read who asks, `signed_out` a form of a stranger."""
+        """`unavailable` answers while the store cannot be read; `signed_out` answers a stranger's forms."""
         self._app = app
         self._visitors = visitors
         self._unavailable = unavailable
@@ -85,7 +85,7 @@ class VisitorGate:
 
 
 def request_facts(scope: Scope) -> AskingRequest:
-    """What a request says of its sender; the last of a header that is sent twice counts."""
+    """The headers and the address of a request; where a header is sent twice, the last one counts."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     peer = scope.get("client")
     return AskingRequest(headers, peer[0] if peer else "")

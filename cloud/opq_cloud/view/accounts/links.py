@@ -1,4 +1,4 @@
-"""Links that allow one thing once (first administrator, invitation, new password, claim), and tokens."""
+"""Links that allow one action once (first administrator, invitation, new password, claim), and tokens."""
 
 import time
 
@@ -12,7 +12,7 @@ CLAIM_S = 7 * 86_400
 FOR_EVER_S = 100 * 365 * 86_400
 TOKEN_START = "opq_"
 TOKEN_SCOPES = ("read", "waveforms", "write")
-"""What a token may: read all but samples; samples too; ask Boxes of its account for waveforms."""
+"""What a token allows: reading all but samples, reading samples too, requesting waveforms of own Boxes."""
 
 
 def make_ticket(
@@ -27,7 +27,7 @@ def make_ticket(
     label: str = "",
     scopes: tuple[str, ...] = (),
 ) -> str:
-    """Stores it; returns the secret, which is nowhere else."""
+    """Stores a ticket and returns its secret, which is not stored anywhere."""
     secret = (TOKEN_START if purpose in ("token", "notify") else "") + new_secret()
     now_ms = time.time_ns() // 1_000_000
     people.add_ticket(
@@ -48,14 +48,14 @@ def make_ticket(
 
 
 def first_admin_link(people: AccountRecords, view_url: str) -> str | None:
-    """`http://…/first-admin?code=…`, in the place of an older one; None once there is an account."""
+    """`http://…/first-admin?code=…`, which replaces an older link; None once there is an account."""
     if people.any_account():
         return None
     return f"{view_url}/first-admin?code={make_ticket(people, 'first_admin', FIRST_ADMIN_S, role='admin')}"
 
 
 def local_token(people: AccountRecords, label: str) -> str:
-    """A token that reads everything, for a program of who may write the store: one per label."""
+    """A token that reads everything, for a program whose user may write the store; one per label."""
     for old in people.tickets("token"):
         if old.label == label and not old.account_id:
             people.remove_ticket(old.ticket_hash)

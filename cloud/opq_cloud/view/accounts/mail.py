@@ -1,6 +1,7 @@
 """Mail of accounts: invitations and new passwords, sent in the background where an SMTP server is set.
 
-What is asked for is answered before it is sent, so that the answer's time says nothing of who has an account.
+A request is answered before its mail is sent, so that the time of the answer does not reveal who has an
+account.
 """
 
 import smtplib
@@ -16,7 +17,7 @@ from opq_cloud.view_settings import MailSection
 
 log = structlog.get_logger()
 WAITING = 100
-"""Mails that may wait; more are dropped and counted."""
+"""The number of mails that may wait; more are dropped and counted."""
 
 
 class Mailer:
@@ -36,7 +37,7 @@ class Mailer:
         return self._server.ready
 
     def send(self, to: str, subject: str, text: str) -> bool:
-        """Queue it; False where no server is set or too many wait."""
+        """Queues a mail. Returns False where no server is set or too many mails wait."""
         if not self.ready:
             return False
         message = EmailMessage()
@@ -49,7 +50,7 @@ class Mailer:
         return True
 
     def close(self) -> None:
-        """Ends with the mail that is being sent; what waits is dropped."""
+        """Finishes the mail that is being sent; waiting mails are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _send(self, message: EmailMessage) -> None:

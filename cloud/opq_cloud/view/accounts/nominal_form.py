@@ -1,7 +1,7 @@
-"""Nominal values as a form says them, held to what the Box measures and to its grid.
+"""Nominal values from a form, checked against what the Box measures and against its grid.
 
-A wrong nominal value makes every Measurement a disturbance: 230 V typed for 120 V is a sag for ever.
-So an owner's values must fit what is measured now, and the frequency that of the grid's other Boxes.
+A wrong nominal value makes every Measurement a disturbance: 230 V typed for 120 V is a sag without end. So an
+owner's values must fit what is measured now, and the frequency must be that of the grid's other Boxes.
 """
 
 import math
@@ -13,17 +13,17 @@ from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, Measurement
 
 LATELY_MS = 600_000
 LEAST_SHARE, MOST_SHARE = 0.7, 1.4
-"""Shares of the nominal voltage: what is measured beyond lasts for seconds, or belongs to another nominal."""
+"""Shares of the nominal voltage: an rms value outside lasts for seconds, or the nominal voltage is wrong."""
 LEAST_SUPPLY_V = 20.0
-"""Less is an outlet without supply, which says nothing of its nominal voltage."""
+"""An outlet with less is without supply, which says nothing about its nominal voltage."""
 MOST_HZ_OFF = 5.0
-"""Between 50 and 60 Hz in the middle."""
+"""The middle between 50 and 60 Hz is this far from both."""
 
 
 def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxRecord:
-    """The values of a form, to be put into the store; an empty one leaves what is stored.
+    """The values of a form as a record for the store; an empty field leaves the stored value.
 
-    ValueError with a sentence where a value is none, or does not fit Box or grid.
+    Raises ValueError with a sentence where a value is no number, or does not fit Box or grid.
     """
     volts = read_number(form, "nominal_v", "The nominal voltage", NOMINAL_V, "V")
     hertz = read_number(form, "nominal_hz", "The nominal frequency", NOMINAL_HZ, "Hz")
@@ -49,9 +49,9 @@ def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxReco
 
 
 def nominal_misfit(measured: Measurement, nominal_v: float, nominal_hz: float) -> str:
-    """What is measured beside what is nominal, where another supply must be meant; empty: it fits.
+    """Compares measured with nominal values where they mean another supply; empty where they fit.
 
-    Less than nominal is a disturbance as well as another supply: by its frequency alone it is said.
+    A voltage below nominal may also be a disturbance, so there only the frequency counts.
     """
     rms, f = (measured.metrics.get(name) for name in ("rms", "f"))
     if rms is None or f is None or rms.average <= LEAST_SUPPLY_V:
@@ -77,7 +77,7 @@ def _hold_to_grid(store: CloudStore, known: BoxRecord, hertz: float) -> None:
 
 
 def read_number(form: SentForm, name: str, noun: str, limits: tuple[float, float], unit: str) -> float | None:
-    """None where nothing was typed. ValueError with a sentence where it is no number within `limits`."""
+    """The typed number; None where nothing was typed. Raises ValueError where it is not within `limits`."""
     text = form.text(name, 20)
     if not text:
         return None

@@ -1,6 +1,6 @@
-"""The form of a notification rule: its fields to a rule, with every problem said; and its words.
+"""The form of a notification rule: makes a rule of its fields and lists every problem; and the rule in words.
 
-A rule names only Boxes that its account sees; whoever sends looks again (`notifications/rule_book.py`).
+A rule names only Boxes that its account sees; the sender checks that again (`notifications/rule_book.py`).
 """
 
 import secrets
@@ -34,25 +34,25 @@ STATE_WORDS = {
     "dropped": "dropped",
 }
 MAY_STOP = 4.0
-"""From this severity on equipment may stop: what most people want to hear of."""
+"""From this severity on equipment may stop: what most people want to be notified of."""
 MOST_BOXES = 100
 MOST_MINUTES = 7 * 24 * 60
 
 
 def may_be_about(visitor: Visitor) -> dict[str, str]:
-    """What a visitor's rules may be about: services only an administrator's."""
+    """What a visitor's rules may be about; only an administrator's may be about services."""
     return {key: words for key, words in ABOUT_WORDS.items() if key != "health" or visitor.admin}
 
 
 def new_rule(account_id: str, about: str) -> NotificationRule:
-    """With what most people want, not stored."""
+    """A rule with the usual choices; it is not stored."""
     rule = NotificationRule(secrets.token_hex(8), account_id, "", about, "mail", 0)
     severity = MAY_STOP if about == "incident" else 0.0
     return replace(rule, updates=about in ("silence", "health"), least_severity=severity)
 
 
 def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[NotificationRule, list[str]]:
-    """The rule as the form says it, and what is wrong with it; HTTPException 400 for a text too long."""
+    """The rule that the form describes, and its problems. Raises HTTPException 400 for a text too long."""
     problems: list[str] = []
     channel, digest = form.text("channel"), form.text("digest") or "none"
     if channel not in CHANNEL_WORDS:
@@ -105,7 +105,7 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
 
 
 def rule_words(rule: NotificationRule) -> str:
-    """`sag, swell · severity 4 and more · Boxes 1, 4`: what a rule names, in one line."""
+    """A rule's conditions in one line: `sag, swell · severity 4 and more · Boxes 1, 4`."""
     parts = [", ".join(CLASS_WORDS[each] for each in rule.classes if each in CLASS_WORDS)]
     parts += [", ".join(SCOPE_WORDS[each] for each in rule.scopes if each in SCOPE_WORDS)]
     parts += [f"severity {rule.least_severity:g} and more" if rule.least_severity else ""]
@@ -118,7 +118,7 @@ def rule_words(rule: NotificationRule) -> str:
 
 
 def notification_data(people: AccountRecords, account_id: str) -> Mapping[str, Any]:
-    """What is stored of an account's notifications, but for secrets."""
+    """What is stored of an account's notifications, except secrets."""
     records = NotificationRecords(people.documents)
     rules = [{k: v for k, v in asdict(each).items() if k != "secret"} for each in records.rules(account_id)]
     return {"notification_rules": rules, "notifications": list(map(asdict, records.entries(account_id)))}

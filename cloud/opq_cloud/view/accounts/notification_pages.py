@@ -1,6 +1,6 @@
-"""Notifications of one's own: rules to add, change, try and delete, tokens for stream rules, and the log.
+"""Notification pages of an account: rules to add, change, test and delete, tokens for stream rules, the log.
 
-View writes rules and entries into the store; the service of notifications reads them there and sends.
+View writes rules and entries into the store; the notification service reads them there and sends.
 """
 
 import time
@@ -39,14 +39,14 @@ PAGE = "/account/notifications"
 LINES_SHOWN = 100
 TESTS_MS = 600_000
 TEST_SHOWN_S = 3.0
-"""So long the answer waits for what becomes of a test; what takes longer is shown as waiting."""
+"""The answer waits this long for the result of a test; a slower test is shown as waiting."""
 MOST_TESTS = 5
-"""So many tests in TESTS_MS: a button is not for sending mail."""
+"""The number of tests allowed within TESTS_MS, so that the button cannot be used to send mail."""
 NO_RULE = "There is no such rule; it may have been deleted."
 
 
 class NotificationPages:
-    """What somebody who is signed in is told of, and how."""
+    """The notifications of a signed-in visitor, and how they are sent."""
 
     def __init__(self, context: AccountContext) -> None:
         self._context = context
@@ -91,7 +91,7 @@ class NotificationPages:
         )
 
     def _missing_words(self) -> dict[str, str]:
-        """Channel -> what it lacks here; a channel that has what it needs is not in it."""
+        """Channel -> what it lacks here; complete channels are left out."""
         lacks = {} if self._context.mailer.ready else {"mail": "no mail server is set here yet"}
         return lacks | ({} if self._context.mqtt_ready else {"mqtt": "no broker is set here yet"})
 
@@ -102,7 +102,7 @@ class NotificationPages:
         return self._rule_page(new_rule(account.account_id, _about(about, visitor)), fresh=True)
 
     def rule_page(self, rule_id: str) -> Response:
-        if rule_id == "tokens":  # the address of a form
+        if rule_id == "tokens":  # this is the address of a form
             return see_other(PAGE)
         return self._rule_page(self._own(rule_id))
 
@@ -155,7 +155,7 @@ class NotificationPages:
         return see_other(PAGE)
 
     def test(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Into the outbox, at once: quiet hours and digest do not hold it."""
+        """Puts a test into the outbox. It is sent at once: quiet hours and digest do not delay it."""
         rule = self._own(request.path_params["rule_id"])
         now_ms = time.time_ns() // 1_000_000
         lines = self._records.entries(rule.account_id)
@@ -205,7 +205,7 @@ class NotificationPages:
         return see_other(PAGE)
 
     def _own(self, rule_id: str) -> NotificationRule:
-        """HTTPException 404 where it is another's."""
+        """The visitor's own rule. Raises HTTPException 404 where it belongs to another account."""
         account = own_account(ASKING.get())
         found = self._records.rule(rule_id) if len(rule_id) <= 32 else None
         if found is None or found.account_id != account.account_id:
@@ -214,7 +214,7 @@ class NotificationPages:
 
 
 def rule_values(rule: NotificationRule) -> dict[str, object]:
-    """For the log of changes: without its name, where it sends to, and secrets."""
+    """The rule for the log of changes: without its name, its addresses and secrets."""
     hidden = ("rule_id", "account_id", "name", "since_ms", "url", "secret")
     values = {key: value for key, value in asdict(rule).items() if key not in hidden}
     return {key: " ".join(value) if isinstance(value, tuple) else value for key, value in values.items()}

@@ -1,10 +1,10 @@
-"""Signing in by an OpenID Connect provider: there, back, and an account connected with it or cut from it.
+"""Signing in by an OpenID Connect provider, and connecting an account with the provider or disconnecting it.
 
-    /sign-in/openid            --> provider --> /sign-in/openid/back --> session
-    /account/openid (a form)   --> page with a link --> the same way --> the account is connected
+  /sign-in/openid            --> provider --> /sign-in/openid/back --> session
+  /account/openid (a form)   --> page with a link --> the same way --> the account is connected
 
-An account is known by the provider's issuer and subject, never by e-mail alone: who registered first under
-another's e-mail would else share that person's account.
+An account is identified by the provider's issuer and subject, never by e-mail alone: otherwise, somebody who
+registers first under another person's e-mail would share that person's account.
 """
 
 import base64
@@ -33,7 +33,7 @@ Text = Annotated[str, Query(max_length=4000)]
 
 @dataclass(frozen=True, slots=True)
 class OpenIdFlow:
-    """What a browser that is on its way to the provider brings back, in a cookie."""
+    """The state of a sign-in that is under way at the provider; the browser brings it back in a cookie."""
 
     state: str
     nonce: str
@@ -41,7 +41,7 @@ class OpenIdFlow:
     purpose: str
     """`enter`, `invitation` or `connect`."""
     about: str
-    """The page to go on to; the invitation's code; the session that is connected, as its hash."""
+    """By `purpose`: the page to go on to; the invitation's code; the hash of the session to connect."""
 
     @classmethod
     def begun(cls, purpose: str, about: str) -> "OpenIdFlow":
@@ -53,7 +53,7 @@ class OpenIdFlow:
 
     @classmethod
     def read(cls, cookie: str) -> "OpenIdFlow | None":
-        """None: it is none of ours."""
+        """The flow from its cookie; None where the cookie is not ours."""
         parts = cookie.split(".")
         if len(parts) != 5 or parts[3] not in ("enter", "invitation", "connect"):
             return None
@@ -65,7 +65,7 @@ class OpenIdFlow:
 
 
 class OpenIdPages:
-    """Only where a provider is configured."""
+    """Pages that exist only where a provider is configured."""
 
     def __init__(self, context: AccountContext, provider: OpenIdProvider) -> None:
         self._context, self._provider = context, provider
@@ -84,7 +84,7 @@ class OpenIdPages:
         wanted: Annotated[str, Query(alias="next", max_length=1000)] = "/",
         invitation: Annotated[str, Query(max_length=100)] = "",
     ) -> Response:
-        """The way to the provider."""
+        """Redirects to the provider."""
         flow = (
             OpenIdFlow.begun("invitation", invitation)
             if invitation
@@ -96,7 +96,7 @@ class OpenIdPages:
         return answer
 
     def connect(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """A page with the link to the provider: a form may not lead there itself (`form-action`)."""
+        """Shows a page with the link to the provider: a form may not lead there itself (`form-action`)."""
         if not proved(self._context, visitor, form):
             raise HTTPException(403, "The present password is wrong.")
         flow = OpenIdFlow.begun("connect", visitor.session_hash)
@@ -114,7 +114,7 @@ class OpenIdPages:
         return see_other("/account")
 
     def back(self, request: Request, code: Text = "", state: Text = "", error: Text = "") -> Response:
-        """The browser comes from the provider; the cookie of its way there is used up."""
+        """Handles the browser's return from the provider, and deletes the cookie of the flow."""
         try:
             answer = self._came_back(request, ASKING.get(), code, state, error)
         except HTTPException as refusal:
@@ -129,7 +129,7 @@ class OpenIdPages:
             raise HTTPException(400, BEGIN_AGAIN)
         if error or not code:
             raise HTTPException(403, f"{self._context.openid_name} did not let you in. Begin again.")
-        own_way = f"{FLOW_COOKIE} {visitor.address}"  # the tries of strangers take nobody's
+        own_way = f"{FLOW_COOKIE} {visitor.address}"  # tries of strangers do not count against anybody else
         if not self._context.sign_in.limits.spend(own_way, visitor.address):
             raise HTTPException(429, TOO_OFTEN)
         try:
@@ -164,7 +164,7 @@ class OpenIdPages:
         return see_other("/account")
 
     def _new_account(self, visitor: Visitor, flow: OpenIdFlow, person: OpenIdPerson) -> Account:
-        """By an invitation, or for whoever the provider knows where that is set."""
+        """Makes an account by an invitation, or for anybody the provider knows where that is configured."""
         people, config = self._context.people, self._provider.config
         name = self._context.openid_name
         invited = flow.purpose == "invitation"

@@ -1,8 +1,8 @@
-"""One OpenID Connect provider: where a browser is sent, and who its answer says that somebody is.
+"""One OpenID Connect provider: makes the address to which a browser is sent, and checks its answer.
 
 Authorization code flow with PKCE, state and nonce. Source: OpenID Connect Core 1.0 (3.1), Discovery 1.0 (4),
-RFC 7636, RFC 9700 (2.1). What the provider answers is held to its issuer, our client id, the nonce and its
-times before anything of it is believed.
+RFC 7636, RFC 9700 (2.1). An answer is checked for its issuer, our client id, the nonce and its times before
+any of it is used.
 """
 
 import base64
@@ -22,27 +22,27 @@ from opq_proto.origin_guard import LOOPBACK_NAMES
 ANSWER_S: Final = 10.0
 ANSWER_BYTES: Final = 1_000_000
 KEPT_S: Final = 3600.0
-"""The provider's description and keys are read again after so long."""
+"""The provider's description and keys are read again after this time."""
 KEYS_AGAIN_S: Final = 60.0
-"""... and its keys, where one is not among them, at most so often."""
+"""The keys are read again at most this often where a token names an unknown key."""
 CLOCKS_S: Final = 60
-"""By so much its clock and ours may differ."""
+"""The provider's clock and ours may differ by this much."""
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signatures with a public key; `none` and those with a shared secret are refused."""
 
 
 class OpenIdError(OpqError):
-    """The provider does not answer, or its answer does not hold."""
+    """The provider does not answer, or its answer is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenIdPerson:
-    """Who the provider says that somebody is."""
+    """The person that the provider's answer names."""
 
     subject: str
-    """Issuer and `sub`: lasting, and unique over all providers."""
+    """Issuer and `sub`: permanent, and unique over all providers."""
     email: str
-    """Empty where the provider has not verified it."""
+    """Empty where the provider has not verified the address."""
     name: str
 
 
@@ -76,7 +76,7 @@ class OpenIdProvider:
             raise ConfigError(f"view.openid needs {error.name}: pip install 'opq-toolkit[openid]'") from error
 
     def address(self, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
-        """Where the browser goes to sign in. Raises OpenIdError."""
+        """The address where the browser signs in. Raises OpenIdError."""
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         asked = {
             "response_type": "code",
@@ -92,7 +92,7 @@ class OpenIdProvider:
         return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(asked)}"
 
     def person(self, code: str, redirect_uri: str, nonce: str, verifier: str) -> OpenIdPerson:
-        """Who a code stands for; it is used up by this. Raises OpenIdError."""
+        """The person that a code stands for; the code cannot be used again. Raises OpenIdError."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -107,7 +107,7 @@ class OpenIdProvider:
         return self._checked(token, nonce)
 
     def _checked(self, token: str, nonce: str) -> OpenIdPerson:
-        """Source: OpenID Connect Core 1.0, 3.1.3.7."""
+        """The person of a valid ID token. Source: OpenID Connect Core 1.0, 3.1.3.7."""
         import jwt
 
         try:
@@ -138,7 +138,7 @@ class OpenIdProvider:
         )
 
     def _key(self, header: Mapping[str, Any]) -> Any:
-        """The provider's key that a token names; its keys are read again where it has new ones."""
+        """The provider's key that a token names; an unknown key makes us read the keys again."""
         import jwt
 
         def found(keys: dict[str, Any]) -> Any:
@@ -185,7 +185,7 @@ class OpenIdProvider:
     def _ask(
         self, address: str, form: Mapping[str, str] | None = None, basic: tuple[str, str] | None = None
     ) -> dict[str, Any]:
-        """A JSON object; GET, or POST of `form`. Raises OpenIdError."""
+        """Requests a JSON object, by GET or by POST of `form`. Raises OpenIdError."""
         import httpx
 
         host = urlsplit(address).hostname
@@ -224,7 +224,7 @@ def _document(body: bytes) -> dict[str, Any] | None:
 
 
 def _reason(body: bytes) -> str:
-    """What RFC 6749 (5.2) calls `error`, made harmless."""
+    """The `error` of an answer (RFC 6749, 5.2), shortened; empty where it is not printable."""
     error = (_document(body) or {}).get("error")
     return f": {error[:60]}" if isinstance(error, str) and error.isprintable() else ""
 

@@ -1,6 +1,7 @@
-"""The notification preferences of the original's View (`UserProfiles`, D.8) as rules of ours. Pure.
+"""Converts the notification preferences of the original's View (`UserProfiles`, D.8) to rules of ours. Pure.
 
-It mailed hourly, or daily at 6:00; a text went to the telephone's carrier as a mail, which we do not send.
+The original mailed hourly, or daily at 6:00. It sent texts as mails to the telephone's carrier, which we do
+not do.
 """
 
 import secrets
@@ -17,9 +18,10 @@ NAMES = {"incident": "New incidents", "silence": "Silent Boxes", "health": "Serv
 def original_rules(
     account_id: str, preferences: Mapping[str, Any], admin: bool, now_ms: int
 ) -> list[NotificationRule]:
-    """By mail, switched off where the profile wants none or never; nothing where no type is chosen.
+    """Rules by mail, disabled where the profile wants no mail or "never"; none where no type is chosen.
 
-    "system service down" also came for Boxes: silence of Boxes that one sees; services for administrators.
+    "system service down" also came for Boxes, so it becomes a rule of silent Boxes, and for administrators
+    also one of services.
     """
     chosen = preferences.get("notification_types")
     types = {str(each).strip().lower() for each in chosen} if isinstance(chosen, list) else set()

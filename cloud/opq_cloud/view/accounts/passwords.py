@@ -1,8 +1,8 @@
-"""Passwords, one-time codes and secrets: how they are made, stored and compared.
+"""Makes, stores and compares passwords, one-time codes and secrets.
 
 Passwords are stored by argon2id with the parameters of OWASP's Password Storage Cheat Sheet (19 MiB, two
-passes); a user of the original's View brings bcrypt of the SHA-256 of the password (Meteor), which is
-accepted once. Libraries are imported where they are used: a View without accounts needs none of them.
+passes); a user of the original's View has bcrypt of the SHA-256 of the password (Meteor), which is accepted
+once. Libraries are imported where they are used: a View without accounts needs none of them.
 """
 
 import functools
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 LEAST_CHARACTERS = 12
 MOST_CHARACTERS = 256
 HASHERS = ThreadPoolExecutor(2, thread_name_prefix="passwords")
-"""Each takes 19 MiB and a core for some 30 ms: a flood of sign-ins waits, it does not fill the memory.
+"""Each hash takes 19 MiB and a core for some 30 ms: a flood of sign-ins waits instead of filling the memory.
 
-Threads of their own, which end with the process: glibc keeps those 19 MiB for each thread that ever took
-them, 330 MB for those of pages.
+The threads are separate from those of pages, because glibc keeps those 19 MiB for each thread that ever used
+them: 330 MB with the threads of pages.
 """
 TOTP_STEP_S = 30
 TOTP_DRIFT = 1
-"""Steps before and after the present one that count (RFC 6238, 5.2)."""
+"""Steps before and after the present one that are accepted (RFC 6238, 5.2)."""
 RECOVERY_CODES = 8
 
 
@@ -41,12 +41,12 @@ def _hasher() -> "PasswordHasher":
 
 @functools.cache
 def _nobodys_hash() -> str:
-    """Compared with where there is no account, so that the answer takes as long."""
+    """Compared where there is no account, so that the answer takes as long."""
     return hash_password(secrets.token_urlsafe(16))
 
 
 def password_problem(password: str, email: str = "") -> str | None:
-    """Why it cannot be used; None: it can."""
+    """Why a password cannot be used; None where it can."""
     if len(password) < LEAST_CHARACTERS:
         return f"The password has {len(password)} characters; want {LEAST_CHARACTERS} or more."
     if len(password) > MOST_CHARACTERS:
@@ -63,7 +63,7 @@ def hash_password(password: str) -> str:
 
 
 def password_fits(stored: str | None, password: str) -> bool:
-    """False as slowly without an account (`stored` is None) as with a wrong password."""
+    """Whether the password is right. Without an account (`stored` is None), False takes equally long."""
     from argon2.exceptions import InvalidHashError, VerificationError
 
     with_account = stored or _nobodys_hash()
@@ -75,7 +75,7 @@ def password_fits(stored: str | None, password: str) -> bool:
 
 
 def original_password_fits(stored: str, password: str) -> bool:
-    """Meteor's: bcrypt of the hexadecimal SHA-256 of the password."""
+    """Whether a password of Meteor is right: bcrypt of the hexadecimal SHA-256 of the password."""
     import bcrypt
 
     digest = hashlib.sha256(password.encode()).hexdigest().encode()
@@ -87,7 +87,7 @@ def original_password_fits(stored: str, password: str) -> bool:
 
 
 def new_secret() -> str:
-    """256 bits for a cookie or a link."""
+    """256 random bits for a cookie or a link."""
     return secrets.token_urlsafe(32)
 
 
@@ -98,16 +98,16 @@ def new_totp_secret() -> str:
 
 
 def totp_address(secret: str, email: str) -> str:
-    """`otpauth://…`, what an authenticator reads from a QR code."""
+    """`otpauth://…`, the address that an authenticator reads from a QR code."""
     import pyotp
 
     return str(pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name="OPQ View"))
 
 
 def totp_step_of(secret: str, code: str, after_step: int, now_s: float | None = None) -> int | None:
-    """The step whose code this is, if it is a later one than `after_step`; None: it does not count.
+    """The step whose code this is, if it is later than `after_step`; None where the code is not accepted.
 
-    Source: RFC 6238, 5.2: a code counts once, and in a window of TOTP_DRIFT steps.
+    Source: RFC 6238, 5.2: a code is accepted once, and in a window of TOTP_DRIFT steps.
     """
     import pyotp
 
@@ -121,11 +121,11 @@ def totp_step_of(secret: str, code: str, after_step: int, now_s: float | None = 
 
 
 def new_recovery_codes() -> list[str]:
-    """For the day the telephone is lost: each counts once."""
+    """Codes for a lost telephone; each is accepted once."""
     return [f"{secrets.token_hex(3)}-{secrets.token_hex(3)}" for _ in range(RECOVERY_CODES)]
 
 
 def same_fingerprint(first: str, second: str) -> bool:
-    """Whatever stands between the digits."""
+    """Whether two fingerprints are the same; case and separators do not count."""
     plain = ("".join(c for c in text.lower() if c.isalnum()) for text in (first, second))
     return hmac.compare_digest(*(text.encode() for text in plain))

@@ -1,4 +1,4 @@
-"""`/account/views`: views of the past that an account has named: listed, opened, renamed, deleted."""
+"""`/account/views`: lists, opens, renames and deletes the views of the past that an account has saved."""
 
 import re
 from urllib.parse import urlsplit
@@ -16,12 +16,12 @@ from opq_cloud.view.registry import BOX_ID
 NAME_CHARACTERS = 80
 PATH_CHARACTERS = 1000
 SAVED = re.compile(rf"/(incidents|compare|calendar|boxes/{BOX_ID.pattern})")
-"""Pages whose address may be saved."""
+"""The pages whose address may be saved."""
 KIND_WORDS = {"incidents": "Incidents", "compare": "Comparison", "calendar": "Calendar", "boxes": "Box"}
 
 
 class SavedViewPages:
-    """The list, and the forms that change it; the pages themselves have the form that saves them."""
+    """The list and the forms that change it; the form that saves a view is on the page itself."""
 
     def __init__(self, context: AccountContext) -> None:
         self._context = context

@@ -1,1 +1,1 @@
-"""Samples to measured values: windows, class A quantities, what is sent of them."""
+"""From samples to measured values: windows, class A quantities, and what is sent of them."""

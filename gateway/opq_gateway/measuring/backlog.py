@@ -1,9 +1,10 @@
-"""Backlog: what is in the ring and was not measured when the gateway ended; it is measured first.
+"""RingBacklog: samples in the ring that were not measured before the gateway ended; they are measured first.
 
-From a little before the end of the last Measurement that was queued (the phase must be found again), or that
-of the ledger, which is written once a second and may lie before it, to what the ring held when the gateway
-began, file by file as it was written: where the clock was set back what came later has earlier times. The
-live blocks follow without a gap, for the Box sends again what the ring lacks.
+Reading begins shortly before the end of the last queued Measurement (the phase must be found again), or
+before the end of the ledger, which is written once a second and may lie earlier. It ends where the ring ended
+when the gateway began. It goes file by file in the order of writing, for where the clock was set back, later
+samples have earlier times. The live blocks follow without a gap, since the Box sends again what the ring
+lacks.
 """
 
 from collections import deque
@@ -14,34 +15,34 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.segment import Segment
 
 LEAD_NS = 1_000_000_000
-"""Samples before the first cycle that counts: three windows of the tracked phase."""
+"""Samples before the first cycle that counts: three windows for tracking the phase."""
 MOST_BEHIND_NS = 10 * 10**9
-"""The ledger of a gateway that was killed is 2 s behind; one further behind was not written."""
+"""The ledger of a killed gateway is up to 2 s behind; one that is further behind was not written."""
 SLICE_NS = 10 * 10**9
-"""Read at once."""
+"""Length of one read."""
 BESIDE_NS = 1_000_000
-"""Files, and Measurements, that are no further apart are on one axis."""
+"""Files, and Measurements, that are this close together are on one axis."""
 
 
 class Blocks(Protocol):
-    """What measuring reads from a ring."""
+    """The part of a ring that measuring reads."""
 
     def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[SampleBlock]:
-        """In the order in which they were written."""
+        """The blocks of [start_ns, end_ns) in a segment, in the order of writing."""
         ...
 
 
 class RingBacklog:
-    """One Box's; `next` until it is `done`."""
+    """The backlog of one Box; call `next` until it is `done`."""
 
     def __init__(self, ring: Blocks, since_ns: int, segments: Sequence[Segment]) -> None:
-        """`segments` in the order they were written; after the last of them that holds `since_ns`, or after
-        those that end before it, nothing was measured."""
+        """`segments` in the order of writing. Nothing was measured after `since_ns` in the last segment that
+        holds it; where none does, nothing after the segments that end before it."""
         self.since_ns = since_ns
         self._ring = ring
         begin = _holding(segments, since_ns)
         self.spans: list[tuple[int, int]] = []
-        """[start_ns, end_ns) of what is to be measured, one for each axis."""
+        """[start_ns, end_ns) of what has to be measured, one for each axis."""
         for segment in segments[begin:]:
             start_ns = since_ns if not self.spans and segment.start_ns <= since_ns else segment.start_ns
             if self.spans and abs(start_ns - self.spans[-1][1]) <= BESIDE_NS:
@@ -54,13 +55,13 @@ class RingBacklog:
         self._last: SampleBlock | None = None
 
     def note_ledger(self, end_ns: int) -> None:
-        """Before `next`: what lies between there and `since_ns` is not on disk, and is read, too."""
+        """Also reads what lies between the ledger's end and `since_ns`; call it before `next`."""
         behind_ns = min(self.since_ns - end_ns, MOST_BEHIND_NS)
         if behind_ns > 0:
             self._read_from(self.since_ns - behind_ns - LEAD_NS)
 
     def _read_from(self, start_ns: int) -> None:
-        """From there on, also of the files before the first, as far as they meet."""
+        """Reads from `start_ns` on, including earlier files as far as they adjoin."""
         segments, begin = self._segments, self._begin
         self._waiting = deque((one, one.start_ns) for one in segments[begin:])
         if self._waiting:
@@ -70,7 +71,7 @@ class RingBacklog:
             self._waiting.appendleft((segments[begin], start_ns))
 
     def next(self) -> list[SampleBlock]:
-        """The blocks that follow, none of them twice.
+        """The next blocks, none of them twice.
 
         Raises:
             OSError: the ring cannot be read.
@@ -91,12 +92,12 @@ class RingBacklog:
         return found
 
     def covers(self, block: SampleBlock) -> bool:
-        """Whether a block was given already."""
+        """Whether a block was returned already."""
         last = self._last
         return last is not None and last.boot_id == block.boot_id and block.end_sample <= last.end_sample
 
     def holds(self, start_ns: int, end_ns: int) -> bool:
-        """Whether a Measurement is of what was to be measured."""
+        """Whether a Measurement lies in what has to be measured."""
         return any(start - BESIDE_NS <= start_ns and end_ns <= end for start, end in self.spans)
 
 
@@ -107,7 +108,7 @@ def _leads(before: Segment, first: Segment, start_ns: int) -> bool:
 
 
 def _holding(segments: Sequence[Segment], since_ns: int) -> int:
-    """The last that holds a moment; where none does the first that ends after it."""
+    """Index of the last segment that holds a moment; where none does, of the first that ends after it."""
     holding = [
         at
         for at, one in enumerate(segments)
@@ -120,7 +121,8 @@ def _holding(segments: Sequence[Segment], since_ns: int) -> int:
 def backlog_of(
     ring: Blocks, segments: Sequence[Segment], last_end_ns: Callable[[], int | None]
 ) -> RingBacklog | None:
-    """None: there is nothing in the ring, or nothing was ever measured of it, or all of it was."""
+    """The backlog of a ring; None where the ring is empty, nothing of it was ever measured, or all of it
+    was."""
     since_ns = last_end_ns()
     if since_ns is None or not segments:
         return None

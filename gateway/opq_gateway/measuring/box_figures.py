@@ -1,10 +1,10 @@
-"""The Box's own figures of a window: where samples are missing they make the Measurement, else they are
-compared.
+"""The Box's own figures of a window: they make the Measurement where samples are missing, and are compared
+elsewhere.
 
-The Box computes on a microcontroller, on windows of its own, with other filters and wider tolerance. So where
-samples are missing each figure speaks only for the part of its window that is missing here (Fallback), and
-only what is far outside of what we saw counts as a difference (CrossCheck): a wrong gain, a lost byte, a
-broken firmware. What the Box does not know is absent. Pure; one Box.
+The Box computes on a microcontroller, on windows of its own, with other filters and wider tolerances. So
+where samples are missing, each figure counts only for the missing part of its window (Fallback), and only a
+value far outside of ours counts as a difference (CrossCheck): a wrong gain, a lost byte, a broken firmware.
+What the Box does not know is absent. Pure; one Box.
 """
 
 from collections import deque
@@ -17,13 +17,13 @@ from opq_proto.link_messages import BoxMeasurement
 from opq_proto.messages import Measurement, Metric
 
 KEPT = 64
-"""Figures that wait for a gap to be known, a minute."""
+"""Most figures that wait for a gap to be known: a minute."""
 LEAST_SHARE = 0.5
-"""Share of the Box's window that must be missing: a figure says little of a small part of what it is of."""
+"""Share of the Box's window that must be missing: a figure means little for a small part of its window."""
 
 
 class Fallback:
-    """Measurements and figures in, those of gaps out; all on one axis of sample indices."""
+    """Takes Measurements and figures, returns Measurements for gaps; all on one axis of sample indices."""
 
     def __init__(self) -> None:
         self._figures: deque[BoxMeasurement] = deque(maxlen=KEPT)
@@ -31,17 +31,17 @@ class Fallback:
         self._hole: tuple[Measured, Measured] | None = None
 
     def accept_figures(self, figures: BoxMeasurement) -> list[Measurement]:
-        """The Box's own; they may come after the gap that they are of."""
+        """Takes the Box's own figures; they may come after the gap that they cover."""
         self._figures.append(figures)
         return self._filled()
 
     def accept_measured(self, measured: Measured) -> list[Measurement]:
-        """A Measurement of samples; it ends the hole after the one before."""
+        """Takes a Measurement of samples; it ends the hole after the one before."""
         before, self._before = self._before, measured
         if before is not None and measured.first_sample > before.end_sample + 1:
             self._hole = before, measured
         elif self._hole is not None and measured.end_sample > self._hole[1].end_sample + self._reach():
-            self._hole = None  # no figures of it come any more
+            self._hole = None  # no more figures come for it
         return self._filled()
 
     def restart(self) -> None:
@@ -71,7 +71,8 @@ class Fallback:
 def _measurement(
     figures: BoxMeasurement, before: Measured, after: Measured, first: float, end: float
 ) -> Measurement:
-    """Times between those of the Measurements on both sides."""
+    """A Measurement of the Box's figures; its times are interpolated between the Measurements on both
+    sides."""
     start_ns, stop_ns = before.measurement.end_ns or 0, after.measurement.start_ns or 0
     per_sample = (stop_ns - start_ns) / (after.first_sample - before.end_sample)
     told = {"rms": figures.rms_v, "f": figures.f_hz, "thd": figures.thd, "trans": figures.trans_v}
@@ -97,7 +98,7 @@ CHECKED = 16
 
 
 class Spanned(Protocol):
-    """Samples on the Box's axis."""
+    """A span of samples on the Box's axis."""
 
     @property
     def first_sample(self) -> float: ...
@@ -107,7 +108,7 @@ class Spanned(Protocol):
 
 
 class CrossCheck:
-    """Pairs the Box's figures with our windows; `checked` and `differing` count them."""
+    """Compares the Box's figures with our windows; `checked` and `differing` count the results."""
 
     def __init__(self) -> None:
         self.checked = 0
@@ -116,12 +117,12 @@ class CrossCheck:
         self._theirs: deque[BoxMeasurement] = deque(maxlen=CHECKED)
 
     def accept_window(self, window: Spanned, metrics: Mapping[str, Metric]) -> None:
-        """A window of ours with its metrics."""
+        """Takes one of our windows with its metrics."""
         self._ours.append((window.first_sample, window.end_sample, metrics))
         self._compare()
 
     def accept_figures(self, figures: BoxMeasurement) -> None:
-        """Figures of the Box; they may come before or after ours."""
+        """Takes the Box's figures; they may come before or after ours."""
         self._theirs.append(figures)
         self._compare()
 

@@ -1,12 +1,12 @@
-"""BoxMeter: everything that is measured of one Box's samples, from blocks to Values and Measurements.
+"""BoxMeter: all measuring of one Box's samples, from blocks to Values and Measurements.
 
     blocks -> pieces -> [windows of many Boxes] -> steps -> [figures of many Boxes] -> Measurements -> uplink
                      -> Flickermeter, Pmu                                           -> Disturbances -> notices
                                                                                     -> Intervals    -> Values
 
-`push_blocks`, `cut_all`, `figures_of` and `finish` are calls of their own, so that the pieces and windows of
-all Boxes go together. What comes out depends on the samples and their stamps alone, not on how they were
-handed in. Pure but for its sinks.
+`push_blocks`, `cut_all`, `figures_of` and `finish` are separate calls, so that the pieces and windows of all
+Boxes are computed together. The results depend on the samples and their stamps alone, not on how they were
+handed in. Pure except for its sinks.
 """
 
 import math
@@ -38,17 +38,18 @@ from opq_proto import log
 from opq_proto.messages import Measurement, TimeSource
 
 FLICKER_BEHIND_NS = 5 * 10**9
-"""Pst is known up to two seconds after its ten minutes; so the Measurement that has it is always the same."""
+"""Pst is known up to two seconds after its ten minutes; with this delay it is always in the same
+Measurement."""
 CLOCK_STEP_NS = 1_000_000
-"""A time that is off by more from what the index says was set: a Measurement over it would last an hour, or
-less than nothing. As the ring has it."""
+"""A time that differs by more from what the index gives was set: a Measurement across it would last an hour,
+or less than nothing. The ring uses the same limit."""
 RATE_CHANGE = 1e-3
-"""Relative; a rate that differs by more is another signal (as `opq_measure` has it)."""
+"""As a ratio; a rate that differs by more is another signal (as in `opq_measure`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuringPlan:
-    """What is measured and sent of a Box."""
+    """What is measured and sent for a Box."""
 
     box_id: str
     nominal_v: float
@@ -60,28 +61,28 @@ class MeasuringPlan:
     phasors: PhasorPlan | None = None
     detectors: bool = False
     local: bool = True
-    """Whether what never leaves for the cloud is made, too: Values of windows and intervals, notices of dips
+    """Whether to make also what never leaves for the cloud: Values of windows and intervals, notices of dips
     and swells. Measurements and edges are the same without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sinks:
-    """Where what was measured goes."""
+    """Receivers of what was measured."""
 
     measured: Callable[[Measured], None]
     values: Callable[[Values], None]
     told: Callable[[DisturbanceNotice], None]
     window: Callable[[Window, int, TimeSource], None]
-    """Each 10/12-cycle window with its clock, for groups of Boxes."""
+    """Takes each 10/12-cycle window with its clock, for groups of Boxes."""
     phasor: Callable[[PhasorReport], None]
     phasors_wanted: Callable[[], bool]
     edge: Callable[[Measurement, int], None] = lambda *_: None
-    """What a detector found, as a crossing Measurement; and how many more it left out so far."""
+    """Takes what a detector found, as a crossing Measurement, and how many it has left out so far."""
 
 
 @dataclass(slots=True)
 class RunEnd:
-    """A run of samples is over; `rest` of it are the cycles after its last window."""
+    """The end of a run of samples; `rest` holds the cycles after its last window."""
 
     rest: Window | None
 
@@ -91,14 +92,14 @@ Step = Window | RunEnd
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Samples of one run, and where within them the time is set."""
+    """Samples of one run, and the positions at which their time is set."""
 
     samples: SignalPiece
     clock: Sequence[TimeMark]
 
 
 class BoxMeter:
-    """One Box; every method from the measuring thread."""
+    """Measures one Box; every method runs in the measuring thread."""
 
     def __init__(self, plan: MeasuringPlan, sinks: Sinks) -> None:
         self._plan, self._sinks = plan, sinks
@@ -118,16 +119,16 @@ class BoxMeter:
         self._edges: EdgeDetectors | None = None
         if plan.detectors:
             self._edges = EdgeDetectors(plan.nominal_v, plan.nominal_hz, plan.limits)
-        self._waiting: deque[Piece | None] = deque()  # None: a run ends
+        self._waiting: deque[Piece | None] = deque()  # None marks the end of a run
         self._steps: list[Step] = []
         self._last: SampleBlock | None = None
         self._previous: Window | None = None
         self._unsettled: deque[tuple[WindowFigures, float, tuple[int, TimeSource]]] = deque()
         self.due_sample: float | None = None
-        """With which the next Measurement can be made early, as `finish_early` found."""
+        """End sample needed for the next early Measurement, set by `finish_early`."""
 
     def push_blocks(self, blocks: Sequence[SampleBlock]) -> None:
-        """Take in the blocks that follow; where they do not, a run ends. They wait for `cut_all`."""
+        """Takes the blocks that follow, for `cut_all`; a run ends where they do not follow."""
         run: list[SampleBlock] = []
         clock: list[TimeMark] = []
         for block in blocks:
@@ -139,14 +140,14 @@ class BoxMeter:
                 run, clock = [], []
                 self.gap()
             if told or not run:
-                t_ns = block.t_ns if told else block.t_ns - off_ns  # so that no trace is left of the cutting
+                t_ns = block.t_ns if told else block.t_ns - off_ns  # the same result however it is cut
                 clock.append(TimeMark(block.first_sample, block.rate_millihz / 1000, t_ns))
             run.append(block)
             self._last = block
         self._wait(run, clock)
 
     def gap(self) -> None:
-        """Samples are missing after what was pushed last."""
+        """Samples are missing after the last pushed ones."""
         if self._last is not None:
             self._waiting.append(None)
             self._last = None
@@ -157,7 +158,7 @@ class BoxMeter:
         return steps
 
     def finish(self, steps: Sequence[Step], figures: Iterator[WindowFigures]) -> None:
-        """Measure on: `figures` gives those of the steps' windows in order."""
+        """Continues measuring; `figures` gives those of the steps' windows in order."""
         for step in steps:
             if isinstance(step, RunEnd):
                 self._end_run(step.rest)
@@ -165,7 +166,8 @@ class BoxMeter:
                 self._window(next(figures))
 
     def finish_early(self) -> None:
-        """After `finish`: the Measurements whose samples are there, without their last windows."""
+        """Makes the Measurements whose samples are there, without their last windows; call it after
+        `finish`."""
         self.due_sample = None
         while (position := self.measurements.position) is not None:
             missing = self.measurements.missing_cycles
@@ -178,18 +180,19 @@ class BoxMeter:
             window = self.cutter.untracked(position, missing)
             figures = None if window is None else rest_figures(window)
             if figures is None:
-                self.due_sample = None  # its window makes it
+                self.due_sample = None  # its window will make it
                 return
             for measured in self.measurements.accept_untracked(figures):
                 self._sinks.measured(measured)
 
     def look(self) -> None:
-        """Have the detectors look at what waits for them; what follows is another run to them."""
+        """Runs the detectors on the windows that wait for them; later windows count as another run."""
         if self._edges is not None and self._previous is not None:
             self._edge(self._edges.end(), self._edges.limited, self._previous)
 
     def end(self) -> None:
-        """After `gap`, `cut` and `finish`: the Box begins again, what is under way is reported as it is."""
+        """Reports what is under way, since the Box begins again; call it after `gap`, `cut_all` and
+        `finish`."""
         clock = self._clock_line.over(-np.inf, np.inf)
         if self._flicker is not None:
             for interval in self._flicker.end():
@@ -199,7 +202,8 @@ class BoxMeter:
             self._sinks.values(values)
 
     def _wait(self, blocks: Sequence[SampleBlock], clock: Sequence[TimeMark]) -> None:
-        """Blocks that follow each other, and where among them the time is set; it is at the first."""
+        """Queues blocks that follow each other, and the marks at which their time is set; the first mark is
+        at the first block."""
         if not blocks:
             return
         counts = [block.counts for block in blocks]
@@ -208,7 +212,7 @@ class BoxMeter:
         self._waiting.append(Piece(samples, clock[1:]))
 
     def next_piece(self) -> Piece | None:
-        """The piece to cut next, after the ends of runs that come before it; None: nothing waits."""
+        """The next piece to cut, after it has handled the ends of runs before it; None: nothing waits."""
         while self._waiting:
             piece = self._waiting.popleft()
             if piece is not None:
@@ -219,7 +223,7 @@ class BoxMeter:
         return None
 
     def accept_windows(self, piece: SignalPiece, windows: list[Window]) -> None:
-        """What a piece was cut into."""
+        """Takes the windows that a piece was cut into."""
         self._steps += windows
         if self._phasors is None and self._flicker is None:
             return
@@ -293,13 +297,14 @@ class BoxMeter:
             self._clock_line.forget(self._oldest(self._unsettled[0][0].window))
 
     def _oldest(self, window: Window) -> float:
-        """The first sample that is still asked for: of this window, or of the Measurement under way."""
+        """The first sample still needed: by this window, or by the Measurement under way."""
         under_way = self.measurements.begins
         return min(window.first_sample, under_way if under_way is not None else window.first_sample)
 
 
 def cut_all(meters: Sequence[BoxMeter]) -> None:
-    """Cut what waits into windows, the pieces of all Boxes together; `BoxMeter.steps` has them then."""
+    """Cuts everything that waits into windows, the pieces of all Boxes together; `BoxMeter.steps` returns
+    them."""
     busy = meters
     while True:
         pieces = [(meter, piece) for meter in busy if (piece := meter.next_piece()) is not None]
@@ -316,7 +321,7 @@ def cut_all(meters: Sequence[BoxMeter]) -> None:
 
 
 def _phasors(plan: MeasuringPlan, sinks: Sinks) -> PhasorSource | None:
-    """None where there are none of this Box: nobody asked, or its nominal frequency has no such reports."""
+    """None where the plan has no phasors, or the Box's nominal frequency allows no such reports."""
     if plan.phasors is None:
         return None
     try:
@@ -327,7 +332,8 @@ def _phasors(plan: MeasuringPlan, sinks: Sinks) -> PhasorSource | None:
 
 
 def _follows(before: SampleBlock, block: SampleBlock, off_ns: int) -> bool:
-    """`off_ns`: by how much the time is off what the blocks before say."""
+    """Whether a block continues the run; `off_ns`: difference of its time from that given by the blocks
+    before."""
     return (
         before.first_sample + len(before.counts) == block.first_sample
         and before.boot_id == block.boot_id

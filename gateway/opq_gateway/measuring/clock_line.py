@@ -1,7 +1,7 @@
-"""ClockLine: time, uncertainty and source along one run of a Box's samples, as its blocks said it.
+"""ClockLine: time, uncertainty and source along one run of a Box's samples, taken from its blocks.
 
-Blocks of one clock setting (the time goes on by the rate, to a thousandth of what is uncertain) become one
-entry, so that a second of a steady clock is one entry and not sixty.
+Blocks of one clock setting (the time follows the rate, to a thousandth of its uncertainty) become one entry,
+so that a second of a steady clock is one entry and not sixty.
 """
 
 from bisect import bisect_left, bisect_right
@@ -11,22 +11,22 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 ROUNDING_NS = 1
 FINE = 1000
-"""A time that is off by less than this part of its uncertainty stays on the line: a clock that is steered
-is off by some hundred ns per block."""
+"""A time that is off by less than this part of its uncertainty stays on the line: a slewed clock is off by
+some hundred ns per block."""
 COARSEST_NS = 10_000
 
 
 class ClockLine:
-    """Fed with every block of a run, in order; asked for spans of samples, rising."""
+    """Takes every block of a run, in order; `over` is called for spans of samples, rising."""
 
     def __init__(self) -> None:
         self._begins: list[int] = []  # first samples
-        self._known: list[tuple[int, TimeSource]] = []  # uncertainty and source from there on
-        self._last: SampleBlock | None = None  # that set the time
-        self._uncertainty_ns = self._slack_ns = 0  # of the entry that was added last
+        self._known: list[tuple[int, TimeSource]] = []  # uncertainty and source from each first sample on
+        self._last: SampleBlock | None = None  # the last block that set the time
+        self._uncertainty_ns = self._slack_ns = 0  # those of the newest entry
 
     def accept_block(self, block: SampleBlock) -> tuple[int, bool]:
-        """The block that follows: by how many ns it is off the line, and whether that is news."""
+        """Takes the next block; returns by how many ns it is off the line, and whether it sets the time."""
         last = self._last
         if last is None:
             self._add(block)
@@ -64,7 +64,7 @@ class ClockLine:
         return min(uncertainty_ns, UNKNOWN_UNCERTAINTY_NS), source
 
     def forget(self, before: float) -> None:
-        """Nothing before this sample is asked for any more."""
+        """Drops the entries before this sample, which are no longer needed."""
         gone = bisect_right(self._begins, before) - 1
         if gone > 0:
             del self._begins[:gone], self._known[:gone]

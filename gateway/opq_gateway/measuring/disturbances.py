@@ -3,7 +3,7 @@
     windows -> Detector (dips, swells) -> Flagging -> windows with their flags, one window later
                                        -> notices, at once
 
-An interruption is a dip below the interruption threshold: it is reported apart while the dip lasts.
+An interruption is a dip below the interruption threshold: it is reported separately while the dip lasts.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ KIND = {"sag": "dip", "undervoltage": "dip", "interruption": "dip", "swell": "sw
 
 
 class Disturbances:
-    """Windows in; what began and ended, and the windows whose flags are certain."""
+    """Takes windows; returns what began and ended, and the windows whose flags are certain."""
 
     def __init__(
         self, box_id: str, rate_hz: float, nominal_v: float, nominal_hz: float, limits: Limits
@@ -34,7 +34,7 @@ class Disturbances:
     def accept_window(
         self, window: Window, extent: Extent, clock: tuple[int, TimeSource]
     ) -> tuple[list[DisturbanceNotice], list[tuple[Window, bool]]]:
-        """The window that follows."""
+        """Takes the next window."""
         notices = self._detector.push_window(window, extent)
         told = self._notices_told(notices, window, clock)
         if "dip" in self._open:
@@ -44,7 +44,7 @@ class Disturbances:
     def end(
         self, rest: Window | None, last: Window | None, clock: tuple[int, TimeSource]
     ) -> tuple[list[DisturbanceNotice], list[tuple[Window, bool]]]:
-        """The run ends; what is under way is reported as over, for nobody sees how it goes on."""
+        """Ends the run; reports what is under way as ended, since nobody sees how it continues."""
         notices: list[Notice] = []
         if rest is not None:
             notices += self._detector.push_window(rest)

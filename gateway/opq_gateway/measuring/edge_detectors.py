@@ -1,4 +1,4 @@
-"""What a Measurement of a second does not show, found in the windows and sent at once as `edge_<class>`.
+"""What a Measurement of a second does not show: found in the windows and sent at once as `edge_<class>`.
 
     impulsive_transient, oscillatory_transient    V    peak, signed, off the steady wave
     phase_jump                                    deg  by which the fundamental goes on
@@ -6,10 +6,10 @@
     rapid_voltage_change                          %    of nominal, from one steady second to the next, signed
     mains_signalling                              %    the line of a pulse, of the fundamental; as it ends
 
-Each is defined in `opq_measure`; here is when to look. Some windows at a time go to `Sudden`, which looks
-closely only where a sample is unlike the cycle before; notches are looked for where the high orders rose; a
-rapid change and a pulse of a telegram cost a comparison. One of a class in EVERY_S at most: a Box beside a
-welder fills no event store. Pure; one Box.
+Each is defined in `opq_measure`; this module decides when to look for it. Several windows at a time go to
+`Sudden`, which examines only samples that are unlike the cycle before; notches are looked for where the high
+orders rose; a rapid change and a telegram's pulse cost a comparison. At most one of a class in EVERY_S is
+reported: a Box next to a welder must not fill the event store. Pure; one Box.
 """
 
 import math
@@ -29,28 +29,33 @@ from opq_measure.waveform.notches import SHARP, SHARP_ORDER, notching_in
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 TOGETHER = 5
-"""Windows, a second: the look at each alone costs three times as much."""
+"""Windows examined together, a second: each alone would cost three times as much."""
 MOST_TRANSIENTS = 8
-"""In such a second: noise has a thousand, and each costs milliseconds."""
+"""Most transients in such a second: noise has a thousand, and each costs milliseconds."""
 MOST_LOOKS, LOOK_S = 4.0, 5.0
-"""Seconds looked at closely in a row, and when there is one more: lasting noise takes no other Box's time."""
+"""Most seconds examined closely in a row, and the time after which one more is allowed: lasting noise must
+not take other Boxes' time."""
 EVERY_S = 10.0
 ROSE = 1.5
-"""Times the usual power of these orders: a wave that always has them is looked at once, not each second."""
+"""Factor on the usual power of these orders: a wave that always has them is examined once, not each
+second."""
 LINE_PERCENT = 0.7
-"""Of the fundamental, in one centred interharmonic subgroup: a line of 1 % at the edge of one has so much."""
+"""Percent of the fundamental, in one centred interharmonic subgroup: a line of 1 % at the edge of one has
+this much there."""
 LEAST_ORDER = 2
-"""Subgroups above this order: the sides of flicker lie below, ripple control above (IEC 61000-2-2, 4.10)."""
+"""Only subgroups above this order: the sidebands of flicker lie below, ripple control above (IEC 61000-2-2,
+4.10)."""
 KEYED = 0.5
-"""A pulse rises from and falls below this share of itself; what only wavers about a limit is none."""
+"""A pulse rises from below this share of itself and falls below it again; a line that only wavers about a
+limit is not a pulse."""
 LEAST_PULSE, LONGEST_PULSE = 2, round(10 / WINDOW_S)
-"""Windows: one shows the spread of anything sudden too; and what lasts is an interharmonic."""
+"""Windows: a single one also shows the spread of anything sudden, and a lasting line is an interharmonic."""
 PREFIX = "edge_"
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeFinding:
-    """`kind` is a class of contracts.md; samples are on the Box's axis."""
+    """A finding; `kind` is a class of contracts.md, samples are on the Box's axis."""
 
     kind: str
     start_sample: float
@@ -60,7 +65,7 @@ class EdgeFinding:
 
 @dataclass(slots=True)
 class Pulse:
-    """A line between the harmonics that came and has not gone yet; `windows` in a row show it."""
+    """A line between the harmonics that has appeared and not yet gone; `windows` in a row show it."""
 
     start_sample: float
     order: int
@@ -69,22 +74,22 @@ class Pulse:
 
 
 class EdgeDetectors:
-    """Windows of one Box in their order; `end` where a run does."""
+    """Takes the windows of one Box in order; call `end` at the end of a run."""
 
     def __init__(self, nominal_v: float, nominal_hz: float, limits: Limits) -> None:
         self.limited = 0
-        """Found, and not reported: too soon after one of their class."""
+        """Findings that were not reported, since they came too soon after one of their class."""
         self._nominal_v, self._nominal_hz, self._limits = nominal_v, nominal_hz, limits
         self._last_sample: dict[str, float] = {}
         self._begin()
 
     def accept_window(self, figures: WindowFigures) -> list[EdgeFinding]:
-        """The window that follows; what was found in it and those before."""
+        """Takes the next window; returns what was found in it and those before."""
         self._waiting.append(figures)
         return self._look() if len(self._waiting) >= TOGETHER else []
 
     def end(self) -> list[EdgeFinding]:
-        """The run ends; sample indices may begin again."""
+        """Ends the run; sample indices may begin again."""
         found = self._look() if self._waiting else []
         self._last_sample.clear()
         self._begin()
@@ -127,11 +132,11 @@ class EdgeDetectors:
         return [_sudden(each) for each in found]
 
     def _notches(self, figures: WindowFigures) -> Iterator[EdgeFinding]:
-        """In one window of some."""
+        """Looks for notches in one of the waiting windows."""
         fundamental = float(figures.harmonics_v[0])
         high = figures.harmonics_v[SHARP_ORDER - 1 :] ** 2
-        power = float(np.add.reduce(high) - high.max())  # one harmonic alone is none of notches
-        if not power > (SHARP * fundamental) ** 2:  # nor is what is not known
+        power = float(np.add.reduce(high) - high.max())  # a single harmonic is not notching
+        if not power > (SHARP * fundamental) ** 2:  # nor are unknown orders
             self._notching, self._usual_power = False, None
             return
         usual, self._usual_power = self._usual_power, power
@@ -147,7 +152,7 @@ class EdgeDetectors:
         self._notching = bool(places)
 
     def _pulses(self, figures: WindowFigures) -> Iterator[EdgeFinding]:
-        """A pulse of a telegram of ripple control, when it is over."""
+        """Looks for the end of a ripple control telegram's pulse."""
         percent, order = self._line(figures)
         before, self._line_before = self._line_before, percent
         pulse, self._pulse = self._pulse, None
@@ -164,7 +169,8 @@ class EdgeDetectors:
             self._pulse = Pulse(start, order, percent)
 
     def _line(self, figures: WindowFigures) -> tuple[float, int]:
-        """The strongest, in percent of the fundamental, and where; NaN beside a dip's or a swell's edges."""
+        """The strongest line, in percent of the fundamental, and its order; NaN next to the edges of a dip or
+        swell."""
         limits, extent = self._limits, figures.extent
         least, most = (100 * each / self._nominal_v for each in (extent.least_v, extent.most_v))
         if not (least >= limits.sag_percent and most <= limits.swell_percent):
@@ -190,7 +196,7 @@ class EdgeDetectors:
 def edge_measurement(
     found: EdgeFinding, box_id: str, window: Window, clock: tuple[int, TimeSource], nominal_v: float
 ) -> Measurement:
-    """The crossing Measurement of a finding, a cycle long at least; `window` is one near it, of its run."""
+    """The crossing Measurement of a finding, at least a cycle long; `window` is a near one of its run."""
     assert window.end_ns is not None
     since = found.start_sample - window.first_sample - float(window.edges[-1])
     start_ns = window.end_ns + round(since * 1e9 / window.rate_hz)

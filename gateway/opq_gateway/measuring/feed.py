@@ -1,6 +1,7 @@
-"""Feed: what was measured (Values, Phasor, notices), to its readers on this machine: MQTT, C37.118, page.
+"""MeasuredFeed: measured items (Values, phasors, notices) for their readers on this machine: MQTT, C37.118,
+page.
 
-A slow reader loses its oldest items, counted in its channel, and holds up nobody.
+A slow reader loses its oldest items, counted in its channel, and delays nobody.
 """
 
 import threading
@@ -15,7 +16,7 @@ from opq_proto.messages import TimeSource
 class Values:
     """Quantities of one interval of one Box, or of a group of three; unknown ones are absent.
 
-    Not `frozen`: that costs 1.3 us to make. Nobody changes one.
+    Not `frozen`, which costs 1.3 us per object; nobody may change one.
 
     `kind` is one of KINDS. Names of `values` carry their unit (`rms_v`, `f_hz`, `thd_ratio`, `harmonics_v`).
     """
@@ -28,13 +29,14 @@ class Values:
     uncertainty_ns: int
     source: TimeSource
     flagged: bool
-    """A dip, swell, interruption or gap touches it (61000-4-30, 4.7)."""
+    """Whether a dip, swell, interruption or gap touches it (61000-4-30, 4.7)."""
     values: Mapping[str, float | tuple[float, ...]]
 
 
 KINDS = ("window", "3s", "10s", "10min", "2h", "half")
-"""10/12 cycles; 150/180 cycles; frequency over 10 s; 10 minutes; 2 hours; the half cycles of a flagged
-window: `urms_v`, and `at_s`, the middle of each one's cycle after `start_ns`. 61000-4-30, 4.4, 5.1, 5.4."""
+"""Window: 10/12 cycles; 3s: 150/180 cycles; 10s: frequency; 10 minutes; 2 hours; half: the half cycles of a
+flagged window, with `urms_v` and `at_s`, the middle of each cycle after `start_ns`. 61000-4-30, 4.4, 5.1,
+5.4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class PhasorReport:
     uncertainty_ns: int
     source: TimeSource
     known: bool
-    """False: no fundamental, or samples are missing; the numbers are NaN."""
+    """False where there is no fundamental, or samples are missing; the numbers are then NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class DisturbanceNotice:
 
     box_id: str
     kind: str
-    """dip, swell or interruption."""
+    """One of dip, swell and interruption."""
     t_ns: int
     uncertainty_ns: int
     source: TimeSource
@@ -71,7 +73,7 @@ Item = Values | PhasorReport | DisturbanceNotice
 
 
 class MeasuredFeed:
-    """One writer side, any number of readers; from any thread."""
+    """Passes items from one writer side to any number of readers; from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -86,15 +88,15 @@ class MeasuredFeed:
 
     @property
     def channels(self) -> tuple[Channel[Item], ...]:
-        """The channels of all readers: whoever counts sees what waits and what was dropped."""
+        """The channels of all readers, for counting what waits and what was dropped."""
         return tuple(channel for _, channel in self._readers)
 
     def wanted(self, kind: type[Item]) -> bool:
-        """Whether anybody reads items of this type: what nobody wants need not be made."""
+        """Whether anybody reads items of this type; otherwise they need not be made."""
         return any(kind in kinds for kinds, _ in self._readers)
 
     def offer(self, item: Item) -> None:
-        """Hand an item to its readers; never blocks."""
+        """Hands an item to its readers; never blocks."""
         for kinds, channel in self._readers:
             if isinstance(item, kinds):
                 channel.offer(item)

@@ -1,6 +1,6 @@
 """Figures: the quantities of 10/12-cycle windows, of one Box or of many, each defined in `opq_measure`. Pure.
 
-The windows of many Boxes go through one call; the bits of each are those of it alone.
+The windows of many Boxes go through one call; the results of each are bit for bit those of it alone.
 """
 
 import math
@@ -19,7 +19,7 @@ from opq_measure.timebase.window import Window
 from opq_measure.waveform.high_pass import cycle_peaks_v
 
 AT_ONCE = 8
-"""Windows in one call: 200 kB of samples and 80 kB of lines stay in the cache."""
+"""Most windows in one call: 200 kB of samples and 80 kB of lines stay in the cache."""
 QUANTITIES = (
     Quantity("rms_v"),
     Quantity("urms_min_v"),
@@ -31,8 +31,8 @@ QUANTITIES = (
     Quantity("harmonics_v", ORDERS),
     Quantity("interharmonics_v", ORDERS),
 )
-"""The columns of a row. `under_v`, `over_v`: rms, at most and at least the declared voltage; harmonics are
-subgroups of order 1 .. 50, interharmonics the centred subgroups above order 0 .. 49."""
+"""The columns of a row. `under_v`, `over_v`: rms, limited to at most or at least the declared voltage;
+harmonics are subgroups of order 1 .. 50, interharmonics the centred subgroups above order 0 .. 49."""
 ROW_FLOATS = sum(quantity.width for quantity in QUANTITIES)
 THD = 4
 HARMONICS = slice(7, 7 + ORDERS)
@@ -45,8 +45,8 @@ class WindowFigures:
 
     window: Window
     urms_v: FloatArray
-    """(2 c,) Urms(1/2) that ends with each half cycle (61000-4-30, 5.4); the first is of the joint with the
-    window before, unknown where there is none, and begins before the window."""
+    """(2 c,) Urms(1/2) that ends with each half cycle (61000-4-30, 5.4). The first spans the border to the
+    window before: it begins in that one, and is unknown where there is none."""
     extent: Extent
     trans_v: FloatArray
     """(c,) per cycle, the largest magnitude above 400 Hz."""
@@ -70,7 +70,7 @@ class WindowFigures:
 def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[WindowFigures]:
     """The figures of whole windows, in their order; each with the declared voltage of its Box.
 
-    They may be of 10 and of 12 cycles, of any rate, and the first of a run or not.
+    The windows may have 10 or 12 cycles, any rate, and may be the first of a run or not.
     """
     found: dict[int, WindowFigures] = {}
     kinds: dict[tuple[int, float, bool], list[int]] = {}
@@ -120,7 +120,8 @@ def _alike(windows: list[Window], nominals_v: FloatArray) -> list[WindowFigures]
 def _in_time(
     windows: list[Window], half_edges: FloatArray
 ) -> tuple[FloatArray, FloatArray, list[Extent], FloatArray]:
-    """Urms(1/2) (w, m - 1), rms (w,), extents and transients (w, c) of windows alike, half edges (w, m).
+    """Urms(1/2) (w, m - 1), rms (w,), extents and transients (w, c) of windows of one shape; half edges (w,
+    m).
 
     Transients are NaN where a run is shorter than the filter.
     """

@@ -1,6 +1,6 @@
 """Groups: three Boxes on the three phases of one place, joined on UTC, and their unbalance.
 
-A window of which a phase is missing gives nothing: absent, not zero. Source: IEC 61000-4-30:2015, 5.7.
+A window in which a phase is missing gives nothing: absent, not zero. Source: IEC 61000-4-30:2015, 5.7.
 """
 
 import math
@@ -19,7 +19,7 @@ QUANTITIES = (Quantity("u2_ratio"), Quantity("u0_ratio"), Quantity("positive_v")
 
 
 class GroupMeter:
-    """One group of three."""
+    """Measures one group of three."""
 
     def __init__(self, group: GroupSection, nominal_hz: float) -> None:
         self.group = group
@@ -32,7 +32,7 @@ class GroupMeter:
     def accept_window(
         self, phase: int, window: Window, uncertainty_ns: int, source: TimeSource
     ) -> list[Values]:
-        """A window of phase 0, 1 or 2; the Values of what it completes."""
+        """Takes a window of phase 0, 1 or 2; returns the Values that it completes."""
         self._sources[phase], self._uncertain_ns[phase] = source, uncertainty_ns
         if window.start_ns is None or window.end_ns is None:
             return []
@@ -70,7 +70,7 @@ _NAMES = tuple(quantity.name for quantity in QUANTITIES)
 
 
 class GroupMeters:
-    """All places; windows of every Box in, those of no group go by."""
+    """Measures all groups; takes the windows of every Box and ignores those in no group."""
 
     def __init__(
         self,
@@ -78,7 +78,8 @@ class GroupMeters:
         values: Callable[[Values], None],
         unbalanced: Callable[[str, float, int], None],
     ) -> None:
-        """`unbalanced` gets the id of a Box, u2, a ratio, and the end of each window of its place."""
+        """`unbalanced` gets a Box's id, u2 as a ratio, and the end of the window, for each window of its
+        group."""
         self._groups = groups
         self._values, self._unbalanced = values, unbalanced
         self._places: dict[str, GroupMeter] = {}
@@ -88,7 +89,7 @@ class GroupMeters:
                 self._phases.setdefault(box_id, []).append((group, phase))
 
     def accept_window(self, box_id: str, window: Window, uncertainty_ns: int, source: TimeSource) -> None:
-        """A window of any Box."""
+        """Takes a window of any Box."""
         for group, phase in self._phases.get(box_id, ()):
             place = self._places.get(group.name)
             if place is None:

@@ -1,4 +1,4 @@
-"""Inbox: what waits to be measured of one Box, between the reader's thread and the measuring thread.
+"""Inbox: holds what waits to be measured of one Box, between the reader's thread and the measuring thread.
 
 Not a Channel: 400 Boxes hand in 24,000 blocks a second, and a lock with a wake-up for each would cost more
 than the blocks; a deque's ends are safe between two threads. One writer, one reader.
@@ -14,9 +14,10 @@ from opq_proto.link_messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap
 
 MOST_S = 30.0
-"""Seconds of samples that wait: a machine that is busy for longer measures less; the ring has them."""
+"""Most seconds of samples that wait: a machine that is busy for longer measures less, and the ring keeps
+them."""
 MOST_ITEMS = 20_000
-"""Ten times the blocks of the link in that time; a Box may flood with blocks of one sample."""
+"""Ten times the blocks that the link brings in that time; a Box may flood with blocks of one sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ Item = SampleBlock | Gap | StreamRestart | BoxMeasurement
 
 
 class Inbox:
-    """Bounded; a block too many is dropped, counted, and a gap to whoever measures.
+    """A bounded queue; a block too many is dropped and counted, and appears to measuring as a gap.
 
-    So are the Box's own figures. Gaps and restarts are always taken: one gap stands for those that follow
-    it, and a Box that begins again too often is not heard (`intake`).
+    The Box's own figures are bounded, too. Gaps and restarts are always taken: one gap stands for those that
+    follow it, and a Box that restarts too often is ignored (`intake`).
     """
 
     def __init__(self, counters: BoxCounters, most_s: float = MOST_S, most_items: int = MOST_ITEMS) -> None:
@@ -45,20 +46,20 @@ class Inbox:
         self.end_sample = 0
         """End of the newest block handed in; written by the reader's thread."""
         self._in = 0
-        """Samples handed in; the reader's thread."""
+        """Samples handed in; written by the reader's thread."""
         self._out = 0
-        """Samples taken out; the measuring thread."""
+        """Samples taken out; written by the measuring thread."""
 
     @property
     def samples(self) -> int:
-        """That wait."""
+        """Number of samples that wait."""
         return self._in - self._out
 
     def __len__(self) -> int:
         return len(self._items)
 
     def offer(self, item: Item) -> None:
-        """Hand in; never waits."""
+        """Hands in an item; never waits."""
         if isinstance(item, SampleBlock):
             if self.samples * 1000 > self.most_s * item.rate_millihz or len(self._items) >= self._most_items:
                 self._counters.add("unmeasured_samples", len(item.counts))
@@ -66,7 +67,7 @@ class Inbox:
             self._in += len(item.counts)
             self.end_sample = item.end_sample
         elif isinstance(item, Gap) and self._gap_last:
-            return  # one says it
+            return  # one gap is enough
         elif isinstance(item, BoxMeasurement) and len(self._items) >= self._most_items:
             self._counters.add("box_figures_dropped")
             return
@@ -74,7 +75,7 @@ class Inbox:
         self._items.append(item)
 
     def offer_all(self, blocks: Sequence[SampleBlock]) -> None:
-        """Hand in blocks that follow each other; never waits."""
+        """Hands in blocks that follow each other; never waits."""
         last = blocks[-1]
         samples = last.end_sample - blocks[0].first_sample
         room = (self.samples + samples) * 1000 <= self.most_s * last.rate_millihz
@@ -88,7 +89,7 @@ class Inbox:
             self.offer(block)
 
     def take_items(self) -> list[Item]:
-        """Everything that waits, oldest first."""
+        """Takes out everything that waits, oldest first."""
         found = [self._items.popleft() for _ in range(len(self._items))]
         self._out += sum([len(item.counts) for item in found if isinstance(item, SampleBlock)])
         return found

@@ -1,6 +1,6 @@
 """Intervals: the Values of windows, of 3 s, 10 s, 10 minutes and 2 hours of one Box.
 
-Names and units of what leaves measuring are given here and nowhere else. Unknown is absent.
+This is the only place that gives names and units to what leaves measuring. Unknown is absent.
 """
 
 import math
@@ -24,11 +24,11 @@ from opq_measure.timebase.window import WindowTime
 from opq_proto.messages import TimeSource
 
 KIND = {"10_min": "10min", "2_h": "2h"}
-"""Kinds of aggregates; those of fifteen windows are named for their cycles: 150 or 180."""
+"""Kinds of aggregates; those of fifteen windows are called 150 or 180, for their cycles."""
 
 
 class Intervals:
-    """Takes one Box's windows when their flags are certain, and returns finished Values in time order."""
+    """Takes one Box's windows when their flags are certain; returns finished Values in time order."""
 
     def __init__(self, box_id: str, nominal_v: float, nominal_hz: float) -> None:
         self._box_id, self._nominal_v = box_id, nominal_v
@@ -54,7 +54,7 @@ class Intervals:
         return found
 
     def flicker(self, interval: FlickerInterval, clock: tuple[int, TimeSource]) -> list[Values]:
-        """Ten minutes of flicker; with them two hours where they end."""
+        """Values of ten minutes of flicker, and of two hours where they end with these."""
         if interval.start_ns is None or interval.end_ns is None:
             return []
         told: Mapping[str, float | FloatArray] = {"pst": interval.pst, "pinst_max": interval.pinst_max}
@@ -66,7 +66,7 @@ class Intervals:
         return [values for values in found if values.values]
 
     def end(self, clock: tuple[int, TimeSource]) -> list[Values]:
-        """The Box begins again: what is under way, with the coverage that it has."""
+        """Values of what is under way, with its coverage so far, since the Box begins again."""
         found = [self._aggregated(each, clock) for each in self._aggregator.end()]
         return found + [self._ten(each, clock) for each in self._ten_seconds.end()]
 
@@ -75,7 +75,7 @@ class Intervals:
         return self._values("10s", ten.start_ns, ten.end_ns, clock, ten.flagged, told)
 
     def _aggregated(self, aggregate: Aggregate, clock: tuple[int, TimeSource]) -> Values:
-        flagged = aggregate.flagged or aggregate.coverage < 1.0  # a gap touches it
+        flagged = aggregate.flagged or aggregate.coverage < 1.0  # a gap is in it
         told = _told(aggregate.values(), self._nominal_v)
         told["coverage_ratio"] = aggregate.coverage
         kind = KIND.get(aggregate.kind, "3s")
@@ -107,7 +107,7 @@ def half_cycles_of(
 
 
 def known_of(told: Mapping[str, float | FloatArray]) -> dict[str, float | tuple[float, ...]]:
-    """Without what is not known."""
+    """The quantities that are known."""
     found: dict[str, float | tuple[float, ...]] = {}
     for name, value in told.items():
         if isinstance(value, np.ndarray):
@@ -118,7 +118,7 @@ def known_of(told: Mapping[str, float | FloatArray]) -> dict[str, float | tuple[
 
 
 def _of_row(row: list[float]) -> dict[str, float | tuple[float, ...]]:
-    """Quantities of a window of `figures.QUANTITIES`; for aggregates there are `under_v`, `over_v`."""
+    """Quantities of a window's row, `figures.QUANTITIES`; `under_v` and `over_v` are only for aggregates."""
     found: dict[str, float | tuple[float, ...]] = dict(zip(_TOLD, row, strict=False))
     if not math.isfinite(sum(row)):
         found = {name: value for name, value in zip(_TOLD, row, strict=False) if math.isfinite(value)}
@@ -131,7 +131,7 @@ _TOLD = ("rms_v", "urms_min_v", "urms_max_v", "f_hz", "thd_ratio")
 
 
 def _add_row(found: dict[str, float | tuple[float, ...]], name: str, row: list[float]) -> None:
-    """A row of which a part is not known (orders above the band) ends there."""
+    """Adds a row up to its first unknown value (orders above the band)."""
     if not math.isfinite(sum(row)):
         row = row[: next(at for at, each in enumerate(row) if not math.isfinite(each))]
     if row:

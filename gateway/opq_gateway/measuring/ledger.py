@@ -1,14 +1,14 @@
-"""Ledger: what was measured of one Box, on disk beside its ring.
+"""Ledger: the values measured of one Box, on disk next to its ring.
 
-Files of records, only ever appended to, and deleted whole when they are older than what is kept; windows
-(61000-4-30's 10/12 cycles) apart from the longer intervals, which are kept longer, and apart from the half
-cycles of dips and swells, which are bounded in bytes, too. A record holds some rows
-of one kind, with their span of time in its head, so that reading by time skips the others unread:
+It consists of files of records that are only appended to, and deleted whole when they are older than what is
+kept. Windows (61000-4-30's 10/12 cycles), the longer intervals, which are kept longer, and the half cycles of
+dips and swells, which are also bounded in bytes, are in separate files. A record holds several rows of one
+kind, with their span of time in its head, so that a read by time skips the others unread:
 
     magic u16 | kind u8 | 0 u8 | length u32 | start_ns i64 | end_ns i64 | crc32 u32 | rows, msgpack
 
-Readable while it is written and after kill -9: a torn or foreign record ends what is read of its file, and a
-writer always begins a new file. A power cut costs what the kernel had not written back, some 30 s; the
+It is readable while it is written and after kill -9: a torn or foreign record ends what is read of its file,
+and a writer always begins a new file. A power cut costs what the kernel had not written back, some 30 s; the
 samples are in the ring.
 """
 
@@ -33,20 +33,21 @@ from opq_proto.rate_limit import RateLimitedLog
 HEAD = struct.Struct("<HBxIqqI")
 MAGIC = 0x4C51
 LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9, "h": 3600 * 10**9}
-"""A file of windows or half cycles holds an hour, one of longer intervals a day."""
+"""A file of windows or half cycles covers an hour, one of longer intervals a day."""
 DAY_NS = 86_400 * 10**9
 HALF_CYCLES_BYTES = 64_000_000
 """14 hours of dips, 4.5 MB each."""
 LONGEST_NS = 10**13
-"""Longest row, generously: how far after its beginning its end may lie."""
+"""A generous bound of a row's length: how far after its beginning its end may lie."""
 MOST_WAITING = 10_000
-"""Rows of a Box that wait for a slow disk: half an hour of windows, some 15 MB."""
+"""Most rows of a Box that wait for a slow disk: half an hour of windows, some 15 MB."""
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bool, dict[str, float | bytes]]]).decode
 
 
 class Ledger:
-    """One Box's or group's; `append` from one thread, `flush` from one, `read` from any and any process."""
+    """The ledger of one Box or group; `append` from one thread, `flush` from one, `read` from any and any
+    process."""
 
     def __init__(
         self,
@@ -68,28 +69,29 @@ class Ledger:
         self._keep_ns["h"] = self._keep_ns["v"] if half_cycles_bytes else 0
         self._most_bytes = half_cycles_bytes
         self.deleted_bytes = 0
-        """Bytes of deleted half cycles: too old, or too many."""
+        """Bytes of half cycles that were deleted because they were too old or too many."""
         self._waiting: Channel[Values] = Channel(f"ledger {box_id}", MOST_WAITING)
-        self._open: dict[str, tuple[Path, int, int]] = {}  # per series: the file, begin and end of its time
+        self._open: dict[str, tuple[Path, int, int]] = {}  # per series: file, begin and end of its time
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, values: Values) -> None:
-        """Keep; on disk with the next `flush`. Never waits for the disk."""
+        """Adds values, which the next `flush` writes. Never waits for the disk."""
         if self._keep_ns[_series(values.kind)]:
             self._waiting.offer(values)
 
     @property
     def dropped(self) -> int:
-        """Rows that found no room after those which wait for the disk; the oldest went."""
+        """Rows dropped because too many waited for the disk; the oldest go first."""
         return self._waiting.dropped
 
     @property
     def is_behind(self) -> bool:
-        """Half of what may wait does: whoever measures faster than time passes has to wait for the disk."""
+        """Whether half of the room for waiting rows is used: faster measuring than real time then has to
+        wait."""
         return 2 * len(self._waiting) >= MOST_WAITING
 
     def flush(self) -> None:
-        """Write what waits.
+        """Writes the rows that wait.
 
         Raises:
             OSError: the disk is full or gone; what waited is lost.
@@ -107,9 +109,9 @@ class Ledger:
             self._write(series, starts[series], b"".join(parts))
 
     def read(self, kind: str, start_ns: int, end_ns: int) -> Iterator[Values]:
-        """The rows of a kind that overlap [start_ns, end_ns), as they were written.
+        """The rows of a kind that overlap [start_ns, end_ns), in the order of writing.
 
-        That is in time order, but where the clock was set and where the ring was measured late.
+        That is time order, except where the clock was set and where the ring was measured late.
 
         Raises:
             ValueError: no such kind.
@@ -150,7 +152,7 @@ class Ledger:
         finally:
             os.close(fd)
         if written != len(data):
-            del self._open[series]  # nothing goes after a torn record
+            del self._open[series]  # nothing may follow a torn record
             raise OSError(f"{path}: {written} of {len(data)} bytes written; is the disk full?")
 
     def _begin(self, series: str, start_ns: int) -> Path:
@@ -162,7 +164,7 @@ class Ledger:
         return path
 
     def _delete_old(self, series: str) -> None:
-        """Delete by the length of time that is held, not by the clock: setting the clock deletes nothing.
+        """Deletes by the length of the stored time, not by the clock: setting the clock deletes nothing.
 
         A gap between half cycles counts as one day at most.
         """
@@ -180,7 +182,8 @@ class Ledger:
         path.unlink(missing_ok=True)
 
     def _make_room(self, wanted: int) -> None:
-        """Half cycles are bounded in bytes: the oldest files go, and the newest if it is too large alone."""
+        """Deletes half cycles to stay within the bytes: the oldest files first, the newest only if it alone
+        is too large."""
         sizes = {path: _size(path) for _, path in self._files("h")}
         held = sum(sizes.values())
         for path, size in sizes.items():
@@ -202,7 +205,7 @@ class Ledger:
         try:
             data = memoryview(path.read_bytes())
         except FileNotFoundError:
-            return  # deleted meanwhile: too old
+            return  # deleted meanwhile as too old
         at = 0
         while at + HEAD.size <= len(data):
             magic, kind, length, first_ns, last_ns, crc = HEAD.unpack_from(data, at)
@@ -232,12 +235,12 @@ def _record(kind: str, rows: list[Values]) -> bytes:
 
 
 def _crc(head: bytes | memoryview, rows: bytes | memoryview) -> int:
-    """The CRC-32 over the head up to its crc, and the rows."""
+    """CRC-32 over the head up to its crc field, and the rows."""
     return zlib.crc32(rows, zlib.crc32(memoryview(head)[: HEAD.size - 4]))
 
 
 def _row(values: Values) -> tuple[int, int, int, int, bool, dict[str, float | bytes]]:
-    """Rows of many (harmonics) in single precision: 6e-8 of the value, half the bytes."""
+    """A row to store; arrays (harmonics) in single precision: 6e-8 of the value, half the bytes."""
     told = {
         name: _floats(len(value)).pack(*value) if isinstance(value, tuple) else value
         for name, value in values.values.items()
@@ -263,7 +266,7 @@ EVERY_S = 1.0
 
 
 class LedgerWriter:
-    """`add` before `run`."""
+    """Writes all ledgers; call `add` before `run`."""
 
     def __init__(self) -> None:
         self._ledgers: list[tuple[BoxCounters, Ledger, int]] = []
@@ -273,13 +276,13 @@ class LedgerWriter:
         self._ledgers.append((counters, ledger, 0))
 
     def run(self, stop: threading.Event) -> None:
-        """Write once a second until `stop`, and what waits then."""
+        """Writes once a second until `stop`, and once more then."""
         while not stop.wait(EVERY_S):
             self.write()
         self.write()
 
     def write(self) -> None:
-        """What waits; what the disk does not take, or had no room to wait, is lost, counted and logged."""
+        """Writes what waits; counts and logs what is lost because the disk refuses it, or too much waited."""
         for at, (counters, ledger, dropped) in enumerate(self._ledgers):
             if ledger.dropped > dropped:
                 counters.add("ledger_dropped", ledger.dropped - dropped)

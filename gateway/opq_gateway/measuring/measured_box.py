@@ -1,4 +1,4 @@
-"""MeasuredBox: one Box in the measuring thread: what waits, what measures it, and where the results go.
+"""MeasuredBox: one Box in the measuring thread: its queue, its meter, and the ways of its results.
 
 inbox, backlog (ring) -> BoxMeter -> uplink, feed, ledger
 the Box's own figures -> cross-check, and Measurements where samples are missing
@@ -28,26 +28,26 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.supply_word import RESTART, SupplyTeller
 
 BACKLOG_INBOX_S = 300.0
-"""Live samples that wait at most while the ring's are measured: 7 MB."""
+"""Most live samples that wait while those of the ring are measured: 7 MB."""
 BESIDE_NS = 1_000_000
-"""Rows that begin so little before the newest on disk are after it."""
+"""Rows that begin this little before the newest on disk count as after it."""
 RESTART_SAID = 5
-"""Measurements after a start that say its cause: the last ones from before come among them."""
+"""Measurements after a start that report its cause: the last ones from before it come among them."""
 OF_WINDOWS = ("window", "half")
-"""Kinds that show how far the ledger was written; the others are of longer intervals."""
+"""Kinds that show up to where the ledger was written; the others cover longer intervals."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One meter in a round: what it has to measure."""
+    """One meter in a round, with what it has to measure."""
 
     meter: BoxMeter
     over: bool = False
-    """The last of it."""
+    """Whether it is the meter's last job."""
     steps: list[Step] = field(default_factory=list)
 
     def take_steps(self) -> list[Window]:
-        """After `cut_all`: the windows of its steps."""
+        """Takes over the meter's steps after `cut_all`; returns their windows."""
         self.steps = self.meter.steps()
         return [step for step in self.steps if isinstance(step, Window)]
 
@@ -62,11 +62,11 @@ class Outside:
     edge: Callable[[str, Measurement], None]
     """Takes what a detector found, to be sent at once."""
     backlog: Callable[[str], RingBacklog | None]
-    """What is in the ring and was not measured when the gateway began."""
+    """Returns what the ring held unmeasured when the gateway began."""
 
 
 class MeasuredBox:
-    """`inbox` and `set_cycles` from any thread, the rest from the measuring one."""
+    """Measures one Box; `inbox` and `set_cycles` from any thread, the rest from the measuring one."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class MeasuredBox:
         self.ledger = ledger
         self.inbox = Inbox(counters)
         self.taken_s = 0.0
-        """When it was measured last; measuring."""
+        """Time of its last round; written by the measuring thread."""
         self._outside = outside
         self._crosscheck = CrossCheck()
         self._fallback = Fallback()
@@ -92,43 +92,44 @@ class MeasuredBox:
         self._begun = False
         self._backlog: RingBacklog | None = None
         self._backfilled: RingBacklog | None = None
-        """It, or what was made of it lately."""
+        """The backlog, also after its end while Measurements of it may still come."""
         self._kept_ns: dict[str, int] = {}
         self._published_ns = 0
-        """End of the Measurement that went up last."""
+        """End of the Measurement that was published last."""
         self._supply = SupplyTeller()
         self._started: Log | None = None
         self._restart_left = 0
 
     @property
     def has_backlog(self) -> bool:
-        """Whether samples of the ring still wait, and the disk takes what would be measured of them."""
+        """Whether samples of the ring still wait, and the disk can take what is measured of them."""
         return self._backlog is not None and not (self.ledger is not None and self.ledger.is_behind)
 
     @property
     def is_prompt(self) -> bool:
-        """Whether its Measurements leave before their last windows are tracked: now, live ones."""
+        """Whether Measurements leave before their last windows are tracked: only live ones."""
         return self.status.prompt and self._backlog is None
 
     def due_in_s(self) -> float:
-        """Until the samples of its next Measurement are there, where it is made early; else for ever."""
+        """Seconds until the samples of its next early Measurement are there; infinite where none is made
+        early."""
         due = None if self._meter is None or not self.is_prompt else self._meter.due_sample
         return math.inf if due is None else (due - self.inbox.end_sample) / self.status.rate_hz
 
     def set_cycles(self, cycles: int) -> None:
-        """Cycles per Measurement, from the next on."""
+        """Sets the cycles per Measurement, from the next one on."""
         self.status.measurement_cycles = cycles
         meter = self._meter
         if meter is not None:
             meter.measurements.cycles = cycles
 
     def add_value(self, name: str, value: float, since_ns: int) -> None:
-        """A value of more than this Box, for its Measurements."""
+        """Adds a value that concerns more than this Box to its Measurements."""
         if self._meter is not None:
             self._meter.measurements.add_value(name, value, since_ns)
 
     def gather(self) -> list[Job]:
-        """What waits, handed to its meters."""
+        """Hands what waits to the meters; returns their jobs."""
         jobs: list[Job] = []
         self._items.extend(self.inbox.take_items())
         if self._meter is not None:
@@ -150,7 +151,7 @@ class MeasuredBox:
         return jobs
 
     def finish(self, job: Job, figures: Sequence[WindowFigures]) -> None:
-        """Measure on."""
+        """Continues measuring a job."""
         job.meter.finish(job.steps, iter(figures))
         if job.over:
             job.meter.end()
@@ -158,7 +159,7 @@ class MeasuredBox:
             job.meter.finish_early()
 
     def restart(self) -> None:
-        """After a failure; what it was reading is let go."""
+        """Begins again after a failure, without what was left of the backlog."""
         self._backlog = None
         self._begin_meter([])
 
@@ -177,7 +178,7 @@ class MeasuredBox:
             self.counters.add("unmeasured_samples", sum(len(block.counts) for block in blocks))
             return
         for boot_id, part in groupby(blocks, key=attrgetter("boot_id")):
-            if self._boot_id not in (None, boot_id):  # in the ring there are no hellos
+            if self._boot_id not in (None, boot_id):  # the ring holds no hellos
                 self._begin_meter(jobs)
             self._boot_id = boot_id
             self._meter.push_blocks(list(part))
@@ -273,14 +274,15 @@ class MeasuredBox:
         self._outside.publish(self.plan.box_id, measurement)
 
     def _with_supply(self, measurement: Measurement) -> Measurement:
-        """With the word of its supply and its gateway's, where it says one."""
+        """The measurement, with the states of the Box's supply and the gateway's where they have to be
+        reported."""
         health = self.status.health
         volts = (None, None) if health is None else (health.supply_v, health.battery_v)
         said = self._supply.metrics(measurement.end_ns or 0, *volts, self.status.gateway_failing)
         return replace(measurement, metrics={**measurement.metrics, **said}) if said else measurement
 
     def _with_restart(self, measurement: Measurement) -> Measurement:
-        """With why the Box began again, soon after it did."""
+        """The measurement, with the cause of the Box's restart if that was recent."""
         if self._started is None or not self._restart_left:
             return measurement
         self._restart_left -= 1
@@ -299,16 +301,16 @@ class MeasuredBox:
         if self._is_kept(values):
             return
         self.counters.add("values")
-        if values.kind != "half":  # who lists them asks the ledger
+        if values.kind != "half":  # half cycles are requested from the ledger
             self._outside.feed.offer(values)
         if self.ledger is not None:
             self.ledger.append(values)
 
     def _is_kept(self, values: Values) -> bool:
-        """Whether the values were written to disk before the restart.
+        """Whether the values were written to disk before the gateway's restart.
 
-        Half cycles count only when all of them were: windows now begin at other times, and `read_half_cycles`
-        leaves out those that are there twice.
+        Half cycles count as written only when all of a window's were: windows now begin at other times, and
+        `read_half_cycles` removes repeated ones.
         """
         kept_ns = self._kept_ns.get(values.kind, 0)
         if values.kind == "half":

@@ -14,10 +14,10 @@ window that two Measurements share, where N is no multiple of 10 or 12, counts i
 minutes the windows begin again (61000-4-30, 4.5) and Measurements with them: the one before the tick is
 shorter, as is the last before a gap.
 
-To whom a Measurement is late when its last window is tracked (`prompt`), it is given as soon as its samples
-are there: its last cycles by edges that go on evenly (`accept_untracked`). The window that they are of comes
-later; of it only f, thd and the like are taken then, into the next Measurement. Begun again at a tick is
-nothing then. Pure.
+With `prompt`, a Measurement may not wait until its last window is tracked: it is made as soon as its samples
+are there, its last cycles by evenly continued edges (`accept_untracked`). Their window comes later and adds
+only f, thd and the like, to the next Measurement. In this mode Measurements do not begin again at a tick.
+Pure.
 """
 
 from collections import deque
@@ -44,16 +44,16 @@ METRICS = frozenset(
         *(f"h{order}" for order in range(2, ORDERS + 1)),
     )
 )
-"""What may be sent."""
+"""Metrics that can be sent."""
 ON_TIME_NS = 2_000_000
-"""A cycle that begins so little beside the last Measurement's end goes on from it: an eighth of a cycle."""
+"""A cycle that begins this close to the last Measurement's end continues from it: an eighth of a cycle."""
 Clock = Callable[[float, float], tuple[int, TimeSource]]
-"""Uncertainty and source of a span of samples."""
+"""Returns uncertainty and source of a span of samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A Measurement and its samples on the Box's axis."""
+    """A Measurement with its span of samples on the Box's axis."""
 
     measurement: Measurement
     first_sample: float
@@ -66,7 +66,7 @@ class _Span:
 
     cycles: int
     urms_v: FloatArray
-    """Rms of the cycles that lie within the Measurement."""
+    """Rms values of the cycles that lie within the Measurement."""
     trans_v: FloatArray
     per_window: Mapping[str, float]
 
@@ -83,7 +83,7 @@ class _UnderWay:
 
 
 class Measurements:
-    """Makes the Measurements of one Box; a change of `cycles` holds from the next Measurement on."""
+    """Makes the Measurements of one Box; a change of `cycles` takes effect with the next Measurement."""
 
     def __init__(
         self,
@@ -104,13 +104,14 @@ class Measurements:
         self._ended: tuple[float, int] | None = None  # sample and time at which the last one ended
         self._beside: deque[tuple[int, str, float]] = deque()
         self.not_before_ns: int | None = None
-        """Cycles that begin before this were measured before; the first after it goes on from there."""
-        self._passed_ns = 0  # up to where they were passed over
+        """Cycles that begin before this were measured earlier; the first one after it continues from
+        there."""
+        self._passed_ns = 0  # up to where such cycles were skipped
         self._run_begins = False
         self.prompt = False
         """Whether `accept_untracked` is called between windows."""
-        self._taken_to: float | None = None  # sample up to which cycles were taken before their window came
-        self._late: list[_Span] = []  # windows all of whose cycles were, for the next Measurement
+        self._taken_to: float | None = None  # cycles before this sample were taken ahead of their window
+        self._late: list[_Span] = []  # windows without a new cycle, for the next Measurement
 
     @property
     def begins(self) -> float | None:
@@ -119,25 +120,25 @@ class Measurements:
 
     @property
     def position(self) -> float | None:
-        """Sample up to which cycles were taken; None at the begin of a run."""
+        """Sample up to which cycles were taken; None at the beginning of a run."""
         if self._under_way is not None:
             return self._under_way.end_sample
         return None if self._ended is None else self._ended[0]
 
     @property
     def missing_cycles(self) -> int:
-        """Cycles that the Measurement under way, or the next one, still lacks."""
+        """Number of cycles that the Measurement under way, or the next one, still lacks."""
         way = self._under_way
         return self.cycles if way is None else way.wanted - way.cycles
 
     def accept_untracked(self, figures: WindowFigures) -> list[Measured]:
-        """Cycles from `position` on, before the window comes that they are of."""
+        """Takes the cycles from `position` on, ahead of their window."""
         found = self._take(figures, {})
         self._taken_to = self.position
         return found
 
     def accept_window(self, figures: WindowFigures, rocof_hz_s: float = np.nan) -> list[Measured]:
-        """The window that follows in the run; every Measurement that is complete now."""
+        """Takes the run's next window; returns every Measurement that is complete now."""
         found: list[Measured] = []
         window = figures.window
         if self._over_tick is not None:
@@ -152,7 +153,7 @@ class Measurements:
         return found + self._take(figures, self._per_window(figures, rocof_hz_s))
 
     def end(self, rest: WindowFigures | None) -> list[Measured]:
-        """The run ends with these cycles: the last Measurement, shorter than the others."""
+        """Ends the run with the cycles of `rest`; the last Measurement is shorter than the others."""
         found: list[Measured] = []
         if self._over_tick is not None:
             until = np.inf if rest is None else _edge(rest.window, 0)
@@ -168,7 +169,7 @@ class Measurements:
         return found
 
     def add_value(self, name: str, value: float, since_ns: int) -> None:
-        """A value that is reported once: in the first Measurement that begins at or after `since_ns`."""
+        """Adds a value that is reported once, in the first Measurement that begins at or after `since_ns`."""
         if name in self._send and np.isfinite(value):
             self._beside.append((since_ns, name, value))
 
@@ -180,14 +181,14 @@ class Measurements:
             harmonics_v = figures.harmonics_v
             fundamental = float(harmonics_v[0])
             for order in self._orders:
-                if fundamental > 0:  # NaN is not
+                if fundamental > 0:  # NaN fails this test, too
                     found[f"h{order}"] = float(harmonics_v[order - 1]) / fundamental
         return found
 
     def _take(
         self, figures: WindowFigures, per_window: Mapping[str, float], until: float = np.inf
     ) -> list[Measured]:
-        """The whole cycles of a window that end at or before sample `until`."""
+        """Takes the whole cycles of a window that end at or before sample `until`."""
         window = figures.window
         last = len(window.edges) - 1
         if until < np.inf:
@@ -203,7 +204,7 @@ class Measurements:
             self._under_way = way
             stop = min(last, at + way.wanted - way.cycles)
             first = 2 * at if way.cycles else 2 * at + 1
-            if first == 0 and np.isnan(figures.urms_v[0]):  # after a tick that was passed over
+            if first == 0 and np.isnan(figures.urms_v[0]):  # after a skipped tick
                 first = 1
             way.spans.append(
                 _Span(stop - at, figures.urms_v[first : 2 * stop], figures.trans_v[at:stop], per_window)
@@ -216,7 +217,7 @@ class Measurements:
         return found
 
     def _first_new(self, figures: WindowFigures, last: int) -> int:
-        """The first of a window's cycles that was not measured before; `last`: none is."""
+        """The first of a window's cycles that was not measured before; `last` where all were."""
         assert self.not_before_ns is not None
         window = figures.window
         set_back = self._run_begins and _edge_ns(window, 0) < self._passed_ns
@@ -237,7 +238,7 @@ class Measurements:
     def _first_untaken(
         self, window: Window, taken_to: float, last: int, per_window: Mapping[str, float]
     ) -> int:
-        """The first of a window's cycles that was not taken before it; the edges may differ a little."""
+        """The first of a window's cycles not taken ahead of it; the edges may differ a little."""
         half = float(window.edges[-1] - window.edges[0]) / (len(window.edges) - 1) / 2
         at = int(window.edges.searchsorted(taken_to - window.first_sample - half))
         if at < last:
@@ -278,7 +279,7 @@ class Measurements:
             found["rms"] = _metric(np.concatenate([span.urms_v for span in spans]))
         if "trans" in self._send:
             trans_v = np.concatenate([span.trans_v for span in spans])
-            if np.isnan(trans_v).any():  # of the rest of a run
+            if np.isnan(trans_v).any():  # the rest of a run has no transients
                 trans_v = trans_v[~np.isnan(trans_v)]
             if len(trans_v):
                 found["trans"] = _metric(trans_v)
@@ -308,7 +309,7 @@ def _metric(values: FloatArray) -> Metric:
 
 
 def _edge(window: Window, at: int) -> float:
-    """Sample on the Box's axis."""
+    """Sample index of an edge on the Box's axis."""
     return window.first_sample + float(window.edges[at])
 
 

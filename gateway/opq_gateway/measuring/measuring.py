@@ -5,8 +5,8 @@
                                 -> publish (uplink), Feed (MQTT, C37.118, page), Ledger
     ledger's thread: LedgerWriter -> disk
 
-A round takes the Boxes of which a piece of samples waits: a window of one Box, a second of
-fifty or more, so that few Boxes are reported soon and many are measured cheaply.
+A round takes the Boxes that have a piece of samples waiting. A piece is a window for one Box and a second for
+fifty or more, so that a few Boxes are reported soon and many are measured cheaply.
 """
 
 import threading
@@ -42,15 +42,16 @@ from opq_proto.messages import Gap, Measurement
 LEAST_PIECE_S, MOST_PIECE_S = 0.2, 1.0
 PIECE_S_PER_BOX = 0.02
 WAITED_S = 1.0
-"""What waits longer is measured even if it is less than a piece: a Box that stopped, a gap."""
+"""Samples that wait longer are measured even if they are less than a piece: a Box that stopped, a gap."""
 LONGEST_PAUSE_S = 0.1
 TOGETHER_S = 64.0
-"""Seconds of signal measured at once: a second of 64 Boxes is 30 MB, and there is nothing to gain by more."""
+"""Seconds of signal measured at once: a second of 64 Boxes is 30 MB, and more gains nothing."""
 _Job = tuple[MeasuredBox, Job]
 
 
 class Measuring:
-    """`accept_blocks`, `gap`, `restart`, `figures` in the reader's thread, `set_cycles` in any; `run` in one.
+    """Measures all Boxes; `accept_blocks`, `gap`, `restart`, `figures` in the reader's thread, `set_cycles`
+    in any, `run` in one.
 
     `ledgers` writes what is measured; it has its own `run`, which ends after this one.
     """
@@ -86,13 +87,13 @@ class Measuring:
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
         self._due = threading.Event()
-        """The last samples of a Measurement came that is made early."""
+        """Set when the last samples of an early Measurement have come."""
         self._log = log.get(service="gateway")
 
     def add(
         self, plan: MeasuringPlan, counters: BoxCounters, status: BoxStatus, ledger: Ledger | None
     ) -> None:
-        """A Box, before `run`; its nominal values come with its hello."""
+        """Adds a Box, before `run`; its nominal values come with its hello."""
         box = MeasuredBox(plan, counters, status, ledger, self._outside)
         box.taken_s = self._monotonic_s()
         if not self._boxes:
@@ -103,11 +104,11 @@ class Measuring:
         self._boxes[plan.box_id] = box
 
     def accept_block(self, box_id: str, block: SampleBlock) -> None:
-        """The block that follows."""
+        """Takes the next block."""
         self.accept_blocks(box_id, [block])
 
     def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
-        """Blocks that follow, without a hole between them."""
+        """Takes the next blocks, without a hole between them."""
         box = self._boxes[box_id]
         box.inbox.offer_all(blocks)
         if box.due_in_s() <= 0:
@@ -122,15 +123,15 @@ class Measuring:
         self._boxes[box_id].inbox.offer(StreamRestart(hello))
 
     def figures(self, box_id: str, figures: BoxMeasurement) -> None:
-        """The Box's own figures."""
+        """Takes the Box's own figures."""
         self._boxes[box_id].inbox.offer(figures)
 
     def set_cycles(self, box_id: str, cycles: int) -> None:
-        """Cycles per Measurement, from the next on."""
+        """Sets the cycles per Measurement, from the next one on."""
         self._boxes[box_id].set_cycles(cycles)
 
     def run(self, stop: threading.Event) -> None:
-        """Measure until `stop`, noticed within LONGEST_PAUSE_S; then what waits still is."""
+        """Measures until `stop`, noticed within LONGEST_PAUSE_S; then measures what still waits."""
         while not stop.is_set():
             self._due.clear()
             self.round()
@@ -140,17 +141,17 @@ class Measuring:
 
     @property
     def piece_s(self) -> float:
-        """Seconds of samples per piece now."""
+        """Seconds of samples per piece, at present."""
         if self._piece_s is not None:
             return self._piece_s
         piece_s = min(MOST_PIECE_S, max(LEAST_PIECE_S, PIECE_S_PER_BOX * len(self._boxes)))
         return min(piece_s, PHASOR_PIECE_S) if self._feed.wanted(PhasorReport) else piece_s
 
     def round(self, everything: bool = False) -> None:
-        """Measure the Boxes that are due, some together."""
+        """Measures the Boxes that are due, several together."""
         now_s, piece_s = self._monotonic_s(), self.piece_s
         due = [box for box in self._boxes.values() if everything or _is_due(box, piece_s, now_s)]
-        if due:  # with them all that soon will be, so that they go together from then on
+        if due:  # also those that soon will be, so that all go together from then on
             due = [box for box in self._boxes.values() if everything or _is_due(box, piece_s / 2, now_s)]
         parts = max(1, round(sum(_waiting_s(box) for box in due) / TOGETHER_S))
         size = max(1, -(-len(due) // parts))
@@ -164,7 +165,7 @@ class Measuring:
             self._guarded(box, _gather, jobs)
         try:
             cut_all([job.meter for _, job in jobs])
-        except ValueError:  # of which Box, is found by each alone
+        except ValueError:  # repeated Box by Box, to find the one that fails
             for box, job in jobs:
                 self._guarded(box, _cut_alone, job)
         windows = [job.take_steps() for _, job in jobs]
@@ -175,7 +176,7 @@ class Measuring:
             self._guarded(box, _finish, job, mine)
 
     def _guarded(self, box: MeasuredBox, work: Callable[..., None], *arguments: object) -> None:
-        """When one Box's samples raise an error it is counted and logged, and that Box alone begins again."""
+        """Runs a Box's work; an error is counted and logged, and that Box alone begins again."""
         try:
             work(box, *arguments)
         except Exception:
@@ -202,7 +203,7 @@ def _is_due(box: MeasuredBox, piece_s: float, now_s: float) -> bool:
 
 
 def _waiting_s(box: MeasuredBox) -> float:
-    """Seconds of signal that a round has to measure of it."""
+    """Seconds of signal that a round has to measure of this Box."""
     return box.inbox.samples / box.status.rate_hz + (SLICE_NS / 1e9 if box.has_backlog else 0.0)
 
 
@@ -227,7 +228,8 @@ def measuring_of(
     rings: Mapping[str, Ring],
     last_end_ns: Callable[[str], int | None],
 ) -> Measuring:
-    """Not started yet; `last_end_ns` says up to where a Box's Measurements were queued.
+    """Builds the Measuring, not started yet; `last_end_ns` returns the time up to which a Box's Measurements
+    were queued.
 
     Raises:
         ConfigError: thresholds that cannot all hold, a group of Boxes that are not configured.

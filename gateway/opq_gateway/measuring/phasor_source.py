@@ -1,4 +1,4 @@
-"""PhasorSource: the synchrophasors of one Box for whoever reads them from the feed, made while one does."""
+"""PhasorSource: synchrophasors of one Box, made while somebody reads them from the feed."""
 
 import math
 from collections.abc import Callable
@@ -11,19 +11,20 @@ from opq_measure.synchrophasor.pmu import Pmu
 from opq_proto.messages import TimeSource
 
 PIECE_S = 0.1
-"""Samples at once while phasors are read: a tenth of a second late at most, beside the filter's own time."""
+"""Length of a piece while phasors are read: at most a tenth of a second late, in addition to the filter's own
+delay."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhasorPlan:
-    """What reports there are; C37.118.1, 5.4."""
+    """The reports of a stream; C37.118.1, 5.4."""
 
     reports_per_s: int
     pmu_class: PmuClass
 
 
 class PhasorSource:
-    """Pieces of samples in, Phasors out."""
+    """Takes pieces of samples, returns phasors."""
 
     def __init__(self, box_id: str, nominal_hz: float, plan: PhasorPlan, wanted: Callable[[], bool]) -> None:
         """

@@ -1,8 +1,10 @@
-"""Two filters that a worker sets for itself and its children: Landlock over files, seccomp over system calls.
+"""Two filters that a worker sets for itself and its children: Landlock for files, seccomp for system calls.
 
-Landlock (Linux 5.13, where it is switched on) says where it may make and remove files, and since 6.12 whom it
-may signal and to which sockets without a file it may connect. seccomp refuses the calls that no plug-in has a
-reason for. Neither needs rights. Source: linux/landlock.h, linux/audit.h, asm/unistd_64.h, asm-generic/.
+Landlock (from Linux 5.13, where it is enabled) limits where it may make and remove files, and since 6.12
+which processes it may signal and to which sockets without a file it may connect. seccomp refuses the calls
+that no plug-in needs. Neither requires privileges.
+
+Source: linux/landlock.h, linux/audit.h, asm/unistd_64.h, asm-generic/.
 """
 
 import ctypes
@@ -20,7 +22,7 @@ VERSION_ONLY, PATH_BENEATH = 1, 1
 WRITE_FILE, REMOVE, MAKE, REFER, TRUNCATE = 1 << 1, 0b11 << 4, 0b1111111 << 6, 1 << 13, 1 << 14
 ABSTRACT_SOCKET, SIGNAL = 1, 2
 SCOPED = 6
-"""The version that knows sockets and signals."""
+"""The version of Landlock that can limit sockets and signals."""
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL = 0x7FFF0000, 0x00050000, 0x80000000
@@ -38,24 +40,26 @@ kcmp 312 272, memfd_create 319 279, memfd_secret 447 447, shmget 29 194, msgget 
 semget 64 190, open_tree 428 428, move_mount 429 429, fsopen 430 430, fsconfig 431 431,
 fsmount 432 432, fspick 433 433, pidfd_getfd 438 438, mount_setattr 442 442
 """
-"""System calls that no plug-in has a reason for, with their numbers on x86_64 and aarch64. They answer EPERM.
+"""System calls that no plug-in needs, with their numbers on x86_64 and aarch64. They return EPERM.
 
-Memory that has no address (memfd, System V) is among them: the limit of addresses does not count it.
+Memory without an address (memfd, System V) is among them, because the limit of addresses does not count it.
 """
 CLONE = {"x86_64": 56, "aarch64": 220}
 CLONE3 = 435
 SOCKET = {"x86_64": 41, "aarch64": 198}
 FAMILIES = (1, 2, 10, 16, 29)
-"""Sockets that a plug-in may have: of files, IPv4, IPv6, netlink (names are looked up by it), CAN."""
+"""Socket families that a plug-in may use: files, IPv4, IPv6, netlink (needed to look up names), CAN."""
 NEW_SPACES = 0x7E020000
-"""The flags of clone that make name spaces; one of users would give back every right within it."""
+"""The flags of clone that make name spaces; a name space of users would give back all privileges within
+it.
+"""
 
 
 def stay_below(writable: Sequence[Path], *, own_user: bool) -> str:
-    """From now on this thread and its children make, rename and remove files below `writable` only.
+    """From now on this thread and its children make, rename and remove files only below `writable`.
 
-    `own_user`: they also write there only (and to devices); else another user's rights see to that.
-    After `protection.no_new_privileges`, while there is one thread.
+    `own_user`: they also write only there (and to devices); otherwise the rights of another user ensure that.
+    Call it after `protection.no_new_privileges`, while there is one thread.
     """
     version = LIBC.syscall(CREATE_RULESET, None, 0, VERSION_ONLY)
     if version < 1:
@@ -98,7 +102,7 @@ def forbidden(machine: str) -> list[int]:
 
 
 def filter_system_calls() -> str:
-    """A seccomp filter that refuses FORBIDDEN, in this and every later thread and child."""
+    """Sets a seccomp filter that refuses FORBIDDEN, in this and every later thread and child."""
     machine = platform.machine()
     if machine not in AUDIT or sys.maxsize < 2**32:
         return f"off: no table for {machine}"
@@ -116,7 +120,7 @@ def filter_system_calls() -> str:
     code += [
         (equal, 0, 1, CLONE3),
         (give, 0, 0, SECCOMP_ERRNO | ENOSYS),
-    ]  # its flags are in memory: use clone
+    ]  # its flags are in memory, where no filter can read them: programs then use clone
     code += [(equal, 0, 4, CLONE[machine]), (load, 0, 0, 16), (any_bit, 0, 1, NEW_SPACES), no]
     code += [(give, 0, 0, SECCOMP_ALLOW)]
     code += [(equal, 0, len(FAMILIES) + 3, SOCKET[machine]), (load, 0, 0, 16)]

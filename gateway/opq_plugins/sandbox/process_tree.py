@@ -1,16 +1,18 @@
-"""What a worker has started: its processes, wherever they hide, and the memory that they have together."""
+"""What a worker has started: its processes, even hidden ones, and their memory together."""
 
 import os
 from pathlib import Path
 
 TOKEN = "OPQ_PLUGIN_WORKER"
-"""In the environment of the worker and of all that it starts: how survivors are found without name spaces."""
+"""In the environment of the worker and of all that it starts: survivors are found by it without name
+spaces.
+"""
 OWN = 2
-"""The first processes of a name space are the one that reaps, and the worker."""
+"""Numbers in a name space up to this are its first process, which reaps, and the worker."""
 
 
 def resident_bytes(pids: list[int], enough_bytes: int) -> int:
-    """What they have of the memory; what they share counts once, as soon as it matters."""
+    """Resident memory of the processes; beyond `enough_bytes` shared memory is counted once."""
     page = os.sysconf("SC_PAGE_SIZE")
     total = shared_once = 0
     for pid in pids:
@@ -30,7 +32,9 @@ def resident_bytes(pids: list[int], enough_bytes: int) -> int:
 
 
 def started_by(child: int, space: str | None) -> list[int]:
-    """What the worker has started and is still there: of its name space, else its descendants and ours."""
+    """Living processes that the worker started: those of its name space, or else our descendants without the
+    worker.
+    """
     if space is None:
         return _descendants(os.getpid(), child)
     found = []
@@ -48,7 +52,7 @@ def started_by(child: int, space: str | None) -> list[int]:
 
 
 def _descendants(ours: int, child: int) -> list[int]:
-    """Our descendants except `child`; orphans are adopted, so that none escapes by a double fork."""
+    """Our living descendants except `child`; orphans are adopted, so that none escapes by a double fork."""
     parents: dict[int, int] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208 - names only, and it races with the bomb
         if entry.isdigit():
@@ -69,7 +73,7 @@ def _descendants(ours: int, child: int) -> list[int]:
 
 
 def _number_inside(pid: int) -> int:
-    """What it is called in its own name space."""
+    """The process' number in its own name space."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("NSpid:")[2].partition("\n")[0].split()[-1])
 

@@ -1,7 +1,7 @@
 """What confines a worker: another user, limits, no new privileges, name spaces of its own.
 
-Each step says by its name whether it is on; what the kernel or our rights do not give is named with the
-reason, and shown in the plug-in's status. Linux only, by ctypes: no package, no helper program.
+Each step returns whether it is on, or the reason why the kernel or our privileges do not permit it; the
+plug-in's status shows that. Linux only, by ctypes: no package, no helper program.
 """
 
 import ctypes
@@ -22,10 +22,11 @@ PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 38, 36
 
 
 def own_name_spaces() -> str:
-    """Processes, mounts and IPC of our children are their own; all end with the first one.
+    """Gives our children name spaces of their own for processes, mounts and IPC; all end with the first
+    process.
 
-    Not as root it takes a name space of users as well, in which we keep our number: where the kernel gives
-    one to everybody. Tried in a child first, for what fails half way cannot be undone.
+    Without root it also needs a name space of users, in which we keep our number; not every kernel permits
+    that to everybody. It is tried in a child first, because a failure half way cannot be undone.
     """
     if os.geteuid() == 0:
         return _enter_name_spaces()
@@ -62,7 +63,7 @@ def _enter_name_spaces() -> str:
 
 
 def readable_by(uid: int, path: Path) -> bool:
-    """Whether another user, `uid` without groups, gets to `path`."""
+    """Whether user `uid`, without groups, can read `path`."""
     for each in (path, *path.parents):
         try:
             found = each.stat()
@@ -78,11 +79,11 @@ def readable_by(uid: int, path: Path) -> bool:
 
 
 def open_ways(uid: int, wanted: Sequence[Path], hidden: Sequence[Path], writable: Sequence[Path] = ()) -> str:
-    """Make `wanted` readable in our own mount name space where a folder above is closed to `uid`.
+    """Makes `wanted` readable in our own mount name space where a folder above is closed to `uid`.
 
-    The closed folder (e.g. /root) is covered by an empty one, into which only what is wanted is bound,
-    read only: the worker sees less than it would otherwise. `hidden`, the data folder with other plug-ins
-    and their secrets, is covered in any case. `writable` are bound as they are.
+    The closed folder (e.g. /root) is covered by an empty one, into which only what is wanted is bound, read
+    only: the worker sees less than it would otherwise. `hidden`, the data folder with other plug-ins and
+    their secrets, is covered in any case. `writable` are bound as they are.
     """
     os.umask(0o022)
     kept_open = {path.resolve() for path in writable}
@@ -94,12 +95,12 @@ def open_ways(uid: int, wanted: Sequence[Path], hidden: Sequence[Path], writable
         above = [each for each in reversed(path.parents) if not _passable(uid, each)]
         if above:
             covers.add(above[0])
-        elif path not in kept_open:  # of those the worker says that it cannot write there
+        elif path not in kept_open:  # for a writable one the worker reports that it cannot write there
             return f"{path} itself is closed to other users"
     handles = {path: os.open(path, os.O_PATH) for path in sorted(there)}
     for cover in sorted(covers, key=lambda path: len(path.parts)):
         if not cover.is_dir():
-            continue  # below one that is covered already
+            continue  # it is below one that is covered already
         if _mount("tmpfs", str(cover), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m"):
             return why_off(f"mount on {cover}")
         for path, handle in handles.items():
@@ -111,7 +112,7 @@ def open_ways(uid: int, wanted: Sequence[Path], hidden: Sequence[Path], writable
 
 
 def _bind(handle: int, path: Path, read_only: bool) -> str:
-    """What `handle` is, at `path`. "": done."""
+    """Binds the object of `handle` to `path`. Returns "" or the reason of a failure."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if Path(f"/proc/self/fd/{handle}").is_dir():
@@ -119,7 +120,7 @@ def _bind(handle: int, path: Path, read_only: bool) -> str:
         else:
             path.touch()
     except OSError:
-        pass  # below a folder that is bound already
+        pass  # it is below a folder that is bound already
     if _mount(f"/proc/self/fd/{handle}", str(path), None, MS_BIND):
         return why_off(f"bind {path}")
     flags = MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | (MS_RDONLY if read_only else 0)
@@ -129,19 +130,21 @@ def _bind(handle: int, path: Path, read_only: bool) -> str:
 
 
 def own_scratch(size_bytes: int) -> str:
-    """A small folder in memory over SCRATCH, where anybody could else fill the machine's."""
+    """Mounts a small folder in memory over SCRATCH, where anybody could otherwise fill the machine's
+    memory.
+    """
     if not SCRATCH.is_dir():
         return f"off: there is no {SCRATCH}"
     data = f"mode=1777,size={size_bytes},nr_inodes=4096"
     if _mount("tmpfs", str(SCRATCH), "tmpfs", MS_NOSUID | MS_NODEV, data):
         return why_off(f"mount on {SCRATCH}")
-    _mount("/dev/null", "/dev/ptmx", None, MS_BIND)  # terminals are few, and everybody's
+    _mount("/dev/null", "/dev/ptmx", None, MS_BIND)  # terminals are few, and shared by all
     return f"on: {size_bytes >> 20} MiB"
 
 
 def own_proc() -> str:
-    """In the first process of the name space: /proc shows its own processes and no others."""
-    if LIBC.unshare(CLONE_NEWNS):  # the keeper goes on with the /proc that shows all
+    """In the first process of the name space: makes /proc show its processes only."""
+    if LIBC.unshare(CLONE_NEWNS):  # the keeper continues with the /proc that shows all
         return why_off("unshare")
     return (
         why_off("mount /proc") if _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC) else "on"
@@ -149,13 +152,13 @@ def own_proc() -> str:
 
 
 def give_up_capabilities() -> str:
-    """Those that a name space of users has given."""
+    """Drops the capabilities that a name space of users has given."""
     header, none = struct.pack("=Ii", 0x20080522, 0), bytes(24)  # _LINUX_CAPABILITY_VERSION_3
     return why_off("capset") if LIBC.capset(header, none) else f"uid {os.geteuid()}, as the server"
 
 
 def become(uid: int) -> str:
-    """Give up root for good."""
+    """Gives up root for good."""
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
@@ -163,7 +166,7 @@ def become(uid: int) -> str:
 
 
 def limit(memory_bytes: int, cpu_s: int, file_bytes: int, open_files: int, processes: int) -> str:
-    """rlimits, hard ones: what they were before cannot be had back. `processes` 0: leave."""
+    """Sets hard rlimits, which cannot be raised again. A limit of 0 is left as it is."""
     wanted = {
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_CPU: cpu_s,
@@ -181,17 +184,17 @@ def limit(memory_bytes: int, cpu_s: int, file_bytes: int, open_files: int, proce
 
 
 def no_new_privileges() -> str:
-    """No set-uid program gives rights back; needed for the filter as well."""
+    """Set-uid programs then give no privileges; the seccomp filter needs this too."""
     return why_off("prctl") if LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) else "on"
 
 
 def adopt_orphans() -> None:
-    """What our children have started and left becomes our child, and not that of the first process."""
+    """Orphans of our children become our children, and not those of the first process."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def first_to_go() -> None:
-    """Where memory ends, the kernel takes the worker and not the server."""
+    """When memory runs out, the kernel then kills the worker and not the server."""
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")
     except OSError:
@@ -199,7 +202,7 @@ def first_to_go() -> None:
 
 
 def end_with_parent() -> None:
-    """SIGKILL when the parent ends. After `become`, which clears it."""
+    """Requests SIGKILL for the end of the parent. Call it after `become`, which resets it."""
     LIBC.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 

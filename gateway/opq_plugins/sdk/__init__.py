@@ -1,7 +1,8 @@
-"""What a plug-in of the rule engine is written against: Source, Sink, Function and their contexts.
+"""The classes that a plug-in of the rule engine is written against: Source, Sink, Function and their
+contexts.
 
-The shapes are those of eKuiper's portable plug-ins (reference/rules.md, E.4): a plug-in written
-for them runs after a change of its import. No I/O; importable without any extra.
+The shapes are those of eKuiper's portable plug-ins (reference/rules.md, E.4): a plug-in written for them runs
+after a change of its import. No I/O; importable without any extra.
 """
 
 from abc import ABC, abstractmethod
@@ -13,25 +14,31 @@ from opq_proto.errors import OpqError
 API_VERSION = 1
 """The version of the contract between host and plug-in; a plug-in with another major is refused."""
 Value: TypeAlias = Any
-"""What JSON has, or bytes."""
+"""Any value of JSON, or bytes."""
 Row: TypeAlias = Mapping[str, Value]
 Messages: TypeAlias = Sequence[Row]
 Metas: TypeAlias = Sequence[Row | None] | None
-"""What stands beside messages, one for each: a topic, a time, a key."""
+"""Metadata of messages, one each: a topic, a time, a key."""
 Arrivals: TypeAlias = int | Sequence[int] | None
-"""When messages came, Unix ms: one time for all, or one each; None: now."""
+"""When messages arrived, Unix ms: one time for all, or one each; None: now."""
 
 MOST_MS = 253_402_300_800_000
-"""The year 10,000, which every time of a record is before. A rule's clock follows what arrives: after a time
-from beyond, all else would be late for ever."""
+"""The year 10,000: times of records must be before it. A rule's clock follows the records: after a time
+beyond it all other records would be late for ever.
+"""
 
 
 class RowError(OpqError):
-    """One record cannot be computed (types clash, division by zero): it is counted, the rule goes on."""
+    """One record cannot be computed (types clash, division by zero): it is counted, and the rule
+    continues.
+    """
 
 
 class Context(Protocol):
-    """Whose call it is. State is JSON, kept with the rule's checkpoint, handed to the next version."""
+    """Identifies the caller.
+
+    State is JSON, stored with the rule's checkpoint and given to the next version.
+    """
 
     @property
     def rule_id(self) -> str: ...
@@ -45,52 +52,60 @@ class Context(Protocol):
 
 
 class SourceContext(Context, Protocol):
-    """`emit*` block while the stream's queue is full (back pressure); False: the source has to end."""
+    """`emit*` block while the stream's queue is full (back pressure); they return False when the source has
+    to end.
+    """
 
     @property
     def stopped(self) -> bool: ...
     def wait(self, seconds: float) -> bool:
-        """Sleep, or True at once when the source has to end."""
+        """Sleeps; returns True at once when the source has to end."""
         ...
 
     def emit(self, message: Row, meta: Row | None = None, offset: Value = None) -> bool: ...
     def emit_many(
         self, messages: Messages, meta: Metas = None, offset: Value = None, arrived_ms: Arrivals = None
     ) -> bool:
-        """Many at once; `offset`: where to go on after the last; `arrived_ms`: Unix ms, a replay's own."""
+        """Emits many at once. `offset`: where to continue after the last; `arrived_ms`: a replay's own times,
+        Unix ms.
+        """
         ...
 
     def emit_bytes(self, payloads: Sequence[bytes], meta: Metas = None, offset: Value = None) -> bool:
-        """As they came over the wire; decoded by the stream's FORMAT, what does not decode is counted."""
+        """Emits payloads as received; the stream's FORMAT decodes them, and those that cannot be decoded are
+        counted.
+        """
         ...
 
     def emit_error(self, text: str) -> None: ...
     def connected(self, up: bool, why: str = "") -> None:
-        """Shown as connection_status."""
+        """Reports the state of the connection, shown as connection_status."""
         ...
 
 
 class Source(ABC):
-    """Records into a stream. `open` runs in a thread of its own until `context.stopped`."""
+    """A source of records. `open` runs in a thread of its own until `context.stopped`."""
 
     @abstractmethod
     def configure(self, datasource: str, properties: Row) -> None:
-        """Raises ValueError naming each wrong property and what is allowed."""
+        """Raises ValueError that names each wrong property and what is allowed."""
 
     def rewind(self, offset: Value) -> None:
-        """Before `open`: go on after `offset`, which this source once emitted. For replayable sources."""
+        """Called before `open`: continue after `offset`, which this source once emitted. For replayable
+        sources.
+        """
         raise NotImplementedError
 
     @abstractmethod
     def open(self, context: SourceContext) -> None: ...
 
     def close(self, context: Context) -> None:
-        """After `open` has returned."""
+        """Called after `open` has returned."""
         return
 
 
 class LookupSource(ABC):
-    """A table that is asked per record: `lookup` gives the rows whose `keys` have these `values`."""
+    """A table that is queried for each record: `lookup` returns the rows whose `keys` have these `values`."""
 
     @abstractmethod
     def configure(self, datasource: str, properties: Row) -> None: ...
@@ -108,25 +123,26 @@ class LookupSource(ABC):
 class SinkContext(Context, Protocol):
     @property
     def row_id(self) -> str:
-        """Names the emission being collected: the same when it is sent again, so that it is stored once."""
+        """Id of the present emission: the same when it is sent again, so that it can be stored once."""
         ...
 
     @property
     def row_ids(self) -> Sequence[str]:
-        """One for each row of `data`, as stable; a batch holds the rows of several emissions."""
+        """One id for each row of `data`, just as stable; a batch holds the rows of several emissions."""
         ...
 
 
 class Sink(ABC):
-    """Emissions out. Calls come one after another from one thread.
+    """A receiver of emissions. Calls come one after another from one thread.
 
-    An `open` that fails is tried again. `collect` raises OSError (ConnectionError, TimeoutError ...) for what
-    may pass: it is kept and sent again, in order. Any other exception drops this emission, counted.
+    An `open` that fails is tried again. `collect` raises OSError (ConnectionError, TimeoutError ...) for a
+    temporary failure: the emission is stored and sent again, in order. Any other exception drops the
+    emission, counted.
     """
 
     @abstractmethod
     def configure(self, properties: Row) -> None:
-        """Raises ValueError naming each wrong property and what is allowed."""
+        """Raises ValueError that names each wrong property and what is allowed."""
 
     def open(self, context: Context) -> None:
         return
@@ -143,19 +159,20 @@ class Function(ABC):
     """A function of SQL."""
 
     def validate(self, args: Sequence[Value]) -> str:
-        """ "" when the arguments (constants, or None where unknown) are fine, else what is wrong."""
+        """Returns "" when the arguments (constants, or None where unknown) are valid, else what is wrong."""
         return ""
 
     @abstractmethod
     def exec(self, args: Sequence[Value], context: Context) -> Value:
-        """The value; an aggregate gets a list of all rows' values for each argument."""
+        """Returns the value; an aggregate gets a list of all rows' values for each argument."""
 
     def is_aggregate(self) -> bool:
         return False
 
 
 def check_emission(count: int, meta: object, arrived_ms: Value) -> None:
-    """What stands beside messages: as many as they are, and of the right kind. Rules rely on it.
+    """Checks the metadata and times of messages: as many as messages, and of the right type. Rules rely on
+    it.
 
     Raises:
         ValueError: `meta` or `arrived_ms` does not fit `count` messages.

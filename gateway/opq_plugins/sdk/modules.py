@@ -39,16 +39,19 @@ DEFAULT_NOMINAL = Nominal(120.0, 60.0)
 Config: TypeAlias = Any
 """A frozen dataclass of the module's own."""
 State: TypeAlias = Any
-"""Whatever its `begin` gives."""
+"""Whatever the module's `begin` returns."""
 
 
 def about(module: ModuleType | None) -> str:
-    """What a plug-in's module says that it does: the first line of its docstring."""
+    """What a plug-in does in one sentence: the first line of its module's docstring."""
     return ((module and module.__doc__) or "").strip().partition("\n")[0]
 
 
 class TriggerModule:
-    """What it raises costs it its memory: it begins again with the next Measurement."""
+    """A trigger's module.
+
+    After an exception it loses its memory and begins again with the next Measurement.
+    """
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class TriggerModule:
         config: Config = None,
         check: Callable[[object], Decision | None] = checked_decision,
     ) -> None:
-        """`check`: of each decision; a worker leaves it to its host."""
+        """`check`: applied to each decision; in a worker the host does that instead."""
         self._module, self._config, self._check = module, config, check
         self._state: State = None
         self._begun = False
@@ -67,7 +70,7 @@ class TriggerModule:
         """Whether it compares Boxes."""
 
     def configure(self, settings: Mapping[str, Value]) -> None:
-        """Raises ValueError with all that is wrong; whatever its `begin` raises."""
+        """Raises ValueError with all that is wrong, or whatever its `begin` raises."""
         self._config = configured(self._module.Config, settings)
         self._begin()
 
@@ -76,7 +79,7 @@ class TriggerModule:
         return self._config
 
     def exchange_config(self, config: Config) -> None:
-        """Another Config from the next Measurement on; what it remembers stays."""
+        """Uses another Config from the next Measurement on; its memory stays."""
         self._config = config
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
@@ -89,7 +92,7 @@ class TriggerModule:
         return checked
 
     def concerns(self, measurement: Measurement, nominal: Nominal) -> bool:
-        """Whether one that compares Boxes needs `decide` for this one; it remembers nothing."""
+        """Whether a trigger that compares Boxes needs `decide` for this Measurement; it stores nothing."""
         if not self._begun:
             self._begin()
         return bool(self._module.concerns(measurement, nominal, self._config))
@@ -99,37 +102,39 @@ class TriggerModule:
         return bool(self.quiet_rows(columns).all())
 
     def quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_]:
-        """(n,) whether each needs no `decide`. A module that cannot say it is asked for each of them."""
+        """(n,) whether each needs no `decide`; all False where the module cannot say."""
         ask = getattr(self._module, "is_quiet", None)
         quiet = ask is not None and self._begun and ask(columns, self._config, self._state)
         if isinstance(quiet, np.ndarray) and quiet.dtype == np.bool_ and quiet.shape == (len(columns),):
-            return quiet  # as nearly all answer; the rest costs more than most triggers do
+            return quiet  # nearly all modules return this; the line below costs more than most triggers
         return np.broadcast_to(np.asarray(quiet, np.bool_), len(columns))
 
     def note_quiet(self, columns: MeasurementColumns) -> None:
-        """Remember of these what it would if it had been asked for each; it was quiet."""
+        """Lets it store what it would store if `decide` were called for each; all of them were quiet."""
         note = getattr(self._module, "note_quiet", None)
         if note is not None:
             note(columns, self._config, self._state)
 
     def forget(self) -> None:
-        """Begin again with the next Measurement."""
+        """Drops its memory; it begins again with the next Measurement."""
         self._begun = False
 
     def problems(self) -> tuple[int, str]:
-        """What it could not judge without failing, since it began; (0, "") where it does not say."""
+        """Number and last reason of what it could not judge, since it began; (0, "") where it does not report
+        them.
+        """
         if not (self.says_problems and self._begun):
             return 0, ""
         count, why = self._module.problems(self._state)
         return int(count), str(why)
 
     def export_state(self) -> Value:
-        """None: it hands nothing on."""
+        """None where it has no state to pass on."""
         export = getattr(self._module, "export_state", None)
         return export(self._state) if export is not None and self._begun else None
 
     def import_state(self, version: str, data: Value) -> bool:
-        """False: it takes nothing over."""
+        """False where it takes no state over."""
         take = getattr(self._module, "import_state", None)
         if take is None:
             return False
@@ -146,26 +151,26 @@ class TriggerModule:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A pure analysis with its settings: live, by hand and over stored history the call is `findings_in`."""
+    """A pure analysis with its settings. Live, by hand and over stored history the call is `findings_in`."""
 
     name: str
     analyse: Callable[..., Any]
     config: Config
     fixed: frozenset[str] = frozenset()
-    """Fields of `config` that its user set: a Box's own nominal values do not replace them."""
+    """Fields of `config` that its user has set: a Box's own nominal values do not replace them."""
     begin: Callable[[Config], State] | None = None
     """The first state of an analysis with memory."""
     takes: str = Event.__name__
     gives: str = Finding.__name__
-    """The nouns of its module, by name."""
+    """Names of the module's nouns."""
     wants: Callable[..., Any] | None = None
-    """What asks for more samples; None: it never does."""
+    """Function that requests more samples; None: it never does."""
     unjudged: Callable[..., str] | None = None
-    """Says why nothing was found where nothing could be; None: it always can."""
+    """Returns why nothing could be found; None: it can always find something."""
 
     @classmethod
     def of(cls, module: ModuleType, config: Config, settings: Mapping[str, Value]) -> "Analysis":
-        """`settings`: of the user, from which `config` was made."""
+        """Makes it from a module. `settings`: the user's, from which `config` was made."""
         begin = getattr(module, "begin", None)
         nouns = module.takes.__name__, module.gives.__name__
         wants = getattr(module, "wants", None)
@@ -174,25 +179,25 @@ class Analysis:
 
     @property
     def rest_s(self) -> float:
-        """It may always be asked."""
+        """0: it never has to wait before a call."""
         return 0.0
 
     @property
     def alone(self) -> bool:
-        """Whether it may be asked of one Box of an event: for one with memory that is an event more."""
+        """Whether it may analyse single Boxes of an event; with memory each would count as another event."""
         return self.begin is None
 
     def for_nominal(self, nominal: Nominal) -> Config:
-        """Its Config for Boxes of these nominal values, where it has such fields."""
+        """Its Config with these nominal values, where it has such fields."""
         known = {item.name for item in fields(self.config)} - self.fixed
         values = {"nominal_v": nominal.volts, "nominal_hz": nominal.hz}
         return replace(self.config, **{name: value for name, value in values.items() if name in known})
 
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, State]) -> tuple[Finding, ...]:
-        """Its findings in `event`; the state of one with memory is kept in `states`, per nominal.
+        """Its findings in `event`; an analysis with memory stores its state in `states`, per nominal values.
 
-        Raises whatever the analysis raises, and TypeError or ValueError when what it gives are no
-        findings of this event.
+        Raises whatever the analysis raises, and TypeError or ValueError where its result is not findings of
+        this event.
         """
         config = self.for_nominal(nominal)
         if self.begin is None:
@@ -206,15 +211,15 @@ class Analysis:
 
     @property
     def asks(self) -> bool:
-        """Whether it may want more samples."""
+        """Whether it may request more samples."""
         return self.wants is not None
 
     def requests_in(
         self, event: Event, findings: Sequence[Finding], nominal: Nominal
     ) -> tuple[SampleRequest, ...]:
-        """What it wants beyond `event`, in which it found `findings`.
+        """The samples that it requests beyond `event`, given its `findings` in it.
 
-        Raises whatever it raises, and TypeError or ValueError when that are no requests.
+        Raises whatever the module raises, and TypeError or ValueError where its result is not requests.
         """
         if self.wants is None:
             return ()
@@ -222,7 +227,7 @@ class Analysis:
 
 
 class AnalysisModule:
-    """An installed analysis, and what it remembers per nominal values of the mains."""
+    """An installed analysis, and its memory per nominal values of the mains."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
@@ -237,11 +242,11 @@ class AnalysisModule:
         return self._configured().findings_in(event, Nominal(nominal_v, nominal_hz), self._states)
 
     def alone(self) -> bool:
-        """Whether it may be asked of one Box of an event: it has no memory."""
+        """Whether it may analyse single Boxes of an event: it has no memory."""
         return self._configured().alone
 
     def asks(self) -> bool:
-        """Whether it may want more samples."""
+        """Whether it may request more samples."""
         return self._configured().asks
 
     def wants(
@@ -250,14 +255,14 @@ class AnalysisModule:
         return self._configured().requests_in(event, findings, Nominal(nominal_v, nominal_hz))
 
     def export_state(self) -> Value:
-        """[nominal volts, nominal hertz, state] of each. None: it hands nothing on."""
+        """[nominal volts, nominal hertz, state] of each; None where it has no state to pass on."""
         export = getattr(self._module, "export_state", None)
         if export is None:
             return None
         return [[nominal.volts, nominal.hz, export(state)] for (_, nominal), state in self._states.items()]
 
     def import_state(self, version: str, data: Value) -> bool:
-        """False: it takes nothing over."""
+        """False where it takes no state over."""
         take = getattr(self._module, "import_state", None)
         if take is None:
             return False

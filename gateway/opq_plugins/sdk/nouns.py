@@ -1,6 +1,6 @@
-"""Measurements, Events, Decisions and Findings as plain values and back; the check of what a plug-in gives.
+"""Measurements, Events, Decisions and Findings as plain values and back; checks of what a plug-in returns.
 
-A worker is not believed: its answers are converted by type and checked by bounds. Never pickle.
+A worker is not trusted: its answers are converted by type and checked against bounds. Pickle is never used.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,10 +18,10 @@ from opq_proto.messages import Event, Finding, SampleRequest
 COUNTS = np.dtype("<i2")
 INT64 = range(-(2**63), 2**63)
 MOST_NS = 2**62
-"""So that what is asked for around a span fits into 64 bits too."""
+"""Small enough that a request for some time around a span fits into 64 bits too."""
 LONGEST_NS = 3600 * 10**9
 MAX_FINDINGS = 10_000
-"""In one event."""
+"""Findings in one event."""
 MAX_FIGURES = 64
 """Figures of one finding."""
 MAX_REQUESTS, MAX_ASKED = 20, 100
@@ -34,29 +34,36 @@ Noun = TypeVar("Noun")
 
 
 def to_plain(value: object) -> Value:
-    """Dicts, lists, numbers, text; a waveform's counts as bytes, int16, little-endian. Raises TypeError."""
+    """Converts to dicts, lists, numbers, text; counts of a waveform to bytes, int16, little-endian. Raises
+    TypeError.
+    """
     return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_plain_number)
 
 
 def from_plain(plain: Value, noun: type[Noun]) -> Noun:
-    """The noun that `to_plain` was given. Raises msgspec.ValidationError, a ValueError: it is none."""
+    """Converts back from `to_plain`.
+
+    Raises msgspec.ValidationError, a ValueError, where it is no such noun.
+    """
     return msgspec.convert(plain, noun, dec_hook=_counts)
 
 
 def decision_from(plain: Value) -> Decision | None:
-    """What a worker answered, checked. Raises ValueError."""
+    """The checked Decision of a worker's answer. Raises ValueError."""
     if plain is not None and not isinstance(plain, dict):
         raise ValueError(f"decide() gave {type(plain).__name__}; want a Decision or None")
     return None if plain is None else checked_decision(_given(plain, Decision, "Decision"))
 
 
 def findings_from(plain: Value, event: Event) -> tuple[Finding, ...]:
-    """What a worker answered, checked. Raises ValueError."""
+    """The checked findings of a worker's answer. Raises ValueError."""
     return checked_findings(_given(plain, list[Finding], "Findings"), event)
 
 
 def checked_decision(decision: object) -> Decision | None:
-    """The same in plain numbers. Raises TypeError, ValueError: none, or a field out of its bounds."""
+    """The decision with plain numbers. Raises TypeError, ValueError: no Decision, or a field out of its
+    bounds.
+    """
     if decision is None:
         return None
     if not isinstance(decision, Decision):
@@ -72,7 +79,9 @@ def checked_decision(decision: object) -> Decision | None:
 
 
 def checked_findings(findings: Iterable[object], event: Event) -> tuple[Finding, ...]:
-    """Findings of Boxes of this event. Raises TypeError, ValueError: too many, a field out of its bounds."""
+    """Checks findings of Boxes of this event. Raises TypeError, ValueError: too many, a field out of its
+    bounds.
+    """
     found: list[Finding] = []
     findings = list(findings)
     if len(findings) > MAX_FINDINGS:
@@ -103,12 +112,15 @@ def checked_findings(findings: Iterable[object], event: Event) -> tuple[Finding,
 
 
 def requests_from(plain: Value) -> tuple[SampleRequest, ...]:
-    """What a worker asked for, checked. Raises ValueError."""
+    """The checked requests of a worker's answer. Raises ValueError."""
     return checked_requests(_given(plain, list[SampleRequest], "SampleRequests"))
 
 
 def checked_requests(requests: Iterable[object]) -> tuple[SampleRequest, ...]:
-    """Requests that name Boxes and a span. Raises TypeError, ValueError: a field out of its bounds."""
+    """Checks requests, which name Boxes and a span.
+
+    Raises TypeError, ValueError: a field out of its bounds.
+    """
     found: list[SampleRequest] = []
     for request in requests:
         if not isinstance(request, SampleRequest):

@@ -1,4 +1,4 @@
-"""What a portable plug-in of eKuiper imports; it comes over with a change of import.
+"""The module that a portable plug-in of eKuiper imports; only the plug-in's import has to change.
 
     from opq_plugins.sdk.portable import Function, PluginConfig, Sink, Source, plugin
     plugin.start(PluginConfig("pysam", {}, {"print": lambda: PrintSink()}, {}))
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from opq_plugins.sdk import Row, SourceContext, Value
 
 Symbols: TypeAlias = Mapping[str, Callable[[], "Source | Sink | Function"]]
-"""Symbol -> what makes one."""
+"""Symbol -> factory."""
 
 
 class Source:
@@ -55,7 +55,7 @@ class PluginConfig:
 
 
 started: list[PluginConfig] = []
-"""What `plugin.start` was called with, for the worker that runs the executable."""
+"""Arguments of `plugin.start`, for the worker that runs the executable."""
 
 
 def start(config: PluginConfig) -> None:
@@ -66,12 +66,12 @@ plugin = SimpleNamespace(start=start)
 
 
 class PortableContext:
-    """eKuiper's names of the context, around ours."""
+    """The context with eKuiper's names, around ours."""
 
     def __init__(self, context: SourceContext) -> None:
         self._context = context
         self.acknowledged: str | None = None
-        """What ack_error said, "" after ack_ok; None: neither was called."""
+        """The text of ack_error, "" after ack_ok; None: neither was called."""
 
     def get_rule_id(self) -> str:
         return str(self._context.rule_id)
@@ -86,7 +86,9 @@ class PortableContext:
         return logging.getLogger("opq.plugin")
 
     def emit(self, message: Row, meta: Row | None = None) -> None:
-        """Raises SystemExit when the source has to end: eKuiper's sources loop for ever."""
+        """Emits a message. Raises SystemExit when the source has to end, because eKuiper's sources loop for
+        ever.
+        """
         if not self._context.emit(message, meta):
             raise SystemExit(0)
 

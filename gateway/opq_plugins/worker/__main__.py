@@ -1,8 +1,8 @@
 """The process of one version of one plug-in: `python -m opq_plugins.worker`, started by `WorkerProcess`.
 
-It begins as a keeper, which does nothing but wait: for its child, the worker proper, and for its own stdin,
-which ends when the host ends. The keeper keeps its rights, so that a plug-in cannot reach it; the worker
-gives up every right before a line of the plug-in is read.
+It begins as a keeper, which only waits: for its child, the worker proper, and for its own stdin, which ends
+when the host ends. The keeper keeps its privileges, so that a plug-in cannot reach it; the worker gives up
+all of them before a line of the plug-in is read.
 """
 
 import json
@@ -26,7 +26,9 @@ LOOK_MS = 250
 
 
 def main() -> None:
-    """`worker WIRE REPORT`: file descriptors of the wire and of the keeper's report; the facts on stdin."""
+    """`worker WIRE REPORT`: file descriptors of the wire and of the keeper's report; stdin has the facts as
+    JSON.
+    """
     wire_fd, report_fd = int(sys.argv[1]), int(sys.argv[2])
     facts: dict[str, Value] = json.loads(sys.stdin.buffer.readline())
     protections: dict[str, str] = {}
@@ -65,7 +67,7 @@ def main() -> None:
             protections["processes"] = protection.own_proc()
             _reap(wire_fd, report_fd)
         _confine(facts, uid, protections, writable)
-        _report(report_fd, {"protections": protections})  # by us, and not by a plug-in that may lie
+        _report(report_fd, {"protections": protections})  # by us, because a plug-in may lie
         os.close(report_fd)
         from opq_plugins.worker.server import serve  # now as the other user
 
@@ -76,7 +78,7 @@ def main() -> None:
 
 
 def _home() -> Path:
-    """The home of the server's user; a worker that is the same user has no business there."""
+    """The home of the server's user; a worker of the same user must not read it."""
     try:
         home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
     except KeyError:
@@ -85,7 +87,9 @@ def _home() -> Path:
 
 
 def _copied(folder: Path) -> Path:
-    """Where the worker's user can read it: the data folder is closed, and cannot be mounted elsewhere."""
+    """A copy that the worker's user can read, because the data folder is closed and cannot be mounted
+    elsewhere.
+    """
     copy = Path(tempfile.mkdtemp(prefix="opq-plugin-"))
     shutil.copytree(folder, copy / "plugin")
     copy.chmod(0o755)
@@ -93,9 +97,10 @@ def _copied(folder: Path) -> Path:
 
 
 def _reap(wire_fd: int, report_fd: int) -> None:
-    """The first process of a name space ignores signals and inherits orphans: it does nothing else.
+    """Runs the first process of a name space, which ignores signals and reaps orphans, and does nothing else.
 
-    Returns in the worker, which is the second. When that ends, this one does, and with it all others.
+    Returns in the worker, which is the second process. When that ends, the first one ends, and with it all
+    others.
     """
     worker = os.fork()
     if worker == 0:
@@ -120,11 +125,11 @@ def _confine(
     if uid is not None:
         protections["user"] = protection.become(uid)
     elif os.geteuid() == 0:
-        protections["user"] = "off: runs as root"  # and then a limit of processes is none
+        protections["user"] = "off: runs as root"  # for root a limit of processes has no effect
     else:
         protections["user"] = protection.give_up_capabilities()
     if os.geteuid() != 0:
-        processes += _tasks_of(os.geteuid())  # the limit counts all of the user's
+        processes += _tasks_of(os.geteuid())  # the limit counts all processes of the user
     protections["limits"] = protection.limit(
         limits["memory_bytes"], limits["cpu_s"], limits["file_bytes"], limits["open_files"], processes
     )
@@ -138,9 +143,9 @@ def _confine(
 
 
 def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> None:
-    """Until the worker ends, or the host: then all that it started is killed and counted.
+    """Waits until the worker or the host ends; then kills and counts all that the worker started.
 
-    What the worker has started counts with it: together they have the memory that one may have.
+    The processes that the worker started count with it: together they have the memory limit of one.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the end comes by stdin, or by SIGKILL
@@ -163,14 +168,14 @@ def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> N
         if 0 in ready:
             if os.read(0, 1):
                 break
-            poll.unregister(0)  # the wire or the host has ended: the worker, too, if it is well
+            poll.unregister(0)  # the wire or the host has ended: so will the worker, unless it hangs
             poll.poll(LAST_MS)
             break
     survivors = started_by(child, space if own_space else None)
     for pid in (child, *survivors):
         _kill(pid)
     _, status = os.waitpid(child, 0)
-    for _ in range(50):  # a fork bomb without a name space of its own runs ahead of us
+    for _ in range(50):  # a fork bomb without its own name space may be faster than we are
         left = [] if own_space else started_by(child, None)
         if not left:
             break
@@ -185,7 +190,7 @@ def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> N
 
 
 def _bury(child: int) -> None:
-    """Orphans that have ended; without a name space of their own they are ours."""
+    """Reaps orphans that have ended; without a name space of their own they are our children."""
     while True:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None or ended.si_pid == child:
@@ -194,7 +199,7 @@ def _bury(child: int) -> None:
 
 
 def _tasks_of(uid: int) -> int:
-    """Threads that the user has in all its processes."""
+    """Number of threads in all processes of the user."""
     count = 0
     for path in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""A plug-in as a shared library behind the C ABI of `opq_plugin.h`, called by ctypes in the worker."""
+"""A plug-in as a shared library with the C ABI of `opq_plugin.h`, called by ctypes in the worker."""
 
 import ctypes
 import json
@@ -22,7 +22,7 @@ Library = Any
 
 
 class LibrarySymbol:
-    """One instance: what `opq_open` gave."""
+    """One instance: the handle from `opq_open`."""
 
     kind = ""
 
@@ -103,7 +103,7 @@ class LibrarySource(LibrarySymbol):
 
 
 class LibraryTrigger(LibrarySymbol):
-    """Measurement and Nominal are plain here, and so is what it decides; the host checks that."""
+    """A trigger. Measurement and Nominal are plain values, and so is its decision, which the host checks."""
 
     kind = "trigger"
 
@@ -129,7 +129,7 @@ class LibraryTrigger(LibrarySymbol):
         self._release()
 
     def import_state(self, version: str, data: Value) -> bool:
-        """It begins again."""
+        """No state is taken over: it begins again."""
         return False
 
 

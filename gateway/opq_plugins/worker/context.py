@@ -1,4 +1,4 @@
-"""In the worker: what a source, sink or function sees of the engine, over the wire."""
+"""In the worker: the engine's context for a source, sink or function, over the wire."""
 
 import inspect
 import threading
@@ -17,14 +17,16 @@ _CLASSES: dict[str, type] = {"source": sdk.Source, "sink": sdk.Sink, "function":
 
 @cache
 def context_at(kind: str, method: str) -> int | None:
-    """Which argument of this method of the sdk is the context: it stays on its side of the wire."""
+    """Index of the context among the arguments of this sdk method; it does not go over the wire."""
     function = getattr(_CLASSES.get(kind), method, None)
     names = list(inspect.signature(function).parameters)[1:] if function is not None else []
     return names.index("context") if "context" in names else None
 
 
 class WorkerContext(sdk.BatchEmitter):
-    """sdk.Context, SourceContext and SinkContext. `kept_state(instance, key)`: what the engine has kept."""
+    """An sdk.Context, SourceContext and SinkContext. `kept_state(instance, key)` gets the engine's stored
+    value.
+    """
 
     def __init__(self, wire: Wire[OfHost], number: int, kept_state: Callable[[int, str], Value]) -> None:
         self._wire, self._number, self._kept_state = wire, number, kept_state
@@ -66,7 +68,7 @@ class WorkerContext(sdk.BatchEmitter):
         self._state[key] = self._changed[key] = value
 
     def changed_state(self) -> dict[str, Value]:
-        """What was put since the last call of this."""
+        """Values that were put since the last call of this method."""
         changed, self._changed = self._changed, {}
         return changed
 
@@ -85,7 +87,7 @@ class WorkerContext(sdk.BatchEmitter):
         return self._emit(Payloads(self._number, list(payloads), _dicts(meta), offset))
 
     def publish(self, topic: bytes, body: bytes) -> None:
-        """On Mauka's bus, by a plug-in of the original: outside of a call, and not as rows of a source."""
+        """Publishes on Mauka's bus what a plug-in of the original produced outside of a call."""
         self._wire.send(Payloads(self._number, [topic, body], None, None))
 
     def emit_error(self, text: str) -> None:
@@ -98,7 +100,7 @@ class WorkerContext(sdk.BatchEmitter):
         self._wire.send(Notice(self._number, what, str(text)[:LONGEST_TEXT]))
 
     def _emit(self, batch: Rows | Payloads) -> bool:
-        """False: nothing of it went; after a rewind it comes again."""
+        """Sends a batch. False: nothing was sent; after a rewind the source emits it again."""
         if self._stopped.is_set():
             return False
         self.credits.acquire()
@@ -109,7 +111,7 @@ class WorkerContext(sdk.BatchEmitter):
 
 
 def _dicts(meta: Metas) -> list[dict[str, Value] | None] | None:
-    """With names that are text, as the host wants them."""
+    """`meta` as dicts with text keys, which the host requires."""
     if meta is None:
         return None
     return [None if each is None else {str(name): value for name, value in each.items()} for each in meta]

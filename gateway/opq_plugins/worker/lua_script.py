@@ -46,7 +46,7 @@ ARRAYS_DEEP = 32
 
 
 class Script:
-    """One instance: a Lua state of its own. Python values go in and come out as copies."""
+    """One instance: a Lua state of its own. Python values are copied on their way in and out."""
 
     def __init__(self, source: str, memory_bytes: int, instructions: int, where: str) -> None:
         try:
@@ -75,7 +75,7 @@ class Script:
         return bool(self._table_type(self._lua.globals()[name]) == "function")
 
     def call(self, name: str, *arguments: Value) -> Value:
-        """Raises ValueError with Lua's text: an error, the budget, or the memory limit."""
+        """Raises ValueError with Lua's text: an error, the budget or the memory limit."""
         try:
             values = [self._to_lua(each, 0) for each in arguments]
             answer = self._run(self._lua.globals()[name], *values)
@@ -110,7 +110,7 @@ class Script:
 
 
 class LuaSymbol:
-    """The sdk's methods as functions of a script; what is the same for all kinds."""
+    """The sdk's methods as functions of a script: the part that is the same for all kinds."""
 
     def __init__(self, make: Callable[[], Script]) -> None:
         self._make = make
@@ -157,7 +157,10 @@ class LuaSource(LuaSymbol):
 
 
 class LuaTrigger(LuaSymbol):
-    """Measurement and Nominal are plain here; a table with metric, value, limit, because is a Decision."""
+    """A trigger.
+
+    Measurement and Nominal are plain; a table with metric, value, limit, because is a Decision.
+    """
 
     def decide(self, measurement: Value, nominal: Value) -> Value:
         return self._script.call("decide", measurement, nominal) or None
@@ -167,7 +170,7 @@ class LuaTrigger(LuaSymbol):
         self.configure(self._settings)
 
     def import_state(self, version: str, data: Value) -> bool:
-        """It begins again."""
+        """No state is taken over: it begins again."""
         return False
 
 
@@ -195,7 +198,7 @@ def load_lua(
         def make(source: str = source, where: str = f"{manifest.name}/{name}") -> Script:
             return Script(source, limits["lua_memory_bytes"], limits["lua_instructions"], where)
 
-        make()  # what does not load is refused now
+        make()  # a script that does not load is refused now
         found[kind, name] = lambda kind=kind, make=make: KINDS[kind](make)  # type: ignore[misc]
     return found
 

@@ -1,7 +1,7 @@
-"""The Python of an installed plug-in: its symbols as classes, two versions side by side without a mix-up.
+"""The Python of an installed plug-in: its symbols as classes; two versions can be loaded without a mix-up.
 
-A plug-in's folder becomes a package `opq_plugin_<name>@<version>`: `from ..shared import x` works between
-its files. In a worker, which has one plug-in only, `import shared` works as well.
+A plug-in's folder becomes a package `opq_plugin_<name>@<version>`: `from ..shared import x` works between its
+files. In a worker, which has one plug-in only, `import shared` works too.
 """
 
 import functools
@@ -22,18 +22,18 @@ from opq_proto.errors import PluginError
 Factory = Callable[[], Any]
 CLASSES = {"source": "Source", "sink": "Sink", "function": "Function"}
 JUDGING = {"trigger": "TriggerModule", "analysis": "AnalysisModule"}
-"""Kinds that are a module, and the class in `sdk.modules` that holds it; NumPy comes with them."""
+"""Kinds whose symbol is a module, and the class in `sdk.modules` that holds it; these import NumPy."""
 
 
 def package_name(manifest: PackageManifest) -> str:
-    """Another one for each name and version; a dot would be a package within one."""
+    """Unique for each name and version; dots are replaced, because they would separate packages."""
     return f"opq_plugin_{manifest.name}@{manifest.version}".replace(".", "_")
 
 
 def load_python(
     folder: Path, manifest: PackageManifest, limits: Mapping[str, int] | None = None
 ) -> dict[tuple[str, str], Factory]:
-    """(kind, name) -> factory of every symbol; `limits`: in a worker. Raises PluginError."""
+    """(kind, name) -> factory of every symbol. `limits`: given in a worker. Raises PluginError."""
     if manifest.portable:
         return _portable(folder, manifest)
     try:
@@ -47,7 +47,9 @@ def load_python(
 
 
 def forget(folder: Path, manifest: PackageManifest) -> None:
-    """Take the modules of a version out of the interpreter's tables; they go with their last object."""
+    """Removes the modules of a version from the interpreter's tables; they are freed with their last
+    object.
+    """
     package = package_name(manifest)
     for name in [each for each in list(sys.modules) if each == package or each.startswith(package + ".")]:
         del sys.modules[name]
@@ -69,7 +71,7 @@ def _target(
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(f"{root.__name__}.{module_name}")
-    except (Exception, SystemExit) as error:  # foreign code: whatever it raises is its own failure to load
+    except (Exception, SystemExit) as error:  # code of a plug-in: any error means that it does not load
         raise PluginError(f"{where} does not load: {type(error).__name__}: {error}") from error
     if kind in JUDGING:
         return _judging(module, kind, name, where, in_worker)
@@ -93,7 +95,7 @@ def _as_it_is(decision: object) -> object:
 
 
 def _portable(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:
-    """Runs the executable, which names its symbols by `plugin.start`."""
+    """Runs the executable, which registers its symbols by `plugin.start`."""
     path = file_of_plugin(folder, manifest.executable)
     if path is None:
         raise PluginError(f"{manifest.name}: executable {manifest.executable!r} is not in the plug-in")

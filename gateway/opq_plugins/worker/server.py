@@ -1,7 +1,8 @@
-"""In the worker: the instances of a plug-in's symbols, and the frames that come for them.
+"""In the worker: the instances of a plug-in's symbols, and the frames for them.
 
-Calls of one instance come one after another, those of several at once, by a few threads; the main thread only
-reads the wire, so that a heartbeat is answered while a call runs. A source that is open has its own thread.
+Calls of one instance run one after another, those of several instances in parallel, on a few threads. The
+main thread only reads the wire, so that a heartbeat is answered while a call runs. An open source has its own
+thread.
 """
 
 import collections
@@ -24,23 +25,23 @@ from opq_plugins.worker.context import LONGEST_TEXT, WorkerContext, context_at
 from opq_proto.errors import OpqError
 
 Symbols = dict[tuple[str, str], Callable[[], Any]]
-"""(kind, name) -> what makes one."""
+"""(kind, name) -> factory."""
 THREADS = 8
 NOUNS = ("decide", "analyse", "wants")
 """Methods whose arguments and answers are nouns of `opq_proto.messages`."""
 ORIGINAL = "OpqMauka.py"
-"""In place of a manifest: a folder of plug-ins of the original Mauka."""
+"""Given in place of a manifest: a folder of plug-ins of the original Mauka."""
 LOADERS = {
     "python": ("python_code", "load_python"),
     "lua": ("lua_script", "load_lua"),
     "c": ("c_library", "load_library"),
 }
 FAILURES = {OSError: "again", ValueError: "value", NotImplementedError: "cannot"}
-"""What a method raises -> `failure` of its Answer."""
+"""Exception of a method -> `failure` of its Answer."""
 
 
 def load_symbols(folder: Path, manifest: PackageManifest, limits: Mapping[str, int]) -> Symbols:
-    """In the plug-in's language. Raises PluginError."""
+    """Loads the symbols with the loader of the plug-in's language. Raises PluginError."""
     module, function = LOADERS[manifest.language]
     load = getattr(importlib.import_module(f"opq_plugins.worker.{module}"), function)
     found: Symbols = load(folder, manifest, limits)
@@ -48,7 +49,7 @@ def load_symbols(folder: Path, manifest: PackageManifest, limits: Mapping[str, i
 
 
 def replaying(symbols: Symbols) -> list[str]:
-    """The sources whose class has a `rewind` of its own: they can go on after an offset."""
+    """The sources whose class has its own `rewind`: they can continue after an offset."""
     rewinds = {
         name: getattr(make, "rewind", Source.rewind)
         for (kind, name), make in symbols.items()
@@ -58,7 +59,7 @@ def replaying(symbols: Symbols) -> list[str]:
 
 
 def serve(end: socket.socket, folder: Path, manifest_name: str, limits: Mapping[str, int]) -> None:
-    """Until the host closes the wire."""
+    """Serves calls until the host closes the wire."""
     wire = frames.Wire(end, frames.TO_WORKER)
     try:
         if manifest_name == ORIGINAL:
@@ -94,14 +95,14 @@ class WorkerServer:
             instance.context.stop()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Run it in one of our threads."""
+        """Runs `work` in one of our threads."""
         self._threads.submit(work)
 
     def make(self, kind: str, symbol: str) -> Any:
         return self._symbols[kind, symbol]()
 
     def kept_state(self, instance: int, key: str) -> Value:
-        """What the engine has kept under `key`."""
+        """Requests the engine's stored value for `key`."""
         answer: queue.Queue[Value] = queue.Queue(1)
         number = id(answer)
         self._questions[number] = answer
@@ -109,7 +110,7 @@ class WorkerServer:
         return answer.get()
 
     def drop(self, number: int) -> None:
-        """An instance that is not needed any more; what it has open ends."""
+        """Removes an instance that is not needed any more, and stops its source."""
         if (unused := self._instances.pop(number, None)) is not None:
             unused.context.stop()
 
@@ -137,7 +138,7 @@ class WorkerServer:
 
 
 class WorkerInstance:
-    """Made by the call "make"; gone when its `close` was called."""
+    """One instance: made by the call "make", removed after its `close`."""
 
     def __init__(self, server: WorkerServer, number: int) -> None:
         self.context = WorkerContext(server.wire, number, server.kept_state)
@@ -176,22 +177,22 @@ class WorkerInstance:
             own = getattr(self, f"_{call.method}_instance", None)
             value = own(*call.arguments) if own is not None else self._forward(call.method, call.arguments)
             wire.send(frames.Answer(call.number, value, context.changed_state()))
-        except BaseException as error:  # foreign code: all that it raises is its answer, SystemExit too
+        except BaseException as error:  # code of a plug-in: any error is its answer, even SystemExit
             kind, text = "row", _text(error)
-            if call.method != "exec":  # what a function raises is the row's error and not its process'
+            if call.method != "exec":  # an error of a function belongs to the row, not to its process
                 kind = next((kind for its, kind in FAILURES.items() if isinstance(error, its)), "other")
-                text = str(error) if type(error) is ConnectionError else text  # the host makes it one
+                text = str(error) if type(error) is ConnectionError else text  # the type is added again there
             wire.send(frames.Answer(call.number, None, context.changed_state(), kind, text))
             ends |= call.method == "make" and kind != "again"
         if ends:
             self._server.drop(self._number)
 
-    # -- calls that are not the method of the same name
+    # -- calls for which this side has its own method
 
     def _make_instance(self, kind: str, symbol: str, configuration: list[Value]) -> None:
         made = self._server.make(kind, symbol)
         self._kind, self._made = kind, made
-        if hasattr(made, "attach"):  # a plug-in of the original publishes on its own account, too
+        if hasattr(made, "attach"):  # a plug-in of the original also publishes outside of calls
             made.attach(self.context)
         of_ekuiper = portable.Source | portable.Sink | portable.Function
         self._portable = not hasattr(type(made), "__abstractmethods__") and isinstance(made, of_ekuiper)
@@ -223,9 +224,9 @@ class WorkerInstance:
             raise ConnectionError(context.acknowledged)
 
     def _stop_instance(self, limit_s: float) -> bool:
-        """Waits for the source's thread. False: it does not end."""
+        """Stops the source and waits for its thread. False: it does not end."""
         self.context.stop()
-        if self._portable:  # eKuiper's sources learn by this alone that they have to end
+        if self._portable:  # it is the only sign by which eKuiper's sources learn that they must end
             self._made.close(self._own_context())
         if self._run is not None:
             self._run.join(float(limit_s))
@@ -240,7 +241,7 @@ class WorkerInstance:
     # -- all others
 
     def _forward(self, method: str, arguments: list[Value]) -> Value:
-        """The sdk's method; of those that may be left out, None is the answer then."""
+        """Calls the method of the instance; returns None for an optional one that is missing."""
         if method in ("export_state", "import_state", "selftest") and not hasattr(self._made, method):
             return None
         function = getattr(self._made, method)
@@ -255,7 +256,7 @@ class WorkerInstance:
 
 
 def _call_with_nouns(function: Callable[..., Any], arguments: list[Value]) -> Value:
-    from opq_plugins.sdk import nouns  # and NumPy with it
+    from opq_plugins.sdk import nouns  # it imports NumPy
 
     types = _argument_types(getattr(function, "__func__", function))
     given = [nouns.from_plain(each, kind) for each, kind in zip(arguments, types, strict=True)]
@@ -268,7 +269,7 @@ def _argument_types(function: Callable[..., Any]) -> list[Any]:
 
 
 def _plain(value: object, depth: int) -> Value:
-    """What JSON has; anything else is a wrong type, and the error says so."""
+    """`value` in types of JSON; raises TypeError for any other type."""
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
     if depth < 64 and isinstance(value, Mapping):

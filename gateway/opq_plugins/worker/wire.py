@@ -1,7 +1,7 @@
-"""Frames between host and worker: MessagePack arrays that begin with their tag, each after its length.
+"""Frames between host and worker: MessagePack arrays that begin with their tag; their length precedes them.
 
-They go over a socket pair. A frame that has not the fields of its type, in their types, is none: the host
-believes no worker.
+They go over a socket pair. A frame without the fields of its type, or with wrong types, is refused: the host
+does not trust a worker.
 """
 
 import select
@@ -18,12 +18,12 @@ from opq_plugins.sdk import Value
 LENGTH = struct.Struct("!I")
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_OF_WORKER_BYTES = 16 << 20
-"""What the host accepts: a worker is not to be believed."""
+"""The host's limit for one frame, because a worker is not trusted."""
 READ_BYTES = 1 << 18
 MOST_CONTAINERS = 500_000
 """Lists and maps in one frame: a batch of 2,000 rows has 250 in each."""
 MOST_VALUES = 4_000_000
-"""Looked at where there may be more containers than that."""
+"""All values are counted where there may be more containers than that; these are the most."""
 _CONTAINERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 _OTHERS = bytes(set(range(256)) - set(_CONTAINERS))
 _SIZES = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
@@ -34,11 +34,14 @@ _COUNTS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
 
 class WireFrame(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """`number`: of a call or question, for its answer; `instance`: of which source, sink or other symbol."""
+    """A frame.
+
+    `number`: of a call or question, for its answer; `instance`: the source, sink or other symbol.
+    """
 
 
 class Caller(WireFrame):
-    """For whom a method is called, and the ids of its rows."""
+    """The rule and operator of a call, and the ids of its rows."""
 
     rule_id: str
     op_id: str
@@ -55,7 +58,7 @@ class Call(WireFrame, tag="call"):
 
 
 class Heartbeat(WireFrame, tag="heartbeat"):
-    """Asked for, and given back."""
+    """Sent by the host, and sent back by the worker."""
 
 
 class KeptState(WireFrame, tag="kept"):
@@ -66,21 +69,25 @@ class KeptState(WireFrame, tag="kept"):
 
 
 class InstanceSignal(WireFrame, tag="signal"):
-    """A source may emit one batch more, or has to end; an instance is not needed any more."""
+    """To a source: emit one more batch, or end. To any instance: it is not needed any more."""
 
     instance: int
     what: Literal["credit", "stop", "forget"]
 
 
 class Ready(WireFrame, tag="ready"):
-    """`replaying`: sources that can go on after an offset; `error`: why it cannot work at all."""
+    """The handshake. `replaying`: sources that can continue after an offset; `error`: why it cannot work at
+    all.
+    """
 
     replaying: list[str] = []
     error: str = ""
 
 
 class Answer(WireFrame, tag="answer"):
-    """`state`: what the call has put; `failure`: "", a key of the supervisor's FAILURES, or "other"."""
+    """`state`: values that the call has put; `failure`: "", a key of the supervisor's FAILURES, or
+    "other".
+    """
 
     number: int
     value: Value
@@ -98,7 +105,7 @@ class Rows(WireFrame, tag="rows"):
 
 
 class Payloads(WireFrame, tag="payloads"):
-    """Rows as they came over the wire, not decoded."""
+    """Payloads as they were received by the source, not decoded."""
 
     instance: int
     payloads: list[bytes]
@@ -116,7 +123,7 @@ NoticeKind = Literal["error", "connected", "disconnected", "ended"]
 
 
 class Notice(WireFrame, tag="notice"):
-    """What a source says of itself. `text`: the error, why it is disconnected, what its `open` has raised."""
+    """A source's report. `text`: the error, why it is disconnected, or what its `open` raised."""
 
     instance: int
     what: NoticeKind
@@ -124,7 +131,7 @@ class Notice(WireFrame, tag="notice"):
 
 
 class StateQuestion(WireFrame, tag="state"):
-    """What has the engine kept under `key`?"""
+    """Requests the engine's stored value for `key`."""
 
     number: int
     instance: int
@@ -140,7 +147,7 @@ Incoming = TypeVar("Incoming")
 
 
 class Wire(Generic[Incoming]):
-    """One end. Any thread sends; one thread receives. ConnectionError when the other end is gone."""
+    """One end. Any thread sends; one thread receives. ConnectionError when the other end is closed."""
 
     def __init__(self, end: socket.socket, decoder: msgspec.msgpack.Decoder[Incoming]) -> None:
         """`decoder`: TO_HOST or TO_WORKER."""
@@ -157,7 +164,9 @@ class Wire(Generic[Incoming]):
         return self._end.fileno()
 
     def send(self, frame: WireFrame, timeout_s: float | None = None) -> None:
-        """Raises TypeError for what MessagePack has no form for, TimeoutError while the other end is full."""
+        """Raises TypeError where MessagePack has no form for a value, TimeoutError while the other end is
+        full.
+        """
         body = self._encoder.encode(frame)
         if len(body) > self._most_out:
             raise TypeError(f"a message of {len(body)} bytes; the limit is {self._most_out}")
@@ -174,13 +183,13 @@ class Wire(Generic[Incoming]):
                     poll = select.poll()
                     poll.register(self._end, select.POLLOUT)
                     if not poll.poll(left_ms):
-                        # half a message may be on its way: this wire is of no use any more
+                        # half a message may have been sent: this wire cannot be used any more
                         raise TimeoutError("the other end accepts nothing") from None
         finally:
             self._sending.release()
 
     def receive_ready(self) -> list[Incoming]:
-        """Every frame that is complete. Raises ConnectionError at the end, ValueError for garbage."""
+        """Returns every complete frame. Raises ConnectionError at the end, ValueError for garbage."""
         try:
             chunk = self._end.recv(READ_BYTES)
         except BlockingIOError:
@@ -209,7 +218,7 @@ class Wire(Generic[Incoming]):
         return found
 
     def receive(self) -> list[Incoming]:
-        """Waits until there is something."""
+        """Waits until there are frames."""
         while True:
             poll = select.poll()
             poll.register(self._end, select.POLLIN)
@@ -222,12 +231,12 @@ class Wire(Generic[Incoming]):
 
 
 def check_containers(body: bytes) -> None:
-    """Raises ValueError: more lists and maps than any message has.
+    """Raises ValueError where there are more lists and maps than any message has.
 
     One byte of MessagePack may be an empty list, which takes 64 in memory: 16 MiB of them take a gigabyte.
     """
     if len(body) <= MOST_CONTAINERS or len(body.translate(None, _OTHERS)) <= MOST_CONTAINERS:
-        return  # bytes that look like one are more than there are
+        return  # bytes that may be one are more than there are
     at = containers = values = 0
     end = len(body)
     while at < end:

@@ -1,8 +1,8 @@
 """AnalysisPool: built-in analyses in processes of their own, several events at a time, each process watched.
 
-An analysis that takes too long or eats the memory costs its process, which is ended and begun again. Its
-event is tried once more from the beginning; where the same analysis ends it again, the others go on without
-that one, and the event is done. Whoever else kills a process costs the event a second try.
+An analysis that takes too long or uses up the memory costs its process, which is ended and started again. Its
+event is tried once more from the beginning. Where the same analysis ends the process again, the others go on
+without it, and the event is done. A process that is killed from outside costs the event a second try.
 """
 
 import os
@@ -29,30 +29,31 @@ from opq_proto.messages import Event, Finding
 log = logs.get(service="mauka")
 
 JOBS_PER_WORKER = 2
-"""One at work, the next with its waveforms in memory. The others wait in the store."""
+"""Events per worker: one is analysed, the waveforms of the next are in memory. The others wait in the store.
+"""
 TRIES = 2
-"""Tries of an analysis that ended its process: then the event is done without it."""
+"""Tries of an analysis that ended its process; after these, the event is done without it."""
 STARTS = 3
-"""Starts of processes that end before they begin any analysis: then the event has failed."""
+"""Starts of processes that end before they begin any analysis; after these, the event has failed."""
 START_S = 120.0
-"""Until a new process is ready, imports and all."""
+"""Time limit for a new process to become ready, with its imports."""
 PROGRAM = "import sys; from opq_cloud.mauka.analysis_worker import main; sys.exit(main(sys.argv[1:]))"
 ENOUGH_BYTES = 1 << 62
 STARTING = "start"
-"""Stands for an analysis while none has begun."""
+"""Used as the analysis' name while no analysis has begun."""
 
 
 @dataclass(slots=True)
 class AnalysisJob:
-    """An event in the hands of a process.
+    """An event that a process analyses.
 
     Attributes:
-        record: of the event when it was read; where it has changed since, it is not marked.
-        again, complete: as the runner has them.
-        order: Boxes in which order they are looked at, until one shows something.
-        ended: analyses that ended a process on this event, and how often.
-        begun_ns: incidents that began with its first Box, and when (monotonic) they were stored.
-        result: when it is over.
+      record: the event's record when it was read; an event that has changed since then is not marked.
+      again, complete: as in the runner.
+      order: the Boxes in the order in which they are analysed alone, until one shows something.
+      ended: analyses that ended a process on this event, and how often.
+      begun_ns: incidents that began with its first Box, and when (monotonic) they were stored.
+      result: set when the job is over.
     """
 
     event_id: int
@@ -69,17 +70,17 @@ class AnalysisJob:
 
     @property
     def given_up(self) -> frozenset[str]:
-        """Analyses that this event is done without."""
+        """Analyses that are left out for this event because they ended its process too often."""
         return frozenset(name for name, times in self.ended.items() if times >= TRIES and name != STARTING)
 
     @property
     def waveform_s(self) -> float:
-        """Seconds of all its waveforms together."""
+        """Total length of all its waveforms in seconds."""
         return sum((wave.end_ns - wave.start_ns) / 1e9 for wave in self.event.waveforms)
 
 
 class AnalysisProcess:
-    """One process: what it does, since when. Its owner's thread only."""
+    """One process, its job, and since when it has worked on it. Used only by its owner's thread."""
 
     def __init__(self, setup: WorkerSetup, clock: Callable[[], float]) -> None:
         ours, theirs = socket.socketpair()
@@ -97,20 +98,20 @@ class AnalysisProcess:
         self.job: AnalysisJob | None = None
         self.analysis = STARTING
         self.since_s = clock()
-        with suppress(OSError):  # it ended at once: the end of its socket says so
+        with suppress(OSError):  # it ended at once: the end of its socket reports it
             self.pipe.send(setup)
 
     def give(self, job: AnalysisJob) -> None:
-        """Begin an event."""
+        """Begins an event."""
         self.job, self.analysis, self.since_s = job, STARTING, self._clock()
         with suppress(OSError):
             self.pipe.send(WorkerTask(job.parts, job.left_out | job.given_up, job.order))
 
     def read(self) -> WorkerResult | FirstFindings | None:
-        """One of its messages; the result of its job, or the first of it, if it is that.
+        """Reads one message; returns it if it is the result of the job or its first findings.
 
         Raises:
-            EOFError, OSError: it has ended.
+          EOFError, OSError: the process has ended.
         """
         try:
             message = self.pipe.recv()
@@ -126,19 +127,19 @@ class AnalysisProcess:
         return None
 
     def is_overdue(self, call_s: float) -> bool:
-        """Whether it is silent for longer than an analysis of its event may take."""
+        """Returns True if it has sent nothing for longer than an analysis of its event may take."""
         if self.job is None:
             return not self.ready and self._clock() - self.since_s > START_S
         return self._clock() - self.since_s > call_s + self.job.waveform_s
 
     def end(self) -> None:
-        """By kill; it has nothing that is not in the store."""
+        """Kills the process; everything it has is also in the store."""
         self._process.kill()
         self._process.wait()
         self.pipe.close()
 
     def row(self) -> dict[str, object]:
-        """For the status."""
+        """Returns its row for the status."""
         job = self.job
         return {
             "pid": self.pid,
@@ -150,11 +151,11 @@ class AnalysisProcess:
 
 
 class AnalysisPool:
-    """Analyses events in processes that begin when there is work. One thread owns it; any may call `rows`.
+    """Analyses events in processes that start when there is work. One thread owns it; any may call `rows`.
 
     Args:
-        entries: (analysis, its settings); none: all in `folders`.
-        on_ended: is called with analysis, event and why, for each process that was lost.
+      entries: (analysis, its settings); empty: all in `folders`.
+      on_ended: is called with analysis, event and reason for each process that was lost.
     """
 
     def __init__(
@@ -177,26 +178,26 @@ class AnalysisPool:
 
     @property
     def count(self) -> int:
-        """Processes at most."""
+        """Largest number of processes."""
         return self._section.count
 
     @property
     def busy(self) -> bool:
-        """Whether anything is under way."""
+        """Whether any event is under way."""
         return bool(self._jobs())
 
     @property
     def has_room(self) -> bool:
-        """Whether another event may be read."""
+        """Whether another event may be added."""
         return len(self._jobs()) < JOBS_PER_WORKER * self._section.count
 
     def add(self, job: AnalysisJob) -> None:
-        """Begin an event, or let it wait for a process."""
+        """Begins an event, or queues it until a process is free."""
         self._waiting.append(job)
         self._hand_out()
 
     def finished(self, wait_s: float) -> list[AnalysisJob]:
-        """Events that are over, after `wait_s` at most."""
+        """Waits up to `wait_s`, then returns the events that are over."""
         self._hand_out()
         pipes = {each.pipe: each for each in self._processes}
         for pipe in wait(list(pipes), wait_s) if pipes else ():
@@ -210,16 +211,18 @@ class AnalysisPool:
         return found
 
     def first_found(self) -> list[tuple[AnalysisJob, tuple[Finding, ...]]]:
-        """Events of which one Box shows something, since the last call: to be read after `finished`."""
+        """Returns the events of which one Box shows something, since the last call; call it after
+        `finished`.
+        """
         found, self._first = self._first, []
         return found
 
     def rows(self) -> list[dict[str, object]]:
-        """Each process, for the status."""
+        """Returns a row per process for the status."""
         return [each.row() for each in list(self._processes)]
 
     def close(self) -> None:
-        """End all; what was under way is in the store, and not marked."""
+        """Ends all processes; events under way remain in the store, not marked as analysed."""
         for each in self._processes:
             each.end()
         self._processes.clear()
@@ -232,7 +235,7 @@ class AnalysisPool:
         return [*under_way, *self._waiting, *self._finished]
 
     def _hand_out(self) -> None:
-        """Work to those that wait for it; new processes for what is left, within the limit."""
+        """Gives waiting events to free processes, and starts new processes for the rest, within the limit."""
         for each in self._processes:
             if self._waiting and each.ready and each.job is None:
                 each.give(self._waiting.popleft())
@@ -255,12 +258,12 @@ class AnalysisPool:
             self._lose(each, "its process ended")
 
     def _lose(self, each: AnalysisProcess, why: str) -> None:
-        """A process is gone, or has to go: its event is tried again, or done without what ends it."""
+        """Ends a process; its event is tried again, or is done without the analysis that ended it."""
         self._processes.remove(each)
         each.end()
         job = each.job
         if job is None and not each.ready and self._waiting:
-            job = self._waiting.popleft()  # it was begun for this one
+            job = self._waiting.popleft()  # the process was started for this one
         if job is None:
             return
         job.ended[each.analysis] += 1

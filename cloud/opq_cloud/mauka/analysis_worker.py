@@ -1,7 +1,7 @@
 """A process that runs the built-in analyses; `main` gets the file descriptor of its socket to Mauka.
 
 Before each analysis it sends the name, so that Mauka knows which one hung or killed the process. It ends with
-Mauka, when its socket is closed, and when the memory that it is allowed is used up.
+Mauka, when its socket is closed, or when it has used up its allowed memory.
 """
 
 import os
@@ -28,9 +28,9 @@ class WorkerSetup:
     """The first message to the process.
 
     Attributes:
-        entries: (analysis, its settings); empty: all in `folders`.
-        folders: where analyses lie.
-        memory_bytes: most that its data may take; an analysis that wants more ends the process.
+      entries: (analysis, its settings); empty: all in `folders`.
+      folders: folders with analyses.
+      memory_bytes: limit of its data; an analysis that needs more ends the process.
     """
 
     entries: tuple[tuple[str, dict[str, object]], ...]
@@ -40,9 +40,9 @@ class WorkerSetup:
 
 @dataclass(frozen=True, slots=True)
 class WorkerTask:
-    """One event, in parts of equal nominal values; `left_out` names analyses that are not asked.
+    """One event, in parts of equal nominal values; `left_out` names analyses that are not run.
 
-    `order`: of the Boxes, until something is found; empty: all at once.
+    `order`: Boxes to analyse alone, one by one, until something is found; empty: all at once.
     """
 
     parts: tuple[tuple[Nominal, Event], ...]
@@ -52,14 +52,16 @@ class WorkerTask:
 
 @dataclass(frozen=True, slots=True)
 class FirstFindings:
-    """What one Box of an event shows; the result follows."""
+    """The findings of one Box of an event; the result follows."""
 
     findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
-    """What the analyses gave: their findings, what failed and with what, seconds of each, and more."""
+    """The results of the analyses: findings, the errors of those that failed, seconds of each, and
+    `unjudged`.
+    """
 
     findings: tuple[Finding, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
@@ -69,7 +71,7 @@ class WorkerResult:
 
 
 def run_worker(pipe: Connection) -> None:
-    """Until the socket is closed."""
+    """Analyses events until the socket is closed."""
     setup: WorkerSetup = pipe.recv()
     analyses = load_analyses(setup.entries, setup.folders)
     resource.setrlimit(resource.RLIMIT_DATA, (setup.memory_bytes, setup.memory_bytes))
@@ -92,7 +94,7 @@ def run_worker(pipe: Connection) -> None:
             began_s = time.perf_counter()
             found, error = analyse_parts(analysis, task.parts, {})
             if isinstance(error, MemoryError):
-                os._exit(1)  # whatever it holds goes with it
+                os._exit(1)  # the end of the process frees whatever it holds
             findings += provenance_of(analysis).stamped(found)
             if error is not None:
                 failed[analysis.name] = f"{type(error).__name__}: {error}"
@@ -103,7 +105,7 @@ def run_worker(pipe: Connection) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
+    """Runs the process; returns the exit code."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for Mauka, which closes the socket
     try:

@@ -1,8 +1,8 @@
-"""What analyses ask for beyond an event: from their requests to what the event keeps in the store.
+"""Requests of analyses for more samples: from the request to what the event's record in the store keeps.
 
-An analysis may have `wants(event, findings, config)`. What it asks for is cut to what may be asked and to
-what is not here, and put to the event in the store before that is marked as analysed: a kill loses
-no request, and the store makes none twice. Makai reads it there, answers within its budgets, and the event
+An analysis may have `wants(event, findings, config)`. Its requests are limited to what may be requested and
+is not here yet, and stored in the event's record before the event is marked as analysed: a kill loses
+no request, and the store keeps none twice. Makai reads them there, answers within its budgets, and the event
 grows; it is then analysed once more (`docs/mauka.md`, "Asking for more").
 """
 
@@ -23,16 +23,17 @@ from opq_proto.messages import Event, Finding, SampleRequest, Waveform
 log = logs.get(service="mauka")
 
 OVERLAP_NS = 500_000_000
-"""A longer span begins so much before the end of what is here: an original Box numbers no samples, and its
-parts are laid where both have the same ones."""
+"""A longer span begins this much before the end of the samples here: an original Box numbers no samples, and
+its parts are joined where both have the same ones.
+"""
 CHECK_S = 1.0
 MOST_PENDING = 1000
 LEAST_NS = 100_000_000
-"""A shorter piece is not worth a request."""
+"""Shorter pieces are not requested."""
 
 
 class AskingAnalysis(Protocol):
-    """Built in or installed: what this file needs of an analysis."""
+    """The interface that this file needs of an analysis, built in or installed."""
 
     @property
     def name(self) -> str: ...
@@ -58,7 +59,7 @@ class SampleAsking:
     ) -> None:
         self._store, self._section, self._counters, self._clock = store, section, counters, clock
         self._pending: dict[int, set[int]] = {}
-        """Event -> the requests that had been answered when it asked last."""
+        """Event -> the requests that had been answered when it made its last request."""
         self._next_s = 0.0
 
     def request_samples(
@@ -69,13 +70,14 @@ class SampleAsking:
         analyses: Sequence[AskingAnalysis],
         guard: Callable[[str, Callable[[], object]], bool],
     ) -> int:
-        """Ask what these analyses want of an event that they have looked at; how many requests are new.
+        """Stores the requests of these analyses for an event that they have analysed; returns how many are
+        new.
 
         Args:
-            record: of before its waveforms were read.
-            parts: the event by nominal values.
-            findings: of all analyses, each with its analysis' name.
-            guard: calls what may raise, counts and logs it, and says whether it went well.
+          record: as it was before the event's waveforms were read.
+          parts: the event by nominal values.
+          findings: of all analyses, each with its analysis' name.
+          guard: calls a function that may raise, counts and logs the error, and returns whether it succeeded.
         """
         if not self._section.enabled:
             return 0
@@ -104,7 +106,7 @@ class SampleAsking:
         return new
 
     def note_answers(self) -> None:
-        """Tell what Makai has answered since: counted, and logged with the reasons; every CHECK_S."""
+        """Counts and logs the answers of Makai since the last call, with the reasons; every CHECK_S."""
         now_s = self._clock()
         if not self._pending or now_s < self._next_s:
             return
@@ -152,9 +154,9 @@ def asked_samples(
     section: MoreSamplesSection,
     requested_ns: int,
 ) -> list[AskedSamples]:
-    """What is to be asked for, of what an analysis wants: not what is here, and not beyond the longest span.
+    """Returns the requests without samples that are here already or lie beyond the longest span.
 
-    Neighbours are asked for only where Makai left some out, or where a person asked for one Box alone. Pure.
+    Neighbours are requested only where Makai left some out, or where a person requested one Box alone. Pure.
     """
     waves = {wave.box_id: wave for wave in event.waveforms}
     found: list[AskedSamples] = []
@@ -176,7 +178,7 @@ def asked_samples(
 
 
 def left_out(record: EventRecord) -> bool:
-    """Whether there are Boxes that this event did not ask, as far as it says so."""
+    """Returns True if the record shows Boxes that were not asked for this event."""
     not_asked = sum(count for reason, count in record.not_asked.items() if reason != "saw")
     return not_asked > 0 or PERSON_ASKED in record.asked_as
 
@@ -191,7 +193,9 @@ def _within(request: SampleRequest, record: EventRecord, section: MoreSamplesSec
 
 
 def _lacking(wave: Waveform | None, span: NsSpan) -> NsSpan | None:
-    """What is not here of a span, in one piece that meets what is here; None: next to nothing."""
+    """Returns the part of a span that is missing, in one piece that meets what is here; None: next to
+    nothing.
+    """
     if wave is None:
         return span
     start_ns, end_ns = span

@@ -1,7 +1,7 @@
-"""What the original's plug-ins that command Boxes have in common: PUSH 9884, and answers from SUB 9899.
+"""The common part of the original's plug-ins that command Boxes: PUSH 9884, and answers from SUB 9899.
 
 Commands differ in their identity (opq-interop A.6): `mauka_`, `maukarate_`, `maukainfo_`. The
-acquisition broker sends an answer to everybody under the identity of its command.
+acquisition broker sends an answer to all subscribers under the identity of its command.
 """
 
 import threading
@@ -33,13 +33,13 @@ RECEIVE_QUEUE = 200
 class BoxCommandPlugin(MaukaPlugin):
     """Counters: `commands_sent`, `commands_dropped`, `answers`, `answers_malformed`, and the base's.
 
-    Its methods run in its loop's thread, but for those of the base.
+    Except for those of the base, its methods run in its loop's thread.
     """
 
     def __init__(
         self, config: PluginConfig, subscriptions: Sequence[str], name: str, prefixes: Sequence[str]
     ) -> None:
-        """`prefixes`: of the identities whose answers it hears."""
+        """`prefixes`: beginnings of the identities whose answers it receives."""
         super().__init__(config, subscriptions, name)
         self._prefixes = tuple(prefixes)
         self._requests: Socket | None = None
@@ -47,7 +47,7 @@ class BoxCommandPlugin(MaukaPlugin):
         self._command_context: Context | None = None
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
-        """As the base, with both sockets beside the bus."""
+        """Runs as the base does, with both sockets in addition to the bus."""
         with ExitStack() as opened:
             context = self._command_context = opened.enter_context(service_context())
             self._answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
@@ -63,21 +63,21 @@ class BoxCommandPlugin(MaukaPlugin):
                 self._requests = self._answers = self._command_context = None
 
     def send_command(self, command: bytes) -> bool:
-        """False: nobody takes it now; counted."""
+        """Returns False where nobody takes the command now; counts either outcome."""
         sent = self._requests is not None and try_send(self._requests, [command])
         self.counters.add("commands_sent" if sent else "commands_dropped")
         return sent
 
     def accept_answer(self, parts: Sequence[str], response: Response, frames: Sequence[bytes]) -> None:
-        """For the plug-in to override: a Box's answer.
+        """Handles a Box's answer; for the plug-in to override.
 
         Args:
-            parts: of the identity, three.
-            frames: the Response as it came, and the Cycles after it.
+          parts: the three parts of the identity.
+          frames: the Response as it came, and the Cycles after it.
         """
 
     def on_idle(self) -> bool:
-        """Read answers that have come."""
+        """Reads the answers that have arrived."""
         if self._answers is not None:
             for frames in waiting_messages(self._answers, ANSWERS_AT_ONCE):
                 self.guard("answer", partial(self._read_answer, frames))
@@ -96,7 +96,7 @@ class BoxCommandPlugin(MaukaPlugin):
             self._limited.warning("answer.malformed", plugin=self.name, problem=str(error))
 
     def status(self) -> dict[str, Any]:
-        """As every plug-in's, and how many commands went out."""
+        """Returns the status of every plug-in, with the number of commands sent."""
         return {**super().status(), "commands_sent": int(self.counters.total("commands_sent"))}
 
 
@@ -108,18 +108,20 @@ RATE_PREFIX, INFO_PREFIX = "maukarate_", "maukainfo_"
 SOURCE = "box_optimization_plugin"
 MOST_BOXES = 1000
 MOST_CYCLES = 3600
-"""A minute at 60 Hz: a longer window would be a Box that is not heard."""
+"""A minute at 60 Hz: with a longer window a Box would be silent for too long."""
 
 
 class BoxOptimizationPlugin(BoxCommandPlugin):
-    """How many cycles a Box's Measurement has, set and asked for over the bus.
+    """Sets and requests the number of cycles of a Box's Measurement over the bus.
 
     The original's plug-in of this name (opq-interop E.3): a BoxOptimizationRequest becomes one rate command
     per Box (`maukarate_<uuid4>_<index>`), a BoxMeasurementRateRequest one info command per Box
-    (`maukainfo_<uuid4>_0`); what a Box answers to that is a BoxMeasurementRateResponse, where it says a rate.
-    The original logs errors for good messages and changes a table while it walks over it (H.29).
+    (`maukainfo_<uuid4>_0`); where a Box's answer to that states a rate, it becomes a
+    BoxMeasurementRateResponse. The original logs errors for good messages and changes a table while it
+    iterates over it (H.29).
 
-    Counters: `rates_set` (Boxes that say their old one), `rates_known`, `requests_refused`, the base's.
+    Counters: `rates_set` (Boxes that answer with their old one), `rates_known`, `requests_refused`, the
+    base's.
     """
 
     NAME = "BoxOptimizationPlugin"
@@ -134,7 +136,7 @@ class BoxOptimizationPlugin(BoxCommandPlugin):
         )
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """One command per Box; a request that cannot be meant is refused, counted and logged."""
+        """Sends one command per Box; an invalid request is refused, counted and logged."""
         kind = mauka_message.WhichOneof("message")
         if kind == "box_optimization_request":
             request = mauka_message.box_optimization_request
@@ -149,7 +151,7 @@ class BoxOptimizationPlugin(BoxCommandPlugin):
             self.counters.add("malformed")
 
     def _send_to_all(self, box_ids: Sequence[str], cycles: int | None) -> None:
-        """`cycles` None: ask for the rate."""
+        """Sends the rate to all; with `cycles` None it requests the rate."""
         if len(box_ids) > MOST_BOXES:
             self._refuse(f"{len(box_ids)} Boxes; at most {MOST_BOXES}")
             return
@@ -171,7 +173,7 @@ class BoxOptimizationPlugin(BoxCommandPlugin):
         log.warning("rates.refused", problem=why)
 
     def accept_answer(self, parts: Sequence[str], response: Response, frames: Sequence[bytes]) -> None:
-        """A rate that a Box says goes onto the bus; the answer to a rate command says only the old one."""
+        """Publishes the rate that a Box states; the answer to a rate command states only the old one."""
         kind = response.WhichOneof("response")
         if kind == "message_rate_reponse":
             self.counters.add("rates_set")

@@ -1,6 +1,7 @@
 """Mauka's built-in analyses, loaded by name and settings from the folder `analyses/`.
 
-A file of its own: processes that only analyse, of Dask and of Mauka itself, import no bus and no plug-ins.
+A separate file, so that processes that only analyse, of Dask and of Mauka itself, import no bus and no
+plug-ins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,14 +15,14 @@ BUILT_IN = Path(__file__).parent / "analyses"
 
 
 def built_in() -> frozenset[str]:
-    """Names of those of this folder."""
+    """Returns the names of the analyses in this folder."""
     return frozenset(available((BUILT_IN,)))
 
 
 def load_analyses(
     entries: Sequence[tuple[str, Mapping[str, Any]]], folders: Sequence[Path] = (BUILT_IN,)
 ) -> list[Analysis]:
-    """(name, settings) of each; no entries: all there are, with their defaults.
+    """Loads (name, settings) of each entry; without entries all there are, with their defaults.
 
     Raises PluginError, with every problem of the first analysis that has one.
     """

@@ -1,11 +1,11 @@
 """Bulk: stored events through the same pure analyses, on the workers of a Dask scheduler.
 
-Workers read the store for themselves and give findings back; who asks writes them. So a worker that dies has
-written nothing, and Dask gives its events to another one. At most a few pieces of work per worker are under
-way at once, however many events there are.
+Workers read the store for themselves and return findings; the caller writes them. So a worker that dies has
+written nothing, and Dask gives its events to another one. At most a few calls per worker are under way at
+once, however many events there are.
 
 Dask's protocol is neither encrypted nor signed as we use it, and runs what it is given: scheduler and workers
-belong into a network of their own.
+belong in a network of their own.
 """
 
 import json
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 EVENTS_PER_CALL = 8
-"""At most: a call costs 5 ms of CPU where it is asked for and 4 at its worker, whatever is in it."""
+"""Limit per call: a call costs 5 ms of CPU at the caller and 4 ms at its worker, whatever it contains."""
 CALLS_PER_WORKER = 3
-"""Under way at once: one at work, the others on their way."""
+"""Calls under way at once: one is analysed, the others are in transit."""
 CONNECT_S = 30.0
 RETRIES = 2
 """Further tries of a call whose worker was lost."""
@@ -45,22 +45,23 @@ QUIET = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.system-monitor.gil.enabled": False,
 }
-"""Our own workers: Dask looks at every thread 100 times a second, at its own delay 50 times, at its memory
-ten times. That is paid by the second, so that an event cost the more CPU the busier the machine was."""
+"""Settings for our own workers. By default Dask samples every thread 100 times a second, its own delay 50
+times, its memory ten times. That costs CPU per second, so an event cost more CPU the busier the machine was.
+"""
 
 
 class BulkError(OpqError):
-    """The scheduler is not there, has no workers, or Dask is not installed."""
+    """Raised when the scheduler cannot be reached, has no workers, or Dask is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkWork:
-    """What every worker needs to know; the same for all events of a run.
+    """Everything that a worker needs to know; the same for all events of a run.
 
     Attributes:
-        data_dir: of an embedded store, a path that is the same for every worker.
-        entries: (analysis, its settings as JSON); none: all built-in ones.
-        ordered: as of `analyse_stored`.
+      data_dir: folder of an embedded store, a path that is the same for every worker.
+      entries: (analysis, its settings as JSON); empty: all built-in ones.
+      ordered: as in `analyse_stored`.
     """
 
     mongo_uri: str | None
@@ -82,13 +83,13 @@ class BulkWork:
         return cls(mongo_uri, str(data_dir.absolute()), made, nominal, ordered)
 
     def chosen(self) -> list[tuple[str, dict[str, object]]]:
-        """(name, settings) of each analysis."""
+        """Returns (name, settings) of each analysis."""
         return [(name, json.loads(settings)) for name, settings in self.entries]
 
 
 @lru_cache(maxsize=2)
 def _opened(work: BulkWork) -> tuple[CloudStore, list[Analysis]]:
-    """Once per worker process."""
+    """Opens store and analyses, once per worker process."""
     analyses = load_analyses(work.chosen())
     if remembering := [one.name for one in analyses if one.begin is not None]:
         raise BulkError(f"analysis {remembering[0]!r} remembers what came before; it cannot run in bulk")
@@ -96,21 +97,21 @@ def _opened(work: BulkWork) -> tuple[CloudStore, list[Analysis]]:
 
 
 def analyse_events(work: BulkWork, event_ids: Sequence[int]) -> list[EventResult]:
-    """What a worker does: read these events, and analyse them."""
+    """Reads and analyses these events; runs in a worker."""
     store, analyses = _opened(work)
     return list(analyse_stored(store, event_ids, analyses, work.nominal, work.ordered))
 
 
 def analyse_in_bulk(client: "Client", work: BulkWork, event_ids: Sequence[int]) -> Iterator[EventResult]:
-    """The result of each event once, as they come.
+    """Yields the result of each event once, in the order of arrival.
 
     Raises:
-        BulkError: there are no workers any more.
+      BulkError: there are no workers any more.
     """
     from distributed import as_completed
 
     most = CALLS_PER_WORKER * max(1, sum(client.nthreads().values()))
-    events = max(1, min(EVENTS_PER_CALL, len(event_ids) // (2 * most)))  # few are divided evenly
+    events = max(1, min(EVENTS_PER_CALL, len(event_ids) // (2 * most)))  # a few events are divided evenly
     ahead = iter([event_ids[n : n + events] for n in range(0, len(event_ids), events)])
     given = {}
 
@@ -135,10 +136,11 @@ def analyse_in_bulk(client: "Client", work: BulkWork, event_ids: Sequence[int]) 
 
 @contextmanager
 def bulk_client(scheduler: str) -> Iterator["Client"]:
-    """A client of `tcp://HOST:PORT`; of `local` or `local:N` a scheduler of our own with N worker processes.
+    """Opens a client of `tcp://HOST:PORT`; for `local` or `local:N` it starts a scheduler with N worker
+    processes.
 
     Raises:
-        BulkError: nobody answers there, it has no workers, or Dask is not installed.
+      BulkError: no scheduler answers there, it has no workers, or Dask is not installed.
     """
     try:
         from dask import config as dask_config

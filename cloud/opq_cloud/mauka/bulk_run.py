@@ -1,7 +1,8 @@
-"""Bulk runs: what waits in the store analysed by many workers, and written as the live path would have.
+"""Bulk runs: waiting events of the store analysed by many workers, and written as the live path does it.
 
-Findings are written in the order of the events, so that the store has what one process alone had made of it,
-numbers too. An event is marked when its findings are stored: a run that ends is begun again and goes on.
+Findings are written in the order of the events, so that the store gets the same content, with the same
+numbers, as from one process alone. An event is marked when its findings are stored: a run that was ended can
+be started again and goes on.
 """
 
 import sys
@@ -26,7 +27,7 @@ Analyse = Callable[[Sequence[int]], Iterator[EventResult]]
 
 
 def in_order(event_ids: Iterable[int], results: Iterable[EventResult]) -> Iterator[EventResult]:
-    """The results in the order of `event_ids`; holds back what comes before its turn."""
+    """Yields the results in the order of `event_ids`; holds back those that come before their turn."""
     early: dict[int, EventResult] = {}
     wanted = iter(event_ids)
     expected = next(wanted, None)
@@ -40,10 +41,11 @@ def in_order(event_ids: Iterable[int], results: Iterable[EventResult]) -> Iterat
 def analyse_waiting(
     store: CloudStore, analyse: Analyse, on_progress: Callable[[int, int], None] = lambda done, of: None
 ) -> tuple[int, int]:
-    """Analyse every finished event that is not analysed yet; returns how many were, and how many failed.
+    """Analyses every finished event that is not analysed yet; returns how many were analysed and how many
+    failed.
 
     Raises:
-        StoreError: the database cannot do it.
+      StoreError: the database refuses.
     """
     records = store.unanalysed_events()
     revisions = {each.event_id: each.revision for each in records}
@@ -62,7 +64,7 @@ def analyse_waiting(
 
 @contextmanager
 def chosen_analysis(store: CloudStore, scheduler: str | None, work: BulkWork) -> Iterator[Analyse]:
-    """From event ids to results: in this process, or on the workers of a scheduler."""
+    """Yields a function from event ids to results: in this process, or on the workers of a scheduler."""
     if scheduler is not None:
         with bulk_analysis(scheduler, work) as analyse:
             yield analyse
@@ -72,10 +74,11 @@ def chosen_analysis(store: CloudStore, scheduler: str | None, work: BulkWork) ->
 
 
 def run_waiting(config: CloudConfig, scheduler: str) -> int:
-    """`opq-cloud mauka --scheduler`: analyse what waits, with lines of progress; the exit code.
+    """Runs `opq-cloud mauka --scheduler`: analyses waiting events and logs the progress; returns the exit
+    code.
 
     Raises:
-        OpqError: the scheduler or the store is not there, or an analysis is wrong.
+      OpqError: the scheduler or the store cannot be reached, or an analysis is invalid.
     """
     data_dir = config.store.data_dir or config.data_dir or default_data_dir()
     own = built_in()

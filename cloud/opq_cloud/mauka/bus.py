@@ -1,10 +1,10 @@
-"""The bus: what any plug-in publishes on 9882 goes to every subscriber of 9883, untouched.
+"""The bus: what any plug-in publishes on 9882 goes to every subscriber of 9883, unchanged.
 
 `BusBroker` passes messages on. `EventBridge` publishes `MakaiEvent` for each event that is finished
 (port 10000; opq-interop A.7: two frames, instance and event id as decimal ASCII). `inject` publishes a
-message, or a stored event again, into a running Mauka; that is harmless, for findings and incidents are
-stored once (opq-interop E.5, H.32). Its publishers know whether they are heard: XPUB on the wire is PUB; it
-reports subscriptions and, with XPUB_NODROP, of a subscriber that is full. So nothing is dropped without a
+message, or a stored event again, into a running Mauka; that is harmless, because findings and incidents are
+stored once (opq-interop E.5, H.32). Its publishers know whether anybody has subscribed: XPUB is PUB on the
+wire, reports subscriptions and, with XPUB_NODROP, a subscriber that is full. So nothing is dropped without a
 counter moving (limits.md section 1).
 """
 
@@ -38,7 +38,7 @@ from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import try_send, waiting_messages
 
 HWM = 1000
-"""Messages that wait for one peer, at most."""
+"""Largest number of messages that wait for one peer."""
 LINGER_MS = 500
 RECONNECT_MOST_MS = 1000
 LARGEST_MESSAGE_BYTES = 64 * 2**20
@@ -52,7 +52,7 @@ class Stop(Protocol):
 
 
 def subscriber(context: Context, hwm: int, topics: Iterable[str]) -> Socket:
-    """A SUB socket, bounded, subscribed, not yet bound or connected."""
+    """Makes a SUB socket, bounded, subscribed, not yet bound or connected."""
     socket: Socket = context.socket(zmq.SUB)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RCVHWM, hwm)
@@ -64,12 +64,12 @@ def subscriber(context: Context, hwm: int, topics: Iterable[str]) -> Socket:
 
 
 class Publisher:
-    """Publishes to one bound peer (`connect`) or to whoever connects (`bind`); from any thread.
+    """Publishes to one bound peer (`connect`) or to all that connect (`bind`); from any thread.
 
     Counters: `published`, `published_bytes`; `unheard`, sent while nobody had subscribed to
-    anything. With one peer each message that it has no room for is in `dropped`. With many the
-    others still get it, and libzmq then leaves the full one out until it has read half of its
-    queue without saying how much it missed: `subscriber_full` counts how often that began.
+    anything. With one peer, each message that it has no room for is counted in `dropped`. With many, the
+    others still get it; libzmq then leaves the full one out until it has read half of its
+    queue and does not report how much it missed: `subscriber_full` counts how often that began.
     """
 
     def __init__(self, context: Context, hwm: int, counters: ServiceCounters) -> None:
@@ -87,7 +87,7 @@ class Publisher:
         self._keys = OwnKeys()
 
     def bind(self, endpoint: str, service: str, key: str, admission: BackendAdmission | None = None) -> None:
-        """Raises PortBusyError. `admission`: of the context, where the address has keys."""
+        """Raises PortBusyError. `admission`: the context's, where the address has keys."""
         self._peers = BackendPeers(self._context, self.socket, key, self._counters, admission=admission)
         bind(self.socket, endpoint, service, key)
         self._one_peer = False
@@ -97,12 +97,12 @@ class Publisher:
         self._keys.connect(self.socket, endpoint, key)
 
     def follow_keys(self) -> None:
-        """Belongs into a loop that may publish nothing for long, where it connects."""
+        """Reads new keys; to be called in a loop that connects and may publish nothing for long."""
         with self._lock:
             self._keys.follow()
 
     def wait_heard(self, timeout_s: float, stop: Stop | None = None) -> bool:
-        """Wait until somebody subscribed: what is sent before is lost (the slow joiner)."""
+        """Waits until somebody has subscribed: messages sent before are lost (the slow joiner)."""
         end_s = time.monotonic() + timeout_s
         while not (stop is not None and stop.is_set()):
             if self.heard():
@@ -113,7 +113,7 @@ class Publisher:
         return False
 
     def heard(self) -> bool:
-        """Whether anybody is subscribed now; reads what subscribers sent."""
+        """Returns True if anybody is subscribed now; reads what subscribers sent."""
         with self._lock:
             self._read_subscriptions()
             if self._peers is not None:
@@ -121,7 +121,7 @@ class Publisher:
             return bool(self._topics)
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        """Never blocks; False when somebody missed it, which is counted."""
+        """Sends without blocking; False when somebody missed it, which is counted."""
         with self._lock:
             self._read_subscriptions()
             if not self._topics:
@@ -170,8 +170,9 @@ class BusBroker:
     """Passes every message of two frames on.
 
     A message that is not two frames would end an original plug-in's loop (opq-interop A.9), so it
-    is counted and kept back; everything else passes byte for byte.
-    Counters: `received`, `malformed`, and those of `Publisher` for what went on.
+    is counted and not passed on; everything else passes byte for byte.
+
+    Counters: `received`, `malformed`, and those of `Publisher` for the messages passed on.
     """
 
     name = "mauka.bus"
@@ -182,7 +183,7 @@ class BusBroker:
         self._limited = RateLimitedLog(log, MALFORMED_LOG_S)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Until `stop`; raises PortBusyError when an address is taken."""
+        """Runs until `stop`; raises PortBusyError when an address is taken."""
         with ExitStack() as opened:
             sub, pub = self._config.bus_sub_endpoint, self._config.bus_pub_endpoint
             door = opened.enter_context(
@@ -234,7 +235,7 @@ class EventBridge:
         self._limited = RateLimitedLog(log, MALFORMED_LOG_S)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Until `stop`. An event that was announced while the bus was away is found in the store."""
+        """Runs until `stop`. An event that was announced while the bus was away is found in the store."""
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
             out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
@@ -262,7 +263,7 @@ class EventBridge:
 
 
 def read_notification(frames: list[bytes]) -> int:
-    """The event id of a notification; raises FrameError when it is no notification."""
+    """Returns the event id of a notification; raises FrameError when it is no notification."""
     if len(frames) != 2:
         raise FrameError(f"an event notification of {len(frames)} frames; want instance and event id")
     digits = frames[1]
@@ -272,11 +273,11 @@ def read_notification(frames: list[bytes]) -> int:
 
 
 class NobodyListensError(OpqError):
-    """There is no bus at the address."""
+    """Raised when there is no bus at the address."""
 
 
 def inject(messages: Iterable[tuple[str, bytes]], endpoint: str = BUS_ENDPOINT, wait_s: float = 3.0) -> int:
-    """Publish (topic, body) pairs; returns how many.
+    """Publishes (topic, body) pairs; returns how many.
 
     Waits until the bus has subscribed, so that the first message is not lost. Raises
     NobodyListensError after `wait_s`.
@@ -300,5 +301,5 @@ def inject(messages: Iterable[tuple[str, bytes]], endpoint: str = BUS_ENDPOINT, 
 
 
 def event_message(event_id: int) -> tuple[str, bytes]:
-    """The message that announces a stored event to Mauka, as the bridge sends it."""
+    """Returns the message that announces a stored event to Mauka, as the bridge sends it."""
     return MAKAI_EVENT, makai_event(event_id, BRIDGE_SOURCE).SerializeToString()

@@ -1,9 +1,9 @@
-"""Why: what may have made an incident, with probability and evidence. Pure.
+"""Why: possible causes of an incident, with probability and evidence. Pure.
 
-Each cause is judged by itself: every sign that speaks for it or against it has a weight, the natural
-logarithm of how much likelier it makes the cause. The weights of all causes, and of `unknown`, are set
-against each other (softmax). The weights are ours; docs/mauka.md, "Why", says on what they were set and
-what they reach.
+Each cause is judged alone: every sign for or against it has a weight, the natural
+logarithm of how much likelier it makes the cause. The weights of all causes, and of `unknown`, are
+compared with each other (softmax). The weights are ours; docs/mauka.md, "Why", states on what data they were
+set and how well they do.
 
 Source of the signs: Bollen, "Understanding Power Quality Problems", 2000, chapter 4; Bollen and Gu, "Signal
 Processing of Power Quality Disturbances", 2006, chapter 6; IEEE 1159-2019, 4.4.
@@ -18,40 +18,42 @@ from opq_measure.causes.dip_types import WORDS as DIP_WORDS
 from opq_proto.messages import CauseEvidence, CauseHypothesis
 
 UNKNOWN_WEIGHT = 1.5
-"""What all signs of a cause together have to outweigh."""
+"""The weight that all signs of a cause together have to exceed."""
 LEAST_PROBABILITY, MOST_SHOWN = 0.02, 4
 SHARP_CYCLES, SLOW_CYCLES = 2.3, 3.3
-"""A short circuit is gone within so many cycles; a motor or an inrush takes longer."""
+"""A short circuit is over within the first number of cycles; a motor start or an inrush takes longer."""
 DEEP_PERCENT, MIDDLING_PERCENT = 30.0, 12.0
 JUMP_DEGREES = 8.0
 SECOND_PERCENT, FADED_SHARE = 0.8, 0.75
-"""Second harmonic of an inrush, of the fundamental; what is left of it after twelve cycles at most."""
+"""Second harmonic of an inrush, in percent of the fundamental; the largest share left of it after twelve
+cycles.
+"""
 LEAK_HZ = 0.1
-"""Where the frequency changes by more, a part of the fundamental is taken for a second harmonic."""
+"""Where the frequency changes by more, part of the fundamental is mistaken for a second harmonic."""
 APART_HZ = 0.1
 IMPULSE_PU = 0.08
 RINGING_HZ = (150.0, 2500.0)
 TAP_PERCENT = (0.4, 2.8)
 TAP_DEGREES = 1.5
 BAND_KINDS = frozenset({"sag", "undervoltage", "swell", "overvoltage", "rapid_voltage_change"})
-"""What a step is named by where it takes the voltage across 90 or 110 %."""
+"""Names that a step gets where it takes the voltage across 90 or 110 %."""
 SHORT_S, BRIEF_S = 0.5, 0.012
 ODD_PERCENT = 1.5
 LOAD_PERCENT = (-12.0, -0.8)
 SURE_TYPE = 0.5
 HELD_PERCENT, BEGUN = 95.0, (0.1, 0.93)
-"""A motor holds the voltage down, and then lets it come back."""
+"""A motor start holds the voltage down and then lets it come back."""
 
 LOST_PHASE_PERCENT, NEUTRAL_SHARE = 8.0, 3.0
-"""u2 that loads hardly make; u0 over u2 of a floating star point, which moves u0 alone."""
+"""u2 that loads hardly cause; u0 over u2 of a floating star point, which moves u0 alone."""
 CAME_BACK_PERCENT = 30.0
-"""No switching raises a voltage by so much into its band: it was that much too low before."""
+"""No switching raises a voltage this much into its band: it was this much too low before."""
 
 Signs = Sequence[CauseEvidence | None]
 
 
 def hypotheses_for(signs: IncidentSigns) -> tuple[CauseHypothesis, ...]:
-    """The likeliest causes, at most four, and `unknown` where it is one of them; never empty."""
+    """Returns the likeliest causes, at most four, with `unknown` where it is one of them; never empty."""
     judged = {
         cause: tuple(each for each in judge(signs) if each is not None) for cause, judge in JUDGES.items()
     }
@@ -347,7 +349,7 @@ def _unit_trip(signs: IncidentSigns) -> Signs:
 
 def _converter_load(signs: IncidentSigns) -> Signs:
     steady = bool(signs.kinds & {"harmonics", "periodic_notching"})
-    odd = 0.0 if _came_back(signs) else signs.odd_percent or 0.0  # of the little that was before
+    odd = 0.0 if _came_back(signs) else signs.odd_percent or 0.0  # of the little that was there before
     return (
         _sign(not steady and odd < ODD_PERCENT, -4.0, "no_harmonics", "no harmonics came", odd, "%"),
         _sign(steady, 4.0, "harmonics", "harmonics are up for as long as it lasts, as converters make them"),
@@ -436,7 +438,7 @@ def _lost_phase(signs: IncidentSigns) -> Signs:
 
 
 def _uneven(signs: IncidentSigns) -> tuple[float, float, float | None]:
-    """u2 and u0 of an uneven place, percent, and u2 of just before; (0, 0, None): not known."""
+    """Returns u2 and u0 of an uneven place in percent, and u2 just before; (0, 0, None) where not known."""
     found = signs.uneven
     return found.get("u2_percent", 0.0), found.get("u0_percent", 0.0), found.get("u2_before_percent")
 
@@ -447,12 +449,12 @@ def _stays(signs: IncidentSigns) -> bool:
 
 
 def _came_back(signs: IncidentSigns) -> bool:
-    """Whether its onset is the end of a deep dip, after which the voltage is in its band."""
+    """Returns True if its onset is the end of a deep dip, after which the voltage is in its band."""
     return (signs.change_percent or 0.0) >= CAME_BACK_PERCENT and not signs.high
 
 
 def _turned(signs: IncidentSigns) -> bool:
-    """A phasor that turned at one place alone and stays so, as no load and no tap turns it."""
+    """Returns True if a phasor turned at one place alone and stays so, as no load and no tap turns it."""
     return (
         signs.scope == "local"
         and _stays(signs)
@@ -462,7 +464,7 @@ def _turned(signs: IncidentSigns) -> bool:
 
 
 def _bare_step(signs: IncidentSigns) -> bool:
-    """A step that stays, at several places, without a jump of the phase, and with nothing beside it."""
+    """Returns True for a step that stays, at several places, without a phase jump or anything else."""
     fades, deepest = signs.fading_percent, signs.deepest_percent
     return (
         signs.kinds <= BAND_KINDS
@@ -479,7 +481,7 @@ def _bare_step(signs: IncidentSigns) -> bool:
 
 
 def _coming_back(signs: IncidentSigns, weight: float) -> CauseEvidence | None:
-    """A change that was held for twelve cycles, and is smaller where the waveform ends."""
+    """Evidence where a change was held for twelve cycles and is smaller at the end of the waveform."""
     change, after, held = signs.change_percent, signs.after_percent, signs.fading_percent
     if not change or after is None or held is None or signs.recovery_cycles is not None:
         return None
@@ -510,7 +512,7 @@ def _apart(signs: IncidentSigns) -> bool:
 
 
 def _was_apart(signs: IncidentSigns) -> bool:
-    """Whether it ends an island: apart before, and not since."""
+    """Returns True if an island ends here: frequencies were apart before and are not since."""
     return (
         signs.hz_apart_before is not None
         and abs(signs.hz_apart_before) >= APART_HZ

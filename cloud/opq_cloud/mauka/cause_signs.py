@@ -1,6 +1,7 @@
-"""What an incident's witnesses show together, as numbers that a cause can be judged by. Pure.
+"""The signs of an incident: what its witnesses show together, as numbers from which a cause can be judged.
+Pure.
 
-A witness is a Box with its worst finding; its figures are those of `onset_figures`. What several Boxes show
+A witness is a Box with its worst finding; its figures are those of `onset_figures`. A sign of several Boxes
 is their median over those that show it most, so that one odd Box decides nothing.
 """
 
@@ -16,18 +17,20 @@ from opq_measure.causes.dip_types import DipType, dip_type_of
 
 STRONGEST = 4
 CLEAR_MOVE = 0.05
-"""Share of the voltage before: so far a phasor has to go to show when the fault was cleared."""
+"""Share of the voltage before: a phasor has to move at least this far to show when the fault was cleared."""
 OPPOSITE_PERCENT = 4.0
-"""One phase of a place up and another down by this share of before."""
+"""One phase of a place rises and another falls by at least this share of the voltage before."""
 STANDS_PERCENT = 110.0
-"""Percent of nominal. A swell that is above this at its start began before."""
+"""Percent of nominal. A swell that is above this at its start had begun before."""
 _PHASES = {"a": "a1r", "b": "b2s", "c": "c3t"}
 """Names in use: a, A, L1, 1, R; IEC 60445 has L1, L2, L3."""
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentSigns:
-    """None: no witness shows it. Percents, degrees and per unit of before; see `OnsetTraits`."""
+    """None: no witness shows it. Percents, degrees and per unit are of the voltage before; see
+    `OnsetTraits`.
+    """
 
     kinds: frozenset[str]
     several: bool
@@ -41,7 +44,7 @@ class IncidentSigns:
     change_degrees: float | None = None
     lasting_s: float | None = None
     clearing_s: float | None = None
-    """The shorter ones of the Boxes that saw it well."""
+    """The lower quartile of the Boxes that saw it well."""
     recovery_cycles: float | None = None
     fading_percent: float | None = None
     after_percent: float | None = None
@@ -52,7 +55,7 @@ class IncidentSigns:
     hz_apart: float | None = None
     """How far the Box that is furthest off differs from the others of its event."""
     hz_apart_before: float | None = None
-    """The same of before the onset."""
+    """The same, before the onset."""
     deviation_hz: float | None = None
     impulse_pu: float | None = None
     impulse_boxes: int = 0
@@ -61,14 +64,14 @@ class IncidentSigns:
     opposite: tuple[float, float] | None = None
     """By how many percent at one place one phase fell and another rose."""
     all_small: bool = False
-    """No Box changed by more than a tap does."""
+    """No Box changed by more than a tap change does."""
     dip_type: DipType | None = None
     uneven: Mapping[str, float] = field(default_factory=dict)
-    """Figures of an unbalance; empty: there is none."""
+    """Figures of an unbalance; empty where there is none."""
 
 
 def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[IncidentWitness]) -> IncidentSigns:
-    """The signs of an incident of one witness at least."""
+    """Returns the signs of an incident with at least one witness."""
     figures = [dict(each.figures) for each in witnesses]
     seen = _onsets(witnesses)
     strongest = sorted(seen, key=_moved, reverse=True)[:STRONGEST]
@@ -116,10 +119,10 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
 
 
 def shows_onset(kind: str, residual_percent: float | None, figures: Mapping[str, float]) -> bool:
-    """Whether a finding's onset figures describe the disturbance's own beginning.
+    """Returns True if a finding's onset figures describe the disturbance's own beginning.
 
-    A short disturbance within minutes of overvoltage cuts them in two. The second part is found as an
-    overvoltage of its own, often the Box's worst; its onset is the recovery and says nothing of the cause.
+    A short disturbance within minutes of overvoltage cuts them in two. The second part is found as a separate
+    overvoltage, often the Box's worst; its onset is the recovery and says nothing about the cause.
     """
     change = figures.get("onset_change_percent")
     if change is None:
@@ -130,20 +133,22 @@ def shows_onset(kind: str, residual_percent: float | None, figures: Mapping[str,
 
 
 def _onsets(witnesses: Sequence[IncidentWitness]) -> list[dict[str, float]]:
-    """The figures of those that show the onset; where nobody does, of those that have figures of one."""
+    """Figures of the witnesses that show the onset; where none does, of those that have onset figures at
+    all.
+    """
     known = [(each, dict(each.figures)) for each in witnesses]
     shown = [figures for each, figures in known if shows_onset(each.kind, each.residual_percent, figures)]
     return shown or [figures for _, figures in known if "onset_change_percent" in figures]
 
 
 def phase_letter(phase: str | None) -> str | None:
-    """a, b or c for what people call a phase."""
+    """Returns a, b or c for a common name of a phase."""
     name = (phase or "").strip().lower().removeprefix("l")
     return next((letter for letter, names in _PHASES.items() if len(name) == 1 and name in names), None)
 
 
 def phasor_of(witness: IncidentWitness) -> complex | None:
-    """The fundamental after the onset over that of before."""
+    """Returns the fundamental after the onset divided by that before."""
     figures = dict(witness.figures)
     if "onset_change_percent" not in figures:
         return None
@@ -152,7 +157,7 @@ def phasor_of(witness: IncidentWitness) -> complex | None:
 
 
 def _moved(figures: Mapping[str, float]) -> float:
-    """How far the phasor went, per unit of before."""
+    """Returns how far the phasor moved, per unit of the voltage before."""
     size = 1 + figures["onset_change_percent"] / 100
     return abs(cmath.rect(size, math.radians(figures.get("onset_change_degrees", 0.0))) - 1)
 
@@ -179,7 +184,7 @@ def _opposite(witnesses: Sequence[IncidentWitness]) -> tuple[float, float] | Non
 
 
 def _moved_percent(witness: IncidentWitness) -> float | None:
-    """Against before; where that is not known, against nominal."""
+    """Change in percent of the voltage before; where that is not known, of nominal."""
     change = dict(witness.figures).get("onset_change_percent")
     if change is None and witness.residual_percent is not None:
         return witness.residual_percent - 100
@@ -187,7 +192,7 @@ def _moved_percent(witness: IncidentWitness) -> float | None:
 
 
 def _clearing_s(seen: Sequence[Mapping[str, float]]) -> float | None:
-    """Seconds from the onset until the fault was cleared; None: no Box saw it clearly.
+    """Returns seconds from the onset until the fault was cleared; None where no Box saw it clearly.
 
     A Box that the opened breaker feeds stays low for longer than the fault, so the lower quartile counts.
     """
@@ -198,9 +203,9 @@ def _clearing_s(seen: Sequence[Mapping[str, float]]) -> float | None:
 
 
 def _dip_type(witnesses: Sequence[IncidentWitness]) -> DipType | None:
-    """The dip's type at the place with the most phases; of several, where the voltage moved most.
+    """Returns the dip's type at the place with the most phases; among several, where the voltage moved most.
 
-    None: no place has phases enough.
+    None: no place has enough phases.
     """
     found: list[tuple[int, float, str, DipType]] = []
     for place, there in _by_place(witnesses).items():

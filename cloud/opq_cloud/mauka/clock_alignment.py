@@ -1,11 +1,11 @@
-"""How far clocks of an event's Boxes are apart, from what their waveforms show of one disturbance. Pure.
+"""How far the clocks of an event's Boxes are apart, derived from their waveforms of one disturbance. Pure.
 
-The Box with the best clock is the reference. Each other one whose own clock is worse than an alignment is
+The Box with the best clock is the reference. Every other Box whose own clock is worse than an alignment is
 compared with it: the waveforms around the first sudden change that each of them saw, by
-`opq_measure.waveform.alignment.lag_between`. Nothing is said of Boxes on different phases, where the two
+`opq_measure.waveform.alignment.lag_between`. There is no result for Boxes on different phases, where the two
 waveforms do not show which cycle it is, or where they would be further apart than their clocks can be. Where
-the registry does not know the phases, the angle between two Boxes may be any, and the answer is as uncertain
-as that.
+the registry does not know the phases, the angle between two Boxes may be any, and the result has that
+uncertainty.
 
 Cost: 19 ms of CPU for a pair (1.3 s each at 12 kS/s, load 11, 2026-11-22), `MOST_PAIRS` of an event at most.
 """
@@ -23,13 +23,16 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Event, Finding, Waveform,
 MOST_PAIRS = 6
 """Pairs of one event; Boxes with the worst clocks come first."""
 BEFORE_NS, AFTER_NS = 500_000_000, 800_000_000
-"""What is taken of each waveform, around what the Box itself saw first: the rest adds CPU and little else."""
+"""The part of each waveform that is used, around the Box's first sudden change: more adds CPU and little
+else.
+"""
 LEAST_MARGIN = 0.05
-"""How much the correlation has to exceed that of the next choice of a cycle."""
+"""Least margin of the correlation over that of the next choice of a cycle."""
 STAMPS_EXCLUDE = 4.0
-"""Times what both clocks say of themselves: further apart they are not, where both are known."""
+"""Two clocks are not further apart than this multiple of their own uncertainties, where both are known."""
 RATES_APART = 1e-4
-"""Most that the rates of two converters differ by: half a sample between middle and ends of a second."""
+"""Largest difference between the rates of two converters: half a sample between middle and ends of a second.
+"""
 SUDDEN = frozenset(
     {"sag", "swell", "interruption", "undervoltage", "overvoltage", "phase_jump", "rapid_voltage_change"}
 )
@@ -42,12 +45,12 @@ def clock_alignments(
     phase_of: Callable[[str], str | None],
     nominal_of: Callable[[str], Nominal],
 ) -> Alignments:
-    """Box -> how far its clock is from the reference's.
+    """Returns for each Box how far its clock is from the reference's.
 
-    The reference is among them, with an offset of 0, where nobody knows how good its own clock is.
+    The reference is included, with an offset of 0, where its own clock's uncertainty is not known.
 
     Args:
-        phase_of: of a Box, as the registry has it; None or empty: not known.
+      phase_of: a Box's phase from the registry; None or empty: not known.
     """
     first = _first_onsets(findings)
     waves = {wave.box_id: wave for wave in event.waveforms if wave.box_id in first}
@@ -78,7 +81,9 @@ def clock_alignments(
 
 
 def stamped(findings: Iterable[Finding], alignments: Alignments) -> list[Finding]:
-    """The findings with what is known of their Boxes' clocks; steady states have no onset."""
+    """Returns the findings with the alignment of their Boxes' clocks; steady states have no onset and get
+    none.
+    """
     return [
         one
         if is_steady(one.kind) or one.box_id not in alignments
@@ -88,7 +93,7 @@ def stamped(findings: Iterable[Finding], alignments: Alignments) -> list[Finding
 
 
 def _first_onsets(findings: Iterable[Finding]) -> dict[str, Finding]:
-    """Box -> the first of its sudden findings."""
+    """Returns for each Box the first of its sudden findings."""
     first: dict[str, Finding] = {}
     for one in findings:
         if not SUDDEN.isdisjoint(one.kind.split("+")):
@@ -99,17 +104,17 @@ def _first_onsets(findings: Iterable[Finding]) -> dict[str, Finding]:
 
 
 def _floor_ns(reference: str | None, other: str | None, hz: float) -> float | None:
-    """How uncertain the angle between the two leaves the best alignment; None: they are not comparable."""
+    """Uncertainty of the best alignment due to the angle between the two; None: they are not comparable."""
     cycle_ns = 1e9 / hz
     if not (reference and other):
-        return cycle_ns / 2 / math.sqrt(3)  # any angle: even over a cycle
+        return cycle_ns / 2 / math.sqrt(3)  # any angle: uniformly distributed over a cycle
     return None if reference != other else SITES_DEGREES / 360 * cycle_ns
 
 
 def _aligned(
     first: tuple[Finding, Finding], waves: tuple[Waveform, Waveform], hz: float, floor_ns: float, event: Event
 ) -> WaveformAlignment | None:
-    """None: the two do not show which cycle it is."""
+    """Returns None where the two do not show which cycle it is."""
     parts = [_around(wave, one.start_ns) for wave, one in zip(waves, first, strict=True)]
     if parts[0] is None or parts[1] is None:
         return None
@@ -141,7 +146,7 @@ def _aligned(
 
 
 def _around(wave: Waveform, at_ns: int) -> Waveform | None:
-    """The piece without gaps that holds a moment, cut around it."""
+    """Returns the piece without gaps that holds a moment, cut around it."""
     for run in wave.runs():
         if run.start_ns <= at_ns < run.end_ns:
             begin = max(0, round((at_ns - BEFORE_NS - run.start_ns) / 1e9 * run.rate_hz))
@@ -154,7 +159,9 @@ def _around(wave: Waveform, at_ns: int) -> Waveform | None:
 
 
 def _common_id(box_id: str, event: Event) -> int:
-    """The same for all Boxes that are compared with this one in this event, and for no others."""
+    """Returns an id that is the same for all Boxes compared with this one in this event, and for no
+    others.
+    """
     digest = blake2b(f"{box_id}\n{event.start_ns}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1 | 1
 

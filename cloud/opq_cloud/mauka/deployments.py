@@ -1,7 +1,7 @@
 """Folders with plug-ins of the original, as they were deployed: `<data>/mauka/plugins/<folder>/<number>/`.
 
-A folder is copied aside and renamed in one step, under a number above all others of its name; the highest is
-the current one. Who may write into Mauka's data folder may deploy; nobody else.
+A folder is copied to a temporary one and renamed in one step, under a number above all others of its name;
+the highest is the current one. Whoever may write into Mauka's data folder may deploy; nobody else.
 """
 
 import os
@@ -16,12 +16,12 @@ from opq_proto.errors import PluginError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 KEPT = 3
-"""Deployments of one folder on disk: the current one and two before."""
+"""Deployments of one folder kept on disk: the current one and two before."""
 
 
 @dataclass(frozen=True, slots=True)
 class PluginDeployment:
-    """`plugins`: plug-in -> where it is below the package `plugins`."""
+    """`plugins`: plug-in -> its path below the package `plugins`."""
 
     name: str
     number: int
@@ -31,11 +31,11 @@ class PluginDeployment:
 
 class PluginDeployments:
     def __init__(self, folder: Path) -> None:
-        """`folder`: <data>/mauka/plugins; made with the first deployment."""
+        """`folder`: <data>/mauka/plugins; created with the first deployment."""
         self.folder = folder
 
     def names(self) -> list[str]:
-        """The names of all folders that were ever deployed."""
+        """Returns the names of all folders that were ever deployed."""
         if not self.folder.is_dir():
             return []
         return sorted(
@@ -43,10 +43,10 @@ class PluginDeployments:
         )
 
     def current(self, name: str) -> PluginDeployment:
-        """The newest deployment of a folder.
+        """Returns the newest deployment of a folder.
 
         Raises:
-            PluginError: no folder of that name is deployed, or it cannot be read.
+          PluginError: no folder of that name is deployed, or it cannot be read.
         """
         numbers = _numbers(self.folder / name) if NAME.fullmatch(name) else []
         if not numbers:
@@ -56,7 +56,7 @@ class PluginDeployments:
         return PluginDeployment(name, numbers[-1], folder, listed_plugins(folder))
 
     def with_plugin(self, plugin: str) -> PluginDeployment | None:
-        """The current deployment that lists it."""
+        """Returns the current deployment that lists the plug-in."""
         for name in self.names():
             try:
                 found = self.current(name)
@@ -67,7 +67,10 @@ class PluginDeployments:
         return None
 
     def add(self, source: Path, name: str | None = None) -> PluginDeployment:
-        """Copy `source`. Raises PluginError: it is not laid out as it should be; OSError. Nothing is left."""
+        """Copies `source`.
+
+        Raises PluginError where its layout is wrong, and OSError. A failed copy leaves nothing on the disk.
+        """
         name = name or source.resolve().name
         if not NAME.fullmatch(name):
             raise PluginError(f"{name!r} is no name of a folder of plug-ins; want letters, digits, _ . -")
@@ -83,7 +86,7 @@ class PluginDeployments:
                 target.chmod(0o644)
             for path in (staged, *(each for each in staged.rglob("*") if each.is_dir())):
                 path.chmod(0o755)
-            plugins = listed_plugins(staged)  # of what was copied: a file may be saved meanwhile
+            plugins = listed_plugins(staged)  # from the copy: the source may change meanwhile
             number = _moved(staged, place)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -93,7 +96,7 @@ class PluginDeployments:
 
 
 def _moved(staged: Path, place: Path) -> int:
-    """Under the next number; another process may take one at the same time."""
+    """Renames the folder to the next number; another process may take one at the same time."""
     while True:
         number = max(_numbers(place), default=0) + 1
         try:

@@ -1,4 +1,4 @@
-"""One event through pure analyses: the same call live, in bulk and again later."""
+"""One event through pure analyses: the same call live, in bulk and for re-analysis."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,19 +16,21 @@ from opq_proto.decision import Nominal
 from opq_proto.messages import BoxWiring, Event, Finding, Waveform
 
 FEW_BOXES = 3
-"""So many are analysed before anything is stored; a larger event's incident begins with one of its Boxes."""
+"""Up to this many are analysed before anything is stored; a larger event's incident begins with one of its
+Boxes.
+"""
 DEVIATION_S = 0.02
-"""Rms of pieces so long shows which Box to look at first."""
+"""The rms of pieces of this length shows which Box to analyse first."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventResult:
-    """What analyses gave of one event.
+    """The results of the analyses for one event.
 
     Attributes:
-        box_ids: those whose samples were there.
-        failed: analysis -> what it raised; then `findings` are not all there are.
-        order: as `in_order_of_look` gives it; empty where nobody asked for it.
+      box_ids: Boxes whose samples were there.
+      failed: analysis -> its error; then `findings` are not complete.
+      order: as `in_order_of_look` returns it; empty where it was not requested.
     """
 
     event_id: int
@@ -40,7 +42,10 @@ class EventResult:
 
 @dataclass(slots=True)
 class EventOutcome:
-    """How one event went: whether an analysis failed, for how long one rests, whether one does not run."""
+    """How the analysis of one event went.
+
+    `failed`: an analysis failed. `rest_s`: how long one rests. `lacking`: one cannot run.
+    """
 
     failed: bool = False
     rest_s: float = 0.0
@@ -48,12 +53,14 @@ class EventOutcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every analysis has seen all of it."""
+        """Whether every analysis has seen the whole event."""
         return not (self.failed or self.rest_s or self.lacking)
 
 
 def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal) -> Nominal:
-    """What the store says of a Box, and `otherwise` for what it does not say."""
+    """Returns the nominal values of a Box from the store; `otherwise` for those that the store does not
+    have.
+    """
     box = store.box(box_id)
     if box is None:
         return otherwise
@@ -61,13 +68,13 @@ def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal) -> Nomina
 
 
 def place_of_box(store: CloudStore, box_id: str) -> BoxPlace:
-    """What the registry says of a Box itself."""
+    """Returns the place of a Box from its own record in the registry."""
     box = store.box(box_id)
     return BoxPlace() if box is None else box_place(box, {}, {})
 
 
 def with_wiring(event: Event, place_of: Callable[[str], BoxPlace]) -> Event:
-    """The event with what the registry says of where its Boxes are plugged in."""
+    """Returns the event with the registry's facts about where its Boxes are plugged in."""
     places = {wave.box_id: place_of(wave.box_id) for wave in event.waveforms}
     return replace(
         event,
@@ -76,7 +83,7 @@ def with_wiring(event: Event, place_of: Callable[[str], BoxPlace]) -> Event:
 
 
 def by_nominal(event: Event, nominal_of: Callable[[str], Nominal]) -> dict[Nominal, Event]:
-    """The event in parts of Boxes with the same nominal volts and hertz: usually one part."""
+    """Returns the event in parts of Boxes with the same nominal volts and hertz: usually one part."""
     waves: dict[Nominal, list[Waveform]] = {}
     for wave in event.waveforms:
         waves.setdefault(nominal_of(wave.box_id), []).append(wave)
@@ -84,7 +91,7 @@ def by_nominal(event: Event, nominal_of: Callable[[str], Nominal]) -> dict[Nomin
 
 
 class InstalledOne(Protocol):
-    """As much of an installed analysis as is asked for here; processes that only analyse import no host."""
+    """The interface of an installed analysis needed here; processes that only analyse import no host."""
 
     name: str
 
@@ -100,7 +107,10 @@ class InstalledOne(Protocol):
 def analyse_parts(
     analysis: Analysis | InstalledOne, parts: Iterable[tuple[Nominal, Event]], states: dict[Any, Any]
 ) -> tuple[list[Finding], Exception | None]:
-    """What one analysis finds in an event, and what it raised last; then each Box was tried alone, too."""
+    """Returns the findings of one analysis in an event, and the last error it raised.
+
+    After an error each Box is tried alone, too.
+    """
     found: list[Finding] = []
     failed: Exception | None = None
     for nominal, part in parts:
@@ -110,7 +120,7 @@ def analyse_parts(
         for piece in pieces:
             try:
                 found += analysis.findings_in(piece, nominal, states)
-            except Exception as error:  # an analysis may be anybody's
+            except Exception as error:  # an analysis may be third-party code
                 failed = error
             else:
                 if piece is part:
@@ -119,7 +129,10 @@ def analyse_parts(
 
 
 def unjudged_by(analysis: Analysis | InstalledOne, parts: Iterable[tuple[Nominal, Event]]) -> str:
-    """Why an analysis that found nothing could find nothing; empty: there was nothing, or it does not say."""
+    """Returns why an analysis that found nothing could find nothing.
+
+    Empty: there was nothing to find, or the analysis gives no reason.
+    """
     if not isinstance(analysis, Analysis) or analysis.unjudged is None:
         return ""
     return "; ".join(
@@ -133,10 +146,10 @@ def analyse_event(
     nominal_of: Callable[[str], Nominal],
     states: dict[Any, Any],
 ) -> EventResult:
-    """Each analysis over each part of the event; one that raises does not take the others' findings with it.
+    """Runs each analysis over each part of the event; the findings of the others remain where one raises.
 
     Args:
-        states: of analyses with memory; kept between the events of one run.
+      states: of analyses with memory; kept between the events of one run.
     """
     findings: list[Finding] = []
     failed: dict[str, str] = {}
@@ -153,9 +166,9 @@ def analyse_event(
 
 
 def in_order_of_look(event: Event, opened_by: str) -> tuple[str, ...]:
-    """The Boxes of a large event: the one that opened it, then those whose rms varies most.
+    """Returns the Boxes of a large event: the one that opened it, then those whose rms varies most.
 
-    Empty for `FEW_BOXES` and fewer, which are not worth a step of their own.
+    Empty for `FEW_BOXES` and fewer, which are not worth a separate step.
     """
     if len(event.waveforms) <= FEW_BOXES:
         return ()
@@ -164,7 +177,9 @@ def in_order_of_look(event: Event, opened_by: str) -> tuple[str, ...]:
 
 
 def _deviation(wave: Waveform) -> float:
-    """How far the rms of pieces of `DEVIATION_S` varies: highest less lowest, by the median."""
+    """Returns the range of the rms of pieces of `DEVIATION_S` (highest less lowest), divided by the
+    median.
+    """
     many = max(1, round(DEVIATION_S * wave.rate_hz))
     whole = len(wave.counts) // many * many
     pieces = wave.counts[:whole].reshape(-1, many).astype(np.float32)
@@ -179,13 +194,13 @@ def first_findings(
     analyses: Sequence[Analysis],
     note_analysis: Callable[[str], object] = lambda name: None,
 ) -> list[Finding]:
-    """What the first Box of `order` at which anything is found shows alone, before the others are looked at.
+    """Returns the findings of the first Box of `order` that shows any when analysed alone.
 
-    Nothing is measured twice: all of it is there when the whole event is analysed. What an analysis raises
-    is left to that, but for MemoryError. Frequencies of other Boxes and alignments are not in it.
+    Nothing is measured twice: the results are reused when the whole event is analysed. Errors of an analysis
+    are left to that analysis, except MemoryError. Frequencies of other Boxes and alignments are not included.
 
     Args:
-        note_analysis: is called with each analysis before it begins.
+      note_analysis: is called with each analysis before it begins.
     """
     alone = {
         wave.box_id: (nominal, replace(part, waveforms=(wave,)))
@@ -214,11 +229,11 @@ def analyse_stored(
     otherwise: Nominal,
     ordered: bool = False,
 ) -> Iterator[EventResult]:
-    """Stored events through analyses, one after the other.
+    """Analyses stored events one after the other.
 
     Args:
-        otherwise: nominal values of Boxes of which the store has none.
-        ordered: with the `order` of each event, which is needed only where new findings are stored.
+      otherwise: nominal values of Boxes for which the store has none.
+      ordered: with the `order` of each event, which is needed only where new findings are stored.
     """
     states: dict[Any, Any] = {}
 

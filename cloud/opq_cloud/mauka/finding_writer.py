@@ -1,7 +1,7 @@
 """FindingWriter: findings of one event into the store, joined into incidents as `joining.py` plans it.
 
-The plan is made outside of any transaction. Where somebody else has written meanwhile, the store refuses it
-and it is made again: of several that write at once one gets through each time.
+The plan is made outside of any transaction. Where another process has written meanwhile, the store refuses it
+and it is made again: of several that write at once one succeeds each time.
 """
 
 import gc
@@ -23,23 +23,23 @@ from opq_proto.errors import StoreError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, StoredFinding, WaveformAlignment
 
 PLACES_S = 10.0
-"""What is known of a Box is read again after so long."""
+"""Facts about a Box are read again after this time."""
 TRIES_S = 60.0
-"""So long a plan is made again and again."""
+"""For this long a refused plan is made again and again."""
 LONGEST_PAUSE_S = 0.05
 MANY_BOXES = 200
-"""From so many on all Boxes of the store are read at once."""
+"""From this number on, all Boxes of the store are read at once."""
 CLOCK_MS = 3000
-"""A Box's clock is that of a Measurement so near."""
+"""A Box's clock is taken from a Measurement at most this far away."""
 CLOCK_ROWS = 8
 MOST_CLOCKS = 100_000
 STILL_CLOCK_MS, STILL_CLOCK_ROWS = 30_000, 400
-"""Where Measurements of the moment are missing or late, as on an overloaded machine: those so near."""
+"""Limits of the wider search where near Measurements are missing or late, as on an overloaded machine."""
 
 
 @dataclass(slots=True)
 class _Places:
-    """What the store knew of Boxes at a moment."""
+    """What the store knew of Boxes at one moment."""
 
     until_s: float
     regions: dict[str, tuple[str, ...]]
@@ -47,12 +47,12 @@ class _Places:
     boxes: dict[str, BoxPlace]
 
     def enter(self, box_id: str, box: BoxRecord | None) -> None:
-        """Keep what the store says of a Box; None: it does not know it."""
+        """Keeps the store's facts about a Box; None where the store does not know it."""
         self.boxes[box_id] = BoxPlace() if box is None else box_place(box, self.locations, self.regions)
 
 
 class FindingWriter:
-    """One thread's; counters are its runner's."""
+    """Belongs to one thread; the counters are its runner's."""
 
     def __init__(self, store: Callable[[], CloudStore]) -> None:
         self._store = store
@@ -61,10 +61,10 @@ class FindingWriter:
         """Box -> when (ms) it had which clock."""
 
     def put_findings(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut:
-        """Store and join; idempotent, and atomic over processes.
+        """Stores and joins findings; idempotent, and atomic across processes.
 
         Raises:
-            StoreError: the database cannot do it, or others write without a pause for `TRIES_S`.
+          StoreError: the database refuses, or others write without a pause for `TRIES_S`.
         """
         if not findings:
             return CarriedOut(())
@@ -80,10 +80,11 @@ class FindingWriter:
         return done
 
     def begin_incidents(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut | None:
-        """Store what one Box of an event shows, if that begins an incident; None: it comes with the others'.
+        """Stores the findings of one Box of an event if they begin an incident; None: they come with the
+        others'.
 
-        Nothing of a Box whose clock nobody knows, which alignment with the others may tell. Idempotent, and
-        left out where others write at the same moment.
+        Leaves out a Box with an unknown clock, which alignment with the others may determine. Idempotent;
+        does nothing where others write at the same moment.
         """
         box_alone = [self.with_clock(replace(one, alignment=None)) for one in findings]
         known = [
@@ -97,7 +98,9 @@ class FindingWriter:
         return self._store().carry_out(plan) if plan.new_incidents() else None
 
     def put_result(self, result: EventResult) -> CarriedOut:
-        """As the live path stores it, so that numbers are the same: first the Box that is looked at first."""
+        """Stores a result as the live path does, so that numbers are the same: first the first Box with
+        findings.
+        """
         for box_id in result.order:
             first = [one for one in result.findings if one.box_id == box_id]
             if first:
@@ -106,7 +109,7 @@ class FindingWriter:
         return self.put_findings(result.event_id, result.findings)
 
     def place_of(self, box_id: str) -> BoxPlace:
-        """What the store knows of a Box, at most `PLACES_S` old."""
+        """Returns what the store knows of a Box, at most `PLACES_S` old."""
         places = self._fresh_places()
         if box_id not in places.boxes:
             places.enter(box_id, self._store().box(box_id))
@@ -119,7 +122,7 @@ class FindingWriter:
         return self._places
 
     def _read_places(self, findings: Sequence[Finding]) -> None:
-        """Read the places of many Boxes at once, which costs less than one after the other."""
+        """Reads the places of many Boxes at once, which costs less than one after the other."""
         boxes = {one.box_id for one in findings}
         if len(boxes) < MANY_BOXES:
             return
@@ -130,7 +133,7 @@ class FindingWriter:
                 places.enter(box_id, known.get(box_id))
 
     def with_clock(self, one: Finding) -> Finding:
-        """The finding with the clock that the Box's Measurements of the moment name."""
+        """Returns the finding with the clock that the Box's Measurements of that time name."""
         if one.clock_id is not None or one.uncertainty_ns <= SAME_CLOCK_LIMIT_NS // 2:
             return one  # a clock in common would change nothing
         clock_id = self._clock_of(one.box_id, one.start_ns // 1_000_000)
@@ -139,7 +142,9 @@ class FindingWriter:
         return one if clock_id is None else replace(one, clock_id=clock_id)
 
     def _clock_of(self, box_id: str, at_ms: int) -> int | None:
-        """None: no Measurement of the minutes around names one, or they name two."""
+        """Returns the Box's clock; None: no Measurement of the surrounding time names one, or they name
+        two.
+        """
         clocks = self._clocks_within(box_id, at_ms, CLOCK_MS, CLOCK_ROWS)
         if not clocks:
             known_ms, clock_id = self._clocks.get(box_id, (0, 0))
@@ -161,7 +166,10 @@ class FindingWriter:
 
 
 def _with_alignment(one: Finding, by: WaveformAlignment) -> Finding:
-    """Where nothing is known of a clock, waveforms say how far it is off a known one, or off another's."""
+    """Applies the alignment where the Box's own clock is unknown.
+
+    The waveforms show how far it is off a known clock, or off another unknown one.
+    """
     if by.reference_ns >= UNKNOWN_UNCERTAINTY_NS:
         return replace(one, clock_id=by.common_id)
     off_ns = abs(by.offset_ns) + by.uncertainty_ns + by.reference_ns
@@ -170,8 +178,9 @@ def _with_alignment(one: Finding, by: WaveformAlignment) -> Finding:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Python looks for no cycles meanwhile: a large plan is objects that stay, which it would look through
-    again and again, a fifth of the CPU."""
+    """Switches Python's cyclic garbage collection off meanwhile: a large plan is objects that stay, and
+    searching them again and again takes a fifth of the CPU.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
@@ -184,7 +193,7 @@ def _without_collections() -> Iterator[None]:
 def carry_out_plan(
     store: JoinStore, plan: Callable[[], JoinPlan], tries_s: float = TRIES_S
 ) -> CarriedOut | None:
-    """Make the plan again while others write; None: they wrote without a pause for `tries_s`."""
+    """Makes the plan again while others write; None: they wrote without a pause for `tries_s`."""
     end_s = time.monotonic() + tries_s
     pause_s = 0.0
     while time.monotonic() < end_s:
@@ -197,5 +206,5 @@ def carry_out_plan(
 
 
 def put_findings(store: CloudStore, event_id: int, findings: Sequence[Finding]) -> list[StoredFinding]:
-    """Once, for a program or a test; what the findings are now."""
+    """Stores findings once, for a program or a test; returns them as they are stored."""
     return list(FindingWriter(lambda: store).put_findings(event_id, findings).stored)

@@ -1,6 +1,7 @@
-"""What runs in Mauka and what flows where: the graph, as text and as SVG. Pure; who asks brings the rows.
+"""What runs in Mauka and what flows where: the graph, as text and as SVG. Pure; the caller brings the rows.
 
-A plug-in that gives a topic or noun is joined to each that takes it; what nobody takes ends at the bus.
+A plug-in that gives a topic or noun is joined to each that takes it; a topic that nobody takes ends at the
+bus.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ COLOURS = {
     "original": "#f6dfe9",
     "": "#eeeeee",
 }
-"""Origin -> fill; "" are the ends of the graph."""
+"""Origin -> fill colour; "" stands for the ends of the graph."""
 LONGEST_LABEL = 26
 
 
@@ -30,7 +31,7 @@ class GraphNode:
     takes: tuple[str, ...]
     gives: tuple[str, ...]
     processes: int = 0
-    """For its analyses, at most; 0: they run in Mauka's own."""
+    """Largest number of processes for its analyses; 0: they run in Mauka's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class GraphEdge:
 
 
 def read_nodes(rows: Sequence[Mapping[str, Any]]) -> list[GraphNode]:
-    """The nodes in the answer to `graph`, and the two ends that are no plug-ins."""
+    """Returns the nodes in the answer to `graph`, and the two ends that are no plug-ins."""
     nodes = [
         GraphNode(
             row["name"],
@@ -60,7 +61,7 @@ def read_nodes(rows: Sequence[Mapping[str, Any]]) -> list[GraphNode]:
 
 
 def edges_of(nodes: Sequence[GraphNode]) -> list[GraphEdge]:
-    """AnalysisRunner hands out events and collects findings; on the bus a topic is taken by its beginning."""
+    """Returns the edges between nodes; AnalysisRunner also gives events to the analyses."""
     found = []
     for start in nodes:
         gives = (*start.gives, "Event") if start.name == RUNNER else start.gives
@@ -72,14 +73,17 @@ def edges_of(nodes: Sequence[GraphNode]) -> list[GraphEdge]:
 
 
 def _takes(node: GraphNode, what: str) -> bool:
-    """A noun is handed over within Mauka; a topic is on the bus, and taken by its beginning."""
+    """Returns True if the node takes it.
+
+    A noun is handed over within Mauka; a topic is on the bus, and matched by its beginning.
+    """
     if what in NOUNS:
         return what in node.takes
     return bool(node.takes) and what.startswith(node.takes)
 
 
 def graph_text(nodes: Sequence[GraphNode]) -> str:
-    """One line for each plug-in and what it gives, with who takes it."""
+    """Returns one line for each plug-in and for each thing it gives, with those that take it."""
     edges, lines = edges_of(nodes), []
     by_name = {node.name: node for node in nodes}
     for node in nodes:
@@ -105,7 +109,7 @@ def graph_text(nodes: Sequence[GraphNode]) -> str:
 
 
 def graph_svg(nodes: Sequence[GraphNode]) -> str:
-    """Columns from left to right by how far from the first a plug-in is."""
+    """Draws the plug-ins in columns from left to right by their distance from the first."""
     edges = edges_of(nodes)
     columns = _columns(nodes, edges)
     place = {
@@ -159,7 +163,7 @@ def _short(text: str) -> str:
 
 
 def _columns(nodes: Sequence[GraphNode], edges: Sequence[GraphEdge]) -> list[list[str]]:
-    """A plug-in stands right of the first that reaches it; what nothing reaches stands in column 0."""
+    """Places a plug-in right of the first that reaches it; those that nothing reaches are in column 0."""
     depth = {BRIDGE: 0}
     while True:
         reached = {edge.end: depth[edge.start] + 1 for edge in edges if edge.start in depth}

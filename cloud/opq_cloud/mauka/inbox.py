@@ -1,10 +1,9 @@
-"""What waits for plug-ins of the original: messages of the bus, on disk until their plug-in has handled them.
+"""Messages of the bus that wait for plug-ins of the original: on disk until their plug-in has handled them.
 
-PUB/SUB keeps nothing, so what was received is written down before anything else happens to it: a plug-in that
-crashes, is stopped or exchanged, and a Mauka that is killed, find it again. A message is removed when its
-`on_message` has returned and what it produced is published.
-
-What a plug-in failed on is put aside, and given to its next version.
+PUB/SUB keeps nothing, so every message is written to disk before anything else happens to it: after a plug-in
+crashes, is stopped or replaced, or Mauka is killed, the message is still there. A message is removed when its
+`on_message` has returned and its results are published.
+A message on which a plug-in failed is put aside, and given to the plug-in's next version.
 """
 
 import functools
@@ -27,7 +26,7 @@ MIGRATIONS = (
 )
 MOST_MESSAGES = 100_000
 MOST_BYTES = 256 << 20
-"""One plug-in has so many, waiting or put aside; beyond that the oldest go, and are counted."""
+"""Limits per plug-in, of messages waiting or put aside; beyond these the oldest are dropped and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,9 @@ class PluginInbox:
 
     @_as_store_error
     def add(self, messages: Sequence[tuple[str, str, bytes]]) -> Mapping[str, int]:
-        """(plug-in, topic, body) of each, in one transaction; plug-in -> how many old ones had to go."""
+        """Stores (plug-in, topic, body) of each in one transaction; returns per plug-in how many old ones
+        were dropped.
+        """
         dropped: dict[str, int] = {}
         with self._file.transaction() as connection:
             connection.executemany("INSERT INTO message (plugin, topic, body) VALUES (?, ?, ?)", messages)
@@ -97,7 +98,7 @@ class PluginInbox:
 
     @_as_store_error
     def next(self, plugin: str) -> InboxMessage | None:
-        """The oldest that is not put aside."""
+        """Returns the oldest message that is not put aside."""
         row = self._file.query_row(
             "SELECT id, topic, body, ends FROM message WHERE plugin = ? AND aside = 0 ORDER BY id LIMIT 1",
             (plugin,),
@@ -106,7 +107,7 @@ class PluginInbox:
 
     @_as_store_error
     def remove(self, plugin: str, message: InboxMessage) -> None:
-        """It was handled."""
+        """Removes a message that was handled."""
         with self._file.transaction() as connection:
             if connection.execute("DELETE FROM message WHERE id = ?", (message.number,)).rowcount:
                 held = self._held[plugin]
@@ -115,31 +116,31 @@ class PluginInbox:
 
     @_as_store_error
     def note_end(self, message: InboxMessage) -> None:
-        """Its plug-in's process ended while it had this one."""
+        """Counts that the plug-in's process ended while it had this message."""
         self._file.execute("UPDATE message SET ends = ends + 1 WHERE id = ?", (message.number,))
 
     @_as_store_error
     def put_aside(self, message: InboxMessage) -> None:
-        """Its plug-in cannot handle it; the next version may."""
+        """Puts a message aside that its plug-in cannot handle; the next version may."""
         self._file.execute("UPDATE message SET aside = 1 WHERE id = ?", (message.number,))
 
     @_as_store_error
     def give_back(self, plugin: str) -> int:
-        """What was put aside waits again, in its old order; returns how much."""
+        """Returns messages that were put aside to the queue, in their old order; returns how many."""
         with self._file.transaction() as connection:
             statement = "UPDATE message SET aside = 0, ends = 0 WHERE plugin = ? AND (aside OR ends)"
             return connection.execute(statement, (plugin,)).rowcount
 
     @_as_store_error
     def counts(self, plugin: str) -> tuple[int, int]:
-        """(how many wait, how many are put aside)."""
+        """Returns (how many wait, how many are put aside)."""
         row = self._file.query_row("SELECT count(*), total(aside) FROM message WHERE plugin = ?", (plugin,))
         count, aside = row or (0, 0)
         return count - int(aside), int(aside)
 
     @_as_store_error
     def clear(self, plugin: str) -> int:
-        """All that is kept for it; returns how much that was."""
+        """Removes all messages of the plug-in; returns how many there were."""
         with self._file.transaction() as connection:
             self._held.pop(plugin, None)
             return connection.execute("DELETE FROM message WHERE plugin = ?", (plugin,)).rowcount

@@ -1,7 +1,8 @@
-"""The one place that publishes topic `incident`: what a plug-in has stored, and what others did.
+"""The one place that publishes topic `incident`, for a plug-in's own changes and for those of others.
 
 Edits by hand and re-analyses are made in processes without a bus; they leave the numbers in the store, and
-the runner's announcer publishes them. What was published and not taken away comes again (a kill in between).
+the runner's announcer publishes them. An announcement that was published but not removed (a kill in between)
+is published again.
 """
 
 import time
@@ -17,7 +18,7 @@ CHECK_S = 0.5
 
 
 class IncidentAnnouncer:
-    """One plug-in's. Counters there: `incident_notices`, with what changed the incident as label."""
+    """Belongs to one plug-in. Counters there: `incident_notices`, labelled with what changed the incident."""
 
     def __init__(
         self,
@@ -29,12 +30,12 @@ class IncidentAnnouncer:
         self._next_s = 0.0
 
     def announce(self, done: CarriedOut) -> None:
-        """Each incident that a plan of the plug-in's own has made, changed or ended."""
+        """Publishes each incident that a plan of this plug-in has made, changed or ended."""
         for notice in notices(self._store(), done):
             self._publish(notice)
 
     def announce_others(self) -> None:
-        """What others did since: every half second, the oldest change of them at a time."""
+        """Publishes changes that others made: every half second, the oldest of them at a time."""
         if self._clock() < self._next_s:
             return
         waiting = IncidentAnnouncements(self._store().people.documents)

@@ -1,8 +1,8 @@
-"""What is said of an incident as a whole: its worst finding, scope, severity, order of arrival, centre. Pure.
+"""Facts about an incident as a whole: its worst finding, scope, severity, order of arrival, centre. Pure.
 
-All of it is made of figures of bounded size that may be joined in any order (largest, smallest, the first
-fifty, whole sums), so that an incident of 10,000 Boxes grows by one at the cost of one, and the result is
-that of all its findings at once.
+All of them are made of figures of bounded size that may be joined in any order (largest, smallest, the first
+fifty, integer sums), so that adding one Box to an incident of 10,000 costs as much as one Box, and the result
+is the same as from all its findings at once.
 
 Scope, from what is known of the Boxes, and of those that showed the same steady state: one place is local;
 several of one feeder: feeder; several feeders: region; several regions, or a frequency that several feeders
@@ -25,25 +25,30 @@ from opq_cloud.store.severity import severity_of
 from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
 
 ARRIVALS = 50
-"""Boxes that the order of arrival names."""
+"""Largest number of Boxes in the order of arrival."""
 AT_ONCE = 100
 LESS = 1e6
-"""So much lighter is a witness that shows no onset; nothing is further from nominal, in percent."""
+"""The rank of a witness that shows no onset is lowered by this; no finding is further from nominal, in
+percent.
+"""
 _KEPT = 3
-"""Different names that are kept: two, and perhaps the mark of what is not known."""
+"""Different names that are kept: two, and perhaps the mark of an unknown one."""
 
 PlaceOf = Callable[[str], BoxPlace]
 
 
 def facts_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> IncidentFacts:
-    """What all findings of an incident, at least one, say together."""
+    """Returns the facts of all findings of an incident, at least one, together."""
     boxes = {one.finding.box_id for one in known}
     facts = _together(_few_of(incident_id, known, place_of), len(boxes))
     return _judged(replace(facts, closed=_is_closed([one.finding for one in known])))
 
 
 def _is_closed(findings: Sequence[Finding]) -> bool:
-    """Whether all of it is over. The last part of a steady state decides: the earlier ones went on in it."""
+    """Returns True if all of it is over.
+
+    For steady states only the last part decides: the earlier parts went on in it.
+    """
     if not all(is_steady(one.kind) for one in findings):
         return all(one.closed for one in findings)
     last = {
@@ -56,13 +61,15 @@ def _is_closed(findings: Sequence[Finding]) -> bool:
 def grown(
     facts: IncidentFacts, added: Sequence[KnownFinding], new_boxes: int, place_of: PlaceOf
 ) -> IncidentFacts:
-    """The same, with findings that are new; `new_boxes` of their Boxes had none in it."""
+    """Returns the facts with new findings added; `new_boxes` of their Boxes had no finding in it before."""
     own = _few_of(facts.incident_id, added, place_of)
     return _judged(_together([facts, *own], facts.boxes + new_boxes))
 
 
 def _few_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> list[IncidentFacts]:
-    """What the findings say, put together by `AT_ONCE`: figures of 10,000 at once would keep memory busy."""
+    """Returns the findings' facts in groups of `AT_ONCE`: figures of 10,000 at once would keep memory
+    busy.
+    """
     return [
         _together(
             [_of_one(incident_id, one.finding, place_of) for one in known[first : first + AT_ONCE]],
@@ -94,7 +101,9 @@ def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
 
 
 def _arrival(one: Finding) -> BoxArrival:
-    """By the clock of the Box that its waveform was compared with, where one was."""
+    """Returns the arrival, by the clock of the Box that its waveform was compared with, where there is
+    one.
+    """
     by = one.alignment
     if by is None:
         return BoxArrival(one.box_id, one.start_ns, one.uncertainty_ns)
@@ -114,7 +123,7 @@ def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:
 
 
 def _together(parts: Sequence[IncidentFacts], boxes: int) -> IncidentFacts:
-    """What they say together, at least one; their order does not matter, and the caller counts the Boxes."""
+    """Joins facts, at least one, in any order; the caller counts the Boxes."""
     if len(parts) == 1:
         return replace(parts[0], boxes=boxes)
     worst = max(parts, key=lambda each: tuple(each.worst))
@@ -145,7 +154,7 @@ def _sums(weights: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
 
 
 def _few(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """ "" sorts first, so what is not known is never lost."""
+    """Keeps the first names; "" sorts first, so an unknown name is never lost."""
     return tuple(sorted(set(chain.from_iterable(names)))[:_KEPT])
 
 
@@ -173,12 +182,12 @@ def _judged(facts: IncidentFacts) -> IncidentFacts:
 def _why(
     kinds: tuple[str, ...], scope: str | None, witnesses: tuple[IncidentWitness, ...]
 ) -> tuple[tuple[CauseHypothesis, ...], tuple[BoxSide, ...]]:
-    """Most findings of a large incident change none of these three."""
+    """Cached: most findings of a large incident change none of these three."""
     return hypotheses_for(signs_of(frozenset(kinds), scope, witnesses)), sides_of(witnesses)
 
 
 def scope_of(facts: IncidentFacts) -> str | None:
-    """How far it reached; None when what is known of its Boxes does not say."""
+    """Returns how far it reached; None where too little is known of its Boxes."""
     if facts.places == ("",) and facts.feeders == ("",) and facts.regions == ("",):
         return None
     if len(facts.places) == 1 and (facts.boxes == 1 or facts.places != ("",)):

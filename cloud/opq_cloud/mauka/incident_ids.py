@@ -1,8 +1,8 @@
 """Numbers for incidents, for plug-ins of the original: REP 9777 (opq-interop A.10).
 
-Ours and theirs draw from the one counter of the store, above every number that is stored: two services
-that count by themselves give the same number twice, and the later document is refused (E11000). The
-address is the service's alone: an original one beside it would have to be stopped.
+Our service and the original's plug-ins use the one counter of the store, above every stored number: two
+services that count by themselves give the same number twice, and the later document is refused (E11000). This
+service needs the address alone: an original service on the same machine has to be stopped.
 """
 
 import threading
@@ -34,7 +34,7 @@ class IncidentIds:
         self._limited = RateLimitedLog(log)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Until `stop`; raises PortBusyError when the address is taken."""
+        """Runs until `stop`; raises PortBusyError when the address is taken."""
         key = "mauka.incident_id_endpoint"
         with reply_socket(self._endpoint, self.name, key, self.counters) as (socket, peers):
             if ready is not None:
@@ -46,7 +46,9 @@ class IncidentIds:
                 peers.check()
 
     def _answer(self, socket: Socket, frames: list[bytes], stop: threading.Event) -> None:
-        """Each request gets an answer, an empty one when it was none: the original's hangs for good then."""
+        """Answers each request, an invalid one with an empty answer: without an answer the original's hangs
+        for good.
+        """
         try:
             if len(frames) != 1:
                 raise FrameError(f"{len(frames)} frames; want one MaukaMessage")
@@ -68,7 +70,7 @@ class IncidentIds:
         socket.send(reply.SerializeToString())
 
     def _next_number(self, stop: threading.Event) -> int | None:
-        """Whoever asks waits until the store answers; None: we end before that."""
+        """Retries until the store answers, while the request waits; None: the service ends before that."""
         while not stop.is_set():
             try:
                 return self._shared.store.next_finding_id()

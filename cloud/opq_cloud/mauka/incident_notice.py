@@ -1,11 +1,11 @@
-"""What Mauka publishes on topic `incident`: each incident that is new or has changed, as JSON.
+"""The messages of topic `incident`: each incident that is new or has changed, as JSON.
 
-    {"kind": "incident" or "incident_changed", "incident": {...}, "boxes": 3, "by": "analysis"}
-    {"kind": "incident_gone", "incident": {"id": 7}, "boxes": 0, "by": "hand"}    its findings are others' now
+  {"kind": "incident" or "incident_changed", "incident": {...}, "boxes": 3, "by": "analysis"}
+  {"kind": "incident_gone", "incident": {"id": 7}, "boxes": 0, "by": "hand"}    others have its findings now
 
-The incident has the contract's keys (`incident_json`); of one with more Boxes than `MOST_BOXES`,
-`box_ids`, `classes` and `event_ids` have those that came with this change alone, and `boxes` says how
-many it has in all. `by` says what changed it: an analysis, a person (`hand`), a re-analysis.
+The incident has the contract's keys (`incident_json`). For one with more Boxes than `MOST_BOXES`,
+`box_ids`, `classes` and `event_ids` contain only those that came with this change, and `boxes` is the number
+of all its Boxes. `by` names what changed it: an analysis, a person (`hand`), a re-analysis.
 """
 
 import json
@@ -46,10 +46,10 @@ class IncidentNotice:
 
 
 def read_notice(message: MaukaMessage) -> IncidentNotice:
-    """The notice of a message of the topic.
+    """Returns the notice in a message of the topic.
 
     Raises:
-        FrameError: it holds none.
+      FrameError: the message has no notice.
     """
     try:
         facts = json.loads(message.incident_json)
@@ -60,7 +60,7 @@ def read_notice(message: MaukaMessage) -> IncidentNotice:
 
 
 def notices(store: CloudStore, done: CarriedOut) -> Iterator[IncidentNotice]:
-    """The notices of what a plan has changed, in the order of the numbers."""
+    """Yields the notices of what a plan has changed, sorted by number."""
     for facts in sorted(done.facts, key=lambda each: each.incident_id):
         kind = NEW if facts.incident_id in done.new_incidents else CHANGED
         came = [one for one in done.stored if one.incident_id == facts.incident_id]
@@ -70,7 +70,9 @@ def notices(store: CloudStore, done: CarriedOut) -> Iterator[IncidentNotice]:
 
 
 def announced_notices(store: CloudStore, announced: IncidentAnnouncement) -> Iterator[IncidentNotice]:
-    """The notices of what others wrote, as it stands now; what is gone meanwhile has a notice of its own."""
+    """Yields the notices of what others wrote, as it stands now; one that is gone meanwhile has its own
+    notice.
+    """
     for number in sorted({*announced.new, *announced.changed}):
         facts = store.incident_facts(number)
         if facts is not None:
@@ -89,7 +91,7 @@ def _notice(
 
 
 def _changed_part(facts: IncidentFacts, findings: list[StoredFinding]) -> Incident:
-    """The incident, with those of its findings that have come."""
+    """Returns the incident with only those findings that are new."""
     boxes = {one.finding.box_id for one in findings}
     return Incident(
         facts.incident_id,

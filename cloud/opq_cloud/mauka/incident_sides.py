@@ -1,18 +1,18 @@
-"""Says which Boxes are fed through the place of a short circuit, from their voltages alone. Pure.
+"""Finds which Boxes are fed through the place of a short circuit, from their voltages alone. Pure.
 
     supply --- busbar ---+--- other feeders: all as deep as the busbar                       upstream
                          +--- faulted feeder --- deeper and deeper --- place ---(no current)--- as deep as it
                                                  upstream                       downstream
 
-Without currents the direction of power cannot be seen. What can: behind the place of a short circuit no
-fault current flows, so that Boxes there have what is left at the place itself, the deepest of the network;
-before it each Box is less deep, and on other feeders as deep as the busbar.
+Without currents the direction of power is unknown. But downstream of a short circuit no fault current flows,
+so Boxes there have the same voltage as the place of the fault itself, the lowest of the network. Upstream of
+it the voltage of each Box is higher, and on other feeders it is that of the busbar.
 
 The same current makes every drop along the feeder, so the phasors of places before the fault lie on the
-straight line from the busbar's to that of the fault. A place off that line is behind the fault, and something
+straight line from the busbar's to that of the fault. A place off that line is downstream, and something
 else feeds it, such as a small power station. Where the line runs to zero nothing is left at the place of the
-fault: who has a rest of the voltage is before it. Else a single place that is deepest may also be the last
-one before the fault: then the answer is little better than a guess, and says so.
+fault: a place with some voltage left is before it. Otherwise a single deepest place may also be the last
+one before the fault: then the answer is little better than a guess, and its probability shows that.
 
 Source: Bollen, "Understanding Power Quality Problems", 2000, 4.2 (voltage divider) and 4.3 (radial feeders).
 """
@@ -29,22 +29,26 @@ from opq_proto.messages import BoxSide
 
 DOWNSTREAM, UPSTREAM = "downstream", "upstream"
 RUNS_AWAY = "frequency_deviation"
-"""With another frequency the phase runs away from that of before, whatever the size does."""
+"""At another frequency the phase runs away from that before, whatever the magnitude does."""
 LEAST_DEPTH = 0.04
-"""Share of the voltage before: how far a phasor has to move somewhere for this to be asked."""
+"""Share of the voltage before: sides are determined only where some phasor moved at least this far."""
 LEAST_CONTRAST = 0.03
-"""Share of the voltage before, deeper than other feeders: a feeder with less is not the one."""
+"""Share of the voltage before: the faulted feeder is deeper than the other feeders by at least this much."""
 ALIKE, ALIKE_SHARE = 0.02, 0.1
-"""So far from the deepest, of before and of the way from the busbar to it, is as deep."""
+"""A Box this close to the deepest, as share of the voltage before and of the way from busbar to it, is as
+deep.
+"""
 OFF_LINE, OFF_LINE_SHARE = 0.01, 0.05
-"""So far from the line between busbar and deepest place, of before and of that way, is off the line."""
+"""A Box this far from the line between busbar and deepest place, as shares of the same two, is off the line.
+"""
 REST, LARGEST_REST, REST_DEGREES = 0.015, 0.1, 3.0
-"""What is left of the voltage at a place before a short circuit without resistance: its least and its largest
-size, and how far its angle is at most from that of the busbar, which has three times as much at least."""
+"""Voltage left at a place before a short circuit without resistance: smallest and largest magnitude, and the
+largest angle from that of the busbar, which has at least three times as much.
+"""
 SEVERAL_PLACES, ONE_DEAD_PLACE, ONE_PLACE, ELSEWHERE = 0.75, 0.85, 0.7, 0.97
-"""How often each came true on two half hours of the Sim (docs/mauka.md), rounded."""
+"""Share of correct answers of each kind on two half hours of the Sim (docs/mauka.md), rounded."""
 DEAD = 0.9
-"""Depth from which on a place can hardly be before the fault."""
+"""From this depth on a place can hardly be before the fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class _Depth:
 
 
 def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
-    """By Box; without those of which nothing can be said, such as Boxes without a feeder."""
+    """Returns the side of each Box, without those that cannot be judged, such as Boxes without a feeder."""
     depths = [
         _Depth(each.box_id, each.place or "", each.feeder, phase_letter(each.phase), phasor)
         for each in witnesses
@@ -90,13 +94,13 @@ def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
 
 
 def _contrast(one: _Depth, depths: Sequence[_Depth]) -> float | None:
-    """How much deeper than Boxes of the same phase on other feeders."""
+    """Returns how much deeper it is than Boxes of the same phase on other feeders."""
     others = [each.moved for each in depths if each.feeder != one.feeder and each.phase == one.phase]
     return one.moved - median(others) if others else None
 
 
 def _busbar(depths: Sequence[_Depth], faulted: str) -> dict[str | None, complex]:
-    """By phase, what other feeders have, which is what the busbar has."""
+    """Returns by phase the voltage of other feeders, which is that of the busbar."""
     found: dict[str | None, complex] = {}
     for phase in {each.phase for each in depths}:
         others = [each.phasor for each in depths if each.feeder != faulted and each.phase == phase]
@@ -106,10 +110,10 @@ def _busbar(depths: Sequence[_Depth], faulted: str) -> dict[str | None, complex]
 
 
 def _on_feeder(there: Sequence[_Depth], busbar: Mapping[str | None, complex]) -> dict[str, tuple[str, float]]:
-    """Box -> its side and the probability, for the Boxes of the faulted feeder.
+    """Returns side and probability for each Box of the faulted feeder.
 
-    A place whose phases all have what the deepest of their phase has, or are off the line to it, is
-    downstream; others are upstream.
+    A place is downstream if all its phases are as deep as the deepest Box of that phase, or are off the line
+    to it; others are upstream.
     """
     behind: dict[str, list[bool]] = {}
     before: set[str] = set()
@@ -137,7 +141,7 @@ def _on_feeder(there: Sequence[_Depth], busbar: Mapping[str | None, complex]) ->
 
 
 def _is_behind(phasor: complex, deepest: complex, busbar: complex | None) -> bool:
-    """Whether it is as deep as the deepest, or off the line from the busbar to it."""
+    """Returns True if it is as deep as the deepest, or off the line from the busbar to it."""
     if busbar is None or busbar == deepest:
         return abs(phasor - deepest) <= ALIKE
     way = deepest - busbar
@@ -148,7 +152,9 @@ def _is_behind(phasor: complex, deepest: complex, busbar: complex | None) -> boo
 
 
 def _has_rest(phasor: complex, busbar: complex | None) -> bool:
-    """Whether it has a rest of the busbar's voltage, at the same angle: at the fault nothing is left."""
+    """Returns True if some of the busbar's voltage is left, at the same angle: at the fault nothing is
+    left.
+    """
     if busbar is None or not REST <= abs(phasor) <= min(LARGEST_REST, abs(busbar) / 3):
         return False
     return abs(math.degrees(cmath.phase(phasor / busbar))) <= REST_DEGREES

@@ -1,8 +1,9 @@
 """Direct voltage: the mean of the voltage leaves zero.
 
 In: Event.  Out: Finding, in time order.  State: none.
-A converter has an offset of its own, so less than `most_percent` counts only where it rose.
-Source: IEEE 1159-2019, 4.5.1; the limits are ours (`opq_measure.analysis.levels`)."""
+A converter has an offset of its own, so an offset below `most_percent` counts only where it rose.
+Source: IEEE 1159-2019, 4.5.1; the limits are ours (`opq_measure.analysis.levels`).
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -16,14 +17,14 @@ takes, gives = Event, Finding
 
 @dataclass(frozen=True, slots=True)
 class Config(NominalConfig):
-    """Limits of nominal, of either sign."""
+    """Limits in percent of nominal, for either sign."""
 
     most_percent: float = field(default=1.5, metadata={"minimum": 0.01, "maximum": 100.0})
     rise_percent: float = field(default=0.5, metadata={"minimum": 0.01, "maximum": 100.0})
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """From where it passes the limit until it is back by a tenth."""
+    """Returns findings from where the limit is passed until the value is a tenth below it again."""
     return findings_of(
         event,
         config,

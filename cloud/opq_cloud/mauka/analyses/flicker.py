@@ -1,8 +1,9 @@
 """Flicker: the voltage swings so that lamps flicker.
 
 In: Event.  Out: Finding, in time order.  State: none.
-Ten minutes give Pst, as everywhere. An event of five seconds or more gives the Pst that would follow from it.
-Source: IEC 61000-4-15:2010; IEC 61000-3-3:2013, clause 5 (Pst 1)."""
+Pst is measured over ten minutes. An event of five seconds or more gives the Pst that would follow from it.
+Source: IEC 61000-4-15:2010; IEC 61000-3-3:2013, clause 5 (Pst 1).
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -21,5 +22,5 @@ class Config(NominalConfig):
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """At most one per piece of waveform."""
+    """Returns at most one finding per piece of waveform."""
     return findings_of(event, config, (name,), replace(EVENT_LIMITS, pst=config.pst), "VOLTAGE")

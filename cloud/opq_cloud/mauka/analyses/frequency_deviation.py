@@ -1,8 +1,9 @@
 """Frequency deviation: a second or more off nominal.
 
 In: Event.  Out: Finding, in time order.  State: none.
-A frequency further than 8 % off from beginning to end is taken for another nominal.
-Source: EN 50160:2010, 4.2.1 (1 % of nominal), there over 10 s, here over 10/12 cycles."""
+A frequency more than 8 % off from beginning to end is treated as another nominal frequency.
+Source: EN 50160:2010, 4.2.1 (1 % of nominal), there over 10 s, here over 10/12 cycles.
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -28,7 +29,7 @@ class Config(NominalConfig):
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """From where it passes the limit until it is back by a tenth."""
+    """Returns findings from where the limit is passed until the value is a tenth below it again."""
     if config.compat:
         return original_frequencies(event, config.low_hz, config.high_hz, config.least_cycles)
     return findings_of(

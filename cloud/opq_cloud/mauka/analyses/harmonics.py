@@ -1,8 +1,9 @@
 """Harmonics: THD above its limit while it lasts.
 
 In: Event.  Out: Finding, in time order.  State: none.
-Windows that a dip or a swell touches do not count (IEC 61000-4-30:2015, 4.7).
-Source: IEC 61000-4-7 subgroups; EN 50160:2010, 4.2.5 (THD 8 %), there of ten minutes, here of each window."""
+Windows with a dip or a swell do not count (IEC 61000-4-30:2015, 4.7).
+Source: IEC 61000-4-7 subgroups; EN 50160:2010, 4.2.5 (THD 8 %), there over ten minutes, here per window.
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -16,14 +17,17 @@ takes, gives = Event, Finding
 
 @dataclass(frozen=True, slots=True)
 class Config(NominalConfig):
-    """`thd_percent`, of the fundamental."""
+    """`thd_percent` is in percent of the fundamental."""
 
     thd_percent: float = field(default=8.0, metadata={"minimum": 0.1, "maximum": 1000.0})
     compat: bool = field(default=False, metadata={"help": "as the original's ThdPlugin, cycle by cycle"})
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """From where it passes the limit until it is back by a tenth; open where the waveform ends."""
+    """Returns findings from where the limit is passed until the value is a tenth below it again.
+
+    A finding that lasts to the end of its waveform stays open.
+    """
     if config.compat:
         return original_thd(event, config.thd_percent)
     return findings_of(event, config, (name,), replace(EVENT_LIMITS, thd_percent=config.thd_percent), "THD")

@@ -14,13 +14,13 @@ takes, gives = Event, Finding
 
 @dataclass(frozen=True, slots=True)
 class Config(NominalConfig):
-    """`line_percent`, of the fundamental, while it is on."""
+    """`line_percent` is in percent of the fundamental, while the line is on."""
 
     line_percent: float = field(default=1.0, metadata={"minimum": 0.1, "maximum": 100.0})
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """From the first pulse of a telegram to its last."""
+    """Returns one finding per telegram, from its first pulse to its last."""
     return findings_of(
         event, config, (name,), replace(EVENT_LIMITS, signal_percent=config.line_percent), "VOLTAGE"
     )

@@ -1,8 +1,9 @@
-"""Noise: what lies between the harmonics, up to half the rate, is more than a Box's own.
+"""Noise: the signal between the harmonics, up to half the sampling rate, exceeds the Box's own noise.
 
 In: Event.  Out: Finding, in time order.  State: none.
-Less than `most_percent` counts only where it doubled within the waveform.
-Source: IEEE 1159-2019, 4.5.5; the limits are ours (`opq_measure.analysis.levels`)."""
+Noise below `most_percent` counts only where it doubled within the waveform.
+Source: IEEE 1159-2019, 4.5.5; the limits are ours (`opq_measure.analysis.levels`).
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -16,14 +17,14 @@ takes, gives = Event, Finding
 
 @dataclass(frozen=True, slots=True)
 class Config(NominalConfig):
-    """Limits of the fundamental, rms."""
+    """Limits in percent of the fundamental, rms."""
 
     most_percent: float = field(default=6.0, metadata={"minimum": 0.1, "maximum": 1000.0})
     rise_percent: float = field(default=2.0, metadata={"minimum": 0.1, "maximum": 1000.0})
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """From where it passes the limit until it is back by a tenth."""
+    """Returns findings from where the limit is passed until the value is a tenth below it again."""
     return findings_of(
         event,
         config,

@@ -18,5 +18,5 @@ class Config(NominalConfig):
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """One per stretch of notched cycles; its ends are good to 0.8 s, a look is taken so often."""
+    """Returns one finding per stretch of notched cycles; its ends are accurate to 0.8 s."""
     return findings_of(event, config, (name,), EVENT_LIMITS, "VOLTAGE")

@@ -25,12 +25,12 @@ name = "rapid_voltage_change"
 takes, gives = Event, Finding
 
 STEADY_NS = 1_200_000_000
-"""Before and after a change: the steady second, and some cycles more."""
+"""Taken before and after a change: the steady second and some cycles more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config(NominalConfig):
-    """Smaller ones than 5 % are not measured."""
+    """Changes below 5 % are not measured."""
 
     least_percent: float = field(
         default=5.0, metadata={"minimum": 5.0, "maximum": 100.0, "help": "of nominal, the largest change"}
@@ -38,14 +38,14 @@ class Config(NominalConfig):
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """Every change that any Box saw."""
+    """Returns every change that any Box saw."""
     return findings_of(
         event, config, (name,), replace(EVENT_LIMITS, change_percent=config.least_percent), "VOLTAGE"
     )
 
 
 def wants(event: Event, findings: Sequence[Finding], config: Config) -> tuple[SampleRequest, ...]:
-    """The steady second, where a waveform begins too late or ends too early to hold it."""
+    """Requests the steady second where a waveform begins too late or ends too early to hold it."""
     found = {each.box_id for each in findings}
     asked = (
         _steady_second(RESULTS.against_before(piece), config)

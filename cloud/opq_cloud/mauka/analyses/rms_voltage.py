@@ -1,8 +1,9 @@
 """Sags, swells, interruptions, under- and overvoltages: Urms(1/2) leaves its limits.
 
 In: Event.  Out: Finding, in time order.  State: none.
-All five come out of one state machine over one measuring pass (a sag that deepens becomes an
-interruption, one that lasts an undervoltage), so they are one analysis and not five files.
+All five come from one state machine over one measuring pass (a sag that deepens becomes an interruption, a
+sag that lasts becomes an undervoltage), so they are one analysis and not five files.
+
 Source: IEC 61000-4-30:2015, 5.4 (threshold, hysteresis); IEEE 1159-2019, table 2 (names by
 duration); ITIC curve of 2000 and SEMI F47-0706 as in contracts.md.
 """
@@ -21,25 +22,29 @@ takes, gives = Event, Finding
 
 DIPS = frozenset({"sag", "interruption", "undervoltage"})
 LEAST_LONGER_NS, MOST_LONGER_NS = 2 * 10**9, 10 * 10**9
-"""What lasts to the end of its waveform is asked for as long again as there is, within these."""
+"""A disturbance that lasts to the end of its waveform requests the waveform's length again, within these
+limits.
+"""
 AT_END_NS = 50_000_000
-"""The last rms of a waveform lies so near its end."""
+"""The last rms value of a waveform is at most this far from its end."""
 BORDER_SHARE = 2 / 3
-"""Where this part of the Boxes that answered saw a dip, nothing shows yet how far it reached."""
+"""Where at least this share of the Boxes that answered saw a dip, its extent is not known yet."""
 BORDER_BOXES = 4
-"""Those of the shallowest dips, furthest from its place: their neighbours are asked."""
+"""Number of Boxes with the shallowest dips, which are furthest from its place: their neighbours are
+requested.
+"""
 NEIGHBOURS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Config(NominalConfig):
-    """Limits in percent of nominal; raises ValueError when they cannot all hold."""
+    """Limits in percent of nominal; raises ValueError when they contradict each other."""
 
     sag_percent: float = 90.0
     swell_percent: float = 110.0
     interruption_percent: float = 10.0
-    hysteresis_percent: float = 2.0  # less, and noise splits one sag in many
-    compat: bool = False  # as the original's plug-ins, with their curves, at 120 V; limits do not count
+    hysteresis_percent: float = 2.0  # below this, noise splits one sag in many
+    compat: bool = False  # as the original's plug-ins: their curves, at 120 V, without these limits
 
     def __post_init__(self) -> None:
         self.limits()
@@ -51,10 +56,11 @@ class Config(NominalConfig):
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """Every disturbance that any Box saw; one still open where its waveform ends has `closed=False`.
+    """Returns every disturbance that any Box saw; one still open at the end of its waveform has
+    `closed=False`.
 
-    A gap ends a piece of waveform: what lasts over it is found on both sides. In a piece shorter
-    than two cycles nothing can be found. Raises ValueError when a waveform cannot be measured.
+    A gap ends a piece of waveform: a disturbance that lasts over the gap is found on both sides. Nothing can
+    be found in a piece shorter than two cycles. Raises ValueError when a waveform cannot be measured.
     """
     if config.compat:
         return original_voltages(event)
@@ -70,7 +76,10 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
 
 
 def wants(event: Event, findings: Sequence[Finding], config: Config) -> tuple[SampleRequest, ...]:
-    """The rest of what lasts to the end of a waveform; and neighbours, where most Boxes saw a dip."""
+    """Requests the rest of disturbances that last to the end of a waveform.
+
+    Where most Boxes saw a dip, it also requests neighbours.
+    """
     waves = {wave.box_id: wave for wave in event.waveforms}
     longer = [
         _longer(waves[each.box_id], each)
@@ -92,7 +101,7 @@ def wants(event: Event, findings: Sequence[Finding], config: Config) -> tuple[Sa
 
 
 def _runs_out(wave: Waveform, finding: Finding) -> bool:
-    """Whether it began in this waveform and lasts to its end."""
+    """Returns True if the disturbance began in this waveform and lasts to its end."""
     return finding.start_ns > wave.start_ns and wave.end_ns - finding.end_ns <= AT_END_NS
 
 

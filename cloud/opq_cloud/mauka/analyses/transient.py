@@ -1,9 +1,10 @@
 """Impulsive and oscillatory transients: the wave leaves its steady course for less than a cycle.
 
 In: Event.  Out: Finding, in time order.  State: none.
-One with a dip, such as at its beginning, is a finding of its own; the dip names the incident. With `compat`
-as the original's TransientPlugin, which names arcing and notching too.
-Source: IEEE 1159-2019, 4.1 and table 2; the measuring is `opq_measure.waveform.transients`."""
+A transient that comes with a dip, such as at its beginning, is a separate finding; the dip names the
+incident. With `compat` it works as the original's TransientPlugin, which also names arcing and notching.
+Source: IEEE 1159-2019, 4.1 and table 2; the measuring is `opq_measure.waveform.transients`.
+"""
 
 from dataclasses import dataclass, field, fields, replace
 
@@ -19,7 +20,7 @@ takes, gives = Event, Finding
 
 @dataclass(frozen=True, slots=True)
 class Config(NominalConfig):
-    """Smaller ones than 5 % are not measured."""
+    """Transients below 5 % are not measured."""
 
     least_peak_percent: float = field(
         default=5.0, metadata={"minimum": 5.0, "maximum": 1000, "help": "of the nominal peak"}
@@ -37,7 +38,7 @@ class Config(NominalConfig):
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """Every transient that any Box saw."""
+    """Returns every transient that any Box saw."""
     if config.compat:
         named = {each.name: getattr(config, each.name) for each in fields(TransientSettings)}
         return original_transient_findings(event, TransientSettings(**named))

@@ -1,11 +1,12 @@
-"""Unbalance: u2 and u0 of three Boxes on the phases of one place; where clocks are poor, of their magnitudes.
+"""Unbalance: u2 and u0 of three Boxes on the phases of one place, or the unbalance of their magnitudes.
 
 In: Event.  Out: Finding of the Box on phase a, in time order.  State: none.
-Needs Boxes whose location and phase the registry has; windows with a dip or swell at one do not count.
-Where clocks leave u2 uncertain by more than `most_clock_percent`, the angles between the phases say nothing:
-then the largest deviation of the three rms from their mean counts, which is no u2.
-Source: IEC 61000-4-30:2015, 5.7.1; EN 50160:2010, 4.2.4 (u2 2 %), there of ten minutes; of magnitudes IEEE
-Std 112-1991 (phase voltage unbalance rate) and ANSI C84.1 (3 %, there of line voltages without load)."""
+Needs Boxes whose location and phase the registry has; windows with a dip or swell at one Box do not count.
+Where the clocks leave u2 uncertain by more than `most_clock_percent`, the angles between the phases are of no
+use: then the largest deviation of the three rms values from their mean counts, which is not u2.
+Source: IEC 61000-4-30:2015, 5.7.1; EN 50160:2010, 4.2.4 (u2 2 %), there over ten minutes; for magnitudes IEEE
+Std 112-1991 (phase voltage unbalance rate) and ANSI C84.1 (3 %, there of line voltages without load).
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -23,12 +24,14 @@ from opq_proto.messages import Event, Finding
 name = "unbalance"
 takes, gives = Event, Finding
 PHASOR_SIGMA, MAGNITUDE_SIGMA = 0.075, 0.25
-"""Standard uncertainties in points: half of what class A allows for u2; ours for three Boxes' gains."""
+"""Standard uncertainties in percentage points: half of what class A allows for u2; ours for three Boxes'
+gains.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Config(NominalConfig):
-    """Limits in percent, of u2 and of the magnitudes."""
+    """Limits in percent, for u2 and for the magnitudes."""
 
     u2_percent: float = field(default=2.0, metadata={"minimum": 0.1, "maximum": 100.0})
     magnitudes_percent: float = field(default=3.0, metadata={"minimum": 0.1, "maximum": 100.0})
@@ -36,7 +39,10 @@ class Config(NominalConfig):
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """From where it passes the limit until it is back by a tenth, for 3 s, or 1 s at the waveform's ends."""
+    """Returns findings from where the limit is passed until the value is a tenth below it again.
+
+    A finding lasts 3 s at least, or 1 s at the ends of the waveform.
+    """
     found = [
         finding
         for place in phase_places(event)[0]
@@ -46,7 +52,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
 
 
 def unjudged(event: Event, config: Config) -> str:
-    """Places with three Boxes of which nothing can be said, and why; empty: none."""
+    """Names the places with three Boxes that cannot be judged, and why; empty where there are none."""
     places, problems = phase_places(event)
     for place in places:
         why = _judged(place, course_of(place, config), config)[1]
@@ -55,7 +61,7 @@ def unjudged(event: Event, config: Config) -> str:
 
 
 def _judged(place: PhasePlace, course: PhaseCourse, config: Config) -> tuple[list[Finding], str]:
-    """What there is, or why nothing can be said."""
+    """Returns the findings, or why the place cannot be judged."""
     if not np.isfinite(course.phasors).all(axis=1).any():
         return [], "no window is in all three waveforms and free of dips and swells"
     if course.clock_percent > config.most_clock_percent:
@@ -101,7 +107,7 @@ def _finding(
     place: PhasePlace, course: PhaseCourse, span: Span, config: Config, because: str,
     figures: dict[str, float], sigma: float, confidence: float,
 ) -> Finding:  # fmt: skip
-    """A finding of the Box on phase a, which stands for the place."""
+    """Makes a finding of the Box on phase a, which stands for the place."""
     volts = np.sqrt(np.nanmean(course.magnitudes[span.start : span.stop] ** 2, axis=0)).tolist()
     start_ns, end_ns = course.starts_ns[span.start], course.ends_ns[span.stop - 1]
     told = ", ".join(f"{letter} {level_v:.1f} V" for letter, level_v in zip("abc", volts, strict=True))

@@ -43,23 +43,29 @@ from opq_proto.messages import TimeSource
 
 BLOCK_SAMPLES = 200
 RING_SAMPLES = 38_400
-"""What the firmware holds: OPQ_RING_SAMPLES of device/cmodules/acquire/acquire.h (test_one_fact.py)."""
+"""Ring size of the firmware: OPQ_RING_SAMPLES of device/cmodules/acquire/acquire.h (test_one_fact.py)."""
 STALL_S = 10
-"""So long its process may stand still; what is not sampled in a longer time is missing."""
+"""The longest standstill of the process, in seconds, after which the Box still catches up. Samples of a
+longer one are missing.
+"""
 HELLO_S = 5
-"""A gateway that restarts learns who is there within this time, even if its own hello is lost."""
+"""Seconds between hello messages, so that a gateway that restarts knows its Boxes even if its own hello is
+lost.
+"""
 BLOCKS_PER_TICK = 12
-"""After its process stood still. Between two ticks it reads, so that what is asked for still goes."""
+"""Limit for catching up after a standstill: between two ticks the Box reads, so that it still answers
+resends.
+"""
 LONGEST_LOSS_S = 1e6
 LOST_AFTER_S = 0.2
-"""A supply is lost on demand so much later than now: what was sampled was sampled."""
+"""A supply loss on demand begins this much later than now, because samples already taken stay taken."""
 RESENT_PER_TICK = 8
 RESEND_WAITING_BYTES = 2048
-"""Old samples go out only while fewer bytes wait, so that new ones are never late for them."""
+"""Old samples are sent again only while fewer bytes wait, so that they never delay new ones."""
 LOG_STARTED = 1
 """Log.code: the Box started; a is its boot_id, b the reset cause."""
 GPS_STATES = {TimeSource.GPS: GpsState.LOCKED, TimeSource.HOLDOVER: GpsState.HOLDOVER}
-"""What a Box with a clock of its own says of its receiver."""
+"""GPS state that a Box with a clock of its own reports, by its time source."""
 RESET_POWER, RESET_COMMAND = 1, 4
 """Health.reset_cause: log_codes.RESET_CAUSES."""
 
@@ -70,8 +76,8 @@ class Box:
     Attributes:
         box_id: decimal number as text, as everywhere.
         source: where its samples come from.
-        overruns, missing_samples, clipped_samples: what Health reports.
-        ring: what can be sent again; counts what could not.
+        overruns, missing_samples, clipped_samples: the counters of the Health message.
+        ring: the blocks that can be sent again; it counts requests that it refused.
         events_sent: monotonic ns at which the frame with an event's first sample was written.
     """
 
@@ -110,7 +116,7 @@ class Box:
         self._silent_until_s: float | None = None
 
     def start(self, port: PtyPort, clock: RunClock) -> None:
-        """Go online on `port`; sample 0 is taken at the clock's start."""
+        """Goes online on `port`; sample 0 is taken at the clock's start."""
         self.port = port
         self.clock = clock
         self._stamps = BoxStamps(clock, self.source)
@@ -123,7 +129,7 @@ class Box:
         return self._stamps.due_ns(self._next + BLOCK_SAMPLES)
 
     def tick(self, now_ns: int) -> None:
-        """Send the blocks whose samples have been taken by now, then what else is due."""
+        """Sends the blocks whose samples have been taken by now, then everything else that is due."""
         if self._is_silent(now_ns):
             return
         overrun = self._skip_what_is_too_old(now_ns)
@@ -142,7 +148,7 @@ class Box:
             self._each_second(now_ns)
 
     def receive(self, data: bytes) -> None:
-        """Bytes from the gateway; bad ones are counted by the decoder. A Box without supply reads none."""
+        """Handles bytes from the gateway; the decoder counts bad ones. A Box without supply reads none."""
         if self._silent_until_s is not None:
             return
         for _, message in self.decoder.feed(data):
@@ -153,15 +159,15 @@ class Box:
                 self.ring.accept_resend(message)
 
     def send(self, message: LinkMessage) -> None:
-        """Frame a message and queue it on the port."""
+        """Frames a message and queues it on the port."""
         self.port.send(link.encode(message, self._sequence))
         self._sequence += 1
 
     def add_event(self, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:
-        """Put a disturbance into a simulated signal, as soon as possible.
+        """Puts a disturbance into a simulated signal, as soon as possible.
 
         Raises:
-            ValueError: this Box replays a recording, or hangs on a network.
+            ValueError: this Box replays a recording, or is connected to a network.
         """
         if not isinstance(self.source, Generator):
             what = "replays a recording; events go to simulated Boxes only"
@@ -171,12 +177,14 @@ class Box:
         return self.source.add(event)
 
     def lose_supply(self, for_s: float, own: Mapping[str, object]) -> tuple[float, BoxSupply]:
-        """Lose the supply now, for so long: when that is, in seconds after the run's start, and the supply.
+        """Takes the supply away for `for_s` seconds, shortly after now.
 
         Args:
-            own: `battery_s` and `outlet_dead` of a Box to which its scenario gives no `supply`.
+            own: `battery_s` and `outlet_dead` for a Box whose scenario gives no `supply`.
+        Returns:
+            The begin of the loss in seconds after the run's start, and the supply.
         Raises:
-            ValueError, ConfigError: values that it cannot have, or the supply is lost already.
+            ValueError, ConfigError: values that are not allowed, or the supply is already lost.
         """
         if not 0 < for_s <= LONGEST_LOSS_S:
             raise ValueError(f"seconds is {for_s:g}; want more than 0, {LONGEST_LOSS_S:g} at most")
@@ -201,11 +209,11 @@ class Box:
 
     @property
     def v_per_lsb(self) -> float:
-        """The source's, corrected by the setting `gain`."""
+        """The source's volts per count, corrected by the setting `gain`."""
         return self.source.v_per_lsb * self.settings.number("gain")
 
     def hello(self) -> Hello:
-        """Who this Box is."""
+        """Returns the message that describes this Box."""
         source = self.source
         return Hello(
             protocol=PROTOCOL,
@@ -223,7 +231,7 @@ class Box:
         )
 
     def reset(self) -> None:
-        """Start as after a reset: new boot id, sample 0 is the next one, empty ring."""
+        """Starts as after a reset: new boot id, the next sample becomes sample 0, empty ring."""
         self._restart(RESET_COMMAND)
 
     def _restart(self, cause: int) -> None:
@@ -235,7 +243,9 @@ class Box:
         self._boot()
 
     def _is_silent(self, now_ns: int) -> bool:
-        """Whether it is without supply; when it comes back it starts as after a loss of power."""
+        """True while the Box is without supply; when the supply returns, the Box starts as after a loss of
+        power.
+        """
         supply = self._stamps.supply
         if supply is None:
             return False
@@ -248,7 +258,9 @@ class Box:
         return until_s is not None
 
     def _came_back(self) -> bool:
-        """Whether the next block lies in a time without supply: it is not taken, the Box boots after it."""
+        """True if the next block falls into a time without supply: it is skipped, and the Box boots after
+        that time.
+        """
         silent = self._stamps.silent(self._next, self._next + BLOCK_SAMPLES)
         if not silent:
             return False
@@ -266,7 +278,9 @@ class Box:
         self.send(self.hello())
 
     def _skip_what_is_too_old(self, now_ns: int) -> bool:
-        """A process that stood still for longer than STALL_S loses what lies before it."""
+        """Skips the blocks that are too old after a standstill of more than STALL_S; True if it skipped
+        any.
+        """
         late_ns = now_ns - self.due_ns()
         if late_ns <= STALL_S * 10**9:
             return False
@@ -304,7 +318,7 @@ class Box:
             self._event_sent(mark)
 
     def _taken(self, first: int) -> NDArray[np.int16]:
-        """Counts without the setting `offset_lsb`, within int16."""
+        """Counts less the setting `offset_lsb`, within int16."""
         counts = self.source.counts(first, BLOCK_SAMPLES)
         offset_lsb = round(self.settings.number("offset_lsb"))
         if not offset_lsb:
@@ -312,7 +326,7 @@ class Box:
         return np.clip(counts.astype(np.int32) - offset_lsb, -32768, 32767).astype(np.int16)
 
     def _check_crossings(self, newest: Samples) -> None:
-        """Report crossings of the last nominal cycle's rms."""
+        """Reports each limit that the rms of the last nominal cycle crosses."""
         source = self.source
         cycle = round(source.rate_millihz / 1000 / source.nominal_hz)
         rms_v = float(np.sqrt(np.mean(self.ring.newest(cycle) ** 2))) * self.v_per_lsb

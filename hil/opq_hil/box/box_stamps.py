@@ -1,4 +1,4 @@
-"""BoxStamps: the stamps of one Box of a run: by the run's own clock, or by the Box's timekeeping if any."""
+"""BoxStamps: time stamps of one Box, from the run's clock or from the Box's own timekeeping if it has one."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from opq_proto.messages import TimeSource
 
 @dataclass(frozen=True, slots=True)
 class SampleStamp:
-    """What a Box says of the moment of a sample, and of the rate from there on."""
+    """Time stamp that a Box gives to a sample, and the rate from that sample on."""
 
     t_ns: int
     uncertainty_ns: int
@@ -19,10 +19,11 @@ class SampleStamp:
 
 
 class BoxStamps:
-    """By number of the sample.
+    """Time stamps by sample number.
 
     Attributes:
-        supply: when nothing is sampled; None: never. Losses may come to it (`Box.lose_supply`).
+        supply: gives the times in which nothing is sampled; None where there are none. `Box.lose_supply` may
+            add some.
     """
 
     def __init__(self, run: RunClock, source: SampleSource) -> None:
@@ -47,21 +48,23 @@ class BoxStamps:
         return self._run.monotonic_ns + round(self._own.taken_s(sample) * 1e9)
 
     def taken(self, monotonic_ns: int) -> int:
-        """Samples that were taken by a monotonic time."""
+        """Number of samples that were taken until a monotonic time."""
         since_ns = monotonic_ns - self._run.monotonic_ns
         if self._own is None:
             return since_ns * self._rate_millihz // 10**12
         return self._own.samples_by(since_ns / 1e9)
 
     def sample_at(self, t_ns: int) -> int:
-        """The sample that was taken when a stamp says so."""
+        """The sample whose time stamp is nearest before or at `t_ns`."""
         sample = (t_ns - self._run.start_ns + 1) * self._rate_millihz // 10**12
         for _ in range(3 if self._own is not None else 0):
             sample += (t_ns - self.stamp(sample).t_ns + 1) * self._rate_millihz // 10**12
         return sample
 
     def next_run(self, first: int, taken: int) -> tuple[int, int]:
-        """[first, end) of what was sampled in one go: after a silence, and up to the next one."""
+        """[first, end) of the next samples without a gap: from the end of a silence to the begin of the
+        next one.
+        """
         for begin, end in self.silent(first, taken):
             if begin > first:
                 return first, begin
@@ -69,7 +72,7 @@ class BoxStamps:
         return first, max(first, taken)
 
     def block(self, source: SampleSource, first: int, count: int) -> SampleBlock:
-        """Samples as the gateway takes them."""
+        """A block of samples in the gateway's form."""
         stamp = self.stamp(first)
         return SampleBlock(
             1,
@@ -83,14 +86,16 @@ class BoxStamps:
         )
 
     def end_of_silence(self, sample: int) -> int:
-        """The first sample that is taken again, from one that is not on."""
+        """The first sample taken after the silence that contains `sample`; `sample` itself if it is in
+        none.
+        """
         for begin, end in self.silent(0, 1 << 62):
             if begin <= sample < end:
                 return end
         return sample
 
     def silent(self, first: int, end: int) -> tuple[tuple[int, int], ...]:
-        """[first, end) of samples in a span that are never taken, for want of supply."""
+        """Spans [first, end) between two samples that are never taken, because the Box has no supply."""
         spans = []
         for begin_s, end_s in self.supply.silent_s if self.supply is not None else ():
             low, high = (self.taken(self._run.monotonic_ns + round(at * 1e9)) for at in (begin_s, end_s))

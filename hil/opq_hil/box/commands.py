@@ -1,8 +1,8 @@
-"""What a Box answers to its gateway: each Command gets exactly one Acknowledgement, then its effect.
+"""How a Box answers its gateway's commands: each Command gets exactly one Acknowledgement, then takes effect.
 
 Crossings are off until the gateway sets limits (Command crossing limits:
-`dip=0.9,swell=1.1,interruption=0.1`, shares of nominal). One nominal cycle per block, hysteresis of 2 %
-of nominal as in the contract.
+`dip=0.9,swell=1.1,interruption=0.1`, shares of nominal). The rms of one nominal cycle is checked per block,
+with a hysteresis of 2 % of nominal as in the contract.
 """
 
 import re
@@ -25,7 +25,7 @@ KINDS = {kind.name.lower(): kind for kind in CrossingKind}
 
 
 def parse_limits(argument: str) -> dict[CrossingKind, float]:
-    """`dip=0.9,swell=1.1` as shares of nominal; an empty text sets none.
+    """Reads limits such as `dip=0.9,swell=1.1`, shares of nominal; an empty text sets none.
 
     Raises:
         ValueError: an unknown kind, or no share between 0 and 10.
@@ -46,7 +46,7 @@ def parse_limits(argument: str) -> dict[CrossingKind, float]:
 
 
 class BoxCrossings:
-    """Which limits the rms is beyond."""
+    """The limits, and which of them the rms is beyond now."""
 
     def __init__(self, limits: dict[CrossingKind, float] | None = None) -> None:
         self.limits = limits or {}
@@ -69,11 +69,11 @@ SETTINGS_AT_MOST = 24
 VALUE_BYTES_AT_MOST = 23
 """As in the firmware; 24 settings of 32 + 23 bytes stay below a frame's 2048."""
 CALIBRATION = {"gain": (1.0, 0.5, 2.0), "offset_lsb": (0.0, -32768, 32767), "phase_ns": (0.0, -1e6, 1e6)}
-"""Setting -> value of a new Box, least, most: as in the firmware's table."""
+"""Setting -> default, minimum, maximum, as in the firmware's table."""
 
 
 class BoxSettings:
-    """Settings of a simulated Box, kept as long as it runs; `sequence` counts changes."""
+    """Settings of a simulated Box, held as long as it runs; `sequence` counts changes."""
 
     def __init__(self, **values: str) -> None:
         self.sequence = 0
@@ -83,17 +83,17 @@ class BoxSettings:
         return self._values[key]
 
     def number(self, key: str) -> float:
-        """One of CALIBRATION."""
+        """The value of one setting of CALIBRATION."""
         return float(self._values[key])
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(sorted(self._values.items()))
 
     def assign(self, assignment: str) -> None:
-        """Take `key=value`.
+        """Stores a setting given as `key=value`.
 
         Raises:
-            ValueError: no such form, too long, too many, or a known key with a wrong value.
+            ValueError: wrong form, too long, too many settings, or a wrong value for a known key.
         """
         key, equals, value = assignment.partition("=")
         if not equals or not KEY.fullmatch(key) or len(value.encode()) > VALUE_BYTES_AT_MOST:
@@ -111,7 +111,7 @@ class BoxSettings:
 
 
 class CommandTarget(Protocol):
-    """What a command may ask of a Box."""
+    """The part of a Box that a command may use."""
 
     settings: BoxSettings
     crossings: BoxCrossings
@@ -124,7 +124,7 @@ class CommandTarget(Protocol):
 
 
 def answer(box: CommandTarget, command: Command) -> None:
-    """Acknowledge a command and do it."""
+    """Acknowledges a command and carries it out."""
 
     def acknowledge(status: Status, detail: str = "") -> None:
         box.send(Acknowledgement(command.command_id, status, detail))

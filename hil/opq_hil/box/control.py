@@ -1,4 +1,4 @@
-"""Events on demand: a Unix socket `control` beside the ports, one JSON object per line each way.
+"""Events on demand: a Unix socket `control` in the folder of the ports, one JSON object per line each way.
 
     {"do": "event", "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "angle_deg": 0}
     {"ok": true, "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "words": "sag to 0.7 ...", ...}
@@ -7,9 +7,9 @@
     {"do": "status"}, {"do": "stop"}
     {"do": "list"}   ->   {"ok": true, "boxes": {"1": "/dev/pts/3"}}
 
-What cannot be understood is answered with `{"ok": false, "error": ...}` and counted, and so is `stop` where
-another program runs the Boxes and would start them again. `serve` runs a host and its socket, for processes
-that do nothing else.
+A request that is not understood is answered with `{"ok": false, "error": ...}` and counted. So is `stop`
+where another program runs the Boxes and would start them again. `serve` runs a host and its socket, for
+processes that do nothing else.
 """
 
 import contextlib
@@ -43,18 +43,18 @@ EVENT_KEYS = ("do", "box", "kind", *NUMBER_KEYS)
 CAUSE_KEYS = ("do", "cause", "at", "values")
 SUPPLY_LOST, SUPPLY_KEYS = "supply_lost", ("do", "box", "kind", "seconds", "values")
 LOST_S = 30.0
-"""A supply is lost for so long where nobody says."""
+"""Duration of a supply loss where the request gives none."""
 
 
 class HostedBox(Protocol):
-    """A Box with samples of its own."""
+    """A Box that has samples of its own."""
 
     @property
     def source(self) -> SampleSource: ...
 
 
 class EventHost(Protocol):
-    """Who runs Boxes that can be disturbed: `BoxHost`, or one of Boxes without ptys."""
+    """A program part that runs Boxes which can be disturbed: `BoxHost`, or a host of Boxes without ptys."""
 
     on_open: Callable[[], object] | None
 
@@ -78,7 +78,7 @@ class Control:
     """Serves one host of Boxes; `run` in a thread of its own.
 
     Args:
-        ended_by: what ends the Boxes, in words, where `stop` does not; empty: `stop` ends them.
+        ended_by: a sentence that says what ends the Boxes where `stop` does not; empty if `stop` ends them.
     Attributes:
         malformed: requests that were not understood or not possible.
     """
@@ -93,7 +93,7 @@ class Control:
         self._log = log.get(service="boxes")
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Answer until `stop`.
+        """Answers requests until `stop`.
 
         Raises:
             PortBusyError: another process hosts Boxes in this folder.
@@ -116,7 +116,7 @@ class Control:
             self._pending.clear()
 
     def answer(self, line: bytes) -> dict[str, Any]:
-        """Do what one line asks; the answer."""
+        """Carries out the request of one line and returns the answer."""
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
@@ -139,7 +139,7 @@ class Control:
             return {"ok": False, "error": str(error)}
 
     def _status(self) -> dict[str, Any]:
-        """Which Boxes run, and what has happened in their network; null where they hang on none."""
+        """The Boxes that run, and the state of their network; `network` is null without one."""
         system = power_system_under(self._host.boxes.values())
         network = None
         if system is not None:
@@ -153,7 +153,7 @@ class Control:
         return {"boxes": self._host.ports, "network": network, "malformed": self.malformed}
 
     def _cause(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Let something happen in the network that the Boxes hang on."""
+        """Adds a cause to the network that the Boxes are connected to."""
         _allow(request, CAUSE_KEYS)
         system = power_system_under(self._host.boxes.values())
         if system is None:
@@ -168,7 +168,7 @@ class Control:
         return {"cause": cause.name, "at": cause.at, "id": planned.number, "words": words, "at_s": at_s}
 
     def _supply_lost(self, request: Mapping[str, Any], box_id: str) -> dict[str, Any]:
-        """Let a Box lose its own supply."""
+        """Takes a Box's own supply away."""
         _allow(request, SUPPLY_KEYS)
         box, values, told_s = self._host.boxes[box_id], request.get("values", {}), _number(request, "seconds")
         if not isinstance(values, dict):
@@ -215,7 +215,7 @@ class Control:
             selector.register(connection, selectors.EVENT_READ)
 
     def _read(self, connection: socket.socket) -> bool:
-        """Take what came, answer whole lines; False when the connection is over."""
+        """Reads from a connection and answers whole lines; False when the connection is closed."""
         try:
             data = connection.recv(LINE_BYTES)
             *lines, rest = (self._pending[connection] + data).split(b"\n")
@@ -226,7 +226,7 @@ class Control:
             for line in lines:
                 connection.sendall(json.dumps(self.answer(line)).encode() + b"\n")
         except OSError:
-            return False  # gone, or does not read its answers
+            return False  # the peer is gone, or does not read its answers
         return bool(data)
 
 
@@ -256,7 +256,7 @@ def _listen(folder: Path) -> Iterator[socket.socket]:
                     raise PortBusyError(
                         f"boxes: {path} is in use: Boxes run in this folder; give another"
                     ) from error
-            path.unlink(missing_ok=True)  # left behind by a process that was killed
+            path.unlink(missing_ok=True)  # left over from a process that was killed
             listener.bind(short)
         listener.listen(CONNECTIONS)
         listener.setblocking(False)
@@ -268,7 +268,9 @@ def _listen(folder: Path) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def _short(folder: Path) -> Iterator[str]:
-    """A name of the socket below the 108 bytes that the kernel takes, however deep the folder is."""
+    """A path of the socket's folder that stays below the kernel's limit of 108 bytes, however deep the
+    folder is.
+    """
     if len(os.fsencode(folder / NAME)) < 100:
         yield str(folder / NAME)
         return
@@ -280,10 +282,10 @@ def _short(folder: Path) -> Iterator[str]:
 
 
 def request_control(folder: Path, request: Mapping[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
-    """Ask the Boxes that run in `folder`; their answer.
+    """Sends a request to the Boxes that run in `folder` and returns their answer.
 
     Raises:
-        OpqError: none run there, they do not answer, or they say no (their words).
+        OpqError: no Boxes run there, they do not answer, or they refuse (with their error text).
     """
     try:
         with _short(folder) as short, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -307,10 +309,10 @@ def request_control(folder: Path, request: Mapping[str, Any], timeout_s: float =
 
 @contextlib.contextmanager
 def truth_written(host: EventHost, folder: Path | None) -> Iterator[None]:
-    """Write the truth of what a host's Boxes live through into a folder; None writes none.
+    """Writes the truth of a host's run (disturbances, outages) into a folder; does nothing where it is None.
 
     Raises:
-        ConfigError: these Boxes hang on no network.
+        ConfigError: these Boxes are connected to no network.
     """
     if folder is None:
         yield
@@ -323,7 +325,7 @@ def truth_written(host: EventHost, folder: Path | None) -> Iterator[None]:
     also = host.on_open
 
     def outages() -> Sequence[BoxOutage]:
-        """With those of supplies that were lost on demand."""
+        """Outages, with those of supplies that were lost on demand."""
         times = box_times_of(host.boxes)
         if times != told:
             told.update(times)
@@ -345,10 +347,10 @@ def truth_written(host: EventHost, folder: Path | None) -> Iterator[None]:
 
 
 def serve(host: EventHost, folder: Path | None, stop: threading.Event, ended_by: str = "") -> None:
-    """Host Boxes until `stop`, with a control socket in `folder`; `ended_by` as of `Control`.
+    """Hosts Boxes until `stop`, with a control socket in `folder`; `ended_by` is described at `Control`.
 
     Raises:
-        PortBusyError: others run in `folder`.
+        PortBusyError: other Boxes run in `folder`.
     """
     if folder is None:
         host.run(stop)

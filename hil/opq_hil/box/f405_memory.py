@@ -1,4 +1,5 @@
-"""Memory of an STM32F405 without the chip: sectors, the NOR rule, and what a reader may see.
+"""Memory of an STM32F405 without the chip: flash sectors, the NOR rule (only erasing sets bits), readable
+ranges.
 
 Source: RM0090 3.3 (flash sectors), 39.1 and 39.2 (unique id, flash size), DS8626 figure 18 (map).
 """
@@ -8,11 +9,11 @@ SECTOR_KIB = (16, 16, 16, 16, 64, 128, 128, 128, 128, 128, 128, 128)
 FLASH = 0x0800_0000
 SYSTEM_ROM, SYSTEM_ROM_BYTES = 0x1FFF_0000, 0x7A10
 DEVICE_PAGE = 0x1FFF_7A00
-"""OTP lock bytes, unique id and flash size stand on this page."""
+"""The page of the OTP lock bytes, the unique id and the flash size."""
 UID, FLASH_SIZE = 0x1FFF_7A10, 0x1FFF_7A22
 RAM, RAM_BYTES = 0x2000_0000, 128 * 1024
 ROM_LOADER_RAM_BYTES = 0x2000
-"""AN2606, STM32F40xxx: the boot loader's own variables, not to be written."""
+"""AN2606, STM32F40xxx: RAM of the boot loader's own variables, which nobody else may write."""
 DEV_ID = 0x413
 """RM0090 38.6.1: STM32F405/407/415/417."""
 
@@ -21,9 +22,9 @@ class F405Memory:
     """Flash that only clears bits until its sector is erased, RAM, and the device page.
 
     Attributes:
-        flash: all of it, as it is now; 0xFF where erased.
+        flash: its whole content now; 0xFF where erased.
         erases: how often each sector was erased.
-        write_protected: sectors that take neither program nor erase.
+        write_protected: sectors that can be neither programmed nor erased.
     """
 
     def __init__(self, *, flash_kib: int = 1024, uid: bytes = bytes(range(0x30, 0x3C))) -> None:
@@ -44,7 +45,7 @@ class F405Memory:
         return sum(self.sectors[:sector]) * 1024, self.sectors[sector] * 1024
 
     def sector_at(self, address: int) -> int:
-        """The sector of an address of the flash."""
+        """The sector that contains an address of the flash."""
         offset = address - FLASH
         for sector in range(len(self.sectors)):
             start, size = self.sector_span(sector)
@@ -53,7 +54,7 @@ class F405Memory:
         raise ValueError(f"0x{address:08X} is not in the flash")
 
     def read(self, address: int, count: int) -> bytes | None:
-        """`count` bytes, or None where nothing may be read."""
+        """Returns `count` bytes, or None where reading is not allowed."""
         for start, memory in (
             (FLASH, self.flash),
             (RAM, self.ram),
@@ -65,7 +66,7 @@ class F405Memory:
         return None
 
     def program(self, address: int, data: bytes) -> bool:
-        """Write words; False where none may be written. Flash bits go from 1 to 0 only."""
+        """Writes words; False where writing is not allowed. Flash bits only change from 1 to 0."""
         if address % 4 or len(data) % 4:
             return False
         if _within(address, len(data), RAM + ROM_LOADER_RAM_BYTES, len(self.ram) - ROM_LOADER_RAM_BYTES):
@@ -81,7 +82,7 @@ class F405Memory:
         return True
 
     def erase(self, sector: int) -> bool:
-        """Erase a sector; False when it is absent or protected."""
+        """Erases a sector; False if it is absent or protected."""
         if not 0 <= sector < len(self.sectors) or sector in self.write_protected:
             return False
         start, size = self.sector_span(sector)
@@ -90,7 +91,7 @@ class F405Memory:
         return True
 
     def erase_all(self) -> None:
-        """Mass erase, protected sectors excepted."""
+        """Erases all sectors that are not protected."""
         for sector in range(len(self.sectors)):
             self.erase(sector)
 

@@ -1,7 +1,7 @@
-"""The wire between Box and gateway, made as bad as asked: slow, cut in pieces, wrong, lossy.
+"""A faulty wire between Box and gateway: slow, cut in pieces, with changed or lost bytes, as configured.
 
-Deterministic: which bytes of a direction are hit depends on the seed and on their number in the
-stream alone. How a reader finds the pieces cut depends on how fast it reads.
+Deterministic: which bytes of a direction are hit depends only on the seed and on their number in the
+stream. Which pieces a reader receives depends on how fast it reads.
 """
 
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ BITS_PER_BYTE = 10
 
 @dataclass(frozen=True, slots=True)
 class LineFaults:
-    """What is wrong with a wire; the default is a perfect one."""
+    """The faults of a wire; the default is a perfect one."""
 
     baud: int = 0
-    """Bytes come no faster than this, 8N1; 0: as fast as they can."""
+    """Bytes arrive no faster than this, 8N1; 0: without limit."""
     chunk_bytes: tuple[int, int] | None = None
-    """Smallest and largest piece handed over at once, e.g. (1, 64)."""
+    """Smallest and largest piece delivered at once, e.g. (1, 64)."""
     corruption: float = 0.0
     """Probability that a byte arrives changed."""
     dropping: float = 0.0
@@ -38,14 +38,14 @@ class LineFaults:
 
 
 HARDWARE = LineFaults(baud=LINK_BAUD, chunk_bytes=(1, 64), corruption=1e-5)
-"""As bad as a real UART with a long cable may be: the gateway's suite has to pass with it."""
+"""As bad as a real UART with a long cable may be: the gateway's suite must pass with it."""
 
 
 class FaultyLine:
     """One direction of a faulty wire.
 
     Attributes:
-        corrupted_bytes, dropped_bytes: what it did so far.
+        corrupted_bytes, dropped_bytes: counts so far.
     """
 
     def __init__(self, faults: LineFaults, direction: int = 0) -> None:
@@ -59,7 +59,7 @@ class FaultyLine:
         self.dropped_bytes = 0
 
     def carry(self, data: bytes) -> bytes:
-        """What arrives of `data`."""
+        """Returns the bytes of `data` that arrive, as they arrive."""
         corrupt = self._corrupt.within(self._seen, len(data))
         drop = self._drop.within(self._seen, len(data))
         self._seen += len(data)
@@ -75,14 +75,14 @@ class FaultyLine:
         return bytes(arrived)
 
     def piece_bytes(self) -> int:
-        """Length of the next piece at most."""
+        """The largest length of the next piece."""
         if self._faults.chunk_bytes is None:
             return 1 << 16
         low, high = self._faults.chunk_bytes
         return int(self._cut.integers(low, high + 1))
 
     def takes_ns(self, count: int) -> int:
-        """How long `count` bytes are on the wire."""
+        """How long the wire needs for `count` bytes."""
         return count * BITS_PER_BYTE * 10**9 // self._faults.baud if self._faults.baud else 0
 
 

@@ -1,7 +1,7 @@
 """Which Boxes a run has: decided before anything starts, from the options of `up`, `sim` and `box`.
 
-Recordings and the scenario are read here, so that what is wrong with them is said at once and
-the same ids come out in every process that plans with the same options.
+Recordings and the scenario are read here, so that their faults are reported at once and every process that
+plans with the same options gets the same ids.
 """
 
 import secrets
@@ -42,7 +42,8 @@ SIMULATED = "opq-hil simulated"
 class Fleet:
     """The simulated and replayed Boxes of one run.
 
-    `scenario_box_ids` and `plain_box_ids` are generated, those of `replayed` come from recordings.
+    The Boxes of `scenario_box_ids` and `plain_box_ids` are generated, those of `replayed` come from
+    recordings.
     """
 
     replayed: tuple[tuple[str, Path, Recording], ...]
@@ -52,16 +53,16 @@ class Fleet:
     scenario_box_ids: tuple[str, ...]
     plain_box_ids: tuple[str, ...]
     every_s: float | None
-    """From play to play; None: 60 s, or the scenario's own."""
+    """Seconds from one play to the next; None: 60 s, or the scenario's own value."""
     lead_s: float | None
-    """Steady before the first play; None: 10 s, or the scenario's own."""
+    """Steady seconds before the first play; None: 10 s, or the scenario's own value."""
     seed: int
     truth: Path | None = None
     """Folder for the truth of a network's run."""
 
     @property
     def box_ids(self) -> tuple[str, ...]:
-        """All of them, recordings first."""
+        """All Box ids, recordings first."""
         return tuple(box_id for box_id, _, _ in self.replayed) + self.scenario_box_ids + self.plain_box_ids
 
     def arguments(self) -> list[str]:
@@ -78,7 +79,7 @@ class Fleet:
         return [word for name, value in options if value is not None for word in (name, str(value))]
 
     def announcement(self) -> str:
-        """One line: who will do what, and when the first disturbance comes."""
+        """One line: what each Box does, and when the first disturbance comes."""
         parts = [f"Box {box_id} replays {path.name}" for box_id, path, _ in self.replayed]
         if self.told is not None and self.scenario_box_ids:
             title = self.told.title or Path(str(self.scenario)).name
@@ -93,7 +94,7 @@ class Fleet:
         return "; ".join(parts)
 
     def boxes(self) -> list[Box]:
-        """The Boxes themselves, not yet online.
+        """Returns the Boxes, not yet online.
 
         Raises:
             RecordingError: a recording has no steady cycles to repeat.
@@ -116,7 +117,7 @@ class Fleet:
         ]
 
     def _nominal(self) -> tuple[float, float]:
-        """Volts and hertz of the plain Boxes: the scenario's, else those of the first recording."""
+        """Volts and hertz of the plain Boxes: from the scenario, else from the first recording."""
         if self.told is not None:
             return self.told.nominal_v, self.told.nominal_hz
         for _, _, recording in self.replayed:
@@ -124,7 +125,7 @@ class Fleet:
         return 120.0, 60.0
 
     def _scenario_sources(self) -> dict[str, SampleSource]:
-        """What the scenario's Boxes sample, by Box id."""
+        """The sample sources of the scenario's Boxes, by Box id."""
         if isinstance(self.told, PowerScenario):
             system = power_system_of(self.told, self.seed)
             system.on_refusal = _log_refusal
@@ -133,7 +134,9 @@ class Fleet:
         return dict(generators(self.told, self.seed)) if self.told is not None else {}
 
     def _first_disturbance_s(self) -> tuple[float | None, float]:
-        """Seconds after the start; None: none will come. Then from one to the next; 0: at no fixed times."""
+        """Seconds from the start to the first disturbance, None if none comes; then the seconds between
+        disturbances, 0 if their times are not fixed.
+        """
         every_s = self.every_s or EVERY_S
         known = [source.first_disturbance_s for source in self._replays()]
         if isinstance(self.told, PowerScenario):
@@ -158,10 +161,10 @@ def plan_fleet(
     seed: int = 1,
     truth: Path | None = None,
 ) -> Fleet:
-    """Decide the Boxes; with no recording, scenario or number: the default scenario and one plain Box.
+    """Decides the Boxes; without recording, scenario and number: the default scenario and one plain Box.
 
-    A recording's Box id is the one in its .json, else the smallest free number; so are those of the
-    `sim` plain Boxes.
+    A recording's Box id is the one in its .json, else the smallest free number. The `sim` plain Boxes get the
+    smallest free numbers too.
 
     Raises:
         RecordingError, ConfigError: a recording or the scenario cannot be used, or ids collide.
@@ -193,7 +196,7 @@ def plan_fleet(
     )
     if truth is not None and not isinstance(told, PowerScenario):
         raise ConfigError("--truth: only a scenario with a network has a truth; try --scenario village")
-    fleet.boxes()  # what cannot be played is said now
+    fleet.boxes()  # reports now what cannot be played
     return fleet
 
 
@@ -207,7 +210,7 @@ def _read_scenario(
 
 
 def _log_refusal(refusal: Refusal) -> None:
-    """Log a cause whose time came when its network could no longer have it."""
+    """Logs a cause that its network could no longer accept when its time came."""
     cause = refusal.cause
     log.get(service="boxes").warning("cause.refused", cause=cause.name, at=cause.at, reason=refusal.reason)
 

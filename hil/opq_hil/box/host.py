@@ -1,7 +1,7 @@
 """Hosts Boxes on ptys: one thread for all of them, paced by the monotonic clock.
 
-A Box's block is sent when its last sample would have been taken, so the rate is that of the clock
-and errors do not add up.
+A Box's block is sent when its last sample would have been taken. So the rate is that of the clock, and
+errors do not add up.
 """
 
 import select
@@ -20,7 +20,7 @@ from opq_proto import log
 
 LONGEST_WAIT_S = 0.1
 PIECE_WAIT_S = 0.0002
-"""Between pieces of a faulty wire: 64 bytes take 0.7 ms at 921,600 baud."""
+"""Wait between pieces of a faulty wire: 64 bytes take 0.7 ms at 921,600 baud."""
 
 
 class BoxHost:
@@ -31,7 +31,7 @@ class BoxHost:
 
     Args:
         boxes: any `Box`; ids must differ.
-        faults: for the wire of every Box; None is a perfect one.
+        faults: of each Box's wire; None is a perfect wire.
         ports_dir: folder for symbolic links `box<ID>` to the ptys; None makes none.
     """
 
@@ -43,7 +43,7 @@ class BoxHost:
             raise ValueError(f"boxes {', '.join(ids)}: two have the same id")
         self.boxes = {box.box_id: box for box in boxes}
         self.on_open: Callable[[], object] | None = None
-        """Called once, when every port is there."""
+        """Called once, when all ports are open."""
         self.clock = RunClock.now()
         """The run's clock; read again when the ports open."""
         self._faults = faults
@@ -56,15 +56,15 @@ class BoxHost:
 
     @property
     def ports(self) -> dict[str, str]:
-        """Device to open, by Box id."""
+        """The device to open, by Box id."""
         return {box_id: port.path for box_id, port in self._ports.items()}
 
     def lost_bytes(self, box_id: str) -> int:
-        """Bytes that Box could not send because nobody read them."""
+        """Bytes that the Box lost because nobody read them."""
         return self._ports[box_id].lost_bytes
 
     def add_event(self, box_id: str, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:
-        """Put a disturbance into one Box's signal, as soon as possible; from any thread.
+        """Puts a disturbance into one Box's signal, as soon as possible; any thread may call it.
 
         Raises:
             KeyError: no such Box.
@@ -86,7 +86,7 @@ class BoxHost:
         self._close()
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Be online until `stop`; for a process that does nothing else."""
+        """Is online until `stop`; for a process that does nothing else."""
         self._open()
         try:
             if ready is not None:
@@ -133,7 +133,7 @@ class BoxHost:
                         box.receive(port.receive())
 
     def _tick(self) -> int:
-        """Let every Box do what is due; monotonic time of the next block."""
+        """Lets every Box do what is due and returns the monotonic time of the next block."""
         now_ns = time.monotonic_ns()
         due_ns = now_ns + 10**9
         with self._lock:

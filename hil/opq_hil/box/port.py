@@ -1,7 +1,7 @@
 """The Box's end of the serial link: the master side of a pty that behaves like a UART.
 
-Nobody listens: bytes are lost, oldest first, and counted. The Box holds the slave side open too, so
-that a gateway may come and go without the pty hanging up.
+While nobody reads, the oldest bytes are lost and counted. The Box holds the slave side open too, so
+that a gateway may disconnect and connect again without a hang-up of the pty.
 """
 
 import contextlib
@@ -13,10 +13,12 @@ from pathlib import Path
 from opq_hil.box.faults import FaultyLine, LineFaults
 
 BUFFER_BYTES = 16_384
-"""What waits for a slow reader: 0.6 s of samples."""
+"""Limit of bytes that wait for a slow reader: 0.6 s of samples."""
 READ_BYTES = 4096
 CATCH_UP_NS = 50_000_000
-"""A wire goes on while this process waits for a core: what it would have carried meanwhile goes at once."""
+"""A real wire does not stop while this process waits for a core; what it would have carried then goes at
+once.
+"""
 
 
 class PtyPort:
@@ -24,7 +26,8 @@ class PtyPort:
 
     Attributes:
         path: device the gateway opens.
-        sent_bytes, lost_bytes: handed to the pty; lost because nobody read them in time.
+        sent_bytes: bytes given to the pty.
+        lost_bytes: bytes lost because nobody read them in time.
     """
 
     def __init__(self, faults: LineFaults | None = None) -> None:
@@ -41,8 +44,8 @@ class PtyPort:
         self._frames: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._link: Path | None = None
-        self._free_ns = 0  # when the wire has carried what it was given
-        self._idle_ns: int | None = None  # when it was last seen with nothing to carry
+        self._free_ns = 0  # when the wire is free again
+        self._idle_ns: int | None = None  # when it last had nothing to carry
 
     def fileno(self) -> int:
         return self._master
@@ -54,25 +57,25 @@ class PtyPort:
 
     @property
     def paced(self) -> bool:
-        """Whether bytes wait for the wire's speed, not for the reader."""
+        """True while bytes wait for the wire's speed, not for the reader."""
         return bool(self._frames) and not self.blocked
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame; the oldest whole ones go when the buffer is full."""
+        """Queues a frame; when the buffer is full, the oldest whole frames are dropped."""
         arriving = self.out.carry(frame)
         if not arriving:
             return
         self._frames.append(arriving)
         self._waiting_bytes += len(arriving)
         while self._waiting_bytes > BUFFER_BYTES and len(self._frames) > 2:
-            head = self._frames.popleft()  # may be half sent: stays in front
+            head = self._frames.popleft()  # may be half sent, so it stays in front
             lost = self._frames.popleft()
             self._frames.appendleft(head)
             self._waiting_bytes -= len(lost)
             self.lost_bytes += len(lost)
 
     def flush(self, now_ns: int) -> None:
-        """Hand over what the wire's speed and the pty allow now, in pieces when asked."""
+        """Writes what the wire's speed and the pty allow now, in pieces if `chunk_bytes` says so."""
         self.blocked = False
         if self._idle_ns is None:
             self._idle_ns = now_ns
@@ -97,14 +100,14 @@ class PtyPort:
             self._idle_ns = now_ns
 
     def receive(self) -> bytes:
-        """What the gateway sent; empty when nothing."""
+        """Returns the bytes that the gateway sent; empty if there are none."""
         try:
             return self.back.carry(os.read(self._master, READ_BYTES))
         except (BlockingIOError, OSError):
             return b""
 
     def link_as(self, path: Path) -> None:
-        """Point the symbolic link `path` here, in one step, whatever it was before."""
+        """Makes the symbolic link `path` point here, in one step, whatever was there before."""
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
         with contextlib.suppress(FileNotFoundError):
@@ -114,7 +117,7 @@ class PtyPort:
         self._link = path
 
     def close(self) -> None:
-        """Close the pty and take its link away, if it is still ours."""
+        """Closes the pty and removes its link if the link still points to it."""
         if self._link is not None and self._link.is_symlink() and str(self._link.readlink()) == self.path:
             self._link.unlink(missing_ok=True)
         os.close(self._master)

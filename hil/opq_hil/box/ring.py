@@ -1,4 +1,4 @@
-"""What a Box still holds of what it sent, and what it was asked to send again."""
+"""The blocks that a Box sent last, and which of them it was asked to send again."""
 
 from collections import deque
 from dataclasses import replace
@@ -16,34 +16,34 @@ FIGURES_S = 0.5
 
 
 class BoxRing:
-    """The last blocks, oldest dropped first.
+    """The last blocks; the oldest is dropped first.
 
     Attributes:
-        refused: blocks asked again that are no longer here, or too many at once.
+        refused: blocks requested again that are no longer here, or too many at once.
     """
 
     def __init__(self, blocks: int, block_samples: int) -> None:
         self.refused = 0
         self._block = block_samples
         self._held: deque[Samples] = deque(maxlen=blocks)
-        self._asked: deque[int] = deque(maxlen=2 * blocks)  # first samples, in the order asked
+        self._asked: deque[int] = deque(maxlen=2 * blocks)  # first samples, in the order of the requests
 
     def append(self, samples: Samples) -> None:
-        """Keep the newest block."""
+        """Stores the newest block."""
         self._held.append(samples)
 
     def clear(self) -> None:
-        """Forget all, as after a reset."""
+        """Drops all blocks and requests, as after a reset."""
         self._held.clear()
         self._asked.clear()
 
     @property
     def samples(self) -> int:
-        """How many it holds at most."""
+        """The largest number of samples that it holds."""
         return (self._held.maxlen or 0) * self._block
 
     def accept_resend(self, resend: Resend) -> None:
-        """Note which whole blocks a Resend covers, as far as they are here."""
+        """Notes which of the blocks held here a Resend covers, and counts the others as refused."""
         wanted = set(self._asked)
         held = {samples.first_sample for samples in self._held}
         first = resend.first_sample // self._block * self._block
@@ -57,7 +57,7 @@ class BoxRing:
                 self._asked.append(first)
 
     def next_resent(self) -> Samples | None:
-        """The next block to send again, flagged; None when nothing is asked for."""
+        """The next block to send again, flagged; None when no request waits."""
         while self._asked:
             first = self._asked.popleft()
             samples = next((held for held in self._held if held.first_sample == first), None)
@@ -67,12 +67,12 @@ class BoxRing:
         return None
 
     def newest(self, count: int) -> FloatArray:
-        """The last (up to) `count` counts, as float64."""
+        """The last `count` counts, or fewer if fewer are here, as float64."""
         blocks = list(self._held)[-count // self._block :]  # rounds up, from the end
         return np.concatenate([block.counts for block in blocks])[-count:].astype(np.float64)
 
     def figures(self, rate_hz: float, v_per_lsb: float, nominal_hz: float) -> BoxMeasurement | None:
-        """The Box's own figures of the last FIGURES_S, by the definitions of opq_measure."""
+        """The Box's own measurement of the last FIGURES_S, by the definitions of opq_measure."""
         blocks = list(self._held)[-round(rate_hz * FIGURES_S / self._block) :]
         if not blocks:
             return None

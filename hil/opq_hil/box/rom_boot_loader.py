@@ -1,7 +1,7 @@
 """The boot loader in an STM32F405's ROM, on a pty: the whole command set of ST's AN3155.
 
-It takes what the real one takes and refuses what that refuses; the line to it is as bad as asked,
-and it may refuse, answer late or fall silent on request. Parity (8E1) does not exist on a pty.
+It accepts and refuses the same requests as the real one. On request, the line is faulty and the boot loader
+refuses, answers late or falls silent. Parity (8E1) does not exist on a pty.
 """
 
 import os
@@ -41,7 +41,7 @@ MASS_ERASE, BANK1_ERASE, BANK2_ERASE = 0xFFFF, 0xFFFE, 0xFFFD
 TICK_S = 0.02
 
 Reading = Generator[bytes, int, None]
-"""Takes one byte at a time; gives what is to be answered, mostly nothing."""
+"""Accepts one byte at a time and yields the answer to send, mostly empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class BootLoaderFaults:
     """How the boot loader itself misbehaves; the default is not at all. Commands count from 1."""
 
     refuses_every: int = 0
-    """Each n-th command gets NACK though it is right."""
+    """Each n-th command is answered with NACK although it is right."""
     late_every: int = 0
-    """Each n-th answer comes `late_s` after its time."""
+    """Each n-th answer is sent `late_s` too late."""
     late_s: float = 0.0
     dies_after: int = 0
-    """Silent for ever after so many commands, as when its power goes."""
+    """Silent for ever after this many commands, as when its power is lost."""
     dies_in_write: int = 0
     """Silent for ever in the middle of the n-th Write Memory: half of its bytes are in the flash."""
 
@@ -70,7 +70,7 @@ class RomBootLoader:
         path: device to open.
         memory: the chip's memory.
         started_at: address that Go jumped to, or None.
-        commands: how many of each command were taken.
+        commands: how many times each command was accepted.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class RomBootLoader:
         os.close(self._slave)
 
     def reset(self) -> None:
-        """Reset with BOOT0 high: it waits for the first 0x7F again."""
+        """Resets the chip with BOOT0 high: it waits for the first 0x7F again."""
         self._reset.set()
 
     def _serve(self) -> None:
@@ -146,7 +146,9 @@ class RomBootLoader:
             os.write(self._master, arriving)
 
     def _session(self) -> Reading:
-        """From reset on. The first byte sets the baud rate: anything but 0x7F leaves the chip deaf."""
+        """The session from reset on. The first byte sets the baud rate: anything but 0x7F leaves the chip
+        deaf.
+        """
         if (yield b"") != SYNC:
             raise GoneError
         answer = bytes((ACK,))
@@ -167,7 +169,7 @@ class RomBootLoader:
             answer = yield from self._run(command)
 
     def _run(self, command: int) -> Generator[bytes, int, bytes]:
-        """The rest of a command after it was taken; its last answer."""
+        """Reads the rest of an accepted command and returns its last answer."""
         ack, nack = bytes((ACK,)), bytes((NACK,))
         if command == GET:
             return ack + bytes((len(self._known), VERSION, *self._known)) + ack
@@ -225,7 +227,7 @@ class RomBootLoader:
         return ack if self.memory.program(address, bytes(data)) else nack
 
     def _erase(self, ack: bytes, nack: bytes, width: int) -> Generator[bytes, int, bytes]:
-        """AN3155 3.7 and 3.8: the number of sectors less one, or a code for all of them."""
+        """AN3155 3.7 and 3.8: the number of sectors less one, or a code for all sectors."""
         head = bytearray(((yield ack),))
         if width == 2:
             head.append((yield b""))
@@ -274,6 +276,6 @@ class RomBootLoader:
 
 
 def deaf() -> Reading:
-    """A chip that is not in its boot loader: takes bytes, says nothing."""
+    """A chip that is not in its boot loader: reads bytes and answers nothing."""
     while True:
         yield b""

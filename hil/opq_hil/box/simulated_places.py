@@ -1,7 +1,7 @@
-"""Where simulated Boxes are plugged in: a made-up place at coordinates that exist, the feeder and the phase.
+"""Where simulated Boxes are plugged in: a made-up place at real coordinates, the feeder and the phase.
 
-A scenario names places of its own; Boxes without one stand in a spiral around the middle of an island, each
-bus at a point of its own. What `--replay` plays is of a real place that nobody here knows: it has none.
+A scenario may name its places. Boxes without a named place stand on a spiral around the middle of an island,
+each bus at a point of its own. The real place of a recording that `--replay` plays is unknown: it gets none.
 """
 
 import math
@@ -16,25 +16,27 @@ from opq_hil.power_system.power_scenario import PowerScenario, power_system_of
 BORNHOLM, OAHU = (55.130, 14.915), (21.500, -158.020)
 """(latitude, longitude), degrees: the middle of an island of 50 Hz and of one of 60 Hz."""
 SPIRAL_KM = 1.1
-"""The n-th point lies so far off times the root of n + 1; 200 points lie within 16 km."""
+"""The n-th point is this many km times the root of n + 1 from the middle; 200 points lie within 16 km."""
 GOLDEN_DEGREES = 137.50776
-"""From point to point: no two of any number come close (Vogel, Mathematical Biosciences 44, 1979)."""
+"""Angle from one point to the next: however many there are, no two come close (Vogel, Mathematical
+Biosciences 44, 1979).
+"""
 PLAIN_FEEDERS = 4
 PLAIN_REGION = "simulated"
 PLACE_MADE_UP = "simulated: place, feeder and voltage are made up"
-"""The registry's description of such a Box."""
+"""Description of such a Box in the registry."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedPlace:
-    """What the registry of Boxes is to say of one simulated Box."""
+    """The entry of one simulated Box in the registry of Boxes."""
 
     box_id: str
     slug: str
     """The slug of its place; Boxes at one bus share it."""
     name: str
     latitude: float
-    """Degrees, WGS 84, as `longitude`."""
+    """Degrees, WGS 84; so is `longitude`."""
     longitude: float
     region: str
     feeder: str | None
@@ -43,7 +45,7 @@ class SimulatedPlace:
 
 
 def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
-    """A place for every Box of the fleet but those that replay a file."""
+    """Returns a place for every Box of the fleet, except those that replay a file."""
     scenario = fleet.told
     stem = Path(fleet.scenario).stem if fleet.scenario else PLAIN_REGION
     middle = BORNHOLM if scenario is not None and scenario.nominal_hz < 55 else OAHU
@@ -76,7 +78,7 @@ def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
 
 
 def three_phase_places(fleet: Fleet) -> dict[str, tuple[str, str, str]]:
-    """Places with a Box on each phase, slug to the Boxes on a, b and c; only with GPS, for the angles."""
+    """Places with a GPS-timed Box on each phase (GPS for the angles): slug to the Boxes on a, b and c."""
     found: dict[str, dict[str, str]] = {}
     if isinstance(scenario := fleet.told, PowerScenario):
         clocks = {box.id: box.clock for box in scenario.box}
@@ -90,7 +92,9 @@ def three_phase_places(fleet: Fleet) -> dict[str, tuple[str, str, str]]:
 def places_of_network(
     scenario: PowerScenario, stem: str, free: Iterator[tuple[float, float]] | None = None
 ) -> tuple[SimulatedPlace, ...]:
-    """Places for the Boxes of a scenario with a network; `free`: points of places that it does not name."""
+    """Places for the Boxes of a scenario with a network; `free` gives points for places that it does not
+    name.
+    """
     free = free or _spiral(BORNHOLM if scenario.nominal_hz < 55 else OAHU)
     named = {each.at: each for each in scenario.place}
     points = {each.at: (each.latitude, each.longitude) for each in scenario.place}
@@ -119,7 +123,7 @@ def _slug(name: str) -> str:
 
 
 def _spiral(middle: tuple[float, float]) -> Iterator[tuple[float, float]]:
-    """Points around `middle`, evenly far from one another, however many."""
+    """Yields points around `middle`, evenly spaced, without end."""
     number = 0
     while True:
         off = SPIRAL_KM * math.sqrt(number + 1) / KM_PER_DEGREE

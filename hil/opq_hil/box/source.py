@@ -1,7 +1,7 @@
-"""What a simulated Box is given: its samples (generated or replayed), and the clock of the run.
+"""The inputs of a simulated Box: its samples (generated or replayed), and the clock of the run.
 
-All Boxes of a run share the clock, so recordings of one event stay on one time axis. It reads the
-system's time once, at the start, and is stepped by sample numbers, so it never jumps whatever happens to
+All Boxes of a run share the clock, so recordings of one event stay on one time axis. The clock reads the
+system's time once, at the start, and then advances by sample numbers. So it never jumps, whatever happens to
 the system's clock later.
 """
 
@@ -17,7 +17,7 @@ from opq_proto.messages import TimeSource
 
 
 class SampleSource(Protocol):
-    """Where a Box has its samples from: a generator or a replayed recording."""
+    """The source of a Box's samples: a generator or a replayed recording."""
 
     @property
     def rate_millihz(self) -> int: ...
@@ -40,7 +40,7 @@ class SampleSource(Protocol):
         ...
 
     def counts(self, first: int, count: int) -> NDArray[np.int16]:
-        """(count,) converter counts from sample `first` on; asked for in rising order."""
+        """(count,) converter counts from sample `first` on; callers request them in rising order."""
         ...
 
     def marks(self, first: int, count: int) -> tuple[int, ...]:
@@ -60,12 +60,14 @@ class RunClock:
 
     @classmethod
     def now(cls) -> "RunClock":
-        """Start now; NTP with the kernel's maximum error when it is synchronised, else FREE."""
+        """A clock that starts now; source NTP with the kernel's maximum error where it is synchronised,
+        else FREE.
+        """
         state = system_clock()
         return cls(time.monotonic_ns(), time.time_ns(), state.uncertainty_ns, state.source)
 
     def t_ns(self, sample: int, rate_millihz: int, offset_ns: int = 0) -> int:
-        """UTC of a sample; `offset_ns` is its stream's own sample 0 after the start."""
+        """UTC of a sample; `offset_ns` is the time of its stream's sample 0 after the start."""
         return self.start_ns + offset_ns + sample * 10**12 // rate_millihz
 
     def due_ns(self, sample: int, rate_millihz: int) -> int:

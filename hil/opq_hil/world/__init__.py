@@ -1,1 +1,1 @@
-"""Worlds for firmware: what lies outside the chip, and what the Box sent."""
+"""Worlds for firmware: the inputs from outside the chip, and the output of the Box."""

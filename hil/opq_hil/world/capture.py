@@ -1,4 +1,4 @@
-"""What a Box said on its link, with the virtual time of every frame's last byte: messages, then arrays.
+"""The output of a Box on its link, decoded to messages with the virtual time of every frame, then to arrays.
 
 A log holds lines `t_ns hex`: the bytes that left USART1 and the time at which the last of them had left.
 """
@@ -30,13 +30,13 @@ class TimedMessage:
 
 @dataclass(frozen=True, slots=True)
 class CapturedWaveform:
-    """Samples put together by their index; where none came, `have` is False and `counts` is 0."""
+    """Samples joined by their index; where none came, `have` is False and `counts` is 0."""
 
     first_sample: int
     counts: NDArray[np.int16]
     have: NDArray[np.bool_]
     conflicts: int
-    """Samples that came twice with different values: must be 0."""
+    """Samples that came twice with different values; must be 0."""
 
     @property
     def missing(self) -> int:
@@ -44,7 +44,7 @@ class CapturedWaveform:
 
 
 class Capture:
-    """A decoded log; the bytes themselves stay where they were, 140 MB of each hour."""
+    """A decoded log; the bytes stay in the file, since one hour has 140 MB."""
 
     def __init__(self, log: Sequence[tuple[int, bytes]] | Path) -> None:
         self._log = log
@@ -57,7 +57,7 @@ class Capture:
         self.counters: Mapping[str, int] = {name: getattr(decoder, name) for name in COUNTERS}
 
     def entries(self) -> Iterator[tuple[int, bytes]]:
-        """The bytes with their times, read again from the file if it is one."""
+        """Yields the bytes with their times; a log file is read again."""
         if not isinstance(self._log, Path):
             yield from self._log
             return
@@ -67,7 +67,7 @@ class Capture:
                 yield int(t_ns), bytes.fromhex(data)
 
     def of(self, kind: type[Kind], after_ns: int = 0) -> list[Kind]:
-        """Messages of one kind, in order, heard from a virtual time on."""
+        """Messages of one kind, in order, received from a virtual time on."""
         return [
             heard.message
             for heard in self.heard
@@ -80,7 +80,7 @@ class Capture:
 
     @property
     def fresh(self) -> list[Samples]:
-        """Blocks as they were taken, without those sent again."""
+        """Blocks as first sent, without those sent again."""
         return [block for block in self.of(Samples) if not block.flags & FLAG_RESENT]
 
     @property
@@ -90,17 +90,17 @@ class Capture:
 
     @property
     def data(self) -> bytes:
-        """All bytes, as they left."""
+        """All bytes, in the order in which they left."""
         return b"".join(data for _, data in self.entries())
 
 
 def read_log(path: Path) -> Capture:
-    """A log file as an emulator wrote it."""
+    """Decodes a log file that an emulator wrote."""
     return Capture(path)
 
 
 def waveform(blocks: Iterable[Samples]) -> CapturedWaveform:
-    """Blocks of one start of the Box, in any order and doubled or not, as one row of samples.
+    """Joins the blocks of one start of the Box to one row of samples; order and doubles do not matter.
 
     Raises:
         ValueError: there is no block.
@@ -133,5 +133,5 @@ def holes(blocks: Iterable[Samples]) -> list[tuple[int, int]]:
 
 
 def overruns(blocks: Iterable[Samples]) -> int:
-    """Blocks before which the Box itself says that it lost samples."""
+    """Number of blocks before which the Box itself reports lost samples."""
     return sum(1 for block in blocks if block.flags & FLAG_OVERRUN_BEFORE)

@@ -1,7 +1,7 @@
-"""The gateway's end of a Box's serial line, by hand: for strategies, boards and live tests.
+"""The gateway's end of a Box's serial line for manual use: for strategies, boards and live tests.
 
-No thread: what arrives is read while one waits for something. `typed` and `printed` are MicroPython's
-prompt by script.
+There is no thread: arriving data is read during a wait. `typed` and `printed` use MicroPython's prompt from a
+script.
 """
 
 import time
@@ -24,13 +24,14 @@ READ_S = 0.02
 
 
 class NoAnswerError(OpqError):
-    """A Box did not say in time what was waited for."""
+    """A Box did not send the awaited message in time."""
 
 
 class BenchLine:
     """A port that is open for the `with` block; times are ns of `now_s` since it was opened.
 
-    `now_s`: the Box's time (`LiveBox.now_s`). All waiting is in it: an emulator may be slower than its host.
+    `now_s` gives the Box's time (`LiveBox.now_s`). All waits use it, since an emulator may be slower than its
+    host.
     """
 
     def __init__(self, port: str | Path, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -58,11 +59,11 @@ class BenchLine:
         self._sequence += 1
 
     def write(self, data: bytes) -> None:
-        """Bytes as they are, e.g. broken ones."""
+        """Writes bytes without framing, e.g. broken ones."""
         self._serial.write(data)
 
     def read(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Take in what comes, for so long or until something is true.
+        """Reads what arrives, for so many seconds or until a condition is true.
 
         Raises:
             BackendError: the Box's time stands still.
@@ -80,10 +81,10 @@ class BenchLine:
     def wait_for(
         self, kind: type[Kind], timeout_s: float, such: Callable[[Kind], bool] = lambda _: True
     ) -> Kind:
-        """The first message of a kind that is heard from now on.
+        """Returns the first message of a kind that arrives from now on.
 
         Raises:
-            NoAnswerError: none within the time; says what came instead.
+            NoAnswerError: none came within the time; the text names what came instead.
         """
         seen = len(self.heard)
 
@@ -104,14 +105,14 @@ class BenchLine:
     def send_command(
         self, operation: Operation, argument: str = "", timeout_s: float = 2.0
     ) -> Acknowledgement:
-        """Send a command and give its acknowledgement."""
+        """Sends a command and returns its acknowledgement."""
         self._command_id = self._command_id % 0xFFFF + 1
         ours = self._command_id
         self.send(Command(ours, operation, argument))
         return self.wait_for(Acknowledgement, timeout_s, lambda answer: answer.command_id == ours)
 
     def capture(self) -> Capture:
-        """Everything heard so far, for the judgements of a whole run."""
+        """Everything received so far, for the checks of a whole run."""
         return Capture(self.log)
 
 
@@ -120,7 +121,9 @@ COMMAND_ID = 900
 
 
 def typed(start_ns: int, lines: Sequence[str]) -> tuple[tuple[int, LinkMessage | bytes], ...]:
-    """For `World.said`: ask for the prompt, then type lines, one each LINE_NS. Only a reset ends it."""
+    """For `World.said`: requests the prompt, then types lines, one each LINE_NS. Only a reset ends the
+    prompt.
+    """
     ask = (start_ns, Command(COMMAND_ID, Operation.REPL))
     keys = (
         (start_ns + NS // 2 + number * LINE_NS, (line + "\r").encode()) for number, line in enumerate(lines)
@@ -129,6 +132,6 @@ def typed(start_ns: int, lines: Sequence[str]) -> tuple[tuple[int, LinkMessage |
 
 
 def printed(run: FirmwareRun, mark: str) -> list[str]:
-    """What followed `mark` on lines that the prompt printed (not on those that were typed)."""
+    """The text that follows `mark` on lines that the prompt printed (not on those that were typed)."""
     lines = run.capture.data.decode("latin-1").splitlines()
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]

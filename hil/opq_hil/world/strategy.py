@@ -1,8 +1,8 @@
-"""Reaching a state of a Box: "sampling", "sampling, locked", ... whatever runs it.
+"""Brings a Box to a state such as "sampling" or "sampling, locked", whatever runs it.
 
-A state is a condition on what was heard. On a played world the world has to lead there and `when` says at
-what time it was reached; on a live line `reach` does what is needed and waits. States hold together:
-"sampling, locked" is both.
+A state is a condition on the received messages. In a played world, the world itself must lead to the state,
+and `when` returns the time at which it was reached. On a live line, `reach` does what is needed and waits.
+Parts of a state hold together: "sampling, locked" is both.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,14 +39,14 @@ STATES: Mapping[str, Condition] = {
     "locked": _clock(GpsState.LOCKED),
     "holdover": _clock(GpsState.HOLDOVER),
 }
-"""Name -> what a message says of it: True, False, or None (nothing)."""
+"""State -> what a message shows about it: True, False, or None (nothing)."""
 
 
 def named(state: str) -> tuple[str, ...]:
-    """The parts of a state's name.
+    """Splits a state's name into its parts.
 
     Raises:
-        ValueError: a part is unknown; its text lists all.
+        ValueError: a part is unknown; the text lists all states.
     """
     parts = tuple(part.strip() for part in state.split(","))
     unknown = [part for part in parts if part not in STATES]
@@ -82,10 +82,11 @@ def when(heard: Sequence[TimedMessage], state: str, after_ns: int = 0) -> int:
 
 
 def reach(line: BenchLine, state: str, timeout_s: float = 60.0) -> None:
-    """Get a live Box into a state: ask who it is, wake it if it is silent, wait for the rest, in its time.
+    """Brings a live Box to a state: requests its hello until it answers, then waits for the rest, in the
+    Box's time.
 
     Raises:
-        NotReachedError, NoAnswerError: it did not come.
+        NotReachedError, NoAnswerError: the state was not reached.
     """
     parts = named(state)
     if "running" in parts or "sampling" in parts:
@@ -100,7 +101,7 @@ def reach(line: BenchLine, state: str, timeout_s: float = 60.0) -> None:
 
 
 def _wake(line: BenchLine, timeout_s: float) -> None:
-    """Ask who it is until it answers: what is said before it has started is lost."""
+    """Requests its hello until the Box answers: requests before its start are lost."""
     end = line.now_s() + timeout_s
     while True:
         try:

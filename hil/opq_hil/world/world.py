@@ -1,10 +1,10 @@
 """Everything outside the chip for one run of an emulator, and the text file that the machine reads.
 
-One event per line, times in virtual ns (hil/README.md has the list of words). A `World` is a value: the
-same one gives the same file, and `-icount` the same output of the firmware.
+One event per line, times in virtual ns (hil/README.md lists the words). A `World` is a value: the same world
+gives the same file, and with `-icount` the same output of the firmware.
 
 Readings of the chip's own converter (DS8626, STM32F405): V25 = 0.76 V and 2.5 mV/K (table 72), factory
-readings at 30 and 110 degrees C and 3.3 V (table 73); RM0090 13.10. The emulated chip carries the
+readings at 30 and 110 degrees C and 3.3 V (table 73); RM0090 13.10. The emulated chip carries the factory
 readings of this line.
 """
 
@@ -23,7 +23,7 @@ from opq_proto.link_messages import LinkMessage
 
 NS = 10**9
 INTERNAL, EXTERNAL = "adc1", "spi2"
-"""Where mains comes in: the chip's own converter, or the 16-bit one on SPI2."""
+"""Input of the mains: the chip's own converter, or the 16-bit one on SPI2."""
 SAMPLE_RATE_MILLIHZ = 12_000_000
 
 
@@ -37,7 +37,7 @@ class Sine:
     offset_lsb: int = 0
     phase_rad: float = 0.0
     dips: tuple[tuple[int, int, float], ...] = ()
-    """(start ns, end ns, share that is left)."""
+    """(start ns, end ns, remaining share)."""
 
     def lines(self, folder: Path) -> Iterator[str]:
         yield (
@@ -65,7 +65,7 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class BitNoise:
-    """Bits of the link's bytes that flip: `per_byte` is the probability that a byte has one."""
+    """Flipped bits in the link's bytes: `per_byte` is the probability that a byte has one."""
 
     per_byte: float
     towards_box: bool
@@ -78,12 +78,12 @@ class BitNoise:
 
 @dataclass(frozen=True, slots=True)
 class PowerScript:
-    """What becomes of the supply: cuts end the run, the rest is seen by the firmware."""
+    """The course of the supply: a cut ends the run; the firmware sees the rest."""
 
     adc: tuple[tuple[int, int, int], ...] = ()
     """(channel of ADC1, ns, count): supply, battery, temperature, reference."""
     pvd: tuple[tuple[int, bool], ...] = ()
-    """(ns, whether the supply is below the detector's threshold)."""
+    """(ns, True while the supply is below the detector's threshold)."""
     cut_ns: int | None = None
     cut_after: int | None = None
     """Power off in the middle of this flash program or erase, counted from 1."""
@@ -108,21 +108,21 @@ class World:
     oscillator: Oscillator = field(default_factory=Oscillator)
     power: PowerScript = field(default_factory=PowerScript)
     said: tuple[tuple[int, LinkMessage | bytes], ...] = ()
-    """(ns, what the gateway sends); numbered in order of time."""
+    """(ns, message or bytes from the gateway); numbered in order of time."""
     noise: tuple[BitNoise, ...] = ()
     pins: tuple[tuple[str, int, bool], ...] = ()
     """("B2", ns, level)."""
     seed: int = 1
 
     def write(self, folder: Path) -> Path:
-        """Write `world.txt` and, beside it, the files that it names into `folder`."""
+        """Writes `world.txt`, and the files that it names, into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "world.txt"
         path.write_text("\n".join(self.lines(folder)) + "\n", encoding="ascii")
         return path
 
     def lines(self, folder: Path) -> Iterator[str]:
-        """The lines of the file; files that they name are written on the way."""
+        """Yields the lines of the file, and writes the files that they name."""
         yield f"seed {self.seed}"
         if self.mains is not None:
             yield from self.mains.lines(folder)
@@ -152,7 +152,7 @@ DIVIDER = 2.0
 
 
 def temperature_count(celsius: float) -> int:
-    """Reading of the sensor, rounded."""
+    """The temperature sensor's reading, rounded."""
     return round((V25_V + V_PER_K * (celsius - 25.0)) / VDDA_V * FULL)
 
 
@@ -164,7 +164,9 @@ def divided_count(volts: float) -> int:
 def temperature_readings(
     oscillator: Oscillator, end_ns: int, noise_k: float = 0.5, lag_s: float = 60.0, seed: int = 1
 ) -> tuple[tuple[int, int, int], ...]:
-    """One reading a second, for `PowerScript.adc`: the chip follows the oscillator by `lag_s`, with noise."""
+    """One reading a second for `PowerScript.adc`: the chip follows the oscillator with a lag of `lag_s`,
+    with noise.
+    """
     chance = random.Random(seed)
     chip_c = oscillator.celsius(0.0)
     found = []
@@ -175,5 +177,5 @@ def temperature_readings(
 
 
 def voltage_readings(channel: int, volts: Sequence[tuple[float, float]]) -> tuple[tuple[int, int, int], ...]:
-    """(second, volts) of supply or battery as readings."""
+    """Readings of supply or battery, from (second, volts)."""
     return tuple((channel, round(at_s * NS), divided_count(value)) for at_s, value in volts)

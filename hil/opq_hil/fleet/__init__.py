@@ -1,7 +1,7 @@
-"""Boxes straight on CURVE, without serial lines: the two cheaper depths of a simulated Box.
+"""Boxes directly on CURVE, without serial lines: the two cheaper depths of a simulated Box.
 
 (a) samples --pty--> gateway --------------------------------+     opq_hil.box, a gateway process
 (b) samples --> gateway's measuring code --> gateway's uplink +--> CURVE --> cloud      sampled_boxes
 (c) outlet's voltage --> closed-form Measurements -----------+                           worker
-                    \\--> samples, where something happens, and when a waveform is asked for
+                    \\--> samples, only around a disturbance and for requested waveforms
 """

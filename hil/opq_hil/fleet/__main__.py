@@ -1,6 +1,7 @@
-"""One process of a fleet: a line of JSON on stdin says what it does, lines of JSON on stdout what it counted.
+"""One process of a fleet: reads its task as a line of JSON from stdin, writes its counts as JSON lines to
+stdout.
 
-A process of its own, started by `fleet_run`, because a fleet is spread over several; it ends with its parent.
+`fleet_run` starts it, because a fleet is spread over several processes; it ends with its parent.
 """
 
 import json
@@ -79,12 +80,14 @@ def made_boxes(spec: FleetSpec, process: int, clock: RunClock) -> CountingBoxes:
 
 
 def memory_kb() -> int:
-    """What the process has of the machine's memory, shared pages by their share."""
+    """The process's memory in kB, with its share of shared pages."""
     return _rollup_kb("Pss")
 
 
 def own_memory_kb() -> int:
-    """What no other process has: heap and stacks, without programs and libraries, whose share changes."""
+    """The process's own memory in kB: heap and stacks, without programs and libraries, whose share
+    changes.
+    """
     return _rollup_kb("Anonymous")
 
 
@@ -96,7 +99,7 @@ def _rollup_kb(name: str) -> int:
 
 
 def report(boxes: CountingBoxes, stop: threading.Event, began_cpu_s: float) -> None:
-    """A line of counts each second, and a last one."""
+    """Prints a line of counts each second, and a last one at the end."""
     while True:
         over = stop.wait(COUNT_S)
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -115,7 +118,7 @@ def report(boxes: CountingBoxes, stop: threading.Event, began_cpu_s: float) -> N
 
 
 def main() -> None:
-    """Serve the Boxes until SIGTERM."""
+    """Serves the Boxes until SIGTERM."""
     told = json.loads(sys.stdin.readline())
     end_with(int(told["parent"]))
     log.configure("boxes", "warning")

@@ -1,12 +1,12 @@
-"""CalmFigures: the metrics of steady spans in closed form, of many Boxes at once. Pure.
+"""CalmFigures: the metrics of steady spans in closed form, for many Boxes at once. Pure.
 
-    rms    Parseval over the harmonics, and the noise's share; Urms(1/2) spreads by the noise alone
+    rms    Parseval over the harmonics, plus the noise's share; Urms(1/2) spreads by the noise alone
     f      cycles of a 10/12-cycle window over its length
     thd    root of the squares of orders 2 .. 50, and the noise that falls into their subgroups
     trans  measured once per steady span from the outlet's own samples: it depends on where samples fall
 
-The scatter that noise gives to each figure is drawn from (seed, Box's id, end of the Measurement): the same
-numbers however the Boxes are spread over processes.
+The scatter that noise adds to each figure is drawn from (seed, Box's id, end of the Measurement), so the
+numbers do not depend on how the Boxes are spread over processes.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,9 @@ RATE_HZ: Final = 12_000.0
 SUBGROUP_BINS: Final = 3 * 49
 """Bins of orders 2 .. 50: the bin of the order and one on both sides (IEC 61000-4-7:2002, 5.6.1)."""
 WINDOW_S: Final = 0.2
-"""A bin is 5 Hz wide: one part in rate times this, of the noise's power in both halves of the spectrum."""
+"""A bin is 5 Hz wide: it holds one part in rate times this of the noise's power, in both halves of the
+spectrum.
+"""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -52,7 +54,7 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def most_of(count: FloatArray) -> FloatArray:
-    """The expected largest of so many Gaussian numbers, in standard deviations; within 3 % from 4 to 1000.
+    """The expected maximum of `count` Gaussian numbers, in standard deviations; within 3 % from 4 to 1000.
 
     Source: the tail of the normal distribution, expanded twice (Cramer, Mathematical Methods of Statistics,
     28.6).
@@ -63,7 +65,7 @@ def most_of(count: FloatArray) -> FloatArray:
 
 
 class CalmFigures:
-    """By Box's index; what is not `put` yet is unknown."""
+    """The metrics of steady Boxes by index; a Box is unknown until its first `put`."""
 
     def __init__(self, box_ids: Sequence[str], seed: int) -> None:
         self._seed = seed
@@ -74,7 +76,7 @@ class CalmFigures:
     def put(
         self, box: int, steady: SteadyVoltage, noise_v: float, trans_v: tuple[float, float, float]
     ) -> None:
-        """What a Box sees from now on; `trans_v` least, most and mean of its cycles."""
+        """Sets the voltage of a Box from now on; `trans_v` is minimum, maximum and mean of its cycles."""
         self._rms_v[box] = np.hypot(steady.rms_v, noise_v)
         share = noise_v / (steady.fundamental_v * abs(steady.ratios[0])) if steady.fundamental_v else 0.0
         in_subgroups = SUBGROUP_BINS * 2.0 / (RATE_HZ * WINDOW_S)
@@ -85,11 +87,11 @@ class CalmFigures:
     def metrics(
         self, which: IndexArray, end_cycle: IndexArray, cycles: IndexArray, f_hz: FloatArray
     ) -> FloatArray:
-        """(n, 4, 3) of METRIC_NAMES: least, most and mean of Measurements of steady spans.
+        """(n, 4, 3) values of METRIC_NAMES: minimum, maximum and mean of Measurements of steady spans.
 
         Args:
-            end_cycle, cycles: (n,) where each ends on its Box's axis of phase, and how long it is.
-            f_hz: (n, 3) least, most and mean of its windows.
+            end_cycle, cycles: (n,) the end of each on its Box's axis of phase, and its length.
+            f_hz: (n, 3) minimum, maximum and mean of its windows.
         """
         drawn = drawn_normal((self._seed, self._numbers[which], end_cycle), 5)
         found = np.empty((len(which), len(METRIC_NAMES), 3))

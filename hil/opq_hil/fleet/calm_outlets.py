@@ -1,4 +1,6 @@
-"""CalmOutlets: which outlets are steady, until when, and their closed forms; asked of the network in turn."""
+"""CalmOutlets: which outlets are steady, until when, and their closed forms; the network is queried in
+turn.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,17 +14,21 @@ from opq_hil.power_system.box_voltage import SteadyVoltage
 from opq_measure.waveform.high_pass import cycle_peaks_v
 
 AHEAD_S: Final = 60.0
-"""An outlet is asked for so long a span at once; where that is not steady, for its Measurement's alone."""
+"""Length of the span queried at once per outlet; if that is not steady, only the Measurement's span is
+checked.
+"""
 BESIDE_S: Final = 0.25
-"""What happens so little before or after a Measurement still moves its figures: the reach of the filters."""
+"""A disturbance this close before or after a Measurement still changes its figures: the reach of the
+filters.
+"""
 TRANS_CYCLES: Final = 12
 
 
 class CalmOutlets:
-    """By Box's index.
+    """The steady state of outlets, by the Box's index.
 
     Attributes:
-        until_s: (n,) each outlet is known to be steady up to there; -inf: it is not.
+        until_s: (n,) the time until which each outlet is known to be steady; -inf: it is not steady.
     """
 
     def __init__(self, outlets: Sequence[FleetOutlet], figures: CalmFigures) -> None:
@@ -31,7 +37,9 @@ class CalmOutlets:
         self._known = [0] * len(outlets)  # hash of the steady voltage that `figures` has
 
     def is_steady(self, box: int, begin_s: float, end_s: float) -> bool:
-        """Whether the outlet is steady around [begin_s, end_s); then `figures` has what it gives."""
+        """True if the outlet is steady around [begin_s, end_s); its closed form is then stored in
+        `figures`.
+        """
         outlet = self._outlets[box]
         if not outlet.closed_form:
             return False
@@ -68,9 +76,9 @@ class CalmOutlets:
 
 
 def trans_of(source: SampleSource, at_s: float) -> tuple[float, float, float]:
-    """Least, largest and mean of the peaks above 400 Hz of twelve cycles from `at_s` on; V.
+    """Minimum, maximum and mean of the peaks above 400 Hz of twelve cycles from `at_s` on; V.
 
-    As the gateway measures them (`cycle_peaks_v`), but with cycles of the nominal length.
+    Measured as in the gateway (`cycle_peaks_v`), but with cycles of the nominal length.
     """
     rate_hz = source.rate_millihz / 1000
     per_cycle = rate_hz / source.nominal_hz

@@ -1,6 +1,6 @@
-"""CalmSchedule: which cycles make a Measurement of which Box, and when; of many Boxes at once. Pure.
+"""CalmSchedule: which cycles make a Measurement of which Box, and when, for many Boxes at once. Pure.
 
-As the gateway cuts them: whole cycles of the Box's own fundamental, each Measurement beginning where the last
+It cuts like the gateway: whole cycles of the Box's own fundamental, each Measurement beginning where the last
 one ended, over 10/12-cycle windows that count from the first cycle; both begin again at the first cycle after
 a UTC tick of ten minutes (IEC 61000-4-30:2015, 4.4 and 4.5).
 """
@@ -16,14 +16,16 @@ from opq_measure.frequency.per_window import cycles_per_window
 from opq_measure.timebase.time_axis import TICK_NS
 
 CONTEXT_S = 0.15
-"""Samples after a window's end that its filters need: the gateway's Measurement is not out earlier."""
+"""Samples after a window's end that its filters need: the gateway's Measurement is not ready earlier."""
 EDGE_CYCLES = 1e-6
-"""An edge so little before a tick is on it."""
+"""An edge this little before a tick counts as on the tick."""
 
 KEPT_S = 4.0
-"""Phases kept before the oldest Measurement under way: a disturbed Box is measured from earlier windows."""
+"""Phases are held this long before the oldest open Measurement: a disturbed Box is measured from earlier
+windows.
+"""
 SLOWEST = 0.8
-"""Share of nominal: a grid that is slower is off."""
+"""Share of nominal: a slower grid counts as off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,18 @@ class CalmSpans:
     end_cycle: IndexArray
     cycles: IndexArray
     f_hz: FloatArray
-    """(n, 3) least, most and mean of the windows in which the cycles lie, by the Box's clock."""
+    """(n, 3) minimum, maximum and mean of the windows in which the cycles lie, by the Box's clock."""
 
 
 class CalmSchedule:
-    """By Box's index. Begin a Box with `begin`; then `due`, `spans` and `advance` in turn.
+    """The Measurements of calm Boxes, by the Box's index. Start a Box with `begin`; then call `due`, `spans`
+    and `advance` in turn.
 
     Attributes:
-        begin_s: (n,) where the Measurement under way begins.
-        cycles: (n,) per Measurement, from the next on.
-        speed: (n,) of each Box's clock: seconds that it counts in a true one.
-        reach_s: (n,) the last moment of what the Measurement under way needs.
+        begin_s: (n,) begin of the open Measurement.
+        cycles: (n,) cycles per Measurement, from the next one on.
+        speed: (n,) of each Box's clock: seconds that it counts per true second.
+        reach_s: (n,) the last moment that the open Measurement needs.
     """
 
     def __init__(self, table: PhaseTable, nominal_hz: float, boxes: int, start_ns: int) -> None:
@@ -62,9 +65,10 @@ class CalmSchedule:
         self._ticked = np.zeros(boxes, np.bool_)
 
     def begin(self, box: int, offset: float, from_s: float, origin: int | None = None) -> None:
-        """The Box's first Measurement begins at the first cycle at or after `from_s`.
+        """Starts a Box: its first Measurement begins at the first cycle at or after `from_s`.
 
-        `offset`: its phase less the common one; `origin`: a cycle at which a window begins, else the first.
+        `offset`: its phase less the common one; `origin`: a cycle at which a window begins; None: the first
+        cycle.
         """
         self._table.cover(from_s + 1.0)
         self.offset[box] = offset
@@ -78,15 +82,15 @@ class CalmSchedule:
         return int(self._origin[box])
 
     def time_s(self, box: int, cycle: int) -> float:
-        """When a calm Box reaches a cycle."""
+        """The time at which a calm Box reaches a cycle."""
         return float(self._table.time_s(np.array([cycle - self.offset[box]]))[0])
 
     def begin_cycle(self, box: int) -> int:
-        """Where the Measurement under way begins on the Box's axis of phase."""
+        """The first cycle of the open Measurement, on the Box's axis of phase."""
         return int(self._begin[box])
 
     def stop(self, box: int) -> None:
-        """Nothing more of it until it begins again."""
+        """Stops the Measurements of a Box until it begins again."""
         self.begin_s[box] = self.reach_s[box] = np.inf
 
     def due(self, now_s: float) -> IndexArray:
@@ -94,7 +98,7 @@ class CalmSchedule:
         return np.flatnonzero(self.reach_s <= now_s)
 
     def spans(self, which: IndexArray) -> CalmSpans:
-        """The Measurements of Boxes that are due."""
+        """The complete Measurements of Boxes that are due."""
         begin, end, offset = self._begin[which], self._end[which], self.offset[which]
         first = (begin - self._origin[which]) // self._window
         last = -(-(end - self._origin[which]) // self._window)
@@ -117,13 +121,13 @@ class CalmSchedule:
         )
 
     def advance(self, which: IndexArray) -> None:
-        """What was complete is over: plan the next."""
+        """Ends the complete Measurements and plans the next ones."""
         self._origin[which] = np.where(self._ticked[which], self._end[which], self._origin[which])
         self._begin[which] = self._end[which]
         self._plan(which)
 
     def forget(self) -> None:
-        """Let go of phases that no Box needs any more."""
+        """Drops phases that no Box needs any more."""
         begun = self.begin_s[np.isfinite(self.begin_s)]
         if len(begun):
             self._table.forget(float(begun.min()) - KEPT_S)

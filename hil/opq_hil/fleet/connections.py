@@ -2,11 +2,11 @@
 
     XPUB -> triggering broker (9880)   SUB <- acquisition broker (8194)   PUSH -> acquisition broker (8196)
 
-As the gateway's UplinkConnection, but for what would cost too much ten thousand times: no monitors (six
-sockets instead of three), no heartbeats of its own, and what comes is copied out of libzmq's buffers, of
-which each command that waits would hold 8 kB. A Box stands while the triggering broker subscribes; libzmq
-takes back the subscription when the connection goes, and connects again by itself. One that has not stood
-for REMAKE_S is made again all the same: a refused key is not tried again by libzmq.
+Like the gateway's UplinkConnection, without what would cost too much ten thousand times: it has no monitors
+(six sockets instead of three) and no heartbeats of its own. Received messages are copied out of libzmq's
+buffers, of which each waiting command would hold 8 kB. A Box counts as connected while the triggering broker
+subscribes; libzmq removes the subscription when the connection is lost, and connects again by itself. Sockets
+that have not been connected for REMAKE_S are made again, because libzmq does not retry a refused key.
 """
 
 import random
@@ -24,7 +24,7 @@ from opq_proto.keys import KeyPair
 from opq_proto.zmq_inbox import copy_received, try_send, waiting_messages
 
 FILES_PER_BOX = 6
-"""A descriptor to wait on and a connection, of each of the three sockets."""
+"""For each of the three sockets: a descriptor to wait on, and a connection."""
 SPARE_FILES = 200
 SOCKETS = 3
 SEND_QUEUE, COMMAND_QUEUE, ANSWERS = 1000, 1000, 4
@@ -32,20 +32,20 @@ SEND_QUEUE, COMMAND_QUEUE, ANSWERS = 1000, 1000, 4
 RECONNECT_MS = (100, 500)
 RECONNECT_MOST_MS = 8000
 OPENING = 48
-"""Boxes of a process whose handshakes may be under way at once: a broker takes some hundred a second."""
+"""Limit of handshakes under way at once in a process: a broker handles some hundred a second."""
 OPENING_S = 3.0
 REMAKE_S = 90.0
 SWEEP_S = 20.0
-"""Every socket is looked at so often, should its descriptor have shown nothing."""
+"""Every socket is served at least this often, in case its descriptor showed nothing."""
 _FIRST = zmq.NOBLOCK | zmq.SNDMORE
-_send = PlainSocket.send  # what the Python layer adds costs as much again
+_send = PlainSocket.send  # the Python layer would double the cost
 
 
 def allow_files(boxes: int, files_per_box: int = FILES_PER_BOX) -> None:
-    """Raise the limit of open files to what so many Boxes in one process need.
+    """Raises the limit of open files to what this many Boxes in one process need.
 
     Raises:
-        ConfigError: the system does not let us.
+        ConfigError: the system does not allow it.
     """
     wanted = SPARE_FILES + files_per_box * boxes
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -60,7 +60,7 @@ def allow_files(boxes: int, files_per_box: int = FILES_PER_BOX) -> None:
 
 
 class BoxSockets:
-    """One Box's."""
+    """The three sockets of one Box."""
 
     __slots__ = ("command", "measurements", "responses")
 
@@ -94,7 +94,7 @@ class BoxSockets:
                 socket.setsockopt(zmq.IMMEDIATE, 1)  # else the subscription outlives its connection
             elif kind == zmq.SUB:
                 socket.rcvhwm = COMMAND_QUEUE
-                socket.subscribe(box_id.encode())  # a prefix: whoever answers compares the id itself
+                socket.subscribe(box_id.encode())  # a prefix: receivers compare the whole id
             else:
                 socket.sndhwm = ANSWERS
                 socket.setsockopt(zmq.IMMEDIATE, 1)  # no answers for a broker that forgot the question
@@ -103,19 +103,19 @@ class BoxSockets:
         self.measurements, self.command, self.responses = made
 
     def close(self) -> None:
-        """What was sent has 0.3 s to leave."""
+        """Closes the sockets; sent messages have 0.3 s to leave."""
         for socket in (self.measurements, self.command, self.responses):
             socket.close()
 
 
 class FleetConnections:
-    """By Box's index; one thread.
+    """The sockets of all Boxes, by index; for one thread.
 
     Attributes:
-        stands: (n,) whether the triggering broker listens to a Box.
-        connected, lost, remade: how often that began and ended, and sockets were made again.
-        malformed: commands that have not two frames.
-        foreign: commands for another Box: a subscription is a prefix.
+        stands: (n,) True while the triggering broker subscribes to a Box.
+        connected, lost, remade: how often such a subscription began and ended, and sockets were made again.
+        malformed: commands that do not have two frames.
+        foreign: commands for another Box, received because a subscription is a prefix.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class FleetConnections:
         """`on_command` gets the commands whose topic is the Box's own id.
 
         Raises:
-            ConfigError: so many sockets or files are not to be had in one process.
+            ConfigError: one process cannot have so many sockets or files.
         """
         allow_files(len(box_ids))
         self.stands = np.zeros(len(box_ids), np.bool_)
@@ -154,7 +154,9 @@ class FleetConnections:
         self._wanted = np.ones(len(box_ids), np.bool_)
         self._opened_s = np.full(len(box_ids), -np.inf)
         self._waits_s = np.full(len(box_ids), np.inf)
-        """Since when a Box with sockets waits for its broker: opened, or seen standing for the last time."""
+        """Since when a Box with sockets waits for its broker: since they were opened, or last seen
+        connected.
+        """
         self._swept_s = 0.0
         self._all_open = False
 
@@ -164,17 +166,17 @@ class FleetConnections:
         return sum(each is not None for each in self._sockets)
 
     def cut(self, box: int) -> None:
-        """The Box's network is gone."""
+        """Closes the sockets of a Box whose network is lost."""
         self._wanted[box] = False
         self._close(box)
 
     def join(self, box: int) -> None:
-        """It is back."""
+        """Lets the Box connect again."""
         self._wanted[box] = True
         self._all_open = False
 
     def open_more(self, now_s: float) -> None:
-        """Open Boxes that have no sockets, at the brokers' pace: OPENING handshakes under way (monotonic)."""
+        """Opens sockets of Boxes that have none, at most OPENING handshakes at once (`now_s` monotonic)."""
         if self._all_open:
             return
         down = self._wanted & ~self.stands
@@ -185,7 +187,9 @@ class FleetConnections:
         self._all_open = len(left) <= OPENING - opening
 
     def tend(self, now_s: float) -> None:
-        """Time passes (monotonic): make again what was refused, look at every socket now and then."""
+        """Makes late sockets again and serves every socket now and then; call it regularly (`now_s`
+        monotonic).
+        """
         self._waits_s[self.stands] = now_s
         late = ~self.stands & (now_s - self._waits_s > REMAKE_S)
         for box in np.flatnonzero(late)[:OPENING].tolist():
@@ -198,14 +202,14 @@ class FleetConnections:
                 self._serve(box)
 
     def wait(self, timeout_s: float) -> bool:
-        """Take what comes, commands and subscriptions; False: nothing did for `timeout_s`."""
+        """Handles arriving commands and subscriptions; False if none arrived within `timeout_s`."""
         found = self._poll.poll(timeout_s)
         for file, _ in found:
             self._serve(self._boxes[file])
         return bool(found)
 
     def publish(self, box: int, topic: bytes, body: bytes) -> bool:
-        """Send a Measurement; False: nobody listens, or too slowly."""
+        """Sends a Measurement; False if nobody subscribes, or the queue is full."""
         sockets = self._sockets[box]
         if sockets is None or not self.stands[box]:
             return False
@@ -217,12 +221,12 @@ class FleetConnections:
         return True
 
     def respond(self, box: int, frames: list[bytes]) -> bool:
-        """Send an answer; False when there is no broker, or it is too slow."""
+        """Sends an answer; False if there is no broker, or the queue is full."""
         sockets = self._sockets[box]
         return sockets is not None and try_send(sockets.responses, frames)
 
     def close(self) -> None:
-        """End all; what was sent has 0.3 s to leave."""
+        """Closes all; sent messages have 0.3 s to leave."""
         for box in range(len(self._sockets)):
             self._close(box)
         self._poll.close()
@@ -256,7 +260,7 @@ class FleetConnections:
         self._set_stands(box, False)
 
     def _serve(self, box: int) -> None:
-        """Everything that waits: a descriptor shows it only once."""
+        """Handles all waiting messages, because a descriptor signals them only once."""
         sockets = self._sockets[box]
         if sockets is None:
             return

@@ -1,11 +1,13 @@
-"""Delivery: Measurements of many Boxes on their way up: new ones at once, what was not acknowledged again.
+"""Delivery: Measurements of many Boxes on their way to the cloud: new ones at once, unacknowledged ones
+again.
 
     deliver --> HeldLog --> standing connection? --> sent
                                     no --> due, sent later with backfilled=true
-    connected again: what was not acknowledged is due; an acknowledgement names holes: those are
+    connected again: all unacknowledged are due; an acknowledgement names holes: those are due
 
 The rules are those of the gateway's BoxUplink, with its ResendPace; one array has the state of all Boxes.
-What is due of a Box is one span; what lies between the holes of its newest acknowledgement is left out.
+The due Measurements of a Box are one span; what lies between the holes of its newest acknowledgement is left
+out.
 """
 
 import time
@@ -25,21 +27,22 @@ from opq_proto import log
 from opq_proto.wire import topic
 
 IN_FLIGHT_S = 10.0
-"""What was sent less long ago is not taken as missing: the cloud acknowledges each 5 s at least."""
+"""A Measurement sent less long ago does not count as missing: the cloud acknowledges at least every 5 s."""
 MARK_S = 1.0
 UNACKNOWLEDGED_S = 60.0
-"""Nothing acknowledged for so long: an original broker (contracts.md, Acknowledgement), or one that is far
-behind. What the Box made is held on, as long as its log has room."""
+"""Without an acknowledgement for this long, the broker is an original one (contracts.md, Acknowledgement) or
+far late. The Box's Measurements are still held, as long as its log has room.
+"""
 BACKFILL_PER_S = 3000.0
-"""Measurements a second of one process; the gateway of one Box sends 500."""
+"""Limit of resent Measurements a second for one process; the gateway of one Box sends 500."""
 MOST_AT_ONCE = 200
 SWEEP_S = 0.5
-"""Which Boxes may send again is looked at so often, of all of them."""
+"""Interval at which all Boxes are checked for Measurements to send again."""
 
 
 @dataclass(slots=True)
 class DeliveryCounts:
-    """Measurements of all Boxes, since the start."""
+    """Counts of Measurements and acknowledgements of all Boxes, since the start."""
 
     made: int = 0
     sent: int = 0
@@ -51,7 +54,7 @@ class DeliveryCounts:
 
 
 class Delivery:
-    """By Box's index; one thread. Times are monotonic."""
+    """Sends the Measurements of all Boxes, by the Box's index; one thread. Times are monotonic."""
 
     def __init__(
         self,
@@ -65,36 +68,39 @@ class Delivery:
         self._held, self._lines, self._in_flight_s = held, lines, in_flight_s
         self._topics = [topic(box_id) for box_id in box_ids]
         boxes = len(box_ids)
-        self._due_first, self._due_last = held.floor.copy(), held.next - 1  # what an earlier run left
+        self._due_first, self._due_last = held.floor.copy(), held.next - 1  # left by an earlier run
         self._stood = np.zeros(boxes, np.bool_)
         self.acknowledging = np.zeros(boxes, np.bool_)
         self._acknowledged_s = np.full(boxes, time.monotonic())
         self._marks: deque[tuple[float, IndexArray]] = deque()
         self._flown_last = held.floor - 1
-        """Up to where a Box was sent something again ..."""
+        """The highest sequence that a Box sent again ..."""
         self._flown_until = held.floor.copy()
-        """... and the first number that is sent after that: once it is stored, what was sent before is not
-        under way any more."""
+        """... and the first new sequence that is sent after it: once the cloud stores that one, earlier sent
+        ones are no longer under way.
+        """
         self._again_s = time.monotonic()
         self._again: Iterator[list[HeldRow]] | None = None
         self._rows: deque[HeldRow] = deque()
         self._swept: tuple[FlagArray, IndexArray] | None = None
-        """Boxes of this sweep, and up to where."""
+        """The Boxes of this sweep, and the last sequence of each."""
         self._stores = [StoreAcknowledgements(store_forgotten_s) for _ in box_ids]
         self.paces = [ResendPace() for _ in box_ids]
         self._swept_s = 0.0
         self._told: dict[int, CloudAcknowledgement] = {}
-        """The newest with holes, by Box."""
+        """The newest acknowledgement with holes, by Box."""
         self._left_out: set[int] = set()
-        """Boxes whose connection went during this sweep, or of which more is due: the next has them."""
+        """Boxes that lost their connection during this sweep, or have more to send: the next sweep handles
+        them.
+        """
 
     @property
     def due(self) -> int:
-        """Measurements that are to be sent again, or later."""
+        """Number of Measurements to send again, or later."""
         return int(np.maximum(0, self._due_last - np.maximum(self._due_first, self._held.floor) + 1).sum())
 
     def deliver(self, which: IndexArray, bodies: Sequence[bytes]) -> None:
-        """New Measurements of different Boxes: on disk, then sent."""
+        """Stores new Measurements of different Boxes on disk, then sends them."""
         sequences = self._held.append(which, bodies)
         tails = sequence_tails(sequences, np.minimum(self._held.floor[which], sequences))
         publish, topics, sent = self._lines.publish, self._topics, 0
@@ -108,7 +114,7 @@ class Delivery:
         self.counts.unheard += len(bodies) - sent
 
     def acknowledge(self, box: int, told: CloudAcknowledgement, now_s: float) -> None:
-        """The cloud says what it has of a Box."""
+        """Handles the cloud's report of what it has stored of a Box."""
         if told.upto < self._held.next[box]:
             told = self._stores[box].combine(told, now_s)
         if not self._held.acknowledge(box, told.upto):
@@ -119,7 +125,7 @@ class Delivery:
         self.counts.acknowledgements += 1
         self.acknowledging[box] = True
         self._acknowledged_s[box] = now_s
-        if told.missing and not self._stores[box].others:  # what one store has, another may lack
+        if told.missing and not self._stores[box].others:  # one store may lack what another has
             self._told[box] = told
         else:
             self._told.pop(box, None)
@@ -136,7 +142,7 @@ class Delivery:
         self.paces[box].note_acknowledged(lost, now_s)
 
     def tend(self, now_s: float) -> None:
-        """Time passes: whose connections came back, and who is not acknowledged any more."""
+        """Notes which connections came back and which Boxes are no longer acknowledged; call it regularly."""
         stands = self._lines.stands
         back = stands & ~self._stood
         for box in np.flatnonzero(back & self.acknowledging).tolist():
@@ -153,7 +159,7 @@ class Delivery:
                 self._marks.popleft()
 
     def send_again(self, now_s: float) -> None:
-        """What is due, in the order in which it was made, at a bounded rate."""
+        """Sends the due Measurements in the order in which they were made, at a bounded rate."""
         left = round(min(MOST_AT_ONCE, BACKFILL_PER_S * (now_s - self._again_s)))
         if left <= 0:
             return
@@ -180,7 +186,7 @@ class Delivery:
             left -= 1
 
     def _read_rows(self, now_s: float) -> bool:
-        """The next rows of this sweep, or of a new one; False: nothing is due that can be sent."""
+        """Reads the next rows of this sweep, or of a new one; False if nothing due can be sent."""
         if self._again is None and not self._begin_sweep(now_s):
             return False
         assert self._again is not None
@@ -213,7 +219,7 @@ class Delivery:
         return True
 
     def _first_hole(self, box: int) -> int:
-        """The lowest that is due and not stored, as far as is known."""
+        """The lowest sequence that is due and, as far as known, not stored."""
         first = int(self._due_first[box])
         if (told := self._told.get(box)) is not None:
             first = next((max(first, hole[0]) for hole in told.missing if hole[1] >= first), first)
@@ -222,7 +228,7 @@ class Delivery:
         return first
 
     def _end_sweep(self) -> None:
-        """What was due and is not on disk is nowhere."""
+        """Ends the sweep; Measurements that were due but are not on disk no longer exist."""
         self._again = None
         if self._swept is not None:
             ready, last = self._swept
@@ -242,7 +248,7 @@ class Delivery:
 
 
 def _is_stored(told: CloudAcknowledgement | None, sequence: int) -> bool:
-    """Whether that acknowledgement says so: between two of its holes everything is."""
+    """True if the acknowledgement reports the sequence as stored: everything between two of its holes is."""
     if told is None or sequence > told.missing[-1][1]:
         return False
     return not any(first <= sequence <= last for first, last in told.missing)

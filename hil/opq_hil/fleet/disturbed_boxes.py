@@ -1,11 +1,11 @@
-"""DisturbedBoxes: Boxes that a disturbance touches, measured from their samples by the gateway's code.
+"""DisturbedBoxes: Boxes that a disturbance affects, measured from their samples by the gateway's code.
 
     calm Box --a change--> samples from LEAD_S before its Measurement begins --> BoxMeter --> Measurements
              <--calm again after a Measurement's end-------------------------------------+
 
-The meter begins where the closed forms ended, as after a restart of the gateway: its Measurements go
-on from there, and what its detectors find leaves as a gateway's does (`edge_<class>`). Times are seconds
-after the run's start by the Box's own clock.
+The meter begins where the closed forms ended, as after a restart of the gateway: its Measurements continue
+from there, and its detectors' findings leave as a gateway's do (`edge_<class>`). Times are seconds after the
+run's start by the Box's own clock.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,12 +26,12 @@ from opq_proto.messages import Measurement
 from opq_proto.supply_word import SupplyTeller
 
 LEAD_S = 1.0
-"""Samples before the first cycle that counts, as the gateway has them after a restart (RingBacklog)."""
+"""Samples before the first cycle that counts; the gateway has as many after a restart (RingBacklog)."""
 
 
 @dataclass(slots=True)
 class DisturbedBox:
-    """One of them."""
+    """One disturbed Box."""
 
     box_id: str
     meter: BoxMeter
@@ -40,20 +40,22 @@ class DisturbedBox:
     clock: BoxStamps
     next_sample: int
     begin_ns: int
-    """What it crossed before was reported before."""
+    """Earlier crossings and findings were already reported."""
     made: list[Measurement] = field(default_factory=list)
 
 
 class DisturbedBoxes:
-    """By Box's index; `push` in turn with the clock."""
+    """The disturbed Boxes, by index; call `push` as time advances."""
 
     def __init__(self, clock: RunClock) -> None:
         self._clock = clock
         self._boxes: dict[int, DisturbedBox] = {}
         self._edge_ns: dict[tuple[int, str], int] = {}
-        """The last of each Box and detector: a gateway's meter goes on where this one begins again."""
+        """Time of the last finding by Box and detector: a gateway's meter would continue where this one
+        begins again.
+        """
         self.sampled = 0
-        """Samples that were made and measured."""
+        """Number of samples made and measured."""
 
     def __contains__(self, box: int) -> bool:
         return box in self._boxes
@@ -64,7 +66,8 @@ class DisturbedBoxes:
     def add(
         self, box: int, box_id: str, source: SampleSource, cycles: int, window_s: float, begin_s: float
     ) -> None:
-        """Measure a Box from its samples: Measurements from `begin_s` on, the first window from `window_s`.
+        """Starts to measure a Box from its samples: Measurements from `begin_s` on, the first window from
+        `window_s`.
 
         `window_s`: a window's first edge, some windows before `begin_s`.
         """
@@ -97,17 +100,19 @@ class DisturbedBoxes:
         self._boxes[box] = DisturbedBox(box_id, meter, crossings, source, stamps, first, begin_ns, made)
 
     def set_cycles(self, box: int, cycles: int) -> None:
-        """Cycles per Measurement, from the next on."""
+        """Sets the cycles per Measurement, from the next one on."""
         self._boxes[box].meter.measurements.cycles = cycles
 
     def remove(self, box: int) -> list[Measurement]:
-        """It is calm again; what was under way is let go. What the detectors had not looked at yet."""
+        """Removes a Box that is calm again and drops its open Measurement; returns what its detectors
+        still find.
+        """
         gone = self._boxes.pop(box)
         gone.meter.look()
         return gone.made
 
     def push(self, now_s: float) -> list[tuple[int, Measurement]]:
-        """Samples up to now, of all of them together; crossings, and the Measurements that are complete."""
+        """Measures the samples of all Boxes up to now; returns crossings and complete Measurements."""
         busy: list[DisturbedBox] = []
         for each in self._boxes.values():
             block = self._block(each, now_s)
@@ -149,7 +154,7 @@ def _crossed(each: DisturbedBox, block: SampleBlock) -> list[Measurement]:
 
 
 def _sinks(measured: Callable[[Measured], None], edge: Callable[[Measurement, int], None]) -> Sinks:
-    """Measurements and what detectors find; nothing else is wanted."""
+    """Sinks for Measurements and the detectors' findings only."""
 
     def nothing(*_: object) -> None:
         return
@@ -170,7 +175,7 @@ def first_window_s(
 ) -> float:
     """The edge of the last window that begins LEAD_S or more before a Measurement, or the run's start.
 
-    `times_s`: when a cycle is reached.
+    `times_s`: gives the time at which a cycle is reached.
     """
     number = (begin_cycle - origin) // window
     while (
@@ -181,7 +186,7 @@ def first_window_s(
 
 
 def ordered(measured: Sequence[tuple[int, Measurement]]) -> list[list[tuple[int, Measurement]]]:
-    """In rounds of at most one Measurement of each Box, in order."""
+    """Splits Measurements into rounds with at most one of each Box, in order."""
     rounds: list[list[tuple[int, Measurement]]] = []
     count: dict[int, int] = {}
     for box, measurement in measured:

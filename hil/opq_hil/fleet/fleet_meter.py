@@ -1,11 +1,12 @@
-"""FleetMeter: the Measurements of many Boxes: closed forms of calm ones, samples of those that are disturbed.
+"""FleetMeter: the Measurements of many Boxes: from closed forms while calm, from samples while disturbed.
 
     CalmSchedule -> due Boxes -> CalmFigures ---> CalmMeasurements (arrays)
          |  ^
          v  | calm again
     CalmOutlets: not steady -> DisturbedBoxes ---> Measurements
 
-Time is handed in, in seconds after the run's start: a fleet calls it live, a history under a virtual clock.
+The caller gives the time, in seconds after the run's start: a fleet runs it live, a history under a virtual
+clock.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ from opq_proto.messages import Measurement
 
 ASKED_AT_ONCE = 50
 STEADY_S = 1.0
-"""A detector knows a rapid voltage change once the voltage was steady for so long (IEC 61000-4-30, 5.11)."""
+"""A detector recognises a rapid voltage change once the voltage was steady this long (IEC 61000-4-30,
+5.11).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,16 @@ class CalmMeasurements:
     end_ns: IndexArray
     """(n,) UTC, by the Boxes' own clocks."""
     metrics: FloatArray
-    """(n, 4, 3) of METRIC_NAMES: least, most, mean."""
+    """(n, 4, 3) of METRIC_NAMES: minimum, maximum, mean."""
 
 
 class FleetMeter:
-    """By Box's index; `begin` each Box, then both `measure_…` in turn with the clock. One thread."""
+    """Measures all Boxes, by index: `begin` each Box, then call both `measure_…` in turn as time advances.
+    One thread.
+    """
 
     def __init__(self, grid: FleetGrid, clock: RunClock, cycles: int, seed: int) -> None:
-        """`cycles`: per Measurement, until `set_cycles` says otherwise."""
+        """`cycles`: cycles per Measurement, until `set_cycles` changes it."""
         outlets = grid.outlets
         self._outlets, self._clock = outlets, clock
         self._nominal_hz = outlets[0].voltage.nominal_hz
@@ -61,25 +66,25 @@ class FleetMeter:
 
     @property
     def disturbed(self) -> int:
-        """Boxes that are measured from their samples now."""
+        """Number of Boxes that are measured from their samples now."""
         return len(self._disturbed)
 
     @property
     def sampled(self) -> int:
-        """Samples that were made and measured so far."""
+        """Number of samples made and measured so far."""
         return self._disturbed.sampled
 
     def begin(self, box: int, from_s: float, origin: int | None = None) -> None:
-        """The Box is on the schedule of closed forms from the first cycle after a moment on.
+        """Starts the closed-form Measurements of a Box at the first cycle after `from_s`.
 
-        `origin`: a cycle at which one of its windows begins; None: its first.
+        `origin`: a cycle at which one of its windows begins; None: its first cycle.
         """
         self._table.cover(from_s + 1.0)
         common = float(self._table.cycles(np.array([from_s]))[0])
         self._schedule.begin(box, self._calm.cycles_beside(box, from_s, common), from_s, origin)
 
     def set_cycles(self, box: int, cycles: int) -> None:
-        """Cycles per Measurement, from the next on."""
+        """Sets the cycles per Measurement, from the next one on."""
         self._schedule.cycles[box] = cycles
         if box in self._disturbed:
             self._disturbed.set_cycles(box, cycles)
@@ -87,8 +92,8 @@ class FleetMeter:
     def measure_calm(self, t_s: float) -> CalmMeasurements | None:
         """The next Measurement of each calm Box that is complete by then; None: there is none."""
         changing = np.isfinite(self._schedule.begin_s) & (self._calm.until_s + BESIDE_S <= t_s)
-        for box in np.flatnonzero(changing)[:ASKED_AT_ONCE].tolist():  # at once: what is crossed cannot wait
-            begin_s = float(self._schedule.begin_s[box])  # a turn may come when a whole dip is over
+        for box in np.flatnonzero(changing)[:ASKED_AT_ONCE].tolist():  # at once: a crossing cannot wait
+            begin_s = float(self._schedule.begin_s[box])  # a whole dip may be over before this turn
             if not self._calm.is_steady(box, min(begin_s, t_s), t_s) and t_s > begin_s:
                 self._disturb(box)
         which = self._schedule.due(t_s)
@@ -112,7 +117,7 @@ class FleetMeter:
         return found
 
     def measure_disturbed(self, t_s: float) -> list[tuple[int, Measurement]]:
-        """(Box, Measurement) of the others, crossings among them; those that are calm again follow."""
+        """(Box, Measurement) of the disturbed Boxes, with crossings; Boxes that are calm again leave them."""
         measured = self._disturbed.push(t_s)
         whole = {box: each for box, each in measured if not each.crossing}
         for box, last in whole.items():
@@ -120,14 +125,14 @@ class FleetMeter:
         return measured
 
     def forget(self) -> None:
-        """Let go of what no Box needs any more."""
+        """Drops what no Box needs any more."""
         self._schedule.forget()
 
     def _utc_ns(self, t_s: FloatArray) -> IndexArray:
         return self._clock.start_ns + np.rint(t_s * 1e9).astype(np.int64)
 
     def _disturb(self, box: int) -> None:
-        """From where its last Measurement ended it is measured from its samples."""
+        """Measures a Box from its samples from now on, beginning where its last Measurement ended."""
         schedule, outlet = self._schedule, self._outlets[box]
         begin_s = float(schedule.begin_s[box])
         window_s = first_window_s(
@@ -143,8 +148,9 @@ class FleetMeter:
         schedule.stop(box)
 
     def _calm_again(self, box: int, last: Measurement) -> list[Measurement]:
-        """Back to closed forms where the last Measurement ended, when it was calm for as long as detectors
-        look back and the next one is undisturbed; what they had not looked at yet."""
+        """Measures a Box by closed forms again from the end of its last Measurement, if it was calm for as
+        long as detectors need and its next Measurement is undisturbed. Returns what its detectors still find.
+        """
         end_s = ((last.end_ns or 0) - self._clock.start_ns) / (1e9 * self._outlets[box].speed)
         length_s = float(self._schedule.cycles[box]) / self._nominal_hz
         if not self._calm.is_steady(box, end_s - STEADY_S, end_s + length_s + 0.5):

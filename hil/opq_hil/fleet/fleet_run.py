@@ -1,9 +1,9 @@
-"""FleetRun: what a whole fleet is asked to do, its Boxes spread over processes, and what they counted.
+"""FleetRun: the task of a whole fleet, its Boxes spread over processes, and their counts.
 
     run_fleet (parent) --JSON on stdin--> python -m opq_hil.fleet (one per process) --JSON lines--> counts
 
-Box k of the fleet is always served by process k modulo their number, so that a fleet that starts again, also
-with more Boxes, finds what it held.
+Box k of the fleet is always served by process k modulo their number. So a fleet that starts again, even with
+more Boxes, finds the Measurements that it held.
 """
 
 import json
@@ -43,7 +43,7 @@ class FleetSpec:
     port_offset: int = 0
     host: str = "127.0.0.1"
     scenario: str | None = None
-    """A file with a network; None: an undisturbed grid."""
+    """A scenario file with a network; None: an undisturbed grid."""
     nominal_v: float = 120.0
     nominal_hz: float = 60.0
     seed: int = 1
@@ -51,16 +51,16 @@ class FleetSpec:
     """Mean time between two network outages of a Box; 0: none."""
     outage_s: float = 60.0
     queue_mb: int = 4000
-    """Megabytes of all processes together."""
+    """Megabytes for the queues of all processes together."""
     samples: bool = False
     """Measure samples with the gateway's code (GatewayBoxes), not in closed form."""
 
     def box_ids(self, process: int) -> list[str]:
-        """Those of a process."""
+        """The Box ids of a process."""
         return [str(self.first_box + at) for at in range(process, self.boxes, self.processes)]
 
     def folder(self, process: int) -> Path:
-        """Where a process keeps what it holds."""
+        """The folder in which a process holds its Measurements."""
         return Path(self.data_dir) / "fleet" / str(process)
 
     def endpoint(self, name: str) -> str:
@@ -69,7 +69,7 @@ class FleetSpec:
 
 
 def check_fleet(spec: FleetSpec) -> None:
-    """Refuse what cannot be, before anything starts.
+    """Refuses a fleet that cannot run, before anything starts.
 
     Raises:
         ConfigError: keys are missing, more Boxes than files, another number of processes than before.
@@ -102,7 +102,8 @@ def check_fleet(spec: FleetSpec) -> None:
 def run_fleet(
     spec: FleetSpec, stop: threading.Event, on_report: Callable[[Counts], None], truth: Path | None = None
 ) -> Counts:
-    """Run until `stop`; the counts of all processes together, `on_report` gets them each REPORT_S.
+    """Runs a fleet until `stop` and returns the counts of all processes together; `on_report` gets them each
+    REPORT_S.
 
     `truth`: a folder for the truth of the scenario's disturbances.
 
@@ -148,7 +149,7 @@ def run_fleet(
     total["seconds"] = round(time.monotonic() - began_s, 1)
     total["all_standing_after_s"] = -1.0 if standing_s is None else round(standing_s, 1)
     codes = [each.returncode for each in running]
-    ended_well = (0, -signal.SIGTERM)  # the latter: asked to end before it could listen
+    ended_well = (0, -signal.SIGTERM)  # SIGTERM: it had to end before it installed its handler
     if (failed and not stop.is_set()) or any(code not in ended_well for code in codes):
         raise OpqError(f"fleet: processes ended with {', '.join(map(str, codes))}; their errors are above")
     return total
@@ -170,7 +171,7 @@ def _started(spec: FleetSpec, process: int, clock: RunClock) -> "subprocess.Pope
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a terminal's Ctrl-C is for us alone: we ask them to end
+        start_new_session=True,  # a terminal's Ctrl-C is for this process alone; it ends the others
     )
     assert made.stdin is not None
     made.stdin.write(json.dumps(told) + "\n")

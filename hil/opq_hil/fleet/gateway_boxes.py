@@ -1,11 +1,10 @@
 """GatewayBoxes: samples into the gateway's own measuring code and its uplink; no serial line, no pty.
 
-    SampleSource of each Box -> Measuring -> Uplink, Queue -> CURVE         the gateway's classes, as they are
+    SampleSource of each Box -> Measuring -> Uplink, Queue -> CURVE         the gateway's classes, unchanged
                              -> SampleCrossings ----^
                  SourceStore -> CommandHandler -----^
 
-What a gateway makes of the same samples is what leaves here; only the line between Box and gateway is not
-there.
+The output is that of a gateway for the same samples; only the line between Box and gateway is missing.
 """
 
 import threading
@@ -36,16 +35,18 @@ FILES_PER_BOX = 16
 """The gateway's three sockets with their monitors (UplinkConnections)."""
 PIECE_S = 1.0
 SLICES = 10
-"""A piece of every Box is made once in PIECE_S, a part of the Boxes at a time."""
+"""Parts of the Boxes: each part makes its samples once per PIECE_S, one part at a time."""
 TOGETHER = 30
-"""Boxes of a part at least, where there are as many: six cost a fifth more each than thirty."""
+"""Smallest part, if there are as many Boxes: in parts of six, each Box costs a fifth more than in parts of
+thirty.
+"""
 QUEUE_MESSAGES = 1000
 BACKFILL_PER_S = 2000.0
 STOP_S = 10.0
 
 
 class SampledBox:
-    """One Box's samples on their way."""
+    """One Box and the state of its sample stream."""
 
     def __init__(self, box_id: str, source: SampleSource, clock: RunClock) -> None:
         self.box_id, self.source = box_id, source
@@ -55,7 +56,7 @@ class SampledBox:
         self._began_ns = clock.monotonic_ns
 
     def health(self, monotonic_ns: int) -> Health | None:
-        """What it says of its supply; None: nothing ever becomes of that."""
+        """The Health message with its supply; None if the Box has no supply model."""
         if self.clock.supply is None:
             return None
         since_ns = monotonic_ns - self._began_ns
@@ -129,7 +130,7 @@ class GatewayBoxes:
             self._handler.add(box.box_id, desk)
 
     def run(self, stop: threading.Event) -> None:
-        """Serve all Boxes until `stop`; what was measured then leaves, or waits on disk."""
+        """Serves all Boxes until `stop`; finished Measurements are then sent, or wait on disk."""
         ending = threading.Event()
         uplink = threading.Thread(target=self._uplink.run, args=(ending,), name="uplink")
         commands = threading.Thread(target=self._handler.run, args=(stop,), name="commands")
@@ -151,7 +152,7 @@ class GatewayBoxes:
             self.queue.close()
 
     def feed(self, monotonic_ns: int, part: int) -> None:
-        """The samples that were taken by now, of one part of the Boxes."""
+        """Feeds the samples taken by now, for one part of the Boxes."""
         parts = slice(part, None, self._parts)
         for box, status in zip(self._boxes[parts], self._statuses[parts], strict=True):
             status.health = box.health(monotonic_ns)
@@ -166,7 +167,7 @@ class GatewayBoxes:
                 self._measuring.crossing(box.box_id, crossing)
 
     def counts(self) -> dict[str, int]:
-        """Everything that is counted, by the names that a FleetWorker gives it."""
+        """All counts, under the names that a FleetWorker uses."""
         counted = [counters.snapshot() for counters in self._counters.values()]
 
         def total(*names: str) -> int:

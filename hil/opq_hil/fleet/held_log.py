@@ -1,11 +1,12 @@
-"""HeldLog: what the Boxes of one process made and the cloud did not acknowledge yet, on disk.
+"""HeldLog: the Measurements of one process that the cloud has not acknowledged yet, on disk.
 
     append -> newest segment -> acknowledged by all its Boxes -> deleted whole
-                             -> too many bytes: the oldest segment goes, what was not acknowledged is counted
+                             -> too many bytes: the oldest segment is deleted, its unacknowledged rows are
+                             counted
 
-The gateway's queue does the same for some hundreds of Boxes, row by row in SQLite; here ten thousand Boxes of
-a minute are some large writes. A Box begins at the time of its first start (ms since 1970), a number is on
-disk before it is used, so a kill neither loses nor repeats one. One thread.
+The gateway's queue does the same for some hundreds of Boxes, row by row in SQLite; here a minute of ten
+thousand Boxes takes a few large writes. A Box's sequence numbers begin at the time of its first start (ms
+since 1970). A number is on disk before it is used, so a kill neither loses nor repeats one. One thread.
 """
 
 import json
@@ -33,10 +34,10 @@ IndexArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class HeldRow:
-    """One Measurement that is held."""
+    """One held Measurement."""
 
     box: int
-    """Index."""
+    """The Box's index."""
     sequence: int
     body: bytes
 
@@ -48,7 +49,7 @@ class HeldLog:
         next: (n,) the next sequence of each Box.
         floor: (n,) the lowest sequence that each still holds, or `next`.
         expired: Measurements dropped because the log was too large.
-        failed: Measurements that the disk did not take.
+        failed: Measurements that could not be written to disk.
     """
 
     def __init__(
@@ -85,18 +86,18 @@ class HeldLog:
 
     @property
     def held(self) -> int:
-        """Measurements that are not acknowledged, of all Boxes."""
+        """Number of Measurements of all Boxes that are not acknowledged."""
         return int((self.next - self.floor).sum())
 
     @property
     def file_bytes(self) -> int:
-        """What it takes of the disk."""
+        """The log's size on disk."""
         return sum(segment.file_bytes for segment in self._segments)
 
     def append(self, which: IndexArray, bodies: Sequence[bytes]) -> IndexArray:
-        """Number Measurements of different Boxes and hold them; (n,) their sequences.
+        """Gives sequences to Measurements of different Boxes and stores them; returns the sequences, (n,).
 
-        Those that the disk does not take are counted and have their numbers all the same: they are sent once.
+        Those that cannot be written are counted and get their sequences all the same: they are sent once.
         """
         sequences = self.next[which]
         try:
@@ -109,19 +110,20 @@ class HeldLog:
         return sequences
 
     def acknowledge(self, box: int, upto: int) -> bool:
-        """The cloud has everything up to there; False: it names a number that was never used."""
+        """Notes that the cloud has everything up to `upto`; False if that sequence was never used."""
         if upto >= self.next[box]:
             if not self.is_new[box]:
                 return False
-            self.next[box] = self.floor[box] = upto + 1  # this Box's folder was lost: it goes on there, once
+            self.next[box] = self.floor[box] = upto + 1  # its folder was lost: it continues there, once
         self.is_new[box] = False
         self.floor[box] = max(self.floor[box], upto + 1)
         return True
 
     def rows(self, first: IndexArray, last: IndexArray, ready: FlagArray) -> Iterator[list[HeldRow]]:
-        """Held Measurements with first <= sequence <= last of their Box (0 .. 0: none), as they were made.
+        """Yields held Measurements with first <= sequence <= last of their Box (0 .. 0: none), in the order
+        made.
 
-        Some thousand at a time; of Boxes that are `ready`.
+        They come some thousand at a time, and only from Boxes that are `ready`.
 
         Raises:
             OSError: a segment cannot be read.
@@ -152,7 +154,9 @@ class HeldLog:
                 yield [HeldRow(*each) for each in whole]
 
     def tend(self, now_s: float) -> None:
-        """Time passes (monotonic): begin a new segment, delete what is acknowledged, or too much."""
+        """Begins a new segment, and deletes acknowledged ones and those above the size limit; call it
+        regularly (`now_s` monotonic).
+        """
         newest = self._segments[-1]
         try:
             if newest.newest.any() and (
@@ -168,10 +172,10 @@ class HeldLog:
             log.get(service="boxes").error("fleet.log_failed", reason=str(error))
 
     def write_numbers(self) -> None:
-        """Keep the numbers beside the segments: those of a segment that goes are known no other way.
+        """Writes the sequence numbers to a file of their own, so that they survive the deletion of segments.
 
         Raises:
-            OSError: the disk does not take them.
+            OSError: the file cannot be written.
         """
         now = self.next.tobytes(), self.floor.tobytes()
         if now == self._wrote:
@@ -184,7 +188,7 @@ class HeldLog:
         self._wrote = now
 
     def close(self) -> None:
-        """Keep the numbers; what is held waits for the next start."""
+        """Writes the numbers; held Measurements wait for the next start."""
         try:
             self.write_numbers()
         except OSError as error:
@@ -201,7 +205,7 @@ class HeldLog:
         }
 
     def _reopen(self) -> None:
-        """What an earlier run left."""
+        """Opens the segments that an earlier run left."""
         for number in segment_numbers(self._folder):
             segment = LogSegment(self._folder, number, len(self._numbers), new=False)
             rows = segment.read_rows()
@@ -221,7 +225,7 @@ class HeldLog:
         self._began_s = time.monotonic() if now_s is None else now_s
 
     def _expire(self, segment: LogSegment) -> None:
-        """The oldest goes with what is in it."""
+        """Deletes the oldest segment with its Measurements, and counts the unacknowledged ones."""
         rows = segment.read_rows()
         boxes = self._indices(rows)
         self.expired += int((rows["sequence"][boxes >= 0] >= self.floor[boxes[boxes >= 0]]).sum())
@@ -229,7 +233,7 @@ class HeldLog:
         segment.delete()
 
     def _indices(self, rows: RowArray) -> IndexArray:
-        """(n,) the Box of each row by index; -1: none of these Boxes."""
+        """(n,) the index of each row's Box; -1: none of these Boxes."""
         numbers, inverse = np.unique(rows["box"], return_inverse=True)
         known = np.array([self._places.get(number, -1) for number in numbers.tolist()], np.int64)
         return known[inverse] if len(known) else np.empty(0, np.int64)

@@ -1,8 +1,8 @@
 """LogSegment: one file pair of a HeldLog: Measurements in the order in which they were made.
 
 `N.rows` has a record per Measurement (box, length, sequence, place of its body), `N.bodies` their bytes.
-Bodies are written first: a row that a kill left half, or without its body, is left out when it is read.
-What is written survives the process (page cache), not a power cut.
+Bodies are written first: a reader skips a row that a kill left incomplete or without its body.
+Written data survive the end of the process (page cache), not a power cut.
 """
 
 import errno
@@ -22,7 +22,7 @@ class LogSegment:
 
     Attributes:
         newest: (boxes,) the highest sequence of each Box in it; 0: none.
-        is_deleted: nothing of it can be read any more.
+        is_deleted: True once it can no longer be read.
     """
 
     def __init__(self, folder: Path, number: int, boxes: int, new: bool) -> None:
@@ -42,7 +42,7 @@ class LogSegment:
 
     @property
     def file_bytes(self) -> int:
-        """What it takes of the disk."""
+        """Size of both files."""
         return self._body_bytes + self._row_bytes
 
     def append(
@@ -52,7 +52,8 @@ class LogSegment:
         sequences: NDArray[np.int64],
         bodies: Sequence[bytes],
     ) -> None:
-        """Add Measurements of different Boxes (index and id); on disk as far as the process goes.
+        """Appends Measurements of different Boxes (index and id); afterwards a kill of the process cannot
+        lose them.
 
         Raises:
             OSError: the disk does not take them; none of them is held.
@@ -67,7 +68,7 @@ class LogSegment:
             _write(self._bodies_file, data)
             _write(self._rows_file, rows.tobytes())
         except OSError:
-            self._bodies_file.truncate(self._body_bytes)  # what comes next begins where this began
+            self._bodies_file.truncate(self._body_bytes)  # the next append overwrites this one
             self._rows_file.truncate(self._row_bytes)
             raise
         self._body_bytes += len(data)
@@ -75,14 +76,14 @@ class LogSegment:
         np.maximum.at(self.newest, which, sequences)
 
     def seal(self) -> None:
-        """Nothing is added any more."""
+        """Closes the segment for appending."""
         for file in (self._rows_file, self._bodies_file):
             if file is not None:
                 file.close()
         self._rows_file = self._bodies_file = None
 
     def read_rows(self) -> RowArray:
-        """Every whole row whose body is there.
+        """Returns every whole row whose body is there.
 
         Raises:
             OSError: the files cannot be read.
@@ -109,7 +110,7 @@ class LogSegment:
         return [data[at : at + length] for at, length in zip(places, rows["length"].tolist(), strict=True)]
 
     def delete(self) -> None:
-        """The rows first: a body without a row is nothing.
+        """Deletes the rows first, because a body without a row is ignored.
 
         Raises:
             OSError: a file cannot be deleted.
@@ -126,5 +127,5 @@ def _write(file: FileIO, data: bytes) -> None:
 
 
 def segment_numbers(folder: Path) -> list[int]:
-    """Those that a folder has, rising."""
+    """Returns the numbers of the segments in a folder, rising."""
     return sorted(int(path.stem) for path in folder.glob("*.rows") if path.stem.isdigit())

@@ -1,9 +1,10 @@
-"""Measurements of many Boxes as protobuf bytes, made together: a matrix of bytes instead of a message each.
+"""Measurements of many Boxes as protobuf bytes, made together: one matrix of bytes instead of a message each.
 
 The bytes are those of `measurement_to_wire` with the metrics in the order of their keys (protobuf leaves the
 order of a map open), followed by the sequence numbers as the gateway's uplink appends them. Times, numbers
-and floats have a fixed length for decades, so that all rows of one id's and uncertainty's length are alike.
-What does not fit that (a value that is 0, which protobuf leaves out) takes the ordinary way.
+and floats have a fixed length for decades, so all rows whose id and uncertainty have the same length are
+alike. A Measurement that does not fit this (a value of 0, which protobuf leaves out) is serialised the
+ordinary way.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def _key(number: int, kind: int) -> bytes:
 
 
 def _put_varint(rows: NDArray[np.uint8], at: int, width: int, values: IndexArray) -> int:
-    """Write `values` (n,) as varints of exactly `width` bytes; where the next field begins."""
+    """Writes `values` (n,) as varints of exactly `width` bytes; returns where the next field begins."""
     shifts = 7 * np.arange(width, dtype=np.int64)
     digits = (values[:, np.newaxis] >> shifts) & 0x7F
     digits[:, :-1] |= 0x80
@@ -59,11 +60,11 @@ class MeasurementRows:
     def bodies(
         self, which: IndexArray, start_ns: IndexArray, end_ns: IndexArray, metrics: FloatArray
     ) -> list[bytes]:
-        """Serialised Measurements without sequence numbers.
+        """Serialises Measurements without sequence numbers.
 
         Args:
             which: (n,) Boxes by index; start_ns, end_ns: (n,) UTC.
-            metrics: (n, 4, 3) of METRIC_NAMES: least, most, mean.
+            metrics: (n, 4, 3) of METRIC_NAMES: minimum, maximum, mean.
         """
         values = metrics.astype(np.float32)
         told_ms = (end_ns + 500_000) // 1_000_000
@@ -92,7 +93,7 @@ class MeasurementRows:
         values: NDArray[np.float32],
         width: int,
     ) -> NDArray[np.uint8]:
-        """(n, length) of Boxes whose ids have `width` bytes."""
+        """(n, length) bytes for Boxes whose ids have `width` bytes."""
         parts: list[bytes | tuple[int, IndexArray] | NDArray[np.float32]] = [
             _key(1, _VARINT), (width, self._numbers[which]), _key(2, _VARINT), (_MS_BYTES, told_ms),
         ]  # fmt: skip
@@ -112,7 +113,7 @@ class MeasurementRows:
     def _one(self, box: int, start_ns: int, end_ns: int, metrics: FloatArray) -> bytes:
         told = {
             name: Metric(*row) for name, row in zip(METRIC_NAMES, metrics.tolist(), strict=True)
-        }  # what is not finite is left out on the wire
+        }  # values that are not finite are left out on the wire
         return measurement_to_wire(
             Measurement(
                 self._box_ids[box],
@@ -150,7 +151,7 @@ def _joined(
 
 
 def sequence_tails(sequences: IndexArray, oldest: IndexArray) -> list[bytes]:
-    """What follows a new Measurement's body: its sequence and the oldest one that its Box holds."""
+    """The bytes after a new Measurement's body: its sequence, and the oldest one that its Box holds."""
     both = np.concatenate((sequences, oldest))
     if len(both) and int(both.min()) >= _MS_RANGE[0] and int(both.max()) < _MS_RANGE[1]:
         parts: list[bytes | tuple[int, IndexArray] | NDArray[np.float32]] = [
@@ -164,7 +165,7 @@ def sequence_tails(sequences: IndexArray, oldest: IndexArray) -> list[bytes]:
 
 
 def sequence_tail(sequence: int, oldest: int, backfilled: bool) -> bytes:
-    """The same of one Measurement, also of one that is sent again."""
+    """The same bytes for one Measurement, new or sent again."""
     return WireMeasurement(
         sequence=sequence, oldest_sequence=oldest, backfilled=backfilled
     ).SerializeToString()

@@ -1,6 +1,6 @@
-"""NetworkOutages: when the network of each Box goes and comes back, drawn from the seed and the Box's id.
+"""NetworkOutages: when each Box's network is lost and comes back, drawn from the seed and the Box's id.
 
-Times between two outages and their lengths are exponential: an outage comes whenever it likes.
+Lengths of outages and the times between them are exponential, so an outage may come at any time.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class NetworkOutages:
-    """By Box's index; times are seconds after the run's start, asked for in rising order."""
+    """Outages by the Box's index; times are seconds after the run's start, requested in rising order."""
 
     def __init__(self, box_ids: Sequence[str], every_s: float, lasts_s: float, seed: int) -> None:
         """`every_s`: mean time between two outages of a Box; `lasts_s`: their mean length."""
@@ -19,7 +19,7 @@ class NetworkOutages:
         self._next_s = np.array([one.exponential(every_s) for one in self._drawn])
 
     def changes(self, t_s: float) -> list[tuple[int, bool]]:
-        """Boxes whose network went (True) or came back (False) up to now, in no order between Boxes."""
+        """Boxes whose network was lost (True) or came back (False) up to now, in no order between Boxes."""
         found = []
         while len(due := np.flatnonzero(self._next_s <= t_s)):
             for box in due.tolist():

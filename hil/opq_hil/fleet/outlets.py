@@ -1,4 +1,4 @@
-"""Outlets: what each Box of a fleet is plugged into: voltage, samples, and the phase that all share."""
+"""Outlets: where each Box of a fleet is plugged in: voltage, samples, and the phase that all share."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ from opq_hil.power_system.power_system import PowerSystem
 from opq_proto.errors import ConfigError
 
 PLAIN_WANDER_HZ, PLAIN_WANDER_S = 0.01, 47.0
-"""Wander of the grid of Boxes without a scenario, as `opq-tools sim N` has it."""
+"""Wander of the grid of Boxes without a scenario, as in `opq-tools sim N`."""
 
 
 class PhaseCourse(Protocol):
-    """The fundamental's phase; `mains.grid.Grid` and a network's frequency are such."""
+    """The fundamental's phase; `mains.grid.Grid` and a network's frequency fulfil it."""
 
     def cycles(self, t_s: FloatArray) -> FloatArray:
         """(n,) cycles at rising moments."""
@@ -30,7 +30,7 @@ class PhaseCourse(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WaveVoltage:
-    """A plain socket as a BoxVoltage: one steady wave on a grid, for ever."""
+    """The voltage of a plain socket as a BoxVoltage: one steady wave on a grid, without end."""
 
     wave: Wave
     grid: PhaseCourse
@@ -46,34 +46,34 @@ class WaveVoltage:
         return self.grid.cycles(t_s)
 
     def steady(self, start_s: float, end_s: float) -> SteadyVoltage | None:
-        """The wave; None where it has tones, which are no harmonics."""
+        """The wave; None if it has tones, which are not harmonics."""
         if self.wave.tones:
             return None
         return SteadyVoltage(self.wave.fundamental_v, self.wave.ratios, self.wave.dc_v)
 
     def changes(self, start_s: float, end_s: float) -> tuple[float, ...]:
-        """There are none."""
+        """Always empty: a plain wave never changes."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class FleetOutlet:
-    """One Box's place."""
+    """The outlet of one Box, and how the Box reads it."""
 
     box_id: str
     voltage: BoxVoltage
     samples: Callable[[], SampleSource]
-    """Makes the Box's samples, whenever they are needed; each time the same ones."""
+    """Makes the Box's samples whenever they are needed, each time the same ones."""
     noise_v: float
-    """rms of what converter and noise add to the voltage."""
+    """rms of the converter's and the input's noise on the voltage."""
     gain: float = 1.0
-    """What the Box reads of a volt."""
+    """Volts that the Box reads per true volt."""
     offset_v: float = 0.0
-    """What it reads of none."""
+    """Volts that the Box reads at zero."""
     speed: float = 1.0
-    """Seconds that its clock counts in one second."""
+    """Seconds that its clock counts per true second."""
     closed_form: bool = True
-    """False: its samples alone say what it measures (a clock of its own, a supply that is lost)."""
+    """False: it can only be measured from samples (it has its own clock, or loses its supply)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class FleetGrid:
 
     outlets: tuple[FleetOutlet, ...]
     phase: PhaseCourse
-    """Calm outlets are a constant number of cycles beside it."""
+    """Calm outlets differ from it by a constant number of cycles."""
 
 
 def plain_grid(
@@ -104,8 +104,8 @@ def _plain(box_id: str, grid: Grid, nominal_v: float, nominal_hz: float, seed: i
 def network_grid(scenario: PowerScenario, box_ids: Sequence[str], seed: int = 1) -> FleetGrid:
     """Boxes at the outlets of a scenario's network, more than one at each where there are more Boxes.
 
-    A Box of the scenario has its own outlet, any other that of its number modulo the outlets; each has
-    harmonics and noise of its own. All processes of a fleet see the same disturbances.
+    A Box of the scenario has its own outlet; any other Box gets the outlet of its number modulo the number of
+    outlets. Each has harmonics and noise of its own. All processes of a fleet see the same disturbances.
 
     Raises:
         ConfigError: the scenario has no Boxes.
@@ -117,7 +117,7 @@ def network_grid(scenario: PowerScenario, box_ids: Sequence[str], seed: int = 1)
 
 
 def scenario_of(scenario: PowerScenario, box_ids: Sequence[str]) -> PowerScenario:
-    """The same network with these Boxes; one that shares another's place has no clock of its own.
+    """The same network with these Boxes; a Box that shares another's place has no clock of its own.
 
     Raises:
         ConfigError: the scenario has no Boxes whose places they could share.
@@ -155,7 +155,7 @@ def _in_network(scenario: PowerScenario, box: OutletConfig, system: PowerSystem,
 def _of_recording(
     scenario: PowerScenario, alone: PowerScenario, box: OutletConfig, system: PowerSystem
 ) -> FleetOutlet:
-    """A Box that plays a file: always measured from its samples."""
+    """The outlet of a Box that plays a file: always measured from its samples."""
 
     def samples() -> SampleSource:
         return recorded_sources(alone)[box.id]

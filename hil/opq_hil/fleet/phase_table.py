@@ -1,7 +1,8 @@
 """PhaseTable: the common phase of a grid and its inverse over some seconds, for many Boxes at once.
 
-One evaluation per millisecond of the run serves all Boxes of a process. Straight lines between them: where
-the frequency moves by 5 Hz/s the phase is off by 6e-7 cycles, an edge by 10 ns.
+One evaluation per millisecond of the run serves all Boxes of a process. Between them the phase is
+interpolated
+linearly: where the frequency changes by 5 Hz/s, the phase is wrong by 6e-7 cycles and an edge by 10 ns.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ PIECE = 1000
 
 
 class PhaseTable:
-    """Covers what was asked with `cover` and what came before it, but for what was let go."""
+    """The phase from the start to the time given to `cover`, without what `forget` dropped."""
 
     def __init__(self, phase: PhaseCourse, start_s: float = 0.0) -> None:
         self._phase = phase
@@ -25,11 +26,11 @@ class PhaseTable:
 
     @property
     def end_s(self) -> float:
-        """Covered up to there."""
+        """The end of the covered time."""
         return STEP_S * (self._first + len(self._cycles) - 1)
 
     def cover(self, until_s: float) -> None:
-        """Know everything up to there."""
+        """Extends the table to a time."""
         while not len(self._cycles) or self.end_s < until_s:
             low = self._first + len(self._cycles)
             added = self._phase.cycles(STEP_S * np.arange(low, low + PIECE, dtype=np.float64))
@@ -37,7 +38,7 @@ class PhaseTable:
             self._moments_s = self._of_steps()
 
     def forget(self, before_s: float) -> None:
-        """Nothing before is asked for any more."""
+        """Drops the phases before a time; they may not be requested any more."""
         gone = int(before_s / STEP_S) - self._first - 1
         if gone > PIECE:
             self._cycles = self._cycles[gone:].copy()

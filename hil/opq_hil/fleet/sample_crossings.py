@@ -1,7 +1,7 @@
-"""SampleCrossings: limits that the rms of a Box crosses, seen in its samples as the Box itself sees them.
+"""SampleCrossings: limits that a Box's rms crosses, found in its samples as the Box itself finds them.
 
-The rms of the last nominal cycle after each block of 200 samples, beside the limits that a gateway sets by
-default; what crosses leaves at once as a Measurement of its own.
+The rms of the last nominal cycle after each block of 200 samples is compared with the default limits of a
+gateway; each crossing leaves at once as a Measurement of its own.
 """
 
 import numpy as np
@@ -18,18 +18,18 @@ LIMITS = "dip=0.9,swell=1.1,interruption=0.1"
 
 
 class SampleCrossings:
-    """Crossings in the samples of one Box; pieces come in order, cut anywhere."""
+    """Finds crossings in the samples of one Box; pieces come in order, cut anywhere."""
 
     def __init__(self, nominal_v: float, nominal_hz: float) -> None:
         self._crossings = BoxCrossings(parse_limits(LIMITS))
         self._nominal_v, self._nominal_hz = nominal_v, nominal_hz
         self._counts = np.empty(0, np.int16)
         self._first = 0
-        """Sample of the first count that is kept."""
+        """Sample number of the first count that is held."""
         self._beyond = False
 
     def crossings_of(self, block: SampleBlock) -> list[Crossing]:
-        """What is crossed at the ends of the blocks that a piece completes."""
+        """The crossings at the ends of the blocks that a piece completes."""
         cycle = round(block.rate_millihz / 1000 / self._nominal_hz)
         if self._first + len(self._counts) != block.first_sample:
             self._counts, self._first = np.empty(0, np.int16), block.first_sample
@@ -68,9 +68,9 @@ class SampleCrossings:
 
 
 def _rms(counts: NDArray[np.int16], spans: int, cycle: int) -> FloatArray:
-    """(spans,) of `cycle` counts from the first on, from BLOCK_SAMPLES later on, and so on.
+    """(spans,) rms values of `cycle` counts each; every span begins BLOCK_SAMPLES after the previous one.
 
-    A cycle is whole blocks after a rest of one; sums of squares of counts are exact in any order.
+    A cycle is a part of a block and then whole blocks; sums of squares of counts are exact in any order.
     """
     values = counts.astype(np.float64)
     blocks, rest = divmod(cycle, BLOCK_SAMPLES)

@@ -1,7 +1,7 @@
-"""SourceStore: a Box's samples by time, made when they are asked for: what a ring on disk would have given.
+"""SourceStore: a Box's samples by time, made on request: the same samples that a ring on disk would give.
 
-The gateway's command handler reads it as it reads its ring, so an answer has the same header, the same Cycles
-and the same gaps; the samples are the source's own, bit for bit.
+The gateway's command handler reads it like its ring, so an answer has the same header, the same Cycles and
+the same gaps; the samples are the source's own, bit for bit.
 """
 
 import time
@@ -16,10 +16,10 @@ from opq_hil.box.source import RunClock, SampleSource
 from opq_proto.messages import Gap, Waveform
 
 HELD_S = 3600.0
-"""So long back waveforms may be asked for, as with a small ring; not before the run began."""
+"""Waveforms may be requested this far back, as with a small ring, but not before the run's start."""
 NO_SUPPLY = "the Box had no supply"
 BLOCK_SAMPLES = 200
-"""A Box sends whole blocks: what is held begins and ends with one."""
+"""A Box sends whole blocks: the held span begins and ends with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class NewestSamples:
 
 
 class SourceStore:
-    """One Box's; samples up to now, by the clock of the run."""
+    """The samples of one Box up to now, by the clock of the run."""
 
     bad_records = 0
 
@@ -50,7 +50,7 @@ class SourceStore:
         self._stamps = BoxStamps(clock, samples())
 
     def span(self) -> RingSpan | None:
-        """From the oldest sample that can be had to the newest; None before the first."""
+        """From the oldest available sample to the newest; None before the first."""
         end = self._taken()
         if end <= 0:
             return None
@@ -95,12 +95,12 @@ class SourceStore:
         )
 
     def _taken(self) -> int:
-        """Samples of whole blocks that were taken by now."""
+        """Number of samples in whole blocks taken by now."""
         return self._stamps.taken(self._monotonic_ns()) // BLOCK_SAMPLES * BLOCK_SAMPLES
 
     def _t_ns(self, sample: int) -> int:
         return self._stamps.stamp(sample).t_ns
 
     def _block(self, t_ns: int) -> int:
-        """The first sample of the block that has a time."""
+        """The first sample of the block that contains a time."""
         return max(0, self._stamps.sample_at(t_ns)) // BLOCK_SAMPLES * BLOCK_SAMPLES

@@ -1,6 +1,7 @@
-"""TruthWitness: the truth of all Boxes of a fleet; each process of it knows its own share alone.
+"""TruthWitness: writes the truth of all Boxes of a fleet, since each of its processes knows only its own
+share.
 
-A fleet's parent process and a history write it.
+A fleet's parent process and a history use it.
 """
 
 from collections.abc import Sequence
@@ -38,9 +39,9 @@ class TruthWitness:
             raise ConfigError(f"truth: {folder} cannot be written: {error.strerror}") from error
 
     def advance(self, until_s: float) -> None:
-        """Write what has begun by then, in seconds after the run's start."""
+        """Writes the disturbances that began by then, in seconds after the run's start."""
         self._system.before(until_s)
 
     def close(self) -> None:
-        """Write nothing any more."""
+        """Ends the writing."""
         self._files.close()

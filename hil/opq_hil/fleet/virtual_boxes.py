@@ -1,4 +1,4 @@
-"""VirtualBoxes: a fleet's Boxes under a clock that is handed in: Measurements and samples, no connection."""
+"""VirtualBoxes: a fleet's Boxes under a virtual clock: Measurements and samples, no connection."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -18,20 +18,24 @@ from opq_proto.messages import Measurement, TimeSource, Waveform
 UNCERTAINTY_NS = 100
 """Uncertainty of a Box with GPS."""
 MEASUREMENT_S = 1.0
-"""Nominal length."""
+"""Nominal length of a Measurement."""
 FORGET_S = 10.0
 CYCLE_SHARE = 0.25
-"""So little before an edge the next cycle begins at it, whatever rounding did to its time."""
+"""Tolerance in cycles: the first cycle is searched from this little before an edge, against rounding of
+its time.
+"""
 MOST_HELD = 100_000
-"""Measurements that a Box keeps while its network is out: those of a day; the oldest go (`expired`)."""
+"""Measurements that a Box holds while its network is out, about one day; then the oldest are dropped
+(`expired`).
+"""
 NOT_BEGUN: Mapping[str, float] = {}
 
 
 class VirtualBoxes:
-    """Time only moves on. One thread.
+    """The Boxes of a virtual run; time only advances. One thread.
 
     Attributes:
-        expired: Measurements that were held too long, of all Boxes.
+        expired: Measurements of all Boxes that were dropped because too many were held.
     """
 
     def __init__(
@@ -45,8 +49,10 @@ class VirtualBoxes:
         """
         Args:
             start_ns: UTC of the run's start.
-            begins_s: Box -> where its last Measurement ended, seconds after the start; without: at the start.
-            outages: of each Box's network: what it measured meanwhile comes afterwards, and no samples.
+            begins_s: Box -> end of its last Measurement, seconds after the start; a Box without one begins at
+                the start.
+            outages: outages of each Box's network: Measurements made meanwhile come afterwards, samples do
+                not.
         """
         self.expired = 0
         self._outages = outages
@@ -72,9 +78,9 @@ class VirtualBoxes:
         }
 
     def measured(self, until_s: float) -> tuple[MeasurementColumns | None, list[Measurement]]:
-        """What is complete by then and was not given before: of steady spans, and measured from samples.
+        """Measurements completed by then and not returned before: from steady spans, and from samples.
 
-        Each of both in the order of time, for each Box.
+        Both are in time order for each Box.
         """
         self._now_s = until_s
         rounds: list[CalmMeasurements] = []
@@ -92,7 +98,7 @@ class VirtualBoxes:
     def _delivered(
         self, columns: MeasurementColumns | None, rows: list[Measurement]
     ) -> tuple[MeasurementColumns | None, list[Measurement]]:
-        """Without what Boxes hold whose network is out, and with what they held, marked as such."""
+        """Holds back Measurements of Boxes whose network is out; adds those held before, marked as such."""
         late: list[Measurement] = []
         for box, out in self._outages.changes(self._now_s) if self._outages is not None else ():
             if out:
@@ -123,7 +129,7 @@ class VirtualBoxes:
         return round(self._now_s * 1e9)
 
     def _columns(self, calm: CalmMeasurements) -> MeasurementColumns:
-        """As the wire carries them: numbers of 32 bits."""
+        """The values with the wire's precision: numbers of 32 bits."""
         return MeasurementColumns(
             self._boxes,
             calm.which,

@@ -38,47 +38,50 @@ from opq_proto.link_messages import PROTOCOL, Hello
 from opq_proto.wire import command_from_wire, measurement_to_wire
 
 TURN_S = 0.1
-"""A turn has its own cost, whatever is due: 3 ms."""
+"""Length of a turn; each turn costs 3 ms, even if little is due."""
 GATHER_S = 0.01
-"""What came wakes the thread so often at most: a wake-up costs as much as an acknowledgement."""
+"""Arriving messages wake the thread at most this often: a wake-up costs as much as an acknowledgement."""
 MOST_BEHIND = 10
-"""Measurements of a Box in one turn, after the process stood still."""
+"""Limit of Measurements of one Box in one turn, after a standstill of the process."""
 SAMPLES_S = 0.2
-"""Samples of disturbed Boxes are made and measured so often."""
+"""Interval at which samples of disturbed Boxes are made and measured."""
 TEND_S = 0.5
 ANSWER_BYTES = 64_000_000
-"""Bytes of answers that wait for their sockets, of all Boxes of the process."""
+"""Limit of answers that wait for their sockets, in bytes, for all Boxes of the process."""
 LONGEST_REQUEST_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """What a process of a fleet does."""
+    """The settings of one process of a fleet."""
 
     endpoints: Endpoints
     server_key: bytes
     folder: Path
-    """Folder of the Measurements that are held."""
+    """Folder of the held Measurements."""
     cycles: int = 60
-    """Per Measurement, until a command says otherwise."""
+    """Cycles per Measurement, until a command changes it."""
     spread: bool = True
-    """Boxes begin at different moments of the first Measurement's length; False: all at the first cycle."""
+    """True: Boxes begin at different moments of the first Measurement's length; False: all at the first
+    cycle.
+    """
     seed: int = 1
     queue_bytes: int = 1_000_000_000
     in_flight_s: float = IN_FLIGHT_S
-    """What was sent less long ago is not sent again; a world on a scaled clock has less of it."""
+    """Measurements sent less long ago are not sent again; shorter where the clock is scaled."""
     store_forgotten_s: float = FORGOTTEN_S
-    """A store of the cloud that is silent for so long while another acknowledges is not waited for."""
+    """A store of the cloud that is silent this long while another acknowledges is no longer waited for."""
     reconnect_most_ms: int = RECONNECT_MOST_MS
     """Longest pause between two attempts to connect."""
 
 
 class FleetWorker:
-    """`run` in one thread; `counts` from it, too.
+    """Runs the Boxes; call `run` and `counts` in one thread.
 
     Attributes:
         reached_s: monotonic time up to which all calm Boxes have measured.
-        longest_turn_s: longest time from one turn's begin to the next one's; TURN_S on a machine with time.
+        longest_turn_s: longest time from one turn's begin to the next one's; TURN_S on a machine that keeps
+            up.
     """
 
     def __init__(
@@ -113,13 +116,13 @@ class FleetWorker:
         self.counters = BoxCounters()  # of all Boxes together
         self._handler = CommandHandler(LONGEST_REQUEST_S)
         self._answers: deque[tuple[int, list[bytes]]] = deque()
-        self._offered = self._taken = 0  # bytes of answers, by the handler's thread and by this one
+        self._offered = self._taken = 0  # bytes of answers: the handler's thread adds, this one removes
         self.reached_s = self.longest_turn_s = 0.0
         self._sampled_s = self._tended_s = 0.0
         self._begin(pairs)
 
     def run(self, stop: threading.Event) -> None:
-        """Serve all Boxes until `stop`; what was made then leaves, or waits on disk."""
+        """Serves all Boxes until `stop`; finished Measurements are then sent, or wait on disk."""
         answering = threading.Thread(target=self._handler.run, args=(stop,), name="commands", daemon=True)
         answering.start()
         turn_s = time.monotonic()
@@ -140,7 +143,7 @@ class FleetWorker:
             self.lines.close()
 
     def turn(self, now_s: float) -> None:
-        """What is due at a monotonic time."""
+        """Does everything that is due at a monotonic time."""
         t_s = now_s - self._clock.monotonic_ns / 1e9
         all_measured = self._measure(t_s)
         if self.meter.disturbed and now_s - self._sampled_s >= SAMPLES_S:
@@ -161,7 +164,7 @@ class FleetWorker:
                     (self.lines.cut if down else self.lines.join)(box)
 
     def counts(self) -> dict[str, int]:
-        """Everything that is counted, by name."""
+        """All counts, by name."""
         counters = self.counters
         return {
             "boxes": len(self._ids),
@@ -186,7 +189,7 @@ class FleetWorker:
         }
 
     def _begin(self, pairs: Sequence[KeyPair]) -> None:
-        """Put every Box on the schedule and at the command handler."""
+        """Registers every Box with the meter and the command handler."""
         hellos: dict[tuple[float, float, float, int], Hello] = {}
         window_s = self._plan.cycles / self._nominal_hz
         chance = np.random.Generator(np.random.PCG64([self._plan.seed, 0xF1EE7]))
@@ -214,7 +217,7 @@ class FleetWorker:
             self.meter.begin(box, float(begins_s[box]))
 
     def _measure(self, t_s: float) -> bool:
-        """Whether nothing is left that is complete by then."""
+        """Measures what is complete by then; True if nothing is left."""
         for _ in range(MOST_BEHIND):
             found = self.meter.measure_calm(t_s)
             if found is None:
@@ -230,7 +233,7 @@ class FleetWorker:
             )
 
     def _command(self, box: int, data: bytes) -> None:
-        """What came on a Box's connection; a data command is answered by the handler's thread."""
+        """Handles a command from a Box's connection; the handler's thread answers data commands."""
         self.counters.add("commands")
         try:
             asks_data = command_from_wire(data).WhichOneof("command") == "data_command"
@@ -263,7 +266,7 @@ class FleetWorker:
 
 
 def _hello(v_per_lsb: float, nominal_v: float, nominal_hz: float, rate_millihz: int, bits: float) -> Hello:
-    """What the command handler wants to know of Boxes of a kind."""
+    """The Hello that the command handler needs for Boxes of one kind."""
     return Hello(
         PROTOCOL,
         0,

@@ -31,11 +31,12 @@ CHECK_S = 1.0
 KIND = "analysis"
 WHERE = {"inproc": "in process", "process": "worker"}
 PATIENCE = 4.0
-"""After a call that ended with its process it rests for so many times what the call took: one that hangs
-has a fifth of the runner's time, the other analyses have the rest."""
+"""After a call that ended its process, an analysis rests for this multiple of the call's time: one that hangs
+gets a fifth of the runner's time, the other analyses get the rest.
+"""
 
 LARGEST_BYTES = 48 << 20
-"""Counts in one call; a message to a worker has 64 MiB at most."""
+"""Limit of the counts in one call; a message to a worker has 64 MiB at most."""
 
 
 class InstalledAnalysis:
@@ -45,28 +46,28 @@ class InstalledAnalysis:
     """
 
     def __init__(self, name: str, plugin: PluginAnalysis, settings: Mapping[str, object]) -> None:
-        """`settings`: that it was configured with; defaults of its own are not among them."""
+        """`settings`: those it was configured with, without its own defaults."""
         self.name = name
         self._plugin = plugin
         self._settings_hash = settings_hash(settings)
         self._ended = 1
-        """Times in a row that its process ended, and 1: the first rest gives a new one time to start."""
+        """How often in a row its process ended, plus 1: the first rest gives a new one time to start."""
         self._resting_until_s = 0.0
         self.trouble = ""
 
     @property
     def rest_s(self) -> float:
-        """So long it is not to be asked."""
+        """Time until it may be called again, in seconds."""
         return max(0.0, self._resting_until_s - time.monotonic())
 
     @property
     def provenance(self) -> Provenance:
-        """What the version that runs now writes into its findings."""
+        """Provenance that the version that runs now writes into its findings."""
         return Provenance(self.name, self._plugin.version, self._settings_hash)
 
     @property
     def alone(self) -> bool:
-        """Whether it may be asked of one Box of an event; not while it rests, nor when it does not say."""
+        """Whether it may be called for one Box of an event; False while it rests or gives no answer."""
         if self.rest_s:
             return False
         try:
@@ -75,7 +76,7 @@ class InstalledAnalysis:
             return False
 
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
-        """Its findings. Raises ConnectionError while it rests; else whatever it raises."""
+        """Returns its findings. Raises ConnectionError while it rests; otherwise whatever it raises."""
         if rest_s := self.rest_s:
             raise ConnectionError(f"not asked for {rest_s:.1f} s more: {self.trouble}")
         began_s = time.monotonic()
@@ -95,7 +96,7 @@ class InstalledAnalysis:
 
     @property
     def asks(self) -> bool:
-        """Whether it may want more samples; not while it rests, nor when it does not say."""
+        """Whether it may request more samples; False while it rests, or where it does not answer."""
         if self.rest_s:
             return False
         try:
@@ -106,13 +107,13 @@ class InstalledAnalysis:
     def requests_in(
         self, event: Event, findings: Sequence[Finding], nominal: Nominal
     ) -> tuple[SampleRequest, ...]:
-        """The samples that it asks for. An event too large for a message is not shown to it again."""
+        """Returns its requests for samples; none for an event that is too large for a message."""
         if sum(wave.counts.nbytes for wave in event.waveforms) > LARGEST_BYTES:
             return ()
         return self._plugin.wants(event, list(findings), nominal.volts, nominal.hz)
 
     def _parts(self, event: Event) -> list[Event]:
-        """The event, or some Boxes at a time where it is too large for one message to a worker."""
+        """Returns the event, or parts of it where it is too large for one message to a worker."""
         if sum(wave.counts.nbytes for wave in event.waveforms) <= LARGEST_BYTES or not self.alone:
             return [event]
         parts: list[list[Waveform]] = [[]]
@@ -126,7 +127,7 @@ class InstalledAnalysis:
         return [replace(event, waveforms=tuple(some)) for some in parts]
 
     def reset(self) -> None:
-        """It has answered, or another version has taken over."""
+        """Ends its rest: it has answered, or another version has replaced it."""
         self._ended, self._resting_until_s, self.trouble = 1, 0.0, ""
 
     def close(self) -> None:
@@ -151,7 +152,7 @@ class InstalledAnalyses:
         built_in: Collection[str],
         check_s: float = CHECK_S,
     ) -> None:
-        """`settings` of installed analyses, by name; `built_in`: names that are taken."""
+        """`settings` of installed analyses, by name; `built_in`: names that are already in use."""
         self.counters = ServiceCounters()
         self.generation = 0
         self.lacking: frozenset[str] = frozenset()
@@ -171,26 +172,26 @@ class InstalledAnalyses:
 
     @contextmanager
     def steady(self) -> Iterator[tuple[InstalledAnalysis, ...]]:
-        """All in use; they stay these, and each in its version, until the end. Waits for the first check."""
+        """Yields all in use; none is changed or replaced until the end. Waits for the first check."""
         self._checked.wait()
         with self._between:
             yield tuple(self._in_use.values())
 
     def new_since_ms(self) -> int | None:
-        """Since when (UTC) a new analysis is installed; returned once. None: there is no new one."""
+        """Returns since when (UTC) a new analysis is installed, only once; None: there is no new one."""
         with self._between:
             since_ms, self._new_since_ms = self._new_since_ms, None
         return since_ms
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Until `stop`. What is in use stays with the runner; without its process it cannot run."""
+        """Runs until `stop`. Analyses in use stay with the runner; without its process they cannot run."""
         following = Following(
             self._data_dir, {KIND}, self._policy, between=self._between, on_change=self._changed
         )
         self._checked.clear()
         try:
             self._following = following
-            for known in list(self._in_use):  # of an earlier run
+            for known in list(self._in_use):  # left over from an earlier run
                 self._leave(known)
             while not stop.is_set():
                 self._check(following)
@@ -206,7 +207,7 @@ class InstalledAnalyses:
                 self._report.withdraw()
 
     def status(self) -> list[dict[str, object]]:
-        """A row for each in use: name, version, where it runs, calls, its worker's crashes and pid."""
+        """Returns a row for each in use: name, version, place, calls, crashes and pid of its worker."""
         following, rows = self._following, []
         for name, analysis in self._in_use.items():
             state = following.status_of(KIND, name) if following is not None else {}
@@ -224,12 +225,12 @@ class InstalledAnalyses:
         return rows
 
     def kill(self, name: str) -> int:
-        """Kill the process of an analysis, which is then started again; return its pid, 0 if it has none."""
+        """Kills the process of an analysis, which is then restarted; returns its pid, 0 if it has none."""
         following = self._following
         return following.kill(KIND, name) if following is not None else 0
 
     def troubles(self) -> dict[str, str]:
-        """What is installed or configured and does not run as it should -> why."""
+        """Returns each analysis, installed or configured, that does not run as it should, and why."""
         following = self._following
         found = {"plugins": following.problem} if following and following.problem else {}
         found |= following.troubles() if following else {}
@@ -245,7 +246,7 @@ class InstalledAnalyses:
         return found
 
     def health(self) -> list[HealthReport]:
-        """One report for the whole, and one per installed analysis."""
+        """Returns one report for the whole, and one per installed analysis."""
         troubles = self.troubles()
         info = "; ".join(troubles.values()) or f"installed analyses: {len(self._in_use)}"
         parts = [HealthReport(self.name, not troubles, info=info)]
@@ -275,7 +276,7 @@ class InstalledAnalyses:
         self._log_troubles()
 
     def _changed(self, kind: str, name: str) -> None:
-        """Also called in the thread of a rollback."""
+        """Handles a change in the host; also called in the thread of a rollback."""
         following = self._following
         if kind != KIND or following is None:
             return
@@ -287,7 +288,7 @@ class InstalledAnalyses:
                 self.generation += 1
             self._count(following, name)
         else:
-            self._wrong.pop(name, None)  # the next lines of `_check` begin it
+            self._wrong.pop(name, None)  # the next lines of `_check` start it
 
     def _begin(self, following: Following, name: str) -> None:
         settings = self._settings.get(name, {})
@@ -328,7 +329,7 @@ class InstalledAnalyses:
         log.info("analysis.taken", analysis=name, version=state.get("version"), mode=state.get("mode"))
 
     def _report_to_host(self) -> None:
-        """Its REST shows what became of what was installed there."""
+        """Reports to the host, whose REST shows which installed analyses run and which fail."""
         versions = {str(row["name"]): str(row["version"]) for row in self.status()}
         try:
             self._report.write(versions, self._failures())
@@ -340,12 +341,12 @@ class InstalledAnalyses:
             self._unreported = ""
 
     def _failures(self) -> dict[str, str]:
-        """As `troubles`, and those in use that fail."""
+        """Returns `troubles`, and those in use that fail."""
         failing = {str(row["name"]): str(row["trouble"]) for row in self.status() if row["trouble"]}
         return failing | self.troubles()
 
     def _log_troubles(self) -> None:
-        """A line for each trouble that is new, and for its end."""
+        """Logs a line for each new trouble, and for its end."""
         troubles = self.troubles()
         for name, why in troubles.items():
             if self._logged.get(name) != why:

@@ -1,4 +1,4 @@
-"""JoinOverlay: a store's findings, and beside them what plans would have written; the store stays as it is.
+"""JoinOverlay: a store's findings with the changes of plans that were not written; the store stays as it is.
 
 A dry run plans against it as against the store itself. New findings and incidents get numbers from
 `FIRST_NUMBER` on, which no store has.
@@ -26,7 +26,7 @@ Key = tuple[str, str | int]
 
 
 class JoinOverlay:
-    """One dry run's; holds what the plans changed, and reads the rest from the store."""
+    """Belongs to one dry run; holds what the plans changed, and reads the rest from the store."""
 
     def __init__(self, store: JoinStore) -> None:
         self._store = store
@@ -34,7 +34,7 @@ class JoinOverlay:
         """None: removed."""
         self._facts: dict[int, IncidentFacts | None] = {}
         self._changed_at: dict[Key, set[int]] = {}
-        """Box, incident or minute of the onset -> which of the changed findings may be there."""
+        """Box, incident or minute of the onset -> numbers of the changed findings that may be there."""
         self._plans = 0
         self._findings, self._incidents = count(FIRST_NUMBER), count(FIRST_NUMBER)
 
@@ -76,7 +76,7 @@ class JoinOverlay:
         return self._store.incident_facts(incident_id)
 
     def carry_out(self, plan: JoinPlan) -> CarriedOut | None:
-        """As a store's. A plan moves findings only of incidents that it says something of."""
+        """Works as a store's. A plan moves findings only of incidents that it contains facts about."""
         if plan.revision != self._plans:
             return None
         self._plans += 1
@@ -97,7 +97,7 @@ class JoinOverlay:
         return carried_out(plan, numbers)
 
     def _members(self, plan: JoinPlan) -> Iterable[KnownFinding]:
-        """What is in the incidents that it changes, before."""
+        """Returns the findings of the incidents that the plan changes, as they were before."""
         for number in {*(one.incident_id for one in plan.facts), *plan.gone}:
             yield from self.findings_of_incident(number)
 

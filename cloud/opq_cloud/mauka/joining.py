@@ -1,12 +1,12 @@
-"""Joining: findings in, a plan of what to write out. Pure; it asks the store through `JoinStore`.
+"""Joining: makes a plan of what to write from new findings. Pure; it reads the store through `JoinStore`.
 
 Findings of one Box and one family whose spans meet become one (`sightings.py` decides which).
-Findings with a sharp onset belong together by their onsets (`onset_rule.py`); a steady state of a Box is an
-incident of its own, with all parts that were seen of it (`steady_placing.py`). The result depends on
-neither the order of arrival nor repetition, but for the numbers.
+Findings with a sharp onset are grouped by their onsets (`onset_rule.py`); a steady state of a Box is a
+separate incident, with all parts of it that were seen (`steady_placing.py`). The result depends on
+neither the order of arrival nor repetition, except for the numbers.
 
-A plan is made by reading what is stored; `placing.py` finds where onsets belong, `incident_facts.py` says
-what is said of each incident that changes.
+A plan is made by reading the stored findings; `placing.py` finds where onsets belong, `incident_facts.py`
+makes the facts of each incident that changes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,21 +23,21 @@ from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
 
 AROUND_NS = FOLLOWS_NS + COMPOUND_NS
-"""How far from what is put a finding of the same Box may matter."""
+"""A stored finding of the same Box may matter if it is at most this far from a new one."""
 
 
 def plan_join(reader: JoinStore, put: Sequence[Finding], event_id: int, place_of: PlaceOf) -> JoinPlan:
-    """Take `put` of one event in among what is stored."""
+    """Plans how to add the findings `put` of one event to the stored ones."""
     return JoinPlanning(reader, event_id, place_of).plan(put)
 
 
 def gap_ns(one: Finding, other: Finding) -> int:
-    """Time between two spans; 0 or less when they touch or overlap."""
+    """Returns the time between two spans; 0 or less when they touch or overlap."""
     return max(one.start_ns, other.start_ns) - min(one.end_ns, other.end_ns)
 
 
 def same(one: Finding, other: Finding) -> bool:
-    """Whether two findings are the same disturbance at the same Box."""
+    """Returns True if two findings are the same disturbance at the same Box."""
     if one.box_id != other.box_id or family(one.kind) != family(other.kind):
         return False
     return gap_ns(one, other) <= min(one.uncertainty_ns + other.uncertainty_ns, SAME_CLOCK_LIMIT_NS)
@@ -45,7 +45,7 @@ def same(one: Finding, other: Finding) -> bool:
 
 @dataclass(slots=True, eq=False)
 class Cluster:
-    """One disturbance of one Box: what is stored of it and what is put (`is_put`)."""
+    """One disturbance of one Box: its stored findings and its new ones (`is_put`)."""
 
     known: tuple[KnownFinding, ...]
     sightings: tuple[Finding, ...]
@@ -63,7 +63,7 @@ class Cluster:
 
     @property
     def place(self) -> KnownFinding:
-        """What it becomes; its incident is known last."""
+        """The finding that the cluster becomes; its incident is set last."""
         assert self._place is not None
         return self._place
 
@@ -72,7 +72,7 @@ class Cluster:
         self._place = place
 
     def become(self, finding_id: int) -> None:
-        """Under this number, as yet in the incident that it was in."""
+        """Makes the finding with this number, at first in the incident that it was in."""
         finding = whole(self.sightings)
         pieces = () if self.sightings == (finding,) else self.sightings
         first = min(self.known, key=lambda one: (not one.by_hand, one.finding_id), default=None)
@@ -85,7 +85,7 @@ class Cluster:
 
     @property
     def in_place(self) -> bool:
-        """Whether it is stored, and began then too: it stays where it is."""
+        """Whether it is stored with the same onset, so that it stays in its incident."""
         if len(self.known) != 1:
             return False
         was, now = self.known[0].finding, self.place.finding
@@ -99,7 +99,7 @@ def _stored(known: KnownFinding) -> Cluster:
 
 
 def united(clusters: list[Cluster]) -> list[Cluster]:
-    """Unite what is the same until nothing more is."""
+    """Unites clusters that are the same disturbance until there are no more such pairs."""
     done: list[Cluster] = []
     for cluster in clusters:
         grown_now = True
@@ -127,30 +127,30 @@ def _holds(around: Finding, part: Finding) -> bool:
 
 @dataclass(slots=True)
 class _Touched:
-    """An incident that gains findings, or that is to be looked at as a whole."""
+    """An incident that gains findings, or whose facts are made from all of its findings again."""
 
     added: list[KnownFinding] = field(default_factory=list)
     again: bool = False
 
 
 class JoinPlanning:
-    """One plan while it is made; `replacing.py` finds other clusters for it."""
+    """One plan while it is made; `replacing.py` overrides how clusters are found."""
 
     def __init__(self, reader: JoinStore, event_id: int, place_of: PlaceOf) -> None:
         self._reader, self._event_id, self._place_of = reader, event_id, place_of
         self._own: dict[str, dict[int, KnownFinding]] = {}
-        """By Box: its findings around what is put, by number."""
+        """By Box: its findings near the new ones, by number."""
         self._ahead: dict[str, list[KnownFinding]] = {}
         """By Box: its findings of the span `_ahead_ns`."""
         self._ahead_ns = (0, 0)
         self._moved: dict[int, FindingMove] = {}
         self._removed: set[int] = set()
         self._gone: list[KnownFinding] = []
-        """Stored, and found no more."""
+        """Stored findings that were not found again."""
         self._read_facts: dict[int, IncidentFacts | None] = {}
         self._members: dict[int, dict[int, KnownFinding]] = {}
         self._since: dict[str, OnsetKey] = {}
-        """By Box: the first finding there of which something has changed."""
+        """By Box: the first finding there that has changed."""
 
     def plan(self, put: Sequence[Finding]) -> JoinPlan:
         revision = self._reader.join_revision()
@@ -191,7 +191,7 @@ class JoinPlanning:
         )
 
     def _united(self, put: Sequence[Finding]) -> list[Cluster]:
-        """What is put, with what is the same of it, in the order of time."""
+        """Returns the new findings, united with stored ones of the same disturbance, in time order."""
         self._read_ahead(put)
         found: list[Cluster] = []
         for box_id, own in groupby(sorted(put, key=lambda one: one.box_id), key=lambda one: one.box_id):
@@ -223,7 +223,7 @@ class JoinPlanning:
         return known
 
     def _read_ahead(self, put: Sequence[Finding]) -> None:
-        """At once what is stored of all Boxes, where their findings are of about one time."""
+        """Reads the stored findings of all Boxes at once, where the new ones are close in time."""
         self._ahead = {one.box_id: [] for one in put}
         self._ahead_ns = (
             min((one.start_ns for one in put), default=0) - AROUND_NS,
@@ -237,9 +237,9 @@ class JoinPlanning:
             self._ahead[one.finding.box_id].append(one)
 
     def _join(self, clusters: list[Cluster], in_place: list[Cluster]) -> None:
-        """Find the incident of each of `clusters`, which are new or have another onset.
+        """Finds the incident of each of `clusters`, which are new or have another onset.
 
-        Those `in_place` are written too: where others move them, they are written where they go.
+        Those `in_place` are written too: where others move them, they are written in their new place.
         """
         groups: dict[int, tuple[OnsetGroup, bool]] = {}
         sharp = []
@@ -277,7 +277,7 @@ class JoinPlanning:
     def _placed_steady(
         self, clusters: list[Cluster], groups: dict[int, tuple[OnsetGroup, bool]]
     ) -> list[PlacedOnset]:
-        """Enter the incidents of these parts of steady states; returns what is stored and goes elsewhere."""
+        """Adds the incidents of these parts of steady states to `groups`; returns stored parts that move."""
         before = [*self._gone, *(known for each in clusters for known in each.known)]
         leaving = {one.finding_id for one in before}
         states: dict[tuple[str, str], list[KnownFinding]] = {
@@ -304,7 +304,9 @@ class JoinPlanning:
     def _parts_of_state(
         self, state: tuple[str, str], numbers: set[int]
     ) -> tuple[list[KnownFinding], list[KnownFinding]]:
-        """(what is stored of this Box and class in these incidents and those nearby, what else they hold)."""
+        """Returns (stored parts of this state in these incidents and those nearby, other findings in
+        them).
+        """
         own = [one for one in self._own[state[0]].values() if one.finding.kind == state[1]]
         every = {one.finding_id: one for one in own}
         for number in numbers | {one.incident_id for one in own}:
@@ -320,7 +322,7 @@ class JoinPlanning:
         one, number = move.one, move.group.incident_id
         assert number is not None
         self._moved[one.finding_id] = FindingMove(one.finding_id, number, move.leads)
-        if one.finding_id not in self._own.get(one.box_id, {}):  # or the Box's were read of another time
+        if one.finding_id not in self._own.get(one.box_id, {}):  # or read for another time
             known = dict(self._own.get(one.box_id, {}))
             self._read_own(one.box_id, one.start_ns, one.end_ns)
             self._own[one.box_id] |= known
@@ -339,13 +341,13 @@ class JoinPlanning:
         self._changed_at(cluster.place.finding)
 
     def _members_of(self, number: int) -> dict[int, KnownFinding]:
-        """All findings of a stored incident; read once, though both to place and to describe it."""
+        """Returns all findings of a stored incident; read once for placing and for the facts."""
         if number not in self._members:
             found = self._reader.findings_of_incident(number)
             self._members[number] = {one.finding_id: one for one in found}
         return self._members[number]
 
-    # What is said of the incidents
+    # Facts of the incidents
 
     def _known_facts(self, number: int) -> IncidentFacts | None:
         if number not in self._read_facts:
@@ -354,7 +356,7 @@ class JoinPlanning:
 
     def _touched(self, clusters: list[Cluster], changed: list[Cluster]) -> dict[int, _Touched]:
         touched: dict[int, _Touched] = {}
-        for each in clusters:  # of what is not changed too: a crash may have come before they were written
+        for each in clusters:  # unchanged ones too: a crash may have come before their facts were written
             number = each.place.incident_id
             facts = self._known_facts(number) if number > 0 else None
             if number > 0 and number not in touched and (facts is None or not facts.witnesses):
@@ -363,7 +365,7 @@ class JoinPlanning:
             own = touched.setdefault(each.place.incident_id, _Touched())
             if not each.known:
                 own.added.append(each.place)
-                own.again |= is_steady(each.place.finding.kind)  # what was open before it may be over
+                own.again |= is_steady(each.place.finding.kind)  # earlier open parts may be over now
             for known in each.known:
                 own.again = True
                 touched.setdefault(known.incident_id, _Touched()).again = True
@@ -400,7 +402,7 @@ class JoinPlanning:
     def _whole_incidents(
         self, numbers: Sequence[int], written: dict[int, KnownFinding]
     ) -> dict[int, list[KnownFinding]]:
-        """All findings of these incidents, as they shall be."""
+        """Returns all findings of these incidents, as they will be."""
         every: dict[int, KnownFinding] = {}
         for number in numbers:
             if number > 0:
@@ -415,7 +417,7 @@ class JoinPlanning:
         return found
 
     def _new_boxes(self, number: int, added: Sequence[KnownFinding]) -> int:
-        """How many Boxes have their first findings in the incident with these."""
+        """Returns how many Boxes have their first findings in the incident with these."""
         fresh = {one.finding_id for one in added}
         return sum(
             not any(
@@ -426,11 +428,11 @@ class JoinPlanning:
         )
 
     def _follow(self, facts: dict[int, IncidentFacts]) -> None:
-        """Name the incident before, of each that begins where and after something has changed."""
+        """Sets the preceding incident of each incident that begins at or after a change at its Box."""
         for box_id, since in self._since.items():
             known_ones = self._own[box_id].values()
             if not any(one.leads is not False or one.finding_id in self._moved for one in known_ones):
-                continue  # as nearly all of a large incident
+                continue  # as nearly all findings of a large incident
             rows = [onset(one) for one in known_ones if not is_steady(one.finding.kind)]
             rows = [
                 one if (move := self._moved.get(one.finding_id)) is None
@@ -453,5 +455,5 @@ class JoinPlanning:
 
 
 def _number_key(number: int) -> tuple[bool, int]:
-    """Stored ones first, then the new ones as they are numbered."""
+    """Sorts stored incidents first, then the new ones as they are numbered."""
     return number < 0, abs(number)

@@ -1,8 +1,8 @@
-"""What `opq_measure` says of an event's waveforms, measured and classified once for all analyses.
+"""Results of `opq_measure` for an event's waveforms, measured and classified once for all analyses.
 
-An analysis is pure and asks for itself; the first one that asks has the waveform measured, the others find
-the result here. Results are known by the samples, not by the event: the same waveform in another
-event, or in a re-analysis, is not measured again while it is here. The samples are hashed once.
+An analysis is pure and requests its own measurements; the first request has the waveform measured, later ones
+find the result here. Results are keyed by the samples, not by the event: the same waveform in another
+event, or in a re-analysis, is not measured again while its result is kept. The samples are hashed once.
 """
 
 import math
@@ -34,21 +34,21 @@ from opq_proto.messages import Event, Finding, Waveform
 K = TypeVar("K")
 V = TypeVar("V")
 MOST_RESULTS = 256
-"""Kept: some 0.1 MB each for 10 s. An event of more Boxes is measured again by each analysis."""
+"""Results kept: some 0.1 MB each for 10 s. An event of more Boxes is measured again by each analysis."""
 MOST_ONSETS = 12
-"""Onsets of one piece that are looked at for their cause; 1 ms each."""
+"""Largest number of onsets of one piece that are examined for their cause; 1 ms each."""
 MOST_DIGESTS = 256
-"""Waveforms whose hash is known while they are in memory."""
+"""Waveforms in memory whose hash is kept."""
 STANDS_S, STANDS_PU = 0.1, 0.02
-"""A voltage stands that swings by no more than the hysteresis for so long, of nominal."""
+"""A voltage is steady if it varies by no more than the hysteresis (share of nominal) for this time."""
 DEFAULT_LIMITS = Limits()
 EVENT_LIMITS = ClassLimits(short_changes=False)
-"""Those of `classify`, but for rapid voltage changes, which keep to the second of 61000-4-30, 5.11."""
+"""Limits of `classify`, but rapid voltage changes need the second of 61000-4-30, 5.11."""
 
 
 @dataclass(frozen=True, slots=True)
 class NominalConfig:
-    """What each analysis knows of the grid; its own settings follow."""
+    """Nominal values that each analysis needs; its own settings follow."""
 
     nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
     nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
@@ -56,14 +56,14 @@ class NominalConfig:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRun:
-    """A piece of a waveform without gaps, and what the measurement core says of it."""
+    """A piece of a waveform without gaps, and its results from the measurement core."""
 
     run: Waveform
     analysis: SignalAnalysis
     key: "_Key"
 
     def onsets(self) -> list[float]:
-        """Where something sudden begins, each sample once."""
+        """Returns the samples where something sudden begins, each once."""
         sudden = chain(self.analysis.occurrences, *self.analysis.details)
         starts = {each.start_sample for each in sudden if not is_steady(each.kind)}
         return sorted(starts | {each.start_sample for each in self.analysis.disturbances})
@@ -73,7 +73,7 @@ _Key = tuple[bytes, int, float, float, float, Limits]
 
 
 class MeasuredResults:
-    """The newest results by what they were made of, for any thread; `measured` counts what was computed."""
+    """Keeps the newest results by their inputs, for any thread; `measured` counts the analyses computed."""
 
     def __init__(self, most: int = MOST_RESULTS) -> None:
         self.measured = 0
@@ -87,11 +87,11 @@ class MeasuredResults:
         self._lock = threading.Lock()
 
     def of(self, run: Waveform, nominal_v: float, nominal_hz: float, limits: Limits) -> SignalAnalysis:
-        """The analysis of a waveform without gaps. Raises ValueError when it cannot be measured."""
+        """Returns the analysis of a waveform without gaps. Raises ValueError when it cannot be measured."""
         return self._analysis(run, _key(run, _digest(run), nominal_v, nominal_hz, limits))
 
     def runs_of(self, wave: Waveform, config: "NominalConfig", limits: Limits) -> list[MeasuredRun]:
-        """Each piece of a waveform without gaps, measured. Raises ValueError when one cannot be."""
+        """Measures each piece of a waveform without gaps. Raises ValueError when one cannot be measured."""
         runs = list(wave.runs())
         keys = [
             _key(run, digest, config.nominal_v, config.nominal_hz, limits)
@@ -100,9 +100,10 @@ class MeasuredResults:
         return [MeasuredRun(run, self._analysis(run, key), key) for run, key in zip(runs, keys, strict=True)]
 
     def against_before(self, piece: MeasuredRun) -> MeasuredRun:
-        """The piece measured against the voltage that it begins with, where that stands beyond a limit.
+        """Measures the piece against the voltage that it begins with, where that is steady beyond a limit.
 
-        Within minutes of overvoltage all else would count as a part of it. Else the same piece.
+        During minutes of overvoltage everything else would count as a part of it. In other cases it
+        returns the same piece.
         """
         before_v = _standing_v(piece.analysis)
         if before_v is None:
@@ -111,7 +112,7 @@ class MeasuredResults:
         return MeasuredRun(piece.run, self._analysis(piece.run, key), key)
 
     def parts_of(self, piece: MeasuredRun, limits: ClassLimits) -> tuple[ClassifiedPart, ...]:
-        """The disturbances of a piece by these limits."""
+        """Returns the disturbances of a piece by these limits."""
         key = (piece.key, limits)
         with self._lock:
             known = self._parts.get(key)
@@ -123,9 +124,9 @@ class MeasuredResults:
         return found
 
     def onset_of(self, piece: MeasuredRun, start_sample: float) -> Figures:
-        """What the onset at a sample shows; several findings that begin together share it.
+        """Returns the figures of the onset at a sample; several findings that begin together share them.
 
-        Nothing, where `MOST_ONSETS` began in this piece before: what follows is looked at less closely.
+        Empty where `MOST_ONSETS` began in this piece before.
         """
         key = (piece.key, round(start_sample))
         with self._lock:
@@ -171,7 +172,7 @@ def _key(run: Waveform, digest: bytes, nominal_v: float, nominal_hz: float, limi
 
 
 def _standing_v(analysis: SignalAnalysis) -> float | None:
-    """The rms with which a signal begins where that is beyond a limit and steady; None: it is not.
+    """Returns the rms with which a signal begins, where that is steady and beyond a limit; otherwise None.
 
     A sliding reference (IEC 61000-4-30:2015, 5.4.4) that is taken from before the event and held.
     """
@@ -193,11 +194,11 @@ def _keep(known: OrderedDict[K, V], key: K, value: V, most: int) -> None:
 
 
 RESULTS = MeasuredResults()
-"""The results of this process."""
+"""Results of this process."""
 
 
 def measured_runs(event: Event, config: NominalConfig, limits: Limits = DEFAULT_LIMITS) -> list[MeasuredRun]:
-    """Each piece of each Box's waveform, measured; a gap ends a piece."""
+    """Measures each piece of each Box's waveform; a gap ends a piece."""
     return [piece for wave in event.waveforms for piece in RESULTS.runs_of(wave, config, limits)]
 
 
@@ -208,7 +209,7 @@ def findings_of(
     limits: ClassLimits = EVENT_LIMITS,
     measurement_type: str = "VOLTAGE",
 ) -> tuple[Finding, ...]:
-    """The disturbances of these classes that `classify` finds in an event, of all Boxes in time order."""
+    """Returns the disturbances of these classes in an event, by `classify`, in time order."""
     pieces = [RESULTS.against_before(piece) for piece in measured_runs(event, config, limits.rms)]
     findings = [
         with_onset(finding_of(part, piece.run, measurement_type), piece, part.found, pieces)
@@ -222,7 +223,7 @@ def findings_of(
 def with_onset(
     finding: Finding, piece: MeasuredRun, found: Disturbance | Occurrence, pieces: Sequence[MeasuredRun]
 ) -> Finding:
-    """The finding with what its onset shows of the cause; `pieces` are all of the event."""
+    """Returns the finding with the figures of its onset; `pieces` are all of the event."""
     if is_steady(finding.kind) or found.open_at_start:
         return finding
     shown = (*RESULTS.onset_of(piece, found.start_sample), *hz_apart(piece, finding.start_ns, pieces))
@@ -230,7 +231,7 @@ def with_onset(
 
 
 def finding_of(part: ClassifiedPart, run: Waveform, measurement_type: str = "VOLTAGE") -> Finding:
-    """A part that is no dip or swell as a finding: no residual and no verdict, but its figures."""
+    """Makes a finding of a part that is no dip or swell: with its figures, without residual and verdict."""
     each = part.found
     if isinstance(each, Disturbance):
         raise ValueError(f"{each.kind} is found by rms_voltage, not here")

@@ -32,17 +32,17 @@ LARGEST_ID = 0xFFFF_FFFF
 
 
 def now_ms() -> int:
-    """UTC in milliseconds, the stamp of a message: read again for each one."""
+    """Returns UTC in milliseconds, the time stamp of a message; read again for each one."""
     return time.time_ns() // 1_000_000
 
 
 def new_message(source: str) -> MaukaMessage:
-    """An empty message, stamped now."""
+    """Makes an empty message with the current time."""
     return MaukaMessage(timestamp_ms=now_ms(), source=source)
 
 
 def makai_event(event_id: int, source: str = BRIDGE_SOURCE) -> MaukaMessage:
-    """An event is in the store; `ValueError` when the id does not fit the wire."""
+    """Announces that an event is in the store; `ValueError` when the id does not fit the wire format."""
     if not 1 <= event_id <= LARGEST_ID:
         raise ValueError(f"event id {event_id}; want 1 to {LARGEST_ID}")
     message = new_message(source)
@@ -51,7 +51,7 @@ def makai_event(event_id: int, source: str = BRIDGE_SOURCE) -> MaukaMessage:
 
 
 def gc_update(domain: GcDomain, item_id: int, source: str) -> MaukaMessage:
-    """A document is to be kept, and with it what it is based on."""
+    """States that a document is to be kept, with everything it is based on."""
     message = new_message(source)
     message.laha.gc_update.from_domain = domain
     message.laha.gc_update.id = item_id
@@ -61,7 +61,7 @@ def gc_update(domain: GcDomain, item_id: int, source: str) -> MaukaMessage:
 def heartbeat(
     source: str, state: str, last_received_ms: int, handled: int, status: Mapping[str, object]
 ) -> MaukaMessage:
-    """A sign of life: `status` becomes the JSON of opq-interop E.2, `state` is IDLE or BUSY."""
+    """Makes a sign of life: `status` becomes the JSON of opq-interop E.2, `state` is IDLE or BUSY."""
     message = new_message(source)
     message.heartbeat.last_received_timestamp_ms = last_received_ms
     message.heartbeat.on_message_count = handled & LARGEST_ID
@@ -73,7 +73,7 @@ def heartbeat(
 def payload(
     event_id: int, box_id: str, data: NDArray[Any], kind: PayloadType, span_ms: tuple[int, int], source: str
 ) -> bytes:
-    """Numbers of one Box and event, for plug-ins of the original form, serialized.
+    """Serializes numbers of one Box and event, for plug-ins of the original form.
 
     The packed doubles are appended as bytes: setting them one by one took 2 ms per second of
     waveform, twice what its analysis takes.
@@ -91,7 +91,7 @@ def payload(
 
 
 def _field(number: int, body: bytes) -> bytes:
-    """A length-delimited field (wire type 2) of protobuf."""
+    """Encodes a length-delimited field (wire type 2) of protobuf."""
     length, rest = bytearray(), len(body)
     while rest > 0x7F:
         length.append(rest & 0x7F | 0x80)
@@ -101,7 +101,7 @@ def _field(number: int, body: bytes) -> bytes:
 
 
 def read_topic(frames: Sequence[bytes]) -> tuple[str, bytes]:
-    """Topic and body of a bus message; `FrameError` when it is not two frames with a UTF-8 topic."""
+    """Returns topic and body of a bus message; `FrameError` when it is not two frames with a UTF-8 topic."""
     if len(frames) != 2:
         raise FrameError(f"a bus message of {len(frames)} frames; want topic and body")
     try:
@@ -111,7 +111,7 @@ def read_topic(frames: Sequence[bytes]) -> tuple[str, bytes]:
 
 
 def read_body(body: bytes) -> MaukaMessage:
-    """The message of a body; `FrameError` when the bytes are none."""
+    """Returns the message of a body; `FrameError` when the bytes are none."""
     try:
         return MaukaMessage.FromString(body)
     except DecodeError as error:

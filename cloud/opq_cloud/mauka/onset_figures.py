@@ -1,4 +1,4 @@
-"""What a waveform shows of the cause at the onset of a finding, as figures of that finding. Pure.
+"""Figures of a finding's onset, which show its cause in the waveform. Pure.
 
 In: a measured piece and a moment.  Out: (name, value) pairs: the traits of `opq_measure.causes.onset_traits`,
 the transients within a cycle and a half, and how far the frequency is from that of the event's other Boxes.
@@ -17,18 +17,18 @@ from opq_measure.causes.onset_traits import onset_traits
 from opq_proto.messages import Waveform
 
 BESIDE_CYCLES = 1.5
-"""A transient so near to the onset belongs to it."""
+"""A transient at most this far from the onset belongs to it."""
 BEFORE_WINDOWS = 8
 HZ_FROM_S, HZ_TO_S = 0.2, 2.0
-"""After the onset, frequencies of Boxes are compared."""
+"""Time after the onset in which frequencies of Boxes are compared."""
 HZ_BEFORE_S = (-2.0, -0.22)
-"""Windows that begin then are over before the onset: 10/12 cycles are 0.2 s."""
+"""Windows that begin in this time are over before the onset: 10/12 cycles are 0.2 s."""
 MOST_COMPARED = 8
 Figures = tuple[tuple[str, float], ...]
 
 
 class MeasuredPiece(Protocol):
-    """As much of `measured.MeasuredRun` as is asked for here."""
+    """The interface of `measured.MeasuredRun` that is needed here."""
 
     @property
     def run(self) -> Waveform: ...
@@ -38,7 +38,7 @@ class MeasuredPiece(Protocol):
 
 
 def onset_figures(piece: MeasuredPiece, start_sample: float) -> Figures:
-    """Traits and transients at a moment of one piece; empty: the wave before is not known."""
+    """Returns traits and transients at a moment of one piece; traits need a known wave before it."""
     run, analysis = piece.run, piece.analysis
     hz = _hz_before(analysis, start_sample)
     traits = None if hz is None else onset_traits(run.counts, run.rate_hz, hz, start_sample)
@@ -49,8 +49,9 @@ def onset_figures(piece: MeasuredPiece, start_sample: float) -> Figures:
 def hz_apart(
     own: MeasuredPiece, start_ns: int, others: Sequence[MeasuredPiece], most: int = MOST_COMPARED
 ) -> Figures:
-    """How far the frequency after a moment is from the middle of the others', and of how many; and the same
-    of before it, as at the end of an island.
+    """Returns the difference of the frequency after a moment from the median of the others, and their number.
+
+    The same figures for the time before it show the end of an island.
     """
     return (
         *_apart(own, start_ns, others, most, (HZ_FROM_S, HZ_TO_S), ("hz_apart", "hz_compared")),
@@ -81,7 +82,7 @@ def _apart(
 
 
 def _hz_before(analysis: SignalAnalysis, start_sample: float) -> float | None:
-    """The median frequency in Hz of the last cycles before a sample; None: none of them has a frequency."""
+    """Returns the median frequency in Hz of the last cycles before a sample; None: none has a frequency."""
     before = (analysis.cycle_starts[: len(analysis.frequency_hz)] < start_sample) & np.isfinite(
         analysis.frequency_hz
     )
@@ -90,7 +91,7 @@ def _hz_before(analysis: SignalAnalysis, start_sample: float) -> float | None:
 
 
 def _hz_within(piece: MeasuredPiece, start_ns: int, from_s: float, to_s: float) -> float | None:
-    """The middle frequency of the windows that begin so long after a moment; None: fewer than two."""
+    """Returns the median frequency of windows that begin in this time; None: fewer than two."""
     rate_hz = piece.run.rate_hz
     moment_s = (start_ns - piece.run.start_ns) / 1e9
     starts_s = piece.analysis.window_starts / rate_hz
@@ -101,7 +102,7 @@ def _hz_within(piece: MeasuredPiece, start_ns: int, from_s: float, to_s: float) 
 
 
 def _transients(analysis: SignalAnalysis, start_sample: float) -> Figures:
-    """The largest impulse and ringing beside a moment, per unit of the fundamental's peak."""
+    """Returns the largest impulse and ringing near a moment, per unit of the fundamental's peak."""
     beside = BESIDE_CYCLES * analysis.rate_hz / analysis.nominal_hz
     near = [
         each

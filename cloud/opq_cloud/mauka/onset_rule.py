@@ -2,14 +2,14 @@
 
 Findings with a sharp onset are read in the order of time. Each one joins, of the incidents so far,
 
-    of its own Box   one that began at this Box at most 1 s earlier (a compound disturbance),
-    of its grid      else the nearest whose onset is at most 200 ms and both uncertainties away (2 s at most),
+  of its own Box   one that began at this Box at most 1 s earlier (a compound disturbance),
+  of its grid      else the nearest whose onset is at most 200 ms and both uncertainties away (2 s at most),
 
-or begins one of its own. An incident's onset is that of its first finding, so nothing chains; and nothing
-that comes later in time changes what came before, so a scan may begin anywhere. Uncertainties: Boxes
-stamped by one clock are at most 20 ms uncertain to each other, and an unknown uncertainty joins nothing
-else. Where somebody has said by hand what a finding belongs to, that stays, and its onset counts as the
-incident's.
+or begins a new one. An incident's onset is that of its first finding, so there are no chains; and a later
+finding never changes the result of earlier ones, so a scan may begin anywhere. Uncertainties: Boxes
+stamped by one clock are at most 20 ms uncertain to each other, and a finding with an unknown uncertainty
+joins nothing else. Where a person has assigned a finding to an incident, it stays there, and its onset
+counts as the incident's.
 """
 
 from collections.abc import Callable
@@ -20,28 +20,28 @@ from opq_cloud.store.join_plan import FindingOnset
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
 
 ONE_DISTURBANCE_NS = 200_000_000
-"""Onsets of one disturbance at several Boxes, beside their uncertainties."""
+"""Largest distance of onsets of one disturbance at several Boxes, in addition to their uncertainties."""
 LONGEST_NS = 2_000_000_000
-"""The most that onsets of one disturbance are apart, including their uncertainties."""
+"""Largest distance of onsets of one disturbance, including their uncertainties."""
 COMPOUND_NS = 1_000_000_000
-"""What comes so soon at one Box is part of what began there."""
+"""An onset within this time at one Box is part of the disturbance that began there."""
 FOLLOWS_NS = 60_000_000_000
-"""What comes so soon at one Box names what came before."""
+"""An incident within this time at one Box names the earlier one as its predecessor."""
 OUTAGE_NS = 1_000_000_000
-"""An outage begins within the Measurement that never came; no clock says when."""
+"""An outage begins within the Measurement that never came; no clock shows when."""
 REACH_NS = LONGEST_NS + COMPOUND_NS
-"""An incident's last onset comes at most so long after its first."""
+"""Longest time between the first and the last onset of an incident."""
 
 OnsetKey = tuple[int, str, str, int, int]
 
 
 def onset_key(one: FindingOnset | Finding) -> OnsetKey:
-    """The order of the scan; it does not depend on the numbers that findings were given."""
+    """Returns the key of the scan's order; it does not depend on the numbers of findings."""
     return one.start_ns, one.box_id, one.kind, one.end_ns, one.uncertainty_ns
 
 
 def apart_ns(one: FindingOnset, other: FindingOnset) -> int | None:
-    """How far two Boxes' stamps may be off each other; None: nobody knows."""
+    """Returns the largest error between two Boxes' time stamps; None where it is unknown."""
     unknown = UNKNOWN_UNCERTAINTY_NS in (one.uncertainty_ns, other.uncertainty_ns)
     both = one.uncertainty_ns + other.uncertainty_ns
     if one.clock_id is not None and one.clock_id == other.clock_id:
@@ -51,14 +51,14 @@ def apart_ns(one: FindingOnset, other: FindingOnset) -> int | None:
 
 
 def one_onset(first: FindingOnset, later: FindingOnset) -> bool:
-    """Whether the onsets at two Boxes of one grid are that of one disturbance."""
+    """Returns True if the onsets at two Boxes of one grid are that of one disturbance."""
     apart = apart_ns(first, later)
     gap_ns = later.start_ns - first.start_ns
     return apart is not None and gap_ns <= min(LONGEST_NS, ONE_DISTURBANCE_NS + apart)
 
 
 def follows(earlier: FindingOnset, later: FindingOnset) -> bool:
-    """Whether, of one Box, `later` comes within 60 s of the other's onset, or of its end."""
+    """Returns True if, at one Box, `later` begins within 60 s of the earlier one's onset or end."""
     if is_steady(earlier.kind) or onset_key(earlier) >= onset_key(later):
         return False
     since_onset, since_end = later.start_ns - earlier.start_ns, later.start_ns - earlier.end_ns
@@ -73,9 +73,9 @@ class OnsetGroup:
     incident_id: int | None
     """None: it has no number yet."""
     anchors: list[FindingOnset] = field(default_factory=list)
-    """Its first finding; of an incident made by hand each that was put there by hand."""
+    """Its first finding; for an incident made by hand, each finding that was put there by hand."""
     first_ns: dict[str, int] = field(default_factory=dict)
-    """By Box: when it began there."""
+    """By Box: time of the first onset there."""
     members: list[FindingOnset] = field(default_factory=list)
 
     @property
@@ -90,10 +90,10 @@ class OnsetGroup:
 
 
 class OnsetScan:
-    """Takes onsets in the order of `onset_key`.
+    """Accepts onsets in the order of `onset_key`.
 
     Attributes:
-        groups: all of them, in the order in which they began.
+      groups: all of them, in the order in which they began.
     """
 
     def __init__(self, grid_of: Callable[[str], str]) -> None:
@@ -105,7 +105,7 @@ class OnsetScan:
         """Groups that onsets of other Boxes may still join."""
 
     def keep(self, one: FindingOnset) -> OnsetGroup:
-        """Leave an onset in its stored incident: it is older than what changed, or was placed by hand."""
+        """Leaves an onset in its stored incident: it is older than the change, or was placed by hand."""
         group = self._by_number.get(one.incident_id)
         if group is None:
             group = self._begin(one, one.incident_id)
@@ -113,7 +113,7 @@ class OnsetScan:
         return self._add(group, one, leads)
 
     def place(self, one: FindingOnset) -> OnsetGroup:
-        """By the rule."""
+        """Places an onset by the rule."""
         group = self._own(one) or self._nearest(one)
         if group is not None:
             return self._add(group, one, leads=False)

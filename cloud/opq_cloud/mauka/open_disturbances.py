@@ -1,11 +1,14 @@
-"""Dips and swells that go on where their waveform ends: their Measurements show until when.
+"""Dips and swells that last beyond the end of their waveform: their Measurements show until when.
 
-A long disturbance is asked for as its two ends. Each Measurement holds the least and the largest Urms(1/2)
-of its second, so that it shows whether the voltage stayed beyond its limit between them. What they show is
-one more sighting of the finding (`mauka.sightings`): it grows while it lasts and takes in its end, whenever
-that comes. Where no waveform shows the end, the finding is closed by the Measurements, on a second.
-What its gateway kept of the half cycles, where that came, shows the same to a half cycle, also where
+A long disturbance is requested as its two ends. Each Measurement holds the least and the largest Urms(1/2)
+of its second, so that it shows whether the voltage stayed beyond its limit between them. The result is
+one more sighting of the finding (`mauka.sightings`): it grows while the disturbance lasts and includes its
+end, whenever that arrives. Where no waveform shows the end, the finding is closed by the Measurements, to
+within a second.
+
+The gateway's stored half cycles, where they arrive, show the same to a half cycle, also where
 Measurements are missing.
+
 Source: IEC 61000-4-30:2015, 5.4 (a dip ends where Urms(1/2) is back at the limit and the hysteresis).
 """
 
@@ -25,25 +28,28 @@ from opq_proto.messages import Finding, Incident, Measurement, StoredFinding
 LOW = frozenset({"sag", "interruption", "undervoltage"})
 HIGH = frozenset({"swell", "overvoltage"})
 HOLE_NS = 3 * 10**9
-"""Where Measurements are missing for longer, nobody knows whether it lasted, until they come."""
+"""Where Measurements are missing for longer, it is unknown whether the disturbance lasted, until they
+come.
+"""
 LEDGER_HOLE_NS = 30_000_000
-"""Half cycles further apart do not follow on each other."""
+"""Half cycles further apart than this are not consecutive."""
 PATIENCE_NS = 60 * 10**9
-"""How long a finding stays open after the last Measurement that showed it: a waveform of its end comes
-sooner, or never."""
+"""How long a finding stays open after the last Measurement that showed it: a waveform of its end arrives
+sooner, or never.
+"""
 GROW_NS = 60 * 10**9
-"""A finding is written again when it has grown by so much."""
+"""A finding is written again when it has grown by this much."""
 SAME_NOMINAL = 0.01
 CHECK_S = 10.0
 SILENT_S = 120.0
-"""A Box that sends nothing, or is catching up, is looked for less often."""
+"""Interval of the checks of a Box that sends nothing or is catching up."""
 MOST_FOLLOWED = 1000
 BACK_NS = 86_400 * 10**9
-"""At a start open findings so old are found again: Measurements are kept for a day."""
+"""At a start open findings up to this age are found again: Measurements are kept for a day."""
 LATEST_MS = 4 * 10**12
 """The year 2096."""
 ROWS = 20_000
-"""Measurements read at once of one Box: over five hours of one a second."""
+"""Measurements read at once for one Box: over five hours at one a second."""
 
 
 @dataclass(slots=True)
@@ -54,26 +60,26 @@ class FollowedFinding:
     incident_id: int
     finding: Finding
     reach_ns: int
-    """It lasted up to here at least."""
+    """It lasted at least until here."""
     written_ns: int
     worst_v: float
     nominal_v: float
-    """Nominal voltage by which the finding was made."""
+    """Nominal voltage with which the finding was made."""
     windows: int = 0
     half_cycles: int = 0
-    """How many half cycles the gateway's ledger has of it."""
+    """Number of its half cycles in the gateway's ledger."""
     exact: bool = False
     """The half cycles of the ledger have shown its end."""
     cycles: float = 0.0
-    """From the end of its waveform to `reach_ns`; 0: no Measurement says the frequency."""
+    """From the end of its waveform to `reach_ns`; 0: no Measurement contains the frequency."""
     over: bool = False
-    """A Measurement showed that it has ended at `reach_ns`, within that second."""
+    """A Measurement showed that it ended at `reach_ns`, within that second."""
     newest_ns: int = 0
     again_s: float = 0.0
-    """Its Measurements are read again then."""
+    """Time when its Measurements are read again."""
 
     def accept_measurements(self, rows: Iterable[Measurement], limits: Limits) -> None:
-        """Those of its Box from `reach_ns` on, in time order; what a hole parts from it says nothing."""
+        """Adds its Box's Measurements from `reach_ns` on, in time order; those after a hole are ignored."""
         low = self.finding.kind in LOW
         for row in rows:
             start_ns, end_ns = window_ns(row)
@@ -94,7 +100,7 @@ class FollowedFinding:
                 self.windows += 1
 
     def accept_half_cycles(self, half: HalfCycleRms, limits: Limits) -> None:
-        """Those from `reach_ns` on, up to a hole in them."""
+        """Adds the half cycles from `reach_ns` on, up to a hole in them."""
         first = int(np.searchsorted(half.t_ns, self.reach_ns))
         t_ns = half.t_ns[first:]
         holes = np.nonzero(np.diff(t_ns, prepend=self.reach_ns) > LEDGER_HOLE_NS * half.every)[0]
@@ -115,13 +121,13 @@ class FollowedFinding:
         self.newest_ns = max(self.newest_ns, self.reach_ns)
 
     def leave_v(self, limits: Limits) -> float:
-        """It is over at this voltage."""
+        """Returns the voltage at which it is over."""
         if self.finding.kind in LOW:
             return self.nominal_v * (limits.sag_percent + limits.hysteresis_percent) / 100
         return self.nominal_v * (limits.swell_percent - limits.hysteresis_percent) / 100
 
     def piece(self, limits: Limits) -> Finding | None:
-        """What the Measurements show, as a finding that meets the waveform's; None: nothing new."""
+        """Returns the Measurements' part as a finding that meets the waveform's; None: nothing new."""
         late = self.exact or self.newest_ns - self.reach_ns >= PATIENCE_NS
         before, closed = self.finding, self.over and late
         start_ns = before.end_ns - 1
@@ -170,13 +176,16 @@ class OpenDisturbances:
         return len(self._followed)
 
     def find_again(self, now_ns: int) -> None:
-        """At a start: what is open in the store. Raises StoreError."""
+        """Finds open disturbances in the store, at a start. Raises StoreError."""
         for incident in self._store().incidents(start_ns=now_ns - BACK_NS, limit=MOST_FOLLOWED):
             if not incident.closed:
                 self._note_incident(incident)
 
     def note_findings(self, stored: Iterable[StoredFinding]) -> list[tuple[int, Finding]]:
-        """What an event's analysis stored; (event, finding) to put for what it may be the end of."""
+        """Follows the findings of an event's analysis.
+
+        Returns (event, finding) to store for disturbances whose end these findings may be.
+        """
         grown: list[tuple[int, Finding]] = []
         for item in stored:
             if item.finding.kind not in LOW | HIGH:
@@ -191,10 +200,10 @@ class OpenDisturbances:
         return grown
 
     def note_half_cycles(self, event_id: int) -> list[tuple[int, Finding]]:
-        """What gateways kept of a long one has come: (event, finding) to put for what it shows."""
+        """Uses half cycles that gateways sent for an event: returns (event, finding) to store."""
         try:
             halves = self._store().half_cycles(event_id)
-        except StoreError:  # what cannot be read shows nothing
+        except StoreError:  # unreadable half cycles are ignored
             return []
         grown: list[tuple[int, Finding]] = []
         for finding_id, followed in list(self._followed.items()):
@@ -204,14 +213,14 @@ class OpenDisturbances:
         return grown
 
     def note_closed(self, finding_id: int) -> None:
-        """It is over: nothing more is looked for."""
+        """Stops following a finding that is over."""
         self._followed.pop(finding_id, None)
 
     def due(self, at_once: bool = False) -> Iterator[tuple[int, Finding]]:
-        """Every 10 s: (event, finding) to put for each that has grown enough, or is over.
+        """Yields every 10 s (event, finding) to store for each that has grown enough, or is over.
 
         Args:
-            at_once: whenever it is asked, for each that has grown at all.
+          at_once: at every call, for each that has grown at all.
         """
         if not self._followed or (self._clock() < self._next_s and not at_once):
             return
@@ -245,9 +254,9 @@ class OpenDisturbances:
         return [(followed.event_id, piece)]
 
     def _has_right_nominal(self, followed: FollowedFinding) -> bool:
-        """Whether the store still says the nominal voltage that the finding was made with.
+        """Returns True if the store still has the nominal voltage that the finding was made with.
 
-        A first event may be analysed before it is known: 230 V of a nominal 120 V is a swell without end.
+        A first event may be analysed before it is known: 230 V with a nominal 120 V is a swell without end.
         """
         box = self._store().box(followed.finding.box_id)
         if box is None or not box.nominal_v:
@@ -255,7 +264,7 @@ class OpenDisturbances:
         return abs(followed.nominal_v / box.nominal_v - 1) < SAME_NOMINAL
 
     def _is_over(self, finding_id: int, followed: FollowedFinding) -> bool:
-        """Closed by somebody else, or gone: part of another finding, or expired."""
+        """Returns True if it was closed elsewhere, or is gone: part of another finding, or expired."""
         try:
             incident = self._store().incident(followed.incident_id)
         except StoreError:
@@ -277,7 +286,7 @@ class OpenDisturbances:
             return
         if finding.residual_percent:
             nominal_v: float | None = 100 * finding.residual_v / finding.residual_percent
-        else:  # dead to the last count
+        else:  # the voltage was exactly zero
             box = self._store().box(finding.box_id)
             nominal_v = None if box is None else box.nominal_v
         if not nominal_v:

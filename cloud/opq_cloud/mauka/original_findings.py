@@ -1,9 +1,9 @@
 """Findings exactly as the original's plug-ins make them, for analyses with `compat = true`. Pure.
 
 Frequency variation, IEEE 1159 voltage with ITIC and SEMI F47, THD and transients, on the original's cycles of
-200 samples, 120 V and 60 Hz whatever the Box's nominal values are (opq-interop E.2, E.3). One finding stands
-for the original's incident; the verdicts of ITIC and SEMI F47, incidents of their own there, are those of the
-constant pieces that a finding meets, the worst of them.
+200 samples, 120 V and 60 Hz whatever the Box's nominal values are (opq-interop E.2, E.3). One finding
+corresponds to one incident of the original. The verdicts of ITIC and SEMI F47, which are separate incidents
+there, are the worst of the constant pieces that a finding overlaps.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,24 +30,26 @@ _ITIC_ORDER = ("no_interruption_in_function", "no_damage", "prohibited")
 
 
 def original_voltages(event: Event) -> tuple[Finding, ...]:
-    """As Ieee1159VoltagePlugin, IticPlugin and SemiF47Plugin."""
+    """Finds what Ieee1159VoltagePlugin, IticPlugin and SemiF47Plugin find."""
     return _in_order(event, _voltages)
 
 
 def original_frequencies(
     event: Event, low_hz: float, high_hz: float, least_cycles: int
 ) -> tuple[Finding, ...]:
-    """As FrequencyVariationPlugin; limits are inclusive, `least_cycles` is its `min_incident_len_c`."""
+    """Finds what FrequencyVariationPlugin finds; limits are inclusive, `least_cycles` is its
+    `min_incident_len_c`.
+    """
     return _in_order(event, lambda run: _frequencies(run, low_hz, high_hz, least_cycles))
 
 
 def original_thd(event: Event, threshold_percent: float) -> tuple[Finding, ...]:
-    """As ThdPlugin: each run of cycles with so much or more."""
+    """Finds what ThdPlugin finds: each run of cycles with this THD or more."""
     return _in_order(event, lambda run: _thd(run, threshold_percent))
 
 
 def original_transient_findings(event: Event, settings: TransientSettings) -> tuple[Finding, ...]:
-    """As TransientPlugin; `figures` have its metadata under its names."""
+    """Finds what TransientPlugin finds; `figures` have its metadata under its names."""
     return _in_order(event, lambda run: _transients(run, settings))
 
 
@@ -103,7 +105,7 @@ def _thd(run: Waveform, threshold_percent: float) -> Iterator[Finding]:
 
 
 _TRANSIENT_KINDS = {"impulsive": "impulsive_transient", "periodic_notching": "periodic_notching"}
-"""Others are nearest to oscillatory ones; the original's word for them is in the document."""
+"""Others are nearest to oscillatory ones; the original's name is in the document."""
 
 
 def _transients(run: Waveform, settings: TransientSettings) -> Iterator[Finding]:
@@ -123,7 +125,7 @@ def _finding(
     *, residual_v: float | None = None, residual_percent: float | None = None, ieee1159: str | None = None,
     itic: str | None = None, semi_f47: str | None = None, figures: tuple[tuple[str, float], ...] = (),
 ) -> Finding:  # fmt: skip
-    """Cycles [start, stop) at 0.06 a millisecond."""
+    """Makes a finding of cycles [start, stop), at 0.06 per millisecond."""
     first, last = (
         run.start_ns + round(start / CYCLES_PER_MS * 1e6),
         round((stop - start) / CYCLES_PER_MS * 1e6),

@@ -1,7 +1,7 @@
-"""One plug-in of the original in a confined process: asked message by message, exchanged between two of them.
+"""One plug-in of the original in a confined process: called message by message, replaced between two of them.
 
-A message stays in the inbox until its `on_message` has returned. What it produced is published then, so that
-a call that was cut short has published nothing, and is made again.
+A message stays in the inbox until its `on_message` has returned. Its results are published then, so that
+an interrupted call has published nothing, and is repeated.
 """
 
 import threading
@@ -27,13 +27,13 @@ from opq_proto.rate_limit import RateLimitedLog
 log = logs.get(service="mauka")
 
 RAISED_IN_ROW = 5
-"""After so many messages in a row on which it raised, it is stopped."""
+"""The plug-in is stopped after it raised on this many messages in a row."""
 ENDS_OF_MESSAGE = 3
-"""A message during which its process ended so often is put aside."""
+"""A message during which its process ended this often is put aside."""
 KILLS_OF_MESSAGE = 10
-"""The same where it was killed from outside (kill -9, `kill-plugin`, the kernel's last resort)."""
+"""The same limit where it was killed from outside (kill -9, `kill-plugin`, the kernel's last resort)."""
 ENDED_IN_ROW = 2
-"""After so many of those in a row it is stopped."""
+"""The plug-in is stopped after this many of those in a row."""
 WAIT_S = 0.2
 EXCHANGE_S = 0.002
 UP_S = 1.0
@@ -42,7 +42,7 @@ Publish = Callable[[bytes, bytes], None]
 
 
 class RemotePlugin(Remote):
-    """The host's half: what the plug-in's own threads produce is published as it comes."""
+    """The host's half: messages that the plug-in's own threads produce are published as they arrive."""
 
     def __init__(self, supervisor: WorkerSupervisor, symbol: str, publish: Publish) -> None:
         super().__init__(supervisor, KIND, symbol)
@@ -55,7 +55,7 @@ class RemotePlugin(Remote):
 
 @dataclass(frozen=True, slots=True)
 class PluginVersion:
-    """What runs: the deployed folder with its number, the process, and what the plug-in said of itself."""
+    """A running version: the deployed folder with its number, the process, and the plug-in's own facts."""
 
     folder: str
     number: int
@@ -70,8 +70,10 @@ class PluginVersion:
 
 
 class OriginalPlugin:
-    """`start`, `exchange`, `stop` and `kill` are for any thread. Counters, by plug-in: `handled`, `failures`,
-    `malformed`, `ends`, `set_aside`, `produced`."""
+    """`start`, `exchange`, `stop` and `kill` are for any thread.
+
+    Counters, by plug-in: `handled`, `failures`, `malformed`, `ends`, `set_aside`, `produced`.
+    """
 
     def __init__(
         self,
@@ -82,12 +84,12 @@ class OriginalPlugin:
         counters: ServiceCounters,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_change`: what it subscribes to may be other than before."""
+        """`on_change`: called when its subscriptions may have changed."""
         self.name = name
         self.trouble = ""
-        """Why it was stopped, or what it failed on last; empty after a message that went well."""
+        """Why it was stopped, or its last failure; empty after a message that succeeded."""
         self.topics: tuple[str, ...] = ()
-        """What it subscribes to, also while it is stopped."""
+        """Its subscriptions, also while it is stopped."""
         self.produces: set[str] = set()
         """Topics that it has published on."""
         self.busy_since_s: float | None = None
@@ -98,13 +100,13 @@ class OriginalPlugin:
         self._gave_up = False
         self._raised = self._ended = 0
         self._changing = threading.RLock()
-        """Held by whoever starts, exchanges or stops it."""
+        """Held while it is started, replaced or stopped."""
         self._between = threading.Lock()
         """Held while a message is handled."""
         self._costs = PluginCosts()
         self._awake = threading.Event()
         self._exchanging = threading.Event()
-        """Set: the next message waits, so that a version can take over."""
+        """Set while the next message has to wait, so that a version can take over."""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._limited = RateLimitedLog(log)
@@ -121,13 +123,13 @@ class OriginalPlugin:
 
     @property
     def gave_up(self) -> bool:
-        """It was stopped because it failed on message after message."""
+        """Whether it was stopped because it failed on message after message."""
         return self._gave_up
 
     def start(self, folder: Path, deployed: str, number: int, settings: Mapping[str, Any]) -> None:
-        """Start it, or let this version take over between two messages; then what was put aside comes again.
+        """Starts it, or lets this version take over between two messages; then messages put aside come again.
 
-        Raises PluginError: it does not start, and what ran before goes on.
+        Raises PluginError: it does not start, and the old version goes on.
         """
         with self._changing:
             made = self._made(folder, deployed, number, settings)
@@ -151,7 +153,7 @@ class OriginalPlugin:
             self._awake.set()
 
     def stop(self) -> bool:
-        """End its process; a message that it is at comes again. False: it did not run."""
+        """Ends its process; a message in progress comes again. False: it was not running."""
         with self._changing:
             version, self._version = self._version, None
             self._gave_up = False
@@ -159,17 +161,17 @@ class OriginalPlugin:
                 return False
             self._stopping.set()
             self._awake.set()
-            version.supervisor.close()  # whoever waits for its answer gets one
+            version.supervisor.close()  # a thread that waits for its answer gets one
             self._on_change()
             return True
 
     def kill(self) -> int:
-        """Kill its process, which is then started again; return its pid, 0 if it has none."""
+        """Kills its process, which is then started again; returns its pid, 0 if it has none."""
         version = self._version
         return version.supervisor.kill() if version is not None else 0
 
     def awake(self) -> None:
-        """Wake the thread that hands messages to the plug-in: there are some."""
+        """Wakes the thread that hands messages to the plug-in, because there are some."""
         self._awake.set()
 
     def status(self) -> dict[str, Any]:
@@ -186,7 +188,7 @@ class OriginalPlugin:
         facts |= {"takes": list(self.topics), "gives": sorted(self.produces)}
         return facts | {"trouble": self.trouble or None}
 
-    # -- how
+    # -- internals
 
     def _made(self, folder: Path, deployed: str, number: int, settings: Mapping[str, Any]) -> PluginVersion:
         limits, policy = self._policy.limits, self._policy
@@ -235,14 +237,14 @@ class OriginalPlugin:
             self.trouble = version.supervisor.last_error
             return
         if not message.topic.startswith(version.subscriptions):
-            self._inbox.remove(self.name, message)  # an earlier version wanted it
+            self._inbox.remove(self.name, message)  # an earlier version subscribed to it
             return
         self.busy_since_s, self.last_received_ms = time.monotonic(), time.time_ns() // 1_000_000
         try:
             produced = version.remote.call("handle", message.topic, message.body)
             pairs = [] if produced is None else _checked_pairs(produced)
         except (WorkerEndedError, WorkerTimeoutError) as error:
-            if not stopping.is_set():  # else it was ended by us
+            if not stopping.is_set():  # otherwise we ended it
                 self._note_end(message, str(error))
         except OSError as error:
             if version.supervisor.process is None:  # it ended before it had the message
@@ -272,7 +274,7 @@ class OriginalPlugin:
         self._publish_frames(topic, body)
 
     def _note_failure(self, message: InboxMessage, why: str) -> None:
-        """It raised."""
+        """Handles a message on which it raised."""
         self._counters.add("failures", label=self.name)
         self._set_aside(message)
         self._raised += 1
@@ -284,7 +286,7 @@ class OriginalPlugin:
             self._give_up(f"raised on {self._raised} messages in a row")
 
     def _note_end(self, message: InboxMessage, why: str) -> None:
-        """Its process ended, by itself or because it hung, while it had the message."""
+        """Handles that its process ended, by itself or because it hung, while it had the message."""
         self._counters.add("ends", label=self.name)
         self.trouble = f"{message.topic}: {why}"
         self._limited.warning("plugin.ended", key=self.name, plugin=self.name, topic=message.topic, error=why)
@@ -306,7 +308,7 @@ class OriginalPlugin:
         self._gave_up = True
 
     def _end_for_good(self) -> bool:
-        """In its own thread. False: it was started again or stopped meanwhile."""
+        """Stops it, in its own thread. False: it was started again or stopped meanwhile."""
         with self._changing:
             if not self._gave_up:
                 return False
@@ -318,7 +320,7 @@ class OriginalPlugin:
 
 
 def _checked_pairs(produced: object) -> list[tuple[bytes, bytes]]:
-    """Topic and body of each. Raises TypeError: the worker is not believed."""
+    """Returns topic and body of each. Raises TypeError: the worker's output is not trusted."""
     pairs = []
     for each in produced if isinstance(produced, list) else [None]:
         match each:

@@ -1,8 +1,8 @@
-"""Plug-ins of the original Mauka: which are deployed, what reaches them, and that they live.
+"""Plug-ins of the original Mauka: which are deployed, the messages they receive, and their restarts.
 
-    9883 --> reader --> inbox (disk) --> one thread and one confined process per plug-in --> 9882
+  9883 --> reader --> inbox (disk) --> one thread and one confined process per plug-in --> 9882
 
-The reader does nothing but write down, so that no plug-in holds up another one's messages.
+The reader only writes messages to disk, so that no plug-in delays another one's messages.
 """
 
 import threading
@@ -39,7 +39,7 @@ MESSAGES_PER_TURN = 500
 
 
 class OriginalPlugins:
-    """Counters: `received`, `malformed`, `queue_dropped`, of `OriginalPlugin` and Publisher."""
+    """Counters: `received`, `malformed`, `queue_dropped`, those of `OriginalPlugin` and of `Publisher`."""
 
     name = "mauka.original-plugins"
 
@@ -53,7 +53,7 @@ class OriginalPlugins:
         self._folder, self._policy, self._states = folder, policy, states
         self._plugins: dict[str, OriginalPlugin] = {}
         self._deployed: dict[str, PluginDeployment] = {}
-        """Plug-in -> where it was loaded from."""
+        """Plug-in -> the deployment it was loaded from."""
         self._troubles: dict[str, str] = {}
         """Folder -> why it is not loaded; INBOX -> why it is not open."""
         self._changing = threading.RLock()
@@ -70,9 +70,9 @@ class OriginalPlugins:
         return sorted(self._plugins)
 
     def load_folder(self, name: str) -> list[str]:
-        """Run what the current deployment of a folder lists; what it lists no more is unloaded.
+        """Runs the plug-ins that the current deployment of a folder lists; unloads those it no longer lists.
 
-        Gives a sentence for each. Raises PluginError with all that do not start; the others run.
+        Returns a sentence for each. Raises PluginError with all that do not start; the others run.
         """
         with self._changing:
             deployment = self.deployments.current(name)
@@ -98,7 +98,7 @@ class OriginalPlugins:
         return said
 
     def load(self, plugin: str) -> str:
-        """As `load_folder`, of one plug-in. Raises PluginError."""
+        """Does the same as `load_folder` for one plug-in. Raises PluginError."""
         with self._changing:
             deployment = self.deployments.with_plugin(plugin)
             if deployment is None:
@@ -107,7 +107,7 @@ class OriginalPlugins:
             return self._load(plugin, deployment)
 
     def unload(self, plugin: str) -> str:
-        """End it, forget it and what waits for it, until it is loaded again."""
+        """Ends a plug-in and removes it with its waiting messages, until it is loaded again."""
         with self._changing:
             self._plugin(plugin).stop()
             self._plugins.pop(plugin)
@@ -119,14 +119,14 @@ class OriginalPlugins:
         return f"{plugin} unloaded{waited}"
 
     def start(self, plugin: str) -> None:
-        """Raises PluginError: it runs already, is disabled, or does not start."""
+        """Starts a plug-in. Raises PluginError: it runs already, is disabled, or does not start."""
         with self._changing:
             if self._plugin(plugin).running:
                 raise PluginError(f"plug-in {plugin} runs already; restart-plugin starts it again")
             self._start(plugin)
 
     def stop(self, plugin: str) -> None:
-        """What comes for it waits until it is started again, unless it is disabled."""
+        """Stops a plug-in. New messages for it wait until it is started again, unless it is disabled."""
         with self._changing:
             one = self._plugin(plugin)
             own_name = one.version.own_name if one.version is not None else plugin
@@ -134,7 +134,7 @@ class OriginalPlugins:
             self._beat(plugin, own_name, STOPPED, {})
 
     def kill(self, plugin: str) -> int:
-        """The pid of what was killed; 0: nothing ran."""
+        """Returns the pid of the killed process; 0: nothing ran."""
         return self._plugin(plugin).kill()
 
     def running(self, plugin: str) -> bool:
@@ -145,7 +145,7 @@ class OriginalPlugins:
         return {"origin": "original", "enabled": self._states.enabled(plugin), **one.status()}
 
     def health(self) -> list[HealthReport]:
-        """The whole, and one part per plug-in."""
+        """Returns a report for the whole, and one per plug-in."""
         parts = []
         for name, plugin in list(self._plugins.items()):
             version = plugin.version
@@ -187,7 +187,7 @@ class OriginalPlugins:
                 out.follow_keys()
 
     def _wait_for_inbox(self, stop: threading.Event) -> PluginInbox | None:
-        """As soon as the disk takes it; None: we end before that."""
+        """Opens the inbox as soon as the disk allows; None: the service ends before that."""
         while not stop.is_set():
             try:
                 inbox = PluginInbox(self._folder / INBOX)
@@ -202,7 +202,7 @@ class OriginalPlugins:
         return None
 
     def _end(self) -> None:
-        """Processes end; messages stay in the inbox."""
+        """Ends the processes; messages stay in the inbox."""
         self._done_join = self._wanted_join
         with self._changing:
             enders = [threading.Thread(target=plugin.stop) for plugin in self._plugins.values()]
@@ -213,7 +213,7 @@ class OriginalPlugins:
             self._plugins, self._deployed, self._out = {}, {}, None
 
     def _load_all(self, stop: threading.Event, ready: threading.Event | None) -> None:
-        """At the start: what is deployed, unless it was unloaded by hand."""
+        """Loads all deployed plug-ins at the start, except those that were unloaded by hand."""
         with self._changing:
             for name in self.deployments.names():
                 try:
@@ -241,7 +241,7 @@ class OriginalPlugins:
         log.error("plugins.not_loaded", folder=folder, error=why)
 
     def _subscribe(self, source: Socket, before: set[str]) -> set[str]:
-        """Bring the socket's subscriptions up to date; what is published after the join reaches us."""
+        """Updates the socket's subscriptions; messages published after the join reach us."""
         wanted = set()
         for name, plugin in list(self._plugins.items()):
             version = plugin.version
@@ -250,7 +250,7 @@ class OriginalPlugins:
         for topic in sorted(wanted - before):
             if not topic.startswith(JOIN_TOPIC):
                 source.subscribe(topic)
-        source.subscribe(f"{JOIN_TOPIC}{self._wanted_join}")  # last: it has come when all others have
+        source.subscribe(f"{JOIN_TOPIC}{self._wanted_join}")  # last: when it arrives, all others are active
         for topic in before - wanted:
             source.unsubscribe(topic)
         return wanted
@@ -296,11 +296,14 @@ class OriginalPlugins:
             plugin.awake()
 
     def _keeps(self, name: str, plugin: OriginalPlugin, topic: str) -> bool:
-        """Also while it is stopped: by what it subscribed to when it last ran."""
+        """Returns True if messages of the topic are kept for it, also while it is stopped.
+
+        Then its last known subscriptions count.
+        """
         return self._states.enabled(name) and topic.startswith(plugin.topics)
 
     def _note_join(self, topic: str) -> None:
-        """One of ours; another's on the bus may begin the same and says nothing."""
+        """Notes that our join message arrived; other senders' topics with this beginning are ignored."""
         with self._joined:
             if topic != f"{JOIN_TOPIC}{self._wanted_join}":
                 return
@@ -331,7 +334,7 @@ class OriginalPlugins:
             }
             self._beat(name, own_name, state, facts)
 
-    # -- how
+    # -- internals
 
     def _beat(self, plugin: str, own_name: str, state: str, facts: Mapping[str, object]) -> None:
         one = self._plugins.get(plugin)
@@ -374,7 +377,7 @@ class OriginalPlugins:
         )
 
     def _start(self, plugin: str) -> None:
-        """And wait until what it subscribes to reaches us."""
+        """Starts a plug-in and waits until its subscriptions are active."""
         if not self._states.enabled(plugin):
             raise PluginError(f"plug-in {plugin} is disabled; enable-plugin {plugin} allows it to start")
         deployment = self._deployed[plugin]

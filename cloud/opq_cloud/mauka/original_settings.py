@@ -55,7 +55,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 
 def original_settings(config: CloudConfig) -> dict[str, Any]:
-    """DEFAULTS, with the addresses of this configuration."""
+    """Returns DEFAULTS, with the addresses of this configuration."""
     return {
         **DEFAULTS,
         "zmq.event.interface": config.mauka.event_endpoint,
@@ -68,12 +68,12 @@ def original_settings(config: CloudConfig) -> dict[str, Any]:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The keys of a mauka.config.json; "?NAME" and "!NAME" are read from the environment.
+    """Returns the keys of a mauka.config.json; "?NAME" and "!NAME" are read from the environment.
 
     Raises ConfigError: it cannot be read, or is no object of JSON.
     """
     try:
-        if not path.is_file():  # a device or a pipe would be read without end
+        if not path.is_file():  # a device or a pipe could be read endlessly
             raise ConfigError(f"{path}: no file")
         if path.stat().st_size > LARGEST_FILE:
             raise ConfigError(f"{path}: more than {LARGEST_FILE >> 20} MiB")

@@ -1,10 +1,10 @@
-"""Waveforms on the bus, so that plug-ins of the original form have something to work on.
+"""Waveforms on the bus, so that plug-ins of the original form have input.
 
-On `MakaiEvent`: per Box and contiguous piece one payload each on `AdcSamples` (counts),
-`RawVoltage` (volts), `RmsWindowedVoltage` (volts, per 200 samples; a shorter last piece
-counts as a value) and `windowed_frequency` (hertz, per whole 200 samples; NaN where there is no sine: one of
-them empties the original's whole list). An event of ours is complete when it is announced: it waits half a
-second instead of the original's 10 s, while its incident is made; one of an original event service is awaited
+On `MakaiEvent`: per Box and contiguous piece one payload each on `AdcSamples` (counts), `RawVoltage`
+(volts), `RmsWindowedVoltage` (volts, per 200 samples; a shorter last piece counts as a value) and
+`windowed_frequency` (hertz, per whole 200 samples; NaN where there is no sine: a single NaN empties the
+original's whole list). An event of ours is complete when it is announced: it waits half a second instead
+of the original's 10 s, while its incident is made. An event of an original event service is waited for
 (`original_events`), and a late Box is sent alone. Source: opq-interop E.3, MakaiEvent; B.2, Payload.
 """
 
@@ -32,9 +32,9 @@ from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Waveform
 
 AFTER_S = 0.5
-"""Payloads of 3 s take 17 ms of the processor that AnalysisRunner shares; an incident comes first."""
+"""Payloads of 3 s take 17 ms of the processor that AnalysisRunner shares; an incident has priority."""
 MOST_WAITING = 1000
-"""Events; beyond it the oldest waits no longer."""
+"""Events that wait; beyond this number the oldest is sent at once."""
 
 
 class MakaiEventPlugin(MaukaPlugin):
@@ -51,7 +51,7 @@ class MakaiEventPlugin(MaukaPlugin):
         self._originals = OriginalEvents(store, self.counters)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """An event that is not there yet is an original event service's, or nobody's."""
+        """Queues an event; one that is not in the store yet is an original event service's, or nobody's."""
         event_id = mauka_message.makai_event.event_id
         record = self._store().event_record(event_id)
         if record is None or record.original:
@@ -60,7 +60,7 @@ class MakaiEventPlugin(MaukaPlugin):
             self._waiting.append((time.monotonic() + AFTER_S, event_id, record.boxes_received))
 
     def on_idle(self) -> bool:
-        """The event that has waited, and what has come of original events since."""
+        """Publishes the event that has waited, and new Boxes of original events."""
         now_s = time.monotonic()
         if self._waiting and (self._waiting[0][0] <= now_s or len(self._waiting) > MOST_WAITING):
             _, waited_id, boxes = self._waiting.popleft()

@@ -1,7 +1,7 @@
-"""Three Boxes on the phases a, b and c of one place, by the registry, and what they say together. Pure.
+"""Three Boxes on the phases a, b and c of one place, by the registry, and their phasors together. Pure.
 
 The fundamentals are fitted over the 10/12-cycle windows of the Box on phase a, for all three over the same
-span of UTC. Windows that a dip, swell or interruption touches at one of the Boxes are not known (IEC
+span of UTC. Windows with a dip, swell or interruption at one of the Boxes count as unknown (IEC
 61000-4-30:2015, 4.7).
 """
 
@@ -22,7 +22,9 @@ from opq_proto.messages import BoxWiring, Event, Waveform
 PHASES = "abc"
 LIMITS = Limits()
 OFF_DEGREES = 30.0
-"""So far from a third of a turn no two phases are: u2 or u0 of some 50 %. A Box is on another phase."""
+"""No two phases differ this much from a third of a turn (u2 or u0 of some 50 %): a Box is on another
+phase.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class PhaseCourse:
     ends_ns: tuple[int, ...]
     phasors: ComplexArray
     clock_percent: float
-    """What the three clocks may add to u2 and u0, in points, one standard uncertainty."""
+    """Error that the three clocks may add to u2 and u0, in percentage points, one standard uncertainty."""
 
     @property
     def magnitudes(self) -> FloatArray:
@@ -53,7 +55,7 @@ class PhaseCourse:
         return np.abs(self.phasors)
 
     def sequences(self) -> tuple[FloatArray, FloatArray, Rotation | None]:
-        """u2 and u0, (w,) percent each, and which way the phases rotate; None: unknown, or both ways."""
+        """Returns u2 and u0, (w,) percent each, and the phases' rotation; None: unknown, or both ways."""
         found = [unbalance(row) for row in self.phasors]
         ways = {each.rotation for each in found} - {None}
         u2 = np.array([each.u2_percent for each in found], dtype=np.float64)
@@ -61,7 +63,7 @@ class PhaseCourse:
         return u2, u0, ways.pop() if len(ways) == 1 else None
 
     def angles(self) -> tuple[float, float]:
-        """Degrees of phases b and c against a, in the mean, -180 to 180; NaN where no window is known."""
+        """Returns mean degrees of phases b and c against a, -180 to 180; NaN where no window is known."""
         known = self.phasors[np.isfinite(self.phasors).all(axis=1)]
         if not len(known):
             return math.nan, math.nan
@@ -69,7 +71,7 @@ class PhaseCourse:
         return math.degrees(cmath.phase(turned[1])), math.degrees(cmath.phase(turned[2]))
 
     def wrong_angles(self) -> str:
-        """Why these are not the three phases; empty: they are."""
+        """Returns why these are not the three phases; empty: they are."""
         b, c = self.angles()
         off = max(abs(abs(b) - 120), abs(abs(c) - 120))
         if not off > OFF_DEGREES and b * c < 0:
@@ -78,7 +80,8 @@ class PhaseCourse:
 
 
 def phase_places(event: Event) -> tuple[list[PhasePlace], list[str]]:
-    """Places of an event with a Box on each phase; and why other places with three Boxes are left out.
+    """Returns places of an event with a Box on each phase, and why other places with three Boxes are left
+    out.
 
     Where several Boxes are on one phase, the one with the best clock is used.
     """
@@ -105,7 +108,7 @@ def phase_places(event: Event) -> tuple[list[PhasePlace], list[str]]:
 
 
 def course_of(place: PhasePlace, config: NominalConfig) -> PhaseCourse:
-    """The fundamentals of a place. Raises ValueError when a waveform cannot be measured."""
+    """Measures the fundamentals of a place. Raises ValueError when a waveform cannot be measured."""
     first, *others = ([*RESULTS.runs_of(wave, config, LIMITS)] for wave in place.waves)
     cycles = cycles_per_window(config.nominal_hz)
     starts_ns, ends_ns, rows = [], [], []
@@ -128,7 +131,7 @@ def course_of(place: PhasePlace, config: NominalConfig) -> PhaseCourse:
 
 
 def _phasor(pieces: list[MeasuredRun], start_ns: int, end_ns: int, cycles: int) -> complex:
-    """Over a span of UTC; NaN where no piece holds all of it, or a window that it touches is flagged."""
+    """The phasor over a span of UTC; NaN where no piece holds all of it, or a window in it is flagged."""
     for piece in pieces:
         per_ns = piece.run.rate_hz / 1e9
         start, stop = (start_ns - piece.run.start_ns) * per_ns, (end_ns - piece.run.start_ns) * per_ns

@@ -1,8 +1,8 @@
-"""Where findings with a sharp onset belong, among those that are stored: the rule applied to a store.
+"""Where findings with a sharp onset belong among the stored ones: the rule applied to a store.
 
-Usually what is new comes after what is known, or joins an incident that began earlier: then only the
-first findings of incidents nearby and those of its own Boxes are read. Where it may change what others
-belong to, all onsets from there on are placed again, until what is stored fits again.
+Usually a new finding comes after all known ones, or joins an incident that began earlier: then only the
+first findings of incidents nearby and those of its own Boxes are read. Where it may change where others
+belong, all onsets from there on are placed again, until the stored places are right again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from opq_cloud.store.join_plan import FindingOnset
 from opq_cloud.store.store import JoinStore
 
 SETTLED_NS = 2 * REACH_NS
-"""Nothing changed for so long: nothing later changes."""
+"""Where nothing changed for this long, nothing later changes."""
 READ_NS = 10_000_000_000
 
 
@@ -29,7 +29,7 @@ class PlacedOnset:
 
 @dataclass(slots=True)
 class OnsetPlaces:
-    """The answer: of what was asked for, and of what is stored and belongs elsewhere now."""
+    """The places of the given findings, and of stored findings that now belong elsewhere."""
 
     asked: list[PlacedOnset] = field(default_factory=list)
     moved: list[PlacedOnset] = field(default_factory=list)
@@ -42,11 +42,11 @@ def place_onsets(
     own: Mapping[str, Iterable[FindingOnset]],
     grid_of: Callable[[str], str],
 ) -> OnsetPlaces:
-    """Place each of `sharp`, new ones and changed ones.
+    """Places each of `sharp`, new ones and changed ones.
 
     Args:
-        before: what is stored of these, and what they have taken in.
-        own: by Box of `sharp`, the stored findings that begin near them.
+      before: the stored versions of these, and findings that they have absorbed.
+      own: by Box of `sharp`, the stored findings that begin near them.
     """
     asked, known = sorted(sharp, key=onset_key), list(before)
     if not asked and not known:
@@ -62,7 +62,7 @@ def _join_new(
     own: Mapping[str, Iterable[FindingOnset]],
     grid_of: Callable[[str], str],
 ) -> OnsetPlaces | None:
-    """Join findings that change nothing else; None: they may."""
+    """Joins findings that change nothing else; None: they may change others."""
     first_ns, last_ns = sharp[0].start_ns, sharp[-1].start_ns
     leaders = reader.onsets(first_ns - REACH_NS, last_ns + LONGEST_NS, leading=True)
     near = [each for box_id in {one.box_id for one in sharp} for each in own.get(box_id, ())]
@@ -87,7 +87,7 @@ def _join_new(
 def _changes_others(
     reader: JoinStore, one: FindingOnset, group: OnsetGroup, leads: bool, later: Sequence[FindingOnset]
 ) -> bool:
-    """Whether one that begins later, and is stored, may belong elsewhere because of this one."""
+    """Returns True if a stored finding that begins later may belong elsewhere because of this one."""
     soon = [each for each in later if each.box_id == one.box_id and each.start_ns - one.start_ns <= REACH_NS]
     if any(
         each.incident_id != group.incident_id or each.start_ns - one.start_ns > COMPOUND_NS for each in soon
@@ -102,7 +102,7 @@ def _changes_others(
 def _place_again(
     reader: JoinStore, sharp: list[FindingOnset], before: list[FindingOnset], grid_of: Callable[[str], str]
 ) -> OnsetPlaces:
-    """Place all onsets from the first that changes on, until what is stored fits again."""
+    """Places all onsets from the first that changes on, until the stored places are right again."""
     changing = {one.finding_id for one in (*sharp, *before)}
     every = sorted((*sharp, *before), key=onset_key)
     first, last_ns = every[0], every[-1].start_ns
@@ -132,11 +132,11 @@ def _place_again(
 
 
 def _give_numbers(groups: Sequence[OnsetGroup]) -> None:
-    """An incident keeps its number where it can: that of its first finding, else the lowest in it."""
+    """Numbers the incidents; each keeps its number where it can: its first finding's, else its lowest."""
     taken = {group.incident_id for group in groups}
     for group in groups:
         if group.incident_id is not None:
-            continue  # of one that was kept the first finding may lie before what was read
+            continue  # the first finding of a kept one may lie before the span that was read
         own = group.leader
         if own.leads is not False and own.incident_id > 0 and own.incident_id not in taken:
             group.incident_id = own.incident_id

@@ -1,19 +1,19 @@
 """The plug-in base, in the original's form: topics in, `on_message`, `produce`, a heartbeat.
 
-    class Mine(MaukaPlugin):
-        NAME = "Mine"
+  class Mine(MaukaPlugin):
+      NAME = "Mine"
 
-        def __init__(self, config):
-            super().__init__(config, ["MakaiEvent"], Mine.NAME)
+      def __init__(self, config):
+          super().__init__(config, ["MakaiEvent"], Mine.NAME)
 
-        def on_message(self, topic, mauka_message):
-            print(mauka_message.makai_event.event_id)
+      def on_message(self, topic, mauka_message):
+          print(mauka_message.makai_event.event_id)
 
-    run_plugin(Mine, {})
+  run_plugin(Mine, {})
 
 `config` has the original's flat keys (opq-interop C.4), each with its default. One loop
-handles messages; a second thread sends heartbeats, but only while that loop lives, and says
-how long a message has been in hand: a plug-in that crashed or hangs does not look healthy.
+handles messages; a second thread sends heartbeats, but only while that loop runs, and reports
+how long the current message has taken: a plug-in that crashed or hangs does not look healthy.
 """
 
 import inspect
@@ -56,7 +56,7 @@ FIRST_HEARTBEAT_S = 1.0  # the original's 5 s (opq-interop A.11) only keep `/sta
 WAIT_HEARD_S = 1.0
 JOIN_POLL_MS = 10
 IDLE, BUSY, STOPPED, CRASHED = "IDLE", "BUSY", "STOPPED", "CRASHED"
-"""The original knows the first two; the others are the last heartbeat of a loop that ended."""
+"""The original has the first two; the others are the last heartbeat of a loop that ended."""
 
 
 class MaukaPlugin:
@@ -64,7 +64,7 @@ class MaukaPlugin:
 
     NAME = "MaukaPlugin"
     GIVES: tuple[str, ...] = ()
-    """Topics that it produces, also before the first message."""
+    """Topics that it produces, listed also before the first message."""
 
     def __init__(
         self, config: PluginConfig, subscriptions: Sequence[str], name: str, exit_event: Stop | None = None
@@ -75,7 +75,7 @@ class MaukaPlugin:
         self.exit_event: Stop = exit_event or threading.Event()
         self.counters = ServiceCounters()
         self.on_hold = threading.Event()
-        """Set: its loop ends, and begins again when this is cleared."""
+        """Set while its loop is to stay stopped; the loop begins again when this is cleared."""
         self.produced_topics: set[str] = set()
         self._errors: dict[str, str] = {}
         self._out: Publisher | None = None
@@ -84,14 +84,14 @@ class MaukaPlugin:
         self._limited = RateLimitedLog(log)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """For the plug-in to override: one message of a subscribed topic."""
+        """Handles one message of a subscribed topic; for the plug-in to override."""
 
     def on_idle(self) -> bool:
-        """For the plug-in to override: called between messages; True when it has more to do at once."""
+        """Runs between messages, True when it has more to do at once; for the plug-in to override."""
         return False
 
     def produce(self, topic: str, message: MaukaMessage | bytes) -> None:
-        """Publish on the bus, from any thread; counted as `unheard` when there is no bus."""
+        """Publishes on the bus, from any thread; counted as `unheard` when there is no bus."""
         body = message if isinstance(message, bytes) else message.SerializeToString()
         out = self._out
         self.produced_topics.add(topic)
@@ -101,11 +101,13 @@ class MaukaPlugin:
             out.send([topic.encode(), body])
 
     def run_plugin(self) -> None:
-        """The loop, until EXIT or the exit event, in the calling thread."""
+        """Runs the loop until EXIT or the exit event, in the calling thread."""
         self.run(self.exit_event)
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
-        """The loop, until `stop`, the exit event or the control message EXIT; while it is held, nothing."""
+        """Runs the loop until `stop`, the exit event or the control message EXIT; pauses while it is on
+        hold.
+        """
         while True:
             if not self.on_hold.is_set():
                 self._run_loop(stop, ready)
@@ -147,11 +149,11 @@ class MaukaPlugin:
 
     @property
     def last_error(self) -> str | None:
-        """What failed when it was last tried; None when everything went well then."""
+        """Error of the newest failure that has not succeeded since; None when there is none."""
         return next(reversed(list(self._errors.values())), None)
 
     def guard(self, what: str, call: Callable[[], object], **ids: object) -> bool:
-        """The one place where anything may be caught: count, log with its ids, carry on."""
+        """The one place that catches any exception: counts it, logs it with its ids, and continues."""
         try:
             call()
         except StoreError as error:  # the disk is full, the database is away: no fault of the plug-in's
@@ -172,7 +174,7 @@ class MaukaPlugin:
         self._errors[what] = f"{what}: {type(error).__name__}: {error}"
 
     def status(self) -> dict[str, object]:
-        """The heartbeat's JSON: the original's four keys (opq-interop E.2), then ours."""
+        """Returns the heartbeat's JSON: the original's four keys (opq-interop E.2), then ours."""
         total = self.counters.total
         busy_since_s = self._busy_since_s
         return {
@@ -203,7 +205,7 @@ class MaukaPlugin:
             more = self._idle()
 
     def _wait_joined(self, source: Socket, out: Publisher, stop: Stop) -> None:
-        """Publish our own name on the bus until it comes back: what is published from now on reaches us."""
+        """Publishes our own name on the bus until it comes back: messages published from now on reach us."""
         end_s = time.monotonic() + WAIT_HEARD_S
         if not out.wait_heard(WAIT_HEARD_S, stop):
             return
@@ -211,7 +213,7 @@ class MaukaPlugin:
             out.send([self.name.encode(), b""])
 
     def _handle_frames(self, frames: list[bytes]) -> bool:
-        """Handle one bus message; False when it was this plug-in's EXIT."""
+        """Handles one bus message; False when it was this plug-in's EXIT."""
         self.counters.add("received")
         self.counters.add("received_bytes", sum(map(len, frames)))
         try:
@@ -219,9 +221,9 @@ class MaukaPlugin:
             if topic == self.name:
                 return body != messages.EXIT
             if not topic.startswith(self.subscriptions):
-                return True  # came by our name's prefix, for another plug-in
+                return True  # it came by our name's prefix, for another plug-in
             if topic not in self.subscriptions and body in (b"", messages.EXIT):
-                return True  # to a plug-in whose name begins like a topic of ours: MakaiEventPlugin
+                return True  # for a plug-in whose name begins like a topic of ours: MakaiEventPlugin
             message = messages.read_body(body)
         except FrameError as error:
             self.counters.add("malformed")
@@ -262,9 +264,9 @@ class MaukaPlugin:
 def run_plugin(
     plugin_class: Callable[..., MaukaPlugin], config: PluginConfig, exit_event: Stop | None = None
 ) -> None:
-    """Make a plug-in and run it in this thread until EXIT, SIGTERM, SIGINT or `exit_event`.
+    """Makes a plug-in and runs it in this thread until EXIT, SIGTERM, SIGINT or `exit_event`.
 
-    Both of the original's constructors are known: `(config)` and `(config, exit_event)`.
+    Both of the original's constructors work: `(config)` and `(config, exit_event)`.
     """
     stop = exit_event or threading.Event()
     if isinstance(stop, threading.Event) and threading.current_thread() is threading.main_thread():

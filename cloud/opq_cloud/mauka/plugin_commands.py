@@ -1,8 +1,8 @@
 """The plug-in manager's address: REP 12000, one command of the original's text form per request.
 
 Words are split at single spaces; an answer is text, and begins with OK or ERROR in the original's colours,
-but for those that list. `status`, `graph` and `plugin-folder` are ours. Whoever reaches the address may stop
-plug-ins: it is on loopback unless the configuration says otherwise. Source: opq-interop E.4.
+except for commands that list. `status`, `graph` and `plugin-folder` are ours. Every client of the address may
+stop plug-ins: it is on loopback unless the configuration sets another one. Source: opq-interop E.4.
 """
 
 import difflib
@@ -61,10 +61,10 @@ def error(text: str) -> str:
 
 
 def ask_manager(command: str, endpoint: str, wait_s: float = 60.0) -> str:
-    """One command for a running Mauka, and its answer.
+    """Sends one command to a running Mauka; returns its answer.
 
-    Raises NobodyListensError: nobody is there after CONNECTED_S, or no answer within `wait_s`; a plug-in that
-    loads may take 30 s.
+    Raises NobodyListensError: no connection after CONNECTED_S, or no answer within `wait_s`; loading a
+    plug-in may take 30 s.
     """
     with (
         service_context() as context,
@@ -99,7 +99,7 @@ class PluginCommands:
         self._endpoint, self._control = config.plugin_manager_endpoint, control
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Until `stop`; raises PortBusyError when the address is taken."""
+        """Runs until `stop`; raises PortBusyError when the address is taken."""
         key = "mauka.plugin_manager_endpoint"
         with reply_socket(self._endpoint, self.name, key, self.counters) as (socket, peers):
             if ready is not None:
@@ -119,10 +119,10 @@ class PluginCommands:
             self.counters.add("malformed")
             socket.send(error("want one frame of text, such as list-plugins").encode())
             return
-        socket.send(self.answer(request).encode(errors="replace"))  # a file name may be no UTF-8
+        socket.send(self.answer(request).encode(errors="replace"))  # a file name may not be valid UTF-8
 
     def answer(self, request: str) -> str:
-        """What the command does, in one text; nothing that it does is raised."""
+        """Carries out a command and returns its answer; never raises an error of the command."""
         words = [word for word in request.strip().split(" ") if word]
         if not words:
             return error("no command; help lists them")
@@ -220,7 +220,7 @@ class PluginCommands:
 
 
 def _row(facts: Facts) -> str:
-    """A line of the original's list, and after it what is ours."""
+    """Returns a line of the original's list, with our fields at its end."""
     enabled = f"{GREEN}Yes{PLAIN}" if facts["enabled"] else f"{RED}No{PLAIN}"
     process = f"{GREEN}started{PLAIN}" if facts["running"] else f"{RED}stopped{PLAIN}"
     pid = facts.get("pid") or "N/A"

@@ -1,7 +1,7 @@
-"""What an operator can do with any plug-in of Mauka: one form for built-in, installed and original ones.
+"""The operator's actions on any plug-in of Mauka: one form for built-in, installed and original ones.
 
 bus        the plug-ins of the bus that Mauka is made of; they run in its process
-built-in   analyses of this toolkit, asked by AnalysisRunner
+built-in   analyses of this toolkit, run by AnalysisRunner
 installed  analyses that were installed at Makai's rules, in a process of their own
 original   plug-ins of the original's form, each in a process of its own
 """
@@ -29,21 +29,21 @@ SHOWN = ("processes", "workers", "open_outages", "silences")
 
 
 class PluginGroup(Protocol):
-    """Plug-ins of one origin. Methods raise PluginError: why it cannot be done."""
+    """Plug-ins of one origin. Methods raise PluginError with the reason where an action is not possible."""
 
     def names(self) -> list[str]: ...
     def running(self, plugin: str) -> bool: ...
     def start(self, plugin: str) -> None: ...
     def stop(self, plugin: str) -> None: ...
     def kill(self, plugin: str) -> int:
-        """The pid of its process; 0: there was none."""
+        """Returns the pid of its process; 0: there was none."""
 
     def status(self, plugin: str) -> Facts:
-        """At least name, origin, enabled, takes, gives, trouble."""
+        """Returns at least name, origin, enabled, takes, gives, trouble."""
 
 
 class BusPlugins:
-    """Those of `service.services` that are on the bus; PrintPlugin among them is off until it is started."""
+    """The plug-ins of `service.services` on the bus; PrintPlugin is off until it is started."""
 
     def __init__(self, plugins: Sequence[MaukaPlugin], states: PluginStates) -> None:
         self._plugins = {plugin.name: plugin for plugin in plugins}
@@ -75,7 +75,7 @@ class BusPlugins:
             "about": does[:1].upper() + does[1:],
             "origin": "bus",
             "enabled": self._states.enabled(plugin),
-            # what would hear everything ("") and is off would stand at each edge of the graph
+            # a plug-in that takes everything ("") and is off would appear at each edge of the graph
             "takes": [each for each in one.subscriptions if each or not one.on_hold.is_set()],
             "gives": sorted((one.produced_topics | set(one.GIVES)) - {HEARTBEAT}),
             "trouble": facts["last_error"],
@@ -86,7 +86,7 @@ class BusPlugins:
 
 
 class AnalysisPlugins:
-    """Analyses that AnalysisRunner asks: those of this toolkit, and those that are installed."""
+    """Analyses that AnalysisRunner runs: those of this toolkit, and installed ones."""
 
     def __init__(
         self, runner: AnalysisRunner, installed: InstalledAnalyses | None, states: PluginStates
@@ -104,7 +104,7 @@ class AnalysisPlugins:
         self._runner.left_out -= {plugin}
 
     def stop(self, plugin: str) -> None:
-        """Events are analysed without it, and none waits for it."""
+        """Stops an analysis: events are analysed without it, and none waits for it."""
         self._runner.left_out |= {plugin}
 
     def kill(self, plugin: str) -> int:
@@ -126,7 +126,7 @@ class AnalysisPlugins:
 
 
 class PluginControl:
-    """All plug-ins by name. Methods raise PluginError, which says what is wrong and what there is."""
+    """All plug-ins by name. Methods raise PluginError with the reason and the possible choices."""
 
     def __init__(
         self, groups: Sequence[PluginGroup], originals: OriginalPlugins | None, states: PluginStates
@@ -156,7 +156,7 @@ class PluginControl:
         self._group(plugin).stop(plugin)
 
     def restart(self, plugin: str) -> None:
-        """Original ones find their new settings, and what they failed on comes again."""
+        """Restarts a plug-in; original ones get new settings, and the messages they failed on."""
         group = self._group(plugin)
         group.stop(plugin)
         self.start(plugin)
@@ -168,18 +168,18 @@ class PluginControl:
         return pid
 
     def enable(self, plugin: str) -> None:
-        """It may be started; it is not started by that."""
+        """Allows a plug-in to be started; does not start it."""
         self._group(plugin)
         self._states.enable(plugin)
 
     def disable(self, plugin: str) -> None:
-        """Stopped, also after a restart of Mauka; what comes for it is not kept."""
+        """Stops a plug-in, also after a restart of Mauka; messages for it are not kept."""
         group = self._group(plugin)
         self._states.disable(plugin)
         group.stop(plugin)
 
     def load(self, name: str) -> str:
-        """A plug-in of the original, or all of a deployed folder."""
+        """Loads a plug-in of the original, or all of a deployed folder."""
         originals = self._original_ones()
         if name in originals.deployments.names():
             return "; ".join(originals.load_folder(name))
@@ -191,7 +191,9 @@ class PluginControl:
         return self._original_ones().unload(plugin)
 
     def load_settings(self, path: Path) -> int:
-        """Keys of a mauka.config.json, for plug-ins that start from now on: how many. Raises ConfigError."""
+        """Loads keys of a mauka.config.json for plug-ins that start later; returns how many. Raises
+        ConfigError.
+        """
         originals, found = self._original_ones(), read_settings(path)
         addresses = {key for key in found if key.startswith("zmq.mauka.plugin.")}
         originals.settings |= {key: value for key, value in found.items() if key not in addresses}
@@ -199,7 +201,7 @@ class PluginControl:
 
     @property
     def folder(self) -> Path:
-        """Where `opq-tools plugin push` puts folders."""
+        """Folder where `opq-tools plugin push` puts its folders."""
         return self._original_ones().deployments.folder
 
     def _original_ones(self) -> OriginalPlugins:

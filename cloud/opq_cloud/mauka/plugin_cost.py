@@ -1,6 +1,6 @@
-"""What each plug-in costs: time of its calls, and memory of its process; for `/status` and `opq-tools mauka`.
+"""Cost of each plug-in: time of its calls, and memory of its process; for `/status` and `opq-tools mauka`.
 
-A plug-in in Mauka's own process has no memory of its own that could be measured.
+The memory of a plug-in in Mauka's own process cannot be measured.
 """
 
 import threading
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from opq_plugins.sandbox.process_tree import resident_bytes
 
 ENOUGH_BYTES = 1 << 62
-"""Never asks how much is shared: one process each."""
+"""Above any size, so that the shared part of memory is never read: each plug-in is one process."""
 
 
 @dataclass(slots=True)
@@ -20,14 +20,14 @@ class _CallTimes:
 
 
 class PluginCosts:
-    """By plug-in, since the start; from any thread."""
+    """Costs by plug-in since the start; from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._times: dict[str, _CallTimes] = {}
 
     def add(self, name: str, seconds: float) -> None:
-        """One event, or one message, was in its hands for so long; waiting for the processor counts."""
+        """Adds one call for an event or message and its duration, waiting for the processor included."""
         with self._lock:
             times = self._times.setdefault(name, _CallTimes())
             times.calls += 1
@@ -35,7 +35,7 @@ class PluginCosts:
             times.longest_s = max(times.longest_s, seconds)
 
     def row(self, name: str, pid: int = 0) -> dict[str, object]:
-        """`handled_ms_mean`, `handled_ms_longest`, `memory_mb`; null: not known."""
+        """Returns `handled_ms_mean`, `handled_ms_longest`, `memory_mb`; null: not known."""
         with self._lock:
             known = self._times.get(name, _CallTimes())
             mean_s, longest_s = known.total_s / max(1, known.calls), known.longest_s

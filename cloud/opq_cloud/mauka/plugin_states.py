@@ -1,4 +1,6 @@
-"""Which plug-ins an operator has disabled or unloaded: kept in a file, so that a restart changes nothing."""
+"""The plug-ins that an operator has disabled or unloaded: kept in a file, so that a restart changes
+nothing.
+"""
 
 import json
 import threading
@@ -39,11 +41,11 @@ class PluginStates:
         return plugin in self._unloaded
 
     def enable(self, plugin: str) -> None:
-        """Raises OSError: it cannot be written, and nothing has changed."""
+        """Enables a plug-in. Raises OSError: the file cannot be written, and nothing has changed."""
         self._change(self._disabled - {plugin}, self._unloaded)
 
     def disable(self, plugin: str) -> None:
-        """As `enable`."""
+        """Disables a plug-in. Raises as `enable` does."""
         self._change(self._disabled | {plugin}, self._unloaded)
 
     def load(self, plugin: str) -> None:

@@ -1,7 +1,7 @@
-"""PrintPlugin: what passes on the bus, a log line each; the original's plug-in of this name, which prints it.
+"""PrintPlugin: logs a line for each message on the bus; the original's plug-in of this name prints it.
 
-It is off until it is started (`opq-tools mauka start-plugin PrintPlugin`), and short: nothing but the
-subscription tells it from the base. 20 lines a second at most; what is beyond is counted.
+It is off until it is started (`opq-tools mauka start-plugin PrintPlugin`), and short: only the
+subscription differs from the base. It logs at most 20 lines a second, and counts the rest.
 """
 
 import time
@@ -18,9 +18,9 @@ log = logs.get(service="mauka")
 
 LINES_PER_S = 20
 LONGEST_TEXT = 500
-"""Characters of a message: a waveform has a million."""
+"""Limit in characters of a message: a waveform has a million."""
 LARGEST_BYTES = 10_000
-"""A larger message is named by its size alone."""
+"""Larger messages are logged with their size only."""
 
 
 class PrintPlugin(MaukaPlugin):
@@ -34,7 +34,7 @@ class PrintPlugin(MaukaPlugin):
         self._lines = TokenBuckets(LINES_PER_S, LINES_PER_S, 1, clock)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """Topic, source, kind, and the beginning of the message as JSON."""
+        """Logs topic, source, kind, and the beginning of the message as JSON."""
         if not self._lines.spend(""):
             self.counters.add("not_printed")
             return

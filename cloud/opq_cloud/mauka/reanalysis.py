@@ -1,7 +1,8 @@
-"""Re-analysis: stored events looked at again, and what that changes, carried out or only shown.
+"""Re-analysis: stored events analysed again; the changes are carried out or only shown.
 
-Events that share findings are replaced together, in one plan. Whatever fails leaves its events as they were.
-The same analyses with the same settings change nothing, so a re-analysis that was ended is begun again.
+Events that share findings are replaced together, in one plan. Events whose analysis fails stay as they
+were. The same analyses with the same settings change nothing, so a re-analysis that was interrupted can be
+repeated.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ COMPARED = tuple(each.name for each in fields(Finding) if each.name not in ORIGI
 
 @dataclass(frozen=True, slots=True)
 class FindingChange:
-    """`change`: added, gone, class, figures, or origin (only who found it). None stands for not there."""
+    """`change`: added, gone, class, figures, or origin (only the analysis). None: it does not exist."""
 
     change: str
     box_id: str
@@ -49,26 +50,26 @@ class ReanalysisReport:
     """What a re-analysis changes, or would change.
 
     Attributes:
-        skipped: event -> why it was not looked at again.
-        failed: event -> analysis and what it raised; nothing of these events is changed.
-        not_run: installed analysis -> why it does not run here; what it found before stays.
+      skipped: event -> why it was not analysed again.
+      failed: event -> analysis and its error; nothing of these events is changed.
+      not_run: installed analysis -> why it does not run here; its earlier findings stay.
     """
 
     events: int = 0
     unchanged: int = 0
-    """Findings."""
+    """Number of findings."""
     findings: list[FindingChange] = field(default_factory=list)
     incidents: list[IncidentChange] = field(default_factory=list)
     kept: list[KnownFinding] = field(default_factory=list)
-    """Found no more; they stay because a person labelled or placed them."""
+    """Not found again; they stay because a person labelled or placed them."""
     skipped: dict[int, str] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
     earlier: list[Mapping[str, Any]] = field(default_factory=list)
-    """What parts of this run had changed that ended before, as JSON (`reanalysis_json.py`)."""
+    """Changes of the parts of this run that ended before, as JSON (`reanalysis_json.py`)."""
 
     def add(self, more: "ReanalysisReport") -> None:
-        """Take in what another group changed."""
+        """Adds the changes of another group."""
         self.events += more.events
         self.unchanged += more.unchanged
         self.findings += more.findings
@@ -78,7 +79,7 @@ class ReanalysisReport:
         self.failed |= more.failed
 
     def counts(self) -> dict[str, int]:
-        """How many findings of each change."""
+        """Returns the number of findings for each change."""
         found = dict.fromkeys(("added", "gone", "class", "figures", "origin"), 0)
         for one in self.findings:
             found[one.change] += 1
@@ -110,7 +111,7 @@ def events_to_replace(
 
 
 def _group_of(store: CloudStore, first: EventRecord) -> list[EventRecord]:
-    """It, and all that share findings with it, directly or over others; those that are gone are left out."""
+    """It and all events that share findings with it, directly or over others; without deleted ones."""
     group, fresh = {first.event_id: first}, [first]
     while fresh:
         known, _ = findings_of_events(store, [_span(each) for each in fresh])
@@ -129,9 +130,9 @@ class Reanalysis:
     """One run over groups of events.
 
     Args:
-        analyses: names of those that run.
-        unnamed: they also replace findings of which is not noted who found them.
-        dry_run: the store stays as it is; plans are made against what the plans before would have left.
+      analyses: names of those that run.
+      unnamed: they also replace findings that do not name their analysis.
+      dry_run: the store stays as it is; plans are made against what the plans before would have left.
     """
 
     def __init__(
@@ -154,14 +155,13 @@ class Reanalysis:
         on_progress: Callable[[int], None] = lambda done: None,
         on_replaced: Callable[[Sequence[int], ReanalysisReport], None] = lambda event_ids, changes: None,
     ) -> None:
-        """Replace each group when all its results are there, in the order of the groups.
+        """Replaces each group when all its results are there, in the order of the groups.
 
         Args:
-            on_progress: gets how many events are analysed.
-            on_replaced: gets the events of a group and what that changed, once the store has what was found.
-
+          on_progress: gets the number of analysed events.
+          on_replaced: gets the events of a group and the changes, once the store has the new findings.
         Raises:
-            StoreError: the database cannot do it, or others write without a pause.
+          StoreError: the database refuses, or others write without a pause.
         """
         got: dict[int, EventResult] = {}
         waiting = list(reversed(groups))
@@ -179,7 +179,7 @@ class Reanalysis:
                     self._report = whole
 
     def _replace(self, group: Sequence[EventRecord], results: Sequence[EventResult]) -> bool:
-        """Whether it could be."""
+        """Replaces a group; returns whether that was possible."""
         self._report.events += len(group)
         failed = {
             each.event_id: "; ".join(f"{n}: {why}" for n, why in each.failed.items()) for each in results
@@ -233,7 +233,7 @@ class Reanalysis:
         return True
 
     def _with_clock(self, one: Finding, clocks: Mapping[str, int | None]) -> Finding:
-        """Measurements that named the Box's clock may be gone; what was found then knew it."""
+        """Adds the Box's clock; Measurements that named it may be gone, but the earlier findings have it."""
         stamped = self._writer.with_clock(one)
         if stamped.clock_id is None and clocks.get(one.box_id):
             return replace(stamped, clock_id=clocks[one.box_id])
@@ -285,7 +285,7 @@ class Reanalysis:
 
 
 class _EventChangedError(Exception):
-    """More samples have come since an event was read: what is to be put is of less than there is."""
+    """More samples have come since an event was read: its new findings do not cover them."""
 
 
 def _has_changed(store: CloudStore, read: EventRecord) -> bool:
@@ -305,6 +305,6 @@ def _finding_change(before: KnownFinding | None, after: KnownFinding) -> str:
 
 
 def _label(store: CloudStore, number: int) -> str | None:
-    """The class that a person gave an incident; None: nobody did."""
+    """Returns the class that a person gave an incident; None: nobody did."""
     incident = store.incident(number)
     return None if incident is None or incident.machine_kind is None else incident.kind

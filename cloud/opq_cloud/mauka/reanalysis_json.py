@@ -1,4 +1,4 @@
-"""What a re-analysis changes, as JSON and as lines for people. Pure."""
+"""The changes of a re-analysis, as JSON and as lines for people. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,10 +12,10 @@ SHOWN = {"added": "+", "gone": "-", "class": "~", "figures": "~"}
 
 
 def report_json(report: ReanalysisReport, dry_run: bool, most: int | None = None) -> dict[str, object]:
-    """Numbers that a store would give are null in a dry run.
+    """Returns the report as JSON. Numbers that a store would give are null in a dry run.
 
     Args:
-        most: of each list so many at most; `left_out` counts the rest.
+        most: limit for each list; `left_out` counts the rest.
     """
     changes = [one for one in report.findings if one.change != "origin"]
     skipped, failed = sorted(report.skipped.items()), sorted(report.failed.items())
@@ -38,7 +38,7 @@ def report_json(report: ReanalysisReport, dry_run: bool, most: int | None = None
 
 
 def _add_part(found: dict[str, Any], part: Mapping[str, Any], most: int | None) -> None:
-    """What a part of the run changed that was ended before; it goes before the rest."""
+    """Adds the changes of a part of the run that ended before; they come before the rest."""
     found["events"] += part["events"]
     for name, count in part["findings"].items():
         found["findings"][name] += count
@@ -49,7 +49,7 @@ def _add_part(found: dict[str, Any], part: Mapping[str, Any], most: int | None) 
 
 
 def report_lines(report: ReanalysisReport, dry_run: bool, most: int) -> Iterator[str]:
-    """A line for each change, at most so many, and the sums."""
+    """Yields a line for each change, at most `most`, and the sums."""
     changes = [one for one in report.findings if one.change != "origin"]
     for one in changes[:most]:
         place = one.after or one.before
@@ -132,7 +132,7 @@ def _number(number: int) -> int | None:
 
 
 def _change_words(before: KnownFinding | None, after: KnownFinding | None) -> str:
-    """What is shown of both; where that is equal, which facts differ."""
+    """Returns the shown values of both findings; where these are equal, the facts that differ."""
     was, now = _words(before), _words(after)
     if was != now:
         return f"{was} -> {now}"

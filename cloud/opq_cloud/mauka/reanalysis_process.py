@@ -1,6 +1,6 @@
-"""The process of one re-analysis; `main` is given the number of its socket to who ordered it.
+"""The process of one re-analysis; `main` gets the number of its socket to the process that ordered it.
 
-It runs at a lower priority than the services, and ends with who ordered it: what it has replaced by then is
+It runs at a lower priority than the services, and ends with the process that ordered it: replaced events stay
 replaced, and the same order goes on from there.
 """
 
@@ -24,12 +24,12 @@ from opq_proto.errors import OpqError
 NICE = 10
 PROGRESS_S = 0.5
 MOST_CHANGES = 1000
-"""Entries of each list of the report; the sums count all."""
+"""Limit for each list of the report; the sums count all."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReanalysisProgress:
-    """How many events are analysed."""
+    """Number of events that are analysed, and of all."""
 
     done: int
     of: int
@@ -37,14 +37,14 @@ class ReanalysisProgress:
 
 @dataclass(frozen=True, slots=True)
 class ReanalysisEnd:
-    """How a re-analysis ended: its report, or the error that ended it."""
+    """The end of a re-analysis: its report, or the error that ended it."""
 
     report: dict[str, object] | None
     error: str | None = None
 
 
 def run_order(pipe: Connection) -> None:
-    """Read the order, send progress, send the end."""
+    """Reads the order, sends progress, sends the end."""
     config: CloudConfig
     order: ReanalysisOrder
     config, order = pipe.recv()
@@ -66,12 +66,12 @@ def run_order(pipe: Connection) -> None:
         with closing(open_store(config.store.mongo_uri, data_dir)) as store:
             report = run_reanalysis(config, store, order, showing=showing)
         pipe.send(ReanalysisEnd(report_json(report, order.dry_run, MOST_CHANGES)))
-    except (OpqError, ValueError) as error:  # a wrong name or setting, the store
+    except (OpqError, ValueError) as error:  # a wrong name or setting, or the store
         pipe.send(ReanalysisEnd(None, str(error)))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
+    """Runs the process; returns the exit code."""
     end_with_parent()
     os.nice(NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the services, which close the socket

@@ -47,18 +47,19 @@ Said = Mapping[str, Any]
 
 
 class BulkProgress:
-    """What of a long run is done already, in a file beside the store, so that it can be resumed.
+    """The finished part of a long run, in a file next to the store, so that the run can be resumed.
 
-    A line for each group of events that was replaced, with what that changed: so the report of a run that
-    went on is that of the whole. The file belongs to one choice of analyses, versions and settings, and goes
-    when the run is over, or when one of another choice begins, which replaces what this one did. One process
-    at a time writes it.
+    It has a line for each group of events that was replaced, with the changes: so the report of a resumed run
+    is that of the whole. The file belongs to one choice of analyses, versions and settings. It is deleted
+    when the run is over, or when a run of another choice begins, which replaces the results of this one. One
+    process at a time writes it.
     """
 
     def __init__(self, data_dir: Path, sources: Sequence[Provenance]) -> None:
-        """
+        """Opens the file of these analyses and deletes those of others.
+
         Raises:
-            OSError: the folder cannot be made, or the file not be read.
+          OSError: the folder cannot be made, or the file cannot be read.
         """
         named = {one.analysis: f"{one.version} {one.settings_hash}" for one in sources}
         self.path = data_dir / "mauka" / FOLDER / f"{settings_hash(named)}.jsonl"
@@ -69,44 +70,44 @@ class BulkProgress:
         self._said: list[tuple[list[int], Said]] = []
         text = self.path.read_text() if self.path.exists() else ""
         for line in text.splitlines(keepends=True):
-            if line.endswith("\n"):  # else the process ended while it wrote it
+            if line.endswith("\n"):  # otherwise the process ended while it wrote the line
                 self._note(json.loads(line))
         if text and not text.endswith("\n"):
             self.path.write_text(text[: text.rfind("\n") + 1])
 
     def is_done(self, event_ids: Sequence[int]) -> bool:
-        """Whether all of these were replaced by an earlier run that did not end."""
+        """Returns True if all of these were replaced by an earlier run that did not end."""
         return self._done.issuperset(event_ids)
 
     def said_of(self, event_ids: Collection[int]) -> list[Said]:
-        """What the replacing of these events changed, as `note_done` got it."""
+        """Returns the changes of these events, as `note_done` got them."""
         wanted = frozenset(event_ids)
         return [said for numbers, said in self._said if wanted.issuperset(numbers)]
 
     def note_done(self, event_ids: Sequence[int], said: Said) -> None:
-        """These were replaced, and the store has it; `said` is what that changed, as JSON."""
+        """Notes that these were replaced and stored; `said` are the changes, as JSON."""
         line = {"events": list(event_ids), "said": dict(said)}
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         self._done.update(event_ids)
 
     def _note(self, line: Any) -> None:
-        if isinstance(line, list):  # of an older version
+        if isinstance(line, list):  # from an older version
             self._done.update(line)
             return
         self._done.update(line["events"])
         self._said.append((line["events"], line["said"]))
 
     def finish(self) -> None:
-        """All is done: the next run looks at everything again."""
+        """Removes the file: all is done, and the next run analyses everything again."""
         self.path.unlink(missing_ok=True)
 
 
 REST_MOST_S = 5.0
-"""An installed analysis that rests after a crash is waited for so long; then the event fails."""
+"""Longest wait for an installed analysis that rests after a crash; then the event fails."""
 Entry = tuple[str, dict[str, object]]
 Showing = Callable[[int], AbstractContextManager[Callable[[int], None]]]
-"""Is called with how many events there are, and gives a function to call with how many are done."""
+"""Is called with the number of events; yields a function to call with the number of those that are done."""
 
 
 class AnalysisChoiceError(OpqError):
@@ -120,15 +121,14 @@ def run_reanalysis(
     scheduler: str | None = None,
     showing: Showing = lambda total: nullcontext(lambda done: None),
 ) -> ReanalysisReport:
-    """Carry an order out, or look at what it would change.
+    """Carries an order out, or finds what it would change.
 
     Args:
-        config: of the cloud whose store this is: analyses, settings, nominal values, folders.
-        scheduler: of Dask, for built-in analyses.
-
+      config: of the cloud with this store: analyses, settings, nominal values, folders.
+      scheduler: Dask scheduler for built-in analyses.
     Raises:
-        AnalysisChoiceError: with what there is.
-        OpqError: the store, the scheduler or a setting.
+      AnalysisChoiceError: unknown name; the text lists the possible ones.
+      OpqError: the store, the scheduler or a setting.
     """
     own = built_in()
     configured = {name: dict(values) for name, values in analysis_entries(config.mauka, own)}
@@ -149,12 +149,14 @@ def run_reanalysis(
 
 
 INDEX = "plugins"
-"""Stands for the list of what is installed, where that cannot be read."""
+"""Key for the list of installed analyses, where it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstalledNow:
-    """`analyses`: those that run, `names` all that are installed, `not_run` what does not start -> why."""
+    """`analyses`: those that run; `names`: all that are installed; `not_run`: those that do not start ->
+    why.
+    """
 
     analyses: tuple[InstalledAnalysis, ...] = ()
     names: tuple[str, ...] = ()
@@ -169,17 +171,17 @@ def installed_now(
     built_in: Collection[str],
     wanted: Collection[str] | None = None,
 ) -> Iterator[InstalledNow]:
-    """Start installed analyses, each in the version of now until the run ends.
+    """Starts installed analyses, each in its current version until the run ends.
 
-    What `InstalledAnalyses` follows for years is here read once, and nothing is reported to Makai's host: a
-    run beside the cloud changes nothing of what runs in it. They are in processes of their own where the
-    policy does not trust them, and end afterwards.
+    `InstalledAnalyses` follows the host for years; here it is read once, and nothing is reported to
+    Makai's host: a run next to the cloud changes nothing that runs in it. The analyses are in processes of
+    their own where the policy does not trust them, and end afterwards.
 
     Args:
-        folder: of Makai's host (`rules_folder`); one that is not there has none.
-        settings: of installed analyses, by name; others have their defaults.
-        built_in: names that are taken.
-        wanted: only these; None: all.
+      folder: of Makai's host (`rules_folder`); there are none if it does not exist.
+      settings: of installed analyses, by name; others have their defaults.
+      built_in: names that are already in use.
+      wanted: only these; None: all.
     """
     with ExitStack() as opened:
         following = Following(folder, {KIND}, policy)
@@ -277,7 +279,7 @@ def _run(
 
 
 class _Awaited:
-    """An installed analysis that is waited for while it rests after a crash."""
+    """An installed analysis; a call waits while it rests after a crash."""
 
     def __init__(self, analysis: InstalledAnalysis) -> None:
         self._analysis = analysis
@@ -292,7 +294,7 @@ class _Awaited:
         return self._analysis.provenance
 
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
-        """What the analysis itself finds, after a rest that leaves other work its share of the machine."""
+        """Returns the analysis' findings, after a rest that leaves other work its share of the machine."""
         time.sleep(min(self._analysis.rest_s, REST_MOST_S))
         return self._analysis.findings_in(event, nominal, states)
 
@@ -300,7 +302,7 @@ class _Awaited:
 def _with_installed(
     results: Iterable[EventResult], store: CloudStore, installed: Sequence[_Awaited], otherwise: Nominal
 ) -> Iterator[EventResult]:
-    """What workers elsewhere gave, with what installed analyses find here."""
+    """Yields the results of the workers with the findings of installed analyses added."""
     states: dict[Any, Any] = {}
     for result in results:
         event = store.event(result.event_id) if installed else None

@@ -1,8 +1,8 @@
-"""Replacing: what another look at stored events gives takes the place of what the first one gave. Pure.
+"""Replacing: the findings of another analysis of stored events replace those of the first one. Pure.
 
-Findings keep their numbers and their incidents where they still are what they were; what nobody finds any
-more goes, unless a person labelled its incident or placed it by hand. A finding that also rests on events
-which are not looked at again stays, and so does what other analyses than those that ran have found.
+Findings keep their numbers and their incidents where they are still the same; findings that are not found
+again are removed, unless a person labelled their incident or placed them by hand. A finding that also
+rests on events which are not analysed again stays, and so do the findings of analyses that did not run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from opq_proto.messages import Finding
 
 @dataclass(frozen=True, slots=True)
 class ReplacedEvent:
-    """An event that was analysed again: which Boxes have samples in it, their span, and what was found."""
+    """An event that was analysed again: the Boxes with samples in it, their span, and the findings."""
 
     event_id: int
     start_ns: int
@@ -31,12 +31,12 @@ class ReplacedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Events that share findings, all looked at again.
+    """Events that share findings, all analysed again.
 
     Attributes:
-        analyses: those that ran.
-        unnamed: whether findings of which is not noted who found them are theirs.
-        labelled: incidents that a person gave a class.
+      analyses: those that ran.
+      unnamed: whether findings that do not name their analysis are theirs.
+      labelled: incidents that a person gave a class.
     """
 
     events: tuple[ReplacedEvent, ...]
@@ -45,17 +45,17 @@ class Replacement:
     labelled: frozenset[int] = field(default_factory=frozenset)
 
     def gives_anew(self, sighting: Finding) -> bool:
-        """Whether one of the analyses that ran had given it."""
+        """Returns True if one of the analyses that ran had made the sighting."""
         return self.unnamed if sighting.analysis is None else sighting.analysis in self.analyses
 
 
 def plan_replacement(
     reader: JoinStore, replacement: Replacement, place_of: PlaceOf
 ) -> tuple[JoinPlan, list[KnownFinding]]:
-    """Take what was found again in, instead of what these events had before.
+    """Plans to store the new findings in place of the earlier ones of these events.
 
     Returns:
-        The plan, and what nobody finds any more and stays for a person's sake.
+      The plan, and the findings that were not found again and stay because of a person.
     """
     events = tuple(
         replace(event, findings=tuple(with_extent(event.findings, place_of))) for event in replacement.events
@@ -69,7 +69,7 @@ def plan_replacement(
 def findings_of_events(
     reader: JoinStore, events: Iterable[ReplacedEvent]
 ) -> tuple[dict[int, KnownFinding], dict[str, tuple[int, int]]]:
-    """(number -> what is stored of them, Box -> the span that was read)."""
+    """Returns (number -> stored finding of these events, Box -> the span that was read)."""
     found: dict[int, KnownFinding] = {}
     spans: dict[str, tuple[int, int]] = {}
     ids = set()
@@ -130,7 +130,7 @@ class _Replacing(JoinPlanning):
         return touched
 
     def _parted(self, stored: Sequence[KnownFinding]) -> tuple[list[KnownFinding], list[Cluster]]:
-        """(whose sightings all are given again, what others have seen and stays)."""
+        """Returns (findings whose sightings are all made again, clusters that stay as others saw them)."""
         gone: list[KnownFinding] = []
         kept: list[Cluster] = []
         events = self._replacement.events
@@ -145,7 +145,7 @@ class _Replacing(JoinPlanning):
                 kept.append(Cluster.of((known,), left, known.event_ids, True))
                 continue
             gone.append(known)
-            # what Measurements showed of it belongs to whatever is found there now, or to nothing
+            # sightings from Measurements belong to whatever is found there now, or to nothing
             kept += [Cluster.of((), (one,), known.event_ids, False) for one in left]
         return gone, kept
 
@@ -154,7 +154,7 @@ class _Replacing(JoinPlanning):
 
 
 def _matched(gone: Sequence[KnownFinding], touched: Sequence[Cluster]) -> list[KnownFinding]:
-    """Give each cluster the stored findings that it is now; returns those that nothing is."""
+    """Gives each cluster the stored findings that it now represents; returns those without a cluster."""
     left = sorted(gone, key=lambda one: one.finding_id)
     for is_one in (_is_same, _is_other_class):
         still = []
@@ -174,7 +174,7 @@ def _is_same(before: Finding, now: Cluster) -> bool:
 
 
 def _is_other_class(before: Finding, now: Cluster) -> bool:
-    """Whether the same stretch of the same Box has another name now."""
+    """Returns True if the same stretch of the same Box has another class now."""
     if now.known or before.box_id != now.reach.box_id or is_steady(before.kind) != is_steady(now.reach.kind):
         return False
     return gap_ns(before, now.reach) <= 0

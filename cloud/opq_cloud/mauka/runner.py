@@ -1,10 +1,10 @@
-"""The runner: one plug-in around all pure analyses; the only one of Mauka that writes findings.
+"""The runner: one plug-in around all pure analyses; the only part of Mauka that writes findings.
 
-It reads an event, runs every analysis, stores what they found (which joins it into
-incidents; of a large event first what one Box shows), marks the event analysed and reports on the bus, in
-this order: a crash anywhere leaves
-an event that is not marked, and doing it again changes nothing (the store is idempotent).
-A notification that was lost does not matter: the store is read at the start and twice a second.
+It reads an event, runs every analysis, stores their findings (which joins them into incidents; for a large
+event first the findings of one Box), marks the event as analysed and publishes on the bus, in this order.
+After a crash anywhere the event is not marked, and repeating it changes nothing (the store is idempotent).
+
+A lost notification does not matter: the store is read at the start and twice a second.
 """
 
 import threading
@@ -55,14 +55,15 @@ from opq_proto.messages import Event, Finding, WaveformAlignment
 log = logs.get(service="mauka")
 
 POOL_WAIT_S = 0.02
-"""For a process to be through with an event, before the bus is looked at again."""
+"""Longest wait for a process to finish an event, before the bus is read again."""
 UNREAD_EVENTS = 1000
 
 
 class AnalysisRunner(MaukaPlugin):
     """Counters: `events`, `findings`, `incidents_begun` by one Box of a large event, `boxes_aligned`,
     `incident_notices`, `unknown_events`, `forgotten_events`; by analysis `analysis_ms`, `not_asked`,
-    `unjudged`, `processes_ended`, `given_up`; the base's."""
+    `unjudged`, `processes_ended`, `given_up`; the base's.
+    """
 
     NAME = "AnalysisRunner"
     GIVES = (LAHA_GC, INCIDENT)
@@ -78,24 +79,25 @@ class AnalysisRunner(MaukaPlugin):
         asking: MoreSamplesSection | None = None,
         lease: StoreLease | None = None,
     ) -> None:
-        """`installed`: analyses that come and go between two events; `asking`: what they may ask for;
-        `lease`: where other processes could analyse the events of this store, too."""
+        """`installed`: analyses that come and go between two events; `asking`: what they may request;
+        `lease`: where other processes could analyse the events of this store, too.
+        """
         super().__init__(config, [MAKAI_EVENT], AnalysisRunner.NAME)
         self._store = store
         self.analyses = tuple(analyses)
         self.left_out: frozenset[str] = frozenset()
         """Analyses that an operator has stopped: no event is given to them, and none waits for them."""
         self.pool: AnalysisPool | None = None
-        """Processes for the analyses that are not installed; none: they run here, one event at a time."""
+        """Processes for the built-in analyses; None: they run here, one event at a time."""
         self._unread: deque[tuple[int, bool, bool]] = deque()
-        """Events for the pool that has no room: event id, again, complete."""
+        """Events that wait while the pool has no room: event id, again, complete."""
         self._installed = installed
         self._writer = FindingWriter(store)
         self._announcer = IncidentAnnouncer(self, store, clock)
         self._asking = SampleAsking(store, asking or MoreSamplesSection(), self.counters, clock)
         self._costs = PluginCosts()
         self._unjudged: dict[str, str] = {}
-        """Analysis -> why it could find nothing in the last event of which that is so."""
+        """Analysis -> why it could find nothing, in the last event where that was so."""
         self._generation = 0
         self._nominal = nominal
         self._clock = clock
@@ -104,30 +106,30 @@ class AnalysisRunner(MaukaPlugin):
         rms = next((one.config for one in analyses if isinstance(one.config, RmsConfig)), RmsConfig())
         self._open = OpenDisturbances(store, rms.limits(), clock)
         self._grown: deque[tuple[int, Finding]] = deque(maxlen=MOST_FOLLOWED)
-        """Event and finding that are to be put."""
+        """Events and findings that are to be stored."""
         self._lease = lease
         self._had_turn = True
 
     def health(self) -> list[HealthReport]:
-        """Which of several Maukas works."""
+        """Reports which of several Maukas works."""
         return turn_health("mauka", self._lease)
 
     def _has_turn(self) -> bool:
         return self._lease is None or self._lease.held()
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """A MakaiEvent: a new one, or one that somebody injects again."""
+        """Handles a MakaiEvent: a new one, or one that is injected again."""
         if mauka_message.WhichOneof("message") != "makai_event":
             self.counters.add("malformed")
             return
         if not self._has_turn():
-            return  # whoever has it finds the event in the store
+            return  # the process with the lease finds the event in the store
         turn = self._waiting.announced(mauka_message.makai_event.event_id)
         if turn is not None:
             self._take(turn)
 
     def on_idle(self) -> bool:
-        """Find finished events that are not analysed; analyse one of them per call."""
+        """Finds finished events that are not analysed; analyses one of them per call."""
         had_turn, self._had_turn = self._had_turn, self._has_turn()
         if not self._had_turn:
             return False
@@ -148,7 +150,7 @@ class AnalysisRunner(MaukaPlugin):
         return self._waiting.more or (self.pool is not None and self.pool.busy)
 
     def grow_open_disturbances(self, at_once: bool = False) -> None:
-        """Dips and swells that went on where their waveform ended, by the Measurements stored since."""
+        """Extends dips and swells that lasted beyond their waveform, by the Measurements stored since."""
         self.guard("open disturbances", lambda: self._put_grown(self._open.due(at_once)))
 
     def _is_in_hand(self, event_id: int) -> bool:
@@ -158,7 +160,9 @@ class AnalysisRunner(MaukaPlugin):
         self._attempt(turn.event_id, turn.again, turn.complete)
 
     def _note_changes(self) -> None:
-        """What one version could not analyse another one may; a new analysis may have missed events."""
+        """Retries failed events after an analysis changed, and analyses recent ones again for a new
+        analysis.
+        """
         if self._installed is None or self._installed.generation == self._generation:
             return
         self._generation = self._installed.generation
@@ -169,7 +173,7 @@ class AnalysisRunner(MaukaPlugin):
                 self._attempt(event_id, again=True)
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
-        """Analyse events until `stop`; first those that were not finished when the process crashed."""
+        """Analyses events until `stop`; first those that were not finished when the process crashed."""
         self._begin()
         try:
             super().run(stop, ready)
@@ -182,7 +186,7 @@ class AnalysisRunner(MaukaPlugin):
         self.guard("open disturbances", lambda: self._open.find_again(time.time_ns()))
 
     def _serve_pool(self, pool: AnalysisPool) -> bool:
-        """Take what is over, hand on what waits; False: the pool has room for what waits in the store."""
+        """Stores finished jobs, hands on waiting events; False: the pool has room for events of the store."""
         over = pool.finished(POOL_WAIT_S if pool.busy else 0.0)
         for job, findings in pool.first_found():
             self.guard("event", partial(self._begin_incidents, job, findings), event_id=job.event_id)
@@ -193,9 +197,9 @@ class AnalysisRunner(MaukaPlugin):
         return pool.busy and not (pool.has_room and self._waiting.is_look_due)
 
     def _attempt(self, event_id: int, again: bool, complete: bool = True) -> None:
-        """Analyse one event; what fails is tried again, later and later, and holds up no other.
+        """Analyses one event; a failed one is retried at growing intervals, and delays no other.
 
-        One that only has to wait for an analysis that rests is tried when that is over.
+        One that only has to wait for an analysis that rests is retried when the rest is over.
         """
         if self.pool is None:
             self._settle(event_id, lambda outcome: self._analyse(event_id, again, complete, outcome))
@@ -212,7 +216,7 @@ class AnalysisRunner(MaukaPlugin):
         self._waiting.note_outcome(event_id, outcome, done)
 
     def _analyse(self, event_id: int, again: bool, complete: bool, outcome: EventOutcome) -> None:
-        """In this process."""
+        """Analyses an event in this process."""
         read = self._read(event_id)
         if read is not None:
             event, record = read
@@ -224,7 +228,7 @@ class AnalysisRunner(MaukaPlugin):
             self._finish(job, self._run_analyses(self.analyses, event, outcome), outcome)
 
     def _begin_incidents(self, job: AnalysisJob, findings: Sequence[Finding]) -> None:
-        """Stored and announced before the other Boxes of the event are looked at."""
+        """Stores and announces incidents before the other Boxes of the event are analysed."""
         done = self._writer.begin_incidents(job.event_id, findings) if findings else None
         if done is None:
             return
@@ -233,7 +237,7 @@ class AnalysisRunner(MaukaPlugin):
         self._announcer.announce(done)
 
     def _read(self, event_id: int) -> tuple[Event, EventRecord] | None:
-        """The event and what is said of it."""
+        """Reads the event and its record."""
         record, event = self._store().event_record(event_id), self._store().event(event_id)
         if event is None or record is None:
             self.counters.add("unknown_events")
@@ -241,7 +245,7 @@ class AnalysisRunner(MaukaPlugin):
         return with_wiring(event, self._writer.place_of), record
 
     def _hand_over(self, pool: AnalysisPool, event_id: int, again: bool, complete: bool) -> None:
-        """To a process; what comes for it meanwhile keeps it from being marked."""
+        """Hands an event to a process; samples that arrive meanwhile prevent it from being marked."""
         if event_id in pool:
             return
 
@@ -256,7 +260,7 @@ class AnalysisRunner(MaukaPlugin):
         self.guard("event", read, event_id=event_id)
 
     def _finish_job(self, job: AnalysisJob, outcome: EventOutcome) -> None:
-        """What a process gave of an event."""
+        """Stores the result of a process."""
         for name, spent_s in job.result.spent_s.items():
             self.counters.add("analysis_ms", 1000 * spent_s, label=name)
             self._costs.add(name, spent_s)
@@ -283,12 +287,14 @@ class AnalysisRunner(MaukaPlugin):
             log.info("analysis.unjudged", analysis=name, why=why, event_id=event_id)
 
     def note_ended(self, analysis: str, event_id: int, why: str) -> None:
-        """A process ended, or had to be ended, in the midst of an analysis."""
+        """Counts and logs a process that ended, or had to be ended, during an analysis."""
         self.counters.add("processes_ended", label=analysis)
         log.warning("analysis.process_ended", analysis=analysis, event_id=event_id, why=why)
 
     def _finish(self, job: AnalysisJob, findings: Sequence[Finding], outcome: EventOutcome) -> None:
-        """When every analysis has run the event is marked, unless not complete or more has come since."""
+        """Stores the findings; marks the event if every analysis has run, it is complete and nothing new
+        came.
+        """
         store, event_id = self._store(), job.event_id
         stored: list[tuple[CarriedOut, int]] = []
         steady = self._installed.steady() if self._installed is not None else nullcontext(())
@@ -301,7 +307,7 @@ class AnalysisRunner(MaukaPlugin):
             by = self._clock_alignments(job.event, findings)
             found = stamped(findings, by)
             self._store_findings(event_id, found, stored)
-            if installed:  # they may be slow: what the others found has not waited for them
+            if installed:  # they may be slow: the others' findings are stored already
                 theirs = stamped(self._run_analyses(installed, job.event, outcome), by)
                 self._store_findings(event_id, theirs, stored)
                 found += theirs
@@ -327,7 +333,7 @@ class AnalysisRunner(MaukaPlugin):
         self.counters.add("events")
 
     def _clock_alignments(self, event: Event, findings: Sequence[Finding]) -> Alignments:
-        """Box -> how far its clock is off, where waveforms say it better than the clock does."""
+        """Returns how far each Box's clock is off, where the waveforms show it better than the clock does."""
         found: dict[str, WaveformAlignment] = {}
 
         def align() -> None:
@@ -339,7 +345,7 @@ class AnalysisRunner(MaukaPlugin):
         return found
 
     def _put_grown(self, grown: Iterable[tuple[int, Finding]]) -> None:
-        """What Measurements show of disturbances that outlasted their waveform; what is refused comes again.
+        """Stores pieces from Measurements of disturbances that outlasted their waveform; keeps refused ones.
 
         Raises StoreError.
         """
@@ -350,7 +356,7 @@ class AnalysisRunner(MaukaPlugin):
             waiting = [each for each in self._grown if each[0] != event_id]
             self._grown.clear()
             self._grown.extend(waiting)
-            try:  # those of one event under one commit: of a long dip each of its Boxes has one a minute
+            try:  # those of one event in one commit: each Box of a long dip has one a minute
                 stored = self._put_findings(event_id, pieces).stored
             except StoreError:
                 self._grown.extend((event_id, piece) for piece in pieces)
@@ -367,19 +373,21 @@ class AnalysisRunner(MaukaPlugin):
         stored.append((self._put_findings(event_id, findings), time.monotonic_ns()))
 
     def _put_findings(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut:
-        """Store findings of several analyses together; publish each incident that is new or has changed."""
+        """Stores findings of several analyses together; publishes each incident that is new or has
+        changed.
+        """
         done = self._writer.put_findings(event_id, findings)
         self._announcer.announce(done)
         return done
 
     def status(self) -> dict[str, object]:
-        """As every plug-in's, `analyses`, and `workers` where there are any."""
+        """Returns every plug-in's status, `analyses`, and `workers` where there are any."""
         pool = self.pool
         workers = {} if pool is None else {"processes": pool.count, "workers": pool.rows()}
         return {**super().status(), "analyses": self.analysis_rows(), **workers}
 
     def analysis_rows(self) -> list[dict[str, object]]:
-        """Each analysis: its name, version, where it runs, cost, failures; stopped ones say so."""
+        """A row per analysis: name, version, where it runs, cost, failures, and whether it is stopped."""
         own: list[dict[str, object]] = [
             {
                 "name": one.name,
@@ -404,7 +412,7 @@ class AnalysisRunner(MaukaPlugin):
     def _run_analyses(
         self, analyses: Sequence[Analysis | InstalledAnalysis], event: Event, outcome: EventOutcome
     ) -> list[Finding]:
-        """What they found; one that fails does not take the others' findings with it."""
+        """Returns the findings of all analyses; those of the others remain where one fails."""
         parts = by_nominal(event, self._nominal_of)
         findings: list[Finding] = []
         for analysis in analyses:
@@ -428,7 +436,7 @@ class AnalysisRunner(MaukaPlugin):
     def _run_analysis(
         self, analysis: Analysis | InstalledAnalysis, part: Event, nominal: Nominal, findings: list[Finding]
     ) -> bool:
-        """Add what it finds; when it fails on several Boxes, what it finds at each Box alone."""
+        """Adds its findings; when it fails on several Boxes, those of each Box alone."""
         what = f"analysis {analysis.name}"
         source = provenance_of(analysis) if isinstance(analysis, Analysis) else analysis.provenance
 
@@ -446,7 +454,7 @@ class AnalysisRunner(MaukaPlugin):
             error = self._errors[what]
             for wave in part.waveforms:
                 ask(replace(part, waveforms=(wave,)))
-            self._errors[what] = error  # a Box that is well does not make the event well
+            self._errors[what] = error  # success with one Box does not make the event a success
         return False
 
     def _nominal_of(self, box_id: str) -> Nominal:

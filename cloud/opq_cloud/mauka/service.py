@@ -54,11 +54,11 @@ __all__ = [
     "services",
 ]
 TRIAL_S = 300.0
-"""So long after a replacement failures bring the old version back. Events are rare."""
+"""For this long after a replacement, failures bring the old version back. Events are rare."""
 
 
 def plugin_settings(mauka: MaukaSection) -> PluginConfig:
-    """What a plug-in of the original form gets as its `config`."""
+    """Returns the `config` of a plug-in of the original form."""
     return {
         PUB_KEY: mauka.bus_sub_endpoint,
         SUB_KEY: mauka.bus_pub_endpoint,
@@ -67,7 +67,7 @@ def plugin_settings(mauka: MaukaSection) -> PluginConfig:
 
 
 def policy_of(section: InstalledAnalysesSection) -> Policy:
-    """Raises ConfigError: signatures cannot be checked here."""
+    """Makes the policy for plug-ins. Raises ConfigError: signatures cannot be checked here."""
     if section.keys and find_spec("cryptography") is None:
         raise ConfigError("mauka.plugins.keys needs cryptography; pip install 'opq-toolkit[signing]'")
     return Policy(
@@ -80,13 +80,14 @@ def policy_of(section: InstalledAnalysesSection) -> Policy:
 
 
 def rules_folder(config: CloudConfig) -> Path:
-    """Where Makai's host keeps its plug-ins, unless the configuration says otherwise."""
+    """Returns the folder of Makai's host for its plug-ins, unless the configuration sets another one."""
     folder = config.mauka.plugins.data_dir or config.triggering_service.rules.data_dir or config.data_dir
     return (folder or default_data_dir()).absolute() / "rules"
 
 
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
-    """Bus, bridge, incident ids, installed analyses, runner, payloads, status, original plug-ins, commands.
+    """Makes bus, bridge, incident ids, installed analyses, runner, payloads, status, original plug-ins,
+    commands.
 
     Raises PluginError for a wrong analysis, also for one that is not built in where nothing can have been
     installed; ConfigError.
@@ -131,7 +132,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         disk = config.store.data_dir or config.data_dir or default_data_dir()
         plugins.append(SystemStatsPlugin(settings, lambda: context.store, mauka.stats, disk))
     status = StatusPlugin(settings, expected=[plugin.name for plugin in plugins])
-    plugins.append(PrintPlugin(settings))  # nobody expects to hear it: it is off until somebody starts it
+    plugins.append(PrintPlugin(settings))  # not among the expected ones: it is off until somebody starts it
     own_folder = (config.data_dir or default_data_dir()).absolute() / "mauka"
     states = PluginStates(own_folder / "plugins.json")
     originals = None
@@ -154,7 +155,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
 
 
 def analysis_entries(mauka: MaukaSection, own: frozenset[str]) -> list[tuple[str, PluginConfig]]:
-    """(name, settings) of the analyses that the configuration names, by either of its two ways.
+    """Returns (name, settings) of the analyses that the configuration names, in either of its two ways.
 
     `own`: names of the built-in ones, all of which run where `mauka.analyses` names none of them.
     """

@@ -1,4 +1,4 @@
-"""One disturbance of one Box as several waveforms saw it, and the finding that all of them make: pure.
+"""One disturbance of one Box as several waveforms saw it, and the finding made of them all: pure.
 
 A sighting is a finding of one event. A dip that outlasts its waveform is seen open by one event
 and whole by a later one; the one that covers all gives every figure. Where none does, the
@@ -16,16 +16,19 @@ from opq_proto.messages import Finding
 
 SAME_CLOCK_LIMIT_NS = 20_000_000
 """One Box has one clock, whose error is common to its findings: at most a cycle of 50 Hz
-counts, else sags of a Box with free time (uncertainty 4.3 s) would be taken for one."""
+counts, otherwise separate sags of a Box with a free-running clock (uncertainty 4.3 s) would be joined.
+"""
 
 UNSEEN_NS = 30_000_000_000
-"""For so long a steady state may go on between two waveforms that show it. Longer, and what comes again at
-the same place is taken for it: notching and flicker are told of a waveform as a whole."""
+"""Longest time that a steady state may last between two waveforms that show it. With a longer time a new one
+at the same place would be joined: notching and flicker are reported for a waveform as a whole.
+"""
 PAUSE_NS = 3_000_000_000
-"""A shorter pause is none: steady states are told by values of 3 s (IEC 61000-4-30:2015, 4.5)."""
+"""Shorter pauses do not count: steady states are judged by values of 3 s (IEC 61000-4-30:2015, 4.5)."""
 TELEGRAM_PAUSE_NS = 10_000_000_000
 """A mains signal is recorded through its pauses (IEC 61000-4-30:2015, 5.10, up to 120 s after the first
-pulse); in a telegram of pulses of a second they are some seconds long."""
+pulse); in a telegram of pulses of a second they are some seconds long.
+"""
 
 LOW, HIGH = "low voltage", "high voltage"
 _FAMILY = {
@@ -39,25 +42,25 @@ STEADY_STATES = frozenset(
         "mains_signalling", "unbalance",
     }
 )  # fmt: skip
-"""Classes that go on for hours: what happens meanwhile is not their doing."""
+"""Classes that last for hours: other disturbances in that time are not part of them."""
 
 
 def is_steady(kind: str) -> bool:
-    """Whether every part of a class is a steady state."""
+    """Returns True if every part of a class is a steady state."""
     return STEADY_STATES.issuperset(kind.split("+"))
 
 
 def family(kind: str) -> str:
-    """Classes that one disturbance passes through while it deepens and lasts (IEEE 1159-2019, table 2)."""
+    """The family: the classes of a disturbance while it deepens and lasts (IEEE 1159-2019, table 2)."""
     return _FAMILY.get(kind, kind)
 
 
 def goes_on(earlier: Finding, later: Finding) -> bool:
-    """Whether two parts of one Box and class are one steady state.
+    """Returns True if two parts of one Box and class are one steady state.
 
-    One that goes on where its waveform ends is what a later waveform begins with: between them nobody looked.
-    And one that pauses for a moment, as a telegram does between its pulses, goes on. What rises on top of it
-    is another one.
+    One that lasts to the end of its waveform continues at the beginning of a later waveform: no data exist
+    between them. One that pauses for a moment, as a telegram does between its pulses, continues too. A
+    part that rises on top of it is another one.
     """
     if any(name == RISEN_FROM for name, _ in later.figures):
         return False
@@ -68,7 +71,7 @@ def goes_on(earlier: Finding, later: Finding) -> bool:
 
 
 def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Those that no other one covers, in time order: usually one.
+    """Returns the sightings that no other one covers, in time order: usually one.
 
     The greatest of a partial order (start, end, closed, uncertainty; equal ones by their figures), so
     `kept(kept(a) + b) == kept(a + b)`.
@@ -86,7 +89,7 @@ def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def reach(sightings: Iterable[Finding]) -> Finding:
-    """A finding with the span of all and the worst clock: what is near it is near the disturbance."""
+    """Returns a finding with the span of all and the worst clock, to find others near the disturbance."""
     every = tuple(sightings)
     if len(every) == 1:
         return every[0]
@@ -99,9 +102,9 @@ def reach(sightings: Iterable[Finding]) -> Finding:
 
 
 def whole(sightings: Iterable[Finding]) -> Finding:
-    """The disturbance: the closed, longest sighting that covers all, or else the pieces put together.
+    """Returns the disturbance: the closed, longest sighting that covers all, or else the pieces together.
 
-    A cycle at either end counts for nothing: stamps of two answers differ that much at most, and a
+    A cycle at either end is ignored: stamps of two answers differ by that much at most, and a
     waveform that ends within a cycle after the recovery shows none.
     """
     every = tuple(sightings)
@@ -121,7 +124,7 @@ def whole(sightings: Iterable[Finding]) -> Finding:
 
 
 def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
-    """Each figure of the pieces' common span, which they cover without a hole: they overlap."""
+    """Computes each figure for the pieces' common span, which they cover without a hole: they overlap."""
     late = [one for one in pieces if one.end_ns >= span.end_ns - SAME_CLOCK_LIMIT_NS]
     last = max(late, key=lambda one: (one.closed, one.end_ns))
     worst = max(pieces, key=_order)
@@ -155,7 +158,7 @@ def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
 
 
 def _kind(kinds: set[str], duration_s: float) -> str:
-    """The class as contracts.md names it; what is seen as an interruption anywhere is one."""
+    """Returns the class as contracts.md names it; an interruption in any sighting makes it one."""
     long = duration_s > TEMPORARY_S
     match family(min(kinds)):
         case "low voltage" if "interruption" in kinds:
@@ -183,7 +186,7 @@ def _covers(one: Finding, other: Finding) -> bool:
 
 
 def _order(finding: Finding) -> tuple[float, float, float, int, int, str]:
-    """A total order in which the worse finding is last: further from 100 %, a dip before a swell.
+    """Returns a key for a total order with the worse finding last: further from 100 %, a dip before a swell.
 
     Two may differ only in what waveforms showed of the clock: then the one with the better known clock is
     last, then the one that names more Boxes and has more figures, as the first analysis compares no Boxes.

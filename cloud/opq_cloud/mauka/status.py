@@ -1,6 +1,6 @@
 """Which plug-ins are alive on the bus: the last heartbeat of each, old or new, and what it means.
 
-Source: opq-interop F.4 (`/status`), E.2 (the heartbeat's JSON). Unlike the original a plug-in
+Source: opq-interop F.4 (`/status`), E.2 (the heartbeat's JSON). Unlike in the original, a plug-in
 whose heartbeats stop, that hangs or whose work fails is not ok (opq-interop H.25, H.26).
 """
 
@@ -16,12 +16,12 @@ from opq_proto.errors import FrameError
 from opq_proto.mauka_pb2 import MaukaMessage
 
 PLUGINS = 256
-"""Kept at most, so that made-up names cannot fill the memory."""
+"""Largest number kept, so that made-up names cannot fill the memory."""
 
 MISSED_HEARTBEATS = 2.5
 HANGS_S = 60.0
 GRACE_S = 10.0
-"""From our start until an expected plug-in must have been heard."""
+"""Time after our start within which an expected plug-in must have sent a heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +30,19 @@ class PluginHeartbeat:
 
     plugin_name: str
     heard_s: float
-    """By our monotonic clock."""
+    """Arrival by our monotonic clock."""
     timestamp_ms: int
     last_recv_ms: int
     plugin_state: str
     status: Mapping[str, object]
 
     def number(self, key: str, default: float) -> float:
-        """A number in its JSON; anything else counts as `default`."""
+        """Returns a number in its JSON; anything else counts as `default`."""
         value = self.status.get(key, default)
         return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
     def row(self) -> dict[str, object]:
-        """As in `/status` of the original; of the runner also `analyses` and, with processes, `workers`."""
+        """Its row of the original's `/status`; for the runner with `analyses` and, if any, `workers`."""
         more = {key: self.status[key] for key in ("analyses", "processes", "workers") if key in self.status}
         return {
             "plugin_name": self.plugin_name,
@@ -54,7 +54,7 @@ class PluginHeartbeat:
         }
 
     def trouble(self, now_s: float) -> str | None:
-        """Why it is not ok; None when it is."""
+        """Returns why it is not ok; None when it is."""
         silent_s = now_s - self.heard_s
         if self.plugin_state == CRASHED:
             return "its loop crashed"
@@ -69,10 +69,10 @@ class PluginHeartbeat:
 
 
 def read_heartbeat(message: MaukaMessage, heard_s: float) -> tuple[PluginHeartbeat, bool]:
-    """The heartbeat of a message, and whether its status is JSON; where it is not, nothing of it is known.
+    """Returns the heartbeat of a message, and whether its status is JSON; otherwise the status is empty.
 
     Raises:
-        FrameError: the message holds no heartbeat.
+      FrameError: the message holds no heartbeat.
     """
     if message.WhichOneof("message") != "heartbeat":
         raise FrameError(f"a message of {message.source[:80]!r} without a heartbeat")
@@ -89,7 +89,7 @@ def read_heartbeat(message: MaukaMessage, heard_s: float) -> tuple[PluginHeartbe
 
 
 class StatusPlugin(MaukaPlugin):
-    """Listens to `heartbeat`; `expected` are the plug-ins that must be heard."""
+    """Receives `heartbeat`; `expected` are the plug-ins that must send one."""
 
     NAME = "StatusPlugin"
 
@@ -112,21 +112,21 @@ class StatusPlugin(MaukaPlugin):
             self.counters.add("malformed")
         self._heard.pop(heard.plugin_name, None)
         if heard.plugin_state == STOPPED and heard.plugin_name not in self._expected:
-            return  # it was asked to go
+            return  # it was stopped on purpose
         self._heard[heard.plugin_name] = heard
         if len(self._heard) > PLUGINS:
             del self._heard[next(iter(self._heard))]
 
     def plugin_status(self) -> list[Mapping[str, object]]:
-        """Rows of `/status`, by name."""
+        """Returns the rows of `/status`, by name."""
         heard = self._heard.copy()
         return [heard[name].row() for name in sorted(heard)]
 
     def health(self) -> list[HealthReport]:
-        """One component per plug-in heard or expected.
+        """Returns one component per plug-in that sent a heartbeat or is expected.
 
-        The timestamp of one that is well is now, when it was judged (the original's HealthReport calls a
-        component down 20 s after its timestamp, and heartbeats may be rarer); else its heartbeat's.
+        The timestamp of a healthy one is now, when it was judged (the original's HealthReport calls a
+        component down 20 s after its timestamp, and heartbeats may be rarer); otherwise its heartbeat's.
         """
         now_s = self._clock()
         heard = self._heard.copy()

@@ -1,8 +1,8 @@
 """How far a steady state reaches: which other Boxes of an event showed the same at the same time. Pure.
 
-Each Box's steady state is an incident of its own (`steady_placing.py`), so its scope is not that of its
+Each Box's steady state is a separate incident (`steady_placing.py`), so its scope does not follow from its
 Boxes. A finding names others that showed the same: the first at a second place, of a second feeder and of a
-second region, for more would say no more of the scope. Apart from `steady_placing.py`, for it adds to
+second region, because more would not change the scope. Separate from `steady_placing.py`, because it adds to
 findings before any of them is placed.
 """
 
@@ -14,11 +14,13 @@ from opq_cloud.mauka.sightings import is_steady
 from opq_proto.messages import Finding
 
 NEAR_NS = 1_000_000_000
-"""Onsets of one state lie so near: it is found in windows of 0.2 s, and not at once where it rises."""
+"""Onsets of one state are at most this far apart: it is found in windows of 0.2 s, some time after it
+rises.
+"""
 
 
 def with_extent(findings: Iterable[Finding], place_of: PlaceOf) -> list[Finding]:
-    """The findings of one event; steady states name Boxes that showed the same."""
+    """Returns the findings of one event; steady states name other Boxes that showed the same."""
     every = list(findings)
     states: dict[str, list[Finding]] = {}
     for one in sorted(every, key=lambda one: (len(one.box_id), one.box_id)):
@@ -49,7 +51,7 @@ def _also_at(one: Finding, alike: Sequence[Finding], place_of: PlaceOf) -> tuple
 
 
 def _is_same(one: Finding, other: Finding) -> bool:
-    """Whether both began at one time, or both were there before their waveforms began."""
+    """Returns True if both began at one time, or both were there before their waveforms began."""
     if one.onset_seen != other.onset_seen or max(one.start_ns, other.start_ns) > min(
         one.end_ns, other.end_ns
     ):

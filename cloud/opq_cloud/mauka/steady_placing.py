@@ -16,11 +16,11 @@ from opq_cloud.store.join_plan import KnownFinding, onset
 def place_steady(
     parts: Iterable[KnownFinding], others: Collection[int]
 ) -> list[tuple[KnownFinding, OnsetGroup]]:
-    """Place all parts of the incidents that may change, of one Box and class, in the order of time.
+    """Places all parts of the incidents that may change, of one Box and class, in the order of time.
 
     Args:
-        parts: those that have no incident yet are in incident 0.
-        others: incidents that hold something else too, and whose number only what is placed by hand keeps.
+      parts: those that have no incident yet are in incident 0.
+      others: incidents that hold other findings too; only parts placed by hand keep their numbers.
     """
     placed: list[tuple[KnownFinding, OnsetGroup]] = []
     by_hand: dict[int, OnsetGroup] = {}
@@ -38,7 +38,7 @@ def place_steady(
 
 
 def _give_numbers(groups: Iterable[OnsetGroup], taken: set[int]) -> None:
-    """An incident keeps its number where it can: that of its first part, else the lowest in it."""
+    """Numbers the incidents; each keeps its number where it can: its first part's, else its lowest."""
     fresh = [group for group in dict.fromkeys(groups) if group.incident_id is None]
     for first_alone in (True, False):
         for group in fresh:

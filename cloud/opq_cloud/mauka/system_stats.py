@@ -1,8 +1,8 @@
 """SystemStatsPlugin: plug-ins, machine and store once a minute, as a document of `laha_stats`.
 
 The original's plug-in of this name (opq-interop D.7, E.3), for its readers: View's system page and programs
-for figures. Sizes are null in the embedded store, which does not know them. `gc_stats` counts what `gc_stat`
-messages say: what our own retention deletes is not among it, for nobody reports that.
+for figures. Sizes are null in the embedded store, which does not know them. `gc_stats` counts the documents
+that `gc_stat` messages report; deletions by our own retention are not included, because nothing reports them.
 """
 
 import math
@@ -26,12 +26,12 @@ from opq_proto.mauka_pb2 import EVENTS, INCIDENTS, MEASUREMENTS, PHENOMENA, SAMP
 
 GC_STAT = "gc_stat"
 KEPT_S = 86_400
-"""Documents of so long are kept: 4 MB."""
+"""Documents are kept for this time: 4 MB."""
 FORGOTTEN_EACH = 20
 ACTIVE_MS = 5_000
-"""A Box is active that sent a Measurement so short a time ago, as in the original."""
+"""A Box is active if it sent a Measurement within this time, as in the original."""
 ASKED_EACH = 100
-"""Boxes whose rate is asked for beside one document, in turn."""
+"""Number of Boxes whose rate is requested per document, in turn."""
 MOST_RATES = 100_000
 PLUGIN_KEYS = ("messages_received", "messages_published", "bytes_received", "bytes_published")
 DOMAINS = {
@@ -54,7 +54,7 @@ class SystemStatsPlugin(MaukaPlugin):
         folder: Path,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`folder`: whose disk is looked at."""
+        """`folder`: the usage of its disk is measured."""
         super().__init__(config, [HEARTBEAT, GC_STAT, RATE_RESPONSE], SystemStatsPlugin.NAME)
         self._store, self._section, self._clock = store, section, clock
         self._machine = MachineLoad(folder)
@@ -64,7 +64,7 @@ class SystemStatsPlugin(MaukaPlugin):
         self._gone = dict.fromkeys(DOMAINS.values(), 0)
         self._rates: dict[str, int] = {}
         self._asked: list[str] = []
-        """Boxes that are still to be asked, this time round."""
+        """Boxes whose rate is still to be requested in this round."""
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         kind = mauka_message.WhichOneof("message")
@@ -82,7 +82,7 @@ class SystemStatsPlugin(MaukaPlugin):
             self.counters.add("malformed")
 
     def on_idle(self) -> bool:
-        """Look at the machine, store a document, ask Boxes for their rates, each when it is due."""
+        """Measures the machine, stores a document, requests Boxes' rates, each when it is due."""
         now_s = self._clock()
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + self._section.sample_s
@@ -95,7 +95,7 @@ class SystemStatsPlugin(MaukaPlugin):
         return False
 
     def document(self, active: Collection[str]) -> dict[str, Any]:
-        """The original's keys; `active`: Boxes that measure now."""
+        """Makes the document with the original's keys; `active`: Boxes that measure now."""
         store = self._store()
         counts, sizes, ttls = store.counts(), store.sizes(), store.ttls()
         waveforms = [sizes.get(name) for name in ("events", "box_events", "fs.chunks")]
@@ -138,7 +138,7 @@ class SystemStatsPlugin(MaukaPlugin):
         except FrameError:
             self.counters.add("malformed")
             return
-        # a name with a dot or a dollar is no key of MongoDB's for every reader
+        # a name with a dot or a dollar is not a valid key of MongoDB's for every reader
         name = heard.plugin_name.replace(".", "_").replace("$", "_")
         if name and (name in self._plugins or len(self._plugins) < PLUGINS):
             self._plugins[name] = {key: int(heard.number(key, 0)) for key in PLUGIN_KEYS}
@@ -149,7 +149,7 @@ class SystemStatsPlugin(MaukaPlugin):
         return [box_id for box_id, row in newest.items() if row.timestamp_ms > since_ms]
 
     def _put(self, document: dict[str, Any]) -> None:
-        """Store it, and forget what is older than KEPT_S."""
+        """Stores it, and deletes documents older than KEPT_S."""
         documents, now_s = self._store().people.documents, int(document["timestamp_s"])
         if documents.insert(LAHA_STATS, _key(now_s), document):
             self.counters.add("stats_stored")
@@ -172,12 +172,12 @@ def _key(timestamp_s: int) -> str:
 
 STAT, MEMORY = Path("/proc/stat"), Path("/proc/meminfo")
 MOST_VALUES = 100_000
-"""Values of one statistic; later ones are left out until it begins again."""
+"""Limit of the values of one statistic; later ones are left out until it begins again."""
 
 
 @dataclass(slots=True)
 class ValueSummary:
-    """Values of a span of time."""
+    """Values of one period."""
 
     values: list[float] = field(default_factory=list)
     start_s: int = 0
@@ -191,7 +191,7 @@ class ValueSummary:
         self.values.append(value)
 
     def document(self) -> dict[str, float | int | None]:
-        """The original's keys (opq-interop, D.7); null where no value came. `var` is of all of them."""
+        """The original's keys (opq-interop, D.7); null where no value came. `var` divides by `cnt`."""
         count = len(self.values)
         mean = math.fsum(self.values) / count if count else None
         variance = None if mean is None else math.fsum((each - mean) ** 2 for each in self.values) / count
@@ -206,14 +206,14 @@ class MachineLoad:
     """Samples the load now and then; summarises the samples since the last summary."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: whose disk counts."""
+        """`folder`: the usage of its disk is measured."""
         self._folder = folder
         self._ticks = _busy_ticks()
         self._summaries: dict[str, ValueSummary] = {}
         self._clear()
 
     def sample(self) -> None:
-        """Add one value of each quantity."""
+        """Adds one value of each quantity."""
         for name, value in (
             ("cpu_load_percent", self._busy_percent()),
             ("memory_use_bytes", _used_memory()),
@@ -222,7 +222,7 @@ class MachineLoad:
             self._summaries[name].add(value)
 
     def documents(self) -> dict[str, dict[str, float | int | None]]:
-        """What was measured since the last call, by the original's names."""
+        """Returns the summaries since the last call, by the original's names."""
         found = {name: summary.document() for name, summary in self._summaries.items()}
         self._clear()
         return found
@@ -232,7 +232,7 @@ class MachineLoad:
         self._summaries = {name: ValueSummary() for name in names}
 
     def _busy_percent(self) -> float | None:
-        """How busy all processors were since the last sample, percent."""
+        """Returns the load of all processors since the last sample, in percent."""
         before, self._ticks = self._ticks, _busy_ticks()
         if before is None or self._ticks is None or self._ticks[1] <= before[1]:
             return None
@@ -246,7 +246,7 @@ class MachineLoad:
 
 
 def _busy_ticks() -> tuple[int, int] | None:
-    """(busy, all) ticks of the processors since the start; proc(5)."""
+    """Returns (busy, all) ticks of the processors since the start; proc(5)."""
     try:
         ticks = [int(each) for each in STAT.read_text().partition("\n")[0].split()[1:9]]
         return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # idle, iowait

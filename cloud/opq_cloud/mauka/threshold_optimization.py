@@ -27,7 +27,7 @@ FIELDS = {
     "percent_v_high": "threshold_percent_v_high",
     "percent_thd_high": "threshold_percent_thd_high",
 }
-"""Field of TriggeringLimits -> field of the request; those of all Boxes have `default_` before them."""
+"""Field of TriggeringLimits -> field of the request; those of all Boxes have the prefix `default_`."""
 
 
 class ThresholdOptimizationPlugin(MaukaPlugin):
@@ -40,7 +40,7 @@ class ThresholdOptimizationPlugin(MaukaPlugin):
         self._store = store
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """Read `makai_config`, change it, write it."""
+        """Reads `makai_config`, changes it, writes it."""
         if mauka_message.WhichOneof("message") != "threshold_optimization_request":
             self.counters.add("malformed")
             return
@@ -55,7 +55,7 @@ class ThresholdOptimizationPlugin(MaukaPlugin):
 
 
 def with_request(config: MakaiConfig | None, request: ThresholdOptimizationRequest) -> MakaiConfig | None:
-    """The limits after a request; None: there were none, and it changes nothing."""
+    """Returns the limits after a request; None: there were none, and it changes nothing."""
     before = MakaiConfig(TriggeringLimits()) if config is None else config
     default = _with_values(before.default, request, "default_")
     overrides = dict(before.overrides)

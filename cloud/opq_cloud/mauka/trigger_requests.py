@@ -3,7 +3,7 @@
 The original's plug-in of this name (opq-interop E.3): an event id from port 10001, the event in the store,
 one data command per Box with identity `mauka_<uuid4>_<box id>`, answers from 9899, MakaiEvent when no Box
 is outstanding. The original forgets the request at its first answer (H.28), waits for ever for a Box that
-is away, and takes any span. Where this plug-in is killed meanwhile, our event service asks the Boxes
+is away, and accepts any span. Where this plug-in is killed meanwhile, our event service requests the samples
 and finishes the event.
 """
 
@@ -37,11 +37,11 @@ EVENT_ID_KEY = "zmq.event_id.interface"
 MOST_BOXES, LONGEST_MS = 50, 60_000
 MOST_OPEN = 20
 BYTES_PER_S, BYTES_PER_MIN = 24_000, 60_000_000
-"""What requests may ask for: a fifth of Makai's own budget."""
+"""Limits of what requests may fetch: a fifth of Makai's own budget."""
 SAMPLED_S = 0.5
-"""After the end of a span a Box is asked for it."""
+"""A Box gets its command this long after the end of the span."""
 ANSWER_S = 20.0
-"""A Box that has not answered by then is missing, as at the event service."""
+"""A Box that has not answered by then is missing, as in the event service."""
 ID_S = 1.0
 WHOLE = ""
 
@@ -67,14 +67,14 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         store: Callable[[], CloudStore],
         v_per_lsb_fallback: float = EventServiceSection().v_per_lsb_fallback,
     ) -> None:
-        """`v_per_lsb_fallback`: of a Box that does not say its gain, and that the store does not know."""
+        """`v_per_lsb_fallback`: for a Box that does not report its gain and is not in the store."""
         super().__init__(config, [TRIGGER_REQUEST], TriggerRequestPlugin.NAME, [PREFIX])
         self._store, self._fallback = store, v_per_lsb_fallback
         self._open: dict[str, _OpenRequest] = {}
         self._budget = TokenBuckets(BYTES_PER_MIN, BYTES_PER_MIN / 60, 1)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """Open the event; its Boxes are asked when its span has been sampled."""
+        """Opens the event; its Boxes get their commands when the span has been sampled."""
         if mauka_message.WhichOneof("message") != "trigger_request":
             self.counters.add("malformed")
             return
@@ -104,7 +104,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         self.on_idle()
 
     def on_idle(self) -> bool:
-        """Ask Boxes that are due, read answers, and finish what nobody answers any more."""
+        """Sends commands that are due, reads answers, and finishes events that are complete or timed out."""
         super().on_idle()
         now_s = time.monotonic()
         for token, each in list(self._open.items()):
@@ -118,7 +118,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         return False
 
     def accept_answer(self, parts: Sequence[str], response: Response, frames: Sequence[bytes]) -> None:
-        """Store a Box's samples. Raises FrameError: it is no answer to a request of ours; StoreError."""
+        """Stores a Box's samples. Raises FrameError: it answers none of our requests; StoreError."""
         _, token, box_id = parts
         each = self._open.get(token)
         if each is None or box_id not in each.waiting:
@@ -138,7 +138,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         each.waiting.discard(box_id)
 
     def _finish(self, token: str, each: _OpenRequest) -> None:
-        """Raises StoreError: it is tried again."""
+        """Finishes an event. Raises StoreError; it is then tried again."""
         store = self._store()
         for box_id in sorted(each.waiting, key=box_order):
             store.mark_missing(each.event_id, box_id, f"no answer within {ANSWER_S:g} s")
@@ -148,7 +148,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         self.produce(MAKAI_EVENT, makai_event(each.event_id, self.name))
 
     def _problem_of(self, request: TriggerRequest, boxes: Sequence[str]) -> str | None:
-        """Why it is refused; None: it is not, and what it takes is spent."""
+        """Returns why it is refused; None: it is accepted, and its cost is taken from the budget."""
         length_ms = request.end_timestamp_ms - request.start_timestamp_ms
         if not 0 < length_ms <= LONGEST_MS:
             return f"a span of {length_ms} ms; want 1 to {LONGEST_MS}"
@@ -168,9 +168,10 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         return None
 
     def _drawn_id(self) -> int | None:
-        """From port 10001, so that an original event service and the store do not give one number twice.
+        """Gets an id from port 10001, so that an original event service and the store never use one number
+        twice.
 
-        None: nobody answers there, and the store draws one.
+        None: no answer there, and the store draws one.
         """
         if self._command_context is None:
             return None

@@ -1,7 +1,7 @@
-"""Which event the runner takes next: announced, found in the store, not whole yet, or failed before.
+"""Which event the runner analyses next: announced, found in the store, not complete yet, or failed before.
 
-An event is announced on the bus when it is finished. What is not announced (a lost word, an event that has
-grown, one of before a crash) is found in the store, which is looked through twice a second.
+An event is announced on the bus when it is finished. Events without an announcement (a lost message, an event
+that has grown, one from before a crash) are found in the store, which is searched twice a second.
 """
 
 import math
@@ -18,12 +18,12 @@ from opq_proto import log as logs
 log = logs.get(service="mauka")
 
 LOOK_S = 0.5
-"""Between two looks for finished events; 10 us in the embedded store."""
+"""Interval of the searches for finished events; 10 us in the embedded store."""
 ANNOUNCED_NS = 250_000_000
-"""An event that was finished so short a time ago is about to be announced, and left to that."""
+"""An event finished less than this ago is about to be announced, and is not taken from the store."""
 UNHEARD_S = 2.0
-"""Between two looks for an original service's events, whose records have to be read."""
-UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: then what an open event has is looked at
+"""Interval of the searches for an original service's events, whose records have to be read."""
+UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: then an open event is analysed as it is
 SOON_S = 0.5
 WAITING_EVENTS = 1000
 RECENT_EVENTS = 100
@@ -35,8 +35,8 @@ class EventTurn:
     """An event that is to be analysed now.
 
     Attributes:
-        again: it was analysed before; nobody is notified of its incidents once more.
-        complete: it may be marked as analysed.
+      again: it was analysed before; its incidents are not announced once more.
+      complete: it may be marked as analysed.
     """
 
     event_id: int
@@ -62,7 +62,7 @@ class WaitingEvents:
         self._store, self._counters, self._clock = store, counters, clock
         self._next_look_s = self._next_unheard_s = clock()
         self._first_look = True
-        """What was announced before it has not been heard."""
+        """Announcements from before the first search were not received."""
         self._next_unfinished_s = 0.0
         self._backlog: deque[int] = deque()
         self._unfinished: OrderedDict[int, float] = OrderedDict()
@@ -70,16 +70,16 @@ class WaitingEvents:
         self._originals = OriginalEvents(store, counters, clock)
         self._retries: OrderedDict[int, _Retry] = OrderedDict()
         self._done: deque[tuple[int, int]] = deque(maxlen=RECENT_EVENTS)
-        """When (UTC, ms) and which events were marked."""
+        """When (UTC, ms) which event was marked."""
 
     def begin(self) -> None:
-        """At a start: look through the store at once."""
+        """Makes the next call search the store at once, at a start."""
         self._next_look_s = self._next_unheard_s = self._clock()
         self._first_look = True
         self._backlog.clear()
 
     def announced(self, event_id: int) -> EventTurn | None:
-        """Somebody says that it is there; None: it waits until it is whole."""
+        """Handles an announcement; None: the event waits until it is complete."""
         record = self._store().event_record(event_id)
         if record is not None and record.original:
             self._originals.add_event(event_id)
@@ -93,7 +93,7 @@ class WaitingEvents:
         return None
 
     def overdue(self) -> Iterator[EventTurn]:
-        """Announced ones that are not whole and have waited long enough."""
+        """Yields announced events that are not complete and have waited long enough."""
         now_s = self._clock()
         if now_s < self._next_unfinished_s:
             return
@@ -104,7 +104,7 @@ class WaitingEvents:
                 del self._unfinished[event_id]
                 self._originals.add_event(event_id)
             elif record is not None and record.finished:
-                del self._unfinished[event_id]  # found among the unanalysed ones
+                del self._unfinished[event_id]  # it is found among the unanalysed ones
             elif now_s >= deadline_s:
                 del self._unfinished[event_id]
                 if record is None:
@@ -114,7 +114,7 @@ class WaitingEvents:
                     yield EventTurn(event_id, again=False, complete=False)
 
     def take_originals(self) -> None:
-        """Events of an original service that can be read now, or more of them, are from here on as ours."""
+        """Queues events of an original service that can be read now, or of which more can be read."""
         for event_id, _ in self._originals.ready():
             if not self._store().finish_event(event_id):
                 self._store().unmark_analysed(event_id)
@@ -122,20 +122,20 @@ class WaitingEvents:
 
     @property
     def is_look_due(self) -> bool:
-        """Whether something waits, or the store is to be looked through."""
+        """Whether something waits, or the store is to be searched."""
         return bool(self._backlog) or self._clock() >= self._next_look_s
 
     @property
     def more(self) -> bool:
-        """Whether another one waits."""
+        """Whether another event waits."""
         return bool(self._backlog)
 
     def next_turn(self, in_hand: Callable[[int], bool], announced: bool) -> EventTurn | None:
-        """The next one that is to be analysed.
+        """Returns the next event that is to be analysed.
 
         Args:
-            in_hand: whether one is being analysed.
-            announced: there is a bus, and what was just finished comes over it.
+          in_hand: returns whether an event is being analysed.
+          announced: there is a bus, on which events that have just finished are announced.
         """
         now_s = self._clock()
         if not self._backlog and now_s >= self._next_look_s:
@@ -154,7 +154,9 @@ class WaitingEvents:
         return EventTurn(event_id, again=self._was_done(event_id))
 
     def note_outcome(self, event_id: int, outcome: EventOutcome, done: bool) -> None:
-        """What fails is tried again, later and later; one that waits for an analysis, when that is over."""
+        """Retries a failed event at growing intervals; one that waits for an analysis, when that has
+        rested.
+        """
         before = self._retries.pop(event_id, None)
         if outcome.failed or not done:
             wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, LONGEST_RETRY_S)
@@ -166,23 +168,23 @@ class WaitingEvents:
             self._retries[event_id] = _Retry(math.inf, FIRST_RETRY_S)  # until something changes
 
     def note_marked(self, event_id: int, at_ms: int) -> None:
-        """It was marked as analysed; `at_ms`: UTC, when its analysis began."""
+        """Notes that it was marked as analysed; `at_ms`: UTC, when its analysis began."""
         self._done.append((at_ms, event_id))
 
     def retry_all(self) -> None:
-        """What one version could not analyse another one may."""
+        """Retries all failed events: a new version of an analysis may succeed."""
         self._retries.clear()
 
     def marked_since(self, since_ms: int) -> list[int]:
-        """Those of the newest `RECENT_EVENTS` that a new analysis may have missed."""
+        """Returns those of the newest `RECENT_EVENTS` that a new analysis may have missed."""
         return [event_id for at_ms, event_id in self._done if at_ms >= since_ms]
 
     def _was_done(self, event_id: int) -> bool:
-        """It was marked before; a waveform has come since."""
+        """Returns True if it was marked before; a waveform has come since."""
         return any(event_id == done for _, done in self._done)
 
     def _due(self, now_s: float, in_hand: Callable[[int], bool], announced: bool) -> list[int]:
-        """What has failed comes last: an event that ends an analysis' process waits for the others."""
+        """Returns due events, failed ones last: one that ends an analysis' process waits for the others."""
         found = [record for record in self._store().unanalysed_events() if not in_hand(record.event_id)]
         still = {record.event_id for record in found}
         for event_id in [known for known in self._retries if known not in still and not in_hand(known)]:
@@ -203,11 +205,11 @@ def _is_fresh(record: EventRecord, now_ns: int) -> bool:
 
 CHECK_S = 0.5
 SETTLED_S = 1.0
-"""Boxes answer one after the other: as long as they come no event is read."""
+"""Boxes answer one after the other: while answers arrive, no event is read."""
 LATEST_S = 10.0
 """getDataAfterS of the original (opq-interop A.11)."""
 WATCH_S = 30.0
-"""The original joins answers for 20 s (opq-interop A.11), and stores each after it came."""
+"""The original joins answers for 20 s (opq-interop A.11), and stores each after its arrival."""
 UNHEARD_NS = 60 * 10**9
 LIMIT = 1000
 
@@ -223,13 +225,13 @@ class _Watched:
 
 
 class OriginalEvents:
-    """Announced events of an original event service that may not be whole yet.
+    """Announced events of an original event service that may not be complete yet.
 
-    It announces an event before it stores the first waveform, adds Boxes that answer later without another
-    word, and nowhere says that it is done (opq-interop A.7, D.3, H.11). The original's Mauka waits 10 s and
-    takes what is there. Ours takes an event as soon as every Box that it names can be read and none came for
-    a second, after 10 s in any case, and takes it again when more Boxes come: the original groups answers for
-    20 s. No thread and no timer: the owner asks.
+    The service announces an event before it stores the first waveform, adds Boxes that answer later
+    without another message, and never reports that it is done (opq-interop A.7, D.3, H.11). The original's
+    Mauka waits 10 s and takes what is there. Ours takes an event as soon as every Box that it names can be
+    read and none arrived for a second, after 10 s in any case, and takes it again when more Boxes arrive:
+    the original groups answers for 20 s. It has no thread and no timer: the owner calls it.
 
     Counters: `forgotten_events` beyond the limit, `events_without_waveform` in all the time.
     """
@@ -251,7 +253,7 @@ class OriginalEvents:
         return len(self._watched)
 
     def add_event(self, event_id: int) -> None:
-        """It was announced; once more while it is watched changes nothing."""
+        """Adds an announced event; nothing changes if it is watched already."""
         now_s = self._clock()
         self._watched.setdefault(event_id, _Watched(now_s, changed_s=now_s))
         while len(self._watched) > LIMIT:
@@ -259,10 +261,10 @@ class OriginalEvents:
             self._counters.add("forgotten_events")
 
     def add_unheard(self, newest: Iterable[EventRecord], utc_ns: int) -> None:
-        """Those whose announcement was lost, or came while nobody listened.
+        """Adds events whose announcement was lost.
 
         Args:
-            newest: events of the store, of any kind.
+          newest: events of the store, of any kind.
         """
         since_ns = utc_ns - UNHEARD_NS
         for record in newest:
@@ -271,7 +273,7 @@ class OriginalEvents:
                 self.add_event(record.event_id)
 
     def ready(self) -> list[tuple[int, frozenset[str]]]:
-        """Events that can be read now, each with the Boxes that are new; one comes again with later Boxes."""
+        """Returns events that can be read now, each with its new Boxes; one comes again with later Boxes."""
         now_s = self._clock()
         if not self._watched or now_s < self._next_s:
             return []
@@ -292,7 +294,7 @@ class OriginalEvents:
         return found
 
     def _readable(self, event_id: int, watched: _Watched, now_s: float) -> frozenset[str]:
-        """The Boxes whose waveforms can be read; none while more are expected."""
+        """Returns the Boxes whose waveforms can be read; none while more are expected."""
         record = self._store().event_record(event_id)
         named = frozenset(record.boxes_received) if record is not None else frozenset()
         if named != watched.named:

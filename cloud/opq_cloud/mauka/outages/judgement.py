@@ -1,9 +1,10 @@
 """Whether a silent Box has lost its supply, or only its network: a probability with its evidence. Pure.
 
-A Box whose network is gone measures on: its Measurements come later, and their numbers (`sequence`) have
-gone on. A Box without supply measures nothing: its numbers go on where they stopped. So a silence that is
-over is judged by its numbers. One that lasts is judged by what came before it, by the last word of its
-battery and of its gateway's supply, and by the Boxes around it.
+A Box that lost its network continues to measure: its Measurements arrive later, and their numbers
+(`sequence`) have increased meanwhile. A Box without supply measures nothing: its numbers continue where
+they stopped. So a silence that is over is judged by its numbers. One that lasts is judged by what came
+before it, by the last report of its battery and of its gateway's supply, and by the Boxes around it.
+
 The weights are ours: logarithms of how much likelier a sign makes a lost supply.
 """
 
@@ -17,12 +18,12 @@ from opq_proto.supply_word import SupplyWord
 PRIOR = -1.0
 """Networks of Boxes fail more often than their supply."""
 TOGETHER_S = 1.5
-"""Boxes that fall silent so near each other do it for one reason: a Measurement is over one second."""
+"""Boxes that fall silent within this time do it for one reason: a Measurement covers one second."""
 LONG_S = 60.0
-"""A gateway that starts again is back by then."""
+"""A gateway that restarts is back within this time."""
 DEAD_PERCENT, DIP_PERCENT = 10.0, 90.0
 MEASURED_ON = 0.5
-"""Share of a silence: with numbers for so much of it the Box measured on."""
+"""Share of a silence: with numbers for at least this share, the Box continued to measure."""
 MOST_TOGETHER = 3
 RESTART_WORDS = {
     "software": "by a command, for new firmware, or by itself",
@@ -33,57 +34,57 @@ RESTART_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class NeighbourSight:
-    """What a Box of the same feeder, or else of the same place, shows of the moment."""
+    """What a Box of the same feeder, or else of the same place, shows at that moment."""
 
     box_id: str
     silent: bool
     """It fell silent within `TOGETHER_S`."""
     lowest_percent: float | None
-    """Its lowest rms within two seconds of the moment, of nominal; None: nothing is stored of it."""
+    """Its lowest rms within two seconds of the moment, in percent of nominal; None: no stored values."""
 
 
 @dataclass(frozen=True, slots=True)
 class SilenceSigns:
-    """What is known of one silence."""
+    """Everything known about one silence."""
 
     silent_s: float
     over: bool
-    """The Box is heard again."""
+    """The Box sends again."""
     measured_s: float | None
-    """For how much of the silence its numbers have gone on; None: it has no numbers, or is still silent."""
+    """Part of the silence for which its numbers increased; None: it has no numbers, or is still silent."""
     last_percent: float | None
-    """Its lowest rms of the last two seconds before, of nominal."""
+    """Its lowest rms of the last two seconds before, in percent of nominal."""
     neighbours: Sequence[NeighbourSight]
     others_heard: int
-    """Boxes that are no neighbours and were heard after it began."""
+    """Number of Boxes that are no neighbours and sent Measurements after it began."""
     restart: str = ""
-    """Why the Box began again at its end, with its supply there; empty: nobody says so."""
+    """Why the Box restarted at the end of the silence while its supply was there; empty: not known."""
     supply: SupplyWord | None = None
-    """The last word of its supply, and its gateway's."""
+    """The last report of its supply and of its gateway's."""
     silent: bool = True
-    """False: it reports on its battery, and `silent_s` is since when."""
+    """False: it reports while on battery, and `silent_s` counts from the loss of supply."""
 
 
 @dataclass(frozen=True, slots=True)
 class SilenceJudgement:
-    """How likely the supply was lost, and why; the strongest evidence first."""
+    """The probability that the supply was lost, and why; the strongest evidence first."""
 
     probability: float
     evidence: tuple[CauseEvidence, ...]
 
     @property
     def because(self) -> str:
-        """One sentence of what speaks for a lost supply."""
+        """One sentence with the evidence for a lost supply."""
         return "; ".join(each.words for each in self.evidence if each.weight > 0)
 
     @property
     def against(self) -> str:
-        """One sentence of what speaks for a lost network, or a Box that ended."""
+        """One sentence with the evidence for a lost network, or a Box that stopped."""
         return "; ".join(each.words for each in self.evidence if each.weight < 0)
 
 
 def judge_silence(signs: SilenceSigns) -> SilenceJudgement:
-    """Weigh all signs of a silence."""
+    """Weighs all signs of a silence."""
     evidence = [each for each in (*_own_signs(signs), *_signs_around(signs)) if each is not None]
     weight = PRIOR + sum(each.weight for each in evidence)
     evidence.sort(key=lambda each: (-abs(each.weight), each.name))
@@ -106,7 +107,7 @@ def _supply(signs: SilenceSigns) -> CauseEvidence | None:
     if word is None:
         return None
     if word is SupplyWord.WELL:
-        if signs.over:  # its numbers know more: a gateway without supply is silent, too
+        if signs.over:  # its numbers are better evidence: a gateway without supply is silent, too
             return None
         words = "it has a battery, and said to the last that its supply is well"
         return CauseEvidence("supply_well", words, None, "", -1.5)
@@ -164,7 +165,7 @@ def _neighbours_voltage(heard: Sequence[NeighbourSight]) -> CauseEvidence | None
     if percent >= DIP_PERCENT:
         words = f"{_boxes([each.box_id for each in heard])} beside it went on at a normal voltage"
         return CauseEvidence("neighbour_well", words, percent, "%", -0.5)
-    dead = percent < DEAD_PERCENT  # which Box, and how much, is not for whoever sees the silent one
+    dead = percent < DEAD_PERCENT  # viewers of the silent Box may not know which Box, nor how much
     words = (
         f"a Box beside it saw less than {DEAD_PERCENT if dead else DIP_PERCENT:g} % of nominal at that moment"
     )

@@ -32,9 +32,9 @@ from opq_proto.messages import Finding
 log = logs.get(service="mauka")
 
 OUTAGES = "outages"
-"""The analysis' name in its findings."""
+"""Name of the analysis in its findings."""
 NO_EVENT = -1
-"""An outage has no waveform; the original's event id of its outages."""
+"""An outage has no waveform; this is the original's event id of its outages."""
 
 
 class OutagePlugin(MaukaPlugin):
@@ -71,10 +71,10 @@ class OutagePlugin(MaukaPlugin):
         self._waiting: list[OutageChange] = []
 
     def on_idle(self) -> bool:
-        """Look again when it is time; what the store did not take is put again then."""
+        """Checks the Boxes when it is time, and stores again the changes that the store refused before."""
         now_s = self._clock()
         if self._lease is not None and not self._lease.held():
-            if self._next_s is not None:  # another one sees what begins and ends from now on
+            if self._next_s is not None:  # another process detects outages from now on
                 self._next_s, self.watch = None, self._new_watch()
                 self._waiting.clear()
                 self.counters.set("open_outages_now", 0)
@@ -111,17 +111,16 @@ class OutagePlugin(MaukaPlugin):
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
 
     def status(self) -> dict[str, object]:
-        """As every plug-in's, the Boxes whose outage lasts, and why the other silent ones have none."""
+        """Returns every plug-in's status, the Boxes in an outage, and why other silent Boxes are in none."""
         told = {"open_outages": sorted(self.watch.open_outages), "silences": dict(self.watch.silences)}
         return {**super().status(), **told}
 
 
 def plan_withdrawal(reader: JoinStore, finding: Finding, event_id: int, place_of: PlaceOf) -> JoinPlan:
-    """Take a finding away which was none: an outage that was a lost network. Pure.
+    """Plans the removal of a wrong finding: an outage that turned out to be a lost network. Pure.
 
-    It is of this class, Box and beginning; one that people placed by hand stays. `joining.py` only adds.
-
-    What is left of its incident stays one, led by the finding that now begins first.
+    The finding has this class, Box and beginning; one that people placed by hand stays. `joining.py` only
+    adds. The rest of its incident stays one incident, led by the finding that now begins first.
     """
     revision = reader.join_revision()
     known = [
@@ -141,7 +140,7 @@ def plan_withdrawal(reader: JoinStore, finding: Finding, event_id: int, place_of
 
 
 def _led_again(rest: list[KnownFinding]) -> tuple[FindingMove, ...]:
-    """Somebody has to lead what is left."""
+    """Makes the first of the remaining findings the leader, where there is none."""
     sharp = [one for one in rest if not is_steady(one.finding.kind)]
     if not sharp or any(one.leads for one in sharp):
         return ()

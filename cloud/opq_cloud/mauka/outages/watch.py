@@ -1,12 +1,15 @@
-"""OutageWatch: which Boxes are silent, and what is found of it; the store is read under its owner's clock.
+"""OutageWatch: finds silent Boxes and judges each silence; its owner's clock decides when it reads the store.
 
-    Measurements --> who is silent, since when --> signs --> judgement --> finding `outage`
-                                                                      \\--> withdrawn: it was the network
+  Measurements --> which Box is silent, since when --> signs --> judgement --> finding `outage`
+                                   \\--> withdrawn: it was the network
 
-A silence that lasts is judged at each look; one that is over once more, by its numbers, which decide. What
-was stored of a Box that is heard again is read, unless whoever stored it has shown it with `note_stored`.
-Whoever was silent before the first look is silent of old: it is judged when it is heard again. Where nobody
-was heard meanwhile, the cloud was away too, and nothing is said: a house that was stopped lost no supply.
+A silence that lasts is judged at each check. One that is over is judged once more by its numbers, which
+decide. The stored Measurements of a Box that sends again are read, unless the caller that stored them has
+passed them to `note_stored`.
+
+A Box that was silent before the first check is judged when it sends again. Where no Box sent anything
+meanwhile, the cloud was down too, and there is no judgement: stopping a whole installation is no loss of
+supply.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,36 +36,36 @@ from opq_proto.supply_word import SUPPLY, SupplyWord, supplied_restart, supply_w
 S = 10**9
 AROUND_NS = 2 * S
 EDGE_NS = 3 * S
-"""Boxes of a house that is stopped or started fall silent or are heard so far apart."""
+"""Boxes of an installation that is stopped or started fall silent, or send again, within this time."""
 ORIGINAL_S = 60.0
-"""After so long the original says outage (opq-interop E.3)."""
+"""After this time the original reports an outage (opq-interop E.3)."""
 MOST_NEIGHBOURS = 12
 MOST_JUDGED = 50
-"""Silences that one look judges: reading Measurements of some neighbours takes a millisecond each."""
+"""Silences that one check judges: reading Measurements of some neighbours takes a millisecond each."""
 ROWS = 1000
-"""Read at once of a Box that is heard again."""
+"""Measurements read at once for a Box that sends again."""
 BACK_NS = 7 * 86_400 * S
-"""Outages that are open in the store are found again at a start, if they began since."""
+"""Open outages in the store are found again at a start, if they began within this time."""
 WELL_NS = 70 * S
-"""A gateway says each minute that the supply of a Box with a battery is well."""
+"""A gateway reports each minute that the supply of a Box with a battery is well."""
 BACK_LOOK_NS = 60 * S
-"""A Box whose voltage is back was looked at before within this time, or was silent."""
+"""Measurements are read for this time before, to find when the voltage went or came back."""
 MOST_INCIDENTS = 1000
 
 
 @dataclass(slots=True)
 class _NewestMeasurement:
-    """The newest Measurement of a Box, when it came, and when it was silent last."""
+    """The newest Measurement of a Box, when it came, and when the Box was last silent."""
 
     row: Measurement
     end_ns: int
     at_s: float
     judged: bool
-    """It was silent before this watch began: nothing is said until it is heard."""
+    """It was silent before this watch began: no judgement until it sends again."""
     of_old: bool = False
-    """Nothing was heard of it since the first look."""
+    """It has sent nothing since the first check."""
     silent_from_ns: int | None = None
-    """Where its last silence that is over began."""
+    """Beginning of its last silence that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,10 @@ class _StoredStretch:
     end_ns: int
     """End of the last Measurement."""
     longest_gap_ns: int
-    """Between the end of one and the start of the next."""
+    """Longest gap between the end of one and the start of the next."""
 
     def followed_by(self, later: "_StoredStretch") -> "_StoredStretch":
-        """Both as one."""
+        """Returns both stretches as one."""
         gap_ns = later.start_ns - self.end_ns
         longest_ns = max(self.longest_gap_ns, gap_ns, later.longest_gap_ns)
         return _StoredStretch(self.start_ns, max(self.end_ns, later.end_ns), longest_ns)
@@ -92,7 +95,9 @@ class OutageChange:
 
 
 class OutageWatch:
-    """One thread's. `network_losses`, `box_restarts`: silences that were no outages, by what they were."""
+    """Belongs to one thread. `network_losses`, `box_restarts`: silences that were no outages, by their
+    cause.
+    """
 
     def __init__(
         self,
@@ -103,29 +108,29 @@ class OutageWatch:
         clock: Callable[[], float],
         lossless: bool = False,
     ) -> None:
-        """`lossless`: what is not in the store was never measured (a history); numbers are not asked for."""
+        """`lossless`: data missing in the store was never measured (a history); numbers are ignored."""
         self._store, self._config, self._nominal = store, config, nominal
         self._lossless, self._looked = lossless, False
         self._place_of, self._clock = place_of, clock
         self._heard: dict[str, _NewestMeasurement] = {}
         self._stored: dict[str, _StoredStretch] = {}
-        """By Box: since the last look, as far as it was shown."""
+        """By Box: stored Measurements since the last check, as far as `note_stored` got them."""
         self._open: dict[str, Finding] = {}
         self._dark: dict[str, Measurement] = {}
-        """By Box: of those without supply and voltage, by their last word, the last row before."""
+        """By Box without supply and voltage, by its last report: the last row before."""
         self.silences: dict[str, str] = {}
-        """Boxes that are silent now and may have lost but their network: what speaks for it."""
+        """Boxes that are silent now and may have lost only their network, with the evidence for it."""
         self._changes: list[OutageChange] = []
         """Changes that were found before the store failed; the next call of `find_changes` returns them."""
         self.network_losses = self.box_restarts = 0
 
     @property
     def open_outages(self) -> dict[str, Finding]:
-        """By Box: those that last."""
+        """Outages that last, by Box."""
         return dict(self._open)
 
     def find_again(self) -> None:
-        """At a start: outages that are open in the store go on. Raises StoreError."""
+        """Continues outages that are open in the store, at a start. Raises StoreError."""
         store = self._store()
         newest = store.latest_measurements()
         since_ns = max((_end_ns(row) for row in newest.values()), default=0) - BACK_NS
@@ -135,16 +140,17 @@ class OutageWatch:
                     self._open[one.finding.box_id] = one.finding
 
     def note_stored(self, rows: Sequence[Measurement] | MeasurementColumns) -> None:
-        """What was stored since the last look, each Box's in time order: the next one need not read it.
+        """Notes rows stored since the last check, each Box's in time order: the next check need not read
+        them.
 
-        For a caller that stores a minute at once (a history): each Box is then heard again at each look.
+        For a caller that stores a minute at once (a history): otherwise each Box would be read at each check.
         """
         for box_id, stretch in _stretches(rows):
             before = self._stored.get(box_id)
             self._stored[box_id] = stretch if before is None else before.followed_by(stretch)
 
     def find_changes(self) -> list[OutageChange]:
-        """What has changed since the last look. Raises StoreError."""
+        """Returns what has changed since the last check. Raises StoreError."""
         store, now_s = self._store(), self._clock()
         newest = store.latest_measurements()
         changes, back = self._changes, list[tuple[str, Measurement]]()
@@ -176,12 +182,12 @@ class OutageWatch:
         return changes
 
     def _first_since(self, row: Measurement) -> Measurement:
-        """The first whole Measurement of a Box that is new since the last look."""
+        """Returns the first whole Measurement of a Box that is new since the last check."""
         rows = self._store().measurements(row.box_id, 0, row.timestamp_ms, ROWS)
         return next((each for each in rows if not each.crossing), row)
 
     def _last_before(self, box_id: str, row: Measurement) -> Measurement:
-        """At a start: of a Box whose outage is open its last Measurement before."""
+        """Returns, at a start, the last Measurement before an open outage of the Box; else the row itself."""
         found = self._open.get(box_id)
         if found is None:
             return row
@@ -200,7 +206,7 @@ class OutageWatch:
             known.row = row
 
     def _is_shown_whole(self, known: _NewestMeasurement, row: Measurement) -> bool:
-        """Whether what was shown reaches from a Box's last Measurement to this one without a silence."""
+        """Whether the noted rows reach from a Box's last Measurement to this one without a silence."""
         stored = self._stored.get(row.box_id)
         if stored is None or row.crossing or stored.end_ns != _end_ns(row):
             return False
@@ -210,7 +216,7 @@ class OutageWatch:
     def _judge_back(
         self, store: CloudStore, box_id: str, row: Measurement, now_s: float
     ) -> Iterable[OutageChange]:
-        """A Box that is heard again: what its numbers say of each silence since the last look."""
+        """Judges each silence since the last check of a Box that sends again, by its numbers."""
         known = self._heard[box_id]
         for before, after in pairwise(self._rows_since(store, box_id, known.row, _end_ns(row))):
             silent_ns = window_ns(after)[0] - _end_ns(before)
@@ -224,13 +230,13 @@ class OutageWatch:
         self._note_heard(known, row, now_s)
         was = self._open.get(box_id)
         if was is None or _end_ns(row) - was.start_ns < self._config.silence_s * S:
-            return  # or what its gateway kept of the window in which it fell silent
+            return  # or the row is what its gateway kept of the window in which it fell silent
         yield self._lit_again(store, self._open.pop(box_id), was.start_ns, row)  # it measured on, or was dark
 
     def _rows_since(
         self, store: CloudStore, box_id: str, first: Measurement, end_ns: int
     ) -> Iterator[Measurement]:
-        """A Box's Measurements from one on, in time order, without crossings."""
+        """Yields a Box's Measurements from one on, in time order, without crossings."""
         yield first
         reached_ns = _end_ns(first)
         while True:
@@ -268,13 +274,15 @@ class OutageWatch:
                 yield OutageChange(was, withdrawn=True)
 
     def _anybody_heard(self, store: CloudStore, box_id: str, start_ns: int, end_ns: int) -> bool:
-        """Whether another Box measured in a silence, but for its first and last seconds."""
+        """Returns True if another Box measured during a silence, except in its first and last seconds."""
         first_ms, last_ms = (start_ns + EDGE_NS) // NS_PER_MS, (end_ns - EDGE_NS) // NS_PER_MS
         others = (other_id for other_id in self._heard if other_id != box_id)
         return first_ms < last_ms and any(store.measurements(each, first_ms, last_ms, 1) for each in others)
 
     def _judge_dark(self, store: CloudStore) -> Iterator[OutageChange]:
-        """Boxes on their batteries, without a voltage for a silence's time; and whose voltage is back."""
+        """Judges Boxes on battery that have had no voltage for `silence_s`, and those whose voltage is
+        back.
+        """
         opened = 0
         for box_id, lit in list(self._dark.items()):
             known = self._heard[box_id]
@@ -299,7 +307,7 @@ class OutageWatch:
                     yield OutageChange(self._open[box_id])
 
     def _is_dark(self, row: Measurement) -> bool:
-        """Whether a Box says that its supply is lost, and measures less than a tenth of its voltage."""
+        """Whether a Box reports that its supply is lost, and measures less than a tenth of its voltage."""
         if SUPPLY not in row.metrics or "rms" not in row.metrics or row.crossing:
             return False
         low = supply_word(row.metrics) in (SupplyWord.ON_BATTERY, SupplyWord.FAILING)
@@ -309,12 +317,14 @@ class OutageWatch:
         return rms_v < DEAD_PERCENT / 100 * self._nominal_v(self._store(), row.box_id)
 
     def _lit_again(self, store: CloudStore, was: Finding, since_ns: int, row: Measurement) -> OutageChange:
-        """The end of the outage of a Box that is heard: a row with a voltage; none was dark: it was none."""
+        """Ends the outage of a Box that sends again, at a row with a voltage; without a dark row it was
+        none.
+        """
         rows = self._rows_between(store, was.box_id, since_ns, _end_ns(row))
         if since_ns == was.start_ns and not any(map(self._is_dark, rows)):
             self.network_losses += 1
             return OutageChange(was, withdrawn=True)
-        # the voltage is seen a second before the word of it comes
+        # the voltage shows it a second before the report arrives
         dead = [at for at, each in enumerate(rows) if self._is_dead(each, each.metrics["rms"].max)]
         after = rows[dead[-1] + 1 :] if dead else rows
         end_ns = max(was.start_ns, window_ns(after[0] if after else row)[0])
@@ -324,12 +334,12 @@ class OutageWatch:
     def _rows_between(
         self, store: CloudStore, box_id: str, start_ns: int, end_ns: int
     ) -> Sequence[Measurement]:
-        """Whole Measurements with a voltage, ROWS at most."""
+        """Returns whole Measurements with a voltage, at most ROWS."""
         rows = store.measurements(box_id, max(0, start_ns) // NS_PER_MS, _after_ms(end_ns), ROWS)
         return [each for each in rows if not each.crossing and "rms" in each.metrics]
 
     def _judge_silent(self, store: CloudStore, now_s: float) -> Iterator[OutageChange]:
-        """Those that are silent now; the one that has been silent for the shortest time first."""
+        """Judges Boxes that are silent now; the one with the shortest silence first."""
         after_s = max(ORIGINAL_S, self._config.silence_s) if self._config.compat else self._config.silence_s
         silent = [
             (now_s - known.at_s, box_id)
@@ -355,7 +365,7 @@ class OutageWatch:
                 self.silences[box_id] = f"{likely}: {judged.against}"
 
     def _last_word(self, store: CloudStore, box_id: str) -> SupplyWord | None:
-        """Its last report of its supply: in its last Measurement, or `well` in its last minute."""
+        """Returns its last report of its supply: in its last Measurement, or `well` in its last minute."""
         last = self._heard[box_id].row
         if (word := supply_word(last.metrics)) is not None:
             return word
@@ -366,7 +376,7 @@ class OutageWatch:
         return self._config.compat and signs.silent_s >= ORIGINAL_S
 
     def _is_expected(self, box: BoxRecord | None) -> bool:
-        """Whether anybody expects to hear it; the original takes what is not known for unplugged."""
+        """Returns True if the Box should send; the original treats an unknown Box as unplugged."""
         if box is None:
             return not self._config.compat
         not_known = self._config.compat
@@ -376,7 +386,7 @@ class OutageWatch:
     def _around(
         self, store: CloudStore, box_id: str, before: Measurement
     ) -> tuple[float | None, Sequence[NeighbourSight], int]:
-        """Its own last voltage, its neighbours, and how many others were heard after it fell silent."""
+        """Returns its last voltage, its neighbours, and how many others sent after it fell silent."""
         at_ns = max(_end_ns(before), self._heard[box_id].end_ns if before is self._heard[box_id].row else 0)
         own = self._place_of(box_id)
         neighbours: list[NeighbourSight] = []
@@ -396,7 +406,7 @@ class OutageWatch:
         return last, neighbours, others
 
     def _together(self, other: _NewestMeasurement, at_ns: int) -> bool:
-        """Whether another Box fell silent at a moment, and has been for long enough, or had been."""
+        """Returns True if another Box fell silent at a moment and is silent for long enough, or was."""
         reach_ns = TOGETHER_S * S
         if other.silent_from_ns is not None and abs(other.silent_from_ns - at_ns) <= reach_ns:
             return True
@@ -415,7 +425,9 @@ class OutageWatch:
     def _finding(
         self, box_id: str, before: Measurement, because: str, probability: float, end_ns: int | None
     ) -> Finding:
-        """Its supply went within the window that never came: the middle of it, give or take the half."""
+        """Makes the finding: the supply was lost in the window that never came, at its middle +- half of
+        it.
+        """
         began_ns, last_ns = window_ns(before)
         half_ns = (last_ns - began_ns) // 2
         start_ns = last_ns + half_ns
@@ -434,7 +446,7 @@ class OutageWatch:
 
 
 def measured_s(before: Measurement, after: Measurement) -> float | None:
-    """For how much of the time between two Measurements of a Box numbers were given; None: nobody knows."""
+    """Returns for how much time between two Measurements of a Box numbers were given; None: not known."""
     if before.sequence is None or after.sequence is None or after.sequence <= before.sequence:
         return None
     start_ns, end_ns = window_ns(after)
@@ -442,7 +454,7 @@ def measured_s(before: Measurement, after: Measurement) -> float | None:
 
 
 def _stretches(rows: Sequence[Measurement] | MeasurementColumns) -> Iterator[tuple[str, _StoredStretch]]:
-    """By Box; of objects one for each, of columns one for each Box."""
+    """Yields stretches with their Box: one per row for objects, one per Box for columns."""
     if not isinstance(rows, MeasurementColumns):
         for row in rows:
             if not row.crossing:
@@ -469,7 +481,7 @@ def _stretches(rows: Sequence[Measurement] | MeasurementColumns) -> Iterator[tup
 
 
 def _after_ms(end_ns: int) -> int:
-    """What no row that ends there reaches: the milliseconds of a row are rounded."""
+    """Returns a bound that no row ending at `end_ns` reaches: the milliseconds of a row are rounded."""
     return end_ns // NS_PER_MS + 2
 
 

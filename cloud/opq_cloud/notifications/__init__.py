@@ -1,1 +1,1 @@
-"""Notifications: who is notified of which incident, silent Box or service, by mail, webhook or MQTT."""
+"""Notifications of incidents, silent Boxes and failing services, by mail, webhook or MQTT."""

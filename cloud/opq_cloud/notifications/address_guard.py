@@ -1,7 +1,7 @@
-"""Connects to what a webhook's URL names, but never to this machine or its network (SSRF).
+"""Connects to the host of a webhook's URL, but never to this machine or its private network (SSRF).
 
-The name is resolved once, each address is judged, and the connection goes to the very address that was
-judged: a name that points elsewhere a moment later (DNS rebinding) leads nowhere. Names and addresses of
+The name is resolved once, each address is checked, and the connection goes to an address that was checked.
+A name that points elsewhere a moment later (DNS rebinding) has no effect. Names and addresses in
 `[notifications] private_hosts` may be private. Source: OWASP SSRF Prevention Cheat Sheet.
 """
 
@@ -16,17 +16,17 @@ from opq_proto.errors import OpqError
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
-"""Host and port to addresses; OSError where there are none."""
+"""Resolves host and port to addresses; raises OSError where there are none."""
 NAT64 = ipaddress.ip_network("64:ff9b::/32")
-"""RFC 6052 and RFC 8215: an IPv4 address in an IPv6 one."""
+"""IPv6 addresses that contain an IPv4 address (RFC 6052 and RFC 8215)."""
 
 
 class DeliveryRefusedError(OpqError):
-    """It will not be delivered, however often it is tried."""
+    """The notification cannot be delivered; another try would fail too."""
 
 
 def public_address(text: str) -> bool:
-    """Whether an address is one of the public Internet; an embedded one counts too."""
+    """Whether an address belongs to the public Internet; an embedded IPv4 address is checked instead."""
     address: IpAddress = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         teredo = address.teredo
@@ -39,24 +39,24 @@ def public_address(text: str) -> bool:
 
 
 def resolved(host: str, port: int) -> list[str]:
-    """All addresses of a name, in the system's order."""
+    """Returns all addresses of a host name, in the system's order."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
 class AddressGuard:
-    """Opens connections; from any thread."""
+    """Opens connections to public addresses; may be used from any thread."""
 
     def __init__(self, private_hosts: Sequence[str] = (), resolve: Resolve = resolved) -> None:
         self._private = frozenset(each.lower() for each in private_hosts)
         self._resolve = resolve
 
     def connection(self, url: str, timeout_s: float) -> http.client.HTTPConnection:
-        """Connected, for one request; its TLS certificate is checked for the name.
+        """Returns an open connection for one request; for https, the certificate is checked for the name.
 
         Raises:
-            DeliveryRefusedError: the URL is none, or leads to an address that is not public.
-            OSError: nobody answers there.
+            DeliveryRefusedError: the URL is invalid, or leads only to addresses that are not public.
+            OSError: the name cannot be resolved, or no address accepts the connection.
         """
         try:
             parts = checked_url(url)

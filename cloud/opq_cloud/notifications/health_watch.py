@@ -1,6 +1,6 @@
-"""Reads health as others do, over HTTP, and puts into the outbox what is silent or not well.
+"""Reads the health service over HTTP and puts silent Boxes and failing services into the outbox.
 
-Health that cannot be read says nothing of the Boxes; a service that does not answer is `opq` itself.
+Where health cannot be read, nothing is known of the Boxes; the component `opq` is then reported as failing.
 """
 
 import json
@@ -20,7 +20,10 @@ WHOLE = "opq"
 
 
 class HealthWatch:
-    """One owner thread. Counters: `health_read`, `health_not_read`."""
+    """Notifies of silent Boxes and failing services. Used by one thread.
+
+    Counters: `health_read`, `health_not_read`.
+    """
 
     def __init__(
         self,
@@ -38,12 +41,15 @@ class HealthWatch:
         self._outages = ComponentOutages()
 
     def check_health(self) -> None:
-        """Read health and notify of it, where any rule asks for it. Raises StoreError."""
+        """Reads health and notifies of it, where any rule is about health or silence. Raises StoreError."""
         if self._book.rules("silence") or self._book.rules("health"):
             self.accept_reports(self._read())
 
     def accept_reports(self, reports: list[HealthReport]) -> int:
-        """Those of health, one per service and Box; how many notifications were made. Raises StoreError."""
+        """Handles health's reports, one per service and Box, and returns the number of notifications made.
+
+        Raises StoreError.
+        """
         now_ms = self._now_ms()
         boxes = {each.box_id: each for each in self._store.boxes()}
         unheard = {each.box_id for each in boxes.values() if each.unplugged or each.retired_ms}
@@ -68,7 +74,7 @@ class HealthWatch:
         ]
 
     def _say_back(self, component: HealthComponent) -> int:
-        """It is well: rules that said that it is down say so, where they are to, and forget it."""
+        """Ends the outage of a component that is well, and notifies of it where a rule has `updates`."""
         made = 0
         for held in self._concerned(component):
             said = self._book.outages[held.rule.rule_id]

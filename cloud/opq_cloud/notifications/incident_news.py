@@ -1,9 +1,9 @@
-"""Whether an incident is news to a rule, once over all its growth. Pure.
+"""Decides whether an incident is news to a rule: once, however the incident grows. Pure.
 
-What was said is remembered by findings, not by the incident's number: Mauka may put a finding into another
-incident when an earlier onset comes late, and what was reported stays so under its new number.
-So any order, repetition and grouping of what comes of one disturbance is news once; with `updates` once more
-for each level of severity that it reaches.
+A rule remembers what it has reported by findings, not by the incident's number: Mauka may move a finding to
+another incident when an earlier onset arrives late, and a reported finding stays reported under the new
+number. So the findings of one disturbance are news once, in whatever order, repetition and grouping they
+come; with `updates` they are news once more for each higher level of severity that they reach.
 """
 
 from collections import OrderedDict
@@ -16,25 +16,25 @@ from opq_cloud.store.severity import severity_of
 from opq_proto.messages import Incident
 
 SEVERITY_LEVELS = (0.0, 4.0, 7.0)
-"""Where a level begins: equipment goes on, may stop, may be harmed (docs/mauka.md)."""
+"""Lower limits of the levels: equipment goes on, may stop, may be harmed (docs/mauka.md)."""
 MOST_REMEMBERED = 10_000
-"""Findings of one rule; the oldest are forgotten."""
+"""Findings that one rule remembers; beyond that, the oldest are forgotten."""
 
 
 def severity_level(severity: float | None) -> int:
-    """0, 1 or 2; of an unknown severity 0."""
+    """Returns the level 0, 1 or 2; 0 for an unknown severity."""
     return sum((severity or 0.0) >= least for least in SEVERITY_LEVELS[1:])
 
 
 def shown_severity(incident: Incident) -> float | None:
-    """Mauka's; of a part of an incident that of its own findings."""
+    """Mauka's severity; for a part of an incident, which has none, the highest of its findings."""
     if incident.severity is not None or not incident.findings:
         return incident.severity
     return max(severity_of(each.finding) for each in incident.findings)
 
 
 def mismatch(rule: NotificationRule, incident: Incident) -> str:
-    """Why a rule does not speak of an incident as its account sees it; empty: it does."""
+    """Returns why a rule does not cover an incident as its account sees it; "" where it does."""
     at = incident
     if rule.box_ids:
         found = incident_at(incident, frozenset(rule.box_ids).__contains__)
@@ -55,16 +55,16 @@ def mismatch(rule: NotificationRule, incident: Incident) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IncidentNews:
-    """What a rule has to say of an incident now."""
+    """What a rule has to report about an incident now."""
 
     kind: str
-    """`incident`, or `incident_changed`: it has become worse."""
+    """`incident`, or `incident_changed` where it has become worse."""
     level: int
     finding_ids: tuple[int, ...]
 
 
 class ReportedFindings:
-    """What one rule has said: finding -> the highest level of severity that was said of its incident."""
+    """What one rule has reported: finding -> the highest reported severity level of its incident."""
 
     def __init__(self) -> None:
         self._levels: OrderedDict[int, int] = OrderedDict()
@@ -77,19 +77,19 @@ class ReportedFindings:
             self._levels.popitem(last=False)
 
     def level(self, finding_ids: Iterable[int]) -> int | None:
-        """The highest that was said of any of them; None: nothing."""
+        """Returns the highest level reported for any of the findings; None where none was reported."""
         return max((self._levels[each] for each in finding_ids if each in self._levels), default=None)
 
 
 def incident_news(rule: NotificationRule, incident: Incident, said: ReportedFindings) -> IncidentNews | None:
-    """What the rule has to say of the incident now; None where it has said so, or does not speak of it.
+    """Returns what the rule has to report; None where it has reported it, or does not cover the incident.
 
-    Whoever says it adds it to `said`.
+    The caller that sends the report adds its findings to `said`.
     """
     numbers = tuple(sorted(each.finding_id for each in incident.findings))
     known = said.level(numbers)
     if known is not None:
-        said.add(numbers, known)  # what joins a reported incident is reported
+        said.add(numbers, known)  # a finding that joins a reported incident counts as reported
     level = severity_level(shown_severity(incident))
     if known is not None and not (rule.updates and level > known):
         return None

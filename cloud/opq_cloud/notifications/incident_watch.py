@@ -1,7 +1,7 @@
-"""Hears of incidents on Mauka's bus (topic `incident`) and reads them of the store, for every rule.
+"""Receives incident messages on Mauka's bus (topic `incident`), reads the incidents and checks every rule.
 
-The bus is heard at once and may lose; so the newest incidents of the store are looked through at the start
-and whenever its revision has risen. A rule gets the incident as its account sees it.
+The bus is fast but may lose messages. So the newest incidents in the store are checked at the start and
+whenever the store's revision has changed. A rule gets the incident as its account sees it.
 """
 
 import json
@@ -27,18 +27,18 @@ from opq_proto.zmq_inbox import waiting_messages
 
 TOPIC = b"incident"
 LOOKED_BACK_NS = 3_600 * 10**9
-"""An incident that was over before is no news any more, when we were away or the bus lost it, or when a
-person or a re-analysis has changed it."""
+"""An incident that ended longer ago is no longer news if this service was not running, if the bus lost the
+message, or if a person or a re-analysis changed the incident."""
 MOST_LOOKED_AT = 500
 MOST_BOXES_SENT = 100
 HELD_S = 5.0
-"""So long an incident waits for the rest of its event: Mauka may store what one Box shows before that."""
+"""Longest wait for the rest of an incident's event: Mauka may store one Box's findings before the others'."""
 MOST_HELD = 1000
-"""One more does not wait."""
+"""Incidents that may wait; a further one is reported at once."""
 
 
 class IncidentWatch:
-    """One owner thread. Counters: `incidents_heard`, `malformed`, `looked_at`."""
+    """Notifies of incidents. Used by one thread. Counters: `incidents_heard`, `malformed`, `looked_at`."""
 
     def __init__(
         self,
@@ -53,16 +53,19 @@ class IncidentWatch:
         self._now_ns = now_ns
         self._revision: int | None = None
         self._held: dict[int, tuple[int, float]] = {}
-        """Incident that is news -> the event it waits for, and until when (monotonic)."""
+        """Incident that is news -> the event it waits for, and the end of the wait (monotonic seconds)."""
 
     def begin(self) -> None:
-        """Another one has looked before: what it said is no news. Raises StoreError."""
+        """Takes over from another process: what that one has reported is no news. Raises StoreError."""
         self._book.read_said_findings()
         self._revision = None
         self._held.clear()
 
     def read_bus(self, bus: "zmq.Socket[bytes]") -> None:
-        """What waits on the bus. Raises StoreError; what was read is then left to `look`."""
+        """Handles the messages that wait on the bus.
+
+        Raises StoreError; `check_incidents` then finds the incidents of these messages in the store.
+        """
         since_ns: dict[int, int] = {}
         for frames in waiting_messages(bus):
             heard = self._heard(frames)
@@ -81,7 +84,10 @@ class IncidentWatch:
             raise
 
     def check_held(self) -> bool:
-        """Those whose events were not analysed whole before; whether that made news. Raises StoreError."""
+        """Checks the incidents that wait for their events; returns whether that made a notification.
+
+        Raises StoreError.
+        """
         made = 0
         for number, (event_id, until_s) in list(self._held.items()):
             if monotonic() < until_s and self._analysis_is_due(event_id):
@@ -94,7 +100,7 @@ class IncidentWatch:
         return made > 0
 
     def _waits(self, incident: Incident) -> bool:
-        """Whether more of it is about to come; of what has waited for `HELD_S` nobody knows."""
+        """Whether the incident has to wait for the analysis of its event, for at most `HELD_S`."""
         number, event_id, now_s = incident.incident_id, max(incident.event_ids, default=0), monotonic()
         _, until_s = self._held.get(number, (0, now_s + HELD_S))
         full = number not in self._held and len(self._held) >= MOST_HELD
@@ -108,7 +114,7 @@ class IncidentWatch:
         return record is not None and record.finished and not record.analysed
 
     def check_incidents(self) -> None:
-        """The newest incidents, where anything has changed since the last look. Raises StoreError."""
+        """Checks the newest incidents if the store has changed since the last check. Raises StoreError."""
         if not self._book.rules("incident"):
             return
         revision = self._store.join_revision()
@@ -120,7 +126,7 @@ class IncidentWatch:
         self._revision = revision
 
     def accept_incident(self, incident: Incident) -> int:
-        """To every rule that it is news to; how many."""
+        """Notifies of the incident for each rule that it is news to; returns the number of notifications."""
         self._counters.add("looked_at")
         made, checked = 0, False
         for held in self._book.rules("incident"):
@@ -152,7 +158,10 @@ class IncidentWatch:
         return made
 
     def _heard(self, frames: list[bytes]) -> tuple[int, bool] | None:
-        """(the incident that a message names, whether an analysis changed it); None: none that is there."""
+        """Returns the incident's number in a message and whether an analysis changed the incident.
+
+        None where the message is malformed or the incident is gone.
+        """
         self._counters.add("incidents_heard")
         try:
             if len(frames) != 2:
@@ -171,7 +180,7 @@ class IncidentWatch:
 
 
 def _bounded(document: dict[str, object], severity: float | None) -> dict[str, object]:
-    """The first Boxes of an incident of very many; `boxes` says how many there are."""
+    """Cuts the lists of an incident with very many Boxes; `boxes` is the full number of Boxes."""
     boxes = document["box_ids"]
     assert isinstance(boxes, list)
     cut: Iterable[str] = ("box_ids", "event_ids")

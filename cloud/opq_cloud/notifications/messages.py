@@ -1,4 +1,4 @@
-"""What people read: headlines of incidents, silent Boxes and services; a mail of one or several. Pure."""
+"""Texts for people: headlines of incidents, silent Boxes and failing services; mails. Pure."""
 
 import html
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ SCOPE_WORDS = {"local": "local", "feeder": "one feeder", "region": "a region", "
 
 
 def incident_headline(incident: Incident, worse: bool = False) -> str:
-    """`Sag to 60.0 % at Boxes 1 and 4, 158 ms, severity 4.2`."""
+    """Returns, for example, `Sag to 60.0 % at Boxes 1 and 4, 158 ms, severity 4.2`."""
     words = incident.kind.replace("+", " with ").replace("_", " ").capitalize()
     if incident.residual_percent is not None:
         words += f" to {incident.residual_percent:.1f} %"
@@ -32,7 +32,7 @@ def incident_headline(incident: Incident, worse: bool = False) -> str:
 
 
 def box_words(box_ids: Sequence[str]) -> str:
-    """`Box 1`, `Boxes 1, 2 and 4`, `Boxes 1, 2, 3, 4, 5 and 7 more`."""
+    """Returns, for example, `Box 1`, `Boxes 1, 2 and 4` or `Boxes 1, 2, 3, 4, 5 and 7 more`."""
     if len(box_ids) == 1:
         return f"Box {box_ids[0]}"
     if len(box_ids) > BOXES_NAMED:
@@ -41,14 +41,14 @@ def box_words(box_ids: Sequence[str]) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """`158 ms`, `2.5 s`, `12 min`."""
+    """Returns, for example, `158 ms`, `2.5 s` or `12 min`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def outage_headline(component: HealthComponent, since_ms: int, back: bool, zone: ZoneInfo) -> str:
-    """`Box 3 is silent since 2026-11-22 08:13:22 HST`."""
+    """Returns, for example, `Box 3 is silent since 2026-11-22 08:13:22 HST`."""
     name = component.subject[0].upper() + component.subject[1:]
     if back:
         return f"{name} {'reports again' if component.is_box else 'is well again'}"
@@ -56,18 +56,18 @@ def outage_headline(component: HealthComponent, since_ms: int, back: bool, zone:
 
 
 def moment_words(at_ms: float, zone: ZoneInfo) -> str:
-    """In the zone, which is named."""
+    """Returns date and time in the zone, with the zone's name."""
     return datetime.fromtimestamp(at_ms / 1000, zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def mail_of(
     items: Sequence[tuple[NotificationEntry, str]], to: str, sender: str, zone: ZoneInfo, settings_url: str
 ) -> EmailMessage:
-    """One mail, plain text and HTML.
+    """Returns one mail, as plain text and HTML.
 
     Args:
-        items: entries of one rule, each with the link to what it is about, or "".
-        settings_url: the page of the rules.
+        items: entries of one rule, each with the link to its incident or Box, or "".
+        settings_url: the page where the rules are changed.
     """
     first = items[0][0]
     subject = first.headline if len(items) == 1 else f"{len(items)} notifications: {first.rule_name}"
@@ -75,7 +75,7 @@ def mail_of(
     message["From"], message["To"] = sender, to
     message["Subject"] = f"[OPQ] {_one_line(subject)[:SUBJECT_CHARACTERS]}"
     message["Message-ID"] = f"<{first.entry_id}@opq.notifications>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no machine answers it
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: automatic responders do not answer it
     shown = items[:MOST_IN_A_MAIL]
     more = f"{len(items) - len(shown)} more are in the log." if len(shown) < len(items) else ""
     foot = f"Rule: {_one_line(first.rule_name)}. Change or stop it: {settings_url}"
@@ -98,5 +98,5 @@ def mail_of(
 
 
 def _one_line(text: str) -> str:
-    """Without line ends and other control characters: those would begin a header."""
+    """Replaces line ends and other control characters: a line end would begin another header."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())

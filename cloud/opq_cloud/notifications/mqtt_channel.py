@@ -1,8 +1,8 @@
 """Notifications by MQTT to the broker of the configuration, with Home Assistant's discovery.
 
-A rule is an event entity (https://www.home-assistant.io/integrations/event.mqtt/): its discovery message is
-retained and goes out as soon as the rule is there; what it says goes to `<topic>/<account>/<rule>`, QoS 1,
-not retained, with the notification's `id`. The connection is made when it is needed.
+A rule is an event entity (https://www.home-assistant.io/integrations/event.mqtt/). Its discovery message is
+retained and sent as soon as the rule exists. Its notifications go to `<topic>/<account>/<rule>`, QoS 1, not
+retained, with the notification's `id`. The connection is made when it is needed.
 """
 
 import json
@@ -22,10 +22,10 @@ EVENT_TYPES = ("incident", "incident_changed", "health", "rule", "test")
 
 
 class MqttChannel:
-    """Publishes from any thread, one message after the other."""
+    """Publishes one message after the other; may be used from any thread."""
 
     def __init__(self, section: NotificationMqttSection, timeout_s: float = 10.0) -> None:
-        """`timeout_s`: for the broker to answer, and to take a message."""
+        """`timeout_s`: time limit for the broker to answer, and to acknowledge a message."""
         self._section = section
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -34,15 +34,15 @@ class MqttChannel:
 
     @property
     def ready(self) -> bool:
-        """Whether a broker is set."""
+        """Whether the configuration names a broker."""
         return bool(self._section.host)
 
     def publish(self, entry: NotificationEntry, link: str) -> None:
-        """Returns when the broker has taken it.
+        """Publishes a notification; returns when the broker has acknowledged it.
 
         Raises:
             DeliveryRefusedError: no broker is set.
-            OSError: out of reach, or it does not answer.
+            OSError: the broker is out of reach, refuses the connection or does not answer.
         """
         if not self.ready:
             raise DeliveryRefusedError("no broker is set; an administrator does in [notifications.mqtt]")
@@ -59,9 +59,9 @@ class MqttChannel:
             self._send(topic, json.dumps(payload).encode(), retain=False)
 
     def discover(self, rules: Iterable[NotificationRule]) -> int:
-        """Announce rules that are new or have another name, and take back those that are gone; how many.
+        """Announces new and renamed rules and withdraws deleted ones; returns the number of messages.
 
-        Raises OSError: the rest is left to the next call.
+        Raises OSError: the next call sends the rest.
         """
         if not (self.ready and self._section.discovery):
             return 0
@@ -116,7 +116,7 @@ class MqttChannel:
             raise
 
     def _connected(self) -> paho.Client:
-        """Raises OSError: out of reach, or it does not know us."""
+        """Returns a connected client. Raises OSError: the broker is out of reach or refuses it."""
         if self._client is not None and self._client.is_connected():
             return self._client
         self._drop()
@@ -150,7 +150,7 @@ class MqttChannel:
         return client
 
     def _drop(self) -> None:
-        """A broker that comes back may have lost what it retained: all is announced again."""
+        """Ends the connection. The broker may lose what it retained, so all rules are announced again."""
         client, self._client = self._client, None
         self._discovered.clear()
         if client is not None:

@@ -1,7 +1,7 @@
-"""Which Boxes are silent and which services are not well, since when, and what of it is news. Pure.
+"""Which Boxes are silent and which services fail, since when, and which of these outages are news. Pure.
 
-Made of the reports of health (the original's contract). What is absent from a report is not known: it is
-neither down nor well again.
+The facts come from the health reports (the original's contract). The state of a component that is absent
+from a report is unknown and does not change.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ class HealthComponent:
 
 @dataclass(frozen=True, slots=True)
 class ComponentOutage:
-    """A Box that is silent, or a service that is not well."""
+    """A Box that is silent, or a service that fails."""
 
     component: HealthComponent
     since_ms: int
@@ -34,7 +34,7 @@ class ComponentOutage:
 
 
 class ComponentOutages:
-    """What is down now; no clock, one owner."""
+    """The components that are down now. Has no clock and is not thread-safe."""
 
     def __init__(self) -> None:
         self._down: dict[HealthComponent, ComponentOutage] = {}
@@ -42,13 +42,13 @@ class ComponentOutages:
     def accept_reports(
         self, reports: Iterable[tuple[HealthComponent, HealthReport]], now_ms: int
     ) -> list[ComponentOutage]:
-        """All that are down, in the order of their beginning."""
+        """Updates the outages from reports; returns all present outages, the earliest first."""
         for component, report in reports:
             if report.ok:
                 self._down.pop(component, None)
                 continue
             known = self._down.get(component)
-            # a Box's report has the time of its last Measurement, a service's that of the report
+            # a Box's report has the time of its last Measurement, a service's report its own time
             since_ms = min(now_ms, report.timestamp_s * 1000) if component.is_box else now_ms
             if known is None or (component.is_box and since_ms > known.since_ms):
                 self._down[component] = ComponentOutage(component, since_ms, report.info or "")
@@ -56,7 +56,7 @@ class ComponentOutages:
 
 
 def is_about(rule: NotificationRule, component: HealthComponent) -> bool:
-    """Whether a rule is about it at all."""
+    """Whether a rule covers the component."""
     if component.is_box:
         return rule.about == "silence" and (not rule.box_ids or component.name in rule.box_ids)
     return rule.about == "health"
@@ -65,10 +65,10 @@ def is_about(rule: NotificationRule, component: HealthComponent) -> bool:
 def outage_is_news(
     rule: NotificationRule, outage: ComponentOutage, said: Mapping[str, int], now_ms: int
 ) -> bool:
-    """Whether it is to be said now: long enough down, not said, and not down since before the rule.
+    """Whether an outage is to be reported: it is long enough, not reported, and not older than the rule.
 
     Args:
-        said: subject -> since when what this rule has said of last is down; without what is well again.
+        said: subject -> beginning (ms) of the outage that this rule reported last; without ended outages.
     """
     if not is_about(rule, outage.component):
         return False

@@ -1,9 +1,10 @@
-"""The outbox: sends what is due, several at once, and tries again what failed; each is on disk until settled.
+"""The outbox: sends due notifications in several threads and tries failed ones again.
 
-An entry is claimed before it is sent. Who claimed it and was killed left it claimed; when the claim is over
-(`claim_s`) it is sent again, under the same id: at least once. What cannot be delivered within a day is given
-up. One destination has one thread at most and one account half of them, so that what is slow delays nobody
-else's for long.
+Each entry is on disk until it is sent, failed or dropped. An entry is claimed before it is sent. If the
+process that claimed it is killed, the claim ends after `claim_s` and the entry is sent again under the same
+id: delivery is at least once. An entry that cannot be delivered within a day is given up. One destination
+has at most one thread and one account at most half of them, so that a slow destination does not delay other
+accounts for long.
 """
 
 import smtplib
@@ -30,9 +31,9 @@ log = logs.get(service="notifications")
 
 THREADS = 4
 THREADS_OF_ONE = 2
-"""Threads that one account may hold: webhooks that answer slowly take no other account's turn."""
+"""Threads that one account may occupy: its slow webhooks leave threads for other accounts."""
 AT_ONCE = 500
-"""Due entries of one destination that one turn handles."""
+"""Due entries of one destination that are sent in one turn."""
 WAITS_S = doubling(5.0, 3600.0)
 LAST_SENT_S = 3.0
 GIVEN_UP_MS = 24 * 3_600_000
@@ -43,7 +44,7 @@ Group = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class SendingChannels:
-    """Where an outbox sends to."""
+    """The channels by which an outbox sends."""
 
     mail: MailServer
     webhook: WebhookChannel
@@ -53,7 +54,10 @@ class SendingChannels:
 
 
 class NotificationOutbox:
-    """`send_due` from one thread. Counters: `sent`, `failed`, `retried`, `dropped`, each by channel."""
+    """Sends notifications; `send_due` is called from one thread.
+
+    Counters: `sent`, `failed`, `retried`, `dropped`, each by channel.
+    """
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class NotificationOutbox:
         self._busy: set[Group] = set()
 
     def send_due(self, unsent: Sequence[NotificationEntry]) -> int:
-        """Hand what is due to the threads, without waiting for them; how many groups."""
+        """Hands due entries to threads without waiting for them; returns the number of groups."""
         now_ms = self._now_ms()
         groups: dict[Group, list[NotificationEntry]] = {}
         for entry in unsent:
@@ -100,14 +104,14 @@ class NotificationOutbox:
         return handed
 
     def close(self) -> None:
-        """What is being sent gets a moment; the rest is on disk."""
+        """Waits at most LAST_SENT_S for what is being sent; the rest stays on disk."""
         until_s = time.monotonic() + LAST_SENT_S
         while self.sending and time.monotonic() < until_s:
             time.sleep(0.02)
 
     @property
     def sending(self) -> int:
-        """Groups that are being sent."""
+        """Number of groups that are being sent."""
         with self._lock:
             return len(self._busy)
 
@@ -137,7 +141,7 @@ class NotificationOutbox:
             claimed = self._records.claim(entry.entry_id, self._now_ms(), self._claim_ms)
             if claimed is not None:
                 due.append(claimed)
-                if channel != "mail":  # one at a time: a claim is no longer than one try
+                if channel != "mail":  # one at a time: a claim lasts only for one try
                     assert account is not None and rule is not None
                     if not self._try([claimed], account, rule):
                         return
@@ -148,7 +152,7 @@ class NotificationOutbox:
     def _obstacle(
         self, entry: NotificationEntry, account: Account | None, rule: NotificationRule | None
     ) -> str:
-        """Why it must not be sent any more: things may have changed while it waited."""
+        """Returns why an entry must not be sent any more; "" where it may be. It may have waited for long."""
         if account is None or account.disabled:
             return "the account is gone or disabled"
         if rule is None:
@@ -163,7 +167,7 @@ class NotificationOutbox:
         return ""
 
     def _try(self, entries: Sequence[NotificationEntry], account: Account, rule: NotificationRule) -> bool:
-        """Deliver them together; False: it failed."""
+        """Delivers entries together; returns whether that succeeded."""
         try:
             self._deliver(entries, account, rule)
         except DeliveryRefusedError as error:
@@ -207,7 +211,7 @@ class NotificationOutbox:
         return ""
 
     def _postpone(self, entries: Sequence[NotificationEntry], why: str) -> None:
-        """The longest tried one says when all of them are tried again: they stay together."""
+        """Sets the time of the next try, by the entry with the most tries, so that entries stay together."""
         now_ms = self._now_ms()
         tried = max(entry.tried for entry in entries)
         wait_ms = round(WAITS_S[min(tried, len(WAITS_S)) - 1] * 1000)
@@ -228,7 +232,7 @@ class NotificationOutbox:
 
 
 def _problem(error: Exception) -> str:
-    """One line, without the addresses that SMTP errors name."""
+    """Describes an error in one line, without the addresses that SMTP errors name."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return "the mail server refuses the address"
     return f"{type(error).__name__}: {error}"[:PROBLEM_CHARACTERS]

@@ -1,9 +1,9 @@
-"""`POST /notify`: a row that a stream rule found worth telling, for the account whose token comes with it.
+"""`POST /notify`: accepts a row that a stream rule reports, for the account whose token the request has.
 
     {"id": "rule1:42", "rule": "rule1", "text": "THD 9 % at Box 3", "severity": 5, "box_id": "3", "row": {}}
 
-`text` is needed, the rest is not. Who sends the same `id` again (a retry) adds nothing. The answer is
-`{"accepted": n}`: how many of the account's rules about stream rules it was news to.
+`text` is required, the rest is optional. The same `id` sent again (a retry) adds nothing. The answer is
+`{"accepted": n}`: the number of the account's rules about stream rules to which the row was news.
 """
 
 import json
@@ -21,16 +21,16 @@ from opq_proto.rate_limit import TokenBuckets
 
 PATH = "/notify"
 PURPOSE = "notify"
-"""Purpose of the tokens that may send rows, and nothing else."""
+"""Purpose of the tokens that may send rows and do nothing else."""
 MOST_BYTES = 16_384
 TEXT_CHARACTERS = 300
 ID_CHARACTERS = 200
 BURST, PER_S = 60, 1.0
-"""Rows of one token: at once, and then a second."""
+"""Rows allowed for one token: at once, and per second after that."""
 
 
 class SentRow:
-    """What was posted, held to what is allowed. ValueError with the reason."""
+    """A posted row, checked. Raises ValueError with the reason where it is invalid."""
 
     def __init__(self, body: bytes) -> None:
         found = json.loads(body)
@@ -57,11 +57,11 @@ class SentRow:
         value = found.get(name, "")
         if not isinstance(value, str) or len(value) > most:
             raise ValueError(f"{name}: want a text of at most {most} characters")
-        return value.encode("utf-8", "replace").decode().strip()  # half a surrogate pair is on no page
+        return value.encode("utf-8", "replace").decode().strip()  # half a surrogate pair cannot be encoded
 
 
 class RowsEndpoint:
-    """`reply` may be called from several threads. Counters: `rows`, `rows_refused`."""
+    """Accepts rows; `reply` may be called from several threads. Counters: `rows`, `rows_refused`."""
 
     def __init__(self, people: AccountRecords, book: RuleBook, counters: ServiceCounters) -> None:
         self._people = people
@@ -90,7 +90,7 @@ class RowsEndpoint:
         return Handler
 
     def reply(self, authorization: str, body: bytes) -> Reply:
-        """The answer to one row."""
+        """Returns the answer to one row."""
         kind, _, secret = authorization.partition(" ")
         try:
             ticket = self._people.ticket(secret_hash(secret.strip()), PURPOSE)

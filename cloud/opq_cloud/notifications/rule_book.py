@@ -1,6 +1,7 @@
-"""The rules in force with whose they are and what each account sees, and what each rule has said already.
+"""The rules in force with their accounts and the Boxes these see, and what each rule has reported already.
 
-Read of the store at most once a second; what was said is read once, at the start, and kept up from there.
+The rules are read from the store at most once a second. What was reported is read once, at the start, and
+updated in memory after that.
 """
 
 import json
@@ -28,13 +29,13 @@ log = logs.get(service="notifications")
 
 READ_EVERY_S = 1.0
 MOST_WAITING = 500
-"""Entries of one account that may wait; more are dropped and counted, with one line in the log each hour."""
+"""Entries of one account that may wait; more are dropped and counted, with one log entry per hour."""
 HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class RuleInForce:
-    """A rule that is switched on, of an account that may sign in."""
+    """A rule that is switched on, with its account, which is not disabled."""
 
     rule: NotificationRule
     account: Account
@@ -46,7 +47,7 @@ class RuleInForce:
 
 
 class RuleBook:
-    """`rules` and `add` may be called from any thread; `findings` and `outages` have one owner.
+    """Rules and outbox. Any thread may call `rules` and `add`; `findings` and `outages` each have one owner.
 
     Counters: `made`, `dropped`, each by channel.
     """
@@ -57,7 +58,7 @@ class RuleBook:
         counters: ServiceCounters,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """Raises StoreError: what was said cannot be read."""
+        """Raises StoreError: the entries of the outbox cannot be read."""
         self._people = people
         self.records = NotificationRecords(people.documents)
         self._counters = counters
@@ -67,19 +68,19 @@ class RuleBook:
         self._rules: list[RuleInForce] = []
         self._waiting: Counter[str] = Counter()
         self.findings: defaultdict[str, ReportedFindings] = defaultdict(ReportedFindings)
-        """Rule -> what it has said of incidents."""
+        """Rule -> what it has reported about incidents."""
         self.outages: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        """Rule -> subject -> since when what it said last is down."""
+        """Rule -> subject -> beginning (ms) of the outage that the rule reported last."""
         for entry in reversed(self.records.entries(limit=10**9)):
             self._remember(entry)
 
     def read_said_findings(self) -> None:
-        """What other processes have put into the outbox meanwhile, of incidents. Raises StoreError."""
+        """Reads which incidents other processes have put into the outbox meanwhile. Raises StoreError."""
         for entry in reversed(self.records.entries(limit=10**9)):
             self._remember_findings(entry)
 
     def rules(self, about: str = "") -> list[RuleInForce]:
-        """All, or those about one matter; at most READ_EVERY_S old. Raises StoreError."""
+        """Returns all rules, or those about one matter; at most READ_EVERY_S old. Raises StoreError."""
         with self._lock:
             now_s = time.monotonic()
             if self._read_s is None or now_s - self._read_s >= READ_EVERY_S:
@@ -88,7 +89,7 @@ class RuleBook:
             return [each for each in self._rules if about in ("", each.rule.about)]
 
     def count_waiting(self, unsent: Iterable[NotificationEntry]) -> None:
-        """What waits now, for the limit of each account."""
+        """Counts the waiting entries of each account, for its limit MOST_WAITING."""
         self._waiting = Counter(entry.account_id for entry in unsent)
 
     def add(
@@ -105,10 +106,10 @@ class RuleBook:
         finding_ids: tuple[int, ...] = (),
         level: int = 0,
     ) -> bool:
-        """Put it into the outbox; False where it was there before, or one too many waits.
+        """Puts a notification into the outbox; False where it was there before, or too many wait.
 
         Args:
-            said: what makes it this and no other: the id follows from rule and these.
+            said: values that identify the notification; its id is made from rule, kind and these.
         """
         rule, now_ms = held.rule, self._now_ms()
         if self._waiting[rule.account_id] >= MOST_WAITING:
@@ -133,7 +134,7 @@ class RuleBook:
             content=json.dumps(content),
         )
         new = self.records.add_entry(entry)
-        self._remember(entry)  # what the store has refused is news still
+        self._remember(entry)  # only now: where the store raises, it is still news
         if not new:
             return False
         self._waiting[rule.account_id] += 1
@@ -170,7 +171,7 @@ class RuleBook:
                 self.outages[entry.rule_id][entry.subject] = found.get("since_ms", 0)
 
     def _drop(self, held: RuleInForce, now_ms: int) -> None:
-        """One line an hour says so; the counter has each."""
+        """Counts a dropped notification; adds one entry per hour to the account's log."""
         self._counters.add("dropped", label=held.rule.channel)
         rule = held.rule
         self.records.add_entry(

@@ -1,7 +1,7 @@
-"""When what a rule says is sent: at once, at the end of the quiet hours, or with the next digest. Pure.
+"""When a notification is sent: at once, at the end of the quiet hours, or with the next digest. Pure.
 
-Times are wall times of the account's time zone, over its changes of the hour too: one that does not exist on
-a day is that much later, of one that comes twice the first counts.
+Times are wall times of the account's time zone, also across its clock changes: a time that is skipped on a
+day is later by the skipped span, and of a time that comes twice the first counts.
 """
 
 from datetime import UTC, datetime, time, timedelta
@@ -11,7 +11,7 @@ from opq_cloud.store.notification_records import NotificationRule, wall_time
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """UTC where the name is of no zone that this machine knows."""
+    """Returns the time zone of a name; UTC where this machine does not know the name."""
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, ZoneInfoNotFoundError):
@@ -21,7 +21,7 @@ def zone_of(name: str) -> ZoneInfo:
 def send_time_ms(
     rule: NotificationRule, zone: ZoneInfo, now_ms: int, severity: float | None = None
 ) -> tuple[int, str]:
-    """When, in ms since 1970, and why not at once (empty: at once)."""
+    """Returns the time to send, in ms since 1970, and why not at once ("" where at once)."""
     loud = rule.loud_severity is not None and severity is not None and severity >= rule.loud_severity
     if loud:
         return now_ms, ""
@@ -32,14 +32,17 @@ def send_time_ms(
 
 
 def in_quiet_hours(rule: NotificationRule, zone: ZoneInfo, at_ms: int) -> bool:
-    """[from, to), over midnight where `from` is later than `to`; equal ones are none."""
+    """Whether a time is in the quiet hours [from, to).
+
+    They span midnight where `from` is later than `to`; they are empty where both are equal.
+    """
     begin, end = wall_time(rule.quiet_from), wall_time(rule.quiet_to)
     now = datetime.fromtimestamp(at_ms / 1000, zone).time()
     return begin <= now < end if begin <= end else now >= begin or now < end
 
 
 def next_wall_time(at: time, zone: ZoneInfo, after_ms: int) -> int:
-    """The first moment after `after_ms` at which clocks of the zone show `at`."""
+    """Returns the first moment (ms) after `after_ms` at which clocks of the zone show `at`."""
     day = datetime.fromtimestamp(after_ms / 1000, zone).date()
     for days in range(-1, 3):
         local = datetime.combine(day + timedelta(days=days), at, zone)

@@ -1,7 +1,7 @@
-"""Notifications as a service: hears of incidents and of health, fills the outbox, and sends what is due.
+"""Notifications as a service: receives incidents and health, fills the outbox and sends due entries.
 
-Where several Makais share a store, one of these services says what is news of incidents; each has the health
-of its own Makai, the rows of its own stream rules, and sends what no other has claimed.
+Where several Makais share a store, one of these services handles incidents. Each of them handles the health
+of its own Makai and the rows of its own stream rules, and sends entries that no other has claimed.
 """
 
 import threading
@@ -36,11 +36,11 @@ EXPIRE_EVERY_S = 3600.0
 DISCOVERY_AGAIN_S = 30.0
 JOIN_S = 3.0
 BUS_MESSAGES = 10_000
-"""That may wait on the bus; beyond, the newest are lost, and found in the store."""
+"""Messages that may wait on the bus; beyond that the newest are lost, but the store has their incidents."""
 
 
 class Notifications:
-    """Everything above for one store; its counters appear in `/metrics`."""
+    """The service for one store; its counters appear in `/metrics`."""
 
     name = "notifications"
 
@@ -49,7 +49,7 @@ class Notifications:
         self.counters.add("incidents_heard", 0)
         self.counters.set("notifications_waiting_now", 0)
         self.port = 0
-        """Where rows are posted to, from the moment that it is bound."""
+        """Port to which rows are posted; 0 until it is bound."""
         self._config = config
         self._section = config.notifications
         self._shared = shared
@@ -58,11 +58,11 @@ class Notifications:
         self._lease = shared.lease(self.name)
 
     def health(self) -> list[HealthReport]:
-        """Which of several says what is news of incidents."""
+        """Reports whether this one of several services handles incidents."""
         return turn_health(self.name, self._lease)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Until `stop`; raises PortBusyError, ConfigError or StoreError when it cannot start."""
+        """Runs until `stop` is set; raises PortBusyError, ConfigError or StoreError when it cannot start."""
         section, store = self._section, self._shared.store
         book = RuleBook(store.people, self.counters)
         view_url = self._config.view.public_url or f"http://{self._config.view.http_endpoint}"
@@ -119,7 +119,7 @@ class Notifications:
                 if heard and has_turn:
                     watch.read_bus(bus)
                 elif heard:
-                    heard = False  # whoever has the turn finds it in the store
+                    heard = False  # the service that has the lease finds the incident in the store
                     list(waiting_messages(bus))
                 self._keys.follow()
                 heard |= has_turn and watch.check_held()
@@ -145,9 +145,9 @@ class Notifications:
 
 
 class _PeerThread:
-    """What may wait for others, in a thread of its own: health is read, the broker learns of the rules.
+    """Reads health and announces the rules to the MQTT broker, in a thread of its own.
 
-    A peer that does not answer delays no incident so.
+    So a peer that does not answer delays no incident.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class _PeerThread:
         self._thread.start()
 
     def close(self) -> None:
-        """Waits a little: what hangs in a peer ends by its own limit of time."""
+        """Waits at most JOIN_S; a request that hangs ends by its own time limit."""
         self._stop.set()
         self._thread.join(JOIN_S)
 
@@ -195,5 +195,5 @@ class _PeerThread:
 
 
 def services(config: CloudConfig, shared: CloudContext) -> Sequence[CloudService]:
-    """What `opq-cloud notifications` runs."""
+    """Returns the services that `opq-cloud notifications` runs."""
     return [Notifications(config, shared)]

@@ -2,7 +2,7 @@
 
     Opq-Signature: t=<Unix s>,v1=<hexadecimal HMAC-SHA256 of "t.body" with the rule's secret>
 
-A retry has the same `id`: who has seen it answers 2xx and does nothing. Redirects are not followed.
+A retry has the same `id`: a receiver that knows it answers 2xx and does nothing. Redirects are not followed.
 """
 
 import hashlib
@@ -20,37 +20,37 @@ from opq_cloud.store.notification_records import NotificationEntry
 
 CONNECT_S = 10.0
 WHOLE_S = 20.0
-"""Seconds of one request with its answer: a peer that answers byte by byte occupies a thread no longer."""
+"""Time limit of one request with its answer; it also ends a peer that answers byte by byte."""
 LEAST_AGAIN = 500
 AGAIN = frozenset({408, 425, 429})
-"""Answers, beside those from LEAST_AGAIN on, after which it is tried again."""
+"""Answers after which the request is tried again, in addition to those from LEAST_AGAIN on."""
 SIGNATURE = "Opq-Signature"
 
 
 def signature(secret: str, at_s: int, body: bytes) -> str:
-    """The header's value."""
+    """Returns the value of the header Opq-Signature."""
     made = hmac.new(secret.encode(), f"{at_s}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at_s},v1={made}"
 
 
 def webhook_body(entry: NotificationEntry, sent_ms: int, url: str) -> bytes:
-    """contracts.md, Webhook; `health`, `row` or nothing in the place of `incident` for other kinds."""
+    """Returns the body (contracts.md, Webhook); other kinds have `health`, `row` or no `incident`."""
     fixed = {"version": 1, "id": entry.entry_id, "sent_ms": sent_ms, "kind": entry.kind}
     return json.dumps({**fixed, **json.loads(entry.content), "url": url}).encode()
 
 
 class WebhookChannel:
-    """Posts one notification; from any thread."""
+    """Posts notifications; may be used from any thread."""
 
     def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
 
     def post(self, entry: NotificationEntry, to: str, secret: str, link: str) -> None:
-        """Returns when the receiver has taken it.
+        """Posts one notification; returns when the receiver has accepted it.
 
         Raises:
-            DeliveryRefusedError: it will not take it, or may not be asked.
-            OSError: out of reach, or it says that it may be tried again.
+            DeliveryRefusedError: the receiver refuses it for good, or its address is not allowed.
+            OSError: the receiver is out of reach, or its answer allows another try.
         """
         now_s = time.time()
         body = webhook_body(entry, int(now_s * 1000), link)

@@ -1,4 +1,4 @@
-"""The cloud's database: the only room that knows which one it is (see `store.CloudStore`)."""
+"""The cloud's database; only this package knows which one it is (see `store.CloudStore`)."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +22,7 @@ FILE_NAME = "opq.db"
 
 
 def open_store(mongo_uri: str | None, data_dir: Path) -> CloudStore:
-    """MongoDB when a `mongodb://…` address is given, else `data_dir/opq.db`; both are made when missing.
+    """Opens MongoDB where a `mongodb://…` address is given, else `data_dir/opq.db`; creates what is missing.
 
     Raises:
         StoreError: it cannot be opened; the text says why and what to do.
@@ -38,10 +38,10 @@ def open_store(mongo_uri: str | None, data_dir: Path) -> CloudStore:
 
 @contextmanager
 def opened_people(mongo_uri: str | None, data_dir: Path) -> Iterator[AccountRecords]:
-    """Accounts alone, for a command beside a running cloud: the embedded store's `opq.db` is not opened.
+    """Opens the accounts only, for a command while the cloud runs: an embedded `opq.db` is not opened.
 
     Raises:
-        StoreError: as `open_store`.
+        StoreError: as in `open_store`.
     """
     if mongo_uri:
         with closing(open_store(mongo_uri, data_dir)) as store:

@@ -1,8 +1,8 @@
 """Accounts of people, their sessions and links, who may see which Box, and the log of changes.
 
-Pure over tables of keyed documents (`KeyedDocuments`), which both stores have: in the embedded store
-the file `accounts.db` beside `opq.db`, in MongoDB collections of the same names. What is secret is stored
-as a hash (sessions, links, passwords) but for the secret of a second factor, which must be read back.
+Works on tables of keyed documents (`KeyedDocuments`), which both stores have: the embedded store in the file
+`accounts.db` beside `opq.db`, MongoDB in collections of the same names. Secrets (sessions, links, passwords)
+are stored as hashes, except the secret of a second factor, which must be read back.
 """
 
 import hashlib
@@ -43,12 +43,12 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     LEASES: (),
     LAHA_STATS: (),
 }
-"""Table -> fields that are looked up by; `email` is unique."""
+"""Table -> fields by which documents are found; `email` is unique."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who may sign in."""
+    """A person who may sign in, unless the account is disabled."""
 
     account_id: str
     email: str
@@ -59,14 +59,14 @@ class Account:
     created_ms: int
     disabled: bool = False
     totp_secret: str = ""
-    """Base32; empty: no second factor."""
+    """Base32; empty where there is no second factor."""
     totp_step: int = 0
-    """The last step of 30 s whose code was accepted: a code counts once."""
+    """The last step of 30 s whose code was accepted: each code is accepted once."""
     recovery_hashes: tuple[str, ...] = ()
     time_zone: str = "UTC"
     theme: str = "system"
     openid: str = ""
-    """Issuer and subject of who signs in by OpenID Connect; empty: by password alone."""
+    """Issuer and subject where the person signs in by OpenID Connect; empty where by password only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,29 +92,32 @@ class AccountTicket:
     created_ms: int
     expires_s: int
     account_id: str = ""
-    """Whose password it resets, or in whose name it reads."""
+    """The account whose password it resets, or in whose name it reads."""
     email: str = ""
     role: str = ""
     box_id: str = ""
     label: str = ""
     scopes: tuple[str, ...] = ()
-    """What a token may read: `read`, `waveforms`; empty: made before there were any, it reads all."""
+    """What a token may read: `read`, `waveforms`. An old token, made without scopes, reads all."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxAccess:
-    """Whose a Box is and who may see it; a Box without one is nobody's and not public."""
+    """The owner of a Box and who may see it; a Box without a record has no owner and is not public."""
 
     box_id: str
     owner_id: str = ""
     shared_ids: tuple[str, ...] = ()
     privacy: str = "nothing"
     public_waveforms: bool = False
-    """The public sees its raw waveforms too, where `privacy` is `all`."""
+    """Whether the public also sees its raw waveforms, where `privacy` is `all`."""
 
 
 class AccountRecords:
-    """Every method may be called from any thread and raises StoreError where the database cannot."""
+    """Accounts and what belongs to them.
+
+    Every method may be called from any thread and raises StoreError where the database fails.
+    """
 
     def __init__(self, documents: KeyedDocuments) -> None:
         self._documents = documents
@@ -123,7 +126,7 @@ class AccountRecords:
 
     @property
     def documents(self) -> KeyedDocuments:
-        """For the records of other files that lie beside these (`notification_records.py`)."""
+        """The tables, for the records that other modules keep in them (`notification_records.py`)."""
         return self._documents
 
     def close(self) -> None:
@@ -134,7 +137,7 @@ class AccountRecords:
         return bool(self._documents.newest(ACCOUNTS, "", 1))
 
     def accounts(self) -> list[Account]:
-        """In the order of their making."""
+        """Returns all accounts, the oldest first."""
         found = _records(Account, self._documents.find(ACCOUNTS))
         return sorted(found, key=lambda each: (each.created_ms, each.account_id))
 
@@ -146,18 +149,18 @@ class AccountRecords:
         return found[0] if found else None
 
     def account_of_openid(self, openid: str) -> Account | None:
-        """The one that is connected with this issuer and subject."""
+        """Returns the account with this issuer and subject."""
         found = (each for each in self.accounts() if each.openid == openid)
         return next(found, None) if openid else None
 
     def add_account(self, email: str, name: str, role: str, password_hash: str) -> Account | None:
-        """None where the e-mail has an account already."""
+        """Adds an account and returns it; None where the e-mail has an account already."""
         account_id = secrets.token_hex(8)
         made = Account(account_id, email.strip().lower(), name, role, password_hash, _now_ms())
         return made if self._documents.insert(ACCOUNTS, account_id, asdict(made)) else None
 
     def change_account(self, account_id: str, changed: Callable[[Account], Account | None]) -> bool:
-        """As `KeyedDocuments.change`; e-mail and id stay."""
+        """Changes an account as `KeyedDocuments.change` does; `changed` must not alter e-mail and id."""
 
         def change(document: Fields) -> Fields | None:
             after = changed(read_record(Account, document))
@@ -166,7 +169,7 @@ class AccountRecords:
         return self._documents.change(ACCOUNTS, account_id, change)
 
     def delete_account(self, account_id: str) -> tuple[str, ...]:
-        """The account and all that names it; returns its Boxes, which are nobody's and not public now."""
+        """Deletes an account and all that names it; returns its Boxes, now without owner and not public."""
         account = self.account(account_id)
         freed = []
         for access in self.accesses().values():
@@ -192,7 +195,7 @@ class AccountRecords:
         return tuple(freed)
 
     def original_user(self, name: str) -> OriginalUser | None:
-        """A user of the original's View who may come over; None in a store of ours."""
+        """Returns a user of the original's View, to take over; None in the embedded store."""
         return self._documents.original_user(name.strip().lower())
 
     # Sessions
@@ -203,12 +206,12 @@ class AccountRecords:
         return _record(AccountSession, self._documents.get(SESSIONS, token_hash))
 
     def sessions(self, account_id: str) -> list[AccountSession]:
-        """The latest seen first."""
+        """Returns the sessions of an account, the most recently used first."""
         found = _records(AccountSession, self._documents.find(SESSIONS, "account_id", account_id))
         return sorted(found, key=lambda each: -each.seen_ms)
 
     def keep_sessions(self, account_id: str, most: int) -> int:
-        """End those that were not used for longest, beyond `most`; how many."""
+        """Ends all but the `most` most recently used sessions; returns the number of ended ones."""
         longest = [each.token_hash for each in self.sessions(account_id)[most:]]
         return self._documents.remove_many(SESSIONS, longest)
 
@@ -219,31 +222,31 @@ class AccountRecords:
         return self._documents.remove(SESSIONS, token_hash) is not None
 
     def end_sessions(self, account_id: str, keep: str = "") -> int:
-        """All but one; how many."""
+        """Ends all sessions but `keep`; returns the number of ended ones."""
         ended = [each.token_hash for each in self.sessions(account_id) if each.token_hash != keep]
         return self._documents.remove_many(SESSIONS, ended)
 
     # Links, codes and tokens
     def add_ticket(self, ticket: AccountTicket) -> None:
-        """A first administrator's link takes the place of an older one."""
+        """Adds a ticket; a link for the first administrator replaces older ones."""
         if ticket.purpose == "first_admin":
             for old in self.tickets("first_admin"):
                 self._documents.remove(TICKETS, old.ticket_hash)
         self._documents.insert(TICKETS, ticket.ticket_hash, asdict(ticket))
 
     def ticket(self, ticket_hash: str, purpose: str, now_s: float | None = None) -> AccountTicket | None:
-        """None where it is unknown, for another purpose, or past its time."""
+        """Returns a ticket; None where it is unknown, for another purpose, or expired."""
         found = _record(AccountTicket, self._documents.get(TICKETS, ticket_hash))
         return found if found is not None and _holds(found, purpose, now_s) else None
 
     def tickets(self, purpose: str = "", account_id: str | None = None) -> list[AccountTicket]:
-        """`account_id`: those of this account alone."""
+        """Returns all tickets; only those of a purpose or an account, where given."""
         found = _records(AccountTicket, self._documents.find(TICKETS))
         mine = found if account_id is None else [each for each in found if each.account_id == account_id]
         return [each for each in mine if purpose in ("", each.purpose)]
 
     def use_ticket(self, ticket_hash: str, purpose: str, now_s: float | None = None) -> AccountTicket | None:
-        """As `ticket`, and it is gone: of two that use it at once, one gets it."""
+        """Returns a ticket as `ticket` does, and removes it: if two use it at once, only one gets it."""
         if self.ticket(ticket_hash, purpose, now_s) is None:
             return None
         return _record(AccountTicket, self._documents.remove(TICKETS, ticket_hash))
@@ -252,24 +255,24 @@ class AccountRecords:
         return self._documents.remove(TICKETS, ticket_hash) is not None
 
     def remove_own_ticket(self, purpose: str, account_id: str, ticket_hash: str) -> bool:
-        """False: this account has none such."""
+        """Removes a ticket of this account; False where it has no such ticket."""
         own = {each.ticket_hash for each in self.tickets(purpose, account_id)}
         return ticket_hash in own and self.remove_ticket(ticket_hash)
 
     # Boxes
     def accesses(self) -> dict[str, BoxAccess]:
-        """By Box."""
+        """Returns Box -> access, of all Boxes that have one."""
         return {each.box_id: each for each in _records(BoxAccess, self._documents.find(ACCESSES))}
 
     def accesses_revision(self) -> tuple[int, ...] | None:
-        """Another one after each change of `accesses`, by whomever; None: not known, read them."""
+        """Returns a value that differs after each change of `accesses` by any process; None if unknown."""
         return self._documents.revision(ACCESSES)
 
     def access(self, box_id: str) -> BoxAccess:
         return _record(BoxAccess, self._documents.get(ACCESSES, box_id)) or BoxAccess(box_id)
 
     def claim_box(self, box_id: str, account_id: str) -> bool:
-        """False where somebody owns it."""
+        """Makes the account the owner of a Box; False where the Box has an owner."""
         fresh = BoxAccess(box_id, account_id)
         if self._documents.insert(ACCESSES, box_id, asdict(fresh)):
             return True
@@ -292,14 +295,14 @@ class AccountRecords:
 
     # What only this installation knows
     def installation_secret(self, name: str) -> bytes:
-        """Random bytes, made by who asks first and the same ever after, over processes and restarts."""
+        """Returns random bytes, made at the first call and the same for all later calls and processes."""
         self._documents.insert(SECRETS, name, {"hex": secrets.token_hex(32)})
         found = self._documents.get(SECRETS, name)
         assert found is not None  # nothing takes one away
         return bytes.fromhex(found["hex"])
 
     def expire(self, now_s: float | None = None) -> int:
-        """Take away sessions, links and tokens past their time, and changes that are too old."""
+        """Removes expired sessions, links and tokens, and entries of the log of changes that are too old."""
         limit_s = time.time() if now_s is None else now_s
         gone = sum(self._documents.remove_expired(table, limit_s) for table in (SESSIONS, TICKETS))
         gone += self.changes.expire(min(limit_s, time.time()))
@@ -307,7 +310,7 @@ class AccountRecords:
 
 
 def secret_hash(secret: str) -> str:
-    """What is stored of a secret of ours: SHA-256 is enough for 256 random bits."""
+    """Returns the hash that is stored of a secret made here: SHA-256 is enough for 256 random bits."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -316,7 +319,7 @@ def _holds(ticket: AccountTicket, purpose: str, now_s: float | None) -> bool:
 
 
 def read_record(kind: type[R], document: Mapping[str, Any]) -> R:
-    """A dataclass of its document: fields that a newer version added are left aside; lists become tuples."""
+    """Makes a dataclass from its document; ignores fields that a newer version added; lists become tuples."""
     assert is_dataclass(kind)
     names = {each.name for each in fields(kind)}
     values: Fields = {

@@ -1,8 +1,8 @@
-"""What analyses ask Makai for beyond an event's samples, as the event's document keeps it. Pure.
+"""Requests of analyses for more samples than an event has, as the event's document stores them. Pure.
 
-A request is kept with its event, under a number, so that it is made once: Mauka adds it, Makai answers it
-(asked, or refused with the reasons), and neither forgets it when it is killed. `owed` of the event says
-which samples a Box owes because of it, where these are not those of the event's own span.
+A request is stored with its event, under a number, so that it is made once: Mauka adds it, Makai answers it
+(asked, or refused with the reasons), and it survives when either is killed. `owed` of the event is the span
+that a Box has to send because of a request, where this is not the event's own span.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ import msgspec
 NsSpan = tuple[int, int]
 """[start_ns, end_ns)."""
 WAITING, ASKED, REFUSED = "waiting", "asked", "refused"
-"""States of a request: nobody has answered it; some Boxes are asked; none is."""
+"""States of a request: Makai has not answered; it has asked some Boxes; it has asked none."""
 ANALYSIS_ASKED = "analysis"
-"""Why a Box is asked: a reason of the event's `asked_as`."""
+"""The reason in the event's `asked_as` for Boxes that are asked because of a request."""
 LONGER = "a longer span is asked for"
-"""What a Box lacks until it answers."""
+"""The event's `missing` text of a Box that has answered before, until it answers the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class AskedSamples:
     """One request for an event.
 
     Attributes:
-        spans: Box -> what it is asked for, beyond what is here of it.
-        beside: Boxes whose neighbours are asked, for `span_ns`, `most_boxes` of them.
-        round: 1 for what was asked of the event as Makai opened it, 2 for that of the grown one.
+        spans: Box -> the span it is asked for, more than what is stored.
+        beside: Boxes whose neighbours are asked for `span_ns`, at most `most_boxes` of them.
+        round: 1 for a request about the event as Makai opened it, 2 after a first answer, and so on.
         boxes: which Boxes Makai has asked.
         refused: how many Boxes it has not asked, by reason.
     """
@@ -48,7 +48,7 @@ class AskedSamples:
 
     @property
     def answer_words(self) -> str:
-        """What Makai has made of it."""
+        """Makai's answer in words."""
         if self.state == WAITING:
             return "Makai has not answered yet"
         why = ", ".join(f"{reason} {count}" for reason, count in sorted(self.refused.items()))
@@ -58,7 +58,7 @@ class AskedSamples:
 
 @dataclass(frozen=True, slots=True)
 class SamplesAnswer:
-    """Makai's answer to a request: Box -> the span that it is asked for, and who is not asked, by reason."""
+    """Makai's answer to a request: Box -> the span it is asked for; reason -> number of Boxes not asked."""
 
     spans: Mapping[str, NsSpan]
     refused: Mapping[str, int]
@@ -71,7 +71,7 @@ def request_document(request: AskedSamples) -> dict[str, Any]:
 
 
 def request_json(request: AskedSamples) -> dict[str, Any]:
-    """For people's and programs' eyes; times in ms, and null where nobody knows."""
+    """Returns a request as JSON for pages and programs; times in ms, null where unknown."""
     spans = request.spans.values() or ([request.span_ns] if request.span_ns else [])
     return {
         "analysis": request.analysis,
@@ -90,7 +90,7 @@ def request_json(request: AskedSamples) -> dict[str, Any]:
 
 
 def requests_of(document: Mapping[str, Any]) -> dict[int, AskedSamples]:
-    """Those of an event's document, by their numbers."""
+    """Returns number -> request, from an event's document."""
     found = {
         int(number): msgspec.convert(each, AskedSamples) for number, each in document.get("more", {}).items()
     }
@@ -100,9 +100,9 @@ def requests_of(document: Mapping[str, Any]) -> dict[int, AskedSamples]:
 def new_requests(
     known: Mapping[int, AskedSamples], wanted: Sequence[AskedSamples], most_rounds: int
 ) -> dict[int, AskedSamples]:
-    """Those of `wanted` that were never made for this event, with their numbers and rounds.
+    """Returns those of `wanted` that were not made for this event yet, with their numbers and rounds.
 
-    A Box is asked once for a span, whichever analysis wants it; neighbours of the same Boxes once.
+    A Box is asked once for a span, whichever analysis wants it; so are the neighbours of the same Boxes.
     Nothing is added beyond `most_rounds`.
     """
     answered = [each.round for each in known.values() if each.state != WAITING]
@@ -127,7 +127,7 @@ def new_requests(
 
 
 def answered_request(request: AskedSamples, answer: SamplesAnswer) -> AskedSamples:
-    """The request as Makai has answered it."""
+    """Returns the request with Makai's answer."""
     return replace(
         request,
         state=ASKED if answer.spans else REFUSED,

@@ -1,8 +1,8 @@
-"""The log of changes: who changed what, when and from where, what was before and after.
+"""The log of changes: who changed what, when and from where, with the values before and after.
 
-Entries are added, never changed: both stores refuse it (`checked_change`, `checked_removal`), but for what
-people may ask for: an account that is deleted takes itself out of the log, and its Boxes' names and places.
-After AUDIT_S an entry goes.
+Entries are added and never changed: both stores refuse changes (`checked_change`, `checked_removal`). The one
+exception is what people may demand: a deleted account is removed from the log, with the names and places of
+its Boxes. An entry is deleted after AUDIT_S.
 """
 
 import secrets
@@ -16,33 +16,33 @@ from opq_proto.errors import StoreError
 
 AUDIT = "opq_audit"
 AUDIT_S = 400 * 86_400
-"""The log of changes goes back so far."""
+"""Seconds for which the log of changes goes back."""
 BY_PAGE, BY_COMMAND = "page", "command line"
 VALUE_CHARACTERS = 400
 """Characters of a value before or after; a longer one is cut."""
 ROWS_AT_ONCE = 200
 OF_PEOPLE = frozenset({"account_id", "address", "subject"})
-"""What may become empty."""
+"""Fields of an entry that may become empty."""
 PERSONAL = frozenset({"name", "region", "location", "latitude", "longitude", "description"})
-"""What an owner says of a Box, and takes along."""
+"""Values that an owner gave a Box; they are deleted with the account."""
 ONLY_ADDED = "the log of changes is only added to"
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change: who, when, from where, what. Never a person's name or e-mail: those can be deleted."""
+    """One change: who, when, from where, what. Never has a person's name or e-mail: those can be deleted."""
 
     key: str
-    """Rises with time."""
+    """Sorts by time."""
     at_ms: int
     account_id: str
     address: str
-    """IP address; of a command line the user of the machine."""
+    """IP address; for a command line the machine's user."""
     what: str
     subject: str
     """`box 1`, `incident 7`, `plug-in sag`, or the id of an account."""
     before: Mapping[str, str] = field(default_factory=dict)
-    """Field -> value, of those that changed."""
+    """Field -> value, of the fields that changed."""
     after: Mapping[str, str] = field(default_factory=dict)
     by: str = BY_PAGE
     """`page` or `command line`."""
@@ -50,17 +50,17 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries; what is empty or None counts for all."""
+    """Selects entries; a field that is empty or None selects all."""
 
     account_id: str = ""
     subject: str = ""
-    """Whole, such as `box 1`."""
+    """The whole subject, such as `box 1`."""
     by: str = ""
     words: str = ""
-    """Stands in what was changed, the subject, or a value; in any case of letters."""
+    """Text in `what`, the subject, or a field and value; upper and lower case are equal."""
     from_ms: int | None = None
     to_ms: int | None = None
-    """Before this time."""
+    """Entries before this time."""
 
     def fits(self, entry: AuditEntry) -> bool:
         if self.account_id not in ("", entry.account_id) or self.by not in ("", entry.by):
@@ -77,7 +77,7 @@ ALL_ENTRIES = AuditFilter()
 
 
 class AuditRecords:
-    """Methods may be called from any thread and raise StoreError where the database cannot."""
+    """The log of changes. Any thread may call its methods; they raise StoreError where the database fails."""
 
     def __init__(self, documents: KeyedDocuments) -> None:
         self._documents = documents
@@ -92,7 +92,7 @@ class AuditRecords:
         after: Mapping[str, object] | None = None,
         by: str = BY_PAGE,
     ) -> None:
-        """Add one entry, with those fields alone whose values differ."""
+        """Adds one entry, with only the fields whose values differ."""
         at_ms, below_ms = divmod(time.time_ns(), 1_000_000)  # changes of one ms keep their order
         key = f"{at_ms:015d}-{below_ms:06d}{secrets.token_hex(4)}"
         was, now = changed_fields(before or {}, after or {})
@@ -102,7 +102,7 @@ class AuditRecords:
     def entries(
         self, wanted: AuditFilter = ALL_ENTRIES, below: str = "", limit: int = 100
     ) -> list[AuditEntry]:
-        """Newest first, below the key of the last one that was read."""
+        """Returns entries, newest first; `below` is the key of the last entry of the page before."""
         found: list[AuditEntry] = []
         for entry in self.every(wanted, below, ROWS_AT_ONCE if wanted != ALL_ENTRIES else limit):
             found.append(entry)
@@ -113,7 +113,7 @@ class AuditRecords:
     def every(
         self, wanted: AuditFilter = ALL_ENTRIES, below: str = "", rows_at_once: int = ROWS_AT_ONCE
     ) -> Iterator[AuditEntry]:
-        """All that fit, newest first, read a few at a time."""
+        """Yields all entries that fit, newest first."""
         for field_name in ("subject", "account_id"):
             if value := getattr(wanted, field_name):
                 documents = reversed(self._documents.find(AUDIT, field_name, value))
@@ -136,11 +136,11 @@ class AuditRecords:
             below = rows[-1].key
 
     def of_account(self, account_id: str) -> list[AuditEntry]:
-        """What one account did, oldest first."""
+        """Returns the changes that one account made, oldest first."""
         return [read_entry(each) for each in self._documents.find(AUDIT, "account_id", account_id)]
 
     def forget(self, account_id: str, boxes: Collection[str]) -> None:
-        """Take an account out, and what was said of the names and places of its Boxes."""
+        """Removes an account from the entries, and the names and places of its Boxes."""
         subjects = {f"box {box_id}" for box_id in boxes}
         for document in self._documents.find(AUDIT):
             own = account_id in (document["account_id"], document["subject"])
@@ -148,7 +148,7 @@ class AuditRecords:
                 self._documents.change(AUDIT, document["key"], lambda was: _forgotten(was, account_id))
 
     def expire(self, now_s: float) -> int:
-        """Take away what is older than AUDIT_S; how many."""
+        """Removes entries older than AUDIT_S; returns how many."""
         gone = 0
         for document in self._documents.find(AUDIT):
             if document["at_ms"] > (now_s - AUDIT_S) * 1000:
@@ -160,7 +160,7 @@ class AuditRecords:
 def changed_fields(
     before: Mapping[str, object], after: Mapping[str, object]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """As texts, those that differ; None is left out."""
+    """Returns the values that differ, before and after, as texts; without None."""
     was, now = ({key: _text(value) for key, value in each.items()} for each in (before, after))
     names = {key for key in was.keys() | now.keys() if was.get(key) != now.get(key)}
     return _known(was, names), _known(now, names)
@@ -171,13 +171,13 @@ def _known(values: Mapping[str, str | None], names: Collection[str]) -> dict[str
 
 
 def read_entry(document: Mapping[str, Any]) -> AuditEntry:
-    """Reads an entry, also of a version before there were `before`, `after` and `by`."""
+    """Reads an entry, also one of an older version without `before`, `after` and `by`."""
     names = {each.name for each in fields(AuditEntry)}
     return AuditEntry(**{name: value for name, value in document.items() if name in names})
 
 
 def checked_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Both stores ask it of each change of an entry. StoreError: it is more than to forget somebody."""
+    """Checks a change of an entry, for both stores. StoreError: it does more than to forget a person."""
     for key in before.keys() | after.keys():
         was, now = before.get(key), after.get(key)
         emptied = key in OF_PEOPLE and now == ""
@@ -187,7 +187,7 @@ def checked_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
 
 
 def checked_removal(document: Mapping[str, Any], now_s: float) -> None:
-    """Both stores ask it of each removal. StoreError: the entry is younger than AUDIT_S."""
+    """Checks a removal of an entry, for both stores. StoreError: the entry is younger than AUDIT_S."""
     if document["at_ms"] > (now_s - AUDIT_S) * 1000:
         raise StoreError(f"{ONLY_ADDED}; an entry goes after {AUDIT_S // 86_400} days")
 
@@ -199,7 +199,7 @@ def _is_part(fewer: object, whole: object) -> bool:
 
 
 def _forgotten(entry: Fields, account_id: str) -> Fields:
-    """Without who it was, from where, and the names and places that they gave; what was changed stays."""
+    """Returns the entry without the account, its address, and names and places; the rest stays."""
     after = dict(entry)
     if entry["account_id"] == account_id:
         after.update(account_id="", address="")

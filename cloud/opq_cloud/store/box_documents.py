@@ -1,4 +1,4 @@
-"""Boxes and the places where they stand, as the original's documents and back (opq-interop, D.8).
+"""Converts Boxes and their locations to the original's documents and back (opq-interop, D.8).
 
 `opq_boxes`, `locations` and `regions` keep the original's fields; `nominal_*`, `region`, `feeder`, `phase`,
 `grid` and `retired_ms` of a Box are ours. Both stores use these functions: in MongoDB they make the
@@ -13,15 +13,15 @@ from opq_cloud.store.store import BoxRecord, LocationRecord
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, nominal_or_none
 
 _TEXTS = ("description", "region", "feeder", "phase", "grid", "public_key")
-"""Fields that are a text, or "" where somebody took the text away."""
+"""Fields that are a text, or "" where the text was removed."""
 LARGEST_LATITUDE = 90.0
 LARGEST_LONGITUDE = 180.0
 REVISION = "boxes_revision"
-"""Counter of both stores: each change of a Box, location or region raises it."""
+"""Name of a counter in both stores, raised by each change of a Box, location or region."""
 
 
 def box_document(box: BoxRecord) -> dict[str, Any]:
-    """`opq_boxes` without what is unknown, so that a stored value stays."""
+    """Returns the document for `opq_boxes`, without unknown fields, so that their stored values stay."""
     document = {
         "box_id": box.box_id, "name": box.name or None, "unplugged": box.unplugged,
         "location": box.location, "calibration_constant": box.calibration_constant,
@@ -35,11 +35,11 @@ def box_document(box: BoxRecord) -> dict[str, Any]:
 
 
 def box_changes(known: Mapping[str, Any] | None, box: BoxRecord, now_ms: int) -> dict[str, Any]:
-    """The fields to set, so that the stored document `known` says what `box` says.
+    """Returns the fields to set in the stored document `known` so that it agrees with `box`.
 
-    A Box that moves has its former place added to `location_archive`, as the original's View does it; a
-    region that was set for the Box itself does not go along. A new Box has a name: the original's index on
-    it is unique.
+    If a Box moves, its former place is added to `location_archive`, as the original's View does, and a region
+    that was set for the Box itself is cleared. A new Box always gets a name, because the original's index on
+    the name is unique.
     """
     changes = box_document(box)
     if known is None:
@@ -61,7 +61,7 @@ def _archived(location: str, start_ms: int | None) -> dict[str, Any]:
 
 
 def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
-    """Also of one that the original wrote, or that somebody edited: what cannot be is not known."""
+    """Reads a Box, also where the original wrote it or a person edited it; invalid values become None."""
     unplugged = document.get("unplugged")
     return BoxRecord(
         box_id=str(document["box_id"]),
@@ -91,12 +91,12 @@ def _whole(value: object) -> int | None:
 
 
 def _nominal(value: object, limits: tuple[float, float]) -> float | None:
-    """A field that the original does not have, and that anybody may have edited."""
+    """Reads a nominal value, which the original does not have; None where it is outside `limits`."""
     return nominal_or_none(float(value), limits) if isinstance(value, int | float) else None
 
 
 def location_document(location: LocationRecord) -> dict[str, Any]:
-    """`locations`; the original's index on `description` is unique, so that an absent one is the slug."""
+    """Returns the document for `locations`. Its `description` must be unique, so the slug is the default."""
     return {
         "slug": location.slug,
         "coordinates": [location.longitude, location.latitude],
@@ -105,7 +105,7 @@ def location_document(location: LocationRecord) -> dict[str, Any]:
 
 
 def location_from_document(document: Mapping[str, Any]) -> LocationRecord | None:
-    """None without coordinates that can be."""
+    """Reads a location; None without a slug and valid coordinates."""
     coordinates = document.get("coordinates")
     if not isinstance(coordinates, list | tuple) or len(coordinates) != 2 or not document.get("slug"):
         return None

@@ -1,6 +1,6 @@
-"""Where a Box stands, as far as the store says: what Makai, Mauka and `opq-tools boxes` know of it.
+"""The place of a Box from the store's records, for Makai, Mauka and `opq-tools boxes`.
 
-Short, and not in `box_documents.py`: it reads records, and no document.
+Separate from `box_documents.py` because it reads records, not documents.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from opq_cloud.store.store import BoxRecord, LocationRecord
 
 DEFAULT_GRID = "1"
-"""The grid of a Box for which nobody named one (contracts.md, Findings and incidents)."""
+"""The grid of a Box for which none is set (contracts.md, Findings and incidents)."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxPlace:
-    """Where a Box stands; None: not known."""
+    """The place of a Box; None where a field is unknown."""
 
     grid: str = DEFAULT_GRID
     place: str | None = None
@@ -22,18 +22,18 @@ class BoxPlace:
     feeder: str | None = None
     region: str | None = None
     latitude: float | None = None
-    """In degrees, WGS 84, as `longitude`."""
+    """Degrees, WGS 84; so is `longitude`."""
     longitude: float | None = None
     phase: str | None = None
-    """a, b or c, to neutral."""
+    """The phase a, b or c, against neutral."""
 
 
 def box_place(
     box: BoxRecord, locations: Mapping[str, LocationRecord], regions: Mapping[str, tuple[str, ...]]
 ) -> BoxPlace:
-    """The place of a Box, from `CloudStore.locations` and `CloudStore.regions`.
+    """Returns the place of a Box, from `CloudStore.locations` and `CloudStore.regions`.
 
-    Its region is the one that was set for the Box itself, else the first that its location lies in.
+    Its region is the one set for the Box itself, else the first of its location.
     """
     at = locations.get(box.location or "")
     return BoxPlace(

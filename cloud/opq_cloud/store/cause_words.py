@@ -1,6 +1,6 @@
-"""Causes in plain words: for pages, tools and webhooks alike.
+"""Causes in plain words, for pages, tools and webhooks.
 
-Beside `incident_json.py`, which every reader of incidents goes through.
+Belongs to the store, as does `incident_json.py`, which every reader of incidents uses.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ CAUSE_WORDS = {
     "lost_phase": "a lost phase, such as a blown fuse",
     UNKNOWN: "nothing that the voltage shows",
 }
-"""Names are those of the Sim's causes where it has them."""
+"""Cause -> its words. The names are those of the Sim's causes where the Sim has them."""
 SURE = 0.8
 CLAUSES = 3
 
 
 def cause_sentence(hypothesis: CauseHypothesis) -> str:
-    """What is said of the likeliest cause, with its strongest evidence."""
+    """Returns a sentence about the likeliest cause, with its strongest evidence."""
     what = CAUSE_WORDS.get(hypothesis.cause, hypothesis.cause.replace("_", " "))
     share = f"{100 * hypothesis.probability:.0f} %"
     if hypothesis.cause == UNKNOWN:
@@ -50,12 +50,12 @@ def cause_sentence(hypothesis: CauseHypothesis) -> str:
 
 
 def evidence_clauses(hypothesis: CauseHypothesis) -> Sequence[str]:
-    """What speaks for it most."""
+    """Returns the words of the first CLAUSES items of evidence for the cause."""
     return [each.words for each in hypothesis.evidence if each.weight > 0][:CLAUSES]
 
 
 def evidence_lines(hypothesis: CauseHypothesis) -> Sequence[str]:
-    """All of it, with its sign and weight."""
+    """Returns all evidence for and against the cause, with sign and weight."""
     return [
         ("+" if each.weight > 0 else "\N{MINUS SIGN}") + f"{abs(each.weight):.1f} {each.words}"
         for each in hypothesis.evidence

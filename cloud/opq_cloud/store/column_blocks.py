@@ -1,7 +1,7 @@
-"""Measurements that come as columns: straight into blocks, without a row of the append table for each.
+"""Measurements that come as columns are written directly as blocks, without rows in the append table.
 
-Rows of the append table and sealing exist for Measurements that come one by one. A simulated history has a
-minute of every Box at hand: its rows are packed from arrays, to the same bytes.
+The append table and sealing exist for Measurements that come one by one. A simulated history has a whole
+minute of every Box, so its rows are packed from arrays, to the same bytes.
 """
 
 import sqlite3
@@ -17,14 +17,14 @@ from opq_cloud.store.sealing import EVER
 from opq_proto.measurement_columns import MeasurementColumns
 
 LEAST_ROWS = 30
-"""Per Box: a block of fewer costs more in every query than its sealing."""
+"""Least rows per Box: a smaller block costs more in every query than sealing its rows."""
 MOST_OFFSET = 1 << 32
-"""ms from a block's first row."""
+"""Limit of a row's offset from the block's first row, ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnBlock:
-    """The rows of one Box."""
+    """The packed rows of one Box."""
 
     box_id: str
     first_ms: int
@@ -36,7 +36,7 @@ class ColumnBlock:
 
 
 def column_blocks(columns: MeasurementColumns) -> list[ColumnBlock] | None:
-    """A block per Box; None: too few rows, not in order of time, or numbers that the fixed form has not."""
+    """Makes a block per Box; None where rows are too few, not in order of time, or not of the fixed form."""
     length_ns = columns.end_ns - columns.start_ns
     if not columns.finite or not (0 <= columns.uncertainty_ns < 1 << 32):
         return None
@@ -67,7 +67,7 @@ def _blocks(
 ) -> Iterator[ColumnBlock]:
     size = FIXED_ROW.itemsize
     for box, begin, end in zip(boxes, begins, [*begins[1:], len(told_ms)], strict=True):
-        last = b"\0\0\0\0" + data[(end - 1) * size + 4 : end * size]  # its time is the block's own
+        last = b"\0\0\0\0" + data[(end - 1) * size + 4 : end * size]  # at offset 0 of its own block
         yield ColumnBlock(
             columns.boxes.ids[box],
             told_ms[begin],
@@ -81,10 +81,10 @@ def _blocks(
 def put_column_blocks(
     connection: sqlite3.Connection, blocks: list[ColumnBlock], numbers: list[int], ttl_s: int
 ) -> int:
-    """A segment of them, with what stays known of their Boxes; the new generation of sealed rows.
+    """Stores the blocks as a segment and updates `box_marks`; returns the new generation of sealed rows.
 
     Args:
-        numbers: of the blocks' Boxes in `box_marks`.
+        numbers: the numbers of the blocks' Boxes in `box_marks`.
     """
     segment = next_number(connection, "segment")
     at = segment * BOXES_PER_SEGMENT

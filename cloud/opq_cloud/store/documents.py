@@ -1,8 +1,8 @@
-"""The project's nouns as the original's documents, and back (opq-interop, part D).
+"""Converts Measurements, events, waveforms and findings to the original's documents and back.
 
-Original fields keep name and meaning; what it does not have are added fields. Both stores use
-these: in MongoDB they are the documents, in the embedded store the JSON columns. A finding is one
-document of the original's `incidents` collection (D.6).
+The format is opq-interop, part D. The original's fields keep name and meaning; what the original does not
+have is in added fields. Both stores use these functions: in MongoDB they make the documents, in the embedded
+store the JSON columns. A finding is one document of the original's `incidents` collection (D.6).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ Document = dict[str, Any]
 
 
 def measurement_fields(measurement: Measurement) -> Document:
-    """`measurements` without expire_at (D.1): a metric's average under the original's name."""
+    """Returns the fields for `measurements` (D.1): metric averages by the original's names; no expire_at."""
     return {
         "box_id": measurement.box_id,
         "timestamp_ms": measurement.timestamp_ms,
@@ -50,7 +50,7 @@ def measurement_fields(measurement: Measurement) -> Document:
 
 
 def event_document(event_id: int, trigger: Trigger, description: str, expire_at: int) -> Document:
-    """`events` (D.3), as it is opened."""
+    """Returns the document for `events` (D.3) of an event that is opened."""
     more: Document = {
         "completes": trigger.completes,
         "onset_ns": None if trigger.onset_ns is None else list(trigger.onset_ns),
@@ -71,7 +71,7 @@ def event_document(event_id: int, trigger: Trigger, description: str, expire_at:
 
 
 def event_record(document: Document) -> EventRecord:
-    """Also of an event that the original stored: finished, for all that can be known."""
+    """Reads an event; one that the original stored counts as finished, since it has no such field."""
     ours = "token" in document
     received = tuple(document.get("boxes_received", ()))
     why = dict(document.get("missing", {}))
@@ -109,7 +109,7 @@ def event_record(document: Document) -> EventRecord:
 def widened(
     document: Document, asked_as: Mapping[str, Sequence[str]], not_asked: Mapping[str, int]
 ) -> tuple[Document, bool]:
-    """The fields of an event that change when more Boxes are asked; whether one of them owes an answer."""
+    """Returns the changed fields of an event when more Boxes are asked, and whether one owes an answer."""
     triggered, missing = list(document["boxes_triggered"]), dict(document.get("missing", {}))
     reasons = {reason: list(boxes) for reason, boxes in document.get("asked_as", {}).items()}
     owed = False
@@ -128,7 +128,7 @@ def widened(
 
 
 def owing_fields(document: Document, spans: Mapping[str, NsSpan]) -> Document:
-    """The fields of an event that change when Boxes are asked for more than it has."""
+    """Returns the changed fields of an event when Boxes are asked for more samples."""
     widening, _ = widened(document, {ANALYSIS_ASKED: list(spans)}, document.get("not_asked", {}))
     del widening["not_asked"]
     owed, own = dict(document.get("owed", {})), (document["start_ns"], document["end_ns"])
@@ -141,22 +141,22 @@ def owing_fields(document: Document, spans: Mapping[str, NsSpan]) -> Document:
 
 
 def file_name(event_id: int, box_id: str) -> str:
-    """The name that the original's readers look for (D.5)."""
+    """Returns the name of a waveform's file, as the original's readers expect it (D.5)."""
     return f"event_{event_id}_{box_id}"
 
 
 def half_cycles_name(event_id: int, box_id: str) -> str:
-    """The name of the file with a Box's Urms(1/2); no original reader looks for it."""
+    """Returns the name of the file with a Box's Urms(1/2); the original's readers do not use it."""
     return f"half_cycles_{event_id}_{box_id}"
 
 
 def half_cycles_bytes(found: HalfCycleRms) -> bytes:
-    """As it came over the wire."""
+    """Returns the bytes in the form of the wire."""
     return half_cycles_to_wire(found).SerializeToString(deterministic=True)
 
 
 def half_cycles_of_bytes(box_id: str, data: bytes) -> HalfCycleRms:
-    """Raises StoreError: the file holds something else."""
+    """Reads the bytes of `half_cycles_bytes`. Raises StoreError: they are something else."""
     try:
         return half_cycles_from_wire(box_id, read_message(WireHalfCycles, data))
     except FrameError as error:
@@ -164,7 +164,7 @@ def half_cycles_of_bytes(box_id: str, data: bytes) -> HalfCycleRms:
 
 
 def waveform_document(event_id: int, wave: Waveform, location: str) -> Document:
-    """`box_events` (D.4); time, gain and gaps of the samples are ours."""
+    """Returns the document for `box_events` (D.4); time, gain and gaps of the samples are added fields."""
     return {
         "event_id": event_id, "box_id": wave.box_id,
         "event_start_timestamp_ms": wave.start_ns // NS_PER_MS,
@@ -178,14 +178,14 @@ def waveform_document(event_id: int, wave: Waveform, location: str) -> Document:
 
 
 def counts_to_bytes(wave: Waveform) -> bytes:
-    """int16 little endian, no header: the original's file format."""
+    """Returns int16 little endian without a header: the original's file format."""
     return wave.counts.astype("<i2").tobytes()
 
 
 def waveform_from_document(document: Document, data: bytes, calibration_constant: float | None) -> Waveform:
-    """Samples with their time; for a document of the original 12 kS/s, and the Box's calibration.
+    """Returns the samples with their time.
 
-    Its uncertainty is not known there, and so saturated.
+    A document of the original has 12 kS/s, the Box's calibration and an unknown uncertainty.
     """
     counts = np.frombuffer(data, dtype="<i2").astype(np.int16)
     start_ms = int(document.get("event_start_timestamp_ms", 0))
@@ -209,12 +209,12 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
 
 
 def meets(part: EventRecord | Incident, start_ns: int | None, end_ns: int | None) -> bool:
-    """Whether it meets [start_ns, end_ns); None is no limit."""
+    """Whether an event or incident overlaps [start_ns, end_ns); None is no limit."""
     return (start_ns is None or part.end_ns > start_ns) and (end_ns is None or part.start_ns < end_ns)
 
 
 def by_box(waves: Iterable[Waveform]) -> tuple[Waveform, ...]:
-    """In the order of Box numbers."""
+    """Returns the waveforms sorted by Box number."""
     return tuple(sorted(waves, key=lambda wave: box_order(wave.box_id)))
 
 
@@ -230,10 +230,10 @@ CLASSIFICATIONS = {
     "periodic_notching": "PERIODIC_NOTCHING",
     "outage": "OUTAGE",
 }
-"""Class of a finding -> word of the original; `frequency_deviation` has two, others UNDEFINED."""
+"""Class of a finding -> the original's word; `frequency_deviation` has two, other classes UNDEFINED."""
 ITIC_CLASSIFICATIONS = {"prohibited": "ITIC_PROHIBITED", "no_damage": "ITIC_NO_DAMAGE"}
 F47_CLASSIFICATIONS = {"fail": "SEMI_F47_VIOLATION"}
-"""Verdicts that the original's readers look for among the classifications."""
+"""Verdicts that the original's readers expect among the classifications."""
 
 COMPAT_TRANSIENTS = {
     "Peak_Voltage": "IMPULSIVE_TRANSIENT",
@@ -243,7 +243,7 @@ COMPAT_TRANSIENTS = {
     "period": "PERIODIC_NOTCHING",
     "num_extra_zero_crossings": "MULTIPLE_ZERO_CROSSING_TRANSIENT",
 }
-"""Figure of a transient with `compat` -> the original's word; our own transients have none of these."""
+"""Figure of a transient with `compat` -> the original's word; other transients have none of these."""
 COMPAT_METADATA = (
     *COMPAT_TRANSIENTS, "Rise_Time", "Decay_Time", "Start_Index", "Peak_Index", "End_Index", "Frequency"
 )  # fmt: skip
@@ -254,11 +254,11 @@ _KINDS = {word: kind for kind, word in CLASSIFICATIONS.items()} | {
     "FREQUENCY_SWELL": "frequency_deviation",
 }
 HALF_CYCLE_MS = 8.33
-"""The original's limit: at or below it a duration has no IEEE 1159 word."""
+"""The original's limit: a duration at or below it has no IEEE 1159 word."""
 
 
 def classifications(finding: Finding) -> list[str]:
-    """The original's words for each part of a class, `harmonics+sag` having two."""
+    """Returns the original's words for each part of a class (`harmonics+sag` has two) and for verdicts."""
     metadata = compat_metadata(finding)
     if compat := [word for name, word in COMPAT_TRANSIENTS.items() if name in metadata]:
         return list(dict.fromkeys(compat))
@@ -273,7 +273,7 @@ def classifications(finding: Finding) -> list[str]:
 
 
 def _lies_below(finding: Finding) -> bool | None:
-    """Whether the frequency is below nominal; None where nobody said."""
+    """Whether the frequency is below nominal; None where the finding does not say."""
     if finding.residual_percent is not None:
         return finding.residual_percent < 100.0
     deviation_hz = dict(finding.figures).get("deviation_hz")
@@ -281,7 +281,7 @@ def _lies_below(finding: Finding) -> bool | None:
 
 
 def ieee_duration(duration_ms: float) -> str:
-    """The original's word for a duration (D.6)."""
+    """Returns the original's word for a duration (D.6)."""
     if duration_ms <= HALF_CYCLE_MS:
         return "UNDEFINED"
     for limit_ms, word in ((500.0, "INSTANTANEOUS"), (3000.0, "MOMENTARY"), (60_000.0, "TEMPORARY")):
@@ -291,7 +291,7 @@ def ieee_duration(duration_ms: float) -> str:
 
 
 def deviation_from_nominal(finding: Finding) -> float:
-    """Volts between nominal and the residual, or of a transient; hertz below nominal; -1 for none."""
+    """Returns volts from nominal to residual, a transient's peak volts or hertz below nominal; else -1."""
     figures = dict(finding.figures)
     if "peak_v" in figures and (
         finding.kind.endswith("_transient") or finding.measurement_type == "TRANSIENT"
@@ -305,7 +305,7 @@ def deviation_from_nominal(finding: Finding) -> float:
 
 
 def compat_metadata(finding: Finding) -> Document:
-    """What the original stores as `metadata` of a transient; else nothing, as there."""
+    """Returns what the original stores as `metadata` of a transient; empty for other findings."""
     if finding.measurement_type != "TRANSIENT" or finding.analysis not in (None, "transient"):
         return {}
     found: Document = {name: value for name, value in finding.figures if name in COMPAT_METADATA}
@@ -318,7 +318,7 @@ def compat_metadata(finding: Finding) -> Document:
 
 
 def _to_ms(t_ns: int) -> float:
-    """Whole and part apart: nanoseconds since 1970 are beyond the 53 bits of a double."""
+    """Converts whole and fraction separately: nanoseconds since 1970 exceed the 53 bits of a double."""
     return t_ns // NS_PER_MS + t_ns % NS_PER_MS / NS_PER_MS
 
 
@@ -328,7 +328,7 @@ def _to_ns(t_ms: float) -> int:
 
 
 def incident_document(known: KnownFinding, expire_at: int, location: str = "") -> Document:
-    """Without `measurements` and `gridfs_filename`, which the caller may fill."""
+    """Returns a finding's document; the caller may fill its empty `measurements` and `gridfs_filename`."""
     finding = known.finding
     return {
         "incident_id": known.finding_id, "event_id": min(known.event_ids), "box_id": finding.box_id,
@@ -356,7 +356,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
 
 
 def known_from_document(document: Document) -> KnownFinding:
-    """Also of an incident that the original stored: it is an incident of its own, under its number."""
+    """Reads a finding; an incident of the original becomes an incident of its own, with its number."""
     start_ns = int(document.get("start_ns", _to_ns(document["start_timestamp_ms"])))
     end_ns = int(document.get("end_ns", _to_ns(document["end_timestamp_ms"])))
     ongoing = "end_ns" not in document and float(document["end_timestamp_ms"]) < 0
@@ -390,7 +390,7 @@ def known_from_document(document: Document) -> KnownFinding:
         beside=tuple(document.get("beside", ())),
         also_at=tuple(document.get("also_at", ())),
     )
-    known = document.get("severity")  # null and absent: written by an older version, or by the original
+    known = document.get("severity")  # null or absent where an older version or the original wrote it
     return KnownFinding(
         finding_id=number,
         incident_id=int(document.get("group_id", number)),

@@ -1,6 +1,6 @@
-"""The store in one SQLite file: the default, no server and nothing to install.
+"""The store in an SQLite file: the default; it needs no server and no installation.
 
-Boxes, measurements, trends, events and findings are parts in files of their own.
+Modules of their own hold the parts for Boxes, measurements, trends, events and findings.
 """
 
 import sqlite3
@@ -37,7 +37,7 @@ class EmbeddedStore(
     EmbeddedIndex,
     EmbeddedParts,
 ):
-    """`store.CloudStore` on the file at `path`; several processes may hold it at once."""
+    """`store.CloudStore` on the file at `path`; several processes may have it open at once."""
 
     def __init__(
         self, path: Path, ttls: Ttls | None = None, busy_s: float = BUSY_S, seal_rows: int = SEAL_ROWS
@@ -72,5 +72,5 @@ class EmbeddedStore(
         return counts
 
     def sizes(self) -> dict[str, int]:
-        """None: SQLite would have to read the whole file for it."""
+        """Returns nothing: SQLite would have to read the whole file to know the sizes."""
         return {}

@@ -1,7 +1,8 @@
 """Accounts in the embedded store: a file of their own, `accounts.db`, that only its user may read.
 
-Apart from `opq.db`, whose Measurements others of this machine may read. What is deleted is overwritten
-(`secure_delete`), and the log is emptied after it, so that nothing of an account is left in the file.
+It is separate from `opq.db`, whose Measurements other users of this machine may read. Deleted data is
+overwritten (`secure_delete`). After an account is deleted the write-ahead log is emptied, so that nothing of
+the account is left on disk.
 """
 
 import contextlib
@@ -64,12 +65,12 @@ ACCOUNTS_MIGRATIONS = (
     CREATE TABLE opq_leases (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     """,
 )
-"""Script k leads from schema k to k + 1; a published one is never changed."""
+"""Script k changes schema k to k + 1; a published script is never changed."""
 T = TypeVar("T")
 
 
 class EmbeddedDocuments:
-    """`KeyedDocuments` in the file at `path`, which is made by the first write and not before."""
+    """`KeyedDocuments` in the file at `path`; the first write creates the file."""
 
     def __init__(self, path: Path, busy_s: float) -> None:
         self._path = path
@@ -77,7 +78,7 @@ class EmbeddedDocuments:
         self._lock = threading.Lock()
         self._opened: SqliteDatabase | None = None
         self._changes: Counter[str] = Counter()
-        """How often this process changed each table."""
+        """Table -> number of changes by this process."""
 
     def insert(self, table: str, key: str, document: Fields) -> bool:
         _check(table)
@@ -174,7 +175,7 @@ class EmbeddedDocuments:
                 self._opened.close()
 
     def _changed(self, table: str, result: T) -> T:
-        """What is written is on disk: who reads the table next reads it again."""
+        """Counts a change of the table, once it is on disk, so that readers read the table again."""
         if result:
             with self._lock:
                 self._changes[table] += 1
@@ -203,12 +204,12 @@ class EmbeddedDocuments:
         )
 
     def _empty_log(self) -> None:
-        """What was deleted stands in the write-ahead log too; a reader elsewhere may keep it a while."""
+        """Empties the write-ahead log, which has the deleted data too; another reader may delay that."""
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self._path)) as own:
             own.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _check(table: str, field: str = "") -> None:
-    """Names stand in the SQL text, so that only those of TABLES may."""
+    """Allows only the names of TABLES, because they are put into the SQL text."""
     if table not in TABLES or (field and field not in TABLES[table]):
         raise ValueError(f"{table}.{field} is no table and field of accounts; there are {dict(TABLES)}")

@@ -1,6 +1,6 @@
-"""Boxes, their places, and what Makai is set to and counts, in the embedded store: the original's documents.
+"""Boxes, their places, and Makai's settings and counters in the embedded store, as the original's documents.
 
-A part of its own, for `boxes set` and Makai write the same row from two processes, each its own fields.
+`boxes set` and Makai write the same row from two processes, each its own fields.
 """
 
 import json
@@ -35,7 +35,7 @@ class EmbeddedBoxes(EmbeddedPart):
     """Rows of `opq_boxes`, `locations` and `regions`; each change of one raises the revision."""
 
     _read_boxes: Mapping[str, BoxRecord] = MappingProxyType({})
-    """Document -> what it says, of those read last: of 10,000 Boxes mostly one has changed."""
+    """Document -> its record, of the last read: mostly only one of 10,000 Boxes has changed."""
 
     def boxes_revision(self) -> int:
         with self._database.read() as connection:

@@ -1,6 +1,7 @@
-"""Between a rule and its sink: what every sink has in common.
+"""The common part of all sinks, between a rule and its sink.
 
 emission -> batch -> transform (pick, template, encode, compress, encrypt) -> send; what a sink cannot take
-now is kept in order and sent again. `pipeline.Pipeline` puts it together; a sink itself only sends.
+now is stored in order and sent again. `pipeline.Pipeline` combines these; a sink itself only sends.
+
 Source: reference/rules.md, E.3.
 """

@@ -1,8 +1,9 @@
-"""Go's templates as Jinja2's: what rules written for eKuiper say in `dataTemplate`.
+"""Translates Go's templates, which rules written for eKuiper have in `dataTemplate`, to Jinja2.
 
-`{{.v}}`, `{{.a.b}}`, `{{json .}}`, `{{index . 0}}`, `{{(index . 0).v}}`, `{{len .}}`, `{{$x := .a}}`,
-`{{if lt .v 10.0}}`, `{{else if ...}}`, `{{with .a}}`, `{{range .}}`, `{{range $i, $row := .}}`, `{{end}}`;
-functions in parentheses and behind `|`. A tag that is none of these stays as it is, for Jinja2 to read.
+`{{.v}}`, `{{.a.b}}`, `{{json .}}`, `{{index . 0}}`, `{{(index . 0).v}}`, `{{len .}}`, `{{$x := .a}}`, `{{if
+lt .v 10.0}}`, `{{else if ...}}`, `{{with .a}}`, `{{range .}}`, `{{range $i, $row := .}}`, `{{end}}`;
+functions in parentheses and after `|`. Any other tag stays unchanged, for Jinja2.
+
 Source: reference/rules.md, E.3; the documentation of Go's text/template.
 """
 
@@ -25,7 +26,7 @@ def _chain(operator: str) -> Callable[[list[str]], str]:
 
 
 def _compared(operator: str) -> Callable[[list[str]], str]:
-    """`eq a b c` is whether a is b or c."""
+    """`eq a b c`: whether a equals b or c."""
     return lambda given: " or ".join(f"{given[0]} {operator} {each}" for each in given[1:])
 
 
@@ -48,11 +49,11 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[[list[str]], str]]] = {
     "or": (2, 9, _chain("or")),
     "toJson": (1, 1, _filtered("json")),
 }
-"""Name -> fewest and most arguments, and the same in Jinja2."""
+"""Name -> fewest and most arguments, and its form in Jinja2."""
 
 
 def as_jinja(text: str) -> str:
-    """Raises ValueError: a tag that only Go has, and that cannot be read."""
+    """The template for Jinja2. Raises ValueError for a tag of Go's that cannot be translated."""
     reader = _Reader()
 
     def tag(match: re.Match[str]) -> str:
@@ -66,14 +67,14 @@ def as_jinja(text: str) -> str:
 
 
 class _Reader:
-    """From the first tag to the last: what is open, and what the dot and variables are there."""
+    """Translates tag by tag: holds the open blocks, and the meaning of the dot and the variables."""
 
     def __init__(self) -> None:
         self._dot, self._names = "here", {"": "here"}
         self._open: list[tuple[str, str, dict[str, str]]] = []
 
     def tag(self, inner: str, written: str) -> str:
-        """`written` where it is no tag of Go's."""
+        """The tag for Jinja2; `written` unchanged where it is no tag of Go's."""
         word, _, rest = inner.partition(" ")
         if word in ("if", "with", "range") and rest:
             return self._opened(word, rest)
@@ -111,7 +112,7 @@ class _Reader:
         return "{% endfor %}" if word == "range" else "{% endif %}"
 
     def _path(self, written: str) -> str:
-        """`.a.b`, `$x.a`: by key, so that a column may be called `items`."""
+        """Translates `.a.b` and `$x.a` to access by key, so that a column may be named `items`."""
         head, *keys = written.split(".")
         if (head.removeprefix("$") == head and head) or head[1:] not in self._names:
             raise ValueError(f"{written} is no column and no variable")
@@ -144,7 +145,7 @@ class _Reader:
     def _call(
         self, tokens: list[tuple[str, str]], last: str | None, depth: int
     ) -> tuple[str, list[tuple[str, str]]]:
-        """`last`: what came through the pipe."""
+        """Translates a call. `last`: the value before the pipe."""
         name, given = "", []
         if tokens and tokens[0][0] == "word" and tokens[0][1] not in ("true", "false"):
             name, tokens = tokens[0][1], tokens[1:]

@@ -1,11 +1,11 @@
 """Pipeline: one action of one rule, on its sink's thread.
 
-Batches, transforms, sends; an OSError of the sink keeps the parcel, everything after it waits, and all
-is sent again in order. So does a sink that cannot be opened, whatever it raises: that is no fault of the
-parcel. Any other error drops that parcel, counted: sending it again would not help.
+It batches, transforms and sends. After an OSError of the sink the parcel is stored, everything after it
+waits, and all is sent again in order. The same happens when a sink cannot be opened, whatever it raises: the
+parcel is not at fault. Any other error drops the parcel, counted, because sending it again would not help.
 
-RefusedParcels: what a sink could not take, in order, first in memory, then on disk. Nothing on disk is lost
-by a kill: each payload is a row of SQLite, written before it counts as kept.
+RefusedParcels: parcels that a sink could not take, in order, first in memory, then on disk. A kill loses
+nothing on disk: each parcel is a row of SQLite, written before it counts as stored.
 """
 
 import sqlite3
@@ -30,7 +30,7 @@ _MIGRATIONS = ("CREATE TABLE IF NOT EXISTS kept (n INTEGER PRIMARY KEY, parcel B
 class Parcel:
     """Rows for one call of the sink, before the transform, with the id of each row and of each emission.
 
-    Nobody changes one; it is not frozen because that made it take twice as long to make.
+    Parcels are never changed; the class is not frozen because making one would take twice as long.
     """
 
     rows: list[Row]
@@ -40,10 +40,10 @@ class Parcel:
 
 
 class RefusedParcels:
-    """A queue of Parcels that opens where it was left. One owner, one thread.
+    """A queue of Parcels that survives a restart. Used by one thread.
 
-    `path` None: memory only. Parcels on disk are older than those in memory never: once one is on
-    disk, the next go there too until it is empty.
+    `path` None: memory only. Parcels on disk are never older than those in memory: while there is one on
+    disk, new ones go there too.
     """
 
     def __init__(self, path: Path | None, memory_limit: int, disk_limit: int) -> None:
@@ -60,7 +60,7 @@ class RefusedParcels:
         return len(self._memory) + self._on_disk
 
     def add(self, parcel: Parcel) -> tuple[str, ...]:
-        """Behind all others; the emissions that had to go for it, or ()."""
+        """Adds a parcel at the end; returns the ids of emissions that were dropped for it, or ()."""
         if self._disk is not None and (self._on_disk or len(self._memory) >= self._memory_limit):
             self._disk.execute("INSERT INTO kept (parcel) VALUES (?)", (msgspec.msgpack.encode(parcel),))
             self._on_disk += 1
@@ -98,7 +98,7 @@ class RefusedParcels:
             self._on_disk = 0
 
     def close(self) -> Sequence[str]:
-        """Memory goes to disk, in front of what is there; what cannot go there is returned by id."""
+        """Moves memory to disk, before what is there; returns the ids of what cannot be stored."""
         if self._disk is None:
             return [each for parcel in self._memory for each in parcel.emission_ids]
         first = self._disk.query("SELECT MIN(n) FROM kept")[0][0]
@@ -113,10 +113,10 @@ class RefusedParcels:
 
 
 LONGEST_WAIT_S = 30.0
-"""Between two tries of a sink that does not answer."""
+"""Longest time between two tries of a sink that does not answer."""
 
 LOG_PERIOD_S = 60.0
-"""At most so often the log has a line of dropped parcels; each one is counted."""
+"""Shortest time between two log lines about dropped parcels; each one is counted."""
 
 
 @dataclass(slots=True)
@@ -145,7 +145,7 @@ class SinkSending:
 
     @property
     def rule_id(self) -> str:
-        """Whose emission it is: rules share a sink."""
+        """The rule of the present emission; rules may share a sink."""
         return self.row_id.rpartition(":")[0] or self.of.rule_id
 
     @property
@@ -163,10 +163,11 @@ class SinkSending:
 
 
 class Pipeline:
-    """See the module. `done(ids)` gets every emission that needs no more care: sent, dropped or lost.
+    """Sends emissions of one action. `done(ids)` gets every emission that has been handled: sent, dropped or
+    lost.
 
-    `refused` holds what the sink refuses; its limits are the caller's choice. `send` and `tick` are called by
-    one thread; neither raises what the sink raised.
+    `refused` holds what the sink refuses; the caller sets its limits. `send` and `tick` are called by one
+    thread; neither raises an error of the sink.
     """
 
     def __init__(
@@ -196,18 +197,18 @@ class Pipeline:
 
     @property
     def waiting(self) -> int:
-        """Parcels that the sink did not take yet."""
+        """Parcels that the sink has not taken yet."""
         return len(self._refused)
 
     @property
     def due_s(self) -> float | None:
-        """When `tick` has something to do, on the monotonic clock."""
+        """Time on the monotonic clock at which `tick` has something to do."""
         times = [each for each in (self._linger_until_s, self._again_at_s) if each is not None]
         return min(times) if times else None
 
     @property
     def own_counts(self) -> dict[str, int]:
-        """What a sink counts beside: its attribute `counts`, by name."""
+        """The sink's own counters by name: its attribute `counts`."""
         return dict(getattr(self._sink, "counts", {}))
 
     def send(self, emission: Emission, emission_id: str) -> None:
@@ -228,7 +229,7 @@ class Pipeline:
             self._linger_until_s = self._now_s() + self._properties.lingerInterval / 1000
 
     def tick(self) -> None:
-        """What is due by time: a batch that has waited long enough, what was refused."""
+        """Does what is due: sends a batch that has waited long enough, or what was refused."""
         now_s = self._now_s()
         if self._linger_until_s is not None and now_s >= self._linger_until_s:
             self._flush()
@@ -236,17 +237,17 @@ class Pipeline:
             self._send_refused()
 
     def exchange(self, make: Callable[[], Sink]) -> None:
-        """The sink for one that `make` gives; what could not be sent is tried at once."""
+        """Replaces the sink by one that `make` makes; what was refused is then tried at once."""
         try:
             sink = make()
-        except Exception as error:  # foreign code; the old one goes on
+        except Exception as error:  # code of a plug-in; the old sink stays
             self._failed(error)
             return
         if self._is_open:
             self._is_open = False
             try:
                 self._sink.close(self._sending)
-            except Exception as error:  # foreign code; it is left behind
+            except Exception as error:  # code of a plug-in; the old sink is abandoned
                 self._failed(error)
         self._sink = sink
         self._failed_in_row = 0
@@ -254,7 +255,7 @@ class Pipeline:
             self._again_at_s = self._now_s()
 
     def close(self) -> None:
-        """The last batch is tried once; what the sink refuses goes to disk where there is one."""
+        """Tries the last batch once; what the sink refuses goes to disk where there is a cache."""
         self._flush()
         if self._refused and self._properties.cleanCacheAtStop:
             self._refused.clear()
@@ -311,25 +312,25 @@ class Pipeline:
         self._again_at_s = None
 
     def _marked(self, parcel: Parcel) -> Parcel:
-        """As what is sent late."""
+        """The parcel with the field that marks late rows, where one is configured."""
         field = self._properties.resendIndicatorField
         return replace(parcel, rows=[{**row, field: True} for row in parcel.rows]) if field else parcel
 
     def _sent(self, parcel: Parcel) -> bool:
-        """False: the sink is out of reach and this has to be sent again."""
+        """Sends a parcel. False: the sink cannot be reached, and the parcel has to be sent again."""
         self._sending.row_ids = parcel.row_ids
         try:
             if not self._is_open:
                 self._sink.open(self._sending)
                 self._is_open = True
-        except Exception as error:  # foreign code
+        except Exception as error:  # code of a plug-in
             return self._out_of_reach(error)
         try:
             data = self._transform(parcel.rows[0] if parcel.single else parcel.rows)
             self._sink.collect(self._sending, data)
         except OSError as error:
             return self._out_of_reach(error)
-        except Exception as error:  # foreign code and foreign data: this parcel is dropped, the rule goes on
+        except Exception as error:  # a plug-in's code, any data: the parcel is dropped, the rule continues
             self._failed(error)
             self.counters.lost_total += 1
             self._log_dropped()
@@ -342,7 +343,7 @@ class Pipeline:
         return True
 
     def _out_of_reach(self, error: Exception) -> bool:
-        """Whether it was given up."""
+        """Records the failure; returns whether the parcel was given up."""
         self._failed(error)
         if self.counters.connection_status >= 0:
             self._log("sink.lost", why=self.counters.last_exception)
@@ -351,7 +352,7 @@ class Pipeline:
         return self._given_up()
 
     def _given_up(self) -> bool:
-        """`retryCount` without a cache: after so many tries it is dropped (the older way)."""
+        """Whether `retryCount` without a cache is used up, so that the parcel is dropped (the older way)."""
         if self._properties.enableCache or not self._properties.retryCount:
             return False
         if self._failed_in_row <= self._properties.retryCount:

@@ -1,6 +1,7 @@
-"""A row as a message of protobuf: columns by the fields' names; what has no field is left out.
+"""Writes a row as a message of protobuf: columns by the fields' names; columns without a field are left out.
 
-What reading gives is taken as it is: enums by name, maps with text as keys, bytes (or their base64).
+It accepts the values that reading a message gives: enums by name, maps with text keys, bytes (or their
+base64).
 """
 
 import base64
@@ -21,7 +22,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 def writer(message_class: type[Message]) -> Callable[[object], bytes]:
-    """Row -> payload. It raises ValueError that names the column, with what the field takes."""
+    """A function row -> payload. It raises ValueError that names the column, and what the field takes."""
     descriptor: Any = message_class.DESCRIPTOR
     name = descriptor.full_name
     known = frozenset(field.name for field in descriptor.fields)
@@ -45,7 +46,7 @@ def writer(message_class: type[Message]) -> Callable[[object], bytes]:
 
 
 def _message(descriptor: Descriptor, made: dict[str, Fill]) -> Fill:
-    """`made`: by the message's name; one that is in the making writes messages of its own kind."""
+    """`made`: writers by the message's name; a recursive message finds the unfinished one there."""
     name = descriptor.full_name
     if name in made:
         return made[name]

@@ -1,10 +1,12 @@
-"""dataTemplate: Jinja2 in its sandbox, and the common part of Go's templates put into it.
+"""dataTemplate: Jinja2 in its sandbox; the common part of Go's templates is translated to it.
 
-`{{ v }}`, `{{ row.v }}`, `{{ rows[0].v }}`, `{{ row | json }}`; of Go's form `{{.v}}`:
+`{{ v }}`, `{{ row.v }}`, `{{ rows[0].v }}`, `{{ row | json }}`; in Go's form `{{.v}}`:
 [opq_rules.delivery.go_template].
-A template cannot reach Python, and can neither loop nor grow without bound. Nothing is set, defined or
-included: `{% set a = a ~ a %}` thirty times is a gigabyte. Methods are those that look and those that make no
-text longer: `ljust(1000000000)` is a gigabyte as well.
+
+A template cannot reach Python, and can neither loop nor grow without limit. It cannot set, define or include
+anything: `{% set a = a ~ a %}` thirty times is a gigabyte. It can call only methods that read, or that make
+no text longer: `ljust(1000000000)` is a gigabyte too.
+
 Source: reference/rules.md, E.3; Jinja2's documentation of its sandbox.
 """
 
@@ -22,14 +24,14 @@ from opq_rules.batch import JsonObject
 from opq_rules.delivery.go_template import as_jinja
 
 LONGEST = 1_000_000
-"""Characters that a template may give."""
+"""Characters of a template's result."""
 
 MOST_ROUNDS = 1_000_000
 """Rounds of all loops together in one emission: three nested loops over 1,000 rows make 10^9."""
 _PLACES_MOST = 15
 
 MOST_LOOPS = 3
-"""In each other."""
+"""Depth of nested loops."""
 METHODS = frozenset(
     {"get", "items", "keys", "values", "upper", "lower", "strip", "lstrip", "rstrip", "title", "capitalize",
      "startswith", "endswith", "find", "count", "index", "split", "isoformat"}
@@ -40,7 +42,7 @@ FILTERS = frozenset(
      "rejectattr", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson",
      "trim", "truncate", "unique", "upper", "urlencode"}
 )  # fmt: skip
-"""Filters of Jinja and some of ours. `map` takes others by name, so that others must not be there at all."""
+"""Filters of Jinja, some replaced by ours. `map` calls filters by name, so all others must be removed."""
 _PARTS = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.Name, nodes.Getattr, nodes.Getitem,
     nodes.Slice, nodes.For, nodes.If, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or,
@@ -51,7 +53,7 @@ _PARTS = (
 
 
 def _check(node: nodes.Node, loops: int = 0) -> None:
-    """Raises ValueError for the first part that a template may not have."""
+    """Raises ValueError for the first part that is not allowed in a template."""
     where = f"dataTemplate, line {node.lineno}"
     if not isinstance(node, _PARTS) or (isinstance(node, nodes.For) and node.recursive):
         raise ValueError(f"{where}: {type(node).__name__.lower()} is not for templates")
@@ -67,14 +69,14 @@ def _check(node: nodes.Node, loops: int = 0) -> None:
 
 
 def count_rounds(node: nodes.Node) -> None:
-    """Each loop of the tree goes over what the filter `rounds` lets through."""
+    """Adds the filter `rounds` to each loop of the tree."""
     for each in node.find_all(nodes.For):
         each.iter = nodes.Filter(each.iter, "rounds", [], [], None, None, lineno=each.lineno)
 
 
 @pass_context
 def rounds(context: Context, values: Iterable[object]) -> Iterator[object]:
-    """Raises ValueError after MOST_ROUNDS; `left` is of this emission alone."""
+    """Counts rounds of loops. Raises ValueError after MOST_ROUNDS; the count is for this emission alone."""
     left = context.parent["rounds left"]
     for each in values:
         left[0] -= 1
@@ -84,21 +86,23 @@ def rounds(context: Context, values: Iterable[object]) -> Iterator[object]:
 
 
 def _rounded(value: float, precision: int = 0, method: str = "common") -> float:
-    """Jinja's, which takes 10 to the power of any precision."""
+    """Jinja's filter with a limit: it would compute 10 to the power of any precision."""
     if not -_PLACES_MOST <= precision <= _PLACES_MOST:
         raise ValueError(f"dataTemplate: round to {precision}; want at most {_PLACES_MOST} places")
     return do_round(value, precision, method)  # type: ignore[arg-type]  # it checks the method itself
 
 
 def numbered(values: Mapping[object, object] | Iterable[object] | None) -> Iterable[tuple[object, object]]:
-    """What Go's range goes over: places and elements, or keys and values by key; nothing of null."""
+    """What Go's range iterates over: places and elements, or keys and values sorted by key; nothing for
+    null.
+    """
     if isinstance(values, Mapping):
         return sorted(values.items(), key=lambda pair: str(pair[0]))
     return enumerate(values if values is not None else ())
 
 
 def _join(values: Iterable[object], separator: object = "", attribute: str | None = None) -> str:
-    """Jinja's, which has no bound."""
+    """Jinja's filter with a limit to its result."""
     texts = [
         str(each.get(attribute, "") if attribute is not None and isinstance(each, Mapping) else each)
         for each in values
@@ -113,14 +117,14 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["*", "**", "%"])
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """A product of text, or a great power, would take all memory."""
+        """Refuses powers, and products with text, which could take all memory."""
         if operator == "**" or not all(isinstance(each, int | float) for each in (left, right)):
             raise SecurityError(f"{operator} is for numbers, and powers are not for templates")
         return super().call_binop(context, operator, left, right)
 
 
 def _written(value: object) -> object:
-    """As in JSON and Go; null, as a missing column, writes nothing."""
+    """The value as JSON and Go write it; null and a missing column give ""."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else value
@@ -135,14 +139,14 @@ _SANDBOX.filters = {name: each for name, each in _SANDBOX.filters.items() if nam
 }
 _SANDBOX.filters["json"] = lambda value: msgspec.json.encode(value).decode()
 _SANDBOX.filters["tojson"] = _SANDBOX.filters["json"]
-for _name in ("lipsum", "range"):  # text and loops out of nothing; loops go over the data
+for _name in ("lipsum", "range"):  # these make text or loops from nothing; loops should go over the data
     _SANDBOX.globals.pop(_name, None)
 
 
 def compiled_template(text: str) -> Callable[[object], str]:
-    """`text` as a function of an emission (a list of rows), or of one row.
+    """The template as a function of an emission (a list of rows), or of one row.
 
-    Raises ValueError: the template does not parse; its line is named.
+    Raises ValueError, with the line, where the template does not parse.
     """
     try:
         source = as_jinja(text)
@@ -174,9 +178,9 @@ def compiled_template(text: str) -> Callable[[object], str]:
 
 
 def per_row(text: str) -> Callable[[object], str]:
-    """A property such as `topic: "boxes/{{.box}}"`: `text`, or what its template gives for the (first) row.
+    """A property such as `topic: "boxes/{{.box}}"`: `text`, or its template's result for the (first) row.
 
-    Raises ValueError: the template does not parse.
+    Raises ValueError where the template does not parse.
     """
     if "{{" not in text and "{%" not in text:
         return lambda data: text

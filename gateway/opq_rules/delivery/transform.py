@@ -1,4 +1,4 @@
-"""The properties that every sink has, and what they make of rows: pick, template, encode, compress, encrypt.
+"""The properties that every sink has, and their effect on rows: pick, template, encode, compress, encrypt.
 
 Source: reference/rules.md, E.3.
 """
@@ -24,7 +24,9 @@ from opq_rules.streams.schemas import Schemas
 @dataclass(frozen=True, slots=True)
 class SinkProperties:
     """Properties of an action that every type of sink has, named as users write them.
-    Times in ms, sizes in messages."""
+
+    Times in ms, sizes in messages.
+    """
 
     sendSingle: bool = False  # row by row instead of the emission as one array
     omitIfEmpty: bool = False
@@ -32,7 +34,7 @@ class SinkProperties:
     dataField: str = ""
     fields: tuple[str, ...] = ()
     format: Literal["json", "delimited", "protobuf"] = "json"
-    schemaId: str = ""  # schema.Message, of protobuf
+    schemaId: str = ""  # schema.Message, for protobuf
     delimiter: str = ","
     compression: Literal["", "zlib", "gzip", "flate", "zstd"] = ""
     encryption: Literal["", "aes"] = ""
@@ -48,12 +50,15 @@ class SinkProperties:
     maxDiskCache: int = field(default=1_024_000, metadata={"minimum": 0, "maximum": 100_000_000})
     bufferPageSize: int = field(default=256, metadata={"minimum": 1, "maximum": 100_000})
     resendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000, "ms": True})
-    resendIndicatorField: str = ""  # true in rows that were kept, and are sent now
+    resendIndicatorField: str = ""  # true in rows that are sent late
     cleanCacheAtStop: bool = False
     resourceId: str = ""
 
     def check_for(self, wants: str) -> None:
-        """`wants`: what a sink can use, "rows", "text" (rows too) or "" (bytes too). ValueError: not this."""
+        """Raises ValueError where the result is not what a sink can use.
+
+        `wants`: "rows", "text" (rows too) or "" (bytes too).
+        """
         made_bytes = ["encryption", "compression", *(["format"] if self.format == "protobuf" else [])]
         made_text = ["format"] if self.format == "delimited" else []
         if not self.dataField and not self.fields:  # those read the text as JSON
@@ -67,7 +72,7 @@ NAMES = frozenset(each.name for each in fields(SinkProperties))
 
 
 def divided(properties: Mapping[str, object]) -> tuple[SinkProperties, JsonObject]:
-    """What all sinks have, and what is the sink's own.
+    """Separates the common properties of all sinks from the sink's own.
 
     Raises ValueError with every wrong property.
     """
@@ -91,11 +96,11 @@ _KEY_SIZES = (16, 24, 32)
 
 
 def transformer(properties: SinkProperties, schemas: Schemas | None = None) -> Callable[[object], object]:
-    """A function of a list of rows, or (with sendSingle) of one row: what the sink collects.
+    """A function of a list of rows, or (with sendSingle) of one row, that gives what the sink collects.
 
-    Rows as they are where nothing is asked for, so that a sink can encode in its own way.
-    `schemas`: where schemaId is looked up; None: among those that are built in.
-    Raises ValueError: the template does not parse, a package is missing, a file holds no key.
+    Rows stay unchanged where nothing is configured, so that a sink can encode in its own way. `schemas`:
+    where schemaId is looked up; None: only the built-in ones. Raises ValueError: the template does not parse,
+    a package is missing, a file contains no key.
     """
     steps: list[Callable[[object], object]] = []
     if properties.dataTemplate:
@@ -133,7 +138,7 @@ def encoded(data: object) -> bytes:
 
 
 def rows_of(sink: str, data: object) -> list[Row]:
-    """What a sink of rows collects. Raises ValueError: something else than rows."""
+    """The rows that a sink collects. Raises ValueError where they are not rows."""
     rows: list[Any] = data if isinstance(data, list) else [data]
     for row in rows:
         if not isinstance(row, dict):
@@ -143,7 +148,7 @@ def rows_of(sink: str, data: object) -> list[Row]:
 
 
 def delimited(data: object, delimiter: str, columns: Sequence[str]) -> str:
-    """Lines without header: the values in the order of `columns`, else of the first row."""
+    """Lines without header: the values in the order of `columns`, or of the first row's columns."""
     rows = [row for row in (data if isinstance(data, list) else [data]) if isinstance(row, dict)]
     names = list(columns) or (list(rows[0]) if rows else [])
     text = io.StringIO()
@@ -176,11 +181,11 @@ def _below(data: object, path: str) -> object:
 
 
 def encryptor(key_file: str) -> Callable[[bytes], bytes]:
-    """AES-GCM of each payload. What goes out: nonce (12 bytes), ciphertext, tag (16).
+    """AES-GCM of each payload. The result is nonce (12 bytes), ciphertext, tag (16).
 
-    The key is in a file: 16, 24 or 32 bytes, or as many in hexadecimal. It is read when the sink begins.
-    Raises ValueError: the file cannot be read or holds no key, or the package is missing.
-    Source: NIST SP 800-38D; with random nonces a key is good for 2**32 payloads.
+    The key is in a file: 16, 24 or 32 bytes, or as many in hexadecimal. It is read when the sink starts.
+    Raises ValueError: the file cannot be read or contains no key, or the package is missing. Source: NIST SP
+    800-38D; with random nonces a key is good for 2**32 payloads.
     """
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -1,7 +1,7 @@
 """Analytic calls: computed for every record before WHERE, each with its state per partition.
 
-A record's values lie in its row under keys that no column can have. A call over aggregates (lag(avg(v))) is
-computed for every group instead, before HAVING.
+A call's value is stored in the record's row under a key that no column can have. A call over aggregates
+(lag(avg(v))) is instead computed for every group, before HAVING.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ MARK = "\0"
 """First character of the keys of values that are not columns."""
 
 MOST_PARTITIONS = 100_000
-"""Partitions of one call: above, the one that began first is forgotten, and counted."""
+"""Partitions of one call; beyond that the one that began first is dropped, and counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnalyticCall:
-    """`late`: over aggregates, computed for every group that is put out.
+    """One analytic call. `late`: over aggregates, computed for every group before HAVING.
 
-    `names`: of spread's last arguments, None for the whole row (`*`); () where there is no spread.
+    `names`: of a spreading call's last arguments, None for the whole row (`*`); () for other calls.
     """
 
     key: str
@@ -54,7 +54,7 @@ class AnalyticCall:
 
 
 class Analyses:
-    """The running state of the calls of one source."""
+    """The state of the calls of one source."""
 
     def __init__(self, calls: Sequence[AnalyticCall]) -> None:
         self._calls = calls

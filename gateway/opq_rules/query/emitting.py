@@ -1,4 +1,4 @@
-"""What a window, or one record, gives: join, group, HAVING, SELECT, ORDER BY, LIMIT.
+"""The rows of a window, or of one record: join, group, HAVING, SELECT, ORDER BY, LIMIT.
 
 In ORDER BY null comes last, ascending or not. Source: reference/rules.md, D.1.
 """
@@ -24,7 +24,7 @@ Put = TypeVar("Put")
 
 
 def ordered(rows: Sequence[tuple[list[Value], Put]], descending: Sequence[bool]) -> list[Put]:
-    """The rows of (keys, row). Raises RowError where keys do not compare."""
+    """Sorts pairs (keys, row) and returns the rows. Raises RowError where keys cannot be compared."""
 
     def by_keys(left: tuple[list[Value], Put], right: tuple[list[Value], Put]) -> int:
         for a, b, down in zip(left[0], right[0], descending, strict=True):
@@ -47,9 +47,11 @@ def ordered(rows: Sequence[tuple[list[Value], Put]], descending: Sequence[bool])
 
 
 class Emitter:
-    """`fresh`: groups for records that their window kept. `scans`: rows of scan tables, by number in FROM.
+    """Makes rows of windows.
 
-    `late`: analytic calls over aggregates."""
+    `fresh`: makes groups for a window that has kept its records. `scans`: rows of scan tables, by number in
+    FROM. `late`: analytic calls over aggregates.
+    """
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class Emitter:
         self._spread = plan.projection.spread(facts.send_nil) if plan.projection.rows else None
 
     def rows(self, cut: Cut) -> list[Row]:
-        """Raises RowError where it cannot be computed."""
+        """The rows of a window. Raises RowError where they cannot be computed."""
         self._context.cut(cut.start_ms, cut.end_ms, cut.trigger_ms)
         if isinstance(cut.content, RecordGroups):
             found = self._put_groups(cut, cut.content)
@@ -155,7 +157,7 @@ class Emitter:
         return self._in_order(put)
 
     def _lets_through(self, cut: Cut, groups: RecordGroups, group: RecordGroup) -> bool:
-        """Computes the group's values, and HAVING."""
+        """Computes the group's values; returns whether HAVING holds."""
         plan, context = self._plan, self._context
         assert plan.grouping is not None
         context.event_ms = cut.end_ms if self._windowed else group.first.ms
@@ -171,7 +173,7 @@ class Emitter:
             raise RowError(f"Having: {error}") from None
 
     def _put(self, record: Record) -> list[tuple[list[Value], list[Row]]]:
-        """The rows of one record or group, each with what it is ordered by."""
+        """The rows of one record or group, each with its keys of ORDER BY."""
         plan, context, row = self._plan, self._context, record.row
         rows = [self.project(row, context)] if self._spread is None else self._spread(row, context)
         if self._facts.send_meta and record.meta is not None and plan.grouping is None:
@@ -199,7 +201,9 @@ class Emitter:
 
 
 class Plain:
-    """`project(row, context)`: the row that SELECT makes. The context's time is that of the last record."""
+    """A rule without memory. `project(row, context)`: the row that SELECT makes. Its time is that of the last
+    record.
+    """
 
     def __init__(
         self, plan: QueryPlan, project: Evaluate, context: QueryContext, faults: QueryErrors

@@ -1,10 +1,10 @@
 """Event time: the time of a record from its TIMESTAMP column, and the watermark.
 
 TIMESTAMP is a number of Unix ms, a datetime, or text in a format of format_time (yyyy-MM-dd HH:mm:ss.SSS
-XXX); without one, ISO 8601. No zone means UTC. Records wait until the watermark has passed them, and leave in
-the order of their time. It is the smallest over the streams of (largest time seen - tolerance), and only
-rises. A record older than it is late: dropped and counted; one that is equal is kept. With an idle timeout a
-stream that was silent for so long does not hold the others back.
+XXX); without a format, ISO 8601. No zone means UTC. Records wait until the watermark has reached them, and
+leave in the order of their time. The watermark is the smallest value over the streams of (largest time seen -
+tolerance), and only rises. A record older than it is late: dropped and counted; one of equal time is kept.
+With an idle timeout a stream without records for so long does not hold the others back.
 """
 
 import re
@@ -35,16 +35,17 @@ _FIELDS = {
     "x": ("zone", r"[+-]\d{2}(?::?\d{2})?"),
 }
 LEAST_MS = -62_135_596_800_000
-"""The year 1. What is not between it and MOST_MS tells microseconds or nanoseconds."""
+"""The year 1. A number outside it and MOST_MS is probably in microseconds or nanoseconds, and is refused."""
 _PIECE = re.compile(r"'([^']*)'|([A-Za-z])\2*|([^A-Za-z']+)")
 
 
 def event_times(
     origins: Sequence[Origin], joined: bool
 ) -> tuple[dict[int, Callable[[Value], int]], dict[int, int]]:
-    """How each stream tells its time, and its number among the streams that move the watermark.
+    """Each stream's function of its time, and its number among the streams that move the watermark.
 
-    Both by number in FROM. Raises RuleError (SQL_PLAN) for a stream without TIMESTAMP, or in no form.
+    Both by number in FROM. Raises RuleError (SQL_PLAN) for a stream without TIMESTAMP, or with a wrong
+    format.
     """
     times: dict[int, Callable[[Value], int]] = {}
     numbers: dict[int, int] = {}
@@ -66,7 +67,9 @@ def event_times(
 
 
 def event_time_of(column: str, pattern: str | None) -> Callable[[Value], int]:
-    """A function row -> Unix ms. It raises RowError for a record without a time; ValueError for `pattern`."""
+    """A function row -> Unix ms. It raises RowError for a record without a time; ValueError where `pattern`
+    is wrong.
+    """
     read = _reader(pattern) if pattern else None
 
     def event_time_ms(row: Value) -> int:
@@ -133,11 +136,11 @@ def _zone(text: str | None) -> timezone:
 _NEVER_MS = -(2**62)
 
 MOST_WAITING = 200_000
-"""Records that a stream which is silent can hold back; further ones are refused, and counted as late."""
+"""Records that may wait for a silent stream; further ones are refused, and counted as late."""
 
 
 class Watermark:
-    """`arrived_ms` is the time of arrival, which only the idle timeout looks at."""
+    """The watermark. `arrived_ms` is the time of arrival, which only the idle timeout uses."""
 
     def __init__(self, sources: int, tolerance_ms: int, idle_ms: int = 0) -> None:
         self._largest_ms = [_NEVER_MS] * sources
@@ -145,12 +148,12 @@ class Watermark:
         self._tolerance_ms = tolerance_ms
         self._idle_ms = idle_ms
         self._waiting: list[Record] = []
-        """In the order of time; equal times in the order of arrival."""
+        """Sorted by time; equal times in the order of arrival."""
         self.ms: int = _NEVER_MS
         self._looked_ms = _NEVER_MS
 
     def offer(self, record: Record, arrived_ms: int) -> bool:
-        """False: it is late, or too many wait."""
+        """Adds a record. False: it is late, or too many wait."""
         self._heard_ms[record.source] = arrived_ms
         if record.ms < self.ms or len(self._waiting) >= MOST_WAITING:
             return False
@@ -164,7 +167,7 @@ class Watermark:
         return True
 
     def release(self, arrived_ms: int) -> list[Record]:
-        """Lets the watermark rise; the records that it has reached, in order."""
+        """Raises the watermark; returns the records that it has reached, in order."""
         least_ms = min(self._largest_ms)
         self._looked_ms = arrived_ms
         if self._idle_ms and len(self._largest_ms) > 1:
@@ -186,7 +189,7 @@ class Watermark:
         return released
 
     def next_idle_ms(self) -> int | None:
-        """When the next stream becomes idle."""
+        """Time at which the next stream becomes idle."""
         if not self._idle_ms or len(self._largest_ms) < 2:
             return None
         dues = (heard + self._idle_ms for heard in self._heard_ms if heard is not None)

@@ -1,7 +1,8 @@
 """Groups and their aggregates, which take records one by one, so that windows need not keep them.
 
-A column that is not aggregated has the value of the group's first record. What an aggregate cannot take
-(a text in a sum) fails its group, reported when the window ends: as if the window had kept its records.
+A column that is not aggregated has the value of the group's first record. A value that an aggregate cannot
+take (a text in a sum) makes its group fail, reported when the window ends, as if the window had kept its
+records.
 """
 
 import json
@@ -19,11 +20,11 @@ from opq_rules.query.run import QueryContext
 from opq_rules.query.windows.window import Record, WindowContent
 
 Give = Callable[[Value, Value, QueryContext], None]
-"""`give(accumulator, row, context)`: the record's arguments into the aggregate."""
+"""`give(accumulator, row, context)`: adds the record's arguments to the aggregate."""
 
 
 Take = Callable[[Value, QueryContext], list[Value] | None]
-"""`take(row, context)`: those arguments; None where FILTER refuses the record."""
+"""`take(row, context)`: the record's arguments; None where FILTER refuses the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,11 @@ NO_GROUP = object()
 
 
 Failing = dict[int, str]
-"""What one record could not be given to: number of the aggregate -> why."""
+"""Failures of one record: number of the aggregate -> reason."""
 
 
 class RecordGroup:
-    """`failures`: in the order of their records."""
+    """One group. `failures`: in the order of their records."""
 
     __slots__ = ("accumulators", "failures", "first")
 
@@ -56,7 +57,7 @@ class RecordGroup:
         self.failures: Sequence[Failing] = ()
 
     def failed(self, failing: Failing) -> None:
-        """A record's failures; of each aggregate the first one counts."""
+        """Adds a record's failures; only the first one of each aggregate counts."""
         known = {number for each in self.failures for number in each}
         new = {number: why for number, why in failing.items() if number not in known}
         if new:
@@ -65,24 +66,27 @@ class RecordGroup:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """`keys`: GROUP BY; none: one group of all."""
+    """`keys`: GROUP BY; without keys there is one group of all records."""
 
     keys: tuple[Evaluate, ...]
     calls: Sequence[AggregateCall]
 
     @property
     def merges(self) -> bool:
-        """Whether panes can be joined."""
+        """Whether panes can be merged."""
         return all(call.definition.merge is not None for call in self.calls)
 
     @property
     def removes(self) -> bool:
-        """Whether a record can be taken out again."""
+        """Whether a record can be removed again."""
         return all(call.definition.remove for call in self.calls)
 
 
 class RecordGroups:
-    """`report(error)` takes the error of a record that has no group; the record is left out."""
+    """The groups of a window.
+
+    `report(error)` gets the error of a record without a group, which is left out.
+    """
 
     __slots__ = ("_calls", "_context", "_grouping", "_report", "by_key")
 
@@ -92,7 +96,7 @@ class RecordGroups:
         self._context = context
         self._report = report
         self.by_key: dict[Value, RecordGroup] = {}
-        """In the order in which the groups came."""
+        """In the order of their first records."""
 
     @property
     def is_empty(self) -> bool:
@@ -118,7 +122,7 @@ class RecordGroups:
             group.failed(failing)
 
     def key_of(self, record: Record) -> Value:
-        """The key of its group, or NO_GROUP."""
+        """The key of the record's group, or NO_GROUP."""
         context = self._context
         context.event_ms = record.ms
         context.meta = record.meta
@@ -137,7 +141,7 @@ class RecordGroups:
             return NO_GROUP
 
     def merge(self, other: "RecordGroups") -> None:
-        """`other`, which is later and stays as it is, into this one."""
+        """Merges `other` into this one; `other` is the later one, and does not change."""
         calls = self._grouping.calls
         for key, theirs in other.by_key.items():
             group = self.by_key.get(key)
@@ -151,11 +155,11 @@ class RecordGroups:
                 call.definition.merge(ours, added)
 
     def each(self) -> Iterator[RecordGroup]:
-        """The groups, in the order in which they came."""
+        """The groups, in the order of their first records."""
         return iter(self.by_key.values())
 
     def values(self, group: RecordGroup) -> list[Value]:
-        """Values of the aggregates of a group, in their order. Raises RowError where one of them failed."""
+        """Values of the group's aggregates, in their order. Raises RowError where one of them failed."""
         for failing in group.failures:
             raise RowError(next(iter(failing.values())))
         found: list[Value] = []
@@ -191,7 +195,9 @@ class RecordGroups:
 
 @dataclass(slots=True, eq=False)
 class GroupEntry:
-    """A record of a sliding window in its group. `given`: per aggregate its arguments; None: it took none."""
+    """A record of a sliding window in its group. `given`: its arguments per aggregate; None where it had
+    none.
+    """
 
     number: int
     record: Record
@@ -212,7 +218,7 @@ class RunningGroup(RecordGroup):
 
 
 class RunningGroups(RecordGroups):
-    """Groups of a sliding window whose aggregates can take a record out again: first in, first out."""
+    """Groups of a sliding window whose aggregates can remove a record again: first in, first out."""
 
     __slots__ = ("_count",)
 
@@ -221,7 +227,7 @@ class RunningGroups(RecordGroups):
         self._count = 0
 
     def put(self, record: Record) -> GroupEntry | None:
-        """None: the record has no group."""
+        """Adds a record. None: it has no group."""
         key = self.key_of(record)
         if key is NO_GROUP:
             return None
@@ -247,7 +253,7 @@ class RunningGroups(RecordGroups):
         return entry
 
     def take_out(self, entry: GroupEntry) -> None:
-        """The oldest entry of its group."""
+        """Removes an entry, which is the oldest of its group."""
         group = entry.group
         group.entries.popleft()
         if not group.entries:
@@ -261,7 +267,7 @@ class RunningGroups(RecordGroups):
             group.failures.popleft()
 
     def put_in_order(self) -> None:
-        """Groups by their first records, as a window computed again would have them."""
+        """Sorts the groups by their first records, as a newly computed window would have them."""
         firsts = [
             group.entries[0].number for group in self.by_key.values() if isinstance(group, RunningGroup)
         ]
@@ -275,7 +281,7 @@ def number_of(call: AggregateCall, calls: Sequence[AggregateCall]) -> int:
 
 
 def merged_panes(contents: Sequence[WindowContent], fresh: Callable[[], RecordGroups]) -> RecordGroups:
-    """One of all panes, oldest first."""
+    """The groups of all panes merged, oldest first."""
     whole = fresh()
     for content in contents:
         assert isinstance(content, RecordGroups)
@@ -289,7 +295,7 @@ def error_text(written: str, error: BaseException) -> str:
 
 
 def hashable(value: Value) -> Value:
-    """What a dict tells apart as SQL does: `value` itself, or a pair that stands for it (true is not 1)."""
+    """A key that a dict distinguishes as SQL does: `value` itself, or a pair in its place (true is not 1)."""
     kind = type(value)
     if kind is str or kind is int or kind is float or value is None:
         return value

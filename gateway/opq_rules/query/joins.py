@@ -1,8 +1,8 @@
 """Joins of the records of one window, and of records with tables.
 
-In and out are tuples with one dict or None per origin. LEFT keeps the order of the left side, RIGHT that of
-the right; FULL gives the left rows first, then what is unmatched on the right.
-Source: reference/rules.md, D.3.
+Input and output are tuples with one dict or None per origin. LEFT keeps the order of the left side, RIGHT
+that of the right; FULL gives the left rows first, then the unmatched right ones. Source: reference/rules.md,
+D.3.
 """
 
 from collections import deque
@@ -33,9 +33,9 @@ Joined = tuple[Row | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class JoinStep:
-    """`keys`: of a lookup table, its column and what it has to equal.
+    """One JOIN. `keys`: for a lookup table, its columns and what they have to equal.
 
-    `equal`: where ON begins with `a.x = b.y`, the value of the left rows and that of the right ones.
+    `equal`: where ON begins with `a.x = b.y`, functions of the value of the left rows and of the right ones.
     """
 
     kind: JoinKind
@@ -53,7 +53,7 @@ def join(
     lookups: Mapping[int, Lookup],
     context: QueryContext,
 ) -> list[Joined]:
-    """All steps, one after the other. Raises RowError where ON cannot be computed."""
+    """Applies all steps in order. Raises RowError where ON cannot be computed."""
     nothing: list[Row | None] = [None] * width
     found: list[Joined] = [(row, *nothing[1:]) for row in first]
     for step in steps:
@@ -78,7 +78,7 @@ def _joined(
     index, on = step.index, step.on
     candidates = _candidates(lefts, rights, step, nothing, context)
     pairs: list[list[tuple[int, Joined]]] = []
-    """Per left row the numbers of the rights that match, and the joined rows."""
+    """Per left row the matching right rows' numbers, with the joined rows."""
     asked = made = 0
     for left, numbers in zip(lefts, candidates, strict=True):
         asked += len(numbers)
@@ -119,9 +119,10 @@ def _candidates(
     nothing: list[Row | None],
     context: QueryContext,
 ) -> Iterable[Collection[int]]:
-    """Per left row the numbers of the rights for which ON has to be computed: all, or those of equal value.
+    """Per left row the numbers of right rows for which ON is computed: all, or those of equal value.
 
-    By value only where all are numbers or all are texts, for values that clash have to be an error.
+    Equal values are used only where all are numbers or all are texts, because values of clashing types must
+    be an error.
     """
     everything: list[Collection[int]] = [range(len(rights))] * len(lefts)
     if step.equal is None or len(lefts) * len(rights) < _WORTH_IT:
@@ -143,13 +144,15 @@ def _candidates(
 
 
 _WORTH_IT = 64
-"""Pairs, from which on a table of values is quicker than asking all of them."""
+"""Number of pairs above which a dict of values is faster than computing ON for all of them."""
 
 
 def _looked_up(
     lefts: Sequence[Joined], step: JoinStep, lookup: Lookup, context: QueryContext
 ) -> list[Joined]:
-    """Asked per row; a null key never matches. ON is computed for what was found, whatever else it says."""
+    """Joins a lookup table, which is queried per row; a null key never matches. ON is computed for the rows
+    found.
+    """
     index, on = step.index, step.on
     keys = [key for key, _ in step.keys]
     found: list[Joined] = []
@@ -189,7 +192,7 @@ def join_step(select: Select, number: int, names: Compiler) -> JoinStep:
 
 
 def _equality(node: Expression, right: Origin, names: Compiler) -> tuple[Evaluate, Evaluate] | None:
-    """`left = right` where one side is of the joined origin alone, the other of those before it."""
+    """The two sides of `left = right` if one reads only the joined origin, the other only those before it."""
     if not isinstance(node, BinaryOperation) or node.operator != "=":
         return None
     before = {origin.index for origin in names.origins[: right.index]}
@@ -203,13 +206,15 @@ def _equality(node: Expression, right: Origin, names: Compiler) -> tuple[Evaluat
 
 
 BATCH_TYPES = ("file", "mock", "simulator")
-"""Sources that end: a scan table of theirs holds all rows, of others the last."""
+"""Types of sources that end: a scan table of these keeps all rows, of others the last one."""
 MOST_ROWS = 1_000_000
 """Rows of such a table."""
 
 
 class Scans:
-    """`rows`: by number in FROM. `retain`: how many a table keeps, by name, whatever its definition says."""
+    """Rows of scan tables, by number in FROM. `retain`: rows that a table keeps, by name, over its
+    definition.
+    """
 
     def __init__(self, tables: Iterable[Origin], retain: Mapping[str, int]) -> None:
         self._tables = {table.index: table for table in tables}
@@ -219,7 +224,7 @@ class Scans:
         }
 
     def add_rows(self, stream: str, rows: Sequence[Row]) -> bool:
-        """Whether `stream` is a table of these; then it has the rows, under each of its names."""
+        """Adds rows to each table of this stream; returns whether there is one."""
         taken = False
         for index, table in self._tables.items():
             if table.stream == stream:

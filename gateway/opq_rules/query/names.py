@@ -1,4 +1,4 @@
-"""What names mean in each clause: columns, aliases, aggregates, analytic calls (expressions.Resolver).
+"""The meaning of names in each clause: columns, aliases, aggregates, analytic calls (expressions.Resolver).
 
 An alias may be used anywhere and in any order; within the item that defines it, its name is the column.
 HAVING takes aggregates, functions of them, and what GROUP BY names. Source: reference/rules.md, D.1.
@@ -23,7 +23,7 @@ MOST_EXPANSIONS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """Where an expression stands, and what may be called there."""
+    """A clause, and what may be called in it."""
 
     title: str
     aggregates: bool = False
@@ -66,8 +66,10 @@ class Names:
         self._expanded = 0
 
     def origins_of(self, node: Expression, seen: tuple[str, ...] = ()) -> set[int]:
-        """Numbers of the origins whose columns it reads, through aliases; of several that could have a
-        column the first."""
+        """Numbers of the origins whose columns it reads, also through aliases.
+
+        A column that several origins could have counts for the first.
+        """
         if isinstance(node, Column):
             name = node.name.lower()
             item = self.aliases.get(name) if node.stream is None and name not in seen else None
@@ -84,7 +86,7 @@ class Names:
         return set[int]().union(*[self.origins_of(each, seen) for each in inner])
 
     def calls(self, node: Expression, kind: type, seen: tuple[str, ...] = ()) -> bool:
-        """Whether it calls a function of `kind`, through aliases too."""
+        """Whether it calls a function of `kind`, also through aliases."""
         for each in walk(node):
             if isinstance(each, FunctionCall) and isinstance(find(each.name, self.functions), kind):
                 return True
@@ -101,7 +103,7 @@ class Names:
         return False
 
     def alias_of(self, node: Column, clause: Clause, defining: tuple[str, ...], inside: str) -> Item | None:
-        """The item that the name stands for; None: it is a column. `inside`: the aggregate around it."""
+        """The item whose alias the name is; None: it is a column. `inside`: the aggregate around it."""
         if node.stream is not None:
             return None
         name = node.name.lower()
@@ -124,7 +126,7 @@ class Names:
             )
 
     def hides_column(self, item: Item) -> bool:
-        """`avg(v) AS v`: where no aggregate can stand, v is the column."""
+        """Whether `avg(v) AS v` is such an item: where no aggregate is allowed, v is then the column."""
         assert item.alias is not None
         name = item.alias.lower()
         reads = (each for each in walk(item.expression) if isinstance(each, Column))
@@ -133,14 +135,14 @@ class Names:
         )
 
     def reads_alias(self, node: Expression) -> bool:
-        """Whether a name in it is also that of an item: what it means depends on the statement."""
+        """Whether a name in it is also an alias, so that its meaning depends on the statement."""
         return any(
             isinstance(each, Column) and each.stream is None and each.name.lower() in self.aliases
             for each in walk(node)
         )
 
     def is_column(self, item: Item) -> bool:
-        """Whether it is a column as it came, and not computed."""
+        """Whether it is an unchanged column, not a computed value."""
         node = item.expression
         if not isinstance(node, Column):
             return False
@@ -159,7 +161,7 @@ class Names:
     def known_analytic(self, key: Value, make: Value) -> AnalyticCall:
         found = self._known_analytic.get(key)
         if found is None:
-            self._slots += 1  # before its arguments take theirs
+            self._slots += 1  # numbered before the calls in its arguments
             made: AnalyticCall = make(f"{MARK}{self._slots}")
             self.analytics.append(made)
             found = self._known_analytic[key] = made
@@ -168,9 +170,9 @@ class Names:
 
 @dataclass(slots=True)
 class NameScope:
-    """inference.Scope of one clause; names lead where the compiler's lead (`query.resolver`).
+    """inference.Scope of one clause; names mean the same as in the compiler (`query.resolver`).
 
-    `types`: of a column of an origin.
+    `types`: gives the type of an origin's column.
     """
 
     names: Names
@@ -205,11 +207,11 @@ class NameScope:
 
 
 def check_having(node: Expression, select: Select, names: Names) -> None:
-    """HAVING takes aggregates, and what GROUP BY names."""
+    """Checks that HAVING uses only aggregates and what GROUP BY names. Raises RuleError."""
     keys = {_key_signature(each) for each in select.group_by}
 
     def check(each: Expression, seen: tuple[str, ...]) -> bool:
-        """Whether an aggregate is in it."""
+        """Whether an aggregate is in the expression."""
         if isinstance(each, FunctionCall):
             found = find(each.name, names.functions)
             if isinstance(found, AggregateFunction) or (isinstance(found, Planned) and "agg" in each.name):
@@ -221,7 +223,7 @@ def check_having(node: Expression, select: Select, names: Names) -> None:
             if item is not None and each.name.lower() not in seen:
                 return check(item.expression, (*seen, each.name.lower()))
             raise refused(each.at, f"HAVING takes aggregates, {each.name} is none", "WHERE filters records")
-        inner = [check(below, seen) for below in children(each)]  # all of them are checked
+        inner = [check(below, seen) for below in children(each)]  # a list, so that all are checked
         return any(inner)
 
     if not check(node, ()):

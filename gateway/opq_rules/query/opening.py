@@ -1,4 +1,4 @@
-"""The window that a statement asks for; a condition of it that cannot be computed does not hold."""
+"""Makes the window of a statement; a window condition that cannot be computed counts as false."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC
@@ -21,7 +21,7 @@ _CYCLES_MS = {10: 200, 12: 200, 150: 3_000, 180: 3_000}
 def query_window(
     plan: QueryPlan, facts: RuleFacts, context: QueryContext, faults: QueryErrors
 ) -> QueryWindow | None:
-    """None: the statement has no window."""
+    """The window, or None where the statement has none."""
     asked = plan.window
     if asked is None:
         return None

@@ -1,4 +1,4 @@
-"""Where rows come from: what FROM and JOIN name, and how columns are found in them."""
+"""Origins: the streams and tables that FROM and JOIN name, and how their columns are found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from opq_rules.streams.definition import StreamDefinition, StreamKind
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One name of FROM: number `index` there. `columns`: lower case -> as declared; None: schemaless."""
+    """One name of FROM, with its number `index`. `columns`: lower case -> as declared; None: schemaless."""
 
     index: int
     name: str
@@ -32,7 +32,7 @@ class Origin:
 
     @property
     def is_strict(self) -> bool:
-        """Whether its columns hold what they are declared as, and nothing else."""
+        """Whether its columns are sure to hold their declared types."""
         return self.kind == "stream" and self.definition.strict_validation
 
     def declared(self, name: str) -> ValueType:
@@ -42,11 +42,13 @@ class Origin:
         return next(found, UNKNOWN_TYPE)
 
     def held(self, name: str) -> ValueType:
-        """The type that it is declared as if all its values are held to it."""
+        """The declared type where the engine enforces it, else unknown."""
         return self.declared(name) if self.is_strict else UNKNOWN_TYPE
 
     def computed(self, name: str) -> ValueType:
-        """The type that it is computed as: bigint where it is declared so, or known to be."""
+        """The type for computing: the declared one, or bigint where the source is known to give whole
+        numbers.
+        """
         if self.columns is not None:
             return self.declared(name)
         whole = self.definition.whole_columns
@@ -55,12 +57,12 @@ class Origin:
         return BIGINT if name.lower() in whole else UNKNOWN_TYPE
 
     def has(self, name: str) -> bool:
-        """Whether it can have the column."""
+        """Whether it may have the column."""
         return self.columns is None or name.lower() in self.columns
 
 
 def found_among(origins: Sequence[Origin], node: Column) -> list[Origin]:
-    """The origins that can have the column. Raises RuleError when none does."""
+    """The origins that may have the column. Raises RuleError where there is none."""
     if node.stream is not None:
         named = [origin for origin in origins if origin.name == node.stream]
         if not named:
@@ -90,7 +92,10 @@ def column_of_row(key: str) -> Evaluate:
 
 
 def column_of_joined(key: str, indices: Sequence[int]) -> Evaluate:
-    """A column in joins: `row` has a dict or None per origin. The first of `indices` that has the column."""
+    """A column in joins: `row` has a dict or None per origin.
+
+    The first value of `indices` that is not null.
+    """
     if len(indices) == 1:
         (index,) = indices
 
@@ -113,7 +118,7 @@ def column_of_joined(key: str, indices: Sequence[int]) -> Evaluate:
 
 
 def whole_row(origins: Sequence[Origin], joined: bool, stream: str | None) -> Evaluate:
-    """What `*` or `stream.*` stands for: a new dict; of equal names the first of `origins` wins."""
+    """The value of `*` or `stream.*`: a new dict; among equal names the first of `origins` wins."""
     declared = [
         (origin.index, None if origin.columns is None else tuple(origin.columns.values()))
         for origin in origins

@@ -24,7 +24,7 @@ from opq_rules.streams.definition import StreamDefinition
 
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
-    """`before`: per origin what its records alone decide of WHERE; `after`: the rest, after the join."""
+    """A checked statement. `before`: per origin the part of WHERE that reads it alone; `after`: the rest."""
 
     select: Select
     origins: tuple[Origin, ...]
@@ -57,12 +57,12 @@ class QueryPlan:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """What has to be fed: streams, and scan tables."""
+        """Names of the streams and scan tables that have to be fed."""
         return tuple(dict.fromkeys(each.stream for each in self.origins if each.kind != "lookup"))
 
     @property
     def plain(self) -> bool:
-        """Record in, record out: nothing is remembered, ordered, grouped or joined."""
+        """Whether each record gives a row by itself: nothing is remembered, sorted, grouped or joined."""
         return not (
             self.window
             or self.joined
@@ -77,7 +77,7 @@ class QueryPlan:
 
     @property
     def window_alone(self) -> bool:
-        """A window with nothing but WHERE before it."""
+        """Whether only WHERE comes before the window."""
         return not (
             self.window is None
             or self.window.kind == "count"
@@ -90,7 +90,7 @@ class QueryPlan:
 
     @property
     def operators(self) -> tuple[str, ...]:
-        """What a record passes, by name: `rule topo` and `rule explain`."""
+        """Names of the operators that a record passes, for `rule topo` and `rule explain`."""
         steps = (
             ("analytic", bool(self.analytics)),
             ("filter", bool(self.before)),
@@ -113,10 +113,12 @@ def plan(
     zone: tzinfo | None = None,
     typed: bool = True,
 ) -> QueryPlan:
-    """Raises RuleError (SQL_PLAN, with line and column) for what can never run.
+    """Checks and compiles a statement. Raises RuleError (SQL_PLAN, with line and column) if it can never run.
 
-    `functions`: all that there are, those of plug-ins too; None: those of the toolkit. `zone`: of hours and
-    days; None: the machine's. `typed`: false where types are known to fit, from a statement of this shape.
+    Args:
+        functions: all of them, with those of plug-ins; None: the toolkit's.
+        zone: time zone of hours and days; None: the machine's.
+        typed: False where types are known to fit, from a statement of this shape.
     """
     try:
         return _plan(select, streams, functions, zone, typed)
@@ -226,7 +228,7 @@ def _check_kinds(select: Select, origins: Sequence[Origin]) -> None:
 
 
 def _star_order(select: Select, origins: Sequence[Origin]) -> list[Origin]:
-    """Whose column counts where several have it: the side whose order a join keeps goes first."""
+    """The order in which origins give a column that several have: first the side whose order a join keeps."""
     order = [origins[0]]
     for join, origin in zip(select.joins, origins[1:], strict=True):
         order.insert(0 if join.kind == "RIGHT" else len(order), origin)

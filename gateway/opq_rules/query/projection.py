@@ -1,4 +1,4 @@
-"""SELECT's items: what they put out of a row, how they are compiled, and which columns a statement reads.
+"""SELECT's items: how they are compiled, the row that they make, and which columns a statement reads.
 
 An item is a star, a named value, or a call that spreads as columns or rows.
 """
@@ -21,11 +21,11 @@ from opq_rules.sql.walk import expressions_of, walk
 Project = Callable[[Value, Value], Row]
 Spread = Callable[[Value, Value], list[Row]]
 NamedItem = tuple[str, Evaluate, bool]
-"""Name, value, and whether that is computed: then a whole one is put out without a point."""
+"""Name, value, and whether that is computed: then a whole number is written without a decimal point."""
 
 
 def titles(items: Sequence[Item]) -> list[str]:
-    """What each of SELECT is called: `*`, `s.*`, its alias, its column or function, or kuiper_field_0 ..."""
+    """The names of SELECT's items: `*`, `s.*`, alias, column or function, or kuiper_field_0 ..."""
     found: list[str] = []
     unnamed = 0
     for item in items:
@@ -48,7 +48,7 @@ class StarItem:
     bare: bool
     """`whole` is the record itself: one origin, schemaless."""
     leave_out: frozenset[str]
-    """Lower case."""
+    """Names in lower case."""
     replace: tuple[tuple[str, Evaluate], ...]
 
     def columns(self, row: Value, context: Value) -> Row:
@@ -67,7 +67,7 @@ class StarItem:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """`columns`: objects whose keys are columns; `rows`: (name, array), unnest."""
+    """The compiled items. `columns`: objects whose keys become columns; `rows`: (name, array) of unnest."""
 
     stars: tuple[StarItem, ...]
     named: tuple[NamedItem, ...]
@@ -75,7 +75,9 @@ class Projection:
     rows: tuple[str, Evaluate] | None
 
     def project(self, send_nil: bool) -> Project:
-        """One row out of one row; null columns are left out unless `send_nil`. Raises RowError."""
+        """A function of one row that makes a row; null columns are left out unless `send_nil`. It raises
+        RowError.
+        """
         if len(self.stars) == 1 and not self.named and not self.columns and not self.stars[0].replace:
             return _star_alone(self.stars[0], send_nil)
         if not self.stars and not self.columns:
@@ -101,7 +103,9 @@ class Projection:
         return project
 
     def spread(self, send_nil: bool) -> Spread:
-        """As many rows as the array of unnest has elements; objects in it win over columns of their name."""
+        """A function that makes a row for each element of unnest's array; objects in it win over equal
+        columns.
+        """
         assert self.rows is not None
         project, (name, array) = self.project(send_nil), self.rows
 
@@ -130,7 +134,7 @@ def _star_alone(star: StarItem, send_nil: bool) -> Project:
     if send_nil:
         return star.columns
     if star.bare and not star.leave_out:
-        # keys that begin with NUL are those of analytic calls
+        # keys that begin with NUL belong to analytic calls
         return lambda row, context: {
             name: value for name, value in row.items() if value is not None and name[:1] != MARK
         }
@@ -170,7 +174,7 @@ def _object(value: Value) -> Row:
 
 
 def projection_of(items: Sequence[Item], names: Compiler) -> tuple[Projection, tuple[str, ...]]:
-    """With the names of the columns put out. Raises RuleError."""
+    """The projection, and the names of its columns. Raises RuleError."""
     stars: list[StarItem] = []
     named: list[NamedItem] = []
     columns: list[tuple[str, Evaluate]] = []
@@ -218,7 +222,9 @@ def _spreads(node: Expression, names: Compiler) -> str | None:
 
 
 def _as_ordinary(node: Expression, names: Compiler) -> Functions:
-    """The functions, with the one that `node` calls allowed to stand; its arguments may not call it."""
+    """The functions, where the spreading one that `node` calls is an ordinary one; its arguments may not call
+    it.
+    """
     functions = built_in() if names.functions is None else names.functions
     assert isinstance(node, FunctionCall)
     found = find(node.name, functions)
@@ -231,7 +237,7 @@ def _as_ordinary(node: Expression, names: Compiler) -> Functions:
 
 
 def ordered_by(node: Expression, names: Compiler) -> tuple[Evaluate, str | None]:
-    """A key of ORDER BY: its value, and the column of an unnested row that goes before it."""
+    """A key of ORDER BY: its value, and the column of an unnested row that takes precedence over it."""
     if isinstance(node, Column) and node.stream is None:
         item = names.aliases.get(node.name.lower())
         if item is None:
@@ -246,7 +252,9 @@ def _null(row: Value, context: Value) -> None:
 
 
 def used_columns(select: Select, names: Names) -> dict[str, frozenset[str] | None]:
-    """By stream, in lower case; None: all of them. What could be of several streams is read of each."""
+    """Columns that are read, by stream, in lower case; None: all. A column of unclear origin counts for each
+    one.
+    """
     found: dict[str, set[str]] = {origin.stream: set() for origin in names.origins}
     whole: set[str] = set()
     for expression in expressions_of(select):

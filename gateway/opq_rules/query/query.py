@@ -1,6 +1,7 @@
-"""A plan that runs: records and the passing of time in, emissions out; state that outlives a kill.
+"""A running plan: records and the passing of time in, emissions out; its state survives a kill.
 
-No I/O, no clock, no thread. What cannot be computed is counted and reported, and the query goes on.
+No I/O, no clock, no thread. A record that cannot be computed is counted and reported, and the query
+continues.
 """
 
 import itertools
@@ -21,8 +22,13 @@ from opq_rules.query.windows.window import Cut, KeptRecords, Record
 
 
 class Query:
-    """`lookups`: how a lookup table is asked, by its number in FROM. `retain`: rows that a scan table keeps,
-    by name, whatever its definition says. `keyed_state`: what `get_keyed_state` reads, live."""
+    """A running plan.
+
+    Args:
+        lookups: functions of lookup tables, by number in FROM.
+        retain: rows that a scan table keeps, by name, over its definition.
+        keyed_state: what `get_keyed_state` reads; changes take effect at once.
+    """
 
     def __init__(
         self,
@@ -77,7 +83,7 @@ class Query:
         return self._counted(self._work(batch))
 
     def advance(self, now_ms: int) -> list[Emission]:
-        """Time passes: what falls due until `now_ms`."""
+        """Emissions that are due until `now_ms`."""
         out: list[Emission] = []
         context = self._context
         if now_ms > context.now_ms:
@@ -89,7 +95,9 @@ class Query:
         return self._counted(out)
 
     def refuse(self, why: str, now_ms: int) -> list[Emission]:
-        """A record that was none: counted, sent at once where errors are sent; windows do not see it."""
+        """Counts a record that could not be read, and reports it where errors are sent; windows do not get
+        it.
+        """
         out: list[Emission] = []
         self._context.now_ms = max(self._context.now_ms, now_ms)
         self._faults.report(RowError(why), out)
@@ -97,13 +105,13 @@ class Query:
 
     @property
     def next_due_ms(self) -> int | None:
-        """When `advance` is wanted next; None: not before a record comes."""
+        """Time at which `advance` is next needed; None: not before a record arrives."""
         if self._watermark is not None:
             return self._watermark.next_idle_ms()
         return None if self._window is None else self._window.next_due_ms
 
     def fill(self, table: str, rows: Iterable[Row]) -> None:
-        """Rows of a scan table, without a batch."""
+        """Adds rows to a scan table, without a batch."""
         self._scans.add_rows(table, list(rows))
 
     def scanned(self) -> dict[str, list[Row]]:
@@ -112,12 +120,12 @@ class Query:
 
     @property
     def forgotten(self) -> int:
-        """Partitions of analytic calls that had to give way to newer ones."""
+        """Partitions of analytic calls that were dropped for newer ones."""
         late = 0 if self._late is None else self._late.forgotten
         return late + sum(each.forgotten for each in self._analyses.values())
 
     def state(self) -> State:
-        """JSON: windows, watermark, analytic calls, tables, counters."""
+        """The state as JSON: windows, watermark, analytic calls, tables, counters."""
         return frozen(
             {
                 "now_ms": self._context.now_ms,
@@ -132,7 +140,7 @@ class Query:
         )
 
     def restore(self, state: State) -> None:
-        """Goes on where `state` was taken from a query of the same plan and options."""
+        """Restores a `state` of a query with the same plan and options."""
         state = thawed(state)
         self._context.now_ms = state["now_ms"]
         if self._window is not None:
@@ -148,7 +156,7 @@ class Query:
         self.counters.restore(state["counters"])
 
     def _feed_now(self, batch: Batch) -> list[Emission]:
-        """In the time of arrival, which never goes back."""
+        """Feeds records in the time of arrival, which never goes back."""
         out: list[Emission] = []
         if self._scans.add_rows(batch.stream, batch.rows):
             return out
@@ -165,7 +173,7 @@ class Query:
         return out
 
     def _feed_window(self, batch: Batch) -> list[Emission]:
-        """In the time of arrival, one stream, nothing but WHERE before its window."""
+        """`_feed_now` for one stream with nothing but WHERE before its window."""
         out: list[Emission] = []
         if isinstance(batch.arrived_ms, int) and isinstance(self._window, Tumbling | Hopping):
             self._context.now_ms = now_ms = max(self._context.now_ms, batch.arrived_ms)
@@ -198,7 +206,7 @@ class Query:
         return out
 
     def _let_in(self, batch: Batch, now_ms: int) -> Iterator[Record]:
-        """The records of one moment that WHERE lets through."""
+        """Records of one time of arrival for which WHERE holds."""
         where, context, faults = self.plan.before.get(0), self._context, self._faults
         metas = itertools.repeat(None, len(batch.rows)) if batch.meta is None else batch.meta
         for row, meta in zip(batch.rows, metas, strict=True):
@@ -234,7 +242,7 @@ class Query:
         return out
 
     def _release(self, arrived_ms: int, out: list[Emission]) -> None:
-        """What the watermark has reached goes on, records of one moment together."""
+        """Continues with the records that the watermark has reached, those of one time together."""
         assert self._watermark is not None
         before_ms = self._watermark.ms
         released = self._watermark.release(arrived_ms)
@@ -254,13 +262,13 @@ class Query:
             self._advance_window(self._watermark.ms, out)
 
     def _placed(self, index: int, row: Row) -> Value:
-        """As expressions see it: in joins in its place among the others."""
+        """The row as expressions see it: in a join a tuple with its place among the others."""
         if not self.plan.joined:
             return row
         return tuple(row if index == each.index else None for each in self.plan.origins)
 
     def _enter(self, records: Sequence[Record], out: list[Emission]) -> None:
-        """Records of one moment: analytic calls, WHERE, the window or at once the rest."""
+        """Handles records of one time: analytic calls, WHERE, then the window or at once the rest."""
         let_in = [taken for record in records if (taken := self._taken(record, out)) is not None]
         if not let_in:
             return
@@ -321,7 +329,7 @@ class Query:
             self._finish(cut, out)
 
     def _finish(self, cut: Cut, out: list[Emission]) -> None:
-        """What a window, or one record, gives."""
+        """Emits the rows of a window, or of one record."""
         try:
             rows = self._emitter.rows(cut)
         except RowError as error:

@@ -1,4 +1,4 @@
-"""Expressions of each clause, compiled: aliases, aggregates and analytic calls (expressions.Resolver)."""
+"""Compiles expressions of each clause: aliases, aggregates and analytic calls (expressions.Resolver)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from opq_rules.sql.walk import tree_key, walk
 
 
 class Compiler(Names):
-    """One SELECT: its names, and expressions in which they stand."""
+    """Compiles the expressions of one SELECT."""
 
     def expression(self, node: Expression, clause: Clause) -> Evaluate:
         return compile_expression(node, _Resolver(self, clause), self.functions)
@@ -35,14 +35,14 @@ class Compiler(Names):
         return compile_condition(node, _Resolver(self, clause), self.functions)
 
     def item(self, item: Item, clause: Clause) -> Evaluate:
-        """An item of SELECT: within it its alias is the column."""
+        """Compiles an item of SELECT; within it its alias is the column."""
         resolver = _Resolver(self, clause)
         if item.alias is not None and item is self.aliases.get(item.alias.lower()):
             return resolver.alias(item)
         return compile_expression(item.expression, resolver, self.functions)
 
     def spread(self, item: Item, clause: Clause, functions: Functions) -> Evaluate:
-        """An item that is a call which spreads; `functions` has it as an ordinary one."""
+        """Compiles an item whose call spreads; `functions` has that call as an ordinary one."""
         defining = (item.alias.lower(),) if item.alias is not None else ()
         resolver = _Resolver(self, clause, defining, spreads=True)
         return compile_expression(item.expression, resolver, functions)
@@ -50,7 +50,7 @@ class Compiler(Names):
 
 @dataclass(slots=True)
 class _Resolver:
-    """expressions.Resolver of one clause. `inside`: the aggregate whose argument this is."""
+    """expressions.Resolver of one clause. `inside`: the aggregate in whose argument the expression is."""
 
     names: Compiler
     clause: Clause
@@ -59,7 +59,7 @@ class _Resolver:
     spreads: bool = False
 
     def key(self, node: Column) -> str | None:
-        """The fast way: one origin, no alias."""
+        """The key for the fast way: one origin, no alias."""
         names = self.names
         if names.joined or self._alias_of(node) is not None:
             return None
@@ -252,7 +252,7 @@ _HITS = {
 
 
 def _constant(node: Expression, functions: Functions | None) -> Value:
-    """Its value, or UNKNOWN where it reads a row."""
+    """The constant value, or UNKNOWN where it reads a row."""
     if any(isinstance(each, Column | Star) for each in walk(node)):
         return UNKNOWN
     if any(
@@ -276,7 +276,7 @@ def _spread_name(node: Expression) -> str | None:
 
 
 def _giving(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Give:
-    """How a record's arguments come to an aggregate."""
+    """A function that adds a record's arguments to an aggregate."""
     if len(evaluates) == 1:
         (argument,) = evaluates
 
@@ -298,7 +298,7 @@ def _giving(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Give:
 
 
 def _taking(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Take:
-    """The same arguments by themselves."""
+    """A function that returns the arguments without adding them."""
 
     def take(row: Value, context: Value) -> list[Value] | None:
         if condition is not None and not condition(row, context):

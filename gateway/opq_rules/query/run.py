@@ -1,4 +1,4 @@
-"""What a query has while it runs: rule and options, the record at hand, counters, errors, state as JSON."""
+"""The data of a running query: rule and options, the present record, counters, errors, state as JSON."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from opq_rules.query.windows.window import MOST_EMPTY
 
 @dataclass(frozen=True, slots=True)
 class RuleFacts:
-    """The rule that runs, and those of its options that change what a query gives. Times in ms."""
+    """The running rule, and those of its options that affect the result. Times in ms."""
 
     rule_id: str = ""
     start_ms: int = 0
@@ -29,7 +29,9 @@ class RuleFacts:
 
     @classmethod
     def of(cls, rule_id: str, start_ms: int, options: dict[str, Value]) -> "RuleFacts":
-        """From `Options.for_query()`: names as users write them; what is not there has its default."""
+        """Makes it from `Options.for_query()`, with names as users write them; missing ones have their
+        default.
+        """
         named = {field: options[key] for key, field in _OPTIONS.items() if key in options}
         return cls(rule_id, start_ms, **named)
 
@@ -47,7 +49,7 @@ _OPTIONS = {
 
 @dataclass(slots=True, eq=False)
 class QueryContext:
-    """The context of every closure (functions.registry.RunContext). One per query, set before each call.
+    """The context of every closure (functions.registry.RunContext); one per query, set before each call.
 
     `meta` is the record's; in joins one mapping per name in FROM. `values` are those of a group's aggregates.
     """
@@ -59,33 +61,33 @@ class QueryContext:
     window_start_ms: int = 0
     window_end_ms: int = 0
     window_trigger_ms: int = 0
-    """The time of the record that triggered a sliding window."""
+    """Time of the record that triggered a sliding window; the end of another window."""
     meta: Value = None
     values: list[Value] = field(default_factory=list)
     row_number: int = 1
     late: dict[str, Value] = field(default_factory=dict)
-    """The analytic calls over the aggregates of the group in work."""
+    """Values of the analytic calls over the aggregates of the present group."""
     keyed_state: Mapping[str, Value] = field(default_factory=dict)
     """What `get_keyed_state` reads."""
     kept: dict[str, Value] = field(default_factory=dict)
-    """Values of volatile aliases for the row in work."""
+    """Values of volatile aliases for the present row."""
     hit_count: int = 0
-    """Rows put out so far, and the time of the last."""
+    """Rows emitted so far; `hit_ms`: the time of the last."""
     hit_ms: int = 0
     where_hit_count: int = 0
-    """Records for which WHERE held so far, and the time of the last."""
+    """Records so far for which WHERE held; `where_hit_ms`: the time of the last."""
     where_hit_ms: int = 0
 
     def __post_init__(self) -> None:
         self.now_ms = self.event_ms = self.rule_start_ms
 
     def cut(self, start_ms: int, end_ms: int, trigger_ms: int | None) -> None:
-        """A window ended."""
+        """Sets the times of a window that has ended."""
         self.window_start_ms, self.window_end_ms = start_ms, end_ms
         self.window_trigger_ms = end_ms if trigger_ms is None else trigger_ms
 
     def hits(self) -> list[int]:
-        """How often and when last a row went out and WHERE held: with the time, what outlives a kill."""
+        """The counts and times of emitted rows and of WHERE, for the stored state."""
         return [self.hit_count, self.hit_ms, self.where_hit_count, self.where_hit_ms]
 
     def restore_hits(self, hits: Sequence[int]) -> None:
@@ -94,7 +96,7 @@ class QueryContext:
 
 @dataclass(slots=True)
 class QueryCounters:
-    """`records_in`: of all streams; `late`: dropped after the watermark; `errors`: not computable."""
+    """`records_in`: of all streams; `late`: dropped after the watermark; `errors`: records that failed."""
 
     records_in: int = 0
     emissions: int = 0
@@ -126,11 +128,11 @@ class QueryErrors:
             out.append([{"error": str(error)}])
 
     def keep(self, error: RowError) -> None:
-        """From inside a window: `flush` tells it before what comes next."""
+        """Keeps an error from inside a window; `flush` emits it before what comes next."""
         self.report(error, self._kept)
 
     def keep_left_out(self, start_ms: int, end_ms: int) -> None:
-        """Windows without a record that were too many to be cut, Unix ms."""
+        """Reports the span, Unix ms, of windows without a record that were too many to be cut."""
         text = f"sendEmptyWindow: {MOST_EMPTY} at once; those from {start_ms} to {end_ms} ms were left out"
         self.keep(RowError(text))
 
@@ -141,7 +143,7 @@ class QueryErrors:
 
 
 def placed(error: RowError) -> RowError:
-    """What SELECT raises says so; the rest of a plain rule is WHERE."""
+    """An error of a plain rule with its clause: without "Select" it is from WHERE."""
     return error if str(error).startswith("Select ") else RowError(f"Where: {error}")
 
 
@@ -149,11 +151,11 @@ _MARK = "\0kind"
 
 
 _DEEPEST = 100
-"""Levels that are walked; what lies deeper goes as JSON text, for Python's stack is short."""
+"""Levels that are converted; deeper values are stored as JSON text, because Python's stack is short."""
 
 
 def frozen(value: Value, level: int = 0) -> Value:
-    """JSON alone: bytes, datetimes and arrays of samples are marked; tuples become lists."""
+    """The value as JSON; bytes, datetimes and arrays of samples are marked; tuples become lists."""
     kind = type(value)
     if level > _DEEPEST and isinstance(value, dict | list | tuple):
         return {_MARK: "text", "json": msgspec.json.encode(value).decode()}
@@ -174,7 +176,7 @@ def frozen(value: Value, level: int = 0) -> Value:
 
 
 def thawed(value: Value) -> Value:
-    """The inverse; tuples stay lists."""
+    """The inverse of `frozen`; tuples stay lists."""
     if isinstance(value, list):
         return [thawed(each) for each in value]
     if not isinstance(value, dict):

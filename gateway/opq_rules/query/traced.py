@@ -1,7 +1,7 @@
-"""Traced: a query that tells each step of each record. The same work as before, without its short cuts.
+"""Traced: a query that reports each step of each record. It does the same work, without short cuts.
 
-A running query becomes one and is itself again afterwards, with all that it remembers; one that is not traced
-pays nothing.
+A running query is turned into one, and back afterwards, with all of its state; a query that is not traced has
+no extra cost.
 """
 
 from collections.abc import Sequence
@@ -14,27 +14,27 @@ from opq_rules.query.windows.window import Cut, KeptRecords, Record
 
 
 class TracedSteps(Protocol):
-    """Who listens. `row`: the record's own, as it came in; names of steps as in `Plan.operators`."""
+    """Receives the steps. `row`: the record's own, as it arrived; names of steps as in `Plan.operators`."""
 
     def now_ns(self) -> int: ...
     def became(self, row: Value, changed: Value) -> None:
-        """From here on the record is another object."""
+        """The record is another object from here on."""
         ...
 
     def passed(self, row: Value, name: str, began_ns: int, given: int, error: str) -> None: ...
     def entered(self, row: Value, ms: int) -> None:
-        """It goes into the window; `in_window` says that it is there."""
+        """The record enters the window; `in_window` follows when it has been added."""
         ...
 
     def in_window(self) -> None: ...
     def cut(self, cut: Cut) -> None:
-        """A window has ended; the next `gave` is its."""
+        """A window has ended; the next `gave` belongs to it."""
         ...
 
     def gave(
         self, row: Value, began_ns: int, taken: int, emission: Emission | None, count: int, error: str
     ) -> None:
-        """`row` None: of the window that was cut."""
+        """Rows were emitted. `row` None: of the window that was cut."""
         ...
 
 
@@ -104,5 +104,5 @@ class Traced(Query):
 
 
 def _own(record: Record) -> Value:
-    """In joins a record's row is a tuple, in which it fills one place."""
+    """The record's own row; in joins it is one place of a tuple."""
     return record.row[record.source] if isinstance(record.row, tuple) else record.row

@@ -1,4 +1,4 @@
-"""`rule try`: rules on given records under a virtual clock, with the query that runs live. Pure.
+"""`rule try`: runs rules on given records under a virtual clock, with the same query as running rules. Pure.
 
 Source: contracts.md, `opq-tools rule try`.
 """
@@ -27,7 +27,7 @@ _KEYS = ("name", "stream_ddl", "tables", "sql", "options", "input")
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One of a case's records; `ms`: when it arrives."""
+    """One record of a case; `ms`: its time of arrival."""
 
     stream: str
     ms: int
@@ -36,7 +36,7 @@ class Given:
 
 
 def try_text(text: str | bytes) -> bytes:
-    """JSON in, JSON out. Raises RuleError where `text` is no case and no array of cases."""
+    """JSON in, JSON out. Raises RuleError where `text` is neither a case nor an array of cases."""
     try:
         cases = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -45,7 +45,7 @@ def try_text(text: str | bytes) -> bytes:
 
 
 def try_cases(cases: Value) -> Value:
-    """The answer of one case, or of each of an array of them."""
+    """The answer to one case, or the answers to an array of them."""
     if isinstance(cases, list):
         return [try_case(case) for case in cases]
     return try_case(cases)
@@ -54,7 +54,7 @@ def try_cases(cases: Value) -> Value:
 def try_case(case: Value) -> dict[str, Value]:
     """`{"name", "emissions"}`, or `{"name", "error": {"http", "code", "message", ...}}`.
 
-    Whole numbers are written without a point, those that only pass through too.
+    Whole numbers are written without a decimal point, even unchanged ones.
     """
     name = case.get("name", "") if isinstance(case, Mapping) else ""
     try:
@@ -65,7 +65,7 @@ def try_case(case: Value) -> dict[str, Value]:
 
 
 def run_case(case: Value) -> list[Emission]:
-    """Raises RuleError for a case or a rule that cannot be run."""
+    """Runs a case. Raises RuleError for a case or a rule that cannot be run."""
     if not isinstance(case, Mapping):
         raise RuleError("a case is an object with stream_ddl, sql and input", CONFIGURATION)
     unknown = [key for key in case if key not in _KEYS]
@@ -79,7 +79,7 @@ def run_case(case: Value) -> list[Emission]:
     ddl = case.get("stream_ddl")
     streams = _streams([ddl] if isinstance(ddl, str) else _typed(case, "stream_ddl", list, []))
     tables = _typed(case, "tables", dict, {})
-    for table in tables:  # one without a statement is held
+    for table in tables:  # a table without a statement is a scan table
         if table not in streams:
             streams[table] = definition_of(
                 Create("table", table, None, (("TYPE", "mock", TextPlace(1, 1)),), "")
@@ -102,7 +102,7 @@ def _used(planned: QueryPlan, definition: StreamDefinition) -> Collection[str] |
 def _run(
     query: Query, records: Sequence[Given], decoders: Mapping[str, StreamDecoder], end_ms: int | None
 ) -> list[Emission]:
-    """The clock goes from record to record; timers on the way come first."""
+    """Moves the clock from record to record; timers in between run first."""
     out: list[Emission] = []
     for record in records:
         if end_ms is not None and record.ms > end_ms:
@@ -140,7 +140,7 @@ def _query(planned: QueryPlan, facts: RuleFacts, tables: Mapping[str, Value]) ->
 
 
 def lookup_in(rows: Sequence[Row]) -> Lookup:
-    """A lookup table of given rows."""
+    """A lookup function over the given rows."""
 
     def same(row: Row, keys: Sequence[str], values: Sequence[Value]) -> bool:
         try:

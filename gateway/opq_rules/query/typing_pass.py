@@ -1,8 +1,8 @@
 """A SELECT's types, in one pass over its clauses: what no record could compute is refused with its place.
 
-A column has the type that it is declared as where the engine holds records to it: streams with
-STRICT_VALIDATION. Elsewhere a value that does not convert stays as it came, so the column is unknown; what
-would clash if all came as declared is shown by `explain` alone.
+A column has its declared type where the engine enforces that: in streams with STRICT_VALIDATION. Elsewhere a
+value that cannot be converted stays as it came, so the column's type is unknown; clashes that would occur
+with the declared types are then shown only by `explain`.
 """
 
 from collections.abc import Sequence
@@ -22,22 +22,22 @@ from opq_rules.sql.syntax import Expression, FunctionCall, Item, Select, Star
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """`columns`: those of the output that are known by name; `clashes`: of columns as they are declared."""
+    """`columns`: output columns whose names are known; `clashes`: those with all columns as declared."""
 
     columns: dict[str, ValueType]
     clashes: tuple[RuleError, ...]
 
 
 def check_types(select: Select, names: Names) -> None:
-    """Raises RuleError (SQL_PLAN) for what no record could compute. The statement compiles."""
+    """Raises RuleError (SQL_PLAN) for what no record could compute. The statement must compile."""
     try:
         _TypingPass(select, names, trusting=False).check()
     except RecursionError:
-        return  # too deep to be looked at; the records tell
+        return  # nested too deep for a check; the records will show errors
 
 
 def described(select: Select, origins: Sequence[Origin], functions: Functions | None) -> Described:
-    """For people: the output, if all values come as declared."""
+    """The output for people, provided that all values come as declared."""
     found = _TypingPass(select, Names(origins, origins, select.items, functions), trusting=True)
     try:
         return found.described()
@@ -46,7 +46,7 @@ def described(select: Select, origins: Sequence[Origin], functions: Functions | 
 
 
 class _TypingPass:
-    """`trusting`: columns are what they are declared as, also where the engine does not see to it."""
+    """`trusting`: columns have their declared types even where the engine does not enforce them."""
 
     def __init__(self, select: Select, names: Names, trusting: bool) -> None:
         self._select, self._names = select, names

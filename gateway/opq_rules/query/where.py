@@ -1,9 +1,9 @@
-"""WHERE in two: what one stream decides before window and join, and the rest after them.
+"""WHERE in two parts: what one stream decides before window and join, and the rest after them.
 
-The sieve marks the records of a batch for which the first comparison of WHERE is not false. Few of very many
-records pass; those are evaluated one by one, one comprehension finds them. What stands left in an AND is
-decided first, so where it is false nothing after it is computed, nor can fail. What the comparison alone does
-not decide (null, no such column, another kind of value) is left to WHERE.
+The sieve marks the records of a batch for which the first comparison of WHERE is not false. Usually few of
+very many records pass: one comprehension finds them, and they are evaluated one by one. The left side of an
+AND is decided first, so where it is false nothing after it is computed or can fail. What the comparison alone
+cannot decide (null, no such column, another type of value) is left to WHERE.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,9 @@ WHERE = Clause("WHERE")
 
 
 def split_where(select: Select, names: Compiler) -> tuple[dict[int, Evaluate], Evaluate | None]:
-    """What a stream's own columns decide is asked before window and join, the rest after the join."""
+    """The parts of WHERE that read one stream, by origin, for before window and join; and the rest, for after
+    the join.
+    """
     if select.where is None:
         return {}, None
     if not names.joined:
@@ -39,7 +41,7 @@ def split_where(select: Select, names: Compiler) -> tuple[dict[int, Evaluate], E
 
 
 def is_certain(node: Expression, own: int, names: Compiler) -> bool:
-    """Whether no other origin could have its columns: those without a stream's name may be anybody's."""
+    """Whether no other origin could have its columns: a column without a stream's name might be another's."""
     for each in walk(node):
         if isinstance(each, Column) and each.stream is None:
             item = names.aliases.get(each.name.lower())
@@ -57,7 +59,7 @@ def conjuncts(node: Expression) -> list[Expression]:
 
 
 def together(parts: Sequence[Expression]) -> Expression:
-    """`a AND b AND c` of its parts."""
+    """Joins the parts to `a AND b AND c`."""
     whole = parts[0]
     for part in parts[1:]:
         whole = BinaryOperation("AND", whole, part, part.at)
@@ -65,7 +67,7 @@ def together(parts: Sequence[Expression]) -> Expression:
 
 
 Sieve = Callable[[Sequence[Row]], list[bool]]
-"""For each row, whether WHERE is to be computed."""
+"""For each row, whether WHERE has to be computed."""
 
 _SIEVE = """
 def make(key, constant):
@@ -82,7 +84,7 @@ def _made(kinds: frozenset[type]) -> dict[str, Callable[[str, Value], Sieve]]:
     made = {}
     for sign in COMPARISONS:
         names: dict[str, Value] = {"kinds": kinds}
-        exec(_SIEVE.format(sign="==" if sign == "=" else sign), names)  # the template above, a sign of ours
+        exec(_SIEVE.format(sign="==" if sign == "=" else sign), names)  # the template above, with our signs
         made[sign] = names["make"]
     return made
 
@@ -91,7 +93,7 @@ _OF_NUMBERS, _OF_TEXT = _made(NUMBERS), _made(_TEXT)
 
 
 def sieve_of(select: Select) -> Sieve | None:
-    """None: WHERE does not begin with a column beside a number or text."""
+    """The sieve; None where WHERE does not begin with a comparison of a column with a number or text."""
     if select.where is None or select.joins:
         return None
     first = conjuncts(select.where)[0]

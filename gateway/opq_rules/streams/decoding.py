@@ -1,4 +1,4 @@
-"""Payloads of a stream -> its records, many in one call; what cannot be read is counted, never raised."""
+"""Payloads of a stream -> its records, many in one call; unreadable ones are counted, never raised."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -15,7 +15,7 @@ _SHOWN_BYTES = 60
 
 
 class Decoded(NamedTuple):
-    """`metas` belong to `rows`, one each; `errors`: payloads or records left out; `why`: the last one."""
+    """`metas`: one for each of `rows`; `errors`: payloads or records left out; `why`: the last reason."""
 
     rows: list[Row]
     metas: Metas
@@ -24,10 +24,11 @@ class Decoded(NamedTuple):
 
 
 class StreamDecoder:
-    """One stream's. `used`: columns that its rules read (STRICT_VALIDATION looks at no others); None: all.
+    """The decoder of one stream. `used`: columns that its rules read (STRICT_VALIDATION checks no others);
+    None: all.
 
-    `schemas`: where SCHEMAID is looked up; None: among those that are built in. `unpack`: what a payload in a
-    column holds joins its record.
+    `schemas`: where SCHEMAID is looked up; None: only the built-in ones. `unpack`: adds what a payload in a
+    column contains to its record.
     """
 
     __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "_unpack", "strict")
@@ -48,11 +49,11 @@ class StreamDecoder:
         self.look_at(used)
 
     def look_at(self, used: Collection[str] | None) -> None:
-        """The rules changed: from now on they read these columns."""
+        """Sets the columns that rules read, after the rules have changed."""
         self._conform = conforming(self._fields, self.strict, used)
 
     def decode(self, payloads: Sequence[bytes], metas: Metas = None) -> Decoded:
-        """Payloads as they came over the wire."""
+        """Decodes payloads as they were received."""
         if self._json:
             try:
                 rows = list(map(decode_object, payloads))
@@ -62,7 +63,7 @@ class StreamDecoder:
         return self._read_each(payloads, metas)
 
     def conform(self, rows: Sequence[Row], metas: Metas = None) -> Decoded:
-        """Records that a source made itself, as the columns declare them."""
+        """Converts records that a source made itself to the declared columns."""
         if self._unpack is None:
             return self._conformed(rows, metas)
         unpacked = _one_by_one(rows, metas, self._unpack, lambda row, error: f"{self._name}: {error}")
@@ -92,7 +93,9 @@ def _one_by_one(
     make: Callable[[Item], list[Row]],
     why_not: Callable[[Item, ValueError], str],
 ) -> Decoded:
-    """The rows of each item, with its meta; one that `make` raises ValueError for is left out and counted."""
+    """The rows of each item, with its meta; an item for which `make` raises ValueError is counted and left
+    out.
+    """
     rows: list[Row] = []
     kept: list[Mapping[str, Any] | None] = []
     errors, why = 0, ""
@@ -109,5 +112,5 @@ def _one_by_one(
 
 
 def _after(first: Decoded, second: Decoded) -> Decoded:
-    """What the second step gave, with the errors of both."""
+    """The result of the second step, with the errors of both."""
     return second._replace(errors=second.errors + first.errors, why=second.why or first.why)

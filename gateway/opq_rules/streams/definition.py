@@ -1,5 +1,5 @@
-"""StreamDefinition: what a CREATE STREAM or TABLE means, checked as a whole; what stands in WITH (...);
-how it is shown to people and by REST. Source: reference/rules.md, A.2, B and C.1.
+"""StreamDefinition: the meaning of a CREATE STREAM or TABLE, checked as a whole; the options in WITH (...);
+and how it is shown to people and by REST. Source: reference/rules.md, A.2, B and C.1.
 """
 
 import difflib
@@ -20,7 +20,7 @@ from opq_rules.sql.syntax import ColumnType, Create, Field, TextPlace, Type
 FORMATS = ("json", "binary", "delimited", "urlencoded", "protobuf")
 DEFAULT_TYPE, DEFAULT_FORMAT, DEFAULT_CONF_KEY = "mqtt", "json", "default"
 WITHOUT_DATASOURCE = frozenset({"mock", "simulator"})
-"""Source types that have nothing to find."""
+"""Source types that need no DATASOURCE."""
 
 
 def _refused(message: str, at: TextPlace | None, hint: str | None = None) -> RuleError:
@@ -72,21 +72,24 @@ def _properties(value: str) -> Mapping[str, object]:
 
 
 def _option(name: str, read: Callable[[str], object], default: object = None) -> Any:
-    """A field that stands in WITH (...). `read`: its value, or ValueError that says what is wanted."""
+    """A field that is set in WITH (...).
+
+    `read`: returns its value, or raises ValueError with what is wanted.
+    """
     return field(default=default, metadata={"option": name, "read": read})
 
 
 StreamKind = Literal["stream", "scan", "lookup"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(?:/[A-Za-z0-9_-]{1,128}){0,15}")
 _OF_BOXES = frozenset({"opqbox", "opqwave", "recording"})
-"""Source types whose whole columns are known."""
+"""Source types whose whole-number columns are known."""
 _TIMES = ("bigint", "float", "datetime", "string")
 """Types that a column of event time can have."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamDefinition:
-    """`kind`: a stream, or a table that is held (scan) or asked (lookup). `fields` None: schemaless.
+    """`kind`: a stream, or a table that is kept (scan) or queried (lookup). `fields` None: schemaless.
 
     `written`: the options of the statement, names in lower case, values as read; `text`: the statement.
     """
@@ -111,7 +114,7 @@ class StreamDefinition:
     timestamp_format: str | None = _option("TIMESTAMP_FORMAT", _text)
     strict_validation: bool = _option("STRICT_VALIDATION", _flag, False)
     retain_size: int | None = _option("RETAIN_SIZE", _rows)
-    """Rows that a scan table holds; None was not said: 1, all of a batch source."""
+    """Rows that a scan table keeps; None: not given, which means 1, or all of a source that ends."""
     version: str = _option("VERSION", _any_text, "")
     temp: bool = _option("TEMP", _flag, False)
     buffer_full_policy: Literal["block", "dropOldest"] | None = _option(
@@ -120,8 +123,8 @@ class StreamDefinition:
 
     @property
     def whole_columns(self) -> frozenset[str] | None:
-        """Columns that are BIGINT though they are not declared; None: all that hold whole numbers."""
-        if self.format == "protobuf":  # its schema declares them
+        """Undeclared columns that are BIGINT; None: all that contain whole numbers."""
+        if self.format == "protobuf":  # its schema declares the types
             return None
         return WHOLE_COLUMNS if self.type in _OF_BOXES else frozenset()
 
@@ -135,11 +138,11 @@ OPTIONS: dict[str, Callable[[str], object]] = {
     **{name.upper(): each.metadata["read"] for name, each in _FIELDS.items()},
     "KIND": _one_of("scan", "lookup"),
 }
-"""Name -> its value as read, or ValueError that says what is wanted."""
+"""Name -> function that reads its value, or raises ValueError with what is wanted."""
 
 
 def read_options(create: Create) -> JsonObject:
-    """The options by their names in lower case, each checked. Raises RuleError with the option's place."""
+    """The checked options, by name in lower case. Raises RuleError with the option's place."""
     found: JsonObject = {}
     for name, value, at in create.options:
         reader = OPTIONS.get(name)
@@ -155,7 +158,7 @@ def read_options(create: Create) -> JsonObject:
 
 
 def definition_of(create: Create) -> StreamDefinition:
-    """Raises RuleError: an unknown option, a value that it does not take, options that do not go together."""
+    """Raises RuleError: an unknown option, a wrong value, options that do not fit together."""
     if not _NAME.fullmatch(create.name):
         wanted = "want 1 to 128 letters, digits, '_' or '-'"
         raise RuleError(f"{create.what} id {create.name[:128]!r} cannot be used: {wanted}", STREAM)
@@ -172,7 +175,7 @@ def definition_of(create: Create) -> StreamDefinition:
 
 
 def check_replacement(old: StreamDefinition, new: StreamDefinition) -> None:
-    """Raises RuleError where `new` cannot take the place of `old`."""
+    """Raises RuleError where `new` cannot replace `old`."""
     if (old.name, old.what) != (new.name, new.what):
         raise RuleError(f"{old.what} {old.name} cannot be replaced by {new.what} {new.name}", STREAM)
     for name, before, after in (("SHARED", old.shared, new.shared), ("TEMP", old.temp, new.temp)):
@@ -185,7 +188,7 @@ def check_replacement(old: StreamDefinition, new: StreamDefinition) -> None:
 
 
 def _timestamp(create: Create, found: Mapping[str, object], places: Mapping[str, TextPlace]) -> str | None:
-    """The column of event time as it is declared."""
+    """The column of event time, with its name as declared."""
     name = found.get("timestamp")
     if not isinstance(name, str):
         return None
@@ -224,7 +227,7 @@ def _binary_column(fields: tuple[Field, ...]) -> str | None:
 
 
 TYPE_NUMBERS: dict[str, int] = {name: number for number, name in enumerate(get_args(ColumnType), start=1)}
-"""The order of `ColumnType` is eKuiper's: 1 bigint to 8 struct."""
+"""Numbers in the order of `ColumnType`, which is eKuiper's: 1 bigint to 8 struct."""
 _RULE = "-" * 80
 
 
@@ -240,7 +243,7 @@ def as_json(found: StreamDefinition) -> JsonObject:
 
 
 def detail_json(found: StreamDefinition) -> JsonObject:
-    """One of GET /streamdetails."""
+    """One entry of GET /streamdetails."""
     return {"name": found.name, "type": found.type, "format": found.format}
 
 
@@ -257,7 +260,7 @@ def as_text(found: StreamDefinition) -> str:
 
 
 def type_text(kind: Type) -> str:
-    """`array(struct(a bigint))`."""
+    """The type as text: `array(struct(a bigint))`."""
     if kind.name == "array" and kind.of is not None:
         return f"array({type_text(kind.of)})"
     if kind.name == "struct":
@@ -279,7 +282,7 @@ def _type(kind: Type) -> JsonObject:
 
 
 def _shown(value: object) -> object:
-    """EXTRA as the text that it is, its passwords hidden."""
+    """EXTRA as JSON text with its passwords hidden; other values unchanged."""
     return msgspec.json.encode(without_secrets(value)).decode() if isinstance(value, dict) else value
 
 

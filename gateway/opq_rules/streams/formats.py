@@ -1,4 +1,4 @@
-"""One payload -> its records, by FORMAT. Every reader raises ValueError and nothing else."""
+"""One payload -> its records, by FORMAT. Every reader raises only ValueError."""
 
 import csv
 import io
@@ -17,18 +17,18 @@ from opq_rules.streams.schemas import Schemas
 
 ReadOne = Callable[[bytes], list[Row]]
 SELF = "self"
-"""Column of FORMAT binary in a schemaless stream."""
+"""Name of the column of FORMAT binary in a schemaless stream."""
 MOST_FIELDS = 10_000
 """Fields of one urlencoded payload."""
 
 _decode_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 decode_object: Callable[[bytes], Row] = msgspec.json.Decoder(dict).decode
-"""The same, of an object; anything else is one of `JSON_ERRORS`."""
+"""Decodes a JSON object; anything else raises one of `JSON_ERRORS`."""
 JSON_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 def reader_of(definition: StreamDefinition, schemas: Schemas) -> ReadOne:
-    """For the definition's FORMAT; one of protobuf follows its schema when that is replaced."""
+    """The reader for the definition's FORMAT; one for protobuf uses the new schema when it is replaced."""
     names = None if definition.fields is None else [field.name for field in definition.fields]
     return reader(definition.format, definition.schema_id or "", definition.delimiter, names, schemas)
 
@@ -36,7 +36,7 @@ def reader_of(definition: StreamDefinition, schemas: Schemas) -> ReadOne:
 def reader(
     format_name: str, schema_id: str, delimiter: str, names: list[str] | None, schemas: Schemas
 ) -> ReadOne:
-    """`names`: the columns that are declared, in order."""
+    """`names`: the declared columns, in order."""
     match format_name:
         case "binary":
             column = names[0] if names else SELF
@@ -53,7 +53,7 @@ def reader(
 
 
 def _json(payload: bytes) -> list[Row]:
-    """An object, or an array of objects."""
+    """Reads an object, or an array of objects."""
     try:
         found = _decode_json(payload)
     except JSON_ERRORS as error:
@@ -66,7 +66,7 @@ def _json(payload: bytes) -> list[Row]:
 
 
 def _delimited(delimiter: str, names: list[str] | None) -> ReadOne:
-    """Lines of values; columns by the order of the schema, else col0, col1 ... Values stay text."""
+    """Reads lines of values; columns in the order of the schema, else col0, col1 ... Values stay text."""
 
     def read(payload: bytes) -> list[Row]:
         text = _text(payload)
@@ -95,7 +95,7 @@ def _delimited(delimiter: str, names: list[str] | None) -> ReadOne:
 
 
 def _urlencoded(payload: bytes) -> list[Row]:
-    """`a=1&b=2`; a name that stands several times has an array. Values stay text."""
+    """Reads `a=1&b=2`; a repeated name gives an array. Values stay text."""
     text = _text(payload)
     row: Row = {}
     for name, value in parse_qsl(
@@ -127,7 +127,7 @@ Read = Callable[[Any], Any]
 
 
 def protobuf_reader(message_class: type[Message]) -> Callable[[bytes], JsonObject]:
-    """Payload -> record. It raises ValueError for what is no such message."""
+    """A function payload -> record. It raises ValueError where that is no such message."""
     descriptor: Any = message_class.DESCRIPTOR
     name = descriptor.full_name
     to_row = _message(descriptor, {})
@@ -150,7 +150,7 @@ def protobuf_reader(message_class: type[Message]) -> Callable[[bytes], JsonObjec
 
 
 def _message(descriptor: Descriptor, made: dict[str, Read]) -> Read:
-    """`made`: readers by the message's name; one that is in the making reads messages of its own kind."""
+    """`made`: readers by the message's name; a recursive message finds the unfinished one there."""
     name = descriptor.full_name
     if name in made:
         return made[name]

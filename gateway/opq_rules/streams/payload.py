@@ -1,7 +1,8 @@
 """Payload: a column that is itself encoded, `{"site": "roof", "payload": "eyJ2IjoxfQ=="}`.
 
-What it holds joins the record in its place; an array in it makes a record each. With `payloadBatchField` that
-column is a list of such objects, and all of them join the one record, later ones winning.
+Its content replaces the column in the record; an array in it makes one record each. With `payloadBatchField`
+that column is a list of such objects, and all of them are added to the one record; later ones win.
+
 Source: reference/rules.md, E.1.
 """
 
@@ -21,7 +22,7 @@ Unpack = Callable[[Row], list[Row]]
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Properties of any source, beside its own."""
+    """Properties that any source has in addition to its own."""
 
     payloadField: str = ""
     payloadBatchField: str = ""
@@ -45,7 +46,10 @@ NAMES = frozenset(each.name for each in fields(Payload))
 
 
 def divided_payload(properties: Mapping[str, object]) -> tuple[Payload | None, JsonObject]:
-    """What is said of payloads (None: nothing), and the rest. Raises ValueError with every wrong property."""
+    """The properties of payloads (None: none), and the others.
+
+    Raises ValueError with every wrong property.
+    """
     own = {key: value for key, value in properties.items() if key not in NAMES}
     if len(own) == len(properties):
         return None, own
@@ -54,7 +58,10 @@ def divided_payload(properties: Mapping[str, object]) -> tuple[Payload | None, J
 
 
 def unpacker(payload: Payload, schemas: Schemas) -> Unpack:
-    """Record -> records, with what the payload holds. It raises ValueError; unknown schema: at once."""
+    """A function record -> records, with the payload's content. It raises ValueError.
+
+    An unknown schema raises ValueError at once.
+    """
     if payload.payloadSchemaId:
         schemas.message(payload.payloadSchemaId)
     read = reader(payload.payloadFormat, payload.payloadSchemaId, payload.payloadDelimiter, None, schemas)
@@ -83,7 +90,7 @@ def unpacker(payload: Payload, schemas: Schemas) -> Unpack:
 
 
 def _bytes(value: object) -> bytes:
-    """Text is base64, as bytes are in JSON; other text is taken as it is."""
+    """Decodes base64, the form of bytes in JSON; other text is taken as it is."""
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):

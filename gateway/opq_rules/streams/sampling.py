@@ -1,8 +1,8 @@
-"""Sampling: of what a source gives within an interval, the last is taken.
+"""Sampling: within each interval only a source's last record is used.
 
-With `mergeField` it is the last of each of that column's values, merged into one record, later ones winning.
-Only for sources that give of themselves: one with an `interval` of its own asks when that is over. What is
-passed over was asked for, so it is no loss and is not counted. Source: reference/rules.md, E.1.
+With `mergeField` the last record of each of that column's values is used; they are merged into one record,
+later ones win. It applies only to sources that emit by themselves: one with its own `interval` is polled at
+that interval. Skipped records are intended, so they are not counted as lost. Source: reference/rules.md, E.1.
 """
 
 import threading
@@ -18,9 +18,9 @@ from opq_rules.streams.formats import ReadOne
 
 LONGEST_MS = 86_400_000
 MOST_VALUES = 10_000
-"""Values of `mergeField` in one interval; above, the one that was silent longest goes."""
+"""Values of `mergeField` in one interval; beyond that the one that was silent longest is dropped."""
 _WITHOUT = frozenset({"memory"})
-"""Its records come in the engine's thread, which has no time to wait."""
+"""Types whose records arrive in the engine's thread, which must not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Sampling:
 
 
 def sampling_of(type_name: str, properties: Mapping[str, object]) -> tuple[Sampling | None, JsonObject]:
-    """What is said of it (None: nothing), and the source's own. Raises ValueError."""
+    """The sampling (None: none), and the source's own properties. Raises ValueError."""
     own = dict(properties)
     if type_name in _WITHOUT or _asks(type_name):
         return None, own
@@ -47,13 +47,13 @@ def sampling_of(type_name: str, properties: Mapping[str, object]) -> tuple[Sampl
 
 
 def _asks(type_name: str) -> bool:
-    """Whether an interval is the source's own; of a plug-in's all is."""
+    """Whether `interval` is the source's own property; all properties of a plug-in are its own."""
     config = getattr(module_of("source", type_name), "Config", None)
     return config is None or "interval" in {each.name for each in fields(config)}
 
 
 class SampledSource(Source):
-    """A source with its sampling. It is configured already. `read`: payload -> records, or ValueError."""
+    """A configured source with its sampling. `read`: payload -> records, or ValueError."""
 
     def __init__(self, source: Source, sampling: Sampling, read: ReadOne) -> None:
         self._source, self._sampling, self._read = source, sampling, read
@@ -65,7 +65,7 @@ class SampledSource(Source):
         self._source.rewind(offset)
 
     def open(self, context: SourceContext) -> None:
-        """The last of what there was comes when the source ends."""
+        """Runs the source; the last kept record is emitted when the source ends."""
         held: Any = _SampledContext(context, self._sampling, self._read)
         ended = threading.Event()
 
@@ -87,7 +87,7 @@ class SampledSource(Source):
 
 
 class _SampledContext(BatchEmitter):
-    """The context that the source sees: it keeps the last, and gives it on when it is released."""
+    """The context that the source gets: it keeps the last record, and emits it at `release`."""
 
     def __init__(self, context: SourceContext, sampling: Sampling, read: ReadOne) -> None:
         self._context, self._field, self._read = context, sampling.merge_field, read

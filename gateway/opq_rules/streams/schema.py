@@ -1,10 +1,11 @@
-"""Records as the stream's columns declare them.
+"""Converts records to the declared columns of their stream.
 
 A value that converts without a guess is converted: 5 in a FLOAT column is 5.0, base64 text in BYTEA is bytes,
-Unix ms or text in DATETIME a datetime, "5" in BIGINT 5. What does not convert stays as it came; with
-STRICT_VALIDATION it makes the record an error, as a missing column without DEFAULT does. Columns that are not
-declared stay.
-Records are never changed, for they may be another rule's too: where something converts a new one is made.
+Unix ms or text in DATETIME a datetime, "5" in BIGINT 5. A value that cannot be converted stays as it came;
+with STRICT_VALIDATION it makes the record an error, and so does a missing column without DEFAULT. Columns
+that are not declared stay.
+
+Records are never changed, because other rules may use them too: a converted record is a new one.
 """
 
 import binascii
@@ -22,7 +23,7 @@ from opq_rules.sql.syntax import Field, Type
 from opq_rules.streams.definition import type_text
 
 Convert = Callable[[object], object]
-"""A value that is not null -> the same as the type has it. Raises ValueError."""
+"""Converts a value that is not null to its type. Raises ValueError."""
 Conform = Callable[[Row], Row]
 _LARGEST = 2**63
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
@@ -32,9 +33,9 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})(?:[eE][+
 def conforming(
     fields: tuple[Field, ...] | None, strict: bool = False, used: Collection[str] | None = None
 ) -> Conform | None:
-    """A function of one record, or None: every record is right. Strict ones raise ValueError.
+    """A function that converts one record, or None where none is needed. If `strict` it raises ValueError.
 
-    `used`: columns that rules read, in any case of letters; the others are not looked at. None: all are read.
+    `used`: columns that rules read, in any case of letters; the others are not checked. None: all are read.
     """
     names = None if used is None else {name.lower() for name in used}
     looked_at = [field for field in fields or () if names is None or field.name.lower() in names]
@@ -75,7 +76,7 @@ class _Column:
         self._convert = converter(field.type, strict)
 
     def other_case(self, row: Row) -> str | None:
-        """The key that differs in the case of its letters only."""
+        """The key that differs only in the case of its letters."""
         return next((key for key in row if key.lower() == self._lower), None)
 
     def converted(self, value: object) -> object:
@@ -94,7 +95,7 @@ class _Column:
 
 
 def converter(kind: Type, strict: bool) -> Convert:
-    """For one type, nested ones too."""
+    """The conversion for a type, nested ones too."""
     if kind.name == "array" and kind.of is not None:
         return _array(kind.of, strict)
     if kind.name == "struct":

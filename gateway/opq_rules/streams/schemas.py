@@ -1,8 +1,9 @@
-"""Schemas: the messages of protobuf that streams and sinks may name, `schema.Message`. Built in: those of the
-Boxes and of the original's services.
+"""Schemas: messages of protobuf that streams and sinks can name, `schema.Message`. Those of the Boxes and of
+the original's services are built in.
 
-SchemaContent: one as it was given. The text of a .proto file becomes a descriptor set by protobuf's own
-compiler where it is installed; the set is what `protoc --descriptor_set_out` writes.
+SchemaContent: one schema. The text of a .proto file is turned into a descriptor set by protobuf's own
+compiler where that is installed; the set is what `protoc --descriptor_set_out` writes.
+
 Source: descriptor.proto of protobuf.
 """
 
@@ -46,18 +47,18 @@ INSTEAD = (
 
 
 def compiler() -> list[str] | None:
-    """How it is called, or None."""
+    """The command of the compiler, or None where it is not installed."""
     if importlib.util.find_spec("grpc_tools") is not None:
         return [sys.executable, "-I", "-m", "grpc_tools.protoc"]
     program = shutil.which("protoc")
     return [program] if program else None
 
 
-@functools.lru_cache(maxsize=4)  # an import reads one three times: to check, to rehearse, to keep
+@functools.lru_cache(maxsize=4)  # an import compiles each three times: check, rehearsal, storing
 def compiled_schema(text: str) -> bytes:
-    """With what it imports: Google's own files, for others are not to be had here.
+    """The descriptor set of a text with its imports, which may only be Google's own files.
 
-    Raises ValueError: the compiler is not here, or it refuses the text, with its line and column.
+    Raises ValueError: there is no compiler, or it refuses the text, with line and column.
     """
     command = compiler()
     if command is None:
@@ -90,7 +91,7 @@ def _run(command: list[str], content: bytes) -> bytes:
 
 
 def _refusal(errors: bytes) -> str:
-    """Without its warnings, in any of their forms: an error begins with the file's name."""
+    """The errors without warnings: an error begins with the file's name."""
     lines = [line for line in errors.decode(errors="replace").splitlines() if "warning:" not in line]
     refused = [line for line in lines if line.startswith(NAME)]
     return "; ".join((refused or lines)[:3])[:500]
@@ -103,11 +104,11 @@ _GOOGLES = {
     module.DESCRIPTOR.name: module.DESCRIPTOR.serialized_pb
     for module in (any_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)
 }
-"""Files that a set may leave out, for all have them."""
+"""Files that a set may leave out, because every installation has them."""
 
 
 def messages_of(content: bytes) -> dict[str, type[Message]]:
-    """Name below its package (`Library.Book`) -> class; by the whole name too, where there is a package.
+    """Name below its package (`Library.Book`) -> class; also by the full name where there is a package.
 
     Raises ValueError: no descriptor set, a file that it imports is missing, too much.
     """
@@ -141,7 +142,7 @@ def messages_of(content: bytes) -> dict[str, type[Message]]:
 
 
 def is_set(content: bytes) -> bool:
-    """Whether these bytes are one, be it good or not."""
+    """Whether these bytes are a descriptor set, valid or not."""
     try:
         return any(file.name for file in FileDescriptorSet.FromString(content).file)
     except DecodeError:
@@ -155,7 +156,7 @@ def _add(
     added: set[str],
     by: tuple[str, ...],
 ) -> None:
-    """A file behind those that it imports. A pool takes them in this order only."""
+    """Adds a file to the pool after the files that it imports, as the pool requires."""
     if name in added:
         return
     if name in by:
@@ -172,7 +173,7 @@ def _add(
 
 
 def _described(pool: DescriptorPool, file: FileDescriptorProto) -> Iterator[Any]:
-    """Messages and the messages in them, but for the entries of maps; Google's own are not the user's."""
+    """Yields messages with nested ones, without entries of maps and Google's own."""
     waiting = list(pool.FindFileByName(file.name).message_types_by_name.values())
     while waiting:
         descriptor = waiting.pop()
@@ -186,7 +187,7 @@ def _described(pool: DescriptorPool, file: FileDescriptorProto) -> Iterator[Any]
 
 @dataclass(frozen=True, slots=True)
 class SchemaContent:
-    """`text`: as it was given (a set: in base64); `descriptors`: the set; `messages` by name."""
+    """`text`: as it was given (a set in base64); `descriptors`: the set; `messages` by name."""
 
     text: str
     descriptors: bytes
@@ -194,7 +195,7 @@ class SchemaContent:
 
 
 def of_text(text: str) -> SchemaContent:
-    """Raises ValueError that says what is wrong with it."""
+    """The schema in a text. Raises ValueError that says what is wrong with it."""
     try:
         raw = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
@@ -214,7 +215,7 @@ def of_bytes(content: bytes) -> SchemaContent:
 
 
 def of_kept(text: str, descriptors: bytes) -> SchemaContent:
-    """As it was exported: without a compiler."""
+    """The schema as it was exported; needs no compiler."""
     return SchemaContent(text, descriptors, messages_of(descriptors))
 
 
@@ -239,17 +240,17 @@ BUILT_IN: Mapping[str, Messages] = {
 
 
 class Schemas:
-    """Read by any thread; `put` and `remove` under the owner's lock."""
+    """Any thread may read; `put` and `remove` are called under the owner's lock."""
 
     def __init__(self) -> None:
         self._by_name = dict(BUILT_IN)
 
     def __iter__(self) -> Iterator[str]:
-        """Every `schema.Message`."""
+        """Yields every `schema.Message`."""
         return (f"{name}.{message}" for name, each in self._by_name.items() for message in each)
 
     def message(self, schema_id: str) -> type[Message]:
-        """As it is now. Raises ValueError that says which there are."""
+        """The present class of a message. Raises ValueError that lists the known ones."""
         name, _, message = schema_id.partition(".")
         found = self._by_name.get(name, {}).get(message)
         if found is None:
@@ -269,7 +270,9 @@ class Schemas:
         self._by_name = {each: found for each, found in self._by_name.items() if each != name}
 
     def by(self, schema_id: str, make: Callable[[type[Message]], Callable[[T], R]]) -> Callable[[T], R]:
-        """What `make` makes of the message, made anew by the first call after the schema was replaced."""
+        """A function that `make` makes from the message; it is made again at the first call after a
+        replacement.
+        """
         made: tuple[type[Message], Callable[[T], R]] | None = None
         seen: Mapping[str, Messages] | None = None
 

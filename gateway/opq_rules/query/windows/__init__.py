@@ -1,1 +1,1 @@
-"""The windows of D.2, one kind per file; `window` has what they share."""
+"""The windows of D.2, grouped by what ends them; `window` has their common part."""

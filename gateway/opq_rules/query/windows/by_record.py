@@ -1,11 +1,14 @@
 """Windows that records begin and end: count, state and session windows.
 
-Count: the last n records, every so many records, once there are n. WHERE comes after the window was filled: a
-record that it refuses takes a place, but is no content. State: from a record that begins to one that ends,
-per partition; with one condition each record for which it holds ends a window and begins the next, with two
-both the first and the last record are content. Session: from the first record until none has come for the
-timeout (the end is last + timeout), or until the first aligned tick at which the window is at least `longest`
-old; the next window starts at that tick if the session goes on.
+Count: the last n records, each time that `every` records have arrived and there are n. WHERE is applied after
+the window is filled: a record that it refuses takes a place, but is no content.
+
+State: from a record that begins it to one that ends it, per partition. With one condition, each record for
+which it holds ends a window and begins the next; with two, both the first and the last record are content.
+
+Session: from the first record until none has arrived for the timeout (the end is last + timeout), or until
+the first aligned tick at which the window is at least `longest` old; the next window starts at that tick if
+the session continues.
 """
 
 from collections import deque
@@ -25,7 +28,9 @@ from opq_rules.query.windows.window import (
 
 
 class CountWindow:
-    """`holds(record)`: WHERE. With every = n no record is in two windows, and content need not keep it."""
+    """`holds(record)`: WHERE. With every = n no record is in two windows, so that content need not keep
+    records.
+    """
 
     def __init__(self, size: int, every: int, fresh: Fresh, holds: Callable[[Record], bool]) -> None:
         self._size = size
@@ -85,7 +90,7 @@ class CountWindow:
 
 
 class StateWindow:
-    """`end` None: one condition. `partition(record)` gives a text."""
+    """`end` None: there is only one condition. `partition(record)` returns a text."""
 
     def __init__(
         self,
@@ -99,7 +104,7 @@ class StateWindow:
         self._partition = partition
         self._fresh = fresh
         self._open: dict[str, tuple[int, WindowContent]] = {}
-        """Partition: (time of the first record, content)."""
+        """Partition -> (time of the first record, content)."""
         self.next_due_ms: int | None = None
 
     def add(self, records: Sequence[Record]) -> list[Cut]:
@@ -148,10 +153,10 @@ class SessionWindow:
         self._content: WindowContent | None = None
         self._start_ms = 0
         self._quiet_ms = 0
-        """When the session ends unless a record comes."""
+        """Time at which the session ends unless a record arrives."""
         self._tick_ms = 0
         self._carried_ms: int | None = None
-        """The tick that cut a session which may go on."""
+        """The tick that cut a session which may continue."""
 
     @property
     def next_due_ms(self) -> int | None:

@@ -1,8 +1,8 @@
 """Windows that the calendar ends: tumbling, mains-cycle and hopping windows, [start, end).
 
-They end at multiples of a length within the next larger unit of natural time: 10 s windows end at :10,
-:20 ...; hours and days go by local time. A length that does not divide its larger unit gives a shorter last
-window in it: 7 s windows end at :07 ... :56, :00. Source: reference/rules.md, D.2.
+They end at multiples of a length within the next larger unit of time: 10 s windows end at :10, :20 ...; hours
+and days follow local time. A length that does not divide its larger unit gives a shorter last window in it: 7
+s windows end at :07 ... :56, :00. Source: reference/rules.md, D.2.
 """
 
 from collections import deque
@@ -27,14 +27,14 @@ SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 _LARGER_MS = {"MS": SECOND_MS, "SS": MINUTE_MS, "MI": HOUR_MS, "HH": DAY_MS, "DD": DAY_MS}
 _UNITS_MS = (SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS)
 _LEAST_MS, _MOST_MS = -62_000_000_000_000, 253_000_000_000_000
-"""The years 5 and 9987: zones are known between, and hold beyond."""
+"""The years 5 and 9987: zones are known between them, and constant beyond."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Boundaries every `length_ms`, counted again at each multiple of `unit_ms`; Unix ms.
+    """Boundaries every `length_ms`, starting again at each multiple of `unit_ms`; Unix ms.
 
-    `zone`: whose midnight; None is the machine's.
+    `zone`: the zone whose midnight counts; None: the machine's.
     """
 
     length_ms: int
@@ -64,14 +64,14 @@ class Ends:
         steps = (local_ms - start_ms) // self.length_ms + 1
         found = min(start_ms + steps * self.length_ms, start_ms + self.unit_ms)
         unix_ms = self._unix_ms(found)
-        return unix_ms if unix_ms > ms else ms + self.length_ms  # an hour that is there twice
+        return unix_ms if unix_ms > ms else ms + self.length_ms  # an hour that occurs twice
 
     def _unix_ms(self, local_ms: int) -> int:
         return local_ms - self._offset_ms(local_ms - self._offset_ms(local_ms))
 
     def _offset_ms(self, ms: int) -> int:
         if self.unit_ms < HOUR_MS or self.zone is UTC:
-            return 0  # no zone is off by a part of a minute any more
+            return 0  # no present zone differs by a part of a minute
         known_ms = min(max(ms, _LEAST_MS), _MOST_MS)
         offset = datetime.fromtimestamp(known_ms / 1_000, UTC).astimezone(self.zone).utcoffset()
         assert offset is not None
@@ -79,7 +79,7 @@ class Ends:
 
 
 class Tumbling:
-    """`empty`: windows without a record are cut as well, from `open` or the first record on."""
+    """`empty`: windows without a record are cut too, from `open` or the first record on."""
 
     def __init__(self, ends: Ends, fresh: Fresh, empty: bool, left_out: LeftOut) -> None:
         self._ends, self._fresh, self._empty, self._left_out = ends, fresh, empty, left_out
@@ -88,7 +88,7 @@ class Tumbling:
         self.next_due_ms: int | None = None
 
     def open(self, ms: int) -> None:
-        """The rule begins."""
+        """Starts the first window, at the rule's start or with the first record."""
         self._start_ms = self._ends.at_or_before(ms)
         self.next_due_ms = self._ends.after(ms)
         self._content = self._fresh()
@@ -126,9 +126,10 @@ class Tumbling:
 
 
 class Hopping:
-    """Every hop, [end - length, end). A hop above the length is a sample: what falls between is let go.
+    """A window at every hop, [end - length, end). With a hop above the length the records in between are
+    dropped.
 
-    Records go into panes that no boundary of any window divides; a window is the merger of its panes.
+    Records go into panes that no window boundary divides; a window is its panes merged.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class Hopping:
         self.next_due_ms: int | None = None
 
     def open(self, ms: int) -> None:
-        """The rule begins."""
+        """Sets the first boundary, at the rule's start or with the first record."""
         self.next_due_ms = self._ends.after(ms)
 
     def add(self, records: Iterable[Record]) -> list[Cut]:
@@ -193,7 +194,7 @@ class Hopping:
 
     def restore(self, state: State) -> None:
         self._panes, self._until_ms, self.next_due_ms = deque(), None, state["end_ms"]
-        if "records" in state:  # of a version that kept records without panes
+        if "records" in state:  # a state of an older version, which kept records without panes
             self.add(records_of(state["records"]))
             return
         for first_ms, kept in state["panes"]:

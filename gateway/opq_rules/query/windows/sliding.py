@@ -1,6 +1,6 @@
 """Sliding windows: one per record that triggers, [t - length, t]; with a delay [t - length, t + delay).
 
-Aggregates that take a record out again do so as it leaves. Everything else is kept per block of records:
+Aggregates that can remove a record do so when it leaves the window. All others are kept per block of records:
 where aggregates merge, a window of n records costs some n / 32 + 32 steps instead of n.
 """
 
@@ -13,14 +13,14 @@ from opq_rules.query.groups import GroupEntry, RunningGroups
 from opq_rules.query.windows.window import Cut, Fresh, Merge, Record, WindowContent, records_of
 
 Triggers = Callable[[Record], bool] | None
-"""OVER(WHEN); None: every record."""
+"""The condition of OVER(WHEN); None: every record triggers."""
 BLOCK = 32
-"""Records."""
+"""Records of one block."""
 
 
 @dataclass(slots=True, eq=False)
 class RecordBlock:
-    """Records in order, and what they amount to; `begin`: those before it have left."""
+    """Records in order, with their content; records before `begin` have left the window."""
 
     content: WindowContent
     records: list[Record] = field(default_factory=list)
@@ -28,9 +28,9 @@ class RecordBlock:
 
 
 class Sliding:
-    """Records of one moment are handed over together and see each other.
+    """Records of one time are added together and see each other.
 
-    `again`: as `fresh`, for records that were in one already: it reports no error twice.
+    `again`: like `fresh`, for records that were in a content before: it does not report their errors again.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Sliding:
         self._fresh, self._again, self._merge = fresh, again, merge
         self._blocks: deque[RecordBlock] = deque()
         self._waiting: deque[int] = deque()
-        """Times of records that trigger when their delay is over."""
+        """Times of records that trigger after the delay."""
 
     @property
     def next_due_ms(self) -> int | None:
@@ -84,7 +84,7 @@ class Sliding:
             block.content.add(record)
 
     def _content(self, end_ms: int | None) -> WindowContent:
-        """What lies before `end_ms`; None: all."""
+        """The content before `end_ms`; None: all of it."""
         parts: list[WindowContent] = []
         for block in self._blocks:
             whole = end_ms is None or block.records[-1].ms < end_ms
@@ -109,7 +109,10 @@ class Sliding:
 
 
 class SlidingGroups:
-    """As `Sliding`. A cut holds the running groups themselves: they are to be read before the next record."""
+    """`Sliding` with running groups.
+
+    A cut holds these groups themselves: read them before the next record.
+    """
 
     def __init__(
         self, length_ms: int, triggers: Callable[[Record], bool] | None, fresh: Callable[[], RunningGroups]

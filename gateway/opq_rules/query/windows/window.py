@@ -1,8 +1,8 @@
-"""What the kinds of windows share: records in, cuts out, in one time that only goes forward.
+"""The common part of all windows: records in, cuts out, in a time that only goes forward.
 
-A window knows no clock. `advance(ms)` cuts what ends until then; `add(records)` takes records of one moment
-and cuts what they complete. In processing time the moments are those of arrival, in event time those of the
-records, which the watermark brings in order.
+A window has no clock. `advance(ms)` cuts what ends until then; `add(records)` takes records of one time and
+cuts what they complete. In processing time these are times of arrival, in event time the records' own, which
+the watermark brings in order.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +12,13 @@ from typing import NamedTuple, Protocol
 from opq_rules.batch import State, Value
 
 MOST_EMPTY = 10_000
-"""Windows without a record that are cut at once. More are of a clock that was set, or of a long silence."""
+"""Windows without a record that are cut at once.
+
+More come from a clock that was set, or from a long silence.
+"""
 
 LeftOut = Callable[[int, int], None]
-"""Told of the span, Unix ms, whose windows without a record are more than MOST_EMPTY, and are not cut."""
+"""Called with a span, Unix ms, whose windows without a record exceed MOST_EMPTY, and are not cut."""
 
 
 class Record(NamedTuple):
@@ -31,7 +34,7 @@ class Record(NamedTuple):
 
 
 class WindowContent(Protocol):
-    """What lies in a window: the records themselves (KeptRecords), or groups of aggregates (RecordGroups)."""
+    """The content of a window: its records (KeptRecords), or groups of aggregates (RecordGroups)."""
 
     @property
     def is_empty(self) -> bool: ...
@@ -41,7 +44,7 @@ class WindowContent(Protocol):
 
 
 class KeptRecords:
-    """Records as they came."""
+    """Unchanged records."""
 
     __slots__ = ("records",)
 
@@ -63,28 +66,31 @@ class KeptRecords:
 
 
 Fresh = Callable[[], WindowContent]
-"""Gives a content that is still empty."""
+"""Makes an empty content."""
 
 
 def restored(fresh: Fresh, state: State) -> WindowContent:
-    """A content as it was when `state` was taken."""
+    """Restores a content from its `state`."""
     content = fresh()
     content.restore(state)
     return content
 
 
 Merge = Callable[[Sequence[WindowContent]], WindowContent]
-"""The content of a window from those of its parts, oldest first."""
+"""Merges the contents of a window's parts, oldest first."""
 
 
 def joined_records(parts: Sequence[WindowContent]) -> KeptRecords:
-    """`Merge` of kept records."""
+    """The `Merge` for KeptRecords."""
     return KeptRecords([record for part in parts if isinstance(part, KeptRecords) for record in part.records])
 
 
 @dataclass(slots=True)
 class Cut:
-    """A window that ended: `content` is what it holds. `trigger_ms`: of a sliding one, else its end."""
+    """A window that has ended.
+
+    `trigger_ms`: time of the record that triggered a sliding window, else None.
+    """
 
     content: WindowContent
     start_ms: int
@@ -97,7 +103,7 @@ class QueryWindow(Protocol):
     def advance(self, ms: int) -> list[Cut]: ...
     @property
     def next_due_ms(self) -> int | None:
-        """When `advance` has something to cut, as far as is known."""
+        """Time at which `advance` may have something to cut."""
         ...
 
     def state(self) -> State: ...
@@ -105,7 +111,7 @@ class QueryWindow(Protocol):
 
 
 def records_of(state: State) -> list[Record]:
-    """Records from their state; JSON has made lists of a join's tuples."""
+    """Records from their state; tuples of joins, which JSON has turned into lists, become tuples again."""
     return [
         Record(ms, source, tuple(row) if isinstance(row, list) else row, meta)
         for ms, source, row, meta in state

@@ -1,7 +1,7 @@
 """Catalogue: the segments of one ring, oldest first.
 
-The writer's catalogue is the truth of its folder: it alone makes, replaces and deletes files. Any other
-looks at the folder again before each use, so that a reader in another process sees what is new.
+The writer's catalogue decides what is in its folder: it alone makes, replaces and deletes files. Any other
+catalogue reads the folder again before each use, so that a reader in another process sees new files.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from opq_gateway.ring.raw import HEAD_BYTES, SUFFIX, raw_layout, written
 from opq_gateway.ring.segment import RecordColumns, Segment
 
 SEALING = ".sealing"
-"""A sealed file that does not yet stand in its raw one's place."""
+"""Suffix of a sealed file that has not yet replaced its raw one."""
 _Seen = tuple[int, int, int]
 
 
 @dataclass(slots=True)
 class SegmentCatalogue:
-    """From any thread; `claim` makes it the writer's."""
+    """The files of one ring; from any thread. `claim` makes this catalogue the writer's."""
 
     folder: Path
     deleted: int = 0
@@ -33,7 +33,7 @@ class SegmentCatalogue:
     _seen: dict[str, tuple[_Seen, Segment | None]] = field(default_factory=dict)
     _unsynced: deque[Path] = field(default_factory=lambda: deque(maxlen=64))
     _number: int | None = None
-    """Number of the newest file; None: somebody else may be the writer."""
+    """Number of the newest file; None: another process may be the writer."""
     _live: Segment | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -41,9 +41,9 @@ class SegmentCatalogue:
         self._look()
 
     def held(self, start_ns: int | None = None, end_ns: int | None = None) -> list[Segment]:
-        """Segments with samples, those that touch [start_ns, end_ns) where given.
+        """Segments with samples; only those that touch [start_ns, end_ns) where it is given.
 
-        The one after the span belongs to them: a loss at its beginning may lie in the span.
+        The segment after the span is included: its first loss may lie in the span.
         """
         with self._lock:
             if self._number is None:
@@ -56,12 +56,13 @@ class SegmentCatalogue:
         return [s for s, one, other in zip(held, touching, behind, strict=True) if one or other]
 
     def unreadable(self) -> int:
-        """Files of the ring that are no segment, or have lost their head; the writer knows them."""
+        """Number of files of the ring that are not segments, or have lost their head; only the writer knows
+        them."""
         with self._lock:
             return sum(not one.end_ns and one is not self._live for one in self._segments)
 
     def claim(self) -> Path:
-        """The next file's path; the first call takes the folder over from a writer that is gone."""
+        """The next file's path; the first call takes the folder over from an earlier writer."""
         with self._lock:
             if self._number is None:
                 self._look()
@@ -70,14 +71,14 @@ class SegmentCatalogue:
             return self.folder / f"{self._number:012d}{SUFFIX}"
 
     def add(self, segment: Segment) -> None:
-        """A new file; it is being written until `ended`."""
+        """Adds a new file, which is being written until `ended`."""
         with self._lock:
             self._segments.append(segment)
             self._live = segment
             self._unsynced.append(self.folder)
 
     def ended(self, segment: Segment) -> None:
-        """The file being written is whole now."""
+        """Records that the file being written is complete."""
         with self._lock:
             self._live = None
             if segment.records:
@@ -86,7 +87,7 @@ class SegmentCatalogue:
                 self._segments.remove(segment)
 
     def sync_ended(self) -> bool:
-        """Have the disk hold what ended since the last call, and the folder's own entries.
+        """Makes the disk store what ended since the last call, and the folder's own entries.
 
         Raises:
             OSError: the disk could not.
@@ -107,24 +108,24 @@ class SegmentCatalogue:
         return bool(paths)
 
     def delete_old(self, keep_ns: int, most_bytes: int | None, coming_bytes: int) -> None:
-        """Delete what has to go; see `retention`."""
+        """Deletes the segments that `due` returns."""
         with self._lock:
             old = due(self._segments, keep_ns, most_bytes, coming_bytes)
             going = set(map(id, old))
             self._segments = [segment for segment in self._segments if id(segment) not in going]
             self.deleted += len(old)
-            for segment in old:  # under the lock: sealing may not put one back
+            for segment in old:  # under the lock, so that sealing cannot restore one
                 segment.path.unlink(missing_ok=True)
 
     def unsealed(self) -> list[Segment]:
-        """Ended raw segments of this format, oldest first; none when another is the writer."""
+        """Ended raw segments of this format, oldest first; empty when another process is the writer."""
         with self._lock:
             if self._number is None:
                 return []
             return [s for s in self._segments if s.may_seal and s is not self._live]
 
     def replace(self, segment: Segment, sealed: Path) -> bool:
-        """Put the sealed file in the raw one's place; False: it was deleted meanwhile."""
+        """Puts the sealed file in the raw one's place; False: the raw one was deleted meanwhile."""
         with self._lock:
             if segment not in self._segments:
                 return False
@@ -136,7 +137,7 @@ class SegmentCatalogue:
             return True
 
     def _look(self) -> None:
-        """See what is in the folder; files that did not change are not opened again."""
+        """Reads the folder again; opens only files that changed."""
         found = {}
         for entry in _entries(self.folder):
             try:
@@ -154,17 +155,18 @@ class SegmentCatalogue:
         self._segments = [segment for _, segment in found.values() if segment is not None]
 
     def _tidy(self) -> int:
-        """Clear away what a killed writer left; returns the highest number in use.
+        """Clears away what a killed writer left; returns the highest number in use.
 
-        Preallocated room is given back; files without a record and sealed ones that were not finished
-        go. Files that cannot be read, named as ours are, take their turn with the others; all else stays.
+        It cuts preallocated room off, and deletes files without a record and unfinished sealed ones.
+        Unreadable files with names of the ring are deleted in their turn like the others; all other files
+        stay.
         """
         for path in self.folder.glob(f"*{SEALING}"):
             path.unlink(missing_ok=True)
         numbers = [int(path.stem) for path in self.folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
         for name, (seen, segment) in self._seen.items():
             path = self.folder / name
-            with contextlib.suppress(OSError):  # what cannot be tidied stays; the ring goes on
+            with contextlib.suppress(OSError):  # what cannot be cleared stays; the ring continues
                 if segment is None:
                     if not _dropped_unwritten(path) and path.stem.isdecimal():
                         self._segments.append(Segment(path, file_bytes=seen[2]))
@@ -177,7 +179,8 @@ class SegmentCatalogue:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """In the order of their names; twice as fast as `glob`. None where the folder is gone."""
+    """The ring's files in the order of their names; twice as fast as `glob`. Empty where the folder is
+    gone."""
     try:
         with os.scandir(folder) as found:
             return sorted((one for one in found if one.name.endswith(SUFFIX)), key=lambda one: one.name)
@@ -186,7 +189,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _opened(path: Path) -> Segment | None:
-    """None also where the disk cannot read it: one bad file does not take the others along."""
+    """The segment in a file; None also where the disk cannot read it, so that one bad file does not stop the
+    others."""
     try:
         return open_segment(path)
     except OSError:
@@ -202,7 +206,7 @@ def _sync(path: Path) -> None:
 
 
 def _dropped_unwritten(path: Path) -> bool:
-    """Delete a file that never got a record: empty, zeros, or a head of ours and zeros."""
+    """Deletes a file that never got a record: empty, zeros, or our head followed by zeros."""
     with path.open("rb", buffering=0) as file:
         head = file.read(HEAD_BYTES)
         found = raw_layout(head)
@@ -215,16 +219,16 @@ def _dropped_unwritten(path: Path) -> bool:
 
 
 MOST_FILES, LASTING_NS = 4_000, 600 * 10**9
-"""At most, beside four for each ten minutes kept: a Box that always starts again fills no disk, no start
-opens tens of thousands of files, and no read looks through them (0.2 ms for so many)."""
+"""Most files, in addition to four for each ten minutes kept: a Box that restarts all the time must not fill
+the disk, or make each start open and each read search tens of thousands of files (0.2 ms for this many)."""
 
 
 def due(
     segments: Sequence[Segment], keep_ns: int, most_bytes: int | None, coming_bytes: int
 ) -> list[Segment]:
-    """Those to be deleted, of all in the order of their names.
+    """The segments to delete; `segments` are in the order of their names.
 
-    From the oldest on while those after hold the time, or while all are too many or too much.
+    The oldest go while the later ones still hold the time, or while there are too many files or bytes.
     """
     files, taken = len(segments), sum(one.file_bytes for one in segments) + coming_bytes
     kept_ns = sum(one.span_ns for one in segments)
@@ -244,7 +248,7 @@ def due(
 
 
 def open_segment(path: Path) -> Segment | None:
-    """What a file holds, a broken tail left out; None when nothing of it can be used.
+    """The segment in a file, without a broken tail; None when nothing of it can be used.
 
     Raises:
         OSError: the file cannot be read.
@@ -258,8 +262,8 @@ def open_segment(path: Path) -> Segment | None:
 def read_span(segment: Segment, start_ns: int, end_ns: int, counts: bool = True) -> RecordColumns | None:
     """Records that touch [start_ns, end_ns), in order; None when there are none.
 
-    A segment that was deleted meanwhile has none. Without `counts` the samples may be left out: the
-    rows and losses are wanted.
+    None also for a segment that was deleted meanwhile. Without `counts` the samples may be left out; the
+    result then has rows and losses.
     """
     try:
         with segment.path.open("rb", buffering=0) as file:

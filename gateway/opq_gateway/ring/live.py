@@ -1,8 +1,8 @@
 """Live segment: the one file of a ring that is being written.
 
-Preallocated, so that a record lands in blocks that the file already has: the disk cannot be full in the
-middle of it, and writing back changes no file size. Records go out at once, with one `pwrite` for all that
-come together; the disk itself has them after `sync`.
+It is preallocated, so that a record goes to blocks that the file already has: the disk cannot become full in
+the middle of a record, and a write changes no file size. Records are written at once, with one `pwrite` for
+all that come together; they are on the disk itself after `sync`.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.segment import Segment
 
 FEWER = 16
-"""On a disk that has no room for a whole segment, one of a sixteenth is tried."""
+"""On a disk without room for a whole segment, one with a sixteenth of the records is tried."""
 LEAST_RECORDS = 128
 NO_PREALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -30,9 +30,9 @@ class LiveSegment:
     def __init__(
         self, path: Path, box_id: str, first: SampleBlock, capacity: int, records: int, lasting_ns: int
     ) -> None:
-        """Make the file with room for `records`, for blocks of the boot and gain of `first`.
+        """Makes the file with room for `records`, for blocks with the boot and gain of `first`.
 
-        It takes blocks that begin within `lasting_ns` after it.
+        It takes blocks that begin within `lasting_ns` after `first`.
 
         Raises:
             OSError: the disk refuses; no file is left.
@@ -62,7 +62,7 @@ class LiveSegment:
                 os.posix_fallocate(self._fd, 0, size)
                 return room
             except OSError as error:
-                if error.errno in NO_PREALLOCATION:  # then the disk may be full in the middle of a file
+                if error.errno in NO_PREALLOCATION:  # then the disk may fill up within a file
                     os.ftruncate(self._fd, size)
                     return room
                 if error.errno not in NO_ROOM or room <= LEAST_RECORDS:
@@ -76,7 +76,7 @@ class LiveSegment:
         return self.records - self.segment.records
 
     def fits(self, block: SampleBlock) -> bool:
-        """Whether the block may stand after what is written: same boot and gain, a later index and time."""
+        """Whether the block may follow what is written: same boot and gain, a later index and time."""
         segment = self.segment
         return (
             segment.boot_id == block.boot_id
@@ -93,7 +93,8 @@ class LiveSegment:
         )
 
     def broken_by(self, block: SampleBlock) -> bool:
-        """Whether a block that does not fit ends the segment before its time: other boot or gain, or back."""
+        """Whether a block that does not fit ends the segment early: other boot or gain, or an earlier index
+        or time."""
         segment = self.segment
         return (
             segment.boot_id != block.boot_id
@@ -103,7 +104,7 @@ class LiveSegment:
         )
 
     def run(self, blocks: Sequence[SampleBlock], most: int) -> int:
-        """How many of `blocks`, of which the first fits, follow each other without a hole; at most `most`."""
+        """How many of `blocks` follow each other without a hole, at most `most`; the first one fits."""
         count = 1
         last = blocks[0]
         for block in blocks[1:most]:
@@ -120,7 +121,7 @@ class LiveSegment:
         return count
 
     def write(self, lost: Sequence[Lost], blocks: Sequence[SampleBlock]) -> None:
-        """Put losses, then blocks that follow each other, after what is written; there is room for all.
+        """Writes losses, then blocks that follow each other; there must be room for all.
 
         Raises:
             OSError: the disk refuses; nothing of them counts as written, and the segment must be ended.
@@ -140,7 +141,7 @@ class LiveSegment:
         segment.added(blocks, len(lost))
 
     def sync(self) -> bool:
-        """Have the disk itself hold what was written; False: it already does.
+        """Makes the disk itself store what was written; False: it had done so already.
 
         Raises:
             OSError: the disk could not.
@@ -160,13 +161,13 @@ class LiveSegment:
         return True
 
     def end(self) -> None:
-        """Give back the room after the last record and close; the file goes when it has none."""
+        """Gives back the room after the last record and closes; a file without records is deleted."""
         with self._lock:
             fd, self._fd = self._fd, -1
         if fd < 0:
             return
         self.segment.file_bytes = raw.HEAD_BYTES + self.segment.records * self._stride
-        with contextlib.suppress(OSError):  # a failing disk: what lies after the end is skipped as unwritten
+        with contextlib.suppress(OSError):  # on a failing disk the rest is skipped as unwritten
             os.ftruncate(fd, self.segment.file_bytes)
         os.close(fd)
         if not self.segment.records:

@@ -1,8 +1,8 @@
 """Lost: samples of one Box that the ring does not have, with the reason.
 
-Every hole in the sample indices is recorded beside the samples when it is known: what the Box or the line
-lost (reported to `Ring.gap`), what the disk did not take, what came while no gateway ran. A hole that has no
-record is damage of the disk, for the ring records all others.
+Every hole in the sample indices is recorded with the samples as soon as it is known: what the Box or the line
+lost (reported to `Ring.gap`), what the disk did not take, what came while no gateway ran. So a hole without a
+record is damage of the disk.
 """
 
 import struct
@@ -33,21 +33,21 @@ class Lost:
         return self.first_sample + self.samples
 
     def joined(self, later: "Lost") -> "Lost":
-        """Both as one, with the later reason; they adjoin."""
+        """Both as one loss, with the later reason; they must adjoin."""
         samples = later.end_sample - self.first_sample
         end_ns = max(self.end_ns, later.end_ns)
         return replace(self, samples=samples, end_ns=end_ns, reason=later.reason)
 
 
 def loss_to_bytes(lost: Lost, most_bytes: int) -> bytes:
-    """A record's payload; the reason is cut where it would be longer than `most_bytes`."""
+    """A record's payload; the reason is cut where the payload would be longer than `most_bytes`."""
     reason = lost.reason.encode()[: most_bytes - _PAYLOAD.size]
     end_ns = max(lost.start_ns, lost.end_ns)
     return _PAYLOAD.pack(lost.boot_id, lost.samples, lost.start_ns, end_ns, len(reason)) + reason
 
 
 def loss_from_bytes(data: bytes, first_sample: int) -> Lost:
-    """The payload of a record whose head says `first_sample`.
+    """The loss in the payload of a record whose head has `first_sample`.
 
     Raises:
         struct.error: too short to be one.
@@ -58,7 +58,7 @@ def loss_from_bytes(data: bytes, first_sample: int) -> Lost:
 
 
 def completed(position: int, end_sample: int, recorded: Iterable[Gap], reason: str) -> list[Gap]:
-    """[position, end_sample) in full: the recorded gaps clipped to it, the rest with `reason`."""
+    """The gaps that fill [position, end_sample): the recorded ones clipped to it, the rest with `reason`."""
     found: list[Gap] = []
     for gap in sorted(recorded, key=lambda gap: gap.first_sample):
         first = max(gap.first_sample, position)

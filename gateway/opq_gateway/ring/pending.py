@@ -1,7 +1,7 @@
-"""Pending losses: what is lost already and stands in no file yet.
+"""Pending losses: losses that are known and not yet written to a file.
 
-A loss is written together with the block after it, so that its time is known and it costs no write of
-its own. While the disk refuses, losses join up here.
+A loss is written together with the block after it, so that its time is known and it needs no write of its
+own. While the disk refuses, adjoining losses are joined here.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN
 from opq_proto.messages import Gap
 
 MOST = 64
-"""Losses kept apart while the disk refuses; further ones join the last, for they adjoin."""
+"""Most separate losses while the disk refuses; further ones join the last, for they adjoin."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """Up to here everything is accounted for: written, or among the losses."""
+    """Everything up to here is accounted for: written, or among the losses."""
 
     boot_id: int
     end_sample: int
@@ -27,22 +27,22 @@ class _Position:
 
 
 class PendingLosses:
-    """The losses of one ring; from its writing thread."""
+    """The losses of one ring; used by its writing thread."""
 
     def __init__(self, newest: Segment | None) -> None:
-        """Go on after the newest segment."""
+        """Continues after the newest segment."""
         self._told: list[Gap] = []
         self._lost: list[Lost] = []
         self._fresh = True
         self._at: Segment | _Position | None = newest
 
     def accept_gap(self, gap: Gap) -> None:
-        """Samples before the next block are given up."""
+        """Records that samples before the next block are given up."""
         self._told.append(gap)
 
     @property
     def none(self) -> bool:
-        """Whether nothing is known to be lost; a hole before the next block may be."""
+        """Whether no loss is known; there may still be a hole before the next block."""
         return not self._told and not self._lost
 
     def before(self, block: SampleBlock) -> list[Lost]:
@@ -50,13 +50,13 @@ class PendingLosses:
         return self._lost + self._hole(block)
 
     def written(self, segment: Segment) -> None:
-        """The losses stand in `segment`, which from now on says itself how far it goes."""
+        """Records that the losses are in `segment`, whose end is the position from now on."""
         self._at = segment
         self._fresh = False
         self._told, self._lost = [], []
 
     def refuse(self, blocks: Sequence[SampleBlock], why: str) -> None:
-        """The disk took none of these."""
+        """Records that the disk took none of these blocks."""
         for block in blocks:
             for hole in self._hole(block):
                 self._add(hole)
@@ -78,7 +78,7 @@ class PendingLosses:
             self._lost.append(lost)
 
     def _hole(self, block: SampleBlock) -> list[Lost]:
-        """What lies between the position and `block`, with the reasons given or guessed."""
+        """The losses between the position and `block`, with the reasons given or guessed."""
         at = self._at
         if at is not None and at.boot_id == block.boot_id:
             position, start_ns = at.end_sample, at.end_ns

@@ -4,9 +4,9 @@
     head = magic "OPQRING2", capacity u32 (samples per record), records u32 (room for so many), epoch u32,
            boot_id u32, v_per_lsb f64, box id str (zero padded, 24), crc32 u32 over these 56 bytes
 
-No byte is ever changed once written, so a sector of the disk that is older than its neighbours spoils what
-was not yet written back and nothing else. A reader checks each record's crc and so may read while the
-writer writes. What is unwritten reads as zeros: the end is found by bisection.
+No byte is changed once written, so a disk sector that is older than its neighbours spoils only what was not
+yet written back. A reader checks each record's crc, and so may read while the writer writes. Unwritten parts
+read as zeros: the end is found by bisection.
 """
 
 import os
@@ -21,14 +21,14 @@ from opq_gateway.ring import record
 from opq_gateway.ring.segment import RecordColumns, Segment
 
 SUFFIX: Final = ".seg"
-"""Every file of a ring ends so. The newest, which a killed gateway was writing, is a raw one."""
+"""Suffix of every file of a ring. The newest, which a killed gateway was writing, is a raw one."""
 MAGIC: Final = b"OPQRING2"
 HEAD_BYTES: Final = 64
 MOST_CAPACITY: Final = 1 << 16
 LOOK_AHEAD_BYTES: Final = 1 << 20
-"""A power cut may leave written records after unwritten ones: so far (40 s) is looked for them."""
+"""A power cut may leave written records after unwritten ones: they are searched for this far (40 s)."""
 LOSSES_BEHIND: Final = 4
-"""Records read after a span, for a loss that begins in it is recorded with the block after it."""
+"""Records read after a span, since a loss that begins in it is recorded with the block after it."""
 _HEAD = struct.Struct("<8sIIIId24s")
 
 
@@ -40,10 +40,10 @@ class RawLayout:
     time_ns: Callable[[bytes, int], int | None]
     """`t_ns` of one record's bytes and index; None when it is damaged or unwritten."""
     parse: Callable[[bytes, int], RecordColumns]
-    """Consecutive records, the first with this index."""
+    """Parses consecutive records; the first has this index."""
 
     def at(self, index: int) -> int:
-        """Where a record begins in the file."""
+        """Position of a record in the file."""
         return HEAD_BYTES + index * self.stride
 
 
@@ -54,12 +54,12 @@ def head(capacity: int, records: int, epoch: int, boot_id: int, v_per_lsb: float
 
 
 def box_id(data: bytes) -> str:
-    """Whose samples a file holds, by its first 64 bytes."""
+    """The Box whose samples a file holds, from its first 64 bytes."""
     return data[36:60].rstrip(b"\0").decode(errors="replace")
 
 
 def raw_layout(data: bytes) -> RawLayout | None:
-    """The layout that the first 64 bytes of a file say; None: this is no raw segment."""
+    """The layout given by the first 64 bytes of a file; None where it is not a raw segment."""
     if len(data) < HEAD_BYTES:
         return None
     magic, capacity, _, epoch, boot_id, v_per_lsb, _ = _HEAD.unpack_from(data)
@@ -77,7 +77,7 @@ def raw_layout(data: bytes) -> RawLayout | None:
 
 
 def describe_raw(path: Path, fd: int, found: RawLayout) -> Segment | None:
-    """What the file holds; None when no record of it is good.
+    """The segment in a file; None when no record of it is good.
 
     Raises:
         OSError: the file cannot be read.
@@ -106,12 +106,12 @@ def describe_raw(path: Path, fd: int, found: RawLayout) -> Segment | None:
 
 
 def end_sample(path: Path) -> int:
-    """Index after the newest sample of a file; 0 where it is no raw segment, or has none.
+    """Index after the newest sample of a file; 0 where it is not a raw segment, or has no samples.
 
     Raises:
         OSError: the file cannot be read.
     """
-    if not path.is_file():  # to open a pipe would wait for ever
+    if not path.is_file():  # opening a pipe would wait for ever
         return 0
     with path.open("rb", buffering=0) as file:
         layout = raw_layout(os.pread(file.fileno(), HEAD_BYTES, 0))
@@ -120,10 +120,10 @@ def end_sample(path: Path) -> int:
 
 
 def written(fd: int, found: RawLayout, size: int) -> int:
-    """How many records were begun, damaged ones among them; O(log n) reads."""
+    """Number of records that were begun, damaged ones included; O(log n) reads."""
     low, high = 0, max(0, size - HEAD_BYTES) // found.stride
     if high and _begun(fd, found, high - 1):
-        return high  # an ended segment is cut to what was written
+        return high  # an ended segment is cut at its last record
     while low < high:
         middle = (low + high) // 2
         if _begun(fd, found, middle):
@@ -149,7 +149,7 @@ def _first_good(fd: int, found: RawLayout, indices: range) -> RecordColumns | No
 
 
 def read_raw(fd: int, found: RawLayout, records: int, start_ns: int, end_ns: int) -> RecordColumns:
-    """The records that touch [start_ns, end_ns); the place is found by bisection on time."""
+    """The records that touch [start_ns, end_ns), found by bisection on time."""
     low = max(0, _first_not_before(fd, found, records, start_ns) - 1)
     high = min(records, _first_not_before(fd, found, records, end_ns) + LOSSES_BEHIND)
     data = os.pread(fd, (high - low) * found.stride, found.at(low))
@@ -157,14 +157,12 @@ def read_raw(fd: int, found: RawLayout, records: int, start_ns: int, end_ns: int
 
 
 def _first_not_before(fd: int, found: RawLayout, records: int, t_ns: int) -> int:
-    """Index of the first good record whose time is at or after `t_ns`, or one of the damaged before it."""
+    """Index of the first good record at or after `t_ns`, or of a damaged one before it."""
     low, high = 0, records
     while low < high:
         middle = (low + high) // 2
         probe, time_ns = middle, None
-        while (
-            probe < high and time_ns is None
-        ):  # damaged ones have no time: the next good one stands for them
+        while probe < high and time_ns is None:  # damaged ones have no time: the next good one counts
             time_ns = found.time_ns(os.pread(fd, found.stride, found.at(probe)), probe)
             probe += time_ns is None
         if time_ns is not None and time_ns < t_ns:

@@ -1,13 +1,13 @@
-"""Record: what the ring writes per block, and per loss, of one fixed stride.
+"""Record: what the ring writes per block and per loss, with one fixed stride.
 
     record  = crc32 u32 over the rest, count u16, source u8, flags u8, first_sample u64, t_ns i64,
               uncertainty_ns u32, rate_millihz u32, payload (zero padded)         all little endian
     payload = int16[count]; of a loss (flag 4, count 0): boot_id u32, samples u64, start_ns i64, end_ns i64,
               length u16 of the reason, reason as UTF-8; `t_ns` is then that of the block after it
 
-The crc begins not with 0 but with `seed(epoch, index)`: the epoch is drawn again for each file, so that
-what an older file left in the same place of the disk, or a record in another place, is none. A CRC-32 of
-one length differs for certain when its start value does.
+The crc starts not at 0 but at `seed(epoch, index)`. The epoch is drawn for each file, so that what an older
+file left in the same place of the disk, or a record in another place, is not accepted. A CRC-32 of the same
+length certainly differs when its start value does.
 """
 
 import struct
@@ -28,7 +28,7 @@ _FACTS = struct.Struct("<HBBQqII")
 _CRC = struct.Struct("<I")
 BEFORE_SAMPLES: Final = _CRC.size + _FACTS.size
 UNWRITTEN: Final = bytes(BEFORE_SAMPLES)
-"""Where nothing was written yet, a preallocated file reads so."""
+"""Unwritten parts of a preallocated file read like this."""
 _UNKNOWN: Final = 0xFFFFFFFF
 
 
@@ -38,12 +38,12 @@ def stride_bytes(capacity: int) -> int:
 
 
 def seed(epoch: int, index: int) -> int:
-    """Start value of the crc of record `index`."""
+    """Start value for the crc of record `index`."""
     return epoch ^ index
 
 
 def of_block(block: SampleBlock, capacity: int, crc_seed: int) -> bytes:
-    """One block of at most `capacity` samples."""
+    """The record of one block of at most `capacity` samples."""
     counts = block.counts if LITTLE else block.counts.astype("<i2")
     samples = counts.tobytes()
     if len(counts) < capacity:
@@ -62,7 +62,8 @@ def of_block(block: SampleBlock, capacity: int, crc_seed: int) -> bytes:
 
 
 def of_lost(lost: Lost, t_ns: int, capacity: int, crc_seed: int) -> bytes:
-    """One loss; `t_ns` is that of the block after it, so that times rise from record to record."""
+    """The record of one loss; `t_ns` is that of the block after it, so that times rise from record to
+    record."""
     rest = _FACTS.pack(0, 0, FLAG_LOST, lost.first_sample, t_ns, _UNKNOWN, 1)
     rest += losses.loss_to_bytes(lost, 2 * capacity)
     rest = rest.ljust(_FACTS.size + 2 * capacity, b"\0")

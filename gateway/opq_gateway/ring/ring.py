@@ -2,14 +2,14 @@
 
     append -> live segment (live.py) -> raw segment (raw.py) -> sealed segment (sealed.py) -> deleted
 
-One writer; any number of readers, in this process or another, read by time while it writes. Nothing that
-is written is ever changed: a start begins a new segment, so does another boot, gain or a step of time
-backwards. The oldest segment is deleted when those after it hold the wanted hours, or when all take more
-than the wanted bytes (`retention.py`).
+One writer; any number of readers, in this process or another, which read by time while it writes. What is
+written is never changed: a start begins a new segment, and so does another boot, another gain or a step of
+time backwards. The oldest segment is deleted when the later ones hold the wanted hours, or when all take more
+than the wanted bytes (`catalogue.due`).
 
-Every sample is in the ring or in a recorded loss with its reason (`read_lost`). Survives kill -9 at any byte
-with at most the block being written lost (the kernel holds what was written); a power cut costs what was
-not written back yet: what came since the last `sync`.
+Every sample is in the ring or in a recorded loss with its reason (`read_lost`). A kill -9 at any byte loses
+at most the block being written (the kernel has what was written); a power cut loses what was not written back
+yet: what came since the last `sync`.
 """
 
 import errno
@@ -33,19 +33,20 @@ from opq_gateway.ring.waveform import Holes, longest_waveform
 from opq_proto.messages import Gap, Waveform
 
 SEGMENT_S = 600
-"""Longest segment: 15.6 MB at 12 kS/s are taken from the disk ahead of the samples."""
+"""Longest segment: it takes 15.6 MB at 12 kS/s from the disk ahead of the samples."""
 SEGMENTS_PER_RING = 12
-"""At least; the ring holds between its hours, or bytes, and 1/12 more, or less."""
+"""At least; the ring holds its hours, or bytes, to 1/12 more or less."""
 RECORD_SAMPLES = 200
-"""Samples per record at least: the default block of the link and the wire's Cycle."""
+"""Least samples per record: the default block of the link and the wire's Cycle."""
 MOST_RECORDS = 1 << 16
 RETRY_S = 1.0
-"""A disk that refused is tried again after this."""
+"""A disk that refused is tried again after this time."""
 MOST_BROKEN, BROKEN_S = 60, 60.0
-"""Segments that begin early, for boot, gain or a step backwards, within so long. A Box whose clock jumps to
-and fro would else make 30 files a second, until there are too many for the disk and for the other Boxes."""
+"""Most segments that begin early, for boot, gain or a step backwards, and the time in which they are counted.
+Otherwise a Box whose clock jumps to and fro would make 30 files a second, until there are too many for the
+disk and for the other Boxes."""
 UNSTEADY_S = 10.0
-"""Then it is left out for so long."""
+"""The Box's samples are then refused for this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,9 @@ class Ring:
         most_bytes: int | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open what is there; broken tails and files that cannot be read are left out.
+        """Opens what is there; leaves out broken tails and files that cannot be read.
 
-        Nothing is changed before the first `append`: until then this is one reader of many.
+        It changes nothing before the first `append`: until then this is one reader of many.
 
         Raises:
             OSError: the folder cannot be made or read.
@@ -92,7 +93,8 @@ class Ring:
         self._first_ns = (
             self._segment_ns // 4 + self._segment_ns * (3 * crc32(box_id.encode()) >> 16) // 2**18
         )
-        """Boxes that begin together must not change files together for ever."""
+        """The first segment's length varies, so that Boxes that begin together do not change files together
+        for ever."""
         self._monotonic_s = monotonic_s
         self._catalogue = SegmentCatalogue(folder)
         self._lock = threading.Lock()
@@ -116,11 +118,11 @@ class Ring:
         return self._catalogue.unreadable()
 
     def append(self, block: SampleBlock) -> None:
-        """Write a block after the last one; see `append_all`."""
+        """Writes a block after the last one; see `append_all`."""
         self.append_all((block,))
 
     def append_all(self, blocks: Sequence[SampleBlock]) -> None:
-        """Write blocks after the last one, those that follow each other with one write.
+        """Writes blocks after the last one, with one write for those that follow each other.
 
         Raises:
             OSError: the disk is full or gone, or the Box changes too often. What was not taken is a loss,
@@ -140,7 +142,7 @@ class Ring:
             raise
 
     def gap(self, gap: Gap) -> None:
-        """The samples right before the next block are given up, for this reason."""
+        """Records that the samples right before the next block are given up, with the reason."""
         self._losses().accept_gap(gap)
 
     def _losses(self) -> PendingLosses:
@@ -156,7 +158,7 @@ class Ring:
             self._refused = None
 
     def _write(self, blocks: Sequence[SampleBlock]) -> int:
-        """Write the first of `blocks` and those that follow it without a hole; returns how many."""
+        """Writes the first of `blocks` and those that follow it without a hole; returns how many."""
         first, live, pending = blocks[0], self._live, self._losses()
         if live is not None and not live.fits(first):
             if live.broken_by(first):
@@ -176,7 +178,7 @@ class Ring:
         return count
 
     def _break(self) -> None:
-        """A segment ends early; raises OSError when too many did."""
+        """Counts a segment that ends early; raises OSError when there were too many."""
         now_s = self._monotonic_s()
         if len(self._broken_s) == MOST_BROKEN and now_s - self._broken_s[0] < BROKEN_S:
             raise OSError(errno.EBUSY, "the Box's time, boot or gain changes with nearly every block")
@@ -201,7 +203,7 @@ class Ring:
         return live
 
     def sync(self) -> bool:
-        """Have the disk itself hold what was appended; False: it already does.
+        """Makes the disk itself store what was appended; False: it had done so already.
 
         Raises:
             OSError: the disk could not.
@@ -212,7 +214,7 @@ class Ring:
         return (live is not None and live.sync()) or ended
 
     def close(self) -> None:
-        """End the segment being written; reading goes on."""
+        """Ends the segment being written; reads still work."""
         with self._lock:
             live, self._live = self._live, None
         if live is not None:
@@ -220,27 +222,29 @@ class Ring:
             self._catalogue.ended(live.segment)
 
     def span(self) -> RingSpan | None:
-        """From the oldest to the newest sample held; None when empty."""
+        """From the oldest to the newest sample; None when the ring is empty."""
         held = self._catalogue.held()
         if not held:
             return None
         return RingSpan(min(s.start_ns for s in held), max(s.end_ns for s in held))
 
     def newest(self) -> Segment | None:
-        """The segment with the newest samples: its boot, gain and last index; None when empty."""
+        """The segment with the newest samples, which has boot, gain and last index; None when the ring is
+        empty."""
         held = self._catalogue.held()
         return held[-1] if held else None
 
     def file_bytes(self) -> int:
-        """What the ring takes of the disk."""
+        """Bytes that the ring takes on the disk."""
         return sum(segment.file_bytes for segment in self._catalogue.held())
 
     def read_blocks(self, start_ns: int, end_ns: int) -> list[SampleBlock]:
-        """Every block that touches [start_ns, end_ns), in the order it was written."""
+        """Every block that touches [start_ns, end_ns), in the order of writing."""
         return [block for stretch in self.stretches(start_ns, end_ns) for block in stretch.blocks()]
 
     def segments(self) -> list[Segment]:
-        """What holds samples, in the order it was written; times fall back where the clock was set back."""
+        """The segments with samples, in the order of writing; times fall back where the clock was set
+        back."""
         return self._catalogue.held()
 
     def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[SampleBlock]:
@@ -264,9 +268,9 @@ class Ring:
         return longest_waveform(self.box_id, list(self.stretches(start_ns, end_ns)))
 
     def read_lost(self, start_ns: int, end_ns: int) -> list[Lost]:
-        """Every loss that touches [start_ns, end_ns), in the order it was recorded.
+        """Every loss that touches [start_ns, end_ns), in the order of recording.
 
-        Damage of the disk is among them, as the hole that it leaves.
+        Damage of the disk is included, as the hole that it leaves.
         """
         holes = Holes()
         for stretch in self.stretches(start_ns, end_ns, counts=False):
@@ -274,7 +278,7 @@ class Ring:
         return holes.found
 
     def stretches(self, start_ns: int, end_ns: int, counts: bool = True) -> Iterator[RecordColumns]:
-        """What touches [start_ns, end_ns), segment by segment, as it was written.
+        """The records that touch [start_ns, end_ns), segment by segment, in the order of writing.
 
         Raises:
             OSError: the disk could read none of it; what it cannot read beside others is a hole.
@@ -300,5 +304,5 @@ class Ring:
         return self._catalogue.unsealed()
 
     def replace(self, segment: Segment, sealed: Path) -> bool:
-        """Put a sealed file in a raw one's place; False: the segment was deleted meanwhile."""
+        """Puts a sealed file in a raw one's place; False: the segment was deleted meanwhile."""
         return self._catalogue.replace(segment, sealed)

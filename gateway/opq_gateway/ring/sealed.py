@@ -1,4 +1,5 @@
-"""Sealed segment: what a raw one held, its samples packed by `codec`, in chunks that stand alone.
+"""Sealed segment: the content of a raw one, its samples packed by `codec`, in chunks that can be unpacked
+alone.
 
     file  = index, chunks, index once more, length u32 of the index, magic "OPQSEAL4"
     index = magic "OPQSEAL3", chunks u32, records u32, boot_id u32, v_per_lsb f64, start_ns i64, end_ns i64,
@@ -6,14 +7,15 @@
     row   = offset u64, length u32, start_ns i64, end_ns i64
     chunk = crc32 u32 over the rest, length u32 of the records, records, samples
 
-Records are the appended blocks' own times, indices, rates, as columns of differences from what the row
-before lets expect, deflated: a steady second costs some 20 bytes, and each stamp comes back bit for bit.
+Records are the appended blocks' own times, indices and rates, as columns of deflated differences from the
+values expected after the row before: a steady second costs some 20 bytes, and each stamp is restored bit for
+bit.
 
     records = rows u32, losses u32 (bytes), then deflated: seven columns of int64, byte plane by byte plane;
               losses, each first_sample u64, length u16, payload as in `lost`
 
-A steady Box gives zeros. Sums and products wrap like C's, the same on both sides.
-Damage costs the chunk it lies in; of the index there are two.
+A steady Box gives zeros. Sums and products wrap like C's, on both sides. Damage costs the chunk that it lies
+in; there are two copies of the index.
 """
 
 import os
@@ -35,7 +37,7 @@ from opq_gateway.ring.segment import ROW, RecordColumns, Segment
 MOST_ROWS = 1 << 20
 MOST_LOSSES_BYTES = 1 << 24
 _NO_FRAME = -zlib.MAX_WBITS
-"""The chunk around it has a crc."""
+"""No frame and no checksum: the chunk around it has a crc."""
 _ROWS_HEAD = struct.Struct("<II")
 _LOSS = struct.Struct("<QH")
 _NAMES = ("first_sample", "count", "t_ns", "uncertainty_ns", "rate_millihz", "source", "flags")
@@ -60,7 +62,7 @@ def rows_to_bytes(part: RecordColumns) -> bytes:
 
 
 def rows_of_bytes(data: bytes) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
-    """What `rows_to_bytes` was given.
+    """The reverse of `rows_to_bytes`.
 
     Raises:
         ValueError: damaged.
@@ -89,14 +91,14 @@ def rows_of_bytes(data: bytes) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
 
 
 def _before(counts: NDArray[np.void]) -> NDArray[np.int64]:
-    """The count of the row before; 0 for the first."""
+    """The sample count of the row before; 0 for the first row."""
     shifted = np.zeros(len(counts), np.int64)
     shifted[1:] = counts[:-1]
     return shifted
 
 
 def _steps_ns(jumps: NDArray[np.int64], rates: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Time from row to row as index and rate let expect; 0 for the first."""
+    """Expected time from row to row, from index and rate; 0 for the first row."""
     steps = np.zeros(len(jumps), np.int64)
     steps[1:] = jumps[1:] * np.int64(10**12) // np.maximum(rates[:-1], 1)
     return steps
@@ -119,16 +121,17 @@ def _losses(data: bytes) -> list[Lost]:
 
 
 MAGIC: Final = b"OPQSEAL3"
-"""OPQSEAL1 had another codec; no release wrote it, and it is not read any more."""
+"""OPQSEAL1 had another codec; no release wrote it, and it is no longer read."""
 END_MAGIC: Final = b"OPQSEAL4"
 CHUNK_SAMPLES: Final = 24_000
-"""What has to be unpacked to read one sample; 20,000 cost 0.8 % more bytes, and take 15 % less time."""
+"""Samples that have to be unpacked to read one; 20,000 would cost 0.8 % more bytes, and take 15 % less
+time."""
 SMALL_CHUNK_SAMPLES: Final = 18_000
 SMALL: Final = 10
-"""Behind a chunk packed so many times follows a small one: samples of 8 bits take nearly twice the time of
-others to unpack, and have ratio to give (4 % of 17)."""
+"""A chunk that was packed to less than 1/10 of its size is followed by a small one: samples of 8 bits take
+nearly twice the time of others to unpack, and have compression to spare (4 % of 17)."""
 AT_ONCE: Final = 16
-"""Chunks that are unpacked together: what that takes of memory stays below 20 MB."""
+"""Most chunks unpacked together: the memory for that stays below 20 MB."""
 MOST_INDEX_BYTES: Final = 1 << 24
 _HEAD = struct.Struct("<8sIIIdqqqqq24s")
 _END = struct.Struct("<I8s")
@@ -152,12 +155,12 @@ class SealedIndex:
 
 
 def next_chunk_samples(chunk_bytes: int, samples: int) -> int:
-    """Samples of the chunk that follows one of so many, which took so many bytes."""
+    """Samples of the next chunk, given the bytes and samples of the one before."""
     return SMALL_CHUNK_SAMPLES if SMALL * chunk_bytes < 2 * samples else CHUNK_SAMPLES
 
 
 def chunk(part: RecordColumns) -> bytes:
-    """A piece of a segment that stands alone.
+    """A piece of a segment as a chunk that can be unpacked alone.
 
     Raises:
         ValueError: unpacked again it is not what it was; it must stay as it is.
@@ -199,7 +202,7 @@ def sealed_file(segment: Segment, box_id: str, chunks: list[tuple[bytes, int, in
 
 
 def describe_sealed(path: Path, fd: int) -> Segment | None:
-    """What the file holds; None when it is no sealed segment, or neither index can be read."""
+    """The segment in a file; None when it is not a sealed segment, or neither index can be read."""
     index = _index(fd)
     if index is None:
         return None
@@ -218,10 +221,10 @@ def describe_sealed(path: Path, fd: int) -> Segment | None:
 
 
 def read_sealed(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> RecordColumns:
-    """What touches [start_ns, end_ns), in order; a damaged chunk counts as one bad record, so does a file
-    of which neither index can be read."""
+    """The records that touch [start_ns, end_ns), in order. A damaged chunk counts as one bad record, and so
+    does a file of which neither index can be read."""
     index = _index(fd)
-    if index is None:  # it had one when the ring looked
+    if index is None:  # the index was readable when the ring opened the file
         return RecordColumns(0, 0.0, np.zeros(0, ROW), np.zeros(0, np.int16), bad=1)
     wanted = np.flatnonzero((index.table["start_ns"] < end_ns) & (index.table["end_ns"] > start_ns))
     opened: list[RecordColumns | None] = []
@@ -245,7 +248,7 @@ def read_sealed(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Rec
 def _opened(
     chunks: Sequence[bytes], boot_id: int, v_per_lsb: float, counts: bool, end_ns: int | None = None
 ) -> list[RecordColumns | None]:
-    """Chunks unpacked side by side, with `end_ns` as far as that; None: it is damaged."""
+    """The chunks, unpacked together, only up to `end_ns` where it is given; None for a damaged one."""
     told = [_told(data, end_ns) for data in chunks]
     unpacked = iter(_unpacked([one for one in told if one is not None and one.samples]) if counts else ())
     opened: list[RecordColumns | None] = []
@@ -263,7 +266,7 @@ def _opened(
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """A chunk of which only the samples are packed still."""
+    """A chunk whose rows are unpacked and whose samples are still packed."""
 
     rows: NDArray[np.void]
     lost: tuple[Lost, ...]
@@ -283,14 +286,14 @@ def _told(data: bytes, end_ns: int | None) -> _Told | None:
     try:
         rows, lost = rows_of_bytes(data[_CHUNK.size : _CHUNK.size + length])
     except ValueError:
-        return None  # what comes out is proved, not only the crc; the caller counts it
+        return None  # content is checked as well as the crc; the caller counts it
     if end_ns is not None:
         rows = rows[: int(np.searchsorted(rows["t_ns"], end_ns))]  # times rise within a segment
     return _Told(rows, lost, data[_CHUNK.size + length :])
 
 
 def _unpacked(told: Sequence[_Told]) -> list[NDArray[np.int16] | None]:
-    """The samples of each; None: they are damaged, which costs the others time only."""
+    """The samples of each; None for damaged ones, which only slow the others down."""
     try:
         return list(unpack_all([one.packed for one in told], [one.samples for one in told]))
     except ValueError:

@@ -1,7 +1,7 @@
-"""Sealer: has the ended segments of all rings sealed by one child process, one segment at a time.
+"""Sealer: seals the ended segments of all rings with one child process, one segment at a time.
 
-Newest first: what is saved is then saved for longest, and a machine that cannot keep up leaves the oldest
-raw until they are deleted. A child that dies, hangs or cannot seal a file costs nothing but the saving.
+The newest go first: what is saved then counts for longest, and a machine that cannot keep up leaves the
+oldest raw until they are deleted. When a child dies, hangs or cannot seal a file, only the saving is lost.
 """
 
 import contextlib
@@ -23,17 +23,17 @@ from opq_proto.backoff import Backoff, doubling
 
 LOOK_S = 1.0
 ANSWER_S = 900.0
-"""Ten minutes of samples take some 10 s of a core; a child on a busy machine gets little of it."""
+"""Ten minutes of samples take some 10 s of a core, and a child on a busy machine gets little of it."""
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 STAY_RAW = 2
-"""Ended segments of a ring that stay raw for now, the newest: most requests ask for the last minutes, and ten
+"""Newest ended segments of a ring that stay raw for now: most requests are for the last minutes, and ten
 seconds are read there in 1 ms, not 6 to 9."""
 TRIES = 2
-"""A segment at which the child fails so often stays raw."""
+"""A segment stays raw after this many failures of the child."""
 IDLE_S = 60.0
-"""A child that has nothing to do for so long ends: one Box needs it for some seconds of ten minutes, and it
-holds 40 MB; to begin again takes 0.2 s of a core."""
+"""A child without work for this long ends: one Box needs it for some seconds of ten minutes, and it holds 40
+MB; a new start takes 0.2 s of a core."""
 STOP_S = 0.5
 
 
@@ -42,7 +42,7 @@ class ChildFailedError(Exception):
 
 
 class Sealer:
-    """One thread: `run`."""
+    """Runs in one thread: `run`."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Sealer:
         self._log = log.get(service="gateway")
 
     def run(self, stop: threading.Event) -> None:
-        """Seal what there is until `stop`; the child ends with it."""
+        """Seals segments until `stop`; then ends the child."""
         waits, idle_s = Backoff(doubling(self._first_wait_s, LONGEST_WAIT_S)), 0.0
         try:
             while not stop.is_set():
@@ -88,7 +88,7 @@ class Sealer:
             self._end_child()
 
     def _next(self) -> tuple[str, Segment | None]:
-        """The newest segment that is due, of the ring that is furthest behind."""
+        """The newest segment that may be sealed, from the ring with the most waiting."""
         best: tuple[str, Segment | None] = ("", None)
         most = 0
         there: set[Path] = set()
@@ -103,7 +103,7 @@ class Sealer:
         return best
 
     def _sealed(self, box_id: str, segment: Segment, stop: threading.Event) -> bool:
-        """Whether the next may follow at once; False: the child or the disk needs time."""
+        """Seals a segment. True: the next may follow at once; False: the child or the disk needs time."""
         try:
             answer = self._ask(segment.path, stop)
             if "made" in answer:
@@ -115,7 +115,7 @@ class Sealer:
             if not stop.is_set():
                 self._failure(box_id, segment, str(error))
             return False
-        if "refused" in answer:  # a full disk is no fault of the segment
+        if "refused" in answer:  # a full disk is not the segment's fault
             self._failure(box_id, segment, answer["refused"], tried=0)
         return "refused" not in answer
 
@@ -136,9 +136,9 @@ class Sealer:
         )
 
     def _ask(self, path: Path, stop: threading.Event) -> dict[str, str]:
-        """The child's answer: "made", "problem" or "refused"; empty: stopped meanwhile."""
+        """The child's answer: "made", "problem" or "refused"; empty when stopped meanwhile."""
         if self._child is None:
-            self._child = subprocess.Popen(  # a Ctrl-C is meant for us; the child ends when we do
+            self._child = subprocess.Popen(  # a Ctrl-C is for us alone; the child ends with us
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
             )
         child = self._child
@@ -169,7 +169,8 @@ class Sealer:
         return found
 
     def _end_child(self) -> None:
-        """Killed: it holds nothing that this would spoil. On a busy machine it may die a little later."""
+        """Kills the child; it holds nothing that this could spoil. On a busy machine it may die a little
+        later."""
         child, self._child = self._child, None
         if child is None:
             return
@@ -178,5 +179,5 @@ class Sealer:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(STOP_S)
         child.stdout.close()
-        with contextlib.suppress(OSError):  # bytes that it did not read any more
+        with contextlib.suppress(OSError):  # bytes that it did not read
             child.stdin.close()

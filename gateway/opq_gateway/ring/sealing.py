@@ -1,9 +1,10 @@
-"""Sealing: a raw segment becomes a sealed one. Run as a program it is the child that does so.
+"""Sealing: makes a sealed segment from a raw one. Run as a program, it is the child of `sealer.py`.
 
     python -m opq_gateway.ring.sealing       paths in, one a line; answers out, one JSON object a line
 
-The child takes what nobody else wants of processor and disk, and ends when its stdin does: with its parent.
-It makes files beside the raw ones and replaces none: the ring's writer does that, the one who deletes.
+The child takes only the processor time and disk access that nobody else wants, and ends when its stdin does:
+with its parent. It makes files next to the raw ones and replaces none; that is left to the ring's writer,
+which also deletes.
 """
 
 import json
@@ -24,10 +25,10 @@ class NotSealableError(ValueError):
 
 
 def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
-    """Make the sealed file of a raw segment, on the disk, beside it; None: `goes_on` said no.
+    """Makes the sealed file of a raw segment, on the disk, next to it; None: `goes_on` returned False.
 
-    Every chunk is unpacked again and compared before it is taken. Damaged records are left out, as any
-    reader leaves them out.
+    Every chunk is unpacked again and compared before it is accepted. Damaged records are left out, as by any
+    reader.
 
     Raises:
         NotSealableError: no raw segment of today's format, or nothing in it.
@@ -80,21 +81,22 @@ def _touched(part: RecordColumns) -> tuple[int, int]:
 
 
 def _yield_to_others() -> None:
-    """The lowest nice; with it the kernel ranks disk accesses last, too.
+    """Sets the lowest nice; with it the kernel also ranks disk accesses last.
 
-    Not SCHED_IDLE: what such a process holds in the file system is held for seconds on a busy machine, and
-    so long it takes to end.
+    Not SCHED_IDLE: on a busy machine such a process would hold locks of the file system for seconds, and take
+    as long to end.
     """
     os.nice(19)
 
 
 def _parent_is_there() -> bool:
-    """Nothing is asked while a segment is packed: a readable stdin is at its end."""
+    """Whether the parent still runs. Nothing is sent while a segment is packed, so a readable stdin is at its
+    end."""
     return not select.select([0], [], [], 0)[0]
 
 
 def main() -> None:
-    """Answer each path until stdin ends."""
+    """Answers each path until stdin ends."""
     _yield_to_others()
     for line in iter(sys.stdin.buffer.readline, b""):
         path = Path(os.fsdecode(line.rstrip(b"\n")))

@@ -14,7 +14,7 @@ from opq_proto.messages import TimeSource
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """What is known of one file; grows while it is written.
+    """What is known of one file; grows while the file is written.
 
     `boot_id` and `v_per_lsb` are those of all its records: another boot or gain begins a new
     segment. Times and indices rise from record to record.
@@ -27,22 +27,22 @@ class Segment:
     start_ns: int = 0
     end_ns: int = 0
     last_ns: int = 0
-    """Time of its last record's first sample."""
+    """Time of the last record's first sample."""
     first_sample: int = 0
     end_sample: int = 0
     file_bytes: int = 0
     written_bytes: int = 0
-    """Bytes that are written; what lies after them is preallocated room."""
+    """Bytes that are written; preallocated room lies after them."""
     may_seal: bool = False
-    """A raw segment that is not sealed yet."""
+    """Whether this is a raw segment that is not sealed yet."""
 
     @property
     def span_ns(self) -> int:
-        """Stored time."""
+        """Length of the stored time."""
         return self.end_ns - self.start_ns
 
     def added(self, blocks: Sequence[SampleBlock], losses: int) -> None:
-        """Account for what was written after the rest; `blocks` follow each other."""
+        """Accounts for what was appended to the file; `blocks` follow each other."""
         first, last = blocks[0], blocks[-1]
         if not self.end_ns:
             self.start_ns, self.first_sample = first.t_ns, first.first_sample
@@ -65,12 +65,12 @@ ROW = np.dtype(
         ("flags", "u1"),
     ]
 )
-"""One row per block as it was appended."""
+"""One row per block, as appended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordColumns:
-    """Neighbouring records of one boot and gain, in the order they were written."""
+    """Neighbouring records of one boot and gain, in the order of writing."""
 
     boot_id: int
     v_per_lsb: float
@@ -80,7 +80,7 @@ class RecordColumns:
     """(sum of rows["count"],) int16."""
     lost: tuple[Lost, ...] = ()
     bad: int = 0
-    """Records left out because they are damaged."""
+    """Number of damaged records that were left out."""
 
     @property
     def ends(self) -> NDArray[np.int64]:
@@ -89,7 +89,7 @@ class RecordColumns:
 
     @property
     def ends_ns(self) -> NDArray[np.int64]:
-        """UTC after each row's last sample, as `Block.end_ns` says it."""
+        """UTC after each row's last sample, as in `SampleBlock.end_ns`."""
         lasting = self.rows["count"].astype(np.int64) * 10**12 // self.rows["rate_millihz"].astype(np.int64)
         return np.asarray(self.rows["t_ns"] + lasting, np.int64)
 
@@ -105,7 +105,7 @@ class RecordColumns:
         return replace(part, lost=lost)
 
     def part(self, low: int, high: int) -> "RecordColumns":
-        """Rows low .. high - 1 with their samples; without the losses."""
+        """Rows low .. high - 1 with their samples, without the losses."""
         at = np.concatenate(([0], np.cumsum(self.rows["count"], dtype=np.int64)))
         counts = self.counts[at[low] : at[high]] if len(self.counts) else self.counts
         return replace(self, rows=self.rows[low:high], counts=counts, lost=())

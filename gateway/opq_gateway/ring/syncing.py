@@ -1,9 +1,10 @@
-"""Syncing: the disk itself gets what was appended, of all rings, in one thread.
+"""Syncing: makes the disk itself store what was appended to all rings, in one thread.
 
-Samples are had by the disk every `every_s`: so much a power cut costs, and a little more where the disk is
-slow. Not in the thread that reads the ports, for a card may take a second over it. Many rings are synced by
-one call for their file system: 64 took 4 ms so and 200 ms one by one (each is a commit of the journal, and
-a flush of the disk's cache); what others write on the same file system is then waited for, too.
+The disk stores the samples every `every_s`: a power cut costs that much, and a little more where the disk is
+slow. This is not done in the thread that reads the ports, for a card may take a second over it. Many rings
+are synced by one call for their file system: 64 took 4 ms this way and 200 ms one by one (each is a commit of
+the journal, and a flush of the disk's cache); but then the call also waits for what others write on the same
+file system.
 """
 
 import ctypes
@@ -18,11 +19,11 @@ from opq_proto import log
 from opq_proto.rate_limit import RateLimitedLog
 
 ONE_BY_ONE = 4
-"""Up to so many rings of one file system are synced by themselves."""
+"""Up to this many rings of one file system are synced one by one."""
 
 
 class Syncing:
-    """One thread: `run`."""
+    """Runs in one thread: `run`."""
 
     def __init__(
         self, rings: Mapping[str, Ring], counters: Mapping[str, BoxCounters], every_s: float
@@ -36,13 +37,13 @@ class Syncing:
         self._lines = RateLimitedLog(self._log)
 
     def run(self, stop: threading.Event) -> None:
-        """Sync every `every_s` until `stop`, and once more then."""
+        """Syncs every `every_s` until `stop`, and once more then."""
         while not stop.wait(self._every_s):
             self.sync()
         self.sync()
 
     def sync(self) -> None:
-        """One round; a disk that cannot is counted and logged, the others go on."""
+        """Syncs all rings once; counts and logs a disk that fails, and continues with the others."""
         if not self._by_disk:
             for box_id, ring in self._rings.items():
                 self._by_disk.setdefault(ring.folder.stat().st_dev, []).append(box_id)
@@ -69,9 +70,9 @@ class Syncing:
 
 
 def sync_file_system(folder: Path) -> bool:
-    """Have the disk hold all that was written to the file system of `folder`; False: it did not.
+    """Makes the disk store everything written to the file system of `folder`; False on failure.
 
-    Linux' syncfs(2), which Python does not have; it reports errors since Linux 5.8.
+    Linux' syncfs(2), which Python does not offer; it reports errors since Linux 5.8.
     """
     syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
     if syncfs is None:

@@ -1,7 +1,7 @@
-"""Waveform and losses of stretches: what a reader of the ring is given.
+"""Waveform and losses of stretches: the results for readers of the ring.
 
 One Waveform has one axis: where a span of time holds several boots of the Box, gains or settings of its
-clock, the longest part is given.
+clock, it is the longest part.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,14 +16,14 @@ from opq_gateway.ring.segment import RecordColumns
 from opq_proto.messages import Gap, TimeSource, Waveform
 
 CLOCK_STEP_NS = 1_000_000
-"""Stamps further off than this from what the index says: the Box's clock was set. A millisecond
-is more than any discipline slews between two blocks (500 ppm of 16.7 ms: 8 us)."""
+"""Where stamps differ by more than this from what the index gives, the Box's clock was set. A millisecond is
+more than any clock discipline slews between two blocks (500 ppm of 16.7 ms: 8 us)."""
 FIT_SAMPLES = 12_000
-"""From so many on the rate is fitted to the stamps; below, their rounding would show."""
+"""From this many samples on, the rate is fitted to the stamps; with fewer, their rounding would show."""
 
 
 def longest_waveform(box_id: str, stretches: Sequence[RecordColumns]) -> Waveform | None:
-    """The longest axis of the stretches as one Waveform, its gaps with their reasons; None: no samples."""
+    """The longest axis of the stretches as one Waveform, with gaps and their reasons; None: no samples."""
     axes: list[list[RecordColumns]] = []
     for stretch in stretches:
         for part in _on_one_axis(stretch):
@@ -38,7 +38,7 @@ def longest_waveform(box_id: str, stretches: Sequence[RecordColumns]) -> Wavefor
 
 
 def _on_one_axis(stretch: RecordColumns) -> list[RecordColumns]:
-    """Cut where an index falls back, or a time does not agree with the index."""
+    """The parts of a stretch, cut where an index falls back, or a time does not agree with the index."""
     rows = stretch.rows
     if len(rows) < 2:
         return [stretch] if len(rows) else []
@@ -53,13 +53,14 @@ def _on_one_axis(stretch: RecordColumns) -> list[RecordColumns]:
 
 
 def _times_ns(samples: NDArray[np.int64], rate_millihz: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How long so many samples last; in two steps, for samples * 10**12 passes int64 at 13 minutes."""
+    """Duration of this many samples; in two steps, for samples * 10**12 exceeds int64 at 13 minutes."""
     whole, rest = np.divmod(samples, rate_millihz)
     return np.asarray(whole * 10**12 + rest * 10**6 // rate_millihz * 10**6, np.int64)
 
 
 def _goes_on(before: RecordColumns, after: RecordColumns) -> bool:
-    """Same boot and gain, a later index, and a time that agrees with the index."""
+    """Whether `after` continues `before`: same boot and gain, a later index, and a time that agrees with
+    it."""
     last, first = before.part(len(before.rows) - 1, len(before.rows)).blocks()[0], after.rows[0]
     return (
         before.boot_id == after.boot_id
@@ -91,7 +92,7 @@ def _joined(box_id: str, parts: list[RecordColumns], lost: list[Lost]) -> Wavefo
 
 
 def _rate_millihz(rows: NDArray[np.void]) -> int:
-    """The rate that fits the stamps of first and last block; a single block's own rate."""
+    """The rate that fits the stamps of the first and last block; a single block's own rate."""
     own = int(np.sort(rows["rate_millihz"])[len(rows) // 2])
     samples = int(rows["first_sample"][-1]) - int(rows["first_sample"][0])
     lasting_ns = int(rows["t_ns"][-1]) - int(rows["t_ns"][0])
@@ -103,14 +104,14 @@ def _rate_millihz(rows: NDArray[np.void]) -> int:
 
 @dataclass(slots=True)
 class Holes:
-    """Finds what stretches, handed in as they were written, do not have."""
+    """Finds what is missing in stretches that are handed in in the order of writing."""
 
     found: list[Lost] = field(default_factory=list)
     _before: Lost | None = None
-    """Where the last stretch ended, as a loss of no samples."""
+    """End of the last stretch, as a loss of no samples."""
 
     def accept_records(self, stretch: RecordColumns) -> None:
-        """Its recorded losses, and the holes that nobody recorded."""
+        """Adds a stretch's recorded losses, and the holes that nobody recorded."""
         self.found += stretch.lost
         if not len(stretch.rows):
             return

@@ -1,4 +1,4 @@
-"""A chunk of samples without loss, in fewer bytes.
+"""A chunk of samples in fewer bytes, without loss.
 
     chunk  = crc32 u32 over the rest, method u8, samples u32, body                          little endian
     body   = RAW: int16 each
@@ -7,10 +7,11 @@
              DIFFERENCES: the same for what is no mains: order u8 (0 to 2), base i32, then one run
              (`entropy.py`), the order-th differences of value - base; noise has order 0, what drifts 1
 
-A chunk stands alone. `pack` keeps the shortest; raw is one of them, so nothing gets longer than HEAD_BYTES
-over its samples. What is decoded is whole numbers by exact arithmetic (see `predictor.py`): a chunk packed on
-one machine gives the same samples on every other. Mains at 12 kS/s comes to within 0.3 bit a sample of the
-entropy of its noise from 1.5 s a chunk on; 1 s costs 0.05 bit more, for a cycle and tables are coded again.
+A chunk can be unpacked by itself. `pack` keeps the shortest form; raw is one of them, so a chunk is at most
+HEAD_BYTES longer than its samples. Decoding yields whole numbers by exact arithmetic (see `predictor.py`): a
+chunk packed on one machine gives the same samples on every other. For mains at 12 kS/s and chunks of 1.5 s or
+more, the size is within 0.3 bit a sample of the entropy of the noise; chunks of 1 s cost 0.05 bit more, for a
+cycle and tables are coded again.
 """
 
 import struct
@@ -25,14 +26,14 @@ from opq_gateway.ring.codec import cycles
 from opq_gateway.ring.codec.entropy import CodedRuns, decode_runs, encode_runs
 
 MOST_SAMPLES: Final = 1 << 20
-"""Per chunk; bounds what a damaged head can make `unpack` allocate."""
+"""Most samples per chunk; bounds what a damaged head can make `unpack` allocate."""
 _HEAD = struct.Struct("<IBI")
 _GRID = struct.Struct("<Hi")
 HEAD_BYTES: Final = _HEAD.size
 _ORDER: Final = struct.Struct("<Bi")
 MOST_ORDER: Final = 2
 Integers = NDArray[np.int64]
-METHODS = RAW, DEFLATED, CYCLES, DIFFERENCES = 0, 1, 4, 5  # 2 and 3 were those without groups and tuples
+METHODS = RAW, DEFLATED, CYCLES, DIFFERENCES = 0, 1, 4, 5  # 2 and 3 had no groups and tuples
 
 
 def pack(counts: NDArray[np.int16]) -> bytes:
@@ -51,7 +52,7 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     coded = cycles.encode_cycles(values)
     if coded is not None:
         bodies[CYCLES] = _GRID.pack(step, offset) + coded
-    if len(counts) and (coded is None or 4 * len(coded) > 5 * len(counts)):  # over 10 bits: no mains of a Box
+    if len(counts) and (coded is None or 4 * len(coded) > 5 * len(counts)):  # over 10 bits: not mains
         bodies[DIFFERENCES] = _GRID.pack(step, offset) + _encode_differences(values)
         bodies[DEFLATED] = _deflated(counts)
     method, body = min(bodies.items(), key=lambda one: (len(one[1]), one[0]))
@@ -60,7 +61,7 @@ def pack(counts: NDArray[np.int16]) -> bytes:
 
 
 def unpack(data: bytes, most: int | None = None) -> NDArray[np.int16]:
-    """The samples of a chunk, (n,) int16; with `most` only the first so many, which takes less time.
+    """The samples of a chunk, (n,) int16; with `most` only the first `most`, which takes less time.
 
     Raises:
         ValueError: not a chunk, or damaged.
@@ -69,7 +70,7 @@ def unpack(data: bytes, most: int | None = None) -> NDArray[np.int16]:
 
 
 def unpack_all(chunks: Sequence[bytes], most: Sequence[int | None]) -> list[NDArray[np.int16]]:
-    """`unpack` of each, those of mains side by side: six take four times as long as one.
+    """`unpack` of each, with those of mains decoded together: six take four times as long as one.
 
     Raises:
         ValueError: one of them is not a chunk, or damaged.
@@ -94,7 +95,7 @@ def unpack_all(chunks: Sequence[bytes], most: Sequence[int | None]) -> list[NDAr
 
 
 def _parted(data: bytes) -> tuple[int, int, bytes]:
-    """Method, samples and body."""
+    """Method, number of samples, and body."""
     if len(data) < HEAD_BYTES:
         raise ValueError(f"{len(data)} bytes are no chunk")
     crc, method, samples = _HEAD.unpack_from(data)
@@ -125,7 +126,7 @@ def _on_grid(values: NDArray[np.int64], step: int, offset: int) -> NDArray[np.in
 def _grid(counts: NDArray[np.int16]) -> tuple[int, int]:
     """The largest step and an offset such that every sample is a whole number of steps from it.
 
-    A converter of 8 bits leaves the low byte as it is: steps of 256 from -1, say.
+    A converter of 8 bits leaves the low byte constant: for example steps of 256 from -1.
     """
     if not len(counts):
         return 1, 0

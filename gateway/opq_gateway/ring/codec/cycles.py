@@ -1,11 +1,11 @@
-"""Cycles: samples of mains as what earlier cycles (`predictor.py`) do not predict of them.
+"""Cycles: codes samples of mains as their differences from a prediction by earlier cycles (`predictor.py`).
 
     body = period u32 (1/65536 sample), parts u8 | DELAY_STEPS | GAIN_STEPS, delay_shift u8, gain_shift u8,
            classes u8 | order << 4, levels u8, then runs (`entropy.py`): opening, delays, delay slopes,
            gains, gain slopes, level of each stretch, residuals (`residuals.py`)       little endian
 
-The opening, a cycle and a bit, is second differences. Delays and gains are as they are, or as differences
-(the flags), for on wandering mains one is like the last.
+The opening, a little more than a cycle, is stored as second differences. Delays and gains are stored as they
+are, or as differences (see the flags), since on wandering mains each is like the last.
 """
 
 import math
@@ -49,13 +49,13 @@ _HEAD: Final = struct.Struct("<IBBBBB")
 _BEFORE_RESIDUALS: Final = 6
 DELAY_STEPS, GAIN_STEPS = 0x10, 0x20
 STEP: Final = 0.4
-"""Share of the noise: coded delays and gains are this coarse. Half of it costs as much as it saves."""
+"""Resolution of coded delays and gains, as a share of the noise. Half of it costs as much as it saves."""
 FINE_BELOW: Final = 1.0
-"""Counts of noise below which stretches are coded in two parts, and residuals by class."""
+"""Noise in counts below which stretches are coded in two parts, and residuals by class."""
 
 
 def encode_cycles(values: Integers) -> bytes | None:
-    """(n,) whole numbers in the range of int16; None where no period is found or n is below three."""
+    """Encodes (n,) whole numbers in the range of int16; None where no period is found or n is below three."""
     period = period_samples(values, LEAST_PERIOD, MOST_PERIOD)
     if period is None or len(values) < 3 * period:
         return None
@@ -89,7 +89,7 @@ def encode_cycles(values: Integers) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class CodedCycles:
-    """What `encode_cycles` gave of so many samples; only the first `most` of them are wanted."""
+    """Result of `encode_cycles` and its number of samples; only the first `most` of them are wanted."""
 
     body: bytes
     samples: int
@@ -97,7 +97,7 @@ class CodedCycles:
 
 
 def decode_cycles(coded: Sequence[CodedCycles]) -> list[Integers]:
-    """The values of each `encode_cycles`, unpacked side by side: six take four times as long as one.
+    """The values of each `encode_cycles`, unpacked together: six take four times as long as one.
 
     Raises:
         ValueError: one is damaged.
@@ -112,10 +112,10 @@ def decode_cycles(coded: Sequence[CodedCycles]) -> list[Integers]:
 
 
 class _ChunkReader:
-    """One chunk while it is unpacked."""
+    """One chunk during unpacking."""
 
     def __init__(self, coded: CodedCycles) -> None:
-        """Read the head."""
+        """Reads the head."""
         if len(coded.body) < _HEAD.size:
             raise ValueError("chunk is damaged: its head is torn")
         period, parts, delay_shift, gain_shift, classes, levels = _HEAD.unpack_from(coded.body)
@@ -135,12 +135,12 @@ class _ChunkReader:
             raise ValueError("chunk is damaged: its head makes no sense")
         self.most = min(samples, coded.most)
         self.stretches = setup.stretches(self.most)
-        """To be decoded."""
+        """Number of stretches to decode."""
         self.runs = RunsCoded(coded.body[_HEAD.size :], _centres(self.kinds), 2 * samples + 64)
         self.values: Integers = np.zeros(0, np.int64)
 
     def take_runs(self, runs: list[Integers]) -> None:
-        """Take the runs as decoded."""
+        """Takes the decoded runs."""
         _check(runs, self.setup, self.samples, self.kinds.levels)
         told = runs[1:5]
         for run, flag in ((0, DELAY_STEPS), (2, GAIN_STEPS)):
@@ -152,12 +152,12 @@ class _ChunkReader:
 
     @property
     def coded_delays(self) -> list[int]:
-        """The delay that each stretch codes to steer by."""
+        """The delay that each stretch codes, for steering the period."""
         found: list[int] = self._told[0].sum(axis=1).tolist()
         return found
 
     def spread(self, delays: Floats, gains: Floats) -> None:
-        """Spread coded numbers over the samples of stretches, (stretches, samples), by exact products."""
+        """Spreads coded numbers over the samples of stretches, (stretches, samples), by exact products."""
         setup = self.setup
         ramp = ramps(setup.stretch_samples, setup.parts)
         for out, run, shift in ((delays, 0, setup.delay_shift), (gains, 2, setup.gain_shift)):
@@ -166,7 +166,7 @@ class _ChunkReader:
 
 
 def _walk(chunks: list[_ChunkReader], classes: int) -> None:
-    """Fill in the values of chunks with as many classes, those of most stretches first."""
+    """Fills in the values of chunks with this number of classes, those with the most stretches first."""
     count = chunks[0].stretches
     predictor = Predictor([one.setup for one in chunks], count)
     history = predictor.history
@@ -202,7 +202,7 @@ def _walk(chunks: list[_ChunkReader], classes: int) -> None:
 
 
 def _courses(chunks: Sequence[_ChunkReader]) -> tuple[Integers, Integers]:
-    """Periods and lags of all stretches, (stretches, chunks), the first chunk having most."""
+    """Periods and lags of all stretches, (stretches, chunks); the first chunk has the most."""
     periods, lags = np.zeros((2, chunks[0].stretches, len(chunks)), np.int64)
     for row, one in enumerate(chunks):
         if one.stretches:
@@ -214,7 +214,7 @@ def _courses(chunks: Sequence[_ChunkReader]) -> tuple[Integers, Integers]:
 
 
 def _sizes(chunks: Sequence[_ChunkReader]) -> Integers:
-    """Samples of each stretch, (stretches, chunks); 0 of those that are not wanted."""
+    """Samples of each stretch, (stretches, chunks); 0 for those that are not wanted."""
     most = np.array([one.setup.stretch_samples for one in chunks])
     behind = np.array([one.samples - one.setup.opening_samples for one in chunks])
     behind = np.minimum(behind, [one.stretches * one.setup.stretch_samples for one in chunks])
@@ -223,7 +223,7 @@ def _sizes(chunks: Sequence[_ChunkReader]) -> Integers:
 
 
 def _in_rows(values: NDArray[np.int16], chunk: _ChunkReader) -> NDArray[np.int16]:
-    """(stretches, samples), the last filled up."""
+    """The values as (stretches, samples), the last stretch filled up with zeros."""
     size = chunk.setup.stretch_samples
     rows = np.zeros(-(-len(values) // size) * size, np.int16)
     rows[: len(values)] = values
@@ -231,7 +231,7 @@ def _in_rows(values: NDArray[np.int16], chunk: _ChunkReader) -> NDArray[np.int16
 
 
 def _stacked(tables: list[NDArray[Any]]) -> NDArray[Any]:
-    """(rows, tables, columns) of tables of rows and columns, filled up with zeros."""
+    """Tables of rows and columns as (rows, tables, columns), filled up with zeros."""
     if len(tables) == 1:
         return tables[0][:, None]
     shape = max(len(one) for one in tables), len(tables), max(one.shape[1] for one in tables)
@@ -257,7 +257,7 @@ def _centres(kinds: Kinds) -> list[int]:
 
 
 def _told(values: Integers, setup: PredictorSetup) -> tuple[Floats, list[Integers]]:
-    """Predictions after the opening, Q12, and what has to be coded: level and slope of delay and gain."""
+    """Predictions after the opening, in Q12, and the numbers to code: level and slope of delay and gain."""
     predictor = Predictor([setup], setup.stretches(len(values)))
     predictor.history[0, : len(values)] = values
     predicted = []
@@ -285,15 +285,16 @@ def _told(values: Integers, setup: PredictorSetup) -> tuple[Floats, list[Integer
 
 
 def _noise(values: Integers) -> float:
-    """Standard deviation by fourth differences, which a wave of up to 1 kHz hardly enters."""
+    """Standard deviation of the noise, from fourth differences, which a wave of up to 1 kHz hardly
+    affects."""
     return float(np.median(np.abs(np.diff(values, n=4)))) / (0.6745 * math.sqrt(70))
 
 
 def _shift(rms: float, noise: float) -> int:
-    """So that a step of what is coded moves the prediction by STEP of the noise."""
+    """The shift with which one step of a coded number moves the prediction by STEP of the noise."""
     return max(0, round(math.log2(max(1.0, RAMP * rms / (STEP * noise)))))
 
 
 def _wrapped(values: Integers) -> Integers:
-    """Modulo 2**16 into int16's range."""
+    """Wraps modulo 2**16 into int16's range."""
     return values.astype(np.int16).astype(np.int64)

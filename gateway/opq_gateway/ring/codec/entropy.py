@@ -1,16 +1,16 @@
-"""Entropy: runs of small integers as bytes, near the entropy of each run.
+"""Entropy: codes runs of small integers as bytes, near the entropy of each run.
 
     coded  = runs u8, length of each run varint, then of each that is not empty: shape u8 (`shapes.py`), or
              DEFLATED + low bits u8 and bytes varint; words varint, lane states u32 each, words u16
              each, deflated runs in order, stash                                    little endian
 
-A value is `symbol << low | low bits`. The low bits go to the stash as they are; so do, in 16 bits, values
-whose tuple has no symbol (escapes). Symbols go through one of two coders. A long run of over 2 bits a
-symbol is Huffman coded by zlib (0.05 bit over its entropy, fast); the others go one after another, in tuples
-(`tuples.py`), through `lanes.py`, whose states begin with the front of the stash. Runs are made coarser, with
-more low bits, where there is too little of it.
+A value is `symbol << low | low bits`. The low bits go to the stash unchanged, and so do, in 16 bits, values
+whose tuple has no symbol (escapes). Symbols go through one of two coders. A long run of over 2 bits a symbol
+is Huffman coded by zlib (0.05 bit over its entropy, fast); the others go one after another, in tuples
+(`tuples.py`), through `lanes.py`, whose states begin with the front of the stash. Where the stash is too
+short for that, runs are made coarser, with more low bits.
 
-Integers throughout. What comes from damaged bytes is of bounded size, or a ValueError.
+Integers throughout. Decoding damaged bytes gives a result of bounded size, or a ValueError.
 """
 
 import math
@@ -40,13 +40,13 @@ from opq_gateway.ring.codec.shapes import (
 from opq_proto.packed_counts import varint
 
 DEFLATED: Final = shapes.COARSE
-"""In the place of a shape, with the low bits; below the least coarse one."""
+"""Written in the place of a shape, with the low bits; below the least coarse shape."""
 _DEFLATED_FROM: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class SymbolRun:
-    """How one run is coded. `centre` is known to both sides."""
+    """How one run is coded. Both sides know `centre`."""
 
     length: int
     centre: int = 0
@@ -67,7 +67,7 @@ class SymbolRun:
 
     @property
     def symbols(self) -> int:
-        """In its lanes, where it has some."""
+        """Number of symbols in its lanes, where it has some."""
         return -(-self.length // self.laid.size)
 
     @property
@@ -76,7 +76,7 @@ class SymbolRun:
 
 
 def encode_runs(runs: Sequence[Integers], centres: Sequence[int]) -> bytes:
-    """Code runs of int16 values, each (n,) int64, so that `decode_runs` gives them again.
+    """Codes runs of int16 values, each (n,) int64, for `decode_runs`.
 
     Args:
         centres: where the values of each run are expected to lie, in 1/64, from -64 to 64.
@@ -121,7 +121,8 @@ def _shape(run: Integers, centre: int) -> int:
 
 
 def _coarsened(heads: list[SymbolRun]) -> list[SymbolRun]:
-    """Coarser shapes for short runs, as long as the stash would not fill the states of the lanes."""
+    """The heads with coarser shapes for short runs, as long as the stash would not fill the states of the
+    lanes."""
     missing = 8 * lanes.FRONT_BYTES * lanes.lanes_for(sum(head.symbols for head in heads if head.laned))
     missing -= sum(head.length * head.low for head in heads if head.length)
     out = []
@@ -137,9 +138,9 @@ def _coarsened(heads: list[SymbolRun]) -> list[SymbolRun]:
 
 @dataclass(frozen=True, slots=True)
 class CodedRuns:
-    """What `encode_runs` gave.
+    """Result of `encode_runs`.
 
-    `centres` as they were given to `encode_runs`; `most` values may all runs hold together.
+    `centres` as given to `encode_runs`; `most` values at most in all runs together.
     """
 
     data: bytes
@@ -148,7 +149,7 @@ class CodedRuns:
 
 
 def decode_runs(coded: Sequence[CodedRuns]) -> list[list[Integers]]:
-    """The runs of each `encode_runs`, unpacked side by side.
+    """The runs of each `encode_runs`, unpacked together.
 
     Raises:
         ValueError: the bytes of one are damaged.
@@ -162,7 +163,7 @@ def decode_runs(coded: Sequence[CodedRuns]) -> list[list[Integers]]:
 
 
 class _RunReader:
-    """Heads of runs, and where the rest begins."""
+    """Reads the heads of runs, and finds where the rest begins."""
 
     def __init__(self, coded: CodedRuns) -> None:
         self._data = coded.data
@@ -198,7 +199,7 @@ class _RunReader:
 
 
 def _with_stash(heads: list[SymbolRun], symbols: list[Integers], stash: bytes) -> list[Integers]:
-    """Symbols, low bits and escapes put together."""
+    """Joins symbols, low bits and escapes."""
     runs = []
     at = 0
     for head, coded in zip(heads, symbols, strict=True):
@@ -284,14 +285,15 @@ _ESCAPED_BITS: Final = 16
 
 
 def shape_of(run: Integers, centre: int) -> int:
-    """The best of those near the size of a run, one value at least; `centre` as in `shapes.shares`."""
+    """The best of the shapes near the size of a run, which has at least one value; `centre` as in
+    `shapes.shares`."""
     size = np.abs(run)
     far = float(np.partition(size, len(run) * 4 // 5)[len(run) * 4 // 5]) / 1.28
     if far < 7.0:
         counts = np.bincount(np.where(size <= ZERO, run + ZERO, ESCAPE), minlength=256)
         best = int(np.argmin(_bits(centre) @ counts))
         return best // FINE_SIZES * SIZES + best % FINE_SIZES
-    code = min(SIZES - 1, max(0, round(4 * math.log2(far * 16))))  # mantissas of 4 to 7 are near enough
+    code = min(SIZES - 1, max(0, round(4 * math.log2(far * 16))))  # mantissas of 4 to 7 are close enough
     near = [
         family * SIZES + at
         for family in range(FAMILIES)
@@ -309,9 +311,9 @@ def _cost_bits(run: Integers, shape: int, centre: int) -> float:
 
 @lru_cache(maxsize=32)
 def _bits(centre: int) -> NDArray[np.float64]:
-    """What each value costs in each shape without low bits, (shapes, 256).
+    """Bits that each value costs in each shape without low bits, (shapes, 256).
 
-    One out of a tuple's reach takes the others of its tuple along.
+    A value that does not fit a tuple makes the whole tuple an escape.
     """
     rows = []
     for family in range(FAMILIES):

@@ -1,9 +1,9 @@
-"""Lanes: symbols of known tables as bits, many at once, near their entropy.
+"""Lanes: codes symbols of known tables as bits, many at once, near their entropy.
 
 Interleaved rANS (Duda, arXiv:1311.2540; Giesen, arXiv:1402.3392): each of N states takes a symbol per step,
 in turn, so that NumPy does a step of all of them at once. A state stays in 2**16 .. 2**32 - 1 and gives or
-takes 16 bits at a time, the lanes that must in their order. It begins at 2**16 plus 16 bits of whatever else
-there is to keep (`front`), or each lane would cost two bytes for nothing.
+takes 16 bits at a time; the lanes that must do so go in their order. A state begins at 2**16 plus 16 bits of
+other data to store (`front`); otherwise each lane would waste two bytes.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,13 @@ _NO_END: Final = "coded runs are damaged: the lanes do not end where they began"
 
 
 def lanes_for(symbols: int) -> int:
-    """Part of the format. Few enough that the states stay cheap, many enough that the steps stay few."""
+    """Number of lanes; part of the format. Few enough to keep the states cheap, and enough to keep the steps
+    few."""
     return max(1, min(symbols // 32, 16 + symbols // 150, 255))
 
 
 def encode_lanes(tables: Sequence[Table], symbols: Sequence[Integers], front: bytes) -> tuple[bytes, bytes]:
-    """States and words.
+    """Encodes symbols; returns states and words.
 
     Args:
         tables: of each run of symbols.
@@ -60,7 +61,7 @@ def encode_lanes(tables: Sequence[Table], symbols: Sequence[Integers], front: by
 
 @dataclass(frozen=True, slots=True)
 class CodedLanes:
-    """What `encode_lanes` gave, and what has to be known beside it."""
+    """Result of `encode_lanes`, and what decoding needs in addition."""
 
     tables: Sequence[Table]
     lengths: Sequence[int]
@@ -69,7 +70,8 @@ class CodedLanes:
 
 
 def decode_lanes(coded: Sequence[CodedLanes]) -> list[tuple[list[Integers], bytes]]:
-    """The symbols of each run, and `front`, of each; side by side, for a step costs little more for many.
+    """The symbols of each run, and `front`, of each; decoded together, since a step costs little more for
+    many.
 
     Raises:
         ValueError: the lanes of one do not end where they began.
@@ -95,7 +97,7 @@ def decode_lanes(coded: Sequence[CodedLanes]) -> list[tuple[list[Integers], byte
     ).astype(np.int64)
     words = _Words([one.words for one in coded], lanes)
     part = np.empty_like(state)
-    for row in rows:  # each becomes the slots
+    for row in rows:  # later replaced by the slots
         row += np.bitwise_and(state, shapes.TOTAL - 1, out=part)
         state >>= shapes.PRECISION
         state *= share.take(row)
@@ -120,7 +122,7 @@ def decode_lanes(coded: Sequence[CodedLanes]) -> list[tuple[list[Integers], byte
 
 
 class _Words:
-    """The words of each coded, read from the front."""
+    """The words of each coded item, read from the front."""
 
     def __init__(self, words: Sequence[bytes], lanes: Sequence[int]) -> None:
         counts = [len(one) // WORD_BYTES for one in words]
@@ -130,7 +132,7 @@ class _Words:
         self._lanes = np.cumsum(lanes)
 
     def taken(self, low: Integers) -> Integers:
-        """The next word of each of these lanes, which rise."""
+        """The next word of each of these lanes, whose numbers rise."""
         if len(self._at) == 1:
             end = self._at[0] + len(low)
             found = self._words[self._at[0] : end]
@@ -152,7 +154,7 @@ class _Words:
 
 
 def _laid(bases: Sequence[int], lengths: Sequence[int], steps: int, lanes: int) -> Integers:
-    """Where the table of each symbol begins, (steps, lanes); that of a lane that rests is at 0."""
+    """Start of the table of each symbol, (steps, lanes); 0 for a lane that rests."""
     laid = np.zeros(steps * lanes, np.int64)
     laid[: sum(lengths)] = np.repeat(bases, lengths)
     return laid.reshape(steps, lanes)
@@ -160,7 +162,8 @@ def _laid(bases: Sequence[int], lengths: Sequence[int], steps: int, lanes: int) 
 
 @lru_cache(maxsize=256)
 def _slots(shape: int, centre: int) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.uint8]]:
-    """For each of the TOTAL remainders of a state: its symbol's share, its place in that, and the symbol."""
+    """For each of the TOTAL remainders of a state: its symbol's share, its place in that share, and the
+    symbol."""
     table = tuples.tuple_frequencies(shape, centre)
     offset = np.arange(shapes.TOTAL) - np.repeat(np.cumsum(table) - table, table)
     symbol = np.repeat(np.arange(len(table)), table)
@@ -172,4 +175,4 @@ _RESTING: Final = (
     np.arange(shapes.TOTAL, dtype=np.int16),
     np.zeros(shapes.TOTAL, np.uint8),
 )
-"""Leaves a state as it is."""
+"""A table entry that leaves a state unchanged."""

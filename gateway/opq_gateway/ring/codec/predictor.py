@@ -1,13 +1,14 @@
-"""Predictor: stretches of mains, each a little under a cycle, from twelve cycles before them.
+"""Predictor: predicts stretches of mains, each a little under a cycle, from twelve cycles before them.
 
 Stretches come in groups: all of a group are predicted at once, from what lies before the group, so that a
-chunk is decoded in ten steps of NumPy per second, not in 12,000 of Python. What short lags would have told,
-how far frequency and amplitude have moved on, the encoder measures and stores: per half or whole stretch a
-delay and a gain, each with its slope. Told delays also steer the period (`Course`), so that they stay small.
+chunk is decoded in ten steps of NumPy per second, not in 12,000 of Python. How far frequency and amplitude
+have moved, which short lags would show, is measured by the encoder and stored: per half or whole stretch a
+delay and a gain, each with its slope. The stored delays also steer the period (`PredictorCourse`), so that
+they stay small.
 
-Exact everywhere: every value is a whole number below 2**53 or such a number times a power of two, so
-float64 holds each one, and sums of them, in whatever order BLAS adds or a processor fuses, are the same on
-every machine. Rounding is by `floor` of exact values only. Nothing else may enter here.
+Exact everywhere: every value is a whole number below 2**53 or such a number times a power of two, so float64
+holds each one, and sums of them, in whatever order BLAS adds or a processor fuses, are the same on every
+machine. Rounding is by `floor` of exact values only. No other arithmetic is allowed here.
 
     cycles    = sum over lags k of weight[k] * x(n - (ahead + k) * period)                              Q12
                 by 4-point Lagrange at 1/256 sample; `ahead` stretches of the group lie before
@@ -27,29 +28,31 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 LAGS: Final = 12
-"""With the weights of `taps` their noise adds 0.07 bit; more of them are slower to forget a dip."""
+"""With the weights of `taps` the noise of this many adds 0.07 bit; with more, a dip has an effect for
+longer."""
 UNIT: Final = 4096
 """A sample in Q12."""
 LEAST_PERIOD, MOST_PERIOD = 32.0, 2000.0
 _PHASES, _POINTS = 256, 4
 _DRIFT: Final = 3
-"""Samples that the period may move within a chunk: 1.5 % of 200."""
+"""Most samples that the period may move within a chunk: 1.5 % of 200."""
 _BEYOND: Final = 2
-"""Samples before a stretch that its cycles begin at."""
+"""The cycles of a stretch begin this many samples before it."""
 _MOST_DRIFT: Final = (_DRIFT << 16) - 1
 _STEER: Final = (1 << 14, 13)
-"""At most 1/4 sample of period per stretch, and 13/16 of what the delay asks for."""
+"""At most 1/4 sample of period per stretch, and 13/16 of the change that the delay suggests."""
 RAMP: Final = 64
 GROUP: Final = 6
-"""Stretches at most. Alone, each would be 0.2 % shorter, 10 % with 8 bits, and take twice the time."""
+"""Most stretches in a group. Without groups a chunk would be 0.2 % shorter, 10 % with 8 bits, and take twice
+the time."""
 _MULTIPLES: Final = np.add.outer(np.arange(GROUP), np.arange(1, LAGS + 1))[:, None, :]
-"""How many periods back each lag lies, by stretches of the group that lie between."""
+"""How many periods back each lag lies, by the number of the group's stretches in between."""
 _ROWS: Final = np.arange(LAGS, dtype=np.int64) * _PHASES
 
 
 @dataclass(frozen=True, slots=True)
 class PredictorSetup:
-    """What a chunk's predictor is made from. `period` in 1/65536 sample; `parts` of a stretch: 1 or 2."""
+    """Parameters of a chunk's predictor. `period` in 1/65536 sample; `parts` of a stretch: 1 or 2."""
 
     period: int
     parts: int
@@ -62,20 +65,21 @@ class PredictorSetup:
 
     @property
     def opening_samples(self) -> int:
-        """Before the first stretch: one cycle, and what interpolation reaches beyond it."""
+        """Samples before the first stretch: one cycle, and the reach of the interpolation beyond it."""
         return (self.period >> 16) + _DRIFT + _POINTS
 
     def stretches(self, samples: int) -> int:
-        """How many stretches a chunk of so many samples, or its front, has."""
+        """Number of stretches of a chunk, or of its front, with this many samples."""
         return max(0, -(-(samples - self.opening_samples) // self.stretch_samples))
 
     def begins(self, stretches: int) -> Integers:
-        """Where each of so many stretches begins."""
+        """First sample of each of this many stretches."""
         return self.opening_samples + self.stretch_samples * np.arange(stretches, dtype=np.int64)
 
 
 def groups(stretches: int) -> list[tuple[int, int]]:
-    """Which stretches are predicted at once, [first, end): at most GROUP, as many as cycles lie before."""
+    """Stretches that are predicted together, [first, end): at most GROUP, and as many as there are cycles
+    before."""
     found = []
     first = 0
     while first < stretches:
@@ -93,16 +97,16 @@ class PredictorCourse:
         self._ahead = 0
         self._size = 1
         self.periods = [setup.period]
-        """The period of each stretch up to the one that is next."""
+        """The period of each stretch, up to the next one."""
         self.lags = [1]
 
     @property
     def ahead(self) -> int:
-        """Stretches of its group before the one that is next."""
+        """Stretches of the group before the next one."""
         return self._ahead
 
     def advance(self, delay: int) -> None:
-        """Go on by a stretch with this coded delay, the sum of its parts."""
+        """Advances by a stretch with this coded delay, the sum of its parts."""
         most, gain = _STEER
         setup = self._setup
         # a delay of 1 is 2 * RAMP / 2**delay_shift samples, for the slope is taken over two; the cycles
@@ -122,18 +126,18 @@ class PredictorCourse:
 
 
 class Predictor:
-    """Lays earlier cycles over stretches of chunks side by side: a step of NumPy costs little more for twelve
-    of them than for one. `history` is filled by the owner up to the group being predicted.
+    """Lays earlier cycles over stretches of several chunks together: a step of NumPy costs little more for
+    twelve of them than for one. The owner fills `history` up to the group being predicted.
 
-    Rows belong to chunks, in the order of `setups`; who is asked for fewer, is asked for the first of them.
+    Rows belong to chunks, in the order of `setups`; a call for fewer chunks gets the first ones.
     """
 
     def __init__(self, setups: Sequence[PredictorSetup], stretches: int) -> None:
-        """`stretches` of the chunk that has most."""
+        """`stretches`: the number of the chunk with the most."""
         self._width = max(setup.stretch_samples for setup in setups) + 2
         window = self._width + _POINTS - 1
         room = max(setup.opening_samples + stretches * setup.stretch_samples for setup in setups)
-        padded = np.zeros((len(setups), room + window))  # windows may reach beyond, into what is cut off
+        padded = np.zeros((len(setups), room + window))  # windows may reach into the part that is cut off
         self.history: Floats = padded[:, :room]
         """(chunks, samples and some more)."""
         self._windows = np.lib.stride_tricks.sliding_window_view(padded.reshape(-1), window)
@@ -141,7 +145,7 @@ class Predictor:
         self._starts = ((begins + np.arange(len(setups)) * (room + window)) << 16)[:, :, None]
 
     def cycles(self, first: int, periods: Integers, lags: Integers, ahead: int = 0) -> Floats:
-        """Earlier cycles laid over stretches from `first` on, a sample more on each side of each.
+        """Earlier cycles laid over stretches from `first` on, with one more sample on each side.
 
         Args:
             periods: (stretches, chunks) as in `Course`; `lags` too, 0 where a chunk has ended.
@@ -156,7 +160,7 @@ class Predictor:
         if lags.min() < LAGS:
             at += lags[:, :, None] * (LAGS * _PHASES)
             shares = all_taps().take(at, axis=0)
-            np.maximum(back, 0, out=back)  # of what is not there a share of 0
+            np.maximum(back, 0, out=back)  # absent cycles have a share of 0
         else:
             shares = taps(LAGS).take(at, axis=0)
         back >>= 16
@@ -170,7 +174,8 @@ class Predictor:
 
 
 def corrected(cycles: Floats, delay: Floats, gain: Floats) -> Floats:
-    """The prediction, (..., samples) Q12, from cycles (..., samples + 2); delay and gain of each sample."""
+    """The prediction, (..., samples) Q12, from cycles (..., samples + 2), and delay and gain of each
+    sample."""
     moved = cycles[..., 2:] - cycles[..., :-2]
     moved *= delay
     np.floor(moved, out=moved)
@@ -198,7 +203,8 @@ def lagrange() -> Floats:
 
 @lru_cache(maxsize=LAGS)
 def taps(lags: int) -> Floats:
-    """Interpolation of each lag at each 1/256 sample, (lags * 256, 4) whole numbers of sum 2**24 over lags.
+    """Interpolation of each lag at each 1/256 sample, (lags * 256, 4) whole numbers; their sum over lags is
+    2**24.
 
     The latest cycles count a little more.
     """
@@ -210,7 +216,7 @@ def taps(lags: int) -> Floats:
 
 @cache
 def all_taps() -> Floats:
-    """`taps` of 0 .. LAGS lags one after the other, (13 * LAGS * 256, 4), of absent lags 0."""
+    """`taps` of 0 .. LAGS lags one after the other, (13 * LAGS * 256, 4); absent lags have 0."""
     table = np.zeros((LAGS + 1, LAGS * _PHASES, _POINTS))
     for lags in range(1, LAGS + 1):
         table[lags, : lags * _PHASES] = taps(lags)
@@ -219,7 +225,7 @@ def all_taps() -> Floats:
 
 @lru_cache(maxsize=8)
 def ramps(samples: int, parts: int) -> Floats:
-    """What each coded number does to the samples, (2 * parts, samples): level and slope by part."""
+    """Effect of each coded number on the samples, (2 * parts, samples): level and slope by part."""
     out = np.zeros((2 * parts, samples))
     for part in range(parts):
         first, end = samples * part // parts, samples * (part + 1) // parts
@@ -233,9 +239,9 @@ def ramps(samples: int, parts: int) -> Floats:
 
 _LOOKED_AT = 1 << 14
 _NEAR_BEST = 0.9
-"""Two and three periods are as good as one, within noise: the first that comes near the best is it."""
+"""Two and three periods match as well as one, within noise: the first that comes near the best is taken."""
 _LEAST_ALIKE = 0.2
-"""Correlation below which the past says nothing worth its noise."""
+"""Correlation below which the past adds more noise than it predicts."""
 
 
 def period_samples(values: NDArray[np.int64], least: float, most: float) -> float | None:
@@ -269,7 +275,7 @@ def period_samples(values: NDArray[np.int64], least: float, most: float) -> floa
 
 
 def _peak(alike: NDArray[np.float64], near: int) -> float:
-    """Where the parabola through the highest of five neighbours has its top."""
+    """Position of the top of the parabola through the highest of five neighbours."""
     at = near - 2 + int(np.argmax(alike[near - 2 : near + 3]))
     left, middle, right = alike[at - 1 : at + 2].tolist()
     bend = left - 2 * middle + right

@@ -1,12 +1,13 @@
-"""Residuals: what predictions leave of the samples, laid in runs of one kind each.
+"""Residuals: samples minus predictions, in runs of one kind each.
 
-Two ways. Where the noise is below a count, by class: how far the prediction lies from a whole number says
-nearly everything; one of 7.1 hardly ever meets a 6. A prediction below its whole number has the residual's
-sign turned, which halves the classes. Otherwise a single class, whose residuals may be their first or second
-differences: a tone that is no harmonic (ripple control, an inverter) is in no cycle before, but smooth.
+There are two ways. Where the noise is below a count, residuals are coded by class: the distance of the
+prediction from a whole number decides nearly everything, for a prediction of 7.1 hardly ever meets a 6. Where
+a prediction lies below its whole number the residual's sign is turned, which halves the classes. Otherwise
+there is a single class, whose residuals may be their first or second differences: a tone that is not a
+harmonic (ripple control, an inverter) is in no earlier cycle, but is smooth.
 
-Runs are also apart by level, from quiet stretches to loud ones: a dip would widen the table of all others.
-Everything is modulo 2**16: whatever was predicted, a residual of 16 bits fits.
+Runs are also separated by level, from quiet stretches to loud ones: a dip would widen the table of all
+others. Everything is modulo 2**16: whatever was predicted, a residual of 16 bits fits.
 """
 
 from collections.abc import Sequence
@@ -25,19 +26,19 @@ Counts = NDArray[np.int16]
 MOST_CLASSES, MOST_LEVELS, MOST_ORDER = 6, 3, 2
 _LEVELS_FROM_BIT: Final = 0.02
 _ORDER_FROM: Final = 0.7
-"""Differences are taken where they are this much smaller; of white noise they are 1.4 times as large."""
+"""Differences are taken where they are this much smaller; for white noise they are 1.4 times as large."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """Runs are levels times classes; `order` of differences is 0 where there are classes."""
+    """There is a run for each level and class; `order` of differences is 0 where there are classes."""
 
     classes: int
     levels: int
     order: int
 
     def centres(self) -> list[int]:
-        """Where the values of each run are expected, in 1/64: a class in the middle of its share."""
+        """Expected position of the values of each run, in 1/64: for a class, the middle of its share."""
         middles = [(2 * kind + 1) * CENTRE_UNIT // (4 * self.classes) for kind in range(self.classes)]
         return (middles if self.classes > 1 else [0]) * self.levels
 
@@ -77,7 +78,7 @@ class Residuals:
         self.kinds = kinds
 
     def in_order(self, stretch: int) -> Counts:
-        """Where there is one class, which no prediction has to choose: of all samples.
+        """All residuals in order, where there is one class, so that no prediction has to choose.
 
         Raises:
             ValueError: the levels do not fit the runs.
@@ -93,7 +94,7 @@ class Residuals:
 
 
 class Classified:
-    """Residuals of chunks side by side, read from the front of each run as predictions give the classes."""
+    """Residuals of several chunks, read from the front of each run as predictions give the classes."""
 
     def __init__(self, chunks: Sequence[Residuals], classes: int, sizes: Integers) -> None:
         """`sizes` of the stretches, (stretches, chunks), in samples."""
@@ -111,7 +112,7 @@ class Classified:
 
     def added(self, predicted: Floats, first: int) -> Counts:
         """The values of stretches from `first` on of the first chunks, (stretches, chunks, samples), from
-        their predictions; after a stretch's end is nothing of meaning."""
+        their predictions; after a stretch's end they are undefined."""
         stretches, chunks, samples = predicted.shape
         nearest, turned, kinds = _split(predicted, self._classes)
         keys = kinds + self._keys[first : first + stretches, :chunks]
@@ -140,7 +141,7 @@ class Classified:
 
 
 def nearest_counts(predicted: Floats) -> Counts:
-    """Whole number nearest to each Q12 prediction."""
+    """The whole number nearest to each Q12 prediction."""
     rounded = predicted.astype(np.int64)
     rounded += UNIT // 2
     rounded >>= 12
@@ -148,7 +149,7 @@ def nearest_counts(predicted: Floats) -> Counts:
 
 
 def _split(predicted: Floats, classes: int) -> tuple[Counts, NDArray[np.int8], NDArray[np.uint8]]:
-    """As `nearest_counts`; -1 where the prediction is below that; and the class."""
+    """The nearest counts; a sign, -1 where the prediction lies below; and the class."""
     place = predicted.astype(np.int64)
     place += UNIT // 2
     nearest = (place >> 12).astype(np.int16)
@@ -159,7 +160,7 @@ def _split(predicted: Floats, classes: int) -> tuple[Counts, NDArray[np.int8], N
 
 @cache
 def _by_place(classes: int) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
-    """Turn and class of each place in a whole number, (UNIT,) from 1/2 below it to 1/2 above."""
+    """Sign and class of each place in a whole number, (UNIT,) from 1/2 below it to 1/2 above."""
     off = np.arange(UNIT) - UNIT // 2
     kinds = np.abs(off) * classes // (UNIT // 2 + 1)
     return np.where(off < 0, -1, 1).astype(np.int8), kinds.astype(np.uint8)
@@ -179,7 +180,7 @@ def _order(plain: Counts) -> int:
 
 
 def _levels(residuals: Integers, stretch: int) -> Integers:
-    """0 .. 2 of each stretch by its size; all 0 where the sizes are of one kind."""
+    """Level 0 .. 2 of each stretch by the size of its residuals; all 0 where the sizes are alike."""
     starts = np.arange(0, len(residuals), stretch)
     sizes = np.diff(np.append(starts, len(residuals)))
     power = np.add.reduceat(residuals.astype(np.float64) ** 2, starts) / sizes + 0.02

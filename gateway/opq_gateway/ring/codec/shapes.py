@@ -1,13 +1,13 @@
-"""Shapes: how often each small integer is to be expected, from one byte.
+"""Shapes: the expected frequency of each small integer, from one byte.
 
     shape u8 = family << 6 | size;  size: sigma = ((4 + size % 4) << size // 4) / 64, 1/16 to 229,376
     families: a normal distribution; with 1/16 of it three times as wide; with 1/4 four times as wide;
     COARSE + size: the last, from size 16 on, with all but the highest bits left out
 
-A histogram beside each run would say it a little better and weigh ten times as much. Above a sigma of 8 the
-lowest bits are left out of the symbols (`low_bits`), for they are as good as evenly spread.
+A stored histogram of each run would be a little more exact and take ten times as many bytes. Above a sigma of
+8 the lowest bits are left out of the symbols (`low_bits`), for they are nearly evenly spread.
 
-All of it is done in whole numbers, for both sides of a wire must have the very same table.
+All of it is done in whole numbers, for encoder and decoder must have the very same table.
 """
 
 from functools import cache, lru_cache
@@ -23,18 +23,19 @@ COARSE: Final = 192
 COARSE_FROM: Final = 16
 """The least size of a coarse shape, a sigma of 1."""
 WHOLE_BITS: Final = 30
-"""All shares together are 2 to this."""
+"""The shares add up to 2 to this power."""
 PRECISION: Final = 12
 TOTAL: Final = 1 << PRECISION
 ZERO, ESCAPE = 127, 255
-"""Where the symbol 0 stands in a table of 256, and what is not in the table: symbols are -127 .. 127."""
+"""Place of the symbol 0 in a table of 256, and the place for what is not in the table; symbols are -127 ..
+127."""
 CENTRE_UNIT: Final = 64
 _STEPS: Final = 64
 """Steps per sigma of the cumulative normal distribution."""
 FINE_SIZES: Final = 28
 """Sizes without low bits."""
 _FAMILY: Final = ((1, 0, 1), (15, 1, 3), (3, 1, 4))
-"""Parts of the narrow and of the wide one, and how much wider that is."""
+"""Parts of the narrow and of the wide distribution, and the ratio of their widths."""
 
 
 def sigma_64(shape: int) -> int:
@@ -44,13 +45,14 @@ def sigma_64(shape: int) -> int:
 
 
 def low_bits(shape: int) -> int:
-    """Bits below a symbol: a symbol is a quarter of sigma at most, 0.01 bit lost; COARSE: one or two, 0.1."""
+    """Bits below a symbol. A symbol is at most a quarter of sigma wide, which loses 0.01 bit; a COARSE one is
+    one to two sigma wide, 0.1 bit."""
     return max(0, sigma_64(shape).bit_length() - (6 if shape >= COARSE else 9))
 
 
 @lru_cache(maxsize=4096)
 def shares(shape: int, centre: int) -> Integers:
-    """The share of each symbol but ESCAPE, (255,), in parts of 2**WHOLE_BITS.
+    """The share of each symbol except ESCAPE, (255,), in parts of 2**WHOLE_BITS.
 
     Args:
         centre: of the distribution, in 1/64; not moved where low bits are left out.
@@ -63,7 +65,7 @@ def shares(shape: int, centre: int) -> Integers:
 
 
 def _edges(shape: int, centre: int) -> Integers:
-    """The lower edge of symbol k, k * 2**low - 1/2, and the last one's upper, (256,) in 1/64."""
+    """The lower edge of symbol k, k * 2**low - 1/2, and the upper edge of the last one, (256,) in 1/64."""
     low = low_bits(shape)
     return ((np.arange(-ZERO, ZERO + 2, dtype=np.int64) << low) * 64) - 32 - (0 if low else centre)
 
@@ -82,7 +84,7 @@ def frequencies(shape: int, centre: int) -> Integers:
 
 
 def symbols(run: Integers, shape: int, centre: int) -> Integers:
-    """Where each value stands in the table, ESCAPE where it has no place."""
+    """Place of each value in the table; ESCAPE where it has none."""
     at = (run >> low_bits(shape)) + ZERO
     at[(at < 0) | (at > 2 * ZERO)] = ESCAPE
     at[frequencies(shape, centre)[at] == 0] = ESCAPE
@@ -90,7 +92,7 @@ def symbols(run: Integers, shape: int, centre: int) -> Integers:
 
 
 def _below(edges: Integers, sigma: int) -> Integers:
-    """Share below each edge, of 2**WHOLE_BITS; edges and sigma in the same unit."""
+    """Share below each edge, in parts of 2**WHOLE_BITS; edges and sigma in the same unit."""
     table = _cumulative()
     at = np.clip(edges * _STEPS // sigma + len(table) // 2, 0, len(table) - 1)
     return table[at]
@@ -98,7 +100,7 @@ def _below(edges: Integers, sigma: int) -> Integers:
 
 @cache
 def _cumulative() -> Integers:
-    """The cumulative normal distribution from -8 to 8 sigma, of 2**WHOLE_BITS, by integers only."""
+    """The cumulative normal distribution from -8 to 8 sigma, in parts of 2**WHOLE_BITS, by integers only."""
     one = 1 << 60
     # exp(-x) at x = 1 / (2 * steps**2) by its series; exp(-k**2 x) then by (k + 1)**2 = k**2 + 2 k + 1
     inverse = 2 * _STEPS * _STEPS

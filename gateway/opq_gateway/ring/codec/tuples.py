@@ -1,10 +1,11 @@
-"""Tuples: up to four small integers as one symbol, so that `lanes.py` takes fewer steps, and fewer lanes.
+"""Tuples: up to four small integers as one symbol, so that `lanes.py` needs fewer steps and fewer lanes.
 
     symbol = sum of (value - least) * span**k, k = 0 .. size - 1
 
-All of it follows from the shape: as many values to a tuple as 255 symbols have room for, where one in 16,384
-lies outside of [least, least + span); a tuple with such a one is an ESCAPE. Where a shape leaves low bits
-out, or is too broad, a tuple is a single value. In whole numbers, for both sides must have the same table.
+Everything follows from the shape. A tuple has as many values as 255 symbols have room for, with one value in
+16,384 outside of [least, least + span); a tuple with such a value is an ESCAPE. Where a shape leaves low bits
+out, or is too broad, a tuple is a single value. In whole numbers, for encoder and decoder must have the same
+table.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from opq_gateway.ring.codec import shapes
 from opq_gateway.ring.codec.shapes import ESCAPE, TOTAL, WHOLE_BITS, ZERO, Integers
 
 _MOST_SPAN: Final = {4: 3, 3: 6, 2: 15}
-"""By size: 216 symbols at most."""
+"""Largest span by the size of a tuple: at most 225 symbols."""
 _SELDOM: Final = 1 << (WHOLE_BITS - 14)
 _SHARE_BITS: Final = 15
 """Bits of a share that is multiplied: a product of four stays below 2**63."""
@@ -25,13 +26,13 @@ _SHARE_BITS: Final = 15
 
 @dataclass(frozen=True, slots=True)
 class TupleLayout:
-    """How the values of a shape share symbols."""
+    """How several values of a shape share a symbol."""
 
     size: int
     least: int
     span: int
     usual: int
-    """The likeliest value; fills up the last tuple of a run."""
+    """The likeliest value, which fills up the last tuple of a run."""
 
 
 SINGLE: Final = TupleLayout(1, -ZERO, ESCAPE, 0)
@@ -39,7 +40,7 @@ SINGLE: Final = TupleLayout(1, -ZERO, ESCAPE, 0)
 
 @lru_cache(maxsize=4096)
 def tuple_layout(shape: int, centre: int) -> TupleLayout:
-    """How the tuples of a shape are laid out."""
+    """The layout of the tuples of a shape."""
     if shapes.low_bits(shape):
         return SINGLE
     shares = shapes.shares(shape, centre)
@@ -61,7 +62,7 @@ def tuple_layout(shape: int, centre: int) -> TupleLayout:
 
 @lru_cache(maxsize=4096)
 def tuple_frequencies(shape: int, centre: int) -> Integers:
-    """The frequency of each symbol, (256,) of sum TOTAL; 0 where there is none."""
+    """The frequency of each symbol, (256,) of sum TOTAL; 0 where there is no such symbol."""
     laid = tuple_layout(shape, centre)
     if laid == SINGLE:
         return shapes.frequencies(shape, centre)
@@ -93,14 +94,14 @@ def joined(run: Integers, shape: int, centre: int) -> Integers:
 
 
 def parted(symbols: Integers, laid: TupleLayout, length: int) -> Integers:
-    """The values of a run, with its low bits left out; of an ESCAPE they mean nothing."""
+    """The values of a run, without its low bits; the values of an ESCAPE mean nothing."""
     if laid == SINGLE:
         return symbols - ZERO
     return _values(laid).take(symbols, axis=0).reshape(-1)[:length]
 
 
 def escaped(symbols: Integers, laid: TupleLayout, length: int) -> Integers:
-    """Where the values of a run lie that have no symbol."""
+    """Positions of the values of a run that have no symbol."""
     found = np.flatnonzero(symbols == ESCAPE)
     if laid.size > 1 and len(found):
         found = (found[:, None] * laid.size + np.arange(laid.size)).reshape(-1)

@@ -1,7 +1,8 @@
-"""What a visitor sees of the store and of what is live: Boxes, and of an incident the part at those Boxes.
+"""What a visitor sees of the store and of the live data: Boxes, and the part of an incident at those Boxes.
 
-The pages and the API read through these, so that a new page shows no more than an old one. An incident is
-made again from the findings that the visitor may see: class, residual and times of another Box do not show.
+The pages and the API read through these classes, so that a new page shows no more than an old one. An
+incident is built again from the findings that the visitor may see, so that class, residual and times of
+another Box do not show.
 """
 
 from collections import Counter
@@ -23,7 +24,7 @@ from opq_proto.messages import Event, Incident, Measurement
 
 
 class SeenStore:
-    """`ShownStore` for one visitor, who does not see everything."""
+    """A `ShownStore` for one visitor, who does not see everything."""
 
     def __init__(self, store: CloudStore, visitor: Visitor) -> None:
         self._store = store
@@ -47,7 +48,7 @@ class SeenStore:
         return self._store.trend_rows(box_id, start_ms, end_ms, length_ms)
 
     def event(self, event_id: int) -> Event | None:
-        """With the waveforms that the visitor may see; None where there are none."""
+        """The event with the waveforms that the visitor may see; None where there are none."""
         found = self._store.event(event_id)
         if found is None:
             return None
@@ -61,7 +62,7 @@ class SeenStore:
         return None if found is None else seen_record(found, self._visitor)
 
     def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
-        """Urms(1/2) by Box, from those whose waveforms the visitor may see."""
+        """Urms(1/2) by Box, for the Boxes whose waveforms the visitor may see."""
         found = self._store.half_cycles(event_id)
         return {box_id: each for box_id, each in found.items() if self._visitor.sees_waveform(box_id)}
 
@@ -78,9 +79,9 @@ class SeenStore:
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
     ) -> list[IndexedIncident]:
-        """Those whose part at Boxes that the visitor sees fits; in order of what is seen of them.
+        """The incidents whose part at visible Boxes matches, ordered by what the visitor sees of them.
 
-        What is said of one is that of its part, so that neither a class nor an order tells of another Box.
+        An entry describes only that part, so that neither its class nor its place reveals another Box.
         """
         if self._visitor.everything:
             return self._store.find_incidents(wanted, limit, beyond, back)
@@ -106,7 +107,7 @@ class SeenStore:
     def _found(
         self, wanted: IncidentFilter, beyond: IndexPlace | None = None, back: bool = False
     ) -> Iterator[IndexedIncident]:
-        """By their starts, as the visitor sees them."""
+        """Yields matching incidents by their starts, as the visitor sees them."""
         seen = self._visitor.full | self._visitor.public
         nobody = wanted.words and self._visitor.account is None
         if nobody or not seen or (wanted.at is not None and seen.isdisjoint(wanted.at)):
@@ -118,11 +119,11 @@ class SeenStore:
 
 
 def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
-    """The event at the Boxes that the visitor sees; None where there is none.
+    """The event at the Boxes that the visitor sees; None where it has none of them.
 
-    What is said of it as a whole goes where a Box of it is not seen: why, who saw it first, when, what
-    analyses ask for. How many others were not asked goes always: it counts Boxes that the visitor does not
-    see.
+    Facts about the whole event are removed where one of its Boxes is not visible: why, who saw it first,
+    when, what analyses ask for. The number of Boxes that were not asked is always removed: it counts Boxes
+    that the visitor does not see.
     """
     sees = visitor.sees
     asked = tuple(box_id for box_id in found.boxes_triggered if sees(box_id))
@@ -154,12 +155,12 @@ def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
 
 
 def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:
-    """The part of it at Boxes that the visitor sees; None where there is none."""
+    """The part of an incident at Boxes that the visitor sees; None where there is none."""
     return incident_at(incident, visitor.sees, visitor.sees_place)
 
 
 class SeenHub:
-    """What was heard lately of the Boxes that a visitor sees."""
+    """The recent live data of the Boxes that a visitor sees."""
 
     def __init__(self, hub: LiveHub, visitor: Visitor) -> None:
         self._hub = hub
@@ -183,14 +184,14 @@ class SeenHub:
 
     def highest_incident(self) -> int:
         kept = self._hub.kept_incidents()
-        for number in sorted(kept, reverse=True):  # mostly the first is seen
+        for number in sorted(kept, reverse=True):  # the first is mostly visible
             incident = kept[number].incident
             if incident is not None and seen_incident(incident, self._visitor) is not None:
                 return number
         return 0
 
     def newest_incidents(self, limit: int) -> list[LiveMessage]:
-        """The parts that the visitor sees, as the live feed shows them."""
+        """The visible parts of the newest incidents, as the live feed shows them."""
         shown = map(SeenFeed(self._visitor).shown, newest_of(self._kept(), limit))
         return [each for each in shown if each is not None]
 
@@ -204,19 +205,19 @@ class SeenHub:
 
 
 class SeenFeed:
-    """The live feed of one visitor; whoever asks with an ended session is another one a moment later."""
+    """The live feed of one visitor. A session that ends changes the visitor a moment later."""
 
     def __init__(self, visitor: Visitor) -> None:
         self.visitor = visitor
 
     def shown(self, message: LiveMessage) -> LiveMessage | None:
-        """What of it may go to the page."""
+        """The part of a message that may go to the page; None where nothing may."""
         visitor = self.visitor
         if visitor.everything:
             return message
         if message.event == "measurement":
             return message if visitor.sees(message.box_id) else None
-        if message.incident is None:  # one that is gone: its number says nothing
+        if message.incident is None:  # the incident is gone: its number reveals nothing
             return message
         part = seen_incident(message.incident, visitor)
         if part is None:

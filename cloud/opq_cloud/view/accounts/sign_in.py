@@ -1,6 +1,6 @@
 """Signing in: limits on guessing, the second factor, sessions, and users of the original's View.
 
-Whatever is wrong (e-mail, password, code, a disabled account), the answer is one and takes as long.
+Whatever is wrong (e-mail, password, code, a disabled account), the answer is the same and takes as long.
 """
 
 import hmac
@@ -26,17 +26,17 @@ from opq_proto.rate_limit import TokenBuckets
 SESSION_S = 30 * 86_400
 AGENT_CHARACTERS = 160
 MOST_SESSIONS = 100
-"""Sessions that one account may have; a further one ends the one that has not been used for longest."""
+"""Sessions that one account may have; a further one ends the session that was unused for longest."""
 REMEMBERED = 100_000
 """Addresses and e-mails whose failures are remembered."""
 
 
 class GuessLimits:
-    """How often a password may be tried; each right one gives its try back.
+    """Limits how often passwords may be tried; a right one does not count.
 
     For one e-mail from one address 5 at once, then one a minute; for one e-mail from anywhere 30, then one in
-    30 s (a flood delays its owner, and locks nobody out for good); from one address 30, then two a minute.
-    An address of IPv6 is its /64: whoever has one has them all.
+    30 s (a flood delays its owner, but locks nobody out for good); from one address 30, then two a minute. An
+    IPv6 address counts as its /64, because one household has the whole /64.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -46,7 +46,7 @@ class GuessLimits:
         self._addresses = TokenBuckets(30, 1 / 30, REMEMBERED, monotonic_s)
 
     def spend(self, email: str, address: str) -> bool:
-        """False: too often; nothing was spent."""
+        """Counts a try. Returns False, and counts nothing, where there were too many."""
         email, address = _keys(email, address)
         rows: tuple[tuple[TokenBuckets, object], ...] = (
             (self._pairs, (email, address)), (self._emails, email), (self._addresses, address),
@@ -71,14 +71,14 @@ def _keys(email: str, address: str) -> tuple[str, str]:
 
 
 class SignIn:
-    """Passwords to sessions; every method may be called from any thread."""
+    """Checks passwords and begins sessions; every method may be called from any thread."""
 
     def __init__(self, people: AccountRecords) -> None:
         self._people = people
         self.limits = GuessLimits()
 
     def account_of(self, email: str, password: str, code: str) -> Account | None:
-        """The account whose password and, where it has one, second factor these are."""
+        """The account with this password and, where it has a second factor, this code; otherwise None."""
         account = self._people.account_of(email)
         if account is None:
             account = self._from_original(email, password)
@@ -92,7 +92,7 @@ class SignIn:
         return account if not account.totp_secret or self.use_code(account, code) else None
 
     def use_code(self, account: Account, code: str) -> bool:
-        """A code of the authenticator, or one of the recovery codes; each counts once, over processes too."""
+        """Uses a code of the authenticator or a recovery code; each works once, over all processes."""
         plain = code.strip().replace(" ", "").lower()
 
         def spend(was: Account) -> Account | None:
@@ -106,7 +106,7 @@ class SignIn:
         return bool(plain) and self._people.change_account(account.account_id, spend)
 
     def begin_session(self, account: Account, address: str, agent: str, replaces: str = "") -> str:
-        """A secret that nobody had before, for the cookie; a session that the browser came with is ended."""
+        """Begins a session and returns its new secret for the cookie; ends the session that it replaces."""
         if replaces:
             self._people.end_session(replaces)
         secret = new_secret()
@@ -125,7 +125,10 @@ class SignIn:
         return secret
 
     def _from_original(self, email: str, password: str) -> Account | None:
-        """A user of the original's View signs in first: password hashed again, Boxes their own."""
+        """Makes an account at the first sign-in of a user of the original's View, with their Boxes and rules.
+
+        The password is hashed again.
+        """
         user = self._people.original_user(email)
         if user is None or not original_password_fits(user.bcrypt_hash, password):
             return None

@@ -1,7 +1,7 @@
-"""The style sheets of a theme that an account has chosen: the tokens of `view.css`, one set for good.
+"""The style sheets of a theme that an account has chosen: the tokens of `view.css`, one fixed set.
 
 `view.css` has each colour twice, light and dark, by what the system prefers; the file of a theme repeats one
-set after it, read from there, so that a colour stands in one place.
+set after it, read from there, so that each colour is defined in one place.
 """
 
 import re
@@ -14,7 +14,7 @@ THEME_NAMES = ("light", "dark")
 
 
 def theme_sheet(name: str) -> str:
-    """`:root { … }` of one theme. KeyError for another name."""
+    """The rule `:root { … }` of one theme. Raises KeyError for another name."""
     light, dark = re.findall(r":root \{(.*?)\n\s*\}", SHEET.read_text(encoding="utf-8"), re.S)[:2]
     tokens = {"light": light, "dark": dark}[name]
     colours = re.findall(r"--[\w-]+: #[0-9a-f]{6};", tokens)
@@ -22,7 +22,7 @@ def theme_sheet(name: str) -> str:
 
 
 def theme_routes() -> APIRouter:
-    """`/theme/light.css`, `/theme/dark.css`."""
+    """The routes `/theme/light.css` and `/theme/dark.css`."""
     sheets = {f"{name}.css": theme_sheet(name) for name in THEME_NAMES}
 
     def theme(file: str) -> Response:

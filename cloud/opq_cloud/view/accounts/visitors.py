@@ -1,7 +1,7 @@
-"""Who asks: the session or token of a request, and which Boxes its owner may see.
+"""Identifies visitors by the session or token of a request, and determines which Boxes they may see.
 
-A View on loopback that has no account yet is open to its machine, as before there were accounts; once there
-is one, or beyond loopback, who is not signed in sees what the owners of Boxes show to the public.
+A View on loopback that has no account yet is open to its machine. Once there is an account, or beyond
+loopback, visitors who are not signed in see what the owners of Boxes show to the public.
 """
 
 import contextvars
@@ -23,56 +23,56 @@ from opq_proto.origin_guard import LOOPBACK_NAMES, host_name, ip_address
 
 SESSION_COOKIE = "opq_session"
 FORM_COOKIE = "opq_form"
-"""The cookie that the forms of a browser are bound to which is not signed in."""
+"""The cookie that binds the forms of a browser that is not signed in."""
 IDLE_S = 14 * 86_400
-"""A session that nobody used for so long has ended."""
+"""A session ends when nobody has used it for this time."""
 SEEN_EVERY_MS = 300_000
-"""How exactly the list of sessions says when each was last used."""
+"""The list of sessions states with this precision when each was last used."""
 CACHED_S = 1.0
-"""A change made by another process is seen after so long."""
+"""A change made by another process is seen after this time."""
 EXPIRE_EVERY_S = 3600.0
-"""Sessions, links and tokens past their time are taken away so often."""
+"""Expired sessions, links and tokens are deleted this often."""
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 ADDRESS_CHARACTERS = 45
 WHO = ("cookie", "authorization")
-"""Headers that say who asks."""
+"""Headers that identify a visitor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks, and the Boxes that they may see."""
+    """A visitor, and the Boxes that they may see."""
 
     account: Account | None = None
     session_hash: str = ""
-    """Empty without a session: then nothing can be changed."""
+    """Empty without a session; then nothing can be changed."""
     form_secret: str = ""
     address: str = ""
     everything: bool = False
-    """An admin, a researcher, or anybody while the page is open."""
+    """True for an admin, a researcher, or anybody while the page is open."""
     accounts_in_use: bool = True
-    """False: the page is open and nothing of accounts is shown on it."""
+    """False while the page is open, and then pages show nothing about accounts."""
     own: frozenset[str] = frozenset()
     full: frozenset[str] = frozenset()
-    """Own ones and those that are shared with the visitor."""
+    """The visitor's own Boxes and those shared with them."""
     public: frozenset[str] = frozenset()
     public_waveforms: frozenset[str] = frozenset()
     regional: frozenset[str] = frozenset()
     """Boxes that count in the figures of their region."""
     on_this_machine: bool = False
-    """No account yet, and from loopback: the page is open to this machine."""
+    """No account exists yet and the request comes from loopback: the page is open to this machine."""
     without_waveforms: bool = False
-    """It asks by a token that has not the scope `waveforms`."""
+    """The request has a token without the scope `waveforms`."""
     writes: bool = False
-    """It asks by a token that has the scope `write`."""
+    """The request has a token with the scope `write`."""
 
     @property
     def identified(self) -> bool:
-        """It said who it is, or nobody is asked (`sign_in = "never"`)."""
+        """Whether the visitor is known, or need not be (`sign_in = "never"`)."""
         return self.account is not None or (self.everything and not self.on_this_machine)
 
     @property
     def unlimited(self) -> bool:
-        """Nothing is hidden: the store can be read as it is."""
+        """Whether nothing is hidden, so that the store can be read directly."""
         return self.everything and not self.without_waveforms
 
     @property
@@ -81,7 +81,7 @@ class Visitor:
 
     @property
     def administers(self) -> bool:
-        """An admin who is signed in: changes what is for administrators."""
+        """Whether this is a signed-in admin, who may change what is for administrators."""
         return self.admin and bool(self.session_hash)
 
     @property
@@ -90,17 +90,17 @@ class Visitor:
 
     @property
     def sees_something(self) -> bool:
-        """A page has something to show."""
+        """Whether a page has something to show."""
         return bool(self.everything or self.account or self.public)
 
     def sees(self, box_id: str) -> bool:
         return self.everything or box_id in self.full or box_id in self.public
 
     def sees_all_of(self, before: "Visitor") -> bool:
-        """Each Box that `before` saw is seen: asked every other second of each page that is open."""
+        """Whether each Box that `before` saw is visible; called every other second for each open page."""
         if self.everything or before.everything:
             return self.everything
-        if (self.full, self.public) == (before.full, before.public):  # the same sets as a rule: at once
+        if (self.full, self.public) == (before.full, before.public):  # mostly the same sets, compared at once
             return True
         return not ((before.full | before.public) - self.full - self.public)
 
@@ -110,24 +110,24 @@ class Visitor:
         return self.everything or box_id in self.full or box_id in self.public_waveforms
 
     def sees_place(self, box_id: str) -> bool:
-        """Where it stands, to the metre; the public is shown a place near it (`public.fuzz`)."""
+        """Whether the Box's exact place is visible; the public sees a place near it (`public.fuzz`)."""
         return self.everything or box_id in self.full
 
     def may_change(self, box_id: str) -> bool:
-        """Its owner, or an admin: name, place, whom it is shared with, what the public sees."""
+        """Whether the visitor may change the Box: its owner or an admin, by a session."""
         return bool(self.session_hash) and (self.admin or box_id in self.own)
 
     def may_request(self, box_id: str) -> bool:
-        """Its owner, or an admin, may have raw samples fetched: by a session, or a token that writes."""
+        """Whether the visitor may request raw samples: owner or admin, by session or a token that writes."""
         return (bool(self.session_hash) or self.writes) and (self.admin or box_id in self.own)
 
     def form_token(self) -> str:
-        """A new one for each page: one that stood still could be guessed from compressed answers (BREACH)."""
+        """A new token for each page: a constant one could be guessed from compressed answers (BREACH)."""
         salt = secrets.token_hex(8)
         return salt + _signed(self.form_secret, salt)
 
     def accepts_form(self, token: str) -> bool:
-        """Whether a form was made for this browser by us."""
+        """Whether we made this form for this browser."""
         salt, signature = token[:16], token[16:]
         return bool(self.form_secret) and hmac.compare_digest(
             signature.encode(), _signed(self.form_secret, salt).encode()
@@ -135,7 +135,7 @@ class Visitor:
 
     @property
     def feed_name(self) -> str:
-        """The live feed of one session and what it sees is no other's in the same browser."""
+        """A name for the live feed that differs by session and by what the session sees."""
         seen = "all" if self.everything else _digest(f"{_public_digest(self.public)}{sorted(self.full)}")
         return f"{self.session_hash[:12]}-{seen}"
 
@@ -146,22 +146,22 @@ def _digest(text: str) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _public_digest(boxes: frozenset[str]) -> str:
-    """Digest of the Boxes that all visitors see; kept, because ten thousand Boxes take 5 ms."""
+    """The digest of the Boxes that all visitors see; cached, because ten thousand Boxes take 5 ms."""
     return _digest(",".join(sorted(boxes)))
 
 
 NOBODY = Visitor()
 UNKNOWN = Visitor(accounts_in_use=False)
-"""Who asks could not be read: nothing is shown, of accounts neither."""
+"""The visitor where the store cannot be read: nothing is shown, not even about accounts."""
 OPEN = Visitor(everything=True, accounts_in_use=False)
 ASKING: contextvars.ContextVar[Visitor] = contextvars.ContextVar("asking", default=NOBODY)
-"""The visitor of the request that this thread or task answers; who forgets to set it sees nothing."""
+"""The visitor of the request that this thread or task answers; a task that sets none sees nothing."""
 
 
 def visitor_network(address: str) -> str:
-    """Under what the visitors of an address are counted: it, or of IPv6 its /64, which is one household.
+    """The network under which an address is counted: for IPv6 its /64, which is one household.
 
-    Empty for this machine's own: a proxy here that names no visitor hands on everybody's requests.
+    Empty for this machine: a proxy here that names no visitor passes on everybody's requests.
     """
     known = ip_address(address)
     if known is None:
@@ -177,7 +177,7 @@ def _signed(secret: str, salt: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AskingRequest:
-    """The facts of an HTTP request that say who asks."""
+    """The facts of an HTTP request that identify its sender."""
 
     headers: Mapping[str, str]
     """Names in lower case."""
@@ -193,13 +193,13 @@ class AskingRequest:
 
     @property
     def bearer_token(self) -> str:
-        """Empty: it sends none."""
+        """The token of the request; empty where there is none."""
         kind, _, secret = self.headers.get("authorization", "").partition(" ")
         return secret.strip() if kind.lower() == "bearer" else ""
 
     @property
     def from_this_machine(self) -> bool:
-        """From loopback, under a name of loopback, and not handed on by a proxy."""
+        """Whether the request comes from loopback, under a loopback name, and not through a proxy."""
         peer = ip_address(self.peer)
         named = host_name(self.headers.get("host", "localhost")) in LOOPBACK_NAMES
         handed_on = any(name in self.headers for name in PROXY_HEADERS)
@@ -207,7 +207,7 @@ class AskingRequest:
 
     @property
     def address(self) -> str:
-        """The client's; of one that a proxy on this machine hands on, what the proxy says."""
+        """The client's address; behind a proxy on this machine, the one that the proxy states."""
         peer = ip_address(self.peer)
         if peer is not None and peer.is_loopback:
             handed_on = self.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
@@ -218,7 +218,7 @@ class AskingRequest:
 
 @dataclass(frozen=True, slots=True)
 class _BoxAccesses:
-    """Whose the Boxes are and who may see them, as it stands in the store; read again when that changes."""
+    """Who owns and who may see the Boxes, as stored; read again when that changes."""
 
     revision: tuple[int, ...] | None
     of_box: Mapping[str, BoxAccess]
@@ -232,7 +232,7 @@ class _BoxAccesses:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is asked of the store at most once a second: is there an account, and whose are the Boxes."""
+    """What is read at most once a second: whether there is an account, and who may see the Boxes."""
 
     read_s: float
     any_account: bool
@@ -240,7 +240,7 @@ class _Known:
 
 
 class Visitors:
-    """`of` may be called from any thread."""
+    """Identifies visitors; `of` may be called from any thread."""
 
     def __init__(
         self, people: AccountRecords, config: ViewSection, monotonic_s: Callable[[], float] = time.monotonic
@@ -254,7 +254,7 @@ class Visitors:
         self._expire_s = monotonic_s() + EXPIRE_EVERY_S
 
     def of(self, request: AskingRequest) -> Visitor:
-        """Raises StoreError when the store cannot be read."""
+        """The visitor of a request. Raises StoreError when the store cannot be read."""
         known = self._read()
         if self.config.sign_in == "never":
             return self._signed_in(request, known, OPEN) or OPEN
@@ -277,7 +277,7 @@ class Visitors:
         return self._signed_in(request, known, public) or self._by_token(request, known, public) or public
 
     def at_once(self, request: AskingRequest) -> Visitor | None:
-        """As `of`, where that needs nothing of the store: without session and token, soon after another."""
+        """Like `of`, but None where the store is needed; without session and token, cached facts may do."""
         with self._lock:
             known = self._known
         now_s = self._monotonic_s()
@@ -291,12 +291,12 @@ class Visitors:
         )
 
     def forget(self) -> None:
-        """Something was changed by this process: read it again."""
+        """Discards cached facts, because this process has changed something."""
         with self._lock:
             self._known = None
 
     def accesses(self) -> Mapping[str, BoxAccess]:
-        """By Box, at most CACHED_S old."""
+        """The accesses by Box, at most CACHED_S old."""
         return self._read().boxes.of_box
 
     def _signed_in(self, request: AskingRequest, known: _Known, public: Visitor) -> Visitor | None:
@@ -317,7 +317,7 @@ class Visitors:
         return _visitor(account, known, public, session.token_hash, secret)
 
     def _by_token(self, request: AskingRequest, known: _Known, public: Visitor) -> Visitor | None:
-        """`Authorization: Bearer opq_…`: reads; with the scope `write` it asks for waveforms."""
+        """The visitor of `Authorization: Bearer opq_…`; the scope `write` allows to request waveforms."""
         secret = request.bearer_token
         if not secret.startswith("opq_"):
             return None
@@ -325,7 +325,7 @@ class Visitors:
         if ticket is None:
             return None
         without = bool(ticket.scopes) and "waveforms" not in ticket.scopes
-        if not ticket.account_id:  # made by who may write the store's files: `opq-tools up`
+        if not ticket.account_id:  # made by a user who may write the store's files: `opq-tools up`
             return Visitor(everything=True, address=request.address, without_waveforms=without)
         account = self.people.account(ticket.account_id)
         if account is None or account.disabled:
@@ -348,7 +348,7 @@ class Visitors:
         return fresh
 
     def _read_accesses(self) -> _BoxAccesses:
-        """Those that were read last, while nothing of them has changed."""
+        """The accesses; those that were read last, while they have not changed."""
         revision = self.people.accesses_revision()
         with self._lock:
             before = self._accesses

@@ -1,6 +1,7 @@
-"""Where View finds the services that its pages of administration ask, as the configuration has them.
+"""The addresses of the services that View's pages of administration request, from the configuration.
 
-Short, and not in `config.py`: what View makes of other services' sections is View's own.
+The file is short, but not part of `config.py`: how View uses the sections of other services is its own
+matter.
 """
 
 from dataclasses import dataclass
@@ -13,28 +14,28 @@ from opq_proto.config import default_data_dir
 
 @dataclass(frozen=True, slots=True)
 class ServiceAddresses:
-    """Empty: nobody is asked."""
+    """Addresses of services; an empty one means that the service is not requested."""
 
     health: tuple[tuple[str, str], ...] = ()
-    """(name, URL of its health), the whole first: where that answers, nobody else is asked."""
+    """(name, URL of its health), the whole cloud first: where that answers, no other is requested."""
     plugin_manager: str = ""
-    """Mauka's, for commands about plug-ins (ZeroMQ)."""
+    """Mauka's endpoint for commands about plug-ins (ZeroMQ)."""
     commands: str = ""
-    """The acquisition broker's, for commands to Boxes (ZeroMQ); `answers` likewise."""
+    """The acquisition broker's endpoint for commands to Boxes (ZeroMQ); `answers` is that for the answers."""
     answers: str = ""
     engines: tuple[EngineAddress, ...] = ()
     """Rule engines, by name."""
     mqtt_broker: str = ""
-    """Host of the broker that notifications go to; empty: none is set."""
+    """The host of the broker that receives notifications; empty where none is configured."""
     folder: Path | None = None
-    """Folder of the embedded store; None: it is no folder of this machine."""
+    """The folder of the embedded store; None where the store is not a folder of this machine."""
 
 
 WHOLE = "opq"
 
 
 def service_addresses(config: CloudConfig) -> ServiceAddresses:
-    """Addresses in `opq-cloud all`, and of the same services each in a process of its own."""
+    """The addresses of services, both in `opq-cloud all` and each in a process of its own."""
     sections = (
         (WHOLE, config.health.whole_endpoint),
         ("triggering-broker", config.triggering_broker.health_endpoint),
@@ -60,13 +61,13 @@ def service_addresses(config: CloudConfig) -> ServiceAddresses:
 
 
 def health_url(endpoint: str) -> str:
-    """`http://127.0.0.1:8911` of `127.0.0.1:8911`, `*:8911`, `http://host:8911`."""
+    """The URL `http://127.0.0.1:8911` of `127.0.0.1:8911` or `*:8911`; a named host stays."""
     plain = endpoint.rpartition("://")[2].rstrip("/")
     return f"http://{_from_here(plain)}"
 
 
 def reachable(endpoint: str) -> str:
-    """An address that was bound, as a client on this machine connects to it."""
+    """The address by which a client on this machine connects to a bound endpoint."""
     scheme, mark, rest = endpoint.rpartition("://")
     return f"{scheme}{mark}{_from_here(rest)}"
 

@@ -1,4 +1,4 @@
-"""What the pages of administration share: who may look and who may change, and how a page is made."""
+"""What the pages of administration share: who may read, who may change, and how a page is rendered."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ NO_PAGE = "There is no page at this address."
 
 @dataclass(frozen=True, slots=True)
 class AdminContext:
-    """One per View. Administrators look and change; a View without accounts shows it to its own machine."""
+    """One per View. Administrators read and change; a View without accounts lets its own machine read."""
 
     accounts: AccountContext
     view: ViewContext
@@ -33,7 +33,7 @@ class AdminContext:
         return self.accounts.keys
 
     def register(self) -> KeyRegister:
-        """HTTPException 409 where View has no key folder."""
+        """The register of keys. Raises HTTPException 409 where View has no key folder."""
         if self.keys is None:
             raise HTTPException(
                 409, "This View knows no key folder; it runs without its cloud's configuration."
@@ -41,28 +41,28 @@ class AdminContext:
         return KeyRegister(self.keys)
 
     def engine(self, name: str) -> RuleEngine:
-        """HTTPException 404 for one that is not configured."""
+        """The engine with this name. Raises HTTPException 404 where it is not configured."""
         for each in self.addresses.engines:
             if each.name == name:
                 return RuleEngine(each)
         raise HTTPException(404, "There is no such rule engine in the configuration.")
 
     def looks(self) -> Visitor:
-        """404 for who may not look: what is there for administrators is not said."""
+        """The visitor, who may read. Raises 404 for others, so that they do not learn which pages exist."""
         visitor = ASKING.get()
         if not visitor.sees_administration:
             raise HTTPException(404, NO_PAGE)
         return visitor
 
     def changes(self) -> Visitor:
-        """404 for who may not change."""
+        """The visitor, who may change. Raises 404 for others."""
         visitor = ASKING.get()
         if not visitor.administers:
             raise HTTPException(404, NO_PAGE)
         return visitor
 
     def page(self, template: str, part: str, code: int = 200, **values: object) -> Response:
-        """`part` marks the place in the navigation of administration."""
+        """Renders a page; `part` marks its place in the navigation of administration."""
         visitor = ASKING.get()
         return self.accounts.page(
             f"administration/{template}",

@@ -1,4 +1,4 @@
-"""All routes of administration in one router; its parts are mentioned nowhere else."""
+"""All routes of administration in one router; its parts are named only here."""
 
 from fastapi import APIRouter
 
@@ -29,7 +29,7 @@ PARTS = (
 
 
 def admin_router(accounts: AccountContext, view: ViewContext) -> APIRouter:
-    """Every page of it is for administrators; others get 404."""
+    """The router; every page of it is for administrators, others get 404."""
     context = AdminContext(accounts, view, view.addresses)
     router = APIRouter(include_in_schema=False)
     for part in PARTS:

@@ -1,7 +1,7 @@
-"""What a Box says of itself, asked through the acquisition broker: versions, rate, losses, settings;
-its rate and its settings set; whether a code is the one that its gateway shows.
+"""Requests facts from a Box through the acquisition broker: versions, rate, losses, settings.
 
-The same commands as `opq-tools box` and Mauka's BoxOptimizationPlugin send. One Box is asked at a time.
+It also sets the rate and the settings, and checks the code that the Box's gateway shows. The commands are the
+same as those of `opq-tools box` and Mauka's BoxOptimizationPlugin. One Box is asked at a time.
 """
 
 import json
@@ -17,68 +17,68 @@ from opq_proto.errors import FrameError, OpqError
 from opq_proto.wire import CLAIM_PLUGIN, claim_accepted, info_command, plugin_command, rate_command
 
 LEAST_CYCLES, MOST_CYCLES = 1, 600
-"""Per Measurement; a gateway takes no others."""
+"""Cycles per Measurement; a gateway accepts no others."""
 MOST_LOSSES = 100
 NUMBER = "box_id"
-"""The setting that no page changes: who is wrong once could not mend it from here."""
+"""The setting that no page changes: a mistake could not be corrected from here."""
 CONNECT_S = 2.0
 ANSWER_S = 4.0
-"""A gateway waits 3 s for what its Box keeps itself."""
+"""A gateway waits 3 s for values that its Box stores itself."""
 BUSY_S = 15.0
 _PLACES = {name: place for place, name in enumerate(LOSS_WORDS)}
 
 
 class BoxNotAskedError(OpqError):
-    """It was not asked, or did not answer."""
+    """The Box was not asked, or did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxReport:
-    """What a Box and its gateway report of themselves; empty or None where they report nothing."""
+    """What a Box and its gateway report about themselves; empty or None where they report nothing."""
 
     cycles: int | None
-    """Per Measurement."""
+    """Cycles per Measurement."""
     firmware: str
     hardware: str
     software: str
     """The gateway's version."""
     addresses: tuple[str, ...]
     counted: tuple[tuple[int, str], ...] = ()
-    """What the Box lost since its start: how many, of what; also none."""
+    """The Box's losses since its start, zeros included: (how many, what)."""
     counts_losses: bool = False
-    """Whether its firmware counts all that it may lose."""
+    """Whether its firmware counts everything that it may lose."""
     settings: Mapping[str, str] = field(default_factory=dict)
     settings_trouble: str = ""
-    """Why there are none."""
+    """Why there are no settings."""
 
     @property
     def lost(self) -> tuple[tuple[int, str], ...]:
-        """Without what it lost none of."""
+        """The losses without zeros."""
         return tuple(each for each in self.counted if each[0])
 
 
 @dataclass(frozen=True, slots=True)
 class RateChange:
-    """Cycles per Measurement, as the Box says them; `after` None: it does not say."""
+    """Cycles per Measurement, as the Box reports them; `after` is None where it does not report them."""
 
     before: int | None
     after: int | None
 
 
 class BoxQuestions:
-    """Asks one Box at a time, from any thread; each kind of page has its own, so none waits for another."""
+    """Asks one Box at a time, from any thread; each kind of page has its own, so none waits for others."""
 
     def __init__(self, addresses: ServiceAddresses) -> None:
         self._addresses = addresses
         self._lock = threading.Lock()
 
     def ask_info(self, box_id: str) -> BoxReport:
-        """As `ask_info_and_settings`, without the settings."""
+        """Like `ask_info_and_settings`, without the settings."""
         with self._asking() as client:
             return _said(client, box_id)
 
     def ask_info_and_settings(self, box_id: str) -> BoxReport:
-        """Raises BoxNotAskedError with the reason."""
+        """What the Box reports, with its settings. Raises BoxNotAskedError with the reason."""
         with self._asking() as client:
             said = _said(client, box_id)
             try:
@@ -87,7 +87,7 @@ class BoxQuestions:
                 return replace(said, settings_trouble=str(error)[:500])
 
     def set_setting(self, box_id: str, key: str, value: str) -> tuple[str, str]:
-        """What it was and what it is, as the Box says; it judges key and value. Raises BoxNotAskedError."""
+        """Sets a setting; the Box checks it. Returns the old and the new value. Raises BoxNotAskedError."""
         with self._asking() as client:
             before = _settings(client, box_id)
             if key == NUMBER:
@@ -98,10 +98,10 @@ class BoxQuestions:
             return before[key], _settings(client, box_id).get(key, value)
 
     def set_rate(self, box_id: str, cycles: int) -> RateChange:
-        """Ask what it is, set it, ask again: a Box that refuses answers as one that obeys.
+        """Reads the rate, sets it, reads it again: a Box that refuses answers like one that obeys.
 
         Raises:
-            BoxNotAskedError: nobody answers. Where it says so, the rate may have been set all the same.
+            BoxNotAskedError: nobody answers. Where its text says so, the rate may have been set all the same.
         """
         with self._asking() as client:
             before = _said(client, box_id).cycles
@@ -114,9 +114,9 @@ class BoxQuestions:
         return RateChange(answer.message_rate_reponse.old_rate_cycles or before, after)
 
     def spend_claim_code(self, box_id: str, code: str) -> bool:
-        """Whether the Box's gateway shows this code; it shows it no more then.
+        """Whether the Box's gateway shows this code; the gateway then stops showing it.
 
-        The broker passes the answer of nobody but who has the Box's key. Raises BoxNotAskedError.
+        The broker passes only answers of a sender that has the Box's key. Raises BoxNotAskedError.
         """
         with self._asking() as client:
             command = plugin_command(box_id, CLAIM_PLUGIN, code, client.identity)
@@ -142,7 +142,7 @@ class BoxQuestions:
 
 
 def checked_cycles(text: str) -> int:
-    """ValueError with a sentence."""
+    """The typed number of cycles. Raises ValueError with a sentence."""
     cycles = int(text) if text.isascii() and text.isdigit() and len(text) <= 4 else 0
     if not LEAST_CYCLES <= cycles <= MOST_CYCLES:
         raise ValueError(
@@ -153,7 +153,7 @@ def checked_cycles(text: str) -> int:
 
 
 def _loss_place(loss: tuple[str, int]) -> tuple[int, str]:
-    """In the order of LOSS_WORDS, then what it does not name."""
+    """A sort key: the order of LOSS_WORDS, then losses that it does not name."""
     name = loss[0]
     return _PLACES.get(name, len(_PLACES)), name
 

@@ -1,4 +1,4 @@
-"""`/admin/audit`: every change, who and from where, what was before and after; filtered, as CSV and JSON."""
+"""`/admin/audit`: every change, by whom and from where, before and after; filtered, also as CSV and JSON."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,9 +18,9 @@ from opq_cloud.view.registry import BOX_ID
 PER_PAGE = 50
 BY_WORDS = {BY_PAGE: "A page", BY_COMMAND: "The command line"}
 TEXTS = ("who", "subject", "by", "words", "from", "to")
-"""Texts of the address, as they are typed."""
+"""The query parameters of the filter."""
 PATHS = ("/admin/audit", "/admin/changes")
-"""The latter is the name that it had before."""
+"""The second is the former address."""
 COLUMNS = (
     TableColumn("time", "text"),
     TableColumn("at_ms", "whole"),
@@ -37,7 +37,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class ChangedValue:
-    """One field of an entry; empty: there was none."""
+    """One field of an entry; a value is empty where there was none."""
 
     name: str
     before: str
@@ -52,12 +52,12 @@ class AuditRow:
     who: str
     subject: str
     link: str
-    """To what was changed; empty: nowhere."""
+    """The address of what was changed; empty where it has no page."""
     changed: tuple[ChangedValue, ...]
 
 
 class AuditPages:
-    """For administrators."""
+    """The audit pages, for administrators."""
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
@@ -120,7 +120,10 @@ class AuditPages:
 
 
 def read_filter(texts: Mapping[str, str]) -> AuditFilter:
-    """HTTPException 400 where a date is none. `subject` may be typed as `Box 1` or `1`."""
+    """The filter of a request. `subject` may be typed as `Box 1` or `1`.
+
+    Raises HTTPException 400 where a date is not valid.
+    """
     start, end = _day(texts.get("from", "")), _day(texts.get("to", ""))
     subject = texts.get("subject", "")
     if subject.isdigit():
@@ -145,7 +148,7 @@ def _day(text: str) -> datetime | None:
 
 
 def audit_row(entry: AuditEntry, names: Mapping[str, str]) -> AuditRow:
-    """With the names that accounts have now."""
+    """The entry with the names that accounts have now."""
     found = re.fullmatch(rf"(box|incident) ({BOX_ID.pattern})", entry.subject)
     link = ""
     if found:

@@ -1,4 +1,4 @@
-"""Pure: what the page of administration shows of a Box, and what its form says of one."""
+"""Pure: what the page of administration shows about a Box, and what its form states."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from opq_proto.key_register import KeyEntry, key_fingerprint
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, TimeSource
 
 DOUBTFUL_CLOCK_NS = 8_000_000
-"""Half a cycle of 60 Hz: beyond it nobody knows which of two Boxes saw it first."""
+"""Half a cycle of 60 Hz: beyond it the order in which two Boxes saw a disturbance is unknown."""
 TEXTS = ("description", "region", "feeder", "phase", "grid")
 KEY_WORDS = {
     "admitted": "admitted",
@@ -30,12 +30,12 @@ KEY_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What needs attention at a Box; Boxes of one `kind` share a line."""
+    """A problem of a Box that needs attention; Boxes with one `kind` share a line."""
 
     kind: str
     words: str
     size: int = 0
-    """How bad, in the unit of its kind: of several Boxes the worst is said."""
+    """How serious it is, in the unit of its kind; for several Boxes the worst is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +46,20 @@ class AdminBox:
     live: bool
     state: str
     heard_ns: int | None
-    """When it was last heard, by its own time stamps."""
+    """The time stamp of the newest data from it."""
     clock: str
     clock_doubtful: bool
     fingerprint: str
     key_state: str
     key_since_ms: int | None
     connected: bool | None
-    """None: no broker answers."""
+    """None where no broker answers."""
     age_ms: int = 0
-    """Since its newest Measurement came."""
+    """The time since its newest Measurement arrived."""
     bound_ns: int = 0
-    """What its clock may be wrong by; 0: nobody says."""
+    """The largest error of its clock; 0 where it is not known."""
     misfit: str = ""
-    """What it measures, where its nominal values cannot be meant for that."""
+    """What it measures, where that cannot belong to its nominal values."""
 
     @property
     def box_id(self) -> str:
@@ -75,7 +75,7 @@ class AdminBox:
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
-        """What needs attention; nothing of a Box that nobody expects to hear."""
+        """What needs attention; empty for a Box that nobody expects to report."""
         if self.retired or self.record.unplugged:
             return ()
         found = []
@@ -102,7 +102,7 @@ def admin_box(
     now_ms: int,
     nominal: Nominal,
 ) -> AdminBox:
-    """`last_ms`: of its newest stored Measurement, where View has heard none itself."""
+    """Builds a Box's row. `last_ms`: time of its newest stored Measurement, where View has received none."""
     measurement = newest.measurement if newest else None
     age_ms = max(0, now_ms - newest.heard_ms) if newest else 0
     live = newest is not None and age_ms < newest.silent_after_ms
@@ -131,7 +131,7 @@ def admin_box(
 
 
 def window_s(newest: NewestMeasurement | None) -> float | None:
-    """How long its newest Measurement is; None: it has no span, or is a crossing, which is shorter."""
+    """The length of its newest Measurement; None without a span, and for a crossing, which is shorter."""
     measurement = newest.measurement if newest else None
     if measurement is None or measurement.crossing:
         return None
@@ -141,17 +141,17 @@ def window_s(newest: NewestMeasurement | None) -> float | None:
 
 
 def counts_of(counts: list[ServiceCount], box_id: str) -> list[ServiceCount]:
-    """What the services count of one Box, by name; zeros are left out."""
+    """A Box's non-zero counters in all services, by name."""
     found = [each for each in counts if each.of == box_id and each.value]
     return sorted(found, key=lambda each: (each.service, each.counter))
 
 
 @dataclass(frozen=True, slots=True)
 class WantedBox:
-    """What a form says of a Box."""
+    """What a form states about a Box."""
 
     record: BoxRecord
-    """Without name and place."""
+    """The record without name and place."""
     name: str
     region: str
     place: LocationRecord | None
@@ -160,10 +160,10 @@ class WantedBox:
 
 
 def read_box_form(form: SentForm, box_id: str) -> WantedBox:
-    """What the form of `box.html` wants; an empty number leaves what is stored.
+    """Reads the form of `box.html`; an empty number leaves the stored value.
 
-    ValueError with a sentence where a number or the place is none; HTTPException 400 where a choice is not
-    one of those that the page offers.
+    Raises ValueError with a sentence where a number or the place is not valid; HTTPException 400 where a
+    choice is not one of those that the page offers.
     """
     privacy = form.text("privacy")
     if privacy not in PRIVACIES:

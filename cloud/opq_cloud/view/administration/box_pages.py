@@ -1,4 +1,4 @@
-"""`/admin/boxes` and `/admin/boxes/{id}`: how each Box is, what is known of it, and what may be changed."""
+"""`/admin/boxes` and `/admin/boxes/{id}`: the state of each Box, facts about it, and forms to change them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -46,7 +46,7 @@ CHANGES_SHOWN = 10
 
 
 class BoxAdminPages:
-    """For administrators."""
+    """The pages of Boxes, for administrators."""
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
@@ -95,7 +95,7 @@ class BoxAdminPages:
     def box_page(
         self, box_id: str, ask: Annotated[str, Query(max_length=20)] = "", saved: bool = False
     ) -> Response:
-        """`ask`: who may change it asks the Box itself; it waits for its answer some seconds at most."""
+        """The page of a Box. With `ask`, an administrator waits some seconds for the Box's own report."""
         visitor = self._context.looks()
         record = self._known(box_id)
         if not ask or not visitor.administers:
@@ -180,7 +180,7 @@ class BoxAdminPages:
         return see_other(f"/admin/boxes/{box_id}?saved=1")
 
     def set_rate(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """The original's command to a Box; what it says before and after goes into the log of changes."""
+        """Sends the original's command to a Box; the rates before and after go into the log of changes."""
         visitor = self._context.changes()
         record = self._known(request.path_params["box_id"])
         box_id = record.box_id
@@ -203,7 +203,7 @@ class BoxAdminPages:
         return see_other(f"/admin/boxes/{box_id}?ask=1#itself")
 
     def set_setting(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """One setting that the Box keeps itself, which judges it; as `opq-tools box settings`."""
+        """Changes a setting that the Box stores and checks itself, like `opq-tools box settings`."""
         visitor = self._context.changes()
         record = self._known(request.path_params["box_id"])
         box_id, key = record.box_id, form.text("key", 60)
@@ -247,7 +247,7 @@ class BoxAdminPages:
 
 
 def known_box(context: AdminContext, box_id: str) -> BoxRecord:
-    """HTTPException 404 where no Box of this id is stored, was heard, or has a key."""
+    """The Box's record. Raises HTTPException 404 for an id that is not stored, not heard and has no key."""
     if not BOX_ID.fullmatch(box_id):
         raise HTTPException(404, "No Box with this id is known.")
     record = context.store.box(box_id)
@@ -258,7 +258,7 @@ def known_box(context: AdminContext, box_id: str) -> BoxRecord:
 
 
 def read_boxes(context: AdminContext) -> list[AdminBox]:
-    """All that are stored, were heard or have a key, by number."""
+    """All Boxes that are stored, were heard or have a key, by number."""
     hub, keys = context.view.whole_hub, read_keys(context)
     records = {each.box_id: each for each in context.store.boxes()}
     for box_id in (*hub.latest(), *keys):
@@ -273,7 +273,7 @@ def read_boxes(context: AdminContext) -> list[AdminBox]:
 
 
 def read_keys(context: AdminContext) -> Mapping[str, KeyEntry]:
-    """By Box; none where there is no key folder."""
+    """The keys by Box; empty where there is no readable key folder."""
     if context.keys is None:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""`/admin`: what needs attention, and the ways on."""
+"""`/admin`: what needs attention, and links to the other pages."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class Concern:
 
 
 class AdminFrontPage:
-    """For administrators."""
+    """The front page, for administrators."""
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
@@ -94,7 +94,7 @@ class AdminFrontPage:
 
 
 def concerns(boxes: list[AdminBox], services: ServicesFound) -> list[Concern]:
-    """Services first: a Box may be silent for their sake."""
+    """The concerns about services, then those about Boxes: a Box may be silent because of a service."""
     names = {box.box_id for box in boxes}  # health has a part for each Box too
     found = [
         Concern(each.name, each.info or "It is not well", "/admin/system")

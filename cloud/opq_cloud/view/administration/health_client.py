@@ -1,7 +1,7 @@
-"""What the services say of themselves, read over HTTP as anybody may: health, and what they count.
+"""Reads what the services report about themselves, over public HTTP: health and counters.
 
-The whole (`opq-cloud all`, `up`) answers for all; where it does not, each service is asked at its own
-address. One that does not answer within ASKED_S is shown as one that does not.
+The whole cloud (`opq-cloud all`, `up`) answers for all services; where it does not, each service is requested
+at its own address. A service that does not answer within ASKED_S is shown as silent.
 """
 
 import json
@@ -23,7 +23,7 @@ DEEPEST = 6
 
 
 class ServiceSilentError(OpqError):
-    """A service does not answer, or not in the form that it should."""
+    """A service does not answer, or not in the expected form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +44,21 @@ class ServiceCount:
     service: str
     counter: str
     of: str
-    """The Box, key or plug-in that is counted; empty: none."""
+    """The Box, key or plug-in that is counted; empty for none."""
     value: float
 
 
 @dataclass(frozen=True, slots=True)
 class ServicesFound:
-    """What was read at one look."""
+    """The result of one reading."""
 
     states: tuple[ServiceState, ...]
     urls: tuple[str, ...]
-    """Addresses of those that answered."""
+    """The addresses that answered."""
 
     @property
     def troubles(self) -> tuple[ServiceState, ...]:
-        """Deepest alone: what is above them is not well for their sake."""
+        """Only the deepest unhealthy parts: the parts above are unhealthy because of them."""
         found = []
         for place, state in enumerate(self.states):
             below = self.states[place + 1] if place + 1 < len(self.states) else None
@@ -78,7 +78,7 @@ def _any_below(states: Sequence[ServiceState], place: int) -> bool:
 
 
 def read_services(addresses: ServiceAddresses) -> ServicesFound:
-    """Health of all; a service that does not answer is a state of its own."""
+    """The health of all services; a silent service has a state of its own."""
     whole = [each for each in addresses.health if each[0] == WHOLE]
     for name, url in whole:
         try:
@@ -111,7 +111,7 @@ def _states(document: object, name: str, depth: int = 0) -> Iterator[ServiceStat
 
 
 def read_counts(urls: Sequence[str]) -> list[ServiceCount]:
-    """What those services count; of one that does not answer, nothing."""
+    """The counters of those services; a silent service has none."""
     found = []
     for url in urls:
         try:
@@ -129,7 +129,7 @@ def read_counts(urls: Sequence[str]) -> list[ServiceCount]:
 
 
 def read_connections(urls: Sequence[str]) -> dict[str, int] | None:
-    """Box -> connections with its key, over all brokers that answer; None: none does."""
+    """Box -> connections with its key, over all brokers that answer; None where no broker does."""
     found: dict[str, int] | None = None
     for url in urls:
         try:
@@ -144,7 +144,7 @@ def read_connections(urls: Sequence[str]) -> dict[str, int] | None:
 
 
 def read_json(url: str) -> object:
-    """Raises ServiceSilentError."""
+    """The JSON document at a URL. Raises ServiceSilentError."""
     try:
         found: object = json.loads(read_bytes(url))
     except (ValueError, RecursionError) as error:
@@ -153,7 +153,7 @@ def read_json(url: str) -> object:
 
 
 def read_bytes(url: str) -> bytes:
-    """Raises ServiceSilentError."""
+    """The content of a URL. Raises ServiceSilentError."""
     try:
         with urllib.request.urlopen(url, timeout=ASKED_S) as answer:
             found: bytes = answer.read(MOST_BYTES)

@@ -1,6 +1,6 @@
-"""`/admin/keys`: who may connect. The key folder is changed by what `opq-tools keys` changes it by too.
+"""`/admin/keys`: which Boxes may connect. The key folder is changed by the code of `opq-tools keys`.
 
-Brokers watch the folder: a Box whose key is revoked is shut out within a second.
+Brokers watch the folder: a Box whose key is revoked is disconnected within a second.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class KeyRow:
     fingerprint: str
     next_fingerprint: str
     connected: bool | None
-    """None: no broker answers."""
+    """None where no broker answers."""
 
     @property
     def state_words(self) -> str:
@@ -42,7 +42,7 @@ class KeyRow:
 
 
 class KeyAdminPages:
-    """For administrators."""
+    """The pages of keys, for administrators."""
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
@@ -96,7 +96,7 @@ class KeyAdminPages:
         )
 
     def add(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
-        """With the public key that a Box made itself, typed or as its file, or with a new pair."""
+        """Admits a Box with its own public key, typed or as a file, or with a new pair."""
         visitor = self._context.changes()
         box_id, register = form.text("box_id", 20), self._context.register()
 
@@ -145,7 +145,7 @@ class KeyAdminPages:
         return self._keys_page(done=f"{words.format(box_id)} {where} {private}")
 
     def _values(self, box_id: str) -> dict[str, object]:
-        """State and fingerprints, for the log of changes."""
+        """State and fingerprints of the Box's key, for the log of changes."""
         for each in self._context.register().entries()[0]:
             if each.box_id == box_id:
                 return key_values(each)
@@ -153,7 +153,10 @@ class KeyAdminPages:
 
 
 def _public_key(form: SentUpload) -> bytes | None:
-    """None: a new pair is wanted. KeyFileError where what was sent is no public key."""
+    """The public key of a form; None where a new pair is wanted.
+
+    Raises KeyFileError where what was sent is not a public key.
+    """
     file, typed = form.file("key_file"), form.text("public_key", 400)
     if file is not None:
         return public_key_in(file.content.decode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""Pure: what an uploaded package says of itself. The engine unpacks and checks it."""
+"""Pure: what an uploaded package states about itself. The engine unpacks and checks it."""
 
 import json
 import re
@@ -14,7 +14,7 @@ KINDS = {
     "analysis": "analyses",
     "portable": "portables",
 }
-"""`kind` of a manifest -> its part of the engine's REST."""
+"""The `kind` of a manifest -> its part of the engine's REST."""
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MANIFEST_BYTES = 65_536
 MOST_ENTRIES = 10_000
@@ -22,7 +22,7 @@ MOST_ENTRIES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class PackageFacts:
-    """Name, kind and version as the manifest says them."""
+    """Name, kind and version from the manifest."""
 
     name: str
     kind: str
@@ -30,9 +30,9 @@ class PackageFacts:
 
 
 def read_package(content: bytes) -> PackageFacts:
-    """What `plugin.json` says, or the one JSON file beside the code (eKuiper's portable plug-ins).
+    """Reads `plugin.json`, or the only JSON file at the top (eKuiper's portable plug-ins).
 
-    ValueError with a sentence: it is no package.
+    Raises ValueError with a sentence where it is not a package.
     """
     try:
         with zipfile.ZipFile(BytesIO(content)) as packed:

@@ -21,7 +21,7 @@ from opq_cloud.view.administration.uploads import SentUpload, upload_route
 PACKAGE_BYTES = 32 * 2**20
 MOST_PACKAGES = 100
 MOST_HELP = 500
-"""Characters."""
+"""In characters."""
 DONE_WORDS = {"start": "started", "stop": "stopped", "restart": "started again"} | {
     "enable": "allowed to start",
     "disable": "stopped for good",
@@ -40,14 +40,14 @@ class InstalledPackage:
     trouble: str
     counts: str
     triggers: tuple[str, ...] = ()
-    """That it brings."""
+    """The triggers in the package."""
     help: str = ""
-    """What its author says that it does."""
+    """Its purpose, in its author's words."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineShown:
-    """One engine; `trouble`: why nothing is shown of it."""
+    """One engine; `trouble` is why nothing of it is shown."""
 
     name: str
     url: str
@@ -56,7 +56,7 @@ class EngineShown:
 
 
 class PluginAdminPages:
-    """For administrators."""
+    """The pages of plug-ins, for administrators."""
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
@@ -104,7 +104,7 @@ class PluginAdminPages:
         )
 
     def command(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Start, stop, restart, enable, disable a plug-in of Mauka."""
+        """Starts, stops, restarts, enables or disables a plug-in of Mauka."""
         visitor = self._context.changes()
         name, verb = request.path_params["name"], form.text("do", 20)
         if verb not in VERBS:
@@ -119,7 +119,7 @@ class PluginAdminPages:
         return see_other("/admin/plugins#mauka")
 
     def switch(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """A trigger of Makai on or off, into `makai_config`, which Makai follows."""
+        """Switches a trigger of Makai on or off in `makai_config`, which Makai follows."""
         visitor = self._context.changes()
         name, do = request.path_params["name"], form.text("do", 20)
         if do not in ("on", "off"):
@@ -146,7 +146,7 @@ class PluginAdminPages:
         return see_other("/admin/plugins#triggers")
 
     def install(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
-        """A package as a file; a higher version of what is there takes over live."""
+        """Installs a package from a file; a version above the installed one takes over while all runs."""
         visitor = self._context.changes()
         engine, file = self._context.engine(form.text("engine", 60)), form.file("package")
         if file is None:
@@ -188,7 +188,7 @@ class PluginAdminPages:
         return see_other("/admin/plugins#packages")
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """All versions; refused by the engine while a rule uses it."""
+        """Deletes all versions; the engine refuses while a rule uses the plug-in."""
         visitor = self._context.changes()
         engine, name = self._named(request)
         try:
@@ -211,12 +211,12 @@ class PluginAdminPages:
 
 
 def packed_triggers(engines: Sequence[EngineShown]) -> set[str]:
-    """Triggers that came as packages."""
+    """The names of triggers that came in packages."""
     return {name for engine in engines for package in engine.packages for name in package.triggers}
 
 
 def shown_engine(engine: RuleEngine) -> EngineShown:
-    """What is installed there."""
+    """The packages that are installed in an engine."""
     address = engine.address
     try:
         found = engine.request("GET", "/plugins/portables")
@@ -250,7 +250,7 @@ def _names(found: object) -> tuple[str, ...]:
 
 
 def _version(engine: RuleEngine, name: str) -> dict[str, object]:
-    """For the log of changes; none where it is not installed."""
+    """The installed version, for the log of changes; None where the plug-in is not installed."""
     try:
         found = engine.request("GET", f"/plugins/portables/{quote(name, safe='')}/status")
     except EngineRefusedError as error:
@@ -265,26 +265,26 @@ def _state(facts: Mapping[str, object]) -> dict[str, object]:
 
 
 TRIGGER_PART = "plugin "
-"""So Makai's health names each trigger; and what of `makai_config` it does not follow."""
+"""The prefix of each trigger in Makai's health; the next is that of ignored `makai_config` entries."""
 CONFIG_PART = "makai_config "
 OFF = "off"
-"""What it says of one that does not run."""
+"""The text for a trigger that does not run."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownTrigger:
-    """One trigger of Makai, as its health says it and `makai_config` wants it."""
+    """One trigger of Makai, as its health reports it and `makai_config` wants it."""
 
     name: str
     ok: bool
     info: str
     runs: bool
     wanted: bool | None
-    """By `makai_config`; None: it says nothing."""
+    """Whether `makai_config` wants it to run; None where it does not say."""
     installed: bool
-    """It came as a package: it is deleted, not switched."""
+    """The trigger came in a package: it is deleted, not switched."""
     trouble: str
-    """Why Makai does not follow."""
+    """Why Makai does not follow `makai_config`."""
 
     @property
     def words(self) -> str:
@@ -296,7 +296,7 @@ class ShownTrigger:
 def shown_triggers(
     states: Sequence[ServiceState], config: MakaiConfig | None, packed: Collection[str]
 ) -> list[ShownTrigger]:
-    """Makai's triggers, of its health; those that run first. `packed`: those that packages brought."""
+    """Makai's triggers from its health, running ones first. `packed`: the triggers that came in packages."""
     tables = {} if config is None else config.triggers
     wanted = {name: table.get("enabled") for name, table in tables.items()}
     troubles = {each.name.removeprefix(CONFIG_PART): each.info for each in states if not each.ok}
@@ -320,7 +320,7 @@ def shown_triggers(
 
 
 def switched(config: MakaiConfig | None, name: str, on: bool) -> MakaiConfig:
-    """What else it says stays."""
+    """The configuration with this trigger on or off, otherwise unchanged."""
     before = config or MakaiConfig(TriggeringLimits(), limited=False)
     table = {**before.triggers.get(name, {}), "enabled": on}
     return replace(before, triggers={**before.triggers, name: table})

@@ -1,6 +1,6 @@
-"""`/admin/reanalyses`: stored events analysed again: who ordered it, how far it is, what it changes; its end.
+"""`/admin/reanalyses`: orders stored events to be analysed again; shows who ordered, progress and changes.
 
-The same jobs as `/api/v1/reanalyses` and `opq-tools reanalyse --jobs`.
+The jobs are the same as those of `/api/v1/reanalyses` and `opq-tools reanalyse --jobs`.
 """
 
 from collections.abc import Mapping
@@ -42,18 +42,18 @@ class JobRow:
 
     @property
     def counts(self) -> list[tuple[int, str]]:
-        """(how many findings, what becomes of them), what changes first."""
+        """(how many findings, what becomes of them), changes first."""
         found = self._report.get("findings", {})
         return [(found[name], words) for name, words in COUNTED.items() if found.get(name)]
 
     @property
     def incidents(self) -> list[dict[str, Any]]:
-        """Those that come, go or get another class."""
+        """The incidents that appear, disappear or change their class."""
         return [each for each in self._report.get("incident_changes", []) if each["change"] != "findings"]
 
     @property
     def troubles(self) -> list[str]:
-        """What it could not look at, and why."""
+        """The events and analyses that failed or were skipped, and why."""
         events = {**self._report.get("failed", {}), **self._report.get("skipped", {})}
         not_run = self._report.get("not_run", {})
         found = [f"Event {number}: {why}" for number, why in events.items()]
@@ -69,7 +69,7 @@ class JobRow:
 
 
 class ReanalysisPages:
-    """For administrators."""
+    """The pages of re-analyses, for administrators."""
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
@@ -119,7 +119,7 @@ class ReanalysisPages:
         return self._begin(jobs, visitor, order, typed)
 
     def carry_out(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """What a dry run has shown: the same order, of the same span."""
+        """Carries out what a dry run has shown: the same order, with the same span."""
         visitor, jobs = self._context.changes(), self._jobs()
         job = self._known(jobs, request)
         if not JobRow(job, "").may_be_carried_out:
@@ -137,7 +137,7 @@ class ReanalysisPages:
         return see_other(PATH)
 
     def end(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """What it has replaced stays replaced."""
+        """Ends a job; findings that it has replaced stay replaced."""
         visitor, jobs = self._context.changes(), self._jobs()
         job = self._known(jobs, request)
         if not jobs.end(job.number):

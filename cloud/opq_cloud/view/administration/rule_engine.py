@@ -1,6 +1,6 @@
-"""A rule engine as View's pages see it: its REST, with the token that the configuration names.
+"""A rule engine for View's pages: calls its REST with the token that the configuration names.
 
-The same requests as `opq-tools plugin` and `opq-tools rule` make.
+The requests are the same as those of `opq-tools plugin` and `opq-tools rule`.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ from opq_proto.errors import OpqError
 
 LOOK_S = 5.0
 CHANGE_S = 120.0
-"""A plug-in is tried before it takes over."""
+"""Long, because a plug-in is tested before it takes over."""
 QUIET_S = 10.0
-"""An engine that sends rows says each 2 s that it lives."""
+"""An engine that sends rows also sends a sign of life every 2 s."""
 MOST_BYTES = 8 * 2**20
 
 
 class EngineError(OpqError):
-    """An engine did not do what it was asked: it is silent, or it refused."""
+    """An engine did not carry out a request: it is silent, or it refused."""
 
 
 class EngineSilentError(EngineError):
@@ -34,7 +34,7 @@ class EngineSilentError(EngineError):
 
 
 class EngineRefusedError(EngineError):
-    """The engine says no: what it says, and where in the SQL, where that is known."""
+    """The engine refuses: its text, and the place in the SQL where that is known."""
 
     def __init__(self, text: str, code: int, line: int | None = None, column: int | None = None) -> None:
         super().__init__(text)
@@ -51,18 +51,18 @@ class EngineAddress:
 
 
 class RuleEngine:
-    """Methods raise EngineError."""
+    """The REST of one engine; methods raise EngineError."""
 
     def __init__(self, address: EngineAddress) -> None:
         self.address = address
 
     def request(self, method: str, path: str, body: object = None, wait_s: float = LOOK_S) -> object:
-        """JSON as objects, anything else as text."""
+        """The engine's answer: a JSON answer as objects, any other as text."""
         data = None if body is None else json.dumps(body).encode()
         return self._asked(method, path, data, "application/json", wait_s)
 
     def upload(self, content: bytes) -> str:
-        """Where the engine has put it, under a name that nobody chose."""
+        """Uploads a file under a random name. Returns the engine's path of it."""
         name, mark = f"view-{secrets.token_hex(8)}.zip", secrets.token_hex(16)
         head = f'--{mark}\r\nContent-Disposition: form-data; name="uploadFile"; filename="{name}"\r\n'
         kind = "Content-Type: application/zip\r\n\r\n"
@@ -92,7 +92,7 @@ class RuleEngine:
             raise EngineSilentError(f"no rule engine answers at {self.address.url}: {reason}") from error
 
     def open_rows(self, rule: str) -> "OpenRows":
-        """What a rule gives from now on (GET /query/{rule}), and its state; lines as they come."""
+        """Opens a rule's future rows and state (GET /query/{rule}), to be read line by line."""
         target = urlsplit(self.address.url)
         kind = HTTPSConnection if target.scheme == "https" else HTTPConnection
         connection = kind(target.hostname or "", target.port, timeout=QUIET_S)
@@ -117,14 +117,17 @@ class RuleEngine:
 
 
 class OpenRows:
-    """What an engine sends, read by one thread; any thread may close it."""
+    """The lines that an engine sends, read by one thread; any thread may close it."""
 
     def __init__(self, connection: HTTPConnection, opened: socket.socket, answer: HTTPResponse) -> None:
         self._connection, self._socket, self._answer = connection, opened, answer
         self._closed = False
 
     def lines(self, most_bytes: int) -> Iterator[bytes]:
-        """Until it ends; a longer one comes in pieces. Raises EngineSilentError where it breaks off."""
+        """Yields lines until the end; a line above `most_bytes` comes in pieces.
+
+        Raises EngineSilentError where the connection breaks.
+        """
         try:
             while line := self._answer.readline(most_bytes):
                 yield line
@@ -135,7 +138,7 @@ class OpenRows:
             self._connection.close()
 
     def close(self) -> None:
-        """Who reads comes back at once."""
+        """Ends the connection; a reading thread returns at once."""
         self._closed = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -150,7 +153,7 @@ def _refusal(error: urllib.error.HTTPError) -> EngineRefusedError:
 
 
 def refusal_of(code: int, content: bytes) -> EngineRefusedError:
-    """What an engine's answer of this status says."""
+    """The error that an engine's answer with this status states."""
     try:
         said = json.loads(content)
         text = str(said["message"])

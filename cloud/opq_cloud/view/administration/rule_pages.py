@@ -1,4 +1,4 @@
-"""`/admin/rules`: stream rules of a rule engine: checked as one types, explained, tried on stored history."""
+"""`/admin/rules`: stream rules of a rule engine: checked while typing, explained, tried on stored history."""
 
 import json
 import re
@@ -51,10 +51,10 @@ JSON_CHARACTERS = 4000
 VERBS = ("start", "stop", "restart")
 HOURS = (1, 6, 24, 72)
 STRETCH_ROWS = 100_000
-"""More than a Box measures in half an hour."""
+"""More Measurements than a Box makes in half an hour."""
 NEW = "new"
 BOXES_STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")'
-"""What a new rule's SQL reads: the Measurements of all Boxes."""
+"""The stream that a new rule's SQL reads: the Measurements of all Boxes."""
 BLANK = {
     "id": "",
     "sql": "SELECT box, timestamp_ms, rms_min\nFROM boxes\nWHERE rms_min < 108",
@@ -68,7 +68,7 @@ MOST_MS = 10**13
 
 @dataclass(frozen=True, slots=True)
 class RuleVerdict:
-    """What the engine says of a rule that is typed."""
+    """What the engine reports about a typed rule."""
 
     valid: bool
     text: str
@@ -78,7 +78,7 @@ class RuleVerdict:
 
 @dataclass(frozen=True, slots=True)
 class EngineRules:
-    """The rules of one engine; `trouble`: why they are not known."""
+    """The rules of one engine; `trouble` is why they are not known."""
 
     name: str
     url: str
@@ -88,7 +88,7 @@ class EngineRules:
 
 
 class RuleAdminPages:
-    """For administrators."""
+    """The pages of stream rules, for administrators."""
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
@@ -118,7 +118,7 @@ class RuleAdminPages:
     def rule_page(
         self, engine: str, rule: str, look: Annotated[str, Query(max_length=20)] = "", saved: bool = False
     ) -> Response:
-        """An editor; the address `new` is that of a new rule. `look`: with the rows of the next seconds."""
+        """The editor of a rule; the address `new` makes one. `look` adds the rows of the next seconds."""
         self._context.looks()
         asked = self._context.engine(engine)
         if rule == NEW:
@@ -181,7 +181,7 @@ class RuleAdminPages:
         )
 
     async def rows(self, request: Request, engine: str, rule: str) -> Response:
-        """Server-sent events for the page of the rule; they end when it is left."""
+        """Sends server-sent events to the rule's page until the page is left."""
         self._context.looks()
         asked = self._context.engine(engine)
         try:
@@ -195,7 +195,7 @@ class RuleAdminPages:
         asking = request_facts(request.scope)
 
         async def may_go_on() -> bool:
-            """Whether the session is still one of an administrator."""
+            """Whether the session still belongs to an administrator."""
             try:
                 now = await anyio.to_thread.run_sync(self._context.accounts.visitors.of, asking)
             except StoreError:
@@ -205,7 +205,7 @@ class RuleAdminPages:
         return RowResponse(rows, row_events(rows, may_go_on))
 
     def make_stream(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """The stream of all Boxes, for an engine that has none; then the first rule is written."""
+        """Makes the stream of all Boxes in an engine that has none; the page of a new rule follows."""
         visitor = self._context.changes()
         engine = self._context.engine(request.path_params["engine"])
         try:
@@ -217,14 +217,14 @@ class RuleAdminPages:
         return see_other(f"/admin/rules/{name}/{NEW}")
 
     def check(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """For a page that asks while somebody types: JSON."""
+        """Checks a rule while somebody types; the answer is JSON."""
         self._context.changes()
         verdict = judge(self._context.engine(request.path_params["engine"]), typed_rule(form))
         facts = {"valid": verdict.valid, "text": verdict.text, "line": verdict.line, "column": verdict.column}
         return JSONResponse(facts, headers={"Cache-Control": "no-store"})
 
     def send(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Check, try on history, or save, by the button that was pressed."""
+        """Checks, tries on history or saves, by the button that was pressed."""
         visitor = self._context.changes()
         engine, rule = self._context.engine(request.path_params["engine"]), request.path_params["rule"]
         typed, do = typed_rule(form), form.text("do", 20)
@@ -255,7 +255,7 @@ class RuleAdminPages:
         was = {key: before[key] for key in after if key in before}
         self._context.accounts.note(
             visitor, what, f"rule {name}", was, after
-        )  # not where it sends to: may hold a password
+        )  # without actions, which may hold a password
         return see_other(f"/admin/rules/{engine.address.name}/{quote(name, safe='')}?saved=1")
 
     def _try(
@@ -315,7 +315,7 @@ class RuleAdminPages:
         return see_other("/admin/rules")
 
     def _stored(self, engine: RuleEngine, rule: str) -> dict[str, str]:
-        """As the editor shows it."""
+        """The stored rule as the editor shows it."""
         found = engine.request("GET", f"/rules/{quote(rule, safe='')}")
         facts = found if isinstance(found, Mapping) else {}
         return {
@@ -327,7 +327,7 @@ class RuleAdminPages:
 
 
 def status_rows(status: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Name and value of each counter that says something, as people read them: moments as times, in UTC."""
+    """Name and value of each counter that is not empty, as text; times are in UTC."""
     rows = []
     for key, value in status.items():
         if not isinstance(value, str | int | float) or not value or (key.endswith("_status") and value == 1):
@@ -343,7 +343,7 @@ def status_rows(status: Mapping[str, object]) -> list[tuple[str, str]]:
 
 
 def read_rules(engine: RuleEngine) -> EngineRules:
-    """With the names of its streams."""
+    """The rules of an engine and the names of its streams."""
     address = engine.address
     try:
         rules, streams = engine.request("GET", "/rules"), engine.request("GET", "/streams")
@@ -355,7 +355,7 @@ def read_rules(engine: RuleEngine) -> EngineRules:
 
 
 def typed_rule(form: SentForm) -> dict[str, str]:
-    """With its line breaks. HTTPException 400 where a text is too long."""
+    """The typed rule with its line breaks. Raises HTTPException 400 where a text is too long."""
     found = {}
     for name, most in (
         ("id", 64),
@@ -371,7 +371,7 @@ def typed_rule(form: SentForm) -> dict[str, str]:
 
 
 def judge(engine: RuleEngine, typed: Mapping[str, str]) -> RuleVerdict:
-    """What the engine says of it; JSON that is none is said before it is asked."""
+    """The engine's verdict on a rule; text that is not JSON is refused without asking the engine."""
     try:
         body = rule_body(typed)
     except ValueError as error:
@@ -386,7 +386,7 @@ def judge(engine: RuleEngine, typed: Mapping[str, str]) -> RuleVerdict:
 
 
 def rule_body(typed: Mapping[str, str]) -> dict[str, object]:
-    """ValueError with a sentence where `actions` or `options` are no JSON."""
+    """The body for the engine. Raises ValueError with a sentence where `actions` or `options` are no JSON."""
     try:
         actions = json.loads(typed["actions"] or "[]")
     except (ValueError, RecursionError):

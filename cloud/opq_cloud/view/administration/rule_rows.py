@@ -1,7 +1,8 @@
-"""Rows of a stream rule as it gives them, with the state of its own windows, while a page is open.
+"""Rows of a stream rule as they appear, with the rule's own window state, while a page is open.
 
-The engine's GET /query/{rule} hands them on beside the rule's actions, and says when the rule does not run.
-If many rows come, the newest few of each second are kept; all are counted, and those that waited too long.
+The engine's GET /query/{rule} passes rows on in addition to the rule's actions, and reports when the rule
+does not run. If many rows come, the newest few of each second are kept; all are counted, also those that
+waited too long.
 """
 
 import json
@@ -34,19 +35,19 @@ DELETED_WORDS = "The rule was deleted."
 
 
 class TooManyRowsError(OpqError):
-    """MOST_OPEN pages read rows already."""
+    """MOST_OPEN pages already read rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowsTaken:
-    """What came since the last look."""
+    """The rows since the last call."""
 
     rows: tuple[tuple[int, str], ...]
-    """(when it came, ms since 1970; the row as JSON, cut), oldest first."""
+    """(time of arrival in ms since 1970; the row as JSON, shortened), oldest first."""
     passed_over: int
-    """That came too, and are not among them."""
+    """How many other rows came."""
     resting: str = ""
-    """Why the rule gives none now, a sentence; empty: it runs."""
+    """A sentence why the rule gives no rows now; empty while it runs."""
 
 
 class RuleRows:
@@ -64,7 +65,7 @@ class RuleRows:
             self._open.release()
             raise
         self.ended = ""
-        """Why no more come; empty: they may."""
+        """Why no more rows come; empty while they may."""
         self._rows: deque[tuple[int, str]] = deque(maxlen=kept)
         self._count = self._dropped = 0
         self._resting = ""
@@ -75,21 +76,21 @@ class RuleRows:
     def take(self) -> RowsTaken:
         with self._changed:
             rows, count = tuple(self._rows), self._count
-            if not rows:  # what was passed over is said with the next
+            if not rows:  # rows that were passed over are reported with the next ones
                 return RowsTaken((), 0, self._resting)
             self._rows.clear()
             self._count = 0
             return RowsTaken(rows, count - len(rows), self._resting)
 
     def wait(self, count: int, seconds: float) -> None:
-        """Until so many are there, none can come any more, or the time is over."""
+        """Waits until `count` rows are there, no more can come, or the time is over."""
         with self._changed:
             self._changed.wait_for(
                 lambda: len(self._rows) >= count or bool(self.ended or self._resting), seconds
             )
 
     def close(self) -> None:
-        """The engine hands nothing on as soon as it sees that nobody reads."""
+        """Closes the connection; the engine stops sending as soon as it notices."""
         self._opened.close()
 
     def _read(self) -> None:
@@ -114,7 +115,7 @@ class RuleRows:
             self._changed.notify_all()
 
     def _note_state(self, text: str) -> None:
-        """`{"status", "message", "dropped"}`: whether the rule runs, and rows that waited too long for us."""
+        """Reads `{"status", "message", "dropped"}`: whether the rule runs, and rows that waited too long."""
         with suppress(ValueError, TypeError, AttributeError):
             facts = json.loads(text)
             status, message = str(facts["status"]), str(facts.get("message") or "")
@@ -143,7 +144,7 @@ def _resting_words(status: str, message: str) -> str:
 
 
 def look_at_rows(engine: RuleEngine, rule: str) -> RowsTaken:
-    """What comes within LOOK_S, LOOK_ROWS at most. Raises as RuleRows."""
+    """The rows within LOOK_S, LOOK_ROWS at most. Raises the errors of RuleRows."""
     rows = RuleRows(engine, rule, LOOK_ROWS)
     try:
         rows.wait(LOOK_ROWS, LOOK_S)
@@ -155,9 +156,9 @@ def look_at_rows(engine: RuleEngine, rule: str) -> RowsTaken:
 async def row_events(
     rows: RuleRows, may_go_on: Callable[[], Awaitable[bool]], longest_s: float = LONGEST_S
 ) -> AsyncIterator[bytes]:
-    """Server-sent events: `rows` once a second where some came, `end` with the reason.
+    """Yields server-sent events: `rows` once a second where some came, `end` with the reason.
 
-    `state` has why the rule does not run, when that changes; empty: it runs again.
+    `state` states why the rule does not run, when that changes; it is empty when the rule runs again.
     """
     began_s = checked_s = time.monotonic()
     resting = ""
@@ -184,7 +185,7 @@ async def row_events(
 
 
 class RowResponse(StreamingResponse):
-    """Closes `rows` when the page has gone: an iterator's own `finally` waits for the collector."""
+    """Closes `rows` when the page has gone: an iterator's own `finally` waits for the garbage collector."""
 
     def __init__(self, rows: RuleRows, events: AsyncIterator[bytes]) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -1,4 +1,4 @@
-"""Pure: a rule tried on stored Measurements: what the engine is sent, and its answer over the time, drawn."""
+"""Pure: a trial of a rule on stored Measurements: the engine's request, and its answer as a drawing."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,19 +8,19 @@ from opq_proto.messages import Measurement
 from opq_rules.measurement_row import row_of
 
 MOST_RECORDS = 12_000
-"""So many rows are less than the 4 MiB that an engine reads."""
+"""This many rows take less than the 4 MiB that an engine reads."""
 STRETCH_MS = 1_800_000
 COLUMNS = 600
 HEIGHT = 120.0
 TIMES = ("timestamp_ms", "ts", "end_ms", "start_ms")
-"""A row that a rule gives is drawn where one of these is in it, the first of them."""
+"""The first of these keys in a rule's row gives its place in the drawing."""
 LEFT_OUT = ("crossing", "backfilled", "sequence", "nominal_v", "nominal_hz")
 SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
 class TrialDrawing:
-    """`path`: lowest to highest rms of each column; x of 0 to COLUMNS, y of 0 to HEIGHT."""
+    """`path` holds the lowest to highest rms of each column; x from 0 to COLUMNS, y from 0 to HEIGHT."""
 
     path: str
     marks: tuple[float, ...]
@@ -32,23 +32,23 @@ class TrialDrawing:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What a rule gave."""
+    """The result of a trial."""
 
     records: int
     since_ms: int
-    """When the first of the records was measured."""
+    """The time of the first record."""
     emissions: int
     rows: tuple[str, ...]
-    """The first SHOWN, as JSON."""
+    """The first SHOWN rows, as JSON."""
     placed: int
-    """How many of the rows have a time, and stand in the drawing."""
+    """How many rows have a time and are in the drawing."""
     drawing: TrialDrawing | None
 
 
 def newest_measurements(
     read: Callable[[int, int], list[Measurement]], start_ms: int, end_ms: int
 ) -> list[Measurement]:
-    """The newest MOST_RECORDS of [start_ms, end_ms), oldest first: read from its end, a stretch at a time."""
+    """The newest MOST_RECORDS of [start_ms, end_ms), oldest first; reads stretches from the end."""
     found: list[Measurement] = []
     while end_ms > start_ms and len(found) < MOST_RECORDS:
         first_ms = max(start_ms, end_ms - STRETCH_MS)
@@ -60,7 +60,7 @@ def newest_measurements(
 def trial_body(
     sql: str, stream: str, measured: Sequence[Measurement], options: Mapping[str, object]
 ) -> dict[str, object]:
-    """For POST /ruletest/run: the stream's records are these."""
+    """The body for POST /ruletest/run, with these Measurements as the stream's records."""
     rows = [
         {key: value for key, value in row_of(each).items() if key not in LEFT_OUT and _is_known(value)}
         for each in measured
@@ -72,7 +72,7 @@ def trial_body(
 
 
 def emission_times(emissions: Sequence[object]) -> tuple[list[int], int]:
-    """Unix ms of the rows that say one, and how many rows there are."""
+    """Unix ms of the rows that state a time, and the number of all rows."""
     found: list[int] = []
     count = 0
     for emission in emissions:
@@ -85,7 +85,7 @@ def emission_times(emissions: Sequence[object]) -> tuple[list[int], int]:
 
 
 def trial_drawing(measured: Sequence[Measurement], times_ms: Sequence[int]) -> TrialDrawing | None:
-    """None where nothing was measured."""
+    """The drawing; None where nothing was measured."""
     values = [
         (each.timestamp_ms, metric.min, metric.max)
         for each in measured

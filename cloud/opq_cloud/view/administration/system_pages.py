@@ -28,7 +28,7 @@ LOST_WORDS = (
     "missed",
     "not_answered",
 )
-"""A counter with one of these in its name counts what did not get through."""
+"""A counter with one of these in its name counts what was lost."""
 WAITING_WORDS = ("queue", "waiting", "pending", "backlog")
 ROWS_SHOWN = 60
 KEPT_WORDS = {
@@ -51,7 +51,7 @@ class DiskSpace:
     free_bytes: int
     total_bytes: int
     store_bytes: int
-    """Bytes of the files in the folder itself."""
+    """Size of the files directly in the folder."""
 
     @property
     def free_share(self) -> float:
@@ -59,7 +59,7 @@ class DiskSpace:
 
 
 class SystemPages:
-    """For administrators."""
+    """The system page, for administrators."""
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
@@ -100,7 +100,7 @@ class SystemPages:
         )
 
     def drawing(self) -> Response:
-        """Mauka's graph: an image of its own, with colours of its own."""
+        """Mauka's graph as a separate image, with its own colours."""
         self._context.looks()
         try:
             drawn = self._manager.drawing()
@@ -109,7 +109,7 @@ class SystemPages:
         return Response(drawn, media_type="image/svg+xml", headers=DRAWING_HEADERS)
 
     def change(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """How long things are kept, into `laha_config`; every process follows within 5 s."""
+        """Stores the retention times in `laha_config`; every process follows within 5 s."""
         visitor = self._context.changes()
         before = self._context.store.ttls()
         try:
@@ -128,7 +128,7 @@ class SystemPages:
 
 
 def _seconds(form: SentForm, name: str, before: int | None) -> int:
-    """Seconds in a text of days; one that comes back unchanged keeps its own. ValueError with a sentence."""
+    """Typed days as seconds; an unchanged text keeps the exact value. Raises ValueError with a sentence."""
     text = form.text(name, 20)
     if before is not None and text == _days(before):
         return before
@@ -144,7 +144,7 @@ def _seconds(form: SentForm, name: str, before: int | None) -> int:
 
 
 def kept_days(ttls: Ttls) -> dict[str, str]:
-    """Days as texts; empty: for ever."""
+    """Retention in days as texts; empty means for ever."""
     return {name: "" if value is None else _days(value) for name, value in asdict(ttls).items()}
 
 
@@ -153,7 +153,7 @@ def _days(seconds: int) -> str:
 
 
 def waiting(counts: Sequence[ServiceCount]) -> list[ServiceCount]:
-    """What waits somewhere now, the most first."""
+    """The gauges of what waits now, the largest first."""
     found = [
         each
         for each in counts
@@ -165,7 +165,7 @@ def waiting(counts: Sequence[ServiceCount]) -> list[ServiceCount]:
 
 
 def lost(counts: Sequence[ServiceCount]) -> list[ServiceCount]:
-    """What did not get through since each service started, the most first."""
+    """The counters of what was lost since each service started, the largest first."""
     found = [
         each
         for each in counts
@@ -177,7 +177,7 @@ def lost(counts: Sequence[ServiceCount]) -> list[ServiceCount]:
 
 
 def disk_space(folder: Path | None) -> DiskSpace | None:
-    """None where the store is no folder of this machine."""
+    """The disk of the store; None where the store is not a folder of this machine."""
     if folder is None:
         return None
     try:

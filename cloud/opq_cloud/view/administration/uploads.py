@@ -1,6 +1,6 @@
-"""Forms with a file (multipart/form-data): read whole within a limit, held to our own pages as every form.
+"""Forms with a file (multipart/form-data): read whole within a limit, checked for their origin as every form.
 
-A file's name is never a path of ours: what is stored is named by what is in it.
+A file's name is never used as a path: what is stored is named by its content.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,7 +17,7 @@ from opq_cloud.view.accounts.visitors import ASKING, Visitor
 
 UPLOAD_TYPE = "multipart/form-data"
 FIELD_BYTES = 16_384
-"""Beside the file."""
+"""The limit of the other fields, in addition to the file's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class SentFile:
     """A file of a form."""
 
     name: str
-    """As the browser calls it, without folders; for messages alone."""
+    """The browser's name of it, without folders; only for messages."""
     content: bytes
 
 
@@ -37,7 +37,7 @@ class SentUpload(SentForm):
         self._files = files
 
     def file(self, name: str) -> SentFile | None:
-        """None where none was chosen."""
+        """The file of a field; None where none was chosen."""
         return self._files.get(name)
 
 
@@ -45,7 +45,7 @@ UploadHandler = Callable[[Request, Visitor, SentUpload], Response]
 
 
 def upload_route(handler: UploadHandler, most_bytes: int) -> Callable[[Request], Awaitable[Response]]:
-    """As `forms.form_route`, for a form that may bring files of `most_bytes` together."""
+    """Like `forms.form_route`, for a form that may bring files of `most_bytes` in total."""
 
     async def endpoint(request: Request) -> Response:
         visitor = ASKING.get()
@@ -61,7 +61,10 @@ def upload_route(handler: UploadHandler, most_bytes: int) -> Callable[[Request],
 
 
 async def read_upload(request: Request, most_bytes: int) -> SentUpload:
-    """Raises HTTPException 413, 415 or 400 with the reason; what is too large is not read to its end."""
+    """Reads a form. A body that is too large is not read to its end.
+
+    Raises HTTPException 413, 415 or 400 with the reason.
+    """
     kind = request.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() == FORM_TYPE:
         plain = await read_form(request)
@@ -80,9 +83,9 @@ async def read_upload(request: Request, most_bytes: int) -> SentUpload:
 
 
 def parse_upload(kind: str, body: bytes) -> SentUpload:
-    """The parts of a multipart body. HTTPException 400 where it is none.
+    """The parts of a multipart body. Raises HTTPException 400 where it is not one.
 
-    Browsers send the bytes of a file as they are (RFC 7578, 4.7).
+    Browsers send the bytes of a file unchanged (RFC 7578, 4.7).
     """
     head = f"Content-Type: {kind}\r\n\r\n".encode("latin-1", "replace")
     message = message_from_bytes(head + body, policy=policy.HTTP)

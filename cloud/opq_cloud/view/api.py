@@ -1,7 +1,7 @@
-"""The JSON API: what the pages' scripts, and anyone else, read.
+"""The JSON API for the pages' scripts and anyone else.
 
-Keys as in contracts.md where it has them; unknown is null; positions in milliseconds from
-`origin_ns` (else from the waveform's start), because a browser's numbers hold no int64.
+Keys are those of contracts.md where it has them; unknown is null; positions are milliseconds from `origin_ns`
+(by default the waveform's start), because a browser's numbers cannot hold an int64.
 """
 
 from dataclasses import asdict
@@ -222,7 +222,7 @@ class Api:
         return JSONResponse({"itic": corners(), "semi_f47": semi_f47})
 
     def _onset(self, event_id: str, box_id: str) -> list[Waveform]:
-        """The waveform of the beginning, of a long dip or swell whose half cycles are stored."""
+        """The waveform of the beginning of a long dip or swell whose half cycles are stored."""
         record = self._context.store.event_record(whole_id(event_id, "event"))
         if record is None or record.completes is None or record.half_cycles.get(box_id) != "":
             return []
@@ -261,6 +261,6 @@ def _wave_json(wave: Waveform, event_id: str, origin_ns: int) -> dict[str, objec
 def _finding_json(item: StoredFinding) -> dict[str, object]:
     facts = asdict(item.finding)
     facts["class"] = facts.pop("kind")
-    del facts["onset_seen"], facts["beside"], facts["also_at"]  # of joining, and of who may see it
+    del facts["onset_seen"], facts["beside"], facts["also_at"]  # they serve joining and visibility
     facts["figures"] = dict(item.finding.figures)
     return {"finding_id": item.finding_id, "event_id": item.event_id, **facts}

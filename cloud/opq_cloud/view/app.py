@@ -1,6 +1,6 @@
-"""The web application: routes, static files, `/health`, `/metrics`, errors that people can read.
+"""The web application: routes, static files, `/health`, `/metrics`, error pages in plain words.
 
-`/health` is the original's contract (opq-interop F.4), `/metrics` Prometheus text.
+`/health` follows the original's contract (opq-interop F.4), `/metrics` is Prometheus text.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +64,7 @@ NO_PAGES = (
 """Paths whose errors are JSON."""
 LEAST_COMPRESSED_BYTES = 1000
 COMPRESSION = 5
-"""A third of the time of 9, and 2 % more bytes."""
+"""Takes a third of the time of level 9, for 2 % more bytes."""
 METRIC_TEXTS = {
     "measurements": "Measurements read from the triggering broker",
     "measurements_late": "Measurements older than one that was shown already",
@@ -94,7 +94,7 @@ METRIC_TEXTS = {
 
 
 def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
-    """Without its guard (`guard.ViewGuard`), which the service puts around it."""
+    """The application without its guard (`guard.ViewGuard`), which the service puts around it."""
     app = FastAPI(title="OPQ View", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     pages = Pages(context)
     requests = WaveformRequests(context.whole_store)
@@ -139,7 +139,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     app.mount(PREFIX, create_rest(context, pages.render, live.live, requests), name="rest")
     app.include_router(StatusRoutes(context.counters).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    app.add_middleware(  # it leaves /live as it is, from starlette 0.46 on
+    app.add_middleware(  # from starlette 0.46 on, it leaves /live unchanged
         GZipMiddleware, minimum_size=LEAST_COMPRESSED_BYTES, compresslevel=COMPRESSION
     )
     on_store, on_form = _add_errors(app, pages, context)
@@ -152,7 +152,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
 def _add_errors(
     app: FastAPI, pages: Pages, context: ViewContext
 ) -> tuple[Callable[[Scope, StoreError], Response], Callable[[Scope], Response]]:
-    """Returns what answers at the gate: while it cannot be read who asks, and to forms of strangers."""
+    """Returns the gate's answers: to an unreadable store, and to forms of visitors without a session."""
 
     def answer(request: Request, code: int, text: str) -> Response:
         if request.url.path.startswith(NO_PAGES):
@@ -162,7 +162,7 @@ def _add_errors(
     def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)
         reads = request.method in ("GET", "HEAD") and not request.url.path.startswith(NO_PAGES)
-        if error.status_code == 405 and reads:  # the address of a form, of a page that was loaded again
+        if error.status_code == 405 and reads:  # the address of a form, where a page was loaded again
             return see_other(page_of_form(app.router.routes, request.url.path))
         ours = isinstance(error, HTTPException)
         text = error.detail if ours else "There is no page at this address."
@@ -182,7 +182,7 @@ def _add_errors(
         return answer(request, 503, unavailable_words(error, context.visitor))
 
     def on_gate(scope: Scope, error: StoreError) -> Response:
-        """Who asks is not known then: nothing of accounts is shown."""
+        """The visitor is not known, so the page shows nothing about accounts."""
         token = ASKING.set(UNKNOWN)
         try:
             return on_store(Request(scope), error)
@@ -204,10 +204,10 @@ def _add_errors(
 
 
 def page_of_form(routes: Sequence[BaseRoute], path: str) -> str:
-    """The page above the address that a form is sent to: the form stands on it, or it leads there."""
+    """The page above a form's address: it holds the form, or leads to it."""
     if path.startswith("/admin/invitations"):
         return "/admin/accounts"
-    if path.startswith("/admin/rules/"):  # the rule may be deleted by now
+    if path.startswith("/admin/rules/"):  # the rule may have been deleted
         return "/admin/rules"
     while path := path.rpartition("/")[0]:
         asked = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
@@ -217,7 +217,7 @@ def page_of_form(routes: Sequence[BaseRoute], path: str) -> str:
 
 
 def unavailable_words(error: Exception, visitor: Visitor) -> str:
-    """Why goes to who runs it: it may name files and hosts."""
+    """States the reason only to administrators and an open page: it may name files and hosts."""
     whole = visitor.sees_administration or (visitor.everything and not visitor.accounts_in_use)
     return f"The store cannot be read now: {error}" if whole else "The store cannot be read now."
 
@@ -243,7 +243,7 @@ class StatusRoutes:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """prometheus_client calls this on every scrape."""
+        """The metrics; prometheus_client calls this on every scrape."""
         counts = self._counters.snapshot()
         for name, text in METRIC_TEXTS.items():
             rows = counts.get(name, {"": 0})

@@ -1,7 +1,7 @@
 """A Box over any span from minutes to years: rows of one length, coverage, gaps, incidents, percentiles.
 
-From the levels of the trends (`opq_cloud.store.pyramid`), so that any span costs the same few rows; up to
-ten minutes from the Measurements themselves, while they are kept.
+The rows come from the levels of the trends (`opq_cloud.store.pyramid`), so that any span costs the same few
+rows; spans up to ten minutes come from the Measurements themselves, while they are stored.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,14 +15,14 @@ from opq_cloud.view.charts import Bucket, Spread, buckets, window_ms
 from opq_cloud.view.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 
 MEASURED_MS = 600_000
-"""Spans up to this are drawn from Measurements, which are kept for a day."""
+"""Spans up to this are drawn from Measurements, which are stored for a day."""
 MEASURED_STEP_MS = 2_000
 INCIDENTS_SHOWN = 200
 SHARES = (0.05, 0.5, 0.95)
 MINUTES_READ_MS = 6 * HOUR_MS
-"""The longest of PRESETS below DEFAULT: a Box's first data is looked for by the minute in it."""
+"""The longest of PRESETS below DEFAULT: within it, a Box's first data is searched by the minute."""
 METRICS = {"rms_v": ("rms", 1.0), "f_hz": ("f", 1.0), "thd_percent": ("thd", 100.0)}
-"""Name in our JSON -> wire key, and what its values are multiplied by."""
+"""Name in our JSON -> wire key, and the factor of its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +32,30 @@ class HistoryRow:
     start_ms: int
     coverage: float
     values: dict[str, Spread]
-    """By the names of METRICS; absent: unknown."""
+    """By the names of METRICS; unknown metrics are absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxHistory:
-    """What a chart of a span draws."""
+    """The content of a chart of a span."""
 
     span: TimeSpan
     step_ms: int
     rows: tuple[HistoryRow, ...]
     gaps: tuple[tuple[int, int], ...]
-    """Spans of whole rows without any Measurement, (start, end) in ms; not the last minutes before now."""
+    """Spans of whole rows without any Measurement, (start, end) in ms, except the last minutes before now."""
     coverage: float
-    """Share of the span, up to now, that was measured."""
+    """The measured share of the span, up to now."""
     incidents: tuple[IndexedIncident, ...]
-    """Those of this Box, newest first, INCIDENTS_SHOWN at most."""
+    """The incidents of this Box, newest first, INCIDENTS_SHOWN at most."""
     percentiles: dict[str, tuple[float, float, float]]
-    """5, 50 and 95 % of the time lay at or below: of means of a minute (of a Measurement in short spans)."""
+    """The values with 5, 50, 95 % of the time at or below: of minute means, in short spans of 2-s means."""
 
 
 def read_history(
     store: ShownStore, box_id: str, span: TimeSpan, now_ms: int, rows: int = MAX_ROWS
 ) -> BoxHistory:
-    """With at most `rows` rows; raises ValueError where no level has so few."""
+    """Reads at most `rows` rows. Raises ValueError where no level has so few."""
     measured = measured_rows(store, box_id, span) if span.length_ms <= MEASURED_MS else None
     if measured is None:
         step_ms = level_for(span.start_ms, span.end_ms, rows)
@@ -64,7 +64,7 @@ def read_history(
         percentiles = _percentiles(trends)
     else:
         step_ms, found, percentiles = MEASURED_STEP_MS, measured, _percentiles_of_rows(measured)
-    # A row that is not over, and the minute that no store has yet, are no gaps.
+    # A row that has not ended, and the minute that no store has yet, are not gaps.
     late_ms = SETTLE_MS + TREND_MS if step_ms >= TREND_MS else 2 * step_ms
     until_ms = max(span.start_ms, min(span.end_ms, now_ms - late_ms))
     if found:
@@ -84,7 +84,7 @@ def read_history(
 def first_span(store: ShownStore, box_id: str, now_ms: int) -> TimeSpan:
     """The shortest span of PRESETS that holds a Box's first data, at most that of DEFAULT.
 
-    A Box that was heard before that span gets DEFAULT, and so does one without any data in it.
+    DEFAULT is used for a Box with data before that span, and for one without any data in it.
     """
     default = read_span(*DEFAULT, now_ms)
     day_ms = default.start_ms // DAY_MS * DAY_MS
@@ -113,7 +113,7 @@ def _row(trend: Trend) -> HistoryRow:
 
 
 def measured_rows(store: ShownStore, box_id: str, span: TimeSpan) -> tuple[HistoryRow, ...] | None:
-    """By MEASURED_STEP_MS, of Measurements; None where none of the span is kept, or they are longer."""
+    """Rows of MEASURED_STEP_MS from Measurements; None where none are stored or they are longer."""
     measurements = store.measurements(box_id, span.start_ms, span.end_ms + MEASURED_STEP_MS)
     if not measurements or max(map(window_ms, measurements)) > MEASURED_STEP_MS:
         return None
@@ -144,7 +144,7 @@ def _percentiles_of_rows(rows: Iterable[HistoryRow]) -> dict[str, tuple[float, f
 def _held_to_rows(
     percentiles: dict[str, tuple[float, float, float]], rows: Sequence[HistoryRow]
 ) -> dict[str, tuple[float, float, float]]:
-    """A percentile is the middle of a bin, which may lie beyond the lowest or highest value."""
+    """Limits percentiles to the rows' values: the middle of a bin may lie beyond the lowest or highest."""
     held = dict(percentiles)
     for name, values in percentiles.items():
         if spreads := [row.values[name] for row in rows if name in row.values]:
@@ -189,7 +189,7 @@ def _quantiles(counts: dict[str, dict[int, int]]) -> dict[str, tuple[float, floa
 def missing_spans(
     starts_ms: Iterable[int], start_ms: int, until_ms: int, step_ms: int
 ) -> tuple[tuple[int, int], ...]:
-    """What lies in [start_ms, until_ms) of no row; rows, in order of time, are `step_ms` long."""
+    """The spans in [start_ms, until_ms) without a row; rows are in time order, `step_ms` long."""
     gaps = []
     after_ms = start_ms
     for row_ms in starts_ms:
@@ -202,7 +202,7 @@ def missing_spans(
 
 
 def _coverage(rows: tuple[HistoryRow, ...], start_ms: int, until_ms: int, step_ms: int) -> float:
-    """A row whose time is not over counts with what there is of it."""
+    """The measured share of a span; a row that has not ended counts with its part so far."""
     if until_ms <= start_ms:
         return 0.0
     covered_ms = 0.0

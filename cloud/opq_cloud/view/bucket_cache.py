@@ -1,6 +1,6 @@
-"""Buckets of a Box's Measurements, computed once for all who look: an hour at 6 a second is 21,600 rows.
+"""Buckets of a Box's Measurements, computed once for all visitors: an hour at 6 a second is 21,600 rows.
 
-What is older than SETTLED_MS is read again only every REREAD_S, for data that comes late.
+Data older than SETTLED_MS is read again only every REREAD_S, for Measurements that come late.
 """
 
 import threading
@@ -13,10 +13,10 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.charts import Bucket, buckets
 
 SETTLED_MS = 60_000
-"""By then the Measurements of a stretch are stored, but for backfilled ones."""
+"""By then the Measurements of a stretch are stored, except backfilled ones."""
 REREAD_S = 300.0
 KEPT = 128
-"""Charts kept; an hour in stretches of 10 s takes some 200 kB."""
+"""Charts in the cache; an hour in stretches of 10 s takes some 200 kB."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Chart:
 
 
 class BucketCache:
-    """`read` may be called from any thread."""
+    """A cache of charts; `read` may be called from any thread."""
 
     def __init__(self, store: CloudStore, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._store = store
@@ -39,13 +39,13 @@ class BucketCache:
         self._charts: OrderedDict[tuple[str, int], _Chart] = OrderedDict()
 
     def read(self, box_id: str, width_ms: int, start_ms: int, end_ms: int) -> tuple[Bucket, ...]:
-        """Those with a Measurement in [start_ms, end_ms), in time order.
+        """The buckets with a Measurement in [start_ms, end_ms), in time order.
 
         Raises:
             StoreError: the store cannot be read.
         """
         start_ms = start_ms // width_ms * width_ms
-        with self._lock:  # who looks at the same chart meanwhile finds it made
+        with self._lock:  # another reader of the same chart waits and then finds it complete
             chart = self._charts.get((box_id, width_ms))
             if chart is None or not self._is_usable(chart, start_ms):
                 chart = self._whole(box_id, width_ms, start_ms, end_ms)
@@ -68,7 +68,7 @@ class BucketCache:
         return _Chart(start_ms, end_ms, self._monotonic_s(), {each.start_ms: each for each in found})
 
     def _grow(self, chart: _Chart, box_id: str, width_ms: int, end_ms: int) -> None:
-        """Read what is new; a window longer than a stretch (idle mode) fills those before it."""
+        """Reads new Measurements; a window longer than a stretch (idle mode) fills those before it."""
         since_ms = max(chart.start_ms, (chart.end_ms - SETTLED_MS) // width_ms * width_ms)
         for each in buckets(self._store.measurements(box_id, since_ms, end_ms), width_ms):
             if each.start_ms >= since_ms:

@@ -1,6 +1,6 @@
-"""What the charts draw, as plain arrays: waveforms, rms envelope, measurements by minute.
+"""The data of charts as plain arrays: waveforms, rms envelope, measurements by minute.
 
-Pure; positions in milliseconds from a given origin. Numbers come from `opq_measure` alone.
+Pure; positions are in milliseconds from a given origin. Numbers come only from `opq_measure`.
 """
 
 import math
@@ -20,13 +20,13 @@ FloatArray = NDArray[np.float64]
 Spread = tuple[float, float, float]
 
 OVERVIEW_POINTS = 2400
-"""Two per pixel of a wide screen."""
+"""Two points per pixel of a wide screen."""
 MAX_POINTS = 20_000
 MAX_ENVELOPE_POINTS = 4000
 LEAST_SAMPLES_PER_CYCLE = 20
-"""What `opq_measure` takes."""
+"""The least that `opq_measure` accepts."""
 LONGEST_MS = MAX_WINDOW_NS / NS_PER_MS
-"""No Measurement on the wire is longer; a stored one that says so must not fill the chart."""
+"""No Measurement on the wire is longer; a stored one that claims more must not fill the chart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class ChartLine:
     t_ms: FloatArray
     values: FloatArray
     reduced: bool = False
-    """True when each pair of points is the lowest and highest of many samples."""
+    """True where each pair of points is the lowest and highest of many samples."""
 
     def as_json(self, digits: int) -> dict[str, object]:
-        """None where the line breaks."""
+        """The line as JSON; None where it breaks."""
         shown = [None if np.isnan(value) else round(float(value), digits) for value in self.values]
         return {"t_ms": [round(float(t), 4) for t in self.t_ms], "values": shown, "reduced": self.reduced}
 
 
 def reduce_min_max(t_ms: FloatArray, values: FloatArray, points: int) -> ChartLine:
-    """At most about `points` points that keep every peak: lowest and highest of each stretch, in order."""
+    """About `points` points at most that keep every peak: lowest and highest of each stretch, in order."""
     index = peaks(values, points)
     return ChartLine(t_ms[index], values[index], reduced=len(index) < len(values))
 
@@ -89,7 +89,7 @@ def envelope_line(wave: Waveform, origin_ns: int, nominal_hz: float) -> ChartLin
 def _rms_runs(
     wave: Waveform, origin_ns: int, nominal_hz: float
 ) -> Iterator[tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
-    """Each contiguous piece that has a whole cycle: volts, half-cycle edges, times in ms, Urms(1/2)."""
+    """Yields each contiguous piece with a whole cycle: volts, half-cycle edges, times in ms, Urms(1/2)."""
     for run in wave.runs():
         volts = run.volts
         edges = _half_edges(run, volts, nominal_hz)
@@ -101,17 +101,17 @@ def _rms_runs(
 
 
 def _half_edges(run: Waveform, volts: FloatArray, nominal_hz: float) -> FloatArray:
-    """Half-cycle edges; none where the rate is too low for a cycle to be seen in it."""
+    """Half-cycle edges; none where the rate is too low to show a cycle."""
     if not (math.isfinite(run.v_per_lsb) and run.rate_hz >= LEAST_SAMPLES_PER_CYCLE * nominal_hz):
         return np.empty(0)
     try:
         return half_cycle_edges(volts, run.rate_hz, nominal_hz)
-    except ValueError:  # stored with a gain that cannot be true: nothing of it can be measured
+    except ValueError:  # the stored gain is impossible, so nothing can be measured
         return np.empty(0)
 
 
 def joined(lines: Sequence[ChartLine]) -> ChartLine:
-    """One after the other, with a NaN between so that no line is drawn over a gap."""
+    """The lines in sequence, with a NaN between them so that no line is drawn over a gap."""
     t_parts: list[FloatArray] = []
     value_parts: list[FloatArray] = []
     for line in lines:
@@ -140,8 +140,10 @@ class HalfCycle:
 def half_cycle_table(
     wave: Waveform, origin_ns: int, nominal_hz: float, start_ms: float, end_ms: float, rows: int
 ) -> tuple[HalfCycle, ...]:
-    """The half cycles between two moments, as a table; where there are more than `rows`, those that
-    hold the lowest and highest rms of each stretch stay."""
+    """The half cycles between two moments, as a table.
+
+    Where there are more than `rows`, only those with the lowest and highest rms of each stretch stay.
+    """
     found = []
     for volts, edges, t_ms, rms_v in _rms_runs(wave, origin_ns, nominal_hz):
         (shown,) = np.nonzero((t_ms >= start_ms) & (t_ms <= end_ms))
@@ -168,7 +170,7 @@ def extremes(line: ChartLine) -> Extremes:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Measurements of one stretch of time: (min, mean, max); None for what no Measurement had."""
+    """Measurements of one stretch of time: (min, mean, max); None where no Measurement has the metric."""
 
     start_ms: int
     windows: int
@@ -178,10 +180,11 @@ class Bucket:
 
 
 def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket, ...]:
-    """One per `width_ms` (by UTC) that has a Measurement, in time order.
+    """One bucket per `width_ms` (by UTC) that has a Measurement, in time order.
 
-    A crossing repeats what its window says and is left out. A Measurement counts where it ends; one
-    longer than a bucket (idle mode) in each that it covers, and in the mean with the time it covers.
+    A crossing repeats its window and is left out. A Measurement counts where it ends. One that is longer than
+    a bucket (idle mode) counts in each bucket that it covers; in the mean, it has the weight of the covered
+    time.
     """
     groups: dict[int, list[tuple[Measurement, float]]] = {}
     for item in measurements:
@@ -195,7 +198,7 @@ def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket,
 
 
 def window_ms(item: Measurement) -> float:
-    """How long its window is; an original Box does not say it."""
+    """The length of its window; an original Box does not state it, so it has a fixed one."""
     if item.start_ns is None or item.end_ns is None or item.end_ns <= item.start_ns:
         return float(ORIGINAL_WINDOW_MS)
     return (item.end_ns - item.start_ns) / 1e6
@@ -215,7 +218,7 @@ def _shares(item: Measurement, width_ms: int) -> list[tuple[int, float]]:
 
 
 def known_metric(measurement: Measurement, key: str) -> Metric | None:
-    """Its metric if it has one of finite numbers; an original database may hold others."""
+    """The metric, if present with finite numbers; an original database may hold others."""
     metric = measurement.metrics.get(key)
     if metric is None or not all(map(math.isfinite, (metric.min, metric.max, metric.average))):
         return None

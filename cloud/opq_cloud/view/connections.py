@@ -1,9 +1,9 @@
-"""What a connection may cost View: how slowly a request may come and an answer be read, and how many wait.
+"""Limits of connections to View: how slowly a request may come and an answer be read, and how many may wait.
 
-uvicorn itself waits for ever for a request that was begun and for a reader that has stopped. Here a request
-that is not whole in time, and an answer of which nothing is read for a minute, end their connection. Only
-so many connections may wait for a request: those that have waited longest are closed, so that a new visitor
-is answered while others hold connections open. Everything is counted.
+uvicorn itself waits without limit for the rest of a request and for a reader that has stopped. Here a request
+that is not whole in time, and an answer that is not read for a minute, end their connection. The number of
+connections that wait for a request is limited: those that have waited longest are closed, so that a new
+visitor is answered while others hold connections open. Every closed connection is counted.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from opq_cloud.service import ServiceCounters
 
 BODY_BYTES_PER_S = 16_384
-"""A body gets a second more for so many bytes of it."""
+"""A body gets one more second for this many of its bytes."""
 CHECKED_EVERY_S = 1.0
 
 
@@ -26,15 +26,15 @@ class ConnectionLimits:
     """Limits of the connections of one View, each and all together."""
 
     request_s: float = 20.0
-    """A request's head and body together, but for BODY_BYTES_PER_S."""
+    """For a request's head and body together; the body's bytes add time by BODY_BYTES_PER_S."""
     unread_s: float = 60.0
-    """An answer of which nothing is read for so long ends its connection."""
+    """An answer that is not read for this long ends its connection."""
     most_waiting: int = 256
-    """Connections without a first whole request; beyond, the one that has waited longest goes."""
+    """Connections without a first whole request; beyond this, the one that has waited longest is closed."""
     most_between: int = 512
-    """Connections that were answered and wait for the next request; beyond, the same."""
+    """Connections that were answered and wait for the next request; the oldest is closed beyond this."""
     most_beside_streams: int = 1000
-    """Connections beside the live feeds; one more is closed unread."""
+    """Connections in addition to the live feeds; a further one is closed unread."""
 
 
 class ViewConnections:
@@ -51,11 +51,11 @@ class ViewConnections:
         self._next_check_s = time.monotonic()
 
     def protocol(self, *args: Any, **named: Any) -> "ViewProtocol":
-        """What uvicorn makes for each connection."""
+        """Makes the protocol object of a connection, for uvicorn."""
         return ViewProtocol(self, *args, **named)
 
     def enter(self, connection: "ViewProtocol") -> None:
-        """It was opened and waits for its first request."""
+        """Registers a new connection, which waits for its first request."""
         if len(self._open) >= self._most_open:
             self._end(connection, "connections_refused")
             return
@@ -63,7 +63,7 @@ class ViewConnections:
         self.wait(connection)
 
     def wait(self, connection: "ViewProtocol") -> None:
-        """It has no whole request from now on: the last of those that wait."""
+        """Puts a connection without a whole request at the end of those that wait."""
         if connection not in self._open:
             return
         connection.since_s, connection.received = time.monotonic(), 0
@@ -77,7 +77,7 @@ class ViewConnections:
             self._end(oldest, "connections_waiting_dropped")
 
     def answered(self, connection: "ViewProtocol") -> None:
-        """Its request is whole."""
+        """Takes a connection whose request is whole out of those that wait."""
         self._waiting.pop(connection, None)
         self._between.pop(connection, None)
 
@@ -86,7 +86,7 @@ class ViewConnections:
         self.answered(connection)
 
     def check(self) -> None:
-        """Once in CHECKED_EVERY_S, however often it is called: end what takes too long."""
+        """Ends what takes too long; runs once in CHECKED_EVERY_S, however often it is called."""
         now_s = time.monotonic()
         if now_s < self._next_check_s:
             return
@@ -107,7 +107,7 @@ class ViewConnections:
 
 
 class ViewProtocol(H11Protocol):
-    """One connection, as uvicorn has it, known to ViewConnections."""
+    """One connection of uvicorn that reports to ViewConnections."""
 
     def __init__(self, connections: ViewConnections, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -117,7 +117,7 @@ class ViewProtocol(H11Protocol):
         self.received = 0
         """Bytes of that request."""
         self.served = False
-        """Whether it had an answer."""
+        """Whether it was answered before."""
         self._unread_bytes = 0
         self._unread_since_s = 0.0
 
@@ -145,12 +145,12 @@ class ViewProtocol(H11Protocol):
             self._view_connections.wait(self)
 
     def send_400_response(self, msg: str) -> None:
-        """A head that is none, or is larger than 16 kB."""
+        """Counts a malformed request head, or one larger than 16 kB."""
         self._view_connections.counters.add("requests_malformed")
         super().send_400_response(msg)
 
     def unread_for_s(self, now_s: float) -> float:
-        """How long its peer has read nothing of what waits for it, as of these looks."""
+        """How long the peer has read nothing of the waiting bytes, as far as these calls show."""
         unread = self.transport.get_write_buffer_size()
         if not unread or unread < self._unread_bytes or not self._unread_since_s:
             self._unread_since_s = now_s

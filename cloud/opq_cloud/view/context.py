@@ -40,7 +40,7 @@ class ShownBox:
     box_id: str
     name: str
     location: str | None
-    """None also where the visitor may not know where it stands: a name may be an address."""
+    """None also where the visitor may not know its place: a name may be an address."""
     nominal_v: float
     nominal_hz: float
     unplugged: bool
@@ -48,7 +48,7 @@ class ShownBox:
 
 @dataclass(frozen=True, slots=True)
 class ViewContext:
-    """The store, the live hub and the grid's nominal values for a Box whose own are not known.
+    """The store, the live hub, and the grid's nominal values for a Box without its own.
 
     `store`, `hub` and `buckets` show what the visitor of the present request may see.
     """
@@ -59,13 +59,13 @@ class ViewContext:
     nominal: Nominal = DEFAULT_NOMINAL
     now_ns: Callable[[], int] = field(default=time.time_ns)
     visitors: Visitors | None = None
-    """None: everything is shown to everybody (a scene for tests)."""
+    """None where everybody sees everything (a scene for tests)."""
     mailer: Mailer | None = None
     keys: KeyFolder | None = None
     addresses: ServiceAddresses = field(default_factory=ServiceAddresses)
     openid: OpenIdProvider | None = None
     reanalyses: ReanalysisJobs | None = None
-    """None: this View carries none out."""
+    """None where this View carries out no re-analyses."""
     charts: BucketCache = field(init=False)
     whole_registry: RegistryReader = field(init=False)
     firmware: FirmwareJobs = field(init=False)
@@ -80,7 +80,7 @@ class ViewContext:
         return OPEN if self.visitors is None else asking_now()
 
     def half_cycles(self, event_id: int) -> list[tuple[str, HalfCycleRms]]:
-        """Box and Urms(1/2) of a long dip or swell, as the event's Boxes were asked for; most have none."""
+        """Box and Urms(1/2) of a long dip or swell; empty for most events."""
         record = self.store.event_record(event_id)
         if record is None or "" not in record.half_cycles.values():
             return []
@@ -97,29 +97,30 @@ class ViewContext:
         return self.whole_hub if visitor.everything else SeenHub(self.whole_hub, visitor)
 
     def buckets(self, box_id: str, width_ms: int, start_ms: int, end_ms: int) -> tuple[Bucket, ...]:
-        """As `BucketCache.read`; nothing of a Box that the visitor does not see."""
+        """Like `BucketCache.read`; empty for a Box that the visitor does not see."""
         if not self.visitor.sees(box_id):
             return ()
         return self.charts.read(box_id, width_ms, start_ms, end_ms)
 
     def box(self, box_id: str) -> ShownBox:
-        """As stored, or without a name where it is not."""
+        """The Box as stored, or without a name where it is not stored."""
         return self._shown(self._records((box_id,)).get(box_id) or BoxRecord(box_id, ""))
 
     def judged(self, incident: Incident) -> JudgedNominals:
-        """By which nominal voltage the Boxes of an incident were judged."""
+        """The nominal voltages by which the Boxes of an incident were judged."""
         findings = (item.finding for item in incident.findings)
         return JudgedNominals(findings, lambda box_id: self.box(box_id).nominal_v)
 
     def judged_box(self, box_id: str, judged: JudgedNominals) -> ShownBox:
-        """As `box`, with the nominal voltage that it was judged by, where something says it."""
+        """Like `box`, with the nominal voltage that it was judged by, where that is known."""
         found = self.box(box_id)
         return replace(found, nominal_v=judged.volts(box_id) or found.nominal_v)
 
     def incident(self, text: str, address: str = "/incidents/{}") -> Incident:
-        """That of this number; HTTPException 404 where there is none, 301 where it is part of another now.
+        """The incident with this number.
 
-        `address`: where the other one is, `{}` its number.
+        Raises HTTPException 404 where there is none, 301 where it is now part of another, whose number fills
+        `{}` in `address`.
         """
         number = whole_id(text, "incident")
         found = self.store.incident(number)
@@ -137,13 +138,13 @@ class ViewContext:
         return names_of(self._records(ids).values())
 
     def boxes(self, box_ids: Iterable[str] | None = None) -> list[ShownBox]:
-        """All that are stored or were heard, in the order of their numbers; or these of `box_ids`."""
+        """All Boxes that are stored or were heard, sorted by number; or those of `box_ids`, in their order."""
         ids = self.box_ids() if box_ids is None else list(box_ids)
         records = self._records(ids)
         return [self._shown(records.get(box_id) or BoxRecord(box_id, "")) for box_id in ids]
 
     def box_ids(self) -> list[str]:
-        """The ids of all Boxes that the visitor sees, stored or heard, in the order of their numbers."""
+        """The ids of all Boxes that the visitor sees, stored or heard, sorted by number."""
         if self.visitor.everything:
             return self.whole_registry.every_id(self.whole_hub.heard_count(), self.whole_hub.box_ids)
         known = self.places()
@@ -157,14 +158,14 @@ class ViewContext:
         )
 
     def places(self) -> Mapping[str, BoxPlace]:
-        """The places of all stored Boxes that the visitor sees, exact only for who may see the place."""
+        """The places of all stored Boxes that the visitor sees."""
         places, visitor = self.whole_registry.now().places, self.visitor
         if visitor.everything:
             return places
         return {box_id: place for box_id, place in places.items() if visitor.sees(box_id)}
 
     def regions(self) -> Mapping[str, tuple[str, ...]]:
-        """Region -> those of its Boxes that the visitor sees, none without one."""
+        """Region -> its Boxes that the visitor sees; regions without one are left out."""
         regions, sees = self.whole_registry.now().region_boxes, self.visitor.sees
         if self.visitor.everything:
             return regions
@@ -172,12 +173,12 @@ class ViewContext:
         return {name: boxes for name, boxes in seen.items() if boxes}
 
     def _records(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
-        """Those that are stored, and that the visitor sees."""
+        """The stored records that the visitor may see."""
         known, sees = self.whole_registry.now().records, self.visitor.sees
         return {box_id: known[box_id] for box_id in box_ids if box_id in known and sees(box_id)}
 
     def place_words(self, box_id: str) -> str:
-        """Where it stands, on which feeder and phase; empty where that is not known, or not the visitor's."""
+        """The Box's place, feeder and phase in words; empty where unknown or hidden from the visitor."""
         registry = self.whole_registry.now()
         record = registry.records.get(box_id)
         if record is None or not self.visitor.sees_place(box_id):
@@ -200,7 +201,7 @@ class ViewContext:
 
 
 def whole_id(text: str, noun: str) -> int:
-    """A number from 1, of at most ten digits; HTTPException 404 otherwise."""
+    """A number from 1, of at most ten digits. Raises HTTPException 404 otherwise."""
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= LARGEST_ID):
         raise HTTPException(
             404, f"{noun.capitalize()}s are numbered 1, 2, 3 and so on; this is no such number."
@@ -215,7 +216,7 @@ def label(box: ShownBox) -> str:
 
 
 def listed_boxes(incidents: Iterable[Incident]) -> set[str]:
-    """Those that a list of these incidents names."""
+    """The Boxes that a list of these incidents names."""
     return {box for each in incidents if len(each.box_ids) <= BOXES_LISTED for box in each.box_ids}
 
 
@@ -230,14 +231,14 @@ def _is_given(box_id: str, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class IncidentPage:
-    """Some incidents, and where the next page begins: at what comes after `last`; None at the end."""
+    """Some incidents, and where the next page begins: after `last`; None at the end."""
 
     incidents: tuple[Incident, ...]
     last: IndexPlace | None
 
 
 def check_class(store: ShownStore, kind: str | None) -> None:
-    """HTTPException 400 where a class is none of ours and, of a plug-in's own, no incident has it."""
+    """Raises HTTPException 400 for a class that is neither ours nor that of any incident."""
     if kind and kind not in CLASS_WORDS and not store.find_incidents(IncidentFilter(kind), 1):
         raise HTTPException(400, f"There is no class {kind!r}; there are {', '.join(CLASS_WORDS)}.")
 
@@ -249,9 +250,9 @@ def read_incidents(
     box_id: str | None = None,
     kind: str | None = None,
 ) -> IncidentPage:
-    """Up to `limit` incidents, the newest first, that a Box saw and that have a class, from the index.
+    """Up to `limit` incidents of a Box and a class from the index, the newest first.
 
-    HTTPException 400 where there is no such class.
+    Raises HTTPException 400 where there is no such class.
     """
     check_class(store, kind)
     entries = store.find_incidents(IncidentFilter(kind or "", box_id or ""), limit + 1, beyond)

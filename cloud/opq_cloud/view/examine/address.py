@@ -1,8 +1,8 @@
-"""What the page of an event shows, as its address says it: `?t=-20ms..180ms&a=12.4ms&b=148.6ms&show=1,4`.
+"""The state of an event's page in its address: `?t=-20ms..180ms&a=12.4ms&b=148.6ms&show=1,4`.
 
 Pure. Moments count from the start of the incident, in us, ms, s or min; `t` is the span, `a` and `b` the
-cursors, `show` the Boxes, `panel` what is drawn of them, `y` the unit of voltages. The same address gives the
-same picture.
+cursors, `show` the Boxes, `panel` the charts, `y` the unit of voltages. The same address gives the same
+picture.
 """
 
 import re
@@ -26,7 +26,7 @@ FIRST_PANELS = ("wave", "rms", "missing")
 UNITS = {"V": "volts", "pu": "per unit of nominal", "percent": "% of nominal"}
 SHORTEST_MS = 0.5
 LONGEST_MS = 400 * 86_400_000.0
-"""As long as incidents are kept, and more."""
+"""Longer than incidents are stored."""
 MOST_BOXES = 12
 _SCALES = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}
 _MOMENT = re.compile(r"([-+\u2212]?[0-9]{1,12}(?:\.[0-9]{1,9})?)\s*(us|µs|ms|s|min)?")
@@ -42,7 +42,7 @@ class ExamineAddress:
     a_ms: float
     b_ms: float
     box_ids: tuple[str, ...] = ()
-    """Empty: the first few of the event."""
+    """Empty for the first few Boxes of the event."""
     panels: tuple[str, ...] = FIRST_PANELS
     unit: str = "V"
 
@@ -52,7 +52,7 @@ class ExamineAddress:
 
     @property
     def query(self) -> str:
-        """Without a question mark; the canonical one of this state."""
+        """The canonical query of this state, without a question mark."""
         fields = {
             "t": f"{moment(self.start_ms)}..{moment(self.end_ms)}",
             "a": moment(self.a_ms),
@@ -64,13 +64,13 @@ class ExamineAddress:
         return urlencode({name: value for name, value in fields.items() if value}, safe=",")
 
     def zoomed(self, factor: float) -> "ExamineAddress":
-        """About its middle; below 1 is nearer."""
+        """Zooms about the middle; a factor below 1 zooms in."""
         middle = (self.start_ms + self.end_ms) / 2
         half = min(max(self.length_ms * factor, SHORTEST_MS), LONGEST_MS) / 2
         return replace(self, start_ms=_micro(middle - half), end_ms=_micro(middle + half))
 
     def shifted(self, share: float) -> "ExamineAddress":
-        """By a share of its length; below 0 is earlier."""
+        """Moves the span by a share of its length; below 0 is earlier."""
         by_ms = self.length_ms * share
         return replace(self, start_ms=_micro(self.start_ms + by_ms), end_ms=_micro(self.end_ms + by_ms))
 
@@ -78,12 +78,12 @@ class ExamineAddress:
         return replace(self, start_ms=_micro(start_ms), end_ms=_micro(end_ms))
 
     def with_panel(self, name: str) -> "ExamineAddress":
-        """With this panel, or without it where it is shown; one is always left."""
+        """Adds this panel, or removes it where it is shown; one panel always stays."""
         kept = {*self.panels} ^ {name} or {name}
         return replace(self, panels=tuple(each for each in PANELS if each in kept))
 
     def with_box(self, box_id: str, shown: tuple[str, ...]) -> "ExamineAddress":
-        """With this Box, or without it where it is among those `shown`; one is always left."""
+        """Adds this Box, or removes it where it is among those `shown`; one Box always stays."""
         kept = tuple(each for each in shown if each != box_id) if box_id in shown else (*shown, box_id)
         return replace(self, box_ids=kept[-MOST_BOXES:] or (box_id,))
 
@@ -91,10 +91,10 @@ class ExamineAddress:
 def read_address(
     length_ms: float, t: str = "", a: str = "", b: str = "", show: str = "", panel: str = "", unit: str = ""
 ) -> ExamineAddress:
-    """What the fields of an address say, of an incident of that length; an empty field: its default.
+    """Reads the fields of an address of an incident with that length; an empty field means its default.
 
     Raises:
-        ValueError: one line for people: the field, what it holds, what is allowed.
+        ValueError: one line for people: the field, its value, what is allowed.
     """
     margin_ms = max(50.0, 0.4 * length_ms)
     start_ms, end_ms = _micro(-margin_ms), _micro(length_ms + margin_ms)
@@ -136,11 +136,11 @@ def read_moment(name: str, words: str) -> float:
 
 
 def moment(value_ms: float) -> str:
-    """`-20ms`, `12.483ms`: to a tenth of a microsecond, as the address has it."""
+    """A moment as the address has it, to a tenth of a microsecond: `-20ms`, `12.483ms`."""
     text = f"{value_ms:.4f}".rstrip("0").rstrip(".")
     return f"{'0' if text == '-0' else text}ms"
 
 
 def _micro(value_ms: float) -> float:
-    """What `moment` keeps of it, so that a link gives exactly this view."""
+    """The value as `moment` rounds it, so that a link gives exactly this view."""
     return round(value_ms, 4)

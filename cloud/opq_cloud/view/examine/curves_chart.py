@@ -39,7 +39,7 @@ class CurvesChart:
 
 
 def x_of(seconds: float) -> float:
-    """Percent from the left: the time is logarithmic."""
+    """Percent from the left, on a logarithmic time axis."""
     share = math.log(max(seconds, CURVE_FIRST_S) / CURVE_FIRST_S) / math.log(CURVE_LAST_S / CURVE_FIRST_S)
     return round(100 * min(1.0, max(0.0, share)), 2)
 
@@ -62,7 +62,7 @@ def f47_corners() -> list[tuple[float, float]]:
 
 
 def curves_chart(incident: Incident, series: Mapping[str, int]) -> CurvesChart:
-    """The findings of an incident that have a residual voltage; the worst POINTS_SHOWN of them."""
+    """The findings of an incident with a residual voltage; the worst POINTS_SHOWN of them."""
     judged = [each.finding for each in incident.findings if each.finding.residual_percent is not None]
     judged.sort(key=lambda one: -abs((one.residual_percent or 100.0) - 100.0))
     points = []

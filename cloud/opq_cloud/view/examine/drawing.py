@@ -1,6 +1,6 @@
-"""The charts of an event as SVG, made here: they need no script, print, and a browser draws them at once.
+"""The charts of an event as SVG, drawn on the server: they need no script, print well and appear at once.
 
-Pure. x runs from 0 to WIDTH over the span of the address; what lies half a span beside it is drawn too, so
+Pure. x runs from 0 to WIDTH over the span of the address. Half a span on both sides of it is drawn too, so
 that a page that is moved by hand has something to show until the server has drawn it again.
 """
 
@@ -15,11 +15,11 @@ from opq_cloud.view.history_chart import HEIGHT, WIDTH, Tick, round_levels
 from opq_cloud.view.words import THIN
 
 POINTS = 1600
-"""Points of a line over the span; as many again beside it."""
+"""Points of a line over the span; the parts on both sides together have as many again."""
 BESIDE = 0.5
 MOST_TICKS = 7
 LEVEL_PERCENTS = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Where the shades of a spectrogram change, percent of nominal."""
+"""The levels at which the shades of a spectrogram change, percent of nominal."""
 _UNITS = ((60e3, 300e3, "min"), (1e3, 10e3, "s"), (1.0, 0.0, "ms"))
 
 
@@ -34,7 +34,7 @@ class TimeTick:
 
 @dataclass(frozen=True, slots=True)
 class DrawnSpan:
-    """A part of the time axis, percent from the left and wide, and what is said of it."""
+    """A part of the time axis: its left end and width in percent, and its words."""
 
     start_ms: float
     end_ms: float
@@ -42,7 +42,7 @@ class DrawnSpan:
     width: float
     words: str = ""
     measured: bool = False
-    """Something else is drawn there: it is not hatched."""
+    """Other data is drawn there, so that it is not hatched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ class Scale:
         return (self.high - value) / (self.high - self.low) * HEIGHT
 
     def percent(self, value: float) -> float:
-        """From the top."""
+        """The place of a value in percent from the top."""
         return round(self.y(value) / HEIGHT * 100, 2)
 
     def ticks(self, factor: float = 1.0) -> tuple[Tick, ...]:
-        """Round values of value x factor, with what they read."""
+        """Ticks at round values of value x factor, with their words."""
         levels = round_levels(self.low * factor, self.high * factor)
         shown = [(self.percent(value / factor), words.replace("-", "\u2212")) for value, words in levels]
         return tuple(Tick(percent, words) for percent, words in shown if percent > 8)
@@ -69,7 +69,7 @@ class Scale:
 def scale_of(
     lines: Iterable[ChartLine], least: float, always: Sequence[float] = (), even: bool = False
 ) -> Scale | None:
-    """Over all values of lines with some air; never less than `least` high; `even`: as far up as down."""
+    """A scale for all values of the lines, with a margin, at least `least` high; `even` centres it at 0."""
     parts = [line.values[np.isfinite(line.values)] for line in lines]
     parts = [part for part in parts if len(part)]
     if not parts:
@@ -84,7 +84,7 @@ def scale_of(
 
 
 def trace(lines: Iterable[ChartLine], scale: Scale, start_ms: float, end_ms: float) -> str:
-    """An SVG path; lines are not joined."""
+    """An SVG path of the lines, which are not joined."""
     per_ms = WIDTH / (end_ms - start_ms)
     parts = []
     for line in lines:
@@ -105,14 +105,14 @@ def bars(rows: Iterable[tuple[float, float, float, float]], scale: Scale, start:
         left = max((first_ms - start) * per_ms, -WIDTH)
         right = min(max((last_ms - start) * per_ms, left + 0.5), 2 * WIDTH)
         upper, lower = scale.y(high), scale.y(low)
-        if lower - upper < 4:  # a bar that can be seen
+        if lower - upper < 4:  # make the bar high enough to be visible
             upper, lower = (upper + lower) / 2 - 2, (upper + lower) / 2 + 2
         parts.append(f"M{left:.1f} {upper:.0f}H{right:.1f}V{lower:.0f}H{left:.1f}Z")
     return "".join(parts)
 
 
 def stretch(start_ms: float, end_ms: float, span: tuple[float, float], words: str = "") -> DrawnSpan:
-    """Cut at half a span beside what is shown."""
+    """A part of the time axis, cut at half a span on both sides of the shown one."""
     first, last = span
     air = (last - first) * BESIDE
     begin, stop = max(start_ms, first - air), min(end_ms, last + air)
@@ -122,13 +122,13 @@ def stretch(start_ms: float, end_ms: float, span: tuple[float, float], words: st
 
 
 def percent_of(t_ms: float, span: tuple[float, float]) -> float:
-    """Where a moment stands from the left, percent; within -100 to 200."""
+    """The place of a moment in percent from the left, within -100 to 200."""
     share = (t_ms - span[0]) / (span[1] - span[0]) * 100
     return round(min(200.0, max(-100.0, share)), 4)
 
 
 def time_axis(start_ms: float, end_ms: float) -> tuple[TimeTick, ...]:
-    """At round times from the start of the incident, in one unit, no two with the same words."""
+    """Ticks at round times from the start of the incident, in one unit, all with different words."""
     size = max(abs(start_ms), abs(end_ms))
     per_unit, _, unit = next(each for each in _UNITS if size >= each[1])
     step = next(each for each in _steps() if (end_ms - start_ms) / per_unit / each <= MOST_TICKS)
@@ -154,7 +154,7 @@ def _steps() -> Iterable[float]:
 def shades(
     columns: Iterable[tuple[float, float, tuple[float, ...]]], start_ms: float, end_ms: float
 ) -> list[tuple[int, str]]:
-    """(shade 1 to 5, SVG path) of a spectrogram; order 2 at the bottom."""
+    """(shade 1 to 5, SVG path) of a spectrogram; order 2 is at the bottom."""
     rows = ORDERS_SHOWN - 1
     height = HEIGHT / rows
     runs: dict[tuple[int, int], tuple[float, float]] = {}

@@ -1,6 +1,6 @@
-"""What is read off the signals of Boxes: at a moment, between two, over a span. Pure.
+"""Figures from the signals of Boxes: at a moment, between two moments, over a span. Pure.
 
-Each figure is one of `opq_measure`; unknown is None, and an empty line where nothing can be computed.
+Each figure is computed by `opq_measure`; unknown is None, or an empty line where nothing can be computed.
 """
 
 import math
@@ -17,23 +17,24 @@ from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.waveform.residual import fundamental_v, wave_before
 
 MISSING_CYCLES = 120
-"""So long after it began the wave before is carried on: beyond, the doubt of its frequency is a phase."""
+"""The earlier wave is extended this long after the incident's start; later, its phase is too uncertain."""
 BEFORE_CYCLES = 2.0
-"""The wave before ends so long before the incident: what the tracker smears stays out of it."""
+"""The earlier wave ends this long before the incident, because the tracker smears the beginning."""
 ORDERS_SHOWN = 25
 COLUMNS = 96
 """Windows of a spectrogram."""
 FREQUENCY_CYCLES = 1.0
-"""On both sides of a moment, for the frequency there."""
+"""Half of the length over which the frequency at a moment is measured."""
 BESIDE_CYCLES = 6.0
-"""Before and after these: what the frequency at a moment is compared with."""
+"""The lengths before and after, with which the frequency at a moment is compared."""
 STEP_HZ = 0.25
-"""A frequency that is so far outside of those before and after is none: the phase stepped, as it does at the
-edges of a dip. Over two cycles it is a step of some 10 degrees."""
+"""A frequency this far outside of those before and after is not valid: the phase stepped, as it does at the
+edges of a dip. Over two cycles this is a step of some 10 degrees.
+"""
 STEP_APART_CYCLES = 3.0
-"""What the tracker smears of a step stays within these, on both sides."""
+"""The tracker smears a step over at most this length, on both sides."""
 STEP_NEIGHBOURS = 12
-"""Cycles on both sides whose median says what the frequency of a cycle might be."""
+"""Cycles on both sides; the median of each side limits the plausible frequency of a cycle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,12 @@ class Reading:
 
     volts: float | None = None
     rms_v: float | None = None
-    """Urms(1/2) of the cycle around it."""
+    """Urms(1/2) of the cycle around the moment."""
     phase_deg: float | None = None
     """Phase of the fundamental: 0 at a rising zero crossing, below 360."""
     f_hz: float | None = None
     steps: bool = False
-    """The phase steps within the cycles around it: then there is no frequency."""
+    """Whether the phase steps within the cycles around the moment; then there is no frequency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class CursorDifference:
     cycles: float | None = None
     """Cycles of its own fundamental."""
     shift_deg: float | None = None
-    """How far the phase at B is off an even run at the frequency before A, -180 to 180."""
+    """Difference of the phase at B from an even run at the frequency before A, -180 to 180."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Harmonics:
 
 
 def reading(signal: BoxSignal, t_ms: float, origin_ns: int) -> Reading:
-    """What a Box says at a moment, volts between two samples by a straight line."""
+    """The values of a Box at a moment; volts are interpolated linearly between two samples."""
     run = signal.run_at(t_ms, origin_ns)
     if run is None:
         return Reading()
@@ -108,7 +109,7 @@ def reading(signal: BoxSignal, t_ms: float, origin_ns: int) -> Reading:
 
 
 def between(signal: BoxSignal, a_ms: float, b_ms: float, origin_ns: int) -> CursorDifference:
-    """Differences, B less A."""
+    """The differences, B minus A."""
     at_a, at_b = reading(signal, a_ms, origin_ns), reading(signal, b_ms, origin_ns)
     volts = None if at_a.volts is None or at_b.volts is None else at_b.volts - at_a.volts
     rms_v = None if at_a.rms_v is None or at_b.rms_v is None else at_b.rms_v - at_a.rms_v
@@ -128,7 +129,7 @@ def between(signal: BoxSignal, a_ms: float, b_ms: float, origin_ns: int) -> Curs
 def wave_lines(
     signal: BoxSignal, start_ms: float, end_ms: float, origin_ns: int, points: int
 ) -> list[ChartLine]:
-    """Volts of a span, a line per run, each peak kept."""
+    """Volts of a span, one line per run, with every peak."""
     return [
         _reduced(run, run.volts(first, last), first, origin_ns, points)
         for run in signal.runs
@@ -153,9 +154,10 @@ def residual_lines(
 def missing_lines(
     signal: BoxSignal, start_ms: float, end_ms: float, origin_ns: int, points: int
 ) -> list[ChartLine]:
-    """Volts less the wave of the last cycles before the incident, carried on: openSEE's "missing voltage".
+    """Volts less the extended wave of the last cycles before the incident: openSEE's "missing voltage".
 
-    From six cycles before the origin to MISSING_CYCLES after it; empty where no steady wave came before.
+    The line runs from eight cycles before the origin to MISSING_CYCLES after it; there is none where no
+    steady wave came before.
     """
     run = signal.run_at(0.0, origin_ns)
     if run is None or run.tracked is None:
@@ -176,7 +178,7 @@ def missing_lines(
 def rms_lines(
     signal: BoxSignal, start_ms: float, end_ms: float, origin_ns: int, points: int
 ) -> list[ChartLine]:
-    """Urms(1/2) (IEC 61000-4-30, 5.4), each at the middle of its cycle."""
+    """Urms(1/2) (IEC 61000-4-30, 5.4), each value at the middle of its cycle."""
     return [
         reduce_min_max(t_ms, rms_v, points)
         for run in signal.runs
@@ -190,7 +192,7 @@ def frequency_lines(
 ) -> list[ChartLine]:
     """Hertz of each cycle of the tracked fundamental, at its middle.
 
-    A line ends where the phase was not seen, and where it stepped.
+    A line ends where the phase is not known, and where it stepped.
     """
     lines = []
     for run in signal.runs:
@@ -213,7 +215,7 @@ def stepped(f_hz: FloatArray) -> NDArray[np.bool_]:
     """(n,) True where a cycle's frequency is outside of the medians before and after it by STEP_HZ.
 
     Args:
-        f_hz: (n,) hertz of each cycle; NaN where it was not seen.
+        f_hz: (n,) hertz of each cycle; NaN where it is not known.
     """
     found = np.zeros(len(f_hz), dtype=np.bool_)
     seen = f_hz[np.isfinite(f_hz)]
@@ -227,7 +229,7 @@ def stepped(f_hz: FloatArray) -> NDArray[np.bool_]:
 
 
 def harmonics_at(signal: BoxSignal, t_ms: float, origin_ns: int, ends: bool = False) -> Harmonics | None:
-    """Harmonics in the first whole window from a moment on, or (`ends`) the last one that ends before it."""
+    """Harmonics in the first whole window from a moment on, or (`ends`) in the last one before it."""
     run = signal.run_at(t_ms, origin_ns)
     if run is None or run.tracked is None:
         return None
@@ -255,7 +257,7 @@ def spectrogram(
 ) -> list[tuple[float, float, tuple[float, ...]]]:
     """(start ms, end ms, percent of nominal of orders 2 to ORDERS_SHOWN) of COLUMNS windows of a span.
 
-    Each is a 10/12-cycle window about the middle of its column: what is shorter shows 0.2 s wide.
+    Each is a 10/12-cycle window about the middle of its column, so shorter effects appear 0.2 s wide.
     """
     step_ms = (end_ms - start_ms) / COLUMNS
     found: list[tuple[float, float, tuple[float, ...]]] = []
@@ -282,7 +284,7 @@ def spectrogram(
 def half_cycles(
     signal: BoxSignal, start_ms: float, end_ms: float, origin_ns: int, rows: int
 ) -> tuple[HalfCycle, ...]:
-    """Those of a span, as a table; where there are more than `rows`, the lowest and highest of stretches."""
+    """The half cycles of a span as a table; above `rows`, the lowest and highest of each stretch."""
     found: list[HalfCycle] = []
     for run in signal.runs:
         t_ms = run.t_ms(run.rms_at, origin_ns)
@@ -296,7 +298,7 @@ def half_cycles(
 
 
 def phase_between_deg(one: Reading, other: Reading) -> float | None:
-    """How far `other` leads `one`, -180 to 180."""
+    """By how much the phase of `other` leads that of `one`, -180 to 180."""
     if one.phase_deg is None or other.phase_deg is None:
         return None
     off = other.phase_deg - one.phase_deg
@@ -304,7 +306,7 @@ def phase_between_deg(one: Reading, other: Reading) -> float | None:
 
 
 def _stretch(run: SignalRun, edges: FloatArray) -> Stretch:
-    """The samples around a window alone: of a long run the rest is not made volts."""
+    """Only the samples around a window, so that not all of a long run is converted to volts."""
     first = max(0, int(edges[0]) - 3)
     last = min(len(run.wave.counts), int(edges[-1]) + 4)
     return Stretch(run.volts(first, last), edges - first, run.wave.rate_hz)
@@ -318,7 +320,7 @@ def _reduced(run: SignalRun, values: FloatArray, first: int, origin_ns: int, poi
 def _spanned(
     t_ms: FloatArray, values: FloatArray, start_ms: float, end_ms: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Those within, and one more on both sides."""
+    """The values within the span, and one more on both sides."""
     first = max(0, int(np.searchsorted(t_ms, start_ms)) - 1)
     last = int(np.searchsorted(t_ms, end_ms)) + 1
     return t_ms[first:last], values[first:last]

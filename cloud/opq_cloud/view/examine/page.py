@@ -1,4 +1,4 @@
-"""The page of one event on one time axis, `/incidents/{id}/examine`, and the part that a script renews."""
+"""The page of an event on one time axis, `/incidents/{id}/examine`, and the part that a script replaces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from opq_proto.messages import Incident
 
 TABLE_ROWS = 120
 BEFORE_MS = 20.0
-"""The window before the incident ends so long before it: its edge is not sharp to the cycle."""
+"""The window before the incident ends this long before it, because its edge is not exact to the cycle."""
 Field = Annotated[str, Query(max_length=200)]
 Fields = Annotated[list[str] | None, Query(max_length=32)]
 
@@ -37,7 +37,7 @@ class CursorRow:
     b: figures.Reading
     off: figures.CursorDifference
     lead_deg: float | None
-    """Its phase at A less that of the first Box shown."""
+    """Its phase at A minus that of the first Box shown."""
     lead_doubt_deg: float | None
 
 
@@ -53,7 +53,7 @@ class HarmonicBars:
 
 
 class ExaminePages:
-    """Two routes: the page, and its part."""
+    """Two routes: the page, and its replaceable part."""
 
     def __init__(self, context: ViewContext, render: PageMaker) -> None:
         self._context = context
@@ -83,7 +83,7 @@ class ExaminePages:
         return self._render("examine_part.html", "incidents", 200, **values)
 
     def whole_course(self, incident: Incident) -> dict[str, object]:
-        """For `incident.html`: Urms(1/2) of all of an incident whose Boxes have it in several pieces.
+        """Values for `incident.html`: Urms(1/2) of a whole incident that is stored in several pieces.
 
         `course` is None where one piece has all of it.
         """
@@ -193,7 +193,7 @@ class ExaminePages:
 
 
 def _reading(found: EventSignals, box_id: str, t_ms: float, origin_ns: int) -> figures.Reading:
-    """What the samples show at this time; where there are none, Urms(1/2) of the ledger."""
+    """The values from the samples at this time; where there are none, Urms(1/2) from the ledger."""
     read = figures.reading(found.signals[box_id], t_ms, origin_ns)
     if read.rms_v is not None:
         return read
@@ -211,7 +211,7 @@ def _time_panel(maker: PanelMaker, name: str) -> TimePanel:
 
 
 def _steps(address: ExamineAddress, length_ms: float) -> list[tuple[str, str, str]]:
-    """(name, words, query) of the ways to move."""
+    """(name, words, query) of the links that move the span."""
     plain = read_address(length_ms)
     return [
         ("back", "Back", address.shifted(-0.5).query),
@@ -225,7 +225,7 @@ def _steps(address: ExamineAddress, length_ms: float) -> list[tuple[str, str, st
 
 
 def _doubt_deg(maker: PanelMaker, one: ShownBox, other: ShownBox) -> float | None:
-    """What the uncertainty of both clocks makes of an angle; None: not known, or more than half a turn."""
+    """The uncertainty of both clocks as an angle; None where unknown, or above half a turn."""
     both = [maker.clocks[box.box_id].uncertainty_ms for box in (one, other)]
     known = figures.known(both)
     if len(known) < 2:
@@ -250,7 +250,7 @@ def _harmonics(
 def _tables(
     incident: Incident, address: ExamineAddress, found: EventSignals
 ) -> list[tuple[str, float, tuple[charts.HalfCycle, ...]]]:
-    """Half cycles within the span, for who does not see the charts."""
+    """Half cycles within the span as tables, for visitors who cannot see the charts."""
     span = (address.start_ms, address.end_ms)
     return [
         (

@@ -1,4 +1,4 @@
-"""The panels of the page of an event: what each shows of the Boxes, as paths, marks and rows."""
+"""The panels of an event's page: paths, marks and rows for each of its Boxes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ from opq_proto.messages import DISCIPLINED_NS, UNKNOWN_UNCERTAINTY_NS, Incident,
 SERIES = 6
 GAPS_NAMED = 4
 LEAST_GAP_MS = 50.0
-"""A shorter stretch without a waveform is filled by no Measurement: these are longer."""
+"""Measurements do not fill a shorter stretch without a waveform, because they are longer."""
 LEAST_V, LEAST_HZ = 0.02, 0.02
-"""Least height of a chart of voltages, of nominal, and of frequencies: no noise fills one."""
+"""Least height of charts of voltages, as a share of nominal, and of frequencies, so that noise fills none."""
 Lines = Callable[[BoxSignal, float, float, int, int], list[ChartLine]]
 LINES: dict[str, Lines] = {
     "wave": figures.wave_lines,
@@ -41,7 +41,7 @@ HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class ShownClock:
-    """What the time of a Box is worth."""
+    """The quality of a Box's clock."""
 
     words: str
     disciplined: bool
@@ -78,7 +78,7 @@ class Lane:
     unit: str
     gaps: tuple[drawing.DrawnSpan, ...] = ()
     doubts: tuple[drawing.DrawnSpan, ...] = ()
-    """Where the onset of a Box may lie."""
+    """The span of possible times of the Box's onset."""
     levels: tuple[LimitLine, ...] = ()
     clock: ShownClock | None = None
     empty: str = ""
@@ -96,7 +96,7 @@ class TimePanel:
 
 
 class PanelMaker:
-    """Panels of one request."""
+    """Makes the panels of one request."""
 
     def __init__(
         self, context: ViewContext, incident: Incident, address: ExamineAddress, found: EventSignals
@@ -115,7 +115,7 @@ class PanelMaker:
         }
 
     def lanes_of(self, name: str) -> TimePanel:
-        """One chart per Box on one scale of its own nominal: waveform, missing voltage, residual."""
+        """One chart per Box on one scale in shares of nominal: waveform, missing voltage, residual."""
         title, hint = _title(name)
         lines = {box.box_id: self._lines(name, box) for box in self._found.shown}
         per_unit = {
@@ -150,7 +150,7 @@ class PanelMaker:
         return TimePanel(name, title, hint, tuple(lanes))
 
     def together(self, name: str) -> TimePanel:
-        """All Boxes in one chart: Urms(1/2) with what is known of it between waveforms, or frequency."""
+        """All Boxes in one chart: Urms(1/2), with what is known between waveforms, or frequency."""
         is_rms = name == "rms"
         shown = self._found.shown
         lines = {
@@ -246,7 +246,7 @@ class PanelMaker:
         return [ChartLine(line.t_ms, line.values * factor, line.reduced) for line in lines]
 
     def _unit(self, box: ShownBox) -> tuple[float, str]:
-        """What one of nominal reads, and its unit."""
+        """The displayed value of nominal, and its unit."""
         return {"V": (box.nominal_v, "V"), "pu": (1.0, "pu"), "percent": (100.0, "%")}[self._address.unit]
 
     def _clock(self, box_id: str) -> ShownClock:
@@ -260,7 +260,7 @@ class PanelMaker:
         return ShownClock(text, not poor, None if unknown else worst.uncertainty_ns / 1e6)
 
     def _doubt(self, box: ShownBox) -> tuple[drawing.DrawnSpan, ...]:
-        """The uncertainty of the Box's time, about its onset, else about cursor A; or all of the axis."""
+        """The uncertainty of the Box's time around its onset, or cursor A; all of the axis where unknown."""
         clock = self.clocks[box.box_id]
         onset_ms = self._onsets_ms[box.box_id]
         about_ms = self._address.a_ms if onset_ms is None else onset_ms
@@ -272,7 +272,7 @@ class PanelMaker:
         return (drawing.stretch(first, last, self._span, "start here" if onset_ms is not None else "A here"),)
 
     def _gaps(self, box: ShownBox) -> tuple[drawing.DrawnSpan, ...]:
-        """Named where it lies between two waveforms."""
+        """The stretches without samples; those between two waveforms have words."""
         signal = self._found.signals[box.box_id]
         runs = signal.runs
         begin = min([self._drawn[0], *(run.first_ms(self._origin_ns) for run in runs[:1])])
@@ -287,7 +287,7 @@ class PanelMaker:
         return tuple(found)
 
     def _between(self, box: ShownBox) -> list[tuple[float, float, float, float]]:
-        """Measurements, per unit of nominal, where neither a waveform nor a half cycle is."""
+        """Measurements, per unit of nominal, where there is neither a waveform nor a half cycle."""
         signal = self._found.signals[box.box_id]
         gaps = signal.gaps_ms(*self._drawn, self._origin_ns)
         for half in self._found.halves.get(box.box_id, ()):
@@ -305,7 +305,7 @@ class PanelMaker:
 
 
 def _outside(gap: tuple[float, float], span: tuple[float, float]) -> list[tuple[float, float]]:
-    """What of a gap lies before and after a span."""
+    """The parts of a gap before and after a span."""
     before, after = (gap[0], min(gap[1], span[0])), (max(gap[0], span[1]), gap[1])
     return [part for part in (before, after) if part[1] > part[0]]
 

@@ -1,4 +1,4 @@
-"""What the page of an event reads of the store: signals of its Boxes, Measurements between them."""
+"""What the page of an event reads from the store: signals of its Boxes, Measurements between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Incident
 
 EVENTS_LISTED = 100
-"""Events of an incident that are looked at."""
+"""At most this many events of an incident are considered."""
 EVENTS_READ = 12
-"""Events read at once: the first, the last and the longest."""
+"""At most this many events are read: the first, the last and the longest."""
 BOXES_FIRST = 4
 MEASUREMENTS_MS = 3_600_000
 """A longer gap is filled from the trends' rows."""
@@ -27,7 +27,7 @@ NS_PER_MS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class EventSignals:
-    """What may be shown of an incident's events."""
+    """The data of an incident's events that may be shown."""
 
     candidates: tuple[str, ...]
     """Boxes with a waveform, those of the incident first."""
@@ -35,16 +35,16 @@ class EventSignals:
     signals: dict[str, BoxSignal]
     """Signals of the Boxes that are shown."""
     halves: dict[str, tuple[HalfCycleRms, ...]]
-    """Of Boxes that are shown: half cycles of a long disturbance, as their gateways have kept them."""
+    """Half cycles of a long disturbance, as the gateways of the shown Boxes recorded them."""
     events_left_out: int
     judged: JudgedNominals
-    """By which nominal voltage: that of `shown`."""
+    """The nominal voltages by which the Boxes were judged; those of `shown`."""
 
 
 def read_signals(
     context: ViewContext, cache: SignalCache, incident: Incident, address: ExamineAddress
 ) -> EventSignals:
-    """The signals of the Boxes that the address names, else of those that were disturbed most."""
+    """The signals of the Boxes in the address, or else of those that were disturbed most."""
     records = [context.store.event_record(event_id) for event_id in _listed(incident.event_ids)]
     known = [record for record in records if record is not None]
     may = context.visitor.sees_waveform
@@ -76,7 +76,7 @@ def _deviation(incident: Incident, box_id: str) -> float:
 
 
 def _listed(event_ids: Sequence[int]) -> Sequence[int]:
-    """The first and the last of many: a long disturbance ends in its last event."""
+    """The first events and the last one of many: a long disturbance ends in its last event."""
     if len(event_ids) <= EVENTS_LISTED:
         return event_ids
     return (*event_ids[: EVENTS_LISTED - 1], event_ids[-1])
@@ -95,7 +95,8 @@ def measured_between(
 ) -> list[tuple[float, float, float, float]]:
     """(start ms, end ms, lowest, highest rms in volts) of a stretch that has no waveform, from the origin.
 
-    Measurements, or rows of the trends where it is long or they are not kept any more.
+    The values come from Measurements, or from rows of the trends where the stretch is long or its
+    Measurements have expired.
     """
     first_ms, last_ms = (round(origin_ns / NS_PER_MS + each) for each in (start_ms, end_ms))
     origin_ms = origin_ns / NS_PER_MS
@@ -118,7 +119,7 @@ def measured_between(
 
 
 def _fewer(rows: list[tuple[float, float, float, float]]) -> list[tuple[float, float, float, float]]:
-    """Neighbours together where there are more than can be drawn; lowest and highest stay."""
+    """Joins neighbours where there are more than can be drawn; lowest and highest stay."""
     each = -(-len(rows) // ROWS_BETWEEN)
     if each <= 1:
         return rows

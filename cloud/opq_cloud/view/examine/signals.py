@@ -1,7 +1,7 @@
-"""The waveforms of an incident, Box by Box: contiguous runs on one axis, measured once for all who look.
+"""The waveforms of an incident by Box: contiguous runs on one axis, measured once for all visitors.
 
-Several events may hold a Box: a long disturbance is stored as its two ends, and events that follow on each
-other overlap. What two of them hold is drawn once.
+Several events may hold a Box: a long disturbance is stored as its two ends, and events in sequence overlap.
+Samples that two of them hold are drawn once.
 """
 
 import math
@@ -19,15 +19,16 @@ from opq_measure.timebase.cycles import Track, track
 from opq_proto.messages import Event, Waveform
 
 KEPT_BYTES = 64_000_000
-"""Samples and what was measured of them; 10^6 samples are 2 MB, held twice, and 0.6 MB of measures."""
+"""Samples and their measures; 10^6 samples are 2 MB, held twice, and 0.6 MB of measures."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SignalRun:
     """Contiguous samples of one Box, and the course of their fundamental.
 
-    `edges` (m,) its half cycles, in samples; `rms_v` (m - 2,) volts, Urms(1/2). None and empty where nothing
-    can be measured: a rate too low, a gain that is no number, below two cycles.
+    `edges` (m,) are its half cycles, in samples; `rms_v` (m - 2,) is Urms(1/2) in volts. They are empty, and
+    `tracked` is None, where nothing can be measured: a rate too low, a gain that is not finite, below two
+    cycles.
     """
 
     event_id: int
@@ -43,7 +44,7 @@ class SignalRun:
         return self.edges[1 : 1 + len(self.rms_v)]
 
     def position(self, t_ms: float, origin_ns: int) -> float:
-        """Where a moment is, in samples; outside of the run below 0 or above its length."""
+        """The place of a moment, in samples; below 0 or above the length outside of the run."""
         return (t_ms * 1e6 - (self.wave.start_ns - origin_ns)) * self.wave.rate_millihz / 1e12
 
     def t_ms(self, positions: FloatArray, origin_ns: int) -> FloatArray:
@@ -69,13 +70,13 @@ class SignalRun:
 
 @dataclass(frozen=True, slots=True)
 class BoxSignal:
-    """All of one Box, in the order of time."""
+    """All runs of one Box, in time order."""
 
     box_id: str
     runs: tuple[SignalRun, ...]
 
     def gaps_ms(self, start_ms: float, end_ms: float, origin_ns: int) -> list[tuple[float, float]]:
-        """Stretches of a span of which no sample is stored."""
+        """The stretches of a span without a stored sample."""
         found, since = [], start_ms
         for run in self.runs:
             first, last = run.first_ms(origin_ns), run.last_ms(origin_ns)
@@ -96,12 +97,12 @@ class BoxSignal:
 
 
 def run_step_ms(run: SignalRun) -> float:
-    """The time of two samples: no gap is shorter."""
+    """The time of two samples; a gap is longer."""
     return 2e6 / run.wave.rate_millihz
 
 
 def measured_run(event_id: int, wave: Waveform, nominal_hz: float) -> SignalRun:
-    """What `opq_measure` says of contiguous samples: the tracked fundamental and Urms(1/2)."""
+    """A run with the measures of `opq_measure`: the tracked fundamental and Urms(1/2)."""
     nothing = np.empty(0)
     low_rate = not wave.rate_hz >= LEAST_SAMPLES_PER_CYCLE * nominal_hz
     if low_rate or not math.isfinite(wave.v_per_lsb) or not len(wave.counts):
@@ -111,16 +112,17 @@ def measured_run(event_id: int, wave: Waveform, nominal_hz: float) -> SignalRun:
         tracked = track(volts, wave.rate_hz, nominal_hz)
         edges = tracked.edges(2)
         rms_v = half_cycle_rms_v(volts, edges) if len(edges) > 2 else nothing
-    except ValueError:  # stored with a gain that cannot be true: nothing of it can be measured
+    except ValueError:  # the stored gain is impossible, so nothing can be measured
         return SignalRun(event_id, wave, nominal_hz, None, nothing, nothing)
     measured = tracked if len(tracked.positions) else None
     return SignalRun(event_id, wave, nominal_hz, measured, edges, rms_v)
 
 
 def without_overlap(waves: Iterable[tuple[int, Waveform]]) -> list[tuple[int, Waveform]]:
-    """(event id, contiguous waveform) in the order of time, each sample of a Box once.
+    """(event id, contiguous waveform) in time order, with each sample of a Box once.
 
-    What begins inside of another loses what that one holds; the longer of two that begin at once stays.
+    A waveform that begins inside another loses the samples of that one; of two that begin together the longer
+    one stays.
     """
     runs = [(event_id, run) for event_id, wave in waves for run in wave.runs()]
     kept: list[tuple[int, Waveform]] = []
@@ -138,9 +140,9 @@ def without_overlap(waves: Iterable[tuple[int, Waveform]]) -> list[tuple[int, Wa
 
 
 class SignalCache:
-    """Events and what is measured of them, the latest used; from any thread.
+    """The events used last and their measures; may be called from any thread.
 
-    It reads the whole store: who asks gives the Boxes that the visitor may see.
+    It reads the whole store, so the caller passes only Boxes that the visitor may see.
     """
 
     def __init__(self, store: CloudStore, kept_bytes: int = KEPT_BYTES) -> None:

@@ -1,9 +1,9 @@
-"""The live hub: what the reader learns goes to every open page and program, and to one that just opened.
+"""The live hub: passes what the reader receives to every open page and program, and to new ones.
 
-The reader's thread publishes; each stream is read on the event loop. A program (`Subscriber`) is sent each
-Measurement that it wants as it comes; one that does not keep up loses the oldest. A page (`PageStream`) is
-sent those of the Boxes that it shows once a second (`page_feed`). Incidents go to both at once; what is lost
-is counted.
+The reader's thread publishes; each stream is read on the event loop. A program (`Subscriber`) gets each
+Measurement that it wants at once; a program that is too slow loses the oldest. A page (`PageStream`) gets
+those of the Boxes that it shows once a second (`page_feed`). Incidents go to both at once. Losses are
+counted.
 """
 
 import json
@@ -25,23 +25,23 @@ from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
 
 STREAMS = 600
-"""Open at once, unless `[view] live_streams` says another number; the next is asked to come back later."""
+"""The most open streams, unless `[view] live_streams` sets another number; others must come back later."""
 NETWORK_SHARE = 4
 """One address, or /64 of IPv6, may have a quarter of them: 150 of 600 are twelve people with twelve tabs."""
 LEAST_OF_NETWORK = 12
 REPORTING_S = 2.0
-"""How many Boxes report is counted so often."""
+"""The reporting Boxes are counted this often."""
 AUDIENCES_COUNTED = 256
 MAX_BOXES = 10_000
-"""Boxes kept in memory; a flood of strange ids must not fill it."""
+"""Boxes in memory; a flood of unknown ids must not fill it."""
 RECENT_INCIDENTS = 200
 ACCEPTED_AT_ONCE = 100
-"""Measurements under one hold of the lock: pages wait for it."""
+"""Measurements accepted under one hold of the lock, because pages wait for it."""
 _newest_ms = attrgetter("newest_ms")
 
 
 class LiveHub:
-    """The last minutes of each Box and fan-out; every method may be called from any thread."""
+    """The last minutes of each Box, and their distribution; every method may be called from any thread."""
 
     def __init__(
         self,
@@ -70,14 +70,14 @@ class LiveHub:
         self._closed = False
 
     def accept_measurement(self, measurement: Measurement, heard_ms: int | None = None) -> None:
-        """Remember it and send it to every page; late (backfilled) and repeated ones change nothing.
+        """Stores a Measurement and sends it to streams; late (backfilled) or repeated ones change nothing.
 
-        `heard_ms`: when it was heard, if not now (milliseconds since 1970).
+        `heard_ms`: the time of arrival, if not now (milliseconds since 1970).
         """
         self.accept_measurements((measurement,), heard_ms)
 
     def accept_measurements(self, measurements: Sequence[Measurement], heard_ms: int | None = None) -> None:
-        """As `accept_measurement`, of several that were heard in one moment."""
+        """Like `accept_measurement`, for several that arrived together."""
         for first in range(0, len(measurements), ACCEPTED_AT_ONCE):
             with self._lock:
                 at_ms = self._now_ms() if heard_ms is None else heard_ms
@@ -85,7 +85,7 @@ class LiveHub:
                     self._accept(measurement, at_ms)
 
     def accept_incident(self, incident: Incident, names: Names = NO_NAMES) -> bool:
-        """Send it to every page if it is new or has changed; True when it was sent."""
+        """Sends an incident to the streams if it is new or has changed; returns True when it was sent."""
         with self._lock:
             known = self._incidents.get(incident.incident_id)
         if known is not None and known.incident == incident:
@@ -102,7 +102,7 @@ class LiveHub:
         return True
 
     def drop_incident(self, incident_id: int) -> None:
-        """It was joined into an older one: pages remove it."""
+        """Removes an incident from the pages, after it was joined into an older one."""
         with self._lock:
             if self._incidents.pop(incident_id, None) is not None:
                 self._publish(LiveMessage("incident_gone", json.dumps({"id": incident_id})))
@@ -112,16 +112,16 @@ class LiveHub:
             return set(self._incidents)
 
     def kept_incidents(self) -> dict[int, LiveMessage]:
-        """Those that are known, by their numbers."""
+        """The known incidents by number."""
         with self._lock:
             return dict(self._incidents)
 
     def highest_incident(self) -> int:
-        """The highest number of these; 0: there is none."""
+        """The highest number of the known incidents; 0 where there is none."""
         return max(self.kept_incidents(), default=0)
 
     def newest_incidents(self, limit: int) -> list[LiveMessage]:
-        """Those of these that began last, newest first."""
+        """The known incidents that began last, newest first."""
         kept = self.kept_incidents().values()
         return newest_of(((each.incident, each) for each in kept), limit)
 
@@ -136,23 +136,23 @@ class LiveHub:
             return list(self._recent)
 
     def live_boxes(self, now_ms: int) -> set[str]:
-        """Those that are not silent."""
+        """The Boxes that are not silent."""
         with self._lock:
             return {box_id for box_id, recent in self._recent.items() if now_ms < recent.silent_ms}
 
     def newest(self, box_id: str) -> NewestMeasurement | None:
-        """The newest of one Box and its rhythm; None: never heard."""
+        """The newest Measurement of one Box and its rhythm; None where it was never heard."""
         with self._lock:
             recent = self._recent.get(box_id)
             return None if recent is None else recent.newest()
 
     def newest_ms(self, box_ids: Iterable[str] | None = None) -> int | None:
-        """Time of the newest Measurement of all, or of these; None: none of them was heard."""
+        """Time of the newest Measurement of all Boxes, or of these; None where none was heard."""
         with self._lock:
             return max(map(_newest_ms, self._heard(box_ids)), default=None)
 
     def heard_count(self) -> int:
-        """How many Boxes were heard; none is forgotten."""
+        """The number of Boxes that were heard; none is forgotten."""
         return len(self._recent)
 
     def values_now(self) -> list[tuple[float, float, int, int]]:
@@ -161,7 +161,7 @@ class LiveHub:
             return [recent.values_now() for recent in self._recent.values()]
 
     def recent(self, box_id: str) -> list[Measurement]:
-        """Those of the last minutes, oldest first."""
+        """The Measurements of the last minutes, oldest first."""
         with self._lock:
             recent = self._recent.get(box_id)
             return [] if recent is None else recent.rows()
@@ -174,11 +174,12 @@ class LiveHub:
         boxes: Boxes = None,
         network: str = "",
     ) -> Subscriber | None:
-        """A program listens: it first gets each Box's newest values and, with `after` (a Last-Event-ID:
-        `ID` or `ID-checksum`), the incidents above that id, and that one if it has changed since.
+        """Opens a program's stream.
 
-        None when too many streams are open, of all or of `network`, or on the way down. `network`: as
-        `visitor_network`; empty: not counted by itself.
+        It begins with each Box's newest values and, with `after` (a Last-Event-ID: `ID` or `ID-checksum`),
+        the incidents above that id, and that one if it has changed since. Returns None when too many streams
+        are open, in total or for `network`, or when the hub is closed. `network`: as `visitor_network`; an
+        empty one has no limit of its own.
         """
         with self._lock:
             subscriber = Subscriber(wake, boxes=boxes) if shown is None else Subscriber(wake, shown, boxes)
@@ -202,10 +203,11 @@ class LiveHub:
         seen: Boxes,
         network: str = "",
     ) -> PageStream | None:
-        """A page opens that shows these Boxes; `shown` is asked for incidents alone. Else as `subscribe`.
+        """Opens the stream of a page with these Boxes; like `subscribe`, but `shown` is only for incidents.
 
-        boxes: those of the page that its visitor may see; None: all that there are.
-        seen: all that the visitor may see.
+        Args:
+            boxes: those of the page that its visitor may see; None means all.
+            seen: all that the visitor may see.
         """
         with self._lock:
             page = PageStream(wake, shown, boxes, audience=self._audience(boxes), seen=seen)
@@ -216,7 +218,7 @@ class LiveHub:
         return page
 
     def show(self, stream: Subscriber, boxes: Boxes, seen: Boxes) -> None:
-        """Its visitor may see other Boxes now."""
+        """Changes the Boxes of a stream, after its visitor's rights have changed."""
         with self._lock:
             if isinstance(stream, PageStream):
                 stream.seen = seen
@@ -229,7 +231,7 @@ class LiveHub:
             stream.boxes = boxes
 
     def page_parts(self, page: PageStream) -> tuple[list[bytes], float]:
-        """What is to be sent to a page now, incidents first; and seconds until there may be more."""
+        """What to send to a page now, incidents first; and the seconds until there may be more."""
         with self._lock:
             now_s, audience = self._monotonic_s(), page.audience
             parts = [message.wire for message in page.waiting_messages()]
@@ -245,7 +247,7 @@ class LiveHub:
             return parts, audience.next_s - now_s
 
     def full(self) -> bool:
-        """One more page would be refused."""
+        """Whether one more page would be refused."""
         with self._lock:
             if len(self._subscribers) >= self.streams:
                 self._counters.add("clients_refused")
@@ -253,7 +255,7 @@ class LiveHub:
             return self._closed
 
     def full_of(self, network: str) -> bool:
-        """One more page of that address would be refused."""
+        """Whether one more page of that address would be refused."""
         with self._lock:
             if self._has_its_most(network):
                 self._counters.add("clients_refused_of_address")
@@ -327,9 +329,9 @@ class LiveHub:
         return bool(network) and self._of_network[network] >= self.streams_of_network
 
     def _audience(self, boxes: Boxes) -> Audience:
-        """With one page more."""
+        """The audience of these Boxes, with one page more."""
         found = self._audiences.get(boxes)
-        if found is None:  # they do not all send in the same moment
+        if found is None:  # new audiences begin at different moments, so that they do not all send together
             first_s = self._monotonic_s() + BATCH_S * (0.5 + len(self._audiences) * 0.618 % 0.5)
             found = self._audiences[boxes] = Audience(boxes, first_s)
             self._shown.add(found, boxes)
@@ -354,7 +356,7 @@ class LiveHub:
         return b"".join(measurement_message(each.measurement, each, now_ms).wire for each in heard)
 
     def _reporting(self, seen: Boxes, now_s: float) -> bytes:
-        """How many of these Boxes report; where none does, of when the newest value is."""
+        """How many of these Boxes report; where none does, the time of the newest value."""
         made_s, text = self._counted.get(seen, (float("-inf"), b""))
         if now_s - made_s < REPORTING_S:
             return text
@@ -372,7 +374,7 @@ class LiveHub:
         return self._counted[seen][1]
 
     def _publish_measurement(self, measurement: Measurement, recent: RecentMeasurements) -> None:
-        """To those who want its Box; where there is none, nothing is made of it."""
+        """Sends a Measurement to the streams that want its Box; where there is none, no text is made."""
         box_id = measurement.box_id
         audiences, offered = self._shown.of(box_id), self._offered.of(box_id)
         if not (audiences or offered):
@@ -394,6 +396,6 @@ class LiveHub:
 
 
 def newest_of(known: Iterable[tuple[Incident | None, LiveMessage]], limit: int) -> list[LiveMessage]:
-    """Messages by the start of what is seen of their incidents (None: nothing), newest first."""
+    """Messages by the start of the visible part of their incidents (None: no part), newest first."""
     seen = [(each.start_ns, each.incident_id, message) for each, message in known if each is not None]
     return [message for *_, message in nlargest(limit, seen, key=itemgetter(0, 1))]

@@ -1,4 +1,4 @@
-"""The live feed of our pages, compressed: what many pages are sent alike is compressed once for all of them.
+"""The compressed live feed of our pages: a text for many pages is compressed once for all of them.
 
 A stream is one gzip member (RFC 1952) that does not end before its connection does. Each text in it begins
 with an empty window and ends on a byte (RFC 1951, 3.2.4), so that the same bytes fit into every stream.
@@ -10,20 +10,20 @@ from collections import OrderedDict
 LEVEL = 1
 """A second of a hundred Boxes with noise, 30 kB: 0.1 ms for 5.2 kB; level 6 takes four times that for 4.0."""
 KEPT_BYTES = 4 << 20
-"""Texts and what became of them, of the last second; 500 pages of 10,000 Boxes, 100 each, send 3.5 MB."""
+"""Texts and their compressed bytes, of the last second; 500 pages of 10,000 Boxes, 100 each, send 3.5 MB."""
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-"""No name, no time, system not known; what begins every stream."""
+"""The beginning of every stream: no name, no time, system not known."""
 
 
 class SharedFrames:
-    """Used on the event loop alone."""
+    """A cache of compressed texts, used only on the event loop."""
 
     def __init__(self) -> None:
         self._made: OrderedDict[bytes, bytes] = OrderedDict()
         self._bytes = 0
 
     def of(self, text: bytes) -> bytes:
-        """Its bytes in a stream; of a text that was asked for lately the same object."""
+        """The text's bytes in a stream; for a recent text the same object."""
         made = self._made.get(text)
         if made is None:
             packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -36,7 +36,7 @@ class SharedFrames:
 
 
 def accepts_gzip(header: str) -> bool:
-    """Whether `Accept-Encoding` names gzip, and not to say that it is refused (RFC 9110, 12.5.3)."""
+    """Whether `Accept-Encoding` names gzip without refusing it (RFC 9110, 12.5.3)."""
     for each in header.lower().split(","):
         name, _, weight = each.partition(";")
         if name.strip() == "gzip":

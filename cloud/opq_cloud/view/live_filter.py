@@ -1,6 +1,6 @@
-"""What a reader of the live feed asks for: `?box=1,4`, `?region=north`, `?rate=1`; a page: `?values=1,4`.
+"""Filters of the live feed: `?box=1,4`, `?region=north`, `?rate=1`; for a page `?values=1,4`.
 
-Pure but for the clock that is handed in. A filter comes after `SeenFeed`: it never shows more than that.
+Pure except for the injected clock. A filter is applied after `SeenFeed`: it never shows more than that.
 """
 
 import time
@@ -16,14 +16,14 @@ RATES = (0.01, 100.0)
 MOST_BOXES = 1000
 REGION_CHARACTERS = 100
 ALL_BOXES = "*"
-"""No Box is called that."""
+"""No Box has this name."""
 ALIKE_KEPT = 128
-"""Sets of Boxes that pages show; one of 100 Boxes takes 13 kB, which each page would have for itself."""
+"""Sets of Boxes that pages show; one of 100 Boxes takes 13 kB, which pages would otherwise not share."""
 
 
 @dataclass(slots=True)
 class LiveFilter:
-    """Boxes (None: all) and the time that lies at least between two Measurements of one."""
+    """Boxes (None: all) and the least time between two Measurements of one."""
 
     boxes: frozenset[str] | None = None
     between_s: float = 0.0
@@ -31,13 +31,13 @@ class LiveFilter:
     _sent_s: dict[str, float] = field(default_factory=dict)
 
     def passes(self, message: LiveMessage) -> bool:
-        """What is gone passes always: its number says nothing, and who showed it must take it away."""
+        """Whether a message passes; a removed incident always does: pages that show it must remove it."""
         if message.event == "measurement":
             return self._wants(message.box_id) and self._due(message.box_id)
         return message.incident is None or any(map(self._wants, message.incident.box_ids))
 
     def after(self, shown: Shown) -> Shown:
-        """First what may be seen, then what is wanted."""
+        """A filter that applies `shown` first, then this one."""
 
         def both(message: LiveMessage) -> LiveMessage | None:
             part = shown(message)
@@ -59,7 +59,7 @@ class LiveFilter:
 
 
 def read_live_filter(query: Mapping[str, str], region_boxes: Callable[[str], Iterable[str]]) -> LiveFilter:
-    """From an address.
+    """Reads a filter from an address.
 
     Args:
         region_boxes: the Boxes of a region that the visitor may see.
@@ -98,7 +98,7 @@ def read_page_boxes(query: Mapping[str, str]) -> frozenset[str] | None:
 
 @lru_cache(ALIKE_KEPT)
 def _named_boxes(values: str) -> frozenset[str]:
-    """One set for all pages that show the same."""
+    """One set for all pages that show the same Boxes."""
     boxes = frozenset(each.strip() for each in values.split(",")) - {""}
     if len(boxes) > MOST_BOXES:
         raise ValueError(

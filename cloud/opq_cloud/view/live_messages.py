@@ -14,7 +14,7 @@ from opq_proto.messages import Incident, Measurement
 
 @dataclass(frozen=True, slots=True)
 class LiveMessage:
-    """One server-sent event; `event_id` only where a client may ask for what followed it."""
+    """One server-sent event; `event_id` only where a client may request what followed it."""
 
     event: str
     data: str
@@ -24,7 +24,7 @@ class LiveMessage:
     incident: Incident | None = None
     names: Names = field(default_factory=dict)
     wire: bytes = field(init=False)
-    """Its bytes on the wire (WHATWG HTML, 9.2.5), made once for all who get it."""
+    """Its bytes on the wire (WHATWG HTML, 9.2.5), made once for all receivers."""
 
     def __post_init__(self) -> None:
         head = f"id: {self.event_id}\n" if self.event_id else ""
@@ -51,7 +51,7 @@ def measurement_json(measurement: Measurement) -> dict[str, object]:
 
 
 def fingerprint(incident: Incident) -> str:
-    """Eight hex digits that change when anything that pages show of the incident does."""
+    """Eight hex digits that change with anything that pages show of the incident."""
     return f"{zlib.crc32(repr(incident).encode()):08x}"
 
 
@@ -79,7 +79,7 @@ def measurement_message(measurement: Measurement, heard: NewestMeasurement, now_
 
 
 def _finite_text(measurement: Measurement, age_ms: int, silent_after_ms: int) -> str:
-    """As `measurement_json`, in a quarter of the time, where all of it is known; else empty."""
+    """The text of `measurement_json` in a quarter of the time, where all values are known; else empty."""
     metrics, length_ms = measurement.metrics, window_ms(measurement)
     try:
         rms, f, thd, trans = metrics["rms"], metrics["f"], metrics["thd"], metrics["trans"]
@@ -98,7 +98,7 @@ def _finite_text(measurement: Measurement, age_ms: int, silent_after_ms: int) ->
 
 
 def incident_message(incident: Incident, names: Names) -> LiveMessage:
-    """What open pages get of it, with words for ours."""
+    """The message of an incident for open pages, with the words that ours show."""
     mark = fingerprint(incident)
     show = {
         "outline": outline(incident, names),

@@ -1,9 +1,10 @@
 """The live reader: from the measurements' socket, the bus and the store to the hub.
 
 In: Measurements (SUB 9881), `incident` and `laha_gc` messages (SUB 9883), the store. Out: `LiveHub`.
-An incident is read from the store as soon as the bus names it, new ones before those that grow, and in a
-storm at most so often (`_Pace`). The newest are looked at beside it, so that a message lost on the bus
-(PUB/SUB promises nothing) is a second late, not missing.
+
+An incident is read from the store as soon as the bus names it; new incidents come before growing ones, and a
+storm is limited in rate (`_Pace`). The newest incidents are also read regularly, so that a message lost on
+the bus (PUB/SUB promises nothing) costs a second, not the incident.
 """
 
 import json
@@ -38,23 +39,23 @@ from opq_proto.zmq_inbox import waiting_messages
 log = structlog.get_logger()
 
 TURNS = 1000
-"""Of Measurements, each what a broker read in 10 ms, that wait."""
+"""Waiting turns of Measurements; each holds what a broker read in 10 ms."""
 BUS_TOPICS = (b"incident", b"laha_gc")
-"""Ours, with edits by hand and re-analyses; the original's, which a plug-in of its form publishes."""
+"""Our topic, also for edits by hand and re-analyses; and the original's, which its plug-ins publish."""
 NAMES_S = 10.0
 SEEDED, LEAST_SEEDED = 50_000, 3
 """Measurements that are read at the start: of all Boxes together, and at least of each."""
 INCIDENTS_COMPARED = 20
 """The newest incidents are compared with what was last sent: one may still grow or be joined."""
 MOST_NAMED = 100
-"""Incidents that wait to be read; of more the newest."""
+"""Incidents that wait to be read; the newest of more."""
 COMPARED_ANYWAY_S = 10.0
-"""Also where the store's revision says that nothing has changed: what expires does not raise it."""
+"""Compares this often even if the store's revision is the same: expiry does not raise it."""
 
 
 @dataclass(slots=True)
 class _Pace:
-    """The first at once, the next after `between_s` and so many times what the last one took."""
+    """The first at once, the next after `between_s` or a multiple (`times`) of the last one's duration."""
 
     between_s: float
     times: float
@@ -93,7 +94,7 @@ class LiveReader:
         self._revision, self._next_poll_s, self._compare_s = -1, 0.0, 0.0
 
     def seed(self) -> None:
-        """The last minutes and incidents from the store, before the first page is served."""
+        """Reads the last minutes and incidents from the store before the first page is served."""
         boxes = max(1, len(self._store.boxes()))
         limit = max(LEAST_SEEDED, min(RECENT_MEASUREMENTS, SEEDED // boxes))
         for rows in self._store.last_minutes(RECENT_MS, limit):
@@ -102,7 +103,7 @@ class LiveReader:
         self._read_incidents(limit=100)
 
     def run(self, stop: threading.Event) -> None:
-        """Connects its own sockets and closes them. Raises ConfigError when an address is none."""
+        """Connects its own sockets and closes them. Raises ConfigError when an address is not valid."""
         context = zmq.Context()
         keys = OwnKeys()
         bus, measurements = context.socket(zmq.SUB), [context.socket(zmq.SUB) for _ in self._brokers]
@@ -113,7 +114,7 @@ class LiveReader:
                 (bus, self._config.bus_endpoint, "view.bus_endpoint", BUS_TOPICS),
             ):
                 socket.linger = 0
-                socket.rcvhwm = 10_000 if socket is bus else TURNS  # no more is taken; the store has them all
+                socket.rcvhwm = 10_000 if socket is bus else TURNS  # no more are read; the store has them all
                 socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
                 if socket is not bus:
                     ask_for_turns(socket)
@@ -145,7 +146,7 @@ class LiveReader:
             keys.follow()
 
     def _wait_ms(self) -> int:
-        """Until what waits may be read, POLL_MS at most."""
+        """Milliseconds until waiting incidents may be read, at most POLL_MS."""
         waiting = [pace.next_s for pace in (self._new, self._grown) if pace.named]
         waiting += [self._newest.next_s] if self._look else []
         due_ms = 1000 * (min(waiting, default=math.inf) - time.monotonic())
@@ -170,7 +171,7 @@ class LiveReader:
                 self._look |= message.laha.gc_update.from_domain == mauka_pb2.INCIDENTS
 
     def _note_named(self, notice: Mapping[str, Any], known: set[int]) -> None:
-        """What Mauka tells on topic `incident` (`mauka/incident_notice.py`)."""
+        """Accepts a notice of Mauka on topic `incident` (`mauka/incident_notice.py`)."""
         number = notice["incident"]["id"]
         if type(number) is not int or not 0 < number <= LARGEST_ID:
             raise ValueError("the id is no number of an incident")
@@ -184,7 +185,7 @@ class LiveReader:
                 self._counters.add("live_dropped", label="incident")
 
     def _tell(self) -> None:
-        """Read what is due."""
+        """Reads incidents that are due."""
         for pace in (self._new, self._grown):
             if pace.named and time.monotonic() >= pace.next_s:
                 named = sorted(pace.named)
@@ -201,7 +202,7 @@ class LiveReader:
         for error in malformed:
             self._count_malformed("measurement", str(error))
         self._hub.accept_measurements([each for each in found if not each.backfilled])
-        self._counters.add("measurements", len(found))  # what is counted is there
+        self._counters.add("measurements", len(found))  # counted only once the hub has them
 
     def _count_malformed(self, what: str, why: str) -> None:
         self._counters.add("malformed", label=what)
@@ -223,7 +224,7 @@ class LiveReader:
         pace.note_end(began_s)
 
     def _given_names(self, found: list[Incident]) -> Names:
-        """Read again every `NAMES_S`, not at every look."""
+        """The names of the Boxes, read again every `NAMES_S`."""
         now_s = time.monotonic()
         if now_s >= self._names_until_s:
             self._names, self._named_boxes, self._names_until_s = {}, set(), now_s + NAMES_S
@@ -242,14 +243,14 @@ class LiveReader:
             self._read_newest()
 
     def _read_newest(self) -> None:
-        revision = self._store.join_revision()  # before what it says something of
+        revision = self._store.join_revision()  # read before the incidents that it describes
         self._read_incidents(INCIDENTS_COMPARED)
         self._revision, self._look = revision, False
         self._compare_s = time.monotonic() + COMPARED_ANYWAY_S
         self._next_poll_s = time.monotonic() + self._config.poll_s
 
     def _read_incidents(self, limit: int) -> None:
-        """The newest incidents: send what is new, has changed or was joined into an older one."""
+        """Reads the newest incidents; sends those that are new, changed or joined into an older one."""
         known = self._hub.known_incidents()
         floor = max(known, default=0) - INCIDENTS_COMPARED
         found = self._store.incidents(after_id=max(0, floor), limit=max(limit, 2 * INCIDENTS_COMPARED))

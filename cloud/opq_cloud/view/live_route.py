@@ -1,10 +1,12 @@
-"""`/live`, as server-sent events (WHATWG HTML, 9.2): `measurement`, `incident` (with an id for
-`Last-Event-ID`), `incident_gone`, and for our own pages (`?values=`) `reporting` and, with `&map=`, `map`
-(`public.map_feed`). `ended` is the last of a page whose visitor is another one now, sees less, or is not the
-one of `&feed=`: the page leads to what they may see.
+"""`/live`, as server-sent events (WHATWG HTML, 9.2).
 
-A comment every 15 s keeps proxies and clients from giving up. Each visitor gets what they may see; that is
-looked at again every other second.
+The events are `measurement`, `incident` (with an id for `Last-Event-ID`) and `incident_gone`; our own pages
+(`?values=`) also get `reporting` and, with `&map=`, `map` (`public.map_feed`). `ended` is a page's last
+event, when its visitor has changed, sees less, or is not the one of `&feed=`; the page then leads to what the
+visitor may see.
+
+A comment every 15 s keeps proxies and clients from giving up. Visitors get what they may see; that is checked
+again every other second.
 """
 
 import asyncio
@@ -35,19 +37,19 @@ from opq_proto.errors import StoreError
 
 HEARTBEAT_S = 15.0
 CHECKED_EVERY_S = 2.0
-"""A live feed is looked at so often: whether who opened it may still see what it shows."""
+"""A live feed is checked this often: whether its visitor may still see what it shows."""
 ASKERS_KEPT = 1024
 RETRY_MS = 1000
-"""A browser tries again after so long."""
+"""A browser tries again after this time."""
 AGAIN_S = 10
-"""Who is refused is asked to come back after so long."""
+"""Refused clients are told to come back after this time."""
 NOTHING_NEW = b": nothing new\n\n"
 PART_BYTES = 32_768
-"""A slow reader holds about twice as much of what was sent to it."""
+"""A slow reader holds about twice as much of the sent bytes."""
 
 
 class LiveRoute:
-    """`/live` of one hub, to each visitor what they may see."""
+    """`/live` of one hub; visitors get what they may see."""
 
     def __init__(self, context: ViewContext, maps: MapFeeds, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._context = context
@@ -92,13 +94,13 @@ class LiveRoute:
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
     def _region_boxes(self, region: str) -> Iterator[str]:
-        """Those of a region that the visitor may see."""
+        """The Boxes of a region that the visitor may see."""
         yield from self._context.regions().get(region, ())
 
     async def _events(
         self, after: str | None, asking: AskingRequest, feed: SeenFeed, wanted: LiveFilter
     ) -> AsyncIterator[bytes]:
-        """Each Measurement as it comes: for programs."""
+        """Yields each Measurement at once: for programs."""
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
         boxes = _seen_of(feed.visitor, wanted.boxes)
@@ -114,7 +116,7 @@ class LiveRoute:
             while not subscriber.closed:
                 if loop.time() - checked_s >= CHECKED_EVERY_S:
                     if not await self._still_may(asking, feed, subscriber, wanted.boxes):
-                        return  # it asks again, as who it is now
+                        return  # the client connects again, as its present visitor
                     checked_s = loop.time()
                 news.clear()
                 messages = self._hub.waiting_messages(subscriber)
@@ -139,9 +141,9 @@ class LiveRoute:
         frames: SharedFrames | None,
         made_for: str | None,
     ) -> AsyncIterator[bytes]:
-        """What a page shows, at most once a second; compressed by `frames`, if there are any.
+        """Yields what a page shows, at most once a second; compressed where `frames` is given.
 
-        `made_for`: the `feed_name` of the visitor whom the page was made for; None: not said.
+        `made_for`: the `feed_name` of the visitor whom the page was made for; None where the page gives none.
         """
         taken: dict[str, MapTaken | None] = dict.fromkeys(windows)
         news = asyncio.Event()
@@ -166,11 +168,11 @@ class LiveRoute:
                     return
                 news.clear()
                 parts, next_s = self._hub.page_parts(page)
-                for data in _pieces(parts, frames):  # they do not wait for a map that is being made
+                for data in _pieces(parts, frames):  # these do not wait for a map that is being made
                     yield data
                     sent_s = loop.time()
                 if windows and page.boxes is not None and not page.boxes:
-                    next_s = CHECKED_EVERY_S  # it wakes with its maps alone
+                    next_s = CHECKED_EVERY_S  # it wakes only for its maps
                 for window, frame in windows.items():
                     text, taken[window], more_s = await self._maps.take(
                         feed.visitor, window, frame, taken[window]
@@ -189,7 +191,7 @@ class LiveRoute:
     async def _still_may(
         self, asking: AskingRequest, feed: SeenFeed, stream: Subscriber, wanted: Boxes
     ) -> bool:
-        """Looks again at who asks: a session may have ended, a Box may be another's now."""
+        """Checks the visitor again: a session may have ended, a Box may have another owner now."""
         visitors = self._context.visitors
         if visitors is None:
             return True
@@ -198,7 +200,7 @@ class LiveRoute:
             if now is None:
                 now = await anyio.to_thread.run_sync(self._visitor, visitors, asking)
         except StoreError:
-            return True  # as the pages: they go on with what is known
+            return True  # like the pages, the feed continues with what is known
         before = feed.visitor
         same = (now.session_hash, now.everything) == (before.session_hash, before.everything)
         feed.visitor = now
@@ -207,13 +209,13 @@ class LiveRoute:
         return same and now.sees_something
 
     def _visitor(self, visitors: Visitors, asking: AskingRequest) -> Visitor:
-        """Streams of one browser are one question."""
+        """Streams of one browser share one query."""
         facts = tuple(asking.headers.get(name) for name in ("host", *WHO, *PROXY_HEADERS))
         return self._checked.of((asking.peer, facts), lambda: visitors.of(asking))
 
 
 def _seen_of(visitor: Visitor, boxes: Boxes) -> Boxes:
-    """Those of `boxes` (None: of all) that a visitor sees; None: all that there are."""
+    """Those of `boxes` (None: of all) that a visitor sees; None means all that there are."""
     if visitor.everything:
         return boxes
     return visitor.full | visitor.public if boxes is None else frozenset(filter(visitor.sees, boxes))

@@ -1,7 +1,7 @@
-"""One open stream of the live feed, and what waits for it, bounded.
+"""One open stream of the live feed, and its waiting messages, limited in number.
 
-A program (`Subscriber`) is sent each Measurement that it wants as it comes, a page (`PageStream`) those of
-the Boxes that it shows once a second (`page_feed`). The hub calls all of this under its own lock.
+A program (`Subscriber`) gets each Measurement that it wants at once, a page (`PageStream`) those of the Boxes
+that it shows once a second (`page_feed`). The hub calls all of this under its own lock.
 """
 
 import asyncio
@@ -16,27 +16,27 @@ from opq_cloud.view.page_feed import Audience, Boxes
 MEASUREMENTS_WAITING = 256
 INCIDENTS_WAITING = 64
 Shown = Callable[[LiveMessage], LiveMessage | None]
-"""What a page gets of a message; None: nothing."""
+"""The part of a message for a page; None where there is none."""
 
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """One stream that is sent each Measurement. `wake` and `shown` are called from the publishing thread."""
+    """One stream that gets each Measurement. The publishing thread calls `wake` and `shown`."""
 
     wake: Callable[[], None]
     shown: Shown = field(default=lambda message: message)
     boxes: Boxes = None
-    """It is offered Measurements of these alone."""
+    """Only Measurements of these Boxes are offered to it."""
     measurements: deque[LiveMessage] = field(default_factory=deque)
     incidents: deque[LiveMessage] = field(default_factory=deque)
     closed: bool = False
     woken: bool = False
-    """Since its messages were last taken."""
+    """Whether it was woken since its messages were last taken."""
     network: str = ""
-    """Under what it is counted beside all others (`visitor_network`); empty: with all others alone."""
+    """The network that limits its number (`visitor_network`); empty where only the total limit applies."""
 
     def add(self, message: LiveMessage) -> int:
-        """Queue what the stream gets of it; returns how many older ones had to go."""
+        """Queues the stream's part of a message; returns how many older ones were dropped."""
         part = self.shown(message)
         if part is None:
             return 0
@@ -51,7 +51,7 @@ class Subscriber:
         return dropped
 
     def waiting_messages(self) -> list[LiveMessage]:
-        """All that waits, incidents first."""
+        """Takes all waiting messages, incidents first."""
         self.woken = False
         waiting = []
         for queue in (self.incidents, self.measurements):
@@ -71,18 +71,18 @@ class PageStream(Subscriber):
 
     audience: Audience = field(default_factory=lambda: Audience(frozenset(), 0.0))
     taken: int | None = None
-    """Measurements of the audience that it had; None: it wants the newest of each Box first."""
+    """How many Measurements of its audience it has; None where it first needs the newest of each Box."""
     seen: Boxes = None
-    """All Boxes that its visitor sees, for how many report."""
+    """All Boxes that its visitor sees, to count those that report."""
     reporting: bytes = b""
-    """What it was last sent of that."""
+    """The last `reporting` message that it got."""
 
 
 def loop_wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:
-    """Sets `event` from any thread; a loop that has ended needs no waking."""
+    """A function that sets `event` from any thread; a loop that has ended needs no waking."""
 
     def wake() -> None:
-        with contextlib.suppress(RuntimeError):  # what a closed loop raises
+        with contextlib.suppress(RuntimeError):  # raised by a closed loop
             loop.call_soon_threadsafe(event.set)
 
     return wake

@@ -1,4 +1,4 @@
-"""What an open page is sent of Measurements: those of the Boxes that it shows, at most once a second.
+"""The Measurements for an open page: those of the Boxes that it shows, at most once a second.
 
 Pages that show the same Boxes are one audience: the text of a second is made once, and each of them gets the
 same bytes. A Box that no page shows costs nothing. A page that does not take its second in time loses it and
@@ -14,19 +14,19 @@ from typing import Generic, TypeVar
 
 BATCH_S = 1.0
 ROWS_OF_A_BOX = 8
-"""Rows of one Box in one second; beyond, its oldest are lost."""
+"""Rows of one Box in one second; beyond this its oldest are lost."""
 BATCHES_KEPT = 3
 """Seconds that a page may be late."""
 NEWEST_BOXES = 1000
-"""A page that opens gets the newest values of at most so many Boxes."""
+"""A page that opens gets the newest values of at most this many Boxes."""
 
 Who = TypeVar("Who")
 Boxes = frozenset[str] | None
-"""Those that are wanted; None: all."""
+"""The wanted Boxes; None means all."""
 
 
 class BoxIndex(Generic[Who]):
-    """Who wants which Boxes, found by the Box: what nobody wants costs one look."""
+    """Which readers want which Boxes, found by the Box; an unwanted Box costs one look-up."""
 
     def __init__(self) -> None:
         self._all: set[Who] = set()
@@ -40,7 +40,7 @@ class BoxIndex(Generic[Who]):
             self._of_box.setdefault(box_id, set()).add(who)
 
     def discard(self, who: Who, boxes: Boxes) -> None:
-        """`boxes` as it was added with."""
+        """Removes a reader; `boxes` are those that it was added with."""
         if boxes is None:
             self._all.discard(who)
             return
@@ -52,7 +52,7 @@ class BoxIndex(Generic[Who]):
                     del self._of_box[box_id]
 
     def of(self, box_id: str) -> Collection[Who]:
-        """Not to be kept: it may be what changes."""
+        """The readers of a Box; not to be stored, because the result may be the changing set itself."""
         wanting = self._of_box.get(box_id, ())
         return [*self._all, *wanting] if self._all else wanting
 
@@ -68,7 +68,7 @@ class PageSecond:
 
 @dataclass(frozen=True, slots=True)
 class NewestRows:
-    """The newest of each Box as text, with the place in the batches that it belongs to."""
+    """The newest of each Box as text, and its place among the batches."""
 
     data: bytes
     total: int
@@ -81,7 +81,7 @@ class Audience:
 
     boxes: Boxes
     next_s: float
-    """When the batch that is being gathered goes out; monotonic."""
+    """When the present batch is sent; monotonic."""
     pages: int = 0
     _gathered: dict[str, deque[bytes]] = field(default_factory=dict)
     _batches: deque[PageSecond] = field(default_factory=lambda: deque(maxlen=BATCHES_KEPT))
@@ -89,7 +89,7 @@ class Audience:
     _newest: NewestRows | None = None
 
     def accept(self, box_id: str, data: bytes) -> int:
-        """Gather it for the next batch; returns how many older ones of the Box had to go."""
+        """Adds to the next batch; returns how many older rows of the Box were dropped."""
         rows = self._gathered.get(box_id)
         if rows is None:
             rows = self._gathered[box_id] = deque()
@@ -100,7 +100,7 @@ class Audience:
         return 1
 
     def take(self, taken: int | None, now_s: float, newest: Callable[[], bytes]) -> tuple[bytes, int, int]:
-        """For a page that had `taken` Measurements (None: it opens): text, its number, how many it lost."""
+        """For a page with `taken` Measurements (None: a new page): text, its number, how many it lost."""
         self._advance(now_s)
         begins = self._batches[0].before if self._batches else self._total
         if taken is None or taken < begins:

@@ -138,7 +138,7 @@ class ViewContext:
         return names_of(self._records(ids).values())
 
     def boxes(self, box_ids: Iterable[str] | None = None) -> list[ShownBox]:
-        """All Boxes that are stored or were heard, sorted by number; or those of `box_ids`, in their order."""
+        """All Boxes that are stored or were heard, sorted by number; or `box_ids`, in their order."""
         ids = self.box_ids() if box_ids is None else list(box_ids)
         records = self._records(ids)
         return [self._shown(records.get(box_id) or BoxRecord(box_id, "")) for box_id in ids]

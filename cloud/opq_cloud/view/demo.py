@@ -1,9 +1,9 @@
-"""View with something to see: the sag of the default scenario, and three Boxes that go on measuring.
+"""A View with data to show: the sag of the default scenario, and three Boxes that go on measuring.
 
-`python -m opq_cloud.view.demo [HOST:PORT]` needs no Box, no broker and no network: it fills a
-store in a temporary folder. Tests and screenshots use the same scene. The per-cycle figures are
-those published with event 9354 (openpowerquality/article2020, dissertation-negrashov): Box 1
-falls to 85 % for nine cycles under the limit, Box 4 to 93 %; Box 2 is made up.
+`python -m opq_cloud.view.demo [HOST:PORT]` needs no Box, no broker and no network: it fills a store in a
+temporary folder. Tests and screenshots use the same scene. The per-cycle figures are those published with
+event 9354 (openpowerquality/article2020, dissertation-negrashov): Box 1 falls to 85 % for nine cycles under
+the limit, Box 4 to 93 %; Box 2 is made up.
 """
 
 import contextlib
@@ -51,12 +51,12 @@ DIP_BOX_1 = (112.35, 106.43, 104.38, 103.47, 102.93, 102.41, 102.22, 102.36, 105
              107.29, 116.49, 119.61, 120.99)
 # fmt: on
 DIP_BOX_4 = (115.38, 113.90, 113.03, 112.44, 112.13, 111.85, 111.61, 111.88, 113.16, 114.77, 119.64, 120.87)
-"""Vrms of each cycle of the dip; the recordings' README."""
+"""Vrms of each cycle of the dip, from the recordings' README."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOutlet:
-    """A Box and the voltage it sees."""
+    """A Box and the voltage at its outlet."""
 
     box_id: str
     name: str
@@ -75,7 +75,7 @@ OUTLETS = (
 
 
 def volts_of(outlet: DemoOutlet, seconds: float, dip_cycle: int) -> NDArray[np.float64]:
-    """(n,) volts: steady, with the dip's cycles from `dip_cycle`; each cycle has the rms it is given."""
+    """(n,) volts: steady, with the dip from `dip_cycle` on; each cycle has exactly its given rms."""
     turns = np.arange(round(seconds * RATE_HZ)) * (GRID_HZ / RATE_HZ)
     per_cycle = np.full(int(turns[-1]) + 2, outlet.steady_v)
     per_cycle[dip_cycle : dip_cycle + len(outlet.dip_v)] = outlet.dip_v
@@ -88,7 +88,7 @@ def volts_of(outlet: DemoOutlet, seconds: float, dip_cycle: int) -> NDArray[np.f
 
 
 def waveform_of(outlet: DemoOutlet, start_ns: int, seconds: float = 2.0, dip_cycle: int = 60) -> Waveform:
-    """The same as counts of a Box, 6.8 mV each."""
+    """The volts of `volts_of` with noise, as counts of a Box, 6.8 mV each."""
     v_per_lsb = 0.0068
     noise = np.random.default_rng(int(outlet.box_id)).normal(0.0, 0.15, round(seconds * RATE_HZ))
     counts = np.round((volts_of(outlet, seconds, dip_cycle) + noise) / v_per_lsb).astype(np.int16)
@@ -98,7 +98,7 @@ def waveform_of(outlet: DemoOutlet, start_ns: int, seconds: float = 2.0, dip_cyc
 
 
 def findings_in(waves: Sequence[Waveform]) -> list[Finding]:
-    """What the measurement core finds, as Mauka stores it."""
+    """The disturbances that the measurement core finds, as Mauka stores them."""
     return [
         Finding(
             kind=item.kind,
@@ -122,7 +122,7 @@ def findings_in(waves: Sequence[Waveform]) -> list[Finding]:
 
 
 def put_together(store: CloudStore, event_id: int, findings: Sequence[Finding]) -> Sequence[StoredFinding]:
-    """One new incident of all of them: Mauka, which joins, is not in this room."""
+    """Stores all findings as one new incident: Mauka, which joins them, is not in this room."""
     known = tuple(
         KnownFinding(-number, -1, (event_id,), one, leads=number == 1)
         for number, one in enumerate(findings, start=1)
@@ -139,7 +139,7 @@ def put_event(
     token: str,
     put: Callable[[CloudStore, int, Sequence[Finding]], Sequence[StoredFinding]] = put_together,
 ) -> Incident | None:
-    """An event with its waveforms and findings, the way Makai and Mauka store it; `put` stores findings."""
+    """Stores an event with waveforms and findings, as Makai and Mauka do; `put` stores the findings."""
     box_ids = tuple(wave.box_id for wave in waves)
     because = "threshold: rms 102.2 V at Box 1, limit 108.0 V"
     first, last = waves[0].start_ns, waves[0].end_ns
@@ -153,7 +153,7 @@ def put_event(
 
 
 def measurement_of(outlet: DemoOutlet, t_ms: int, sequence: int, low_v: float | None = None) -> Measurement:
-    """One second of an outlet that wanders a little; `low_v`: the lowest half cycle of a dip in it."""
+    """One second of an outlet that varies a little; `low_v` is the lowest half cycle of a dip in it."""
     wander = 0.25 * math.sin(t_ms / 41_000 + len(outlet.name)) + 0.1 * math.sin(t_ms / 7_300)
     rms_v = outlet.steady_v + wander
     f_hz = GRID_HZ + 0.012 * math.sin(t_ms / 53_000) + 0.003 * math.sin(t_ms / 3_100)
@@ -176,7 +176,7 @@ def measurement_of(outlet: DemoOutlet, t_ms: int, sequence: int, low_v: float | 
 
 
 def fill(store: CloudStore, now_ns: int, minutes: int = 60) -> Incident | None:
-    """Boxes, an hour of measurements and the sag, two minutes ago."""
+    """Stores Boxes, an hour of measurements, and the sag, which is two minutes old."""
     sag_ns = now_ns - 120_000_000_000
     for outlet in OUTLETS:
         store.put_box(BoxRecord(outlet.box_id, outlet.name, calibration_constant=1 / 0.0068))
@@ -226,7 +226,7 @@ class Scene:
         return self.view.url or ""
 
     def __enter__(self) -> "Scene":
-        """Raises what `View.run` raised when it could not start."""
+        """Starts View. Raises what `View.run` raised when it could not start."""
         self._thread.start()
         while not self._ready.wait(0.02):
             if not self._thread.is_alive():
@@ -241,7 +241,7 @@ class Scene:
         return self._thread.is_alive()
 
     def stop(self) -> float:
-        """Seconds that View needed to end."""
+        """Stops View. Returns the seconds that it needed."""
         began = time.monotonic()
         self._stop.set()
         self._thread.join(10)
@@ -253,23 +253,23 @@ class Scene:
         self.store.close()
 
     def publish(self, *measurements: Measurement) -> None:
-        """As the triggering broker does on 9881."""
+        """Sends Measurements like the triggering broker on 9881."""
         for item in measurements:
             self._measurements.send_multipart([wire.topic(item.box_id), wire.measurement_to_wire(item)])
 
     def publish_frames(self, frames: list[bytes]) -> None:
-        """Anything at all, on the measurements' socket."""
+        """Sends any frames on the measurements' socket."""
         self._measurements.send_multipart(frames)
 
     def announce(self, finding_id: int) -> None:
-        """As Mauka does after it stored a finding (opq-interop E.2)."""
+        """Announces a finding like Mauka after storing one (opq-interop E.2)."""
         message = mauka_pb2.MaukaMessage(timestamp_ms=time.time_ns() // 1_000_000, source="demo")
         message.laha.gc_update.from_domain = mauka_pb2.INCIDENTS
         message.laha.gc_update.id = finding_id
         self._bus.send_multipart([b"laha_gc", message.SerializeToString()])
 
     def publish_notice(self, notice: str) -> None:
-        """As Mauka does on topic `incident`."""
+        """Sends a notice like Mauka on topic `incident`."""
         message = mauka_pb2.MaukaMessage(source="demo", incident_json=notice)
         self._bus.send_multipart([b"incident", message.SerializeToString()])
 

@@ -1,7 +1,7 @@
-"""An island of Boxes for the map: places, regions, a day of trends, a sag that runs from end to end.
+"""An island of Boxes for the map: places, regions, a day of trends, a sag that crosses the island.
 
-`python -m opq_cloud.view.demo` shows it beside the sag of the default scenario. All of it is made up but the
-coastline. The sag travels at 400 km/s, as slow as electromechanical waves in a grid are.
+`python -m opq_cloud.view.demo` shows it together with the sag of the default scenario. All of it is made up
+except the coastline. The sag travels at 400 km/s, as slowly as electromechanical waves in a grid.
 """
 
 import math
@@ -22,7 +22,7 @@ DAY_MINUTES = 1440
 
 @dataclass(frozen=True, slots=True)
 class IslandOutlet:
-    """A Box, where it stands, and the voltage that it sees."""
+    """A Box, its place, and the voltage at its outlet."""
 
     box_id: str
     name: str
@@ -45,7 +45,7 @@ ISLAND = (
 
 
 def island_measurement(outlet: IslandOutlet, t_ms: int, sequence: int) -> Measurement:
-    """One second of it; frequency is the same everywhere."""
+    """One second of an outlet; the frequency is the same everywhere."""
     rms_v, f_hz = _volts(outlet, t_ms), _hertz(t_ms)
     return Measurement(
         box_id=outlet.box_id,
@@ -66,7 +66,7 @@ def island_measurement(outlet: IslandOutlet, t_ms: int, sequence: int) -> Measur
 def fill_island(
     store: CloudStore, now_ns: int, minutes: int = DAY_MINUTES, outlets: Sequence[IslandOutlet] = ISLAND
 ) -> Incident:
-    """Boxes, a day of minutes, and the sag, ten minutes ago."""
+    """Stores Boxes, a day of minutes, and the sag, which is ten minutes old."""
     now_ms = now_ns // 1_000_000
     for outlet in outlets:
         place = outlet.name.replace(" ", "-")
@@ -81,7 +81,7 @@ def fill_island(
 def put_travelling_sag(
     store: CloudStore, start_ns: int, outlets: Sequence[IslandOutlet] = ISLAND, scope: str = "wide_area"
 ) -> Incident:
-    """A sag that came to the first of them first, with its arrivals, as Mauka stores it."""
+    """Stores a sag that reached the first outlet first, with its arrivals, as Mauka does."""
     first = outlets[0]
     findings = []
     for outlet in outlets:
@@ -128,7 +128,7 @@ def put_travelling_sag(
 
 
 def _minutes(outlet: IslandOutlet, now_ms: int, minutes: int) -> Iterator[Trend]:
-    """One-minute trends up to now; one Box was silent for two hours."""
+    """Yields one-minute trends up to now; one Box was silent for two hours."""
     for minute in range(minutes, 0, -1):
         if outlet.box_id == "24" and 500 < minute < 620:
             continue

@@ -1,7 +1,7 @@
-"""What people say of an incident and do to it: notes, labels, splits, merges, with who and when.
+"""Notes, labels, splits and merges of incidents by people, with author and time.
 
-Researchers and administrators may do so with every incident, owners with those of their own Boxes alone. A
-note may name any Box of the incident: it is shown to who has signed in and sees all of them.
+Researchers and administrators may edit every incident, owners only those of their own Boxes. A note may name
+any Box of the incident, so it is shown only to signed-in visitors who see all of them.
 """
 
 import re
@@ -29,7 +29,7 @@ DID_WORDS = {"note": "wrote", "label": "gave it a class", "split": "split", "mer
 
 @dataclass(frozen=True, slots=True)
 class RemarkRow:
-    """One line of what was said and done."""
+    """One line of an incident's notes and edits."""
 
     who: str
     when: Markup
@@ -38,14 +38,14 @@ class RemarkRow:
 
 
 def may_edit(visitor: Visitor, incident: Incident) -> bool:
-    """`incident` is the whole one, not the part that the visitor sees."""
+    """Whether the visitor may edit; `incident` is the whole one, not the part that the visitor sees."""
     if not visitor.session_hash or visitor.account is None:
         return False
     return visitor.account.role in EDITORS or all(box_id in visitor.own for box_id in incident.box_ids)
 
 
 def remark_values(context: ViewContext, incident: Incident) -> dict[str, object]:
-    """For `incident_said.html`; nothing of it for who does not see every Box of the incident."""
+    """Values for `incident_said.html`; no notes for a visitor who does not see every Box of the incident."""
     visitor = context.visitor
     whole = context.whole_store.incident(incident.incident_id)
     signed_in = visitor.account is not None or not visitor.accounts_in_use
@@ -150,7 +150,7 @@ class IncidentEditPages:
         return see_other(f"/incidents/{made or number}#said")
 
     def _values(self, number: int) -> dict[str, object]:
-        """For the log of changes; what a note says stands with the incident alone."""
+        """The incident for the log of changes; the text of a note is stored only with the incident."""
         found = self._context.store.incident(number)
         if found is None:
             return {}
@@ -160,7 +160,7 @@ class IncidentEditPages:
         return self._found(whole_id(str(request.path_params["incident_id"]), "incident"), visitor)
 
     def _found(self, number: int, visitor: Visitor) -> Incident:
-        """404 also where the visitor may not change it: what is there is not said."""
+        """The whole incident. Raises 404 also where the visitor may not edit it, so as not to reveal it."""
         found = self._context.store.incident(number)
         if found is None or not may_edit(visitor, found):
             raise HTTPException(404, f"There is no incident {number} that you may change.")

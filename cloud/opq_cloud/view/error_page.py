@@ -1,6 +1,7 @@
-"""What the page of a failed request says: a heading, what one may do, and the ways on.
+"""The content of an error page: a heading, advice, and links.
 
-Pure. That something is not the visitor's and that it is not there are said alike: a page never tells which.
+Pure. A page that is hidden from the visitor and one that does not exist give the same answer, so that it
+reveals nothing.
 """
 
 from dataclasses import dataclass
@@ -23,25 +24,25 @@ HEADINGS = {
     503: "Not available now",
 }
 RETRY_EVERY_S = 5
-"""So often a page that is not available looks whether it is again."""
+"""A page that is not available tries again this often."""
 MOST_BACK_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorWays:
-    """What `error.html` shows beside the text of the failure."""
+    """What `error.html` shows in addition to the text of the failure."""
 
     heading: str
     advice: str
-    """Empty: the text says all."""
+    """Empty where the text says everything."""
     links: tuple[tuple[str, str], ...]
-    """(words, path); the first is the way most probably wanted."""
+    """(words, path), the most likely one first."""
     retries: bool
-    """The page looks again by itself."""
+    """Whether the page reloads itself."""
 
 
 def error_ways(code: int, visitor: Visitor, path: str, method: str = "GET", came_from: str = "") -> ErrorWays:
-    """`path` and `came_from` (of a form: the page that it stood on) are paths of ours, with their queries."""
+    """`path` and `came_from` (the page of a form) are paths of ours, with their queries."""
     heading = HEADINGS.get(code, HTTPStatus(code).phrase)
     reads = method in ("GET", "HEAD")
     wrote = not reads or code == 400

@@ -1,7 +1,7 @@
-"""What every request passes: the Host check, the method, the length; and what every answer carries.
+"""Checks every request for host, method and length, and adds headers to every answer.
 
-The Host check stops DNS rebinding: a page of a stranger that resolves its own name to 127.0.0.1
-would otherwise read a View on loopback (the browser sends that stranger's name as Host).
+The Host check stops DNS rebinding: without it, a foreign page that resolves its own name to 127.0.0.1 could
+read a View on loopback (the browser sends that page's host name as Host).
 """
 
 import json
@@ -23,9 +23,9 @@ FORMS = re.compile(
     r"|api/v1/boxes/[^/]+/waveforms|api/v1/reanalyses(/[^/]+/end)?"
     r"|boxes/[^/]+/(settings|share|claim-code|release|waveforms)|incidents/[^/]+/(note|label|split|merge))"
 )
-"""Where a form may be sent, and what a token with the scope `write` asks for."""
+"""Paths that accept a POST: forms, and requests with a token that has the scope `write`."""
 V1 = "/api/v1"
-"""Its errors are problems."""
+"""Errors under this path are problem documents."""
 MAX_TARGET_BYTES = 2048
 """Path and query of a request together."""
 MAX_HEAD_BYTES = 16_384
@@ -58,7 +58,7 @@ STAY_WITH_TLS = (b"strict-transport-security", b"max-age=31536000")
 async def send_problem(
     send: Send, status: int, detail: str, path: str, *headers: tuple[bytes, bytes]
 ) -> None:
-    """A refusal under `/api/v1`, before its routes are asked (RFC 9457, as `rest.problems`)."""
+    """Sends a refusal under `/api/v1` before its routes are reached (RFC 9457, like `rest.problems`)."""
     title = HTTPStatus(status).phrase
     facts = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": path}
     kind = ((b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"))
@@ -76,7 +76,7 @@ class ViewGuard:
         over_tls: bool = False,
         counters: ServiceCounters | None = None,
     ) -> None:
-        """`allowed_hosts`: names without port; `*` allows all of them. `over_tls`: browsers stay with it."""
+        """`allowed_hosts`: names without port; `*` allows all. `over_tls`: browsers must stay with TLS."""
         self._counters = counters or ServiceCounters()
         self._app = app
         self._headers = (*HEADERS, STAY_WITH_TLS) if over_tls else HEADERS
@@ -131,6 +131,6 @@ class ViewGuard:
 
 
 def foreign_page(scope: Scope) -> str | None:
-    """Why a form is refused as another site's; None: it comes from a page of ours, or from no page."""
+    """Why a form is refused as another site's; None where it comes from a page of ours, or from no page."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     return page_refusal(headers, on_loopback=False)

@@ -1,7 +1,7 @@
-"""The line of a long dip or swell: Urms(1/2) of the samples at its ends, between them of the ledger.
+"""The line of a long dip or swell: Urms(1/2) of the samples at its ends, and of the ledger between them.
 
-Pure. Where both are there the samples are shown: of a point of several half cycles the ledger has the least
-and the most alone.
+Pure. Where both exist, the samples are shown: for a point of several half cycles the ledger has only the
+least and the most.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,18 +13,18 @@ from opq_cloud.view.charts import MAX_ENVELOPE_POINTS, ChartLine, FloatArray, re
 from opq_proto.half_cycles import HalfCycleRms
 
 GAP_MS = 30.0
-"""A half cycle at 17 Hz: what is further apart in the ledger does not follow on each other."""
+"""A half cycle at 17 Hz: points of the ledger that are further apart are not consecutive."""
 JOINT_MS = 50.0
-"""Lines so near to each other are one: the first and last cycle of samples has no value."""
+"""Lines this near to each other are joined: the first and last cycle of samples has no value."""
 
 
 def whole_line(envelopes: Sequence[ChartLine], half: HalfCycleRms | None, origin_ns: int) -> ChartLine:
-    """All of them in time order, with a NaN where nothing is known.
+    """All lines in time order, with a NaN where nothing is known.
 
     Args:
-        envelopes: of samples; NaN is a gap.
-        half: from the ledger; None: there is none.
-        origin_ns: where the milliseconds count from.
+        envelopes: from samples; NaN is a gap.
+        half: from the ledger; None where there is none.
+        origin_ns: the zero of the milliseconds.
     """
     sampled = [run for line in envelopes for run in _runs(line.t_ms, line.values)]
     runs = list(sampled)
@@ -53,9 +53,9 @@ def lines_with_ledger(
     """Lines of samples and of the ledger's half cycles within a span, as pieces without NaN.
 
     Args:
-        sampled: of samples, without NaN.
-        halves: of one Box, from the ledgers of the incident's events.
-        span_ms: of the chart, from `origin_ns`; the ledger is reduced to what is drawn.
+        sampled: from samples, without NaN.
+        halves: half cycles of one Box, from the ledgers of the incident's events.
+        span_ms: the span of the chart, from `origin_ns`; the ledger is reduced to what is drawn.
     """
     lines = list(sampled)
     for half in halves:
@@ -74,7 +74,7 @@ def ledger_spans_ms(half: HalfCycleRms, origin_ns: int) -> list[tuple[float, flo
 
 
 def rms_at(half: HalfCycleRms, t_ms: float, origin_ns: int) -> float | None:
-    """Volts of the cycle around a moment; None: not known, or its point is of several half cycles."""
+    """Volts of the cycle around a moment; None where unknown, or where a point is of several half cycles."""
     if half.every > 1 or not len(half.t_ns):
         return None
     t_ns = origin_ns + round(t_ms * 1e6)
@@ -101,7 +101,7 @@ def _runs(t_ms: FloatArray, values: FloatArray) -> list[tuple[FloatArray, FloatA
 def _ledger_runs(
     half: HalfCycleRms, origin_ns: int, sampled: Sequence[tuple[float, float]]
 ) -> list[tuple[FloatArray, FloatArray]]:
-    """Its contiguous pieces outside of the spans of samples, each with least and most of a point in turn."""
+    """The ledger's contiguous pieces outside of the samples; a point with several half cycles gives two."""
     t_ms = (half.t_ns - origin_ns) / 1e6
     outside = np.ones(len(t_ms), dtype=bool)
     for first_ms, last_ms in sampled:

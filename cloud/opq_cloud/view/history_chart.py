@@ -1,7 +1,7 @@
-"""Charts of a span as SVG, made here: they need no script, print, and cost a browser nothing.
+"""Charts of a span as SVG, drawn on the server: they need no script, print well, and load a browser little.
 
-Pure. A row is a bar from its lowest to its highest with its mean as a step: nothing is ever slanted, and
-nothing is drawn where nothing was measured. x is exactly the span that was asked for.
+Pure. A row is a bar from its lowest to its highest value with its mean as a step: nothing is slanted, and
+nothing is drawn where nothing was measured. x is exactly the requested span.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,10 +12,10 @@ from math import ceil, floor, log10
 from opq_cloud.view.box_history import BoxHistory
 
 WIDTH, HEIGHT = 1000, 500
-"""The drawing's own coordinates; it is stretched to its place, and lines are not."""
+"""The drawing's own coordinates; it is stretched to its place, but the lines keep their width."""
 MOST_TICKS = 6
 LEAST_BAR = 1.5
-"""A bar that can be seen, in HEIGHT's units."""
+"""The least visible height of a bar, in HEIGHT's units."""
 PHONE_PX = 336
 """Width of a chart on a phone of 390 pixels."""
 LETTER_PX, APART_PX = 6.6, 6.0
@@ -34,7 +34,7 @@ class Tick:
     percent: float
     words: str
     crowded: bool = False
-    """Its words would touch those before them, or leave the chart, on a phone: they are left out there."""
+    """On a phone its words would touch those before them, or leave the chart, so they are left out there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class IncidentMark:
 
 @dataclass(frozen=True, slots=True)
 class GapStretch:
-    """A part of the axis, percent from the left and wide."""
+    """A part of the axis: left end and width in percent."""
 
     percent: float
     width: float
@@ -55,7 +55,7 @@ class GapStretch:
 
 @dataclass(frozen=True, slots=True)
 class HistoryChart:
-    """SVG paths of one metric over WIDTH x HEIGHT, and what stands beside them."""
+    """SVG paths of one metric over WIDTH x HEIGHT, with its ticks."""
 
     name: str
     bars: str
@@ -63,7 +63,7 @@ class HistoryChart:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     nominal_percent: float | None
-    """From the top; None: outside, or there is none."""
+    """In percent from the top; None where outside the chart or unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class ChartTimeAxis:
     end_ms: float
 
     def x(self, moment_ms: float) -> float:
-        """Its place, within the span."""
+        """The place of a moment, limited to the span."""
         place = (moment_ms - self.start_ms) * WIDTH / (self.end_ms - self.start_ms)
         return 0.0 if place < 0.0 else WIDTH if place > WIDTH else place
 
     def places(self, step_ms: int) -> Callable[[float], tuple[float, float]]:
-        """Where a row of that length begins and ends, by its start, within the span."""
+        """A function from the start of a row of that length to its begin and end, limited to the span."""
         start_ms, scale = self.start_ms, WIDTH / (self.end_ms - self.start_ms)
         wide = step_ms * scale
 
@@ -93,12 +93,12 @@ class ChartTimeAxis:
         return of_row
 
     def gaps(self, spans: Iterable[tuple[int, int]]) -> tuple[GapStretch, ...]:
-        """Where nothing was measured."""
+        """The stretches where nothing was measured."""
         places = ((self.x(start_ms), self.x(end_ms)) for start_ms, end_ms in spans)
         return tuple(GapStretch(begin / 10, max(0.05, (end - begin) / 10)) for begin, end in places)
 
     def coverage(self, shares: Iterable[tuple[int, float]], step_ms: int) -> str:
-        """Bars over the whole height: as high as the share of each row (start, share) that was measured."""
+        """Bars over the whole height: as high as the measured share of each row (start, share)."""
         return "".join(
             f"M{self.x(start_ms):.1f},{HEIGHT}V{(1 - share) * HEIGHT:.0f}"
             f"H{self.x(start_ms + step_ms):.1f}V{HEIGHT}Z"
@@ -106,7 +106,7 @@ class ChartTimeAxis:
         )
 
     def mark(self, start_ms: float, kind: str) -> IncidentMark | None:
-        """None: it began before the span, or after it."""
+        """The mark of an incident; None where it did not begin within the span."""
         if not self.start_ms <= start_ms < self.end_ms:
             return None
         share = (start_ms - self.start_ms) / (self.end_ms - self.start_ms)
@@ -123,7 +123,7 @@ class ChartFrame:
 
     @classmethod
     def around(cls, axis: ChartTimeAxis, low: float, high: float) -> "ChartFrame":
-        """With some air above and below."""
+        """A frame with a margin above and below the values."""
         pad = max((high - low) * 0.08, abs(high) * 1e-4, 1e-9)
         return cls(axis, low - pad, high + pad)
 
@@ -131,14 +131,14 @@ class ChartFrame:
         return (self.top - value) / (self.top - self.bottom) * HEIGHT
 
     def percent(self, value: float) -> float:
-        """From the top."""
+        """The place of a value in percent from the top."""
         return round(self.y(value) / HEIGHT * 100, 2)
 
     def bars(self, spreads: Iterable[tuple[int, float, float]], step_ms: int) -> str:
         """A bar for each row (start, lowest, highest)."""
         found = []
         place, top, scale = self.axis.places(step_ms), self.top, HEIGHT / (self.top - self.bottom)
-        for start_ms, low, high in spreads:  # 1,500 rows of a chart: what is called here counts
+        for start_ms, low, high in spreads:  # up to 1,500 rows per chart: each call in the loop counts
             begin, end = place(start_ms)
             upper, lower = (top - high) * scale, (top - low) * scale
             if lower - upper < LEAST_BAR:
@@ -147,7 +147,7 @@ class ChartFrame:
         return "".join(found)
 
     def steps(self, means: Iterable[tuple[int, float]], step_ms: int) -> str:
-        """A step for each row (start, mean); rows that follow on each other are joined."""
+        """A step for each row (start, mean); consecutive rows are joined."""
         found = []
         place, top, scale = self.axis.places(step_ms), self.top, HEIGHT / (self.top - self.bottom)
         end_x = -1.0
@@ -159,17 +159,17 @@ class ChartFrame:
         return "".join(found)
 
     def level_ticks(self) -> tuple[Tick, ...]:
-        """Without those whose words, which stand above their line, would leave the chart."""
+        """Ticks of round values, without those whose words, above their line, would leave the chart."""
         levels = round_levels(self.bottom, self.top)
         return tuple(Tick(self.percent(value), words) for value, words in levels if self.percent(value) > 12)
 
     def nominal_percent(self, nominal: float | None) -> float | None:
-        """From the top; None: outside, or there is none."""
+        """In percent from the top; None where outside the chart or unknown."""
         return self.percent(nominal) if nominal is not None and self.bottom < nominal < self.top else None
 
 
 def history_chart(history: BoxHistory, name: str, nominal: float | None = None) -> HistoryChart | None:
-    """None where no row has this metric."""
+    """The chart of a metric; None where no row has it."""
     spreads = [(row.start_ms, *row.values[name]) for row in history.rows if name in row.values]
     if not spreads:
         return None
@@ -187,7 +187,7 @@ def history_chart(history: BoxHistory, name: str, nominal: float | None = None) 
 
 
 def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:
-    """At whole times in UTC, MOST_TICKS at most; a date where a day begins and on the first, never twice."""
+    """At most MOST_TICKS ticks at whole times in UTC; the first and each new day have a date."""
     every_ms = next((each for each in _TICKS_MS if (end_ms - start_ms) / each <= MOST_TICKS), _TICKS_MS[-1])
     days = every_ms >= 86_400_000
     ticks, date, free_px = [], "", 0.0
@@ -211,7 +211,7 @@ def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:
 
 
 def round_levels(bottom: float, top: float) -> Sequence[tuple[float, str]]:
-    """Three to six round values within."""
+    """Three to six round values within the limits."""
     raw = (top - bottom) / 4
     power = 10.0 ** floor(log10(raw))
     step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= raw * 0.999)

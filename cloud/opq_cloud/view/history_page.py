@@ -1,4 +1,4 @@
-"""What the part of a Box's page shows that has any span of its past, and its time picker."""
+"""The values of the history part of a Box's page, over any span of its past, and its time picker."""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -14,7 +14,7 @@ from opq_cloud.view.words import THIN, number, utc, utc_attribute
 from opq_proto.messages import Incident
 
 ROWS_DRAWN = 750
-"""About two per three pixels of a wide screen; a row keeps its lowest and highest."""
+"""About two per three pixels of a wide screen; a row keeps its lowest and highest value."""
 ROWS_LISTED = 100
 BOXES_LOOKED_AT = 6
 INCIDENTS_LISTED = 20
@@ -28,7 +28,7 @@ _UNKNOWN = (None, None, None)
 
 
 def asked_span(context: ViewContext, start: str, end: str) -> TimeSpan:
-    """Raises HTTPException 400 with what was wrong."""
+    """The span of an address. Raises HTTPException 400 with what was wrong."""
     try:
         return read_span(start, end, context.now_ns() // 1_000_000)
     except ValueError as error:
@@ -36,9 +36,9 @@ def asked_span(context: ViewContext, start: str, end: str) -> TimeSpan:
 
 
 def chosen_span(context: ViewContext, box_ids: Sequence[str], start: str, end: str) -> TimeSpan:
-    """What the address says; of one that says nothing, the longest `first_span` of the first Boxes.
+    """The span of the address; where it gives none, the longest `first_span` of the first Boxes.
 
-    Raises HTTPException 400 as `asked_span`.
+    Raises HTTPException 400 like `asked_span`.
     """
     if start or end or not box_ids:
         return asked_span(context, start or DEFAULT[0], end or DEFAULT[1])
@@ -50,7 +50,7 @@ def chosen_span(context: ViewContext, box_ids: Sequence[str], start: str, end: s
 def history_values(
     context: ViewContext, record: ShownBox, span: TimeSpan, listed: Sequence[Incident] = ()
 ) -> dict[str, object]:
-    """For `history.html`; `listed` are incidents that the page names elsewhere."""
+    """Values for `history.html`; `listed` are incidents that the page names elsewhere."""
     now_ms = context.now_ns() // 1_000_000
     history = read_history(context.store, record.box_id, span, now_ms, ROWS_DRAWN)
     shown = [each.incident_id for each in history.incidents[:INCIDENTS_LISTED]]
@@ -95,7 +95,7 @@ def history_values(
 
 
 def row_lines(rows: Iterable[HistoryRow]) -> Markup:
-    """Rows of the table; numbers alone, made at once, for there are many."""
+    """Rows of the table; they contain only numbers, so they are made without a template, for speed."""
     found = []
     for row in rows:
         known, t_ns = row.values, row.start_ms * 1_000_000
@@ -112,14 +112,14 @@ def row_lines(rows: Iterable[HistoryRow]) -> Markup:
 
 
 def step_words(step_ms: int) -> str:
-    """`2 s`, `10 min`, `1 h`, `1 day`."""
+    """A length in words: `2 s`, `10 min`, `1 h`, `1 day`."""
     lengths = ((86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
     length_ms, unit = next(each for each in lengths if step_ms >= each[0])
     return f"{step_ms // length_ms}{THIN}{unit}"
 
 
 def _summary(history: BoxHistory) -> str:
-    """One sentence for who does not see the chart."""
+    """One sentence for visitors who cannot see the chart."""
     voltage = history.percentiles.get("rms_v")
     if voltage is None:
         return "No whole minute of it is stored."

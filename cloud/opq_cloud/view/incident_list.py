@@ -1,7 +1,7 @@
-"""The list of incidents as its address says it: what is asked for, found in the index, and the plane of all.
+"""The list of incidents for its address: reads the filter, searches the index, and counts for the plane.
 
-`?class=&box=&region=&scope=&severity=&from=&to=&words=&cell=&order=` say which, `before` (what it is sorted
-by and a number; in addresses of older versions the number) where a page goes on: a key, never an offset.
+`?class=&box=&region=&scope=&severity=&from=&to=&words=&cell=&order=` are the filter. `before` is where a page
+continues: the sort key and a number (in addresses of older versions only the number), never an offset.
 """
 
 import math
@@ -30,7 +30,7 @@ from opq_proto.messages import Incident
 
 PER_PAGE = 25
 MOST_COUNTED = 10_000
-"""More are said to be more."""
+"""Above this, the count is given as "more than"."""
 SCOPES = {"local": "Local", "feeder": "Feeder", "region": "Region", "wide_area": "Wide area"}
 ORDER_WORDS = {"newest": "Newest first", "severe": "Most severe first", "long": "Longest first"}
 SEVERITIES = (2, 4, 6, 8)
@@ -42,7 +42,7 @@ FIELDS = ("class", "box", "region", "scope", "severity", "from", "to", "words", 
 
 @dataclass(frozen=True, slots=True)
 class ListAddress:
-    """The fields of an address that say which incidents; empty ones ask for nothing."""
+    """The fields of an address that select incidents; empty fields do not restrict."""
 
     fields: tuple[tuple[str, str], ...]
     wanted: IncidentFilter
@@ -55,7 +55,7 @@ class ListAddress:
         return urlencode(self.fields)
 
     def cell_query(self) -> Callable[[str], str]:
-        """Makes the query with another cell, or without one where that is empty."""
+        """A function that makes the query with another cell, or without a cell for an empty text."""
         place = FIELDS.index("cell")
         before = urlencode([each for each in self.fields if FIELDS.index(each[0]) < place])
         after = urlencode([each for each in self.fields if FIELDS.index(each[0]) > place])
@@ -66,13 +66,13 @@ class ListAddress:
         return any(name != "order" for name, _ in self.fields)
 
     def page_query(self, place: IndexPlace) -> str:
-        """Query of the page that goes on after a place."""
+        """The query of the page that continues after a place."""
         return urlencode([*self.fields, ("before", f"{place.value!r}~{place.number}")])
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneCell:
-    """A field of the magnitude-duration plane."""
+    """A cell of the magnitude-duration plane."""
 
     count: int
     shade: int
@@ -88,7 +88,11 @@ class PlaneRow:
 
 
 def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAddress:
-    """Raises HTTPException 404 where there is no such Box, class, region, scope, order; 400 for no value."""
+    """Reads the filter from an address.
+
+    Raises HTTPException 404 where there is no such Box, class, region, scope or order; 400 for an invalid
+    value.
+    """
     given = {name: params.get(name, "").strip() for name in FIELDS}
     box, kind, scope, order = given["box"], given["class"], given["scope"], given["order"] or "newest"
     if box and not BOX_ID.fullmatch(box):
@@ -140,7 +144,7 @@ def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
 
 
 def read_index_place(context: ViewContext, before: str) -> IndexPlace | None:
-    """Where a page goes on; HTTPException 400 where it is no key, 404 for the number of none."""
+    """Where a page continues. Raises HTTPException 400 for an invalid key, 404 for an unknown number."""
     if not before:
         return None
     value, tilde, number = before.rpartition("~")
@@ -157,9 +161,9 @@ def read_index_place(context: ViewContext, before: str) -> IndexPlace | None:
 
 
 def place_of(context: ViewContext, number: int) -> IndexPlace:
-    """Where an incident, or the one that it was joined into, stands among the newest.
+    """The place of an incident, or of the one that it was joined into, among the newest.
 
-    HTTPException 404 where the visitor sees none of that number.
+    Raises HTTPException 404 where the visitor sees no incident of that number.
     """
     found = context.store.incident(context.whole_store.heir(number) or number)
     if found is None:
@@ -177,7 +181,7 @@ def find_incidents(
 
 
 def neighbours(context: ViewContext, address: ListAddress, incident: Incident) -> dict[str, object]:
-    """For `incident.html`: the incident before and after it within the filter of the address."""
+    """Values for `incident.html`: the incidents before and after it within the filter of the address."""
     place = entry_of_incident(incident).place(address.wanted.order)
     store = context.store
     later = store.find_incidents(address.wanted, 1, place, back=True)
@@ -190,7 +194,7 @@ def neighbours(context: ViewContext, address: ListAddress, incident: Incident) -
 
 
 def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
-    """How many incidents that the visitor sees lie in each field, whatever field is chosen."""
+    """The number of visible incidents in each cell, whichever cell is chosen."""
     counts = context.store.incident_cells(replace(address.wanted, cell=None))
     if not counts:
         return []
@@ -212,7 +216,7 @@ def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
 
 
 def percent_words(row: int) -> str:
-    """`70 to 80 %`"""
+    """The voltages of a row in words: `70 to 80 %`."""
     if row == 0:
         return f"below {PERCENTS[0]:g}{words.THIN}%"
     if row == len(PERCENTS):
@@ -221,7 +225,7 @@ def percent_words(row: int) -> str:
 
 
 def duration_words(column: int) -> str:
-    """`to 200 ms`"""
+    """The durations of a column in words: `to 200 ms`."""
     if column == len(DURATIONS_S):
         return f"over {_short(DURATIONS_S[-1])}"
     return f"to {_short(DURATIONS_S[column])}"
@@ -237,7 +241,7 @@ def regions(context: ViewContext) -> list[str]:
 
 
 def count_words(context: ViewContext, wanted: IncidentFilter) -> str:
-    """`1,234 incidents`: those that the visitor sees."""
+    """The number of visible incidents in words: `1,234 incidents`."""
     count = context.store.count_incidents(wanted, MOST_COUNTED + 1)
     if count > MOST_COUNTED:
         return f"More than {words.number(MOST_COUNTED, 0)} incidents"

@@ -1,4 +1,4 @@
-"""The page of one incident: what happened, what each Box of the event saw, what the curves say."""
+"""The page of one incident: what happened, what each Box of the event measured, what the curves say."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ EVENTS_READ = 100
 FINDINGS_SHOWN = 6
 """Rows of the table; the others are folded."""
 CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
-"""The span of the drawn curve; rms says nothing of less than half a cycle, so the upper line starts there."""
+"""The span of the drawn curve; rms has no value below half a cycle, so the upper line starts there."""
 
 ARRIVALS_SHOWN = 12
 COMPARED_IN_PART = 50
-"""Earlier incidents at most, twice, that one is compared with for who does not see every Box."""
+"""Earlier incidents of its Boxes and of its class that are compared for visitors who see only a part."""
 NO_ORDER = "not known: none of its clocks is good enough to say who was first"
 SCOPE_WORDS = {
     "local": "local: Boxes of one place",
@@ -56,7 +56,7 @@ class LimitWords:
 
 
 LONG_NS = 10 * 10**9
-"""A shorter disturbance is asked for whole (`triggers/threshold.py`, max_event_s)."""
+"""The waveform of a shorter disturbance is requested whole (`triggers/threshold.py`, max_event_s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _line(steps: Sequence[tuple[float, float]], first_s: float) -> list[tuple[fl
 
 
 def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> dict[str, object]:
-    """Everything `incident.html` shows; `draw_all`: charts of every Box, not of the first few alone."""
+    """Everything that `incident.html` shows; `draw_all` gives every Box charts, not only the first few."""
     limits = Limits()
     records = _records(context, incident)
     events = _events(context, records)
@@ -134,15 +134,15 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
 
 
 def past_before(context: ViewContext, incident: Incident) -> IncidentPast:
-    """What came before it, as far as the visitor sees it, in the visitor's zone."""
+    """The earlier incidents that the visitor sees, in the visitor's time zone."""
     zone = asked_zone(context, "")
-    # of one who does not see every Box each entry is made again from the whole incident
+    # where the visitor does not see every Box, each entry is made again from the whole incident
     compared = COMPARED if context.visitor.everything else COMPARED_IN_PART
     return past_of(context.store, incident, zone, zone.key, compared)
 
 
 def _records(context: ViewContext, incident: Incident) -> list[EventRecord]:
-    """Those of its events that hold its worst finding and that asked for most of it, oldest first."""
+    """The records of its events that hold its worst finding and most of its time, oldest first."""
     found = [context.store.event_record(event_id) for event_id in incident.event_ids[:EVENTS_READ]]
     known = [record for record in found if record is not None]
     worst = words.worst(incident)
@@ -161,7 +161,7 @@ def _events(context: ViewContext, records: Sequence[EventRecord]) -> list[Event]
 
 
 def _unnamed(context: ViewContext, worst: StoredFinding | None, panels: Sequence[Panel]) -> list[Panel]:
-    """Without the Boxes on the phases of an unbalance: its sentence has their voltages."""
+    """The panels without the Boxes on the phases of an unbalance, whose sentence has their voltages."""
     own = context.store.box(worst.finding.box_id) if worst is not None and _uneven(worst) else None
     if own is None:
         return list(panels)
@@ -170,7 +170,7 @@ def _unnamed(context: ViewContext, worst: StoredFinding | None, panels: Sequence
 
 
 def _uneven(worst: StoredFinding | None) -> tuple[str, str, str] | None:
-    """The quantity, its value and the voltages of an unbalance, as texts; None: it is no unbalance."""
+    """Quantity, value and voltages of an unbalance, as texts; None where it is not an unbalance."""
     figures = dict(worst.finding.figures) if worst is not None else {}
     percent = figures.get("u2_percent", figures.get("magnitudes_percent"))
     if worst is None or worst.finding.kind != "unbalance" or percent is None:
@@ -183,7 +183,7 @@ def _uneven(worst: StoredFinding | None) -> tuple[str, str, str] | None:
 
 
 def _others(incident: Incident, panels: Sequence[Panel]) -> str:
-    """What the Boxes saw that were asked too and have no finding."""
+    """One sentence about Boxes that were also requested and have no finding."""
     found = []
     for panel in panels:
         if panel.box_id in incident.box_ids or panel.low_v is None or panel.high_v is None:
@@ -199,7 +199,7 @@ def _others(incident: Incident, panels: Sequence[Panel]) -> str:
 
 
 def _doubt(incident: Incident, events: Sequence[Event]) -> str:
-    """The uncertainty of the start, and what that time rests on."""
+    """The uncertainty of the start, and the source of its time."""
     finding = incident.findings[0].finding if incident.findings else None
     if finding is None:
         return ""
@@ -260,7 +260,7 @@ def _no_waveform(incident: Incident, events: Sequence[Event], records: Sequence[
 
 
 def _recorded(incident: Incident, records: Sequence[EventRecord]) -> str:
-    """How much of a disturbance its waveforms hold, where that is not all: the two ends of a long one."""
+    """The recorded share of a disturbance, where waveforms hold only the two ends of a long one; or empty."""
     parts = [shared_ns(record, incident) for record in records]
     held_ns, length_ns = sum(part for part in parts if part > 0), incident.end_ns - incident.start_ns
     if length_ns < LONG_NS or held_ns >= length_ns / 2:
@@ -275,12 +275,12 @@ def _recorded(incident: Incident, records: Sequence[EventRecord]) -> str:
 
 
 def _half_cycles(records: Sequence[EventRecord]) -> bool:
-    """Whether a gateway has given some."""
+    """Whether a gateway has sent half cycles."""
     return any("" in record.half_cycles.values() for record in records)
 
 
 def _moment(t_ns: int) -> Markup:
-    """In UTC to the microsecond, as an element that has one's own time at hand."""
+    """A time in UTC to the microsecond, as an element that also gives the local time."""
     return Markup('<time datetime="{}">{} UTC</time>').format(words.utc_attribute(t_ns), words.utc(t_ns, 6))
 
 
@@ -326,7 +326,7 @@ def _facts(
 
 
 def _as_a_whole(incident: Incident) -> list[tuple[str, list[str]]]:
-    """How far it reached, how bad it was, and where it came first."""
+    """Facts of the whole incident: scope, severity, order of arrival, sides, centre."""
     severity = "not judged" if incident.severity is None else f"{incident.severity:g} of 10"
     facts = [
         ("Scope", [SCOPE_WORDS.get(incident.scope or "", "not known: no facts of its Boxes say it")]),
@@ -350,7 +350,7 @@ def _as_a_whole(incident: Incident) -> list[tuple[str, list[str]]]:
 
 
 def _least_bad(item: StoredFinding) -> tuple[bool, float, int]:
-    """Sorts what is furthest from nominal first, and what has no residual voltage last, by its time."""
+    """A sort key: furthest from nominal first; findings without a residual voltage last, by time."""
     residual = item.finding.residual_percent
     return residual is None, -abs((residual or 100.0) - 100.0), item.finding.start_ns
 
@@ -375,7 +375,7 @@ def _arrival_line(arrival: BoxArrival, first_ns: int, is_reference: bool) -> str
 
 
 def _time_lines(findings: Sequence[Finding], waves: Mapping[str, Waveform]) -> list[str]:
-    """How well it is known when it was there; Boxes of which the same is said share a line."""
+    """The uncertainty and source of each Box's time; Boxes with the same ones share a line."""
     boxes: dict[str, list[str]] = {}
     for finding in findings:
         wave = waves.get(finding.box_id)

@@ -1,7 +1,7 @@
-"""What each Box of an incident's events saw: its waveform, the most affected first, the others small.
+"""The waveforms of an incident's Boxes: the most affected first in full, the others as small pictures.
 
-The page draws the first DRAWN Boxes in full. Each of the others is a small picture on the same axes as all
-the others: its half-cycle rms, or where the class has no residual voltage its waveform.
+The page draws the first DRAWN Boxes in full. All small pictures have the same axes. A small picture shows the
+half-cycle rms, or the waveform where the class has no residual voltage.
 """
 
 import math
@@ -17,17 +17,17 @@ from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Gap, Incident, Waveform
 
 DRAWN = 3
-"""Boxes with charts of their own; each asks for its samples, and has a table of its half cycles."""
+"""Boxes with charts of their own; each requests its samples, and has a table of its half cycles."""
 BOXES_SHOWN = 24
 SHOWN_PERCENT = 1.0
-"""A curve that comes so near to a finding's residual shows it."""
+"""A curve that comes this near to a finding's residual shows it."""
 TABLE_ROWS = 120
 TABLE_MARGIN_MS = 60.0
 SMALL_WIDTH, SMALL_HEIGHT = 200.0, 60.0
 """The viewBox of a small picture."""
 SMALL_POINTS = 200
 SMALL_MARGIN_MS, SMALL_MARGIN = 40.0, 0.3
-"""Before and after the incident: at least so long, and this share of it."""
+"""Time before and after the incident: at least this long, and at least this share of it."""
 SMALL_LOWEST, SMALL_HIGHEST = 85.0, 115.0
 """Percent of nominal that small pictures span at least."""
 
@@ -58,9 +58,9 @@ class Panel:
     high_v: float | None
     gaps: tuple[str, ...]
     rows: tuple[charts.HalfCycle, ...]
-    """Empty where it is a small picture."""
+    """Empty for a small picture."""
     picture: SmallPicture | None = None
-    """None where it is drawn in full."""
+    """None for a Box that is drawn in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,11 @@ class _Seen:
     envelope: charts.ChartLine
     extremes: charts.Extremes
     between: bool = False
-    """Whether its envelope goes on between the ends of a long disturbance, as its gateway has kept it."""
+    """Whether its envelope continues between the ends of a long disturbance, as its gateway recorded it."""
 
     @property
     def deviation(self) -> float:
-        """How far its Urms(1/2) went from nominal, as a share of it; 0 where none is known."""
+        """The largest deviation of its Urms(1/2) from nominal, as a share of it; 0 where none is known."""
         known = [volts for volts in (self.extremes.low_v, self.extremes.high_v) if volts is not None]
         return max((abs(volts / self.nominal_v - 1) for volts in known), default=0.0)
 
@@ -91,10 +91,11 @@ def incident_panels(
     judged: JudgedNominals,
     draw_all: bool = False,
 ) -> list[Panel]:
-    """Boxes of the incident first, then those that were asked beside them, the most disturbed first.
+    """The Boxes of the incident first, then the others requested, each group most disturbed first.
 
-    `judged`: by which nominal voltage each Box was judged.
-    `draw_all`: all of them in full, instead of the first DRAWN.
+    Args:
+        judged: the nominal voltage by which each Box was judged.
+        draw_all: draws all Boxes in full, instead of the first DRAWN.
     """
     candidates: dict[str, list[tuple[int, Waveform]]] = {}
     halves: dict[str, tuple[int, HalfCycleRms]] = {}
@@ -124,9 +125,9 @@ def _drawn(
     candidates: Sequence[tuple[int, Waveform]],
     half: tuple[int, HalfCycleRms] | None,
 ) -> _Seen:
-    """The waveform that shows what is said of its Box; of several the one with most of the incident.
+    """Chooses the waveform that shows the Box's finding, or of several the one with most of the incident.
 
-    `half`: of a long one the event that has its half cycles, and them; that one is drawn.
+    `half`: for a long disturbance, the event with its half cycles, and these; that event is drawn.
     """
     found = []
     for event_id, wave in candidates:
@@ -152,7 +153,7 @@ def _drawn(
 
 
 def shared_ns(part: Waveform | EventRecord, incident: Incident) -> int:
-    """How much of the incident lies in it; below 0 the time between them."""
+    """How much of the incident lies in the part; a negative value is the time between them."""
     return min(part.end_ns, incident.end_ns) - max(part.start_ns, incident.start_ns)
 
 

@@ -1,7 +1,7 @@
-"""Incidents as dots over duration and residual voltage, over the fields by which the list is filtered. Pure.
+"""Incidents as dots over duration and residual voltage, on the cells that filter the list. Pure.
 
 The axes are those of EN 50160's tables and of the ITIC curve: duration by its logarithm, voltage in percent
-of nominal. Each dot leads to its incident within the filter; each field of the ground filters by itself.
+of nominal. Each dot leads to its incident within the filter; each cell of the background is a filter.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ DOT_SHAPES = {
     "down": "M-5-4H5L0 5Z", "up": "M-5 4H5L0-5Z", "out": "M-6-2H6V2H-6Z",
     "other": "M-4.500 0a4.500 4.500 0 1 0 9 0a4.500 4.500 0 1 0-9 0Z",
 }  # fmt: skip
-"""SVG paths about their own middle: a class has a shape, not only a colour."""
+"""SVG paths about their own middle: a class has its own shape, not only a colour."""
 _TIMES_S = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
@@ -40,7 +40,7 @@ class ScatterDot:
 
 @dataclass(frozen=True, slots=True)
 class ScatterField:
-    """A field of the plane: where it lies, and the query that chooses it or gives it up."""
+    """A cell of the plane: its place, and the query that selects or deselects it."""
 
     x: float
     y: float
@@ -69,7 +69,7 @@ class IncidentScatter:
 def scatter_of(
     entries: Sequence[IndexedIncident], chosen: int | None, query_of: Callable[[str], str]
 ) -> IncidentScatter | None:
-    """None where no entry has a residual voltage; `query_of` makes the query with a field or without one."""
+    """The plane; None where no entry has a residual voltage. `query_of` makes a query with a cell or none."""
     kinds = {kind: (class_tone(kind), class_words(kind)) for kind in {each.kind for each in entries}}
     dots = tuple(
         ScatterDot(each.incident_id, _x(seconds), _y(each.residual_percent), kinds[each.kind][0],
@@ -95,7 +95,7 @@ def scatter_of(
 
 
 def dot_links(dots: Iterable[ScatterDot], query: str) -> Markup:
-    """SVG of the dots, each a link to its incident within the list's query; at once, for there are many."""
+    """SVG of the dots, each a link to its incident; made without a template, because there are many."""
     within = escape(f"?{query}" if query else "")
     links = (
         f'<a href="/incidents/{dot.incident_id}{within}" tabindex="-1" aria-label="{escape(dot.words)}">'

@@ -1,1 +1,1 @@
-"""What Makai asks of a Box, and the answers."""
+"""Receives what Makai requests of a Box, and answers it."""

@@ -1,8 +1,9 @@
-"""Codes by which a person claims a Box at the cloud: shown on this machine, spent by the command `opq-claim`.
+"""Codes by which a person claims a Box at the cloud: shown on this machine, used up by the command
+`opq-claim`.
 
-A code is made for one Box when somebody asks for it here, holds for CODE_S and counts once. View sends what
-was typed to the Box, over the Box's own CURVE connection; only who has the Box's key can answer there. So the
-cloud keeps no secret of it, and no two clocks are compared.
+A code is made for one Box on request on this machine, is valid for CODE_S and works once. View sends what was
+typed to the Box, over the Box's own CURVE connection; only the holder of the Box's key can answer there. So
+the cloud keeps no secret for this, and no two clocks are compared.
 """
 
 import secrets
@@ -15,17 +16,17 @@ from opq_proto import log
 
 CODE_S = 600.0
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-"""Crockford's base 32: five bits each, none of I, L, O and U."""
+"""Crockford's base 32: five bits each, without I, L, O and U."""
 CHARACTERS = 8
 """40 bits: twenty tries find one code in 5e10 times."""
 MOST_TRIES = 20
-"""Wrong ones that close a code; who typed wrong so often asks for another."""
+"""Number of wrong tries that close a code; a new one has to be requested then."""
 READ_AS = str.maketrans("OIL", "011")
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimCode:
-    """One that is open."""
+    """An open code."""
 
     box_id: str
     code: str
@@ -50,7 +51,7 @@ class ClaimCodes:
         self._log = log.get(service="gateway")
 
     def make(self, box_id: str) -> ClaimCode:
-        """A new one, in the place of an older one. KeyError: this gateway has no such Box."""
+        """Makes a new code, which replaces an older one. KeyError: this gateway has no such Box."""
         if box_id not in self.box_ids:
             raise KeyError(box_id)
         digits = "".join(secrets.choice(ALPHABET) for _ in range(CHARACTERS))
@@ -60,7 +61,7 @@ class ClaimCodes:
         return ClaimCode(box_id, _grouped(digits), CODE_S)
 
     def open_codes(self) -> tuple[ClaimCode, ...]:
-        """Those that still hold, in the order of the Boxes."""
+        """The codes that are still valid, in the order of the Boxes."""
         now_s = self._monotonic_s()
         with self._lock:
             rows = [(box_id, self._open.get(box_id)) for box_id in self.box_ids]
@@ -71,7 +72,7 @@ class ClaimCodes:
         )
 
     def spend(self, box_id: str, text: str) -> bool:
-        """Whether `text` is the Box's open code, which is none any more then."""
+        """Whether `text` is the Box's open code; if so, the code is used up."""
         with self._lock:
             known = self._open.get(box_id)
             if known is None:
@@ -90,11 +91,12 @@ class ClaimCodes:
 
 
 def _grouped(digits: str) -> str:
-    """`K7QF-3M9X`."""
+    """The code in two halves, such as `K7QF-3M9X`."""
     return f"{digits[: CHARACTERS // 2]}-{digits[CHARACTERS // 2 :]}"
 
 
 def as_digits(text: str) -> str:
-    """As typed: small letters, signs between, and the letters O, I and L for what they look like."""
+    """A code as typed: accepts small letters and signs in between, and reads the letters O, I and L as
+    digits."""
     plain = "".join(each for each in text[:100].upper() if each.isascii() and each.isalnum())
     return plain.translate(READ_AS)

@@ -10,8 +10,8 @@
                                `opq-update` are for the Box (orders.py); others are answered ok=false (the
                                original says true whatever happens)
 
-One thread for all Boxes. A command for another Box (the topic is a prefix: "1" also hears "10")
-is dropped and counted.
+One thread serves all Boxes. A command for another Box (the topic is a prefix: "1" also receives "10") is
+dropped and counted.
 """
 
 import fcntl
@@ -40,15 +40,16 @@ from opq_proto.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_to_wire, read_
 from opq_proto.wire import CLAIM_PLUGIN, CYCLE_SAMPLES, Command, Response, claim_accepted, command_from_wire
 
 WAIT_S = 60.0
-"""A request is never waited for longer."""
+"""Longest wait for a request's samples."""
 GRACE_S = 5.0
-"""Behind the asked end: the serial line, a hole being filled (1 s), a gateway that just started."""
+"""Wait after the requested end: for the serial line, a hole being filled (1 s), a gateway that just
+started."""
 WAITING = 256
-"""Commands, of all Boxes, that wait to be looked at, and as many that wait for samples; what is more is
+"""Most commands of all Boxes that wait to be handled, and most that wait for samples; further ones are
 answered at once."""
 POLL_S = 0.01
 END_S = 0.5
-"""At the end what waits is answered for so long."""
+"""At the end of the gateway, waiting requests are answered for this long."""
 ACKNOWLEDGE = "opq-ack"
 
 
@@ -63,11 +64,11 @@ class CommandedBox:
     set_cycles: Callable[[int], None]
     respond: Callable[[list[bytes]], None]
     line: BoxCommandLink | None = None
-    """The way to the Box itself; without one it takes no orders."""
+    """Commands to the Box itself; None: it takes no orders."""
     acknowledge: Callable[[CloudAcknowledgement], None] | None = None
-    """Tells the uplink what the cloud has stored."""
+    """Hands the uplink what the cloud has stored."""
     ledger: LedgerReader | None = None
-    """Opens what was measured for reading."""
+    """Opens the Box's ledger for reading."""
 
 
 @dataclass(slots=True)
@@ -78,10 +79,10 @@ class WaitingRequest:
     request: DataRequest
     until_s: float
     look_s: float = 0.0
-    """The ring is looked at then, not before: an event makes all Boxes' requests wait at once."""
+    """The ring is not read before this time: an event makes the requests of all Boxes wait at once."""
 
     def later(self, now_s: float) -> None:
-        """Look again half-way to where the end should be there."""
+        """Schedules the next check half-way to the expected end."""
         self.look_s = now_s + max(POLL_S, (self.until_s - GRACE_S - now_s) / 2)
 
 
@@ -96,7 +97,7 @@ class CommandHandler:
         software: str = "",
         claims: ClaimCodes | None = None,
     ) -> None:
-        """`software`: the gateway's version, for who asks; `claims`: None where no code is shown."""
+        """`software`: the gateway's version, for GetInfo; `claims`: None where no codes are shown."""
         self._software = software
         self._claims = claims
         self._longest_ns = round(longest_request_s * 1e9)
@@ -110,25 +111,25 @@ class CommandHandler:
         self._log = log.get(service="gateway")
 
     def add(self, box_id: str, desk: CommandedBox) -> None:
-        """A Box, before `run`."""
+        """Adds a Box, before `run`."""
         self._desks[box_id] = desk
         if desk.line is not None:
             later = partial(self._later, box_id)
             self._orders[box_id] = BoxOrders(desk.line, later, self._now_ns, desk.status)
 
     def offer(self, box_id: str, data: bytes) -> None:
-        """A command frame that came on this Box's connection."""
+        """Takes a command frame that arrived on this Box's connection."""
         self._later(box_id, partial(self.handle_command, box_id, data))
 
     def _later(self, box_id: str, what: Callable[[], None]) -> bool:
-        """From any thread: done by the handler's; False and counted when too much waits."""
+        """Queues a call for the handler's thread, from any thread; False, and counted, when too many wait."""
         taken = self._channel.offer(what)
         if not taken:
             self._desks[box_id].counters.add("commands_overflow")
         return taken
 
     def run(self, stop: threading.Event) -> None:
-        """Answer until `stop`; what still waits then is answered with what is there."""
+        """Answers until `stop`; then answers what still waits with the samples that are there."""
         wait_s = 0.0
         while not stop.is_set():
             do = self._channel.take_item(timeout_s=wait_s)
@@ -141,7 +142,7 @@ class CommandHandler:
         self._end()
 
     def handle_command(self, box_id: str, data: bytes) -> None:
-        """Look at one command, and answer it or let it wait."""
+        """Handles one command: answers it, or lets it wait."""
         desk = self._desks[box_id]
         try:
             command = command_from_wire(data)
@@ -164,7 +165,7 @@ class CommandHandler:
                 desk.counters.add("commands_malformed")
 
     def serve_waiting(self) -> bool:
-        """Answer one waiting request whose samples have come or whose time is over; False: none is ready."""
+        """Answers one waiting request whose samples have come or whose time is over; False: none is ready."""
         now_s = self._monotonic_s()
         for number, waiting in enumerate(self._waiting):
             if now_s < min(waiting.look_s, waiting.until_s):
@@ -177,7 +178,7 @@ class CommandHandler:
         return False
 
     def _end(self) -> None:
-        """Answer with what is there, as many as the time left for it allows."""
+        """Answers with the samples that are there, as many requests as the remaining time allows."""
         until_s = self._monotonic_s() + END_S
         for waiting in self._waiting:
             if self._monotonic_s() < until_s:
@@ -207,10 +208,11 @@ class CommandHandler:
             self._waiting.append(WaitingRequest(desk, request, until_s))
 
     def _ahead_s(self, status: BoxStatus, end_ns: int) -> float:
-        """How long until the Box has sampled `end_ns`.
+        """Seconds until the Box has sampled `end_ns`.
 
-        By the Box's own time, for its samples are stamped with it and it may be off by more than GRACE_S;
-        by the gateway's where no samples come, or where the Box's time is not to be waited for.
+        It uses the Box's own time, for its samples are stamped with it and it may be off by more than
+        GRACE_S; it uses the gateway's time where no samples come, or where the wait by the Box's time would
+        be too long.
         """
         ahead_s = (end_ns - self._now_ns()) / 1e9
         if status.sample_ns is None or status.sample_monotonic_s is None:

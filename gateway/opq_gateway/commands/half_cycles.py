@@ -9,13 +9,14 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 LedgerReader = Callable[[], Ledger]
 LONGEST_NS = 4 * 3600 * 10**9
-"""One answer looks through so much: 72,000 rows."""
+"""Longest span of one answer: 72,000 rows."""
 LEAST_STEP_NS = 4_000_000
-"""Windows overlap at a tick of ten minutes (61000-4-30, 4.5): what is not so much later was there before."""
+"""Windows overlap at a tick of ten minutes (61000-4-30, 4.5): a value that is not at least this much later is
+a repetition."""
 
 
 def read_half_cycles(ledger: LedgerReader, box_id: str, span_ns: tuple[int, int]) -> HalfCycleRms:
-    """What the ledger has of [start, end), in MOST_POINTS points at most, LONGEST_NS of it.
+    """The ledger's half cycles in [start, end), at most MOST_POINTS points and LONGEST_NS of it.
 
     Raises:
         OSError: the ledger cannot be read.

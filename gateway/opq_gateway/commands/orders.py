@@ -1,12 +1,12 @@
-"""Orders: what a Box does itself, asked for by Makai as commands to plug-ins that only our Boxes have.
+"""Orders: actions of a Box itself, requested by Makai as commands to plug-ins that only our Boxes have.
 
     opq-reset      ""                     restart
     opq-time       "" or UTC in ms        take this time, or the gateway's; a Box with GPS keeps its own
     opq-settings   "" or key=value        all settings as a JSON object; or one of them changed, kept in flash
     opq-update     see update.py          firmware, by pieces, with progress
 
-Answered with `ok`, and in `detail` (field 1000) what the Box said, or why not. One Orders per Box, owned by
-the command handler's thread: what the Box answers comes back through `later`.
+The answer has `ok`, and in `detail` (field 1000) the Box's answer or the reason of a failure. One BoxOrders
+per Box, owned by the command handler's thread: the Box's answers come back through `later`.
 """
 
 import json
@@ -21,7 +21,7 @@ from opq_proto.link_messages import Operation, Status
 Reply = Callable[[bool, str], None]
 Later = Callable[[Callable[[], None]], bool]
 ANSWER_S = 3.0
-"""A Box answers in milliseconds; so long for a line that is busy with sending again."""
+"""A Box answers in milliseconds; this allows for a line that is busy with samples sent again."""
 LONGEST_ARGUMENT = 80
 
 
@@ -31,14 +31,14 @@ class BoxOrders:
     def __init__(
         self, line: BoxCommandLink, later: Later, now_ns: Callable[[], int], status: BoxStatus
     ) -> None:
-        """`later` runs a function in the handler's thread; False when it cannot be taken."""
+        """`later` runs a function in the handler's thread; it returns False when too many wait."""
         self._line = line
         self._later = later
         self._now_ns = now_ns
         self.update = FirmwareUpdate(line, later, status)
 
     def execute(self, plugin: str, message: str, reply: Reply) -> bool:
-        """Do it; False: there is no such order."""
+        """Carries out an order; False: there is no such order."""
         match plugin:
             case "opq-reset":
                 self._ask(Operation.RESET, "", reply)
@@ -53,7 +53,7 @@ class BoxOrders:
         return True
 
     def tick(self, now_s: float) -> bool:
-        """Time passes (monotonic); True: something is under way that wants the next tick soon."""
+        """Runs what is due by time (monotonic); True: an order is under way that needs the next tick soon."""
         return self.update.tick(now_s)
 
     def _time(self, message: str, reply: Reply) -> None:
@@ -80,7 +80,7 @@ class BoxOrders:
 
 
 def words(answer: BoxAnswer) -> tuple[bool, str]:
-    """Whether the Box did it, and what it said; settings as a JSON object."""
+    """Whether the Box did it, and its answer in words; settings as a JSON object."""
     if answer.status is None:
         return False, f"no answer of the Box within {ANSWER_S:g} s"
     if answer.status is not Status.DONE:

@@ -1,7 +1,7 @@
-"""Data requests: the samples of a span of time, out of the ring, in whole Cycles of 200.
+"""Data requests: the samples of a span of time from the ring, in whole Cycles of 200.
 
-Pure but for reading the ring. An answer says what it does not have, and why: a gap before, in
-or after the samples. Samples beside a gap that fill no whole Cycle belong to the gap.
+Pure except for reading the ring. An answer lists what it lacks, and why: a gap before, in or after the
+samples. Samples next to a gap that fill no whole Cycle count as part of the gap.
 """
 
 from dataclasses import dataclass, replace
@@ -15,18 +15,18 @@ from opq_proto.wire import CYCLE_SAMPLES, Response, waveform_to_frames
 from opq_proto.wire_waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
 
 CYCLE_NS = 40_000_000
-"""At least one Cycle of 200 samples from 5 kS/s on: read and waited for beyond the asked span, so
-that whole Cycles cover it."""
+"""At least one Cycle of 200 samples from 5 kS/s on: the ring is read, and waited for, this far beyond the
+requested span, so that whole Cycles cover it."""
 HALF_MS_NS = 500_000
 """Time stamps of Cycles are rounded to whole ms."""
 MOST_FRAMES = 40_000
-"""Cycles of an answer at most, whatever the configuration says: 11 minutes at 12 kS/s, 30 MB."""
+"""Most Cycles of an answer, whatever the configuration allows: 11 minutes at 12 kS/s, 30 MB."""
 BEFORE_RING = "older than the ring holds"
 NOTHING = "the gateway has no samples of this time"
 
 
 class HeldSpan(Protocol):
-    """Samples that lie together: how many, and how long they last."""
+    """Adjoining samples: their number, and how long they last."""
 
     @property
     def first_sample(self) -> int: ...
@@ -39,17 +39,17 @@ class HeldSpan(Protocol):
 
 
 class SampleStore(Protocol):
-    """One Box's samples by time: a ring on disk, or whatever gives the same ones."""
+    """One Box's samples by time: a ring on disk, or anything that returns the same."""
 
     bad_records: int
-    """Damaged records met while reading, left out."""
+    """Damaged records that reads have left out."""
 
     def span(self) -> RingSpan | None:
         """From the oldest to the newest sample held; None when empty."""
         ...
 
     def newest(self) -> HeldSpan | None:
-        """The newest samples that lie together; None when empty."""
+        """The newest adjoining samples; None when empty."""
         ...
 
     def read(self, start_ns: int, end_ns: int) -> Waveform | None:
@@ -59,20 +59,21 @@ class SampleStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DataRequest:
-    """What is asked: [start_ns, end_ns), and the answer's envelope."""
+    """The requested span, [start_ns, end_ns), and the envelope of the answer."""
 
     box_id: str
     seq: int
     start_ns: int
     end_ns: int
     shortened: bool = False
-    """The asked end was later than `end_ns`."""
+    """Whether the requested end was later than `end_ns`."""
     inside: bool = False
-    """Only Cycles that end inside the span, as an original Box answers (opq-interop G.5)."""
+    """Whether only Cycles that end inside the span are wanted, as an original Box answers (opq-interop
+    G.5)."""
 
 
 def limited(request: DataRequest, span: RingSpan | None, longest_ns: int) -> DataRequest:
-    """At most `longest_ns` of what the ring may have of it, counted from the oldest sample held."""
+    """The request with its end at most `longest_ns` after its start, or after the oldest sample if later."""
     begin_ns = request.start_ns if span is None else max(request.start_ns, span.start_ns)
     if request.end_ns - begin_ns <= longest_ns:
         return request
@@ -80,13 +81,13 @@ def limited(request: DataRequest, span: RingSpan | None, longest_ns: int) -> Dat
 
 
 def ready(ring: SampleStore, request: DataRequest) -> bool:
-    """Whether the ring reaches as far as the request can use."""
+    """Whether the ring reaches far enough for the request."""
     span = ring.span()
     return span is not None and span.end_ns >= request.end_ns + _cycle_ns(ring)
 
 
 def answer(ring: SampleStore, request: DataRequest, now_ms: int) -> list[bytes]:
-    """Header and Cycles; the header alone (start and end 0) when there is nothing.
+    """The answer's frames: header and Cycles, or the header alone (start and end 0) when there is nothing.
 
     Raises:
         OSError: the ring cannot be read.
@@ -110,7 +111,7 @@ def answer(ring: SampleStore, request: DataRequest, now_ms: int) -> list[bytes]:
 def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
     """The part of `wave` that covers [start_ns, end_ns) in whole Cycles, on the Box's grid of 200.
 
-    Where a gap is beside it, a run's rest below 200 samples joins the gap. None when no Cycle is left.
+    Where a gap is next to it, a run's rest below 200 samples joins the gap. None when no Cycle is left.
     """
     return _cycles_between(wave, _sample_at(wave, start_ns), _sample_at(wave, end_ns, up=True), up=True)
 
@@ -118,7 +119,7 @@ def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
 def cycles_that_end_inside(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
     """The Cycles with start < time stamp < end, both strict, the stamp being their end in whole ms.
 
-    The first begins up to a Cycle before the span, the last ends before its end.
+    The first one begins up to a Cycle before the span; the last one ends before the span's end.
     """
     return _cycles_between(wave, _sample_at(wave, start_ns + HALF_MS_NS), _last_inside(wave, end_ns))
 
@@ -129,7 +130,7 @@ def _last_inside(wave: Waveform, end_ns: int) -> int:
 
 
 def _cycles_between(wave: Waveform, low: int, high: int, up: bool = False) -> Waveform | None:
-    """Cycles from the one that has sample `low` to `high`; with `up` the one that `high` cuts, too."""
+    """The Cycles from that of sample `low` up to `high`; with `up` also the one that `high` cuts."""
     low = low // CYCLE_SAMPLES * CYCLE_SAMPLES
     parts = []
     gaps: list[Gap] = []
@@ -159,7 +160,7 @@ def _cycles_between(wave: Waveform, low: int, high: int, up: bool = False) -> Wa
 def _sample_at(wave: Waveform, t_ns: int, up: bool = False) -> int:
     """Index of the last sample at or before `t_ns`; with `up` the first at or after it.
 
-    Stamps are floored to ns: two ns are allowed, so that a sample's own stamp gives its index.
+    Stamps are floored to ns: a slack of two ns makes a sample's own stamp give its index.
     """
     scaled = (t_ns - wave.start_ns) * wave.rate_millihz
     slack = 2 * wave.rate_millihz
@@ -176,7 +177,7 @@ def _cycle_ns(ring: SampleStore) -> int:
 def _outer_gaps(
     wave: Waveform, request: DataRequest, span: RingSpan | None
 ) -> tuple[tuple[Gap, ...], tuple[Gap, ...]]:
-    """What of the request lies before and after the waveform; indices below 0 do not exist."""
+    """The parts of the request before and after the waveform, as gaps; indices below 0 do not exist."""
     before: tuple[Gap, ...] = ()
     behind: tuple[Gap, ...] = ()
     start = max(0, _sample_at(wave, request.start_ns + (HALF_MS_NS if request.inside else 0)))
@@ -205,7 +206,7 @@ def _nothing(request: DataRequest, span: RingSpan | None) -> str:
 
 
 def _with_gaps(frames: list[bytes], before: tuple[Gap, ...], behind: tuple[Gap, ...]) -> list[bytes]:
-    """An answer whose header also names what lies outside of its samples."""
+    """The answer, with the gaps outside of its samples added to its header."""
     if not before and not behind:
         return frames
     response = Response.FromString(frames[0])

@@ -1,4 +1,4 @@
-"""Update: a Box's firmware, taken from Makai by pieces and passed on to the Box while it samples.
+"""Update: passes a Box's firmware from Makai to the Box, in pieces, while the Box samples.
 
     begin <bytes> <sha256>      make room for a .opqfw file
     data <offset> <base64>      a piece of it, in order; answered with the offset wanted next
@@ -6,8 +6,8 @@
     status                      {"state": ..., "bytes": ..., "done": ..., "reason": ..., "firmware": ...}
     cancel                      forget it; what the Box has already got is not started
 
-The Box judges image and signature itself and starts it on trial; until it has verified all of it the
-firmware that it has stays. A piece that the line lost is sent again. Owned by the command handler's thread.
+The Box itself checks image and signature, and starts the image on trial; until it has verified all of it, its
+present firmware stays. A piece that the line lost is sent again. Owned by the command handler's thread.
 """
 
 import base64
@@ -36,15 +36,15 @@ from opq_proto.log_codes import UPDATE_CONFIRMED
 ANSWER_S = 1.0
 BUSY_S = 0.05
 LOST_S = 5.0
-"""After the line's own time-out: its answer did not get through to the handler, which had too much to do."""
+"""Wait after the line's own time-out: the handler had too much to do to receive the answer."""
 TRIES = 10
 
 
 class FirmwareUpdate:
-    """One Box's update; at most one at a time.
+    """The update of one Box; at most one at a time.
 
     `state` is idle, collecting, erasing, sending, verifying, restarting (the Box has all of it), on trial (it
-    has started since), confirmed or rolled back, as the Box says, or failed.
+    has restarted since), confirmed or rolled back, as the Box reports, or failed.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class FirmwareUpdate:
         self._image = b""
         self._offset = 0
         self._tries = 0
-        self._round = 0  # answers of an update that was cancelled are not for this one
+        self._round = 0  # tells apart the answers of a cancelled update
         self._again_s: float | None = None
         self._lost_s = 0.0
         self._now_s = 0.0
@@ -70,11 +70,11 @@ class FirmwareUpdate:
 
     @property
     def busy(self) -> bool:
-        """The Box is being written."""
+        """Whether the Box is being written."""
         return self.state in WRITING
 
     def execute(self, message: str) -> tuple[bool, str]:
-        """One of the messages above; whether it was done, and the answer."""
+        """Handles one of the messages above; returns whether it succeeded, and the answer."""
         word, _, rest = message.partition(" ")
         match word:
             case "begin":
@@ -92,7 +92,8 @@ class FirmwareUpdate:
         return False, f"{word[:40]!r} is unknown; want begin, data, install, status or cancel"
 
     def tick(self, now_s: float) -> bool:
-        """Time passes: what the Box was too busy for is asked again. True while it is being written."""
+        """Runs what is due by time: repeats a step for which the Box was busy. True while it is being
+        written."""
         self._now_s = now_s
         if self._again_s is not None and now_s >= self._again_s:
             self._again_s = None
@@ -118,7 +119,7 @@ class FirmwareUpdate:
         if self.state != "collecting":
             return False, "begin first"
         if offset != str(len(self._file)):
-            return True, str(len(self._file))  # a piece that came twice, or one after a lost one
+            return True, str(len(self._file))  # a repeated piece, or one after a lost one
         try:
             piece = base64.b64decode(text, validate=True)
         except binascii.Error as error:
@@ -130,7 +131,7 @@ class FirmwareUpdate:
 
     def _install(self) -> tuple[bool, str]:
         if self.busy:
-            return True, self.state  # its answer was lost
+            return True, self.state  # the answer to the first request was lost
         if self.state != "collecting":
             return False, "begin first"
         if len(self._file) != self._wanted[0]:
@@ -149,7 +150,7 @@ class FirmwareUpdate:
         return True, "erasing" if self.busy else self.reason
 
     def _next(self) -> None:
-        """Ask the Box for the step that is due."""
+        """Sends the Box the step that is due."""
         done = partial(self._answered, self._round)
         match self.state:
             case "erasing":
@@ -170,7 +171,7 @@ class FirmwareUpdate:
             self._try_again("the Box's port is not open")
 
     def _answered(self, round_: int, answer: BoxAnswer) -> None:
-        """From the serial side's thread."""
+        """Passes an answer from the serial side's thread to the handler's."""
         self._later(partial(self._heard, round_, answer))
 
     def _heard(self, round_: int, answer: BoxAnswer) -> None:
@@ -192,14 +193,14 @@ class FirmwareUpdate:
             self._go_on(answer.detail)
 
     def _busy_words(self, detail: str) -> str:
-        """Why it was given up: while a slot is erased the Box says only which byte it wants."""
+        """The reason for giving up; while a slot is erased, the Box reports only which byte it wants."""
         why = detail
         if self.state == "sending":
             why = f"it erases its flash, {self._offset} of {len(self._image)} bytes written"
         return f"the Box was busy for {ERASE_S:g} s ({why}); it keeps its firmware, try again"
 
     def _go_on(self, detail: str) -> None:
-        """The Box did the step; `detail` is what it wants next."""
+        """Goes on after a step that the Box has done; `detail` is what it wants next."""
         self._tries, self._busy_until_s = 0, self._now_s + ERASE_S
         if self.state == "erasing":
             if detail not in Slot.__members__ or Slot[detail] not in self._images:
@@ -237,7 +238,7 @@ class FirmwareUpdate:
             self._image, self._images, self._offset = b"", {}, 0
 
     def _heard_of_box(self) -> tuple[int | None, Log | None]:
-        """Which start of it, and the newest end of a trial."""
+        """The Box's boot id, and its newest report of a trial's end."""
         hello = self._box.hello
         return None if hello is None else hello.boot_id, self._box.trial_end
 

@@ -1,4 +1,5 @@
-"""Board: what is to be published of the Boxes, newest first to go; no socket, clocks are handed in.
+"""MqttTopics: what has to be published of the Boxes, of values only the newest; no socket, clocks are handed
+in.
 
     <topic>/<gateway>/status                    online, offline (the broker says it when we cannot)
     <topic>/<gateway>/box3/status               online while the Box samples
@@ -7,8 +8,8 @@
     <topic>/<gateway>/box3/disturbance          the last dip, swell, interruption, and whether any lasts, JSON
     <topic>/<gateway>/group_<name>/3s ...       unbalance of a group of three
 
-All are retained, so that who comes later knows at once. What lasts (states, disturbances) goes with QoS 1,
-the values of 3 s and 10 s with QoS 0: the next ones come anyway.
+All are retained, so that a late subscriber gets them at once. States and disturbances go with QoS 1, the
+values of 3 s and 10 s with QoS 0: the next ones come soon.
 """
 
 import math
@@ -23,9 +24,9 @@ from opq_gateway.measuring.feed import DisturbanceNotice, Item, Values
 from opq_gateway.status import BoxStatus
 
 MOST_TOLD = 200
-"""Disturbances that wait for a broker that is away; of more the oldest are dropped and counted."""
+"""Most disturbances that wait for an absent broker; beyond it the oldest are dropped and counted."""
 SILENT_S = 5.0
-"""A Box that gave no samples for so long is offline."""
+"""A Box without samples for this long is offline."""
 FLICKER = frozenset(("pst", "pinst_max", "plt"))
 PASSING = ("3s", "10s")
 ONLINE, OFFLINE = b"online", b"offline"
@@ -33,7 +34,7 @@ ONLINE, OFFLINE = b"online", b"offline"
 
 @dataclass(frozen=True, slots=True)
 class MqttMessage:
-    """One to publish; retained, as all are."""
+    """A message to publish; all are retained."""
 
     topic: str
     payload: bytes
@@ -44,14 +45,14 @@ class MqttMessage:
 class _Newest:
     values: Values
     waits: bool = False
-    """To be published."""
+    """Whether it has to be published."""
     given: Values | None = None
-    """Handed out by `due` last."""
+    """The values that `due` returned last."""
     published_s: float = -math.inf
 
 
 class MqttTopics:
-    """Newest values per topic. `base` is `<topic>/<gateway>`.
+    """The newest values per topic. `base` is `<topic>/<gateway>`.
 
     Attributes:
         dropped: what nobody will see because the broker was away: values that newer ones replaced,
@@ -70,7 +71,7 @@ class MqttTopics:
         self._statuses: dict[str, bytes] = {}
 
     def accept_items(self, items: Iterable[Item], connected: bool) -> None:
-        """What the feed gave."""
+        """Takes items from the feed."""
         for item in items:
             if isinstance(item, DisturbanceNotice):
                 self._tell(item)
@@ -93,7 +94,7 @@ class MqttTopics:
             self.dropped += 1
 
     def repeat_all(self) -> None:
-        """A broker that knows nothing: everything is published again."""
+        """Publishes everything again, for a broker that has none of it."""
         self._statuses.clear()
         waiting = {message.topic for message in self._told}
         self._told.extend(message for topic, message in self._last.items() if topic not in waiting)
@@ -101,7 +102,7 @@ class MqttTopics:
             newest.waits, newest.published_s = True, -math.inf
 
     def due(self, now_s: float) -> list[MqttMessage]:
-        """What to publish now; each must be confirmed by `published`, else it is due again."""
+        """The messages to publish now; each is due again unless `published` confirms it."""
         messages = [
             message
             for box_id, status in self._boxes.items()
@@ -115,7 +116,7 @@ class MqttTopics:
         return messages
 
     def published(self, message: MqttMessage, now_s: float) -> None:
-        """The broker has it."""
+        """Records that the broker has the message."""
         newest = self._newest.get(message.topic)
         if newest is not None:
             newest.published_s = now_s
@@ -160,7 +161,8 @@ def place(box_id: str, is_box: bool) -> str:
 
 
 def _suffix(values: Values) -> str:
-    """Flicker has intervals of its own, which need not come together with the others of the kind."""
+    """Last level of the topic; flicker has its own, for its intervals need not come together with the
+    others."""
     return f"{values.kind}_flicker" if FLICKER & values.values.keys() else values.kind
 
 
@@ -169,7 +171,7 @@ def _qos(values: Values) -> int:
 
 
 def _payload(values: Values) -> bytes:
-    """JSON; names and units as measured; what is not known is absent."""
+    """JSON; names and units as measured; unknown values are absent."""
     facts: dict[str, object] = {
         "time": _iso(values.end_ns),
         "start_ns": values.start_ns,

@@ -24,7 +24,7 @@ class Entity:
     key: str
     name: str
     topic: str
-    """Behind the device's."""
+    """Topic below the device's."""
     template: str
     unit: str | None = None
     device_class: str | None = None
@@ -33,7 +33,7 @@ class Entity:
     kind: str = "sensor"
 
     def more(self) -> dict[str, object]:
-        """What is not the same for all."""
+        """Fields that not every entity has."""
         facts: dict[str, object] = {}
         if self.unit is not None:
             facts["unit_of_measurement"] = self.unit
@@ -48,7 +48,7 @@ class Entity:
 
 
 def _value(name: str, factor: str = "") -> str:
-    """Template of a value that may be absent: then the entity is unknown, not wrong."""
+    """Template for a value that may be absent: the entity is then unknown, not wrong."""
     return f"{{{{ value_json.{name}{factor} if value_json.{name} is defined else None }}}}"
 
 
@@ -81,17 +81,17 @@ class Discovery:
     def __init__(
         self, prefix: str, gateway: str, base: str, boxes: Mapping[str, BoxStatus], groups: Sequence[str]
     ) -> None:
-        """`prefix` empty: none at all."""
+        """An empty `prefix` turns discovery off."""
         self._prefix, self._gateway, self._base = prefix, gateway, base
         self._boxes, self._groups = boxes, groups
         self._sent: dict[str, Hello | None] = {}
 
     def repeat_all(self) -> None:
-        """A broker, or a Home Assistant, that knows nothing."""
+        """Sends everything again, for a broker or a Home Assistant that has none of it."""
         self._sent.clear()
 
     def due(self) -> list[MqttMessage]:
-        """What must be published now; it is taken as published."""
+        """The messages to publish now; they count as published."""
         messages: list[MqttMessage] = []
         if not self._prefix:
             return messages

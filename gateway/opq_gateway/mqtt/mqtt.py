@@ -1,8 +1,8 @@
 """MQTT: measured values to a broker of the house, with Home Assistant's discovery.
 
-In a thread of its own, beside paho's. The broker may be absent, slow or wrong: the feed's channel and the
-board are bounded and drop what is oldest, counted; nothing else of the gateway waits for it. It is looked
-for again with growing waits and jitter.
+It runs in a thread of its own, in addition to paho's. The broker may be absent, slow or wrong: the feed's
+channel and the topics are bounded and drop the oldest, counted; nothing else in the gateway waits for it.
+Reconnecting uses growing waits with jitter.
 """
 
 import re
@@ -31,7 +31,7 @@ CHANNEL_ITEMS = 5000
 KEEPALIVE_S = 30
 AT_ONCE = 10
 GOODBYE_S = 0.5
-"""To say that we go; else the broker's will says it for us."""
+"""Time for saying that we leave; otherwise the broker publishes the will for us."""
 
 
 class MqttPublisher:
@@ -68,7 +68,7 @@ class MqttPublisher:
         self._log = log.get(service="gateway")
 
     def run(self, stop: threading.Event) -> None:
-        """Publish until `stop`."""
+        """Publishes until `stop`."""
         while not stop.is_set():
             began_s = time.monotonic()
             try:
@@ -111,7 +111,7 @@ class MqttPublisher:
         return client
 
     def _session(self, stop: threading.Event) -> None:
-        """From one connection to its end. Raises OSError: it did not come, or was lost."""
+        """Serves one connection from its beginning to its end. Raises OSError: it failed or was lost."""
         section = self._section
         broker = _Broker(self._client(), section.host or "", section.port)
         try:
@@ -141,7 +141,7 @@ class MqttPublisher:
         while not stop.wait(LOOK_S):
             self._gather()
             broker.is_connected()
-            if broker.was_told_online():  # a Home Assistant that starts learns of its devices again
+            if broker.was_told_online():  # a Home Assistant that starts gets its devices again
                 self._discovery.repeat_all()
             self._send(broker, self._discovery.due(), stop)
             self._send(broker, self._board.due(time.monotonic()), stop)
@@ -149,7 +149,7 @@ class MqttPublisher:
     def _send(
         self, broker: "_Broker", messages: Sequence[MqttMessage], stop: threading.Event, counted: bool = True
     ) -> None:
-        """In order, several on their way at once: a far broker answers each only a round trip later."""
+        """Sends messages in order, several at once: a far broker answers each only a round trip later."""
         for at in range(0, len(messages), AT_ONCE):
             batch = messages[at : at + AT_ONCE]
             sent = [broker.publish(each) for each in batch]
@@ -173,7 +173,7 @@ class MqttPublisher:
             self._log.warning("mqtt.no_goodbye", reason=str(error))
 
     def _lost(self, error: Exception) -> None:
-        """Count and, when the reason is new, log."""
+        """Counts a failure, and logs it when the reason is new."""
         self._counters.add("mqtt_failed")
         if str(error) != self._problem:
             self._problem = str(error)
@@ -181,8 +181,8 @@ class MqttPublisher:
 
 
 class _Broker:
-    """One connection. It is made by a thread that nobody waits for: looking up a name and connecting take
-    as long as the network likes, and the gateway ends within 2 s."""
+    """One connection, made by a thread that nobody waits for: name look-up and connecting take as long as the
+    network needs, and the gateway ends within 2 s."""
 
     def __init__(self, client: paho.Client, host: str, port: int) -> None:
         self._client = client
@@ -203,13 +203,13 @@ class _Broker:
         threading.Thread(target=connect, name="mqtt connect", daemon=True).start()
 
     def is_connected(self) -> bool:
-        """Raises OSError or ValueError: it cannot be, or is no more."""
+        """Whether the connection is up. Raises OSError or ValueError: it failed, or was lost."""
         if self._problem is not None:
             raise self._problem
         return self._connected.is_set()
 
     def was_told_online(self) -> bool:
-        """Whether somebody has said ONLINE since the last call."""
+        """Whether an ONLINE message has come since the last call."""
         if not self._online.is_set():
             return False
         self._online.clear()
@@ -219,14 +219,14 @@ class _Broker:
         self._client.subscribe(topic, qos=1)
 
     def publish(self, message: MqttMessage) -> paho.MQTTMessageInfo:
-        """Raises ConnectionError: there is no connection any more."""
+        """Sends a message. Raises ConnectionError: there is no connection any more."""
         sent = self._client.publish(message.topic, message.payload, message.qos, retain=True)
         if sent.rc != paho.MQTT_ERR_SUCCESS:
             raise ConnectionError(paho.error_string(sent.rc))
         return sent
 
     def has_taken(self, sent: paho.MQTTMessageInfo, wait_s: float = 0.05) -> bool:
-        """Waits so long at most. Raises OSError: the connection was lost."""
+        """Waits up to `wait_s` for the broker to take a message. Raises OSError: the connection was lost."""
         try:
             sent.wait_for_publish(wait_s)
         except RuntimeError as error:
@@ -265,5 +265,5 @@ class _Broker:
 
 
 def _level(name: str) -> str:
-    """A host's name as one level of a topic and part of an id."""
+    """A host's name, made fit for a level of a topic and for a part of an id."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "gateway"

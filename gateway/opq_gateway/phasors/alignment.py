@@ -1,9 +1,9 @@
-"""Alignment: phasors of all Boxes by the instant they are of, on the one axis of UTC; pure.
+"""Alignment: collects the phasors of all Boxes by their instant, on the one axis of UTC; pure.
 
-An instant leaves when every Box that is expected has reported, at the latest `wait_s` after its first phasor
-came. A Box that missed an instant is not waited for until it reports again. What comes for an instant that
-has left is late. The axis is that of the Box with the best time; a Box whose time is off by more than
-`AXIS_NS` beside it (no GPS, clock never set) is left out, lest it carry the stream away.
+An instant leaves when every expected Box has reported, at the latest `wait_s` after its first phasor came. A
+Box that missed an instant is not waited for until it reports again. A phasor for an instant that has left is
+late. The axis is that of the Box with the best time; a Box whose time differs from it by more than `AXIS_NS`
+(no GPS, clock never set) is left out, so that it cannot carry the stream away.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +13,14 @@ from opq_gateway.measuring.feed import PhasorReport
 
 AXIS_NS = 5 * 10**9
 FORGOTTEN_S = 5.0
-"""A Box that was silent for so long no longer holds the axis."""
+"""A Box that was silent for this long no longer determines the axis."""
 MOST_PENDING = 1000
-"""Instants that wait at once; 8 s of 120 a second."""
+"""Most instants that wait at once; 8 s of 120 a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """What was had of one report instant; a Box that is not in `phasors` is absent."""
+    """The phasors of one report instant; a Box that is not in `phasors` is absent."""
 
     t_ns: int
     phasors: Mapping[str, PhasorReport]
@@ -67,7 +67,7 @@ class Alignment:
             self._count("phasors_off_axis", box_id)
             return
         if self._left_ns is not None and axis_ns < self._left_ns - AXIS_NS:
-            self._pending.clear()  # the axis itself was set back: what left before is no measure
+            self._pending.clear()  # the axis was set back, so the last instant is no limit
             self._left_ns = None
         self._expected.add(box_id)
         if self._left_ns is not None and phasor.t_ns <= self._left_ns:
@@ -77,7 +77,8 @@ class Alignment:
         pending.phasors[box_id] = phasor
 
     def due(self, now_s: float) -> list[Instant]:
-        """The instants that leave now, in order of time; one whose time is over takes older ones along."""
+        """The instants that leave now, in order of time; one whose time is over also releases all older
+        ones."""
         found = []
         over_ns = max((t_ns for t_ns, each in self._pending.items() if now_s >= each.until_s), default=None)
         for t_ns in sorted(self._pending):
@@ -89,7 +90,7 @@ class Alignment:
         return found
 
     def next_s(self) -> float | None:
-        """When `due` must be asked again though nothing comes; monotonic."""
+        """Monotonic time at which `due` must be called again even if nothing comes."""
         return min((pending.until_s for pending in self._pending.values()), default=None)
 
     def _leave(self, t_ns: int) -> Instant:
@@ -101,7 +102,7 @@ class Alignment:
         return Instant(t_ns, phasors)
 
     def _axis_ns(self, phasor: PhasorReport, now_s: float) -> int:
-        """Newest instant of the Box with the best time of those heard lately, `phasor` among them."""
+        """The newest instant of the Box with the best time among those heard lately, `phasor` included."""
         heard = _NewestPhasor(phasor, now_s)
         self._heard[phasor.box_id] = heard
         best = self._heard.get(self._best_id)

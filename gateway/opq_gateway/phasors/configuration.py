@@ -1,10 +1,10 @@
-"""What a stream holds: its PMUs (one per Box) and the configuration frames that describe them.
+"""The content of a stream: its PMUs (one per Box) and the configuration frames that describe them.
 
-Each PMU has one phasor, its voltage, frequency and ROCOF, all in floating point. Every Box is there from the
-beginning, heard or not, so that the layout of data frames never changes.
+Each PMU has one phasor, its voltage, frequency and ROCOF, all in floating point. Every Box is included from
+the beginning, with or without data, so that the layout of data frames never changes.
 
-Source: IEEE C37.118.2-2011, tables 9 to 13. Configuration 3 has no example in annex D; it is as Wireshark and
-other public parsers read it.
+Source: IEEE C37.118.2-2011, tables 9 to 13. Annex D has no example of configuration 3; it follows Wireshark
+and other public parsers.
 """
 
 import cmath
@@ -26,14 +26,14 @@ VOLTAGE = 0 << 24
 UNIT = 100_000
 """1 V in units of 1e-5 V: to be ignored with floats, and harmless to a client that does not ignore it."""
 PHASES = (0b100, 0b101, 0b110)
-"""Phasor component A, B, C of configuration 3, which wants one: A where the Box is in no group of three."""
+"""Phasor component A, B, C, which configuration 3 requires: A for a Box in no group of three."""
 ONLY_FRAME = bytes(2)
 """CONT_IDX: not fragmented."""
 LAST_ID_CODE = 65534
 MOST_STATIONS = 700
-"""A frame has 64 KiB; configuration 3 takes up to 89 bytes per PMU."""
+"""A frame holds 64 KiB; configuration 3 takes up to 89 bytes per PMU."""
 NOT_TOLD = math.inf
-"""Latitude, longitude, elevation that nobody told."""
+"""Latitude, longitude and elevation where they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ class PmuStation:
 
 @dataclass(frozen=True, slots=True)
 class PmuStream:
-    """All of it."""
+    """A stream with all of its PMUs."""
 
     id_code: int
     reports_per_s: int
     pmu_class: PmuClass
     latency_s: float
-    """Half of the longest filter: what the estimation itself takes."""
+    """Half of the longest filter: the delay of the estimation itself."""
     stations: tuple[PmuStation, ...]
     change: int = 0
     """CFGCNT: how often the configuration changed."""
@@ -74,7 +74,8 @@ class PmuStream:
         return time_base(self.reports_per_s)
 
     def instant(self, t_ns: int) -> tuple[int, int]:
-        """Seconds and fraction of the report instant at `t_ns`, which is rounded down to a ns; exact."""
+        """Seconds and fraction of the report instant at `t_ns`, a time rounded down to a ns; the result is
+        exact."""
         seconds, rest_ns = divmod(t_ns, 10**9)
         number = round(rest_ns * self.reports_per_s / 1e9)
         return seconds + number // self.reports_per_s, number % self.reports_per_s * (
@@ -89,7 +90,7 @@ def time_base(reports_per_s: int) -> int:
 
 
 def stations_of(box_ids: Sequence[str], phases: Mapping[str, int]) -> tuple[PmuStation, ...]:
-    """A Box's id code is its id; one that is no id code gets the highest that is free."""
+    """The Boxes as PMUs; an id code is the Box's id, or the highest free one where that id does not fit."""
     taken = {int(box_id) for box_id in box_ids if _fits(box_id)}
     free = (code for code in range(LAST_ID_CODE, 0, -1) if code not in taken)
     return tuple(
@@ -103,7 +104,7 @@ def _fits(box_id: str) -> bool:
 
 
 def configuration(stream: PmuStream, kind: FrameKind, stamp: FrameTime) -> Frame:
-    """Configuration 1 (what it can do), 2 (what it does; the same here) or 3.
+    """Configuration 1 (capabilities), 2 (present settings; the same here) or 3.
 
     Raises:
         ValueError: another kind.
@@ -143,7 +144,8 @@ def _station_2(stream: PmuStream, station: PmuStation) -> bytes:
 
 
 def _station_3(stream: PmuStream, station: PmuStation) -> bytes:
-    """As of 2, with names of their own length, global id, scale, place, class, window and delay."""
+    """The fields of configuration 2, with names of their own length, global id, scale, place, class, window
+    and delay."""
     delay_us = round(stream.latency_s * 1e6)
     scale = struct.pack(">HBBff", 0, PHASES[station.phase], 0, 1.0, 0.0)
     place = struct.pack(">fff", NOT_TOLD, NOT_TOLD, NOT_TOLD)

@@ -1,13 +1,13 @@
-"""Frames of C37.118.2: what every message begins and ends with, and finding them in a stream of bytes.
+"""Frames of C37.118.2: the common begin and end of every message, and a reader that finds them in a stream.
 
     SYNC u16, FRAMESIZE u16, IDCODE u16, SOC u32, FRACSEC u32, body, CHK u16      big endian
 
 SYNC is 0xAA, the kind in bits 6-4, the version in bits 3-0. FRAMESIZE counts all of it. CHK is CRC-CCITT
 (0x1021, from 0xFFFF, not reflected, nothing added) of all before it.
 
-Source: IEEE C37.118.2-2011, 6.2, tables 2 and 3. The standard itself was not at hand: fields are as public
-parsers of it describe them, held to the example frames of its annex D (tests), and Wireshark 4.0 reads every
-kind as it was meant.
+Source: IEEE C37.118.2-2011, 6.2, tables 2 and 3. The standard itself was not available: the fields follow the
+descriptions of public parsers and are tested with the example frames of its annex D; Wireshark 4.0 reads
+every kind as intended.
 """
 
 import binascii
@@ -23,11 +23,11 @@ CHECK = struct.Struct(">H")
 LEAST_BYTES = HEAD.size + CHECK.size
 MOST_BYTES = 0xFFFF
 FIRST_EDITION, SECOND_EDITION = 1, 2
-"""Version of SYNC: messages of the edition of 2005, and those that came in 2011 (configuration 3)."""
+"""Version in SYNC: messages of the 2005 edition, and those added in 2011 (configuration 3)."""
 
 
 class FrameKind(IntEnum):
-    """What a frame is; bits 6-4 of SYNC."""
+    """Kind of a frame; bits 6-4 of SYNC."""
 
     DATA = 0
     HEADER = 1
@@ -38,7 +38,7 @@ class FrameKind(IntEnum):
 
 
 class Order(IntEnum):
-    """What a command frame asks for."""
+    """The request in a command frame."""
 
     DATA_OFF = 1
     DATA_ON = 2
@@ -99,12 +99,12 @@ def frame_bytes(frame: Frame) -> bytes:
 
 
 def checksum(data: bytes) -> int:
-    """CRC-CCITT as C37.118.2, annex B, has it."""
+    """CRC-CCITT as in C37.118.2, annex B."""
     return binascii.crc_hqx(data, 0xFFFF)
 
 
 class FrameReader:
-    """Finds frames in bytes however they are cut; what belongs to no good frame is skipped and counted.
+    """Finds frames in bytes however they are cut; skips and counts bytes that belong to no good frame.
 
     Attributes:
         skipped: bytes that belonged to no good frame.
@@ -112,7 +112,7 @@ class FrameReader:
     """
 
     def __init__(self, most_bytes: int) -> None:
-        """`most_bytes`: a longer frame is none; bounds what is kept of an unfinished one."""
+        """`most_bytes`: a longer frame is not accepted; it bounds what is kept of an unfinished one."""
         self.skipped = 0
         self.bad = 0
         self._most = most_bytes
@@ -146,7 +146,7 @@ class FrameReader:
         return found
 
     def _size(self, at: int) -> int | None:
-        """Bytes of the frame that begins at `at`: 0 where none can begin, None when not all is here."""
+        """Length of the frame at `at`: 0 where none can begin, None when it is not yet complete."""
         held = len(self._held) - at
         if held >= 2 and (self._held[at + 1] & 0x80 or self._held[at + 1] >> 4 > FrameKind.CONFIGURATION_3):
             return 0
@@ -175,7 +175,7 @@ class FrameReader:
 
 
 def order_of(frame: Frame) -> int | None:
-    """The order of a command frame, known or not; None: it has none."""
+    """The order in a command frame, known or not; None: it has none."""
     if frame.kind is not FrameKind.COMMAND or len(frame.body) < CHECK.size:
         return None
     order: int = CHECK.unpack_from(frame.body)[0]

@@ -1,4 +1,4 @@
-"""How good data and its time are, in the words of C37.118.2: STAT of a PMU and the quality of a frame's time.
+"""Quality of data and time in the terms of C37.118.2: STAT of a PMU and the time quality of a frame.
 
 Source: IEEE C37.118.2-2011, tables 3 to 5 (time quality) and 6 to 8 (STAT).
 """
@@ -12,9 +12,9 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 CLOCK_FAILED = 0xF
 """Time quality: not reliable, or not known."""
 WORST_CODE = 0xB
-"""Within 10 s."""
+"""Time quality: within 10 s."""
 BELIEVED_TVE = 0.01
-"""C37.118.1: out of sync is what the time alone would make of the total vector error."""
+"""C37.118.1: the time is out of sync when it alone would cause this total vector error."""
 _BOUNDS_NS = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 _UNLOCKED_S = (10.0, 100.0, 1000.0)
 
@@ -29,21 +29,21 @@ class PhasorTrigger(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PmuStatus:
-    """What STAT says of one PMU."""
+    """The contents of one PMU's STAT."""
 
     there: bool
-    """False: the numbers are fill, not to be used."""
+    """Whether there is data; otherwise the numbers are fill and not to be used."""
     in_sync: bool
     uncertainty_ns: int
     unlocked_s: float
-    """Since its time was in sync; infinite when it never was."""
+    """Seconds since its time was in sync; infinite when it never was."""
     trigger: PhasorTrigger | None = None
     configuration_changed: bool = False
-    """Within a minute after it."""
+    """Whether the configuration changed within the last minute."""
 
 
 def stat(standing: PmuStatus) -> int:
-    """The 16 bits.
+    """The 16 bits of STAT.
 
     15-14 data error (00 good, 10 fill), 13 not in sync, 12 sorted by arrival (never), 11 trigger,
     10 configuration changed, 9 modified (never), 8-6 time quality, 5-4 unlocked time, 3-0 trigger reason.
@@ -68,7 +68,7 @@ def data_quality(uncertainty_ns: int) -> int:
 def message_quality(in_sync: bool, uncertainty_ns: int) -> int:
     """Bits 3-0 of FRACSEC's first byte: 0 in sync, n within 10**(n - 10) s, 15 not known.
 
-    Bits 6-4 announce leap seconds and stay 0: nobody announces one to the gateway.
+    Bits 6-4 announce leap seconds and stay 0: the gateway gets no such announcement.
     """
     if in_sync:
         return 0

@@ -1,8 +1,8 @@
 """The stream's TCP side: any number of PMU clients, none of which holds up the feed or another client.
 
 A client that orders data gets every data frame from then on; one that reads so slowly that more than
-`MOST_WAITING_BYTES` wait for it is cut off and counted. One thread: it waits for the feed, and looks at its
-sockets at least every `LOOK_S`, which is how long an order may take to be seen.
+`MOST_WAITING_BYTES` wait for it is disconnected and counted. One thread: it waits for the feed, and checks
+its sockets at least every `LOOK_S`, which bounds the delay of an order.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from opq_proto.errors import PortBusyError
 LOOK_S = 0.05
 MOST_CLIENTS = 16
 MOST_WAITING_BYTES = 1 << 18
-"""A second at 120 reports a second of 100 Boxes."""
+"""A second of 120 reports a second from 100 Boxes."""
 KERNEL_BYTES = 1 << 16
-"""What the kernel may hold for a client beside that: old phasors are of no use to anybody."""
+"""What the kernel may hold for a client in addition: old phasors are of no use to anybody."""
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-"""A client whose machine is gone gives its place back after a minute and a half, not two hours."""
+"""A client whose machine is gone frees its place after a minute and a half, not two hours."""
 MOST_ORDER_BYTES = 1024
 READ_BYTES = 4096
 CHANNEL_ITEMS = 20_000
@@ -40,7 +40,7 @@ class _Client:
     out: bytearray = field(default_factory=bytearray)
     wants_data: bool = False
     skipped: int = 0
-    """Bad runs counted so far."""
+    """Number of bad runs counted so far."""
 
 
 class PhasorServer:
@@ -95,7 +95,7 @@ class PhasorServer:
             self.turn(self._channel.take_all(timeout_s=wait_s), time.monotonic())
 
     def turn(self, items: Sequence[Item], now_s: float) -> None:
-        """One round: what the feed gave goes out, what clients ask is answered; never blocks."""
+        """One round: sends what came from the feed and answers clients' requests; never blocks."""
         missed = self._channel.dropped
         if missed > self._missed:
             self._counters.add("phasors_missed", missed - self._missed)
@@ -112,7 +112,7 @@ class PhasorServer:
                 self._serve(key.fileobj)
 
     def close(self) -> None:
-        """End all connections and free the address."""
+        """Ends all connections and frees the address."""
         for client in list(self._clients):
             self._end(client, "gateway ends")
         self._selector.close()
@@ -121,7 +121,7 @@ class PhasorServer:
     def _accept(self) -> None:
         try:
             client, address = self._listener.accept()
-        except OSError:  # gone before it was taken, or no descriptor is left: looked at again in LOOK_S
+        except OSError:  # the client left, or no descriptor is free: tried again in LOOK_S
             return
         if len(self._clients) >= self._most_clients:
             self._counters.add("phasor_clients_refused")
@@ -139,7 +139,7 @@ class PhasorServer:
         self._log.info("phasor_client.connected", client=self._clients[client].name)
 
     def _serve(self, client: socket.socket) -> None:
-        """Read orders, send what waits."""
+        """Reads orders, and sends what waits."""
         if client not in self._clients:
             return
         try:

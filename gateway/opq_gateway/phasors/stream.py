@@ -1,4 +1,4 @@
-"""The stream: phasors and disturbances of the feed to bytes of frames; no socket, clocks are handed in."""
+"""The stream: turns phasors and disturbances of the feed into frames; no socket, clocks are handed in."""
 
 import math
 import time
@@ -20,14 +20,14 @@ from opq_proto.errors import ConfigError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 
 CHANGE_TOLD_S = 60.0
-"""For so long STAT says that the configuration changed."""
+"""STAT reports a changed configuration for this long."""
 TRIGGERS = {
     "dip": PhasorTrigger.MAGNITUDE_LOW,
     "interruption": PhasorTrigger.MAGNITUDE_LOW,
     "swell": PhasorTrigger.MAGNITUDE_HIGH,
 }
 LOWEST_HZ = 50.0
-"""Nominal frequency for which the stream's latency is told: the longer of the two."""
+"""Nominal frequency for which the stream's latency is reported: it has the longer one."""
 ANSWERS: Mapping[int, FrameKind] = {
     Order.SEND_CONFIGURATION_1: FrameKind.CONFIGURATION_1,
     Order.SEND_CONFIGURATION_2: FrameKind.CONFIGURATION_2,
@@ -64,8 +64,8 @@ def stream_of(
 class PhasorStream:
     """One C37.118 stream of all Boxes.
 
-    `nominal_hz(box_id)` is asked for what the Boxes declared (None: not heard yet); `count(name, box_id)`
-    counts what is left out.
+    `nominal_hz(box_id)` returns what the Box declared (None: not yet known); `count(name, box_id)` counts
+    what is left out.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class PhasorStream:
         self._next_look_s = -math.inf
 
     def accept_items(self, items: Sequence[Item], now_s: float) -> list[bytes]:
-        """Take in what the feed gave; the data frames that leave now, in order of time."""
+        """Takes items of the feed; returns the data frames that leave now, in order of time."""
         self._look_for_change(now_s)
         for item in items:
             if isinstance(item, PhasorReport):
@@ -94,11 +94,11 @@ class PhasorStream:
         return [frame_bytes(self._data(instant, now_s)) for instant in self._alignment.due(now_s)]
 
     def next_s(self) -> float | None:
-        """When `accept_items` must be called again though nothing comes; monotonic."""
+        """Monotonic time at which `accept_items` must be called again even if nothing comes."""
         return self._alignment.next_s()
 
     def answer(self, order: int) -> bytes | None:
-        """The frame that answers an order; None: it asks for none that is known."""
+        """The frame that answers an order; None: the order is not known, or needs no frame."""
         if order == Order.SEND_HEADER:
             return frame_bytes(configurations.header(self.stream, self._now()))
         kind = ANSWERS.get(order)
@@ -107,12 +107,13 @@ class PhasorStream:
         return frame_bytes(configurations.configuration(self.stream, kind, self._now()))
 
     def _now(self) -> FrameTime:
-        """Time of a frame that carries no data: when it is sent, by this machine's clock."""
+        """Time for a frame without data: the present time of this machine's clock."""
         seconds, rest_ns = divmod(time.time_ns(), 10**9)
         return FrameTime(seconds, rest_ns * self.stream.time_base // 10**9)
 
     def _look_for_change(self, now_s: float) -> None:
-        """A Box that declares another nominal frequency changes the configuration; looked for each second."""
+        """Checks once a second for a Box that declares another nominal frequency, which changes the
+        configuration."""
         if now_s < self._next_look_s:
             return
         self._next_look_s = now_s + 1.0

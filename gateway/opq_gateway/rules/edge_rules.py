@@ -1,7 +1,8 @@
 """EdgeRules: the rule engine in the gateway's process, on its own threads.
 
-Sources `opqbox` read what is measured here, without a socket. `request_waveform` asks Makai by the only way
-up there is: a crossing Measurement with a metric `rule_<id>`, which waits on disk like any other.
+Sources `opqbox` read what is measured here, without a socket. `request_waveform` sends its request to Makai
+by the only way that leads there: a crossing Measurement with a metric `rule_<id>`, which waits on disk like
+any other.
 """
 
 import threading
@@ -39,7 +40,7 @@ Send = Callable[[str, Measurement], None]
 
 
 class EdgeRules:
-    """REST answers from its making on; rows flow while `run` runs."""
+    """Answers REST as soon as it is made; rows flow while `run` runs."""
 
     def __init__(
         self,
@@ -82,11 +83,11 @@ class EdgeRules:
         self._service.start()
 
     def with_samples_from(self, outputs: Outputs) -> Outputs:
-        """The same; raw samples come here too."""
+        """The same outputs, which also pass raw samples to the rules."""
         return SampleTap(outputs, self._waves)
 
     def run(self, stop: threading.Event) -> None:
-        """Hand on what is measured, until `stop`."""
+        """Passes measured items to the rules until `stop`."""
         while not stop.is_set():
             items = self._channel.take_all(timeout_s=LOOK_S)
             if self._measured.wanted:
@@ -99,13 +100,13 @@ class EdgeRules:
                 self._counters.add("rules_dropped", lost - self._lost)
                 self._lost = lost
         if self._windows is not None:
-            self._windows.close()  # on the thread that sends
+            self._windows.close()  # on the thread that uses its socket
 
     def close(self) -> None:
         self._service.stop()
 
     def _ask(self, request: Request) -> bool:
-        """On a sink's thread. ValueError: a Box that is not here."""
+        """Sends a request to Makai, from a sink's thread. ValueError: no such Box here."""
         status = self._statuses.get(request.box_id)
         if status is None:
             raise ValueError(f"Box {request.box_id} is not here; there are {', '.join(self._statuses)}")
@@ -115,7 +116,7 @@ class EdgeRules:
 
 
 def measurement_of(request: Request, status: BoxStatus) -> Measurement:
-    """What Makai's trigger `edge_rule` reads; readers of the original skip the metric."""
+    """The Measurement that Makai's trigger `edge_rule` reads; readers of the original skip its metric."""
     hello = status.hello
     return Measurement(
         box_id=request.box_id,

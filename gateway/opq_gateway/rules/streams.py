@@ -1,4 +1,4 @@
-"""What rules at the edge read: values and disturbances as flat rows, raw samples as pieces.
+"""The input of rules at the edge: values and disturbances as flat rows, raw samples as pieces.
 
 A row of an interval (`kind` window, 3s, 10s, 10min, 2h): `box`, `kind`, `timestamp_ms` (its end), `start_ms`,
 `end_ms`, `uncertainty_ns`, `source`, `flagged`, each quantity by its name (`rms_v`, `harmonics_v` ...), and
@@ -6,7 +6,7 @@ A row of an interval (`kind` window, 3s, 10s, 10min, 2h): `box`, `kind`, `timest
 disturbance (`kind` dip, swell, interruption): `entering`, `timestamp_ms`, `rms`. What is not known is left
 out.
 
-Pieces go beside their way to measuring, to sources `opqwave` here and to who subscribes.
+On their way to measuring, pieces are also given to sources `opqwave` here and to subscribers.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ WAITING = 1000
 
 
 class SampleTap:
-    """Passes everything on; nobody waits, and where nobody reads nothing is made."""
+    """Passes all outputs on, with copies of the samples while somebody reads them; never waits."""
 
     def __init__(self, behind: Outputs, waves: LocalFeed[WavePiece]) -> None:
         self._behind, self._waves = behind, waves
@@ -66,10 +66,10 @@ def piece_of(box_id: str, block: SampleBlock) -> WavePiece:
 
 
 class WavePublisher:
-    """PUB of the same, on an address of this machine."""
+    """Publishes the pieces by PUB, on an address of this machine."""
 
     def __init__(self, endpoint: str, waves: LocalFeed[WavePiece]) -> None:
-        """Raises PortBusyError: the address cannot be had."""
+        """Binds. Raises PortBusyError: the address cannot be had."""
         self._waves, self._channel = waves, waves.subscribe()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
@@ -82,7 +82,7 @@ class WavePublisher:
             raise PortBusyError(f"rules.windows_endpoint: {endpoint} cannot be used: {error}") from error
 
     def send(self) -> None:
-        """What has come; a subscriber that does not keep up loses samples, as with any PUB."""
+        """Sends the pieces that have come; a slow subscriber loses samples, as with any PUB."""
         for piece in self._channel.take_all():
             self._socket.send_multipart(piece.frames())
 
@@ -96,7 +96,7 @@ AS_MEASUREMENT = {"rms_v": "rms", "f_hz": "f", "thd_ratio": "thd", "trans_v": "t
 
 
 def rows_of(items: Sequence[Values | PhasorReport | DisturbanceNotice]) -> list[Row]:
-    """In order; phasors have their own stream, C37.118."""
+    """The items as rows, in order, without phasors, which have their own stream, C37.118."""
     return [_row(item) for item in items if not isinstance(item, PhasorReport)]
 
 

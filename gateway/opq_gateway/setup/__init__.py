@@ -1,1 +1,1 @@
-"""The set-up page of a machine in a cabinet: Wi-Fi by NetworkManager, Boxes, what is known of them."""
+"""The set-up page of a machine in a cabinet: Wi-Fi by NetworkManager, Boxes and their state."""

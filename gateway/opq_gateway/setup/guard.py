@@ -1,4 +1,5 @@
-"""Who may use the set-up page: its host name, origin, password and pace. Pure, but for a clock handed in.
+"""Decides who may use the set-up page: by host name, origin, password and rate. Pure, except for a clock
+handed in.
 
 - The Host must be an address, localhost or this machine's name: else a stranger's page whose name
   resolves to us (DNS rebinding) could use the browser of somebody inside.
@@ -25,28 +26,28 @@ MOST_BODY_BYTES = 65_536
 ACCESS_POINT = ipaddress.ip_address(ADDRESS)
 ACCESS_POINT_NET = ipaddress.ip_network(f"{ADDRESS}/24", strict=False)
 GUESSES, GUESS_S = 5, 10.0
-"""Wrong passwords at once, and one more each 10 s: 8,640 a day per address."""
+"""Wrong passwords allowed at once, and one more each 10 s: 8,640 a day per address."""
 CHANGES, CHANGE_S = 10, 1.0
 ADDRESSES = 256
-"""Addresses that are remembered; the longest unseen is forgotten."""
+"""Most addresses that are remembered; the one unseen for longest is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetupRequest:
-    """What the guard looks at of one request."""
+    """The facts about a request that the guard checks."""
 
     method: str
     headers: Mapping[str, str]
-    """By name in lower case."""
+    """Headers by name in lower case."""
     peer: str
-    """Address of who asks."""
+    """The client's address."""
     here: str
-    """Our address that was asked."""
+    """Our address that the client used."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetupRefusal:
-    """The answer instead of the page."""
+    """The answer sent instead of the page."""
 
     status: int
     text: str
@@ -62,7 +63,7 @@ class SetupGuard:
         self._changes = TokenBuckets(CHANGES, 1 / CHANGE_S, ADDRESSES, monotonic_s)
 
     def refusal(self, asked: SetupRequest, access_point: bool) -> SetupRefusal | None:
-        """Why this request is not served; None: it is. `access_point`: we are one now."""
+        """Why this request is refused; None: it is served. `access_point`: whether we are one now."""
         if not is_own_host(asked.headers.get("host", "")):
             return SetupRefusal(400, "this page answers under its address or this machine's name only")
         if not self._trusted(asked, access_point):
@@ -76,7 +77,7 @@ class SetupGuard:
     def _trusted(self, asked: SetupRequest, access_point: bool) -> bool:
         peer = ip_address(asked.peer)
         if peer is None or {"x-forwarded-for", "forwarded", "x-real-ip"} & asked.headers.keys():
-            return False  # a proxy on this machine asks for somebody else
+            return False  # a proxy on this machine forwards somebody else's request
         if peer.is_loopback:
             return True
         # both ends: Linux answers for 10.42.0.1 on its other interfaces, too

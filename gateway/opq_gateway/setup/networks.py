@@ -6,20 +6,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 LINKS = frozenset({"ethernet", "wifi", "gsm", "cdma", "bluetooth", "wimax", "infiniband", "vlan", "bond"})
-"""Kinds of devices that can lead to the cloud; not loopback, tunnels, bridges of containers."""
+"""Kinds of devices that can lead to the cloud, without loopback, tunnels and bridges of containers."""
 PASSWORD_BYTES = range(8, 64)
 """Lengths of a WPA passphrase (IEEE 802.11, J.4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One network in reach, the strongest of its access points."""
+    """One network in reach, by its strongest access point."""
 
     ssid: bytes
     """0 to 32 octets of anything (IEEE 802.11, 9.4.2.2)."""
     signal_percent: int
     security: str
-    """As nmcli says it: "", "WPA2", "WPA1 WPA2", "WPA3", "WPA2 802.1X"."""
+    """The value that nmcli gives: "", "WPA2", "WPA1 WPA2", "WPA3", "WPA2 802.1X"."""
     in_use: bool
 
 
@@ -35,7 +35,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A password; never shown by accident."""
+    """A password; its text is never shown by accident."""
 
     text: str = field(repr=False)
 
@@ -82,7 +82,7 @@ def networks_of(lines: Iterable[str]) -> tuple[Network, ...]:
 
 
 def why_not(network: Network | None, password: Secret | None) -> str | None:
-    """Why a network cannot be joined with this password, before it is tried; None: it may be."""
+    """Why a network cannot be joined with this password, before any try; None: it may be possible."""
     security = network.security if network is not None else ""
     if "802.1X" in security:
         return "this network wants user accounts (802.1X): set it up with nmcli on the machine"
@@ -99,7 +99,7 @@ def why_not(network: Network | None, password: Secret | None) -> str | None:
 
 
 def secret_of(ssid: bytes, password: Secret, security: str) -> tuple[str, str]:
-    """`key-mgmt` and the secret to hand over: WPA3 alone takes the password, WPA2 this network's key.
+    """`key-mgmt` and the secret to hand over: WPA3 alone takes the password itself, WPA2 this network's key.
 
     Source: IEEE 802.11, J.4 (PBKDF2 with SHA-1, 4096 rounds, 256 bits, salt = SSID).
     """

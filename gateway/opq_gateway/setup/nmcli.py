@@ -1,9 +1,9 @@
-"""NetworkManager, by its command `nmcli`: the one place that runs it.
+"""NetworkManager, by its command `nmcli`; only this module runs it.
 
-Always a list of arguments, never a shell. Names of networks are bytes: they are read as SSID-HEX
-and handed over as the value of a property, where none of them is taken for an option (tried with
-nmcli 1.42: quotes, colons, leading dashes, no UTF-8). A password is never an argument: it is piped,
-and for WPA2 not even it but the key of this one network. Nothing here logs.
+It gets a list of arguments, never a shell. Names of networks are bytes: they are read as SSID-HEX and handed
+over as the value of a property, where none of them is taken for an option (tried with nmcli 1.42: quotes,
+colons, leading dashes, no UTF-8). A password is never an argument: it is piped, and for WPA2 only the key of
+this one network, not the password. Nothing here logs.
 """
 
 import os
@@ -19,7 +19,7 @@ from opq_proto.errors import OpqError
 ADDRESS = "10.42.0.1"
 """The original's address of a Box's access point (opq-interop F.6), and NetworkManager's own default."""
 ACCESS_POINT = "opq access point"
-"""Name of its profile."""
+"""Name of the access point's profile."""
 TURN_S = 0.1
 WIFI = "802-11-wireless"
 SECURITY = "802-11-wireless-security"
@@ -30,7 +30,7 @@ class WifiError(OpqError):
 
 
 class Nmcli:
-    """Runs nmcli; a call blocks until it ends, its time is over or `stop` is set. All raise WifiError."""
+    """Runs nmcli; a call blocks until it ends, times out or `stop` is set. All methods raise WifiError."""
 
     def __init__(
         self, stop: threading.Event, program: str = "nmcli", answer_s: float = 20.0, join_s: float = 45.0
@@ -41,7 +41,7 @@ class Nmcli:
         self._join_s = join_s
 
     def devices(self) -> tuple[Device, ...]:
-        """All interfaces."""
+        """All network interfaces."""
         return devices_of(self._lines("-f", "DEVICE,TYPE,STATE,CONNECTION", "device", "status"))
 
     def networks(self, rescan: bool) -> tuple[Network, ...]:
@@ -50,8 +50,8 @@ class Nmcli:
         return networks_of(self._lines("-f", "IN-USE,SIGNAL,SECURITY,SSID-HEX", *listing))
 
     def join(self, device: str, ssid: bytes, password: Secret | None, security: str, hidden: bool) -> None:
-        """Connect by a new profile; it replaces our older ones of this network only when it works."""
-        # not by itself yet: NetworkManager would try it at once, without the secret
+        """Connects by a new profile, which replaces our older ones of this network only when it works."""
+        # without autoconnect: NetworkManager would try it at once, without the secret
         properties = ["connection.autoconnect", "no", f"{WIFI}.hidden", "yes" if hidden else "no"]
         secret = None
         if password is not None:
@@ -69,7 +69,7 @@ class Nmcli:
         self._delete(older)
 
     def start_access_point(self, device: str, ssid: bytes, password: Secret) -> None:
-        """Be an access point with WPA2, the address 10.42.0.1, and DHCP for who joins."""
+        """Opens an access point with WPA2, the address 10.42.0.1, and DHCP for its clients."""
         self.stop_access_point()
         management, secret = secret_of(ssid, password, "")
         properties = ["connection.autoconnect", "no", f"{WIFI}.mode", "ap", f"{WIFI}.band", "bg"]
@@ -81,7 +81,7 @@ class Nmcli:
         self._up(profile, device, secret)
 
     def stop_access_point(self) -> None:
-        """Back to whatever network NetworkManager knows."""
+        """Closes the access point; NetworkManager returns to a network that it knows."""
         self._delete(self._profiles(ACCESS_POINT))
 
     def _profiles(self, name: str) -> list[str]:
@@ -149,7 +149,7 @@ class Nmcli:
 
 
 def _reason(said: str) -> str:
-    """nmcli's last words, short; those of a wrong password in clearer ones."""
+    """nmcli's last words, shortened; those for a wrong password in clearer ones."""
     line = next(
         (line for line in reversed(said.splitlines()) if line.strip()), "nmcli failed and said nothing"
     )

@@ -50,8 +50,8 @@ class SetupPage:
         save: Callable[[Mapping[str, Any]], bool],
         claims: ClaimCodes | None = None,
     ) -> None:
-        """`save` keeps settings, and returns whether the gateway starts again by itself; raises OpqError,
-        OSError."""
+        """`save` stores settings, and returns whether the gateway starts again by itself; it raises OpqError
+        and OSError."""
         folder = resources.files("opq_gateway.setup")
         self._page = (folder / "page.html").read_bytes()
         self._icon = (folder / "opq.ico").read_bytes()
@@ -62,7 +62,7 @@ class SetupPage:
         self._claims = claims
 
     def get(self, path: str, query: Mapping[str, list[str]]) -> Reply:
-        """Answer a GET."""
+        """Answers a GET."""
         if path in ("/", "/index.html"):
             return 200, "text/html; charset=utf-8", self._page
         if path in ("/opq.ico", "/favicon.ico"):
@@ -84,7 +84,7 @@ class SetupPage:
         return error("not found", 404)
 
     def post(self, path: str, body: bytes) -> Reply:
-        """Answer a POST, whose body the guard let through."""
+        """Answers a POST whose body the guard accepted."""
         actions = {
             "/connect": self._connect,
             "/box_config": self._box_config,
@@ -153,7 +153,7 @@ class SetupPage:
 
 
 def _policy(page: str) -> str:
-    """Only the page's own script and style run, known by their hash."""
+    """A content security policy: only the page's own script and style run, identified by their hashes."""
     parts = ["default-src 'none'", "img-src 'self' data:", "connect-src 'self'", "base-uri 'none'"]
     parts += ["form-action 'none'", "frame-ancestors 'none'"]
     for tag in ("script", "style"):
@@ -165,7 +165,8 @@ def _policy(page: str) -> str:
 
 
 def _listed(network: Network) -> list[object]:
-    """The name as text; bytes that are no UTF-8 as lone surrogates, which JSON carries back unchanged."""
+    """A network's row; its name as text, with bytes that are no UTF-8 as lone surrogates, which JSON returns
+    unchanged."""
     name = network.ssid.decode("utf-8", "surrogateescape")
     return [name, network.signal_percent, network.security, network.in_use]
 

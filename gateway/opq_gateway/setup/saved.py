@@ -1,7 +1,7 @@
-"""Saved: the few settings that the set-up page may change, kept beside the data and laid over the file.
+"""Saved: the few settings that the set-up page may change, stored with the data and applied over the file.
 
-gateway.toml stays as somebody wrote it. D/gateway/setup.json holds what was set on the page, in
-the original's names (opq-interop G.1); it holds from the next start on.
+gateway.toml stays as its author wrote it. D/gateway/setup.json holds what was set on the page, in the
+original's names (opq-interop G.1); it takes effect at the next start.
 """
 
 import json
@@ -22,7 +22,7 @@ NAMES = {
     "cmd_sub_ep": "command_endpoint",
     "cmd_push_ep": "response_endpoint",
 }
-"""The original's name -> ours, in [uplink]."""
+"""The original's names and ours, in [uplink]."""
 CYCLES = "windows_per_measurements"
 MOST_BYTES = 65_536
 
@@ -33,7 +33,7 @@ def path_of(config: Config) -> Path:
 
 
 def settings_of(config: Config) -> dict[str, str | int]:
-    """What the page may change, as it is."""
+    """The present values of the settings that the page may change."""
     uplink = config.uplink
     return {
         **{name: str(getattr(uplink, ours)) for name, ours in NAMES.items()},
@@ -42,7 +42,7 @@ def settings_of(config: Config) -> dict[str, str | int]:
 
 
 def load_saved(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) -> Config:
-    """As `config.load`, with what was saved on top; a saved file that is broken is logged and left aside.
+    """As `config.load`, with the saved settings applied; a broken saved file is logged and ignored.
 
     Raises:
         ConfigError: as there.
@@ -60,15 +60,15 @@ def load_saved(path: Path | None, data_dir: Path | None = None, port_offset: int
 
 
 def save(config: Config, document: Mapping[str, Any]) -> dict[str, str | int]:
-    """Keep the settings in `document`, whole or not at all; what is now saved.
+    """Saves the settings in `document`, all or none; returns what is now saved.
 
     Raises:
         ConfigError: something in it is wrong, or may not be changed here.
         OSError: the disk does not take it.
     """
-    with_settings(config, document)  # is it right by itself?
+    with_settings(config, document)  # valid without the saved ones?
     file = path_of(config)
-    merged = {**_held(config, file), **document}  # what was never set here stays with gateway.toml
+    merged = {**_held(config, file), **document}  # what was never set here stays as in gateway.toml
     now = settings_of(with_settings(config, merged))
     changed = {name: value for name, value in now.items() if name in merged}
     write_whole_file(file, [json.dumps(changed, indent=1).encode(), b"\n"], 0o600)
@@ -76,7 +76,7 @@ def save(config: Config, document: Mapping[str, Any]) -> dict[str, str | int]:
 
 
 def _held(config: Config, file: Path) -> dict[str, Any]:
-    """What was saved before; nothing where that cannot be used."""
+    """What was saved before; empty where that cannot be used."""
     try:
         document = json.loads(file.read_bytes()[:MOST_BYTES])
         with_settings(config, document)

@@ -1,4 +1,4 @@
-"""The set-up page's HTTP server: sockets, heads, the guard's word before anything else."""
+"""The set-up page's HTTP server: sockets and headers; the guard decides before anything else is done."""
 
 import threading
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class SetupServer:
     def __init__(
         self, endpoint: str, page: SetupPage, guard: SetupGuard, wifi: Wifi | None, counters: BoxCounters
     ) -> None:
-        """Bind and serve.
+        """Binds and serves.
 
         Raises:
             PortBusyError: the address is taken, or none of this machine.
@@ -38,7 +38,7 @@ class SetupServer:
         log.get(service="gateway").info("setup.serving", endpoint=endpoint)
 
     def close(self) -> None:
-        """Stop serving and free the address."""
+        """Stops serving and frees the address."""
         self._server.end()
 
 
@@ -57,7 +57,7 @@ def _handler(
 
         def do_POST(self) -> None:
             if not self._refused():
-                length = (self.headers.get_all("Content-Length") or "0")[-1]  # the one that the guard saw
+                length = (self.headers.get_all("Content-Length") or "0")[-1]  # the request that the guard saw
                 body = self.rfile.read(int(length))
                 target = target_of(self.path)
                 self._answer(NO_TARGET if target is None else page.post(target[0], body))
@@ -82,7 +82,8 @@ def _handler(
             return True
 
         def _drain(self) -> None:
-            """Else closing would reset the connection, and with it the answer."""
+            """Reads the rest of the request: otherwise closing would reset the connection, and lose the
+            answer."""
             length = self.headers.get("Content-Length", "")
             if length.isdecimal() and len(length) < 7:
                 self.rfile.read(min(int(length), MOST_BODY_BYTES))

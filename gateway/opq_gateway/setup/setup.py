@@ -1,4 +1,4 @@
-"""Set-up: the page, its guard and Wi-Fi, put together where they are configured."""
+"""Set-up: builds the page, its guard and Wi-Fi where they are configured."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from opq_gateway.setup.networks import Secret
 
 ANSWER_S = 1.0
-"""The page's answer leaves before the gateway ends to start again."""
+"""Time for the page's answer to leave before the gateway restarts."""
 
 
 class SetupService:
@@ -39,7 +39,7 @@ class SetupService:
         stop: threading.Event,
         claims: ClaimCodes,
     ) -> None:
-        """Bind; does nothing without setup.endpoint.
+        """Binds; does nothing without setup.endpoint.
 
         Raises:
             PortBusyError: the address cannot be had.
@@ -71,7 +71,7 @@ class SetupService:
         self._close = SetupServer(config.setup.endpoint, page, guard, wifi, self._counters).close
 
     def close(self) -> None:
-        """Free the address."""
+        """Frees the address."""
         if self._close is not None:
             self._close()
 
@@ -89,7 +89,7 @@ class SetupService:
             ) from error
 
     def _save(self, settings: Mapping[str, Any]) -> bool:
-        """Keep settings; True: the service manager starts the gateway again with them."""
+        """Saves settings; True: the service manager restarts the gateway with them."""
         changed = saved.save(self._config, settings)
         self._counters.add("setup_saved")
         log.get(service="gateway").info("setup.saved", **changed)

@@ -1,4 +1,4 @@
-"""What the set-up page shows: Wi-Fi, Boxes, last values, counters; and a Box in the original's words.
+"""What the set-up page shows: Wi-Fi, Boxes, last values, counters; and a Box in the original's terms.
 
 Nothing here opens, starts or changes anything; no secret key passes through here.
 """
@@ -19,7 +19,7 @@ from opq_gateway.status import BoxStatus
 from opq_proto.channel import Channel
 
 ROWS = 50
-"""Values per Box that wait for somebody who looks; only the newest are shown."""
+"""Most values per Box that wait for the page; only the newest are shown."""
 ORDINARY = frozenset(
     {
         *(
@@ -43,19 +43,19 @@ ORDINARY = frozenset(
         *("mqtt_connected", "mqtt_published", "setup_saved"),
     }
 )
-"""Counters that move where all is well; the page shows the others."""
+"""Counters that also rise when all is well; the page shows the others."""
 SHOWN = ("rms_v", "f_hz", "thd_ratio", "pst")
 
 
 def version_number(text: str) -> int:
-    """The original's whole number, made of ours: 1.2.3 -> 10203."""
+    """Our version as the original's whole number: 1.2.3 -> 10203."""
     parts = [int(part) for part in text.split(".")[:3] if part.isdecimal()]
     major, minor, patch = (*parts, 0, 0, 0)[:3]
     return major * 10_000 + minor * 100 + patch
 
 
 class SetupState:
-    """Reads what the gateway knows, when the page asks."""
+    """Reads the gateway's state when the page requests it."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class SetupState:
         feed: MeasuredFeed,
         wifi: Wifi | None,
     ) -> None:
-        """`public_keys`: of each Box by its id, and the server's under ""; Z85."""
+        """`public_keys`: those of the Boxes by id, and the server's under ""; Z85."""
         self._config = config
         self._statuses = statuses
         self._counters = counters
@@ -93,7 +93,7 @@ class SetupState:
         }
 
     def box_config(self, box_id: str | None = None) -> dict[str, Any]:
-        """A Box in the original's words (opq-interop G.1), without its secret key.
+        """A Box in the original's terms (opq-interop G.1), without its secret key.
 
         Raises:
             KeyError: no such Box.

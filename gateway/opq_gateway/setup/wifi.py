@@ -4,10 +4,9 @@
             \\-------> off line --(30 s)--> access point --(10 min)--> off line: known networks are tried
                                           \\--(asked)--> joining --> on line, or access point again
 
-The original's state machine (opq-interop F.6), with a way out of two traps: a router that restarts
-(30 s of patience), and an access point that goes away under the hands of who is using its page
-(as long as somebody asked within the last 2 min it stays). One thread runs it; NetworkManager does
-the work.
+The original's state machine (opq-interop F.6), with a way out of two traps: a router that restarts (30 s of
+patience), and an access point that closes while somebody uses its page (it stays as long as there was a
+request within the last 2 min). One thread runs it; NetworkManager does the work.
 """
 
 import threading
@@ -22,12 +21,12 @@ from opq_proto.channel import Channel
 
 CHECK_S = 60.0
 AGAIN_S = 10.0
-"""Between two looks while off line."""
+"""Period of the checks while off line."""
 PATIENCE_S = 30.0
 ACCESS_POINT_S = 600.0
 IN_USE_S = 120.0
 SCAN_S = 10.0
-"""A list of networks is at most so old, when it can be had."""
+"""Age up to which a list of networks is used without a new scan."""
 
 Join = tuple[bytes, Secret | None]
 
@@ -49,7 +48,7 @@ class Wifi:
         counters: BoxCounters,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`keep`: be an access point when off line (setup.wifi); else only join on demand."""
+        """`keep`: open an access point when off line (setup.wifi); otherwise only join on demand."""
         self.state = "starting"
         self.problem = ""
         self._nmcli = nmcli
@@ -68,11 +67,12 @@ class Wifi:
         self._used_s: float | None = None
 
     def used(self) -> None:
-        """Somebody uses the page over the access point."""
+        """Records a use of the page over the access point."""
         self._used_s = self._monotonic_s()
 
     def join(self, ssid: bytes, password: Secret | None) -> str | None:
-        """Ask to join; the reason why not, or None: `state` and `problem` say what becomes of it."""
+        """Requests to join a network; returns why not, or None: `state` and `problem` then show the
+        result."""
         if not 1 <= len(ssid) <= 32:
             return "a network's name has 1 to 32 bytes"
         reason = why_not(self._known(ssid), password)
@@ -82,7 +82,7 @@ class Wifi:
         return reason
 
     def networks(self) -> tuple[Network, ...]:
-        """Networks in reach; an access point hears none, then those from before.
+        """Networks in reach; an access point cannot scan, and returns the list from before.
 
         Raises:
             WifiError: there is no list at all.
@@ -95,7 +95,7 @@ class Wifi:
             return self._networks
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop`; an access point stays, and is taken over by the next start."""
+        """Runs until `stop`; an access point stays, and is taken over by the next start."""
         while not stop.is_set():
             until_s = self._monotonic_s() + self.turn()
             while not stop.is_set() and self._monotonic_s() < until_s:
@@ -105,7 +105,7 @@ class Wifi:
                     break
 
     def turn(self) -> float:
-        """Look, and do what is due; seconds until the next turn."""
+        """Checks the state and does what is due; returns the seconds until the next turn."""
         try:
             return self._turn()
         except WifiError as error:
@@ -156,7 +156,8 @@ class Wifi:
         self._become("access point")
 
     def _join(self, ssid: bytes, password: Secret | None) -> None:
-        """Join; after a failure the next turn opens the access point again, where one was needed."""
+        """Joins a network; after a failure the next turn opens the access point again, where one was
+        needed."""
         self.state = "joining"
         known = self._known(ssid)
         was_open = self._off_since_s is not None
@@ -185,7 +186,7 @@ class Wifi:
         except WifiError:
             if self._scanned_s is None:
                 raise
-            return  # busy or asked too often: the list from before is shown
+            return  # busy, or scanned too often: the earlier list is used
         self._scanned_s = self._monotonic_s()
 
     def _become(self, state: str) -> None:

@@ -1,1 +1,1 @@
-"""What this machine's owner meets: health, metrics, set-up page, MQTT, the service itself."""
+"""What this machine's owner uses: health, metrics, set-up page, MQTT, the service itself."""

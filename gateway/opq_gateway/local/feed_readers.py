@@ -21,7 +21,7 @@ class FeedReaders:
         statuses: Mapping[str, BoxStatus],
         counters: Mapping[str, BoxCounters],
     ) -> None:
-        """Subscribe and bind.
+        """Subscribes and binds.
 
         Raises:
             PortBusyError: the phasor stream's address cannot be had.
@@ -38,13 +38,13 @@ class FeedReaders:
             server = PhasorServer(config.phasors.endpoint, stream, feed, first)
             self.runs["phasors"] = server.run
             self._closes.append(server.close)
-        if config.mqtt.host is not None:  # imported here: 4 MB that nobody pays who has no broker
+        if config.mqtt.host is not None:  # imported here: without a broker it saves 4 MB
             from opq_gateway.mqtt.mqtt import MqttPublisher
 
             groups = [group.name for group in config.group]
             self.runs["mqtt"] = MqttPublisher(config.mqtt, statuses, groups, feed, first).run
 
     def close(self) -> None:
-        """Free the addresses; after the end of the threads."""
+        """Frees the addresses, after the end of the threads."""
         for close in self._closes:
             close()

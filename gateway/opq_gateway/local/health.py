@@ -24,13 +24,13 @@ Page = Callable[[Query], Reply]
 SOCKET_TIMEOUT_S = 5.0
 CLAIM_CODES = "/claim-codes"
 FORWARDED = ("forwarded", "x-forwarded-for")
-"""A proxy on this machine says by these that somebody else asks."""
+"""With one of these, a proxy on this machine forwards somebody else's request."""
 
 
 def health(
     boxes: Mapping[str, BoxStatus], monotonic_s: float, now_s: float, gps: GpsComparison | None = None
 ) -> dict[str, object]:
-    """The contract's object: one subcomponent per Box; `info` says what is wrong and what it lost."""
+    """The contract's object: one subcomponent per Box; `info` lists its problem and what it lost."""
     parts = [_box(status, monotonic_s, now_s) for status in boxes.values()]
     return {
         "name": "gateway",
@@ -89,7 +89,8 @@ class HealthServer:
         gps: GpsComparison | None = None,
         counters: BoxCounters | None = None,
     ) -> None:
-        """Bind; `/` is health, `pages` are the others by path; `counters` get what is not heard.
+        """Binds; `/` is health, `pages` are the others by path; `counters` count requests that are not
+        served.
 
         Raises:
             PortBusyError: the address is taken, or none of this machine.
@@ -118,12 +119,12 @@ class HealthServer:
         self._server.start()
 
     def close(self) -> None:
-        """Stop serving and free the address."""
+        """Stops serving and frees the address."""
         self._server.end()
 
 
 def pages_of(metrics: GatewayMetrics, ledgers: Ledgers) -> dict[str, Page]:
-    """`/metrics` and `/measured`."""
+    """The pages `/metrics` and `/measured`."""
 
     def rows(query: Query) -> Reply:
         try:

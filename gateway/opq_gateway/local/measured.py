@@ -18,16 +18,16 @@ from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import Ledger
 
 MOST_ROWS = 10_000
-"""Rows of one answer; `next_from_ns` says where to go on."""
+"""Most rows of one answer; `next_from_ns` gives the start of the next."""
 DAY_NS, MINUTE_NS = 86_400 * 10**9, 60 * 10**9
 
 
 Ledgers = Mapping[str, Callable[[], Ledger]]
-"""By id of the Box or name of the group, what opens it for reading; raises OSError."""
+"""By the Box's id or the group's name, the function that opens its ledger for reading; it raises OSError."""
 
 
 def ledgers_of(config: Config) -> Ledgers:
-    """Every Box's and group's."""
+    """The ledgers of every Box and group."""
     keep = config.measuring.windows_hours, config.measuring.values_days
     found = {
         box.id: partial(Ledger, box_folder(config, box.id) / "ledger", box.id, *keep) for box in config.box
@@ -41,7 +41,7 @@ def ledgers_of(config: Config) -> Ledgers:
 def measured(
     query: Mapping[str, list[str]], ledgers: Ledgers, now_ns: Callable[[], int] = time.time_ns
 ) -> tuple[int, dict[str, Any]]:
-    """HTTP status and document for a query; 400 says what is wrong with it.
+    """HTTP status and document for a query; with status 400, what is wrong with it.
 
     Raises:
         OSError: the ledger cannot be read.

@@ -1,7 +1,7 @@
-"""Metrics: what `/metrics` shows, for Prometheus: counters per Box, gauges per Box and thread, the process.
+"""Metrics: the text of `/metrics`, for Prometheus: counters per Box, gauges per Box and thread, the process.
 
-Everything is read when it is asked for; the hot paths only count. The text format (0.0.4) takes a few lines
-here; its client library would bring a web server and TLS, 5 MB.
+Everything is read on request; the hot paths only count. The text format (0.0.4) takes a few lines here;
+Prometheus' client library would bring a web server and TLS, 5 MB.
 """
 
 import os
@@ -30,7 +30,7 @@ LABEL_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Values of one name: by the value of their `label`, or one alone under "" where there is none."""
+    """Values of one name, by the value of their `label`; a single one without label under ""."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -40,7 +40,7 @@ class Family:
 
 
 def exposition(families: Iterable[Family]) -> bytes:
-    """What is answered to a scrape."""
+    """The answer to a scrape."""
     return "".join(line for family in families for line in _lines(family)).encode()
 
 
@@ -63,7 +63,7 @@ def _number(value: float) -> str:
 
 
 def process() -> Iterator[Family]:
-    """Memory, CPU and start of this process, read now; nothing where /proc cannot be read."""
+    """Memory, CPU and start of this process, read now; empty where /proc cannot be read."""
     try:
         stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()  # from field 3, proc(5)
         booted = next(
@@ -93,7 +93,7 @@ def _gauge(name: str, meaning: str, value: float) -> Family:
 
 
 Read = Callable[[], Mapping[str, float | None]]
-"""The value per Box or thread; None: not known, left out."""
+"""Returns the value per Box or thread; None: not known, left out."""
 
 
 class GatewayMetrics:
@@ -106,11 +106,11 @@ class GatewayMetrics:
             self.add(name, meaning, partial(_per_box, statuses, of))
 
     def add(self, name: str, meaning: str, read: Read, label: str = "box_id") -> None:
-        """A gauge `opq_gateway_<name>`; `read` is called at each scrape."""
+        """Adds a gauge `opq_gateway_<name>`; `read` is called at each scrape."""
         self._gauges = {**self._gauges, name: (meaning, label, read)}
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """Everything in Prometheus' text format."""
         return exposition(chain(self._families(), process()))
 
     def _families(self) -> Iterator[Family]:
@@ -180,14 +180,14 @@ GAUGES: Mapping[str, tuple[str, Callable[[BoxStatus], float | None]]] = {
     ),
     **{f"box_lost_{name}": (words, partial(_lost, name)) for name, words in LOSS_WORDS.items()},
 }
-"""Name -> its help and what it reads of a Box's status."""
+"""For each name its help text, and what it reads from a Box's status."""
 
 
 SAMPLE_BYTES = 2
 
 
 def show_rings(metrics: GatewayMetrics, rings: Mapping[str, Ring], statuses: Mapping[str, BoxStatus]) -> None:
-    """Bytes, span and compression of each ring."""
+    """Adds bytes, span and compression of each ring."""
 
     def span_s(ring: Ring) -> float | None:
         span = ring.span()
@@ -217,7 +217,7 @@ def show_rings(metrics: GatewayMetrics, rings: Mapping[str, Ring], statuses: Map
 
 
 def show_gps(metrics: GatewayMetrics, gps: GpsComparison) -> None:
-    """This machine's clocks against GPS, by the Box that is followed; nothing where there is none."""
+    """Adds this machine's clocks against GPS, by the Box that is followed; nothing where there is none."""
 
     def of(read: Callable[[GpsComparisonState], float | None]) -> Read:
         def values() -> dict[str, float | None]:
@@ -250,12 +250,12 @@ def show_gps(metrics: GatewayMetrics, gps: GpsComparison) -> None:
 
 
 def show_threads(metrics: GatewayMetrics, heartbeats: Heartbeats) -> None:
-    """When each thread last came round its loop."""
+    """Adds the time since each thread's last turn of its loop."""
     metrics.add("thread_age_seconds", "since the thread last came round", heartbeats.ages_s, "thread")
 
 
 def show_feed(metrics: GatewayMetrics, feed: MeasuredFeed) -> None:
-    """What waits for each reader of the feed, and what it was too slow for."""
+    """Adds what waits for each reader of the feed, and what it lost because it was too slow."""
     metrics.add(
         "feed_waiting",
         "values that wait for this reader",

@@ -17,7 +17,7 @@ from opq_proto import log
 
 POLL_S, SIGNAL_S = 0.1, 0.5
 COMMAND_S = 30.0
-"""The command is waited for at most so long."""
+"""Longest wait for the command."""
 
 
 class PowerFail:
@@ -30,7 +30,7 @@ class PowerFail:
         monotonic_s: Callable[[], float] = time.monotonic,
         tell: Callable[[bool], object] = lambda failing: None,
     ) -> None:
-        """`tell`: whether the supply fails, at each change, before `end`."""
+        """`tell` is called at each change with whether the supply fails, before `end`."""
         self._config = config
         self._end, self._tell = end, tell
         self._monotonic_s = monotonic_s
@@ -39,11 +39,11 @@ class PowerFail:
         self._unreadable = False
         self._signalled = False
         self.failed = False
-        """The supply failed and the end has begun."""
+        """Whether the supply failed and the end has begun."""
 
     @contextlib.contextmanager
     def signal_caught(self) -> Iterator[None]:
-        """Within it SIGPWR counts as a failure; outside of the main thread it does nothing."""
+        """A context in which SIGPWR counts as a failure; outside of the main thread it does nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -57,12 +57,12 @@ class PowerFail:
         self._signalled = True  # no lock, no log: this interrupts the main thread anywhere
 
     def run(self, stop: threading.Event) -> None:
-        """Look every POLL_S, where there is no input every SIGNAL_S, until `stop` or the failure."""
+        """Checks every POLL_S, or every SIGNAL_S where there is no input, until `stop` or the failure."""
         while not self.failed and not stop.wait(SIGNAL_S if self._config.fail_input is None else POLL_S):
             self.turn()
 
     def turn(self) -> None:
-        """Look once."""
+        """Checks once."""
         now_s = self._monotonic_s()
         if self._signalled:
             self._fail("SIGPWR", 0.0)
@@ -79,7 +79,7 @@ class PowerFail:
             self._fail(str(self._config.fail_input), now_s - self._since_s)
 
     def after_end(self) -> None:
-        """Run the configured command, when the supply failed; everything else has ended before."""
+        """Runs the configured command if the supply failed; everything else has ended before."""
         if not self.failed or not self._config.command:
             return
         try:

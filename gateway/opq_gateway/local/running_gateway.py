@@ -1,6 +1,6 @@
-"""Asks the gateway that runs on this machine, for its status or a claim code, and says it in words.
+"""Requests status or a claim code from the gateway that runs on this machine, and puts them into words.
 
-Apart from `health.py`, which answers, and imports NumPy.
+Separate from `health.py`, which answers and imports NumPy.
 """
 
 import http.client
@@ -17,7 +17,7 @@ MOST_BYTES = 10_000_000
 
 
 class RunningGateway:
-    """What listens at a `health_endpoint`."""
+    """The gateway that listens at a `health_endpoint`."""
 
     def __init__(self, endpoint: str, port_offset: int) -> None:
         """Raises ConfigError: the endpoint is no address."""
@@ -26,7 +26,7 @@ class RunningGateway:
         self.address = f"{self._host}:{self._port}"
 
     def request(self, method: str, path: str) -> tuple[int, object]:
-        """The status of its answer, and the document in it; None: that is no JSON.
+        """The HTTP status and the document of an answer; the document is None where it is not JSON.
 
         Raises:
             OpqError: nobody answers there.
@@ -46,7 +46,7 @@ class RunningGateway:
 
 
 def ask_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, object]:
-    """`{"box_id", "code", "valid_s"}`.
+    """Requests a new claim code: `{"box_id", "code", "valid_s"}`.
 
     Raises:
         ConfigError: the endpoint is no address.
@@ -63,7 +63,7 @@ def ask_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, ob
 
 
 def claim_words(made: dict[str, object]) -> str:
-    """What a person reads."""
+    """A claim code in words for a person."""
     minutes = round(float(str(made["valid_s"])) / 60)
     return (
         f"Box {made['box_id']}: {made['code']}   for {minutes} minutes, once\n"
@@ -76,7 +76,7 @@ SOURCES = {"gps": "GPS", "holdover": "GPS lost, held over", "ntp": "by another c
 
 
 def ask_status(endpoint: str, port_offset: int) -> dict[str, Any]:
-    """`{"boxes", "gps_comparison", "claim_codes"}`.
+    """Requests the status: `{"boxes", "gps_comparison", "claim_codes"}`.
 
     Raises:
         ConfigError: the endpoint is no address.
@@ -94,7 +94,7 @@ def ask_status(endpoint: str, port_offset: int) -> dict[str, Any]:
 
 
 def status_words(status: dict[str, Any]) -> list[str]:
-    """Lines that a person reads."""
+    """The status as lines for a person."""
     lines = [
         f"Box {box.get('name')}: {_state(box)}; "
         f"time {SOURCES.get(str(box.get('time_source')), 'not known')}{_bound(box.get('uncertainty_ns'))}"
@@ -124,7 +124,7 @@ def _state(box: dict[str, Any]) -> str:
 
 
 def _bound(ns: object) -> str:
-    """` ± 1.2 ms`; empty where it is not known."""
+    """The uncertainty as ` ± 1.2 ms`; empty where it is not known."""
     if not isinstance(ns, int) or ns >= UNKNOWN_NS:
         return ""
     units = ((1e9, "s"), (1e6, "ms"), (1e3, "\u00b5s"), (0.0, "ns"))

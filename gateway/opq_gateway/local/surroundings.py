@@ -1,4 +1,4 @@
-"""Surroundings: what a configuration names and the machine must have, looked at without starting anything."""
+"""Surroundings: checks what a configuration needs on this machine, without starting anything."""
 
 import json
 import os
@@ -17,12 +17,12 @@ from opq_proto.keys import read_key_file, read_secret_file
 METRICS = frozenset({"rms", "f", "thd", "trans", "rocof", "pst", "unbalance"})
 HARMONICS = frozenset(f"h{order}" for order in range(2, 51))
 WPA_LENGTHS = range(8, 64)
-"""Lengths of a passphrase (IEEE 802.11, J.4.1): the set-up password is the access point's too."""
+"""Lengths of a passphrase (IEEE 802.11, J.4.1): the set-up password is also that of the access point."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Something about a key of the configuration; `fatal`: the gateway cannot start, or serves nobody."""
+    """A finding about a key of the configuration; `fatal`: the gateway cannot start, or serves nobody."""
 
     key: str
     text: str
@@ -30,7 +30,7 @@ class Found:
 
 
 def look(config: Config) -> tuple[Found, ...]:
-    """Everything that is wrong around `config`; empty: nothing."""
+    """Everything that is wrong around `config`; empty where nothing is."""
     return (
         *_keys(config),
         *_data(config),
@@ -44,9 +44,9 @@ def look(config: Config) -> tuple[Found, ...]:
 
 
 def refuse(config: Config) -> None:
-    """Before a start: log what is odd, and end where the gateway would serve nobody.
+    """Runs before a start: logs warnings, and raises where the gateway would serve nobody.
 
-    Key files and the data folder are left out: the gateway itself says what to do about them.
+    Key files and the data folder are left out: the gateway itself reports what to do about them.
 
     Raises:
         ConfigError: all problems in one text.
@@ -150,7 +150,7 @@ def _addresses(config: Config) -> Iterator[Found]:
 
 
 def _saved(config: Config) -> Iterator[Found]:
-    """What the set-up page says otherwise: nobody would look for it there."""
+    """Settings from the set-up page that override `config`: nobody would look for them there."""
     file = saved.path_of(config)
     try:
         held = saved.with_settings(config, json.loads(file.read_bytes()))

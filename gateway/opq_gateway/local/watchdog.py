@@ -1,9 +1,8 @@
-"""Watchdog: systemd hears that the gateway runs, while every thread on the samples' way comes round its
-loop.
+"""Watchdog: reports to systemd that the gateway runs, while every thread that handles samples is alive.
 
-A thread's loop asks its stop event at every turn; a Beat is that event, and notes the time. So a thread that
-hangs in a call, or died, is late, and no loop needs a line for it. The protocol of sd_notify(3) is a datagram
-of `KEY=value` lines to the AF_UNIX socket in NOTIFY_SOCKET; without that variable nothing is sent.
+A thread's loop checks its stop event at every turn; a Beat is that event, and notes the time. So a thread
+that hangs in a call, or died, is late, and no loop needs a line for it. The protocol of sd_notify(3) is a
+datagram of `KEY=value` lines to the AF_UNIX socket in NOTIFY_SOCKET; without that variable nothing is sent.
 """
 
 import os
@@ -19,36 +18,36 @@ MOST_LETTERS = 500
 
 
 class Notifier:
-    """Speaks to the service manager, if there is one; never raises, never blocks."""
+    """Sends notices to the service manager, if there is one; never raises, never blocks."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         self.watchdog_s = _watchdog_s(environment)
-        """The manager ends this process when it hears nothing for so long; None: it does not."""
+        """The manager ends this process after this long without a notice; None: it does not."""
         self._told = ""
         self._lost = False
 
     @property
     def listening(self) -> bool:
-        """Whether a service manager asked for notices."""
+        """Whether there is a service manager that wants notices."""
         return bool(self._address)
 
     def ready(self) -> None:
-        """Everything stands: units that wait for this one may start."""
+        """Reports that everything runs: units that wait for this one may start."""
         self._send("READY=1")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`; the same line is sent once."""
+        """Sends one line for `systemctl status`; an unchanged line is not sent again."""
         if text != self._told:
             self._told = text
             self._send(f"STATUS={text.splitlines()[0][:MOST_LETTERS] if text else ''}")
 
     def alive(self) -> None:
-        """Feed the watchdog."""
+        """Feeds the watchdog."""
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """The orderly end begins."""
+        """Reports that the orderly end begins."""
         self._send("STOPPING=1")
 
     def _send(self, line: str) -> None:
@@ -75,11 +74,11 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
 
 
 STUMBLE_S = 5.0
-"""A thread that threw is not taken as well before it ran so long."""
+"""A thread that raised counts as healthy only after it has run this long."""
 
 
 class Beat(threading.Event):
-    """A view of a stop event that notes when it was asked."""
+    """A view of a stop event that notes when it was checked."""
 
     def __init__(self, name: str, stop: threading.Event, monotonic_s: Callable[[], float]) -> None:
         super().__init__()
@@ -100,7 +99,7 @@ class Beat(threading.Event):
         return stopped
 
     def stumbled(self) -> None:
-        """The thread threw; for STUMBLE_S its turns count for nothing."""
+        """Records that the thread raised; for STUMBLE_S its turns do not count."""
         self._bad_until_s = self._monotonic_s() + STUMBLE_S
 
     def _note(self) -> None:
@@ -117,7 +116,7 @@ class Heartbeats:
         self._beats: list[Beat] = []
 
     def beat(self, name: str, stop: threading.Event) -> Beat:
-        """What the thread called `name` gets as its stop event."""
+        """The stop event for the thread called `name`."""
         beat = Beat(name, stop, self._monotonic_s)
         self._beats.append(beat)
         return beat
@@ -128,14 +127,14 @@ class Heartbeats:
         return {beat.name: now_s - beat.last_s for beat in self._beats}
 
     def late(self, limit_s: float, names: Collection[str]) -> tuple[str, ...]:
-        """Those of these threads that did not come round for so long."""
+        """Those of these threads whose last turn is longer ago than `limit_s`."""
         return tuple(name for name, age_s in self.ages_s().items() if age_s > limit_s and name in names)
 
 
 TURN_S = 10.0
-"""Between two lines of status at most."""
+"""Longest time between two lines of status."""
 WATCHED = frozenset({"reader", "measuring", "uplink", "commands"})
-"""Threads for which the gateway is worth a restart; a slow disk or nmcli is not."""
+"""Threads whose hanging is worth a restart of the gateway; a slow disk or nmcli is not."""
 
 
 class Watchdog:
@@ -148,14 +147,14 @@ class Watchdog:
         self._late: tuple[str, ...] = ()
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop`: three chances to feed within the manager's time."""
+        """Runs until `stop`, with three chances to feed within the manager's time."""
         limit_s = self._notifier.watchdog_s
         turn_s = TURN_S if limit_s is None else min(TURN_S, limit_s / 4)
         while not stop.wait(turn_s):
             self.turn()
 
     def turn(self) -> None:
-        """Feed, unless a thread has not come round for half the manager's time."""
+        """Feeds the watchdog, unless a thread's last turn is older than half the manager's time."""
         limit_s = self._notifier.watchdog_s
         late = () if limit_s is None else self._heartbeats.late(limit_s / 2, WATCHED)
         if late and late != self._late:

@@ -23,11 +23,11 @@ from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Before NumPy is imported: windows are small, BLAS threads would only wait for each other."""
+"""Set before NumPy is imported: windows are small, and BLAS threads would only wait for each other."""
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-"""Else it looks through all that is installed for what plugs into it."""
+"""Otherwise pydantic searches all installed packages for plug-ins."""
 RETRY_S = 5.0
-"""The service manager starts it again at once; a gateway that cannot serve waits so long before it ends."""
+"""The service manager restarts it at once, so a gateway that cannot serve waits this long before it ends."""
 
 
 @click.group(
@@ -135,8 +135,8 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
 
 
 def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
-    lean()  # before the imports that bring it all, and before a first thread gets a heap of its own
-    gc.disable()  # what the imports bring stays: to look through it again and again took a tenth of the start
+    lean()  # before the imports that bring all this, and before a first thread gets a heap
+    gc.disable()  # what the imports bring stays: searching it again and again took a tenth of the start
     early = early_ports(config_path, data_dir)  # the imports take longer than a Box can wait
     try:
         from opq_proto import link  # noqa: F401
@@ -150,7 +150,7 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)
         return 1
     finally:
-        gc.freeze()  # no collection looks through it later either, 40 ms each time
+        gc.freeze()  # keeps it out of all later collections, 40 ms each
         gc.enable()
     log.configure("gateway")
     stop = threading.Event()
@@ -158,14 +158,14 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         config = saved.load_saved(config_path, data_dir, port_offset)  # before the signals: a pipe may wait
         refuse(config)
         gateway = Gateway(config, early)
-        gc.set_threshold(10_000, 20, 20)  # hardly anything is a cycle: at 700, the default, 2 % of the CPU
+        gc.set_threshold(10_000, 20, 20)  # cycles are rare: at 700, the default, it costs 2 % of the CPU
         with stopped_by_signals(stop):
             gateway.run(stop)
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         return error.exit_code
     finally:
-        gc.freeze()  # all is written and closed: looking for garbage at the very end took up to 2 s
+        gc.freeze()  # all is written and closed: a collection at the very end took up to 2 s
     return 0
 
 

@@ -1,7 +1,7 @@
 """Block: a run of neighbouring samples of one Box, with the time of the first and the gain.
 
-What the serial side makes of a Samples message and a Hello, what the ring records and what
-windows are cut from. `boot_id` names the index axis: it changes when the Box starts again.
+The serial side makes it of a Samples message and a Hello; the ring records it, and windows are cut from it.
+`boot_id` names the index axis: it changes when the Box starts again.
 """
 
 from dataclasses import dataclass, replace
@@ -14,9 +14,9 @@ from opq_proto.messages import TimeSource
 
 @dataclass(slots=True)
 class SampleBlock:
-    """`counts` are samples first_sample .. end_sample - 1 of one boot of a Box; nobody changes one.
+    """`counts` are samples first_sample .. end_sample - 1 of one boot of a Box; nobody may change one.
 
-    Not `frozen`: that costs 0.8 us to make, and there are 60 of them per Box and second.
+    Not `frozen`, which costs 0.8 us per object, and there are 60 of them per Box and second.
     """
 
     boot_id: int
@@ -29,7 +29,7 @@ class SampleBlock:
     rate_millihz: int
     counts: NDArray[np.int16]
     overrun_before: bool = False
-    """The Box itself lost the samples right before this block."""
+    """Whether the Box itself lost the samples right before this block."""
     clipped: bool = False
 
     @property
@@ -45,7 +45,7 @@ class SampleBlock:
         return self.t_ns + (sample - self.first_sample) * 10**12 // self.rate_millihz
 
     def part(self, first_sample: int, end_sample: int) -> "SampleBlock":
-        """The samples of it that lie in first_sample .. end_sample - 1; may be empty."""
+        """The samples in first_sample .. end_sample - 1 of this block; may be empty."""
         first = min(max(first_sample, self.first_sample), self.end_sample)
         end = max(first, min(end_sample, self.end_sample))
         if first == self.first_sample and end == self.end_sample:

@@ -17,7 +17,7 @@ AT_MAKAI: dict[str, Any] = {
     "pattern": r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$",
     "examples": ["tcp://makai.example:9880"],
 }
-"""What libzmq cannot connect to would end the uplink, and nobody would see why."""
+"""libzmq cannot connect to other values; that would end the uplink, and nobody would see why."""
 LEAST_CYCLES, MOST_CYCLES = 1, 600
 """Mains cycles per Measurement."""
 MOST_ID = 2**31 - 1

@@ -1,7 +1,7 @@
 """What the gateway counts per Box, and what each counter means.
 
-A counter that moves is how a user learns of bad input: nothing is dropped without one. Names
-are those of `/metrics` without the prefix `opq_gateway_` and the suffix `_total`.
+A counter that moves shows a user bad input: nothing is dropped without one. Names are those of `/metrics`
+without the prefix `opq_gateway_` and the suffix `_total`.
 """
 
 import threading
@@ -107,7 +107,7 @@ MEANING = MappingProxyType(
         "half_cycles_refused": "requests for Urms(1/2) that cannot be read, or a ledger that cannot",
         "orders_done": "orders to the Box (reset, time, settings, update) that it carried out",
         "orders_refused": "orders that it, or the gateway, did not carry out",
-        # synchrophasors; what is not one Box's stands with the first Box
+        # synchrophasors; what concerns several Boxes is counted with the first Box
         "phasors_late": "phasors that came after their frame had left",
         "phasors_off_axis": "phasors more than 5 s beside those of the Box with the best time, left out",
         "phasors_absent": "data frames that left without a phasor of this Box",
@@ -118,17 +118,17 @@ MEANING = MappingProxyType(
         "phasor_clients_too_slow": "PMU clients cut off: they read too slowly",
         "phasor_orders_ignored": "frames of PMU clients that ask for nothing known, or of another stream",
         "phasor_orders_malformed": "runs of bytes of PMU clients that are no frame",
-        # MQTT; stands with the first Box
+        # MQTT; counted with the first Box
         "mqtt_connected": "connections to the MQTT broker",
         "mqtt_failed": "connections to the MQTT broker that failed or were lost",
         "mqtt_published": "messages that the MQTT broker has",
         "mqtt_dropped": "values and disturbances that the MQTT broker never gets: it was away or too slow",
-        # rules; stand with the first Box
+        # rules; counted with the first Box
         "rule_requests": "waveforms that rules of this gateway asked Makai for",
         "rules_dropped": "values and disturbances that the rules never saw: they do not keep up",
-        # health and metrics; stands with the first Box
+        # health and metrics; counted with the first Box
         "health_overflow": "requests for health and metrics closed unheard or cut off: too many, or too slow",
-        # set-up page; stands with the first Box
+        # set-up page; counted with the first Box
         "setup_refused": "requests that the set-up page did not serve: password, another page, pace",
         "setup_overflow": "requests that the set-up page closed unheard: too many at once",
         "setup_saved": "times settings were saved on the set-up page",
@@ -147,7 +147,7 @@ class BoxCounters:
         self._counts = dict.fromkeys(MEANING, 0)
 
     def add(self, name: str, count: int = 1) -> None:
-        """Raise `name` by `count`.
+        """Raises `name` by `count`.
 
         Raises:
             KeyError: no such counter.
@@ -156,7 +156,7 @@ class BoxCounters:
             self._counts[name] += count
 
     def set(self, name: str, value: int) -> None:
-        """Take over a count that another object keeps (the decoder's)."""
+        """Takes over a count that another object keeps (the decoder's)."""
         with self._lock:
             self._counts[name] = value
 
@@ -164,6 +164,6 @@ class BoxCounters:
         return self._counts[name]
 
     def snapshot(self) -> dict[str, int]:
-        """All of them at one moment."""
+        """All counts at one moment."""
         with self._lock:
             return dict(self._counts)

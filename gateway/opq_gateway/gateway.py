@@ -3,7 +3,7 @@
 reader (one thread for all ports) -> intake -> ring
                                             -> measuring (one thread) -> feed, ledger -+
 health (HTTP)                                                                          v
-command desk (one thread)  <---------------- commands --------------------  uplink (one thread)
+command handler (one thread)  <------------- commands --------------------  uplink (one thread)
 """
 
 import contextlib
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 RESTART_S = 1.0
 STOP_S = 2.0
 TOLD = 3
-"""Boxes in trouble that the service manager's line names."""
+"""Most Boxes in trouble that the service manager's line names."""
 
 
 class Gateway:
@@ -66,7 +66,7 @@ class Gateway:
     """
 
     def __init__(self, config: Config, early: EarlyPorts | None = None) -> None:
-        """Read the keys; nothing is opened yet, but for `early` ports.
+        """Reads the keys; nothing is opened yet, except `early` ports.
 
         Raises:
             KeyFileError: a key file is missing or bad; the text names it and what makes it.
@@ -89,7 +89,7 @@ class Gateway:
         show_gps(self.metrics, self._gps)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Serve until `stop`; then everything ends within about two seconds.
+        """Serves until `stop`; then everything ends within about two seconds.
 
         Raises:
             PortBusyError: the health address is taken, or another gateway has the data folder.
@@ -146,7 +146,7 @@ class Gateway:
             self._box(box, uplink, measuring, outputs_of_serial, commands, reader, rings, clocks)
             for box in self.config.box
         ]
-        measuring_stop = threading.Event()  # after the reader, so that what is read still is measured
+        measuring_stop = threading.Event()  # stopped after the reader, so that what it has read is measured
         outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
         first = self.config.box[0].id
         serial = [self._thread("reader", first, reader.run, stop)]
@@ -197,21 +197,22 @@ class Gateway:
         self._log.info("gateway.stopped", late_threads=late)
 
     def _tell_power(self, failing: bool) -> None:
-        """The last Measurements say it: what a silence after them means."""
+        """Makes the last Measurements report a failing supply, which explains the silence after them."""
         for status in self.statuses.values():
             status.gateway_failing = failing
 
     def _gps_contradicts(self, box_id: str, apart_ns: int | None) -> None:
-        """In the reader's thread."""
+        """Records a contradiction of a Box's GPS time; runs in the reader's thread."""
         if box_id in self.statuses:
             self.statuses[box_id].gps_apart_ns = apart_ns
             self.counters[box_id].add("gps_contradictions", apart_ns is not None)
 
     def _rules(self, uplink: Uplink) -> "EdgeRules | None":
-        """Raises PortBusyError, ConfigError or RuleError where they are enabled and cannot run."""
+        """The rules where they are enabled. Raises PortBusyError, ConfigError or RuleError where they cannot
+        run."""
         if not self.config.rules.enabled:
             return None
-        from opq_gateway.rules.edge_rules import EdgeRules  # FastAPI and all that: only where wanted
+        from opq_gateway.rules.edge_rules import EdgeRules  # FastAPI and more: only where wanted
 
         first = self.counters[self.config.box[0].id]
         return EdgeRules(self.config, self.feed, self.statuses, first, uplink.publish_at_once)
@@ -235,7 +236,7 @@ class Gateway:
         rings: Mapping[str, Ring],
         clocks: Clocks,
     ) -> Callable[[], None]:
-        """Everything of one Box; what ends it."""
+        """Makes everything for one Box; returns the function that closes it."""
         counters, status, ring = self.counters[box.id], self.statuses[box.id], rings[box.id]
         pair = self._pairs[box.id]
         ledgers = ledgers_of(self.config)
@@ -263,7 +264,7 @@ class Gateway:
         return ring.close
 
     def _in_words(self) -> str:
-        """One line for the service manager."""
+        """One line of status for the service manager."""
         now_s = time.monotonic()
         found = {box_id: status.problem(now_s) for box_id, status in self.statuses.items()}
         problems = [f"Box {box_id}: {problem}" for box_id, problem in found.items() if problem is not None]
@@ -274,7 +275,7 @@ class Gateway:
     def _thread(
         self, name: str, box_id: str, run: Callable[[threading.Event], None], stop: threading.Event
     ) -> threading.Thread:
-        """Start `run` in a thread; what it throws is counted and logged, then it runs again."""
+        """Starts `run` in a thread; what it raises is counted and logged, and it runs again."""
         beat = self.heartbeats.beat(name, stop)
 
         def runner() -> None:
@@ -293,7 +294,7 @@ class Gateway:
 
 
 def _check_there(keys: KeyFolder, box_ids: list[str]) -> None:
-    """All missing key files at once, and the command that makes them (it replaces none)."""
+    """Reports all missing key files at once, with the command that makes them (it replaces none)."""
     boxes = [box_id for box_id in box_ids if not keys.box_secret(box_id).exists()]
     missing = [keys.box_secret(box_id) for box_id in boxes]
     command = f"opq-tools keygen --out {keys.root}"
@@ -308,7 +309,7 @@ def _check_there(keys: KeyFolder, box_ids: list[str]) -> None:
 
 
 def _lock(folder: Path) -> int:
-    """One gateway per data folder: two writers would break ring and sequences."""
+    """Locks the data folder for one gateway: two writers would break ring and sequences."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -1,4 +1,4 @@
-"""Lean: what libraries import and a gateway never uses, and the heaps of threads, stay out of its memory.
+"""Lean: keeps modules that libraries import and a gateway never uses, and threads' heaps, out of memory.
 
 Our own code imports such modules where it uses them. These come with libraries, which offer no other way:
 rich, greenlet and asyncio with structlog; ssl, html and mimetypes with http.server; secrets and zipfile with
@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 ABSENT = ("greenlet", "rich")
-"""Who imports it finds that it is not installed, and does without."""
+"""An import of these fails as if they were not installed, and the libraries do without."""
 LATE = (
     "asyncio",
     "csv",
@@ -30,28 +30,28 @@ LATE = (
     "tempfile",
     "zipfile",
 )
-"""Imported at the first use of something in it, by MQTT or the set-up page."""
+"""Imported at the first use of their contents, by MQTT or the set-up page."""
 ARENA_MAX = -8
 """M_ARENA_MAX of mallopt(3)."""
 
 
 def lean() -> None:
-    """What is imported already stays as it is."""
+    """Prepares the imports; modules that are already imported stay as they are."""
     for name in ABSENT:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # documented: its import fails
     for name in LATE:
         sys.modules.setdefault(name, _late(name))
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
     if mallopt is not None:
-        mallopt(ARENA_MAX, 1)  # else one for each thread; under Python's lock they never want it at once
+        mallopt(ARENA_MAX, 1)  # otherwise one for each thread; Python's lock lets only one use it at once
 
 
 def _late(name: str) -> ModuleType:
-    """Stands in for a module until it is used (PEP 562), in whichever thread."""
+    """A stand-in for a module until it is used (PEP 562), from any thread."""
     stand_in = ModuleType(name)
 
     def first_use(attribute: str) -> Any:
-        if attribute.startswith("__") and attribute != "__path__":  # who looks over all modules is no user
+        if attribute.startswith("__") and attribute != "__path__":  # a search through all modules is no use
             raise AttributeError(f"module {name!r} has no {attribute!r} yet")
         if sys.modules.get(name) is stand_in:
             sys.modules.pop(name, None)

@@ -1,4 +1,5 @@
-"""Which version of the toolkit this gateway runs. Nothing else, for the whole service imports it."""
+"""The version of the toolkit that this gateway runs. Nothing else is here, for the whole service imports
+it."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -2,7 +2,7 @@
 
     publish (measuring) -+                       +-> new: at once
     crossing (reader) ---+-> queue on disk ------+-> what was not acknowledged: in between, at a bounded rate
-    acknowledge, respond (command desk) -> deleted from the queue; answers
+    acknowledge, respond (command handler) -> deleted from the queue; answers
 
 One thread serves all Boxes: it only moves frames, and a thread per Box would cost a wake-up and a stack for
 each. Other threads hand things in through bounded channels; sockets never change threads. What arrives within

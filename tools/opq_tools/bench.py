@@ -1,4 +1,4 @@
-"""`opq-tools bench NAME`: measure speed and memory, beside a baseline of the same run.
+"""`opq-tools bench NAME`: measures speed and memory, with a baseline from the same run.
 
 The benchmarks are in `tools/bench` of the source tree; an installed wheel does not hold them.
 """
@@ -99,11 +99,11 @@ BENCHMARKS = {
         "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",
     ),
 }
-"""Name -> the module with `run(quick: bool) -> Result`, and its line in the list."""
+"""Name -> (module with `run(quick: bool) -> BenchResult`, its line in the list)."""
 
 
 class NoBenchmarksError(OpqError):
-    """The program runs from a wheel."""
+    """The program runs from a wheel, which holds no benchmarks."""
 
 
 @click.command("bench")

@@ -1,6 +1,6 @@
-"""Firmware for whoever runs it: a folder that was named, else built from this tree and kept in the cache.
+"""Firmware to run: from a named folder, or else built from this tree and kept in the cache.
 
-`python -m opq_tools.built_firmware` builds it ahead, e.g. before tests.
+`python -m opq_tools.built_firmware` builds it in advance, e.g. before tests.
 """
 
 import argparse
@@ -21,14 +21,14 @@ def firmware_for(
     boards: Sequence[str] = tuple(BOARDS),
     say: Callable[[str], None] = lambda _: None,
 ) -> Mapping[str, Firmware]:
-    """Every board's firmware: from `folder` or `OPQ_FIRMWARE_DIR` when given, else built (20 s, then 2 s).
+    """Board -> firmware: from `folder` or `OPQ_FIRMWARE_DIR` when given, or else built (20 s, later 2 s).
 
     Raises:
-        OpqError: there is none, or it cannot be built here: with the line to type.
+        OpqError: there is none, or it cannot be built here; the text has the command to type.
     """
     if folder is not None or os.environ.get(VARIABLE):
         return read_firmware(folder)
-    # imported here: who names a folder needs neither compiler nor pyelftools
+    # imported here: with a named folder neither compiler nor pyelftools is needed
     from opq_proto.signing import development_key
     from opq_tools.firmware import build, toolchain
     from opq_tools.firmware.toolchain import tree_version
@@ -44,7 +44,7 @@ def firmware_for(
 
 
 def main() -> int:
-    """Build, with a line for what takes long."""
+    """Builds all firmware and prints a line for each slow step."""
     argparse.ArgumentParser(
         prog="python -m opq_tools.built_firmware",
         description="Every board's firmware, built into the cache where tests and emulators look for it.",
@@ -71,15 +71,15 @@ BOARD = "opqbox"
 
 
 def prepare(say: Callable[[str], None], emulators: Collection[str] = ("qemu",)) -> Path:
-    """Contents of the chip's flash; minutes at first use (`say` reports), two seconds later.
+    """File with the chip's flash contents; takes minutes at first use (`say` reports), later two seconds.
 
     Raises:
-        OpqError: an emulator is not here, or something cannot be built; the text has the apt line.
+        OpqError: an emulator is missing, or something cannot be built; the text has the apt line.
     """
     for name in sorted(set(emulators) - {"qemu"}):
-        backend(name)  # ours to find, not to build
+        backend(name)  # found, not built
     if "qemu" in emulators:
         binary = qemu_build.find_qemu(say)
         if binary is None or binary.kind != qemu_build.MACHINE:
-            qemu_build.make(say)  # says why, and what to install
+            qemu_build.make(say)  # raises with the reason and what to install
     return firmware_for(boards=(BOARD,), say=say)[BOARD].image.flash

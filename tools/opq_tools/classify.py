@@ -1,6 +1,6 @@
-"""`opq-tools classify FILE`: which disturbances are in a recording, how sure that is, and why.
+"""`opq-tools classify FILE`: the disturbances in a recording, with confidence and reasons.
 
-What Mauka says of a waveform is the same function (`opq_measure.classification`). Recordings are read as
+Mauka classifies waveforms by the same function (`opq_measure.classification`). Recordings are read as
 `analyze` reads them.
 """
 
@@ -19,7 +19,7 @@ from opq_tools.analyze.command import measured, positive_number
 from opq_tools.analyze.recordings import RecordingFacts, read_recording
 
 LONGEST_SAMPLES = 1 << 25
-"""46 minutes at 12 kS/s, 0.3 GB as volts: a class is that of an event, not of a day."""
+"""46 minutes at 12 kS/s, 0.3 GB as volts; a class describes an event, not a day."""
 
 
 @click.command()
@@ -66,7 +66,7 @@ def command(
 
 
 def print_classification(found: Classification) -> None:
-    """A line for the class and one for each part."""
+    """Prints a line for the class and one for each part."""
     severity = "" if found.severity is None else f", severity {found.severity:.1f} of 10"
     click.echo(f"{found.kind} (confidence {found.confidence:.3f}{severity})")
     for part in found.parts:

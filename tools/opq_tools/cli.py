@@ -1,6 +1,6 @@
-"""`opq-tools`: lists the subcommands and loads the one that is asked for, no other.
+"""`opq-tools`: lists the subcommands and loads only the one that is called.
 
-A wrong use ends with exit code 2, a failure with 1, both with one line and no traceback.
+Wrong use ends with exit code 2, a failure with 1; both print one line and no traceback.
 """
 
 import io
@@ -14,7 +14,7 @@ from opq_proto.errors import OpqError
 from opq_tools.lazy_group import LazyGroup
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Before NumPy is imported: windows are small, BLAS threads would only wait for each other."""
+"""Set before NumPy is imported: windows are small, and BLAS threads would only wait for each other."""
 COMMANDS = {
     "up": ("opq_tools.up.command", "Boxes, gateway, cloud and the web page, on this machine."),
     "analyze": ("opq_tools.analyze.command", "What the measurement core says of a recording."),
@@ -52,7 +52,7 @@ COMMANDS = {
     "plan": ("opq_tools.plan.command", "Machines for so many Boxes: cores, descriptors, memory, disk."),
     "config": ("opq_tools.config", "Is a configuration file right? All problems at once."),
 }
-"""Name -> the module whose `command` it is, and its line in the list."""
+"""Name -> (module that has the `command`, its line in the list)."""
 
 
 @click.group(cls=LazyGroup, places=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,17 +65,17 @@ def tools() -> None:
 
 
 def main() -> None:
-    """Run the command; what a user can do something about becomes one line on stderr."""
+    """Runs the command; an error that a user can act on becomes one line on stderr."""
     nowhere = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
-    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere  # closed by who started us: >&-
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has no Braille gets ?, not a traceback
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere  # the caller closed it: >&-
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without Braille shows ?, not a traceback
         sys.stdout.reconfigure(errors="replace")
     try:
         tools(prog_name="opq-tools")
     except OpqError as error:
         click.echo(f"opq-tools: {error}", err=True)
         sys.exit(error.exit_code)
-    except OSError as error:  # what no command foresaw of its surroundings, e.g. a full disk under `> file`
+    except OSError as error:  # system errors that no command handles, e.g. a full disk under `> file`
         click.echo(f"opq-tools: {error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def extras_for(command: str, module: str) -> tuple[str, ...]:
-    """What to install so that `command` runs, when it lacks `module`; empty: the module is none of ours."""
+    """Extras that `command` needs when `module` is missing; empty: no extra of ours brings the module."""
     if module not in EXTRA_OF_MODULE:
         return ()
     wanted = EXTRAS_OF_COMMAND.get(command, ())
@@ -123,11 +123,11 @@ EXTRAS_OF_COMMAND = {
     "schema": ("rules",),
     "ruleset": ("rules",),
 }
-"""All that a command needs, so that nobody installs one after the other; `hil` holds `gateway`."""
+"""All extras that a command needs, so that they are installed at once; `hil` includes `gateway`."""
 SHARED = frozenset(
     {"cobs", "cryptography", "msgspec", "prometheus_client", "pydantic", "serial", "structlog"}
 )
-"""Modules that several extras bring."""
+"""Modules that belong to several extras."""
 
 
 EXTRA_OF_MODULE = {

@@ -1,6 +1,6 @@
-"""`opq-tools config`: is a configuration file right, before anything is started with it.
+"""`opq-tools config`: checks a configuration file before anything is started with it.
 
-Files of the toolkit and of the original are known by their keys, and loaded as their services load them.
+Files of the toolkit and of the original are recognised by their keys, and loaded as their services load them.
 """
 
 import json
@@ -42,7 +42,7 @@ ELSEWHERE = {
     "sse_interface": "here [mqtt], and /measured on the health address",
 }
 UP, ROOMS = "up", frozenset({"gateway", "cloud"})
-"""The kind of a file for `up --config`, and the tables that it may hold."""
+"""Kind of a file for `up --config`, and the tables that it may hold."""
 MONGO_SCHEMES = ("mongodb://", "mongodb+srv://")
 CYCLE_HOURS = 1 / 60 / 3600
 """The length of one window of the original: 200 samples."""
@@ -50,7 +50,7 @@ CYCLE_HOURS = 1 / 60 / 3600
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a file is, and everything found: problems end a start, notes do not."""
+    """Kind of a file and all findings; problems prevent a start, notes do not."""
 
     kind: str
     problems: tuple[Found, ...] = ()
@@ -58,7 +58,7 @@ class Checked:
 
 
 def kind_of(document: Mapping[str, Any]) -> str:
-    """`gateway`, `cloud`, `rules`, `up`, `original Box`, or `original <service>`."""
+    """Kind of a file: `gateway`, `cloud`, `rules`, `up`, `original Box`, or `original <service>`."""
     if document and all(key in ROOMS and isinstance(document[key], Mapping) for key in document):
         return UP
     if {"trg_push_ep", "cmd_sub_ep", "cmd_push_ep"} & document.keys():
@@ -75,14 +75,14 @@ def kind_of(document: Mapping[str, Any]) -> str:
         name: len(document.keys() & fields_of(cls).keys())
         for name, cls in (("gateway", Config), ("cloud", CloudConfig), ("rules", RulesConfig))
     }
-    return max(scores, key=lambda name: scores[name])  # the gateway where none is known
+    return max(scores, key=lambda name: scores[name])  # gateway where no key is known
 
 
 def _check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | None) -> Checked:
-    """Load it as its service does, and look around.
+    """Loads the file as its service does, and checks keys, ports and folders.
 
     Raises:
-        ConfigError: it is wrong; the text has every problem.
+        ConfigError: the file is wrong; the text has every problem.
     """
     if kind == "original Box":
         return Checked(kind, notes=box_of_original(document))
@@ -105,7 +105,7 @@ def _check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | 
 
 
 def _up(path: Path) -> Checked:
-    """What both rooms say of their tables as `up --config` lays them over its own settings, with one Box.
+    """Has both rooms check their tables as `up --config` lays them over its own settings, with one Box.
 
     Raises:
         ConfigError: with all problems of both.
@@ -136,7 +136,7 @@ def _up(path: Path) -> Checked:
 
 
 def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
-    """What `opq-cloud` would say of it at its start: what it puts right or passes over, keys, triggers."""
+    """Checks a file as `opq-cloud` does at its start: corrected or ignored values, keys, triggers."""
     from opq_cloud.makai.box_shares import configured_share
     from opq_cloud.makai.triggers_in_use import judged_triggers
     from opq_cloud.original_config import ConfigNotice, read_config
@@ -160,7 +160,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
 
 
 def box_of_original(document: Mapping[str, Any]) -> tuple[Found, ...]:
-    """What of an original Box's file has a place in `gateway.toml`; no value of a key is shown."""
+    """Where each setting of an original Box's file belongs in ours; no value of a secret key is shown."""
     notes = []
     for key, value in document.items():
         if key == "windows_in_storage_buffer" and isinstance(value, int | float):

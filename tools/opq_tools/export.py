@@ -1,4 +1,4 @@
-"""`opq-tools export`: what the cloud stored, as files that other programs read."""
+"""`opq-tools export`: writes stored data as files that other programs read."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -189,7 +189,7 @@ def measurements(
 
 
 def _write_table(table: ExportTable, form: TableForm, out: Path | None) -> None:
-    """On stdout the rows alone, as programs have read them; a file says where they come from."""
+    """Writes a table; stdout gets only the rows, a file also states where they come from."""
     if out is not None:
         _write_pieces(table_pieces(table, form), out)
         return

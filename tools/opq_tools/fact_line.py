@@ -1,4 +1,4 @@
-"""A line of what a command knows of a Box or an event, for a terminal; `--json` has the values themselves."""
+"""Lines of facts about a Box or an event for a terminal; `--json` has the values themselves."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,17 +7,17 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = {"_ms": (10**11, 1e3), "_ns": (10**17, 1e-3)}
-"""Ending of a key -> the least value that is taken for a time since 1970 (it is in 1973), and one in us."""
+"""Suffix of a key -> (least value that is read as a time since 1970, which is in 1973; µs per unit)."""
 
 
 def fact_line(key: str, value: object, width: int) -> str:
-    """`key` and `value`, with `key` padded to `width`; a time since 1970 is in UTC, without its unit."""
+    """`key` padded to `width`, then `value`; a time since 1970 is in UTC, its key without the unit."""
     name = key[:-3] if isinstance(value, int | float) and _is_time(key, value) else key
     return f"{name:<{width}} {fact_words(key, value)}".rstrip()
 
 
 def fact_words(key: str, value: object) -> str:
-    """yes and no; numbers with ten digits at most; times in UTC; lists and tables without brackets."""
+    """A value as text: yes or no, numbers with ten digits at most, times in UTC, lists without brackets."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if key == "uncertainty_ns" and value == UNKNOWN_UNCERTAINTY_NS:

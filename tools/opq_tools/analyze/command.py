@@ -1,7 +1,7 @@
-"""`opq-tools analyze FILE`: what the measurement core says of a recording.
+"""`opq-tools analyze FILE`: measures a recording with the measurement core.
 
-A recording is read and measured block by block, so that hours of it need the memory of their results. This
-is on the way of a 0.8 s answer, so that rich and matplotlib are imported where they are used.
+A recording is read and measured block by block, so that memory holds the results and not hours of samples.
+The command should answer in 0.8 s, so rich and matplotlib are imported only where they are used.
 """
 
 import json
@@ -21,22 +21,22 @@ from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_rec
 from opq_tools.progress import shown_progress
 
 FAR_SHARE = 1.4
-"""An rms beyond so much of a nominal voltage that nobody said: a mains of 230 V taken for one of 120 V."""
+"""Ratio of rms to an assumed nominal voltage above which it is doubtful, such as 230 V taken for 120 V."""
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 class StoppedError(OpqError):
-    """Somebody pressed Ctrl-C."""
+    """The user pressed Ctrl-C."""
 
 
 class AnalyzeUsageError(OpqError):
-    """An option that cannot be; nothing was analysed."""
+    """An option is not valid; nothing was analysed."""
 
     exit_code = 2
 
 
 def positive_number(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    """An option's value; raises AnalyzeUsageError for one that is not positive."""
+    """Returns an option's value; raises AnalyzeUsageError where it is not positive."""
     if value is not None and not (math.isfinite(value) and value > 0):
         raise AnalyzeUsageError(f"{option.opts[0]} is {value:g}, want a positive number")
     return value
@@ -126,10 +126,10 @@ def command(
 
 
 def measured(recording: RecordingFile, limits: Limits) -> SignalAnalysis:
-    """All that the core says of a recording; on a terminal it shows how far it is.
+    """Measures a whole recording; shows progress on a terminal.
 
     Raises:
-        RecordingError: its samples or its rate are none that anything could be measured of.
+        RecordingError: nothing can be measured with these samples or this rate.
     """
     samples, rate_hz = recording.samples, recording.rate_hz
     whole = SignalPiece(samples, 0, rate_hz, recording.start_ns, recording.v_per_lsb)
@@ -143,7 +143,7 @@ def measured(recording: RecordingFile, limits: Limits) -> SignalAnalysis:
                 analyser.push_samples(
                     SignalPiece(part, first, rate_hz, whole.time_ns(first), recording.v_per_lsb)
                 )
-                squares += float(np.square(part, dtype=np.float64).sum())  # of what was not refused
+                squares += float(np.square(part, dtype=np.float64).sum())  # only of accepted samples
                 show(first + len(part))
         analysis = analyser.end()
     except ValueError as error:
@@ -159,7 +159,7 @@ def measured(recording: RecordingFile, limits: Limits) -> SignalAnalysis:
 
 
 def _print_json(analysis: SignalAnalysis, file: str) -> None:
-    """The contract's document, its long lists some thousand rows at a time."""
+    """Prints the contract's document; long lists are written some thousand rows at a time."""
     click.echo(json.dumps(analysis.summary(file), allow_nan=False)[:-1], nl=False)
     for name, parts in (("cycles", analysis.cycle_rows()), ("half_cycles", analysis.half_cycle_rows())):
         click.echo(f', "{name}": [', nl=False)

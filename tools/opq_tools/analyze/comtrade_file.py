@@ -1,7 +1,7 @@
 """COMTRADE (IEEE C37.111 / IEC 60255-24): one analogue voltage channel, in volts.
 
-Reading is done by the `comtrade` package of the extra `analyze`; here its many ways to fail on a
-broken file become one.
+The `comtrade` package of the extra `analyze` reads the file; this module turns the many exceptions that it
+raises on a broken file into one.
 """
 
 import re
@@ -30,27 +30,27 @@ BROKEN = (
     ValueError,
     struct.error,
 )
-"""What the package raises on files that are cut short or hold something else."""
+"""Exceptions of the package for files that are cut short or hold something else."""
 TIME_CODE = re.compile(r"([+-]?)(\d{1,2})(?:h(\d{2}))?")
-"""Revision 2013: the recorder's clock less UTC, such as -4, +10h30 or 0 (IEEE C37.232-2007)."""
+"""Revision 2013: the recorder's clock minus UTC, such as -4, +10h30 or 0 (IEEE C37.232-2007)."""
 CENTURY = 70
-"""Years of two digits, as revision 1991 has them, are of 1970 to 2069."""
+"""Two-digit years, as in revision 1991, mean 1970 to 2069."""
 LAST_YEAR = 2115
 
 
 @dataclass(frozen=True, slots=True)
 class ComtradeChannel:
-    """One analogue channel: `volts` (n,); None where the file does not say."""
+    """One analogue channel: `volts` (n,); None where the file does not state a value."""
 
     volts: NDArray[np.float64]
     rate_hz: float
     nominal_hz: float | None
     start: datetime | None
-    """UTC of the first sample, to a microsecond; before revision 2013 no zone is given, and UTC is taken."""
+    """UTC of the first sample, to a microsecond; UTC is assumed before revision 2013, which adds the zone."""
 
 
 def read_channel(path: Path, channel: str | None) -> ComtradeChannel:
-    """One channel in volts, with rate, line frequency and start.
+    """Reads one channel in volts, with rate, line frequency and start.
 
     Args:
         path: the .cfg or .dat (the other beside it), or a .cff.
@@ -91,8 +91,8 @@ def read_channel(path: Path, channel: str | None) -> ComtradeChannel:
 
 
 def _start(stamp: datetime, time_code: str) -> datetime | None:
-    """UTC of a time stamp; None for the dates that stand for none."""
-    if stamp.year == datetime.min.year:  # what the package makes of an empty date
+    """UTC of a time stamp; None for the dates that mean "no date"."""
+    if stamp.year == datetime.min.year:  # the package's value for an empty date
         return None
     if stamp.year < 100:
         stamp = stamp.replace(year=stamp.year + (1900 if stamp.year >= CENTURY else 2000))
@@ -100,12 +100,12 @@ def _start(stamp: datetime, time_code: str) -> datetime | None:
     if code := TIME_CODE.fullmatch(time_code.strip()):
         ahead = timedelta(hours=int(code[2]), minutes=int(code[3] or 0)) * (-1 if code[1] == "-" else 1)
     start = stamp.replace(tzinfo=UTC) - ahead
-    never_set = start <= datetime(1970, 1, 2, tzinfo=UTC)  # in whatever zone
+    never_set = start <= datetime(1970, 1, 2, tzinfo=UTC)  # in any zone
     return None if never_set or start.year > LAST_YEAR else start
 
 
 def _rows(times_s: NDArray[np.float64]) -> int:
-    """How many samples were read: the package makes room for all that .cfg promises, with times of 0."""
+    """Number of samples read; the package allocates all that .cfg promises, and leaves missing times at 0."""
     if not len(times_s) or times_s[-1] > 0:
         return len(times_s)
     later = np.flatnonzero(times_s)

@@ -1,5 +1,5 @@
-"""CSV recordings: `time_s,volts` under that header, one column of volts with or without its header, or what
-`opq-tools export` writes of one Box: `# key: value` lines, then `time_s` and `volts` among other columns.
+"""CSV recordings: `time_s,volts` with that header; one column of volts with or without a header; or the file
+of one Box from `opq-tools export`: `# key: value` lines, then `time_s` and `volts` among other columns.
 """
 
 import tempfile
@@ -16,22 +16,22 @@ from opq_proto.errors import RecordingError
 EXPORTED = ["box_id", "time_ns", "time_s", "sample", "counts", "volts"]
 HEADERS = (["time_s", "volts"], ["volts"], EXPORTED)
 UNEVEN_STEPS = 0.5
-"""A time further than this from its even place is none; less is rounding in the file."""
+"""Steps that a time may lie off its even place; less is rounding in the file, more is refused."""
 ROWS_AT_ONCE = 1 << 17
 IN_MEMORY = 1 << 25
-"""Bytes of one column: 6 minutes at 12 kS/s."""
+"""Bytes of one column that stay in memory: 6 minutes at 12 kS/s."""
 
 
 def read_columns(path: Path) -> tuple[NDArray[np.float64], float | None, dict[str, str]]:
-    """Volts, the rate that the times say (None for one column), and the `# key: value` lines at the top.
+    """Reads volts, the rate from the times (None for one column), and the `# key: value` lines at the top.
 
-    Some rows at a time; what is more than `IN_MEMORY` bytes of numbers is kept in a temporary file without
-    a name and mapped.
+    Reads some rows at a time; more than `IN_MEMORY` bytes of numbers go to an unnamed temporary file, which
+    is mapped.
 
     Raises:
         OSError: the file cannot be read, or there is no room for its numbers.
-        RecordingError: no table of finite numbers, other columns, several Boxes, or times that are not evenly
-            spaced.
+        RecordingError: not a table of finite numbers, other columns, several Boxes, or times that are not
+            evenly spaced.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -66,7 +66,7 @@ def read_columns(path: Path) -> tuple[NDArray[np.float64], float | None, dict[st
 
 
 def _remarks(path: Path, file: IO[str]) -> tuple[dict[str, str], int, str]:
-    """The `# key: value` lines at the top, how many they are with empty ones, and the line after them."""
+    """The `# key: value` lines at the top, the number of lines read, and the line after them."""
     found: dict[str, str] = {}
     boxes: list[str] = []
     for above, line in enumerate(map(str.strip, file)):
@@ -81,10 +81,10 @@ def _remarks(path: Path, file: IO[str]) -> tuple[dict[str, str], int, str]:
 
 
 def _tables(lines: Iterator[str], wanted: list[int] | None) -> Iterator[NDArray[np.float64]]:
-    """Rows of numbers, some at a time; `wanted`: only these columns.
+    """Yields tables of some rows each; only the columns `wanted` where it is given.
 
     Raises:
-        ValueError: says the row, counted from the first.
+        ValueError: names the row, counted from the first.
     """
     first = 0
     while rows := list(islice(lines, ROWS_AT_ONCE)):
@@ -97,7 +97,7 @@ def _tables(lines: Iterator[str], wanted: list[int] | None) -> Iterator[NDArray[
 
 
 class _SpooledColumn:
-    """Numbers that go to a file without a name when they are many."""
+    """A column in memory, which moves to an unnamed temporary file when it grows beyond `IN_MEMORY`."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - as long as its map
@@ -111,7 +111,7 @@ class _SpooledColumn:
         self._count += len(values)
 
     def array(self) -> NDArray[np.float64]:
-        """(n,) all of them; mapped where they are in a file, which is gone with the array."""
+        """All numbers, (n,); mapped where they are in a file, which is deleted with the array."""
         if 8 * self._count <= IN_MEMORY:
             self._file.seek(0)
             return np.frombuffer(self._file.read(), dtype=np.float64)
@@ -121,10 +121,10 @@ class _SpooledColumn:
 
 
 def check_finite(path: Path, values: NDArray[Any], before: int = 0) -> None:
-    """Refuse values, one row per sample after the `before` ones, that are not all finite.
+    """Refuses values that are not all finite; one row per sample, the first is sample number `before`.
 
     Raises:
-        RecordingError: names the first sample that is none.
+        RecordingError: names the first sample that is not finite.
     """
     for first in range(0, len(values), 1 << 20):
         finite = np.isfinite(values[first : first + (1 << 20)])
@@ -134,13 +134,13 @@ def check_finite(path: Path, values: NDArray[Any], before: int = 0) -> None:
 
 
 def _rate_of_times(path: Path, times_s: NDArray[np.float64]) -> float:
-    """From a line through all of the times, block by block."""
+    """Rate in Hz from a line fitted through all times, computed block by block."""
     count = len(times_s)
     if count < 2:
         raise RecordingError(f"{path}: one sample has no rate")
     blocks = range(0, count, ROWS_AT_ONCE)
     first_s, middle = float(times_s[0]), (count - 1) / 2
-    with np.errstate(over="ignore", invalid="ignore"):  # such times are refused
+    with np.errstate(over="ignore", invalid="ignore"):  # times that overflow are refused below
         mean_s = sum(float((times_s[at : at + ROWS_AT_ONCE] - first_s).sum()) for at in blocks) / count
         rise = sum(
             float((np.arange(len(part)) + (at - middle)) @ (part - first_s - mean_s))
@@ -154,7 +154,7 @@ def _rate_of_times(path: Path, times_s: NDArray[np.float64]) -> float:
         part = times_s[max(0, at - 1) : at + ROWS_AT_ONCE]
         even_s = first_s + mean_s + step_s * (np.arange(len(part)) + (max(0, at - 1) - middle))
         away = np.abs(part - even_s) > UNEVEN_STEPS * step_s
-        away[1:] |= np.abs(np.diff(part) - step_s) > UNEVEN_STEPS * step_s  # a single sample left out
+        away[1:] |= np.abs(np.diff(part) - step_s) > UNEVEN_STEPS * step_s  # a single missing sample
         if away.any():
             row = max(0, at - 1) + int(np.argmax(away))
             raise RecordingError(

@@ -19,19 +19,19 @@ from opq_tools.analyze.recordings import RecordingFile
 from opq_tools.analyze.report import VERDICTS, excerpt, missing_fundamental, worst
 
 MOST_POINTS = 2000
-"""Across the picture, about two for each of its pixels; of more values their extremes are drawn."""
+"""Points across the picture, about two per pixel; of more values only the extremes are drawn."""
 LEAST_PERCENT = 1.0
-"""Height of the harmonics at least; so that nothing is not drawn large."""
+"""Smallest height of the harmonics axis, so that negligible harmonics are not drawn large."""
 LEAST_V, LEAST_HZ = 0.02, 0.02
-"""Least height of rms (of nominal) and frequency: noise is not drawn large either."""
+"""Smallest height of the rms (share of nominal) and frequency axes, so that noise is not drawn large."""
 INK, DIP, OTHER, LIMIT = "#1f4e79", "#d9822b", "#7b3294", "#888888"
 MOST_MARKS = 200
 AXES_S = ((2 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
-"""From this length on, seconds per unit, unit."""
+"""Rows of (least length in seconds, seconds per unit, unit)."""
 
 
 def save_figure(path: Path, recording: RecordingFile, analysis: SignalAnalysis, limits: Limits) -> None:
-    """Draw and save; the file appears whole or not at all.
+    """Draws and saves; the file appears whole or not at all.
 
     Raises:
         FileNotWrittenError: the file cannot be written.
@@ -94,7 +94,7 @@ def _draw_frequency(axes: Axes, analysis: SignalAnalysis) -> None:
 def _draw_course(
     axes: Axes, analysis: SignalAnalysis, at_s: FloatArray, values: FloatArray, marks: bool = False
 ) -> None:
-    """A line, or of very many values a band from least to most, so that no dip is thinned out."""
+    """Draws a line, or for very many values a band from least to most, so that no dip is lost."""
     unit_s, unit = _axis_of(analysis)
     seen = np.isfinite(values)
     at_s, values = at_s[seen], values[seen]
@@ -125,7 +125,7 @@ def _draw_harmonics(axes: Axes, analysis: SignalAnalysis) -> None:
 
 
 def _mark_events(axes: Axes, analysis: SignalAnalysis, unit_s: float) -> None:
-    """Each over its time, and a thin line at its start, which is seen however short it is."""
+    """Shades the time of each event, with a thin line at its start so that short events are visible."""
     for each in analysis.events[:MOST_MARKS]:
         colour = DIP if isinstance(each, Disturbance) else OTHER
         start = each.start_s / unit_s

@@ -1,4 +1,4 @@
-"""Recordings on disk: a waveform in one of five formats, and what its numbers mean.
+"""Recordings on disk: a waveform in one of five formats, with its rate, gain and start.
 
 | suffix | samples | rate and gain |
 | --- | --- | --- |
@@ -8,10 +8,10 @@
 | .wav | int16 counts, one channel | rate from the file, gain as .i16 |
 | .cfg, .dat, .cff | COMTRADE, one analogue channel | from the file |
 
-UTC of the first sample: `--start`, `start_ns` in the .json, COMTRADE's own; else it is not known.
-Flags come before the .json, the .json before what the file itself says. Nothing is ever unpickled. .i16,
-.npy and .wav are mapped, not read; a .csv of hours goes through a file without a name. Whatever is broken
-is a RecordingError of one line.
+UTC of the first sample: `--start`, `start_ns` in the .json, or COMTRADE's own; otherwise unknown.
+Flags override the .json, and the .json overrides the file itself. Nothing is ever unpickled. .i16, .npy and
+.wav are mapped, not read; a .csv of hours goes through an unnamed temporary file. Every fault of a file is a
+RecordingError of one line.
 """
 
 import contextlib
@@ -34,14 +34,14 @@ from opq_tools.analyze.csv_file import check_finite, read_columns
 DEFAULT_NOMINAL_V, DEFAULT_NOMINAL_HZ = 120.0, 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_RATE_HZ = 1e7
-"""Beyond what any recorder of mains samples at; windows of 0.2 s are held in memory."""
+"""Higher than the rate of any mains recorder; windows of 0.2 s are held in memory."""
 MOST_START_NS = 2**62
-"""The year 2116; so that times after it are whole numbers of 64 bits, too."""
+"""The year 2116; later times within a recording then still fit into 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingFacts:
-    """What is known about a recording; None where it is not."""
+    """Known facts of a recording; None where unknown."""
 
     rate_hz: float | None = None
     volts_per_lsb: float | None = None
@@ -51,7 +51,7 @@ class RecordingFacts:
     start_ns: int | None = None
 
     def before(self, other: "RecordingFacts") -> "RecordingFacts":
-        """These, and the other's where these are None."""
+        """These facts; where one is None, the other's."""
         mine = {name: getattr(self, name) for name in self.__slots__}
         return RecordingFacts(
             **{name: getattr(other, name) if value is None else value for name, value in mine.items()}
@@ -60,7 +60,7 @@ class RecordingFacts:
 
 @dataclass(frozen=True, slots=True)
 class RecordingFile:
-    """A waveform: `samples` (n,) of `v_per_lsb` volts each (1.0 where they are volts already)."""
+    """A waveform: `samples` (n,) in units of `v_per_lsb` volts (1.0 where they are volts already)."""
 
     path: Path
     samples: NDArray[Any]
@@ -72,12 +72,12 @@ class RecordingFile:
     start_ns: int | None = None
     """UTC of the first sample."""
     assumed_nominal: bool = False
-    """Neither the file nor the call says the nominal voltage."""
+    """True where neither the file nor the call states the nominal voltage."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What a reader found in a file: counts need a gain, volts need none."""
+    """The content of a file as its reader found it; counts need a gain, volts do not."""
 
     samples: NDArray[Any]
     counts: bool
@@ -90,10 +90,10 @@ def read_recording(
     """Read a recording.
 
     Args:
-        given: facts that hold against those of the file and of the .json beside it.
-        channel: COMTRADE only: name, or number from 1, of the analogue channel; else the first voltage.
+        given: facts that override those of the file and of the .json beside it.
+        channel: COMTRADE only: name, or number from 1, of the analogue channel; None: the first voltage.
     Raises:
-        RecordingError: not there, broken, of an unknown format, or its rate or gain is not known.
+        RecordingError: missing, broken, of an unknown format, or its rate or gain is not known.
     """
     try:
         if not path.is_file():
@@ -134,7 +134,7 @@ def read_recording(
 
 
 def _refuse_zip(path: Path) -> None:
-    """`opq-tools export` writes a zip where several Boxes need several files, under any name."""
+    """Refuses a zip, which `opq-tools export` writes under any name for several Boxes."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as packed:
             inside = [name for name in packed.namelist() if Path(name).suffix.lower() in READERS]
@@ -144,7 +144,7 @@ def _refuse_zip(path: Path) -> None:
 
 
 def utc_ns(time: datetime) -> int:
-    """Nanoseconds since 1970, exact; a time without a zone is UTC.
+    """Exact nanoseconds since 1970; a time without a zone is read as UTC.
 
     Raises:
         ValueError: before 1970 or after 2115.
@@ -157,21 +157,21 @@ def utc_ns(time: datetime) -> int:
 
 
 def read_facts(path: Path) -> RecordingFacts:
-    """The facts of a recording's .json; none when there is no such file.
+    """Reads the facts of a recording's .json; all are None when there is no such file.
 
     Raises:
-        RecordingError: not JSON, not an object, or a value that is not a positive number, a `start_ns` that
-            is no whole one.
+        RecordingError: not JSON, not an object, a value that is not a positive number, or a `start_ns` that
+            is not a whole number.
     """
     try:
-        if not path.is_file() and path.exists():  # of a pipe the end might never come
+        if not path.is_file() and path.exists():  # a pipe might never end
             raise RecordingError(f"{path}: is no file")
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return RecordingFacts()
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8
+    except (ValueError, RecursionError) as error:  # includes bytes that are not UTF-8
         raise RecordingError(f"{path}: is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RecordingError(
@@ -202,7 +202,7 @@ def _positive(path: Path, content: Mapping[str, object], key: str) -> float | No
 
 
 def _start_ns(path: Path, content: Mapping[str, object]) -> int | None:
-    value = content.get("start_ns")  # null is unknown, as our own JSON says it
+    value = content.get("start_ns")  # null means unknown, as in our own JSON
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_START_NS:
@@ -223,7 +223,7 @@ def _read_i16(path: Path, _channel: str | None) -> _Content:
 
 def _read_npy(path: Path, _channel: str | None) -> _Content:
     try:
-        samples = np.lib.format.open_memmap(path, mode="r")  # maps only; an array of objects is refused
+        samples = np.lib.format.open_memmap(path, mode="r")  # never unpickles: refuses objects
     except (ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
         raise RecordingError(f"{path}: is no readable .npy file: {_first_line(error)}") from error
     if samples.ndim != 1:
@@ -241,7 +241,7 @@ def _read_wav(path: Path, _channel: str | None) -> _Content:
         with path.open("rb") as raw, wave.open(raw, "rb") as file:
             channels, width, frames = file.getnchannels(), file.getsampwidth(), file.getnframes()
             rate_hz = file.getframerate()
-            first = raw.tell()  # what is read of a header ends where the samples begin
+            first = raw.tell()  # reading of the header ends where the samples begin
             if channels != 1 or width != 2:
                 raise RecordingError(f"{path}: has {channels} channels of {8 * width} bits, want 1 of 16")
     except (wave.Error, EOFError, ValueError) as error:
@@ -261,7 +261,7 @@ def _read_csv(path: Path, _channel: str | None) -> _Content:
     volts, rate_hz, remarks = read_columns(path)
     said: dict[str, object] = {"box_id": remarks["box_id"]} if "box_id" in remarks else {}
     for key in ("nominal_volts", "nominal_hz", "start_ns"):
-        with contextlib.suppress(ValueError):  # somebody else's remark
+        with contextlib.suppress(ValueError):  # a remark of another program
             said |= {} if (value := json.loads(remarks.get(key, "null"))) is None else {key: value}
     return _Content(volts, counts=False, facts=RecordingFacts(rate_hz=rate_hz).before(_facts(path, said)))
 

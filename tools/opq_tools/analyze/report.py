@@ -21,12 +21,12 @@ from opq_tools.analyze.recordings import RecordingFile
 _Event = TypeVar("_Event")
 PLOT_HEIGHT = 7
 TABLE_WIDTH = 110
-"""Room for the widest row: on a narrow terminal it goes on in the next line, but no figure is cut."""
+"""Room for the widest row; on a narrow terminal a row wraps, but no figure is cut."""
 MOST_CYCLES_BEFORE = 4.0
 MOST_EVENTS = 40
-"""All classes together, so that the report stays a page; half of them are kept for either table."""
+"""Most events of all classes together, so that the report stays a page; each table may have at least half."""
 WHOLE = 0.98
-"""Share of ten seconds from which their frequency is reported: two cycles at the borders may be missing."""
+"""Share of ten seconds needed to report their frequency; two cycles at the borders may be missing."""
 SUDDEN = ("impulsive_transient", "oscillatory_transient", "phase_jump")
 VERDICTS = {
     "no_interruption_in_function": "inside",
@@ -39,7 +39,7 @@ VERDICTS = {
 
 
 def print_report(recording: RecordingFile, analysis: SignalAnalysis) -> None:
-    """Print what was found, for a person."""
+    """Prints the results for a person."""
     console = Console(highlight=False)
     shown_width = console.width
     console.width = max(shown_width, TABLE_WIDTH)
@@ -55,7 +55,7 @@ def print_report(recording: RecordingFile, analysis: SignalAnalysis) -> None:
         console.print(line, soft_wrap=True)
     if missing := missing_fundamental(analysis):
         console.print(missing, soft_wrap=True)
-    if console.encoding.startswith("utf"):  # else there is no Braille to draw with
+    if console.encoding.startswith("utf"):  # without UTF-8 there is no Braille to draw with
         _print_plots(console, recording, analysis, max(30, min(shown_width, 110) - LABEL_WIDTH - 2))
     tens = [each for each in analysis.aggregates if each.kind == "10_min"]
     if any(each.coverage == 1.0 for each in tens):
@@ -80,7 +80,7 @@ def print_report(recording: RecordingFile, analysis: SignalAnalysis) -> None:
 def _print_some(
     console: Console, table: Callable[[Sequence[_Event]], Table], events: Sequence[_Event], beside: int
 ) -> None:
-    """The first of them in a table, as many as those `beside` leave room for; the others are counted."""
+    """Prints the first events and counts the others; `beside`: number of events of the other table."""
     room = MOST_EVENTS - min(beside, MOST_EVENTS // 2)
     console.print(table(events[:room]))
     if len(events) > room:
@@ -88,7 +88,7 @@ def _print_some(
 
 
 def missing_fundamental(analysis: SignalAnalysis) -> str | None:
-    """Why there is no frequency and no harmonic: none of the windows has a fundamental that is known."""
+    """Why there is no frequency and no harmonic: no window has a known fundamental; None where one has."""
     if not len(analysis.window_hz) or np.isfinite(analysis.window_hz).any():
         return None
     nominal_hz = analysis.nominal_hz
@@ -100,7 +100,7 @@ def missing_fundamental(analysis: SignalAnalysis) -> str | None:
 
 
 def _lines(contract: Mapping[str, Any]) -> list[str]:
-    """The figures that stand alone, in words."""
+    """The single figures, in words."""
     flagged = contract["windows"]["flagged"]
     lines = [
         f"largest harmonics, % of the fundamental: {_largest(contract['harmonics_percent'])}",
@@ -148,7 +148,7 @@ def _ten_minutes(tens: Sequence[Aggregate]) -> Table:
 
 
 def _others(occurrences: Sequence[Occurrence]) -> Table:
-    """Those of other classes than rms."""
+    """Table of the events that are not rms disturbances."""
     table = Table(box=None, pad_edge=False)
     for name in ("also", "start, s", "ms", "because"):
         table.add_column(name, justify="left" if name in ("also", "because") else "right")
@@ -163,7 +163,7 @@ def _others(occurrences: Sequence[Occurrence]) -> Table:
 
 
 def _span(seconds: float) -> str:
-    """3.2 s, 12 min 5 s, 1 h 0 min."""
+    """Formats a duration: 3.2 s, 12 min 5 s, 1 h 0 min."""
     if seconds < 120:
         return f"{seconds:.4g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -239,7 +239,7 @@ def _print_plot(
 
 
 def excerpt(analysis: SignalAnalysis, cycles: float = 4.0) -> tuple[int, int]:
-    """Samples worth drawing: from shortly before the start of the worst event, else the first cycles."""
+    """Samples to draw: from shortly before the start of the worst event, or else the first cycles."""
     period = analysis.rate_hz / analysis.nominal_hz
     start = 0.0
     if analysis.disturbances:
@@ -251,7 +251,7 @@ def excerpt(analysis: SignalAnalysis, cycles: float = 4.0) -> tuple[int, int]:
 
 
 def worst(disturbances: Sequence[Disturbance]) -> Disturbance:
-    """The one furthest from nominal."""
+    """The disturbance that is furthest from nominal."""
     return max(disturbances, key=lambda each: abs(each.residual_percent - 100))
 
 
@@ -260,7 +260,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _since(start_ns: int | None) -> str:
-    """To the millisecond; --json has it whole."""
+    """The start as text, to the millisecond; --json has all digits."""
     if start_ns is None:
         return ""
     seconds, rest_ns = divmod(start_ns, 10**9)
@@ -288,11 +288,11 @@ LABEL_WIDTH = 8
 def plot_lines(
     values: NDArray[np.float64], width: int, height: int, unit: str, x_from: str, x_to: str
 ) -> list[str]:
-    """The plot of evenly spaced values as text lines; each column shows minimum to maximum of its share.
+    """Plots evenly spaced values as text lines; each column shows the minimum to maximum of its share.
 
     Args:
         values: (n,) finite, n >= 1.
-        width, height: of the dots in characters; labels take 9 more columns and one more line.
+        width, height: size of the dot area in characters; labels take 9 more columns and one more line.
     """
     low, high = float(values.min()), float(values.max())
     margin = (high - low) * 0.02 or abs(high) * 0.01 or 1.0
@@ -307,7 +307,7 @@ def plot_lines(
             round((high - value) / (high - low) * (rows - 1)) for value in (part.max(), part.min())
         )
         shown = (top, bottom)
-        if before is not None:  # no holes between neighbouring columns
+        if before is not None:  # no gaps between neighbouring columns
             top, bottom = min(top, before[1]), max(bottom, before[0])
         canvas[top : bottom + 1, column] = True
         before = shown

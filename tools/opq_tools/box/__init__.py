@@ -1,4 +1,4 @@
-"""`opq-tools box`: ask a Box something through Makai, as any client of the acquisition broker may."""
+"""`opq-tools box`: sends requests to a Box through Makai, as any client of the acquisition broker may."""
 
 from opq_tools.box.command import command
 

@@ -1,4 +1,4 @@
-"""`opq-tools box`: what people type."""
+"""`opq-tools box`: the command and its subcommands."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ from opq_tools.service_address import service_address
 
 TIMEOUT_S = 5.0
 NUMBER = "box_id"
-"""The setting by which its gateway knows whose samples come."""
+"""The setting by which the gateway identifies the Box that sends samples."""
 NO_UNITS: Mapping[str, str] = MappingProxyType({})
 INFO_UNITS = {"calibration_constant": "counts per volt", "measurement_rate": "cycles a Measurement"}
 
@@ -165,7 +165,7 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
         data = file.read_bytes()
     except OSError as error:
         raise TransferError(f"{file}: {error.strerror}") from error
-    version = describe_firmware(data).version  # says what is wrong with it before anything is sent
+    version = describe_firmware(data).version  # reports faults of the file before anything is sent
     with _asking(connection) as (asking, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:
         send_firmware(asking, box_id, data, timeout_s, _permille(bar))
         end = follow_update(asking, box_id, version, timeout_s, _permille(bar))
@@ -237,7 +237,7 @@ def half_cycles(
 
 
 def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:
-    """The way to the gateway is the first tenth."""
+    """Progress callback in thousandths; the transfer to the gateway is the first tenth."""
 
     def show(state: str, done: int, in_all: int) -> None:
         share = done / in_all if in_all else 1.0
@@ -259,7 +259,7 @@ def _order(connection: tuple[str, str, float], box_id: str, plugin: str, message
 
 
 def _tell(facts: dict[str, Any], as_json: bool, units: Mapping[str, str] = NO_UNITS) -> None:
-    """`units`: of those whose key does not end in one."""
+    """Prints the facts; `units` has the unit of each key that does not end in one."""
     if as_json:
         click.echo(json.dumps(facts))
         return

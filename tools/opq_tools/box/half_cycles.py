@@ -1,4 +1,4 @@
-"""A Box's Urms(1/2) while dips and swells lasted, out of its gateway's ledger, as a table."""
+"""A Box's Urms(1/2) during dips and swells, from its gateway's ledger, as a table."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,20 +16,20 @@ from opq_proto.wire import plugin_command
 
 HEADER = "time_ns,least_v,most_v,half_cycles\n"
 MOST_ANSWERS = 200
-"""Each is of four hours, or of all that was asked for."""
+"""Each answer covers four hours, or the whole requested span."""
 
 
 class NoHalfCyclesError(OpqError):
-    """The Box's gateway keeps none, or refuses."""
+    """The Box's gateway stores no half cycles, or refuses the request."""
 
 
 def fetch_half_cycles(
     asking: CommandClient, box_id: str, span_ns: tuple[int, int], timeout_s: float
 ) -> Iterator[HalfCycleRms]:
-    """What the gateway has of [start, end), an answer after the other; those may be empty.
+    """Yields the gateway's answers for [start, end) one after the other; an answer may be empty.
 
     Raises:
-        NoHalfCyclesError: an original Box, a gateway that does not know of half cycles, or a refusal.
+        NoHalfCyclesError: an original Box, a gateway without half cycles, a refusal, or too many answers.
         UnansweredError, FrameError: no answer, or one that cannot be read.
     """
     start_ns, end_ns = span_ns
@@ -51,7 +51,7 @@ def fetch_half_cycles(
 
 
 def facts_of(answers: Sequence[HalfCycleRms]) -> dict[str, Any]:
-    """The extremes of all answers, and of how many points; null where there are none."""
+    """Extremes and number of points of all answers; None where there are no points."""
     known = [each for each in answers if len(each.t_ns)]
     return {
         "box_id": answers[0].box_id,
@@ -69,7 +69,7 @@ def facts_of(answers: Sequence[HalfCycleRms]) -> dict[str, Any]:
 
 
 def write_table(path: Path, answers: Sequence[HalfCycleRms]) -> None:
-    """All points as CSV: UTC in ns at the middle of a point's first cycle, volts, half cycles in it.
+    """Writes all points as CSV: UTC in ns at the middle of a point's first cycle, volts, half cycles in it.
 
     Raises:
         NoHalfCyclesError: the file cannot be written.

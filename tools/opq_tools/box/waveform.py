@@ -1,4 +1,4 @@
-"""A Box's samples of a span, out of its gateway's ring, as a recording: FILE.i16 and FILE.json beside it."""
+"""A Box's samples of a span, from its gateway's ring, as a recording: FILE.i16 with FILE.json."""
 
 import json
 from datetime import UTC, datetime
@@ -11,23 +11,23 @@ from opq_proto.messages import Waveform
 from opq_proto.wire import Response, data_command, waveform_from_frames
 
 LONGEST_WAIT_S = 60.0
-"""A gateway waits no longer for the end of a span (gateway/README.md)."""
+"""Longest time that a gateway waits for the end of a span (gateway/README.md)."""
 
 
 class NoSamplesError(OpqError):
-    """The Box has nothing of the span, or it cannot be asked for."""
+    """The Box has no samples of the span, or the span cannot be requested."""
 
 
 def fetch_waveform(
     asking: CommandClient, box_id: str, span_ns: tuple[int, int], timeout_s: float, wait: bool
 ) -> tuple[Response, Waveform]:
-    """Ask for [start, end).
+    """Requests the samples of [start, end).
 
     Args:
-        wait: for an end that is not sampled yet; the answer then comes as much later.
+        wait: wait for an end that is still in the future; the answer comes later by that time.
     Raises:
-        NoSamplesError: the span ends before it begins, or too far in the future, or nothing of it is held.
-        UnansweredError, FrameError: no answer, or one that cannot be read; a gain that is not known.
+        NoSamplesError: the span is empty, ends too far in the future, or the gateway holds no sample of it.
+        UnansweredError, FrameError: no answer, one that cannot be read, or an unknown gain.
     """
     start_ns, end_ns = span_ns
     if end_ns <= start_ns:
@@ -45,7 +45,7 @@ def fetch_waveform(
 
 
 def write_recording(path: Path, response: Response, wave: Waveform) -> dict[str, Any]:
-    """Write both files; the facts of the .json."""
+    """Writes both files; returns the facts of the .json."""
     facts: dict[str, Any] = {
         "box_id": wave.box_id,
         "rate_hz": wave.rate_hz,

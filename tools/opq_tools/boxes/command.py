@@ -1,7 +1,7 @@
-"""`opq-tools boxes`: what people type. The store itself is asked, so that a cloud may run or not.
+"""`opq-tools boxes`: its subcommands read and write the store, whether a cloud runs or not.
 
-A running cloud follows: its pages read the store, Makai reads nominal values every few seconds and a gain
-with each waveform.
+A running cloud takes changes over: its pages read the store; Makai reads nominal values every few seconds and
+the gain with each waveform.
 """
 
 import json
@@ -29,7 +29,7 @@ from opq_tools.fact_line import fact_line
 
 
 class BoxNotKnownError(OpqError):
-    """No such Box is in the store."""
+    """The store has no such Box."""
 
 
 def _box_id(context: click.Context, parameter: click.Parameter, text: str) -> str:
@@ -51,7 +51,7 @@ mongo_option = click.option("--mongo-uri", help="The store, where it is a MongoD
 
 @contextmanager
 def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = False) -> Iterator[CloudStore]:
-    """The store; one that is not there yet is made only where `make` is set."""
+    """Opens the store; a missing one is created only where `make` is set."""
     folder = data_dir or default_data_dir()
     if not make and mongo_uri is None and not (folder / FILE_NAME).exists():
         raise BoxNotKnownError(f"there is no store in {folder}; name its folder with --data-dir")
@@ -225,7 +225,7 @@ def import_boxes(
 
 
 def box_rows(store: CloudStore) -> list[dict[str, Any]]:
-    """Every Box that is stored or was heard, in the order of numbers, as contracts.md has it and more."""
+    """All known Boxes (stored or heard from), sorted by number; fields as in contracts.md, and more."""
     locations, regions = store.locations(), store.regions()
     heard_ms = {box_id: row.timestamp_ms for box_id, row in store.latest_measurements().items()}
     records = {record.box_id: record for record in store.boxes()}
@@ -275,7 +275,7 @@ HEARD = ("box_id", "last_seen_ms", "location_archive", "location_start_time_ms",
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """As texts and numbers: a place is two of them."""
+    """A flat row of texts and numbers: a location becomes latitude and longitude."""
     place = row.get("location") or {}
     flat = {key: value for key, value in row.items() if key not in (*HEARD, "location") and value != ""}
     return {**flat, "latitude": place.get("lat"), "longitude": place.get("lon")}
@@ -299,7 +299,7 @@ def _location_of(store: CloudStore, box_id: str) -> str | None:
 
 
 def _refuse_a_name_twice(store: CloudStore, facts: BoxRecord) -> None:
-    """The original's index on names is unique, and a page that shows names would mix two Boxes up."""
+    """Refuses a used name: the original's index on names is unique, and pages that show names need it."""
     other = box_of_name(store, facts.name, but=facts.box_id)
     if other is not None:
         raise click.UsageError(f"--name {facts.name!r} is Box {other}'s; want another one")

@@ -1,4 +1,4 @@
-"""What `boxes set` may say of a Box: its options, their limits, and where a place gets its slug."""
+"""Options of `boxes set`, their limits, and the slug of a place."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Reader = Callable[[click.Context, click.Parameter, str | None], float | None]
 
 
 def _between(least: float, most: float) -> Reader:
-    """Reads a number from `least` to `most`; click's own range lets a NaN through."""
+    """Returns a reader of numbers from `least` to `most`; click's own range lets a NaN pass."""
 
     def read(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
         if text is None:
@@ -97,14 +97,14 @@ _FACTS = (
 
 
 def fact_options(command: F) -> F:
-    """All options of `boxes set`, under the names of `box_facts`' parameters."""
+    """Adds all options of `boxes set`, named like the parameters of `box_facts`."""
     for option in reversed(_FACTS):
         command = option(command)
     return command
 
 
 def box_facts(box_id: str, location: str | None, **given: Any) -> BoxRecord:
-    """The record to put; what was not said is None.
+    """The record to store; fields that were not given are None.
 
     Raises:
         click.UsageError: a gain is given twice.
@@ -127,12 +127,12 @@ def box_facts(box_id: str, location: str | None, **given: Any) -> BoxRecord:
 def put_place(
     store: CloudStore, box_id: str, latitude: float | None, longitude: float | None, slug: str | None
 ) -> str | None:
-    """Slug of the Box's place after the command; coordinates are stored with it. None: nothing was said.
+    """Slug of the Box's place after the command; stores its coordinates. None: no place was given.
 
-    Coordinates without a slug are a place of the Box's own: `box-7`, or `box-7-2` when it has moved.
+    Coordinates without a slug get a slug of the Box's own: `box-7`, or `box-7-2` after a move.
 
     Raises:
-        click.UsageError: half of the coordinates, or a slug that is not known and has none.
+        click.UsageError: only one coordinate is given, or the slug is unknown and has no coordinates.
     """
     if (latitude is None) != (longitude is None):
         raise click.UsageError("--lat and --lon belong together; say both")

@@ -21,7 +21,7 @@ _NUMBERS = {"$numberLong": int, "$numberInt": int, "$numberDouble": float, "$num
 
 
 def read_boxes(path: Path) -> list[BoxRecord]:
-    """Every Box of the file; raises ConfigError with every problem, and then nothing is to be imported."""
+    """Reads every Box of the file; raises ConfigError with all problems, then nothing may be imported."""
     records = _read(path, _box)
     ids = [record.box_id for record in records]
     doubles = sorted({box_id for box_id in ids if ids.count(box_id) > 1}) if len(set(ids)) < len(ids) else []
@@ -31,12 +31,12 @@ def read_boxes(path: Path) -> list[BoxRecord]:
 
 
 def read_locations(path: Path) -> list[LocationRecord]:
-    """As `read_boxes`."""
+    """Reads every location of the file; raises as `read_boxes`."""
     return _read(path, _location)
 
 
 def read_regions(path: Path) -> list[tuple[str, str]]:
-    """Pairs of region and location; as `read_boxes`."""
+    """Reads pairs of region and location; raises as `read_boxes`."""
     return _read(path, _region)
 
 
@@ -75,7 +75,7 @@ def _documents(path: Path) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Extended JSON as plain values; a text that is no number stays one, and is refused later."""
+    """Extended JSON as plain values; a text that is not a number stays a text, and is refused later."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if not isinstance(value, dict):

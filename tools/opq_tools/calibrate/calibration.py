@@ -1,11 +1,11 @@
-"""Calibration: from a stretch of a Box's samples and a reference reading to gain, offset and phase. Pure.
+"""Calibration: gain, offset and phase from a span of a Box's samples and a reference reading. Pure.
 
     offset_lsb   taken off every count           the counts' mean over whole cycles
     gain         on the converter's V per LSB    reference over the measured rms of the alternating part
     phase_ns     delay of the front end          (reference angle - measured angle) / (360 degrees * f)
 
-Definitions of rms, cycles and frequency are opq_measure's. An angle is that of the fundamental as a cosine
-at a whole second of UTC (IEC/IEEE 60255-118-1:2018, 5.2): it wants a source locked to GPS, at whole Hz.
+Rms, cycles and frequency are defined in opq_measure. An angle is the phase of the fundamental as a cosine at
+a whole second of UTC (IEC/IEEE 60255-118-1:2018, 5.2); it needs a source locked to GPS, at whole Hz.
 """
 
 from collections.abc import Sequence
@@ -22,34 +22,34 @@ from opq_proto.link_messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 STEADY_SHARE = 0.002
-"""Largest less smallest rms of the 10/12-cycle windows, over their mean; above, it is no reference."""
+"""Most (largest - smallest) / mean rms of the 10/12-cycle windows of a usable reference."""
 GAIN = (0.5, 2.0)
-"""What the Box takes; beyond, the divider is another one than the board's."""
+"""Range that the Box accepts; outside it, the divider is not the board's."""
 NEAR = 0.1
-"""The first reading may be off by a factor of GAIN; a signal below this share of the reference is none."""
+"""A reading below this share of the reference is no signal; otherwise it may be off by a factor of GAIN."""
 WHOLE_HZ = 0.002
-"""A source locked to GPS at a whole number of Hz is seen this near to it."""
+"""Most deviation from a whole number of Hz for a source that is locked to GPS."""
 ANGLE_UNCERTAINTY_NS = 20_000
-"""The Box's time may be off by so much: 0.4 degrees at 60 Hz."""
+"""Most uncertainty of the Box's time for an angle: 0.4 degrees at 60 Hz."""
 
 
 class CalibrationError(OpqError):
-    """Nothing was changed; the text says what to do."""
+    """The calibration failed and nothing was changed; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationReading:
-    """What a stretch of samples shows, with the gain that the Box had."""
+    """Measurement of a span of samples, with the Box's present gain."""
 
     seconds: float
     rms_v: float
-    """The alternating part: mean of the 10/12-cycle windows."""
+    """Rms of the alternating part: mean of the 10/12-cycle windows."""
     spread_v: float
-    """Largest less smallest window."""
+    """Largest minus smallest rms of a window."""
     offset_lsb: float
     f_hz: float
     angle_deg: float | None
-    """At whole seconds of UTC; None: the Box's time or the source does not allow it."""
+    """Angle at whole seconds of UTC; None where the Box's time or the source does not allow one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,10 @@ class Correction:
 
 
 def read(blocks: Sequence[Samples], hello: Hello) -> CalibrationReading:
-    """Judge and measure blocks that follow each other without a hole.
+    """Checks and measures consecutive blocks without a gap.
 
     Raises:
-        CalibrationError: clipped, or no steady mains voltage.
+        CalibrationError: blocks are clipped, or there is no steady mains voltage.
     """
     clipped = sum(bool(block.flags & FLAG_CLIPPED) for block in blocks)
     if clipped:
@@ -99,7 +99,7 @@ def correct(
     """The settings with which the Box would have read the reference.
 
     Raises:
-        CalibrationError: beyond what can be a matter of calibration.
+        CalibrationError: the difference is too large for a calibration, or the phase cannot be measured.
     """
     if reading.rms_v < NEAR * reference_v:
         raise CalibrationError(

@@ -1,7 +1,7 @@
 """`opq-tools calibrate PORT --reference-v V`: gain, offset and phase of a Box against a reference reading.
 
-Talks the serial link itself: no gateway may hold the port meanwhile. Measures, shows what would change, asks,
-puts the settings, measures again; a second reading that is off the reference puts the old settings back.
+The command uses the serial link itself, so no gateway may hold the port. It measures, shows changes, asks,
+writes the settings and measures again; if the second reading is off the reference, it restores the old ones.
 """
 
 import json
@@ -34,18 +34,18 @@ from opq_tools.calibrate.calibration import CalibrationError, CalibrationReading
 ANSWER_S = 2.0
 TRIES = 3
 CHECK_SHARE = 0.001
-"""The second reading may be off the reference by so much, and by the source's own spread."""
+"""Share by which the second reading may be off the reference, in addition to the source's own spread."""
 KEYS = ("gain", "offset_lsb", "phase_ns")
 
 
 class CalibrateUsageError(OpqError):
-    """An option that cannot be; nothing was done."""
+    """An option is not valid; nothing was done."""
 
     exit_code = 2
 
 
 class CalibrationLink:
-    """The gateway's end of the link for as long as a calibration takes."""
+    """The gateway's end of the link during a calibration."""
 
     def __init__(self, port: str) -> None:
         try:
@@ -61,7 +61,7 @@ class CalibrationLink:
         self._port.close()
 
     def hello(self) -> Hello:
-        """Who is there, as it is now."""
+        """Requests the Box's present hello message."""
         for _ in range(TRIES):
             self._send(Operation.HELLO)
             for message in self._messages(ANSWER_S):
@@ -78,7 +78,7 @@ class CalibrationLink:
         raise CalibrationError("the Box does not report its settings")
 
     def write_setting(self, key: str, value: str) -> None:
-        """Raises CalibrationError when the Box refuses, or does not answer."""
+        """Writes a setting; raises CalibrationError when the Box refuses or does not answer."""
         for _ in range(TRIES):
             command_id = self._send(Operation.PUT_SETTING, f"{key}={value}")
             for message in self._messages(ANSWER_S):
@@ -92,14 +92,14 @@ class CalibrationLink:
         raise CalibrationError(f"the Box does not answer to {key}={value}")
 
     def samples(self, seconds: float, progress: Callable[[float], None]) -> list[Samples]:
-        """Blocks that follow each other; after a hole they start again.
+        """Returns consecutive blocks that span `seconds`; starts again after a gap.
 
         Raises:
-            CalibrationError: too many holes, or nothing comes.
+            CalibrationError: too many gaps, or no samples arrive.
         """
         blocks: list[Samples] = []
         got_s = 0.0
-        self._port.reset_input_buffer()  # what waited there is old
+        self._port.reset_input_buffer()  # waiting bytes are old
         self._decoder = Decoder()
         for message in self._messages(TRIES * (seconds + ANSWER_S)):
             if not isinstance(message, Samples) or not message.rate_millihz or not len(message.counts):
@@ -123,7 +123,7 @@ class CalibrationLink:
         return self._command_id
 
     def _messages(self, within_s: float) -> Iterator[LinkMessage]:
-        """What the Box says until the time is over."""
+        """Yields the Box's messages until the time is over."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
             try:
@@ -234,7 +234,7 @@ def _calibrate(
 def _measured(talk: CalibrationLink, seconds: float, quiet: bool) -> list[Samples]:
     if quiet or not sys.stderr.isatty():
         return talk.samples(seconds, lambda _: None)
-    from rich.console import Console  # here: a terminal only
+    from rich.console import Console  # imported here: needed on a terminal only
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -243,7 +243,7 @@ def _measured(talk: CalibrationLink, seconds: float, quiet: bool) -> list[Sample
 
 
 def _put(talk: CalibrationLink, new: Correction, old: Correction) -> None:
-    """What differs; the offset in whole counts, as the Box takes it off."""
+    """Writes the settings that differ; the Box rounds the offset to whole counts."""
     for key in KEYS:
         value, before = getattr(new, key), getattr(old, key)
         if value != before:

@@ -1,6 +1,6 @@
-"""A View's `/api/v1` for Python: typed, with and without asyncio. docs/api.md has ten lines to a plotted dip.
+"""Python client of a View's `/api/v1`: typed, with and without asyncio. docs/api.md plots a dip in ten lines.
 
-It needs httpx (`pip install 'opq-toolkit[client]'`), no cloud and no gateway.
+It needs httpx (`pip install 'opq-toolkit[client]'`), but neither cloud nor gateway code.
 """
 
 from opq_tools.client.calls import ApiRefusedError, ViewUnreachableError

@@ -1,4 +1,4 @@
-"""What is asked of `/api/v1` and how answers are read: no socket, so that both clients share it."""
+"""Requests to `/api/v1` and the reading of answers; without a socket, so that both clients share it."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ T = TypeVar("T")
 Values = Mapping[str, str | int | float | Sequence[str] | None]
 PREFIX = "/api/v1"
 TRIES = 4
-"""Tries of a request that View has no time for (429, 503)."""
+"""Most tries of a request while View is overloaded (429, 503)."""
 LONGEST_WAIT_S = 30.0
 
 
@@ -35,7 +35,7 @@ class ViewUnreachableError(OpqError):
 
 
 class ApiRefusedError(OpqError):
-    """View refuses: its text says what was wrong and what is allowed."""
+    """View refuses the request; the text says what was wrong and what is allowed."""
 
     def __init__(self, status: int, detail: str, errors: Sequence[object] = ()) -> None:
         super().__init__(f"{detail} ({status})")
@@ -44,14 +44,14 @@ class ApiRefusedError(OpqError):
 
 @dataclass(frozen=True, slots=True)
 class RestCall(Generic[T]):
-    """One request, and what reads its answer."""
+    """One request, with the function that reads its answer."""
 
     path: str
     read: Callable[[object], T]
     values: Values = field(default_factory=dict)
 
     def params(self) -> httpx.QueryParams:
-        """What is None is not sent; a list is sent as several."""
+        """Query parameters: None is left out, a list is repeated."""
         rows: list[tuple[str, str]] = []
         for name, value in self.values.items():
             if isinstance(value, str | int | float):
@@ -63,14 +63,14 @@ class RestCall(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[T]):
-    """Some items, and the cursor of the next page; None at the end."""
+    """Some items, with the cursor of the next page (None on the last one)."""
 
     items: tuple[T, ...]
     next: str | None
 
 
 def list_call(path: str, kind: type[T], **values: str | int | float | None) -> RestCall[ListPage[T]]:
-    """A page of a list; `class_` stands for `class`."""
+    """The call for a page of a list; `class_` stands for `class`."""
 
     def read(answer: object) -> ListPage[T]:
         if not isinstance(answer, Mapping) or not isinstance(answer.get("items"), list):
@@ -134,7 +134,7 @@ def waveform_call(event_id: int, box_id: str) -> RestCall[RemoteWaveform]:
 
 
 def read_answer(answer: httpx.Response, call: RestCall[T]) -> T:
-    """What the answer holds; raises as `check_answer`, and AnswerNotReadError."""
+    """Reads an answer; raises as `check_answer`, and AnswerNotReadError."""
     check_answer(answer)
     try:
         found: object = answer.json()
@@ -144,7 +144,7 @@ def read_answer(answer: httpx.Response, call: RestCall[T]) -> T:
 
 
 def check_answer(answer: httpx.Response) -> None:
-    """Raises ApiRefusedError; the body of the answer has been read."""
+    """Raises ApiRefusedError for a refusal; the body of the answer must have been read."""
     if answer.is_success:
         return
     try:
@@ -158,7 +158,7 @@ def check_answer(answer: httpx.Response) -> None:
 
 
 def wait_of(answer: httpx.Response, tries: int) -> float | None:
-    """Seconds until it may be asked again; None: not at all."""
+    """Seconds until the request may be repeated; None: not at all."""
     if answer.status_code not in (429, 503) or tries >= TRIES:
         return None
     text = answer.headers.get("retry-after", "1")
@@ -177,13 +177,13 @@ def live_values(
 
 
 class NewsReader:
-    """Lines of server-sent events to news (WHATWG HTML, 9.2.6)."""
+    """Turns lines of server-sent events into LiveNews (WHATWG HTML, 9.2.6)."""
 
     def __init__(self) -> None:
         self._fields: dict[str, str] = {}
 
     def accept_line(self, line: str) -> Iterator[LiveNews]:
-        """The news that this line ends, if it does; comments and `retry` are left aside."""
+        """Yields the event that this line completes, if any; ignores comments and `retry`."""
         if line:
             name, _, value = line.partition(":")
             if name:

@@ -1,4 +1,4 @@
-"""The two clients: without asyncio, and awaited. They differ in nothing else."""
+"""The two clients, one without and one with asyncio; otherwise they are the same."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class OpqClient:
     """A View's `/api/v1`. All methods raise ViewUnreachableError, ApiRefusedError or AnswerNotReadError.
 
-    Lists are read page by page as they are iterated. Where View has no time (429, 503), it is asked again.
+    Lists are read page by page during iteration. Requests are repeated while View is overloaded (429, 503).
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class OpqClient:
         timeout_s: float = 30.0,
         sleep_s: Callable[[float], object] = time.sleep,
     ) -> None:
-        """`token` as the page Account made it (`opq_…`); None where View is open."""
+        """`token`: from the page Account (`opq_…`); None where View is open."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         base = url.rstrip("/").removesuffix(calls.PREFIX) + calls.PREFIX
         self._http = httpx.Client(base_url=base, headers=headers, timeout=timeout_s, follow_redirects=True)
@@ -54,22 +54,22 @@ class OpqClient:
         self._http.close()
 
     def boxes(self) -> list[RemoteBox]:
-        """Those that you may see."""
+        """All Boxes that you may see."""
         return list(self._answer(calls.boxes_call()).items)
 
     def incidents(self, box: str | None = None, kind: str | None = None) -> Iterator[RemoteIncident]:
-        """Newest first; of a Box, of a class such as `sag`."""
+        """Incidents, newest first; only of one Box or class (such as `sag`) where given."""
         return self._pages(lambda cursor: calls.incidents_call(box, kind, cursor))
 
     def incident(self, incident_id: int) -> RemoteIncident:
         return self._answer(calls.incident_call(incident_id))
 
     def findings(self, box: str | None = None, kind: str | None = None) -> Iterator[RemoteFinding]:
-        """Those of the newest incidents first."""
+        """Findings, those of the newest incidents first."""
         return self._pages(lambda cursor: calls.findings_call(box, kind, cursor))
 
     def events(self) -> Iterator[RemoteEvent]:
-        """Newest first, without samples."""
+        """Events, newest first, without samples."""
         return self._pages(calls.events_call)
 
     def waveform(self, event_id: int, box_id: str) -> RemoteWaveform:
@@ -79,19 +79,19 @@ class OpqClient:
     def measurements(
         self, box_id: str, start: str = "now-1h", end: str = "now"
     ) -> Iterator[RemoteMeasurement]:
-        """Oldest first."""
+        """Measurements of a Box, oldest first."""
         return self._pages(lambda cursor: calls.measurements_call(box_id, start, end, cursor))
 
     def trend(
         self, box_id: str, start: str = "now-24h", end: str = "now", level: str = "auto"
     ) -> tuple[RemoteTrendRow, ...]:
-        """Rows of 1m, 10m, 1h or 1d."""
+        """Trend of a Box in rows of 1m, 10m, 1h or 1d."""
         return self._answer(calls.trend_call(box_id, start, end, level))
 
     def save(self, path: str, out: str | Path, **values: str | int | None) -> int:
-        """An export, such as `/incidents/3/export` with `format="cff"`, as a file; how many bytes.
+        """Saves an export, such as `/incidents/3/export` with `format="cff"`, and returns its size in bytes.
 
-        The file is there whole or not at all.
+        The file appears whole or not at all.
         """
         call: RestCall[object] = RestCall(path, lambda answer: answer, values)
         try:
@@ -110,7 +110,7 @@ class OpqClient:
         rate: float | None = None,
         after: str | None = None,
     ) -> Iterator[LiveNews]:
-        """News as they come, until View ends the feed; `rate`: Measurements a second of each Box at most."""
+        """Yields live events until View ends the feed; `rate`: most Measurements a second of each Box."""
         reader = NewsReader()
         values = calls.live_values(boxes, region, rate, after)
         try:
@@ -152,7 +152,7 @@ class OpqClient:
 class AsyncOpqClient:
     """A View's `/api/v1`. All methods raise ViewUnreachableError, ApiRefusedError or AnswerNotReadError.
 
-    Lists are read page by page as they are iterated. Where View has no time (429, 503), it is asked again.
+    Lists are read page by page during iteration. Requests are repeated while View is overloaded (429, 503).
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class AsyncOpqClient:
         timeout_s: float = 30.0,
         sleep_s: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """`token` as the page Account made it (`opq_…`); None where View is open."""
+        """`token`: from the page Account (`opq_…`); None where View is open."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         base = url.rstrip("/").removesuffix(calls.PREFIX) + calls.PREFIX
         self._http = httpx.AsyncClient(
@@ -180,22 +180,22 @@ class AsyncOpqClient:
         await self._http.aclose()
 
     async def boxes(self) -> list[RemoteBox]:
-        """Those that you may see."""
+        """All Boxes that you may see."""
         return list((await self._answer(calls.boxes_call())).items)
 
     def incidents(self, box: str | None = None, kind: str | None = None) -> AsyncIterator[RemoteIncident]:
-        """Newest first; of a Box, of a class such as `sag`."""
+        """Incidents, newest first; only of one Box or class (such as `sag`) where given."""
         return self._pages(lambda cursor: calls.incidents_call(box, kind, cursor))
 
     async def incident(self, incident_id: int) -> RemoteIncident:
         return await self._answer(calls.incident_call(incident_id))
 
     def findings(self, box: str | None = None, kind: str | None = None) -> AsyncIterator[RemoteFinding]:
-        """Those of the newest incidents first."""
+        """Findings, those of the newest incidents first."""
         return self._pages(lambda cursor: calls.findings_call(box, kind, cursor))
 
     def events(self) -> AsyncIterator[RemoteEvent]:
-        """Newest first, without samples."""
+        """Events, newest first, without samples."""
         return self._pages(calls.events_call)
 
     async def waveform(self, event_id: int, box_id: str) -> RemoteWaveform:
@@ -205,19 +205,19 @@ class AsyncOpqClient:
     def measurements(
         self, box_id: str, start: str = "now-1h", end: str = "now"
     ) -> AsyncIterator[RemoteMeasurement]:
-        """Oldest first."""
+        """Measurements of a Box, oldest first."""
         return self._pages(lambda cursor: calls.measurements_call(box_id, start, end, cursor))
 
     async def trend(
         self, box_id: str, start: str = "now-24h", end: str = "now", level: str = "auto"
     ) -> tuple[RemoteTrendRow, ...]:
-        """Rows of 1m, 10m, 1h or 1d."""
+        """Trend of a Box in rows of 1m, 10m, 1h or 1d."""
         return await self._answer(calls.trend_call(box_id, start, end, level))
 
     async def save(self, path: str, out: str | Path, **values: str | int | None) -> int:
-        """An export, such as `/incidents/3/export` with `format="cff"`, as a file; how many bytes.
+        """Saves an export, such as `/incidents/3/export` with `format="cff"`, and returns its size in bytes.
 
-        The file is there whole or not at all.
+        The file appears whole or not at all.
         """
         call: RestCall[object] = RestCall(path, lambda answer: answer, values)
         try:
@@ -237,7 +237,7 @@ class AsyncOpqClient:
         rate: float | None = None,
         after: str | None = None,
     ) -> AsyncIterator[LiveNews]:
-        """News as they come, until View ends the feed; `rate`: Measurements a second of each Box at most."""
+        """Yields live events until View ends the feed; `rate`: most Measurements a second of each Box."""
         reader = NewsReader()
         values = calls.live_values(boxes, region, rate, after)
         try:

@@ -1,4 +1,4 @@
-"""What `/api/v1` answers, as frozen values. Unknown is None; fields that a newer View adds are left aside."""
+"""Answers of `/api/v1` as frozen values. Unknown is None; fields that a newer View adds are ignored."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -15,7 +15,7 @@ NAMES_IN_JSON = {"kind": "class"}
 
 
 class AnswerNotReadError(OpqError):
-    """An answer lacks what it must have: no View answers there, or one of another version."""
+    """An answer lacks a required field: the server is no View, or one of another version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class RemoteMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class RemoteTrendRow:
-    """(min, mean, max) of each metric over one row; None: not known."""
+    """(min, mean, max) of each metric over one row; None where not known."""
 
     start_ms: int
     coverage: float
@@ -123,7 +123,7 @@ class RemoteFinding:
 
 @dataclass(frozen=True, slots=True)
 class RemoteWaveform:
-    """Raw samples of one Box; where `gaps` names some, neighbours in `counts` are not neighbours in time."""
+    """Raw samples of one Box; at each of `gaps`, neighbours in `counts` are not neighbours in time."""
 
     event_id: int
     box_id: str
@@ -140,12 +140,12 @@ class RemoteWaveform:
 
     @property
     def volts(self) -> NDArray[np.float64]:
-        """(n,) float64."""
+        """Samples in volts, (n,) float64."""
         return np.asarray(self.counts, np.float64) * self.volts_per_lsb
 
     @property
     def seconds(self) -> NDArray[np.float64]:
-        """(n,) float64, from the first sample; gaps are counted."""
+        """Seconds from the first sample, (n,) float64; gaps are included."""
         positions = np.arange(len(self.counts), dtype=np.float64)
         for gap in sorted(self.gaps, key=_first_of):
             positions[positions >= _first_of(gap) - self.first_sample] += _whole(gap["samples"])
@@ -159,14 +159,14 @@ class LiveNews:
     event: str
     facts: Facts
     id: str = ""
-    """To go on after it: `live(after=news.id)`; empty for Measurements."""
+    """Id to resume after this event: `live(after=news.id)`; empty for Measurements."""
 
 
 def read_record(kind: type[R], facts: object) -> R:
-    """A record from its JSON.
+    """Makes a record from its JSON.
 
     Raises:
-        AnswerNotReadError: no JSON object, or a field is missing.
+        AnswerNotReadError: not a JSON object, or a field is missing.
     """
     if not isinstance(facts, Mapping):
         raise AnswerNotReadError(f"the answer is no {kind.__name__} but {str(facts)[:60]!r}")

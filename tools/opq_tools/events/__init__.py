@@ -1,1 +1,1 @@
-"""`opq-tools events`: what was asked for, of whom, why, and how long each step took."""
+"""`opq-tools events`: what was requested from which Boxes, why, and how long each step took."""

@@ -1,4 +1,4 @@
-"""`opq-tools events`: what people type. The store itself is asked, so that a cloud may run or not."""
+"""`opq-tools events`: its subcommands read the store, whether a cloud runs or not."""
 
 import json
 import time
@@ -23,12 +23,12 @@ from opq_tools.moment import from_option, to_option
 
 MOST_EVENTS = 10_000
 NEAR_EVENTS = 1000
-"""Read to find what completes one, and incidents to find those that it is part of."""
+"""Events read to find those that complete one, and incidents read to find those that it is part of."""
 BOXES_NAMED = 12
 
 
 class EventNotKnownError(OpqError):
-    """No such event is in the store."""
+    """The store has no such event."""
 
 
 event_argument = click.argument("event_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
@@ -139,7 +139,7 @@ def trace(store: CloudStore, event_id: int, as_json: bool) -> None:
 
 
 def event_row(record: EventRecord) -> dict[str, Any]:
-    """An event as JSON has it; what is not known is null."""
+    """An event as JSON; unknown is null."""
     return {
         "event_id": record.event_id,
         "start_ms": record.start_ns / 1e6,
@@ -160,7 +160,7 @@ def event_row(record: EventRecord) -> dict[str, Any]:
 
 
 def _event_words(record: EventRecord, incident_ids: list[int]) -> list[tuple[str, str]]:
-    """Name and text of what is known of an event, as a person reads it; what is not known is left out."""
+    """Name and text of each known fact of an event, for a person; unknown facts are left out."""
     asked, received = record.boxes_triggered, record.boxes_received
     reasons = "; ".join(f"{why}: {', '.join(ids)}" for why, ids in record.asked_as.items())
     rows = [
@@ -185,7 +185,7 @@ def _event_words(record: EventRecord, incident_ids: list[int]) -> list[tuple[str
 
 
 def _past_lines(past: IncidentPast) -> list[str]:
-    """What comes back, and the incidents that are most like it."""
+    """Lines about recurrence and the most similar incidents."""
     return recurrence_sentences(past) + [
         f"incident {each.incident.incident_id} ({class_phrase(each.incident.kind)}), "
         f"{_when(each.incident.start_ns)}: alike by {each.likeness.alike:.0%}, {each.because}"
@@ -223,5 +223,5 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _when(t_ns: float) -> str:
-    """`2026-11-20 08:13:22 UTC`"""
+    """Formats a time: `2026-11-20 08:13:22 UTC`."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(t_ns / 1e9))

@@ -1,4 +1,4 @@
-"""One event's way, from the Measurement that crossed to the incident: pure, from what the store has of it."""
+"""Steps of one event, from the Measurement that crossed to the incident; pure, from the store's records."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ NS_PER_MS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class TracedStep:
-    """Something that happened to an event; `t_ns` is UTC, None where nobody wrote it down."""
+    """A step of an event; `t_ns` is UTC, None where it was not recorded."""
 
     step: str
     t_ns: int | None
@@ -28,12 +28,12 @@ def traced_steps(
     incidents: Iterable[Incident],
     completed_by: Iterable[EventRecord] = (),
 ) -> list[TracedStep]:
-    """By time; a step of which nobody wrote the time down stands after the one before it in the work.
+    """All steps by time; a step without a recorded time follows the step that precedes it in the work.
 
     Args:
         stored_ns: Box -> when the last of its samples was stored.
-        incidents: those that the event is part of.
-        completed_by: events that ask for more of the same disturbance.
+        incidents: incidents that the event is part of.
+        completed_by: events that request more of the same disturbance.
     """
     steps = []
     if record.onset_ns is not None:
@@ -78,7 +78,7 @@ def traced_steps(
 
 
 def _by_time(steps: Iterable[TracedStep]) -> list[TracedStep]:
-    """Samples that an analysis asks for are stored before the event is finished, and told of after it."""
+    """Sorts by time: requests of an analysis are collected last, but their samples were stored earlier."""
     placed: list[tuple[int, TracedStep]] = []
     last_ns = 0
     for step in steps:
@@ -88,7 +88,7 @@ def _by_time(steps: Iterable[TracedStep]) -> list[TracedStep]:
 
 
 def step_rows(record: EventRecord, steps: Iterable[TracedStep]) -> list[dict[str, Any]]:
-    """As JSON; `after_ms` counts from the end of the Measurement that crossed, else from the decision."""
+    """Steps as JSON; `after_ms` counts from the end of the crossing Measurement, else from the decision."""
     zero_ns = record.decided_ns if record.onset_ns is None else record.onset_ns[1]
     return [
         {

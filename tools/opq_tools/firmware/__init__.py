@@ -1,1 +1,1 @@
-"""`opq-tools firmware`: the Box's firmware from source, the same bytes each time, held to its budgets."""
+"""`opq-tools firmware`: builds the Box's firmware, the same bytes each time, and checks its budgets."""

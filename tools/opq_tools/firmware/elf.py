@@ -1,9 +1,8 @@
-"""What the linked firmware consists of: sections, symbols, functions and who calls whom.
+"""Reads a linked firmware: sections, symbols, functions and their calls.
 
-Calls are read from the disassembly; so is a call through a register with a literal in it (the compiler's
-`long_call`). Calls through any other register are counted as `ElfFunction.indirect`: their targets cannot be
-seen, and whoever needs the whole truth names them by hand. Literals come from the relocations that the linker
-was asked to keep.
+Calls come from the disassembly, also calls through a register that holds a literal (the compiler's
+`long_call`). Calls through any other register are counted as `ElfFunction.indirect`: their targets are not
+visible and must be listed by hand. Literals come from the relocations that the linker keeps on request.
 """
 
 import bisect
@@ -36,7 +35,7 @@ class ElfFunction:
     address: int
     size: int
     calls: set[str] = field(default_factory=set)
-    data: set[int] = field(default_factory=set)  # addresses that its literal pool names, other than functions
+    data: set[int] = field(default_factory=set)  # addresses in its literal pool, except functions
     frame_bytes: int = 0
     indirect: int = 0
     through: set[int] = field(default_factory=set)  # addresses of the literals that it calls
@@ -52,7 +51,7 @@ class ElfBinary:
 
 
 def read_elf(path: Path) -> ElfBinary:
-    """Everything at once; about two seconds for 200 kB of code."""
+    """Reads the whole file; takes about two seconds for 200 kB of code."""
     with path.open("rb") as handle:
         elf = ELFFile(handle)
         sections = {
@@ -87,12 +86,12 @@ def read_elf(path: Path) -> ElfBinary:
 
 
 def named(binary: ElfBinary, target: str) -> list[str]:
-    """The functions of this name; static ones may share it."""
+    """Functions with this name; static ones may share it."""
     return [name for name in binary.functions if name == target or name.startswith(f"{target}@")]
 
 
 def loaded_bytes(path: Path) -> int:
-    """What a linked program takes of flash: everything that is loaded."""
+    """Bytes of flash that a linked program uses: all loaded segments."""
     with path.open("rb") as handle:
         segments = ELFFile(handle).iter_segments()
         return sum(int(each["p_filesz"]) for each in segments if each["p_type"] == "PT_LOAD")
@@ -110,7 +109,7 @@ def _add_literals(
         at = bisect.bisect_right(starts, offset) - 1
         if at < 0 or offset >= spans[at][1]:
             continue
-        if kind != "STT_FUNC":  # REL: the addend, and here the whole word, stands in place
+        if kind != "STT_FUNC":  # REL: the addend, here the whole word, is stored in place
             for name, (address, size) in sections.items():
                 if name in content and address <= offset < address + size:
                     value = int.from_bytes(content[name][offset - address : offset - address + 4], "little")
@@ -147,7 +146,7 @@ def _instruction(function: ElfFunction, loaded: dict[str, int], mnemonic: str, o
     if BRANCHES.match(mnemonic):
         target = TARGET.search(operands)
         if target is None or target[3] is not None:
-            return  # inside of a function, most likely this one
+            return  # inside a function, most likely this one
         if mnemonic.startswith("bl") or int(target[1], 16) != function.address:
             function.calls.add(target[1])
     elif mnemonic == "blx" or (mnemonic == "bx" and operands.strip() != "lr"):
@@ -159,11 +158,11 @@ def _instruction(function: ElfFunction, loaded: dict[str, int], mnemonic: str, o
     elif not mnemonic.startswith(("str", "cmp", "tst", "push", "it")) and (
         written := REGISTER.match(operands)
     ):
-        loaded.pop(written[1], None)  # whatever else it holds now
+        loaded.pop(written[1], None)  # it now holds something else
 
 
 def _pushed(mnemonic: str, operands: str) -> int:
-    """Bytes that an instruction takes from the stack; summed over a function, an upper bound of its frame."""
+    """Bytes of stack that an instruction takes; their sum over a function is an upper bound of its frame."""
     if mnemonic in ("push", "vpush", "stmdb", "push.w", "stmdb.w") and (
         "push" in mnemonic or operands.startswith("sp!")
     ):
@@ -181,7 +180,7 @@ def _pushed(mnemonic: str, operands: str) -> int:
 
 
 def _settle_names(functions: dict[str, ElfFunction]) -> None:
-    """Called addresses become names; a linker's veneer calls what it is named after."""
+    """Replaces called addresses by names; a linker's veneer calls the function that it is named after."""
     by_address = {function.address: name for name, function in functions.items()}
     for name, function in functions.items():
         function.calls = {by_address[at] for call in function.calls if (at := int(call, 16)) in by_address}

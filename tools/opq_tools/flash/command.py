@@ -1,4 +1,4 @@
-"""`opq-tools flash`: what people type."""
+"""`opq-tools flash`: the command."""
 
 import json
 from collections.abc import Callable
@@ -85,7 +85,7 @@ def command(
     allowed = Allowed(board, allow_unsigned, allow_downgrade, other_board, public_key)
 
     def by_port(steps: FlashProgress) -> FlashResult:
-        # imported here: only this way needs the extra `flash`
+        # imported here: only this method needs the extra `flash`
         from opq_tools.flash.rom import open_rom
 
         rom = open_rom(port or "", baud or ROM_BAUD)

@@ -1,4 +1,4 @@
-"""USB DFU: the same ROM, over the chip's USB socket, by dfu-util (ST's DfuSe variant, AN3156)."""
+"""USB DFU: the ROM boot loader over the chip's USB socket, by dfu-util (ST's DfuSe variant, AN3156)."""
 
 import re
 import tempfile
@@ -11,7 +11,7 @@ from opq_tools.flash.chip import DEV_ID, FLASH, Chip, FlashError
 USB_ID = "0483:df11"
 """AN2606: ST's DFU boot loaders."""
 LAYOUTS = {"04*016Kg,01*064Kg,07*128Kg": 1024, "04*016Kg,01*064Kg,03*128Kg": 512}
-"""What the F405's ROM says of its flash. DFU reports no device id; no other layout is an F405."""
+"""Flash layouts that the F405's ROM reports -> KiB. DFU reports no device id; any other layout is refused."""
 WAY_OUT = "its DFU loader is in ROM and is whole: set BOOT0 high, press reset and run the same command again"
 _FOUND = re.compile(
     rf'\[{USB_ID}\].*alt=(\d+), name="@Internal Flash\s*/0x08000000/([^"]+?)\s*"(?:, serial="([^"]*)")?'
@@ -56,8 +56,10 @@ class Dfu(programs.Programmer):
         return Chip(DEV_ID, LAYOUTS[layout], "")
 
     def start(self) -> None:
-        """Leave DFU mode and run what is at the flash's beginning. The chip vanishes from USB while dfu-util
-        still asks it: exit codes 74 and 251 are that."""
+        """Leaves DFU mode and starts the program at the flash's beginning.
+
+        The chip vanishes from USB during dfu-util's last request, which then ends with exit code 74 or 251.
+        """
         with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
             where, unused = f"0x{FLASH:08X}:4:leave", str(Path(folder) / "unused")
             self._run("starting the firmware", "-s", where, "-U", unused, accept=(0, 74, 251))

@@ -1,4 +1,4 @@
-"""What is to be written: the parts of a firmware file, where each goes, and what it says of itself."""
+"""Firmware files: their parts, the address of each, and their headers."""
 
 import struct
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _MAGIC = (0x4951504F).to_bytes(4, "little")
 
 @dataclass(frozen=True, slots=True)
 class BootInfo:
-    """Version, board, and the only key whose firmware it starts."""
+    """Facts of a boot loader: version, board, and the only key whose firmware it starts."""
 
     version: int
     hardware: str
@@ -36,7 +36,7 @@ class BootInfo:
 
 
 def read_boot_info(data: bytes) -> BootInfo | None:
-    """What the 128 bytes say; None: no boot loader of ours."""
+    """Reads the 128 bytes of a boot loader's facts; None: not a boot loader of ours."""
     if len(data) < _INFO.size or data[:4] != _MAGIC:
         return None
     _, version, hardware, key = _INFO.unpack_from(data)
@@ -44,7 +44,7 @@ def read_boot_info(data: bytes) -> BootInfo | None:
 
 
 def find_boot_info(flash: bytes) -> BootInfo | None:
-    """What a copy of the flash from its beginning says."""
+    """Reads the boot loader's facts from a copy of the flash, from its beginning."""
     return read_boot_info(flash[BOOT_BYTES - INFO_BYTES : BOOT_BYTES])
 
 
@@ -59,25 +59,25 @@ class ImagePart:
 
     @property
     def padded(self) -> bytes:
-        """The same with 0xFF up to `clear_to`, for programs that erase only what they write."""
+        """The data with 0xFF up to `clear_to`, for programs that erase only what they write."""
         return self.data.ljust(self.clear_to - self.address, b"\xff")
 
 
 @dataclass(frozen=True, slots=True)
 class FlashImage:
-    """A firmware file, taken apart and not yet judged."""
+    """A firmware file, split into parts and not yet checked."""
 
     path: Path
     parts: tuple[ImagePart, ...]
-    """What goes onto a bare chip, in this order."""
+    """Parts for a bare chip, in this order."""
     images: dict[Slot, bytes]
     """Header and body per slot; empty for a bare .bin or .elf."""
     boot: BootInfo | None = None
-    """The boot loader that is part of the file."""
+    """Facts of the boot loader in the file."""
 
     @property
     def header(self) -> Header | None:
-        """The version of its first image."""
+        """The header of the first image."""
         return read_header(self.images[min(self.images)]) if self.images else None
 
     @property
@@ -86,10 +86,10 @@ class FlashImage:
 
 
 def read_firmware(path: Path, address: int | None = None) -> FlashImage:
-    """A `.opqfw`, a `flash.bin` of the build, an image, or a bare `.elf` or `.bin` (at `address`).
+    """Reads a `.opqfw`, a `flash.bin` of the build, an image, or a bare `.elf` or `.bin` (at `address`).
 
     Raises:
-        FlashError: it cannot be read, or is none of them.
+        FlashError: the file cannot be read, or is none of them.
     """
     try:
         data = path.read_bytes()
@@ -112,7 +112,7 @@ def read_firmware(path: Path, address: int | None = None) -> FlashImage:
 
 
 def slot_part(slot: Slot, image: bytes) -> ImagePart:
-    """An image for its slot; whatever stood in the slot goes, the marks of an earlier image too."""
+    """An image for its slot; the whole slot is erased, with the marks of an earlier image."""
     return ImagePart(f"slot {slot.name}", slot.address, image, slot.address + SLOT_BYTES)
 
 
@@ -121,12 +121,12 @@ def _bundle(path: Path, data: bytes) -> FlashImage:
         images = read_bundle(data)
     except ImageError as error:
         raise FlashError(f"{path}: {error}") from error
-    first = min(images)  # one is enough: the Box takes updates into the other
+    first = min(images)  # one is enough: updates go into the other slot
     return FlashImage(path, (slot_part(first, images[first]),), images)
 
 
 def _whole_flash(path: Path, data: bytes) -> FlashImage | None:
-    """Boot loader, images and whatever else is in a copy of the flash; None: no image is in it."""
+    """Splits a copy of the flash into boot loader, images and other data; None: it has no image."""
     images: dict[Slot, bytes] = {}
     rest = bytearray(data)
     for slot in Slot:
@@ -160,10 +160,10 @@ def _elf(path: Path, data: bytes, address: int | None) -> tuple[ImagePart, ...]:
 
 
 def check_vectors(name: str, data: bytes) -> None:
-    """Refuse what cannot start: the first word is the stack's top, the second the reset handler.
+    """Refuses code that cannot start: the first word is the stack's top, the second the reset handler.
 
     Raises:
-        FlashError: they point nowhere (PM0214 2.3.4).
+        FlashError: one of them points outside (PM0214 2.3.4).
     """
     stack, reset = (int.from_bytes(data[at : at + 4], "little") for at in (0, 4))
     in_ram = any(low < stack <= high for low, high in (RAM, CCM))
@@ -186,10 +186,10 @@ EM_ARM = 40
 
 
 def load_segments(name: str, data: bytes) -> list[tuple[int, bytes]]:
-    """(address, bytes) by rising address; where two touch or nearly do, they are one, filled with 0xFF.
+    """(address, bytes) by rising address; segments that touch or nearly do are joined, filled with 0xFF.
 
     Raises:
-        FlashError: no 32-bit little-endian ARM ELF, or a damaged one.
+        FlashError: not a 32-bit little-endian ARM ELF, or a damaged one.
     """
     try:
         ident, _, machine, _, _, at, _, _, _, size, count, *_ = _HEADER.unpack_from(data)
@@ -208,7 +208,7 @@ def load_segments(name: str, data: bytes) -> list[tuple[int, bytes]]:
 
 
 def joined(segments: list[tuple[int, bytes]], gap: int = 0x4000) -> list[tuple[int, bytes]]:
-    """Neighbours at most `gap` bytes apart as one: a flash sector is written by one of them only."""
+    """Joins neighbours at most `gap` bytes apart, so that only one segment writes a flash sector."""
     found: list[tuple[int, bytes]] = []
     for address, data in segments:
         if found and 0 <= address - (found[-1][0] + len(found[-1][1])) <= gap:

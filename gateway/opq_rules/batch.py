@@ -1,7 +1,7 @@
-"""What flows: a batch of records of one stream in, emissions of a rule out.
+"""The data of the engine: batches of records of one stream in, emissions of a rule out.
 
-A record is a plain dict as it was decoded; missing and null are the same. Batches, so that the
-cost of queues and locks is shared by many records.
+A record is a plain dict as it was decoded; missing and null are the same. Records come in batches, so that
+they share the cost of queues and locks.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,24 +11,24 @@ from typing import Any, TypeAlias
 Value: TypeAlias = Any
 """A value of SQL: None, bool, int, float, str, bytes, datetime, list, dict, a source's array.
 
-Its kind is known where a record is computed, and not before; so functions look at it themselves.
+Its type is known only when a record is computed, so functions check it themselves.
 """
 State: TypeAlias = Any
-"""What a window or an aggregate keeps, as JSON has it; whoever wrote it reads it."""
+"""The state of a window or an aggregate, as JSON; only its writer reads it."""
 
 Row = dict[str, Value]
 """A record: column -> value."""
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
-"""What JSON can say; whoever reads one looks at its type first."""
+"""Any value of JSON; a reader checks its type first."""
 JsonObject = dict[str, Any]
 """A JSON object whose form the reader knows: an answer, a stored body, a state."""
 
 Metas = Sequence[Mapping[str, Any] | None] | None
-"""What the source knows beside each record (topic, file); None: no record has any."""
+"""The source's metadata of each record (topic, file); None: no record has any."""
 
 Emission = list[Row]
-"""What one window, or one record, gives: rows in order. What a sink gets with sendSingle false."""
+"""The rows of one window, or of one record, in order; a sink gets them so with sendSingle false."""
 
 
 @dataclass(slots=True)

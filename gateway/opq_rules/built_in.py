@@ -1,8 +1,8 @@
 """The toolkit's own sources, sinks and types of connections: a source or sink is one file, found by its name.
 
-A type of connections is `Connection` in the file of a sink: its properties, which each of its users has too,
-and `check(wait_s)`, which connects for real and goes again: OSError where nobody answers or lets us in,
-ValueError where it makes no sense.
+A type of connections is the class `Connection` in the file of a sink: its properties, which each of its users
+has too, and `check(wait_s)`, which connects for real and disconnects. It raises OSError where there is no
+answer or no access, ValueError for wrong properties.
 """
 
 import functools
@@ -13,18 +13,18 @@ from typing import Any
 
 PACKAGES = {"source": "opq_rules.sources", "sink": "opq_rules.sinks"}
 CLASSES = {"source": "Source", "sink": "Sink"}
-"""Kind -> the class in each of the files."""
+"""Kind -> name of the class in each file."""
 KINDS = (*PACKAGES, "connection")
 _HTTP = frozenset({("sources", "httppull"), ("sinks", "rest")})
 CONNECTIONS = {
-    "httppull": ("rest", _HTTP),  # rest, by the name that eKuiper's users know it by
+    "httppull": ("rest", _HTTP),  # eKuiper's users know rest by this name
     "mongo": ("mongo", frozenset({("sinks", "mongo")})),
     "mqtt": ("mqtt", frozenset({("sources", "mqtt"), ("sinks", "mqtt")})),
     "rest": ("rest", _HTTP),
     "sql": ("sql", frozenset({("sinks", "sql")})),
     "zmq": ("zmq", frozenset({("sinks", "zmq")})),
 }
-"""Type of connections -> the sink in whose file it is, and who may use it; nothing of them is imported."""
+"""Type of connections -> the sink in whose file it is, and its possible users; none of them is imported."""
 
 
 def module_of(kind: str, type_name: str) -> ModuleType | None:
@@ -35,14 +35,14 @@ def module_of(kind: str, type_name: str) -> ModuleType | None:
 
 
 def connection_class(type_name: str) -> Any:
-    """Its properties as a dataclass, with `check`; None: there is no such type."""
+    """The dataclass of its properties, with `check`; None: there is no such type."""
     found = CONNECTIONS.get(type_name)
     return None if found is None else getattr(module_of("sink", found[0]), "Connection", None)
 
 
 @functools.cache
 def types_of(kind: str) -> tuple[str, ...]:
-    """Sorted; nothing of them is imported."""
+    """Sorted names of the types; none of them is imported."""
     if kind not in PACKAGES:
         return tuple(CONNECTIONS) if kind == "connection" else ()
     paths = importlib.import_module(PACKAGES[kind]).__path__

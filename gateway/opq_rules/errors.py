@@ -1,4 +1,4 @@
-"""What the rule engine refuses, with the number, HTTP code and place that its users know.
+"""Errors of the rule engine, with the code, HTTP status and place that its users know.
 
 Source: reference/rules.md, A.0.
 """
@@ -18,7 +18,7 @@ STREAM, RULE, CONFIGURATION = 3000, 4000, 5000
 
 @dataclass
 class RuleError(OpqError):
-    """Refused: `code` of A.0, `http` status; `line` and `column` (from 1) where it is about SQL text."""
+    """A refusal: `code` of A.0, `http` status; `line` and `column` (from 1) where it concerns SQL text."""
 
     message: str
     code: int = UNDEFINED

@@ -1,4 +1,4 @@
-"""HTTP as rules speak it: the client of sources and sinks, and what an answer says of what was sent."""
+"""HTTP for rules: the client of sources and sinks, and the meaning of answers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,19 +9,19 @@ _AGAIN = frozenset({408, 425, 429})
 
 
 def check_url(url: str) -> None:
-    """Raises ValueError: it is no address of HTTP."""
+    """Raises ValueError where it is no HTTP address."""
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url  is {url!r}; want http://... or https://...")
 
 
 def http_client(timeout_s: float, headers: Mapping[str, object], insecure: bool = False) -> httpx.Client:
-    """What a rule reaches does not depend on the service's surroundings: no proxy of theirs is used."""
+    """A client that ignores proxies and other settings of the service's environment."""
     shown = {name: str(value) for name, value in headers.items()}
     return httpx.Client(timeout=timeout_s, verify=not insecure, headers=shown, trust_env=False)
 
 
 def answered(client: httpx.Client, method: str, url: str, **request: Any) -> httpx.Response:
-    """The answer, whatever it is. Raises ConnectionError: there is none."""
+    """Returns the answer, whatever its status. Raises ConnectionError where there is none."""
     try:
         return client.request(method, url, **request)
     except httpx.TransportError as error:
@@ -29,7 +29,9 @@ def answered(client: httpx.Client, method: str, url: str, **request: Any) -> htt
 
 
 def check_accepted(answer: httpx.Response, url: str) -> None:
-    """Raises ConnectionError: it may be sent again (408, 425, 429, 5xx); ValueError: it is refused."""
+    """Raises ConnectionError for answers after which to try again (408, 425, 429, 5xx), ValueError for
+    refusals.
+    """
     if answer.status_code in _AGAIN or answer.status_code >= 500:
         raise ConnectionError(f"{url} answered {answer.status_code}")
     if answer.status_code >= 300:

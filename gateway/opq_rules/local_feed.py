@@ -1,6 +1,6 @@
-"""LocalFeed: what a service measures or hears, to the sources of an engine that runs inside it.
+"""LocalFeed passes what a service measures or receives to the sources of an engine inside it.
 
-No socket between. A source that does not keep up loses its oldest items, counted, and holds up nobody.
+There is no socket in between. A source that is too slow loses its oldest items, counted, and delays nobody.
 """
 
 import threading
@@ -14,18 +14,18 @@ LIMIT = 10_000
 
 
 class LocalFeed(Generic[Item]):
-    """Any thread offers; each source that reads has a channel of its own."""
+    """Any thread may offer items; each reading source has its own channel."""
 
     def __init__(self, name: str, limit: int = LIMIT) -> None:
         self._name, self._limit = name, limit
         self._lock = threading.Lock()
         self._channels: tuple[Channel[Item], ...] = ()
         self._dropped = 0
-        """By channels that were left."""
+        """Items dropped by channels that have ended."""
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody reads: what nobody wants need not be made."""
+        """Whether there is a reader; otherwise items need not be made."""
         return bool(self._channels)
 
     @property
@@ -44,6 +44,6 @@ class LocalFeed(Generic[Item]):
             self._dropped += channel.dropped
 
     def offer(self, item: Item) -> None:
-        """Never blocks."""
+        """Passes an item to all channels; never blocks."""
         for channel in self._channels:
             channel.offer(item)

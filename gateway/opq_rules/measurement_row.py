@@ -1,8 +1,8 @@
-"""A Measurement as rules see it: one flat row, in SI units and Unix ms; what is not known is left out.
+"""A Measurement as a row for rules: flat, in SI units and Unix ms; unknown values are left out.
 
 `box`, `timestamp_ms` (the end of its window), `start_ms`, `end_ms`, `uncertainty_ns`, `source`, `sequence`,
-`crossing`, `backfilled`, `nominal_v`, `nominal_hz`; of each metric (`rms` V, `f` Hz, `thd` ratio, `trans` V)
-its mean by its name, and `rms_min`, `rms_max`.
+`crossing`, `backfilled`, `nominal_v`, `nominal_hz`; for each metric (`rms` V, `f` Hz, `thd` ratio, `trans` V)
+its mean under its name, and its extremes as in `rms_min`, `rms_max`.
 """
 
 from opq_proto.messages import Measurement

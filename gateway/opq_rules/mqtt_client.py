@@ -1,6 +1,6 @@
 """An MQTT client that the mqtt source and sink share: login, TLS, and errors as OSErrors.
 
-paho-mqtt reconnects by itself with a growing pause; here only its calls are put into our words.
+paho-mqtt reconnects by itself with a growing pause; this class only wraps its calls.
 """
 
 import ssl
@@ -20,7 +20,7 @@ _SECURE = ("ssl", "tls", "mqtts")
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Properties that say where a broker is and who we are; names as in eKuiper."""
+    """Address of a broker, and our credentials there; names as in eKuiper."""
 
     server: str = "tcp://127.0.0.1:1883"
     username: str = ""
@@ -55,7 +55,7 @@ class Client:
         address = urlsplit(_with_scheme(login.server))
         secure = address.scheme in _SECURE
         self._host, self._port = address.hostname or "", address.port or (8883 if secure else 1883)
-        self._server = f"{address.scheme}://{self._host}:{self._port}"  # without a password
+        self._server = f"{address.scheme}://{self._host}:{self._port}"  # for errors, without a password
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=login.clientid or f"opq-{uuid.uuid4().hex[:16]}",
@@ -72,7 +72,7 @@ class Client:
             )
             self._client.tls_insecure_set(login.insecureSkipVerify)
         self._client.reconnect_delay_set(1, 30)
-        self._client.max_queued_messages_set(1)  # what cannot be sent is kept by the pipeline, not twice
+        self._client.max_queued_messages_set(1)  # the pipeline stores what cannot be sent; paho should not
         self._tell, self._subscribe = on_link or (lambda up, why: None), subscribe
         self._answered, self._refusal = threading.Event(), ""
         self._client.on_connect = self._connected
@@ -84,7 +84,7 @@ class Client:
             )
 
     def start(self, timeout_s: float) -> None:
-        """Raises ConnectionError: the broker is out of reach, or does not know us."""
+        """Connects. Raises ConnectionError where the broker cannot be reached, or refuses us."""
         self._client.connect_timeout = timeout_s
         try:
             self._client.connect(self._host, self._port, keepalive=30)
@@ -93,17 +93,17 @@ class Client:
         self._client.loop_start()
         if not self._answered.wait(timeout_s):
             self._refusal = f"it did not answer within {timeout_s:g} s"
-        if why := self._refusal:  # before `stop`, which is a disconnection too
+        if why := self._refusal:  # before `stop`, which also counts as a disconnection
             self.stop()
             raise ConnectionError(f"{self._server}: {why}")
 
     def start_later(self) -> None:
-        """Connects by itself, again and again."""
+        """Connects in the background, and tries again until it succeeds."""
         self._client.connect_async(self._host, self._port, keepalive=30)
         self._client.loop_start()
 
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool, timeout_s: float) -> None:
-        """Raises ConnectionError or TimeoutError: it may have to be sent again."""
+        """Raises ConnectionError or TimeoutError where the message may have to be sent again."""
         if not self._client.is_connected():
             raise ConnectionError(f"no connection to {self._server}")
         sent = self._client.publish(topic, payload, qos, retain)

@@ -1,4 +1,4 @@
-"""The plug-in host as the rule engine has it: built-in sources and sinks first, refusals as RuleErrors."""
+"""The rule engine's plug-in host: built-in sources and sinks first, errors as RuleErrors."""
 
 import importlib.metadata
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from opq_rules.built_in import CLASSES, KINDS, module_of, types_of
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, UNDEFINED, RuleError
 
 CODES = {"sink": RULE, "source": STREAM}
-"""The codes of an unknown type."""
+"""Kind -> error code of an unknown type."""
 
 
 class RulePlugins(Plugins):
-    """Errors are RuleErrors: 404 where a plug-in is unknown, 400 for all else."""
+    """Errors are RuleErrors: 404 where a plug-in is unknown, else 400."""
 
     def __init__(self, data_dir: Path, policy: Policy | None = None) -> None:
         super().__init__(data_dir, policy)
@@ -28,7 +28,7 @@ class RulePlugins(Plugins):
         return self._built_in("source", type_name) or super().source(type_name)
 
     def lookup(self, type_name: str) -> Callable[[], sdk.LookupSource]:
-        """Makes lookup tables of this type (`LookupSource` in the source's file)."""
+        """The factory of lookup tables of this type (`LookupSource` in the source's file)."""
         made: type[sdk.LookupSource] | None = getattr(module_of("source", type_name), "LookupSource", None)
         if made is None:
             raise RuleError(f"source type {type_name!r} has no lookup tables")
@@ -42,7 +42,7 @@ class RulePlugins(Plugins):
         return [*types_of(kind), *super().types(kind)]
 
     def describe(self, kind: str, name: str) -> dict[str, Any]:
-        """Built-ins have the toolkit's version."""
+        """The description; built-in types have the toolkit's version."""
         if kind != "portable" and name in types_of(kind):
             return {"name": name, "version": importlib.metadata.version("opq-toolkit")}
         return super().describe(kind, name)

@@ -1,4 +1,4 @@
-"""`opq_plugins.sdk` by the name that plug-ins import which were written before it was a room of its own."""
+"""`opq_plugins.sdk` under its former name, for older plug-ins."""
 
 import sys
 

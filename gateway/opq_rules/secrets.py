@@ -1,4 +1,4 @@
-"""What is never shown: passwords and tokens among properties of sources, sinks and connections.
+"""Hides secrets: passwords and tokens among properties of sources, sinks and connections.
 
 Source: reference/rules.md, A.0.
 """
@@ -9,7 +9,9 @@ from typing import Any
 HIDDEN = frozenset({"password", "token"})
 """Keys, in any case of letters."""
 ADDRESSES = frozenset({"url", "server"})
-"""Keys of what may hold a password: `scheme://user:word@host`, `user:word@tcp(host:port)/base`."""
+"""Keys of addresses that may contain a password: `scheme://user:word@host`,
+`user:word@tcp(host:port)/base`.
+"""
 MASK = "******"
 _WORD = re.compile(r"(?P<user>(?:://|^)[^/:@\s]*:)(?!//)[^/@\s]*(?=@)")
 
@@ -27,7 +29,9 @@ def without_password(text: str) -> str:
 
 
 def with_secrets(value: Any, stored: Any) -> Any:
-    """A copy of JSON with the secrets of `stored` where it has `******`: what was shown can be sent back."""
+    """A copy of JSON in which `******` is replaced by the secret of `stored`, so that shown JSON can be sent
+    back.
+    """
     if isinstance(value, dict):
         before = stored if isinstance(stored, dict) else {}
         return {key: _kept(key, each, before) for key, each in value.items()}

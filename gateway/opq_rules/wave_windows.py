@@ -1,4 +1,4 @@
-"""Raw samples as rules see them: windows of equal length, cut from pieces that follow each other.
+"""Raw samples as rows for rules: windows of equal length, cut from consecutive pieces.
 
 A row: `box`, `start_ms`, `end_ms`, `start_ns`, `uncertainty_ns`, `source`, `rate_hz`, `volts_per_lsb`,
 `first_sample`, `samples` (counts, or volts). Over a wire a piece is three frames: topic, header (JSON), int16
@@ -20,12 +20,12 @@ from opq_rules.batch import Row
 NS_PER_MS = 1_000_000
 MOST_BOXES = 1000
 RATES_MILLIHZ = range(1_000_000, 1_000_000_001)
-"""1 kHz to 1 MHz; what says something else is no header of ours."""
+"""1 kHz to 1 MHz; a header with another rate is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class WavePiece:
-    """Neighbouring samples of one Box; `axis` names what `first_sample` counts on."""
+    """Consecutive samples of one Box; `axis` names the sample counter of `first_sample`."""
 
     box_id: str
     axis: int
@@ -49,7 +49,7 @@ class WavePiece:
         return self.start_ns + position * 10**12 // self.rate_millihz
 
     def follows(self, before: "WavePiece") -> bool:
-        """Without a hole, and in the same unit."""
+        """Whether it continues `before` without a gap, with the same rate and gain."""
         return (self.axis, self.rate_millihz, self.v_per_lsb, self.first_sample) == (
             before.axis,
             before.rate_millihz,
@@ -75,7 +75,7 @@ _HEAD = {
 
 
 def piece_of(frames: Sequence[bytes]) -> WavePiece:
-    """Raises FrameError: no piece."""
+    """Reads a piece. Raises FrameError where the frames are none."""
     if len(frames) != 3 or not frames[2] or len(frames[2]) % 2:
         raise FrameError(f"{len(frames)} frames; want a topic, a header and whole samples")
     try:
@@ -90,7 +90,7 @@ def piece_of(frames: Sequence[bytes]) -> WavePiece:
 
 
 class WaveWindows:
-    """Per Box what is not a whole window yet. A hole ends a window early: it is shorter, never filled."""
+    """Holds each Box's unfinished window. A gap ends a window early: it is shorter, never filled."""
 
     def __init__(self, window_ms: int, volts: bool) -> None:
         self._ms, self._volts = window_ms, volts
@@ -119,7 +119,7 @@ class WaveWindows:
         return rows
 
     def rest(self) -> list[Row]:
-        """What is no whole window, at the end."""
+        """The unfinished windows, at the end."""
         rows = [self._row(waiting) for waiting in self._under_way.values() if waiting]
         self._under_way.clear()
         return rows

@@ -1,4 +1,4 @@
-"""The application: all routes over one engine and one plug-in host, without its guard.
+"""The application: all routes over one engine and one plug-in host, without the RequestGuard.
 
 Every refusal is `{"error": code, "message": text}`, with line and column for SQL (reference/rules.md, A.0).
 """
@@ -31,7 +31,9 @@ def create_app(
     stop: Callable[[], None] | None = None,
     refused: Callable[[], int] = lambda: 0,
 ) -> FastAPI:
-    """`stop`: what POST /stop does; None: it is refused. `refused`: how many requests were."""
+    """Makes the application. `stop`: carries out POST /stop; None: that is refused. `refused`: gives a count
+    of refusals.
+    """
     app = FastAPI(title="OPQ stream rules", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     add_errors(app)
     app.add_middleware(JsonBodies)
@@ -51,7 +53,7 @@ def create_app(
 
 
 def add_errors(app: FastAPI) -> None:
-    """Handlers for what the engine refuses, for bodies that are none, and for our own faults."""
+    """Adds handlers for errors of the engine, for wrong bodies, and for our own bugs."""
     logger = log.get(service="rules-api")
 
     def on_rule(request: Request, error: Exception) -> Response:
@@ -88,10 +90,11 @@ def add_errors(app: FastAPI) -> None:
 
 
 class JsonBodies:
-    """Every body is JSON, whatever the request calls it: `curl -d` says form data, as eKuiper's users do.
+    """Treats every body as JSON, whatever its content type: `curl -d`, which eKuiper's users write, sends
+    form data.
 
-    A form of several parts stays one: a file of POST /config/uploads. What a page in a browser could send so
-    is refused before, by the Guard.
+    A form of several parts stays a form: a file of POST /config/uploads. Bodies that a web page in a browser
+    could send are refused before, by the RequestGuard.
     """
 
     def __init__(self, app: App) -> None:
@@ -108,7 +111,7 @@ class JsonBodies:
 
 
 class RequestLog:
-    """A line of the log for each request, at level debug."""
+    """Logs one line for each request, at level debug."""
 
     def __init__(self, app: App) -> None:
         self._app, self._log = app, log.get(service="rules-api")

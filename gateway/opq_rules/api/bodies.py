@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Free = dict[str, Any]
-"""A rule, or a set of properties: the engine says what is wrong with it."""
+"""A rule, or a set of properties: the engine checks it."""
 
 
 class _Body(BaseModel):

@@ -38,9 +38,9 @@ class Config:
 def load(
     path: Path | None, data_dir: Path | None = None, host: str | None = None, port: int | None = None
 ) -> Config:
-    """Flags win over the file.
+    """Loads the configuration; flags win over the file.
 
-    Raises ConfigError with all problems; also where an address beyond loopback has no tokens.
+    Raises ConfigError with all problems, also where an address beyond loopback has no tokens.
     """
     config = configuration.load(Config, path) if path is not None else Config()
     if data_dir is not None:
@@ -50,7 +50,7 @@ def load(
 
 
 def checked(config: Config) -> Config:
-    """The same. Raises ConfigError: no such port; beyond loopback without tokens."""
+    """Returns `config`. Raises ConfigError: no such port; an address beyond loopback without tokens."""
     _, port = address(config)
     if port > 65_535:
         raise ConfigError(f"endpoint has port {port}; want 0 to 65535")
@@ -68,7 +68,7 @@ def address(config: Config) -> tuple[str, int]:
 
 
 def tokens(config: Config) -> list[str]:
-    """Raises ConfigError: the file cannot be read, or a line is no SHA-256."""
+    """The hashes of the tokens. Raises ConfigError: the file cannot be read, or a line is no SHA-256."""
     if config.token_file is None:
         return []
     try:
@@ -76,7 +76,7 @@ def tokens(config: Config) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"token_file  {config.token_file} cannot be read: {error}") from error
     said = [text for line in lines if (text := line.partition("#")[0].strip())]
-    found = [text.removesuffix("-").rstrip() for text in said]  # sha256sum names its input: "-"
+    found = [text.removesuffix("-").rstrip() for text in said]  # sha256sum appends "-", the name of its input
     for number, text in enumerate(found, 1):
         if not _HASH.fullmatch(text):
             raise ConfigError(
@@ -95,5 +95,5 @@ def policy(config: Config) -> Policy:
 
 
 def folder(config: Config) -> Path:
-    """Absolute: what /config/uploads answers goes back after `file://`."""
+    """The folder, absolute, because clients append paths of /config/uploads to `file://`."""
     return (config.data_dir or configuration.default_data_dir()).absolute() / "rules"

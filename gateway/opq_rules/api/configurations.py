@@ -1,4 +1,4 @@
-"""/metadata, /connections and /schemas: what is kept by name: properties, addresses, messages of protobuf.
+"""/metadata, /connections and /schemas: named sets of properties, connections, and messages of protobuf.
 
 Source: reference/rules.md, A.5.
 """

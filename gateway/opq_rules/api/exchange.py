@@ -1,8 +1,8 @@
-"""Whole sets of streams, tables, rules and configurations into an engine, and what some rules need of one.
+"""Imports whole sets of streams, tables, rules and configurations, and finds what some rules need of one.
 
-An import is read (sections.py), then rehearsed: every statement planned, every source and sink configured
-against the set as it will be. What fails there leaves all that runs alone. Should the disk refuse later, it
-is undone. Source: reference/rules.md, A.5.
+An import is read (sections.py), then rehearsed: every statement is planned, every source and sink configured
+against the set as it will be. A failure there does not affect anything that runs. If the disk refuses later,
+the import is undone. Source: reference/rules.md, A.5.
 """
 
 import re
@@ -23,7 +23,7 @@ from opq_rules.streams.definition import definition_of
 
 
 def merge(engine: Engine, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """What is not there yet: how many of each came. Where the engine refuses one, none of it comes."""
+    """Adds what does not exist yet; returns how many of each. Where the engine refuses one, none is added."""
     new = _new(engine, sections)
     _rehearse(engine, {}, new)
     return _made(engine, new)
@@ -36,9 +36,10 @@ def take_over(
     beside: bool,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, int]:
-    """All of it or, where the engine refuses a part, nothing. `beside` what is there.
+    """Imports all of `sections` or, where the engine refuses a part, nothing. `beside`: existing objects
+    stay.
 
-    `stopped()` is asked as long as nothing has changed; when it says so, nothing will.
+    `stopped()` is called while nothing has changed yet; if it returns True, nothing will change.
     """
     new = rehearse(engine, plugins, sections, beside, stopped)
     before = everything(engine, plugins)
@@ -88,7 +89,7 @@ def _rehearse(
     alone: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Raises RuleError with what the engine would refuse. `sections`: properties; `new`: the definitions."""
+    """Raises RuleError with all that the engine would refuse. `sections`: properties; `new`: definitions."""
     rehearsal = engine.rehearsal(alone)
     problems: list[str] = []
 
@@ -135,7 +136,7 @@ def _rehearse(
 
 
 def _made(engine: Engine, new: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """Where the engine refuses one, none of it stays."""
+    """Creates all of `new`; where the engine refuses one, all are removed again."""
     try:
         for what in ("streams", "tables"):
             for sql in new[what].values():
@@ -159,7 +160,7 @@ def _configure(engine: Engine, sections: Mapping[str, Mapping[str, Any]]) -> Non
 
 
 def _unconfigure(engine: Engine, sections: Sections, before: Sections) -> None:
-    """Named properties as they were; one that was not there goes."""
+    """Restores named properties as they were `before`; new ones are deleted."""
     for section, kind, type_name, name, _ in _named(sections):
         old = before[section].get(type_name, {})
         if name in old:
@@ -176,7 +177,7 @@ def _unconfigure(engine: Engine, sections: Sections, before: Sections) -> None:
 def _named(
     sections: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[tuple[str, str, str, str, Mapping[str, Any]]]:
-    """Section, kind, type and name of each set of properties, and the set; connections first."""
+    """Yields section, kind, type and name of each set of properties with the set; connections first."""
     for section, (kind, _) in CONFIGURED.items():
         for type_name, sets in sections.get(section, {}).items():
             for name, properties in sets.items():
@@ -201,7 +202,10 @@ def _wipe(engine: Engine, there: Mapping[str, Collection[str]]) -> None:
 
 
 def needed(found: Sections, engine: Engine, plugins: Plugins, ids: Collection[str]) -> Sections:
-    """`found`: everything. Streams that rules read by way of topics of memory are not followed."""
+    """The part of `found`, which is everything, that the rules `ids` need.
+
+    Streams that the rules read through topics of memory are not included.
+    """
     rules = [definition(body(rule_id, text)) for rule_id, text in _of(found["rules"], ids).items()]
     read = {name for rule in rules for name in parse_select(rule.sql).streams}
     definitions = {name: sql for what in ("streams", "tables") for name, sql in found[what].items()}
@@ -237,7 +241,7 @@ def needed(found: Sections, engine: Engine, plugins: Plugins, ids: Collection[st
 
 
 def _names(sql: str, function: str) -> bool:
-    """Also as a text: array_map("name", a)."""
+    """Whether a statement names a function, also in a text: array_map("name", a)."""
     return re.search(rf"\b{re.escape(function)}\b", sql, re.IGNORECASE) is not None
 
 
@@ -246,6 +250,6 @@ def _of(every: Mapping[str, Any], names: Collection[str]) -> JsonObject:
 
 
 def _sets(every: Mapping[str, Any], named: Collection[tuple[str, str]]) -> JsonObject:
-    """By type, without those that are empty."""
+    """The `named` sets of each type, without types that then have none."""
     kept = {kind: _of(sets, {name for of, name in named if of == kind}) for kind, sets in every.items()}
     return {kind: sets for kind, sets in kept.items() if sets}

@@ -1,8 +1,8 @@
-"""Who may ask: tokens, no writing by foreign web pages, no body without bound. A plain ASGI wrapper.
+"""Access to the REST: tokens, no writing by foreign web pages, a limit to bodies. A plain ASGI wrapper.
 
 Beyond loopback every request needs a token. On loopback none is needed, but a page in a browser may not write
-there (`opq_proto.origin_guard`), and a plug-in's worker may not ask at all: a rule could write where only the
-server may. The kernel's table of sockets says whose a connection is.
+there (`opq_proto.origin_guard`), and a plug-in's worker may not send requests: a rule could write where only
+the server may. The kernel's table of sockets gives the user of a connection.
 """
 
 import hashlib
@@ -24,20 +24,20 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 Address = Sequence[object]
-"""Host and port, as ASGI's `client` and `server` have them."""
+"""Host and port, in the form of ASGI's `client` and `server`."""
 IsWorker = Callable[[Address | None, Address | None], bool]
 """(client, server) -> whether a plug-in's process has this connection."""
 
 OPEN = ("/ping", "/health")
-"""Answered to anybody: they say that the service lives, and no more."""
+"""Paths without a token: they only report that the service runs."""
 MOST_JSON_BYTES = 4 << 20
-"""A body that is decoded; 4 MiB of `[],` are 200 MiB of lists. A form brings larger files."""
+"""Limit of a body that is decoded; 4 MiB of `[],` become 200 MiB of lists. Larger files come as a form."""
 _LOCAL, _REMOTE, _UID = 1, 2, 7
 PROC = Path("/proc/net")
 
 
 class RequestGuard:
-    """`hashes`: SHA-256 of the allowed tokens, hexadecimal; none: loopback only."""
+    """`hashes`: SHA-256 of the allowed tokens, hexadecimal; without any, only loopback is served."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class RequestGuard:
         most_bytes: int,
         is_worker: IsWorker = lambda client, server: False,
     ) -> None:
-        """`most_bytes`: of a form; other bodies have at most MOST_JSON_BYTES."""
+        """`most_bytes`: limit of a form; other bodies have at most MOST_JSON_BYTES."""
         self._is_worker = is_worker
         self.refused = 0
         self._app, self._most_form_bytes = app, most_bytes
@@ -81,7 +81,7 @@ class RequestGuard:
             return message
 
         async def send_unless_too_long(message: Message) -> None:
-            if received_bytes <= most_bytes:  # else the application calls it unreadable, and we say why
+            if received_bytes <= most_bytes:  # otherwise the application would answer that it cannot be read
                 await send(message)
 
         with suppress(TooLongError):
@@ -104,11 +104,11 @@ class RequestGuard:
     def _knows(self, header: str) -> bool:
         token = (header[7:] if header[:7].lower() == "bearer " else header).strip()
         digest = hashlib.sha256(token.encode()).hexdigest()
-        return sum(hmac.compare_digest(digest, each) for each in self._hashes) > 0  # all: no time tells which
+        return sum(hmac.compare_digest(digest, each) for each in self._hashes) > 0  # all: constant time
 
 
 class TooLongError(Exception):
-    """To whoever reads a body that is refused: the Guard answers."""
+    """Raised in the application that reads a refused body; the RequestGuard then sends the answer."""
 
 
 async def _answer(send: Send, status: int, code: int, text: str) -> None:
@@ -121,7 +121,7 @@ async def _answer(send: Send, status: int, code: int, text: str) -> None:
 
 
 def uid_of(client: Address, server: Address, proc: Path = PROC) -> int | None:
-    """User of the socket at `client` that is connected to `server`; None where it is not of this machine."""
+    """User id of the socket at `client` that is connected to `server`; None: not on this machine."""
     for name in ("tcp", "tcp6"):
         ends = _end(client, name == "tcp6"), _end(server, name == "tcp6")
         if None in ends:
@@ -138,7 +138,9 @@ def uid_of(client: Address, server: Address, proc: Path = PROC) -> int | None:
 
 
 def connection_of_users(uids: Callable[[], Collection[int]]) -> IsWorker:
-    """Whether a connection belongs to one of these users; without users nothing is read."""
+    """Makes a function that checks whether one of these users has a connection; without users it reads
+    nothing.
+    """
 
     def is_one(client: Address | None, server: Address | None) -> bool:
         wanted = uids()
@@ -148,14 +150,14 @@ def connection_of_users(uids: Callable[[], Collection[int]]) -> IsWorker:
 
 
 def _end(address: Address, wide: bool) -> str | None:
-    """As the table writes it: words of 32 bits as the machine reads them, and the port."""
+    """The address as in the kernel's table: words of 32 bits in the machine's byte order, and the port."""
     host, port = str(address[0]), int(str(address[1]))
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:
         return None
     if wide and ip.version == 4:
-        ip = ipaddress.IPv6Address(f"::ffff:{ip}")  # a socket of both worlds
+        ip = ipaddress.IPv6Address(f"::ffff:{ip}")  # IPv4 on an IPv6 socket
     if (ip.version == 6) is not wide:
         return None
     words = struct.unpack(f"={len(ip.packed) // 4}I", ip.packed)

@@ -21,7 +21,7 @@ KINDS = {
 
 
 def router(plugins: Plugins) -> APIRouter:
-    """A POST of a higher version takes over live, as a PUT does; of the same or a lower one it is refused."""
+    """The routes. A POST of a higher version replaces the running one, as a PUT does; else it is refused."""
     routes = APIRouter(prefix="/plugins", tags=["plugins"])
 
     @routes.get("/udfs")

@@ -1,6 +1,7 @@
-"""POST /query: a SELECT as a temporary rule; GET /query/{rule_id}: what a rule that is there gives.
+"""POST /query: a SELECT as a temporary rule; GET /query/{rule_id}: the rows of an existing rule.
 
-Rows come as server-sent events until the client goes. Ours: eKuiper's CLI does this over a port of its own.
+Rows are sent as server-sent events until the client disconnects. It is ours: eKuiper's CLI does this over its
+own port.
 """
 
 import asyncio
@@ -21,25 +22,26 @@ from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
 
 MOST_WAITING = 10_000
-"""Rows for a client that is slow; the oldest go, and the client is sent how many."""
+"""Rows that wait for a slow client; with more the oldest are dropped, and the client is sent their number."""
 _AT_ONCE_BYTES = 256 << 10
-"""That are sent together, where so much waits: REST stands still while it is made."""
+"""Bytes that are sent together at most, because REST stands still while they are made."""
 _PING_S = 2.0
 """Also the longest time until a rule's new state is sent."""
 _GONE = 'event: state\ndata: {"status":"deleted"}\n\n'
 
 
 class _Rows:
-    """From the engine's thread to the client's.
+    """Rows on their way from the engine's thread to a client.
 
-    No thread waits for rows: those of REST are 40, and as many clients of quiet rules would have them all.
+    No thread waits for rows: REST has 40 threads, and as many clients of quiet rules would occupy all of
+    them.
     """
 
     def __init__(self) -> None:
         self._dropped = 0
         self._rows: deque[Row] = deque()
         self._wake: Callable[[], object] | None = None
-        """Wanted with the next row."""
+        """Called with the next row."""
 
     def add_rows(self, topic: str, rows: Sequence[Row]) -> None:
         self._rows.extend(rows)
@@ -57,11 +59,11 @@ class _Rows:
             self.add_rows("", rows)
 
     async def events(self, state: Callable[[], JsonObject] | None = None) -> AsyncIterator[str]:
-        """Server-sent events, without end.
+        """Yields server-sent events, without end.
 
         Args:
-            state: of the rule; sent as event `state` at first and when it changes, with the rows that were
-                dropped so far. They end where it raises RuleError: the rule is gone.
+            state: gives the rule's state; sent as event `state` at first and when it changes, with the
+                number of rows dropped so far. The events end when it raises RuleError: the rule was deleted.
         """
         loop, some = asyncio.get_running_loop(), asyncio.Event()
         sent_dropped, sent_state = 0, ""
@@ -84,7 +86,7 @@ class _Rows:
                 sent_dropped = self._dropped
                 yield f": {sent_dropped} rows were dropped so far\n\n"
             yield self._taken()
-            await asyncio.sleep(0)  # others have a turn also where rows never end
+            await asyncio.sleep(0)  # lets other clients run even where rows never end
 
     def _state(self, state: Callable[[], JsonObject]) -> str:
         try:
@@ -95,7 +97,7 @@ class _Rows:
 
     def _taken(self) -> str:
         taken, size = [], 0
-        with suppress(IndexError):  # the engine let them go meanwhile
+        with suppress(IndexError):  # the engine dropped them meanwhile
             while size < _AT_ONCE_BYTES:
                 taken.append(_event(self._rows.popleft()))
                 size += len(taken[-1])
@@ -112,7 +114,7 @@ def router(engine: Engine) -> APIRouter:
         engine.topics.listen(rule_id, rows.add_rows)
         actions = [{"memory": {"topic": rule_id}}]
         try:
-            options = {"sendError": True}  # who asks by hand sees why there is no row
+            options = {"sendError": True}  # people who query by hand see why there is no row
             engine.create_rule(
                 {"id": rule_id, "sql": body.sql, "actions": actions, "options": options, "temp": True}
             )
@@ -139,7 +141,9 @@ def router(engine: Engine) -> APIRouter:
 
 
 class _Events(StreamingResponse):
-    """`end()` is called when the client has gone; an iterator's own `finally` waits for the collector."""
+    """Calls `end()` when the client has disconnected; an iterator's own `finally` would wait for the
+    collector.
+    """
 
     def __init__(self, events: AsyncIterator[str], end: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream")

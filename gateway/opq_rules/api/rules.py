@@ -35,11 +35,11 @@ def router(engine: Engine) -> APIRouter:
     return routes
 
 
-# A method of the engine or of its views that takes what the path says is the path's function itself.
+# Methods of the engine and its views whose arguments are the path's are routes themselves.
 
 
 def _whole(routes: APIRouter, engine: Engine) -> None:
-    """Paths that are not of one rule; they stand before /rules/{id}."""
+    """Adds paths that concern several rules; they come before /rules/{id}."""
 
     @routes.post("/rules", status_code=201)
     def create(body: Rule) -> PlainTextResponse:
@@ -127,7 +127,7 @@ def _tagged(routes: APIRouter, engine: Engine) -> None:
 
 
 def _keyed(routes: APIRouter, engine: Engine) -> None:
-    """What `get_keyed_state` reads."""
+    """Adds the paths of /keyed_state, which `get_keyed_state` reads."""
 
     @routes.get("/keyed_state")
     def values() -> JsonObject:

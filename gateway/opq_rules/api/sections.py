@@ -1,7 +1,8 @@
-"""A whole set of streams, tables, rules and properties: written, and read with all that is wrong with it.
+"""A whole set of streams, tables, rules and properties as text: writes it, and reads it with all its
+problems.
 
-JSON, or YAML without Python's tags, not too deep and without aliases (an alias lets a few lines stand for a
-great document).
+JSON, or YAML without Python's tags, not nested too deep and without aliases (with an alias a few lines can
+stand for a large document).
 
 Source: reference/rules.md, A.5.
 """
@@ -31,14 +32,14 @@ CONFIGURED = {
     "sourceConfig": (SOURCES, "source"),
     "sinkConfig": (SINKS, "sink"),
 }
-"""In this order: the later ones name the first."""
+"""In this order, because the later ones refer to the first."""
 
 DEFINED = ("streams", "tables", "rules")
 JSON_TEXTS = frozenset({*CONFIGURED, "Schema"})
 
 Sections = dict[str, JsonObject]
 MOST_YAML = 8 << 20
-"""Characters."""
+"""Characters of a YAML text."""
 DEEPEST = 50
 
 
@@ -59,7 +60,9 @@ def everything(engine: Engine, plugins: Plugins) -> Sections:
 
 
 def read(text: str | bytes) -> Sections:
-    """Raises RuleError with every problem: no JSON, unknown sections, statements that do not parse."""
+    """Reads a set. Raises RuleError with every problem: no JSON, unknown sections, statements that do not
+    parse.
+    """
     try:
         document = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -92,7 +95,7 @@ def read(text: str | bytes) -> Sections:
 
 
 def body(rule_id: str, text: Any) -> JsonObject:
-    """The body of a rule that stands there as JSON text, as eKuiper has it, or as an object."""
+    """The body of a rule, which is given as JSON text, as in eKuiper's files, or as an object."""
     read = msgspec.json.decode(text) if isinstance(text, str) else text
     return {**read, "id": rule_id}
 
@@ -124,7 +127,7 @@ def _rule(name: str, value: Any) -> str:
 
 
 def _decoded(value: Any) -> Any:
-    """eKuiper has the sets of one type as JSON text."""
+    """Decodes the sets of one type, which eKuiper writes as JSON text."""
     try:
         return msgspec.json.decode(value) if isinstance(value, str) else value
     except (msgspec.DecodeError, UnicodeError):
@@ -148,7 +151,7 @@ _CHECKS: dict[str, Callable[[str, Any], str]] = {
 
 
 def json_of_yaml(text: str) -> bytes:
-    """Raises RuleError: no YAML, or one of the above."""
+    """Raises RuleError: no YAML, or one of the forms above that are not allowed."""
     if len(text) > MOST_YAML:
         raise RuleError(f"content is longer than {MOST_YAML} characters", ENCODING)
     yaml = importlib.import_module("yaml")
@@ -168,7 +171,7 @@ def json_of_yaml(text: str) -> bytes:
 
 
 def yaml_of(document: Any) -> str:
-    """`document`: JSON, decoded."""
+    """`document`: decoded JSON."""
     yaml = importlib.import_module("yaml")
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text: str = yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True)

@@ -1,7 +1,7 @@
-"""/, /ping, /stop, /configs, /batch/req, /metrics, /health: of the service itself.
+"""/, /ping, /stop, /configs, /batch/req, /metrics, /health: routes about the service itself.
 
-Log and time zone, which PATCH /configs changes until the end, are of the whole process; where the engine is
-part of another service they are set there. Source: reference/rules.md, A.1.
+PATCH /configs changes log and time zone of the whole process until it ends; where the engine is part of
+another service they are set there. Source: reference/rules.md, A.1.
 """
 
 import importlib.metadata
@@ -30,15 +30,15 @@ from opq_rules.errors import CONFIGURATION, RuleError
 
 MOST_IN_BATCH = 10_000
 MOST_ANSWERED = 64 << 20
-"""Characters of a batch's answers together; its other requests are not made then."""
+"""Characters of all answers to a batch; beyond that its other requests are not made."""
 _NOT_IN_BATCH = ("batch", "stop", "test", "query")
-"""Batches in batches, the end of the server, and answers that take minutes or do not end."""
+"""Batches in batches, the end of the server, and requests whose answers take minutes or do not end."""
 
 
 def router(
     app: FastAPI, engine: Engine, stop: Callable[[], None] | None, refused: Callable[[], int]
 ) -> APIRouter:
-    """`stop`: ends the service; None where it is not the caller's to end (embedded)."""
+    """`stop`: ends the service; None where the engine is embedded in another service."""
     routes = APIRouter(tags=["server"])
     began_s = time.monotonic()
 
@@ -111,7 +111,7 @@ def router(
 
 
 async def _one_of_batch(client: httpx.AsyncClient, single: SingleRequest) -> JsonObject:
-    """Its path is looked at as the routes will see it: decoded, without dots."""
+    """Makes one request of a batch. Its path is checked as the routes will see it: decoded, without dots."""
     try:
         content = single.body.encode() if single.body else None
         request = client.build_request(single.method, "/" + single.path.lstrip("/"), content=content)
@@ -124,7 +124,9 @@ async def _one_of_batch(client: httpx.AsyncClient, single: SingleRequest) -> Jso
 
 
 def health_of(engine: Engine) -> JsonObject:
-    """As contracts.md has it; not ok while rules load, where one has failed, or the disk refuses."""
+    """The health, as in contracts.md; not ok while rules load, where one has failed, or where the disk
+    refuses.
+    """
     now_s = time.time()
     names = [f"rule {each['id']}" for each in engine.views.rules() if each["status"] == "stopped by error"]
     failed = [{"name": name, "ok": False, "timestamp": now_s, "subcomponents": []} for name in names]
@@ -155,7 +157,7 @@ def _resident_bytes() -> int:
 
 
 def _process_settings(body: Free) -> ProcessSettings:
-    """Raises RuleError with every problem."""
+    """Reads the settings. Raises RuleError with every problem."""
     try:
         wanted: ProcessSettings = configured(ProcessSettings, body)
     except ValueError as error:
@@ -167,7 +169,7 @@ def _process_settings(body: Free) -> ProcessSettings:
 
 
 def _set_zone(name: str) -> None:
-    """Raises RuleError where there is no such zone, or the C library does not find it."""
+    """Sets the time zone. Raises RuleError where there is no such zone, or the C library does not find it."""
     try:
         zone = ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -1,7 +1,7 @@
-"""Service: engine, plug-in host and REST in one; alone as a process, or inside another service.
+"""RulesService: engine, plug-in host and REST in one; a process of its own, or inside another service.
 
-REST answers before the rules are loaded; at the end it goes first, then the engine with a last
-checkpoint, then the plug-ins' processes.
+REST answers before the rules are loaded. At the end it stops first, then the engine with a last checkpoint,
+then the plug-ins' processes.
 """
 
 import socket
@@ -22,7 +22,7 @@ from opq_rules.rule_plugins import RulePlugins
 
 
 class RulesService:
-    """Attributes: `engine`, `plugins`, `port` (the real one, where 0 was asked for)."""
+    """Attributes: `engine`, `plugins`, `port` (the actual one, where 0 was configured)."""
 
     def __init__(
         self,
@@ -30,13 +30,13 @@ class RulesService:
         stop: Callable[[], None] | None = None,
         own: Mapping[tuple[str, str], Callable[[], Any]] | None = None,
     ) -> None:
-        """Opens everything and runs nothing yet.
+        """Opens everything; nothing runs yet.
 
-        `own`: sources and sinks of the service around it, ("source" or "sink", type) -> what makes one.
+        `own`: sources and sinks of the surrounding service, ("source" or "sink", type) -> factory.
 
         Raises:
-            RuleError: the data folder cannot be used, or another engine has it.
-            PortBusyError: the address is taken.
+            RuleError: the data folder cannot be used, or another engine uses it.
+            PortBusyError: the address is in use.
             ConfigError: the tokens cannot be read.
         """
         host, port = address(config)
@@ -65,7 +65,7 @@ class RulesService:
         self.engine.start()
 
     def stop(self) -> list[str]:
-        """Names of what did not end in time."""
+        """Stops everything; returns names of what did not end in time."""
         self._server.should_exit = True
         late = [] if ended(self._thread) else ["rest"]
         late += self.engine.stop()
@@ -82,7 +82,7 @@ def _bound(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
-        made.listen(128)  # who asks before the server's thread runs waits, and is not refused
+        made.listen(128)  # early clients wait for the server's thread, and are not refused
     except OSError as error:
         made.close()
         raise PortBusyError(

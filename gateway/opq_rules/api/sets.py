@@ -1,7 +1,7 @@
-"""/ruleset and /data: whole sets out and in, as JSON or YAML, at once or as a task.
+"""/ruleset and /data: export and import of whole sets, as JSON or YAML, at once or as a task.
 
-Tasks take longer than a request; they are done one after another, and each is known by its id.
-Source: reference/rules.md, A.5.
+Tasks may take longer than a request; they run one after another, and each has an id. Source:
+reference/rules.md, A.5.
 """
 
 import threading
@@ -29,10 +29,10 @@ from opq_rules.errors import CONFIGURATION, ENCODING, IO_ERROR, NOT_FOUND, RuleE
 
 MOST_WAITING = 10
 MOST_KEPT = 100
-"""Ended ones; the oldest is forgotten."""
+"""Tasks that have ended; beyond that the oldest is dropped."""
 
 Work = Callable[[Callable[[], bool]], Any]
-"""Gets a function that says whether it has been cancelled; gives its result as JSON, or raises RuleError."""
+"""Gets a function that tells whether it was cancelled; returns its result as JSON, or raises RuleError."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Task:
 
 
 class Tasks:
-    """Thread-safe. A thread is there as long as there is something to do."""
+    """Thread-safe. Its thread exists only while there is something to do."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class Tasks:
         self._busy = False
 
     def add(self, work: Work) -> str:
-        """Its id. RuleError 400: too many wait."""
+        """Adds a task; returns its id. RuleError 400: too many wait."""
         task = _Task(uuid.uuid4().hex[:12], work)
         with self._lock:
             if len(self._waiting) >= MOST_WAITING:
@@ -68,13 +68,15 @@ class Tasks:
         return task.id
 
     def one(self, name: str) -> JsonObject:
-        """`{"id", "status", "message", "result"}`: pending, running, finished, failed or cancelled."""
+        """`{"id", "status", "message", "result"}`; status is pending, running, finished, failed or
+        cancelled.
+        """
         with self._lock:
             task = self._one(name)
             return {"id": task.id, "status": task.status, "message": task.message, "result": task.result}
 
     def cancel(self, name: str) -> None:
-        """One that runs ends as long as it can leave all as it was. RuleError 400: it has ended."""
+        """Cancels a task; a running one ends as long as nothing has changed. RuleError 400: it has ended."""
         with self._lock:
             task = self._one(name)
             if task.status not in ("pending", "running"):
@@ -108,7 +110,7 @@ class Tasks:
             return "finished", "", task.work(task.cancelled.is_set)
         except RuleError as error:
             return ("cancelled" if task.cancelled.is_set() else "failed"), str(error), None
-        except Exception as error:  # a fault of ours: logged, and the next one runs
+        except Exception as error:  # a bug of ours: logged, and the next task runs
             log.get(service="rules-api").exception("task.failed", task=task.id, error=str(error))
             return "failed", "a fault of ours; the log has it", None
 
@@ -120,7 +122,7 @@ class Tasks:
 
 Flag = Annotated[bool, Query()]
 MOST_FILE_BYTES = 16 << 20
-"""A set that was uploaded."""
+"""Limit of an uploaded set."""
 
 
 def router(engine: Engine, plugins: Plugins) -> APIRouter:
@@ -134,7 +136,7 @@ def router(engine: Engine, plugins: Plugins) -> APIRouter:
 
 
 class _Importer:
-    """Everything of one engine; imports one at a time. `last`: what the last one was refused for."""
+    """Exports and imports of one engine; one import at a time. `last`: why the last one was refused."""
 
     def __init__(self, engine: Engine, plugins: Plugins) -> None:
         self.uploads = plugins.uploads
@@ -143,7 +145,7 @@ class _Importer:
         self._one_at_a_time = threading.Lock()
 
     def exported(self, wanted: list[str] | None = None) -> Sections:
-        """`wanted`: ids of rules, which come with what they need; None: all."""
+        """`wanted`: ids of rules, exported with what they need; None: everything."""
         found = sections.everything(self._engine, self._plugins)
         if wanted is None:
             return found
@@ -240,7 +242,7 @@ async def _whole(request: Request) -> bytes:
 
 
 def _of_yaml(raw: bytes, uploads: Path) -> Sections:
-    """The set itself, or as with JSON `content` or `file` with it."""
+    """Reads the set itself or, as with JSON, a body with `content` or `file`."""
     try:
         text = raw.decode()
     except UnicodeError as error:
@@ -278,7 +280,7 @@ def _ids(body: Ids | list[str]) -> list[str]:
 
 
 def _readable(found: Sections) -> Response:
-    """Rules as objects, not as text."""
+    """The set as YAML, with rules as objects and not as text."""
     rules = {name: msgspec.json.decode(text) for name, text in found["rules"].items()}
     text = sections.yaml_of({**found, "rules": rules})
     headers = {"Content-Disposition": 'attachment; filename="data.yaml"'}

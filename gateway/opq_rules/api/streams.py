@@ -14,7 +14,9 @@ from opq_rules.sql.syntax import Create
 
 
 class _Name(Convertor[str]):
-    """Old names may hold a /, none ends with one: `/streams/` is sent on to `/streams`, as all paths are."""
+    """Old names may contain a /, but not at the end: `/streams/` is redirected to `/streams`, as all paths
+    are.
+    """
 
     regex = "[^/]+(?:/[^/]+)*"
 
@@ -29,7 +31,7 @@ register_url_convertor("name", _Name())
 
 
 def router(engine: Engine) -> APIRouter:
-    """Both families of paths."""
+    """The routes of streams and tables."""
     routes = APIRouter()
     _family(routes, engine, "stream")
     _family(routes, engine, "table")

@@ -1,6 +1,6 @@
-"""A trial in a process of its own: what somebody tries may compute for ever, or take all memory.
+"""A trial in a process of its own, because it may compute for ever, or take all memory.
 
-Run as a module it is that process: a case on stdin, its answer as of `rule try` on stdout.
+Run as a module it is that process: it reads a case on stdin, and writes the answer of `rule try` to stdout.
 """
 
 import os
@@ -20,17 +20,17 @@ from opq_rules.query.trying import try_case
 
 CPU_S = 10
 WALL_S = 20.0
-"""With the second that Python needs to start, or three on a small computer."""
+"""Includes Python's start: a second, or three on a small computer."""
 MEMORY_BYTES = 1 << 30
 MOST_BYTES = 16 << 20
 """Bytes of the answer."""
 AT_A_TIME = 4
 QUEUE_S = 2.0
-"""For room; whoever waits holds one of REST's threads."""
+"""Longest wait for a free place; a waiting request occupies one of REST's threads."""
 _ROOM = threading.BoundedSemaphore(AT_A_TIME)
 _NO_MEMORY = 3
 SHAPING = ("sendSingle", "omitIfEmpty", "dataTemplate", "dataField", "fields")
-"""SinkProperties of a sink that shape what a trial gives (`sinkProps`)."""
+"""SinkProperties that shape a trial's result (`sinkProps`)."""
 
 
 class _Answer(msgspec.Struct):
@@ -39,7 +39,10 @@ class _Answer(msgspec.Struct):
 
 
 def run_apart(case: object) -> list[bytes]:
-    """The emissions, as JSON. Raises RuleError as `run_case`, and for a trial without end."""
+    """Runs a case; returns its emissions as JSON.
+
+    Raises RuleError like `run_case`, and for an endless trial.
+    """
     if not _ROOM.acquire(timeout=QUEUE_S):
         raise RuleError(f"{AT_A_TIME} trials are running; try again", CONFIGURATION)
     try:
@@ -75,7 +78,7 @@ def _too_long() -> RuleError:
 
 
 def shape_of(sink_props: Mapping[str, Any]) -> SinkProperties:
-    """Raises RuleError: what does not shape rows, or cannot be."""
+    """Checks `sinkProps`. Raises RuleError for properties that do not shape rows, or are wrong."""
     if other := [key for key in sink_props if key not in SHAPING]:
         raise RuleError(
             f"sinkProps: {', '.join(other)[:200]}; a trial has {', '.join(SHAPING)}", CONFIGURATION
@@ -89,13 +92,13 @@ def shape_of(sink_props: Mapping[str, Any]) -> SinkProperties:
 
 
 def shaped(emissions: list[Any], shape: SinkProperties) -> Iterator[Any]:
-    """JSON, or the text of a template that writes something else. A row that fails becomes an error."""
+    """Yields JSON values, or a template's text where that is no JSON. A row that fails becomes an error."""
     transform = transformer(shape)
     for emission in emissions:
         for data in emission if shape.sendSingle else [emission] if emission or not shape.omitIfEmpty else []:
             try:
                 made = transform(data)
-            except Exception as error:  # of a template, whatever it raises
+            except Exception as error:  # a template may raise anything
                 made = {"error": f"{type(error).__name__}: {error}"}
             yield _read(made) if isinstance(made, str) else made
 
@@ -108,7 +111,7 @@ def _read(text: str) -> Any:
 
 
 def tried(case: JsonObject) -> bytes:
-    """As of `rule try`; `sinkProps` of the case shape what it gives."""
+    """The answer of `rule try`; the case's `sinkProps` shape its emissions."""
     shape = shape_of(case.pop("sinkProps", {}))
     answer = try_case(case)
     if "emissions" in answer:
@@ -119,7 +122,7 @@ def tried(case: JsonObject) -> bytes:
 def main() -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    os.nice(5)  # what runs comes first
+    os.nice(5)  # running rules have priority
     try:
         answer = tried(msgspec.json.decode(sys.stdin.buffer.read()))
     except MemoryError:

@@ -1,4 +1,4 @@
-"""/ruletest: a rule on records that are given with it, answered as server-sent events, or at once.
+"""/ruletest: runs a rule on given records, and answers with server-sent events, or at once.
 
 Source: reference/rules.md, A.5. Results come at /test/{id} of this server (eKuiper opens another port).
 """
@@ -23,17 +23,17 @@ from opq_rules.query.trying import run_case
 
 MOST_TRIALS = 20
 LONGEST_S = 600.0
-"""A trial ends by itself after so long."""
+"""A trial is removed after so long."""
 _PING_S = 10.0
 _LOOK_S = 0.1
 _LOOPED = 10_000
-"""Records that a `loop` is played for."""
+"""Records to which a `loop` is repeated."""
 MOST_RECORDS = 200_000
-"""Records of all streams of a trial; they are made here, before its own process has them."""
+"""Records of all streams of a trial; they are made here, before its own process gets them."""
 
 
 class Trials:
-    """Made by POST /ruletest, played by .../start, sent at /test/{id}."""
+    """Trials are made by POST /ruletest, started by .../start, sent at /test/{id}."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -44,7 +44,7 @@ class Trials:
         case = self._case(body)
         options = {key: value for key, value in case["options"].items() if key != "end_ms"}
         looked_at = {key: value for key, value in case.items() if key != "sinkProps"}
-        run_case({**looked_at, "options": options, "input": []})  # what is wrong with it is refused now
+        run_case({**looked_at, "options": options, "input": []})  # problems of the rule are reported now
         name = checked_id("trial", body.id or uuid.uuid4().hex[:12], CONFIGURATION)
         with self._lock:
             now_s = time.monotonic()
@@ -71,7 +71,7 @@ class Trials:
         return b"[" + b",".join(run_apart(self._case(body))) + b"]"
 
     def _case(self, body: Trial) -> JsonObject:
-        """Records that are given replace the stream's source; other streams have none."""
+        """The case of a trial. Given records replace the stream's source; other streams have none."""
         shape_of(body.sinkProps)
         exported = self._engine.views.exported()
         known = {**exported["streams"], **exported["tables"]}
@@ -101,9 +101,9 @@ class _Trial:
         self.started, self.ended = threading.Event(), threading.Event()
 
     async def events(self) -> AsyncIterator[str]:
-        """Server-sent events, one per emission, as soon as it is started: its clock is virtual.
+        """Yields server-sent events, one per emission, once the trial is started; its clock is virtual.
 
-        No thread waits for the start: those of REST are 40, and as many listeners would have them all.
+        No thread waits for the start: REST has 40 threads, and as many clients would occupy all of them.
         """
         ping_s = time.monotonic() + _PING_S
         while not self.started.is_set():

@@ -19,13 +19,13 @@ from opq_rules.engine.definition import checked_id
 from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
 
 LARGEST_BYTES = 64 << 20
-"""A file that is fetched; one that comes along is a request's body."""
+"""Limit of a fetched file; an uploaded one is limited as a request's body."""
 FIELD = "uploadFile"
 
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """What a request brings: `content`, or where `file` says that it is: http(s)://... or file:///<uploads>/x.zip."""
+    """An upload: `content`, or `file`, from where to fetch it: http(s)://... or file:///<uploads>/x.zip."""
 
     name: str
     content: bytes = b""
@@ -33,7 +33,7 @@ class Uploaded:
 
 
 async def uploaded(request: Request) -> Uploaded:
-    """Raises RuleError, or RequestValidationError where JSON is not what is wanted."""
+    """Reads an upload. Raises RuleError, or RequestValidationError where the JSON has a wrong form."""
     content, kind = await request.body(), request.headers.get("content-type", "")
     if kind.lower().startswith("multipart/"):
         return Uploaded(*of_form(kind, content))
@@ -47,7 +47,7 @@ async def uploaded(request: Request) -> Uploaded:
 
 
 def of_form(kind: str, content: bytes, field: str = FIELD) -> tuple[str, bytes]:
-    """The file of a multipart body. Browsers and curl send its bytes as they are."""
+    """The file in a multipart body, as bytes that browsers and curl send unchanged."""
     head = f"Content-Type: {kind}\r\n\r\n".encode("latin-1", "replace")
     for part in message_from_bytes(head + content, policy=policy.HTTP).iter_parts():
         if part.get_param("name", header="content-disposition") == field and part.get_filename():
@@ -64,7 +64,7 @@ def router(plugins: Plugins) -> APIRouter:
     def upload(body: Annotated[Uploaded, Depends(uploaded)]) -> PlainTextResponse:
         path = folder / _file_name(body.name)
         content = plugins.fetched(body.file, LARGEST_BYTES) if body.file is not None else body.content
-        part = folder / f".{path.name}.{os.urandom(6).hex()}.part"  # two may bring the same name at once
+        part = folder / f".{path.name}.{os.urandom(6).hex()}.part"  # clients may upload one name at once
         try:
             folder.mkdir(parents=True, exist_ok=True)
             part.write_bytes(content)
@@ -90,7 +90,7 @@ def router(plugins: Plugins) -> APIRouter:
 
 
 def _file_name(name: str) -> str:
-    """Letters, digits, `_`, `-`, and dots in between."""
+    """Checks the name: letters, digits, `_`, `-`, and dots in between."""
     try:
         for part in name.split("."):
             checked_id("upload", part)

@@ -1,1 +1,1 @@
-"""What the source `file` reads: bytes -> lines -> records, and which file comes after one that is rotated."""
+"""Reading for the source `file`: bytes -> lines -> records, and the next file after a rotated one."""

@@ -1,7 +1,7 @@
-"""Bytes -> lines -> records of a file, each with its place: one that cannot be read keeps its number.
+"""Bytes -> lines -> records of a file, each with its place: an unreadable record keeps its number.
 
-None stands for a record that there is nothing to hand on of: it could not be read, or was taken already. No
-line is longer than LONGEST_BYTES: a packed file may be small and hold more.
+None stands for a record that is not emitted: it could not be read, or was emitted before. Lines are limited
+to LONGEST_BYTES, because a small packed file may contain more.
 """
 
 import csv
@@ -28,10 +28,10 @@ class Config:
     fileType: Literal["json", "csv", "lines"] = "json"
     interval: int = field(default=0, metadata={"minimum": 0, "maximum": 86_400_000, "ms": True})
     sendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000, "ms": True})
-    follow: bool = False  # of lines: waits for more
+    follow: bool = False  # for lines: waits for more
     actionAfterRead: Literal["keep", "remove", "move"] = "keep"
     moveTo: str = ""
-    columns: tuple[str, ...] = ()  # of csv
+    columns: tuple[str, ...] = ()  # for csv
     hasHeader: bool = False
     delimiter: str = ","
     ignoreStartLines: int = field(default=0, metadata={"minimum": 0})
@@ -40,7 +40,7 @@ class Config:
 
 
 def file_options(datasource: str, properties: Mapping[str, object]) -> tuple[Config, Path]:
-    """Checked, and the file or folder that is meant. Raises ValueError naming what is wrong."""
+    """Checks the options; returns them with the file or folder. Raises ValueError with what is wrong."""
     config: Config = configured(Config, properties)
     if config.actionAfterRead == "move" and not config.moveTo:
         raise ValueError("moveTo  missing: actionAfterRead is move")
@@ -65,17 +65,17 @@ _AT_ONCE_BYTES = 1 << 16
 
 
 def open_plain_file(path: Path) -> BinaryIO:
-    """Raises OSError; a pipe or a device would never end."""
+    """Opens a file. Raises OSError, also for a pipe or a device, which would never end."""
     if not path.is_file():
         raise OSError(errno.ENOENT, "no plain file is there", str(path))
     return path.open("rb")
 
 
 class Lines:
-    """Each line without its end; None for one that is too long, which is read over.
+    """Yields each line without its end; None for one that is too long, which is skipped.
 
-    Where there is no more: the last line, also without an end, or with `grows` PAUSE each time it is asked.
-    `number`: lines given so far; `held`: the last of these that are not handed on yet.
+    At the end of the file it yields the last line even without an end; with `grows` it yields PAUSE each time
+    instead. `number`: lines yielded so far; `held`: how many of the last ones the caller still holds back.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Lines:
 
     @property
     def place(self) -> int:
-        """Number of the line that was handed on last, from 1, by which people find it."""
+        """Number, from 1, of the last line that was passed on, for error messages."""
         return self.number - self.held
 
     def __iter__(self) -> Iterator[bytes | str | None]:
@@ -113,7 +113,7 @@ class Lines:
         return self._too_long or bool(self._begun)
 
     def end(self) -> bytes | None:
-        """What was begun, as if its end had come."""
+        """Ends the unfinished line and returns it."""
         line = None if self._too_long else bytes(self._begun)
         self._begun.clear()
         self._too_long = False
@@ -129,7 +129,7 @@ class Lines:
 
 
 def _between(lines: Lines, start: int, end: int) -> Iterator[bytes | str | None]:
-    """Without the first `start` and the last `end` lines."""
+    """Leaves out the first `start` and the last `end` lines."""
     held: deque[bytes | str | None] = deque()
     lines.held = end
     for line in lines:
@@ -146,7 +146,7 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class BrokenFileError(Exception):
-    """What is wrong with the file as a whole; it may be being written."""
+    """The file as a whole is wrong, possibly because it is being written."""
 
 
 def records(
@@ -172,7 +172,7 @@ def records(
 def of_lines(
     some: Iterator[bytes | str | None], lines: Lines, path: Path, taken: int, tell: Tell
 ) -> Iterator[Record]:
-    """Records of JSON lines, `some` of `lines`; an empty one is no record. PAUSE is handed on."""
+    """Records of the JSON lines `some` of `lines`; empty lines are no records. PAUSE is passed on."""
     decode = msgspec.json.Decoder().decode
     for line in some:
         if isinstance(line, str):

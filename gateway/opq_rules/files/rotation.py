@@ -1,8 +1,8 @@
-"""Which file of a followed log is read: the one it was left in, wherever that is, then those that came after.
+"""The files of a followed log: the one that was read last, wherever it is now, then the later ones.
 
-A file is known by its number and its head, whatever it is called now. `app.log` is renamed to `app.log.1` or
-`app.log-20240131` and begun anew; those beside it are in the order of their last write, and where that is the
-same, of their numbers.
+A file is identified by its inode and its first bytes, whatever its present name. `app.log` is renamed to
+`app.log.1` or `app.log-20240131` and started again. The files beside it are sorted by their last write, and
+where that is equal by their numbers.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ from opq_rules.files.records import PAUSE, Lines, open_plain_file
 
 HEAD_BYTES = 1024
 _LOOK_S = 0.02
-"""Between two looks whether there is more."""
+"""Shortest time between two checks for more."""
 _SHARE = 50
-"""So much longer than the look itself: of a folder of very many files it takes long."""
+"""The wait is so many times longer than the check itself, which takes long in a folder of very many files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Inode, and digest of the first `covers` bytes behind the lines that are ignored; 0: none is known."""
+    """Inode, and digest of the first `covers` bytes after the ignored lines; 0: no digest is known."""
 
     inode: int
     digest: str = ""
@@ -46,7 +46,9 @@ class Mark:
 
 
 class Generation:
-    """Raises OSError where `found` is no plain file. `ignored`: so many lines at its head are skipped."""
+    """One file of the log. `ignored`: lines at its head that are skipped. Raises OSError where `found` is no
+    plain file.
+    """
 
     def __init__(self, found: Path, ignored: int) -> None:
         self._file = open_plain_file(found)
@@ -77,7 +79,7 @@ class Generation:
         return not mark.covers or (len(head) == mark.covers and _digest(head) == mark.digest)
 
     def mark(self) -> Mark | None:
-        """None: it was cut since, and what was read of it may be of two files."""
+        """The present mark; None: the file was cut since, and what was read may be of two files."""
         head = self._first(HEAD_BYTES)
         if not head.startswith(self._head):
             return None
@@ -91,7 +93,9 @@ class Generation:
     def come(
         self, context: SourceContext, ended: Callable[["Generation"], bool]
     ) -> Iterator[bytes | str | None]:
-        """Lines as they come, PAUSE between two looks, until it is cut, has `ended`, or the source has."""
+        """Yields new lines, and PAUSE between two checks, until the file is cut, has `ended`, or the source
+        ends.
+        """
         last_look = False
         for line in self.lines:
             if line is not PAUSE:
@@ -113,7 +117,7 @@ class Generation:
                 yield line
 
     def _first(self, size: int) -> bytes:
-        """Behind the lines that are ignored; b"" until these have come."""
+        """The first bytes after the ignored lines; b"" until these are complete."""
         file = self._file.fileno()
         if self._begin < 0:
             self._head_at, self._head_lines = _behind(file, self._ignored, self._head_at, self._head_lines)
@@ -123,7 +127,9 @@ class Generation:
 
 
 def _behind(file: int, lines: int, at: int, number: int) -> tuple[int, int]:
-    """Where the first `lines` end, from byte `at` behind `number` of them; how many have come."""
+    """The position after the first `lines`, counted on from byte `at` after `number` of them; and how many
+    there are.
+    """
     while number < lines and (chunk := os.pread(file, 1 << 16, at)):
         ends = chunk.count(b"\n")
         if number + ends < lines:
@@ -142,24 +148,24 @@ def _digest(head: bytes) -> str:
 
 _SUFFIX = re.compile(r"[-._](\d[\d\-._:T]*Z?)(\.gz|\.bz2|\.xz|\.zst|\.Z)?")
 _DIGITS_OF_A_COUNT = 4
-"""With more of them it is a date: of a count the highest is the oldest, of a date the lowest."""
+"""More digits than this are a date. Of counts the highest is the oldest, of dates the lowest."""
 
 
 class _RotatedFile(NamedTuple):
     written_ns: int
     turn: float
-    """Rises with the time, among those written at the same."""
+    """Rises with time, among files of equal last write."""
     path: Path
     inode: int
     packed: bool
     form: tuple[str, bool]
-    """What stands before its number, and whether that is a date: `box_2` beside `box.1` is another log."""
+    """The text before its number, and whether that is a date: `box_2` and `box.1` are different logs."""
 
 
 def left_in(path: Path, mark: Mark | None, ignored: int) -> tuple[Generation, bool]:
-    """What `mark` is of, else what `path` is now; whether records taken of it are its first. Raises OSError.
+    """The file of `mark`, else the present `path`; and whether it starts as it did when it was read.
 
-    False with the inode of `mark`: it was cut since.
+    False with the inode of `mark`: the file was cut since. Raises OSError.
     """
     if mark is not None:
         for each in _looked_through(path):
@@ -176,14 +182,14 @@ def left_in(path: Path, mark: Mark | None, ignored: int) -> tuple[Generation, bo
 
 
 def _looked_through(path: Path) -> Iterator[Path]:
-    """Again, since files may be given other names meanwhile."""
+    """Yields the possible files several times, since they may be renamed meanwhile."""
     for _ in range(3):
         yield path
         yield from _files(path.parent)
 
 
 def has_ended(path: Path, generation: Generation) -> bool:
-    """It is read to its end. A new one that is empty is not written yet; the old one may still be."""
+    """Whether a newer file exists. An empty new file does not count: the old one may still be written."""
     try:
         now = path.stat()
         return now.st_ino != generation.inode and (now.st_size > 0 or bool(_between(path, generation)))
@@ -192,7 +198,7 @@ def has_ended(path: Path, generation: Generation) -> bool:
 
 
 def after(path: Path, ended: Generation, ignored: int, tell: Callable[[str], None]) -> Generation:
-    """The oldest that is newer than `ended`. Raises OSError."""
+    """The oldest file that is newer than `ended`. Raises OSError."""
     while True:
         newer = _between(path, ended)
         plain = next((each for each in newer if not each.packed), None)
@@ -205,7 +211,7 @@ def after(path: Path, ended: Generation, ignored: int, tell: Callable[[str], Non
 
 
 def _between(path: Path, ended: Generation) -> list[_RotatedFile]:
-    """Newer than `ended`, older than `path`; the oldest first."""
+    """The files newer than `ended` and older than `path`; the oldest first."""
     now = path.stat()
     beside = list(_beside(path))
     own = next((each for each in beside if each.inode == ended.inode), None)
@@ -218,7 +224,7 @@ def _between(path: Path, ended: Generation) -> list[_RotatedFile]:
         and (ended.written_ns(), own_turn) < each[:2] <= (now.st_mtime_ns, float("inf"))
     )
     if own is None and len({each.form for each in newer}) > 1:
-        return []  # it is gone, or packed: nothing tells which of them are of this log
+        return []  # `ended` is gone or packed: nothing shows which of them belong to this log
     return newer
 
 

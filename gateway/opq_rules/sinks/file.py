@@ -1,9 +1,9 @@
 """file: rows appended as lines of JSON, as CSV, or as Parquet files; rolled by age or size.
 
 Lines and CSV: one write per emission, so that a kill leaves whole emissions. `idField` writes each row's id
-into that column; what the file's end already holds is not written again after a restart (lines only), so that
-a rule with qos 1 or 2 doubles nothing. Parquet: one file per emission, put in place whole: give it a
-`batchSize`.
+into that column. Rows whose ids are at the file's end are not written again after a restart (lines only), so
+that a rule with qos 1 or 2 doubles nothing. Parquet: one file per emission, which appears complete; it needs
+a `batchSize`.
 """
 
 import csv
@@ -24,16 +24,16 @@ from opq_proto.settings import configured
 from opq_rules.delivery.transform import encoded, rows_of
 
 _TAIL_BYTES = 1 << 20
-"""Bytes at a file's end that are read for the ids that it holds."""
+"""Bytes at a file's end that are searched for ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     path: str
     fileType: Literal["lines", "json", "csv", "parquet"] = "lines"
-    hasHeader: bool = True  # csv
-    separator: str = ","  # csv
-    columns: tuple[str, ...] = ()  # csv: those of the first row when empty
+    hasHeader: bool = True  # for csv
+    separator: str = ","  # for csv
+    columns: tuple[str, ...] = ()  # for csv; () means those of the first row
     rollingInterval: int = field(default=0, metadata={"minimum": 0, "ms": True})
     rollingSize: int = field(default=0, metadata={"minimum": 0, "help": "bytes of a file"})
     keepFiles: int = field(default=0, metadata={"minimum": 0, "help": "rolled files kept, 0: all"})
@@ -73,7 +73,7 @@ class Sink(SinkOfSdk):
             self._roll()
         text = self._lines(rows)
         written = os.write(self._file, text)
-        if written != len(text):  # the disk is full: no half row stays
+        if written != len(text):  # the disk is full: no partial row may stay
             os.ftruncate(self._file, self._bytes)
             raise OSError(28, f"{self._path}: only {written} of {len(text)} bytes went to disk")
         self._bytes += written
@@ -83,13 +83,13 @@ class Sink(SinkOfSdk):
             os.close(self._file)
 
     def _open_file(self) -> None:
-        if self._path.exists() and not self._path.is_file():  # a pipe that nobody reads would wait for ever
+        if self._path.exists() and not self._path.is_file():  # a pipe without a reader would block for ever
             raise OSError(errno.EINVAL, "is no plain file", str(self._path))
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             size = os.fstat(file).st_size
             tail = _tail(self._path, size)
-            if tail and not tail.endswith(b"\n"):  # a power cut left half a line: it stays a line of its own
+            if tail and not tail.endswith(b"\n"):  # a power cut left half a line: it stays a line
                 size += os.write(file, b"\n")
         except OSError:
             os.close(file)
@@ -133,7 +133,7 @@ class Sink(SinkOfSdk):
         )
 
     def _roll(self) -> None:
-        """The file gets its time into its name, and a new one begins. OSError: all is as it was."""
+        """Renames the file with the time in its name, and begins a new one. OSError: all is as it was."""
         full, target = self._file, self._rolled_path(time.time_ns() // 1_000_000)
         self._path.rename(target)
         try:
@@ -148,7 +148,7 @@ class Sink(SinkOfSdk):
 
     def _rolled_path(self, now_ms: int) -> Path:
         stem, suffix = self._path.stem, self._path.suffix
-        now_ms = max(now_ms, self._rolled_ms + 1)  # names rise, also where an older file has gone
+        now_ms = max(now_ms, self._rolled_ms + 1)  # names rise even where an older file was deleted
         while True:
             path = self._path.with_name(f"{stem}_{now_ms}{suffix}")
             if not path.exists():
@@ -157,7 +157,7 @@ class Sink(SinkOfSdk):
             now_ms += 1
 
     def _rolled(self) -> list[Path]:
-        """The oldest first."""
+        """The rolled files, the oldest first."""
         stem, suffix = self._path.stem, self._path.suffix
         found = {
             int(digits): path
@@ -203,7 +203,7 @@ def _ids(tail: bytes, name: str) -> set[str]:
     for line in tail.splitlines():
         try:
             row = msgspec.json.decode(line)
-        except msgspec.DecodeError:  # the tail's first line is cut
+        except msgspec.DecodeError:  # the first line of the tail may be cut
             continue
         if isinstance(row, dict) and isinstance(row.get(name), str):
             ids.add(row[name])

@@ -1,6 +1,6 @@
-"""memory: to a topic of memory, where streams of TYPE memory listen; in the engine's thread, not encoded.
+"""memory: sends rows to a topic of memory, for streams of TYPE memory; in the engine's thread, not encoded.
 
-`topic` may be a template of the row (`boxes/{{ box }}`): then each row goes to its own.
+`topic` may be a template of the row (`boxes/{{ box }}`): then each row goes to its own topic.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Config:
 
 
 class Sink(SinkOfSdk):
-    """The engine hands in the topics."""
+    """The engine passes in the topics."""
 
     wants = "rows"
 

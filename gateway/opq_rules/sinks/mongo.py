@@ -1,8 +1,10 @@
 """mongo: a document per row into a collection of MongoDB, acknowledged when a majority has it on disk.
 
 With `exactlyOnce` (for rules with qos 1 or 2) a row's `_id` is its row id, `<rule>:<emission>/<row>`, so that
-what is sent again is found stored. With `rowkindField` a column says insert, update, upsert or delete, the
-last three by `keyField`, which repeated do no harm. The common property `fields` picks the columns.
+a row that is sent again is already stored. With `rowkindField` a column says insert, update, upsert or
+delete; the last three find their document by `keyField`, and may be repeated without harm. The common
+property `fields` picks the columns.
+
 Source: MongoDB's manual on write concerns and on names of databases, collections and fields.
 """
 
@@ -21,19 +23,21 @@ _DATABASE = re.compile(r'[^/\\. "$*<>:|?\x00]{1,63}')
 _COLLECTION = re.compile(r"(?!system\.)[^$\x00]{1,200}")
 _COLUMN = re.compile(r"[^$.\x00][^.\x00]*")
 _PASSING = frozenset({6, 7, 64, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 14031})
-"""Server errors that may pass: the line, a new primary, shut down, a write conflict, a full disk. MongoDB's
-list of error codes."""
+"""Server errors that may be temporary: connection, a new primary, shutdown, a write conflict, a full disk.
+
+From MongoDB's list of error codes.
+"""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A MongoDB, and who we are there."""
+    """The address of a MongoDB, and our credentials there."""
 
     url: str = field(metadata={"help": "mongodb://host:27017/database"})
-    database: str = ""  # that of the url
-    username: str = ""  # beside the url, so that the password is not shown
+    database: str = ""  # "": the one in the url
+    username: str = ""  # not in the url, so that the password is not shown
     password: str = ""
 
     def __post_init__(self) -> None:
@@ -41,13 +45,13 @@ class Connection:
             raise ValueError("url  is no address; want mongodb://host:27017/database")
 
     def check(self, wait_s: float) -> None:
-        """ConnectionError: nobody answers, or does not let us in."""
+        """Connects. ConnectionError: there is no answer, or no access."""
         try:
             import pymongo
             from pymongo.errors import PyMongoError
         except ImportError as error:
             raise ValueError("mongo needs a package: pip install 'opq-toolkit[mongo]'") from error
-        wait_ms = round(wait_s * 600)  # to say why, before nobody listens any more
+        wait_ms = round(wait_s * 600)  # leaves time to report the reason before the caller's limit
         try:
             with pymongo.MongoClient[JsonObject](
                 self.url, serverSelectionTimeoutMS=wait_ms, connectTimeoutMS=wait_ms, **_who(self)
@@ -61,7 +65,7 @@ class Connection:
 class Config(Connection):
     collection: str
     rowkindField: str = ""  # this column says insert, update, upsert or delete
-    keyField: str = ""  # by which update, upsert and delete find their document
+    keyField: str = ""  # column by which update, upsert and delete find their document
     exactlyOnce: bool = False
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
 
@@ -120,7 +124,10 @@ class Sink(SinkOfSdk):
         self._client.close()
 
     def _read(self, row: Row, row_id: str) -> tuple[str, JsonObject]:
-        """What to do, and the document. ValueError for what MongoDB cannot hold, before any is sent."""
+        """The operation and its document.
+
+        ValueError for what MongoDB cannot store, before anything is sent.
+        """
         import bson
 
         config = self._config
@@ -158,7 +165,9 @@ class Sink(SinkOfSdk):
             self._look_at(dict(error.details))
 
     def _look_at(self, details: JsonObject) -> None:
-        """At a refusal: what is stored under its own row id already is none."""
+        """Raises the error of a refused insert, unless all refused rows are stored already under their own
+        ids.
+        """
         waiting = details.get("writeConcernErrors") or ()
         refused = details.get("writeErrors") or ()
         again = [each["op"]["_id"] for each in refused if each.get("code") == 11000]
@@ -187,14 +196,14 @@ def _who(given: Connection) -> JsonObject:
 
 
 def _database_of(url: str) -> str:
-    """As the address says it, "" where it does not. Raises ValueError: it is none; its text is not shown."""
+    """The database in the address, or "". Raises ValueError where it is no address; the text is not shown."""
     try:
         from pymongo.errors import PyMongoError
         from pymongo.uri_parser import parse_uri
     except ImportError as error:
         raise ValueError("mongo needs pymongo: pip install 'opq-toolkit[mongo]'") from error
     wanted = "url  is no address; want mongodb://host:27017/database or mongodb+srv://host/database"
-    if url.startswith("mongodb+srv://"):  # parsed whole it would ask the network
+    if url.startswith("mongodb+srv://"):  # parsing the original would query the network
         url = url.replace("mongodb+srv://", "mongodb://", 1)
     try:
         return str(parse_uri(url)["database"] or "")
@@ -203,7 +212,7 @@ def _database_of(url: str) -> str:
 
 
 def _answered(call: Callable[[], T]) -> T:
-    """What may pass as ConnectionError, what will not as ValueError; BulkWriteError as it is."""
+    """Runs `call`; temporary errors become ConnectionError, others ValueError; BulkWriteError stays."""
     from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
 
     try:
@@ -226,7 +235,7 @@ def _sorted(code: Any, text: str) -> Exception:
 
 
 def _short(error: Exception) -> str:
-    """Without pymongo's account of the cluster and of the server's whole answer."""
+    """The message without pymongo's description of the cluster and the server's whole answer."""
     return (
         str(error).partition(", full error:")[0].partition(", Timeout:")[0].partition(" (configured")[0][:300]
     )

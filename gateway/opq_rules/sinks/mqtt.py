@@ -1,4 +1,4 @@
-"""mqtt: a message per emission to a broker; with qos 1 or 2 it is sent when the broker has said so."""
+"""mqtt: a message per emission to a broker; with qos 1 or 2 it counts as sent when the broker confirms it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,13 +14,15 @@ from opq_rules.mqtt_client import Client, Login
 
 @dataclass(frozen=True, slots=True)
 class Connection(Login):
-    """A broker, and who we are there."""
+    """The address of a broker, and our credentials there."""
 
     def check(self, wait_s: float) -> None:
-        """Under a name of its own: a broker closes the older one of two clients with the same."""
+        """Connects under another client id, because a broker disconnects the older of two clients with the
+        same id.
+        """
         try:
             client = Client(replace(self, clientid=""))
-        except OSError as error:  # of TLS
+        except OSError as error:  # wrong TLS files
             raise ConnectionError(f"{self.server}: {error.strerror or error}") from error
         client.start(wait_s)
         client.stop()

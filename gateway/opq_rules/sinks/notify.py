@@ -1,7 +1,8 @@
-"""notify: tells people of rows, through the cloud's notifications (docs/notifications.md).
+"""notify: notifies people of rows, through the cloud's notifications (docs/notifications.md).
 
-Each row is posted with the token of an account, made in View under Notifications; the account's rules about
-rows of stream rules say how people hear of it. A retry has the row's id, so that they hear of it once.
+Each row is posted with the token of an account, made in View under Notifications; the account's rules for
+rows of stream rules determine how people are notified. A retry has the same row id, so that they are notified
+once.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""request_waveform: asks for the raw waveform of a row's span; an event, as of any trigger.
+"""request_waveform: requests the raw waveform of a row's span; it becomes an event, as from any trigger.
 
-A row says `box`, `start_ms` and `end_ms` (a Measurement's row has them), or has other columns for them.
-Works inside Makai, which asks the Boxes, and inside a gateway, which asks Makai. A rule whose condition
-always holds would ask for everything: of each Box it asks for so many spans a minute.
+A row has `box`, `start_ms` and `end_ms` (a Measurement's row does), or other columns in their place. The sink
+works inside Makai, which requests from the Boxes, and inside a gateway, which requests from Makai. A rule
+whose condition always holds would request everything: therefore the spans per Box and minute are limited.
 """
 
 import time
@@ -17,14 +17,16 @@ from opq_rules.expressions.values import whole_as_int
 
 NS_PER_MS = 1_000_000
 LONGEST_MS = 110_000
-"""A gateway answers 120 s; what is asked for before and after has to fit as well."""
+"""A gateway answers at most 120 s; the server's time before and after has to fit too."""
 MOST_MS = 2**62 // NS_PER_MS
-"""The year 2116. What is asked for around a span has its place in 64 bits too."""
+"""The year 2116: a span with time around it then fits into 64 bits too."""
 MOST_BOX = 2**31 - 1
-"""opq.proto has no larger number."""
+"""The largest number in opq.proto."""
 MOST_VALUE = 1e308
 BURST = 150
-"""At once, where a minute's share is less: half a minute of what a rule finds window by window."""
+"""Requests allowed at once where a minute's share is less: half a minute of a rule's findings, window by
+window.
+"""
 MOST_KEYS = 10_000
 _PAD = {"minimum": 0, "maximum": 60_000, "ms": True}
 
@@ -45,7 +47,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Samples of a Box, [start_ns, end_ns), that a rule found worth looking at."""
+    """Samples of a Box, [start_ns, end_ns), that a rule requests."""
 
     rule_id: str
     box_id: str
@@ -53,7 +55,7 @@ class Request:
     end_ns: int
     metric: str
     value: float
-    """The column that is reported, and what it was, finite; "" and 0.0 where the row has no number."""
+    """The value of column `metric`, finite; "" and 0.0 where the row has no number."""
 
     @property
     def because(self) -> str:
@@ -62,14 +64,14 @@ class Request:
 
 
 class Sink(SinkOfSdk):
-    """`counts`: what it did not ask for, shown in the rule's status."""
+    """`counts`: requests that were not made, shown in the rule's status."""
 
     wants = "rows"
 
     def __init__(
         self, ask: Callable[[Request], bool] | None = None, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
-        """`ask`: False when there is no room now."""
+        """`ask`: makes a request; returns False where there is no room now."""
         self._ask, self._now_s = ask, monotonic_s
         self.counts = {"over_rate": 0}
 
@@ -99,7 +101,7 @@ class Sink(SinkOfSdk):
             self._request(request)
 
     def _request(self, request: Request) -> None:
-        """Makai merges spans that it has, or will have, and asks again for what was missing."""
+        """Makes the request. Makai merges overlapping spans, and requests missing parts again."""
         assert self._ask is not None
         key = request.rule_id, request.box_id
         if self._allowance is not None and not self._allowance.spend(key):
@@ -111,7 +113,7 @@ class Sink(SinkOfSdk):
 
 
 def request_of(row: object, rule_id: str, config: Config) -> Request:
-    """Raises ValueError: what the row lacks, or what makes no sense."""
+    """Makes a request of a row. Raises ValueError: columns that are missing or wrong."""
     if not isinstance(row, Mapping):
         raise ValueError(f"want rows, not {type(row).__name__}; leave dataTemplate and format out")
     missing = [name for name in (config.box, config.start, config.end) if row.get(name) is None]

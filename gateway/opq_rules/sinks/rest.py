@@ -1,6 +1,7 @@
 """rest: an HTTP request per emission (or per row with sendSingle).
 
-Out of reach, 408, 429 and 5xx: sent again. Other refusals of the server drop the emission, counted.
+Without an answer, and after 408, 425, 429 and 5xx, it is sent again. Other refusals drop the emission,
+counted.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An HTTP server, for this sink and the source httppull."""
+    """The address of an HTTP server, for this sink and the source httppull."""
 
     url: str
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
@@ -42,8 +43,11 @@ class Connection:
         check_url(self.url)
 
     def check(self, wait_s: float) -> None:
-        """HEAD, and GET where the server has none. What is not there may be made by a POST: any answer will
-        do that neither asks who we are nor tells of a fault of the server."""
+        """Sends HEAD, or GET where the server has no HEAD.
+
+        A missing path may be created by a later POST, so every answer is accepted, except refused access and
+        server errors.
+        """
         if "{{" in self.url or "{%" in self.url:
             raise ValueError(f"url  is {self.url!r}; a template has no address before there is a row")
         timeout_s = min(wait_s, self.timeout / 1000)

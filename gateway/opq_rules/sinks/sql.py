@@ -1,9 +1,9 @@
-"""sql: a row per row into a table of any database that SQLAlchemy speaks to.
+"""sql: a table's row per row, in any database that SQLAlchemy supports.
 
-Values are bound, never written into the text; names of tables and columns are checked. With
-`exactlyOnce` (for rules with qos 1 or 2) the number of each rule's last emission is kept in the table
-`opq_rules_taken`, in the transaction of the rows, so that what is sent again is not stored again. The common
-property `fields` picks the columns.
+Values are bound, never written into the text; names of tables and columns are checked. With `exactlyOnce`
+(for rules with qos 1 or 2) the number of each rule's last emission is stored in the table `opq_rules_taken`,
+in the transaction of the rows, so that repeated rows are not stored again. The common property `fields` picks
+the columns.
 """
 
 import re
@@ -25,7 +25,9 @@ from opq_rules.delivery.transform import rows_of
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _GO_MYSQL = re.compile(r"(?:(?P<user>[^:@/]*)(?::(?P<word>[^@]*))?@)?tcp\((?P<at>[^)]+)\)/(?P<base>[^?]*)")
 _MYSQL_PASSING = frozenset({1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 2002, 2003, 2006, 2013, 2055})
-"""Server errors that may pass: too many connections, shut down, the line, a lock. MariaDB's error list."""
+"""Server errors that may be temporary: too many connections, shutdown, connection, a lock. MariaDB's error
+list.
+"""
 
 _TAKEN = sqlalchemy.Table(
     "opq_rules_taken",
@@ -38,7 +40,7 @@ _TAKEN = sqlalchemy.Table(
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A database that SQLAlchemy speaks to."""
+    """The address of a database that SQLAlchemy supports."""
 
     url: str = field(metadata={"help": "mysql+pymysql://user:word@host/base, sqlite:///file, or Go's form"})
 
@@ -46,7 +48,7 @@ class Connection:
         address_of(self.url)
 
     def check(self, wait_s: float) -> None:
-        """A file of SQLite has to be there: connecting would make one."""
+        """Connects. A file of SQLite must exist, because connecting would create it."""
         url = address_of(self.url)
         file = url.database if url.get_backend_name() == "sqlite" else None
         if file and file != ":memory:" and not Path(file).is_file():
@@ -67,8 +69,8 @@ class Connection:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Connection):
     table: str
-    rowkindField: str = ""  # this column says insert, update, upsert or delete
-    keyField: str = ""  # by which update and delete find their row
+    rowkindField: str = ""  # this column says insert, update or delete
+    keyField: str = ""  # column by which update and delete find their row
     exactlyOnce: bool = False
 
 
@@ -86,7 +88,7 @@ class Sink(SinkOfSdk):
     def open(self, context: Context) -> None:
         try:
             self._engine = sqlalchemy.create_engine(self._url, pool_pre_ping=True)
-            with self._engine.connect():  # a wrong password is refused now, and no row is asked to go there
+            with self._engine.connect():  # a wrong password is refused now, before any row is sent
                 pass
             if self._config.exactlyOnce:
                 self._make_marks()
@@ -112,7 +114,7 @@ class Sink(SinkOfSdk):
         self._engine.dispose()
 
     def _make_marks(self) -> None:
-        """Another rule's sink may do the same at the same time."""
+        """Makes the table of emission numbers; another rule's sink may do the same at the same time."""
         try:
             _TAKEN.metadata.create_all(self._engine)
         except DBAPIError:
@@ -122,7 +124,7 @@ class Sink(SinkOfSdk):
     def _new(
         self, connection: sqlalchemy.Connection, rows: Sequence[JsonObject], ids: Sequence[str]
     ) -> list[JsonObject]:
-        """Rows that were not stored before; their numbers are noted in the same transaction."""
+        """The rows that were not stored before; their numbers are stored in the same transaction."""
         if not self._config.exactlyOnce:
             return list(rows)
         new: list[JsonObject] = []
@@ -165,7 +167,7 @@ class Sink(SinkOfSdk):
 
 
 def address_of(text: str) -> sqlalchemy.URL:
-    """Raises ValueError: it is none."""
+    """The address. Raises ValueError where it is none."""
     try:
         return sqlalchemy.make_url(url_of(text))
     except (SQLAlchemyError, ValueError) as error:
@@ -173,7 +175,7 @@ def address_of(text: str) -> sqlalchemy.URL:
 
 
 def url_of(text: str) -> str:
-    """Go's form of a MySQL address (`user:word@tcp(host:port)/base`) as SQLAlchemy's; others as they are."""
+    """Converts Go's form of a MySQL address (`user:word@tcp(host:port)/base`); others stay unchanged."""
     found = _GO_MYSQL.match(text)
     if found is None:
         return text
@@ -190,12 +192,12 @@ def _checked(what: str, name: str) -> None:
 
 
 def _plain(value: object) -> Any:
-    """Lists and objects as JSON text."""
+    """Lists and objects as JSON text; other values unchanged."""
     return msgspec.json.encode(value).decode() if isinstance(value, list | dict) else value
 
 
 def _numbers(row_id: str) -> tuple[str, int, int]:
-    """`<rule>:<emission>/<row>`."""
+    """Splits a row id `<rule>:<emission>/<row>`."""
     emission_id, _, number = row_id.rpartition("/")
     rule, _, emission = emission_id.rpartition(":")
     if not (emission.isdigit() and number.isdigit()):
@@ -204,11 +206,11 @@ def _numbers(row_id: str) -> tuple[str, int, int]:
 
 
 def _sorted_out(error: DBAPIError) -> Exception:
-    """What may pass as ConnectionError, what will not (no such table) as ValueError; without the values."""
+    """The error to raise, without values: ConnectionError if temporary, else (no such table) ValueError."""
     cause = error.orig
     text = f"{type(cause).__name__}: {cause}"
     number = cause.args[0] if cause is not None and cause.args else None
     passing = error.connection_invalidated or (isinstance(number, int) and number in _MYSQL_PASSING)
     if isinstance(number, str) and re.search(r"locked|unable to open|disk|readonly|refused|timeout", number):
-        passing = True  # SQLite and PostgreSQL say it in words
+        passing = True  # SQLite and PostgreSQL report it as text
     return ConnectionError(text) if passing else ValueError(text)

@@ -1,6 +1,6 @@
 """zmq: a message per emission, as PUB (topic, payload) or PUSH (payload).
 
-PUB tells nobody whether anyone listens; PUSH waits until a peer takes the message, then says so.
+PUB does not report whether anyone listens; PUSH waits until a peer takes the message.
 """
 
 import time
@@ -20,7 +20,7 @@ from opq_rules.delivery.transform import encoded
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An endpoint that is bound, or connected to."""
+    """An endpoint to bind or to connect to."""
 
     url: str = field(metadata={"help": "tcp://host:port or ipc://file"})
     bind: bool = True
@@ -31,7 +31,7 @@ class Connection:
             raise ValueError(f"url  is {self.url!r}; want tcp://host:port or ipc://file")
 
     def check(self, wait_s: float) -> None:
-        """To be bound: whether the address is free. Else: whether a ZeroMQ peer shakes hands there."""
+        """To bind: checks that the address is free. To connect: checks for a handshake with a ZeroMQ peer."""
         with zmq.Context() as own, own.socket(zmq.PUSH) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
@@ -55,7 +55,7 @@ class Connection:
 @dataclass(frozen=True, slots=True)
 class Config(Connection):
     type: Literal["pub", "push"] = "pub"
-    topic: str = ""  # of pub; may hold {{.column}}
+    topic: str = ""  # for pub; may contain {{.column}}
 
 
 class Sink(SinkOfSdk):

@@ -1,9 +1,10 @@
 """file: a JSON, CSV or lines file, or a folder of them; can be rewound, so that nothing is lost or doubled.
 
-DATASOURCE is the file's name below `path`, or the file itself. `interval` 0: once, and `follow` waits for
-lines that are appended, also where the file is rotated: renamed and begun anew, or cut; greater: read again
-from the start each so many ms. An offset is `[file name, records taken of it]`, with `follow` and what the
-file is known by (`files.generation.Mark`). What cannot be read of a file is reported and passed over.
+DATASOURCE is the file's name below `path`, or the file itself. With `interval` 0 it is read once; with
+`follow` the source then waits for appended lines, even if the file is rotated (renamed and started again) or
+cut. With `interval` above 0 it is read again from the start every so many ms. An offset is `[file name,
+records read of it]`, with `follow` also the values that identify the file (`files.rotation.Mark`). Unreadable
+records are reported and skipped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,12 +21,12 @@ from opq_rules.files.records import Config as Config
 from opq_rules.files.rotation import Generation, Mark
 
 _PAUSE_S = 0.02
-"""After a file that was ended, and between two rounds of a folder that is empty."""
+"""Wait after a file that was read to its end, and between two checks of an empty folder."""
 _AT_ONCE = 500
-"""Records handed on in one call."""
+"""Records emitted in one call."""
 _LOOK_S = 1.0
 _STILL_LOOKS, _MOST_LOOKS = 5, 60
-"""A broken file of a folder holds up the others while it is written, so many looks long at most."""
+"""A broken file of a folder delays the others for so many checks: unchanged ones, and all."""
 
 
 class Source(SourceOfSdk):
@@ -34,7 +35,7 @@ class Source(SourceOfSdk):
         self._done: tuple[str, int] = ("", 0)
         self._mark: Mark | None = None
         self._why = ""
-        """It is reported once as long as it stays."""
+        """The present problem, which is reported only once."""
         self._passed_over: dict[str, tuple[int, ...]] = {}
         """Broken files of the folder: name -> stamp."""
 
@@ -77,7 +78,7 @@ class Source(SourceOfSdk):
         self._passed_over = {name: stamp for name, stamp in self._passed_over.items() if name in names}
         for path in files:
             if path.name < self._done[0]:
-                continue  # taken before the restart
+                continue  # read before the restart
             whole = self._read(path, context)
             if context.stopped:
                 return
@@ -85,7 +86,10 @@ class Source(SourceOfSdk):
                 self._after(path)
 
     def _read(self, path: Path, context: SourceContext) -> bool:
-        """Whether it was read. A broken one is waited for until it has changed; in a folder for a while."""
+        """Reads a file; returns whether it was read to its end.
+
+        A broken file is tried again when it has changed; in a folder only for a while.
+        """
         still = looks = 0
         while True:
             stamp = _stamp(path)
@@ -145,7 +149,10 @@ class Source(SourceOfSdk):
         taken: int = 0,
         of: Generation | None = None,
     ) -> Literal["ended", "stopped", "another"]:
-        """`of`: with `follow`; "another": it was cut, or has fewer records than were taken of it."""
+        """Emits the records. `of`: given with `follow`.
+
+        "another": the file was cut, or has fewer records than were read before.
+        """
         most = 1 if self._config.sendInterval else _AT_ONCE
         number, batch = 0, list[JsonObject]()
         how: Literal["ended", "stopped", "another"] | None = None
@@ -177,7 +184,7 @@ class Source(SourceOfSdk):
     def _emit(
         self, path: Path, batch: list[JsonObject], number: int, context: SourceContext, of: Generation | None
     ) -> Literal["stopped", "another"] | None:
-        """None: go on. `number`: records of the file up to the last of `batch`."""
+        """Emits a batch; None: continue. `number`: records of the file up to the last of `batch`."""
         if not batch:
             return "stopped" if context.stopped else None
         place: list[int | str] = []
@@ -214,6 +221,6 @@ class Source(SourceOfSdk):
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Another one when it was written, replaced, or let be read."""
+    """Values that change when the file is written, replaced, or made readable."""
     now = path.stat()
     return now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns

@@ -1,4 +1,4 @@
-"""httppull: asks an HTTP server each `interval`; DATASOURCE stands behind `url`."""
+"""httppull: requests an HTTP server every `interval`; DATASOURCE is appended to `url`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Config:
     method: Literal["GET", "POST", "PUT"] = "GET"
     interval: int = field(default=10_000, metadata={"minimum": 1, "maximum": 86_400_000, "ms": True})
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
-    incremental: bool = False  # an answer equal to the last one is left out
+    incremental: bool = False  # an answer that equals the last one is skipped
     body: str = ""
     bodyType: Literal["none", "json", "text"] = "none"
     headers: JsonObject = field(default_factory=dict)

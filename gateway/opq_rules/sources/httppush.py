@@ -1,7 +1,7 @@
-"""httppush: takes POST or PUT at a path; the body is one record or an array, in the stream's FORMAT.
+"""httppush: receives POST or PUT at a path; the body is one record or an array, in the stream's FORMAT.
 
-All streams with the same `server` share one HTTP server. The answer comes when the records are in
-the stream's queue, so that a sender feels back pressure. A web page may not push: `opq_proto.origin_guard`.
+All streams with the same `server` share one HTTP server. It answers when the records are in the stream's
+queue, so that a sender feels back pressure. A web page may not push: `opq_proto.origin_guard`.
 """
 
 import threading
@@ -20,9 +20,9 @@ from opq_proto.settings import configured
 
 _LARGEST_BYTES = 16 << 20
 READ_S = 30.0
-"""A request has to be whole by then."""
+"""Longest time until a request has arrived completely."""
 MOST_CONNECTIONS = 100
-"""Connections of one address at a time, one thread each; more are closed at once."""
+"""Connections at a time to one address, one thread each; more are closed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def _handler(
             body = self.rfile.read(int(length))
             if len(body) < int(length):
                 return None
-            self.server.end_time_limit(self.request)  # what follows may wait for room in the queue
+            self.server.end_time_limit(self.request)  # the next call may wait for room in the queue
             taken = context.emit_bytes([body], [{"path": self.path, "method": method}])
             return self._answer(200, "ok") if taken else self._answer(503, "the stream is ending")
 

@@ -1,6 +1,6 @@
-"""memory: what other rules send to a topic of memory, without encoding; + and # as in MQTT.
+"""memory: rows that other rules send to a topic of memory, not encoded; + and # as in MQTT.
 
-Topics: rules feed rules. Metadata: `topic`. As a lookup table it keeps the last row of each KEY that came.
+Topics connect rules with rules. Metadata: `topic`. As a lookup table it keeps the last row of each KEY.
 """
 
 import threading
@@ -20,7 +20,7 @@ class TopicListener(Protocol):
 
 
 class Topics:
-    """Thread-safe. A listener must not block; who comes later does not get what was."""
+    """Topics of memory. Thread-safe. A listener must not block; it gets no earlier rows."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class Topics:
             self._found = {}
 
     def publish(self, topic: str, rows: Sequence[Row]) -> int:
-        """How many listen."""
+        """Passes rows to all listeners of the topic; returns their number."""
         found = self._found.get(topic)
         if found is None:
             with self._lock:
@@ -51,7 +51,7 @@ class Topics:
 
 
 def matches(pattern: str, topic: str) -> bool:
-    """Whether a topic is one of a pattern's."""
+    """Whether a topic matches a pattern."""
     if pattern == topic:
         return True
     wanted, there = pattern.split("/"), topic.split("/")
@@ -64,16 +64,16 @@ def matches(pattern: str, topic: str) -> bool:
 
 
 MOST_KEPT = 1_000_000
-"""Rows of a lookup table; more, and the oldest goes."""
+"""Rows of a lookup table; with more the oldest is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    key: str = ""  # of a lookup table: KEY
+    key: str = ""  # for a lookup table: its KEY
 
 
 class Source(SourceOfSdk):
-    """The engine hands in the topics and attaches it: records come on the publisher's thread."""
+    """The engine passes in the topics and attaches it: records come on the publisher's thread."""
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
@@ -102,7 +102,7 @@ class Source(SourceOfSdk):
 
 
 class LookupSource(LookupSourceOfSdk):
-    """The last row per key; rows without one are left out."""
+    """Keeps the last row per key; rows without the key are left out."""
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics

@@ -1,6 +1,6 @@
 """mqtt: a topic of a broker, with + and #; each message is decoded by the stream's FORMAT.
 
-Metadata: `topic`, `messageid`. A full queue holds up paho's thread, and with it the broker (qos 1 and 2).
+Metadata: `topic`, `messageid`. A full queue blocks paho's thread, and with it the broker (qos 1 and 2).
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Source(SourceOfSdk):
         self._topic = datasource
         try:
             Client(self._config)
-        except OSError as error:  # of TLS
+        except OSError as error:  # wrong TLS files
             raise ValueError(
                 f"rootCaPath, certificationPath, privateKeyPath  cannot be used: {error}"
             ) from error

@@ -1,8 +1,8 @@
 """opqbox: what Boxes measure, one row per Measurement. DATASOURCE: Boxes (`1,4`), or `*` for all.
 
-Inside Makai and the gateway it reads what is there, without a socket. With `url`, and alone, it subscribes
-to a triggering broker (PUB of the original: topic, protobuf), in clear or, with key files, over CURVE.
-The columns: measurement_row.py; the gateway's own: `opq_gateway/rules`.
+Inside Makai and the gateway it gets the service's own Measurements, without a socket. With `url`, or outside
+of them, it subscribes to a triggering broker (PUB of the original: topic, protobuf), unencrypted or, with key
+files, over CURVE. The columns: measurement_row.py; the gateway's own: `opq_gateway/rules`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ ALL = "*"
 DEFAULT_URL = "tcp://127.0.0.1:9881"
 LOOK_S = 0.2
 MOST = 1000
-"""Records handed on at once."""
+"""Records emitted at once."""
 LARGEST_BYTES = 1 << 20
 WAITING = 100_000
 
@@ -36,7 +36,7 @@ class Config:
     url: str = field(default="", metadata={"help": f"of a triggering broker, e.g. {DEFAULT_URL}"})
     serverKey: str = field(default="", metadata={"help": "file with the broker's public key, for CURVE"})
     ownKey: str = field(default="", metadata={"help": "file with this subscriber's secret key"})
-    """Names in eKuiper's manner, as those of all sources."""
+    """Names in eKuiper's style, as for all sources."""
 
     def __post_init__(self) -> None:
         if self.url and not self.url.startswith(("tcp://", "ipc://")):
@@ -46,7 +46,7 @@ class Config:
 
 
 def boxes_of(datasource: str) -> frozenset[str] | None:
-    """None: all. Raises ValueError for what names no Box."""
+    """The Boxes' numbers; None: all. Raises ValueError where a name is no Box."""
     if datasource.strip() == ALL:
         return None
     names = [name.strip() for name in datasource.split(",")]
@@ -59,7 +59,7 @@ class Source(SourceOfSdk):
     def __init__(
         self, local: LocalFeed[Any] | None = None, rows: Callable[[Sequence[Any]], list[Row]] = list
     ) -> None:
-        """`rows`: of what `local` has."""
+        """`rows`: makes rows of the items of `local`."""
         self._local, self._rows = local, rows
 
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
@@ -89,7 +89,7 @@ def read_here(
     boxes: Collection[str] | None,
     context: SourceContext,
 ) -> None:
-    """Until the source has to end."""
+    """Emits the items of `local` until the source has to end."""
     channel, reported = local.subscribe(), 0
     context.connected(True)
     try:
@@ -105,7 +105,7 @@ def read_here(
 
 
 def subscribe(socket: "zmq.Socket[bytes]", url: str, boxes: Collection[str] | None) -> None:
-    """A SUB of these Boxes; None: of all."""
+    """Subscribes to these Boxes; None: to all."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_BYTES)
     for prefix in [b""] if boxes is None else [topic(box) for box in sorted(boxes)]:
@@ -119,7 +119,10 @@ def read_published(
     rows: Callable[[Sequence[bytes]], list[Row]],
     context: SourceContext,
 ) -> None:
-    """Until the source has to end. `rows`: of the frames of a message; FrameError: it is no `what`."""
+    """Emits received messages until the source has to end.
+
+    `rows`: makes rows of a message's frames; raises FrameError where it is no `what`.
+    """
     while not context.stopped:
         if not socket.poll(round(LOOK_S * 1000)):
             continue

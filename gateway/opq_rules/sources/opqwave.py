@@ -1,6 +1,6 @@
 """opqwave: raw samples of Boxes in windows, as arrays. DATASOURCE: Boxes (`1,4`), or `*` for all.
 
-Inside a gateway it reads what comes from the Boxes, without a socket. Alone, or with `url`, it subscribes to
+Inside a gateway it gets the samples of the Boxes without a socket. Elsewhere, or with `url`, it subscribes to
 a gateway's `[rules] windows_endpoint`. The columns: wave_windows.py.
 """
 

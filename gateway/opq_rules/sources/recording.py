@@ -1,7 +1,7 @@
 """recording: a recorded waveform in windows, faster than real time. DATASOURCE: a file .i16 or .npy (int16).
 
-Beside it lies a .json with `rate_hz`, `volts_per_lsb`, and `box_id`, `start` (Unix ms) if known. It can be
-rewound. The columns: wave_windows.py; a record's time of arrival is the end of its window.
+A .json of the same name has `rate_hz`, `volts_per_lsb`, and `box_id`, `start` (Unix ms) if known. The source
+can be rewound. The columns: wave_windows.py; a record's time of arrival is the end of its window.
 """
 
 import json
@@ -55,7 +55,7 @@ class Source(SourceOfSdk):
 
 
 def _read(path: Path, start_ms: int | None) -> WavePiece:
-    """Raises ValueError: what is wrong with the file or with what stands beside it."""
+    """Reads a recording. Raises ValueError with what is wrong with the file or its .json."""
     beside = path.with_suffix(".json")
     try:
         if path.stat().st_size > MOST_BYTES:

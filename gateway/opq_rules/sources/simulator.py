@@ -1,4 +1,4 @@
-"""simulator: rows out of a list, one each `interval`; DATASOURCE is not used. It can be rewound."""
+"""simulator: rows from a list, one every `interval`; DATASOURCE is not used. It can be rewound."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

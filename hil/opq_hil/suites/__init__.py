@@ -1,1 +1,1 @@
-"""The HIL scenarios: suite A is played in virtual time and deterministic, suite B is live."""
+"""The HIL scenarios: suite A runs in virtual time and is deterministic, suite B is live."""

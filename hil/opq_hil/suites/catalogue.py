@@ -1,4 +1,4 @@
-"""All scenarios by name. A new one is an entry in its module's SCENARIOS."""
+"""All scenarios by name. A new scenario is an entry in its module's SCENARIOS."""
 
 import contextlib
 import threading
@@ -25,22 +25,23 @@ EVERY_RUN: Mapping[str, str] = {
     "loss_and_return": "it keeps time: acquiring, locked, holdover, locked, as the clock on the PC does",
     "live_commands": "it takes and refuses commands on a line in real time, and starts again",
 }
-"""Scenario -> what it proves of the binary. pytest plays these by default, others with `-m "slow or soak"`.
+"""Scenario -> the property of the binary that it proves. pytest plays these by default, others with `-m "slow
+or soak"`.
 
 Also by default: supply, watchdog, a damaged line and a flood in device/tests/test_app_binary.py, an update in
 hil/tests/test_flash_in_place.py, a dip and a killed gateway in tools/tests/test_up_emulated.py.
 """
 EMULATORS = 2
-"""Side by side: one per core of a small machine."""
+"""Number of emulators at the same time: one per core of a small machine."""
 
 
 def chosen(
     names: Sequence[str], suite: str | None = None, soaks: bool = False
 ) -> tuple[FirmwareScenario, ...]:
-    """Scenarios by name; without names all of a suite (both), soaks only when asked for.
+    """Scenarios by name; without names all of a suite (None: both suites), soaks only where `soaks` is true.
 
     Raises:
-        ConfigError: a name is unknown; the text has all.
+        ConfigError: a name is unknown; the text lists all.
     """
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
@@ -61,7 +62,7 @@ def play_all(
     folder: Path,
     told: Callable[[ScenarioVerdict], None] = lambda _: None,
 ) -> list[ScenarioVerdict]:
-    """Play scenarios, EMULATORS of suite A at a time, then those of suite B one by one.
+    """Plays scenarios, EMULATORS of suite A at a time, then those of suite B one by one.
 
     `told` is called as each ends, one call at a time, from any thread. An interrupt (Ctrl-C) ends what runs.
     """
@@ -96,7 +97,7 @@ def _side_by_side(
         futures = {scenario.name: pool.submit(one, scenario) for scenario in scenarios}
         try:
             return {name: future.result() for name, future in futures.items()}
-        except BaseException:  # the pool waits for its threads, and those for emulators: minutes, of a soak
+        except BaseException:  # the pool would wait for its threads and their emulators: minutes in a soak
             interrupted.set()
             for future in futures.values():
                 future.cancel()
@@ -107,7 +108,7 @@ def _side_by_side(
 
 
 def _end_children() -> None:
-    """End emulators and gateways, repeatedly, until their scenario has given up."""
+    """Ends emulators and gateways; called repeatedly until their scenarios have given up."""
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.terminate()

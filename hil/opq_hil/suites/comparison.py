@@ -1,7 +1,7 @@
-"""What two kept runs of one world differ in: samples, stamps, states, counters, log, flash.
+"""How two saved runs of one world differ: samples, stamps, states, counters, log, flash.
 
-Two runs on one emulator are the same to the byte. Between emulators instructions take other times, so
-sampling begins at another moment (microseconds); what is asked of both all the same is in `digests`.
+Two runs on one emulator are the same to the byte. Instructions take other times on another emulator, so
+sampling begins at another moment (microseconds); `digests` has what must be equal all the same.
 """
 
 import difflib
@@ -20,12 +20,12 @@ from opq_proto.errors import OpqError
 from opq_proto.link_messages import FLAG_RESENT, GpsStatus, Health, Hello, Log, Samples
 
 COUNTED = ("overruns", "clipped", "missing_samples", "crc_errors", "tx_dropped", "reset_cause")
-"""What is counted in a Box's last Health."""
+"""Counters of a Box's last Health that are compared."""
 AREAS = (("boot loader", 0x8000), ("settings", 0x10000), ("spare", 0x20000), ("slot A", 0x80000),
          ("slot B", 0xE0000), ("beyond", 0x100000))  # fmt: skip
 """Name and end of each part of the flash, from 0x08000000 on (device/README.md)."""
 LINES = 8
-"""Log lines that a row names."""
+"""Number of log lines that a row names."""
 
 
 class KeptRunError(OpqError):
@@ -34,14 +34,14 @@ class KeptRunError(OpqError):
 
 @dataclass(slots=True)
 class BoxStart:
-    """What a Box sent between two starts of its app."""
+    """The messages of a Box between two starts of its app."""
 
     boot_id: int
     heard: list[TimedMessage] = field(default_factory=list)
 
     @property
     def blocks(self) -> dict[int, tuple[int, Samples]]:
-        """First sample -> (virtual time, block), as they were taken, without those sent again."""
+        """First sample -> (virtual time, block), as first sent, without those sent again."""
         return {
             block.first_sample: (entry.t_ns, block)
             for entry in self.heard
@@ -49,13 +49,15 @@ class BoxStart:
         }
 
     def waveform(self) -> CapturedWaveform | None:
-        """All samples by their index, those sent again too; None when there is none."""
+        """All samples by their index, with those sent again; None if there are none."""
         blocks = [entry.message for entry in self.heard if isinstance(entry.message, Samples)]
         return waveform(blocks) if blocks else None
 
 
 def starts_of(heard: Sequence[TimedMessage]) -> list[BoxStart]:
-    """Messages by start of the Box, by its hellos; what comes before the first one belongs to it."""
+    """Splits messages by start of the Box, by its hellos; messages before the first hello belong to the
+    first start.
+    """
     found: list[BoxStart] = []
     for entry in heard:
         if isinstance(entry.message, Hello) and (
@@ -71,7 +73,7 @@ def starts_of(heard: Sequence[TimedMessage]) -> list[BoxStart]:
 
 
 def states_of(heard: Sequence[TimedMessage]) -> list[tuple[str, int]]:
-    """(state of the clock, virtual time of the report that first says so), each change."""
+    """Each change of the clock's state: (state, virtual time of the report that first has it)."""
     found: list[tuple[str, int]] = []
     for entry in heard:
         if isinstance(entry.message, GpsStatus):
@@ -82,14 +84,14 @@ def states_of(heard: Sequence[TimedMessage]) -> list[tuple[str, int]]:
 
 
 def log_line(line: Log) -> tuple[str, int, int]:
-    """(event, a, b): what of a log line does not depend on when it was written."""
+    """(event, a, b): the part of a log line that does not depend on when it was written."""
     code = log_codes.CODES.get(line.code)
     return (code.event if code else f"code {line.code}", line.a, line.b)
 
 
 @dataclass(frozen=True, slots=True)
 class KeptRun:
-    """A run as a folder keeps it."""
+    """A run as saved in a folder."""
 
     folder: Path
     world: bytes
@@ -100,7 +102,7 @@ class KeptRun:
 
 
 def read_kept(folder: Path) -> KeptRun:
-    """Read the world, log, report and flash of a run.
+    """Reads the world, log, report and flash of a run.
 
     Raises:
         KeptRunError: the folder holds no log of a run.
@@ -132,7 +134,7 @@ class ComparisonRow:
 
 
 def compare(a: KeptRun, b: KeptRun) -> tuple[ComparisonRow, ...]:
-    """The table, one row for each thing that a run leaves."""
+    """Compares two runs; one row for each thing that a run leaves."""
     rows = [
         ComparisonRow("world", a.world == b.world, "" if a.world == b.world else "not the same world file")
     ]
@@ -219,7 +221,7 @@ def _counters(a: KeptRun, b: KeptRun) -> ComparisonRow:
 
 
 def _counted(run: KeptRun) -> Iterator[tuple[str, Any]]:
-    """Counters of Box, link and the emulator's models; what only one emulator counts is left out."""
+    """Counters of the Box, the link and the emulator's models, without those that only one emulator has."""
     health = [entry.message for entry in run.heard if isinstance(entry.message, Health)]
     if health:
         yield from ((f"box.{name}", getattr(health[-1], name)) for name in COUNTED)

@@ -1,4 +1,4 @@
-"""Power cuts in the middle of flash operations: old or new, never broken, and the Box runs.
+"""Power cuts in the middle of flash operations: the result is old or new, never broken, and the Box runs.
 
 The n-th program or erase of a run is torn; the next run starts from that flash with its RAM randomised.
 """
@@ -18,18 +18,18 @@ from opq_proto.link_messages import Command, Operation, Settings
 FEW_CUTS = 2
 """Cuts of each kind in a run of minutes."""
 SAVE_CUTS, UPDATE_CUTS = 40, 20
-"""In a normal run, 60 in all (an update takes 15 s each time); 1e5 cuts are device/tests'."""
+"""Cuts in a normal run, 60 in all (an update takes 15 s each time); device/tests has 1e5 cuts."""
 SOAK_CUTS = 250
 LOOK_NS = 5 * NS // 2
 
 
 def operations(run: FirmwareRun) -> int:
-    """Programs and erases of a run."""
+    """Number of programs and erases of a run."""
     return int(run.report["flash"]["operations"])
 
 
 def spread(first: int, last: int, count: int) -> Iterator[tuple[int, int]]:
-    """(operation, seed): all of first..last as evenly as `count` allows, with another tear in each turn."""
+    """Yields (operation, seed): first..last as evenly as `count` allows, each time torn in another way."""
     span = last - first + 1
     for number in range(count):
         at = first + (number * span // count if count <= span else number % span)
@@ -37,7 +37,7 @@ def spread(first: int, last: int, count: int) -> Iterator[tuple[int, int]]:
 
 
 def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[str, str]]:
-    """Start from a torn flash: it samples, and answers with its settings."""
+    """Starts from a torn flash; the Box must sample and report its settings."""
     ask: Said = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
     run = bench.run(World(LOOK_NS, gps=None, said=ask), BOARD, name="after", flash=flash)
     try:
@@ -83,7 +83,7 @@ def _update(bench: Bench, cuts: int) -> Figures:
     if first > last:
         raise SkippedError("this backend counts no flash operations")
     old = new = 0
-    half = cuts // 2  # the last 400 operations: header and marks, where old becomes new
+    half = cuts // 2  # the last 400 operations: header and marks, where the new image replaces the old one
     places = [*spread(first, last, cuts - half), *spread(max(first, last - 400), last, half)]
     for operation, seed in places:
         what = f"a cut in operation {operation} of an update (seed {seed})"
@@ -103,7 +103,7 @@ def _update(bench: Bench, cuts: int) -> Figures:
 
 
 def runs_slot_b(flash: Path) -> bool:
-    """Whether slot B's header is whole: it is written last, so then its image is."""
+    """True if slot B's header is whole: it is written last, so the image is then whole too."""
     return flash.read_bytes()[0x80000:0x80004] == b"OPQF"
 
 
@@ -113,7 +113,7 @@ def cuts_settings(bench: Bench) -> Figures:
 
 
 def cuts_update(bench: Bench) -> Figures:
-    """20 cuts spread over one update, half of them where the old image becomes the new."""
+    """20 cuts spread over one update, half of them where the new image replaces the old one."""
     return _update(bench, UPDATE_CUTS)
 
 

@@ -1,7 +1,7 @@
-"""Eight short worlds whose runs come to the same on every emulator, and the file that says what.
+"""Eight short worlds whose runs give the same result on every emulator, and the file with that result.
 
-`opq-tools hil run --keep-digests FILE` writes it; `--digests FILE` holds a run to it. `run_digest` makes what
-is in it.
+`opq-tools hil run --keep-digests FILE` writes it; `--digests FILE` compares a run with it. `run_digest` makes
+its content.
 """
 
 import json
@@ -30,13 +30,13 @@ from opq_proto.link_messages import Command, Operation, Settings
 FORMAT = 1
 GPS = Gps(utc_start_ns=START_UTC_S * NS + 300_000_000)
 STAMPS_FROM_S = 23
-"""Locked after 21.1 s, and the first second by itself."""
+"""Locked after 21.1 s; the next full second is left out."""
 WHOLE = DigestScope()
 
 
 @dataclass(frozen=True, slots=True)
 class DigestWorld:
-    """One of the worlds. `play` gives the run that is judged, and figures of its own."""
+    """One of the worlds. `play` returns the run to judge, and its digest."""
 
     name: str
     line: str
@@ -83,14 +83,14 @@ def _leap_second(bench: Bench) -> tuple[FirmwareRun, Digest]:
 
 
 def update(bench: Bench) -> tuple[FirmwareRun, Digest]:
-    """The build's own image goes into the other slot and is tried: no key is needed for it."""
+    """The build's own image is written to the other slot and tried, which needs no key."""
     image = read_bundle(bench.firmware(BOARD).update.read_bytes())[Slot.B]
     script = update_script(image, BOOT_NS, 10)
     return _run(bench, World(script.end_ns + 5 * NS // 2, gps=None, said=script.said), confirmed(bench))
 
 
 def cut_in_a_save(bench: Bench) -> tuple[FirmwareRun, Digest]:
-    """Power goes in the fifth flash operation of a save; judged is the next start."""
+    """Power fails in the fifth flash operation of a save; the next start is judged."""
     flash = confirmed(bench)
     save: Said = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
     idle = bench.run(World(LOOK_NS, gps=None), BOARD, name="idle", flash=flash)
@@ -105,7 +105,7 @@ def cut_in_a_save(bench: Bench) -> tuple[FirmwareRun, Digest]:
 
 
 def line_noise(bench: Bench) -> tuple[FirmwareRun, Digest]:
-    """One byte in a thousand of the gateway's has a flipped bit: which commands are answered, and how."""
+    """One byte in a thousand from the gateway has a flipped bit: which commands are answered, and how."""
     said: Said = tuple(
         (3 * NS + number * NS // 10, Command(100 + number, Operation.PUT_SETTING, "x" * 200))
         for number in range(60)
@@ -157,10 +157,11 @@ WORLDS: Mapping[str, DigestWorld] = {
 def scenarios(
     names: Sequence[str], kept: Mapping[str, Digest] | None, found: dict[str, Digest]
 ) -> tuple[FirmwareScenario, ...]:
-    """The worlds as scenarios, all without names: each puts its digest into `found`, held to the kept one.
+    """The worlds as scenarios (all without names): each puts its digest into `found` and compares it with the
+    saved one.
 
     Raises:
-        ConfigError: no such world, or none of that name was kept.
+        ConfigError: no such world, or the file has none of that name.
     """
     known = WORLDS if kept is None else {name: WORLDS[name] for name in WORLDS if name in kept}
     unknown = [name for name in names if name not in known]
@@ -184,7 +185,9 @@ def _scenario(
 
 
 def firmware_identity(firmware: Firmware) -> Digest:
-    """Which build: the SHA-256 is that of slot A's image without its signature, the same on each machine."""
+    """Identifies the build: the SHA-256 is that of slot A's image without its signature, the same on each
+    machine.
+    """
     header = read_header(read_bundle(firmware.update.read_bytes())[Slot.A])
     return {"board": firmware.image.board, "version": header.label, "image_sha256": header.sha256.hex()}
 
@@ -201,7 +204,7 @@ def digest_document(found: Mapping[str, Digest], backend: str, firmware: Firmwar
 
 
 def digest_text(content: Digest) -> str:
-    """The file: a line for each thing that a world comes to, so that a change of one is a line of a diff."""
+    """The file's text, with one line per result, so that a changed result is one line of a diff."""
     head = {name: value for name, value in content.items() if name != "worlds"}
     worlds = []
     for name, digest in content["worlds"].items():
@@ -212,7 +215,7 @@ def digest_text(content: Digest) -> str:
 
 
 def read_digests(path: Path) -> Digest:
-    """A file that `digest_document` made.
+    """Reads a file that `digest_document` made.
 
     Raises:
         ConfigError: it cannot be read, or is of another format.

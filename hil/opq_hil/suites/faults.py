@@ -1,4 +1,4 @@
-"""Faults of line and power that a Box has to survive and report."""
+"""Faults of line and power that a Box must survive and report."""
 
 from itertools import pairwise
 
@@ -32,13 +32,13 @@ def logged(run: FirmwareRun, event: str) -> list[Log]:
 def corrupted_line(bench: Bench) -> Figures:
     """One byte in 10,000 has a flipped bit, both ways: every sample arrives or is counted, none is wrong.
 
-    The gateway is a script: each second it asks for what is half a second and 1.5 s old, whether it
-    misses it or not. So it resends at twice the real rate while it sends the fresh samples.
+    The gateway is a script: each second it requests samples that are 0.5 s and 1.5 s old, whether it misses
+    them or not. So the Box resends at twice the real rate while it sends the fresh samples.
     """
     seconds = 28
     said: list[tuple[int, LinkMessage | bytes]] = []
     for second in range(6, seconds - 2):
-        said += [  # long ones, so that the line towards the Box is hit too; none changes anything
+        said += [  # long ones, so that the line towards the Box is hit too; none changes a setting
             (second * NS + part * NS // 10, Command(second * 10 + part, Operation.PUT_SETTING, "x" * 200))
             for part in range(10)
         ]
@@ -76,18 +76,18 @@ def corrupted_line(bench: Bench) -> Figures:
 
 
 def frames_lost(run: FirmwareRun) -> int:
-    """Frames that the numbering knows and nobody could read."""
+    """Frames that are missing by their sequence numbers."""
     numbers = [heard.sequence for heard in run.capture.heard]
     return sum((after - before - 1) & 0xFFFF for before, after in pairwise(numbers))
 
 
 def silent_minute(bench: Bench) -> Figures:
-    """The gateway says nothing for a minute, then asks for the last 2 s: they come, nothing was lost."""
+    """The gateway sends nothing for a minute, then requests the last 2 s: they come, nothing was lost."""
     return _silent(bench, 60)[1]
 
 
 def silent_spell(bench: Bench) -> Figures:
-    """The same with 20 s, and what `half_minute` shows: no sample missed by the ticks of TIM5 either."""
+    """The same with 20 s, and the check of `half_minute`: no sample is missed by the ticks of TIM5 either."""
     run, figures = _silent(bench, 20)
     return {**figures, "largest_stamp_step_error_ns": stamp_steps(run.capture, run.world.gps)}
 
@@ -118,7 +118,7 @@ def _silent(bench: Bench, silent_s: int) -> tuple[FirmwareRun, Figures]:
 
 
 def battery(bench: Bench) -> Figures:
-    """Supply gone at 8 s, back at 16 s, gone again at 22 s and the battery empty at 28 s."""
+    """Supply lost at 8 s, back at 16 s, lost again at 22 s, and the battery empty at 28 s."""
     supply = voltage_readings(SUPPLY, ((0, 5.0), (8, 0.0), (16, 5.0), (22, 0.0)))
     cell = voltage_readings(BATTERY, ((0, 4.0), (28, 3.2)))
     run = bench.run(World(36 * NS, power=PowerScript(adc=supply + cell)))
@@ -134,7 +134,9 @@ def battery(bench: Bench) -> Figures:
 
 
 def brown_out(bench: Bench) -> Figures:
-    """The supply sinks below the detector's threshold for 100 ms: the Box reports it and goes on sampling."""
+    """The supply sinks below the detector's threshold for 100 ms: the Box reports it and continues to
+    sample.
+    """
     run = bench.run(World(16 * NS, power=PowerScript(pvd=((8 * NS, True), (8 * NS + NS // 10, False)))))
     last = run.capture.timed(Samples)[-1][0] / NS
     require(last > 15.0, f"the last samples came at {last:.1f} s; want sampling again after the sag")

@@ -1,6 +1,7 @@
-"""A real gateway process, what its rings hold, and what kills cost: for suites that end at the gateway.
+"""A real gateway process, the content of its rings, and the cost of kills: for suites that end at the
+gateway.
 
-It talks to no cloud: its uplink points to sockets in its own folder where nobody listens.
+It reaches no cloud: its uplink points to sockets in its own folder where nobody listens.
 """
 
 import json
@@ -25,39 +26,46 @@ from opq_proto.keys import KeyFolder
 
 STOP_S = 10.0
 RESTART_S = 0.1
-"""From its end to its next start: RestartSec of gateway/systemd/opq-gateway.service (test_one_fact.py)."""
+"""Pause between its end and its next start: RestartSec of gateway/systemd/opq-gateway.service
+(test_one_fact.py).
+"""
 BACK_S = 120.0
-"""Ends what hangs: a start takes 1 s, and on a machine that is busy with 25 others half a minute."""
+"""Limit that ends a hanging start: a start takes 1 s, and on a machine that is busy with 25 others half a
+minute.
+"""
 CAUGHT_UP_S = 1.5
-"""From the first new sample to the next kill at least, and CAUGHT_UP_MORE_S more at most. A line has 2.7
-times the room of live samples, and QEMU's pty is heard up to 1 s after it was opened. Faster kills add up
-until a Box is asked too late."""
+"""Shortest time from the first new sample to the next kill; the longest is CAUGHT_UP_MORE_S more. A line has
+2.7 times the room of live samples, and data from QEMU's pty arrive up to 1 s after it was opened. After
+faster kills the delays add up until a Box gets its request too late.
+"""
 CAUGHT_UP_MORE_S = 1.0
 RATE_HZ = 12_000
 HELD_S = RING_SAMPLES / RATE_HZ
-"""A Box that reads a request within this sends again all that it sampled since."""
+"""A Box that reads a request within this time sends all that it sampled since."""
 UNREAD_S = 0.2
-"""From the newest block that the gateway had when it asked until a simulated Box reads the request."""
+"""Time from the gateway's newest block at its request until a simulated Box reads the request."""
 UNREAD_EMULATED_S = 0.6
-"""The same of an emulated Box on a busy machine, in its own time."""
+"""The same for an emulated Box on a busy machine, in its own time."""
 LATEST_NS = int(np.iinfo(np.int64).max)
 
 
 def longest_s(kills: int) -> float:
-    """After which `GatewayProcess.survive_kills`, with its start and end, cannot but hang."""
+    """A longer `GatewayProcess.survive_kills`, with its start and end, must be hanging."""
     return BACK_S + kills * (CAUGHT_UP_S + CAUGHT_UP_MORE_S + RESTART_S + BACK_S) + STOP_S
 
 
 class GatewayFailedError(OpqError):
-    """The gateway ended by itself, or did not do in time what was waited for."""
+    """The gateway ended by itself, or did not do the awaited thing in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kills:
-    """`deaf_s`: of each kill, from the newest sample on disk until the last Box was asked for what it holds,
-    and how long this machine held up Boxes that it plays itself meanwhile.
+    """The kills of a run.
 
-    A gateway that a busy machine held up is late when it is killed: what it had not read is gone.
+    `deaf_s`: for each kill, from the newest sample on disk until the last Box got its request for the held
+    samples, plus the time for which this machine delayed Boxes that it plays itself meanwhile.
+
+    A gateway that a busy machine delayed is late when it is killed: data that it had not read are lost.
     """
 
     deaf_s: tuple[float, ...]
@@ -65,15 +73,16 @@ class Kills:
 
     @property
     def excused_samples(self) -> int:
-        """Samples per Box that it no longer held when a busy machine asked for them."""
+        """Samples per Box that it no longer held when a busy machine requested them."""
         held_s = HELD_S - self.unread_s
         return sum(max(0, round((deaf_s - held_s) * RATE_HZ)) for deaf_s in self.deaf_s)
 
 
 class GatewayProcess:
-    """`opq-gateway run` for the `with` block; `ports` by Box id; `now_s`: emulated Boxes' time, to wait in.
+    """`opq-gateway run` for the `with` block; `ports` by Box id; `now_s`: the time of emulated Boxes, used
+    for waits.
 
-    `held_up_s`: how long in all they were held up, where this machine plays them without an emulator.
+    `held_up_s`: how long in all the Boxes were delayed, where this machine plays them without an emulator.
     """
 
     def __init__(
@@ -111,13 +120,13 @@ class GatewayProcess:
         return self
 
     def start(self) -> None:
-        """Start it, also again after a kill."""
+        """Starts it, also again after a kill."""
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
         )
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Kills it with SIGKILL."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
@@ -133,7 +142,7 @@ class GatewayProcess:
         self._log.close()
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-        """Wait for something that it should bring about, in the Boxes' time.
+        """Waits, in the Boxes' time, for a condition that the gateway should bring about.
 
         Raises:
             GatewayFailedError: it ended, or the time is over.
@@ -148,9 +157,9 @@ class GatewayProcess:
             time.sleep(0.1)
 
     def pass_time(self, seconds: float) -> None:
-        """Let it work for so long, in its own time and in that of the Boxes; it must not end.
+        """Lets it work for so many seconds, in its own time and in that of the Boxes; it must not end.
 
-        In both: an emulator that was late catches up faster than real time.
+        Both count, because an emulator that was late catches up faster than real time.
         """
         end, box_end = time.monotonic() + seconds, self._now_s() + seconds
         self.wait_until(
@@ -160,7 +169,7 @@ class GatewayProcess:
         )
 
     def blocks(self, box_id: str = "1") -> list[SampleBlock]:
-        """Everything in the ring of a Box now, in the order it was written."""
+        """All blocks in the ring of a Box now, in the order in which they were written."""
         ring = self._ring(box_id)
         return [] if ring is None else ring.read_blocks(0, LATEST_NS)
 
@@ -169,7 +178,7 @@ class GatewayProcess:
         return sum(len(block.counts) for block in self.blocks(box_id))
 
     def end_sample(self, box_id: str) -> int:
-        """Up to which sample the ring of a Box goes; 0: it is empty."""
+        """The sample after the last one in the ring of a Box; 0: it is empty."""
         ring = self._ring(box_id)
         newest = None if ring is None else ring.newest()
         return 0 if newest is None else newest.end_sample
@@ -180,7 +189,7 @@ class GatewayProcess:
         return sum(after.first_sample - before.end_sample for before, after in pairwise(blocks))
 
     def survive_kills(self, kills: int, seed: int = 1) -> "Kills":
-        """Kill it again and again, each time when it has caught up, and start it again.
+        """Kills it again and again, each time after it has caught up, and starts it again.
 
         Raises:
             GatewayFailedError: it did not come back.
@@ -209,7 +218,7 @@ class GatewayProcess:
         )
 
     def _ring(self, box_id: str) -> Ring | None:
-        """One reader for all questions: a new one opens every file, and each kill leaves one more of them."""
+        """One reader for all requests: a new one opens every file, and each kill adds a file."""
         folder = self.folder / "gateway" / f"box{box_id}" / "ring"
         if box_id not in self._rings and folder.exists():
             self._rings[box_id] = Ring(folder, box_id, 24.0)
@@ -217,10 +226,11 @@ class GatewayProcess:
 
 
 def deaf_since_s(log: Path, box_id: str, end_sample: int, killed_ns: int) -> float:
-    """How old `end_sample`, the newest on disk at a kill, was when a Box was asked for what came after it.
+    """Age of `end_sample`, the newest on disk at a kill, when the gateway requested the samples after it.
 
-    By the log of the gateway that was started next: in the Box's own samples, for stamps and a clock tell as
-    much as an emulator is slower than time. Where it was not asked while that started: since the kill.
+    Read from the log of the gateway that was started next. Counted in the Box's own samples, because stamps
+    and clocks are wrong by as much as an emulator is slower than real time. Without a request at that start:
+    time since the kill.
     """
     for text in log.read_text(errors="replace").splitlines():
         if '"serial.opened"' in text:

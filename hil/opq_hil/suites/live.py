@@ -1,7 +1,7 @@
 """Suite B: a Box in real time on a pty, and the real gateway process at its other end.
 
-Real time is not exact: stamps are held to tens of microseconds, and what a scheduler delays is delayed. Waits
-are in the Box's time: an emulator may be slower than its host.
+Real time is not exact: stamps may be wrong by tens of microseconds, and a scheduler may delay anything. Waits
+are in the Box's time, because an emulator may be slower than its host.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from opq_proto.link_messages import Operation, Status
 from opq_proto.messages import TimeSource
 
 STAMP_NS = 200_000
-"""A stamp against its neighbours: interrupts of an emulator in real time come tens of us late."""
+"""Limit for a stamp against its neighbours: interrupts of an emulator in real time come tens of us late."""
 LONG_NS = 3600 * NS
 
 
@@ -51,7 +51,9 @@ def gateway(bench: Bench) -> Figures:
 
 
 def corrupted(bench: Bench) -> Figures:
-    """1e-4 of the bytes damaged both ways, 20 s, a real gateway asks again: no sample missing in its ring."""
+    """1e-4 of the bytes damaged both ways for 20 s; a real gateway requests them again: no sample missing
+    in its ring.
+    """
     flash = bench.prepared(box_id="1")
     noise = (BitNoise(1e-4, False, 5), BitNoise(1e-4, True, 6))
     with (
@@ -87,7 +89,7 @@ def often_killed(bench: Bench) -> Figures:
 
 
 def commands(bench: Bench) -> Figures:
-    """A Box on a line is brought to sampling, takes a setting, refuses a wrong one, and starts again."""
+    """A Box on a line is brought to sampling, accepts a setting, refuses a wrong one, and starts again."""
     with bench.live(World(LONG_NS)) as box, BenchLine(box.port, box.now_s) as line:
         reach(line, "sampling", 30)
         for argument, status in (("nominal_hz=50", Status.DONE), ("nominal_hz=5000", Status.BAD_ARGUMENT)):

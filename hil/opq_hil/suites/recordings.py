@@ -1,4 +1,4 @@
-"""A recording played in at the converter comes out at the gateway's ring: the same bits, the right UTC."""
+"""A recording played into the converter arrives in the gateway's ring: the same bits, the right UTC."""
 
 import os
 import select
@@ -24,11 +24,11 @@ VARIABLE = "OPQ_RECORDINGS"
 RATE_HZ = 12_000
 SAMPLE_NS = 10**9 / RATE_HZ
 LEAD_S = 45
-"""Before the recording: locked, by then."""
+"""Seconds before the recording; the clock is locked by then."""
 
 
 def recordings_folder() -> Path:
-    """Where the real recordings are: `OPQ_RECORDINGS`, else beside the checkout."""
+    """Folder of the real recordings: `OPQ_RECORDINGS`, else next to the checkout."""
     told = os.environ.get(VARIABLE)
     return Path(told) if told else Path(__file__).parents[4] / "shared" / "data" / "recordings"
 
@@ -37,7 +37,7 @@ def real_dip() -> NDArray[np.int16]:
     """Counts of the recorded dip.
 
     Raises:
-        SkippedError: it is not here.
+        SkippedError: it is not on this machine.
     """
     path = recordings_folder() / "event_9354_box1.i16"
     if not path.exists():
@@ -46,12 +46,12 @@ def real_dip() -> NDArray[np.int16]:
 
 
 def played(counts: NDArray[np.int16], lead_s: int) -> Played:
-    """Silence, then the recording, then silence, from power-on."""
+    """A signal from power-on: silence, then the recording, then silence."""
     return Played(np.concatenate([np.zeros(lead_s * RATE_HZ, np.int16), counts, np.zeros(RATE_HZ, np.int16)]))
 
 
 def place(row: NDArray[np.int16], counts: NDArray[np.int16]) -> int:
-    """Where in `row` the recording begins, bit for bit; -1 when nowhere."""
+    """Index in `row` where the recording begins, bit for bit; -1 if it is not there."""
     first = counts[:8]
     for start in np.flatnonzero(row[: len(row) - len(counts) + 1] == first[0]):
         if np.array_equal(row[start : start + len(counts)], counts):
@@ -76,7 +76,7 @@ def dip(bench: Bench) -> Figures:
     ring_start = place(ring_row, counts)
     require(ring_start >= 0, f"the recording is not in the gateway's ring ({len(ring_row)} samples)")
     error_ns = utc_error_ns(kept, ring_start, gps.utc_ns(LEAD_S * NS))
-    # A count stands from its time until the next: the converter may take it up to one sample later.
+    # A count holds from its time until the next: the converter may read it up to one sample later.
     require(
         -1000 <= error_ns < SAMPLE_NS + 1000, f"the first sample of the recording is {error_ns:.0f} ns off"
     )
@@ -97,7 +97,7 @@ def utc_error_ns(kept: list[SampleBlock], start: int, true_ns: int) -> float:
 
 
 def through_gateway(folder: Path, data: bytes, blocks: int) -> list[SampleBlock]:
-    """What a real gateway keeps of a captured line, written to a pty as fast as it reads."""
+    """Writes a captured line to a pty as fast as a real gateway reads it; returns the blocks in its ring."""
     master, slave = os.openpty()
     tty.setraw(slave)
     try:
@@ -115,7 +115,7 @@ def through_gateway(folder: Path, data: bytes, blocks: int) -> list[SampleBlock]
 
 
 def _tell(master: int, data: bytes) -> None:
-    """Write everything; what comes back is read and left."""
+    """Writes all data; reads what comes back and ignores it."""
     os.set_blocking(master, False)
     sent = 0
     end = time.monotonic() + 60

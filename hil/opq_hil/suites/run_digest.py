@@ -1,8 +1,9 @@
-"""What a run comes to on every emulator: samples, stamps, states, log, counters, flash, as JSON values.
+"""The result of a run that is the same on every emulator: samples, stamps, states, log, counters, flash, as
+JSON.
 
-A sample is held to what the world had at its moment, whenever sampling began, and a stamp to the true time of
-its conversion: so what emulators differ in by nature is not in it (LEFT_OUT). Where a hash would be too
-strict, figures stand, and `differences` has the tolerance.
+A sample is compared with the world's value at its moment, whenever sampling began, and a stamp with the true
+time of its conversion. So unavoidable differences between emulators do not appear (LEFT_OUT). Where a hash
+would be too strict, the digest has figures, and `differences` has the tolerance.
 """
 
 import hashlib
@@ -26,9 +27,9 @@ from opq_proto.link_messages import Acknowledgement, GpsStatus, Health, Log, Sam
 from opq_proto.messages import TimeSource
 
 STAMP_NS = 25
-"""Two ticks of 84 MHz. The stamps of a second lie within 1 to 3 ns on QEMU: one that is 50 ns off is seen."""
+"""Two ticks of 84 MHz. The stamps of a second lie within 1 to 3 ns on QEMU, so an error of 50 ns is found."""
 STATE_S = 1.1
-"""The Box reports once a second after its start: a change is seen in one report or in the next."""
+"""The Box reports once a second after its start: a change appears in one report or in the next."""
 LEFT_OUT = (
     "when sampling began: samples are differences from what the world had at their moments, 0 when right",
     f"stamps: the error against the true time of conversion, least and most of each second, to {STAMP_NS} ns",
@@ -45,24 +46,24 @@ LEFT_OUT = (
 )
 LENGTH = "the build's length"
 MASKED = {"box.started": 1}
-"""Event -> how many of its two values, from the first on, are not the same on each emulator."""
+"""Event -> how many of its two values, from the first on, differ between emulators."""
 
 Digest = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class DigestScope:
-    """What of a run is compared."""
+    """The parts of a run that are compared."""
 
     spans: tuple[tuple[int, int], ...] = ((2_400, 96_000),)
     """(first, count) of the samples, for each start of the Box."""
     stamps_s: tuple[int, ...] = ()
-    """Seconds of virtual time whose stamps are."""
+    """Seconds of virtual time whose stamps are compared."""
     flash: bool = True
 
 
 def digest_of(run: FirmwareRun, scope: DigestScope, firmware: Firmware) -> Digest:
-    """What a run comes to; JSON values only."""
+    """The digest of a run; JSON values only."""
     starts = starts_of(run.capture.heard)
     lengths = set[int]()
     if scope.flash:
@@ -97,7 +98,7 @@ def digest_of(run: FirmwareRun, scope: DigestScope, firmware: Firmware) -> Diges
 
 
 def _last_answers(run: FirmwareRun, lengths: set[int]) -> list[list[int | str]]:
-    """[command, status, detail] of each command that was answered: the last word; how often varies."""
+    """The last [command, status, detail] of each answered command; how often it was answered varies."""
     last = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
     said = {str(length): LENGTH for length in lengths}
     return [
@@ -113,7 +114,9 @@ def _unmasked(lengths: set[int], event: str, *values: int) -> tuple[str | int | 
 
 
 def samples_digest(start: BoxStart, world: World, first: int, count: int) -> Digest:
-    """How samples differ from what the world had at their moments, hashed; missing ones are counted."""
+    """Differences between samples and the world's values at their moments, hashed; missing samples are
+    counted.
+    """
     whole = start.waveform()
     if whole is None:
         return {"first": first, "missing": count, "wrong": 0, "sha256": ""}
@@ -124,7 +127,8 @@ def samples_digest(start: BoxStart, world: World, first: int, count: int) -> Dig
         counts[begin - first : end - first] = whole.counts[theirs]
         have[begin - first : end - first] = whole.have[theirs]
     assert isinstance(world.mains, Played)
-    # each by the origin that most agree on: one changed sample is one that differs, not all but one
+    # relative to the origin that most samples agree on: one changed sample then counts as one, not as all but
+    # one
     if world.mains.rate_millihz == ticks.TICK_HZ * 1000:
         low = (counts - ticks.TICKS_PER_SAMPLE * (first + np.arange(count))) % ticks.TURN
         off = (low - np.bincount(low[have], minlength=1).argmax()) % ticks.TURN
@@ -143,7 +147,7 @@ def samples_digest(start: BoxStart, world: World, first: int, count: int) -> Dig
 
 
 def _played(recording: NDArray[np.int16], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The stretch of a recording that agrees best with samples; a quarter of them finds it."""
+    """The stretch of a recording that agrees best with the samples; comparing a quarter of them is enough."""
     best, where = -1, 0
     for at in range(len(recording) - len(counts) + 1):
         if recording[at + 7] == counts[7] or recording[at + len(counts) // 2] == counts[len(counts) // 2]:
@@ -153,7 +157,7 @@ def _played(recording: NDArray[np.int16], counts: NDArray[np.int64]) -> NDArray[
 
 
 def stamps_digest(start: BoxStart, world: World, at_s: tuple[int, ...]) -> Digest:
-    """Least and most error of the stamps in each second, ns, and the sources of time that they name."""
+    """Minimum and maximum error of the stamps in each second, ns, and their sources of time."""
     heard, blocks = zip(*_agreeing(list(start.blocks.values())), strict=True)
     timed = [block for block in blocks if block.source is not TimeSource.FREE]
     require(bool(timed), "no stamp names a source of time")
@@ -174,7 +178,7 @@ def stamps_digest(start: BoxStart, world: World, at_s: tuple[int, ...]) -> Diges
 
 
 def _agreeing(blocks: list[tuple[int, Samples]]) -> list[tuple[int, Samples]]:
-    """Blocks whose samples all say the origin that most say: a changed sample is the samples' matter."""
+    """Blocks whose samples all agree on the most common origin; `samples_digest` reports changed samples."""
     said = [
         np.unique(
             (block.counts - ticks.TICKS_PER_SAMPLE * (block.first_sample + np.arange(len(block.counts))))
@@ -187,7 +191,9 @@ def _agreeing(blocks: list[tuple[int, Samples]]) -> list[tuple[int, Samples]]:
 
 
 def flash_digest(flash: bytes, firmware: Firmware) -> Digest:
-    """Settings and marks by hash; what the build brings by comparison with it."""
+    """Settings by hash, slots and boot loader by comparison with the build, and the marks after each
+    image.
+    """
     built = firmware.image.flash.read_bytes()
     images = read_bundle(firmware.update.read_bytes())
     slots = {}
@@ -208,14 +214,14 @@ def flash_digest(flash: bytes, firmware: Firmware) -> Digest:
 
 
 def _marks(rest: bytes, image: bytes) -> str:
-    """The words after an image that are not empty; that which names the image as `tag`."""
+    """The words after an image that are not empty; the word that identifies the image appears as `tag`."""
     words = np.frombuffer(rest[len(rest) % 4 :], "<u4")
     tag = int.from_bytes(read_header(image).sha256[:4], "little")
     return " ".join("tag" if word == tag else f"{word:08x}" for word in words[words != 0xFFFF_FFFF][:16])
 
 
 def differences(expected: Digest, found: Digest) -> list[str]:
-    """Where a digest is not the one that was kept, in words."""
+    """Texts that say where a digest differs from the saved one."""
     wrong = []
     for name in sorted(expected.keys() | found.keys()):
         want, have = expected.get(name), found.get(name)

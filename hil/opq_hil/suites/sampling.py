@@ -1,4 +1,4 @@
-"""Sampling: the Box comes up, misses nothing, and what goes in comes out."""
+"""Sampling: the Box starts, misses nothing, and its samples are the input."""
 
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ from opq_hil.world.world import NS, Sine, World
 from opq_proto.link_messages import Health, Hello, Samples
 
 BOOT_S = 5.0
-"""From power-on to the first block, the check of the image's signature among it."""
+"""Limit from power-on to the first block, including the check of the image's signature."""
 RATE_HZ = 12_000
 TICKS_PER_SAMPLE = 7000  # of TIM5, 84 MHz / 12 kS/s
 
@@ -63,7 +63,7 @@ def _board_boots(bench: Bench, board: str) -> Figures:
 
 
 def half_minute(bench: Bench) -> Figures:
-    """30 s of the same as five_minutes."""
+    """As `five_minutes`, for 30 s."""
     return _long(bench, 30)
 
 
@@ -73,7 +73,7 @@ def five_minutes(bench: Bench) -> Figures:
 
 
 def one_hour(bench: Bench) -> Figures:
-    """3600 s of the same."""
+    """As `five_minutes`, for 3600 s."""
     return _long(bench, 3600)
 
 
@@ -92,7 +92,8 @@ def _long(bench: Bench, seconds: int) -> Figures:
 
 
 def nothing_missed(capture: Capture, since_s: float, end_s: float) -> int:
-    """Every sample by its index, none lost by the Box's own account, and as many as the time has room for.
+    """Checks that no index is missing, the Box reports no loss, and there are as many samples as fit into the
+    time.
 
     Returns the number of blocks; raises ScenarioFailedError.
     """
@@ -116,10 +117,11 @@ def nothing_missed(capture: Capture, since_s: float, end_s: float) -> int:
 
 
 def stamp_steps(capture: Capture, gps: Gps | None) -> int:
-    """Largest difference, in ns, of a step of the stamps and its samples at the stated rate, while locked.
+    """Largest difference, in ns, between a step of the stamps and its samples at the stated rate, while
+    locked.
 
-    The stamps are made of the ticks at which samples were taken: a sample missed or doubled by the
-    timer is a step of 83,333 ns.
+    The stamps are made from the ticks at which samples were taken: a sample that the timer misses or doubles
+    is a step of 83,333 ns.
     """
     worst = 0
     blocks = [block for block in capture.of(Samples) if block.source.name == "GPS"]

@@ -1,7 +1,7 @@
-"""A HIL scenario: a world to live through and what has to be true of the Box afterwards.
+"""A HIL scenario: a world to play, and the conditions that the Box must fulfil afterwards.
 
-`play` gets a `Bench`, runs worlds on it and returns figures. A figure that is not as it must be raises
-`ScenarioFailedError`, which names it. pytest and `opq-tools hil run` play the same scenarios.
+`play` gets a `Bench`, runs worlds on it and returns figures. A wrong figure raises `ScenarioFailedError`,
+which names it. pytest and `opq-tools hil run` play the same scenarios.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from opq_proto.link_messages import Acknowledgement, Command, Operation, Status
 
 Figures = Mapping[str, float | int | str]
 PREPARE_S = 3
-"""Power-on until the Box takes commands."""
+"""Seconds from power-on until the Box accepts commands."""
 _preparing = threading.Lock()
 
 
 class ScenarioFailedError(OpqError):
-    """A Box did not do what a scenario holds it to."""
+    """A Box did not fulfil a scenario's condition."""
 
 
 class SkippedError(OpqError):
@@ -35,13 +35,13 @@ class SkippedError(OpqError):
 
 
 def require(condition: bool, text: str) -> None:
-    """Hold the Box to something; `text` has the figures."""
+    """Raises ScenarioFailedError unless the condition is true; `text` has the figures."""
     if not condition:
         raise ScenarioFailedError(text)
 
 
 class Bench:
-    """A place to play worlds: one backend, the firmware of the boards, a folder for what is left."""
+    """A place to play worlds: one backend, the firmware of the boards, a folder for the results."""
 
     def __init__(
         self, backend: Backend, firmware: Mapping[str, Firmware], folder: Path, limit_s: float
@@ -55,7 +55,7 @@ class Bench:
         self._lock = threading.Lock()
 
     def firmware(self, board: str) -> Firmware:
-        """What is flashed on a board.
+        """The firmware to flash on a board.
 
         Raises:
             SkippedError: it was not built, or another board is on the bench.
@@ -75,11 +75,12 @@ class Bench:
         flash: Path | None = None,
         wall_limit_s: float | None = None,
     ) -> FirmwareRun:
-        """Play a world in a folder of its own, `<name>` with a number when there is one already.
+        """Plays a world in a folder of its own, `<name>`, with a number if it already exists.
 
         Raises:
             SkippedError: this backend cannot play it.
-            BackendError: the emulator failed; ScenarioFailedError: the firmware hung.
+            BackendError: the emulator failed.
+            ScenarioFailedError: the firmware hung.
         """
         why = self.backend.why_not(world)
         if why:
@@ -94,21 +95,21 @@ class Bench:
         return run
 
     def forget(self, *runs: FirmwareRun) -> None:
-        """Runs that showed what they should: of hundreds only those that did not are kept."""
+        """Deletes runs without a fault: out of hundreds, only the faulty ones are kept."""
         for run in runs:
             with self._lock:
                 self.runs = [kept for kept in self.runs if kept is not run]
             shutil.rmtree(run.folder, ignore_errors=True)
 
     def prepared(self, board: str = "opqbox", seconds: int = 0, **settings: str) -> Path:
-        """A flash in which settings were saved, by commands as a gateway sends them; made once per
-        folder and firmware.
+        """A flash with saved settings, made by commands as a gateway sends them, once per folder and
+        firmware.
 
-        `seconds`: how long it runs at least, e.g. until its image is confirmed.
+        `seconds`: shortest length of its run, e.g. until its image is confirmed.
 
         Raises:
-            ScenarioFailedError: the Box did not take them.
-            SkippedError: what runs was flashed beforehand, by somebody else.
+            ScenarioFailedError: the Box did not accept them.
+            SkippedError: somebody else flashed the running firmware beforehand.
         """
         before = self.firmware(board).image.flash
         if not before.is_file():
@@ -144,7 +145,7 @@ class Bench:
 
     @contextmanager
     def live(self, world: World, board: str = "opqbox", *, flash: Path | None = None) -> Iterator[LiveBox]:
-        """A Box in real time, or slower: its serial port and what time it is in there."""
+        """A Box in real time, or slower: its serial port and its current time."""
         why = self.backend.why_not(world)
         if why:
             raise SkippedError(why)
@@ -165,26 +166,27 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class FirmwareScenario:
-    """One thing to show."""
+    """One property to show."""
 
     name: str
     line: str
-    """What it shows, for the list."""
+    """One line for the list: what the scenario shows."""
     play: Callable[[Bench], Figures]
     suite: str = "A"
     """"A": played in virtual time, deterministic; "B": live, in real time."""
     soak: bool = False
-    """Long: only when asked for."""
+    """Long: played only on request."""
     wall_limit_s: float = 900.0
-    """For QEMU; others have their factor. Ends an emulator that hangs; no verdict on speed, for on a busy
-    machine a good run takes minutes."""
+    """For QEMU; other backends multiply it by their factor. It ends an emulator that hangs and does not judge
+    speed, because on a busy machine a good run takes minutes.
+    """
     virtual_s: int = 60
-    """About how long it is in all: the longest are begun first."""
+    """Rough total length in virtual seconds: the longest scenarios begin first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScenarioVerdict:
-    """How a scenario went: `passed`, `failed` or `skipped`, with figures or the reason."""
+    """Outcome of a scenario: `passed`, `failed` or `skipped`, with figures or the reason."""
 
     scenario: FirmwareScenario
     outcome: str
@@ -196,7 +198,7 @@ class ScenarioVerdict:
     runs: tuple[FirmwareRun, ...] = field(default=(), repr=False)
 
     def document(self) -> dict[str, Any]:
-        """For --json and for `verdict.json` beside the runs."""
+        """The verdict for --json, and for `verdict.json` in the folder of the runs."""
         return {
             "scenario": self.scenario.name,
             "outcome": self.outcome,
@@ -215,7 +217,7 @@ def play(
     folder: Path,
     now: Callable[[], float],
 ) -> ScenarioVerdict:
-    """Play one scenario; what it leaves, its verdict too, stays in `folder / name`. Raises no OpqError."""
+    """Plays one scenario; its runs and its verdict stay in `folder / name`. Raises no OpqError."""
     place = folder / scenario.name
     bench = Bench(backend, firmware, place, scenario.wall_limit_s)
     began = now()

@@ -1,4 +1,6 @@
-"""Supervision: a Box that hangs comes back by itself and says why; hours leave no trace in its heap."""
+"""Supervision: a Box that hangs starts again by itself and logs the cause; hours of running do not use up
+its heap.
+"""
 
 from collections.abc import Sequence
 
@@ -19,12 +21,13 @@ WATCHDOG = next(code for code, words in RESET_CAUSES.items() if words == "watchd
 SYSTICK_CONTROL = 0xE000E010
 HOURS = 6
 CREEP_BYTES = 64
-"""Four blocks of the heap: a conservative collector now and then takes a number on the stack for a pointer,
-and the lowest mark keeps each such chance. One block lost per minute would be 5,760 bytes in 6 h."""
+"""Four blocks of the heap: a conservative collector sometimes takes a number on the stack for a pointer, and
+the low-water mark records each such case. One block lost per minute would be 5,760 bytes in 6 h.
+"""
 
 
 def watchdog(bench: Bench) -> Figures:
-    """At the prompt SysTick, which feeds the watchdog there, is switched off and a loop entered."""
+    """At the prompt, SysTick, which feeds the watchdog there, is switched off and a loop entered."""
     hang = (f"import machine; machine.mem32[{SYSTICK_CONTROL}] = 0", "while True: pass", "")
     said = typed(round((HANG_S - 0.5) * NS), hang)
     run = bench.run(World(round((HANG_S + WATCHDOG_S + 4) * NS), said=said))
@@ -50,14 +53,14 @@ def hours(bench: Bench) -> Figures:
 
 
 def flat(capture: Capture) -> Figures:
-    """Judge what `hours` heard."""
+    """Judges the messages of `hours`."""
     nothing_missed(capture, since_s=5.0, end_s=HOURS * 3600)
     heap = heap_marks([health.heap_free_bytes for health in capture.of(Health)])
     return {**heap, "blocks": len(capture.of(Samples)), "overruns": overruns(capture.fresh)}
 
 
 def heap_marks(marks: Sequence[int]) -> Figures:
-    """The low-water mark of each second, held to be flat from the first minute on."""
+    """Checks that the low-water mark, one per second, is flat from the first minute on."""
     first, last = marks[60], marks[-1]
     require(
         last >= first - CREEP_BYTES, f"heap low-water mark: {first} bytes after a minute, {last} at the end"

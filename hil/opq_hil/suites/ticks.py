@@ -1,7 +1,7 @@
 """Mains that is a clock: its value is the tick at which it was converted, the truth for every stamp.
 
-The converter is given a saw of 65,536 counts that rises by one in each tick of 84 MHz. Every sample then
-carries the low 16 bits of its own moment, whatever the firmware or the emulator say of it.
+The converter gets a sawtooth of 65,536 counts that rises by one in each tick of 84 MHz. Every sample then
+carries the low 16 bits of its own moment, whatever the firmware or the emulator report.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ TICKS_PER_SAMPLE = 7000
 
 
 def tick_of(virtual_ns: int) -> int:
-    """The tick of 84 MHz in which a virtual ns lies: 21 ticks are 250 ns."""
+    """The tick of 84 MHz that contains a virtual ns: 21 ticks are 250 ns."""
     return virtual_ns * 21 // 250
 
 
@@ -30,13 +30,13 @@ def ns_of(tick: int) -> float:
 
 
 def saw() -> Played:
-    """The waveform, for the external converter: with an oversampling of 1 its counts arrive as they are."""
+    """The waveform for the external converter: with an oversampling of 1 its counts arrive unchanged."""
     return Played(np.arange(TURN, dtype=np.uint16).view(np.int16), EXTERNAL, TICK_HZ * 1000, loop=True)
 
 
 @dataclass(frozen=True, slots=True)
 class SampleTicks:
-    """At which tick each sample of a run was taken: `zero + 7000 * index`."""
+    """The tick at which each sample of a run was taken: `zero + 7000 * index`."""
 
     zero: int
 
@@ -44,7 +44,9 @@ class SampleTicks:
         return ns_of(self.zero + TICKS_PER_SAMPLE * sample)
 
     def late_ns(self, block: Samples, world: World) -> float:
-        """Stamp less true UTC of a block's first sample; differences first, for a UTC in ns has 61 bits."""
+        """Stamp less true UTC of a block's first sample; subtracts integers first, because a UTC in ns has
+        61 bits.
+        """
         assert world.gps is not None
         virtual_ns = self.virtual_ns(block.first_sample)
         whole = int(virtual_ns)
@@ -53,10 +55,11 @@ class SampleTicks:
 
 
 def moments(blocks: Sequence[Samples], heard_ns: Sequence[int]) -> SampleTicks:
-    """Read the ticks out of the counts.
+    """Reads the ticks out of the counts.
 
-    The low 16 bits of sample 0's tick are in every sample; they have to agree. The high ones follow from when
-    a block was heard: of the turns of 780 us between its end and its arrival, the stamps choose (`settle`).
+    The low 16 bits of sample 0's tick are in every sample and must agree. The high bits follow from the time
+    at which a block arrived. Several turns of 780 us lie between its end and its arrival; `settle` chooses
+    one by the stamps.
 
     Raises:
         ScenarioFailedError: two samples are not whole multiples of 7000 ticks apart.
@@ -71,7 +74,7 @@ def moments(blocks: Sequence[Samples], heard_ns: Sequence[int]) -> SampleTicks:
 
 
 def settle(found: SampleTicks, world: World, blocks: Sequence[Samples]) -> SampleTicks:
-    """Choose the turn that lies nearest to the stamps of locked blocks, at most 60 ms before the hearing."""
+    """Chooses the turn that lies nearest to the stamps of locked blocks, at most 60 ms before the arrival."""
     return min(
         (SampleTicks(found.zero - turn * TURN) for turn in range(77)),
         key=lambda moment: abs(moment.late_ns(blocks[-1], world)),
@@ -79,7 +82,7 @@ def settle(found: SampleTicks, world: World, blocks: Sequence[Samples]) -> Sampl
 
 
 def _zero(block: Samples) -> NDArray[np.int64]:
-    """What each sample says of sample 0's tick, modulo a turn."""
+    """Sample 0's tick as each sample gives it, modulo a turn."""
     index = block.first_sample + np.arange(len(block.counts), dtype=np.int64)
     said = block.counts.astype(np.int64) - TICKS_PER_SAMPLE * index
     return np.asarray(said % TURN)

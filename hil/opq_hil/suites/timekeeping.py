@@ -1,6 +1,7 @@
-"""Timekeeping: what GPS and oscillator do to a Box; whether its stamps are true, and its bounds honest.
+"""Timekeeping under faults of GPS and oscillator: a Box's stamps must be true, and its bounds honest.
 
-Mains is a saw that counts ticks (`ticks`), so every stamp is held to the true time of its conversion.
+Mains is a sawtooth that counts ticks (`ticks`), so every stamp is compared with the true time of its
+conversion.
 Limits: issue 3 (< 200 ns rms, < 1 us at most while locked; inside the stated bound in 99.7 % of cases).
 """
 
@@ -25,7 +26,7 @@ RMS_NS, MOST_NS = 200.0, 1000.0
 INSIDE = 0.997
 UNKNOWN = 0xFFFF_FFFF
 SETTLE_S = 10.0
-"""After `locked` the first stamps may still slew; from then on the limits hold."""
+"""After `locked` the first stamps may still slew; the limits hold from then on."""
 MIDNIGHT_S = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
 
 
@@ -47,7 +48,7 @@ class StampErrors:
 
 
 def stamp_errors(bench: Bench, world: World) -> StampErrors:
-    """Play a world on an external converter without oversampling and hold every block to the truth."""
+    """Plays a world on an external converter without oversampling and compares every block with the truth."""
     flash = bench.prepared(oversampling="1", gps=world.gps.form if world.gps else "none")
     run = bench.run(replace(world, mains=ticks.saw()), flash=flash)
     nothing_missed(run.capture, since_s=5.0, end_s=world.end_ns / NS)
@@ -64,7 +65,9 @@ def stamp_errors(bench: Bench, world: World) -> StampErrors:
 def held(
     bench: Bench, world: World, states: tuple[GpsState, ...]
 ) -> tuple[StampErrors, dict[str, float | int | str]]:
-    """What all scenarios ask: the states in their order, locked stamps true, bounds honest, no time twice."""
+    """Checks common to all scenarios: the states in their order, true locked stamps, honest bounds, no
+    time twice.
+    """
     found = stamp_errors(bench, world)
     seen = [status.state for status in found.run.capture.of(GpsStatus)]
     passed = [state for number, state in enumerate(seen) if number == 0 or state is not seen[number - 1]]
@@ -140,7 +143,7 @@ def bad_pulses(bench: Bench) -> Figures:
 
 
 def wrong_label(bench: Bench) -> Figures:
-    """The receiver names some seconds wrongly, before and after the lock: the time stays right."""
+    """The receiver labels some seconds wrongly, before and after the lock: the time stays right."""
     gps = replace(GPS, wrong_labels=((3, -1), (35, -1), (36, -1), (42, 1)))
     return held(bench, World(60 * NS, gps=gps), ACQUIRED)[1]
 
@@ -159,8 +162,8 @@ def _leap(bench: Bench, world: World) -> Figures:
     locked_s = when(found.run.capture.heard, "locked") / NS
     midnight_s = 39.7  # virtual, where 23:59:60 begins
     around = (found.virtual_s > midnight_s - 1) & (found.virtual_s < midnight_s + 2)
-    # Within 23:59:60 two readings are usual: that of the next second (POSIX's formula, our truth), and
-    # 23:59:59 once more (what kernels do); a stamp is held to the nearer.
+    # Within 23:59:60 two readings are usual: that of the next second (POSIX's formula, the truth used here),
+    # and 23:59:59 once more (what kernels do); a stamp is compared with the nearer.
     within = (found.virtual_s >= midnight_s) & (found.virtual_s < midnight_s + 1)
     again = np.where(within, found.error_ns + NS, found.error_ns)
     found = replace(found, error_ns=np.where(abs(again) < abs(found.error_ns), again, found.error_ns))
@@ -216,7 +219,7 @@ def holdover_hour(bench: Bench) -> Figures:
 
 
 def without_gps(bench: Bench) -> Figures:
-    """No receiver is fitted: it samples, says free and an unknown bound."""
+    """No receiver is fitted: it samples, reports `free` and an unknown bound."""
     run = bench.run(World(20 * NS, gps=None))
     nothing_missed(run.capture, since_s=5.0, end_s=20.0)
     sources = {block.source for block in run.capture.of(Samples)}

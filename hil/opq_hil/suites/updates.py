@@ -39,7 +39,7 @@ BOARD = "opqbox"
 PIECE_NS = 14_000_000
 """A frame of 1,040 bytes is 11.3 ms on the line; its 256 words are 4 ms of programming."""
 ERASE_NS = 9 * NS
-"""Three sectors of 128 KB, 2 s each at most (DS8626 table 40), and the Box breathes between them."""
+"""Three sectors of 128 KB, 2 s each at most (DS8626 table 40), and the pauses of the Box between them."""
 CONFIRM_S = 14
 """From power-on until an image is confirmed: boot, and 10 s of samples without a loss."""
 BOOT_NS = 3 * NS // 2
@@ -49,17 +49,17 @@ Said = tuple[tuple[int, LinkMessage | bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class UpdateScript:
-    """An update as the gateway's script, and when it is over."""
+    """An update as the gateway's script, and the time of its end."""
 
     said: Said
     end_ns: int
 
 
 def update_script(image: bytes, start_ns: int, first_id: int, send_bytes: int | None = None) -> UpdateScript:
-    """Begin, the header, one piece that sets off the erasure, a wait, all pieces, end; whatever is answered.
+    """Begin, the header, one piece that starts the erasure, a wait, all pieces, end; answers are ignored.
 
-    While it erases the Box sends nothing: what it sampled is asked for again, each second for the two
-    before. `send_bytes`: break off after so many, for a truncated image.
+    While it erases, the Box sends nothing. So every half second the script requests two seconds of earlier
+    samples. `send_bytes`: stop after this many, for a truncated image.
     """
     said: list[tuple[int, LinkMessage | bytes]] = [
         (start_ns, Command(first_id, Operation.UPDATE_BEGIN, str(len(image)))),
@@ -88,7 +88,7 @@ class Versions:
         """The build for a slot, its version moved by `step` patches.
 
         Raises:
-            SkippedError: the key is not here.
+            SkippedError: the key is not on this machine.
         """
         if self.firmware.key is None:
             raise SkippedError("the key that signed this firmware is not here: no other version can be made")
@@ -107,7 +107,7 @@ class Versions:
 
 
 def flipped(image: bytes, at: int) -> bytes:
-    """One bit of it changed."""
+    """The image with one bit changed."""
     return image[:at] + bytes((image[at] ^ 1,)) + image[at + 1 :]
 
 
@@ -145,7 +145,7 @@ def good_update(bench: Bench) -> Figures:
 
 
 def refused(run: FirmwareRun, command_id: int, verdict: Verdict) -> None:
-    """The last acknowledgement of this command says that verdict."""
+    """Requires that the last acknowledgement of this command has that verdict."""
     said = [answer for answer in run.capture.of(Acknowledgement) if answer.command_id == command_id]
     want = f"verdict {int(verdict)}"
     require(

@@ -1,7 +1,8 @@
-"""Accounts: every sample that was sent, and every Measurement that was made, is somewhere. Pure.
+"""Accounts: checks that every sent sample and every Measurement is accounted for. Pure.
 
 Samples: in the ring under their own index and with their own count, or in a recorded gap. Measurements:
-in the store once, as they were heard; windows of one Box do not overlap; what is in the ring is measured.
+in the store once, as received at the broker; windows of one Box do not overlap; everything in the ring is
+measured.
 """
 
 from collections import Counter
@@ -16,18 +17,20 @@ from opq_gateway.blocks import SampleBlock
 from opq_proto.messages import Gap, Measurement
 
 SAME_AXIS_NS = 1_000
-"""Windows of a Box that knows the time meet to the microsecond."""
+"""Largest overlap of windows of a Box that knows the time."""
 JUMP_NS = 1_000_000
-"""Per block; a fit that slews moves it by microseconds."""
+"""Smallest difference between neighbouring blocks that counts as a jump; a fit that slews moves it by
+microseconds.
+"""
 SHOWN = 3
-"""So many of one kind of trouble are named."""
+"""Number of examples that a text names for one kind of problem."""
 
 Truth = Callable[[int, int], NDArray[np.int16]]
 
 
 @dataclass(slots=True)
 class SampleAccount:
-    """Samples of one Box."""
+    """The account of one Box's samples."""
 
     sent: int = 0
     in_ring: int = 0
@@ -39,7 +42,7 @@ class SampleAccount:
 def samples(
     box_id: str, sent: int, blocks: Sequence[SampleBlock], gaps: Sequence[Gap], truth: Truth
 ) -> SampleAccount:
-    """Hold the ring and its recorded gaps to what was sent: samples 0 .. sent - 1 of one boot."""
+    """Compares the ring and its recorded gaps with what was sent: samples 0 .. sent - 1 of one boot."""
     account = SampleAccount(sent)
     place = np.zeros(sent, dtype=np.uint8)  # how often each sample is in the ring
     true = truth(0, sent) if sent else np.empty(0, dtype=np.int16)
@@ -77,7 +80,7 @@ def samples(
 
 
 def stamps(box_id: str, blocks: Iterable[SampleBlock], expected_ns: Callable[[int], int]) -> list[str]:
-    """A Box that knows the time has its own stamps in the ring."""
+    """Problems where a ring's time stamps differ from those of the Box, which knows the time."""
     off = [block for block in blocks if block.t_ns != expected_ns(block.first_sample)]
     if not off:
         return []
@@ -89,7 +92,7 @@ def stamps(box_id: str, blocks: Iterable[SampleBlock], expected_ns: Callable[[in
 
 
 def revised(box_id: str, before: Iterable[SampleBlock], after: Iterable[SampleBlock]) -> list[str]:
-    """Blocks that the ring held earlier have the time that they had then."""
+    """Problems where the ring now has another time for a block than it had earlier."""
     now = {(block.boot_id, block.first_sample): (block.t_ns, block.uncertainty_ns) for block in after}
     off = [
         block.first_sample
@@ -101,7 +104,9 @@ def revised(box_id: str, before: Iterable[SampleBlock], after: Iterable[SampleBl
 
 
 def once(stored: Sequence[Measurement], heard: Mapping[tuple[str, int], Measurement]) -> list[str]:
-    """Every Measurement that reached the broker is stored once, as it was heard."""
+    """Problems of Measurements that reached the broker and are not stored exactly once, with the same
+    time.
+    """
     problems = []
     numbers = Counter((each.box_id, each.sequence) for each in stored if each.sequence is not None)
     doubled = [key for key, count in numbers.items() if count > 1]
@@ -121,7 +126,7 @@ def once(stored: Sequence[Measurement], heard: Mapping[tuple[str, int], Measurem
 
 
 def kept_promise(stored: Sequence[Measurement], queued: Iterable[tuple[str, int]]) -> list[str]:
-    """Every Measurement that was on the gateway's disk is stored."""
+    """Problems of Measurements that were on the gateway's disk and are not stored."""
     there = {(each.box_id, each.sequence) for each in stored}
     lost = sorted(set(queued) - there)
     return (
@@ -130,7 +135,7 @@ def kept_promise(stored: Sequence[Measurement], queued: Iterable[tuple[str, int]
 
 
 def overlaps(box_id: str, stored: Sequence[Measurement], slack_ns: int) -> list[str]:
-    """Windows of one Box do not overlap: nothing was measured twice under two numbers."""
+    """Problems where windows of one Box overlap, so that something was measured twice under two numbers."""
     windows = _windows(stored)
     off = []
     for before, after in pairwise(windows):
@@ -140,7 +145,9 @@ def overlaps(box_id: str, stored: Sequence[Measurement], slack_ns: int) -> list[
 
 
 def jumps(blocks: Sequence[SampleBlock]) -> int:
-    """How often the time of neighbouring samples jumps: another axis, which only a start may begin."""
+    """How often the time jumps between neighbouring samples; only a start of the gateway may begin another
+    time axis.
+    """
     return sum(
         before.boot_id == after.boot_id
         and before.end_sample == after.first_sample
@@ -156,11 +163,11 @@ def unmeasured(
     slack_ns: int,
     end_slack_ns: int,
 ) -> list[str]:
-    """What is in the ring lies in the window of a Measurement.
+    """Problems of samples in the ring that lie in the window of no Measurement.
 
     Args:
-        slack_ns: that may lie between two of them.
-        end_slack_ns: where samples begin or end, in all.
+        slack_ns: allowed gap between two Measurements.
+        end_slack_ns: allowed gap where samples begin or end.
     """
     windows = _windows(stored)
     bare = []
@@ -182,7 +189,7 @@ def unmeasured(
 
 
 def missing_sequences(stored: Sequence[Measurement]) -> int:
-    """Sequence numbers between the lowest and the highest stored that are not."""
+    """How many sequence numbers between the lowest and the highest stored one are missing."""
     numbers = {each.sequence for each in stored if each.sequence is not None}
     return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
 
@@ -194,7 +201,7 @@ def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _windows(stored: Iterable[Measurement]) -> list[tuple[int, int]]:
-    """Spans of Measurements, without those of a crossing, which say a moment twice on purpose."""
+    """Spans of Measurements, without those of crossings, which overlap others on purpose."""
     return sorted(
         (each.start_ns, each.end_ns)
         for each in stored
@@ -203,7 +210,7 @@ def _windows(stored: Iterable[Measurement]) -> list[tuple[int, int]]:
 
 
 def _spans(blocks: Sequence[SampleBlock], join_ns: int = 1_000_000) -> list[tuple[int, int]]:
-    """UTC spans of the ring without a hole."""
+    """UTC spans of the ring without a gap."""
     spans: list[tuple[int, int]] = []
     for block in sorted(blocks, key=lambda block: block.t_ns):
         if spans and block.t_ns - spans[-1][1] <= join_ns:
@@ -214,7 +221,7 @@ def _spans(blocks: Sequence[SampleBlock], join_ns: int = 1_000_000) -> list[tupl
 
 
 def shown(things: Iterable[str]) -> str:
-    """The first few, and how many more there are."""
+    """The first few things, and how many more there are."""
     named = list(things)
     more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
     return ", ".join(named[:SHOWN]) + more

@@ -18,10 +18,10 @@ CLEAN = LineFaults()
 
 
 class Cable(PtyPort):
-    """A Port with a stable path, unplugged at first; not for use by several threads.
+    """A port with a stable path, unplugged at first; not for use by several threads.
 
     Attributes:
-        unplugged_bytes: that the Box sent into the air.
+        unplugged_bytes: bytes that the Box sent while unplugged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class Cable(PtyPort):
         return sum(line.corrupted_bytes for line in self._lines)
 
     def plug(self) -> None:
-        """A new pty at the path."""
+        """Opens a new pty at the path."""
         if not self.plugged:
             PtyPort.__init__(self)
             self.link_as(self._path)
@@ -47,13 +47,13 @@ class Cable(PtyPort):
             self.disturb(self._noise)
 
     def unplug(self) -> None:
-        """The pty hangs up and its path goes; what was on its way is lost."""
+        """Closes the pty and removes its path; data on their way are lost."""
         if self.plugged:
             self.plugged = False
             self.close()
 
     def disturb(self, noise: LineFaults) -> None:
-        """From now on the wire does this to bytes, both ways."""
+        """Applies these faults to the wire from now on, both ways."""
         self._noise = noise
         self.out, self.back = FaultyLine(noise, 0), FaultyLine(noise, 1)
         self._lines += [self.out, self.back]
@@ -85,18 +85,18 @@ class WatchedBox(Box):
 
     @property
     def samples(self) -> int:
-        """Taken and sent so far."""
+        """Number of samples taken and sent so far."""
         return self._next
 
     def own_time_ns(self, sample: int) -> int:
-        """What it stamps a sample with."""
+        """The time stamp that the Box gives to a sample."""
         return self.clock.t_ns(sample, self.source.rate_millihz)
 
     def due_ns(self) -> int:
         return NEVER_NS if self.ended else super().due_ns()
 
     def truth(self, first: int, count: int) -> NDArray[np.int16]:
-        """What it sent as these samples; costs making them again."""
+        """The counts that the Box sent as these samples; they are computed again."""
         return Generator(seed=int(self.box_id)).counts(first, count)
 
 
@@ -106,8 +106,8 @@ class CabledBoxes:
     Every other Box without GPS does not even know the year: its stamps begin in 1970.
 
     Attributes:
-        held_up_s: how long, in all, this machine kept the Boxes from sending and answering. A wire makes good
-            `CATCH_UP_NS` of each pause; what it would have carried in the rest of it comes later.
+        held_up_s: how long, in all, this machine kept the Boxes from sending and answering. A wire makes up
+            for `CATCH_UP_NS` of each pause; the data of the rest arrive later.
     """
 
     held_up_s = 0.0
@@ -138,7 +138,7 @@ class CabledBoxes:
             cable.unplug()
 
     def unplug(self, box_id: str, out: bool) -> None:
-        """Pull a plug, or put it in again."""
+        """Pulls a plug out, or puts it in again."""
         with self._lock:
             if out:
                 self.cables[box_id].unplug()
@@ -146,14 +146,14 @@ class CabledBoxes:
                 self.cables[box_id].plug()
 
     def disturb(self, box_id: str, seed: int | None) -> None:
-        """One byte in 10,000 arrives changed; without a seed none."""
+        """Changes one byte in 10,000; none if `seed` is None."""
         with self._lock:
             self.cables[box_id].disturb(
                 CLEAN if seed is None else LineFaults(corruption=CORRUPTION, seed=seed)
             )
 
     def end(self) -> None:
-        """No sample more; what the gateway lacks can still be asked for."""
+        """Ends the sampling; the gateway can still request samples that it lacks."""
         with self._lock:
             for box in self.boxes.values():
                 box.ended = True

@@ -1,6 +1,6 @@
-"""Ear: hears what the triggering broker passes on, and can be a Box's second connection.
+"""BrokerListener: receives what the triggering broker passes on, and can be a Box's second connection.
 
-A duplicate has the Box's own key: it reads the Box's commands too, and says every Measurement of the
+A duplicate has the Box's own key: it reads the Box's commands too, and sends every Measurement of the
 Box once more.
 """
 
@@ -17,12 +17,13 @@ POLL_MS = 50
 
 
 class BrokerListener:
-    """Listens in a thread of its own for the `with` block.
+    """Receives in a thread of its own for the `with` block.
 
     Attributes:
         heard: (Box, sequence) -> the first copy that passed.
-        contradicted: sequences of which copies differ in what was measured.
-        copies: Measurements that passed, each time counted; `repeated` by the duplicate.
+        contradicted: sequences whose copies differ in what was measured.
+        copies: all Measurements that passed, the repeated ones too.
+        repeated: copies that the duplicate sent.
     """
 
     def __init__(self, backend: str, trigger: str, command: str, server_key: bytes) -> None:
@@ -88,7 +89,7 @@ class BrokerListener:
         return sockets
 
     def _hear(self, frames: list[bytes]) -> Measurement | None:
-        """The Measurement when it is new; None when it was heard before."""
+        """The Measurement if it is new; None if it was received before."""
         try:
             measurement = measurement_from_wire(frames[-1])
         except FrameError:
@@ -107,7 +108,7 @@ class BrokerListener:
 
 
 def _measured(measurement: Measurement) -> tuple[object, ...]:
-    """What no copy may change; `backfilled` and `oldest_sequence` may."""
+    """The values that no copy may change; `backfilled` and `oldest_sequence` may change."""
     return (
         measurement.timestamp_ms,
         measurement.start_ns,

@@ -1,10 +1,10 @@
-"""A module run as a process that ends with its parent, on a system clock that somebody else may step.
+"""Runs a module in a process that ends with its parent, on a system clock that another process may step.
 
     python -m opq_hil.gateway_faults.child PARENT_PID CLOCK_FILE MODULE [ARGUMENT]...
 
-CLOCK_FILE holds nanoseconds (int64, little endian), added to whatever `time.time` and `time.time_ns`
-read in this process: the system's own clock belongs to everybody on the machine. Python's clocks are
-what our programs read; a library in C and child processes see the true one.
+CLOCK_FILE holds nanoseconds (int64, little endian), which are added to whatever `time.time` and
+`time.time_ns` read in this process; the system's own clock belongs to all programs on the machine. Our
+programs read Python's clocks; a library in C and child processes see the true one.
 """
 
 import ctypes
@@ -24,20 +24,20 @@ _STEPS: list[mmap.mmap] = []
 
 
 def put_step_ns(path: Path, step_ns: int) -> None:
-    """Step the clock of whoever runs on `path`, now."""
+    """Steps the clock of the processes that run on `path`, now."""
     with path.open("r+b" if path.exists() else "w+b") as file:
         file.write(_STEP_NS.pack(step_ns))
 
 
 def step_clocks(path: Path) -> None:
-    """From now on Python's clocks are off by what the file says."""
+    """Offsets Python's clocks from now on by the file's value."""
     with path.open("rb") as file:
         _STEPS.append(mmap.mmap(file.fileno(), _STEP_NS.size, access=mmap.ACCESS_READ))
     make_clocks_steppable()
 
 
 def make_clocks_steppable() -> None:
-    """Python's clocks become ours, which are true until `step_clocks`; modules loaded later get them."""
+    """Replaces Python's clocks by ones that are true until `step_clocks`; modules loaded later get them."""
     if time.time_ns is not _stepped_ns:
         time.time_ns, time.time = _stepped_ns, _stepped_s
 
@@ -51,14 +51,14 @@ def _stepped_s() -> float:
 
 
 def end_with(parent: int) -> None:
-    """From now on this process is killed when its parent ends, however that ends."""
+    """Makes the kernel kill this process when its parent ends, for whatever reason."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(0)  # it ended before
 
 
 def main() -> None:
-    """Become the module."""
+    """Runs the module in this process."""
     parent, clock, module = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     end_with(parent)
     step_clocks(clock)

@@ -1,9 +1,9 @@
-"""Disk: where the gateway keeps its data, and how it is full.
+"""Disk: the folder of the gateway's data, and how it becomes full.
 
-With a mount namespace of its own the world has a small file system in memory, and "full" is a real
+With a mount namespace of its own, the world has a small file system in memory, and "full" is a real
 ENOSPC: its size is set to what is used. Where mounting is not permitted, "full" is the gateway's
-RLIMIT_FSIZE: every write fails (EFBIG), also into space that was allocated beforehand, which a full
-disk would take.
+RLIMIT_FSIZE: every write fails (EFBIG), even into space that was allocated beforehand, which a full
+disk would accept.
 """
 
 import os
@@ -18,7 +18,7 @@ TRIES = 20
 
 
 class FillableDisk:
-    """The folder, a file system of its own when `mounted`."""
+    """The folder; a file system of its own if `mounted`."""
 
     def __init__(self, folder: Path, mounted: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ class FillableDisk:
         return "a file system of its own (ENOSPC)" if self.mounted else "a limit of file size (EFBIG)"
 
     def fill(self, gateway: ServiceProcess, full: bool) -> None:
-        """Full, or as large as before."""
+        """Makes the disk full, or as large as before."""
         if not self.mounted:
             gateway.limit_files(0 if full else None)
         elif not full:
@@ -41,7 +41,7 @@ class FillableDisk:
             self._shrink()
 
     def _shrink(self) -> None:
-        for left in range(TRIES, 0, -1):  # it is being written: what is used may have grown meanwhile
+        for left in range(TRIES, 0, -1):  # files are being written: the used size may have grown meanwhile
             state = os.statvfs(self.folder)
             used = (state.f_blocks - state.f_bfree) * state.f_frsize
             try:
@@ -61,7 +61,7 @@ def _mount(folder: Path, options: str) -> None:
 
 
 def can_mount() -> bool:
-    """Whether a process may have mounts of its own here."""
+    """True if a process may have mounts of its own here."""
     if shutil.which("unshare") is None or shutil.which("mount") is None:
         return False
     probe = [*OWN_MOUNTS, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
@@ -69,4 +69,4 @@ def can_mount() -> bool:
 
 
 OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
-"""Before a command: its mounts are its own, and end with it."""
+"""Prefix of a command whose mounts are its own, and end with it."""

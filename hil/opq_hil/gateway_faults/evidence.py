@@ -1,6 +1,6 @@
-"""What a schedule left behind: in the gateway's ring, in its queue on disk and in the cloud's store.
+"""The result of a schedule: in the gateway's ring, in its queue on disk and in the cloud's store.
 
-All of it is read from outside; a killed gateway's files are left to the next gateway as they are.
+All of it is read from outside; a killed gateway's files stay unchanged for the next gateway.
 """
 
 import json
@@ -25,26 +25,26 @@ ALL_NS = (0, int(np.iinfo(np.int64).max))
 
 @dataclass(frozen=True, slots=True)
 class RingContents:
-    """Blocks in the order they were written, and the losses that are recorded between them."""
+    """Blocks in the order in which they were written, and the losses that are recorded between them."""
 
     blocks: list[SampleBlock]
     gaps: list[Gap]
 
 
 def newest_ns(data_dir: Path, box_id: str) -> int:
-    """UTC up to which the ring goes."""
+    """UTC of the ring's end; 0: the ring is empty."""
     newest = _ring(data_dir, box_id).newest()
     return 0 if newest is None else newest.end_ns
 
 
 def newest_sample(data_dir: Path, box_id: str) -> int:
-    """Samples up to the ring's end, by the Box's own index; 0: the ring is empty."""
+    """The sample at the ring's end, by the Box's own index; 0: the ring is empty."""
     newest = _ring(data_dir, box_id).newest()
     return 0 if newest is None else newest.end_sample
 
 
 def ring_contents(data_dir: Path, box_id: str) -> RingContents:
-    """Everything in the ring now; its writer, if there is one, is not disturbed."""
+    """Reads the whole ring; its writer, if there is one, is not disturbed."""
     ring = _ring(data_dir, box_id)
     blocks = ring.read_blocks(*ALL_NS)
     gaps = [Gap(lost.first_sample, lost.samples, lost.reason) for lost in ring.read_lost(*ALL_NS)]
@@ -57,23 +57,23 @@ def _ring(data_dir: Path, box_id: str) -> Ring:
 
 @dataclass(slots=True)
 class Evidence:
-    """What a schedule left behind."""
+    """Everything that a schedule left."""
 
     sent: dict[str, int] = field(default_factory=dict)
     ring: dict[str, RingContents] = field(default_factory=dict)
     early: dict[str, list[SampleBlock]] = field(default_factory=dict)
     """Blocks that the ring held at the first kill."""
     deaf_s: dict[str, float] = field(default_factory=dict)
-    """Longest time from a kill of the gateway until it takes samples of the Box again."""
+    """Longest time from a kill of the gateway until it received samples of the Box again."""
     queued: set[tuple[str, int]] = field(default_factory=set)
-    """(Box, sequence) that was seen on the gateway's disk."""
+    """(Box, sequence) of Measurements that were seen on the gateway's disk."""
     stored: list[Measurement] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     figures: dict[str, float | int | str] = field(default_factory=dict)
 
 
 def exported(data_dir: Path) -> list[Measurement]:
-    """Every Measurement in the cloud's store, from outside.
+    """Every Measurement in the cloud's store, read by a command in a process of its own.
 
     Raises:
         ServiceError: the command failed.
@@ -110,13 +110,13 @@ def backlog(data_dir: Path) -> set[tuple[str, int]] | None:
 
 
 def queued_to_ns(data_dir: Path, box_id: str) -> int:
-    """UTC up to which the Box's Measurements were queued; 0: none, or the file cannot be read now."""
+    """UTC until which the Box's Measurements were queued; 0: none, or the file cannot be read now."""
     rows = _queue_rows(data_dir, LAST_END, box_id)
     return int(rows[0][0] or 0) if rows else 0
 
 
 def _queue_rows(data_dir: Path, query: str, *values: str) -> list[tuple[Any, ...]] | None:
-    """Read only: a killed gateway's file is left to the next one as it is."""
+    """Reads only: a killed gateway's file stays unchanged for the next one."""
     try:
         place = f"file:{data_dir / 'gateway' / 'queue.sqlite'}?mode=ro"
         with closing(sqlite3.connect(place, uri=True, timeout=TIMEOUT_S)) as file:

@@ -1,9 +1,9 @@
-"""ForkServer: services forked from a process that has their modules loaded: a start costs no imports.
+"""ForkServer: services forked from a process that has their modules loaded, so that a start needs no imports.
 
-A schedule starts and kills a dozen processes of Python, and most of what that costs is imports. The server is
-forked from the world before it has threads, sockets or open files; each service is forked from the server, by
-its own process id, with its own standard error, and dies with the world as one that was started from
-nothing does. What happens to it is the same; it is only up sooner.
+A schedule starts and kills a dozen processes of Python, and imports are most of that cost. The server is
+forked from the world before it has threads, sockets or open files. Each service is forked from the server,
+with its own process id and its own standard error, and dies with the world, like a process started without
+the server. Faults affect it in the same way; it only starts sooner.
 """
 
 import gc
@@ -26,7 +26,7 @@ LONGEST_REQUEST: Final = 65_536
 
 
 class StartedProcess(Protocol):
-    """What a service needs of the process that it runs in; `subprocess.Popen` is one, too."""
+    """The part of a process that a service needs; `subprocess.Popen` fulfils it too."""
 
     pid: int
     stderr: IO[bytes] | None
@@ -41,7 +41,7 @@ class StartedProcess(Protocol):
 
 
 class ForkedProcess:
-    """A process that the server forked; its exit code is not known, `poll` says 0 once it has ended."""
+    """A process that the server forked; its exit code is not known: `poll` returns 0 once it has ended."""
 
     def __init__(self, pid: int, pidfd: int, stderr: IO[bytes]) -> None:
         self.pid = pid
@@ -69,7 +69,7 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
     def send_signal(self, sig: int, /) -> None:
-        """Nothing, where it has ended."""
+        """Sends a signal; does nothing if the process has ended."""
         try:
             signal.pidfd_send_signal(self._pidfd, sig)
         except ProcessLookupError:
@@ -82,13 +82,13 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The world's end of it; one thread."""
+    """The world's end of the server; one thread."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
 
     def start(self, clock: Path, arguments: Sequence[str]) -> ForkedProcess:
-        """`python -m` these arguments, on a clock as `child` has it.
+        """Starts `python -m` with these arguments, on a clock as described in `child`.
 
         Raises:
             OSError: the server has ended.
@@ -104,7 +104,7 @@ class ForkServer:
 
 
 def fork_server(modules: Sequence[str]) -> ForkServer:
-    """Load modules and fork a server that has them; before this process has a thread.
+    """Loads modules and forks a server that has them; call it before this process has a thread.
 
     In a service that the server forks this call does not return: it ends with the service.
     """
@@ -123,7 +123,7 @@ def fork_server(modules: Sequence[str]) -> ForkServer:
     ours.close()
     end_with(parent)
     _redirect(None)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for ended processes
     clock, arguments, stderr = _serve(theirs)
     theirs.close()
     _become(clock, arguments, stderr)
@@ -131,13 +131,13 @@ def fork_server(modules: Sequence[str]) -> ForkServer:
 
 
 def _serve(channel: socket.socket) -> tuple[Path, list[str], int]:
-    """Fork for each request; returns in what was forked, and ends with the world."""
+    """Forks for each request; returns in the forked process, and ends with the world."""
     server = os.getpid()
     while True:
         request, descriptors, _, _ = socket.recv_fds(channel, LONGEST_REQUEST, 1)
         if not request:
             os._exit(0)
-        held, holding = os.pipe()  # it begins when its pidfd is there: it may not end before
+        held, holding = os.pipe()  # it begins once its pidfd exists: it may not end before
         pid = os.fork()
         if not pid:
             end_with(server)
@@ -162,7 +162,7 @@ def _become(clock: Path, arguments: Sequence[str], stderr: int) -> None:
 
 
 def _redirect(stderr: int | None) -> None:
-    """Standard input and output to nowhere; standard error as it is, or to a pipe."""
+    """Connects standard input and output to nothing; standard error stays, or goes to a pipe."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1):
         os.dup2(nowhere, standard)

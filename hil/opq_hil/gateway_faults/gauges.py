@@ -1,6 +1,6 @@
 """What a gateway reports about itself over HTTP: health, counters, and whether every Box's samples arrive.
 
-Health calls a Box `sampling` for 5 s after its last block: as long as a plug may be out here. So the
+Health calls a Box `sampling` for 5 s after its last block, which is as long as a plug may be out here. So the
 counter of samples decides.
 """
 
@@ -15,18 +15,18 @@ TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class GatewayReading:
-    """One look; `counts` by (counter, Box)."""
+    """One reading; `counts` by (counter, Box)."""
 
     boxes: dict[str, dict[str, Any]]
     counts: dict[tuple[str, str], float]
 
     def total(self, name: str) -> int:
-        """A counter over all Boxes."""
+        """The sum of a counter over all Boxes."""
         return round(sum(value for (counter, _), value in self.counts.items() if counter == name))
 
 
 def read(port: int) -> GatewayReading | None:
-    """What the gateway on `port` says now; None when it does not answer."""
+    """Reads the gateway on `port`; None if it does not answer."""
     try:
         health = json.loads(_get(f"http://127.0.0.1:{port}/"))
         metrics = _get(f"http://127.0.0.1:{port}/metrics").decode()
@@ -56,20 +56,20 @@ COUNTER = "samples"
 
 
 class SampleFlow:
-    """From the first look on every Box's counter of samples has to rise."""
+    """Checks that every Box's counter of samples rises after the first reading."""
 
     def __init__(self, box_ids: Sequence[str]) -> None:
         self._lowest: dict[str, float] = {}
         self._box_ids = box_ids
 
     def objection(self, reading: GatewayReading | None) -> str | None:
-        """What is missing still; None: samples of all Boxes came since the first look."""
+        """What is still missing; None: samples of all Boxes came since the first reading."""
         if reading is None:
             return "it does not answer"
         still = []
         for box_id in self._box_ids:
             count = reading.counts.get((COUNTER, box_id), 0.0)
-            lowest = self._lowest[box_id] = min(count, self._lowest.get(box_id, count))  # 0 by a new start
+            lowest = self._lowest[box_id] = min(count, self._lowest.get(box_id, count))  # 0 after a new start
             if count <= lowest:
                 still.append(box_id)
         return f"no samples of Boxes {', '.join(still)}" if still else None

@@ -1,4 +1,4 @@
-"""Places: ports on loopback that nobody has, and the configuration files of a world."""
+"""Places: free ports on loopback, and the configuration files of a world."""
 
 import contextlib
 import os
@@ -12,16 +12,16 @@ from opq_proto import ports
 from opq_proto.errors import PortBusyError
 
 OFFSETS = range(4_000, 20_000, 25)
-"""With them the default ports lie below the range that the kernel takes for outgoing connections."""
+"""With these offsets the default ports lie below the range that the kernel uses for outgoing connections."""
 RELAYED = ("triggering_box", "command_box", "response_box")
 MEASUREMENT_CYCLES = 6
-"""Ten Measurements a second: as many in a scaled minute as make a backlog."""
+"""Ten Measurements a second: in a scaled minute they become a backlog."""
 UPLINK = {"unacknowledged_s": 2.0, "resend_s": 1.0, "in_flight_s": 0.3, "heartbeat_s": 0.5}
-"""Time-outs on the scaled clock, as far as the time-outs of TCP, which are not scaled, allow."""
+"""Time-outs on the scaled clock, as short as TCP's own time-outs, which are not scaled, allow."""
 
 
 def free_offset(number: int, count: int = 2) -> list[int]:
-    """`--port-offset`s at which every default port is free; worlds side by side begin elsewhere.
+    """`--port-offset`s at which every default port is free; other worlds on this machine begin elsewhere.
 
     Raises:
         PortBusyError: there are none.
@@ -37,13 +37,13 @@ def free_offset(number: int, count: int = 2) -> list[int]:
 
 
 def held_ports(offsets: Iterable[int]) -> contextlib.ExitStack:
-    """Every default port at these offsets, kept from other worlds until it is closed.
+    """Reserves every default port at these offsets against other worlds, until it is closed.
 
-    Bound and not listening, with SO_REUSEADDR: who listens there with the same option, as all of ours do,
-    still can; `free_offset` passes it over.
+    The ports are bound with SO_REUSEADDR and do not listen. So our programs, which use the same option, can
+    still listen there; `free_offset` skips them.
 
     Raises:
-        OSError: somebody took one meanwhile.
+        OSError: another process took one meanwhile.
     """
     with contextlib.ExitStack() as holding:
         for offset in offsets:
@@ -67,7 +67,7 @@ def _free(wanted: list[int]) -> bool:
 def write_gateway(
     path: Path, data_dir: Path, keys: Path, offset: int, boxes: Mapping[str, Path]
 ) -> list[str]:
-    """gateway.toml; the command's arguments."""
+    """Writes gateway.toml; returns the command's arguments."""
     told = {
         "data_dir": str(data_dir),
         "measurement_cycles": MEASUREMENT_CYCLES,
@@ -80,7 +80,7 @@ def write_gateway(
 
 
 def write_cloud(path: Path, data_dir: Path, keys: Path, offset: int) -> list[str]:
-    """cloud.toml, its time-outs on the scaled clock; the command's arguments."""
+    """Writes cloud.toml with its time-outs on the scaled clock; returns the command's arguments."""
     told = {
         "data_dir": str(data_dir),
         "keys": {"folder": str(keys)},

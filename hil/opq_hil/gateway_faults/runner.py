@@ -1,4 +1,4 @@
-"""Runner: schedules by seed, each in a process of its own, a few side by side; a tally of all."""
+"""Runner: schedules by seed, each in a process of its own, a few at the same time; a tally of all."""
 
 import json
 import os
@@ -29,12 +29,12 @@ class SeededWorld:
     module: str
     """`python -m MODULE SEED FOLDER PARENT_PID [--mounted]` prints a verdict."""
     drawn: Callable[[int], Document]
-    """The schedule of a seed."""
+    """Draws the schedule of a seed."""
     side_by_side: int
     added: tuple[str, ...]
     """Figures that the tally sums."""
     came_to: str
-    """A schedule's figures in words, for `format_map`; what is missing is 0."""
+    """A schedule's figures as a text for `format_map`; a missing figure is 0."""
 
     def play(
         self,
@@ -43,9 +43,9 @@ class SeededWorld:
         told: Callable[[Document], None] = lambda _: None,
         side_by_side: int | None = None,
     ) -> list[Document]:
-        """Play the schedules of `seeds`; `told` is called as each ends, one call at a time.
+        """Plays the schedules of `seeds`; `told` is called as each ends, one call at a time.
 
-        What a schedule left behind is kept, in `folder`, when something is not accounted for.
+        The files of a schedule stay in `folder` if something is not accounted for.
         """
         mounted = can_mount()
         running: set[subprocess.Popen[str]] = set()
@@ -80,7 +80,7 @@ class SeededWorld:
                 raise
 
     def tally(self, documents: Sequence[Document]) -> dict[str, Any]:
-        """All schedules together, with the sums of `added`."""
+        """Counts of all schedules together, with the sums of `added`."""
         faults = Counter(fault["kind"] for document in documents for fault in document["faults"])
         totals = {name: sum(int(each["figures"].get(name, 0)) for each in documents) for name in self.added}
         return {
@@ -92,7 +92,7 @@ class SeededWorld:
         }
 
     def line(self, document: Document) -> str:
-        """One schedule in a line; what failed below it, with the faults that came before."""
+        """One schedule in a line; below it each problem, with the faults that came before."""
         figures = defaultdict(int, document["figures"])
         kinds = ", ".join(fault["kind"] for fault in document["faults"])
         text = (
@@ -106,7 +106,7 @@ GATEWAY = SeededWorld(
     "Faults by seed at a real gateway: each sample in ring or gap, each Measurement stored once.",
     "opq_hil.gateway_faults",
     lambda seed: draw(seed, BOX_IDS).document(),
-    2,  # a world takes 0.4 of a core; late threads on a busy machine would be faults that nobody drew
+    2,  # a world takes 0.4 of a core; late threads on a busy machine would act as faults that nobody drew
     ("samples_sent", "samples_in_ring", "samples_in_gaps", "heard", "stored", "copies",
      "repeated_by_duplicate"),
     "{samples_in_ring} + {samples_in_gaps} of {samples_sent} samples in ring + gaps, "
@@ -152,14 +152,14 @@ def _ended(kind: SeededWorld, world: "subprocess.Popen[str]", seed: int) -> Docu
 
 
 class SeedLog:
-    """One file; one thread writes at a time.
+    """The verdicts of played seeds in one file; one thread writes at a time.
 
     Attributes:
         played: seed -> its verdict.
     """
 
     def __init__(self, path: Path, drawn: Callable[[int], Document]) -> None:
-        """`drawn`: the schedule of a seed, as its verdict has it.
+        """`drawn`: draws the schedule of a seed, in the form of its verdict.
 
         Raises:
             ConfigError: a line is no verdict, or its seed has another schedule now.
@@ -187,10 +187,10 @@ class SeedLog:
             self.played[seed] = document
 
     def add(self, document: Document) -> None:
-        """Note a seed that has ended.
+        """Adds the verdict of a seed.
 
         Raises:
-            OpqError: the disk does not take it.
+            OpqError: the file cannot be written.
         """
         self.played[int(document["seed"])] = document
         try:

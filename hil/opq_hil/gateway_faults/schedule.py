@@ -1,7 +1,7 @@
-"""Schedule: which faults happen when, out of a seed. Pure.
+"""Schedule: which faults happen when, drawn from a seed. Pure.
 
-Outages are on a scaled clock, 100 times as fast: ten minutes without a broker are 6 s here. What is a rate
-(samples, Measurements, bits on a wire) or happens in an instant (kill -9, a step of the clock) is not scaled.
+Outages are on a scaled clock, 100 times as fast: ten minutes without a broker are 6 s here. Rates (samples,
+Measurements, bits on a wire) and instants (kill -9, a step of the clock) are not scaled.
 """
 
 import random
@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 SCALE = 100
 BROKER_DOWN_S = 600 / SCALE
 CALM_BEFORE_S = 1.5
-"""Everybody has met before the first fault."""
+"""All parts have connected before the first fault."""
 LAST_END_S = 9.0
 CALM_AFTER_S = 1.5
-"""Clean time after the last fault: a hole at the very end of a stream is seen by nobody."""
+"""Clean time after the last fault: nobody could see a gap at the very end of a stream."""
 SHARE = 0.6
-"""So much of the kinds comes in a schedule; a kill of the gateway always does."""
+"""Share of the kinds that a schedule contains; a kill of the gateway is always in it."""
 
 SPANS_S = {
     "broker_down": (BROKER_DOWN_S, BROKER_DOWN_S),
@@ -37,14 +37,14 @@ STEP_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong, from `at_s` for `for_s`, in seconds of the schedule."""
+    """One fault, from `at_s` for `for_s`, in seconds of the schedule."""
 
     kind: str
     at_s: float
     for_s: float
     box_id: str | None = None
     step_s: int = 0
-    """How far the clock is stepped; afterwards it is stepped back."""
+    """Step of the clock; afterwards it is stepped back."""
 
     @property
     def end_s(self) -> float:
@@ -66,12 +66,12 @@ class FaultSchedule:
     """CALM_AFTER_S follows."""
 
     def document(self) -> dict[str, object]:
-        """As JSON has it."""
+        """The schedule in JSON's types."""
         return {"seed": self.seed, "faults": [asdict(fault) for fault in self.faults]}
 
 
 def beginnings_and_ends(faults: Sequence[Fault]) -> list[tuple[float, Fault, bool]]:
-    """(at_s, fault, whether it begins or ends), in the order in which they happen."""
+    """(at_s, fault, True where it begins), in the order in which they happen."""
     moments = [(fault.at_s, number, True) for number, fault in enumerate(faults)]
     moments += [(fault.end_s, number, False) for number, fault in enumerate(faults)]
     return [
@@ -80,7 +80,7 @@ def beginnings_and_ends(faults: Sequence[Fault]) -> list[tuple[float, Fault, boo
 
 
 def draw(seed: int, box_ids: tuple[str, ...], kinds: tuple[str, ...] = tuple(SPANS_S)) -> FaultSchedule:
-    """The schedule of a seed; the same one whenever and wherever it is drawn."""
+    """The schedule of a seed; always the same, wherever it is drawn."""
     chance = random.Random(seed)
     faults = []
     for kind in kinds:

@@ -1,4 +1,4 @@
-"""Service: a process of ours that is killed and started again; what it says goes to a file."""
+"""Service: one of our processes, which is killed and started again; its output goes to a file."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ BAD = ("thread.failed", "Traceback (most recent call last)")
 
 
 class ServiceError(OpqError):
-    """A service did not come up, or not down."""
+    """A service did not start, or did not end."""
 
 
 class ServiceProcess:
@@ -37,19 +37,19 @@ class ServiceProcess:
     def __init__(
         self, name: str, arguments: list[str], clock: Path, log: Path, server: ForkServer | None = None
     ) -> None:
-        """`server`: forks it; None: it is started from nothing."""
+        """`server`: forks it; None: it is started without one."""
         self.name = name
         self._server = server
         self.starts = 0
         self.complaints: list[str] = []
         self.last_words = ""
-        """Its last line that is no log line: why it ended."""
-        self._deaf: list[tuple[float, str, bool]] = []  # (when, Box or "" for all, whether it is heard then)
+        """Its last line that is no log line: the reason why it ended."""
+        self._deaf: list[tuple[float, str, bool]] = []  # (when, Box or "" for all, whether it is read then)
         self._written: dict[
             tuple[float, str], float
         ] = {}  # (kill, Box): when its newest sample on disk was taken
         self.file_limit: int | None = None
-        """Largest file it may write, bytes; None: any."""
+        """Largest file that it may write, bytes; None: any."""
         self._arguments = arguments
         self._clock = clock
         self._log = log
@@ -79,7 +79,7 @@ class ServiceProcess:
         )
 
     def limit_files(self, most_bytes: int | None) -> None:
-        """From now on a write beyond so many bytes of a file fails (EFBIG)."""
+        """Makes a write beyond this size of a file fail from now on (EFBIG)."""
         self.file_limit = most_bytes
         if self._process is not None and self._process.poll() is None:
             soft = resource.RLIM_INFINITY if most_bytes is None else most_bytes
@@ -87,10 +87,11 @@ class ServiceProcess:
                 resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
 
     def kill(self, unwritten_s: Callable[[], Mapping[str, float]] = dict) -> None:
-        """SIGKILL; it stays down until `start`.
+        """Kills it with SIGKILL; it stays down until `start`.
 
         Args:
-            unwritten_s: Box -> seconds of samples that it had taken and that are not on disk after the kill.
+            unwritten_s: gives, by Box, the seconds of samples that it had taken and that are not on disk
+                after the kill.
         """
         if self._process is not None:
             at_s = time.monotonic()
@@ -101,7 +102,7 @@ class ServiceProcess:
             self._written |= {(at_s, box_id): at_s - age_s for box_id, age_s in unwritten_s().items()}
 
     def tend(self, now_s: float) -> None:
-        """Start it again when it ended by itself."""
+        """Starts it again if it ended by itself."""
         if self._process is None or self._process.poll() is None:
             return
         if self._again_s is None:
@@ -110,7 +111,7 @@ class ServiceProcess:
             self.start()
 
     def stop(self) -> float:
-        """SIGTERM; seconds until it had ended.
+        """Ends it with SIGTERM; returns the seconds until it had ended.
 
         Raises:
             ServiceError: it did not within STOP_S, and was killed.
@@ -132,11 +133,13 @@ class ServiceProcess:
         return time.monotonic() - begin_s
 
     def deaf_s(self, box_id: str) -> float:
-        """The longest time from a kill, several in a row, or a plug pulled, until the Box was asked again."""
+        """The longest time from a kill, several in a row, or a pulled plug, until the gateway opened the
+        Box again.
+        """
         return longest_deaf_s(self._deaf, self._written, box_id, time.monotonic())
 
     def _read(self, stream: IO[bytes]) -> None:
-        """Through a pipe, so that a full disk does not take the log too."""
+        """Reads its output through a pipe, so that a full disk does not affect the log too."""
         with stream, self._log.open("ab") as log:
             for line in stream:
                 log.write(line)
@@ -158,16 +161,16 @@ def longest_deaf_s(
     box_id: str,
     now_s: float,
 ) -> float:
-    """The longest time that nobody asked a Box for samples, seconds.
+    """The longest time in which no gateway requested a Box's samples, seconds.
 
-    A Box whose answer was on no disk yet when the process was killed was not asked.
+    A request does not count if its answer was not yet on disk when the process was killed.
 
     Args:
-        changes: (when, Box or "" for all, whether it is heard from then on).
-        written: (kill, Box) -> when the newest sample that was on disk then had been taken.
+        changes: (when, Box or "" for all, True if it is read from then on).
+        written: (kill, Box) -> when the newest sample then on disk was taken.
     """
     longest_s, since_s = 0.0, None
-    asked: tuple[float, float] | None = None  # (since when nobody had, when somebody did)
+    asked: tuple[float, float] | None = None  # (begin of the time without a request, its end)
     for at_s, whose, heard in sorted(changes):
         if whose in ("", box_id) and not heard and since_s is None:
             lost = asked is not None and written.get((at_s, box_id), at_s) <= asked[1]

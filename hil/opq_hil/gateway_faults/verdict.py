@@ -1,4 +1,4 @@
-"""Verdict: one schedule, lived through and held to account."""
+"""Verdict: plays one schedule and checks that all is accounted for."""
 
 import shutil
 import time
@@ -16,17 +16,18 @@ from opq_hil.gateway_faults.world import BOX_IDS, UNMEASURED_NS, FaultWorld
 from opq_proto.errors import OpqError
 
 GUESSED_NS = 60_000_000
-"""A Box without GPS gets its time from the gateway, by arrival: after a restart to this."""
+"""A Box without GPS gets its time from the gateway, by arrival; after a restart it may differ by this."""
 
 
 BETWEEN_NS = 120_000_000
-"""A Measurement of 6 cycles: those before and after a restart do not meet in the cycle."""
+"""A Measurement of 6 cycles: cycles of Measurements before and after a restart do not meet."""
 CONTACT_SAMPLES = 72_000
-"""Three Boxes, two seconds each: what was said before the gateway first opened a port was said to nobody, and
-a port that is not there yet is looked for once a second by then."""
+"""Three Boxes, two seconds each: data sent before the gateway first opened a port have no receiver, and the
+gateway looks once a second for a port that does not exist yet.
+"""
 
 RESENT_S = RING_SAMPLES / 12_000 - 0.5
-"""A Box that was not asked for so long sends all again that it sampled meanwhile."""
+"""A Box whose gateway was away for less sends all again that it sampled meanwhile."""
 
 
 class PlayedSchedule(Protocol):
@@ -37,7 +38,7 @@ class PlayedSchedule(Protocol):
 
 @dataclass(slots=True)
 class ScheduleVerdict:
-    """`problems` is empty when all is accounted for."""
+    """`problems` is empty if all is accounted for."""
 
     schedule: PlayedSchedule
     problems: list[str] = field(default_factory=list)
@@ -48,12 +49,12 @@ class ScheduleVerdict:
         return not self.problems
 
     def document(self) -> dict[str, object]:
-        """As JSON has it."""
+        """The verdict in JSON's types."""
         return {**self.schedule.document(), "ok": self.ok, "problems": self.problems, "figures": self.figures}
 
 
 def play_gateway(schedule: FaultSchedule, folder: Path, mounted: bool) -> ScheduleVerdict:
-    """Live through a schedule; what the gateway does never raises."""
+    """Plays a schedule; nothing that the gateway does raises an error."""
     begin_s = time.monotonic()
     verdict = ScheduleVerdict(schedule)
     try:
@@ -108,11 +109,11 @@ def _judge(verdict: ScheduleVerdict, schedule: FaultSchedule, world: FaultWorld,
 
 
 def unexcused_gaps(schedule: FaultSchedule, in_gaps: Mapping[str, int], deaf_s: float) -> list[str]:
-    """Gaps that no fault explains: whatever is shorter than the Box's own ring can be sent again.
+    """Gaps that no fault explains: anything shorter than the Box's own ring can be sent again.
 
     Args:
         in_gaps: reason -> samples of all Boxes.
-        deaf_s: longest time from a kill, or from a plug that was pulled, until a Box was asked again.
+        deaf_s: longest time from a kill, or from a pulled plug, until a Box got a request again.
     """
     problems = []
     if in_gaps.get(BEFORE_HEARD, 0) > CONTACT_SAMPLES:

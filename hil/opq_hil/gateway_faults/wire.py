@@ -1,6 +1,6 @@
 """Wire: the network between gateway and brokers, a TCP relay that can be cut, silent or lossy.
 
-30 % packet loss is modelled as what TCP makes of it, for netem is not to be had everywhere: a lost
+30 % packet loss is modelled by its effect on TCP, because netem is not available everywhere: a lost
 segment is sent again after the retransmission time-out (200 ms, doubled each time: RFC 6298 as Linux
 does it), and all that follows it waits. Each direction loses on its own, also at the start.
 """
@@ -18,7 +18,7 @@ RTO_S, RTO_MOST_S = 0.2, 3.0
 SEGMENT_BYTES = 1448
 WAITING_BYTES = 1 << 20
 TICK_S = 0.01
-LINGER_NONE = b"\x01\0\0\0\0\0\0\0"  # struct linger{1, 0}: close() resets, as a broker that died
+LINGER_NONE = b"\x01\0\0\0\0\0\0\0"  # struct linger{1, 0}: close() resets, as after the death of a broker
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +78,7 @@ class FaultyRelay:
             for key, _ in self._selector.select(TICK_S):
                 if key.data is None:
                     self._accept(key.fileobj)  # type: ignore[arg-type]
-                elif key.data in self._ways:  # one that ended just now takes its other way along
+                elif key.data in self._ways:  # one that ended just now removes its other direction too
                     self._read(key.data)
             self._deliver(time.monotonic())
 
@@ -143,7 +143,7 @@ class FaultyRelay:
         way.waiting_bytes += len(data)
 
     def _late_s(self) -> float:
-        """How much later a segment arrives for being lost again and again."""
+        """Delay of a segment that may be lost several times."""
         late_s, rto_s = 0.0, RTO_S
         while self.lossy and self._chance.random() < LOSS:
             self.lost += 1
@@ -172,7 +172,7 @@ class FaultyRelay:
                 self._drop(way)
 
     def _drop(self, way: RelayDirection) -> None:
-        """End a connection, both ways."""
+        """Ends a connection, both directions."""
         both = [other for other in self._ways if other.source in (way.source, way.sink)]
         for each in both:
             self._ways.remove(each)

@@ -1,8 +1,8 @@
-"""World: Boxes on ptys, a real gateway, a real cloud, network and disk between; a schedule is lived through.
+"""World: Boxes on ptys, a real gateway, a real cloud, network and disk between; it plays a schedule.
 
 Boxes -> cables -> gateway (a process, on a disk) -> wire -> brokers, store (a process)
                                                                 |
-                                                               ear
+                                                         BrokerListener
 """
 
 import time
@@ -35,13 +35,13 @@ BOX_IDS = ("1", "10", "12")
 """Some are prefixes of others, as ZeroMQ subscriptions are."""
 UP_S = 120.0
 SETTLE_S = 240.0
-"""Ends what hangs: an idle machine needs a tenth of either."""
+"""Limit that ends what hangs: an idle machine needs a tenth of it."""
 STILL_S = 1.2
-"""Settled: nothing moved for so long."""
+"""Settled: nothing changed for this long."""
 UNMEASURED_NS = 600_000_000
-"""At the end of a run part of a Measurement, and what windows look ahead, is left over."""
+"""At the end of a run, part of a Measurement and the samples that windows need ahead stay unmeasured."""
 TICK_S = 0.02
-"""In steps of this faults begin and end."""
+"""Faults begin and end in steps of this time."""
 
 
 class FaultWorld:
@@ -100,7 +100,9 @@ class FaultWorld:
         self._opened.close()
 
     def live(self) -> Evidence:
-        """The schedule, then quiet, then an orderly end; what is left is read from disk and store."""
+        """Plays the schedule, waits until all is quiet, stops in order, and reads the results from disk
+        and store.
+        """
         lived = self._lived
         self._play()
         serving = SampleFlow(BOX_IDS)
@@ -153,7 +155,7 @@ class FaultWorld:
             self._run(TICK_S)
 
     def _run(self, for_s: float) -> None:
-        """Time passes; what ended by itself is started again."""
+        """Lets time pass and starts again what ended by itself."""
         until_s = time.monotonic() + for_s
         while True:
             for service in (self.gateway, self.cloud):
@@ -191,14 +193,14 @@ class FaultWorld:
                 self._ear.duplicate = (box_id, pair) if begins else None
 
     def _unwritten_s(self) -> dict[str, float]:
-        """Seconds of samples, per Box, that a killed gateway did not bring to its disk."""
+        """Seconds of samples, per Box, that a killed gateway did not write to disk."""
         return {
             box_id: (box.samples - newest_sample(self._disk.folder, box_id)) * 1000 / box.source.rate_millihz
             for box_id, box in self._boxes.boxes.items()
         }
 
     def _look(self) -> None:
-        """What a killed gateway has on its disk, for later."""
+        """Saves what a killed gateway has on its disk, for the verdict."""
         if not self._lived.early:
             self._lived.early = {
                 box_id: ring_contents(self._disk.folder, box_id).blocks for box_id in BOX_IDS
@@ -212,7 +214,7 @@ class FaultWorld:
             service.start()
 
     def _wait(self, condition: Callable[[], str | None], timeout_s: float, what: str) -> None:
-        """Until `condition` has no objection."""
+        """Waits until `condition` has no objection."""
         until_s = time.monotonic() + timeout_s
         while (objection := condition()) is not None:
             if time.monotonic() > until_s:
@@ -228,7 +230,7 @@ class FaultWorld:
         return f"nothing heard of Boxes {', '.join(absent)}" if absent else None
 
     def _settling(self) -> Callable[[], str | None]:
-        """Says what still moves, or is not acknowledged."""
+        """Makes a condition that names what still changes, or is not acknowledged."""
         moved_s = time.monotonic()
         before: tuple[int, ...] = ()
 
@@ -252,7 +254,9 @@ class FaultWorld:
         return objection
 
     def _measured_ns(self, box_id: str) -> int:
-        """Queued is enough: the ear, a subscriber, may miss the last; that it is stored is judged later."""
+        """Time until which a Box is measured. Queued is enough: the listener, a subscriber, may miss the last
+        one, and the verdict checks that it is stored.
+        """
         heard = list(self._ear.heard.items())
         heard_ns = max((each.end_ns or 0 for (name, _), each in heard if name == box_id), default=0)
         return max(heard_ns, queued_to_ns(self._disk.folder, box_id))
@@ -261,7 +265,7 @@ class FaultWorld:
         return newest_ns(self._disk.folder, box_id) - UNMEASURED_NS
 
     def _count(self) -> None:
-        """Figures of the end, and what no fault excuses."""
+        """Adds the last figures, and problems that no fault excuses."""
         lived, cables = self._lived, self._boxes.cables.values()
         lived.figures |= {
             "gateway_starts": self.gateway.starts,

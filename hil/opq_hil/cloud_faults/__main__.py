@@ -1,4 +1,6 @@
-"""`python -m opq_hil.cloud_faults SEED FOLDER PARENT_PID [--mounted]`: a schedule; its verdict as JSON."""
+"""`python -m opq_hil.cloud_faults SEED FOLDER PARENT_PID [--mounted]`: plays a schedule, prints its
+verdict as JSON.
+"""
 
 import json
 import sys

@@ -1,7 +1,7 @@
-"""Accounts: every Measurement that was made, and every dip of the mains, is where it belongs. Pure.
+"""Accounts: checks that every Measurement and every dip of the mains is where it belongs. Pure.
 
 Measurements: in the store once, or still held by their Box; nothing is in the store that was never made.
-Dips: one incident each, with the Boxes that saw it; of a Box that is not in it some event has the reason.
+Dips: one incident each, with the Boxes that saw it; for a Box that is not in it, some event has the reason.
 """
 
 from collections import Counter
@@ -27,12 +27,14 @@ DELAYING: Final = frozenset(
         "slow_box",
     }
 )
-"""Faults that may keep an answer from its event until that is over."""
+"""Faults that may delay an answer until its event is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldNumbers:
-    """What a Box says of its Measurements: it made [first, next), and still holds those from `floor` on."""
+    """A Box's own report on its Measurements: it made [first, next), and still holds those from `floor`
+    on.
+    """
 
     first: int
     floor: int
@@ -42,11 +44,11 @@ class HeldNumbers:
 def measurements(
     box_id: str, held: HeldNumbers, stored: Iterable[int], elsewhere: Iterable[int] = ()
 ) -> list[str]:
-    """What is wrong with one Box's Measurements.
+    """Problems with one Box's Measurements.
 
     Args:
         stored: sequences in the store, as often as they are there.
-        elsewhere: those in the store of another Makai.
+        elsewhere: sequences in the store of another Makai.
     """
     counts = Counter(stored)
     others = set(elsewhere)
@@ -71,19 +73,19 @@ def measurements(
 
 @dataclass(slots=True)
 class DipAccount:
-    """What became of the dips of a run."""
+    """The result for the dips of a run."""
 
     found: int = 0
-    """Dips with one incident of all Boxes that saw it."""
+    """Dips with one incident that has all Boxes that saw it."""
     excused: dict[str, str] = field(default_factory=dict)
-    """Dips of which a Box is missing -> the reason that an event gives."""
+    """Dips whose incident lacks a Box -> the reason that an event gives."""
     problems: list[str] = field(default_factory=list)
 
 
 def dips(
     truth: Sequence[TrueDisturbance], incidents: Sequence[FoundIncident], events: Sequence[StoredEvent]
 ) -> DipAccount:
-    """Hold incidents to the true dips."""
+    """Compares incidents with the true dips."""
     account = DipAccount()
     match = match_incidents(truth, incidents)
     for dip, places in zip(truth, match.of_truth, strict=True):
@@ -140,7 +142,7 @@ def _wrong_with(
 
 
 def _about(event: StoredEvent, dip: TrueDisturbance) -> bool:
-    """Whether an event has a part of the dip, which is at one instant at all its Boxes."""
+    """True if an event contains a part of the dip, which is at one instant at all its Boxes."""
     span = next(iter(dip.boxes.values()))
     return event.start_ns < span.end_ns and span.start_ns < event.end_ns
 
@@ -148,7 +150,9 @@ def _about(event: StoredEvent, dip: TrueDisturbance) -> bool:
 def unexcused(
     excused: Mapping[str, str], truth: Sequence[TrueDisturbance], kinds: Collection[str]
 ) -> list[str]:
-    """Reasons that no fault stands behind: none kept the Boxes from answering, or all of them were over."""
+    """Problems of reasons that no fault explains: none kept the Boxes from answering, or all of them were
+    over.
+    """
     last = truth[-1].number if truth else ""
     return [
         f"dip {number}: a Box is missing without need: {why}"

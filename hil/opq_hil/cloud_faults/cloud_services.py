@@ -29,7 +29,9 @@ SCALED: Final = {
     "event_service": {"answer_timeout_s": 7.0, "ask_again_s": 2.0, "grouping_s": 2.0},
     "mauka": {"heartbeat_s": 1.0},
 }
-"""Time-outs on the scaled clock; shorter waveforms, for five Boxes and their world share a process."""
+"""Time-outs on the scaled clock; waveforms are shorter, because five Boxes and their world share a
+process.
+"""
 LOADED: Final = (
     "opq_cloud.__main__",
     "opq_cloud.makai.triggering_broker",
@@ -40,9 +42,9 @@ LOADED: Final = (
     "opq_cloud.makai.event_service",
     "opq_cloud.mauka.service",
 )
-"""Modules of SERVICES, for a fork server."""
+"""Modules of SERVICES that a fork server loads."""
 STOP_MOST_S: Final = 10.0
-"""Each process says that it ends its services within 5 s."""
+"""Limit for the end of a process; each promises to end its services within 5 s."""
 HEALTH: Final = {
     "triggering-broker": "triggering_broker_health",
     "acquisition-broker": "acquisition_broker_health",
@@ -54,7 +56,9 @@ HEALTH_TIMEOUT_S: Final = 2.0
 
 
 class CloudServices:
-    """All calls from one thread; `folder` has configuration and logs, `data_dir` the store."""
+    """The cloud's services; all calls from one thread; `folder` has configuration and logs, `data_dir` the
+    store.
+    """
 
     def __init__(
         self,
@@ -66,7 +70,9 @@ class CloudServices:
         guests: Mapping[str, int],
         server: ForkServer | None,
     ) -> None:
-        """Port offsets: of the cloud, and of what each of GUESTS binds itself. `server`: forks them."""
+        """`offset`: ports of the cloud; `guests`: ports that each of GUESTS binds itself. `server`: forks
+        the processes.
+        """
         self._server = server
         self._offset, self._clock, self._folder = offset, clock, folder
         first = _write(folder / "cloud.toml", data_dir, keys, {})
@@ -92,12 +98,12 @@ class CloudServices:
         self.other_data_dir = places["other"]
         self._leaving: list[threading.Thread] = []
         self.stops_s: dict[str, float] = {}
-        """How long each took to end."""
+        """Seconds that each needed to end."""
         self.problems: list[str] = []
 
     @property
     def processes(self) -> list[ServiceProcess]:
-        """Those of both Makais."""
+        """All processes, those of the guests too."""
         return [*self.all.values(), *(each for guest in self._guests.values() for each in guest)]
 
     def start(self) -> None:
@@ -105,29 +111,29 @@ class CloudServices:
             service.start()
 
     def up(self) -> str | None:
-        """What does not answer yet; None: all of it does."""
+        """Names the services that do not answer yet; None if all do."""
         absent = [name for name in SERVICES if not _answers(HEALTH[name], self._offset)]
         return f"no health of {', '.join(absent)}" if absent else None
 
     def tend(self, now_s: float) -> None:
-        """Start again what ended by itself."""
+        """Starts again what ended by itself."""
         for service in self.all.values():
             service.tend(now_s)
 
     def join(self, guest: str) -> None:
-        """The second Makai comes: on the same store (`second`) or with its own (`other`)."""
+        """Starts a second Makai: on the same store (`second`) or with its own (`other`)."""
         for service in self._guests[guest]:
             service.start()
 
     def leave(self, guest: str) -> None:
-        """It goes, in order; nobody waits for it."""
+        """Ends it in order, in the background."""
         for service in self._guests[guest]:
             thread = threading.Thread(target=self._stop, args=(service,), name=f"stop-{service.name}")
             thread.start()
             self._leaving.append(thread)
 
     def stop(self) -> None:
-        """SIGTERM to all, the brokers when the others have ended."""
+        """Sends SIGTERM to all; to the brokers once the others have ended."""
         for thread in self._leaving:
             thread.join()
         for brokers in (False, True):
@@ -136,7 +142,7 @@ class CloudServices:
                 list(pool.map(self._stop, ending))
 
     def kill(self) -> None:
-        """Whatever still runs."""
+        """Kills what still runs."""
         for service in self.processes:
             service.kill()
 

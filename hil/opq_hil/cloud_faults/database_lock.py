@@ -1,7 +1,7 @@
-"""DatabaseLock: the cloud's database held by somebody else: all the time (locked), or again and again (slow).
+"""DatabaseLock: another process locks the cloud's database, all the time (locked) or again and again (slow).
 
-Another process's write transaction, as a backup that hangs would hold it: readers go on, writers wait as long
-as `opq_proto.sqlite_file.BUSY_S` lets them.
+It holds a write transaction, as a hanging backup would: readers continue, writers wait as long
+as `opq_proto.sqlite_file.BUSY_S` allows.
 """
 
 import contextlib
@@ -13,17 +13,17 @@ from typing import Final
 
 HELD_S: Final = 0.4
 FREE_S: Final = 0.1
-"""A slow database is somebody else's for so long, then everybody's for so long."""
+"""Seconds for which a slow database is free between two locks."""
 WAIT_S: Final = 5.0
 TICK_S: Final = 0.01
 
 
 class DatabaseLock:
-    """For the `with` block; `locked` and `slow` are set from any thread.
+    """Locks the database for the `with` block; `locked` and `slow` are set from any thread.
 
     Attributes:
         held_s: how long it was held in all.
-        refused: times that it could not be had.
+        refused: how often the lock could not be taken.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class DatabaseLock:
                 self._hold()
 
     def _hold(self) -> None:
-        """While it is locked; of a slow one for HELD_S."""
+        """Holds the lock while `locked`; if `slow`, for HELD_S."""
         database = f"file:{self._path}?mode=rw"
         try:
             with contextlib.closing(
@@ -63,5 +63,5 @@ class DatabaseLock:
                 file.execute("ROLLBACK")
                 self.held_s += time.monotonic() - begin_s
         except sqlite3.Error:
-            self.refused += 1  # others are as busy, or the disk is full: it is tried again
+            self.refused += 1  # others are busy too, or the disk is full: it is tried again
         self._stop.wait(FREE_S)

@@ -20,7 +20,7 @@ from opq_hil.score.records import BoxSpan, TrueDisturbance
 NOMINAL_V: Final = 120.0
 NOMINAL_HZ: Final = 60.0
 GRID: Final = Grid(NOMINAL_HZ)
-"""Steady: what this is about is the cloud."""
+"""Steady, because these tests are about the cloud."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def placed_dips(dips: Sequence[DrawnDip], begin_s: float) -> list[PlacedDip]:
 
 
 def true_dips(dips: Sequence[PlacedDip], clock: RunClock) -> list[TrueDisturbance]:
-    """What there is to be found, in UTC."""
+    """The disturbances to find, in UTC."""
     found = []
     for number, dip in enumerate(dips):
         start_ns, end_ns = (clock.start_ns + round(t_s * 1e9) for t_s in (dip.start_s, dip.end_s))
@@ -81,19 +81,19 @@ class DippingVoltage:
         return self.plain.cycles(t_s)
 
     def steady(self, start_s: float, end_s: float) -> SteadyVoltage | None:
-        """The plain voltage; None when a dip meets the span."""
+        """The plain voltage; None if a dip overlaps the span."""
         if any(dip.start_s < end_s and start_s < dip.end_s for dip in self.dips):
             return None
         return self.plain.steady(start_s, end_s)
 
     def changes(self, start_s: float, end_s: float) -> tuple[float, ...]:
-        """Where dips begin and end."""
+        """Times at which dips begin and end."""
         moments = sorted(t_s for dip in self.dips for t_s in (dip.start_s, dip.end_s))
         return tuple(moments[bisect_left(moments, start_s) : bisect_left(moments, end_s)])
 
 
 def dipping_grid(box_ids: Sequence[str], dips: Sequence[PlacedDip], seed: int) -> FleetGrid:
-    """The outlets of Boxes: plain ones, each with the dips that it sees, on a steady grid."""
+    """Outlets of Boxes: plain ones, each with the dips that it sees, on a steady grid."""
     plain = plain_grid(box_ids, NOMINAL_V, NOMINAL_HZ, seed).outlets
     return FleetGrid(tuple(_outlet(outlet, dips, seed) for outlet in plain), GRID)
 

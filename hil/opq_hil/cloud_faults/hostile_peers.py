@@ -1,9 +1,9 @@
-"""Peers that no cloud should have: garbage, strangers, borrowed ids, and a wire that repeats and reorders.
+"""Hostile peers: garbage, strangers, borrowed ids, and a wire that repeats and reorders.
 
     triggering broker's backend --> HostilePeers --CURVE, its own or another's key--> brokers
 
-They speak to the brokers directly. A copy of a Box's frames comes under the Box's own key, so the cloud
-cannot know it from the Box: it must store each number once. All else it must refuse.
+They send to the brokers directly. A copy of a Box's frames comes under the Box's own key, so the cloud
+cannot distinguish it from the Box: it must store each number once. It must refuse all else.
 """
 
 import random
@@ -23,11 +23,11 @@ from opq_proto.wire import measurement_from_wire, measurement_to_wire, topic
 
 POLL_MS: Final = 20
 HELD_BACK: Final = 6
-"""So many frames are kept and sent in another order."""
+"""Number of frames that are held back and sent in another order."""
 VOLLEY: Final = 4
 """Bad messages of each kind per turn: some two hundred a second."""
 FORGED_AHEAD: Final = 500
-"""A forged number is so far above the newest: nobody else comes to it."""
+"""A forged number is this far above the newest, so that no real Box uses it."""
 LONGEST_BYTES: Final = 3000
 
 Socket = zmq.Socket[bytes]
@@ -35,7 +35,7 @@ Socket = zmq.Socket[bytes]
 
 @dataclass(slots=True)
 class PeerSockets:
-    """One peer's three connections, as a Box has them; it wants to hear everybody's commands."""
+    """One peer's three connections, like a Box's; it subscribes to all Boxes' commands."""
 
     measurements: Socket
     command: Socket
@@ -48,18 +48,18 @@ class PeerSockets:
 
 @dataclass(slots=True)
 class HostileWishes:
-    """What goes on now; set from any thread."""
+    """The peers that are active now; set from any thread."""
 
     garbage: bool = False
     unknown_key: bool = False
     borrowed_id: str | None = None
     repeated: tuple[str, KeyPair] | None = None
-    """The Box whose frames come again, in another order."""
+    """The Box whose frames are sent again, in another order."""
 
 
 @dataclass(slots=True)
 class _Role:
-    """Sockets of one kind of peer, open while it is wanted."""
+    """Sockets of one kind of peer, open while it is active."""
 
     own_id: str
     """The Box whose key it has."""
@@ -69,19 +69,19 @@ class _Role:
 
 
 class HostilePeers:
-    """For the `with` block, in a thread of its own.
+    """The hostile peers for the `with` block, in a thread of its own.
 
     Attributes:
         sent: bad messages and copies, by kind of peer.
-        overheard: commands that reached a peer and were for somebody else; not those of Boxes whose id begins
-            with its own, which ZeroMQ's subscriptions cannot keep apart (`acquisition_broker`), nor
-            what goes to Boxes of the C++ generation, which share one topic.
+        overheard: commands that reached a peer and were for another Box. Commands to Boxes whose id begins
+            with the peer's own do not count, because ZeroMQ's subscriptions cannot separate them
+            (`acquisition_broker`), nor those to Boxes of the C++ generation, which share one topic.
     """
 
     def __init__(
         self, backend: str, brokers: Endpoints, server_key: bytes, own: KeyPair, own_id: str, seed: int
     ) -> None:
-        """`own`: an admitted key, of the Box `own_id`, whose every message is bad."""
+        """`own`: an admitted key, of the Box `own_id`, which sends only bad messages."""
         self.wishes = HostileWishes()
         self.sent = {"garbage": 0, "unknown_key": 0, "borrowed_id": 0, "repeated": 0}
         self.overheard = 0
@@ -159,7 +159,9 @@ class HostilePeers:
         return PeerSockets(*made)
 
     def _hear(self, frames: list[bytes], role: _Role) -> None:
-        """A Measurement that the broker passes on: known from now on, and held back for another order."""
+        """Notes the newest Measurement of a Box; holds back those of a repeated Box, to send them in
+        another order.
+        """
         try:
             measurement = measurement_from_wire(frames[-1])
         except FrameError:
@@ -170,7 +172,7 @@ class HostilePeers:
             self._newest[measurement.box_id] = measurement
         if role.sockets is None or measurement.box_id != role.own_id:
             return
-        if fresh:  # else it may be our own copy
+        if fresh:  # otherwise it may be our own copy
             role.held_back.append(frames)
         if len(role.held_back) >= HELD_BACK:
             self._chance.shuffle(role.held_back)
@@ -198,7 +200,7 @@ class HostilePeers:
                         self._send(name, sockets, frames)
 
     def _garbage(self) -> list[bytes]:
-        """Noise, too few frames, a Measurement cut in half, another topic, an identity that is none."""
+        """Noise, too few frames, a Measurement cut in half, another topic, or an invalid identity."""
         chance = self._chance
         noise = chance.randbytes(chance.randint(0, LONGEST_BYTES))
         half = self._lie()[: chance.randint(0, 20)]
@@ -216,14 +218,14 @@ class HostilePeers:
         )
 
     def _lie(self) -> bytes:
-        """A dip that nobody else sees."""
+        """A dip that no other Box sees."""
         now_ms = time.time_ns() // 1_000_000
         return measurement_to_wire(
             Measurement(self._own_id, now_ms, {"rms": Metric(0.0, 0.0, 0.0)}, sequence=now_ms)
         )
 
     def _forged(self, whose: str | None) -> list[list[bytes]]:
-        """Measurements of Boxes that are not ours, with the next numbers: a dip to nothing."""
+        """Measurements under the ids of other Boxes, with numbers above their newest: a dip to nothing."""
         found = []
         for box_id, newest in list(self._newest.items()):
             if whose in (None, box_id) and newest.sequence is not None:

@@ -1,7 +1,7 @@
-"""Schedule: which faults happen when, and which dips the mains have meanwhile, out of a seed. Pure.
+"""Schedule: which faults happen when, and which dips the mains have meanwhile, drawn from a seed. Pure.
 
-Outages are on the clock of `gateway_faults`, 100 times as fast. What is a rate or happens in an instant
-(Measurements, kill -9, a step of the clock, a dip) is not scaled.
+Outages are on the clock of `gateway_faults`, 100 times as fast. Rates and instants (Measurements, kill -9, a
+step of the clock, a dip) are not scaled.
 """
 
 import random
@@ -11,21 +11,21 @@ from typing import Final
 from opq_hil.gateway_faults.schedule import STEP_S, Fault
 
 SLOW_BOX_ID: Final = "20"
-"""It has a network of its own, which may delay what it answers."""
+"""It has a network of its own, which may delay its answers."""
 BOX_IDS: Final = ("1", "10", "12", "4", SLOW_BOX_ID)
 """Some are prefixes of others, as ZeroMQ subscriptions are."""
 
 FIRST_S: Final = 0.5
 LAST_END_S: Final = 9.0
 CALM_AFTER_S: Final = 2.5
-"""After the last fault; the last dip is in it."""
+"""Seconds after the last fault; the last dip is among them."""
 SHARE: Final = 0.35
-"""So much of the kinds comes in a schedule."""
+"""Share of the kinds that a schedule contains."""
 SLOT_S: Final = 2.2
-"""There is a dip in each."""
+"""There is one dip in each slot."""
 DIPS: Final = 5
 DIP_AT_S: Final = (0.6, 1.0)
-"""Within its slot: two dips are so far apart that they are no compound disturbance (1 s)."""
+"""Time within its slot: two dips are so far apart that they are no compound disturbance (1 s)."""
 DEPTHS: Final = (0.2, 0.5)
 """Share of the voltage that is lost."""
 DIP_CYCLES: Final = (6, 18)
@@ -65,7 +65,7 @@ class DrawnDip:
 
 @dataclass(frozen=True, slots=True)
 class CloudFaultSchedule:
-    """Faults in the order of their start, none beyond LAST_END_S; dips, the last one after all faults."""
+    """Faults in the order of their start, none beyond LAST_END_S, and dips, the last one after all faults."""
 
     seed: int
     faults: tuple[Fault, ...]
@@ -75,11 +75,11 @@ class CloudFaultSchedule:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Kinds of fault that it has."""
+        """Kinds of fault in the schedule."""
         return frozenset(fault.kind for fault in self.faults)
 
     def document(self) -> dict[str, object]:
-        """As JSON has it."""
+        """The schedule in JSON's types."""
         return {
             "seed": self.seed,
             "faults": [asdict(fault) for fault in self.faults],
@@ -88,7 +88,7 @@ class CloudFaultSchedule:
 
 
 def draw_cloud(seed: int) -> CloudFaultSchedule:
-    """The schedule of a seed; the same one whenever and wherever it is drawn."""
+    """The schedule of a seed; always the same, wherever it is drawn."""
     chance = random.Random(seed)
     faults = []
     for kind, (shortest_s, longest_s) in SPANS_S.items():

@@ -1,4 +1,4 @@
-"""What the cloud's store has, read only and from outside: events, and the findings that make incidents."""
+"""Rows of the cloud's store, read only and from outside: events, and the findings that make incidents."""
 
 import json
 import sqlite3
@@ -22,7 +22,7 @@ _LEFT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """One event, and what became of each Box that was asked."""
+    """One event, and the result for each requested Box."""
 
     event_id: int
     start_ns: int
@@ -37,7 +37,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class StoreProgress:
-    """How far the store is: what still is under way in it, and how much there is."""
+    """State of the store: its unfinished work, and its size."""
 
     unfinished: int
     unanalysed: int
@@ -46,7 +46,7 @@ class StoreProgress:
 
 
 def store_progress(data_dir: Path) -> StoreProgress | None:
-    """None: it cannot be read now."""
+    """Reads the store's state; None if it cannot be read now."""
     try:
         with closing(_opened(data_dir)) as file:
             counts = [file.execute(query).fetchone()[0] for query in _LEFT]
@@ -60,7 +60,7 @@ def store_progress(data_dir: Path) -> StoreProgress | None:
 
 
 def stored_events(data_dir: Path) -> list[StoredEvent]:
-    """All of them.
+    """All events.
 
     Raises:
         sqlite3.Error: the file cannot be read.
@@ -70,7 +70,7 @@ def stored_events(data_dir: Path) -> list[StoredEvent]:
 
 
 def stored_incidents(data_dir: Path) -> list[FoundIncident]:
-    """All of them, each with its findings by Box.
+    """All incidents, each with its findings by Box.
 
     Raises:
         sqlite3.Error: the file cannot be read.
@@ -83,7 +83,7 @@ def stored_incidents(data_dir: Path) -> list[FoundIncident]:
 
 
 def incident_of_findings(number: int, findings: list[dict[str, Any]]) -> FoundIncident:
-    """Documents of one `group_id`; of two findings of one Box the span is the whole."""
+    """Makes an incident of the documents of one `group_id`; two findings of one Box give one joined span."""
     boxes: dict[str, BoxSpan] = {}
     for each in findings:
         box_id, kind = str(each["box_id"]), str(each["class"])

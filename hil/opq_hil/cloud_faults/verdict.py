@@ -1,4 +1,4 @@
-"""Verdict: one schedule, lived through and held to account."""
+"""Verdict: plays one schedule and checks that all is accounted for."""
 
 import shutil
 import time
@@ -12,13 +12,13 @@ from opq_hil.gateway_faults.verdict import ScheduleVerdict
 from opq_proto.errors import OpqError
 
 LATE_S = 2.0
-"""Boxes that stand still for so long answer too late for an event, which waits 7 s in all."""
+"""Boxes that stand still this long answer too late for an event, which waits 7 s in all."""
 
 
 def play_cloud(
     schedule: CloudFaultSchedule, folder: Path, mounted: bool, server: ForkServer | None = None
 ) -> ScheduleVerdict:
-    """Live through a schedule; what the cloud does never raises."""
+    """Plays a schedule; nothing that the cloud does raises an error."""
     begin_s = time.monotonic()
     verdict = ScheduleVerdict(schedule)
     try:
@@ -36,7 +36,9 @@ def play_cloud(
 
 
 def late_boxes(problems: list[str], lived: CloudEvidence) -> list[str]:
-    """Beside other problems: that the Boxes themselves were late, which no fault of the schedule makes."""
+    """Reports, only in addition to other problems, that the Boxes themselves were late, which no fault
+    causes.
+    """
     longest_s = float(lived.figures.get(LONGEST_TURN, 0.0))
     if not problems or longest_s < LATE_S:
         return []
@@ -45,13 +47,13 @@ def late_boxes(problems: list[str], lived: CloudEvidence) -> list[str]:
 
 
 def judge(lived: CloudEvidence, kinds: frozenset[str], figures: dict[str, float | int | str]) -> list[str]:
-    """What is wrong in what a schedule left behind; figures are added."""
+    """Problems in what a schedule left; adds figures."""
     problems = []
     for box_id, held in lived.held.items():
         stored = [each.sequence for each in lived.stored if each.box_id == box_id and each.sequence]
         elsewhere = [each.sequence for each in lived.elsewhere if each.box_id == box_id and each.sequence]
         problems += accounts.measurements(box_id, held, stored, elsewhere)
-    # a Box that says 0 V of itself and is silent from then on is believed: nobody else is named with it
+    # the cloud believes a Box that reports 0 V of itself and is then silent; nobody else is named with it
     of_others = [each for each in lived.incidents if (each.kind, set(each.boxes)) != ("outage", {HOSTILE_ID})]
     account = accounts.dips(lived.truth, of_others, lived.events)
     problems += account.problems + accounts.unexcused(account.excused, lived.truth, kinds)

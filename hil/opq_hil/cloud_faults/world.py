@@ -1,4 +1,4 @@
-"""World: a fleet on CURVE, network, brokers, Makai and Mauka, each a process; a schedule is lived through.
+"""World: a fleet on CURVE, network, brokers, Makai and Mauka, each a process; it plays a schedule.
 
 Boxes 1, 10, 12, 4 (closed form) --> wire -------+--> brokers --> triggering-service --> store
 Box 20 (the slow one) --> its own wire, wire ----+       ^    <-- event-service --> mauka --^
@@ -44,12 +44,12 @@ from opq_proto.keys import KeyFolder, KeyPair, read_key_file, read_secret_file
 from opq_proto.messages import Measurement, TimeSource
 
 HOSTILE_ID: Final = "90"
-"""Admitted, and up to no good."""
+"""An admitted Box that sends only bad messages."""
 UP_S: Final = 120.0
 MET_S: Final = 4.0
-"""After the run's start: on an idle machine every Box stands and is acknowledged by then."""
+"""Seconds after the run's start: on an idle machine every Box is connected and acknowledged by then."""
 SETTLE_S: Final = 40.0
-"""It ends before 60 s: a Box that nobody acknowledges for so long takes the cloud for an original one."""
+"""Below 60 s: a Box without acknowledgements for that long takes the cloud for an original one."""
 STILL_S: Final = 1.0
 TICK_S: Final = 0.02
 CYCLES: Final = 12
@@ -60,17 +60,17 @@ STORE_FORGOTTEN_S: Final = 15.0
 RECONNECT_MOST_MS: Final = 500
 """The fleet's own time-outs on the scaled clock."""
 LONGEST_TURN: Final = "longest_turn_s"
-"""Figure: the simulated Boxes stood still for so long, at the worst."""
+"""Name of a figure: the longest standstill of the simulated Boxes."""
 
 
 @dataclass(slots=True)
 class CloudEvidence:
-    """What a schedule left behind."""
+    """Everything that a schedule left."""
 
     held: dict[str, HeldNumbers] = field(default_factory=dict)
     stored: list[Measurement] = field(default_factory=list)
     elsewhere: list[Measurement] = field(default_factory=list)
-    """In the store of the other Makai."""
+    """Measurements in the store of the other Makai."""
     truth: list[TrueDisturbance] = field(default_factory=list)
     events: list[StoredEvent] = field(default_factory=list)
     incidents: list[FoundIncident] = field(default_factory=list)
@@ -92,7 +92,7 @@ class FleetThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """No Measurement more."""
+        """Ends the Measurements."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(10.0)
@@ -117,13 +117,13 @@ class CloudWorld:
     """Everything of one schedule, for the `with` block.
 
     Raises:
-        ServiceError: the cloud did not come up.
+        ServiceError: the cloud did not start.
     """
 
     def __init__(
         self, schedule: CloudFaultSchedule, folder: Path, mounted: bool, server: ForkServer | None = None
     ) -> None:
-        """`server`: forks the services; None: each is started from nothing."""
+        """`server`: forks the services; None: each is started without one."""
         self._schedule, self._folder = schedule, folder
         self._lived = CloudEvidence()
         self._opened = ExitStack()
@@ -186,7 +186,9 @@ class CloudWorld:
         self._opened.close()
 
     def live(self) -> CloudEvidence:
-        """The schedule, then quiet, then an orderly end; what is left is read from fleet and store."""
+        """Plays the schedule, waits until all is quiet, stops in order, and reads the results from fleet
+        and store.
+        """
         lived = self._lived
         self._play()
         self._run(CALM_AFTER_S)
@@ -284,7 +286,7 @@ class CloudWorld:
                 (service.kill if begins else service.start)()
 
     def _run(self, for_s: float) -> None:
-        """Time passes; what ended by itself is started again."""
+        """Lets time pass and starts again what ended by itself."""
         until_s = time.monotonic() + for_s
         while True:
             self.services.tend(time.monotonic())
@@ -293,7 +295,7 @@ class CloudWorld:
             time.sleep(TICK_S)
 
     def _wait(self, condition: Callable[[], str | None], timeout_s: float, what: str) -> None:
-        """Until `condition` has no objection."""
+        """Waits until `condition` has no objection."""
         until_s = time.monotonic() + timeout_s
         while (objection := condition()) is not None:
             if time.monotonic() > until_s:
@@ -312,7 +314,7 @@ class CloudWorld:
         return None if time.monotonic() >= self._begin_s else "it is not yet time"
 
     def _settling(self) -> Callable[[], str | None]:
-        """Says what is not measured, not acknowledged, not analysed, or still moves."""
+        """Makes a condition that names what is not measured, acknowledged or analysed, or still changes."""
         begin_s = time.monotonic()
         goals: dict[str, int] = {}
         moved_s, before = begin_s, (0, 0)
@@ -342,7 +344,7 @@ class CloudWorld:
         return objection
 
     def _count(self) -> None:
-        """Figures of the end, and what no fault excuses."""
+        """Adds the last figures, and problems that no fault excuses."""
         lived, services = self._lived, self.services
         lived.problems += services.problems
         lived.problems += [complaint for each in services.processes for complaint in each.complaints]

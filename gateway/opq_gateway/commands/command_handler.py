@@ -1,14 +1,14 @@
-"""Commands: what Makai asks of a Box, answered by the gateway in the Box's name.
+"""Commands: the gateway answers Makai's commands to a Box in the Box's name.
 
     GetInfo                    who this Box is
-    GetData                    raw samples of a span (requests.py); with `wait` an end in the future
-                               is waited for, at most WAIT_S
+    GetData                    raw samples of a span (requests.py); with `wait` it waits for an end in
+                               the future, at most WAIT_S
     SetMeasturementRate        1 to 600 cycles per Measurement, until the next start
-    SendCommandToPlugin        `opq-ack` is noted and not answered; `opq-half-cycles` is answered from the
-                               ledger (half_cycles.py); `opq-claim` spends a code that this gateway shows
+    SendCommandToPlugin        `opq-ack` is recorded and not answered; `opq-half-cycles` is answered from the
+                               ledger (half_cycles.py); `opq-claim` uses up a code that this gateway shows
                                (claim_codes.py); `opq-reset`, `opq-time`, `opq-settings`,
                                `opq-update` are for the Box (orders.py); others are answered ok=false (the
-                               original says true whatever happens)
+                               original always says true)
 
 One thread serves all Boxes. A command for another Box (the topic is a prefix: "1" also receives "10") is
 dropped and counted.

@@ -11,7 +11,7 @@ from opq_gateway.status import BoxStatus
 
 class FeedReaders:
     """Attributes:
-    runs: by the thread's name what it runs until its stop event.
+    runs: for each thread's name, the function that it runs until its stop event.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class FeedReaders:
         """Subscribes and binds.
 
         Raises:
-            PortBusyError: the phasor stream's address cannot be had.
+            PortBusyError: the phasor stream's address cannot be used.
             ConfigError: more Boxes than one stream holds.
         """
         self.runs: dict[str, Callable[[threading.Event], None]] = {}

@@ -93,7 +93,7 @@ class HealthServer:
         served.
 
         Raises:
-            PortBusyError: the address is taken, or none of this machine.
+            PortBusyError: the address is in use, or not one of this machine's.
         """
 
         def page(_: Query) -> Reply:

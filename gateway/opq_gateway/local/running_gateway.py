@@ -50,7 +50,7 @@ def ask_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, ob
 
     Raises:
         ConfigError: the endpoint is no address.
-        OpqError: nobody answers there, or it says no; with what it said.
+        OpqError: nobody answers there, or the gateway refuses; with its text.
     """
     gateway = RunningGateway(endpoint, port_offset)
     status, said = gateway.request("POST", f"/claim-codes?box={quote(box_id, safe='')}")

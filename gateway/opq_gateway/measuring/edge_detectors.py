@@ -1,7 +1,7 @@
-"""What a Measurement of a second does not show: found in the windows and sent at once as `edge_<class>`.
+"""Finds in the windows what a Measurement of a second does not show, and sends it at once as `edge_<class>`.
 
     impulsive_transient, oscillatory_transient    V    peak, signed, off the steady wave
-    phase_jump                                    deg  by which the fundamental goes on
+    phase_jump                                    deg  the jump of the fundamental's phase
     periodic_notching                             %    the deepest, of the fundamental's peak; as it begins
     rapid_voltage_change                          %    of nominal, from one steady second to the next, signed
     mains_signalling                              %    the line of a pulse, of the fundamental; as it ends

@@ -114,7 +114,7 @@ class Ledger:
         That is time order, except where the clock was set and where the ring was measured late.
 
         Raises:
-            ValueError: no such kind.
+            ValueError: the kind does not exist.
             OSError: a file cannot be read.
         """
         number, series = KINDS.index(kind), _series(kind)

@@ -72,10 +72,10 @@ class Measuring:
         Args:
             edge: takes what a detector found (`edge_<class>`), in the measuring thread.
             publish: takes Measurements, in the measuring thread.
-            crossing: takes what the Box saw itself, in the reader's thread, at once.
+            crossing: takes the Box's own crossings at once, in the reader's thread.
             places: ledgers of groups, by name.
-            backlog: of a Box, what is in its ring and was not measured; asked at its first hello.
-            piece_s: samples of a Box that are measured at once; without a value by the number of Boxes.
+            backlog: returns what is in a Box's ring and was not measured; called at its first hello.
+            piece_s: seconds of a Box's samples measured at once; None: chosen by the number of Boxes.
         """
         self.crossing = crossing
         self.ledgers = LedgerWriter()

@@ -1,7 +1,6 @@
-"""MqttTopics: what has to be published of the Boxes, of values only the newest; no socket, clocks are handed
-in.
+"""MqttTopics: what to publish of the Boxes, with only the newest values; no socket, clocks are handed in.
 
-    <topic>/<gateway>/status                    online, offline (the broker says it when we cannot)
+    <topic>/<gateway>/status                    online, offline (by the broker's will when we cannot)
     <topic>/<gateway>/box3/status               online while the Box samples
     <topic>/<gateway>/box3/3s 10s 10min 2h      the newest values of that kind, JSON
     <topic>/<gateway>/box3/10min_flicker ...    Pst, Plt

@@ -1,4 +1,4 @@
-"""Frames of C37.118.2: the common begin and end of every message, and a reader that finds them in a stream.
+"""Frames of C37.118.2: the head and tail of every message, and a reader that finds frames in a stream.
 
     SYNC u16, FRAMESIZE u16, IDCODE u16, SOC u32, FRACSEC u32, body, CHK u16      big endian
 

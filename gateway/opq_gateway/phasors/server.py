@@ -57,7 +57,7 @@ class PhasorServer:
         """Bind.
 
         Raises:
-            PortBusyError: the address cannot be had.
+            PortBusyError: the address cannot be used.
         """
         self._stream = stream
         self._counters = counters

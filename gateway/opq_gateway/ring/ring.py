@@ -281,7 +281,7 @@ class Ring:
         """The records that touch [start_ns, end_ns), segment by segment, in the order of writing.
 
         Raises:
-            OSError: the disk could read none of it; what it cannot read beside others is a hole.
+            OSError: the disk could read none of it; where it can read a part, the rest is a hole.
         """
         refused: OSError | None = None
         read = False

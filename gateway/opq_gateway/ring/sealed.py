@@ -163,7 +163,7 @@ def chunk(part: RecordColumns) -> bytes:
     """A piece of a segment as a chunk that can be unpacked alone.
 
     Raises:
-        ValueError: unpacked again it is not what it was; it must stay as it is.
+        ValueError: unpacking does not restore the piece; the segment must stay raw.
     """
     facts = rows_to_bytes(part)
     rest = struct.pack("<I", len(facts)) + facts + pack(part.counts)

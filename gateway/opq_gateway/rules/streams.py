@@ -69,7 +69,7 @@ class WavePublisher:
     """Publishes the pieces by PUB, on an address of this machine."""
 
     def __init__(self, endpoint: str, waves: LocalFeed[WavePiece]) -> None:
-        """Binds. Raises PortBusyError: the address cannot be had."""
+        """Binds. Raises PortBusyError: the address cannot be used."""
         self._waves, self._channel = waves, waves.subscribe()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)

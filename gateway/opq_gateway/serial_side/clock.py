@@ -1,30 +1,30 @@
 """Clock: the time of a block, from the Box; from the system's clock where the Box has none.
 
     the Box knows (GPS, holdover, NTP)    its stamps pass through, with their uncertainty
-    it knew, and says FREE now            held over from its last stamp, at the rate that it had
+    it knew, and reports FREE now         continued from its last stamp, at the rate that it had
                                           against GPS; the bound grows by HOLDOVER_DRIFT
-    it never knew, but is near (60 s),    somebody set it: kept as it is, FREE, so that Boxes that
-    or goes on where the ring ends        share a clock stay on one axis
+    it never knew, but is near (60 s),    somebody set it: used as it is, FREE, so that Boxes that
+    or continues where the ring ends      share a clock stay on one axis
     it never knew                         arrivals over minutes (arrivals.py) on the system's clock
                                           (system_time.py): source NTP where that is synchronised, else FREE.
-                                          After a restart it goes on where the ring ends; also when somebody
-                                          set an unsynchronised clock meanwhile, as under a running gateway
+                                          After a restart it continues where the ring ends, even if somebody
+                                          set an unsynchronised clock meanwhile, as with a running gateway
     it never knew, and another Box here   the same arrivals by that Box's GPS time (gps_comparison.py): source
-    has GPS                               NTP, for another's clock disciplines it; also a time that was near
+    has GPS                               NTP, for another clock disciplines it; also for a time that was near
 
-Once given, a stamp is never revised: what is learnt later is approached by slewing (steering.py). Only a
-better clock than there was (GPS after none, a system's clock that became synchronised) makes a step:
-counted, and logged with its reason. To another Box's GPS it is a step from beyond HURRIED_NS alone: nearer
-it is a faster slewing, in which no stamp goes back. One Clock per run of sample indices. Pure: the clocks
-are handed in.
+Once given, a stamp is never revised: later knowledge is approached by slewing (steering.py). Only a better
+clock than before (GPS after none, a system's clock that became synchronised) makes a step: counted, and
+logged with its reason. Towards another Box's GPS there is a step only from beyond HURRIED_NS; from nearer it
+is a faster slewing, in which no stamp goes back. One BoxClock per run of sample indices. Pure: the clocks are
+handed in.
 
-Leap seconds: times are Unix time, UTC without a number for 23:59:60. With GPS the Box gives the leap
-second the numbers of the second before it (device/cmodules/clock): stamps stand still for a second at
-midnight, the bound is 1 s in it, and 00:00:00 is right from its first sample. By the system's clock: a
-server that smears it over hours is followed and never seen as a step, but is up to 0.5 s from UTC by
-design while it smears, which nobody states; a kernel that inserts the second sets its clock back by
-one, which is not followed at once (system_time.py): for SETTLED_S stamps run a second ahead, with source
-HOLDOVER, then step, counted. Indices and rate are not touched by any of it.
+Leap seconds: times are Unix time, UTC without a number for 23:59:60. With GPS the Box gives the leap second
+the numbers of the second before it (device/cmodules/clock): stamps stand still for a second at midnight, the
+bound is 1 s in it, and 00:00:00 is right from its first sample. With the system's clock there are two cases.
+A server that smears the leap second over hours is followed without a step, but is by design up to 0.5 s from
+UTC meanwhile, which no bound includes. A kernel that inserts the second sets its clock back by one, which is
+not followed at once (system_time.py): for SETTLED_S stamps run a second ahead, with source HOLDOVER, and then
+step, counted. Indices and rate are not affected.
 """
 
 import time

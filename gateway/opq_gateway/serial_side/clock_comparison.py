@@ -1,4 +1,4 @@
-"""ClockComparison: whether the time that a Box states of its own follows the system's clock.
+"""ClockComparison: whether the Box's own time follows the system's clock.
 
 A block arrives after its last sample was taken; that delay is never negative. So the earliest block gives an
 upper bound for how far the Box's time is behind the system's clock, and between two blocks the Box's time

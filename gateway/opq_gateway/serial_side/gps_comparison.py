@@ -5,12 +5,12 @@ negative. Its earliest arrivals form a line (arrivals.py): this machine's monoto
 offset and rate. A Box without GPS, whose blocks take the same kind of path, is stamped by that line. The
 system's clock is not part of it: setting that clock moves no stamp.
 
-    one Box locked, or in its own holdover     followed; the bound has what the Box states of itself
-    no such Box for STALE_S                    held over at the last rate: source HOLDOVER, a growing bound
-    it is back, or another one agrees          followed again, by slewing
-    several                                    the one that was followed, as long as most do not contradict it
-    one that contradicts                       named, counted, not followed. When no other is heard, it is
-                                               believed after SETTLED_S; until then the bound holds both
+    one Box locked, or in its own holdover     followed; the bound includes the Box's own
+    no such Box for STALE_S                    the last rate is held: source HOLDOVER, a growing bound
+    such a Box is back, or another one agrees  followed again, by slewing
+    several such Boxes                         the one followed so far, unless most of them contradict it
+    one that contradicts                       logged, counted, not followed. When there is no other, it is
+                                               followed after SETTLED_S; until then the bound covers both
     two that contradict from the start         neither is followed; a synchronised system clock counts as one
 
 Used by the reader's thread alone, except for `state`. Pure; the clocks are handed in.
@@ -165,7 +165,8 @@ class GpsComparison:
     ) -> None:
         """:
         Args:
-            on_contradiction: called when a Box begins to contradict, with the ns; None: it agrees again."""
+            on_contradiction: called when a Box begins to contradict, with the ns; None: it agrees again.
+        """
         self._now_ns, self._monotonic_s, self._system = now_ns, monotonic_s, system
         self._on_contradiction = on_contradiction
         self._boxes: dict[str, _ComparedBox] = {}

@@ -6,10 +6,10 @@ clock. Then:
     by less than a tenth of a second       followed, by slewing (steering.py)
     an unsynchronised clock that becomes   followed by a step: nothing was known before. A Raspberry
     synchronised                           Pi without a battery does that after each start
-    else (date -s, +-1 h under it)         not followed: what was known goes on, its bound grows as the
-                                           machine's crystal may (and holds both, where the clock says
-                                           that it is synchronised); only what stays so for SETTLED_S is
-                                           believed, and stepped to
+    any other setting (date -s, +-1 h)     not followed: the known offset continues, and its bound grows
+                                           by the drift of the machine's crystal (and covers both clocks
+                                           where the system's is synchronised); only a setting that lasts
+                                           for SETTLED_S is followed, by a step
 
 Pure; the clocks are handed in. Call `read_clocks` every few seconds.
 """

@@ -45,7 +45,7 @@ def load_saved(path: Path | None, data_dir: Path | None = None, port_offset: int
     """As `config.load`, with the saved settings applied; a broken saved file is logged and ignored.
 
     Raises:
-        ConfigError: as there.
+        ConfigError: as in `config.load`.
     """
     config = gateway_config.load(path, data_dir, port_offset)
     file = path_of(config)

@@ -27,7 +27,7 @@ class SetupServer:
         """Binds and serves.
 
         Raises:
-            PortBusyError: the address is taken, or none of this machine.
+            PortBusyError: the address is in use, or not one of this machine's.
         """
         handler = _handler(page, guard, wifi, counters)
         self._server = HttpServer(

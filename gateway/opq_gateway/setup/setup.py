@@ -26,7 +26,7 @@ class SetupService:
     """Serves until `close`.
 
     Attributes:
-        runs: by the thread's name what it runs until its stop event.
+        runs: for each thread's name, the function that it runs until its stop event.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SetupService:
         """Binds; does nothing without setup.endpoint.
 
         Raises:
-            PortBusyError: the address cannot be had.
+            PortBusyError: the address cannot be used.
             ConfigError: the password file cannot be read.
         """
         self.runs: dict[str, Callable[[threading.Event], None]] = {}
@@ -52,7 +52,7 @@ class SetupService:
         self._counters = counters[config.box[0].id]
         if config.setup.endpoint is None:
             return
-        # imported here: 23 ms of a start, in which no Box is heard, and 5 MB with OpenSSL, for its hashes
+        # imported here: it costs 23 ms of a start, when no Box is read, and 5 MB with OpenSSL, for hashes
         from opq_gateway.setup.guard import SetupGuard
         from opq_gateway.setup.nmcli import Nmcli
         from opq_gateway.setup.page import SetupPage

@@ -22,8 +22,8 @@ class QueueDisk:
     """Used by one thread, except for `checkpoint`.
 
     Attributes:
-        problem: why the disk takes nothing; empty: it does.
-        refused_s: since when.
+        problem: why the disk takes nothing; empty while it does.
+        refused_s: since when it has taken nothing.
     """
 
     def __init__(

@@ -3,11 +3,11 @@
     put -> number -> one transaction for all that came together -> sent -> acknowledged -> deleted
 
 A Measurement is sent only after it is committed: what the cloud has received is on disk here, or was
-acknowledged, so that after kill -9 none is lost, sent twice under two numbers, or measured again. Where the
-disk takes nothing (full, read-only), Measurements wait in memory, bounded and counted. They are held back for
-HOLD_S, so that a short fault of the disk causes no duplicates, and are then sent: a live view matters more
-than an exact count. (A kill in that state is the one case that causes duplicates.) A file that is no longer a
-database is renamed, logged and made again. One thread; `last_end_ns` from any.
+acknowledged, so that after kill -9 none is lost, duplicated or measured again. Where the disk takes nothing
+(full, read-only), Measurements wait in memory, bounded and counted. They are held back for HOLD_S, so that a
+short fault of the disk causes no duplicates, and are then sent: a live view matters more than an exact count.
+(A kill in that state is the one case that causes duplicates.) A file that is no longer a database is renamed,
+logged and made again. One thread; `last_end_ns` from any.
 """
 
 import time

@@ -5,16 +5,16 @@
 
 | file | noun |
 |---|---|
-| chunk.py | a chunk's bytes; the method that is shortest; samples without mains |
-| cycles.py | mains: what earlier cycles do not predict of it |
-| predictor.py | the period; stretches from twelve cycles before them, exact on every machine |
-| residuals.py | what predictions leave, in runs of one kind |
+| chunk.py | a chunk's bytes; the choice of the shortest method; samples without mains |
+| cycles.py | mains, as differences from a prediction by earlier cycles |
+| predictor.py | the period; predicts stretches from twelve cycles before them, exactly on every machine |
+| residuals.py | samples minus predictions, in runs of one kind |
 | entropy.py | runs of small integers as bytes; which shape codes a run best, for the encoder only |
 | lanes.py | interleaved rANS |
 | tuples.py | several small integers as one symbol |
 | shapes.py | a table of frequencies from one byte |
 
-`opq-tools bench compression` shows it beside FLAC, zstd and lzma.
+`opq-tools bench compression` compares it with FLAC, zstd and lzma.
 """
 
 from opq_gateway.ring.codec.chunk import pack, unpack, unpack_all

@@ -36,8 +36,8 @@ def encode_lanes(tables: Sequence[Table], symbols: Sequence[Integers], front: by
     """Encodes symbols; returns states and words.
 
     Args:
-        tables: of each run of symbols.
-        symbols: none of a share of 0 in its table, and one at least.
+        tables: one for each run of symbols.
+        symbols: at least one, and none with a share of 0 in its table.
         front: FRONT_BYTES per lane.
     """
     shares = [tuples.tuple_frequencies(*table) for table in tables]

@@ -69,7 +69,7 @@ class Gateway:
         """Reads the keys; nothing is opened yet, except `early` ports.
 
         Raises:
-            KeyFileError: a key file is missing or bad; the text names it and what makes it.
+            KeyFileError: a key file is missing or bad; the text names it and the command that makes it.
         """
         self.config = config
         self._early = early

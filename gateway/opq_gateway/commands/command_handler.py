@@ -55,7 +55,7 @@ ACKNOWLEDGE = "opq-ack"
 
 @dataclass(frozen=True, slots=True)
 class CommandedBox:
-    """What the command handler needs of one Box."""
+    """The parts of one Box that the command handler needs."""
 
     status: BoxStatus
     ring: SampleStore
@@ -66,7 +66,7 @@ class CommandedBox:
     line: BoxCommandLink | None = None
     """Commands to the Box itself; None: it takes no orders."""
     acknowledge: Callable[[CloudAcknowledgement], None] | None = None
-    """Hands the uplink what the cloud has stored."""
+    """Hands the cloud's acknowledgement to the uplink."""
     ledger: LedgerReader | None = None
     """Opens the Box's ledger for reading."""
 

@@ -4,7 +4,7 @@
     data <offset> <base64>      a piece of it, in order; answered with the offset wanted next
     install                     check it, then send the image of the Box's free slot; answered at once
     status                      {"state": ..., "bytes": ..., "done": ..., "reason": ..., "firmware": ...}
-    cancel                      forget it; what the Box has already got is not started
+    cancel                      end the update; the Box does not start what it has received
 
 The Box itself checks image and signature, and starts the image on trial; until it has verified all of it, its
 present firmware stays. A piece that the line lost is sent again. Owned by the command handler's thread.

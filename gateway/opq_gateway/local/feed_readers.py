@@ -1,4 +1,4 @@
-"""The readers of the feed on this machine, C37.118 stream and MQTT, where they are configured."""
+"""The configured readers of the feed on this machine: C37.118 stream and MQTT."""
 
 import threading
 from collections.abc import Callable, Mapping

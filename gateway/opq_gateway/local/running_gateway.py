@@ -20,7 +20,7 @@ class RunningGateway:
     """The gateway that listens at a `health_endpoint`."""
 
     def __init__(self, endpoint: str, port_offset: int) -> None:
-        """Raises ConfigError: the endpoint is no address."""
+        """Raises ConfigError: the endpoint is not an address."""
         host, port = address_of(endpoint, "--endpoint")
         self._host, self._port = "127.0.0.1" if host == "0.0.0.0" else host, port + port_offset
         self.address = f"{self._host}:{self._port}"
@@ -49,7 +49,7 @@ def ask_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, ob
     """Requests a new claim code: `{"box_id", "code", "valid_s"}`.
 
     Raises:
-        ConfigError: the endpoint is no address.
+        ConfigError: the endpoint is not an address.
         OpqError: nobody answers there, or the gateway refuses; with its text.
     """
     gateway = RunningGateway(endpoint, port_offset)
@@ -79,8 +79,8 @@ def ask_status(endpoint: str, port_offset: int) -> dict[str, Any]:
     """Requests the status: `{"boxes", "gps_comparison", "claim_codes"}`.
 
     Raises:
-        ConfigError: the endpoint is no address.
-        OpqError: nobody answers there, or it is no gateway.
+        ConfigError: the endpoint is not an address.
+        OpqError: nobody answers there, or it is not a gateway.
     """
     gateway = RunningGateway(endpoint, port_offset)
     (_, health), (_, codes) = (gateway.request("GET", path) for path in ("/", "/claim-codes"))

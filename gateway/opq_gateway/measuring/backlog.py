@@ -97,7 +97,7 @@ class RingBacklog:
         return last is not None and last.boot_id == block.boot_id and block.end_sample <= last.end_sample
 
     def holds(self, start_ns: int, end_ns: int) -> bool:
-        """Whether a Measurement lies in what has to be measured."""
+        """Whether a Measurement lies in one of `spans`."""
         return any(start - BESIDE_NS <= start_ns and end_ns <= end for start, end in self.spans)
 
 

@@ -59,7 +59,7 @@ class Ledger:
     ) -> None:
         """
         Args:
-            half_cycles_bytes: of half cycles are kept at most, for `values_days` at most; 0: none.
+            half_cycles_bytes: most bytes of half cycles, kept for `values_days` at most; 0: none are kept.
 
         Raises:
             OSError: the folder cannot be made.
@@ -94,7 +94,7 @@ class Ledger:
         """Writes the rows that wait.
 
         Raises:
-            OSError: the disk is full or gone; what waited is lost.
+            OSError: the disk is full or gone; the waiting rows are lost.
         """
         waiting: dict[str, list[Values]] = {}
         for values in self._waiting.take_all():

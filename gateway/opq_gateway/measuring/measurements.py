@@ -8,8 +8,8 @@
     rocof  Hz/s   over half a second, with every 10/12-cycle window
     pst, unbalance: reported once, in the first Measurement after them
 
-Each as minimum, maximum and mean. A Measurement has N cycles from edge to edge and goes on where the last
-ended; its f and thd are those of the 10/12-cycle windows in which its cycles lie, weighted by how many: a
+Each as minimum, maximum and mean. A Measurement has N cycles from edge to edge and begins where the last
+ended; its f and thd are those of the 10/12-cycle windows of its cycles, weighted by the number of cycles: a
 window that two Measurements share, where N is no multiple of 10 or 12, counts in both. At a UTC tick of ten
 minutes the windows begin again (61000-4-30, 4.5) and Measurements with them: the one before the tick is
 shorter, as is the last before a gap.

@@ -29,7 +29,7 @@ class PhasorSource:
     def __init__(self, box_id: str, nominal_hz: float, plan: PhasorPlan, wanted: Callable[[], bool]) -> None:
         """
         Raises:
-            ValueError: see `Pmu`, e.g. a nominal frequency that is no whole number.
+            ValueError: see `Pmu`, e.g. a nominal frequency that is not a whole number.
         """
         self._box_id, self._wanted = box_id, wanted
         self._pmu = Pmu(nominal_hz, plan.reports_per_s, plan.pmu_class)

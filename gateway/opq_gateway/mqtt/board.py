@@ -54,7 +54,7 @@ class MqttTopics:
     """The newest values per topic. `base` is `<topic>/<gateway>`.
 
     Attributes:
-        dropped: what nobody will see because the broker was away: values that newer ones replaced,
+        dropped: lost items because the broker was away: values that newer ones replaced,
             disturbances beyond MOST_TOLD.
     """
 

@@ -107,7 +107,7 @@ def configuration(stream: PmuStream, kind: FrameKind, stamp: FrameTime) -> Frame
     """Configuration 1 (capabilities), 2 (present settings; the same here) or 3.
 
     Raises:
-        ValueError: another kind.
+        ValueError: `kind` is not a configuration.
     """
     if kind is FrameKind.CONFIGURATION_3:
         stations = [_station_3(stream, station) for station in stream.stations]

@@ -1,7 +1,7 @@
 """Raw segment: a file of records of one fixed stride, preallocated, written from front to back.
 
     file = head (64 bytes), records (record.py), then zeros where nothing was written yet
-    head = magic "OPQRING2", capacity u32 (samples per record), records u32 (room for so many), epoch u32,
+    head = magic "OPQRING2", capacity u32 (samples per record), records u32 (room for this many), epoch u32,
            boot_id u32, v_per_lsb f64, box id str (zero padded, 24), crc32 u32 over these 56 bytes
 
 No byte is changed once written, so a disk sector that is older than its neighbours spoils only what was not

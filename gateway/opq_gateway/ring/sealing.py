@@ -21,7 +21,7 @@ from opq_gateway.ring.segment import RecordColumns
 
 
 class NotSealableError(ValueError):
-    """The file is no raw segment, or cannot be packed without loss."""
+    """The file is not a raw segment, or cannot be packed without loss."""
 
 
 def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
@@ -31,7 +31,7 @@ def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
     reader.
 
     Raises:
-        NotSealableError: no raw segment of today's format, or nothing in it.
+        NotSealableError: not a raw segment of the present format, or an empty one.
         OSError: the disk refuses.
     """
     with path.open("rb", buffering=0) as file:

@@ -3,8 +3,7 @@
 A row of an interval (`kind` window, 3s, 10s, 10min, 2h): `box`, `kind`, `timestamp_ms` (its end), `start_ms`,
 `end_ms`, `uncertainty_ns`, `source`, `flagged`, each quantity by its name (`rms_v`, `harmonics_v` ...), and
 `rms`, `f`, `thd`, `trans` as in a Measurement, so that one rule runs here and in Makai. A row of a
-disturbance (`kind` dip, swell, interruption): `entering`, `timestamp_ms`, `rms`. What is not known is left
-out.
+disturbance (`kind` dip, swell, interruption): `entering`, `timestamp_ms`, `rms`. Unknown values are absent.
 
 On their way to measuring, pieces are also given to sources `opqwave` here and to subscribers.
 """

@@ -299,7 +299,7 @@ class BoxClock:
         return other if other is not None and self._by_gps else system
 
     def _system_bearing(self, fit: Fit, sample: int) -> Bearing:
-        """The system's clock; or the ring's time, where nobody vouches for the clock and it was set
+        """The system's clock; or the ring's time, where the clock is not synchronised and was set
         meanwhile.
 
         The first arrival may be late, so the offset is computed again from the earliest of the first bucket.

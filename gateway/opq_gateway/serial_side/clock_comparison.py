@@ -2,7 +2,7 @@
 
 A block arrives after its last sample was taken; that delay is never negative. So the earliest block gives an
 upper bound for how far the Box's time is behind the system's clock, and between two blocks the Box's time
-drifts by its crystal at most: what one quiet moment has shown holds for minutes on a busy machine, where
+drifts by its crystal at most: a bound from one quiet moment holds for minutes on a busy machine, where
 every block comes late. A step of the Box's time shows in its own stamps, however late they come.
 
     blocks that come before their last sample     the Box's time is ahead: another clock

@@ -282,7 +282,7 @@ class GpsComparison:
         return None, abs(best.offset_ns(monotonic_ns) - known.offset_ns(monotonic_ns)) + bound_ns(best)
 
     def _system_line(self, monotonic_ns: int) -> list[TimeLine]:
-        """The system's clock, where somebody vouches for it; otherwise an empty list."""
+        """The system's clock, where it is synchronised with a known bound; otherwise an empty list."""
         state = self._system()
         if state.source is TimeSource.FREE or state.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS:
             return []

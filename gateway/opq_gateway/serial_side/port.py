@@ -188,7 +188,7 @@ class Opening:
     """One try to open a port; call `result` until it is not None.
 
     Attributes:
-        absent: there is no such path; no driver was asked.
+        absent: the path does not exist; no driver was called.
     """
 
     def __init__(self, box: BoxSection) -> None:

@@ -48,8 +48,8 @@ class SerialReader:
     ) -> None:
         """
         Args:
-            cpu_s: the thread's own time: a busy machine makes no Box one that floods.
-            is_prompt: whether somebody waits for a Box's last samples now.
+            cpu_s: the thread's own CPU time, so that no Box counts as flooding on a busy machine.
+            is_prompt: returns whether a Box's last samples are needed at once.
         """
         self._is_prompt = is_prompt
         self._round_s = round_s

@@ -1,11 +1,11 @@
 """Decides who may use the set-up page: by host name, origin, password and rate. Pure, except for a clock
 handed in.
 
-- The Host must be an address, localhost or this machine's name: else a stranger's page whose name
-  resolves to us (DNS rebinding) could use the browser of somebody inside.
-- What changes something is JSON from our own page, or from no page at all (CSRF).
-- Beyond loopback and the access point, which has a key of its own, a password is wanted.
-- Wrong passwords and changes have a pace per address.
+- The Host must be an address, localhost or this machine's name: otherwise a foreign page whose name
+  resolves to us (DNS rebinding) could use a browser in this network.
+- A request that changes something is JSON from our own page, or from no page at all (CSRF).
+- Beyond loopback and the access point, which has a key of its own, a password is required.
+- Wrong passwords and changes are limited in rate per address.
 """
 
 import base64

@@ -41,7 +41,7 @@ NO_UPDATE = (
 
 
 class SetupPage:
-    """What each route answers; no socket."""
+    """Answers each route; without a socket."""
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ class Wifi:
 
     Attributes:
         state: "starting", "on line", "off line", "access point", "joining" or "unavailable".
-        problem: why the last attempt failed; empty: nothing to say.
+        problem: why the last attempt failed; empty: there is none.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ in the file `clock_id`. Boxes whose own time follows that clock share it. Boxes 
 Box's GPS share a second number, for the gateway's own clock may be seconds away from GPS. A Box whose own NTP
 stamps pass through, or that is in holdover at its own rate, has a number of its own, derived from the
 gateway's. Which Boxes share the gateway's clock is stored next to the number: what is measured from the ring
-after a restart was stamped under that earlier state. Any other time that nobody vouches for has no number.
+after a restart was stamped under that earlier state. Any other unsynchronised time has no number.
 """
 
 import secrets

@@ -268,7 +268,7 @@ class Queue:
         held.oldest = held.lowest(unknown if ends is None else ends[0])
 
     def _expire(self, file: QueueFile) -> None:
-        """Drops what is too old, measured from the Box's newest, and what is too much."""
+        """Drops Measurements that are too old, compared with the Box's newest, or above the size limit."""
         share = FULL_SHARE if file.used_bytes() > self._most_bytes else 0.0
         for box_id, held in self._boxes.items():
             if held.oldest is None:
@@ -280,5 +280,5 @@ class Queue:
 
 
 def _goes_on(last_ns: int | None, end_ns: int) -> bool:
-    """Whether measuring now stands at the end of this Measurement."""
+    """Whether `end_ns` becomes the time from which measuring goes on."""
     return last_ns is None or end_ns > last_ns or end_ns < last_ns - SET_BACK_NS

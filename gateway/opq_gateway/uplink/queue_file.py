@@ -29,7 +29,7 @@ SUFFIXES = ("", "-wal", "-shm")
 
 @dataclass(slots=True)
 class BoxRow:
-    """What is kept of a Box apart from its Measurements."""
+    """The stored state of a Box, without its Measurements."""
 
     box: int
     box_id: str

@@ -1,5 +1,5 @@
-"""Sequence numbers of Measurements, rising and never used twice, however the process ends; and what is held
-of a Box.
+"""Sequence numbers of Measurements, rising and never used twice, however the process ends; and the state
+of a Box's queue.
 
 Numbers are reserved on the disk itself (synchronous=FULL) in small chunks before they are used. A clean end
 gives the rest back; a kill or a power cut skips it. A Box begins at the time of its first start (ms since

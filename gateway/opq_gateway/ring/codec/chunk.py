@@ -4,8 +4,8 @@
     body   = RAW: int16 each
              DEFLATED: zlib of second differences, high bytes before low ones
              CYCLES: step u16, offset i32, then `cycles.py` of (sample - offset) / step
-             DIFFERENCES: the same for what is no mains: order u8 (0 to 2), base i32, then one run
-             (`entropy.py`), the order-th differences of value - base; noise has order 0, what drifts 1
+             DIFFERENCES: the same for other signals: order u8 (0 to 2), base i32, then one run
+             (`entropy.py`), the order-th differences of value - base; noise has order 0, a drift 1
 
 A chunk can be unpacked by itself. `pack` keeps the shortest form; raw is one of them, so a chunk is at most
 HEAD_BYTES longer than its samples. Decoding yields whole numbers by exact arithmetic (see `predictor.py`): a
@@ -42,7 +42,7 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     Args:
         counts: (n,) int16, n <= MOST_SAMPLES; of any content.
     Raises:
-        ValueError: another shape or type, or too many samples.
+        ValueError: a wrong shape or type, or too many samples.
     """
     if counts.dtype != np.int16 or counts.ndim != 1 or len(counts) > MOST_SAMPLES:
         raise ValueError(f"want at most {MOST_SAMPLES} int16 in a row, not {counts.dtype} {counts.shape}")

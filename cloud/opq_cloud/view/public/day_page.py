@@ -1,4 +1,4 @@
-"""What `/grid` shows: frequency and voltage of grids now and over the day; regions, with their incidents."""
+"""The values of `/grid`: frequency and voltage of grids, now and over the day; regions with incidents."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from opq_cloud.view.time_span import TimeSpan
 
 GRIDS_SHOWN = 4
 REGIONS_READ = 12
-"""Regions whose day is drawn; the others have their present figures."""
+"""Regions whose day is drawn; the others have only their present figures."""
 HOUR_ROWS = 6
 DAY_NS = 86_400 * 10**9
 INCIDENTS_COUNTED = 1000
-"""Incidents of a region and a day that are counted; the page shows more as "more than"."""
+"""Incidents of a region and a day that are counted; above this the page shows "more than"."""
 VOLTS, HERTZ = 0, 1
 
 
@@ -43,18 +43,18 @@ class DayChart:
 
 @dataclass(frozen=True, slots=True)
 class RegionIncidents:
-    """Incidents of a region in the last day, of the Boxes that the visitor sees."""
+    """Incidents of a region in the last day, for the Boxes that the visitor sees."""
 
     words: str
-    """`3`, or `more than 1,000`."""
+    """The number of incidents: `3`, or `more than 1,000`."""
     newest_ns: int | None
     """When the newest of them began."""
     open_end: bool = False
-    """The newest has no end yet."""
+    """Whether the newest has no end yet."""
 
 
 def region_incidents(context: ViewContext, region: str, now_ns: int) -> RegionIncidents | None:
-    """None where the visitor sees no Box of the region itself: figures of a region show no incident."""
+    """The incidents of a region; None where the visitor sees none of its Boxes, only the region's figures."""
     box_ids = context.regions().get(region)
     if not box_ids:
         return None
@@ -76,7 +76,7 @@ def day_values(
     now_ms: int,
     incidents: Callable[[str], RegionIncidents | None] = lambda region: None,
 ) -> dict[str, object]:
-    """For `grid.html`; `incidents`: those of a region."""
+    """Values for `grid.html`; `incidents` returns those of a region."""
     first_ms = first_row_ms(now_ms)
     grids = grids_now(boxes)
     regions = regions_now(boxes)
@@ -115,7 +115,7 @@ def _day(
     first_ms: int,
     of: Callable[[BoxNow], str | None],
 ) -> Rows:
-    """Volts as percent of each Box's own nominal."""
+    """Rows of a group's day; volts are in percent of each Box's own nominal voltage."""
     members = {each.box_id: each for each in boxes if of(each) == group.name}
     days, regional = [], []
     for box_id in sampled(members):
@@ -129,7 +129,7 @@ def _day(
 def day_chart(
     rows: Rows, name: str, unit: str, digits: int, series: int, first_ms: int, nominal: float
 ) -> DayChart:
-    """A day as the history of a Box is drawn: bars from lowest to highest, steps, gaps hatched.
+    """A day, drawn like the history of a Box: bars from lowest to highest, steps, hatched gaps.
 
     Args:
         rows: (DAY_ROWS, 3) lowest, mean, highest of each row; NaN where nothing was measured.
@@ -155,7 +155,7 @@ def day_chart(
 
 
 def _gaps(rows: Rows, first_ms: int) -> tuple[tuple[int, int], ...]:
-    """Stretches without a row; the last one is not over."""
+    """Stretches without a row, except the last row, which has not ended."""
     missing = np.isnan(rows[:-1, 1])
     edges = np.flatnonzero(np.diff(np.concatenate(([False], missing, [False])).astype(np.int8)))
     return tuple((first_ms + int(a) * ROW_MS, first_ms + int(b) * ROW_MS) for a, b in edges.reshape(-1, 2))

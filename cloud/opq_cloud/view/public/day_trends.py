@@ -1,8 +1,8 @@
-"""The last day of grids and regions: medians of many Boxes, row by row of ten minutes.
+"""The last day of grids and regions: medians of many Boxes, in rows of ten minutes.
 
-The rows of a Box are read once and then only what is new. In a group of many
-Boxes SAMPLED are read, always the same ones: the frequency is the same all over a grid, and a median of fifty
-Boxes is within a few hundredths of the median of all.
+The rows of a Box are read once, and later only the new ones. In a group of many Boxes only SAMPLED are read,
+always the same ones: the frequency is the same all over a grid, and a median of fifty Boxes is within a few
+hundredths of the median of all.
 """
 
 import threading
@@ -23,15 +23,15 @@ ROW_MS = 600_000
 DAY_ROWS = 144
 SAMPLED = 50
 FRESH_S = 60.0
-"""Rows of a Box are looked for again after so long."""
+"""New rows of a Box are read after this time."""
 WHOLE_S = 1800.0
-"""And all of its day, for data that came late."""
+"""All rows of its day are read again after this time, for data that came late."""
 LATE_ROWS = 3
-"""The newest rows are read again: they may have grown."""
+"""The newest rows are read again, because they may have grown."""
 BOXES_KEPT = 2000
 WIRE_KEYS = ("rms", "f")
 Rows = NDArray[np.float64]
-"""(DAY_ROWS, 2, 3): rows, (volts, hertz), (lowest, mean, highest); NaN is not known."""
+"""(DAY_ROWS, 2, 3): rows, (volts, hertz), (lowest, mean, highest); NaN means not known."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class _Day:
 
 
 class DayTrends:
-    """`day_rows` may be called from any thread."""
+    """A cache of days; `day_rows` may be called from any thread."""
 
     def __init__(self, store: CloudStore, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._store = store
@@ -52,7 +52,7 @@ class DayTrends:
         self._days: OrderedDict[str, _Day] = OrderedDict()
 
     def day_rows(self, box_id: str, first_ms: int) -> Rows:
-        """Rows of one Box from `first_ms`, a whole row, for a day.
+        """A day of rows of one Box, from `first_ms`, which begins a row.
 
         Raises:
             StoreError: the store cannot be read.
@@ -109,19 +109,20 @@ def _shift(day: _Day, first_ms: int) -> None:
 
 
 def first_row_ms(now_ms: int) -> int:
-    """Where the day begins whose last row is the present one."""
+    """The beginning of the day whose last row is the present one."""
     return now_ms // ROW_MS * ROW_MS - (DAY_ROWS - 1) * ROW_MS
 
 
 def sampled(box_ids: Iterable[str], most: int = SAMPLED) -> list[str]:
-    """At most so many, spread over all and always the same ones."""
+    """At most `most` Boxes, spread over all, always the same ones."""
     return sorted(box_ids, key=lambda box_id: (zlib.crc32(box_id.encode()), box_id))[:most]
 
 
 def medians(days: Sequence[Rows], regional: Sequence[bool] = ()) -> Rows:
-    """Row by row, of the lowest, the means and the highest of each Box: no figure is one Box's extreme.
+    """The medians, row by row, of the Boxes' lowest, mean and highest values: none is one Box's extreme.
 
-    `regional`: which of them show nowhere themselves; they count in a row that FEWEST_REGIONAL of them have.
+    `regional`: Boxes that are not shown themselves; they count in a row that at least FEWEST_REGIONAL of them
+    have.
     """
     if not days:
         return _unknown()

@@ -1,7 +1,7 @@
-"""Incidents as an Atom feed (RFC 4287) and as an iCalendar (RFC 5545): pure writers of text.
+"""Writes incidents as an Atom feed (RFC 4287) and as an iCalendar (RFC 5545). Pure.
 
-Both name an incident by the same id for ever, so that a reader shows one that grows once; the moment of its
-last change is not stored, so that an entry is as old as the end of its incident.
+Both give an incident a permanent id, so that a reader shows a growing incident once. The time of its last
+change is not stored, so an entry has the time of its incident's end.
 """
 
 import re
@@ -14,7 +14,7 @@ from opq_proto.messages import Incident
 
 ATOM = "http://www.w3.org/2005/Atom"
 NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 (production 2) has no way to write."""
+"""Characters that XML 1.0 (production 2) cannot contain."""
 FOLD_BYTES = 75
 """A longer line of an iCalendar is folded (RFC 5545, 3.1)."""
 REFRESH = "PT15M"
@@ -22,7 +22,7 @@ REFRESH = "PT15M"
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """An incident as a reader of feeds shows it."""
+    """An incident as a feed reader shows it."""
 
     incident_id: int
     start_ns: int
@@ -32,7 +32,7 @@ class FeedEntry:
 
 
 def entry_of(incident: Incident, names: words.Names, scope_words: str) -> FeedEntry:
-    """`scope_words`: how far it reached; empty where that is not known."""
+    """The entry of an incident; `scope_words` is its extent, empty where unknown."""
     said = words.class_words(incident.kind) + " " + words.outline(incident, names)
     text = f"{said}." if not scope_words else f"{said}. Reach: {scope_words}."
     title = words.headline(incident, names)
@@ -40,7 +40,7 @@ def entry_of(incident: Incident, names: words.Names, scope_words: str) -> FeedEn
 
 
 def atom_feed(entries: Sequence[FeedEntry], base_url: str, title: str) -> bytes:
-    """`base_url`: the start of the addresses in it, such as https://pq.example."""
+    """The feed; `base_url` is the start of the addresses in it, such as https://pq.example."""
     ElementTree.register_namespace("", ATOM)
     feed = ElementTree.Element(f"{{{ATOM}}}feed")
     _add(feed, "title", title)
@@ -64,7 +64,7 @@ def atom_feed(entries: Sequence[FeedEntry], base_url: str, title: str) -> bytes:
 
 
 def icalendar(entries: Iterable[FeedEntry], base_url: str, title: str) -> bytes:
-    """One VEVENT for each; what is shorter than a second ends where it starts, as a calendar counts."""
+    """One VEVENT for each entry; it lasts at least a second, the resolution of a calendar."""
     lines = [
         "BEGIN:VCALENDAR",
         "VERSION:2.0",
@@ -108,18 +108,18 @@ def _tag(base_url: str, what: str) -> str:
 
 
 def _stamp(t_ns: int) -> str:
-    """`20261122T081322Z`"""
+    """A time of RFC 5545: `20261122T081322Z`."""
     return re.sub(r"[-:]", "", words.utc(t_ns, 0)).replace(" ", "T") + "Z"
 
 
 def _escaped(text: str) -> str:
-    """TEXT of RFC 5545, 3.3.11; control characters have no place in it."""
+    """TEXT of RFC 5545, 3.3.11, which allows no control characters."""
     text = re.sub(r"[\x00-\x09\x0b-\x1f\x7f]", " ", text)
     return text.replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,").replace("\n", "\\n")
 
 
 def _folded(line: str) -> str:
-    """At most FOLD_BYTES octets a line, never within a character."""
+    """Folds a line to FOLD_BYTES octets at most, never within a character."""
     parts, part, size = [], "", 0
     for character in line:
         length = len(character.encode())

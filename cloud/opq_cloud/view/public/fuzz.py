@@ -1,13 +1,13 @@
-"""Where the public sees a Box: a place near it that never changes and cannot be averaged away.
+"""The public place of a Box: a place near it that never changes and cannot be averaged away.
 
 Pure. The earth is divided into cells as wide as the radius, from an origin that only the installation knows.
 All Boxes of one cell are shown at one place, drawn for the cell by a keyed hash (HMAC-SHA256): many Boxes in
-a house, or one looked at for years, give the same place, so that there is nothing to average; and who
-knows where one Box of a cell stands learns of its neighbours no more than that they stand in that cell. The
+a house, or one observed for years, give the same place, so that there is nothing to average. Somebody who
+knows the place of one Box of a cell learns about its neighbours only that they are in that cell. The public
 place is so far from the middle of the cell that no point of the cell lies within the radius of it.
 
-Compare Andrés et al., "Geo-indistinguishability", CCS 2013: there each look draws its own noise and costs
-privacy; here every look is the same one.
+Compare Andrés et al., "Geo-indistinguishability", CCS 2013: there each query draws its own noise and costs
+privacy; here every query gives the same place.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ EARTH_KM = 6371.0088
 """Mean radius of the earth (IUGG)."""
 KM_PER_DEGREE = EARTH_KM * radians(1.0)
 NEAREST, FARTHEST = 1.75, 2.5
-"""From the middle of a cell to the place shown, in radii; half the diagonal of a cell is 0.71."""
+"""From the middle of a cell to the public place, in radii; half the diagonal of a cell is 0.71."""
 MOST_OFF = FARTHEST + 0.75
-"""No Box is farther from the place shown, in radii."""
+"""No Box is farther from its public place, in radii."""
 POLE_DEGREES = 85.0
-"""Nearer to a pole cells would be slivers; a Box there counts as standing at this latitude."""
+"""Nearer to a pole, cells would be slivers; a Box there counts as being at this latitude."""
 SALT_BYTES = 32
 
 Place = tuple[float, float]
@@ -30,12 +30,12 @@ Place = tuple[float, float]
 
 
 def fuzzed_place(at: Place, salt: bytes, radius_km: float) -> Place:
-    """The place shown for a Box at `at`: at least `radius_km` off, at most MOST_OFF times that.
+    """The public place of a Box at `at`: at least `radius_km` away, at most MOST_OFF times that.
 
     Args:
         salt: SALT_BYTES that nobody outside knows; another salt gives other places.
     Raises:
-        ValueError: the place is none, the radius is not above 0, or the salt is too short to be secret.
+        ValueError: the place is not valid, the radius is not above 0, or the salt is too short to be secret.
     """
     latitude, longitude = at
     if not (abs(latitude) <= 90.0 and abs(longitude) <= 180.0):
@@ -53,25 +53,25 @@ def fuzzed_place(at: Place, salt: bytes, radius_km: float) -> Place:
     column = floor(longitude / wide + right)
     middle = middle_latitude, (column + 0.5 - right) * wide
     turn, off = _shares(salt, f"{row} {column}".encode())
-    share = sqrt(NEAREST**2 + off * (FARTHEST**2 - NEAREST**2))  # each part of the ring as likely as another
+    share = sqrt(NEAREST**2 + off * (FARTHEST**2 - NEAREST**2))  # equal areas of the ring are equally likely
     return _moved(middle, 360.0 * turn, share * radius_km)
 
 
 def distance_km(first: Place, second: Place) -> float:
-    """Along the great circle."""
+    """The distance along the great circle."""
     (lat_a, lon_a), (lat_b, lon_b) = ((radians(each[0]), radians(each[1])) for each in (first, second))
     chord = sin((lat_b - lat_a) / 2) ** 2 + cos(lat_a) * cos(lat_b) * sin((lon_b - lon_a) / 2) ** 2
     return 2 * EARTH_KM * asin(min(1.0, sqrt(chord)))
 
 
 def _shares(salt: bytes, what: bytes) -> tuple[float, float]:
-    """Two numbers in [0, 1) that nobody can foretell without the salt."""
+    """Two numbers in [0, 1) that nobody can predict without the salt."""
     digest = hmac.new(salt, what, hashlib.sha256).digest()
     return int.from_bytes(digest[:7], "big") / 2**56, int.from_bytes(digest[8:15], "big") / 2**56
 
 
 def _moved(at: Place, bearing_degrees: float, km: float) -> Place:
-    """Along a great circle; longitude in [-180, 180)."""
+    """The place at a bearing and distance along a great circle; longitude in [-180, 180)."""
     latitude, longitude, bearing = radians(at[0]), radians(at[1]), radians(bearing_degrees)
     angle = km / EARTH_KM
     to_latitude = asin(sin(latitude) * cos(angle) + cos(latitude) * sin(angle) * cos(bearing))

@@ -1,9 +1,9 @@
-"""What everybody may know of the grid now: each Box that is shown, and figures of grids and regions.
+"""What everybody may know about the grid now: each public Box, and figures of grids and regions.
 
-Pure. A Box whose owner shows "its region" counts in figures of its region and grid and shows nowhere else;
-it counts only where the region has so many of them (FEWEST_REGIONAL), and in a figure only while so many of
-them report, so that no figure is one household's. A figure is a median: one Box more or less hardly moves it,
-and a broken one not at all.
+Pure. A Box whose owner shows "its region" counts in figures of its region and grid and appears nowhere else.
+It counts only where the region has at least FEWEST_REGIONAL such Boxes, and in a figure only while that many
+of them report, so that no figure is that of one household. A figure is a median: one Box more or less hardly
+changes it, and a broken one not at all.
 """
 
 from collections import Counter
@@ -20,9 +20,9 @@ from opq_cloud.view.public.fuzz import Place
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 FEWEST_REGIONAL = 3
-"""Boxes of a region that are shown as figures only; fewer, and they do not count at all."""
+"""The least number of Boxes in a region that are shown only as figures; fewer do not count at all."""
 NEAR_PERCENT, LIMIT_PERCENT = 5.0, 10.0
-"""Off nominal; 10 % is the limit of EN 50160:2010, 4.2.2 for the supply voltage."""
+"""Percent off nominal; 10 % is the limit of EN 50160:2010, 4.2.2 for the supply voltage."""
 TONES = {
     "normal": "within 5 % of nominal",
     "low": "5 to 10 % below nominal",
@@ -31,7 +31,7 @@ TONES = {
     "too-high": "more than 10 % above nominal",
     "silent": "silent",
 }
-"""From the calmest to the loudest, but that silence comes last: it is the loudest state of a Box."""
+"""Roughly by rising importance; silence is last, as the most important state of a Box."""
 BY_LOUDNESS = ("normal", "high", "low", "too-high", "too-low", "silent")
 LOUDEST = {tone: rank for rank, tone in enumerate(BY_LOUDNESS)}
 PLANS_KEPT = 32
@@ -39,21 +39,21 @@ PLANS_KEPT = 32
 
 @dataclass(frozen=True, slots=True)
 class BoxNow:
-    """A Box as the map counts it; what is not known is None."""
+    """A Box as the map counts it; unknown values are None."""
 
     box_id: str
     label: str
     grid: str
     region: str | None
     at: Place | None
-    """Where it is shown, not where it stands, unless `exact`."""
+    """The public place, or the real one where `exact`."""
     exact: bool
     regional: bool
-    """It counts in figures of its region and shows nowhere itself."""
+    """Whether it counts in figures of its region and is not shown itself."""
     nominal_v: float
     nominal_hz: float
     u_percent: float | None
-    """Percent of its nominal voltage; None also while it is silent."""
+    """Percent of its nominal voltage; also None while it is silent."""
     f_hz: float | None
     silent: bool
 
@@ -64,7 +64,7 @@ class BoxNow:
 
 @dataclass(frozen=True, slots=True)
 class GroupNow:
-    """A grid or a region: medians of its Boxes that report."""
+    """A grid or a region: medians of its reporting Boxes."""
 
     name: str
     boxes: int
@@ -73,9 +73,9 @@ class GroupNow:
     f_hz: float | None
     nominal_hz: float
     at: Place | None
-    """The middle of the places shown for a region's Boxes; None where those have none."""
+    """The middle of the public places of a region's Boxes; None where they have none."""
     regional: bool
-    """Some of its Boxes show nowhere else."""
+    """Whether some of its Boxes are shown nowhere else."""
 
     @property
     def tone(self) -> str:
@@ -83,7 +83,7 @@ class GroupNow:
 
     @property
     def state(self) -> str:
-        """In words."""
+        """The state in words."""
         return state_of(self.tone, self.reporting, self.u_percent)
 
 
@@ -93,7 +93,7 @@ def state_of(tone: str, reporting: int, u_percent: float | None) -> str:
 
 
 def tone_of(u_percent: float | None) -> str:
-    """A key of TONES."""
+    """The tone of a voltage, a key of TONES."""
     if u_percent is None:
         return "silent"
     off = u_percent - 100.0
@@ -104,7 +104,7 @@ def tone_of(u_percent: float | None) -> str:
 
 
 def countable(boxes: Iterable[BoxNow]) -> list[BoxNow]:
-    """Without regional ones that have too few of their kind beside them, or no region."""
+    """The Boxes without those regional ones that have no region, or too few regional neighbours in it."""
     found = list(boxes)
     of_region = Counter(each.region for each in found if each.regional)
     return [
@@ -116,11 +116,11 @@ def countable(boxes: Iterable[BoxNow]) -> list[BoxNow]:
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Boxes by grid or region, and what does not change of these."""
+    """Boxes by grid or region, and the constant facts of these groups."""
 
     names: tuple[str, ...]
     which: Whole
-    """(boxes,) group of each Box; -1: none."""
+    """(boxes,) group of each Box; -1 for none."""
     boxes: tuple[int, ...]
     nominal_hz: tuple[float, ...]
     at: tuple[Place | None, ...]
@@ -128,9 +128,9 @@ class Groups:
 
 
 class FixedBoxes:
-    """What stays of Boxes from one second to the next: who they are, where, in which grid and region.
+    """The facts of Boxes that stay from one second to the next: identity, place, grid and region.
 
-    What is made of that (`plan`) is kept with it: a map is laid out once, not each second.
+    Results that depend only on these (`plan`) are stored here: a map is laid out once, not each second.
     """
 
     def __init__(self, boxes: Iterable[BoxNow]) -> None:
@@ -148,7 +148,7 @@ class FixedBoxes:
         return _groups(self.boxes, lambda each: each.region)
 
     def plan(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` gave for the key; the oldest of PLANS_KEPT go."""
+        """The cached result of `make` for the key; only the newest PLANS_KEPT stay."""
         found = self._plans.get(key)
         if found is None:
             found = self._plans[key] = make()
@@ -163,7 +163,7 @@ class BoxesNow:
 
     fixed: FixedBoxes
     u_percent: Floats
-    """(boxes,) as `BoxNow`; NaN: not known, or silent."""
+    """(boxes,) as in `BoxNow`; NaN where unknown or silent."""
     f_hz: Floats
     silent: NDArray[np.bool_]
 
@@ -172,7 +172,7 @@ class BoxesNow:
 
     @cached_property
     def loudness(self) -> Whole:
-        """(boxes,) place of its tone in BY_LOUDNESS."""
+        """(boxes,) index of the Box's tone in BY_LOUDNESS."""
         off = np.abs(self.u_percent - 100.0)
         low = np.where(off <= LIMIT_PERCENT, LOUDEST["low"], LOUDEST["too-low"])
         high = np.where(off <= LIMIT_PERCENT, LOUDEST["high"], LOUDEST["too-high"])
@@ -184,7 +184,7 @@ Boxes = BoxesNow | Sequence[BoxNow]
 
 
 def boxes_now(boxes: Boxes) -> BoxesNow:
-    """As columns."""
+    """The Boxes as columns."""
     if isinstance(boxes, BoxesNow):
         return boxes
     return BoxesNow(
@@ -196,13 +196,13 @@ def boxes_now(boxes: Boxes) -> BoxesNow:
 
 
 def grids_now(boxes: Boxes) -> tuple[GroupNow, ...]:
-    """Groups of countable Boxes, by grid, the largest first."""
+    """Groups of countable Boxes by grid, the largest first."""
     now = boxes_now(boxes)
     return tuple(sorted(_groups_now(now, now.fixed.grids), key=lambda each: (-each.boxes, each.name)))
 
 
 def regions_now(boxes: Boxes) -> tuple[GroupNow, ...]:
-    """Groups of countable Boxes that have a region, by its name."""
+    """Groups of countable Boxes with a region, by its name."""
     now = boxes_now(boxes)
     return tuple(sorted(_groups_now(now, now.fixed.regions), key=lambda each: each.name))
 
@@ -261,7 +261,7 @@ def _groups_now(now: BoxesNow, groups: Groups) -> list[GroupNow]:
 
 
 def _enough(now: BoxesNow, groups: Groups, values: Floats, live: NDArray[np.bool_]) -> list[float | None]:
-    """Medians of what is known; of regional ones nothing while fewer than FEWEST_REGIONAL are."""
+    """Medians of known values; those of regional Boxes count only where at least FEWEST_REGIONAL have one."""
     known, regional, which = live & ~np.isnan(values), now.fixed.regional, groups.which
     hidden = np.bincount(which[known & regional], minlength=len(groups.names))
     used = known.copy()
@@ -270,7 +270,7 @@ def _enough(now: BoxesNow, groups: Groups, values: Floats, live: NDArray[np.bool
 
 
 def _middle(places: Sequence[Place]) -> Place:
-    """To a tenth of a degree: of places that are shown, never of those where Boxes stand."""
+    """The middle to a tenth of a degree, from public places only."""
     latitude = sum(each[0] for each in places) / len(places)
     longitude = sum(each[1] for each in places) / len(places)
     return round(latitude, 1), round(longitude, 1)

@@ -1,6 +1,6 @@
-"""Reads what a visitor may know of all Boxes now: records and places of the registry, values of the live hub.
+"""Reads what a visitor may know about all Boxes now: records and places, and values of the live hub.
 
-What one audience sees is made once and kept for SEEN_S, so that 500 open maps cost as much as one.
+The result for one audience is made once and cached for SEEN_S, so that 500 open maps cost as much as one.
 """
 
 import time
@@ -22,7 +22,7 @@ from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.registry import BoxRegistry, natural_order
 
 SEEN_S = 0.2
-"""Short: a map that asks each second moves within about one."""
+"""Short enough that a map with a request each second is at most about one second late."""
 AUDIENCES = 64
 SALT_NAME = "map"
 
@@ -32,7 +32,7 @@ Audience = tuple[bool, frozenset[str], frozenset[str], frozenset[str]]
 
 @dataclass(frozen=True, eq=False)
 class _Heard:
-    """The newest of all Boxes that were heard, in the order in which they first were."""
+    """The newest values of all Boxes that were heard, in the order of their first message."""
 
     ids: tuple[str, ...]
     volts: Floats
@@ -42,7 +42,7 @@ class _Heard:
 
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """The Boxes of an audience while they stay as they are, and where each is among those heard, or -1."""
+    """The unchanged Boxes of an audience, and the index of each in `_Heard`, or -1."""
 
     registry: BoxRegistry
     heard: int
@@ -51,7 +51,7 @@ class _Kept:
 
 
 class GridReader:
-    """`boxes` and `incidents` may be called from any thread; they are of the visitor of the request."""
+    """`boxes` and `incidents` may be called from any thread and are those of the request's visitor."""
 
     def __init__(
         self, context: ViewContext, radius_km: float, monotonic_s: Callable[[], float] = time.monotonic
@@ -66,16 +66,16 @@ class GridReader:
 
     @property
     def audience(self) -> Audience:
-        """All that decides what the visitor of the request sees here: equal ones are shown the same."""
+        """Everything that decides what the request's visitor sees here: equal audiences see the same."""
         return self.audience_of(self._context.visitor)
 
     def audience_of(self, visitor: Visitor) -> Audience:
-        """As `audience`, of another visitor."""
+        """The audience of another visitor."""
         return visitor.everything, visitor.full, visitor.public, visitor.regional
 
     @contextmanager
     def seen_by(self, visitor: Visitor) -> Iterator[None]:
-        """In this thread alone, all that is read is what that visitor sees: a stream outlives its request."""
+        """Sets the visitor for all reads in this thread: a stream outlives its request."""
         token = ASKING.set(visitor)
         try:
             yield
@@ -83,7 +83,7 @@ class GridReader:
             ASKING.reset(token)
 
     def boxes(self) -> BoxesNow:
-        """Those that count for the visitor, shown ones and regional ones, in the order of their numbers.
+        """The Boxes that count for the visitor, shown and regional ones, sorted by number.
 
         Raises:
             StoreError: the store cannot be read.
@@ -92,11 +92,11 @@ class GridReader:
         return self._seen.of(audience, lambda: self._read(visitor, audience))
 
     def incidents(self, limit: int) -> list[LiveMessage]:
-        """Those that the visitor sees a part of, newest first by their start, as the live feed shows them."""
+        """The newest incidents of which the visitor sees a part, by start, as in the live feed."""
         return self._context.hub.newest_incidents(limit)
 
     def _read(self, visitor: Visitor, audience: Audience) -> BoxesNow:
-        """Who the Boxes are is read again once that has changed; what they measure comes by columns."""
+        """Reads the Boxes again only after a change; measured values come by columns."""
         registry, heard = self._context.whole_registry.now(), self._heard.of(None, self._read_heard)
         kept = self._kept.get(audience)
         if kept is None or kept.registry is not registry or kept.heard != len(heard.ids):
@@ -112,7 +112,7 @@ class GridReader:
         return BoxesNow(kept.fixed, volts / kept.fixed.nominal_v * 100.0, hertz, ~live)
 
     def _read_heard(self) -> _Heard:
-        """One look at the hub for all audiences; a Box that was never heard stands at the end."""
+        """Reads the hub once for all audiences; the last row stands for Boxes that were never heard."""
         rows = self._context.whole_hub.values_now()
         ids = tuple(self._context.whole_hub.box_ids())[: len(rows)]
         table = np.array([*rows, (np.nan, np.nan, 0, 0)], np.float64)
@@ -123,7 +123,7 @@ class GridReader:
         return _Heard(ids, volts, hertz, live)
 
     def _read_boxes(self, visitor: Visitor, registry: BoxRegistry) -> list[BoxNow]:
-        """As silent ones."""
+        """The Boxes without values, as silent ones."""
         found = []
         for box_id in self._ids(visitor, registry):
             shown = visitor.sees(box_id)
@@ -172,7 +172,7 @@ class GridReader:
 
 
 def _exact(place: BoxPlace) -> Place | None:
-    """None where it is not known, or no place on earth: who else writes the store may put anything."""
+    """The stored place; None where unknown or impossible, because other programs may write to the store."""
     latitude, longitude = place.latitude, place.longitude
     if latitude is None or longitude is None or not (abs(latitude) <= 90 and abs(longitude) <= 180):
         return None

@@ -1,6 +1,6 @@
-"""Answers kept for a moment: what 500 pages ask for at once is made once.
+"""A short cache of answers: what 500 pages request together is made once.
 
-Short, and of no reader's file: states, days and feeds keep theirs alike.
+The file is short, but used by several others: states, days and feeds are cached in the same way.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 class KeptAnswers(Generic[T]):
-    """`of` may be called from any thread; who asks for what is being made waits for that alone."""
+    """`of` may be called from any thread; a caller waits only for its own answer to be made."""
 
     def __init__(
         self, seconds: float, most: int = 64, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
-        """`most`: the one asked for longest ago goes first."""
+        """`most`: above this number, the answer that was unused for longest is dropped."""
         self._seconds = seconds
         self._most = most
         self._monotonic_s = monotonic_s
@@ -32,7 +32,7 @@ class KeptAnswers(Generic[T]):
         self._tasks: dict[Hashable, asyncio.Future[T]] = {}
 
     def of(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gave less than `seconds` ago, or gives now; an exception of it is not kept."""
+        """The answer that `make` gave less than `seconds` ago, or gives now; exceptions are not cached."""
         with self._lock:
             kept = self._fresh(key)
             if kept is not None:
@@ -59,7 +59,7 @@ class KeptAnswers(Generic[T]):
                     self._making.pop(key, None)
 
     async def of_all(self, key: Hashable, make: Callable[[], T]) -> T:
-        """As `of`, on the event loop: made by one thread, for all who ask until it is there."""
+        """Like `of`, on the event loop: one thread makes the answer for all callers that wait."""
         with self._lock:
             found = self._fresh(key)
         if found is not None:
@@ -72,7 +72,7 @@ class KeptAnswers(Generic[T]):
         return await asyncio.shield(task)
 
     def _first_is_old(self) -> bool:
-        """What nobody is answered with any more is not kept until others need its place."""
+        """An outdated answer is dropped at once, not only when its place is needed."""
         made_s, _ = next(iter(self._found.values()))
         return self._monotonic_s() - made_s >= self._seconds and len(self._found) > 1
 
@@ -86,7 +86,7 @@ class KeptAnswers(Generic[T]):
 
 @dataclass(slots=True)
 class _Making:
-    """One answer while somebody makes it."""
+    """One answer while a thread makes it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     waiting: int = 0

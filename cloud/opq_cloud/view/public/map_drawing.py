@@ -1,6 +1,6 @@
-"""What a page with a map draws, and what it asks for again each second: one source for both.
+"""What a page with a map draws, and what it requests again each second, from one source.
 
-`/map`, `/wall` and `/embed/map` show the same map of the same figures, each for its own audience.
+`/map`, `/wall` and `/embed/map` show the same map with the same figures, each for its own audience.
 """
 
 import functools
@@ -46,7 +46,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class MapDrawing:
-    """One map: its window, outlines, marks and what is said beside it."""
+    """One map: its window, outlines, marks and texts."""
 
     frame: MapFrame
     outline: OutlinePaths
@@ -60,13 +60,13 @@ class MapDrawing:
     outside: int
     """Boxes with a place that is not in the window."""
     unplaced: int
-    """Boxes whose place nobody has said."""
+    """Boxes without a known place."""
     rough_words: str
-    """How far off marks are; empty: none is."""
+    """How far marks are from their Boxes; empty where all are exact."""
 
 
 def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) -> MapDrawing:
-    """Draws what the visitor of the request sees; without a window, where its Boxes are."""
+    """Draws what the request's visitor sees; the default window is that of the visible Boxes."""
     boxes = reader.boxes()
     regions = regions_now(boxes)
     if frame is None:
@@ -90,7 +90,7 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
 
 
 def map_summary(boxes: Boxes) -> str:
-    """One sentence of state."""
+    """The present state in one sentence."""
     if not len(boxes):
         return "No Box is shown here yet."
     now = boxes_now(boxes)
@@ -105,14 +105,14 @@ def map_summary(boxes: Boxes) -> str:
 
 
 def silent_words(boxes: BoxesNow) -> tuple[str, str] | None:
-    """What a page says above its figures where no Box reports; `grid.js` says the same later."""
+    """The heading of a page where no Box reports; `grid.js` shows the same later."""
     if not len(boxes) or not boxes.silent.all():
         return None
     return "No Box reports now.", "Figures stand here again as soon as one does."
 
 
 def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
-    """What open pages put in place of what they show: words and tones, made here alone."""
+    """The state with which open pages replace theirs; only this function makes its words and tones."""
     boxes = reader.boxes()
     regions = regions_now(boxes)
     if frame is None:
@@ -175,7 +175,7 @@ def incident_line(message: LiveMessage) -> dict[str, object]:
 
 
 def _whole_frame(boxes: BoxesNow) -> MapFrame:
-    """Where its Boxes are, and the regions that stand for Boxes which are not shown."""
+    """The window of the visible Boxes, and of regions with Boxes that are not shown."""
 
     def make() -> MapFrame:
         fixed = boxes.fixed
@@ -202,7 +202,7 @@ def _tiles(url: str | None, frame: MapFrame) -> tuple[tuple[str, float, float, f
 
 
 def tile_origin(url: str | None) -> str:
-    """`https://tiles.example`: what a page with tiles may load images from; empty: nothing."""
+    """The origin from which a page with tiles may load images: `https://tiles.example`; empty for none."""
     if not url:
         return ""
     parts = urlsplit(url)
@@ -220,7 +220,7 @@ def _rough_words(marks: Sequence[MapMark], radius_km: float) -> str:
 
 @functools.cache
 def page_version() -> str:
-    """Changes with every file that pages are made of: a wall that shows an older one loads itself again."""
+    """Changes with every file that pages are made of: a wall with an older version reloads itself."""
     try:
         digest = hashlib.sha256(version("opq-toolkit").encode())
     except PackageNotFoundError:

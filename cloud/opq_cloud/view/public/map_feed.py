@@ -1,8 +1,8 @@
-"""What an open map is sent through `/live`: its whole state at once, then each second what has changed.
+"""The map's part of `/live`: an open map gets its whole state at once, then each second the changes.
 
-Maps of one window that belong to the same audience (`GridReader.audience`) are one feed: its text is made
-once a second, and each of them gets the same bytes. A map that is late gets the whole state again. All of
-this runs on the event loop but for making the state, which reads the store.
+Maps of one window that belong to the same audience (`GridReader.audience`) share one feed: its text is made
+once a second, and each of them gets the same bytes. A map that is too late gets the whole state again. All of
+this runs on the event loop, except making the state, which reads the store.
 """
 
 import asyncio
@@ -31,17 +31,17 @@ CHANGES_KEPT = 3
 MAPS_OF_A_PAGE = 4
 WINDOW_CHARACTERS = 64
 FEEDS = 64
-"""Different maps at once; who opens one more asks for its state each second."""
+"""The most different maps at once; a page with a further one requests its state each second."""
 IDLE_S = 5.0
-"""A feed that nobody took from for so long goes when another begins."""
+"""A feed that was unused for this long is removed when another begins."""
 State = Mapping[str, Any]
 Windows = Mapping[str, MapFrame | None]
-"""Address of a window, as it was asked for -> the window."""
+"""Address of a window as it was requested -> the window."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapTaken:
-    """How far a map has come in which feed."""
+    """How much of which feed a map has received."""
 
     feed: "MapFeed"
     number: int
@@ -57,7 +57,7 @@ class MapFeed:
         self.used_s = next_s
         self.making: asyncio.Task[None] | None = None
         self.number = secrets.randbelow(1 << 40)
-        """The number of the newest second. The first one is random, so that no other feed goes on from it."""
+        """The number of the newest second. The first is random, so that it does not continue another feed."""
         self.state: State | None = None
         self._whole = b""
         self._changes: deque[bytes] = deque(maxlen=CHANGES_KEPT)
@@ -68,19 +68,19 @@ class MapFeed:
         return LiveMessage("map", text).wire
 
     def put(self, state: State, change: bytes) -> None:
-        """The next second; `change` does not count after `lose`."""
+        """Adds the next second; `change` is not used after `lose`."""
         self.number += 1
         if self.state is not None:
             self._changes.append(change)
         self.state, self._whole = state, b""
 
     def lose(self) -> None:
-        """There is no state now: whatever a map has taken, it begins with the whole of the next."""
+        """Drops the state: every map begins again with the whole of the next one."""
         self.state, self._whole = None, b""
         self._changes.clear()
 
     def since(self, taken: int | None) -> tuple[bytes, int]:
-        """The text for a map that has come to `taken` (None: it opens), and how many seconds it lost."""
+        """The text for a map that has received `taken` (None: a new map), and how many seconds it lost."""
         if self.state is None:
             return b"", 0
         missed = 0 if taken is None else self.number - taken
@@ -91,7 +91,7 @@ class MapFeed:
 
 
 class MapFeeds:
-    """All maps that are live now; every method is called on the event loop."""
+    """All live maps; every method is called on the event loop."""
 
     def __init__(
         self, reader: GridReader, counters: ServiceCounters, monotonic_s: Callable[[], float] = time.monotonic
@@ -104,9 +104,10 @@ class MapFeeds:
     async def take(
         self, visitor: Visitor, window: str, frame: MapFrame | None, taken: MapTaken | None
     ) -> tuple[bytes, MapTaken | None, float]:
-        """What a visitor's map is to be sent now, how far it has come with that, seconds until there is more.
+        """What to send to a visitor's map now, its new position, and the seconds until there is more.
 
-        Nothing while the store cannot be read, or where there are FEEDS others: the map asks for its state.
+        Nothing is sent while the store cannot be read, or where FEEDS others exist: the map then requests its
+        state.
         """
         feed = self._feed((self._reader.audience_of(visitor), window))
         if feed is None:
@@ -152,7 +153,7 @@ class MapFeeds:
 
 
 def changes(before: State, now: State) -> dict[str, object]:
-    """What is different; of `marks` and `figures` only the parts that are, and names of those that went."""
+    """The differences; for `marks` and `figures` only the changed parts, and the names of removed ones."""
     found: dict[str, object] = {
         name: value
         for name, value in now.items()
@@ -173,7 +174,7 @@ def _gone(part: str, before: State, now: State) -> list[tuple[str, str]]:
 
 
 def read_windows(addresses: Iterable[str]) -> Windows:
-    """The maps that a page shows: `map=` the whole one, `map=at=21.3,-157.8&km=120` a part of the earth.
+    """The maps that a page shows: `map=` for the whole one, `map=at=21.3,-157.8&km=120` for a part.
 
     Args:
         addresses: each the query of a map's own address.

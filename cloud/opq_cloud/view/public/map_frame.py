@@ -1,7 +1,7 @@
 """The part of the earth that a map shows, in Web Mercator (EPSG:3857); its address: `?at=21.3,-157.8&km=120`.
 
 Pure. A place is (latitude, longitude) in degrees; `x` and `y` go from 0 to 1 over the whole map, from the
-antimeridian and from the top, as tiles count them. A map never reaches over the antimeridian.
+antimeridian and from the top, as tiles count them. A map never crosses the antimeridian.
 """
 
 import re
@@ -22,7 +22,7 @@ LEAST_KM, MOST_KM = 5.0, 40_000.0
 NARROWEST_KM = 40.0
 """Boxes close together are shown with some land around them."""
 MARGIN = 1.5
-"""The map is so much wider than the extent of its Boxes."""
+"""The map is this much wider than the extent of its Boxes."""
 TILE_UNITS = 256
 MOST_TILES = 40
 MOST_ZOOM = 19
@@ -31,7 +31,7 @@ _AT = re.compile(r"(-?\d{1,2}(?:\.\d{1,6})?),(-?\d{1,3}(?:\.\d{1,6})?)")
 
 @dataclass(frozen=True, slots=True)
 class MapTile:
-    """One image of a tile server, where it lies in the drawing."""
+    """One image of a tile server, and its place in the drawing."""
 
     zoom: int
     column: int
@@ -59,7 +59,7 @@ class MapFrame:
 
     @property
     def km(self) -> float:
-        """From left to right through the middle."""
+        """The width through the middle."""
         return self.wide * EQUATOR_KM * cos(radians(self.middle[0]))
 
     @property
@@ -67,7 +67,7 @@ class MapFrame:
         return WIDTH / self.km
 
     def units(self, at: Place) -> tuple[float, float]:
-        """Where a place lies in the drawing; outside 0 .. WIDTH, 0 .. HEIGHT it is not seen."""
+        """The place in the drawing; outside 0 .. WIDTH, 0 .. HEIGHT it is not visible."""
         x, y = mercator(at)
         scale = WIDTH / self.wide
         return (x - self.left) * scale, (y - self.top) * scale
@@ -77,11 +77,11 @@ class MapFrame:
         return 0 <= x <= WIDTH and 0 <= y <= HEIGHT
 
     def moved(self, right: float, down: float) -> "MapFrame":
-        """By shares of its width and height."""
+        """Moves the window by shares of its width and height."""
         return _window(self.left + (0.5 + right) * self.wide, self.top + (0.5 + down) * self.high, self.wide)
 
     def zoomed(self, factor: float) -> "MapFrame":
-        """Wider (above 1) or narrower around its middle."""
+        """A window that is wider (factor above 1) or narrower around its middle."""
         return frame_at(self.middle, self.km * factor)
 
     @property
@@ -96,7 +96,7 @@ class MapFrame:
         )
 
     def tiles(self) -> Sequence[MapTile]:
-        """Those that cover it, one of their pixels to about one unit; MOST_TILES at most."""
+        """The tiles that cover it, with about one pixel per unit; MOST_TILES at most."""
         zoom = max(0, min(MOST_ZOOM, round(log2(WIDTH / TILE_UNITS / self.wide))))
         while True:
             count = 2**zoom
@@ -124,7 +124,7 @@ class MapFrame:
 
 @lru_cache(maxsize=PLACES_KEPT)
 def mercator(at: Place) -> tuple[float, float]:
-    """(x, y) of a place; beyond MOST_LATITUDE at the edge. Kept: Boxes stand still."""
+    """(x, y) of a place; beyond MOST_LATITUDE at the edge. Cached, because Boxes rarely move."""
     latitude = max(-MOST_LATITUDE, min(MOST_LATITUDE, at[0]))
     return at[1] / 360.0 + 0.5, 0.5 - log(tan(pi / 4 + radians(latitude) / 2)) / (2 * pi)
 
@@ -134,7 +134,7 @@ def _place(x: float, y: float) -> Place:
 
 
 def _window(x: float, y: float, wide: float) -> MapFrame:
-    """Around (x, y), moved so that it lies on the map where it fits."""
+    """The window around (x, y), moved onto the map where it fits."""
     wide = min(1.0, wide)
     high = wide * HEIGHT / WIDTH
     top, bottom = mercator((MOST_LATITUDE, 0.0))[1], mercator((-MOST_LATITUDE, 0.0))[1]
@@ -144,7 +144,7 @@ def _window(x: float, y: float, wide: float) -> MapFrame:
 
 
 def frame_at(middle: Place, km: float) -> MapFrame:
-    """`km` wide (LEAST_KM to MOST_KM) around a place."""
+    """A window `km` wide (LEAST_KM to MOST_KM) around a place."""
     km = max(LEAST_KM, min(MOST_KM, km))
     latitude = max(-MOST_LATITUDE, min(MOST_LATITUDE, middle[0]))
     x, y = mercator((latitude, middle[1]))
@@ -155,7 +155,7 @@ WORLD = frame_at((25.0, 0.0), MOST_KM)
 
 
 def frame_of(places: Iterable[Place]) -> MapFrame:
-    """All of these with land around them; the world where there are none."""
+    """A window of all these places with a margin; the world where there are none."""
     points = [mercator(each) for each in places]
     if not points:
         return WORLD

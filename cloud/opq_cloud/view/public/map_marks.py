@@ -1,6 +1,6 @@
-"""The marks of a map: one for each Box, or for those that lie on one another, and for each hidden region.
+"""The marks of a map: one for each Box, or for several at one place, and for each region of hidden Boxes.
 
-Pure. However many Boxes there are, a map has no more marks than cells; its table says the same in words.
+Pure. A map never has more marks than cells, however many Boxes there are; its table gives the same in words.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,23 +25,23 @@ from opq_cloud.view.public.grid_now import (
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, MapFrame
 
 CELL_UNITS = 40.0
-"""Boxes nearer than this on the drawing may be one mark."""
+"""Boxes nearer than this on the drawing may share a mark."""
 SPLIT_MARKS = 60
-"""Up to so many Boxes each has a mark of its own, but those at exactly one place."""
+"""Up to this many Boxes have a mark each, except those at exactly one place."""
 Point = tuple[float, float]
 Corners = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 LETTER_UNITS, LINE_UNITS = 9.0, 22.0
-"""About as wide and high is a letter of a mark's name."""
+"""Approximate width and height of a letter in a mark's name."""
 PHONE_SCALE = 2.1
-"""Marks are so much larger there; `map.css` too."""
+"""Marks are larger by this factor on a phone; `map.css` has the same."""
 SIDES = ("right", "left", "below", "above")
-"""Where a name may stand beside its mark, the first that is free."""
+"""The possible places of a name relative to its mark; the first free one is used."""
 BUCKET_UNITS = 60.0
 LISTED = 200
-"""Rows of the table; more are counted."""
+"""Rows of the table; further ones are only counted."""
 DOUBT_UNITS = 9.0
-"""A circle of doubt smaller than a mark is not drawn."""
+"""A circle of uncertainty smaller than a mark is not drawn."""
 SHAPES = {
     "normal": "M-7 0a7 7 0 1 0 14 0a7 7 0 1 0-14 0Z",
     "low": "M-8.5-6H8.5L0 9Z",
@@ -50,7 +50,7 @@ SHAPES = {
     "too-high": "M-11 8H11L0-12Z",
     "silent": "M-8-8L8 8M8-8L-8 8",
 }
-"""The mark of each tone around (0, 0), an SVG path: shapes say what colours say."""
+"""The mark of each tone around (0, 0), an SVG path: shapes repeat what colours show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class MapMark:
     """One mark and its row of the table."""
 
     mark_id: str
-    """`box-4`, `cell-3-7`, `region-oahu`: the same from one look to the next."""
+    """`box-4`, `cell-3-7`, `region-oahu`: the same in every update."""
     x: float
     y: float
     tone: str
@@ -68,25 +68,25 @@ class MapMark:
     u_percent: float | None
     f_hz: float | None
     href: str
-    """Empty: there is no page of it."""
+    """Empty where it has no page."""
     doubt_units: float
-    """Radius of the circle in which its Box stands; 0: exact, or too small to draw."""
+    """Radius of the circle that contains its Box; 0 where exact, or too small to draw."""
     rough: bool
-    """Its place is near, not where it stands."""
+    """Whether its place is only near that of its Box."""
     side: str = ""
-    """Of SIDES, where its name stands; empty: there is no room, or nobody has looked for it."""
+    """One of SIDES, the place of its name; empty where there is no room, or none was searched."""
     named_small: bool = False
-    """And on a phone."""
+    """Whether the name is also shown on a phone."""
 
     @property
     def name(self) -> str:
-        """What stands beside it on the drawing."""
+        """The text next to it on the drawing."""
         several = self.boxes > 1 and not self.mark_id.startswith("region")
         return f"{self.boxes} Boxes" if several else self.label
 
     @property
     def text(self) -> str:
-        """In words, for a pointer and a screen reader."""
+        """The mark in words, for a pointer and a screen reader."""
         level = words.number(self.u_percent, 1, "%")
         if self.boxes == 1 and not self.mark_id.startswith("region"):
             return f"{self.label}: {'silent' if self.tone == 'silent' else f'{level}, {TONES[self.tone]}'}"
@@ -96,7 +96,7 @@ class MapMark:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """What stays of a mark from one second to the next."""
+    """The constant facts of a mark."""
 
     mark_id: str
     x: float
@@ -114,7 +114,7 @@ class MapPlan:
 
     cells: tuple[_Cell, ...]
     members: Whole
-    """(shown,) Boxes in the window, those of a mark beside one another."""
+    """(shown,) Boxes in the window, those of one mark in sequence."""
     which: Whole
     """(shown,) mark of each, rising."""
     outside: int
@@ -123,7 +123,7 @@ class MapPlan:
 
 
 def map_plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
-    """Made once for Boxes that stay where they are."""
+    """The plan, made once for Boxes that do not change."""
     found: MapPlan = fixed.plan((frame, radius_km), lambda: _plan(fixed, frame, radius_km))
     return found
 
@@ -155,7 +155,7 @@ def _plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
 def map_marks(
     boxes: Boxes, regions: Iterable[GroupNow], frame: MapFrame, radius_km: float
 ) -> tuple[MapMark, ...]:
-    """Those in the window, the loudest last, so that they lie on top; `with_names` says which get a name."""
+    """The marks in the window, the loudest last, so that they lie on top; `with_names` gives them names."""
     now = boxes_now(boxes)
     plan = map_plan(now.fixed, frame, radius_km)
     u_percent, f_hz, count = now.u_percent[plan.members], now.f_hz[plan.members], len(plan.cells)
@@ -181,10 +181,10 @@ def map_marks(
 
 
 def with_names(marks: Sequence[MapMark]) -> tuple[MapMark, ...]:
-    """Which have room for their names, and on which side; of these on a phone too, where all is larger.
+    """The marks with the sides of the names that have room; also for phones, where all is larger.
 
-    The loudest get theirs first. One that would lie on a mark or a name, or leave the drawing, is left to the
-    table; where there are many marks single Boxes are, too.
+    The loudest marks get their names first. A name that would lie on a mark or a name, or leave the drawing,
+    stays only in the table; where there are many marks, so do the names of single Boxes.
     """
     many = len(marks) > SPLIT_MARKS
     desk, phone = _Taken(marks, 1.0), _Taken(marks, PHONE_SCALE)
@@ -202,7 +202,7 @@ def with_names(marks: Sequence[MapMark]) -> tuple[MapMark, ...]:
 
 
 class _Taken:
-    """What lies on a drawing already, by buckets: of many marks few are near to each other."""
+    """The occupied parts of a drawing, in buckets, because few of many marks are near to each other."""
 
     def __init__(self, marks: Iterable[MapMark], scale: float) -> None:
         self._by_bucket: dict[tuple[int, int], list[Corners]] = {}
@@ -215,7 +215,7 @@ class _Taken:
             self._by_bucket.setdefault(bucket, []).append(box)
 
     def free(self, box: Corners) -> bool:
-        """Whether it is on the drawing, and nothing else there."""
+        """Whether a rectangle is within the drawing and free."""
         inside = box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= HEIGHT
         return inside and not any(
             _meet(box, each) for bucket in _buckets(box) for each in self._by_bucket.get(bucket, ())
@@ -242,7 +242,7 @@ def _meet(first: Corners, second: Corners) -> bool:
 
 
 def rows_of(marks: Iterable[MapMark]) -> tuple[MapMark, ...]:
-    """The loudest first, LISTED at most."""
+    """The rows of the table, the loudest first, LISTED at most."""
     return tuple(sorted(marks, key=lambda mark: (-LOUDEST[mark.tone], mark.label)))[:LISTED]
 
 

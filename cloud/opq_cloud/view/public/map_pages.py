@@ -1,4 +1,4 @@
-"""`/map`, `/grid` and `/wall`, and `/map/state`, which their script asks for each second."""
+"""`/map`, `/grid` and `/wall`, and `/map/state`, which their script requests each second."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ Km = Annotated[str, Query(max_length=12)]
 STEPS = (("Left", -0.4, 0.0), ("Right", 0.4, 0.0), ("Up", 0.0, -0.4), ("Down", 0.0, 0.4))
 ZOOM = 2.0
 DAY_KEPT_S = 10.0
-"""A page of the grid is made so seldom; its figures of the present are renewed by its script."""
+"""The figures of a grid's page are made this often; its script updates those of the present."""
 THEMES = ("", "light", "dark")
 PACKED = 5
 PATHS = ("/map/state", "/embed/state")
@@ -48,14 +48,14 @@ PATHS = ("/map/state", "/embed/state")
 
 @dataclass(frozen=True, slots=True)
 class MapState:
-    """One state as JSON, as it is and packed by gzip."""
+    """One state as JSON, plain and compressed with gzip."""
 
     body: bytes
     packed: bytes
     etag: str
 
     def answer(self, held: str, encodings: str) -> Response:
-        """`held`: the ETags that the asker has; what has not changed is not sent again."""
+        """The answer to a client; `held` are its ETags, and an unchanged state is not sent again."""
         headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         if self.etag in held:
             return Response(status_code=304, headers=headers)
@@ -66,14 +66,14 @@ class MapState:
 
 
 class MapStates:
-    """The states of the map that one reader gives, each reduced to what the visitor may see."""
+    """The states of a reader's maps, each limited to what the visitor may see."""
 
     def __init__(self, reader: GridReader) -> None:
         self._reader = reader
         self._kept: KeptAnswers[MapState] = KeptAnswers(SEEN_S)
 
     async def now(self, frame: MapFrame | None) -> MapState:
-        """Raises StoreError."""
+        """The present state. Raises StoreError."""
         return await self._kept.of_all((self._reader.audience, frame), lambda: self._made(frame))
 
     async def answer(self, request: Request, frame: MapFrame | None) -> Response:
@@ -88,7 +88,7 @@ class MapStates:
 
 
 class StatesAtOnce:
-    """ASGI middleware inside the gate."""
+    """ASGI middleware inside the gate, which answers requests for whole states."""
 
     def __init__(self, app: App, states: MapStates) -> None:
         self._app = app
@@ -101,7 +101,7 @@ class StatesAtOnce:
             return
         try:
             state = await self._states.now(None)
-        except StoreError:  # the route says so in its words
+        except StoreError:  # the route answers with its own words
             await self._app(scope, receive, send)
             return
         asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
@@ -110,7 +110,7 @@ class StatesAtOnce:
 
 
 class MapPages:
-    """Pages of the present, for whoever asks."""
+    """Pages of the present, for all visitors."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class MapPages:
         return with_tiles(page, self._config)
 
     def _after(self) -> int | None:
-        """The newest incident, after which the live feed goes on; None: the visitor has no live feed."""
+        """The newest incident, after which the live feed continues; None without a live feed."""
         if not self._context.visitor.sees_something:
             return None
         return self._context.hub.highest_incident()
@@ -209,7 +209,7 @@ class MapPages:
 
 
 def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
-    """For `map_parts.html`."""
+    """Values for `map_parts.html`."""
     counts: dict[str, int] = {}
     for mark in drawing.marks:
         counts[mark.tone] = counts.get(mark.tone, 0) + 1
@@ -224,7 +224,7 @@ def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
 
 
 def asked_frame(at: str, km: str) -> MapFrame | None:
-    """HTTPException 400 with what was wrong."""
+    """The window of an address. Raises HTTPException 400 with what was wrong."""
     try:
         return parse_frame(at, km)
     except ValueError as error:
@@ -236,7 +236,7 @@ def state_path(path: str, frame: MapFrame | None) -> str:
 
 
 def with_tiles(page: HTMLResponse, config: ViewSection) -> HTMLResponse:
-    """This page alone may load images from the tile server, where one is set."""
+    """Allows this page to load images from the tile server, where one is set."""
     origin = tile_origin(config.tile_url)
     if origin:
         policy = CONTENT_SECURITY_POLICY.replace("img-src 'self'", f"img-src 'self' {origin}")

@@ -1,7 +1,7 @@
 """Outlines of land and countries as SVG paths of one window: Natural Earth, see `outlines/OUTLINES.md`.
 
-The files are read once, when the first map is drawn; a path is made once per window and kept. What lies
-outside is cut off and what falls within a pixel is left out, so that a page carries only what it shows.
+The files are read once, for the first map; a path is made once per window and cached. Parts outside are cut
+off and points within one pixel are left out, so that a page holds only what it shows.
 """
 
 import functools
@@ -20,9 +20,9 @@ FOLDER = Path(__file__).parent / "outlines"
 COARSE_FROM = 0.2
 """Windows as wide as this share of the equator are drawn from 1:110 million, others from 1:50 million."""
 EDGE_UNITS = 8.0
-"""Cut so far outside the window: the cut's own line is not seen."""
+"""Outlines are cut this far outside the window, so that the cut is not visible."""
 STEP_UNITS = 0.9
-"""Points nearer to each other than this are one; a map is at most some 1,100 pixels wide."""
+"""Points nearer to each other than this are joined; a map is at most some 1,100 pixels wide."""
 KEPT = 64
 Points = NDArray[np.float64]
 
@@ -75,9 +75,9 @@ def _read(name: str) -> tuple[_Lines, _Lines]:
 
 
 def _on_the_map(ring: Points) -> list[Points]:
-    """The source's rings go over the antimeridian and around the pole, as on a globe; here they are flat.
+    """Flattens a ring of the source, which may cross the antimeridian or surround a pole, as on a globe.
 
-    One that goes over the edge is there twice, one whole earth apart; one around a pole is closed along it.
+    A ring that crosses the edge is repeated one whole earth apart; one around a pole is closed along it.
     """
     if np.ptp(ring[:, 0]) < 0.5:
         return [ring]
@@ -106,7 +106,7 @@ def _lines(lines: Sequence[Points]) -> _Lines:
 
 
 def _within(lines: _Lines, frame: MapFrame) -> Iterable[Points]:
-    """Those whose boxes meet the window."""
+    """The lines whose boxes meet the window."""
     left, top, right, bottom = lines.boxes.T
     meets = (left <= frame.left + frame.wide) & (right >= frame.left)
     meets &= (top <= frame.top + frame.high) & (bottom >= frame.top)
@@ -118,7 +118,7 @@ def _units(line: Points, frame: MapFrame, scale: float) -> Points:
 
 
 def _thinned(line: Points) -> Points:
-    """Without points on the same raster of STEP_UNITS as the one before."""
+    """The line without points on the same raster of STEP_UNITS as the one before."""
     raster = np.round(line / STEP_UNITS)
     fresh = np.ones(len(line), dtype=bool)
     fresh[1:] = (raster[1:] != raster[:-1]).any(axis=1)
@@ -127,7 +127,7 @@ def _thinned(line: Points) -> Points:
 
 
 def _clipped(ring: Points) -> Points:
-    """A ring cut to the window (Sutherland and Hodgman, 1974): one side after the other."""
+    """A ring cut to the window (Sutherland and Hodgman, 1974), one side after the other."""
     for axis, edge, sign in (
         (0, -EDGE_UNITS, 1.0), (0, WIDTH + EDGE_UNITS, -1.0),
         (1, -EDGE_UNITS, 1.0), (1, HEIGHT + EDGE_UNITS, -1.0),

@@ -1,6 +1,6 @@
 """All routes of this room, over one reader: the application includes them in one line.
 
-Short, and of no page's file: it is where they meet.
+The file is short, because it only connects the others.
 """
 
 from fastapi import APIRouter
@@ -14,14 +14,14 @@ from opq_cloud.view.public.shared_pages import SharedPages
 
 
 def grid_reader(context: ViewContext) -> GridReader:
-    """One for all maps of an application."""
+    """One reader for all maps of an application."""
     return GridReader(context, _config(context).map_radius_km)
 
 
 def public_router(
     context: ViewContext, reader: GridReader, states: MapStates, render: PageMaker
 ) -> APIRouter:
-    """`render` is `Pages.render`."""
+    """The routes; `render` is `Pages.render`."""
     config = _config(context)
     router = APIRouter(include_in_schema=False)
     for made in (

@@ -1,7 +1,7 @@
-"""What is the same for everybody, signed in or not: share links, the widget, feeds; and an incident's spread.
+"""Pages that are the same for everybody: share links, the widget, feeds; and an incident's spread.
 
-The gate (`accounts/gate.py`) makes whoever asks for `/share`, `/embed` and `/feeds` nobody, so that a page
-that somebody hands on shows there what everybody may see.
+The gate (`accounts/gate.py`) treats every visitor of `/share`, `/embed` and `/feeds` as anonymous, so that a
+page that somebody passes on shows only what everybody may see.
 """
 
 import zlib
@@ -28,7 +28,7 @@ from opq_proto.messages import Incident
 
 IN_FEED = 50
 FEED_KEPT_S = 20.0
-"""Feeds are asked for by many and change seldom."""
+"""Feeds are requested by many and change seldom."""
 TITLE = "Power-quality incidents"
 
 
@@ -65,12 +65,12 @@ class SharedPages:
 
     # An incident
     def spread_page(self, incident_id: str) -> Response:
-        """As far as the visitor sees it."""
+        """The spread as far as the visitor sees it."""
         found = self._context.incident(incident_id, "/incidents/{}/spread")
         return self._render("spread.html", "incidents", 200, **self._spread_values(found), shared=False)
 
     def share_page(self, request: Request, incident_id: str) -> Response:
-        """As far as everybody sees it."""
+        """The spread as far as everybody sees it."""
         found = self._context.incident(incident_id, "/share/incidents/{}")
         values = self._spread_values(found)
         return self._render(
@@ -143,7 +143,7 @@ class SharedPages:
 
 
 def framed_policy(config: ViewSection) -> str:
-    """The one policy of View that lets others frame a page, and only those that are named."""
+    """The only policy of View that lets others frame a page, and only the named ones."""
     policy = CONTENT_SECURITY_POLICY.replace(
         "frame-ancestors 'none'", f"frame-ancestors {' '.join(config.embed_in)}"
     )
@@ -152,9 +152,9 @@ def framed_policy(config: ViewSection) -> str:
 
 
 def feed_answer(request: Request, body: bytes, kind: str) -> Response:
-    """With an ETag; 304 to who has it (RFC 9110, 13.2.2).
+    """A feed with an ETag; 304 for a client that has it (RFC 9110, 13.2.2).
 
-    No Last-Modified: an entry goes, or gets another class, and nothing says when.
+    It has no Last-Modified: an entry may disappear or get another class, and the time of that is not stored.
     """
     etag = f'"{zlib.crc32(body):08x}-{len(body)}"'
     headers = {"ETag": etag, "Cache-Control": "max-age=60"}

@@ -1,7 +1,7 @@
-"""An incident's way over the map: where it came first, and in which order, from the arrivals that are stored.
+"""The spread of an incident over the map: where it came first, and in which order, from stored arrivals.
 
-Pure. Times are those of the disturbance at each Box, with their doubt; a Box whose clock cannot say who was
-first is drawn and said to be so.
+Pure. Times are those of the disturbance at each Box, with their uncertainty; a Box whose clock cannot give
+the order is marked as such.
 """
 
 import math
@@ -17,7 +17,7 @@ FRAMES = 6
 """Pictures of the small multiples."""
 SAME_MS = 0.1
 APART_UNITS = 62.0
-"""So far from each other stand two marks of the drawing, so that their numbers can be read on a phone too."""
+"""The least distance of two marks of the drawing, so that their numbers can be read on a phone too."""
 MOST_APART = 60
 """With more Boxes the marks are not moved apart: there is no room."""
 MOVES = 60
@@ -26,7 +26,7 @@ NO_ORDER = (
     "which they stamped it."
 )
 PLAYED_S = 8.0
-"""The whole spread lasts so long when it is played."""
+"""The duration of the whole spread when it is played."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Arrival:
     """One Box, in the order of arrival."""
 
     number: int
-    """From 1."""
+    """Counts from 1."""
     box_id: str
     name: str
     after_ms: float
@@ -43,14 +43,14 @@ class Arrival:
     x: float
     y: float
     placed: bool
-    """Without a place it stands in the list only."""
+    """Without a place it is only in the list."""
     moved_from: tuple[float, float] | None = None
-    """Where its Box stands, if its mark was moved away from another."""
+    """The place of its Box, where its mark was moved away from another."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpreadFrame:
-    """The map at one moment: how many of the arrivals have come by then."""
+    """The map at one moment: how many Boxes were reached by then."""
 
     after_words: str
     reached: int
@@ -58,7 +58,7 @@ class SpreadFrame:
 
 @dataclass(frozen=True, slots=True)
 class IncidentSpread:
-    """What is played."""
+    """The spread of an incident, to be played."""
 
     frame: MapFrame
     arrivals: tuple[Arrival, ...]
@@ -71,9 +71,9 @@ class IncidentSpread:
 def incident_spread(
     incident: Incident, places: Mapping[str, Place], labels: Mapping[str, str]
 ) -> IncidentSpread | None:
-    """None where fewer than two Boxes have an arrival: there is no way to show.
+    """The spread; None where fewer than two Boxes have an arrival, so that there is nothing to show.
 
-    `places`: where each Box is shown, which is all that is used of it; `labels`: what each is called.
+    `places`: the public place of each Box, the only one that is used; `labels`: its name.
     """
     found = sorted(incident.arrivals, key=lambda each: (each.start_ns, each.box_id))
     if len(found) < 2:
@@ -114,7 +114,7 @@ def incident_spread(
 
 
 def _after_words(after_ms: float, uncertainty_ns: int) -> str:
-    """With no more digits than its doubt has: microseconds where that is below SAME_MS."""
+    """The time after the first arrival; its digits follow the uncertainty: microseconds below SAME_MS."""
     if after_ms == 0:
         return "first"
     if uncertainty_ns < SAME_MS * 1e6 and after_ms < 1.0:
@@ -125,7 +125,7 @@ def _after_words(after_ms: float, uncertainty_ns: int) -> str:
 
 
 def _apart(arrivals: Sequence[Arrival]) -> list[Arrival]:
-    """Marks that would lie on one another moved until each can be read, each as little as it takes."""
+    """Moves overlapping marks apart until each can be read, by as little as possible."""
     placed = [each for each in arrivals if each.placed]
     if len(placed) > MOST_APART:
         return list(arrivals)
@@ -145,12 +145,12 @@ def _apart(arrivals: Sequence[Arrival]) -> list[Arrival]:
 
 
 def _push(at: dict[int, list[float]], one: int, other: int) -> bool:
-    """Moves two from each other, within the drawing; whether they were too near."""
+    """Moves two marks away from each other, within the drawing; returns whether they were too near."""
     off_x, off_y = at[other][0] - at[one][0], at[other][1] - at[one][1]
     away = math.hypot(off_x, off_y)
     if away >= APART_UNITS - 0.5:
         return False
-    if away < 1.0:  # at one place: to a side that their numbers give
+    if away < 1.0:  # at one place: move to a side that depends on their numbers
         turn = 2.4 * other
         off_x, off_y, away = math.cos(turn), math.sin(turn), 1.0
     step = (APART_UNITS - min(away, APART_UNITS)) / 2 / away
@@ -161,7 +161,7 @@ def _push(at: dict[int, list[float]], one: int, other: int) -> bool:
 
 
 def _frames(arrivals: Sequence[Arrival]) -> tuple[SpreadFrame, ...]:
-    """At the first arrival, at the last, and at moments where as many more have come."""
+    """Frames at the first arrival, at the last, and at moments with equal numbers of further arrivals."""
     count = len(arrivals)
     steps = sorted({round(1 + (count - 1) * k / (FRAMES - 1)) for k in range(FRAMES)})
     frames: dict[str, SpreadFrame] = {}

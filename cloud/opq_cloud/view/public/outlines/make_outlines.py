@@ -1,12 +1,12 @@
-"""Makes `countries-110m.json.gz` and `countries-50m.json.gz` from Natural Earth, as `npm pack` brings it.
+"""Makes `countries-110m.json.gz` and `countries-50m.json.gz` from the Natural Earth data of an npm package.
 
-    npm pack world-atlas@2.0.2
-    python cloud/opq_cloud/view/public/outlines/make_outlines.py world-atlas-2.0.2.tgz
+  npm pack world-atlas@2.0.2
+  python cloud/opq_cloud/view/public/outlines/make_outlines.py world-atlas-2.0.2.tgz
 
-Each file: `{"scale", "sizes", "steps", "land", "borders"}`. `steps` is [dx, dy, dx, dy, ...] over all
-points of all arcs, in whole multiples of `scale` degrees (longitude, latitude), the first from 0, 0; `sizes`
-says how many points each arc has. `land` lists rings of arcs (TopoJSON: ~k is arc k backwards), `borders` the
-arcs that two countries share. The sums of source and result stand in `OUTLINES.md`; a test checks the files.
+Each file: `{"scale", "sizes", "steps", "land", "borders"}`. `steps` is [dx, dy, dx, dy, ...] over all points
+of all arcs, in whole multiples of `scale` degrees (longitude, latitude), the first from 0, 0; `sizes` is the
+number of points of each arc. `land` lists rings of arcs (TopoJSON: ~k is arc k backwards), `borders` the arcs
+that two countries share. The sums of source and result are in `OUTLINES.md`; a test checks the files.
 """
 
 import gzip
@@ -22,13 +22,13 @@ from pathlib import Path
 SOURCE_SHA256 = "032e7765f2ce00edaeafec23ff22bc3b77e42987c257da944cc585b452c05b97"
 """world-atlas-2.0.2.tgz: Natural Earth 4.1.0 (public domain) as TopoJSON."""
 SCALES = {"110m": 0.02, "50m": 0.01}
-"""Degrees; 0.01 is 1.1 km, a fifth of what a pixel of a map of the smallest extent of 50m is good for."""
+"""Degrees; 0.01 is 1.1 km, a fifth of the size of a pixel on the smallest map that uses 50m."""
 Shape = Mapping[str, object]
 Point = tuple[int, int]
 
 
 def whole_points(arc: list[list[int]], transform: Mapping[str, list[float]], scale: float) -> list[Point]:
-    """Points of one arc, two at least, in multiples of `scale`; those that fall together are one."""
+    """Points of one arc, two at least, in multiples of `scale`; equal neighbours are joined."""
     (kx, ky), (x0, y0) = transform["scale"], transform["translate"]
     x = y = 0
     points: list[Point] = []
@@ -73,7 +73,7 @@ def outlines(topology: dict, scale: float) -> dict[str, object]:  # type: ignore
 
 
 def main() -> None:
-    """Reads the tarball named on the command line, writes beside this file, prints the sums."""
+    """Reads the tarball named on the command line, writes into this folder, prints the sums."""
     packed = Path(sys.argv[1]).read_bytes()
     found = hashlib.sha256(packed).hexdigest()
     if found != SOURCE_SHA256:

@@ -1,7 +1,7 @@
-"""Which Boxes an address names: `?box=1,4`, `?region=north`, `?feeder=F12`; never one that is not seen.
+"""Reads which Boxes an address names: `?box=1,4`, `?region=north`, `?feeder=F12`; only visible ones.
 
-A group holds the Boxes of it that the visitor sees: whoever sees two of a region's Boxes is shown the region
-of these two.
+A group holds only those of its Boxes that the visitor sees: for a visitor who sees two of a region's Boxes,
+the region consists of these two.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,23 +13,23 @@ from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.registry import BOX_ID, natural_order
 
 MOST_NAMED = 50
-"""Boxes that one address names."""
+"""The most Boxes that one address may name."""
 GROUP_CHARACTERS = 100
 GROUPS_OFFERED = 500
 
 
 @dataclass(frozen=True, slots=True)
 class GroupNames:
-    """Groups of the Boxes that the visitor sees: name -> Boxes, in the order of names and numbers."""
+    """Groups of the Boxes that the visitor sees: name -> Boxes, sorted by name and number."""
 
     regions: Mapping[str, tuple[str, ...]]
     feeders: Mapping[str, tuple[str, ...]]
-    """Those of Boxes alone of which the visitor may know where they stand."""
+    """Only of Boxes whose place the visitor may know."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxChoice:
-    """What an address names; `boxes` in the order of their numbers, none: nobody asked for any."""
+    """The Boxes of an address; `boxes` is sorted by number, and empty where none was named."""
 
     boxes: tuple[ShownBox, ...]
     named: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class BoxChoice:
 
     @property
     def words(self) -> str:
-        """`Box 1, kitchen`; `region north, 12 Boxes`; `3 Boxes`."""
+        """The choice in words: `Box 1, kitchen`; `region north, 12 Boxes`; `3 Boxes`."""
         group = f"region {self.region}" if self.region else f"feeder {self.feeder}" if self.feeder else ""
         if group:
             return f"{group}, {len(self.boxes)} Box{'' if len(self.boxes) == 1 else 'es'}"
@@ -52,7 +52,7 @@ class BoxChoice:
 
     @property
     def fields(self) -> dict[str, str]:
-        """As an address holds it."""
+        """The fields of an address for this choice."""
         return {"box": ",".join(self.named), "region": self.region, "feeder": self.feeder}
 
 
@@ -70,10 +70,10 @@ def read_groups(context: ViewContext) -> GroupNames:
 def read_box_choice(
     context: ViewContext, box: Iterable[str], region: str, feeder: str, groups: GroupNames
 ) -> BoxChoice:
-    """A region, or else a feeder, takes the place of single Boxes.
+    """Reads the choice; a region, or else a feeder, replaces single Boxes.
 
     Raises:
-        HTTPException: 404 where a Box or group is none that the visitor sees; 400 where too many are named.
+        HTTPException: 404 where the visitor does not see the Box or group; 400 where too many are named.
     """
     named = tuple(dict.fromkeys(each.strip() for text in box for each in text.split(",") if each.strip()))
     if region or feeder:

@@ -1,7 +1,7 @@
-"""`/calendar`: the days of a month or a year, each coloured by what it was like, for Boxes or a group.
+"""`/calendar`: the days of a month or a year, coloured by their quality, for Boxes or a group.
 
 `?box=1&month=2026-11&by=severity` or `&year=2026`; `day=2026-11-14` opens a day below, with its incidents and
-the way to its history. Colours are of one hue from light to dark, classes have shapes, numbers are written.
+a link to its history. Colours are of one hue from light to dark, classes have shapes, numbers are written.
 """
 
 import re
@@ -39,13 +39,13 @@ LEAST = "90"
 
 @dataclass(frozen=True, slots=True)
 class Colouring:
-    """What a day is coloured by; `limits` are where the second to the last shade begin."""
+    """The quantity that colours a day; `limits` are where the second to the last shade begin."""
 
     words: str
     unit: str
     digits: int
     metric: str
-    """The metric of the trends, read for the share measured where the colour is of incidents."""
+    """The metric of the trends; where incidents give the colour, it is read for the measured share."""
     limits: tuple[float, ...] = ()
 
 
@@ -64,11 +64,11 @@ COLOURINGS: Mapping[str, Colouring] = {
 
 @dataclass(frozen=True, slots=True)
 class DayCell:
-    """A day as it is drawn; `quality` None: of another month."""
+    """A day as it is drawn; `quality` is None for a day of another month."""
 
     quality: DayQuality | None
     shade: int = 0
-    """1 to 5; 0: nothing to say."""
+    """1 to 5; 0 where there is nothing to show."""
     tone: str = ""
     text: str = ""
     words: str = ""
@@ -93,7 +93,7 @@ class CalendarAddress:
     whole_year: bool
     zone: ZoneInfo
     least: int
-    """Percent of a day; one that was measured less is hatched."""
+    """Percent of a day; a day with a smaller measured share is hatched."""
     day: date | None
 
     def query(self, **fields: str) -> str:
@@ -138,7 +138,7 @@ class CalendarPages:
         read = sampled(boxes, BOXES_READ)
         factors = {box_id: _factor(boxes[box_id], colouring.metric) for box_id in read}
         now_ms = context.now_ns() // 1_000_000
-        # Incidents are of all Boxes of the choice, figures of those that are read.
+        # Incidents are those of all chosen Boxes, figures only those of the Boxes that are read.
         days, counted = read_days(
             context.store, factors, colouring.metric, address.first, address.days, address.zone, now_ms,
             choice.box_ids,
@@ -189,7 +189,7 @@ class CalendarPages:
         return CalendarAddress(choice, by, first, bool(year and not month), zone, int(least), chosen)
 
     def _of_day(self, choice: BoxChoice, day: DayQuality) -> list[Incident]:
-        """The newest of them, whole."""
+        """The newest incidents of a day, with all their data."""
         wanted = IncidentFilter(
             box_ids=choice.box_ids, start_ns=day.start_ms * 1_000_000, end_ns=day.end_ms * 1_000_000
         )
@@ -211,7 +211,7 @@ _SUCH_AS = {"day": "2026-11-14", "month": "2026-11", "year": "2026"}
 
 
 def _factor(box: ShownBox, metric: str) -> float:
-    """Voltage in percent of nominal, frequency as of a grid of 60 Hz, THD in percent."""
+    """Voltage in percent of nominal, frequency scaled to a grid of 60 Hz, THD in percent."""
     return 100.0 / box.nominal_v if metric == "rms_v" else 60.0 / box.nominal_hz if metric == "f_hz" else 1.0
 
 
@@ -251,7 +251,7 @@ def _value(by: str, day: DayQuality) -> float | None:
 
 
 def _day_words(by: str, colouring: Colouring, day: DayQuality) -> str:
-    """What a cell says to who does not see its colour."""
+    """The content of a cell in words, for visitors who cannot see its colour."""
     if day.coverage is None and not day.incidents:
         return "not yet"
     parts = [f"{day.incidents} incident{'' if day.incidents == 1 else 's'}"]

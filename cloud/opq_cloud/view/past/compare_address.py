@@ -1,7 +1,7 @@
-"""The address of `/compare`: Boxes or a group, a span or weeks, metric and unit; it says exactly the view.
+"""The address of `/compare`: Boxes or a group, a span or weeks, metric and unit; it describes the view fully.
 
-`?box=1,4&metric=rms_v&y=percent&from=now-7d&to=now` draws each Box; `together=1` all as one; `weeks=4&tz=`
-lays the week of `to` over so many before it.
+`?box=1,4&metric=rms_v&y=percent&from=now-7d&to=now` draws each Box; `together=1` draws all as one;
+`weeks=4&tz=` overlays the week of `to` with this many earlier ones.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from opq_cloud.view.past.local_weeks import read_zone
 from opq_cloud.view.time_span import TimeSpan
 
 MOST_SERIES = 6
-"""Colours that can be told apart; more Boxes become one series."""
+"""The number of distinguishable colours; more Boxes become one series."""
 MOST_WEEKS = MOST_SERIES - 1
 FIELDS = ("box", "region", "feeder", "metric", "y", "together", "weeks", "tz", "from", "to")
 METRIC_NAMES = tuple(each[0] for each in METRICS)
@@ -26,7 +26,7 @@ METRIC_NAMES = tuple(each[0] for each in METRICS)
 
 @dataclass(frozen=True, slots=True)
 class CompareAddress:
-    """What is asked for; every field is in `query`, so that a link shows the same to who may see it."""
+    """The state of the page; `query` has every field, so that a link shows the same to equal visitors."""
 
     choice: BoxChoice
     span: TimeSpan
@@ -55,7 +55,7 @@ class CompareAddress:
         return self.changed()
 
     def changed(self, **fields: str) -> str:
-        """The query with other values; `start` and `end` are `from` and `to`; an empty one is left out."""
+        """The query with other values; `start` and `end` mean `from` and `to`; empty ones are left out."""
         named = {{"start": "from", "end": "to"}.get(name, name): value for name, value in fields.items()}
         found = self.fields | named
         return urlencode([(name, found[name]) for name in FIELDS if found[name]], safe=",")
@@ -64,7 +64,7 @@ class CompareAddress:
 def read_compare_address(
     context: ViewContext, params: Mapping[str, str], boxes: list[str], groups: GroupNames
 ) -> CompareAddress:
-    """Raises HTTPException 404 or 400 in words for people."""
+    """Reads the address. Raises HTTPException 404 or 400 in words for people."""
     metric = params.get("metric", "") or METRIC_NAMES[0]
     if metric not in METRIC_NAMES:
         raise HTTPException(404, f"There is no such metric; there are {', '.join(METRIC_NAMES)}.")
@@ -87,7 +87,7 @@ def read_compare_address(
 
 
 def asked_zone(context: ViewContext, name: str) -> ZoneInfo:
-    """That of the address, else of the account, else UTC; HTTPException 400 where there is none such."""
+    """The zone of the address, or else of the account, or else UTC. Raises HTTPException 400 if unknown."""
     account = context.visitor.account
     try:
         return read_zone(name or (account.time_zone if account else "") or "UTC")

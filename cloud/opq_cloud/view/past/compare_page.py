@@ -1,4 +1,4 @@
-"""`/compare`: Boxes beside one another, a group as one, or the weeks of a Box, in one chart of any span."""
+"""`/compare`: several Boxes, a group as one, or the weeks of a Box, in one chart of any span."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,22 +31,22 @@ from opq_cloud.view.time_span import PRESET_WORDS, input_words
 from opq_proto.messages import Measurement
 
 BOXES_OFFERED = 24
-"""More are typed, not ticked."""
+"""Where there are more, they are typed, not ticked."""
 SHOWN_FIRST = 3
-"""Boxes of a page that was asked for none."""
+"""Boxes of a page whose address names none."""
 CLOCK_MS = 120_000
-"""The newest Measurement of a span is looked for in its last minutes."""
+"""The newest Measurement of a span is searched in its last minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesRow:
-    """A line of the table beside the chart."""
+    """A line of the table next to the chart."""
 
     number: int
     series: PastSeries
     clock: str
     link: str
-    """To the one Box; empty of a group."""
+    """Link to the Box; empty for a group."""
 
 
 class ComparePages:
@@ -63,7 +63,7 @@ class ComparePages:
         return router
 
     def rows(self, request: Request) -> JSONResponse:
-        """What the chart of the same address is drawn of; times are those of its axis."""
+        """The rows from which the chart of the same address is drawn; times are those of its axis."""
         series, _ = self._series(self._asked(request)[0])
         lines = [
             {
@@ -139,7 +139,7 @@ class ComparePages:
         )  # fmt: skip
 
     def _series(self, address: CompareAddress) -> tuple[list[PastSeries], int]:
-        """The series, and of how many Boxes they are."""
+        """The series, and the number of Boxes in them."""
         context, choice = self._context, address.choice
         now_ms = context.now_ns() // 1_000_000
         boxes = {box.box_id: box for box in choice.boxes}
@@ -177,7 +177,7 @@ class ComparePages:
         )
 
     def _clock(self, address: CompareAddress, box_id: str) -> str:
-        """Whose time it is at the end of the span; Measurements are kept for a day."""
+        """The source of the time at the end of the span; Measurements are stored for a day."""
         end_ms = address.span.end_ms
         kept = self._context.store.measurements(box_id, end_ms - CLOCK_MS, end_ms + 1000)
         if kept:
@@ -186,7 +186,7 @@ class ComparePages:
         return f"not kept; now {_clock_words(heard.measurement)}" if heard else "not kept"
 
     def _clocks(self, box_ids: Sequence[str]) -> str:
-        """`now GPS 3, NTP 1`: how many are stamped by what."""
+        """How many Boxes have which time source: `now GPS 3, NTP 1`."""
         latest = self._context.hub.latest()
         found = Counter(words.source(latest[box_id].source) for box_id in box_ids if box_id in latest)
         said = ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
@@ -218,7 +218,7 @@ class ComparePages:
         return [each for each in found if each is not None]
 
     def _nominal(self, address: CompareAddress) -> float | None:
-        """Where all have the same."""
+        """The nominal value, where all Boxes have the same."""
         if address.metric == "thd_percent":
             return None
         if address.percent:
@@ -243,7 +243,7 @@ def _week_words(back: int, monday: str) -> str:
 
 
 def _metric_words(address: CompareAddress) -> tuple[str, str, int]:
-    """Its name, unit and digits."""
+    """The metric's name, unit and digits."""
     name, unit, digits = next(each[1:4] for each in METRICS if each[0] == address.metric)
     return (name, "%", 2) if address.percent else (name, unit, digits)
 
@@ -253,7 +253,7 @@ def _clock_words(measurement: Measurement) -> str:
 
 
 def _summary(series: Sequence[PastSeries], unit: str, digits: int) -> str:
-    """A sentence for who does not see the chart."""
+    """A sentence for visitors who cannot see the chart."""
     known = [(each.words, each.figures) for each in series if each.figures is not None]
     parts = [
         f"{name}: {words.number(found.least, digits)} to {words.number(found.most, digits, unit)}, "

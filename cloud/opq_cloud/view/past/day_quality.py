@@ -1,7 +1,7 @@
-"""The quality of each day: its incidents by number, class and severity, percentiles, the share measured.
+"""The quality of each day: its incidents by number, class and severity, percentiles, the measured share.
 
-Days are those of a zone. Percentiles of a month's days are of hours by that zone; those of longer stretches
-are of days by UTC, so that a year of many Boxes stays a few hundred rows each.
+Days are those of a zone. Percentiles for a month's days come from hours in that zone; those of longer
+stretches come from UTC days, so that a year of many Boxes needs only a few hundred rows for each.
 """
 
 from bisect import bisect_right
@@ -17,7 +17,7 @@ from opq_cloud.view.past.local_weeks import LocalStretch, day_stretch
 from opq_cloud.view.past.past_series import Factors, rows_together
 
 MONTH_DAYS = 31
-"""Figures of more days are by UTC days."""
+"""The figures of more days than this are by UTC days."""
 MOST_INCIDENTS = 20_000
 """Incidents of one calendar; the newest."""
 
@@ -31,9 +31,9 @@ class DayQuality:
     end_ms: int
     incidents: int = 0
     worst: IndexedIncident | None = None
-    """The most severe; of those without a severity the one furthest from nominal."""
+    """The most severe incident; among those without a severity the one furthest from nominal."""
     coverage: float | None = None
-    """Share of the day, up to now, that was measured; None: it has not begun."""
+    """The measured share of the day, up to now; None where the day has not begun."""
     low: float | None = None
     mean: float | None = None
     high: float | None = None
@@ -50,9 +50,9 @@ def read_days(
     now_ms: int,
     box_ids: tuple[str, ...],
 ) -> tuple[tuple[DayQuality, ...], bool]:
-    """So many days from `first`, and whether all their incidents were counted.
+    """`days` days from `first`, and whether all their incidents were counted.
 
-    Figures are of the Boxes of `factors`, incidents of `box_ids`.
+    Figures are those of the Boxes of `factors`, incidents those of `box_ids`.
     """
     stretches = [day_stretch(first + timedelta(days=number), zone) for number in range(days)]
     found = [DayQuality(each.first, each.start_ms, each.end_ms) for each in stretches]
@@ -111,7 +111,7 @@ def _incidents(store: ShownStore, box_ids: tuple[str, ...], found: list[DayQuali
     worst: dict[int, IndexedIncident] = {}
     for each in entries:
         number = bisect_right(starts, each.start_ns // 1_000_000) - 1
-        if number >= 0:  # one that began before the first day is not counted in it
+        if number >= 0:  # an incident that began before the first day is not counted
             counts[number] += 1
             if number not in worst or _badness(each) > _badness(worst[number]):
                 worst[number] = each

@@ -1,8 +1,8 @@
-"""Weeks and days by the clock on the wall of a zone, changes of hour right. Pure.
+"""Weeks and days by the local clock of a zone, correct over changes of the hour. Pure.
 
-A week begins on Monday at 00:00 local time (ISO 8601) and has 167, 168 or 169 hours. A moment's place in it
-is what the clock shows: on the day on which an hour is left out nothing has its place, and on the day on
-which one comes twice two moments share it.
+A week begins on Monday at 00:00 local time (ISO 8601) and has 167, 168 or 169 hours. The place of a moment in
+it is what the clock shows: on a day with a skipped hour that hour stays empty, and on a day with a repeated
+hour two moments share a place.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class LocalStretch:
 
 
 def read_zone(name: str) -> ZoneInfo:
-    """Raises ValueError, in words for people, where there is no such zone."""
+    """The zone of this name. Raises ValueError, in words for people, where there is none."""
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
@@ -31,7 +31,7 @@ def read_zone(name: str) -> ZoneInfo:
 
 
 def midnight_ms(day: date, zone: ZoneInfo) -> int:
-    """When a local day begins, in UTC; where midnight itself is left out, the first moment after it."""
+    """The beginning of a local day in UTC; where midnight is skipped, the first moment after it."""
     at = datetime(day.year, day.month, day.day, tzinfo=zone)
     return round(at.timestamp() * 1000)
 
@@ -45,20 +45,20 @@ def day_stretch(day: date, zone: ZoneInfo) -> LocalStretch:
 
 
 def week_stretch(moment_ms: int, zone: ZoneInfo, back: int = 0) -> LocalStretch:
-    """The week that holds a moment, or one so many weeks before it."""
+    """The week that holds a moment, or the one `back` weeks before it."""
     day = local_day(moment_ms, zone)
     monday = day - timedelta(days=day.weekday() + 7 * back)
     return LocalStretch(monday, midnight_ms(monday, zone), midnight_ms(monday + timedelta(days=7), zone))
 
 
 def week_place_ms(moment_ms: int, monday: date, zone: ZoneInfo) -> int:
-    """What the clock on the wall shows, in ms after Monday 00:00: 0 to WEEK_MS."""
+    """What the local clock shows, in ms after Monday 00:00: 0 to WEEK_MS."""
     shown = datetime.fromtimestamp(moment_ms / 1000, zone).replace(tzinfo=None)
     return round((shown - datetime(monday.year, monday.month, monday.day)) / timedelta(milliseconds=1))
 
 
 def whole_hours(stretch: LocalStretch, zone: ZoneInfo) -> bool:
-    """Whether its hours begin with those of UTC."""
+    """Whether the local hours begin with those of UTC."""
     ends = (stretch.start_ms, stretch.end_ms)
     return all(
         (datetime.fromtimestamp(each / 1000, zone).utcoffset() or timedelta()) % timedelta(hours=1)

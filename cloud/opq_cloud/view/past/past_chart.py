@@ -1,6 +1,6 @@
-"""Several series in one chart, as SVG made here: rows of bars, bands and steps, gaps, shares measured. Pure.
+"""Several series in one chart, as SVG drawn on the server: bars, bands and steps, gaps, coverage. Pure.
 
-Nothing is ever slanted and nothing is drawn where nothing was measured; x is exactly the axis asked for.
+Nothing is slanted, and nothing is drawn where nothing was measured; x is exactly the requested axis.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 @dataclass(frozen=True, slots=True)
 class DrawnSeries:
-    """SVG paths of one series over WIDTH x HEIGHT; `number` is its colour. Bands are drawn of one alone."""
+    """SVG paths of one series over WIDTH x HEIGHT; `number` is its colour. Only a single series has bands."""
 
     number: int
     words: str
@@ -27,11 +27,11 @@ class DrawnSeries:
 
 @dataclass(frozen=True, slots=True)
 class PastChart:
-    """All series over one axis, and what stands beside them; places in percent."""
+    """All series on one axis, with gaps and ticks; places are in percent."""
 
     series: tuple[DrawnSeries, ...]
     gaps: tuple[GapStretch, ...]
-    """Hatched; of several series only what none of them has."""
+    """Hatched; with several series only the gaps that all have in common."""
     y_ticks: tuple[Tick, ...]
     nominal_percent: float | None
 
@@ -39,7 +39,7 @@ class PastChart:
 def past_chart(
     series: Sequence[PastSeries], start_ms: int, end_ms: int, nominal: float | None
 ) -> PastChart | None:
-    """None where nothing is stored of any of them."""
+    """The chart; None where nothing is stored for any series."""
     rows = [row for each in series for row in each.rows]
     if not rows:
         return None
@@ -63,7 +63,7 @@ def past_chart(
 
 
 def shared_gaps(gaps: Sequence[Iterable[tuple[int, int]]]) -> tuple[tuple[int, int], ...]:
-    """What lies in a gap of each: of two spans [start, end) their common part."""
+    """The common parts of the gaps of all series; spans are [start, end)."""
     if not gaps:
         return ()
     common = tuple(gaps[0])

@@ -1,8 +1,9 @@
-"""One metric of Boxes over a span, or over weeks laid on one another: rows, coverage, gaps, percentiles.
+"""One metric of Boxes over a span, or over overlaid weeks: rows, coverage, gaps, percentiles.
 
-From the levels of the trends (`store.pyramid`), so that years cost as few rows as hours; short spans from
-the Measurements, while they are kept. The rows of several Boxes become one by the outer limits, the mean
-weighted by the time that each measured, and their histograms of one-minute means, added.
+The rows come from the levels of the trends (`store.pyramid`), so that years cost as few rows as hours; those
+of short spans come from the Measurements, while they are stored. The rows of several Boxes are joined: by the
+outer limits, by the mean weighted with the time that each measured, and by the sum of their histograms of
+one-minute means.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,14 +24,14 @@ ROWS_DRAWN = 750
 ROWS_READ = 12_000
 """Rows of all Boxes of a chart: with more Boxes the rows are longer."""
 BOXES_READ = 50
-"""Boxes of a group: always the same ones, spread over all."""
+"""Boxes of a group: always the same ones, spread over the whole group."""
 TEN_MINUTES_REACH_MS = 390 * DAY_MS
-"""Rows of ten minutes are kept a little longer than this."""
+"""Rows of ten minutes are stored a little longer than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class PastRow:
-    """One stretch of an axis; `at_ms` since 1970, or since Monday by the local clock."""
+    """One stretch of an axis; `at_ms` counts from 1970, or from Monday by the local clock."""
 
     at_ms: int
     coverage: float
@@ -38,12 +39,12 @@ class PastRow:
     mean: float
     high: float
     band: tuple[float, float] | None
-    """Between these lay nine tenths of the one-minute means."""
+    """Nine tenths of the one-minute means lie between these."""
 
 
 @dataclass(frozen=True, slots=True)
 class PastFigures:
-    """What is said of a whole series; percentiles are of one-minute means."""
+    """Figures of a whole series; percentiles are those of one-minute means."""
 
     least: float
     p05: float
@@ -62,20 +63,20 @@ class PastSeries:
     step_ms: int
     rows: tuple[PastRow, ...]
     gaps: tuple[tuple[int, int], ...]
-    """Whole rows that nothing was measured in, [start, end) on the axis."""
+    """Stretches of whole rows without a measured value, [start, end) on the axis."""
     coverage: float
     figures: PastFigures | None
     """None where nothing is stored."""
 
 
 Factors = Mapping[str, float]
-"""Box -> what a value in SI units is multiplied by: 1, or 100 over its nominal voltage."""
+"""Box -> factor of a value in SI units: 1, or 100 over the Box's nominal voltage."""
 
 
 def read_span_series(
     store: ShownStore, words: str, factors: Factors, metric: str, span: TimeSpan, step_ms: int, now_ms: int
 ) -> PastSeries:
-    """One series of the Boxes of `factors` together, by rows of `step_ms`."""
+    """One series of all Boxes of `factors`, in rows of `step_ms`."""
     measured = step_ms < TREND_MS
     trends: dict[str, list[Trend]] = {}
     for box_id in factors:
@@ -103,7 +104,7 @@ def read_week_series(
     zone: ZoneInfo,
     now_ms: int,
 ) -> PastSeries:
-    """One local week, by hours; by ten minutes where the zone's hours are not those of UTC."""
+    """One local week by hours; by ten minutes where the zone's hours are not those of UTC."""
     fine = not whole_hours(week, zone) and now_ms - week.start_ms < TEN_MINUTES_REACH_MS
     step_ms = TEN_MINUTES_MS if fine else HOUR_MS
     trends = {
@@ -128,7 +129,7 @@ def read_week_series(
 
 
 def step_for(store: ShownStore, box_ids: Sequence[str], span: TimeSpan) -> int:
-    """How long a row is; below a minute where each Box has Measurements of a short span."""
+    """The length of a row; below a minute where each Box has Measurements of a short span."""
     short = span.length_ms <= MEASURED_MS and bool(box_ids)
     if short and all(measured_rows(store, box_id, span) for box_id in box_ids):
         return MEASURED_STEP_MS
@@ -140,7 +141,7 @@ def step_for(store: ShownStore, box_ids: Sequence[str], span: TimeSpan) -> int:
 
 
 def _trends_measured(store: ShownStore, box_id: str, metric: str, span: TimeSpan) -> list[Trend]:
-    """The rows of Measurements as a level of their own."""
+    """The rows of Measurements as trends."""
     key, scale = METRICS[metric]
     return [
         Trend(
@@ -154,7 +155,7 @@ def _trends_measured(store: ShownStore, box_id: str, metric: str, span: TimeSpan
 
 
 def _covered_ms(trends: Mapping[str, Iterable[Trend]], metric: str, start_ms: int, until_ms: int) -> float:
-    """A row whose time is not over, or began before the span, counts with what there is of it."""
+    """The measured time; a row that has not ended, or began before the span, counts with its part."""
     key = METRICS[metric][0]
     covered_ms = 0.0
     for rows in trends.values():
@@ -167,7 +168,7 @@ def _covered_ms(trends: Mapping[str, Iterable[Trend]], metric: str, start_ms: in
 
 @dataclass(slots=True)
 class _Place:
-    """What lies at one place of the axis."""
+    """The sums for one place of the axis."""
 
     low: float
     high: float
@@ -228,7 +229,7 @@ def rows_together(
 
 
 def _count(counts: dict[float, int], row: Trend, key: str, mean: float, factor: float) -> None:
-    """The seconds of a row, by value."""
+    """Adds the seconds of a row, by value."""
     histogram = row.histograms.get(key)
     bins: dict[int, int] = {}
     if histogram is not None:
@@ -244,7 +245,7 @@ _middle = lru_cache(maxsize=8192)(bin_middle)
 
 
 def _quantiles(counts: Mapping[float, int], shares: Sequence[float]) -> tuple[float, ...] | None:
-    """Values that these shares of the time lay at or below; None of nothing."""
+    """The values that these shares of the time lay at or below; None where there is no time."""
     if not counts:
         return None
     total = sum(counts.values())

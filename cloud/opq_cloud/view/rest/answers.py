@@ -1,4 +1,4 @@
-"""What every answer of `/api/v1` has: an ETag, cursors for lists, a span, a limit of rate."""
+"""What all answers of `/api/v1` share: an ETag, cursors for lists, a span, rate limits."""
 
 import base64
 import binascii
@@ -21,13 +21,13 @@ from opq_proto.rate_limit import TokenBuckets
 BURST, PER_S = 120, 30.0
 """Requests of one account, or of one address that is not signed in."""
 EXPORT_BURST, EXPORT_PER_S = 20, 0.5
-"""Exports of them: each may read all that there is."""
+"""Exports of them: each may read everything."""
 LARGEST_CURSOR = 2**63 - 1
 CursorKind = Literal["events", "incidents", "measurements"]
 
 
 def asked_span(start: str, end: str, now_ns: int) -> TimeSpan:
-    """Raises RestProblemError 400."""
+    """The span of an address. Raises RestProblemError 400."""
     try:
         return read_span(start, end, now_ns // 1_000_000)
     except ValueError as error:
@@ -35,7 +35,7 @@ def asked_span(start: str, end: str, now_ns: int) -> TimeSpan:
 
 
 def refuse_unknown_values(request: Request) -> None:
-    """RestProblemError 400 for a value that its path does not take: a misspelt filter would let all pass."""
+    """Raises RestProblemError 400 for an unknown query value: a misspelt filter would let everything pass."""
     taken = [each.alias for each in request.scope["route"].dependant.query_params]
     for name in request.query_params:
         if name not in taken:
@@ -46,7 +46,7 @@ def refuse_unknown_values(request: Request) -> None:
 
 
 def json_answer(request: Request, facts: object) -> Response:
-    """200 with a weak ETag of what is said, or 304 where the client has it already."""
+    """200 with a weak ETag of the content, or 304 where the client already has it."""
     body = json.dumps(known_numbers(facts), ensure_ascii=False, separators=(",", ":")).encode()
     return tagged(request, etag_of(body)) or Response(
         body, media_type="application/json", headers=_kept(etag_of(body))
@@ -54,7 +54,7 @@ def json_answer(request: Request, facts: object) -> Response:
 
 
 def etag_of(text: bytes) -> str:
-    """Weak: the bytes on the wire may be compressed or not."""
+    """A weak ETag, because the bytes on the wire may be compressed or not."""
     return f'W/"{hashlib.blake2b(text, digest_size=12).hexdigest()}"'
 
 
@@ -67,22 +67,22 @@ def tagged(request: Request, etag: str) -> Response | None:
 
 
 def _kept(etag: str) -> dict[str, str]:
-    """To be kept by the client alone, and asked about before each use."""
+    """Only the client may store the answer, and it must ask before each use."""
     return {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
 
 
 def cursor_text(kind: CursorKind, *place: int) -> str:
-    """Opaque: where the next page begins; new rows do not move it.
+    """An opaque text: where the next page begins; new rows do not move it.
 
     Args:
-        place: of Measurements the millisecond, of events the number of the last one that was looked at (its
-            time may be hidden), of incidents the start and the number of the last one that was sent.
+        place: for Measurements the millisecond, for events the number of the last one examined (its time may
+            be hidden), for incidents the start and the number of the last one sent.
     """
     return base64.urlsafe_b64encode(f"{kind}:{':'.join(map(str, place))}".encode()).decode().rstrip("=")
 
 
 def cursor_place(kind: CursorKind, text: str | None) -> tuple[int, ...] | None:
-    """As it was given to `cursor_text`; None at the beginning.
+    """The place that was given to `cursor_text`; None at the beginning.
 
     Raises:
         RestProblemError: 400, a cursor that we did not make for this list.
@@ -104,7 +104,7 @@ def cursor_place(kind: CursorKind, text: str | None) -> tuple[int, ...] | None:
 
 
 class RequestLimits:
-    """So many requests a second per account, else per address (IPv6: per /64); asked on the event loop."""
+    """Requests a second per account, or else per address (IPv6: per /64); used on the event loop."""
 
     def __init__(
         self,
@@ -117,11 +117,11 @@ class RequestLimits:
         self._exports = exports or TokenBuckets(EXPORT_BURST, EXPORT_PER_S)
 
     async def request(self) -> None:
-        """Raises RestProblemError 429."""
+        """Counts a request. Raises RestProblemError 429."""
         self._spend(self._requests, PER_S, "request")
 
     async def export(self) -> None:
-        """Raises RestProblemError 429."""
+        """Counts an export. Raises RestProblemError 429."""
         self._spend(self._exports, EXPORT_PER_S, "export")
 
     def _spend(self, buckets: TokenBuckets, per_s: float, what: str) -> None:
@@ -134,7 +134,7 @@ class RequestLimits:
 
 
 def limit_key(visitor: Visitor) -> str:
-    """Whose requests are counted together."""
+    """The account or network whose requests are counted together."""
     if visitor.account is not None:
         return visitor.account.account_id
     return visitor_network(visitor.address)

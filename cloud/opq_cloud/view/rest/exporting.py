@@ -1,7 +1,7 @@
-"""Exports of `/api/v1`: the files of `opq-tools export`, streamed, of what the visitor may see.
+"""Exports of `/api/v1`: the files of `opq-tools export`, streamed, limited to what the visitor may see.
 
-Raw waveforms go to whom sees them: owners, people they share with, researchers, administrators; to the
-public only where a Box's owner says so; to a token only with the scope `waveforms`.
+Raw waveforms go to those who may see them: owners, people they share with, researchers, administrators; to
+the public only where a Box's owner allows it; to a token only with the scope `waveforms`.
 """
 
 import json
@@ -32,7 +32,7 @@ from opq_proto.messages import Incident
 
 MOST_BOXES = 50
 MOST_SAMPLES = 10_000_000
-"""Samples of one answer; they are held at once, two bytes each."""
+"""Samples of one answer; they are held in memory together, two bytes each."""
 Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MOST_BOXES, description="of these alone")]
 Data = Annotated[DataForm, Query(description="how COMTRADE and CFF keep samples")]
 KEPT_BY = {"Vary": "Cookie, Authorization"}
@@ -52,7 +52,7 @@ FILE_ANSWER: dict[int | str, dict[str, Any]] = {
 
 
 class ExportRoutes:
-    """Files; GET alone."""
+    """Files; only GET."""
 
     def __init__(self, context: ViewContext, limits: RequestLimits) -> None:
         self._context = context
@@ -97,7 +97,7 @@ class ExportRoutes:
         return _waveforms(request, f"incident-{incident_id}", records, form, data)
 
     def _incident(self, request: Request, incident_id: int) -> Incident:
-        """HTTPException 404, or 301 with the same address of the one that it is part of now."""
+        """The incident. Raises HTTPException 404, or 301 to the same address of the one that has it now."""
         path = request.url.path.replace(f"/{incident_id}/", "/{}/")
         query = request.url.query.replace("{", "%7B").replace("}", "%7D")
         return self._context.incident(str(incident_id), f"{path}?{query}" if query else path)
@@ -156,7 +156,7 @@ def _box_ids(boxes: Sequence[str] | None) -> list[str]:
 def _waveforms(
     request: Request, stem: str, records: Sequence[WaveformRecord], form: WaveformForm, data: DataForm
 ) -> Response:
-    """The same data give the same bytes, so that the ETag is made of their facts."""
+    """The same data give the same bytes, so the ETag is made from their facts."""
     told = json.dumps([form, data, *((each.facts(), each.event.revision) for each in records)])
     etag = etag_of(told.encode())
     return tagged(request, etag) or _sent(event_file(stem, records, form, data), {"ETag": etag})

@@ -1,7 +1,7 @@
-"""What `/api/v1` is asked to do: stored events analysed again, as a job, and raw samples of a Box.
+"""The orders of `/api/v1`: stored events to be analysed again, as a job, and raw samples of a Box.
 
-All of it needs a token with the scope `write`: sessions of browsers have pages for it. An administrator's
-orders any re-analysis, a researcher's a dry run. Both read all jobs: who may order one sees every Box anyway.
+All of them need a token with the scope `write`; browsers have pages for it. An administrator's token orders
+any re-analysis, a researcher's only a dry run. Both roles read all jobs, because they see every Box anyway.
 """
 
 from typing import Annotated, Any, TypeVar
@@ -27,7 +27,7 @@ JobNumber = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
 
 
 def body_of(asked: type[BaseModel]) -> dict[str, Any]:
-    """The body of a POST, for OpenAPI: it is read here, within a limit, not by FastAPI."""
+    """The body of a POST, for OpenAPI: this module reads it, within a limit, not FastAPI."""
     return {
         "requestBody": {
             "content": {"application/json": {"schema": asked.model_json_schema()}}, "required": False
@@ -36,13 +36,13 @@ def body_of(asked: type[BaseModel]) -> dict[str, Any]:
 
 
 def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """What a POST may be refused with, for OpenAPI."""
+    """The codes with which a POST may be refused, for OpenAPI."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemShape"}}
     return {code: {"content": {MEDIA_TYPE: schema}} for code in codes}
 
 
 async def read_request_body(request: Request, shape: type[Body], most_bytes: int) -> Body:
-    """Raises RestProblemError 400 or 413."""
+    """Reads the body of a request. Raises RestProblemError 400 or 413."""
     body = b""
     async for part in request.stream():
         body += part
@@ -62,14 +62,14 @@ class ReanalysisAsk(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     start: Annotated[str, Field(alias="from", max_length=40, examples=["now-7d"])]
-    """now-7d, a time in UTC, or ms since 1970; events of this span."""
+    """now-7d, a time in UTC, or ms since 1970; the beginning of the span of events."""
     end: Annotated[str, Field(alias="to", max_length=40)] = "now"
     dry_run: bool = True
-    """Show what it would change; the store stays as it is."""
+    """Shows the changes without changing the store."""
     analyses: Annotated[list[Name], Field(max_length=50)] = []
-    """Only these; none: all that are built in or installed."""
+    """Only these; empty for all that are built in or installed."""
     settings: Annotated[dict[Name, dict[Name, bool | int | float | str]], Field(max_length=50)] = {}
-    """Other than the configuration's, e.g. {"rms_voltage": {"sag_percent": 85}}."""
+    """Settings that differ from the configuration, e.g. {"rms_voltage": {"sag_percent": 85}}."""
 
 
 class ReanalysisShape(BaseModel):
@@ -83,7 +83,7 @@ class ReanalysisShape(BaseModel):
     done: int
     of: int | None
     resumed: int
-    """How often it went on after its service had ended."""
+    """How often it continued after its service had ended."""
     error: str | None
     report: dict[str, Any] | None
 
@@ -97,7 +97,7 @@ REFUSALS = refusals(403, 409, 413)
 
 
 class ReanalysisRoutes:
-    """Sessions of browsers read jobs; a token with the scope `write` orders and ends them."""
+    """Browser sessions read jobs; a token with the scope `write` orders and ends them."""
 
     def __init__(self, context: ViewContext) -> None:
         self._context = context
@@ -184,7 +184,7 @@ class ReanalysisRoutes:
 
 
 def _check_writes(visitor: Visitor) -> None:
-    """Raises RestProblemError 403."""
+    """Raises RestProblemError 403 for a visitor who may not order."""
     if not visitor.writes or visitor.account is None or visitor.account.role not in ("admin", "researcher"):
         raise RestProblemError(
             403, "This needs a token with the scope write of an administrator or a researcher."
@@ -219,7 +219,7 @@ class WaveformAsked(BaseModel):
 
 
 class RequestRoutes:
-    """One POST; sessions of browsers cannot use it, they have the page."""
+    """One POST; browser sessions cannot use it and have the page instead."""
 
     def __init__(self, context: ViewContext, requests: WaveformRequests) -> None:
         self._context = context

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class RestProblemError(Exception):
-    """What a request cannot have."""
+    """A request that cannot be answered as asked."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -35,7 +35,7 @@ def problem(
     errors: Sequence[Mapping[str, object]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """The answer; its `type` is the status alone, so `title` is that status in words (RFC 9457, 4.2.1)."""
+    """The answer; its `type` is only the status, so `title` is that status in words (RFC 9457, 4.2.1)."""
     body: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -49,7 +49,7 @@ def problem(
 
 
 def add_problems(app: FastAPI, counters: ServiceCounters) -> None:
-    """Every error of `app` becomes a problem; what is ours is logged, and its text says nothing of it."""
+    """Turns every error of `app` into a problem; our own faults are logged, not shown in the answer."""
 
     def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, StarletteHTTPException)

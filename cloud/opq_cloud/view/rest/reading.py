@@ -1,6 +1,6 @@
 """What `/api/v1` reads: Boxes, Measurements, trends, events, waveforms, incidents, findings.
 
-Through the store as the visitor sees it, so that nothing here can show more than the pages do.
+It reads the store as the visitor sees it, so that it can show no more than the pages do.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ LEVELS_MS = {"1m": TREND_MS, "10m": TEN_MINUTES_MS, "1h": HOUR_MS, "1d": DAY_MS}
 MOST_MEASUREMENTS = 1000
 ONE_MS_ROWS = 5000
 EVENTS_READ = 500
-"""Events that one request looks at, where most are hidden; such a page is short and has a next."""
+"""Events that one request examines, where most are hidden; such a page is short and has a next one."""
 EVENTS_SHOWN = 20
-"""Whose requests for more samples stand in one incident."""
+"""Events whose requests for more samples are in one incident."""
 BoxId = Annotated[str, Path(pattern=shapes.BOX_PATTERN, examples=["1"])]
 Number = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
@@ -46,7 +46,7 @@ MOVED: dict[int | str, dict[str, Any]] = {
 
 
 class ReadRoutes:
-    """GET alone; every answer is JSON with an ETag."""
+    """Only GET; every answer is JSON with an ETag."""
 
     def __init__(self, context: ViewContext) -> None:
         self._context = context
@@ -101,7 +101,7 @@ class ReadRoutes:
         following = None
         if len(found) == limit:
             last_ms = found[-1].timestamp_ms
-            if last_ms == found[0].timestamp_ms:  # a page of one millisecond: all of it
+            if last_ms == found[0].timestamp_ms:  # the page holds a single millisecond: read all of it
                 found = self._context.store.measurements(box_id, last_ms, last_ms + 1, ONE_MS_ROWS)
                 last_ms += 1
             else:
@@ -142,7 +142,7 @@ class ReadRoutes:
         last = None if place is None else whole.event_record(place[0])
         found: list[EventRecord] = []
         following, page = None, list[EventRecord]()
-        while place is None or last is not None:  # what came after one that is gone by now is gone too
+        while place is None or last is not None:  # where the cursor's event has expired, older ones have too
             beyond = None if last is None else IndexPlace(last.start_ns // NS_PER_MS, last.event_id)
             page = whole.events_by_start(limit + 1, beyond)
             for record in page:

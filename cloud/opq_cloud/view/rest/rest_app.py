@@ -1,6 +1,6 @@
-"""`/api/v1` as an application of its own: its routes, its OpenAPI, a page that explains it, its errors.
+"""`/api/v1` as a separate application: its routes, its OpenAPI, a page that explains it, its errors.
 
-It stands inside View, behind its guard and its gate. `/api` without a version is for View's own pages.
+It is mounted in View, inside its guard and its gate. `/api` without a version is for View's own pages.
 """
 
 from collections.abc import Awaitable, Callable
@@ -37,7 +37,7 @@ Live = Callable[[Request], Awaitable[Response]]
 
 
 def create_rest(context: ViewContext, page_of: PageOf, live: Live, requests: WaveformRequests) -> FastAPI:
-    """To be mounted at PREFIX; `page_of` renders a template of View, `live` answers with the feed."""
+    """The application for PREFIX; `page_of` renders a template of View, `live` answers with the feed."""
     limits = RequestLimits(context.counters)
     problems: dict[int | str, dict[str, Any]] = {
         code: {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemShape"}}}}
@@ -98,7 +98,7 @@ def _page_router(app: FastAPI, page_of: PageOf) -> APIRouter:
 
 
 def allowed_words(schema: dict[str, Any]) -> str:
-    """`1 to 200`, `csv, json or parquet`: what a value may be."""
+    """The allowed values in words: `1 to 200`, `csv, json or parquet`."""
     kinds = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
     schema = {**schema, **kinds[0]} if kinds else schema
     if "enum" in schema:
@@ -114,7 +114,7 @@ def allowed_words(schema: dict[str, Any]) -> str:
 
 
 def _complete_openapi(app: FastAPI) -> None:
-    """What FastAPI does not know: how to sign in, the shape of problems, that a wrong value is 400."""
+    """Adds what FastAPI does not know: how to sign in, the shape of problems, that a wrong value is 400."""
     made = app.openapi
 
     def complete() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The JSON of `/api/v1` for OpenAPI: fields, units, examples. docs/api.md says the same in words."""
+"""The JSON of `/api/v1` for OpenAPI: fields, units, examples. docs/api.md describes the same in words."""
 
 from typing import Any, Literal
 

@@ -1,7 +1,7 @@
-"""Firmware on its way to Boxes: files that wait for a person's word, transfers, and their place in the log.
+"""Firmware updates of Boxes: files that wait for confirmation, transfers, and their entries in the log.
 
-A transfer is a thread here, at most one per Box; the log of changes has its beginning and its end. One
-without an end was left by a View that ended in the midst of it: its gateway may go on, and can be asked.
+A transfer is a thread here, at most one per Box; the log of changes has its beginning and its end. A transfer
+without an end was interrupted when its View ended: its gateway may continue it, and can be asked.
 """
 
 import hashlib
@@ -21,25 +21,25 @@ from opq_proto.firmware_transfer import ON_TRIAL, cancel_update, follow_update, 
 log = logs.get(service="view")
 
 MOST_WAITING = 4
-"""Files that wait for a person's word, 2 MB each at most; the oldest goes."""
+"""Files that wait for confirmation, 2 MB each at most; the oldest is dropped."""
 MOST_AT_ONCE = 8
 WAITING_S = 1800.0
 ANSWER_S = 5.0
 CONNECT_S = 2.0
 BEGUN, DONE, FAILED = "began to update firmware", "updated firmware", "did not update firmware"
-"""In the log of changes."""
+"""The entries in the log of changes."""
 
 
 class FirmwareNotSentError(OpqError):
-    """It does not begin."""
+    """A transfer cannot begin."""
 
 
 class _ServiceEndError(OpqError):
-    """What runs is left."""
+    """The service ends; the running transfer is left to its gateway."""
 
 
 class _StoppedError(OpqError):
-    """By a person."""
+    """A person stopped the transfer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class WaitingFile:
     data: bytes
     since_s: float
     runs: str
-    """Firmware of the Box, as it says; empty: it does not answer. `hardware` likewise."""
+    """The Box's firmware as it reports it; empty where it does not answer. The same holds for `hardware`."""
     hardware: str
 
     @property
@@ -63,7 +63,7 @@ class WaitingFile:
 
     @property
     def unfit(self) -> str:
-        """Why it is not for this Box; empty: nothing is known against it."""
+        """Why the file does not fit this Box; empty where no reason is known."""
         board = self.hardware.split(" ")[0]
         if board in ("", self.facts.hardware):
             return ""
@@ -71,7 +71,7 @@ class WaitingFile:
 
     @property
     def compared(self) -> str:
-        """How it stands to what the Box runs."""
+        """Compares the file with what the Box runs, in words."""
         if not self.runs:
             return "what the Box runs is not known: it does not answer, or says none"
         try:
@@ -114,7 +114,7 @@ class FirmwareJob:
 
 
 class FirmwareJobs:
-    """One per View; from any thread."""
+    """One per View; may be called from any thread."""
 
     def __init__(self, addresses: ServiceAddresses, store: CloudStore) -> None:
         self._addresses = addresses
@@ -127,10 +127,10 @@ class FirmwareJobs:
         self._threads: list[threading.Thread] = []
 
     def put_waiting(self, box_id: str, data: bytes, runs: str, hardware: str) -> None:
-        """Keep a file until a person confirms it. `runs`, `hardware`: as the Box says them, or empty.
+        """Holds a file until a person confirms it. `runs`, `hardware`: as the Box reports them, or empty.
 
         Raises:
-            ImageError: no Box takes it.
+            ImageError: no Box accepts it.
         """
         facts = describe_firmware(data)
         with self._lock:
@@ -149,17 +149,17 @@ class FirmwareJobs:
             self._waiting.pop(box_id, None)
 
     def job(self, box_id: str) -> FirmwareJob | None:
-        """The one that runs here, or the last that did."""
+        """The transfer that runs here, or the last one that did."""
         with self._lock:
             return self._jobs.get(box_id)
 
     def last(self, box_id: str) -> AuditEntry | None:
-        """What the log of changes says of the newest transfer; BEGUN: no end of it is noted."""
+        """The log's entry about the newest transfer; BEGUN means that no end is noted."""
         every = self._store.people.changes.every(AuditFilter(subject=f"box {box_id}"))
         return next((each for each in every if each.what in (BEGUN, DONE, FAILED)), None)
 
     def send(self, box_id: str, sha256: str, who: tuple[str, str]) -> None:
-        """Begin with the file that waits. Raises FirmwareNotSentError."""
+        """Begins a transfer of the waiting file. Raises FirmwareNotSentError."""
         file = self.waiting(box_id)
         if file is None or file.sha256 != sha256:
             raise FirmwareNotSentError("The file that you saw is not held here any more; choose it again")
@@ -173,7 +173,7 @@ class FirmwareJobs:
         self.put_aside(box_id)
 
     def follow(self, box_id: str, who: tuple[str, str]) -> None:
-        """Ask what became of one that was left. Raises FirmwareNotSentError."""
+        """Asks for the result of a transfer that was interrupted. Raises FirmwareNotSentError."""
         last = self.last(box_id)
         if last is None or last.what != BEGUN:
             raise FirmwareNotSentError("No update of this Box was left")
@@ -181,7 +181,7 @@ class FirmwareJobs:
         self._begin(FirmwareJob(box_id, version, noted["sha256"], noted.get("from", ""), who), None)
 
     def stop(self, box_id: str) -> bool:
-        """False: none runs, or the Box has all of it."""
+        """Stops a transfer. Returns False where none runs, or the Box has the whole file."""
         with self._lock:
             job = self._jobs.get(box_id)
             if job is None or not job.may_stop:
@@ -190,7 +190,7 @@ class FirmwareJobs:
             return True
 
     def close(self) -> None:
-        """What runs is left; its gateway may go on."""
+        """Ends the threads; a gateway may continue its transfer."""
         self._closed.set()
         for thread in self._threads:
             thread.join(ANSWER_S + CONNECT_S)
@@ -235,7 +235,7 @@ class FirmwareJobs:
             self._jobs[job.box_id] = job
 
     def _carry_out(self, job: FirmwareJob, data: bytes | None) -> tuple[bool, str]:
-        """Whether the Box runs it, and how it ended in words."""
+        """Whether the Box runs the firmware, and the result in words."""
 
         def show(state: str, done: int, of: int) -> None:
             if self._closed.is_set():

@@ -1,4 +1,4 @@
-"""`/admin/boxes/{id}/firmware`: a signed file looked at, sent to the Box, and what becomes of it."""
+"""`/admin/boxes/{id}/firmware`: checks a signed file, sends it to the Box, and shows the progress."""
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
@@ -25,7 +25,7 @@ STATE_WORDS = {
 
 
 class FirmwarePages:
-    """For administrators."""
+    """The pages of firmware, for administrators."""
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
@@ -63,7 +63,7 @@ class FirmwarePages:
         )
 
     def choose(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
-        """A file that is looked at and waits for the person's word; nothing is sent yet."""
+        """Checks a file, which then waits for confirmation; nothing is sent yet."""
         self._context.changes()
         box_id = known_box(self._context, request.path_params["box_id"]).box_id
         job, found = self._jobs.job(box_id), form.file("firmware")
@@ -83,7 +83,7 @@ class FirmwarePages:
         return see_other(f"/admin/boxes/{box_id}/firmware")
 
     def send(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """The file that the person saw; `sha256` says which."""
+        """Sends the file that the person saw, which `sha256` identifies."""
         visitor = self._context.changes()
         box_id = known_box(self._context, request.path_params["box_id"]).box_id
         if form.checked("aside"):
@@ -106,7 +106,7 @@ class FirmwarePages:
         return see_other(f"/admin/boxes/{box_id}/firmware")
 
     def follow(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Ask what became of one that a View left when it ended."""
+        """Asks for the result of a transfer that a View interrupted when it ended."""
         visitor = self._context.changes()
         box_id = known_box(self._context, request.path_params["box_id"]).box_id
         try:

@@ -54,14 +54,13 @@ from opq_proto.rate_limit import TokenBuckets
 
 ON_FRONT_PAGE = 8
 CARDS = 24
-"""More Boxes than that are rows of a table."""
+"""More Boxes than this are rows of a table."""
 BOXES_A_PAGE = 100
 BOXES_OFFERED = 200
-"""Boxes in a list to choose from: of more, the number is typed."""
+"""Boxes in a list to choose from; where there are more, the number is typed."""
 ON_BOX_PAGE = 10
 ASKS_AT_ONCE, ASKS_PER_S = 3.0, 0.1
-"""Requests that one account may have waiting, and per second: each holds a thread, for seconds where a Box is
-away."""
+"""Requests of one account at once, and per second: each holds a thread, for seconds at a Box that is away."""
 HOUR_MS = 3_600_000
 NO_BOX = "No Box with this id is known."
 UNSEEN_BOX = "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
@@ -90,7 +89,7 @@ class Card:
 
 
 class Pages:
-    """Renders the templates beside this file; autoescape is on for all of them."""
+    """Renders the templates in this folder; autoescape is on for all of them."""
 
     def __init__(self, context: ViewContext) -> None:
         self._context = context
@@ -111,7 +110,7 @@ class Pages:
         self.calendar = CalendarPages(context, self.render)
 
     def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
-        """A page with HTTP status `code`; `here` marks its place in the navigation."""
+        """Renders a page with HTTP status `code`; `here` marks its place in the navigation."""
         now_ns = self._context.now_ns()
         visitor = self._context.visitor
         shared = {"here": here, "now_ns": now_ns, "now_ms": now_ns // 1_000_000, "visitor": visitor}
@@ -119,7 +118,7 @@ class Pages:
         return HTMLResponse(self._templates.get_template(template).render(**shared, **values), code)
 
     def error(self, code: int, text: str, request: Request | None = None) -> HTMLResponse:
-        """A readable page for a failed request, with what one may do."""
+        """A readable page for a failed request, with advice."""
         ways = error_ways(code, self._context.visitor, *_asked(request))
         made = self.render(
             "error.html", code=code, status=code, text=text, ways=ways, retry_every_s=RETRY_EVERY_S
@@ -139,7 +138,7 @@ class Pages:
         return router
 
     def boxes(self, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> HTMLResponse:
-        """Up to CARDS Boxes each has a card; more are rows, BOXES_A_PAGE on a page, the silent ones first."""
+        """Up to CARDS Boxes have a card each; more are rows, BOXES_A_PAGE on a page, silent ones first."""
         context = self._context
         newest, _ = find_incidents(context, IncidentFilter(), ON_FRONT_PAGE, None)
         ids = context.box_ids()
@@ -150,7 +149,7 @@ class Pages:
             raise HTTPException(404, f"There is no page {page} of the Boxes; the last one is {pages}.")
         first = (page - 1) * BOXES_A_PAGE
         shown: Iterable[str] = ids
-        if many:  # each half by its numbers
+        if many:  # silent Boxes first, each group by number
             silent = (each for each in ids if each not in live)
             ordered = chain(silent, (each for each in ids if each in live))
             shown = islice(ordered, first, first + BOXES_A_PAGE)
@@ -178,7 +177,7 @@ class Pages:
         )
 
     def _stale_words(self, box_ids: Sequence[str] | None) -> tuple[str, str] | None:
-        """What is said where all (None) or these Boxes are silent; None where none was heard."""
+        """The words for a page where all (None) or these Boxes are silent; None where none was heard."""
         newest_ms = self._context.hub.newest_ms(box_ids)
         return None if newest_ms is None else words.stale(newest_ms * 1_000_000, self._context.now_ns())
 
@@ -189,7 +188,7 @@ class Pages:
         found, more = find_incidents(context, address.wanted, PER_PAGE, read_index_place(context, before))
         last = entry_of_incident(found[-1]).place(order) if found and more else None
         box, ids = address.wanted.box_id, context.box_ids()
-        choices = None  # so many that a number is typed
+        choices = None  # too many to list: a number is typed
         if len(ids) <= BOXES_OFFERED:
             choices = [{"box_id": item.box_id, "label": label(item)} for item in context.boxes(ids)]
             if box and box not in ids:
@@ -223,7 +222,7 @@ class Pages:
     def incident(
         self, request: Request, incident_id: str, draw: Annotated[str, Query(max_length=8)] = ""
     ) -> HTMLResponse:
-        """`draw=all`: charts of every Box, not of those most affected."""
+        """The page of an incident; `draw=all` gives every Box charts, not only the most affected."""
         found = self._context.incident(incident_id)
         values = incident_page.page(self._context, found, draw == "all")
         values.update(self.examine.whole_course(found))
@@ -233,7 +232,7 @@ class Pages:
         return self.render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)
 
     def history(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
-        """The part of a Box's page that shows a span, for a page that renews it."""
+        """The history part of a Box's page, for a page that replaces it."""
         record = self._known_box(box_id)
         span = asked_span(self._context, start, end)
         return self.render("history.html", "boxes", 200, **history_values(self._context, record, span))
@@ -245,7 +244,7 @@ class Pages:
         return context.box(box_id)
 
     def _said_by(self, box_id: str, ask: str) -> tuple[BoxReport | None, str]:
-        """What the Box says to who may change it and asks now, and why it was not asked."""
+        """The report of a Box that its owner or an administrator requests now; or why it was not asked."""
         visitor = self._context.visitor
         if not ask or visitor.account is None or not visitor.may_change(box_id):
             return None, ""
@@ -259,7 +258,7 @@ class Pages:
     def box(
         self, box_id: str, start: From = "", end: To = "", ask: Annotated[str, Query(max_length=20)] = ""
     ) -> HTMLResponse:
-        """`ask`: the Box says what it lost; it waits for its answer some seconds at most."""
+        """The page of a Box; `ask` waits some seconds at most for the Box's report of its losses."""
         context = self._context
         record = self._known_box(box_id)
         now_ms = context.now_ns() // 1_000_000
@@ -294,7 +293,7 @@ class Pages:
     def _card(
         self, record: ShownBox, steps: Sequence[SparkStep] = (), scale: SparkScale | None = None
     ) -> Card:
-        """Without steps, or without a scale, no line is drawn."""
+        """A Box's card; it has no line without steps or without a scale."""
         hub = self._context.hub
         heard = hub.newest(record.box_id)
         newest = heard.measurement if heard else None
@@ -322,7 +321,7 @@ class Pages:
 
 
 def _asked(request: Request | None) -> tuple[str, str, str]:
-    """Path, method, and the page of ours that a form was sent from."""
+    """The path and method of a request, and the page of ours that a form was sent from."""
     if request is None:
         return "/", "GET", ""
     url, referer = request.url, request.headers.get("referer", "")
@@ -333,7 +332,7 @@ def _asked(request: Request | None) -> tuple[str, str, str]:
 
 
 def _after(context: ViewContext, incidents: Sequence[Incident]) -> int:
-    """The feed is asked for the highest number again: it may have changed while the page was made."""
+    """The feed starts before the highest number: that incident may have changed while the page was made."""
     return max(1, context.hub.highest_incident(), *(each.incident_id for each in incidents)) - 1
 
 

@@ -1,4 +1,4 @@
-"""A re-analysis ordered over REST or on a page: its beginning, and its two lines in the log of changes."""
+"""Begins a re-analysis that REST or a page orders, and writes its two lines in the log of changes."""
 
 import re
 
@@ -9,7 +9,7 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.words import utc
 
 MOST_EVENTS = 10_000
-"""Events of one job, the newest of its span; the command line takes ten times as many."""
+"""Events of one job, the newest of its span; the command line allows ten times as many."""
 MS = 1_000_000
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
@@ -22,10 +22,10 @@ def begin_reanalysis(
     span: tuple[str, str] | None = None,
     how: str = "",
 ) -> ReanalysisJob:
-    """Start the job and note who ordered it. `span`: its beginning and end as they were asked for.
+    """Starts the job and notes who ordered it. `span`: its beginning and end as they were requested.
 
     Raises:
-        ReanalysisBusyError: another one runs.
+        ReanalysisBusyError: another job is running.
     """
     account_id = visitor.account.account_id if visitor.account else ""
     start, end = span or (_utc(order.start_ns), _utc(order.end_ns))
@@ -35,7 +35,7 @@ def begin_reanalysis(
 
 
 def note_end(people: AccountRecords, job: ReanalysisJob, start: str = "", end: str = "") -> None:
-    """The line of the log of changes when a job is over; `start` and `end` as they were asked for."""
+    """Writes the end of a job into the log of changes; `start` and `end` as they were requested."""
     if not job.order.dry_run:
         words = _words(job, start or _utc(job.order.start_ns), end or _utc(job.order.end_ns))
         people.changes.add(job.account_id, "", f"re-analysis {job.state}", _result_words(words, job))

@@ -1,8 +1,8 @@
-"""What was heard of one Box in the last minutes, in order of time however it came.
+"""The recent Measurements of one Box, in time order, in whatever order they came.
 
-A limit crossing is sent at once, so it comes before the window that it lies in; both are kept, and
-a crossing's missing values are those of the newest window. How often the Box sends is seen from the
-windows: one in idle mode sends a minute or more in one Measurement.
+A limit crossing is sent at once, so it comes before the window that contains it. Both are stored, and a
+crossing's missing values are those of the newest window. The sending rate of the Box follows from the
+windows: in idle mode one Measurement covers a minute or more.
 """
 
 from collections import deque
@@ -16,15 +16,15 @@ from opq_proto.messages import Measurement
 RECENT_MEASUREMENTS = 300
 """Per Box, for the line of the last minutes (5 min at one a second)."""
 KEPT_TOGETHER, LEAST_KEPT = 100_000, 10
-"""Kept for all Boxes together, and for each at least: beyond 333 Boxes a shorter line. Each takes 1 kB."""
+"""Stored for all Boxes together, and for each at least: beyond 333 Boxes a shorter line. Each takes 1 kB."""
 RECENT_MS = 300_000
 FRESH_MS = 10_000
-"""A Box sends about once a second; younger than this, a value's age is not worth a word (live.js too)."""
+"""A Box sends about once a second; the age of a value below this is not shown (live.js too)."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewestMeasurement:
-    """The newest of a Box, with all its values, when that was heard, and when it counts as silent."""
+    """A Box's newest Measurement with all values, its time of arrival, and when the Box counts as silent."""
 
     measurement: Measurement
     heard_ms: int
@@ -32,7 +32,7 @@ class NewestMeasurement:
 
 
 def kept_of_each(boxes: int) -> int:
-    """How many Measurements of each of so many Boxes are kept."""
+    """How many Measurements are stored for each Box."""
     return max(LEAST_KEPT, min(RECENT_MEASUREMENTS, KEPT_TOGETHER // max(1, boxes)))
 
 
@@ -41,21 +41,21 @@ class RecentMeasurements:
 
     def __init__(self) -> None:
         self._rows: deque[Measurement] = deque()
-        self._window: Measurement | None = None  # the newest that is no crossing
+        self._window: Measurement | None = None  # the newest that is not a crossing
         self._longest_ms, self._longest_at_ms = 0, 0
         self._heard_ms = 0
         self.newest_ms = 0
-        """Time of the newest."""
+        """Time of the newest Measurement."""
         self.silent_ms = 0
-        """From when on it counts as silent, by its own rhythm."""
+        """The time from which the Box counts as silent, by its own rhythm."""
 
     def accept(self, measurement: Measurement, heard_ms: int, kept: int = RECENT_MEASUREMENTS) -> bool:
-        """Add it and keep the newest `kept`. False: it is late or repeated, and changes nothing."""
+        """Adds a Measurement and keeps the newest `kept`. Returns False for a late or repeated one."""
         before = self._rows[-1] if measurement.crossing and self._rows else self._window
         if before is not None and measurement.timestamp_ms <= before.timestamp_ms:
             if before.timestamp_ms - measurement.timestamp_ms <= RECENT_MS:
                 return False
-            self._forget()  # what is so late is marked as backfilled: the Box's clock was set back
+            self._forget()  # data this late is marked as backfilled, so the Box's clock was set back
         came_first = []
         while self._rows and self._rows[-1].timestamp_ms >= measurement.timestamp_ms:
             came_first.append(self._rows.pop())
@@ -74,11 +74,11 @@ class RecentMeasurements:
         return True
 
     def newest(self) -> NewestMeasurement:
-        """Raises IndexError when nothing was accepted yet."""
+        """The newest Measurement. Raises IndexError when nothing was accepted yet."""
         return NewestMeasurement(self.filled(self._rows[-1]), self._heard_ms, FRESH_MS + self._longest_ms)
 
     def values_now(self) -> tuple[float, float, int, int]:
-        """Newest volts and hertz (NaN: not known), when heard and after how long it is silent, in ms."""
+        """Newest volts and hertz (NaN where unknown), time of arrival and time until it is silent, in ms."""
         newest = self._rows[-1]
         silent_after_ms = FRESH_MS + self._longest_ms
         if isinstance(newest.metrics, WireMetrics):
@@ -90,13 +90,13 @@ class RecentMeasurements:
         return volts, hertz, self._heard_ms, silent_after_ms
 
     def filled(self, measurement: Measurement) -> Measurement:
-        """A crossing holds `rms` alone: its other values are those of the newest window."""
+        """A crossing has only `rms`: its other values are those of the newest window."""
         if not measurement.crossing or self._window is None:
             return measurement
         return replace(measurement, metrics={**self._window.metrics, **measurement.metrics})
 
     def rows(self) -> list[Measurement]:
-        """Those of the last minutes, oldest first, as they were sent."""
+        """The Measurements of the last minutes, oldest first, as they were sent."""
         if not self._rows:
             return []
         since_ms = self._rows[-1].timestamp_ms - RECENT_MS
@@ -108,7 +108,7 @@ class RecentMeasurements:
         self._longest_ms = self._longest_at_ms = 0
 
     def _note_rhythm(self, window: Measurement) -> None:
-        """The longest window of the last minutes is the rhythm: in idle mode changes come in between."""
+        """Takes the longest window of the last minutes as the rhythm: idle mode adds shorter ones."""
         length_ms = _length_ms(window)
         if length_ms >= self._longest_ms:
             self._longest_ms, self._longest_at_ms = length_ms, window.timestamp_ms
@@ -118,7 +118,7 @@ class RecentMeasurements:
 
 
 def _length_ms(measurement: Measurement) -> int:
-    """0: an original Box does not say it."""
+    """The length of a window; 0 for an original Box, which does not state it."""
     if measurement.start_ns is None or measurement.end_ns is None:
         return 0
     return max(0, measurement.end_ns - measurement.start_ns) // NS_PER_MS

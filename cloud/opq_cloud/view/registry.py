@@ -1,6 +1,6 @@
-"""All Boxes and where they stand, read once for all who look, and again once the store says that it changed.
+"""All Boxes and their places, read once for all visitors, and again when the store reports a change.
 
-A page that names a few of 10,000 Boxes takes them from here: what a page costs does not rise with the fleet.
+A page that names a few of 10,000 Boxes reads them here: the cost of a page does not grow with the fleet.
 """
 
 import re
@@ -18,7 +18,7 @@ Regions = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class BoxRegistry:
-    """What is stored of all Boxes, by id in the order of their numbers; nothing of it is changed."""
+    """All stored Boxes, by id in numerical order; not to be changed."""
 
     revision: int
     records: Mapping[str, BoxRecord]
@@ -27,7 +27,7 @@ class BoxRegistry:
     of_location: Regions
     """Location -> its regions."""
     region_boxes: Regions
-    """Region -> its Boxes, in the order of names and of numbers."""
+    """Region -> its Boxes, sorted by name and number."""
 
     def place(self, box_id: str) -> BoxPlace:
         return self.places.get(box_id) or BoxPlace()
@@ -51,22 +51,22 @@ class RegistryReader:
         self._every: tuple[BoxRegistry, int, list[str]] = (_NOTHING, 0, [])
 
     def now(self) -> BoxRegistry:
-        """As it is stored, a change of this or another process included.
+        """The stored Boxes, with changes of this and other processes.
 
         Raises:
             StoreError: the store cannot be read.
         """
         revision = self._store.boxes_revision()
         if self._registry.revision != revision:
-            with self._lock:  # who asks meanwhile finds it made
+            with self._lock:  # other callers wait and then find it complete
                 if self._registry.revision != revision:
                     self._registry = self._read(revision, self._registry)
         return self._registry
 
     def every_id(self, heard_count: int, heard: Callable[[], list[str]]) -> list[str]:
-        """The ids of all Boxes, stored or `heard`, in the order of their numbers; not to be changed.
+        """The ids of all Boxes, stored or `heard`, in numerical order; not to be changed.
 
-        heard_count: how many were heard; none is forgotten, so that as many are the same.
+        heard_count: the number of heard Boxes; none is forgotten, so an equal number means the same Boxes.
         """
         registry = self.now()
         kept = self._every
@@ -78,7 +78,7 @@ class RegistryReader:
         return kept[2]
 
     def _read(self, revision: int, before: BoxRegistry) -> BoxRegistry:
-        """Reads what changed: a Box that did not change, in places that did not, is not worked out again."""
+        """Reads the store; only the places of changed Boxes and locations are computed again."""
         store = self._store
         locations, of_location = store.locations(), store.regions()
         found = {box.box_id: box for box in store.boxes()}

@@ -1,7 +1,7 @@
-"""The search: pages, Boxes by number, name and place, incidents by number, and what one may do.
+"""The search: pages, Boxes by number, name and place, incidents by number, and actions.
 
-`/search?q=` is the page, `/search/found?q=` what the command palette asks for; both give what `find` finds.
-The store is read as the visitor sees it: what a visitor may not see is not found.
+`/search?q=` is the page, `/search/found?q=` serves the command palette; both return the results of `find`.
+The search reads the store as the visitor sees it, so hidden data are not found.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ MOST_CHARACTERS = 100
 MOST_HITS = 30
 BOXES_FOUND = 12
 ACTIONS_OF = 3
-"""So many of the Boxes that fit are offered with what can be done with them."""
+"""For this many of the matching Boxes, actions are offered."""
 NEW_RULE = "/account/notifications/new?about=incident"
 NOT, INSIDE, WORD, START, WHOLE = range(5)
-"""How well a text fits, rising."""
+"""How well a text matches, rising."""
 
 SearchText = Annotated[str, Query(max_length=MOST_CHARACTERS)]
 KINDS = {"Incident": "Incidents", "Box": "Boxes", "Page": "Pages", "Incidents": "Lists", "Action": "Actions"}
@@ -33,7 +33,7 @@ KINDS = {"Incident": "Incidents", "Box": "Boxes", "Page": "Pages", "Incidents": 
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """One line of what was found."""
+    """One line of the results."""
 
     kind: str
     """`Page`, `Box`, `Incident`, `Incidents`, `Action`."""
@@ -69,13 +69,13 @@ class SearchPages:
 
 
 def _by_kind(hits: list[SearchHit]) -> list[tuple[str, list[SearchHit]]]:
-    """By kind, in the order in which the best of each was found."""
+    """The hits by kind, in the order of the best of each kind."""
     kinds = dict.fromkeys(hit.kind for hit in hits)
     return [(KINDS[kind], [hit for hit in hits if hit.kind == kind]) for kind in kinds]
 
 
 def find(context: ViewContext, text: str) -> list[SearchHit]:
-    """The best first, MOST_HITS at most; all pages where nothing was typed."""
+    """The best hits first, MOST_HITS at most; all pages where nothing was typed."""
     wanted = " ".join(text.casefold().split())[:MOST_CHARACTERS]
     if not wanted:
         return [each for each in _pages(context.visitor) if each.kind == "Page"]
@@ -91,7 +91,7 @@ def find(context: ViewContext, text: str) -> list[SearchHit]:
 
 
 def fit_of(wanted: str, *texts: str) -> int:
-    """How well the best of some texts fits; every word that was typed must be in it."""
+    """How well the best of the texts matches; it must contain every typed word."""
     return max((_fit(wanted, text.casefold()) for text in texts), default=NOT)
 
 
@@ -114,7 +114,7 @@ def _matching(hits: Iterator[SearchHit], wanted: str) -> Iterator[SearchHit]:
 
 
 def _pages(visitor: Visitor) -> Iterator[SearchHit]:
-    """Those that the visitor may open; a page's detail has words that people look for it by."""
+    """The pages that the visitor may open; a page's detail has words for which people search."""
     rows = [
         ("Page", "Boxes", "live values, front page", "/"),
         ("Page", "Incidents", "sags, swells, interruptions: the list, with filters", "/incidents"),
@@ -159,7 +159,7 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
 
 
 def _boxes(context: ViewContext, wanted: str) -> list[SearchHit]:
-    """By number, name, region and, where the visitor may know it, place and feeder."""
+    """Boxes by number, name, region and, where the visitor may know them, place and feeder."""
     plain = wanted.removeprefix("box").strip() or wanted
     places, locations = context.places(), context.whole_registry.now().locations
     found = []
@@ -177,7 +177,7 @@ def _boxes(context: ViewContext, wanted: str) -> list[SearchHit]:
             number, fit_of(wanted, label(box), box.name), min(fit_of(wanted, region, feeder, said), WORD)
         )
         if number == INSIDE and fit == INSIDE and plain.isdigit():
-            continue  # 1 is no search for Box 21
+            continue  # a search for 1 must not find Box 21
         if fit:
             detail = ", ".join(part for part in (region, said, feeder and f"feeder {feeder}") if part)
             found.append(SearchHit("Box", label(box), detail, f"/boxes/{quote(box.box_id)}", fit))
@@ -185,7 +185,7 @@ def _boxes(context: ViewContext, wanted: str) -> list[SearchHit]:
 
 
 def _of_boxes(context: ViewContext, boxes: list[SearchHit]) -> Iterator[SearchHit]:
-    """What can be done with the Boxes that fit best."""
+    """Actions for the Boxes that match best."""
     for hit in boxes:
         if hit.fit < START:
             continue

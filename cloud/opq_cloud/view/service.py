@@ -33,9 +33,9 @@ from opq_proto.origin_guard import LOOPBACK_NAMES
 
 STOP_CHECK_S = 0.1
 LAST_ANSWERS_S = 1
-"""Requests that are being answered at the stop get so long."""
+"""Requests that are being answered at the stop have this long."""
 SEND_BUFFER_BYTES = 131_072
-"""What the kernel keeps of an answer that its client does not read (Linux doubles it); else up to 4 MB."""
+"""The kernel's buffer for an answer that is not read (Linux doubles it); otherwise up to 4 MB."""
 ALL_ADDRESSES = frozenset({"", "*", "0.0.0.0", "::"})
 
 
@@ -54,7 +54,7 @@ class View:
         reanalyses: ReanalysisJobs | None = None,
         further: Sequence[FurtherBrokers] = (),
     ) -> None:
-        """`reanalyses`: None carries none out."""
+        """`reanalyses`: None where View carries out none."""
         self._further = further
         self._config = config
         self._context = context
@@ -65,10 +65,10 @@ class View:
         self.counters = ServiceCounters()
         self.limits = ConnectionLimits()
         self.url: str | None = None
-        """Where it is served, from the moment that its port is bound."""
+        """The address of the page, known once the port is bound."""
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Serve until `stop`. Raises PortBusyError, ConfigError or StoreError when it cannot start."""
+        """Serves until `stop`. Raises PortBusyError, ConfigError or StoreError when it cannot start."""
         host, port = _split(self._config.http_endpoint)
         with contextlib.closing(_bind(host, port)) as listener:
             name = f"[{host}]" if ":" in host else host
@@ -108,11 +108,11 @@ class View:
                     context.firmware.close()
                     if self._reanalyses is not None:
                         self._reanalyses.close()
-            reading.result()  # what ended the reader ends the service; its runner starts both again
+            reading.result()  # an error of the reader ends the service; its runner starts both again
 
 
 class _Either(threading.Event):
-    """Set when one of two is."""
+    """Set when one of two events is set."""
 
     def __init__(self, first: threading.Event, second: threading.Event) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class _Either(threading.Event):
 
 
 class _Server(uvicorn.Server):
-    """Leaves the process's signals to whoever runs the services."""
+    """A server that leaves the process's signals to the program that runs the services."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -165,7 +165,7 @@ async def _serve(
 
 
 def _split(endpoint: str) -> tuple[str, int]:
-    """`127.0.0.1:8888`, `[::1]:8888`, `tcp://*:8888`, `http://…`."""
+    """Host and port of `127.0.0.1:8888`, `[::1]:8888`, `tcp://*:8888`, `http://…`."""
     text = endpoint.partition("://")[2] or endpoint
     host, _, port = text.rstrip("/").rpartition(":")
     if not port.isdigit() or not 0 <= int(port) <= 65535:
@@ -176,11 +176,12 @@ def _split(endpoint: str) -> tuple[str, int]:
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, for asyncio sets TCP_NODELAY of no other: the body of an answer waited 40 ms for an ACK.
+    # IPPROTO_TCP is named because asyncio sets TCP_NODELAY only then: otherwise an answer's body waited 40 ms
+    # for an ACK.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # its connections' too
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # for its connections too
         listener.bind((host, port))
     except OSError as error:
         listener.close()
@@ -200,7 +201,7 @@ def _allowed_hosts(host: str, configured: tuple[str, ...]) -> frozenset[str]:
 
 
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
-    """What `opq-cloud view` and `opq-cloud all` run."""
+    """The service that `opq-cloud view` and `opq-cloud all` run."""
     keys = CloudKeys(config.keys, config.data_dir or default_data_dir())
     addresses = service_addresses(config)
     jobs = ReanalysisJobs(config, lambda: context.store.people.documents)

@@ -1,7 +1,7 @@
-"""The lines of the last minutes on the front page, as SVG paths; all of a page have one scale. Pure.
+"""The lines of the last minutes on the front page, as SVG paths; all lines of a page share a scale. Pure.
 
-The scale is in percent of each Box's nominal voltage, never narrower than what is normal: a steady voltage is
-a flat line, and a deep dip is deeper than a shallow one beside it. live.js draws the same.
+The scale is in percent of each Box's nominal voltage and includes at least the normal range: a steady voltage
+is a flat line, and a deep dip is deeper than a shallow one next to it. live.js draws the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,18 +14,18 @@ SPARK_POINTS = 150
 SPARK_WIDTH, SPARK_HEIGHT = 240, 48
 """The viewBox of templates/parts.html."""
 SPARK_JOINT_MS = 500.0
-"""Windows less apart than that follow on each other."""
+"""Windows with a smaller distance are consecutive."""
 NORMAL_PERCENT = (90.0, 110.0)
 """Percent of nominal; outside is a dip or a swell (IEC 61000-4-30, 5.4). Every scale spans at least this."""
 SHOWN_PERCENT = (0.0, 200.0)
-"""No scale reaches further; a value beyond lies on the edge."""
+"""No scale extends further; a value beyond lies on the edge."""
 SPARK_MARGIN = 0.05
 """Share of the scale that stays free above and below the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class SparkStep:
-    """What a Measurement says of the rms, from `start_ms` to `end_ms`; volts."""
+    """The rms of a Measurement, from `start_ms` to `end_ms`; volts."""
 
     start_ms: float
     end_ms: int
@@ -44,14 +44,14 @@ class SparkScale:
     top: float
 
     def y(self, percent: float) -> float:
-        """From the upper edge down, 0 to SPARK_HEIGHT."""
+        """The distance from the upper edge, 0 to SPARK_HEIGHT."""
         within = min(max(percent, self.bottom), self.top)
         return (self.top - within) / (self.top - self.bottom) * SPARK_HEIGHT
 
 
 @dataclass(frozen=True, slots=True)
 class Sparkline:
-    """Two SVG paths and what they span."""
+    """Two SVG paths, and the range of their values and time."""
 
     line: str
     band: str
@@ -61,7 +61,7 @@ class Sparkline:
 
 
 def spark_steps(measurements: Sequence[Measurement]) -> list[SparkStep]:
-    """Those that have a rms, each as long as its window."""
+    """The Measurements with a rms value, each as long as its window."""
     return [
         SparkStep(item.timestamp_ms - window_ms(item), item.timestamp_ms, metric)
         for item in measurements
@@ -70,7 +70,7 @@ def spark_steps(measurements: Sequence[Measurement]) -> list[SparkStep]:
 
 
 def spark_scale(boxes: Iterable[tuple[Sequence[SparkStep], float]]) -> SparkScale:
-    """The scale that fits all: of each Box its steps and its nominal voltage in volts."""
+    """The scale for all Boxes, from the steps and the nominal voltage in volts of each."""
     low, high = NORMAL_PERCENT
     for steps, nominal_v in boxes:
         for step in steps:
@@ -82,9 +82,10 @@ def spark_scale(boxes: Iterable[tuple[Sequence[SparkStep], float]]) -> SparkScal
 
 
 def sparkline(steps: Sequence[SparkStep], nominal_v: float, scale: SparkScale) -> Sparkline | None:
-    """The rms of the last minutes as SVG paths, its mean as a line, min to max as a band.
+    """The rms of the last minutes as SVG paths: the mean as a line, min to max as a band.
 
-    A step is as wide as its window: nothing is drawn where nothing was measured. None: fewer than two steps.
+    A step is as wide as its window: nothing is drawn where nothing was measured. None for fewer than two
+    steps.
     """
     if len(steps) < 2:
         return None
@@ -114,7 +115,7 @@ def sparkline(steps: Sequence[SparkStep], nominal_v: float, scale: SparkScale) -
 
 
 def _widest(steps: Sequence[SparkStep]) -> SparkStep:
-    """One for a few neighbours: their lowest, highest and mean."""
+    """One step for a few neighbours: their lowest, highest and mean."""
     metrics = [step.metric for step in steps]
     return SparkStep(
         steps[0].start_ms,

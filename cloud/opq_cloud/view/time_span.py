@@ -1,7 +1,7 @@
-"""The span of time that a page shows, as its address says it: `?from=now-24h&to=now`.
+"""The span of time that a page shows, from its address: `?from=now-24h&to=now`.
 
 Pure. A moment is `now`, `now-90m` (s, m, h, d, w, y of 365 days), a time in UTC (`2026-11-22T06:00`) or
-milliseconds since 1970. What is relative stays so in every link, so that a link goes on being live.
+milliseconds since 1970. A relative moment stays relative in every link, so that a link stays live.
 """
 
 import re
@@ -14,7 +14,7 @@ from opq_cloud.store.pyramid import LONGEST_MS
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 365 * 86_400_000}
 SHORTEST_MS = 10_000
 LATEST_MS = 7_258_118_400_000
-"""The year 2200: what lies far beyond it is no number of nanoseconds that a store can compare with."""
+"""The year 2200: nanoseconds of a time far beyond it do not fit what a store can compare."""
 DEFAULT = ("now-24h", "now")
 PRESETS = ("5m", "1h", "6h", "24h", "7d", "30d", "90d", "1y")
 PRESET_WORDS = {
@@ -27,7 +27,7 @@ _MOMENT = "now, now-24h (s, m, h, d, w or y), a time in UTC such as 2026-11-22T0
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """Half open, in ms since 1970; `words` are those of the address."""
+    """Half open, in ms since 1970; `from_words` and `to_words` are those of the address."""
 
     start_ms: int
     end_ms: int
@@ -40,7 +40,7 @@ class TimeSpan:
 
     @property
     def live(self) -> bool:
-        """It ends now, whenever that is."""
+        """Whether it ends now, at any time."""
         return self.to_words == "now"
 
     @property
@@ -51,14 +51,14 @@ class TimeSpan:
         return self.live and self.from_words == f"now-{name}"
 
     def shifted(self, share: float, now_ms: int) -> "TimeSpan":
-        """Back (below 0) or forward by a share of its length; what would pass the present ends now."""
+        """Moves by a share of its length (below 0: back); a span that would pass the present ends now."""
         by_ms = round(self.length_ms * share)
         if by_ms > 0 and self.end_ms + by_ms >= now_ms:
             return _ending_now(self.length_ms, now_ms)
         return _absolute(self.start_ms + by_ms, self.end_ms + by_ms)
 
     def zoomed_out(self, now_ms: int) -> "TimeSpan":
-        """Twice as long, about its middle; one that ends now goes on ending now."""
+        """A span twice as long, with the same middle; a live one stays live."""
         length_ms = min(2 * self.length_ms, LONGEST_MS)
         if self.live:
             return _ending_now(length_ms, now_ms)
@@ -72,7 +72,7 @@ def preset(name: str) -> str:
 
 
 def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
-    """Raises ValueError, in words for people, where they are no span from 10 s to 5.5 years."""
+    """Reads a span. Raises ValueError, in words for people, where it is not one of 10 s to 5.5 years."""
     start_ms, end_ms = read_time_ms("from", from_words, now_ms), read_time_ms("to", to_words, now_ms)
     if not SHORTEST_MS <= end_ms - start_ms <= LONGEST_MS:
         raise ValueError(
@@ -85,7 +85,7 @@ def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
 
 
 def read_time_ms(name: str, words: str, now_ms: int) -> int:
-    """In ms since 1970; a part of a second is kept. Raises ValueError, in words for people."""
+    """A moment in ms since 1970, with parts of a second. Raises ValueError, in words for people."""
     relative = _RELATIVE.fullmatch(words)
     if relative is not None:
         return now_ms - (int(relative[1]) * UNITS_MS[relative[2]] if relative[1] else 0)
@@ -105,12 +105,12 @@ def _absolute(start_ms: int, end_ms: int) -> TimeSpan:
 
 def _ending_now(length_ms: int, now_ms: int) -> TimeSpan:
     count, unit = max(1, round(length_ms / 1000)), "s"
-    for name in ("m", "h", "d"):  # the longest unit of which it is a whole number
+    for name in ("m", "h", "d"):  # the longest unit of which the length is a whole multiple
         if length_ms % UNITS_MS[name] == 0:
             count, unit = length_ms // UNITS_MS[name], name
     return TimeSpan(now_ms - length_ms, now_ms, f"now-{count}{unit}", "now")
 
 
 def input_words(moment_ms: int) -> str:
-    """UTC, as `<input type="datetime-local">` has it."""
+    """UTC in the form of `<input type="datetime-local">`."""
     return datetime.fromtimestamp(moment_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,7 +1,8 @@
 """Pages of requested waveforms: the form of a Box, `/boxes/{id}/waveforms`, and an event, `/events/{id}`.
 
-Who owns the Box, or an administrator, asks; the answer leads to the event's page, which says what became of
-it and draws what has come. An event is shown to who sees a Box of it, samples to who may see those.
+The owner of the Box, or an administrator, requests; the answer leads to the event's page, which shows the
+state of the request and draws what has arrived. An event is shown to visitors who see one of its Boxes,
+samples only to those who may see them.
 """
 
 from collections.abc import Sequence
@@ -93,7 +94,7 @@ class EventPages:
         )  # fmt: skip
 
     def _states(self, record: EventRecord, now_ns: int) -> list[tuple[str, RequestState]]:
-        """Which Boxes, and what became of the request to them."""
+        """The Boxes, and the state of the request to each group."""
         groups = words.alike((each, request_state(record, each, now_ns)) for each in record.boxes_triggered)
         return [(self._named(box_ids), state) for box_ids, state in groups]
 
@@ -105,7 +106,7 @@ class EventPages:
     def _incidents(
         self, event_id: int, start_ns: int, end_ns: int, box_ids: tuple[str, ...]
     ) -> list[Incident]:
-        """What was found in it."""
+        """The incidents that were found in the event."""
         wanted = IncidentFilter(box_ids=box_ids, start_ns=start_ns, end_ns=end_ns)
         store = self._context.store
         near = store.find_incidents(wanted, INCIDENTS_COMPARED)
@@ -114,7 +115,7 @@ class EventPages:
 
 
 class WaveformPages:
-    """The form of a Box and what was asked of it."""
+    """The form of a Box, and its earlier requests."""
 
     def __init__(self, accounts: AccountContext, requests: WaveformRequests, context: ViewContext) -> None:
         self._accounts = accounts
@@ -167,13 +168,13 @@ class WaveformPages:
         )  # fmt: skip
 
     def _known(self, visitor: Visitor, box_id: str) -> None:
-        """404 also where the visitor may not ask: what is there is not said."""
+        """Raises 404 also where the visitor may not request, so as not to reveal the Box."""
         if not visitor.may_request(box_id) or self._context.whole_store.box(box_id) is None:
             raise HTTPException(404, "No Box with this id is known that you may ask.")
 
 
 def draw_wave(name: str, series: int, wave: Waveform) -> WaveDrawing:
-    """Lowest and highest of each stretch, so that no peak is lost."""
+    """The drawing: lowest and highest of each stretch, so that no peak is lost."""
     volts = wave.volts
     low, high = float(volts.min()), float(volts.max())
     pad = max((high - low) * 0.06, 1e-6)

@@ -1,8 +1,8 @@
-"""Raw samples that a person asks for: who may, which spans, how often, and what became of it.
+"""Requests of people for raw samples: the allowed spans, the limits, and the state of each request.
 
-A request is an event in the store, opened for one Box with the reason PERSON_ASKED; Makai's event service
-finds it there and asks the Box as for any event: again where it is silent, for the rest where it is short,
-and it says why where nothing comes. Mauka analyses it. Nothing here waits, and a restart loses nothing.
+A request is an event in the store, opened for one Box with the reason PERSON_ASKED. Makai's event service
+finds it there and asks the Box as for any event: again where it is silent, for the rest where it is short;
+and it states why where nothing comes. Mauka analyses it. Nothing here waits, and a restart loses nothing.
 """
 
 import math
@@ -20,23 +20,23 @@ from opq_proto.rate_limit import TokenBuckets
 SHORTEST_S, LONGEST_S = 0.1, 10.0
 """Ten seconds of a Box are 240 kB."""
 AHEAD_S = 60.0
-"""The span ends no later than this from now; as `opq-tools box waveform --wait`."""
+"""The span ends no later than this from now; the same as for `opq-tools box waveform --wait`."""
 BACK_S = 31 * 86_400.0
-"""Longer ago no ring of a gateway reaches."""
+"""No gateway's ring reaches further back."""
 ACCOUNT_BURST, ACCOUNT_PER_S = 12, 1 / 20
 BOX_BURST, BOX_PER_S = 6, 1 / 10
-"""What all may ask of one Box: 60 s of samples at once, then what is sampled; a quarter of Makai's budget."""
+"""Requests of all people to one Box: 60 s at once, then as fast as it samples; 1/4 of Makai's budget."""
 MOST_OPEN = 20
-"""Requests that wait for their Boxes, all together."""
+"""Requests that wait for their Boxes, in total."""
 UNANSWERED_S = 90.0
-"""After the span: an event service gives up after 20 s, so nobody has taken the request up."""
+"""Counted from the span's end: an event service gives up after 20 s, so none has accepted the request."""
 LISTED = 20
 EVENTS_LOOKED_AT = 400
 NS = 1_000_000_000
 
 
 class WaveformRefusedError(OpqError):
-    """It is not asked for; `status` is that of HTTP."""
+    """The samples are not requested; `status` is that of HTTP."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -65,13 +65,13 @@ class WaveformRequests:
         self._boxes = TokenBuckets(BOX_BURST, BOX_PER_S)
 
     def open_request(self, box_id: str, start: str, seconds: str, who: str, now_ns: int) -> int:
-        """The event that waits for these samples.
+        """Opens the event that waits for these samples; returns its number.
 
         Args:
-            start: as an address has it: now, now-30s, a time in UTC, ms since 1970.
-            who: whose requests are counted together.
+            start: in the form of an address: now, now-30s, a time in UTC, ms since 1970.
+            who: the account or address whose requests are counted together.
         Raises:
-            WaveformRefusedError: the span is none that can be had (400), or there are too many (429).
+            WaveformRefusedError: the span is not available (400), or there are too many requests (429).
             StoreError: nothing was opened.
         """
         start_ns, end_ns = waveform_span(start, seconds, now_ns)
@@ -99,7 +99,7 @@ class WaveformRequests:
         return self._store.open_event(trigger, because)
 
     def requests_of(self, box_id: str) -> list[EventRecord]:
-        """The newest that people asked of a Box."""
+        """The newest requests of people to a Box."""
         newest = self._store.events(limit=EVENTS_LOOKED_AT)
         return [each for each in newest if box_id in each.asked_as.get(PERSON_ASKED, ())][:LISTED]
 
@@ -127,7 +127,7 @@ def waveform_span(start: str, seconds: str, now_ns: int) -> tuple[int, int]:
 
 
 def request_state(record: EventRecord, box_id: str, now_ns: int) -> RequestState:
-    """What became of the request to a Box. Pure."""
+    """The state of the request to a Box. Pure."""
     if box_id in record.boxes_received:
         short = record.short.get(box_id)
         if short is None:
@@ -149,7 +149,7 @@ def request_state(record: EventRecord, box_id: str, now_ns: int) -> RequestState
 
 
 def waiting_boxes(record: EventRecord, now_ns: int) -> Sequence[str]:
-    """Boxes from which something may still come."""
+    """Boxes from which samples may still come."""
     return [each for each in record.boxes_triggered if request_state(record, each, now_ns).waits]
 
 

@@ -1,4 +1,4 @@
-"""Words for people: numbers with their units, times with their doubt, one sentence per incident.
+"""Words for people: numbers with units, times with uncertainty, one sentence per incident.
 
 Pure functions; unknown is an en dash, never 0.
 """
@@ -16,9 +16,9 @@ Names = Mapping[str, str]
 """Box id -> the name that people gave it."""
 NO_NAMES: Names = {}
 BOXES_LISTED = 6
-"""More are counted, not listed."""
+"""More Boxes are counted, not listed."""
 LEAST_CYCLES = 0.1
-"""What is shorter is said by its time alone: 0.0 cycles say nothing; as what is longer than 30 cycles."""
+"""A shorter duration has only its time, because "0.0 cycles" says nothing; so has one above 30 cycles."""
 UNKNOWN = "–"
 THIN = "\u202f"
 """Narrow no-break space between number and unit."""
@@ -44,7 +44,7 @@ CLASS_WORDS = {
     "unbalance": "Unbalance",
     "outage": "Outage",
 }
-"""contracts.md, `analyze`: the classes."""
+"""The classes of contracts.md, `analyze`."""
 DOWNWARD = frozenset({"sag", "interruption", "undervoltage"})
 UPWARD = frozenset({"swell", "overvoltage"})
 
@@ -58,7 +58,7 @@ ITIC_SHORT = {
     "no_damage": "May stop working",
     "prohibited": "May be damaged",
 }
-"""What a machine on this supply must reckon with; the regions' own names are ITIC_WORDS."""
+"""The consequence for a machine on this supply; the regions' own names are ITIC_WORDS."""
 F47_WORDS = {"pass": "Pass", "fail": "Fail", "not_applicable": "Not applicable"}
 SOURCE_WORDS = {
     TimeSource.GPS: "GPS",
@@ -69,7 +69,7 @@ SOURCE_WORDS = {
 
 
 def number(value: float | None, digits: int, unit: str = "") -> str:
-    """`122.14 V`; an en dash for None and what is not finite."""
+    """`122.14 V`; an en dash for None and values that are not finite."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     text = f"{value:,.{digits}f}".replace("-", "\u2212").replace(",", THIN)
@@ -77,18 +77,18 @@ def number(value: float | None, digits: int, unit: str = "") -> str:
 
 
 def plain(value: float, unit: str) -> str:
-    """A setting: `120 V`, `59.94 Hz`; no digits that nobody set."""
+    """A setting: `120 V`, `59.94 Hz`, without extra digits."""
     return f"{value:g}{THIN}{unit}"
 
 
 def class_words(kind: str) -> str:
-    """`harmonics+sag` -> `Harmonics and sag`; a class that we do not know is shown as it is."""
+    """`harmonics+sag` -> `Harmonics and sag`; an unknown class is shown unchanged."""
     parts = [CLASS_WORDS.get(part, part.replace("_", " ").capitalize()) for part in kind.split("+")]
     return " and ".join([parts[0], *(part if part.isupper() else _lower(part) for part in parts[1:])])
 
 
 def class_phrase(kind: str) -> str:
-    """`harmonics+sag` -> `harmonics and sag`: as `class_words`, within a sentence."""
+    """`harmonics+sag` -> `harmonics and sag`: `class_words` within a sentence."""
     return _lower(class_words(kind))
 
 
@@ -119,19 +119,19 @@ def duration(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """`40 s`, `5 min`: about how long, for a line of recent values."""
+    """An approximate length for a line of recent values: `40 s`, `5 min`."""
     return f"{seconds:.0f}{THIN}s" if seconds < 90 else f"{seconds / 60:.0f}{THIN}min"
 
 
 def cycles(value: float | None) -> str:
-    """`9.5 cycles`; empty where it is not known, or better said by its time alone."""
+    """`9.5 cycles`; empty where it is not known, or where only its time is useful."""
     if value is None or not LEAST_CYCLES <= value <= INSTANTANEOUS_CYCLES:
         return ""
     return f"{value:.1f} cycle" + ("" if value == 1 else "s")
 
 
 def utc(t_ns: int, digits: int = 3) -> str:
-    """`2026-11-20 08:13:22.123`; 0 to 6 digits of the second, cut, not rounded."""
+    """`2026-11-20 08:13:22.123`; with 0 to 6 digits of the second, cut, not rounded."""
     text = datetime.fromtimestamp(t_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     return f"{text}.{t_ns % 1_000_000_000:09d}"[: 19 + (digits + 1 if digits else 0)]
 
@@ -142,7 +142,7 @@ def utc_attribute(t_ns: int) -> str:
 
 
 def clock(t_ns: int) -> str:
-    """`08:13:22`"""
+    """The time of day: `08:13:22`."""
     return utc(t_ns, 0)[11:]
 
 
@@ -161,7 +161,7 @@ def ago(t_ns: int, now_ns: int) -> str:
 
 
 def age(seconds: int) -> str:
-    """`42 s`, `5 min`, `3 h`, `2 days`: about how long."""
+    """An approximate age: `42 s`, `5 min`, `3 h`, `2 days`."""
     if seconds < 90:
         return f"{seconds}{THIN}s"
     if seconds < 90 * 60:
@@ -185,13 +185,13 @@ def reporting(count: int, live: int) -> str:
 
 
 def stale(newest_ns: int, now_ns: int) -> tuple[str, str]:
-    """What a page says of values that no longer move: what, and what follows. `words.js` says the same."""
+    """The words of a page whose values no longer change: a heading and its consequence; as in `words.js`."""
     old = age(max(0, (now_ns - newest_ns) // 1_000_000_000))
     return "No Box reports now.", f"The newest value is {old} old: what stands here is from then."
 
 
 def uncertainty(value_ns: int | None) -> str:
-    """`± 1.2 ms`, `± 850 µs`; said in words where it is not known."""
+    """`± 1.2 ms`, `± 850 µs`; in words where it is not known."""
     if value_ns is None or value_ns >= UNKNOWN_UNCERTAINTY_NS:
         return "uncertainty not known"
     for scale, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
@@ -202,7 +202,7 @@ def uncertainty(value_ns: int | None) -> str:
 
 
 def clock_words(arrival: BoxArrival, is_reference: bool) -> str:
-    """By whose clock a Box has its place in the order; `is_reference`: others were compared with it."""
+    """The clock that gives a Box its place in the order; `is_reference`: others were compared with it."""
     if arrival.aligned_to not in (None, arrival.box_id):
         return f", by its waveform beside that of Box {arrival.aligned_to}"
     if is_reference:
@@ -215,26 +215,26 @@ def source(value: TimeSource) -> str:
 
 
 def listed(items: Iterable[str]) -> str:
-    """`1`, `1 and 4`, `1, 2 and 4`"""
+    """`1`, `1 and 4`, `1, 2 and 4`."""
     parts = list(items)
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else ""
 
 
 def boxes(ids: Sequence[str], names: Names = NO_NAMES) -> str:
-    """`Box 1`, `Boxes 1 (Cellar) and 4`; a long list is cut."""
+    """`Box 1`, `Boxes 1 (Cellar) and 4`; a long list is only counted."""
     if len(ids) > BOXES_LISTED:
         return f"{len(ids)} Boxes"
     return ("Box " if len(ids) == 1 else "Boxes ") + listed(named(box_id, names) for box_id in ids)
 
 
 def present_nominal(nominal_v: Iterable[tuple[str, float]], names: Names = NO_NAMES) -> str:
-    """Names the Boxes that are shown by their present nominal voltage, as no finding has one; empty: none."""
+    """Names the Boxes shown by their present nominal voltage, because no finding has one; empty for none."""
     parts = [f"{boxes(ids, names)} ({plain(volts, 'V')})" for ids, volts in alike(nominal_v)]
     return f"By the present nominal voltage, for no finding says another: {listed(parts)}." if parts else ""
 
 
 def alike(said: Iterable[tuple[str, Said]]) -> list[tuple[list[str], Said]]:
-    """The Boxes of which the same is said, in their order; what is said of fewest Boxes comes first."""
+    """Groups Boxes with the same value, in their order; the smallest group comes first."""
     groups: dict[Said, list[str]] = {}
     for box_id, what in said:
         groups.setdefault(what, []).append(box_id)
@@ -242,7 +242,7 @@ def alike(said: Iterable[tuple[str, Said]]) -> list[tuple[list[str], Said]]:
 
 
 def named(box_id: str, names: Names) -> str:
-    """`1`, or where people gave it a name `1 (Cellar)`."""
+    """`1`, or with the name that people gave it, `1 (Cellar)`."""
     return f"{box_id} ({names[box_id]})" if box_id in names else box_id
 
 
@@ -257,7 +257,7 @@ def worst(incident: Incident, box_id: str | None = None) -> StoredFinding | None
 
 
 def headline(incident: Incident, names: Names = NO_NAMES) -> str:
-    """`Sag to 85.2 % at Box 1`"""
+    """`Sag to 85.2 % at Box 1`."""
     text = class_words(incident.kind)
     if incident.residual_percent is not None:
         text += f" to {number(incident.residual_percent, 1, '%')}"
@@ -265,7 +265,7 @@ def headline(incident: Incident, names: Names = NO_NAMES) -> str:
 
 
 def outline(incident: Incident, names: Names = NO_NAMES) -> str:
-    """What follows the class in a list: `to 85.2 % for 148 ms at Box 1`"""
+    """The text after the class in a list: `to 85.2 % for 148 ms at Box 1`."""
     level = (
         f"to {number(incident.residual_percent, 1, '%')} " if incident.residual_percent is not None else ""
     )
@@ -275,7 +275,7 @@ def outline(incident: Incident, names: Names = NO_NAMES) -> str:
 
 
 def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> str:
-    """What happened, in one sentence for someone who has never heard of a residual."""
+    """The incident in one sentence, for readers who do not know the word residual."""
     found = worst(incident)
     where = boxes(incident.box_ids, names)
     lasting = _lasting(incident, found)

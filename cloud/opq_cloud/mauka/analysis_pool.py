@@ -48,12 +48,12 @@ class AnalysisJob:
     """An event that a process analyses.
 
     Attributes:
-      record: the event's record when it was read; an event that has changed since then is not marked.
-      again, complete: as in the runner.
-      order: the Boxes in the order in which they are analysed alone, until one shows something.
-      ended: analyses that ended a process on this event, and how often.
-      begun_ns: incidents that began with its first Box, and when (monotonic) they were stored.
-      result: set when the job is over.
+        record: the event's record when it was read; an event that has changed since then is not marked.
+        again, complete: as in the runner.
+        order: the Boxes in the order in which they are analysed alone, until one shows something.
+        ended: analyses that ended a process on this event, and how often.
+        begun_ns: incidents that began with its first Box, and when (monotonic) they were stored.
+        result: set when the job is over.
     """
 
     event_id: int
@@ -111,7 +111,7 @@ class AnalysisProcess:
         """Reads one message; returns it if it is the result of the job or its first findings.
 
         Raises:
-          EOFError, OSError: the process has ended.
+            EOFError, OSError: the process has ended.
         """
         try:
             message = self.pipe.recv()
@@ -154,8 +154,8 @@ class AnalysisPool:
     """Analyses events in processes that start when there is work. One thread owns it; any may call `rows`.
 
     Args:
-      entries: (analysis, its settings); empty: all in `folders`.
-      on_ended: is called with analysis, event and reason for each process that was lost.
+        entries: (analysis, its settings); empty: all in `folders`.
+        on_ended: is called with analysis, event and reason for each process that was lost.
     """
 
     def __init__(

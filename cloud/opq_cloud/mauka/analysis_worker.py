@@ -28,9 +28,9 @@ class WorkerSetup:
     """The first message to the process.
 
     Attributes:
-      entries: (analysis, its settings); empty: all in `folders`.
-      folders: folders with analyses.
-      memory_bytes: limit of its data; an analysis that needs more ends the process.
+        entries: (analysis, its settings); empty: all in `folders`.
+        folders: folders with analyses.
+        memory_bytes: limit of its data; an analysis that needs more ends the process.
     """
 
     entries: tuple[tuple[str, dict[str, object]], ...]

@@ -74,10 +74,11 @@ class SampleAsking:
         new.
 
         Args:
-          record: as it was before the event's waveforms were read.
-          parts: the event by nominal values.
-          findings: of all analyses, each with its analysis' name.
-          guard: calls a function that may raise, counts and logs the error, and returns whether it succeeded.
+            record: as it was before the event's waveforms were read.
+            parts: the event by nominal values.
+            findings: of all analyses, each with its analysis' name.
+            guard: calls a function that may raise, counts and logs the error, and returns whether it
+                succeeded.
         """
         if not self._section.enabled:
             return 0

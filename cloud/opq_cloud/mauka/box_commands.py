@@ -72,8 +72,8 @@ class BoxCommandPlugin(MaukaPlugin):
         """Handles a Box's answer; for the plug-in to override.
 
         Args:
-          parts: the three parts of the identity.
-          frames: the Response as it came, and the Cycles after it.
+            parts: the three parts of the identity.
+            frames: the Response as it came, and the Cycles after it.
         """
 
     def on_idle(self) -> bool:

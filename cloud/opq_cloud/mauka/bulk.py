@@ -59,9 +59,9 @@ class BulkWork:
     """Everything that a worker needs to know; the same for all events of a run.
 
     Attributes:
-      data_dir: folder of an embedded store, a path that is the same for every worker.
-      entries: (analysis, its settings as JSON); empty: all built-in ones.
-      ordered: as in `analyse_stored`.
+        data_dir: folder of an embedded store, a path that is the same for every worker.
+        entries: (analysis, its settings as JSON); empty: all built-in ones.
+        ordered: as in `analyse_stored`.
     """
 
     mongo_uri: str | None
@@ -106,7 +106,7 @@ def analyse_in_bulk(client: "Client", work: BulkWork, event_ids: Sequence[int]) 
     """Yields the result of each event once, in the order of arrival.
 
     Raises:
-      BulkError: there are no workers any more.
+        BulkError: there are no workers any more.
     """
     from distributed import as_completed
 
@@ -140,7 +140,7 @@ def bulk_client(scheduler: str) -> Iterator["Client"]:
     processes.
 
     Raises:
-      BulkError: no scheduler answers there, it has no workers, or Dask is not installed.
+        BulkError: no scheduler answers there, it has no workers, or Dask is not installed.
     """
     try:
         from dask import config as dask_config

@@ -45,7 +45,7 @@ def analyse_waiting(
     failed.
 
     Raises:
-      StoreError: the database refuses.
+        StoreError: the database refuses.
     """
     records = store.unanalysed_events()
     revisions = {each.event_id: each.revision for each in records}
@@ -78,7 +78,7 @@ def run_waiting(config: CloudConfig, scheduler: str) -> int:
     code.
 
     Raises:
-      OpqError: the scheduler or the store cannot be reached, or an analysis is invalid.
+        OpqError: the scheduler or the store cannot be reached, or an analysis is invalid.
     """
     data_dir = config.store.data_dir or config.data_dir or default_data_dir()
     own = built_in()

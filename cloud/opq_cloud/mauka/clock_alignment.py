@@ -50,7 +50,7 @@ def clock_alignments(
     The reference is included, with an offset of 0, where its own clock's uncertainty is not known.
 
     Args:
-      phase_of: a Box's phase from the registry; None or empty: not known.
+        phase_of: a Box's phase from the registry; None or empty: not known.
     """
     first = _first_onsets(findings)
     waves = {wave.box_id: wave for wave in event.waveforms if wave.box_id in first}

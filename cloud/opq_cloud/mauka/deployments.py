@@ -46,7 +46,7 @@ class PluginDeployments:
         """Returns the newest deployment of a folder.
 
         Raises:
-          PluginError: no folder of that name is deployed, or it cannot be read.
+            PluginError: no folder of that name is deployed, or it cannot be read.
         """
         numbers = _numbers(self.folder / name) if NAME.fullmatch(name) else []
         if not numbers:

@@ -28,9 +28,9 @@ class EventResult:
     """The results of the analyses for one event.
 
     Attributes:
-      box_ids: Boxes whose samples were there.
-      failed: analysis -> its error; then `findings` are not complete.
-      order: as `in_order_of_look` returns it; empty where it was not requested.
+        box_ids: Boxes whose samples were there.
+        failed: analysis -> its error; then `findings` are not complete.
+        order: as `in_order_of_look` returns it; empty where it was not requested.
     """
 
     event_id: int
@@ -149,7 +149,7 @@ def analyse_event(
     """Runs each analysis over each part of the event; the findings of the others remain where one raises.
 
     Args:
-      states: of analyses with memory; kept between the events of one run.
+        states: of analyses with memory; kept between the events of one run.
     """
     findings: list[Finding] = []
     failed: dict[str, str] = {}
@@ -200,7 +200,7 @@ def first_findings(
     are left to that analysis, except MemoryError. Frequencies of other Boxes and alignments are not included.
 
     Args:
-      note_analysis: is called with each analysis before it begins.
+        note_analysis: is called with each analysis before it begins.
     """
     alone = {
         wave.box_id: (nominal, replace(part, waveforms=(wave,)))
@@ -232,8 +232,8 @@ def analyse_stored(
     """Analyses stored events one after the other.
 
     Args:
-      otherwise: nominal values of Boxes for which the store has none.
-      ordered: with the `order` of each event, which is needed only where new findings are stored.
+        otherwise: nominal values of Boxes for which the store has none.
+        ordered: with the `order` of each event, which is needed only where new findings are stored.
     """
     states: dict[Any, Any] = {}
 

@@ -64,7 +64,7 @@ class FindingWriter:
         """Stores and joins findings; idempotent, and atomic across processes.
 
         Raises:
-          StoreError: the database refuses, or others write without a pause for `TRIES_S`.
+            StoreError: the database refuses, or others write without a pause for `TRIES_S`.
         """
         if not findings:
             return CarriedOut(())

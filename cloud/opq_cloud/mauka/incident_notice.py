@@ -1,7 +1,7 @@
 """The messages of topic `incident`: each incident that is new or has changed, as JSON.
 
-  {"kind": "incident" or "incident_changed", "incident": {...}, "boxes": 3, "by": "analysis"}
-  {"kind": "incident_gone", "incident": {"id": 7}, "boxes": 0, "by": "hand"}    others have its findings now
+    {"kind": "incident" or "incident_changed", "incident": {...}, "boxes": 3, "by": "analysis"}
+    {"kind": "incident_gone", "incident": {"id": 7}, "boxes": 0, "by": "hand"}    others have its findings now
 
 The incident has the contract's keys (`incident_json`). For one with more Boxes than `MOST_BOXES`,
 `box_ids`, `classes` and `event_ids` contain only those that came with this change, and `boxes` is the number
@@ -49,7 +49,7 @@ def read_notice(message: MaukaMessage) -> IncidentNotice:
     """Returns the notice in a message of the topic.
 
     Raises:
-      FrameError: the message has no notice.
+        FrameError: the message has no notice.
     """
     try:
         facts = json.loads(message.incident_json)

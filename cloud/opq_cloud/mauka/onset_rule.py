@@ -2,8 +2,8 @@
 
 Findings with a sharp onset are read in the order of time. Each one joins, of the incidents so far,
 
-  of its own Box   one that began at this Box at most 1 s earlier (a compound disturbance),
-  of its grid      else the nearest whose onset is at most 200 ms and both uncertainties away (2 s at most),
+    of its own Box   one that began at this Box at most 1 s earlier (a compound disturbance),
+    of its grid      else the nearest whose onset is at most 200 ms and both uncertainties away (2 s at most),
 
 or begins a new one. An incident's onset is that of its first finding, so there are no chains; and a later
 finding never changes the result of earlier ones, so a scan may begin anywhere. Uncertainties: Boxes
@@ -93,7 +93,7 @@ class OnsetScan:
     """Accepts onsets in the order of `onset_key`.
 
     Attributes:
-      groups: all of them, in the order in which they began.
+        groups: all of them, in the order in which they began.
     """
 
     def __init__(self, grid_of: Callable[[str], str]) -> None:

@@ -220,7 +220,7 @@ class OpenDisturbances:
         """Yields every 10 s (event, finding) to store for each that has grown enough, or is over.
 
         Args:
-          at_once: at every call, for each that has grown at all.
+            at_once: at every call, for each that has grown at all.
         """
         if not self._followed or (self._clock() < self._next_s and not at_once):
             return

@@ -1,6 +1,6 @@
 """Plug-ins of the original Mauka: which are deployed, the messages they receive, and their restarts.
 
-  9883 --> reader --> inbox (disk) --> one thread and one confined process per plug-in --> 9882
+    9883 --> reader --> inbox (disk) --> one thread and one confined process per plug-in --> 9882
 
 The reader only writes messages to disk, so that no plug-in delays another one's messages.
 """

@@ -45,8 +45,8 @@ def place_onsets(
     """Places each of `sharp`, new ones and changed ones.
 
     Args:
-      before: the stored versions of these, and findings that they have absorbed.
-      own: by Box of `sharp`, the stored findings that begin near them.
+        before: the stored versions of these, and findings that they have absorbed.
+        own: by Box of `sharp`, the stored findings that begin near them.
     """
     asked, known = sorted(sharp, key=onset_key), list(before)
     if not asked and not known:

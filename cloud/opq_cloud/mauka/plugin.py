@@ -1,15 +1,15 @@
 """The plug-in base, in the original's form: topics in, `on_message`, `produce`, a heartbeat.
 
-  class Mine(MaukaPlugin):
-      NAME = "Mine"
+    class Mine(MaukaPlugin):
+        NAME = "Mine"
 
-      def __init__(self, config):
-          super().__init__(config, ["MakaiEvent"], Mine.NAME)
+        def __init__(self, config):
+            super().__init__(config, ["MakaiEvent"], Mine.NAME)
 
-      def on_message(self, topic, mauka_message):
-          print(mauka_message.makai_event.event_id)
+        def on_message(self, topic, mauka_message):
+            print(mauka_message.makai_event.event_id)
 
-  run_plugin(Mine, {})
+    run_plugin(Mine, {})
 
 `config` has the original's flat keys (opq-interop C.4), each with its default. One loop
 handles messages; a second thread sends heartbeats, but only while that loop runs, and reports

@@ -50,9 +50,9 @@ class ReanalysisReport:
     """What a re-analysis changes, or would change.
 
     Attributes:
-      skipped: event -> why it was not analysed again.
-      failed: event -> analysis and its error; nothing of these events is changed.
-      not_run: installed analysis -> why it does not run here; its earlier findings stay.
+        skipped: event -> why it was not analysed again.
+        failed: event -> analysis and its error; nothing of these events is changed.
+        not_run: installed analysis -> why it does not run here; its earlier findings stay.
     """
 
     events: int = 0
@@ -130,9 +130,9 @@ class Reanalysis:
     """One run over groups of events.
 
     Args:
-      analyses: names of those that run.
-      unnamed: they also replace findings that do not name their analysis.
-      dry_run: the store stays as it is; plans are made against what the plans before would have left.
+        analyses: names of those that run.
+        unnamed: they also replace findings that do not name their analysis.
+        dry_run: the store stays as it is; plans are made against what the plans before would have left.
     """
 
     def __init__(
@@ -158,10 +158,10 @@ class Reanalysis:
         """Replaces each group when all its results are there, in the order of the groups.
 
         Args:
-          on_progress: gets the number of analysed events.
-          on_replaced: gets the events of a group and the changes, once the store has the new findings.
+            on_progress: gets the number of analysed events.
+            on_replaced: gets the events of a group and the changes, once the store has the new findings.
         Raises:
-          StoreError: the database refuses, or others write without a pause.
+            StoreError: the database refuses, or others write without a pause.
         """
         got: dict[int, EventResult] = {}
         waiting = list(reversed(groups))

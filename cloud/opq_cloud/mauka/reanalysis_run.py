@@ -59,7 +59,7 @@ class BulkProgress:
         """Opens the file of these analyses and deletes those of others.
 
         Raises:
-          OSError: the folder cannot be made, or the file cannot be read.
+            OSError: the folder cannot be made, or the file cannot be read.
         """
         named = {one.analysis: f"{one.version} {one.settings_hash}" for one in sources}
         self.path = data_dir / "mauka" / FOLDER / f"{settings_hash(named)}.jsonl"
@@ -124,11 +124,11 @@ def run_reanalysis(
     """Carries an order out, or finds what it would change.
 
     Args:
-      config: of the cloud with this store: analyses, settings, nominal values, folders.
-      scheduler: Dask scheduler for built-in analyses.
+        config: of the cloud with this store: analyses, settings, nominal values, folders.
+        scheduler: Dask scheduler for built-in analyses.
     Raises:
-      AnalysisChoiceError: unknown name; the text lists the possible ones.
-      OpqError: the store, the scheduler or a setting.
+        AnalysisChoiceError: unknown name; the text lists the possible ones.
+        OpqError: the store, the scheduler or a setting.
     """
     own = built_in()
     configured = {name: dict(values) for name, values in analysis_entries(config.mauka, own)}
@@ -178,10 +178,10 @@ def installed_now(
     their own where the policy does not trust them, and end afterwards.
 
     Args:
-      folder: of Makai's host (`rules_folder`); there are none if it does not exist.
-      settings: of installed analyses, by name; others have their defaults.
-      built_in: names that are already in use.
-      wanted: only these; None: all.
+        folder: of Makai's host (`rules_folder`); there are none if it does not exist.
+        settings: of installed analyses, by name; others have their defaults.
+        built_in: names that are already in use.
+        wanted: only these; None: all.
     """
     with ExitStack() as opened:
         following = Following(folder, {KIND}, policy)

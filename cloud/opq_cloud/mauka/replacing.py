@@ -34,9 +34,9 @@ class Replacement:
     """Events that share findings, all analysed again.
 
     Attributes:
-      analyses: those that ran.
-      unnamed: whether findings that do not name their analysis are theirs.
-      labelled: incidents that a person gave a class.
+        analyses: those that ran.
+        unnamed: whether findings that do not name their analysis are theirs.
+        labelled: incidents that a person gave a class.
     """
 
     events: tuple[ReplacedEvent, ...]
@@ -55,7 +55,7 @@ def plan_replacement(
     """Plans to store the new findings in place of the earlier ones of these events.
 
     Returns:
-      The plan, and the findings that were not found again and stay because of a person.
+        The plan, and the findings that were not found again and stay because of a person.
     """
     events = tuple(
         replace(event, findings=tuple(with_extent(event.findings, place_of))) for event in replacement.events

@@ -72,7 +72,7 @@ def read_heartbeat(message: MaukaMessage, heard_s: float) -> tuple[PluginHeartbe
     """Returns the heartbeat of a message, and whether its status is JSON; otherwise the status is empty.
 
     Raises:
-      FrameError: the message holds no heartbeat.
+        FrameError: the message holds no heartbeat.
     """
     if message.WhichOneof("message") != "heartbeat":
         raise FrameError(f"a message of {message.source[:80]!r} without a heartbeat")

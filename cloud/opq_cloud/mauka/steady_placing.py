@@ -19,8 +19,8 @@ def place_steady(
     """Places all parts of the incidents that may change, of one Box and class, in the order of time.
 
     Args:
-      parts: those that have no incident yet are in incident 0.
-      others: incidents that hold other findings too; only parts placed by hand keep their numbers.
+        parts: those that have no incident yet are in incident 0.
+        others: incidents that hold other findings too; only parts placed by hand keep their numbers.
     """
     placed: list[tuple[KnownFinding, OnsetGroup]] = []
     by_hand: dict[int, OnsetGroup] = {}

@@ -35,8 +35,8 @@ class EventTurn:
     """An event that is to be analysed now.
 
     Attributes:
-      again: it was analysed before; its incidents are not announced once more.
-      complete: it may be marked as analysed.
+        again: it was analysed before; its incidents are not announced once more.
+        complete: it may be marked as analysed.
     """
 
     event_id: int
@@ -134,8 +134,8 @@ class WaitingEvents:
         """Returns the next event that is to be analysed.
 
         Args:
-          in_hand: returns whether an event is being analysed.
-          announced: there is a bus, on which events that have just finished are announced.
+            in_hand: returns whether an event is being analysed.
+            announced: there is a bus, on which events that have just finished are announced.
         """
         now_s = self._clock()
         if not self._backlog and now_s >= self._next_look_s:
@@ -264,7 +264,7 @@ class OriginalEvents:
         """Adds events whose announcement was lost.
 
         Args:
-          newest: events of the store, of any kind.
+            newest: events of the store, of any kind.
         """
         since_ns = utc_ns - UNHEARD_NS
         for record in newest:

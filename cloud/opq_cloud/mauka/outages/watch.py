@@ -1,7 +1,8 @@
 """OutageWatch: finds silent Boxes and judges each silence; its owner's clock decides when it reads the store.
 
-  Measurements --> which Box is silent, since when --> signs --> judgement --> finding `outage`
-                                   \\--> withdrawn: it was the network
+    Measurements --> which Box is silent, since when --> signs --> judgement --> finding `outage`
+                                                                             \\--> withdrawn: it was the
+                                                                                 network
 
 A silence that lasts is judged at each check. One that is over is judged once more by its numbers, which
 decide. The stored Measurements of a Box that sends again are read, unless the caller that stored them has

@@ -1,13 +1,14 @@
 """Acquisition broker: commands to Boxes (9884 -> 8194) and their answers back (8196 -> 9899).
 
-Every command gets a sequence number of ours; the answer with that number, from the asked Box and
-under that Box's key, goes to 9899 under the identity of who asked. 8194 is an XPUB in manual
-mode: a Box can subscribe to its own id and to nothing else. ZeroMQ matches prefixes: a Box whose id begins
-another admitted Box's id, as "1" does "10", would hear its commands too, and an original Box answers them.
-Such a Box is subscribed here to its id and a NUL, and frame 0 of its commands has that NUL: its own
+Every command gets a sequence number of ours; the answer with that number, from the addressed Box and under
+that Box's key, goes to 9899 under the identity in the command. 8194 is an XPUB in manual mode: a Box can
+subscribe to its own id and to nothing else. ZeroMQ matches prefixes: a Box whose id begins another
+admitted Box's id, as "1" does "10", would receive that Box's commands too, and an original Box answers
+them. Such a Box is subscribed here to its id and a NUL, and frame 0 of its commands has that NUL: its own
 subscription "1" still matches, and its connection gets nothing else. Where the longer id is admitted after
-it has connected, it hears both until it connects again: our gateways compare Command.box_id, and an answer
-of a wrong Box is counted and dropped here. Boxes of the C++ generation are `leg_boxes.py`'s.
+it has connected, it receives both until it connects again: our gateways compare Command.box_id, and an
+answer of a wrong Box is counted and dropped here. Boxes of the C++ generation are handled in
+`leg_boxes.py`.
 """
 
 import threading
@@ -50,9 +51,9 @@ from opq_proto.zmq_inbox import try_send
 COMMAND_QUEUE = 10_000
 ANSWER_QUEUE = 10_000
 ANSWERS_UNREAD_BYTES = 256_000_000
-"""What may wait for one subscriber: a minute of 120 Boxes."""
+"""Limit of unread answers for one subscriber: a minute of 120 Boxes."""
 IDLE_S = 0.5
-"""While nothing comes, no command waits and no key changes, connections are looked at so often."""
+"""Interval of the checks of connections while nothing arrives, no command waits and no key changes."""
 ID_END = b"\0"
 """Ends frame 0 for a Box whose id begins another's."""
 
@@ -67,16 +68,16 @@ class PendingCommand:
 
 
 class PendingCommands:
-    """Commands that wait for an answer: sequence number -> who asked which Box.
+    """Commands that wait for an answer: sequence number -> identity and Box.
 
-    At most `limit` wait, each for `keep_s`. Times are monotonic seconds, handed in. The original's map never
+    At most `limit` wait, each for `keep_s`. Times are monotonic seconds, passed in. The original's map never
     expires (opq-interop H.6).
     """
 
     def __init__(self, limit: int, keep_s: float) -> None:
         self.expired = 0
         self.forgotten = 0
-        """Pushed out because `limit` was reached."""
+        """Removed because `limit` was reached."""
         self._limit = limit
         self._keep_s = keep_s
         self._commands: OrderedDict[int, PendingCommand] = OrderedDict()
@@ -97,7 +98,7 @@ class PendingCommands:
         self._commands.pop(number, None)
 
     def expire(self, now_s: float) -> int:
-        """Forget what has waited too long; returns how many."""
+        """Removes commands that have waited too long; returns how many."""
         count = 0
         while self._commands:
             number, command = next(iter(self._commands.items()))
@@ -110,14 +111,16 @@ class PendingCommands:
 
 
 class SharedBeginnings:
-    """Which ids begin another admitted Box's id, as "1" does "10"; the list is sorted once per change."""
+    """Finds ids that begin another admitted Box's id, as "1" does "10"; the list is sorted once per
+    change.
+    """
 
     def __init__(self) -> None:
         self._of: Mapping[str, str] | None = None
         self._sorted: list[str] = []
 
     def begins_another(self, box_id: str, admitted: Mapping[str, str]) -> bool:
-        """`admitted`: key -> box id, a new object when it changes."""
+        """Whether the id begins another one. `admitted`: key -> box id, a new object when it changes."""
         if admitted is not self._of:
             self._of, self._sorted = admitted, sorted(set(admitted.values()))
         place = bisect_right(self._sorted, box_id)
@@ -136,7 +139,9 @@ class AcquisitionBroker:
         numbers: CommandNumbers | None = None,
         registry: StoreOfBoxes | None = None,
     ) -> None:
-        """`numbers`: of commands; none: they start anywhere. `registry`: as the triggering broker's."""
+        """`numbers`: of commands; without them they start anywhere. `registry`: as in the triggering
+        broker.
+        """
         self.counters = ServiceCounters()
         self._config = config
         self._keys = keys
@@ -154,7 +159,7 @@ class AcquisitionBroker:
         self._zap: ZapHandler | None = None
 
     def connections(self) -> dict[str, int]:
-        """As `ZapHandler.connections`; none before and after `run`."""
+        """Returns `ZapHandler.connections`; empty before and after `run`."""
         return {} if self._zap is None else self._zap.connections()
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
@@ -225,14 +230,14 @@ class AcquisitionBroker:
         data = frames[0]
         wanted = data[1:]
         if data[:1] != b"\x01":
-            # the peer's that sent it; nobody's if that is gone
+            # the peer that sent it; nobody if that is gone
             commands.socket.setsockopt(zmq.UNSUBSCRIBE, wanted)
             return
         box_id = commands.sender(first)
         if box_id is None:
             return
         own = box_id.encode("ascii")
-        if wanted in (own, b""):  # an older Box asks for everything, and gets what is its own
+        if wanted in (own, b""):  # an older Box subscribes to everything, and gets its own
             if self._beginnings.begins_another(box_id, commands.admitted):
                 self._ended.add(box_id)
                 own += ID_END
@@ -252,10 +257,11 @@ class AcquisitionBroker:
         answers: FanoutSocket,
         may_send: Callable[[str], bool],
     ) -> None:
-        """A Command, a RequestEventMessage for the event service, or the number of the event it opened.
+        """Passes on a Command, a RequestEventMessage for the event service, or the number of the event it
+        opened.
 
-        What its sender may not send is not answered: an answer would go out under an identity that the sender
-        chose, and could be taken for one that another waits for.
+        A request that its sender may not send gets no answer: an answer would go out under an identity
+        that the sender chose, and could be mistaken for one that another client waits for.
         """
         try:
             if is_new_event(frames):
@@ -291,7 +297,7 @@ class AcquisitionBroker:
                 self.counters.add("commands_not_for_leg", label=box_id)
             return
         command.seq = next(self._numbers)
-        # an acknowledgement is not answered (contracts.md): it does not wait
+        # an acknowledgement is not answered (contracts.md), so it does not wait
         if kind != "send_command_to_plugin" or command.send_command_to_plugin.plugin_name != ACK_PLUGIN:
             self._pending.add_command(command.seq, command.identity, box_id, time.monotonic())
         address = box_id.encode("ascii") + (ID_END if box_id in self._ended else b"")

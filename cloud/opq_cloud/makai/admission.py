@@ -1,9 +1,10 @@
-"""Admission to the CURVE sockets of one service: ZAP, the key folder, and who is connected.
+"""Admission to the CURVE sockets of one service: ZAP, the key folder, and the connected peers.
 
 One REP loop on `inproc://zeromq.zap.01` in the service's own thread and context: a handshake
 costs it 0.02 ms (limits.md, 1). A stranger is answered 300, not 400: libzmq gives up for good
 after 400, and a Box whose key comes a minute later must get in without a restart. Its
-connection is left hanging (no storm of retries) and ended when a key is admitted.
+connection is left open (no storm of retries) and ended when a key is admitted.
+
 Source: ZeroMQ RFC 27 (ZAP 1.0).
 """
 
@@ -27,14 +28,18 @@ from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
 
 HANDSHAKES_S = 0.1
-"""So long handshakes are answered in one go: in a storm of them a key is revoked in time all the same."""
+"""Handshakes are answered for at most this long in one go, so that a storm of them does not delay revoking
+a key.
+"""
 UNPLACED_KEPT = 4
-"""Handshakes remembered per key whose connection was not found: three sockets, and one that came again."""
+"""Handshakes remembered per key whose connection was not found: three sockets, and one that connected
+again.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class UnplacedHandshake:
-    """A key was admitted while several connections shook hands, so that its own is not known."""
+    """A key was admitted while several connections were in handshake, so that its own one is not known."""
 
     address: str
     answered_s: float
@@ -43,7 +48,7 @@ class UnplacedHandshake:
 
 @dataclass(frozen=True, slots=True)
 class AdmittedSocket:
-    """A bound CURVE socket that only admitted Boxes get through, and its connections."""
+    """A bound CURVE socket that accepts only admitted Boxes, and its connections."""
 
     socket: Socket
     peers: Peers
@@ -60,7 +65,7 @@ class AdmittedSocket:
 
 
 class ZapHandler:
-    """Admits Boxes to the sockets it opened; used by one thread, between poll and poll."""
+    """Admits Boxes to the sockets it opened; used by one thread, between two polls."""
 
     def __init__(
         self,
@@ -70,7 +75,7 @@ class ZapHandler:
         log: BoundLogger,
         registered: RegisteredKeys | None = None,
     ) -> None:
-        """`registered`: keys that the store admits beside the folder; None: it admits nobody."""
+        """`registered`: keys that the store admits in addition to the folder; None: it admits nobody."""
         self.peers: list[Peers] = []
         self._context = context
         self._pair = read_secret_file(folder.server_secret)
@@ -87,7 +92,7 @@ class ZapHandler:
         self._allowed.start()
 
     def open(self, kind: int, endpoint: str, service: str, key: str, **options: int) -> AdmittedSocket:
-        """As `open_socket` and `bind`."""
+        """Opens and binds a socket, as `open_socket` and `bind` do."""
         socket = open_socket(self._context, kind, **options)
         self._sockets.append(socket)
         curve_server(socket, self._pair)
@@ -116,7 +121,7 @@ class ZapHandler:
         self._zap.close()
 
     def handle_peers(self) -> None:
-        """Answer handshakes, note who came and went, follow the key folder."""
+        """Answers handshakes, notes new and ended connections, follows the key folder."""
         for peers in self.peers:
             peers.drain()
         self._answer_handshakes()
@@ -149,11 +154,11 @@ class ZapHandler:
 
     @property
     def admitted(self) -> Mapping[str, str]:
-        """As `AdmittedSocket.admitted`."""
+        """The same as `AdmittedSocket.admitted`."""
         return self._allowed.boxes
 
     def sender(self, frame: zmq.Frame, peers: Peers) -> str | None:
-        """As `AdmittedSocket.sender`."""
+        """Returns the same as `AdmittedSocket.sender`."""
         try:
             key = str(frame.get("User-Id"))
         except zmq.ZMQError:
@@ -170,7 +175,7 @@ class ZapHandler:
         return box_id
 
     def connections(self) -> dict[str, int]:
-        """Every connection of all sockets by its Box, else under UNKNOWN or REFUSED; from any thread."""
+        """The number of connections of all sockets by Box, or under UNKNOWN or REFUSED; from any thread."""
         boxes, found, total = self._allowed.boxes, Counter[str](), 0
         for peers in self.peers:
             total += len(peers)
@@ -181,7 +186,7 @@ class ZapHandler:
         return {box_id: count for box_id, count in found.items() if count > 0}
 
     def _complete_rotation(self, key: str) -> None:
-        """A Box speaks with its second key: that becomes its key, and the folder's change ends the first."""
+        """Makes a Box's second key its key once the Box uses it; the folder's change then ends the first."""
         box_id = self._allowed.incoming.pop(key)
         try:
             done = self._register.complete_rotation(box_id, key.encode("ascii"))
@@ -194,9 +199,9 @@ class ZapHandler:
             self._log.info("key.rotated", box_id=box_id, public_key=key)
 
     def _end_unplaced(self, key: str) -> int:
-        """End the connections that the revoked key may have opened but has not used yet; return how many.
+        """Ends the connections that the revoked key may have opened but has not used yet; returns how many.
 
-        A connection shows whose it is with its first frame. Until then every one of the same address that
+        A connection shows its key with its first frame. Until then every one of the same address that
         was admitted at the same moment is ended: in a storm from one address, Boxes with other keys may have
         to connect again. They lose nothing, because they had sent nothing.
         """
@@ -207,7 +212,7 @@ class ZapHandler:
         )
 
     def refuse(self, key: str, reason: str) -> None:
-        """Count by key; a line at most every 10 s per key, with the number since the last one."""
+        """Counts a refusal by key; logs at most every 10 s per key, with the number since the last line."""
         self._counters.add("refused", label=key)
         self._limited.warning("peer.refused", key=(key, reason), public_key=key, reason=reason)
 
@@ -219,7 +224,7 @@ class ZapHandler:
             self._counters.add("peers_without_descriptor")
 
     def _report_second_connection(self, key: str) -> None:
-        """Two connections with one key: two gateways, or the old one of a Box whose line was cut."""
+        """Reports two connections with one key: two gateways, or the old one of a Box whose line was cut."""
         box_id = self._allowed.boxes.get(key)
         self._counters.add("connected_twice", label=box_id or key)
         self._limited.warning("peer.connected_twice", key=key, box_id=box_id, public_key=key)
@@ -251,7 +256,7 @@ class ZapHandler:
                 return
 
     def _verdict(self, request: list[bytes]) -> tuple[str, str | None, str]:
-        """The key in Z85, the Box it admits, or None and why not."""
+        """Returns the key in Z85 and the Box it admits, or None and the reason."""
         key, problem = requested_key(request, ZAP_DOMAIN)
         if problem:
             return key, None, problem

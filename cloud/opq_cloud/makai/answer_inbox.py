@@ -1,7 +1,8 @@
-"""Answers that have come and are not stored yet: bounded in bytes, and known by whom they are from.
+"""Answers that have arrived and are not stored yet: bounded in bytes, with the origin of each.
 
-A store that is slow for a while lets them wait here. What waits is not asked for again, and its event is not
-given up; when more waits in the socket than fits in here, nothing is, for nobody knows whose it is.
+A store that is slow for a while makes them wait here. An answer that waits is not requested again, and its
+event is not given up. When more waits in the socket than fits in here, no event is given up at all,
+because the origin of the messages in the socket is unknown.
 """
 
 from collections import Counter, deque
@@ -16,7 +17,7 @@ INBOX_BYTES = 64 * 1024**2
 """2 s of 800 Boxes at 12 kS/s."""
 
 READ_AT_ONCE = 200
-"""From the socket; the ids and the store have their turn in between."""
+"""Limit per reading from the socket, so that the ids and the store get their turn in between."""
 
 Origin = tuple[str, str]
 """The token of a request and the Box that answers."""
@@ -43,9 +44,9 @@ class AnswerInbox:
         return self._bytes
 
     def receive(self, *sockets: Socket) -> None:
-        """Take what waits in them, as far as there is room: at least one when there is nothing here.
+        """Reads the waiting messages, as far as there is room: at least one when the inbox is empty.
 
-        Each is read first in its turn: with little room none waits until the others are empty.
+        The sockets take turns in being read first: with little room none waits until the others are empty.
         """
         self._turn = (self._turn + 1) % len(sockets)
         turned = *sockets[self._turn :], *sockets[: self._turn]
@@ -71,7 +72,7 @@ class AnswerInbox:
 
     @property
     def oldest(self) -> list[bytes] | None:
-        """The frames that came first; None when nothing waits."""
+        """Frames of the oldest answer; None when nothing waits."""
         return self._messages[0][1] if self._messages else None
 
     def remove_oldest(self) -> None:
@@ -89,12 +90,12 @@ class AnswerInbox:
         return (token, box_id) in self._origins
 
     def may_hold(self, token: str) -> bool:
-        """Whether an answer to it waits here, or may wait in the socket."""
+        """Returns True if an answer with this token waits here, or may wait in the socket."""
         return self.behind or token in self._tokens
 
 
 def _origin(frames: list[bytes]) -> Origin | None:
-    """None when it cannot be read: then it is malformed, and will be found so."""
+    """Returns None when it cannot be read: then it is malformed, which is found later."""
     if len(frames) < 2:
         return None
     parsed = parse_identity(frames[0].decode("utf-8", "replace"))

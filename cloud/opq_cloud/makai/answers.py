@@ -1,8 +1,8 @@
-"""What came of an answer: how far it reaches, and whether asking again can bring more.
+"""Evaluates an answer: how far it reaches, and whether another request can bring more.
 
-A Box of ours names what it does not have and why; only what was not sampled yet, or was too long for one
-answer, is asked for again. An original Box names nothing: it cuts a range that ends in its future
-(opq-interop H.12), and what it has ends with the last whole window before the end (G.5). Pure.
+A Box of ours names the samples that it does not have and why; only those that were not sampled yet, or were
+too long for one answer, are requested again. An original Box names nothing: it cuts a range that ends in its
+future (opq-interop H.12), and its samples end with the last whole window before the end (G.5). Pure.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from opq_proto.wire_waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
 WINDOW_SLACK_NS = 50 * NS_PER_MS
 """An original Box's last window begins up to 17 ms before the end and is stamped when it is read."""
 CLOCK_KNOWN_MS = 86_400_000
-"""The clock of an answer this far from what was asked for says nothing."""
+"""A clock in the answer that is this far from the requested time is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,16 @@ class AnswerReach:
 
     reach_ns: int
     short: str | None
-    """Why asking again may bring more; None: this is all that there is."""
+    """Why another request may bring more; None: this is all that there is."""
     ours: bool
-    """Sent by a Box that says what it lacks; an original Box's may be short for ever."""
+    """Sent by a Box that names what it lacks; an original Box's answer may stay short for ever."""
 
 
 def reach_of(response: Response, wave: Waveform | None, start_ns: int, end_ns: int) -> AnswerReach:
-    """What the answer to [start_ns, end_ns) comes to.
+    """Evaluates the answer to a request for [start_ns, end_ns).
 
     Args:
-        response: of a data command.
+        response: to a data command.
         wave: its samples; None when it has none.
     """
     header = response.get_data_response

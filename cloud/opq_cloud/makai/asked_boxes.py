@@ -1,8 +1,10 @@
-"""Whom a decision asks, from where Boxes stand: pure, and the same for the same facts.
+"""Which Boxes a decision requests samples from, by their places: pure, with the same result for the same
+facts.
 
 The Box that saw it; its neighbours (same feeder, within `near_km`, same region, in this order and by
-distance); Boxes of which nobody said where they stand, for they may be neighbours; and a bounded set of
-witnesses elsewhere, which show how far a disturbance reached. What else was heard lately is left out.
+distance); Boxes with an unknown place, because they may be neighbours; and a bounded set of
+witnesses elsewhere, which show how far a disturbance reached. All other Boxes alive are left out.
+
 Source: contracts.md, "Whom a decision asks".
 """
 
@@ -21,7 +23,7 @@ EARTH_KM = 6371.0
 """Mean radius, IUGG."""
 SAW, FEEDER, NEAR, REGION, NO_PLACE, WITNESS = "saw", "feeder", "near", "region", "no_place", "witness"
 REASONS = (SAW, FEEDER, NEAR, REGION, NO_PLACE, WITNESS)
-"""Why a Box is asked. `no_place`: whether it is a neighbour is not known."""
+"""Why a Box is asked. `no_place`: it is not known whether it is a neighbour."""
 UNKNOWN = -1
 
 IntArray = NDArray[np.int64]
@@ -30,18 +32,20 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class AskedBoxes:
-    """Those that are asked, by reason, the most important first; and how many were heard and are not."""
+    """The asked Boxes by reason, the most important first; and the number of live Boxes that are not
+    asked.
+    """
 
     by_reason: tuple[tuple[str, tuple[str, ...]], ...]
     left_out: int = 0
 
     @property
     def box_ids(self) -> tuple[str, ...]:
-        """All of them, the Box that saw it first."""
+        """All asked Boxes, the one that saw it first."""
         return tuple(box_id for _, box_ids in self.by_reason for box_id in box_ids)
 
     def only(self, kept: Iterable[str]) -> "AskedBoxes":
-        """The asked Boxes that are among `kept`."""
+        """Returns the asked Boxes that are among `kept`."""
         some = frozenset(kept)
         rows = ((reason, tuple(box for box in boxes if box in some)) for reason, boxes in self.by_reason)
         return AskedBoxes(tuple((reason, boxes) for reason, boxes in rows if boxes), self.left_out)
@@ -49,19 +53,19 @@ class AskedBoxes:
 
 @dataclass(slots=True)
 class _Facts:
-    """What is known of some Boxes, in one order; a code is -1 where nothing is."""
+    """Facts about some Boxes, in one order; a code is -1 where it is unknown."""
 
     ids: list[str]
     grid: IntArray
     feeder: IntArray
     region: IntArray
     points: FloatArray
-    """(n, 3) on the unit sphere; NaN where nobody knows."""
+    """(n, 3) on the unit sphere; NaN where unknown."""
 
 
 @dataclass(slots=True)
 class _Codes:
-    """Names as whole numbers."""
+    """Maps names to whole numbers."""
 
     known: dict[tuple[str, ...], int] = field(default_factory=dict)
 
@@ -72,7 +76,7 @@ class _Codes:
 
 
 class BoxPlaces:
-    """The places of all Boxes that the store knows; made again when they change."""
+    """The places of all Boxes in the store; made again when they change."""
 
     def __init__(self, places: Mapping[str, BoxPlace] | None = None) -> None:
         """`places` by the Boxes' ids."""
@@ -90,14 +94,14 @@ class BoxPlaces:
         self._nowhere = codes.code("grid", DEFAULT_GRID), UNKNOWN, UNKNOWN, *(np.nan,) * 3
         self._heard: tuple[str, ...] = ()
         self._facts = self._facts_of([])
-        """Facts of the Boxes in `_heard`; kept, as mostly the same Boxes are heard at the next decision."""
+        """Facts of the Boxes in `_heard`; kept because the next decision mostly has the same Boxes."""
 
     def place(self, box_id: str) -> BoxPlace:
-        """For a Box that the store does not know: the default grid, and nothing else."""
+        """A Box's place; for a Box that the store does not know, the default grid and nothing else."""
         return self._places.get(box_id) or BoxPlace()
 
     def asked_boxes(self, box_id: str, heard: Sequence[str], limits: AskingSection) -> AskedBoxes:
-        """Whom to ask for what `box_id` saw, among the Boxes heard lately."""
+        """Returns the Boxes to ask about what `box_id` saw, among the Boxes heard lately."""
         if tuple(heard) != self._heard:
             self._heard, self._facts = tuple(heard), self._facts_of(sorted(heard, key=box_order))
         facts = self._facts
@@ -107,7 +111,7 @@ class BoxPlaces:
         if not others or not room:
             return AskedBoxes(((SAW, (box_id,)),), others)
         tier, distance_km = self._tiers(box_id, facts, limits.near_km)
-        # where nothing else tells Boxes apart, those whose numbers follow this one's come first
+        # where nothing else distinguishes Boxes, those whose numbers follow this one's come first
         ring = (np.arange(len(ids)) - own - is_heard) % len(ids)
         order = np.lexsort((ring, distance_km, tier))
         if is_heard:
@@ -131,7 +135,7 @@ class BoxPlaces:
         return _Facts(ids, whole[:, 0], whole[:, 1], whole[:, 2], rows[:, 3:])
 
     def _tiers(self, box_id: str, facts: _Facts, near_km: float) -> tuple[IntArray, FloatArray]:
-        """Each Box's place in `REASONS`, and how far away it is, in km; infinity where nobody knows."""
+        """Returns each Box's index in `REASONS`, and its distance in km; infinity where unknown."""
         grid, feeder, region, *point = self._codes.get(box_id, self._nowhere)
         chord = np.linalg.norm(facts.points - np.array(point, dtype=np.float64), axis=1)
         distance_km = np.nan_to_num(2 * EARTH_KM * np.arcsin(np.minimum(chord / 2, 1.0)), nan=np.inf)

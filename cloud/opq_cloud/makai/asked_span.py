@@ -1,12 +1,12 @@
-"""How much is asked for around what a decision saw: so much as its class needs. Pure.
+"""The span that is requested around a decision, as long as its class needs. Pure.
 
     transient    0.3 s around the impulse or the phase jump that a gateway's detector found
-    dip          1 s before and after (`pre_ms`, `post_ms`); what no other row names is asked for as a dip
-    harmonics    3 s, the interval of IEC 61000-4-30:2015, 4.5.2; of a telegram 3 s after its first pulse,
-                 and of a swing of the rms 3 s before and after its third window
-    frequency    10 s, that of IEC 61000-4-30:2015, 5.1; a phase jump at a few Boxes is asked for as a dip
+    dip          1 s before and after (`pre_ms`, `post_ms`); a metric in no other row is treated as a dip
+    harmonics    3 s, the interval of IEC 61000-4-30:2015, 4.5.2; for a telegram 3 s after its first pulse,
+                 and for a swing of the rms 3 s before and after its third window
+    frequency    10 s, that of IEC 61000-4-30:2015, 5.1; a phase jump at a few Boxes is treated as a dip
 
-A window in which the moment is not known is asked for with a window's length on both sides, whatever its
+A window in which the moment is not known is requested with a window's length on both sides, whatever its
 class: the windows of other Boxes that hold the same moment then lie inside.
 """
 
@@ -16,20 +16,22 @@ from opq_proto.messages import Measurement
 
 TRANSIENT, DIP, HARMONICS, FREQUENCY = "transient", "dip", "harmonics", "frequency"
 LEAST_PAD_NS = 100 * NS_PER_MS
-"""Around a transient that is itself long; clocks differ, too."""
+"""Added around a transient that is itself long, also for the difference of clocks."""
 SHORT = frozenset({"edge_impulsive_transient", "edge_phase_jump"})
-"""A ringing looks like an interharmonic in 0.3 s, and notches like nothing: both are asked for as dips."""
+"""A ringing looks like an interharmonic in 0.3 s, and notches like nothing: both are requested as dips."""
 SHOWN_BY_TRANSIENTS = frozenset({"trans", "f", "rocof"})
-"""An impulse or a phase jump moves these in its second's Measurement; what moves the others is more."""
+"""An impulse or a phase jump moves these in its second's Measurement; others move only for something
+larger.
+"""
 FLICKER = "flicker"
-"""Its third window: the weak flicker of other Boxes is heard in 6 s, and not in 3."""
+"""Decided in its third window: the weak flicker at other Boxes is found in 6 s, and not in 3."""
 TELEGRAM = "edge_mains_signalling"
-"""Its first pulse: what is keyed is told by the pulses that follow."""
+"""Decided at its first pulse: the pulses after it show that the signal is keyed."""
 STEADY = frozenset({"thd", "ihd", "pst", "unbalance", "dc"})
 
 
 def asked_class(metric: str) -> str:
-    """The row of the table of spans that a decision's metric belongs to."""
+    """Returns the row of the table of spans that a decision's metric belongs to."""
     if metric in SHORT:
         return TRANSIENT
     if metric in ("f", "rocof"):
@@ -40,7 +42,7 @@ def asked_class(metric: str) -> str:
 
 
 def located(measurement: Measurement, decision: Decision) -> bool:
-    """Whether a detector at the gateway said where in time it is."""
+    """Returns True if a detector at the gateway found the exact time."""
     return measurement.crossing and asked_class(decision.metric) == TRANSIENT
 
 
@@ -52,10 +54,10 @@ def asked_span_ns(
     *,
     local: bool = False,
 ) -> tuple[int, int]:
-    """[start_ns, end_ns) to ask for.
+    """Returns [start_ns, end_ns) to request.
 
     Args:
-        measurement: what was decided about.
+        measurement: the one that was decided about.
         decision: an onset.
         config: the windows by class.
         longest_ns: the longest window of the Boxes that are asked.
@@ -65,7 +67,7 @@ def asked_span_ns(
     pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
     if located(measurement, decision):
         pad_ns = max(LEAST_PAD_NS, (config.asking.transient_ms * NS_PER_MS - (end_ns - start_ns)) // 2)
-        return max(0, start_ns - pad_ns), end_ns + pad_ns  # no wire has less than 0
+        return max(0, start_ns - pad_ns), end_ns + pad_ns  # no wire format allows less than 0
     wanted_ms = {HARMONICS: config.asking.harmonics_ms, FREQUENCY: config.asking.frequency_ms}
     row = DIP if local else asked_class(decision.metric)
     both_ns = wanted_ms.get(row, 0) * NS_PER_MS - (end_ns - start_ns)

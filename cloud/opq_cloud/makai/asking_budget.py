@@ -1,8 +1,8 @@
-"""What may be asked for: bytes of samples and half cycles a minute, of and because of each Box, and in all.
+"""Budgets of requests: bytes of samples and half cycles a minute, from and because of each Box, and in all.
 
-A budget is a bucket of a minute's bytes that fills again evenly. The last quarter of the whole is only for
-Boxes that saw something themselves: neighbours and witnesses of others cannot use it up. A Box whose
-decisions have used up what it may cause is asked alone: it backs off and takes nothing from others.
+A budget is a bucket of a minute's bytes that refills evenly. The last quarter of the whole is only for
+Boxes that saw something themselves: neighbours and witnesses of others cannot use it up. When a Box's
+decisions have used up the budget for requests to others, only that Box itself is asked.
 """
 
 import time
@@ -26,12 +26,12 @@ WHOLE_KEY = ""
 
 
 def bytes_of_span(start_ns: int, end_ns: int) -> int:
-    """What one Box's samples of [start_ns, end_ns) take."""
+    """Returns the size of one Box's samples of [start_ns, end_ns)."""
     return round((end_ns - start_ns) * BYTES_PER_S / 1e9)
 
 
 def bytes_of_half_cycles(span_ns: tuple[int, int]) -> int:
-    """What one gateway's answer with Urms(1/2) of the span takes at most, at 60 Hz."""
+    """Returns the largest size of one gateway's answer with Urms(1/2) of the span, at 60 Hz."""
     values = round((span_ns[1] - span_ns[0]) * HALF_CYCLES_PER_S / 1e9)
     if values <= MOST_POINTS:
         return values * VALUE_BYTES
@@ -53,10 +53,10 @@ class AskingBudget:
     def spend(
         self, seen_by: Sequence[str], others: Sequence[str], size: int
     ) -> tuple[tuple[str, ...], Counter[str]]:
-        """Which of these are asked for `size` bytes each, and how many are not, by reason.
+        """Returns which of these are asked for `size` bytes each, and how many are not, by reason.
 
         Args:
-            seen_by: Boxes that saw it, the first one caused the asking; they come first.
+            seen_by: Boxes that saw it, the first one caused the request; they come first.
             others: in the order of importance.
         """
         asked: list[str] = []
@@ -79,7 +79,10 @@ class AskingBudget:
         return tuple(asked), refused
 
     def spend_for(self, cause: str, box_id: str, size: int) -> str | None:
-        """Ask one Box because of what `cause` saw; None: it is spent, else why not. The reserve stays."""
+        """Spends the budget for one Box because of what `cause` saw, without the reserve.
+
+        Returns None if it is spent, otherwise the budget that is used up.
+        """
         if self._of_box.left(box_id) < size:
             return OF_BOX
         if self._by_box.left(cause) < size:

@@ -1,9 +1,10 @@
 """Which share of the Boxes a triggering service has: `share = "2/5"`. Pure.
 
-Boxes go together whose topics begin alike: 1230 to 1239, and 12300 to 12399. So a share subscribes to some
-of a thousand beginnings, and the broker sends it nothing else. A beginning belongs to the share, of those
-that are here, whose number mixed with it is largest (rendezvous hashing): all services find the same without
-asking, and when one comes or goes only its own Boxes move.
+Boxes whose topics begin alike stay together: 1230 to 1239, and 12300 to 12399. So a share subscribes to some
+of a thousand beginnings, and the broker sends it nothing else. A beginning belongs to the present share
+whose number mixed with it is largest (rendezvous hashing): all services compute the same owner without
+communication, and when one comes or goes only its own Boxes move.
+
 Source: Thaler and Ravishankar 1998, IEEE/ACM Trans. Networking 6(1), 1-14; the mixing is SplitMix64's.
 """
 
@@ -37,7 +38,7 @@ class Share:
 
 
 def read_share(text: str) -> Share:
-    """The share that a text such as "2/5" names. Raises ConfigError where it names none."""
+    """Returns the share that a text such as "2/5" names. Raises ConfigError where it names none."""
     number, _, of = text.partition("/")
     if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST_SHARES:
         return Share(int(number), int(of))
@@ -47,7 +48,7 @@ def read_share(text: str) -> Share:
 
 
 def configured_share(config: TriggeringServiceSection) -> Share | None:
-    """The share that the settings name; None: this service has all Boxes.
+    """Returns the share from the settings; None: this service has all Boxes.
 
     Raises ConfigError where the text is no share, or stream rules are on, which compare all Boxes.
     """
@@ -61,18 +62,18 @@ def configured_share(config: TriggeringServiceSection) -> Share | None:
 
 
 def beginning_of(box_id: str) -> bytes:
-    """That of its topic."""
+    """Returns the beginning of the Box's topic."""
     return topic(box_id)[:LENGTH]
 
 
 def owner_of(beginning: bytes, shares: Iterable[int]) -> int:
-    """Whose its Boxes are; 0: nobody's, for there is no share."""
+    """Returns the share that owns the beginning's Boxes; 0 where there is no share."""
     number = int(beginning) * 0x9E3779B97F4A7C15
     return max(shares, key=lambda share: (_mixed(number ^ share << 40), share), default=0)
 
 
 def beginnings_of(number: int, shares: Iterable[int]) -> frozenset[bytes]:
-    """The beginnings of topics that belong to share `number`, where the `shares` are here."""
+    """Returns the beginnings of topics that belong to share `number`, where `shares` are present."""
     here = tuple(shares)
     return frozenset(each for each in BEGINNINGS if owner_of(each, here) == number)
 

@@ -1,4 +1,4 @@
-"""What is known of each Box: when it was heard, what it is meant to measure, its gain."""
+"""Facts about each Box: when it was heard, its nominal values, its gain."""
 
 import math
 import time
@@ -22,19 +22,20 @@ from opq_proto.wire import Response
 _log = log.get(service="event-service")
 
 RHYTHM_HALVES_S = 300.0
-"""The longest window is forgotten by half in this time: a change in idle mode is a second at a time, for
-minutes, and then a minute comes in one again."""
+"""The remembered longest window halves in this time: a change in idle mode is a second at a time, for
+minutes, and then a minute comes in one again.
+"""
 FORGOTTEN_S = 24 * 3600.0
 ALIVE_S = 0.5
-"""Ten thousand Boxes are not counted again for each decision."""
+"""Live Boxes are counted at most this often: there may be ten thousand of them."""
 MOST_BOXES = 200_000
-"""Boxes known over all shares; those that another share reports beyond this number are not asked."""
+"""Limit of Boxes over all shares; those that another share reports beyond this number are not asked."""
 LEAST_V, MOST_V = 1e-9, 1e9
-"""A gain outside is none, or not finite."""
+"""A gain outside this range is invalid, as is one that is not finite."""
 
 
 class BoxRegister:
-    """Which Boxes were heard lately; written by the triggering service's loop, read by health."""
+    """Boxes that were heard lately; written by the triggering service's loop, read by health."""
 
     def __init__(self, default: Nominal, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._default = default
@@ -49,19 +50,21 @@ class BoxRegister:
         self._alive_ids: tuple[str, ...] = ()
         self._alive_longest_ns = 0
         self._alive_found: tuple[float, float] = (0.0, -math.inf)
-        """(within_s, when): who is alive is found again after `ALIVE_S`, or when another Box is heard."""
+        """(within_s, when): live Boxes are determined again after `ALIVE_S`, or when a further Box is
+        heard.
+        """
         self.nominals_read = 0
         """How often the nominal values were read."""
         self.places = BoxPlaces()
-        """Where Boxes stand, as of the last reading of the store."""
+        """Places of the Boxes, from the last reading of the store."""
 
     def now_s(self) -> float:
-        """The monotonic clock that it was given."""
+        """Returns the time of the monotonic clock that was passed in."""
         return self._now()
 
     @property
     def appeared(self) -> int:
-        """How often a Box was heard that was not known; never falls."""
+        """How often an unknown Box was heard; never falls."""
         return len(self._heard) + self._forgotten
 
     def note_heard(self, box_id: str, timestamp_ms: int) -> None:
@@ -71,7 +74,9 @@ class BoxRegister:
         self._last_ms[box_id] = timestamp_ms
 
     def note_window(self, box_id: str, window_ns: tuple[int, int]) -> None:
-        """The Box's last window; what a crossing measurement covers says nothing of its usual length."""
+        """Notes the Box's last window; the span of a crossing measurement must not be passed: it is not
+        the usual length.
+        """
         length_ns = self._window_ns[box_id] = window_ns[1] - window_ns[0]
         if length_ns > self._alive_longest_ns:
             self._alive_longest_ns = length_ns
@@ -80,7 +85,7 @@ class BoxRegister:
         self._rhythm_s[box_id] = max(length_s, self._rhythm_s.get(box_id, 0.0) * kept)
 
     def note_columns(self, columns: MeasurementColumns) -> None:
-        """Each of these was heard now, with its window."""
+        """Notes that each of these was heard now, with its window."""
         if not columns.once:
             spans = zip(columns.start_ns.tolist(), columns.end_ns.tolist(), strict=True)
             for box_id, told_ms, window_ns in zip(
@@ -102,7 +107,7 @@ class BoxRegister:
         self._rhythm_s.update(zip(ids, rhythms_s.tolist(), strict=True))
 
     def heard_since(self, since_s: float) -> NDArray[np.int64]:
-        """(n, HEARD_COLUMNS) the Boxes heard after `since_s`, for the first share."""
+        """Returns (n, HEARD_COLUMNS) the Boxes heard after `since_s`, for the first share."""
         rows = [
             (
                 int(box_id),
@@ -116,7 +121,7 @@ class BoxRegister:
         return np.array(rows, np.int64).reshape(-1, HEARD_COLUMNS)
 
     def note_heard_elsewhere(self, heard: NDArray[np.int64]) -> None:
-        """What `heard_since` says in another share; MOST_BOXES are known at most."""
+        """Notes Boxes from another share's `heard_since`; MOST_BOXES are known at most."""
         for number, told_ms, length_ns, longest_ns in heard.tolist():
             box_id = str(number)
             if len(self._heard) >= MOST_BOXES and box_id not in self._heard:
@@ -127,7 +132,7 @@ class BoxRegister:
             self._rhythm_s[box_id] = longest_ns / 1e9
 
     def forget(self, box_ids: Iterable[str]) -> None:
-        """Another share hears them from now on."""
+        """Removes Boxes that another share hears from now on."""
         for box_id in box_ids:
             self._forgotten += self._heard.pop(box_id, None) is not None
             for known in (self._last_ms, self._window_ns, self._rhythm_s):
@@ -135,12 +140,12 @@ class BoxRegister:
         self._alive_found = (0.0, -math.inf)
 
     def alive(self, within_s: float) -> tuple[str, ...]:
-        """Ids of the Boxes heard within `within_s` and the time that one of their measurements covers."""
+        """Ids of the Boxes heard within `within_s` plus the time that one of their measurements covers."""
         self._find_alive(within_s)
         return self._alive_ids
 
     def longest_alive_ns(self, within_s: float) -> int:
-        """The longest window of those, nanoseconds."""
+        """Returns the longest window of those, in nanoseconds."""
         self._find_alive(within_s)
         return self._alive_longest_ns
 
@@ -158,14 +163,14 @@ class BoxRegister:
         self._alive_found = within_s, now_s
 
     def read_places(self, store: CloudStore) -> None:
-        """From now on Boxes stand, and are meant to measure, what the store says. Raises StoreError."""
+        """Reads the Boxes' places and nominal values from the store. Raises StoreError."""
         records, locations, regions = store.boxes(), store.locations(), store.regions()
         self.read_nominals(records)
         places = {record.box_id: box_place(record, locations, regions) for record in records}
         self.places = BoxPlaces(places)
 
     def read_nominals(self, records: Iterable[BoxRecord]) -> None:
-        """From now on the nominal values are those of the store."""
+        """Replaces the nominal values by those of the store."""
         default = self._default
         self.nominals_read += 1
         self._nominal = {
@@ -174,17 +179,17 @@ class BoxRegister:
         }
 
     def nominal_of(self, measurement: Measurement) -> Nominal:
-        """What it is to be compared with: what it says itself, else the store, else the configuration."""
+        """Returns the nominal values of its Box: its own, else the store's, else the configuration's."""
         return self.nominal(measurement.box_id, measurement.nominal_v, measurement.nominal_hz)
 
     def nominal(self, box_id: str, said_v: float | None, said_hz: float | None) -> Nominal:
-        """The same of a Box that says these values."""
+        """Returns the same for a Box that states these values."""
         known = self._nominal.get(box_id, self._default)
         volts, hz = said_v or known.volts, said_hz or known.hz
         return known if (volts, hz) == (known.volts, known.hz) else Nominal(volts, hz)
 
     def health(self) -> list[HealthReport]:
-        """One per Box heard today; `timestamp` is its last measurement's, as the original's."""
+        """One report per Box heard today; `timestamp` is its last measurement's, as in the original."""
         now = self._now()
         found = []
         for box_id, at in sorted(self._heard.items(), key=lambda item: box_order(item[0])):
@@ -197,9 +202,9 @@ class BoxRegister:
 
 
 class BoxNominals:
-    """Keeps `opq_boxes.nominal_v` and `nominal_hz` at what the Boxes say, for Mauka and View.
+    """Keeps `opq_boxes.nominal_v` and `nominal_hz` at the values that the Boxes send, for Mauka and View.
 
-    Not at every Measurement: the store is written when a Box's nominal values are first seen or changed.
+    The store is written only when a Box's nominal values are first seen or changed, not at every Measurement.
     """
 
     def __init__(self, store: CloudStore) -> None:
@@ -207,13 +212,13 @@ class BoxNominals:
         self._known: dict[str, tuple[float | None, float | None]] = {}
         self._boxes: MeasuredBoxes | None = None
         self._seen: NDArray[np.bool_] = np.zeros(0, np.bool_)
-        """(boxes,) of `_boxes`: what each says is stored."""
+        """(boxes,) of `_boxes`: whether its values are stored."""
 
     def read_measurements(self, rows: Iterable[Measurement]) -> int:
-        """Store what the newest of these say, where that is new; how many Boxes were written.
+        """Stores the values in the newest of these, where they are new; returns how many Boxes were written.
 
-        What comes from a Box's disk is of another time and says nothing of today. A Box that
-        sends none (the original) leaves its record as it is.
+        A Measurement from a Box's disk is from another time and is ignored. The record of a Box that
+        sends no values (the original) stays as it is.
         """
         said: dict[str, tuple[float | None, float | None]] = {}
         for row in rows:
@@ -223,7 +228,7 @@ class BoxNominals:
         return self._read(said)
 
     def read_columns(self, columns: MeasurementColumns) -> int:
-        """The same of the Boxes of these."""
+        """Does the same for the Boxes of these columns."""
         if columns.backfilled:
             return 0
         boxes = columns.boxes
@@ -261,7 +266,7 @@ class BoxNominals:
 
 
 class BoxGains:
-    """The gain that a Box's answers state goes into the store; what they do not state comes from there.
+    """Keeps the gain that a Box's answers state in the store; for answers without a gain it comes from there.
 
     `opq_boxes.calibration_constant` = 1 / volts_per_lsb (contracts.md, Replay).
     """
@@ -278,7 +283,7 @@ class BoxGains:
         self._warned: set[str] = set()
 
     def v_per_lsb(self, box_id: str) -> float:
-        """For a Box that does not send it: from the store's calibration, else the configured one."""
+        """The gain of a Box that does not send it: from the store's calibration, else the configured one."""
         record = self._store().box(box_id)
         if record is not None and record.calibration_constant:
             self._uncalibrated -= {box_id}
@@ -288,7 +293,9 @@ class BoxGains:
         return self._fallback
 
     def read_response(self, box_id: str, response: Response) -> None:
-        """After `v_per_lsb`: store what the Box says of its gain when that is new; warn when nobody knows."""
+        """Stores the gain in a Box's answer when it is new; warns when it is unknown. Call it after
+        `v_per_lsb`.
+        """
         header = response.get_data_response
         if not header.HasField("volts_per_lsb") or not LEAST_V < header.volts_per_lsb < MOST_V:
             if box_id in self._uncalibrated:
@@ -304,7 +311,7 @@ class BoxGains:
         self._known[box_id] = constant
 
     def health(self) -> list[HealthReport]:
-        """A line per Box whose last waveform was scaled by the fallback; `ok`, for it works."""
+        """Returns a line per Box whose last waveform was scaled by the fallback; `ok`, because it works."""
         return [
             HealthReport(f"gain of Box {box_id}", True, info=self._advice(box_id))
             for box_id in sorted(self._uncalibrated & self._warned, key=box_order)

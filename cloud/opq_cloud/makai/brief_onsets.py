@@ -1,12 +1,12 @@
-"""Onsets that a phase jump shows as well as the frequency does; they wait until neighbours were heard. Pure.
+"""Onsets that may be a phase jump or a change of the frequency; they wait for neighbours' Measurements. Pure.
 
     rate of change, or one window of the frequency beyond its limits  --> held for a window's length
         an event of the same disturbance is there, or has come --> it belongs to that
         most Boxes of its grid saw it                          --> the frequency: 10 s
-        else                                                   --> a phase jump of its own: asked for as a dip
+        else                                                   --> a separate phase jump: requested as a dip
 
-The edges of a dip move the phase, so every Box near by measures a rate of change: a second event for one
-disturbance, were it not put to the first. What goes on is reported again when it is over (`completions`).
+The edges of a dip move the phase, so every Box near by measures a rate of change: without this it would be a
+second event for one disturbance. A lasting disturbance is reported again when it is over (`completions`).
 """
 
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ from opq_proto.messages import Measurement
 
 RATE_METRIC = "rocof"
 MOST_HELD = 10_000
-"""Each with its Measurement, some 2 kB; beyond, an onset is decided at once."""
+"""Each with its Measurement, some 2 kB; beyond this limit an onset is decided at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOnset:
-    """`stored`: its Measurement is to be accepted with it, and was not yet."""
+    """`stored`: its Measurement is not accepted yet, and will be together with it."""
 
     measurement: Measurement
     decision: Decision
@@ -32,14 +32,14 @@ class HeldOnset:
 
 @dataclass(slots=True)
 class BriefOnsets:
-    """Those that wait, and when each Box had its last one; one owner."""
+    """Onsets that wait, and the time of each Box's last one; one owner."""
 
     held: list[HeldOnset] = field(default_factory=list)
     last_ns: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Box -> the window of its last one."""
 
     def hold(self, measurement: Measurement, decision: Decision, stored: bool, due_s: float) -> bool:
-        """Whether it waits from now on; False: it does not wait, or too many do."""
+        """Returns True if the onset waits from now on; False: it does not have to, or too many do."""
         if not is_brief(measurement, decision):
             return False
         self.last_ns[measurement.box_id] = window_ns(measurement)
@@ -49,14 +49,14 @@ class BriefOnsets:
         return True
 
     def due(self, now_s: float) -> list[HeldOnset]:
-        """Those whose time has come, the oldest first; they wait no more."""
+        """Returns the onsets whose time has come, the oldest first, and removes them."""
         found = [each for each in self.held if now_s >= each.due_s]
         if found:
             self.held = [each for each in self.held if now_s < each.due_s]
         return found
 
     def is_shared(self, span_ns: tuple[int, int], box_ids: Iterable[str], tolerance_ns: int) -> bool:
-        """Whether more than half of these Boxes had one within `tolerance_ns` of the span."""
+        """Returns True if more than half of these Boxes had one within `tolerance_ns` of the span."""
         start_ns, end_ns = span_ns[0] - tolerance_ns, span_ns[1] + tolerance_ns
         boxes = list(box_ids)
         spans = (self.last_ns[box_id] for box_id in boxes if box_id in self.last_ns)
@@ -64,7 +64,7 @@ class BriefOnsets:
 
 
 def is_brief(measurement: Measurement, decision: Decision) -> bool:
-    """Whether a phase jump may be all of it: a rate, or a deviation of less than the whole window."""
+    """Returns True if it may be only a phase jump: a rate, or a deviation of less than the whole window."""
     if decision.metric == RATE_METRIC:
         return True
     f = measurement.metrics.get("f") if decision.metric == "f" else None

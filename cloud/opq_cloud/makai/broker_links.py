@@ -1,7 +1,7 @@
-"""The brokers of one service: what it hears of them, and to which of them a command goes.
+"""The brokers of one service: Measurements from them, and which of them gets a command.
 
 One of each as a rule; several where several Makais share a store (`[[further_brokers]]`). A Box is at one of
-them: a command goes to that over which its last Measurement came, and to all where none has come.
+them: a command goes to the broker of its last Measurement, and to all where none has come.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from opq_proto.wire import command_from_wire, topic
 from opq_proto.zmq_inbox import try_send
 
 MOST_PLACES = 100_000
-"""Boxes of which the broker is known; one more, and all are learnt again."""
+"""Limit of Boxes with a known broker; beyond it, all are learnt again."""
 
 
 def linked(
@@ -32,7 +32,7 @@ def linked(
     turns: bool = False,
     **options: int,
 ) -> list[Socket]:
-    """A socket of its own to each; as `OwnKeys.connect`. turns: they ask for them."""
+    """Opens a socket to each, as `OwnKeys.connect`. turns: they request whole turns."""
     sockets = []
     for endpoint in endpoints:
         sockets.append(opened.enter_context(closing(open_socket(context, kind, **options))))
@@ -43,7 +43,7 @@ def linked(
 
 
 class MeasurementLinks:
-    """A SUB of each triggering broker; `at`: topic of a Box -> the broker that it was heard at last."""
+    """A SUB of each triggering broker; `at`: topic of a Box -> broker of its last Measurement."""
 
     def __init__(self, sockets: Sequence[Socket]) -> None:
         self.at: dict[bytes, int] = {}
@@ -56,11 +56,11 @@ class MeasurementLinks:
             poller.register(socket, zmq.POLLIN)
 
     def poll(self, timeout_ms: int, poller: zmq.Poller | None = None) -> bool:
-        """Wait, with a `poller` also for its other sockets; whether a Measurement is there."""
+        """Waits, with a `poller` also for its other sockets; returns whether a Measurement is there."""
         return any(socket in self._sockets for socket, _ in (poller or self._poller).poll(timeout_ms))
 
     def alone(self, ready: Sequence[tuple[object, int]]) -> bool:
-        """Whether Measurements, and nothing else, are what a poller has found."""
+        """Returns True if a poller has found Measurements and nothing else."""
         return bool(ready) and all(socket in self._sockets for socket, _ in ready)
 
     def subscribe(self, beginning: bytes) -> None:
@@ -72,7 +72,7 @@ class MeasurementLinks:
             socket.unsubscribe(beginning)
 
     def receive(self, limit: int) -> tuple[list[Frames], set[bytes]]:
-        """What waits, some `limit` from each broker; and topics under which something is pressing."""
+        """Returns waiting messages, some `limit` from each broker, and topics with a pressing message."""
         received: list[Frames] = []
         pressing: set[bytes] = set()
         for number, socket in enumerate(self._sockets):
@@ -85,7 +85,7 @@ class MeasurementLinks:
                 return new, pressing
             heard = dict.fromkeys([frames[0] for frames in new], number)
             self.at.update(heard)
-            if len(self.at) > MOST_PLACES:  # topics that no Box has any more
+            if len(self.at) > MOST_PLACES:  # topics of Boxes that no longer exist
                 self.at.clear()
                 self.at.update(heard)
             received += new
@@ -100,7 +100,7 @@ class CommandLinks:
         self._at = {} if at is None else at
 
     def send(self, frames: list[bytes]) -> bool:
-        """False: nobody takes it now."""
+        """Sends a command; False where nobody takes it now."""
         if len(self._sockets) == 1:
             return try_send(self._sockets[0], frames)
         here = self._at.get(_topic(frames))
@@ -109,7 +109,7 @@ class CommandLinks:
 
 
 def _topic(frames: list[bytes]) -> bytes:
-    """The topic of the Box that these frames command; empty where they are no command."""
+    """Returns the topic of the Box that these frames command; empty where they are no command."""
     try:
         return topic(str(command_from_wire(frames[0]).box_id))
     except FrameError:

@@ -1,8 +1,8 @@
-"""What a broker passed on, into `makai_metrics` at a steady pace (the original's `metric_update_sec`).
+"""Writes a broker's traffic into `makai_metrics` at a steady pace (the original's `metric_update_sec`).
 
-A service of its own in the broker's process: a store that is slow or away never holds a broker up, nor ends
-it. What could not be written counts in the next row. Unlike the original's, rows have their time and an end,
-and what came is summed up, not set to nothing by the next message (opq-interop H.20).
+A separate service in the broker's process: a store that is slow or away never delays or ends a broker.
+Traffic that could not be written counts in the next row. Unlike the original's, rows have their time and
+an end, and the counts are summed up, not reset by the next message (opq-interop H.20).
 """
 
 import threading
@@ -17,7 +17,7 @@ from opq_proto.rate_limit import RateLimitedLog
 
 
 class TrafficRecorder:
-    """Writes what the counters of a broker have risen by."""
+    """Writes the increase of a broker's counters."""
 
     def __init__(
         self,
@@ -28,7 +28,9 @@ class TrafficRecorder:
         interval_s: float,
         shared: CloudContext,
     ) -> None:
-        """`names`: field of the row -> counter of the broker. `row_name`: `tb` or `ab`, as the original's."""
+        """`names`: field of the row -> counter of the broker. `row_name`: `tb` or `ab`, as in the
+        original.
+        """
         self.name = f"{broker}.traffic"
         self.counters = ServiceCounters()
         self._row_name, self._names = row_name, dict(names)

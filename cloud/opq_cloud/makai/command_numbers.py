@@ -1,9 +1,9 @@
-"""Sequence numbers of commands: none is given out twice, across restarts and kills.
+"""Sequence numbers of commands: none is used twice, across restarts and kills.
 
-The original begins at 0 at each start, so that an answer to a command of before can be taken for one to a new
-command (opq-interop H.6). Here a file keeps the end of what may have been given out: a block of numbers is
-reserved before the first of it is used, and a kill loses the rest of a block. The wire has 32 bits: at ten
-commands per second the numbers begin again after 13 years.
+The original begins at 0 at each start, so that an answer to an old command can be mistaken for one to a
+new command (opq-interop H.6). Here a file keeps the end of the numbers that may have been used: a block of
+numbers is reserved before the first of it is used, and a kill loses the rest of a block. The wire has 32
+bits: at ten commands per second the numbers begin again after 13 years.
 """
 
 import random
@@ -17,16 +17,16 @@ from opq_proto.whole_file import write_whole_file
 NUMBERS = 2**32
 """Command.seq is a uint32."""
 BLOCK = 1 << 16
-"""Reserved at a time: one write to the disk per as many commands."""
+"""Size of a reserved block: one write to the disk per this many commands."""
 FILE_NAME = "command_numbers"
 
 
 class CommandNumbersError(OpqError):
-    """The file of the numbers holds something else."""
+    """The content of the file is no valid number."""
 
 
 class CommandNumbers:
-    """Whole numbers from 0 to 2**32 - 1, each one more than the one before."""
+    """Yields whole numbers from 0 to 2**32 - 1, each one more than the one before."""
 
     def __init__(self, path: Path | None = None, block: int = BLOCK) -> None:
         """`path`: the file; None, or one that cannot be written: they start anywhere.
@@ -53,7 +53,7 @@ class CommandNumbers:
         return number
 
     def _read(self) -> int | None:
-        """The first number that surely was not given out; None: nothing is known."""
+        """Returns the first number that was certainly not used; None: nothing is known."""
         if self._path is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""Disturbances that outlasted their event: when they are over, what no event has of them is asked for."""
+"""Disturbances that outlasted their event: when they are over, the part in no event is requested."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class _OverSpan:
 
 
 class Completions:
-    """Disturbances that outlasted their event: what no event covers is asked for, once.
+    """Disturbances that outlasted their event: the part that no event covers is requested, once.
 
     That is all of a disturbance, or the end of a long one (`Decision.since_ns`). Boxes end their windows at
     different moments, so each Box that saw a disturbance reports its end within a window's length. A span
@@ -41,9 +41,9 @@ class Completions:
         self._waiting: list[_OverSpan] = []
 
     def add_span(self, box_id: str, decision: Decision, due_s: float, tolerance_ns: int) -> None:
-        """A disturbance is over: nothing to do when one event has all of it, as most have.
+        """Adds a disturbance that is over; does nothing when one event has all of it, as most have.
 
-        One that begins and ends within `tolerance_ns` of one that waits goes out with it.
+        One that begins and ends within `tolerance_ns` of a waiting one goes out with it.
         """
         if decision.span_ns is None or self._recent.covering(box_id, *decision.span_ns) is not None:
             return
@@ -61,7 +61,7 @@ class Completions:
         self._waiting.append(_OverSpan(start_ns, end_ns, decision, due_s, {box_id: None}))
 
     def will_ask(self, box_id: str, start_ns: int, end_ns: int) -> bool:
-        """Whether one that waits will ask this Box for all of [start_ns, end_ns)."""
+        """Returns True if a waiting span will ask this Box for all of [start_ns, end_ns)."""
         return any(
             box_id in over.box_ids
             and over.start_ns - self._pre_ns <= start_ns
@@ -70,7 +70,7 @@ class Completions:
         )
 
     def due(self, now_s: float) -> Iterator[tuple[Trigger, Decision]]:
-        """Those whose time has come, without the Boxes that another event has come to cover meanwhile.
+        """Yields the triggers that are due, without Boxes that another event covers meanwhile.
 
         The caller makes an event of each before it takes the next.
         """
@@ -84,7 +84,7 @@ class Completions:
                 yield trigger, over.decision
 
     def _between(self, over: _OverSpan) -> tuple[int, int] | None:
-        """What the ledgers of gateways are asked for: all of a dip or swell whose end alone is sampled."""
+        """The span for the gateways' ledgers: all of a dip or swell of which only the end is sampled."""
         since_ns = over.decision.since_ns
         if since_ns is None or over.decision.metric != "rms":
             return None
@@ -100,7 +100,7 @@ class Completions:
         what = "" if onset is None else f"completes event {onset.event_id}: "
         return Trigger(
             token=new_token(),
-            start_ns=max(0, over.start_ns - self._pre_ns),  # no wire has less
+            start_ns=max(0, over.start_ns - self._pre_ns),  # no wire format allows less
             end_ns=over.end_ns + self._post_ns,
             box_ids=boxes,
             opened_by=boxes[0],

@@ -1,6 +1,6 @@
 """Requests for an event's data: their identity, which Boxes an event waits for, when to ask them again.
 
-Identities are `data_<token>_<instance>` (opq-interop A.6). Times are handed in, monotonic seconds
+Identities are `data_<token>_<instance>` (opq-interop A.6). Times are passed in, monotonic seconds
 unless their names say otherwise.
 """
 
@@ -16,22 +16,25 @@ from opq_proto.messages import Waveform
 ALPHABET = string.ascii_letters + string.digits
 TOKEN_LENGTH = 30
 PREFIX = "data_"
-"""What the event service subscribes to."""
+"""Prefix that the event service subscribes to."""
 LATEST_END_S = 600.0
-"""The longest `post_ms`: a range that ends later than that has a Box's wrong clock."""
+"""The longest `post_ms`: a range that ends later comes from a Box's wrong clock."""
 OVERLAP_NS = 500_000_000
-"""A second request begins as much before the end of what is here: an original Box numbers no samples, and its
-parts are laid where both have the same ones."""
+"""A second request begins this much before the end of the samples here: an original Box numbers no
+samples, and its parts are joined where both have the same ones.
+"""
 SAMPLED_S = 0.5
-"""After the end of a range a Box is asked for what it had not sampled: for its reading and its clock."""
+"""Added to the end of a range before a Box is asked for samples it did not have yet: for its reading and
+clock.
+"""
 MAUKA_NS = 60 * 10**9
-"""By then Mauka's TriggerPlugin has finished an event whose Boxes it asks itself."""
+"""Time in which Mauka's TriggerPlugin finishes an event whose Boxes it asks itself."""
 FRUITLESS = 2
-"""An original Box does not say what it lacks: after as many answers that bring nothing new it has no more."""
+"""An original Box does not report what it lacks: after this many answers with nothing new it has no more."""
 
 
 def new_token() -> str:
-    """30 random letters and digits: one per trigger, shared by all its Boxes."""
+    """Returns 30 random letters and digits: one token per trigger, shared by all its Boxes."""
     return "".join(secrets.choice(ALPHABET) for _ in range(TOKEN_LENGTH))
 
 
@@ -40,7 +43,7 @@ def request_identity(token: str, instance: str) -> str:
 
 
 def parse_identity(text: str) -> tuple[str, str] | None:
-    """(token, instance); None when it has not exactly three parts, all filled."""
+    """Returns (token, instance); None when it has not exactly three parts, all filled."""
     parts = text.split("_")
     if len(parts) != 3 or parts[0] != "data" or not parts[1] or not parts[2]:
         return None
@@ -49,17 +52,17 @@ def parse_identity(text: str) -> tuple[str, str] | None:
 
 @dataclass(slots=True)
 class AwaitedBox:
-    """A Box that owes an event samples, or the rest of them."""
+    """A Box from which an event waits for samples, or for the rest of them."""
 
     ask_at_s: float
     pause_s: float
-    """Until the next asking after this one; it doubles up to `ask_again_s`."""
+    """Time from the next request to the one after it; it doubles up to `ask_again_s`."""
     reach_ns: int | None = None
-    """Its samples are here up to this; None: nothing has come."""
+    """End of the samples that are here; None: nothing has come."""
     fruitless: int = 0
-    """Answers of an original Box that brought nothing new: it does not say whether it has more."""
+    """Answers of an original Box that brought nothing new: it does not report whether it has more."""
     short: str = ""
-    """Why its last answer was not all."""
+    """Why its last answer was incomplete."""
 
 
 @dataclass(slots=True)
@@ -75,17 +78,19 @@ class OpenEvent:
     instance: str = ""
     received: set[str] = field(default_factory=set)
     foreign: bool = False
-    """Opened by the answer itself: its trigger is an original makai's, which does not say who was asked."""
+    """Opened by the answer itself: its trigger is an original makai's, which does not list the asked
+    Boxes.
+    """
     announced: bool = False
     owed: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """What Boxes are asked for because of an analysis, where it is not the event's own span."""
+    """Spans that Boxes are asked for because of an analysis, where they differ from the event's own span."""
 
     def span_of(self, box_id: str) -> tuple[int, int]:
-        """What a Box was asked for last."""
+        """Returns the span that a Box was last asked for."""
         return self.owed.get(box_id, (self.start_ns, self.end_ns))
 
     def answers_last(self, box_id: str, wave: Waveform | None) -> bool:
-        """Whether samples answer what the Box was asked for last, and not the event's own span."""
+        """Whether samples answer the last request to the Box, and not the one for the event's own span."""
         if wave is None or box_id not in self.owed:
             return True
         start_ns, end_ns = self.owed[box_id]
@@ -95,7 +100,9 @@ class OpenEvent:
         return now_s >= self.give_up_s or (not self.foreign and not self.waiting)
 
     def span_to_ask(self, box_id: str) -> tuple[int, int]:
-        """What this Box owes: from a little before the end of what is here, so that the parts meet."""
+        """Returns the span still to come from this Box: it overlaps the samples here a little, so that the
+        parts meet.
+        """
         start_ns, end_ns = self.span_of(box_id)
         reach_ns = self.waiting[box_id].reach_ns
         if reach_ns is None:
@@ -104,12 +111,12 @@ class OpenEvent:
 
 
 def ends_in_s(end_ns: int, utc_ns: int) -> float:
-    """Seconds until the end of a range, by this machine's clock; `LATEST_END_S` at most."""
+    """Returns seconds until the end of a range, by this machine's clock; `LATEST_END_S` at most."""
     return min(max(0.0, (end_ns - utc_ns) / 1e9), LATEST_END_S)
 
 
 class OpenEvents:
-    """By token; bounded by what the store has unfinished."""
+    """Open events by token; bounded by the unfinished events of the store."""
 
     def __init__(self, answer_timeout_s: float, ask_again_s: float) -> None:
         self._timeout_s = answer_timeout_s
@@ -128,12 +135,13 @@ class OpenEvents:
     def refresh(
         self, records: Iterable[EventRecord], now_s: float, utc_ns: int, first_s: float | None = None
     ) -> None:
-        """Add what the store has unfinished and is not known here.
+        """Adds unfinished events of the store that are not known here.
 
-        A Box can answer once the range has ended; from then on its time counts. `first_s`: when Boxes
-        are asked first; None: as late as `ask_again_s`, for their trigger has just asked them. What a person
-        asked for nobody has asked of the Box: it is asked at once, or when the range has been sampled. What
-        Mauka asks Boxes for itself is taken up where it has not finished it MAUKA_NS after it was opened.
+        A Box can answer once the range has ended; from then on its time counts. `first_s`: when Boxes are
+        first asked again; None: as late as `ask_again_s`, because their trigger has just asked them. For a
+        person's request nobody has asked the Box yet: it is asked at once, or when the range has been
+        sampled. An event whose Boxes Mauka asks itself is added where Mauka has not finished it MAUKA_NS
+        after it was opened.
         """
         pause_s = self._again_s if first_s is None else min(first_s, self._again_s)
         for record in records:
@@ -146,7 +154,7 @@ class OpenEvents:
             latest_ns = max([record.end_ns, *(span[1] for span in record.owed.values())])
             give_up_s = now_s + ends_in_s(latest_ns, utc_ns) + self._timeout_s
             if known is not None:
-                if not known.foreign:  # a clock that was slow at first has been put right
+                if not known.foreign:  # a clock that was slow at first has been corrected
                     known.give_up_s = min(known.give_up_s, give_up_s)
                     _add_new_boxes(known, record, now_s, pause_s, give_up_s)
                 continue
@@ -173,7 +181,7 @@ class OpenEvents:
     def note_short(
         self, event: OpenEvent, box_id: str, reach: AnswerReach, now_s: float, utc_ns: int
     ) -> None:
-        """A Box's answer was not all: it is asked for the rest once that is sampled."""
+        """Notes that a Box's answer was incomplete: it is asked for the rest once that is sampled."""
         box = event.waiting[box_id]
         wait_s = min(ends_in_s(event.span_of(box_id)[1], utc_ns) + SAMPLED_S, self._again_s)
         box.pause_s = wait_s if box.reach_ns is None else max(wait_s, box.pause_s)
@@ -182,10 +190,10 @@ class OpenEvents:
         box.short = reach.short or ""
 
     def due_requests(self, now_s: float, is_here: Callable[[str, str], bool]) -> list[tuple[OpenEvent, str]]:
-        """Boxes that are due to be asked again, each with its event; the next time is set.
+        """Returns Boxes that are due to be asked again, each with its event, and sets their next time.
 
         Args:
-            is_here: whether an answer to a token by a Box has come and waits to be stored: it is not asked.
+            is_here: returns whether a Box's answer to a token waits to be stored: it is not asked.
         """
         due = []
         for event in self._by_token.values():
@@ -198,10 +206,10 @@ class OpenEvents:
         return due
 
     def remove_finished(self, now_s: float, is_wanted: Callable[[str], bool]) -> list[OpenEvent]:
-        """Those that are answered or given up; they are no longer here.
+        """Removes and returns events that are answered or given up.
 
         Args:
-            is_wanted: whether answers to a token wait to be stored: its event is not given up.
+            is_wanted: returns whether answers to a token wait to be stored: its event is not given up.
         """
         over = [
             event
@@ -216,7 +224,7 @@ class OpenEvents:
 def _add_new_boxes(
     event: OpenEvent, record: EventRecord, now_s: float, pause_s: float, give_up_s: float
 ) -> None:
-    """Wait for Boxes that were asked since, also where they were given up before, or asked for more."""
+    """Waits for Boxes that were asked since, also where they were given up before, or asked for more."""
     new = set(record.boxes_triggered).difference(
         event.waiting, event.received, record.boxes_received, record.missing
     )

@@ -5,7 +5,7 @@ its Boxes are asked; it is finished when every asked Box has given all that it h
 with the reason per Box. After a restart, after `ask_again_s` of silence, and where an answer was short,
 Boxes are asked again: whatever was killed in between, an opened event is finished once. A token that the
 store does not know is an original makai's: its first answer opens the event and announces it, as the
-original does, others join for 20 s. What comes after an event was finished is stored and announced again.
+original does, others join for 20 s. A waveform after an event was finished is stored and announced again.
 """
 
 import threading
@@ -62,23 +62,23 @@ from opq_proto.zmq_inbox import try_send
 REFRESH_S = 0.25
 """How often the store is read for events that no Box has answered yet."""
 RECEIVE_QUEUE = 200
-"""Answers that libzmq keeps beside our own inbox: 0.1 MB each, and nobody knows whose."""
+"""Answers that libzmq keeps in addition to our own inbox: 0.1 MB each, with unknown origin."""
 EVENT_KEY, EVENT_ID_KEY = "event_service.event_endpoint", "event_service.event_id_endpoint"
 ANSWERS_AT_ONCE = 20
 STORE_PAUSE_S = 0.25
 STORE_TRIES = 40
 """An answer that the store refuses for 10 s is dropped, and its Box asked again."""
 IDS_AT_ONCE = 20
-"""Each is a write to the disk; a client that asks without end must not hold the answers up."""
+"""Each id is a write to the disk; a client that requests endlessly must not delay the answers."""
 LATE_KEPT = 10_000
-"""Finished tokens remembered, to know a late answer from an original makai's new event."""
+"""Finished tokens remembered, to distinguish a late answer from an original makai's new event."""
 ANNOUNCE_LATEST_S = 5.0
 FIRST_ASK_S = 0.25
-"""After a restart: by then Boxes are connecting again; a command to one that is not yet there is lost."""
+"""After a restart: by then Boxes are connecting again; a command to a Box not yet connected is lost."""
 
 
 class EventService:
-    """SUB answers, PUB finished events, REP event ids, PUSH commands that are asked again."""
+    """SUB answers, PUB finished events, REP event ids, PUSH repeated commands."""
 
     name = "event-service"
 
@@ -91,7 +91,7 @@ class EventService:
         self._shared = shared
         self._lease = shared.lease(self.name)
         self._works = False
-        """Not while another process' event service does."""
+        """False while another process' event service works."""
         self._unannounced: list[int] = []
         self._instance = str(uuid.uuid4())
         self._log = log.get(service=self.name)
@@ -110,7 +110,7 @@ class EventService:
         self._finished_order: deque[str] = deque()
 
     def health(self) -> list[HealthReport]:
-        """Boxes whose gain nobody knows; which of several event services works."""
+        """Reports Boxes with an unknown gain, and which of several event services works."""
         return [*self._gains.health(), *turn_health(self.name, self._lease)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
@@ -144,7 +144,9 @@ class EventService:
             self._loop(stop, answers, ids)
 
     def _follow_lease(self, answers: Sequence[Socket]) -> None:
-        """Begin where no other works, or stop: what has come is asked for again by whoever works then."""
+        """Starts where no other works, or stops: the service that works then requests missing answers
+        again.
+        """
         if self._works == (works := self._lease is None or self._lease.held()):
             return
         self._works = works
@@ -159,7 +161,9 @@ class EventService:
             self._unannounced = []
 
     def _resume(self) -> None:
-        """After a start: what is unfinished is asked for soon; what was not analysed is announced again."""
+        """Resumes after a start: asks for unfinished events soon, and announces events that were not
+        analysed again.
+        """
         now = time.monotonic()
         self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
         self._inbox = AnswerInbox()
@@ -188,7 +192,7 @@ class EventService:
             self._reply_ids(ids)
             self._read_subscriptions()
             self._inbox.receive(*answers)
-            if not self._works:  # of before it was another's turn
+            if not self._works:  # left from before it was another's turn
                 self._inbox = AnswerInbox()
             if not self._inbox.behind:
                 self._keys.follow()
@@ -213,14 +217,14 @@ class EventService:
                 self._finish(event, now)
 
     def _reply_ids(self, ids: Socket) -> None:
-        """Any request is answered with an id, "exit" too (the original stops; opq-interop H.8)."""
+        """Answers any request with an id, "exit" too (the original stops; opq-interop H.8)."""
         for _ in range(IDS_AT_ONCE):
             try:
                 if not self._id_owed and next(self._id_peers.messages(1), None) is None:
                     return
                 self._id_owed = True
                 number = self._store.next_event_id()
-            except StoreError as error:  # whoever asked waits until the store answers
+            except StoreError as error:  # the client waits until the store answers
                 self._store_failed(error)
                 return
             ids.send(str(number).encode("ascii"))
@@ -228,7 +232,7 @@ class EventService:
             self.counters.add("ids_given")
 
     def _read_subscriptions(self) -> None:
-        """Announce what was not analysed once somebody listens (Mauka, after both were away)."""
+        """Announces events that were not analysed once somebody subscribes (Mauka, after both were away)."""
         said = [data[:1] for data in self._listeners.subscriptions()]
         listening = b"\x01" in said
         self.counters.add("subscriptions", said.count(b"\x01"))
@@ -238,7 +242,7 @@ class EventService:
             self._unannounced = []
 
     def _read_oldest_answer(self) -> bool:
-        """Store the answer that waits longest; False when none does, or it goes on waiting for the store."""
+        """Stores the oldest answer; False when none waits, or it has to wait for the store."""
         frames = self._inbox.oldest
         now = time.monotonic()
         if frames is None or now < self._store_again_s:
@@ -257,7 +261,7 @@ class EventService:
         return True
 
     def _read_answer(self, frames: list[bytes]) -> None:
-        """Store one answer.
+        """Stores one answer.
 
         Raises:
             StoreError: the store cannot take it.
@@ -285,7 +289,7 @@ class EventService:
         self._store_answer(token, instance, box_id, response, wave)
 
     def _read_half_cycles(self, token: str | None, frames: list[bytes]) -> None:
-        """Raises FrameError: it is no answer. StoreError: it was not stored."""
+        """Stores half cycles. Raises FrameError: it is no answer. StoreError: it was not stored."""
         if token is None or len(frames) != 2:
             raise FrameError("identity is not half_<token>_<instance>, or there is not one Response")
         response = response_from_wire(frames[1])
@@ -316,7 +320,9 @@ class EventService:
         self._half_cycles.answered(token, box_id)
 
     def _ask_half_cycles(self, records: Iterable[EventRecord], now: float) -> None:
-        """Raises StoreError: what is given up is not written down, and asked again after a restart."""
+        """Requests half cycles. Raises StoreError: a Box that was given up is not recorded, and asked
+        after a restart.
+        """
         no_room = self._half_cycles.note_events(records, now, time.time_ns())
         self.counters.add("half_cycles_not_asked", no_room)
         ask, given_up = self._half_cycles.due(now)
@@ -325,7 +331,7 @@ class EventService:
             try:
                 question = half_cycles_question(*each.span_ns)
                 command = plugin_command(each.box_id, HALF_CYCLES_PLUGIN, question, identity)
-            except FrameError:  # a Box id in the store that no wire can carry
+            except FrameError:  # a Box id in the store that does not fit the wire format
                 continue
             sent = self._requests.send([command])
             self.counters.add("half_cycles_asked" if sent else "commands_dropped", label=each.box_id)
@@ -334,14 +340,14 @@ class EventService:
             self._store.mark_no_half_cycles(each.event_id, each.box_id, NO_ANSWER)
 
     def _open_requested(self, data: bytes) -> None:
-        """Raises FrameError, StoreError: it was not opened."""
+        """Opens a requested event. Raises FrameError, StoreError: it was not opened."""
         now_ms = time.time_ns() // 1_000_000
         event_id, messages = self._requested.open_event(
             data, self._store, lambda token: self._open.get(token) is not None, now_ms
         )
         try:
             self._open.refresh(self._store.unfinished_events(), time.monotonic(), time.time_ns())
-        except StoreError as error:  # the event is open: the request is not tried again
+        except StoreError as error:  # the event is open: the request is not repeated
             self._store_failed(error)
         self._log.info("event.requested", event_id=event_id, boxes=len(messages) - 1)
         for message in messages:
@@ -357,7 +363,7 @@ class EventService:
             return
         event.instance = instance
         if not event.foreign and box_id not in event.waiting and box_id not in event.received:
-            # it came to the event just now, or again
+            # it was just added to the event, or added again
             self._open.refresh(self._store.unfinished_events(), time.monotonic(), time.time_ns())
             if box_id not in event.waiting:
                 self.counters.add("answers_not_asked_for", label=box_id)
@@ -379,25 +385,28 @@ class EventService:
                 "event.waveform_stored", event_id=event.event_id, box_id=box_id, samples=len(wave.counts)
             )
             self._gains.read_response(box_id, response)
-        if event.foreign and not event.announced:  # as the original: with the first answer
+        if event.foreign and not event.announced:  # as in the original: with the first answer
             event.announced = True
             self._announce(instance, event.event_id)
 
     def _ask_for_rest(self, event: OpenEvent, box_id: str, reach: AnswerReach, new: bool) -> bool:
-        """Whether the Box is asked again: its answer was short, and may be longer next time."""
+        """Returns True if the Box is asked again: its answer was short, and may be longer next time."""
         box = event.waiting[box_id]
         if not new and not reach.ours:
             box.fruitless += 1
         if reach.short is None or box.fruitless >= FRUITLESS:
             return False
-        if box_id in event.received:  # also a restart must know
+        if box_id in event.received:  # must also be known after a restart
             self._store.mark_missing(event.event_id, box_id, reach.short)
         self._open.note_short(event, box_id, reach, time.monotonic(), time.time_ns())
         self.counters.add("answers_short", label=box_id)
         return True
 
     def _event_of(self, token: str, instance: str, box_id: str, wave: Waveform | None) -> OpenEvent | None:
-        """The open event of a token; a new one for an original makai's; None: too late, or nothing in it."""
+        """Returns the open event of a token; a new one for an original makai's token.
+
+        None: the answer is too late, or there is nothing in it.
+        """
         event = self._open.get(token)
         if event is not None:
             return event
@@ -441,15 +450,15 @@ class EventService:
                 self._store.mark_missing(event.event_id, box_id, why)
             record = self._store.event_record(event.event_id)
             if record and set(record.boxes_triggered).difference(record.boxes_received, record.missing):
-                return  # one came back meanwhile: the event is taken up again as the store has it
+                return  # a Box was added meanwhile: the event is opened again from the store
             first = self._store.finish_event(event.event_id)
         except StoreError as error:
             self._store_failed(error)
-            event.give_up_s = now + 1.0  # `waiting` keeps whom it is about
+            event.give_up_s = now + 1.0  # `waiting` keeps its Boxes
             self._open.add_event(event)
             return
         self._remember(event.token, event.event_id)
-        if record is not None:  # one that was answered between two readings of what is unfinished
+        if record is not None:  # one that was answered between two readings of the unfinished events
             no_room = self._half_cycles.note_events([record], now, time.time_ns())
             self.counters.add("half_cycles_not_asked", no_room)
         if not first:
@@ -464,9 +473,10 @@ class EventService:
             self._announce(event.instance or self._instance, event.event_id)
 
     def _announce(self, instance: str, event_id: int) -> None:
-        """Not one that completes another, or has grown: an original Mauka would store its disturbance again.
+        """Announces an event unless it completes another, or has grown.
 
-        Ours finds it in the store, joins what both have, and needs no announcement.
+        An original Mauka would store its disturbance again. Ours finds it in the store, joins both, and
+        needs no announcement.
         """
         if what := self._known_already(event_id):
             self.counters.add(what)
@@ -476,7 +486,7 @@ class EventService:
             self.counters.add("announcements_dropped")
 
     def _known_already(self, event_id: int) -> str | None:
-        """Which counter it belongs to, when it has a disturbance that was announced before."""
+        """Returns the counter it belongs to, when it has a disturbance that was announced before."""
         try:
             record = self._store.event_record(event_id)
         except StoreError:
@@ -492,7 +502,7 @@ class EventService:
             identity = request_identity(event.token, event.instance or self._instance)
             try:
                 command = data_command(box_id, *event.span_to_ask(box_id), identity)
-            except FrameError as error:  # a Box id in the store that no wire can carry
+            except FrameError as error:  # a Box id in the store that does not fit the wire format
                 self._log.warning("event.cannot_ask", event_id=event.event_id, error=str(error))
                 continue
             sent = self._requests.send([command])

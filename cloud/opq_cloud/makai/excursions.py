@@ -4,9 +4,9 @@
     goes on --> nothing, for hours too; an onset again where it rises by the limit once more (`rises`)
     left    --> its end, once: the whole of a short one; of a longer one the windows around its end
 
-A limit that is passed again within `calm_s` waits twice as long before its next onset is one, up to
-`longest_s`. So a value that flaps about its limit is some 24 events a day, and its first ones come at once.
-Time is that of the Measurements.
+After an onset the same limit has a pause; where it is passed again within `calm_s`, the next pause is
+twice as long, up to `longest_s`. So a value that flaps about its limit makes some 24 events a day, and its
+first ones come at once. Time is that of the Measurements.
 """
 
 from collections.abc import Hashable
@@ -16,13 +16,13 @@ from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement, Metric
 
 DIP_PU, SWELL_PU = 0.9, 1.1
-"""IEC 61000-4-30:2015, 5.4, as the trigger `threshold`."""
+"""IEC 61000-4-30:2015, 5.4, as in the trigger `threshold`."""
 STANDS_PU, DEAD_PU = 0.02, 0.1
-"""A voltage that swings by no more than the hysteresis stands; of one below the other nothing is known."""
+"""A voltage is steady if it varies by no more than the hysteresis; below the second limit this is unknown."""
 SHORT_NS = 10 * 10**9
-"""So long is asked for whole; of a longer one the end alone, its onset has an event."""
+"""An excursion up to this length is requested whole; of a longer one only the end, its onset has an event."""
 FORGOTTEN_NS = 3600 * 10**9
-"""A Box that was silent for longer: when its excursion ended is not known, and no gateway has it."""
+"""After a longer silence of the Box the end of its excursion is not known, and no gateway has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class WatchedLimit:
     enter: float
     leave: float
     what: str = ""
-    """In words, where it is not the metric itself that is compared."""
+    """Name in words, where it is not the metric itself that is compared."""
 
     def because(self, value: float) -> str:
-        """One sentence of an onset."""
+        """Returns one sentence for an onset."""
         quantity = f"{self.trigger}: {self.what or self.metric} {value:.4g} {self.unit}".rstrip()
         return f"{quantity} beyond {self.enter:.4g}"
 
@@ -56,7 +56,7 @@ class Excursion:
 
 @dataclass(slots=True)
 class OnsetPause:
-    """Onsets before `until_ns` are none."""
+    """Onsets before `until_ns` do not count."""
 
     until_ns: int
     length_ns: int
@@ -71,16 +71,18 @@ class Excursions:
     longest_s: float = 3600.0
     calm_s: float = 600.0
     with_tail: bool = True
-    """Whether what lies between a limit and where it is left belongs to the span; else it ends at the last
-    window beyond the limit, so that what only fades is asked for no second time."""
+    """Whether the time between passing a limit and leaving it belongs to the span; otherwise it ends at
+    the last window beyond the limit, so that a value that only fades is not requested a second time.
+    """
     rises: bool = False
-    """Whether a value that is more than the worst before by the limit itself is an onset too: another load
-    beside the one whose harmonics last."""
+    """Whether a value that exceeds the worst before by the limit itself is an onset too: another load
+    in addition to the one whose harmonics last.
+    """
     active: dict[Hashable, Excursion] = field(default_factory=dict)
-    """Limits that are passed now; read by the trigger, so that a quiet window costs one look."""
+    """Limits that are passed now; read by the trigger, so that a quiet window costs one check."""
     pauses: dict[Hashable, OnsetPause] = field(default_factory=dict)
     held: int = 0
-    """Onsets that were none, because they came in a pause."""
+    """Onsets that did not count, because they came in a pause."""
 
     def begin(
         self,
@@ -90,9 +92,9 @@ class Excursions:
         limit: WatchedLimit,
         pause_key: Hashable = None,
     ) -> Decision | None:
-        """The limit was passed in this window and not before.
+        """Begins an excursion: the limit was passed in this window and not before.
 
-        `pause_key`: whose pause counts, where one key stands for several quantities.
+        `pause_key`: key of the pause, where one key stands for several quantities.
         """
         start_ns, end_ns = window_ns(measurement)
         reported = self._is_onset(key if pause_key is None else pause_key, start_ns)
@@ -101,7 +103,9 @@ class Excursions:
         return Decision(limit.metric, value, limit.enter, limit.because(value)) if reported else None
 
     def go_on(self, key: Hashable, measurement: Measurement, value: float) -> None:
-        """It is passed in this window too. `value`: further from the limit is larger."""
+        """Continues an excursion: it is passed in this window too. `value`: further from the limit is
+        larger.
+        """
         excursion = self.active[key]
         start_ns, end_ns = window_ns(measurement)
         if end_ns > excursion.until_ns:
@@ -109,7 +113,7 @@ class Excursions:
         excursion.worst = max(excursion.worst, value)
 
     def end(self, key: Hashable, measurement: Measurement, limit: WatchedLimit) -> Decision | None:
-        """It is left in this window: its span, or the two windows around its end."""
+        """Ends an excursion: returns its span, or the two windows around its end."""
         excursion = self.active.pop(key)
         start_ns, end_ns = window_ns(measurement)
         if not excursion.reported or not 0 <= start_ns - excursion.until_ns <= FORGOTTEN_NS:
@@ -134,7 +138,7 @@ class Excursions:
         limit: WatchedLimit,
         pause_key: Hashable = None,
     ) -> Decision | None:
-        """Begin, go on or end by the value alone; NaN says nothing."""
+        """Begins, continues or ends by the value alone; NaN is ignored."""
         if key in self.active:
             if value <= limit.leave:
                 return self.end(key, measurement, limit)
@@ -148,7 +152,7 @@ class Excursions:
     def _rise(
         self, key: Hashable, measurement: Measurement, value: float, limit: WatchedLimit
     ) -> Decision | None:
-        """As `begin`, with a pause of its own; what lasts has its end as before."""
+        """Works as `begin`, with a separate pause; a lasting excursion has its end as before."""
         excursion = self.active[key]
         because = f"{limit.because(value)}, and rose from {excursion.worst:.4g}"
         self.go_on(key, measurement, value)
@@ -159,7 +163,7 @@ class Excursions:
         return Decision(limit.metric, value, limit.enter, because)
 
     def forget(self, key: Hashable) -> None:
-        """It is over and nobody need know: what was passed has become usual."""
+        """Removes an excursion without a report: the value has become usual."""
         self.active.pop(key, None)
 
     def _is_onset(self, key: Hashable, start_ns: int) -> bool:
@@ -179,11 +183,13 @@ class Excursions:
 
 
 def is_flagged(rms: Metric, nominal: Nominal) -> bool:
-    """Whether a dip or a swell lies in the window: it is an event of its own, and what else the window
-    shows is its edges. A voltage that stands beyond a limit all the window long has no edge in it, so that
-    what else happens during minutes of overvoltage is seen.
+    """Returns True if a dip or a swell lies in the window.
 
-    Source: IEC 61000-4-30:2015, 4.7 (flagging), 5.4; the standing voltage is ours.
+    It is a separate event, and anything else in the window is its edges. A voltage that is beyond a limit,
+    and steady, for the whole window has no edge in it, so other disturbances during minutes of overvoltage
+    are seen.
+
+    Source: IEC 61000-4-30:2015, 4.7 (flagging), 5.4; the steady voltage is ours.
     """
     if rms.min >= DIP_PU * nominal.volts and rms.max <= SWELL_PU * nominal.volts:
         return False
@@ -192,10 +198,10 @@ def is_flagged(rms: Metric, nominal: Nominal) -> bool:
 
 
 def stream_of(measurement: Measurement) -> str:
-    """The Box and whether it is live: what it sends again from its disk is of another time."""
+    """Returns the Box and whether it is live: Measurements sent again from its disk are from another time."""
     return backfilled_stream(measurement.box_id) if measurement.backfilled else measurement.box_id
 
 
 def backfilled_stream(box_id: str) -> str:
-    """What a Box sends later, or again."""
+    """Returns the key for Measurements that a Box sends later, or again."""
     return f"{box_id} backfilled"

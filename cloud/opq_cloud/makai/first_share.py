@@ -1,8 +1,9 @@
-"""The first share of the Boxes: it says which shares are here, and opens events for all of them.
+"""The first share of the Boxes: it manages the list of present shares, and opens events for all of them.
 
-It is the one that has the port: share 1 as a rule, and another where that is away (`further_share.py`).
-Further shares say every half second that they are here. One that is silent for LEASE_S has gone, and its
-Boxes are divided among the others; what it knew is in the store. What it has handed over is taken once.
+It is the share that has the port: share 1 as a rule, and another where that is away (`further_share.py`).
+Further shares report every half second that they are here. One that is silent for LEASE_S has gone, and its
+Boxes are divided among the others; its results are in the store. Each onset that it has handed over is
+handled once.
 """
 
 import time
@@ -37,17 +38,17 @@ from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import try_send
 
 LEASE_S = 3.0
-"""A share that was silent for so long is gone."""
+"""A share that was silent for this long is gone."""
 START_S = 2.0
-"""After a start the others are waited for: their Boxes are in good hands."""
+"""After a start it waits this long for the others, whose Boxes are still judged."""
 STOOD_S = 1.0
-"""Who stood still itself cannot say that others were silent."""
+"""After a longer standstill of its own it cannot judge that others were silent."""
 KNOWN = 100_000
-"""Handed over lately, so that none is taken twice."""
+"""Handed over lately, so that none is handled twice."""
 QUEUE = 20_000
 KEY = "triggering_service.share_endpoint"
 Handed = tuple[bytes, int]
-"""Who handed it over, and its number there."""
+"""The peer that handed it over, and its number there."""
 
 
 @dataclass(slots=True)
@@ -82,11 +83,11 @@ class FirstShare:
         """By the Measurement's id: its event is not on disk yet."""
         self._settled: dict[bytes, list[int]] = defaultdict(list)
         self.shares: tuple[int, ...] = ()
-        """Who is here; nobody before START_S, unless all are."""
+        """Present shares; empty before START_S, unless all are present."""
 
     @contextmanager
     def opened(self, context: Context, endpoint: str) -> Iterator[Socket]:
-        """Its socket, to be polled. Raises as `sockets.bind`."""
+        """Yields its socket, to be polled. Raises as `sockets.bind`."""
         with ExitStack() as opened:
             door = opened.enter_context(backend_door(context, [endpoint], self._counters))
             socket = open_socket(door.context, zmq.ROUTER, sndhwm=QUEUE, rcvhwm=QUEUE, router_handover=1)
@@ -105,7 +106,9 @@ class FirstShare:
     def open_left(
         self, left: Iterable[HandedOnset | HandedEnd], store: Callable[[Measurement], object]
     ) -> None:
-        """What this share held before it took the place; `store` takes what opens nothing."""
+        """Opens events that this share held before it took the place; `store` takes Measurements without
+        an event.
+        """
         for said in left:
             if isinstance(said, HandedEnd):
                 self._openings.note_end(said.box_id, said.decision, time.monotonic())
@@ -113,7 +116,7 @@ class FirstShare:
                 store(said.measurement)
 
     def accept(self, measurement: Measurement) -> bool:
-        """Its event is on disk. True: it is another share's, which stores it."""
+        """Settles a Measurement whose event is on disk. True: it is another share's, which stores it."""
         opening = self._opening.pop(id(measurement), None)
         if opening is None:
             return False
@@ -121,7 +124,7 @@ class FirstShare:
         return True
 
     def advance(self, now_s: float) -> None:
-        """Read what the others say; send them what has changed."""
+        """Reads the messages of the others; sends them changes."""
         self._peers.check()
         for frames in self._peers.messages(BURST):
             if len(frames) > 1:
@@ -135,11 +138,11 @@ class FirstShare:
                 self._leave(number, now_s, "silent")
         self._use_present(now_s)
         for peer, numbers in self._settled.items():
-            try_send(self._socket, [peer, *settled_frames(numbers)])  # what is lost is asked for again
+            try_send(self._socket, [peer, *settled_frames(numbers)])  # a lost one is requested again
         self._settled.clear()
 
     def health(self) -> HealthReport:
-        """Not well while one of the shares that were said is not here; its Boxes are the others'."""
+        """Reports as not well while one of the configured shares is not here; the others have its Boxes."""
         here = f"{self._share}; shares here: {', '.join(map(str, self.shares)) or 'not known yet'}"
         missing = sorted((set(range(1, self._share.of + 1)) | self._gone.keys()) - set(self.shares))
         if not missing or not self.shares:
@@ -168,7 +171,7 @@ class FirstShare:
                     self._leave(number, now_s, "left")
 
     def _meet(self, peer: bytes, beat: ShareBeat, now_s: float) -> str:
-        """What is wrong with it, or nothing."""
+        """Returns what is wrong with the share, or an empty text."""
         if beat.number == self._share.number:
             return f"another service is share {beat.number} already"
         if not 1 <= beat.number <= MOST_SHARES:
@@ -233,7 +236,7 @@ class FirstShare:
         return onset is not None and self._openings.open_at_onset(measurement, onset, stored=True)
 
     def _lose(self, measurement: Measurement) -> None:
-        """Its event could not be opened for too long: whoever sends it again begins again."""
+        """Forgets a Measurement whose event could not be opened for too long; its share may send it again."""
         opening = self._opening.pop(id(measurement), None)
         if opening is not None:
             self._taken.pop(opening[1], None)

@@ -1,15 +1,15 @@
-"""A further share of the Boxes: what it judges goes to the first share, which opens events for all.
+"""A further share of the Boxes: its onsets go to the first share, which opens events for all.
 
     onset --> numbered, to the first share --> its event is on disk, or another has it --> "settled"
           the Measurement waits here meanwhile, and is stored (and acknowledged) after that
 
-That a Box is heard here goes before, so that it is asked too. What is not settled is sent again, also to a
-first share that began again: an event has it then, and it is merged. Where too much waits, the oldest is let
-go, unstored: its Box sends it again. Budgets, coincidences of several Boxes and what analyses ask for are the
-first share's alone.
+The report that a Box is heard here is sent before, so that it is asked too. Onsets that are not settled
+are sent again, also to a first share that was restarted: an event has it then, and it is merged. Where too
+much waits, the oldest is dropped, unstored: its Box sends it again. Budgets, coincidences of several Boxes
+and requests of analyses are handled by the first share alone.
 
 Where the first share is silent, and its port is free because its process has ended, the lowest of the others
-takes its place: whoever binds the port opens the events, so that two at once cannot be.
+takes its place: the share that binds the port opens the events, so that there can never be two at once.
 """
 
 import time
@@ -51,9 +51,9 @@ MOST_HANDED = 10_000
 """Onsets and ends that wait for the first share, each some 1 kB."""
 QUEUE = 20_000
 SILENT_S = 3.0
-"""The first share is taken to be away."""
+"""After this silence the first share counts as away."""
 TURN_S = 1.0
-"""So much later tries each share with a lower one before it; and so often each."""
+"""Delay for each share with a lower number; also the interval of each share's tries."""
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class HandedOver:
 
 
 class FurtherShare:
-    """As `EventOpenings` to the judge; belongs to the triggering service's loop."""
+    """Takes the place of `EventOpenings` for the judge; belongs to the triggering service's loop."""
 
     def __init__(
         self,
@@ -89,11 +89,11 @@ class FurtherShare:
         self._problem = ""
         self._try_s = 0.0
         self.shares: tuple[int, ...] = ()
-        """Who is here, as the first share said last."""
+        """Present shares, from the first share's last message."""
 
     @contextmanager
     def opened(self, context: Context, endpoint: str) -> Iterator[Socket]:
-        """Its socket, to be polled. Raises ConfigError, KeyFileError."""
+        """Yields its socket, to be polled. Raises ConfigError, KeyFileError."""
         with closing(open_socket(context, zmq.DEALER, sndhwm=QUEUE, rcvhwm=QUEUE, immediate=1)) as socket:
             socket.setsockopt(zmq.ROUTING_ID, self._instance.encode()[:200])
             self._keys = OwnKeys()
@@ -104,28 +104,28 @@ class FurtherShare:
             try_send(socket, [BYE])
 
     def begin(self, accept: Callable[[Measurement], object]) -> None:
-        """`accept` takes a Measurement whose event is on disk."""
+        """Begins; `accept` takes a Measurement whose event is on disk."""
         self._accept = accept
 
     def open_at_onset(self, measurement: Measurement, decision: Decision | None, *, stored: bool) -> bool:
-        """Hand it over; it is accepted when the first share has settled it."""
+        """Hands an onset over; it is accepted when the first share has settled it."""
         return self._hand_onset(measurement, decision, False)
 
     def compare(self, measurement: Measurement, decision: Decision | None) -> bool:
-        """The same, of one that is to be compared with other Boxes'."""
+        """Hands a Measurement over that is to be compared with other Boxes'."""
         return self._hand_onset(measurement, decision, True)
 
     def note_end(self, box_id: str, decision: Decision, now_s: float) -> None:
-        """A disturbance is over."""
+        """Hands over that a disturbance is over."""
         self._number += 1
         self._hand_over(end_frames(HandedEnd(self._number, box_id, decision)), None)
 
     def holds(self, measurement: Measurement) -> bool:
-        """Whether this one was handed over and is not settled: its Box has sent it again."""
+        """Returns True if it was handed over and is not settled: its Box has sent it again."""
         return (measurement.box_id, measurement.sequence) in self._held
 
     def without_held(self, columns: NumberedColumns) -> NumberedColumns:
-        """The same of many: those that are left."""
+        """Returns the columns without the rows that were handed over and are not settled."""
         if not self._held:
             return columns
         ids, held = columns.boxes.ids, self._held
@@ -134,7 +134,7 @@ class FurtherShare:
         return columns if left.all() else columns.part(left)
 
     def advance(self, now_s: float) -> None:
-        """Read what the first share says; send again what is not settled."""
+        """Reads the first share's messages; sends again what is not settled."""
         self._keys.follow()
         for frames in waiting_messages(self._socket, BURST):
             try:
@@ -151,18 +151,20 @@ class FurtherShare:
             self._send_again(now_s)
 
     def beat(self, now_s: float) -> None:
-        """Say that this one is here, and which Boxes it hears: now and then, and at once of a new Box."""
+        """Reports that this share is here, and which Boxes it hears: at intervals, and at once for a new
+        Box.
+        """
         if now_s < self._beat_s + BEAT_S and self._reported == self._boxes.appeared:
             return
         self._counters.set("onsets_waiting_now", len(self._waiting))
         if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLOUT:
-            return  # nobody is there
+            return  # no other share is there
         heard = self._boxes.heard_since(self._beat_s)
         self._beat_s, self._reported = now_s, self._boxes.appeared
         try_send(self._socket, beat_frames(self._share.number, self._share.of, heard))
 
     def may_be_first(self, now_s: float) -> bool:
-        """Whether the first share is away, and it is this one's turn to take its place."""
+        """Returns True if the first share is away, and it is this one's turn to take its place."""
         before = sum(number < self._share.number for number in self.shares or range(1, self._share.number))
         if now_s < max(self._try_s, self._answered_s + SILENT_S + TURN_S * before):
             return False
@@ -170,7 +172,7 @@ class FurtherShare:
         return can_bind(self._endpoint)
 
     def give_left(self) -> list[HandedOnset | HandedEnd]:
-        """What nobody has settled, from the oldest on; it is no longer held here."""
+        """Removes and returns everything that is not settled, the oldest first."""
         left: list[HandedOnset | HandedEnd] = []
         for handed in self._waiting.values():
             said = read_message(handed.frames)
@@ -183,7 +185,7 @@ class FurtherShare:
         return left
 
     def health(self) -> HealthReport:
-        """Not well while the first share is away, or has another of the same number."""
+        """Reports as not well while the first share is away, or has another of the same number."""
         name, silent_s = "share", time.monotonic() - self._answered_s
         waiting = f"; {len(self._waiting)} wait for their events" if self._waiting else ""
         if silent_s > SILENT_S:

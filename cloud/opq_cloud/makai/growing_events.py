@@ -1,8 +1,8 @@
-"""What analyses ask for beyond an event: read in the store, granted within the budgets, asked of the Boxes.
+"""Requests of analyses for more samples: read from the store, granted within the budgets, sent to the Boxes.
 
-A request waits in its event's document (`opq_cloud.store.asked_samples`). The answer is written first: Boxes
-that are asked owe the event their samples from then on, so that the event service asks them again
-whoever is killed; then one command per Box goes out. What is refused is written with the reasons.
+A request waits in its event's document (`opq_cloud.store.asked_samples`). The answer is written first: from
+then on the event waits for the granted Boxes' samples, so that the event service asks them again
+whatever is killed; then one command per Box goes out. Refused requests are written with the reasons.
 Belongs to the triggering service's loop.
 """
 
@@ -32,16 +32,17 @@ from opq_proto.rate_limit import RateLimitedLog
 LOOK_S = 1.0
 """How often the store is read for requests; each read is one row of an index where there are none."""
 PATIENCE_NS = 10 * 10**9
-"""Boxes of which this service hears nothing may be another one's: then that one answers."""
+"""Boxes that this service does not hear may be another one's: then that one answers."""
 LATEST_NS = 3600 * 10**9
-"""What nobody has answered for an hour is refused."""
+"""A request without an answer for an hour is refused."""
 NOT_HEARD, IN_EVENT, NO_NEIGHBOUR, TOO_LATE = "not_heard", "in_event", "no_neighbour", "too_late"
-"""Reasons of refusal, beside BOUND and those of `asking_budget`: nobody hears the Box; another event has the
-samples, or will have; no neighbour is left to ask; the request is an hour old."""
+"""Reasons of refusal, in addition to BOUND and those of `asking_budget`: the Box is not heard; another
+event has the samples, or will have; no neighbour is left to ask; the request is an hour old.
+"""
 NEIGHBOUR_REASONS = (FEEDER, NEAR, REGION, NO_PLACE)
 
 Send = Callable[[Sequence[str], str, int, int, Mapping[str, int]], None]
-"""(Boxes, token, start_ns, end_ns, reasons): commands on their way."""
+"""(Boxes, token, start_ns, end_ns, reasons): sends the commands."""
 
 
 class GrowingEvents:
@@ -62,17 +63,17 @@ class GrowingEvents:
         self._next_s = 0.0
 
     def begin(self, store: CloudStore, send: Send, recent: RecentEvents, completions: Completions) -> None:
-        """At each start of the service."""
+        """Begins; called at each start of the service."""
         self._store, self._send, self._recent, self._completions = store, send, recent, completions
 
     def advance(self, now_s: float) -> None:
-        """Answer what waits in the store, every LOOK_S."""
+        """Answers waiting requests of the store, every LOOK_S."""
         if now_s >= self._next_s:
             self._next_s = now_s + LOOK_S
             self.answer_requests()
 
     def answer_requests(self) -> None:
-        """Answer what waits in the store."""
+        """Answers waiting requests of the store."""
         try:
             for record in self._store.events_with_requests():
                 for number, request in record.more.items():
@@ -83,7 +84,7 @@ class GrowingEvents:
             self._limited.error("requests.not_read", error=str(error))
 
     def _answer(self, record: EventRecord, number: int, request: AskedSamples) -> None:
-        """Raises StoreError: it waits for the next time."""
+        """Answers one request. Raises StoreError: it waits for the next time."""
         age_ns = max(0, time.time_ns() - (request.requested_ns or 0))
         heard = frozenset(self._boxes.alive(self._alive_s))
         if age_ns < PATIENCE_NS and not heard.intersection(request.spans or request.beside):
@@ -123,7 +124,7 @@ class GrowingEvents:
         heard: frozenset[str],
         refused: Counter[str],
     ) -> dict[str, NsSpan]:
-        """Those that are asked; why the others are not is added to `refused`."""
+        """Returns the Boxes that are asked; adds the reasons for the others to `refused`."""
         asked: dict[str, NsSpan] = {}
         known = set(record.boxes_triggered)
         for box_id, span in wanted.items():
@@ -143,7 +144,7 @@ class GrowingEvents:
     def _neighbours(
         self, record: EventRecord, request: AskedSamples, heard: frozenset[str]
     ) -> dict[str, NsSpan]:
-        """The Boxes nearest to those of the request, not asked yet; at most `most_boxes`.
+        """Returns the Boxes nearest to those of the request that are not asked yet; at most `most_boxes`.
 
         Each Box of the request gives its nearest one before any gives its second.
         """

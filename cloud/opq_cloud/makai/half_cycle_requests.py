@@ -1,10 +1,10 @@
-"""Urms(1/2) of long dips and swells, asked of the Boxes' gateways, which keep it in their ledgers.
+"""Urms(1/2) of long dips and swells, requested from the Boxes' gateways, which keep it in their ledgers.
 
-A long disturbance is sampled at its two ends. Its event says between which times a Box is asked for half
-cycles (`EventRecord.half_cycles_ns`); the event service asks each Box once that time is over, again where
-nothing comes, and writes down what came or why nothing does. What is unanswered is found again after a
-restart. Identities are `half_<token>_<instance>`; an original Box answers yes with nothing in it and is left
-alone. Times are handed in, monotonic seconds.
+A long disturbance is sampled at its two ends. Its event states the span for half cycles
+(`EventRecord.half_cycles_ns`); the event service asks each Box once that span is over, again where no
+answer comes, and records the result or the reason why there is none. Unanswered requests are found again
+after a restart. Identities are `half_<token>_<instance>`; an original Box answers yes with nothing in it
+and is not asked again. Times are passed in, monotonic seconds.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from opq_cloud.store.store import EventRecord
 
 PREFIX = "half_"
-"""What the event service subscribes to beside `event_requests.PREFIX`."""
+"""Prefix that the event service subscribes to in addition to `event_requests.PREFIX`."""
 MEASURED_S = 3.0
 """A Box is asked this long after the end of the span: a window is flagged when the next one is there, and the
 ledger is written once a second."""
@@ -24,7 +24,7 @@ LATEST_NS = 3600 * 10**9
 """At a start events that ended longer ago are left as they are."""
 MOST_WAITING = 10_000
 MOST_KNOWN = 10_000
-"""Events remembered as taken up; each until LATEST_NS after its end."""
+"""Limit of the events that are remembered as handled; each until LATEST_NS after its end."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,9 @@ class AskedForHalfCycles:
 
 
 class HalfCycleRequests:
-    """Who is asked when; bounded by MOST_WAITING and MOST_KNOWN. Belongs to the event service's loop."""
+    """Which Box is asked when; bounded by MOST_WAITING and MOST_KNOWN. Belongs to the event service's
+    loop.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, str], AskedForHalfCycles] = {}
@@ -52,11 +54,11 @@ class HalfCycleRequests:
 
     @property
     def events_known(self) -> int:
-        """How many are remembered as taken up."""
+        """Number of events remembered as handled."""
         return len(self._known)
 
     def note_events(self, records: Iterable[EventRecord], now_s: float, utc_ns: int) -> int:
-        """Take up those of a long disturbance whose Boxes have not answered; how many found no room."""
+        """Adds events of long disturbances with unanswered Boxes; returns how many Boxes found no room."""
         no_room = 0
         self._forget(utc_ns)
         for record in records:
@@ -76,14 +78,14 @@ class HalfCycleRequests:
         return no_room
 
     def _forget(self, utc_ns: int) -> None:
-        """Where too many are known, drop those too old to be taken up again, then the oldest."""
+        """Removes, where too many are known, those too old to be added again, then the oldest."""
         if len(self._known) > MOST_KNOWN:
             over = utc_ns - LATEST_NS
             newer = [(event, end_ns) for event, end_ns in self._known.items() if end_ns >= over]
             self._known = dict(newer[-MOST_KNOWN:])
 
     def due(self, now_s: float) -> tuple[list[AskedForHalfCycles], list[AskedForHalfCycles]]:
-        """Those to ask now, and those that are given up: they have been asked often enough."""
+        """Returns the Boxes to ask now, and those that are given up because they were asked often enough."""
         ask, give_up = [], []
         for each in [one for one in self._waiting.values() if now_s >= one.ask_at_s]:
             if each.asked == len(PAUSES_S):
@@ -96,11 +98,11 @@ class HalfCycleRequests:
         return ask, give_up
 
     def asked(self, token: str, box_id: str) -> AskedForHalfCycles | None:
-        """The question that an answer belongs to; None: nobody waits for it."""
+        """Returns the question that an answer belongs to; None: nobody waits for it."""
         return self._waiting.get((token, box_id))
 
     def answered(self, token: str, box_id: str) -> None:
-        """What it answered is written down."""
+        """Ends the wait for a Box whose answer is recorded."""
         self._waiting.pop((token, box_id), None)
 
 
@@ -109,6 +111,6 @@ def half_cycle_identity(token: str, instance: str) -> str:
 
 
 def parse_half_cycle_identity(text: str) -> str | None:
-    """The token; None when it is no such identity."""
+    """Returns the token; None when it is no such identity."""
     parts = text.split("_")
     return parts[1] if len(parts) == 3 and parts[0] == PREFIX[:-1] and parts[1] and parts[2] else None

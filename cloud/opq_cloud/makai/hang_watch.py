@@ -1,10 +1,10 @@
 """A trigger that hangs in this process is noticed in two seconds, and its call ended where that can be done.
 
-A thread looks at where the service's thread is, four times a second: nothing is added to what each
-Measurement costs. Eight looks in a row within one and the same call of a trigger are a hang; a machine that
-stood still for long shows one look, so that no clock is asked. The call is ended by an exception raised in
-it, which a loop in Python cannot pass over; it counts as the trigger's crash, and the trigger is paused.
-A call that waits inside a library goes on: that is said in health, and only ending the process helps.
+A thread checks the position of the service's thread four times a second, so there is no extra cost per
+Measurement. Eight checks in a row within one and the same call of a trigger are a hang; a machine that
+stood still for long counts as one check, so that no clock is needed. The call is ended by an exception
+raised in it, which a loop in Python cannot ignore; it counts as the trigger's crash, and the trigger is
+paused. A call that waits inside a library goes on: health reports that, and only ending the process helps.
 A call into a worker's process has a deadline of its own there, and is left to it.
 """
 
@@ -22,7 +22,7 @@ from opq_proto.log import BoundLogger
 
 LOOK_S = 0.25
 LOOKS = 8
-"""In one call, until it hangs."""
+"""Checks in one call until it counts as hung."""
 CALLS = frozenset({TriggerPlugin.decide.__code__, TriggerPlugin.see_again.__code__})
 """The code that runs while a trigger is called."""
 WORKER_CALLS = "opq_plugins.host.remote"
@@ -34,7 +34,7 @@ class HungTriggerError(PluginError):
 
 
 class HangWatch:
-    """Between `start` and `close` in a thread of its own; watches the thread that called `start`."""
+    """Runs between `start` and `close` in a thread of its own; watches the thread that called `start`."""
 
     def __init__(
         self, counters: ServiceCounters, log: BoundLogger, end_call: Callable[[int], None] | None = None
@@ -45,9 +45,9 @@ class HangWatch:
         self._looking = PeriodicCall("hang-watch")
         self._last: FrameType | None = None
         self._looks = 0
-        """In a row within the last call."""
+        """Checks in a row within the last call."""
         self._hung = ""
-        """The trigger in whose call the service is."""
+        """The trigger in whose call the service hangs."""
 
     def start(self) -> None:
         watched = threading.get_ident()
@@ -58,7 +58,7 @@ class HangWatch:
         self._looking.close()
 
     def health(self) -> list[HealthReport]:
-        """Only while one hangs."""
+        """Returns a report only while a trigger hangs."""
         name = self._hung
         if not name:
             return []
@@ -84,7 +84,8 @@ class HangWatch:
 
 
 def call_of(frame: FrameType | None) -> FrameType | None:
-    """The call of a trigger that this frame is within; the same object as long as it is the same call.
+    """Returns the call of a trigger that this frame is within; the same object as long as it is the same
+    call.
 
     None also for a call into a worker's process.
     """
@@ -98,5 +99,5 @@ def call_of(frame: FrameType | None) -> FrameType | None:
 
 
 def raise_in(thread_id: int) -> None:
-    """HungTriggerError in that thread, at its next step in Python."""
+    """Raises HungTriggerError in that thread, at its next step in Python."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(HungTriggerError))

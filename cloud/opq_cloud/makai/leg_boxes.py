@@ -1,10 +1,11 @@
 """Boxes of the original's C++ generation (LEG) at the acquisition broker: READ, PING and their answers.
 
 A LEG Box subscribes to everything and answers the topic `evget`, in messages of its own (opq-interop A.4,
-A.5); clients on 9884 and 9899 see none of that. Who subscribed to everything and has not answered yet may be
-of either generation and is asked in both forms; its first answer says which. ZeroMQ cannot address one of
-them: all LEG Boxes hear each READ, as with the original's broker, so commands for the same span that wait at
-the same time are one READ, and what a Box that was not asked answers is counted and dropped.
+A.5); clients on 9884 and 9899 see none of that. A Box that subscribed to everything and has not answered
+yet may be of either generation and is asked in both forms; its first answer shows which. ZeroMQ cannot
+address one of them: all LEG Boxes receive each READ, as with the original's broker, so commands for the
+same span that wait at the same time are one READ, and the answer of a Box that was not asked is counted
+and dropped.
 """
 
 from collections import OrderedDict
@@ -21,12 +22,12 @@ PING_S = 13.0
 """A Box gets a PING after this time without a command; a LEG Box makes its sockets again after 60 s
 (opq-interop A.11)."""
 FIRST_PING_S = 1.0
-"""At most one so often for Boxes that have just come: all of them hear each."""
+"""Shortest interval for Boxes that have just come: all of them receive each PING."""
 
 
 @dataclass(slots=True)
 class LegRead:
-    """One READ under way: who asked for which Box."""
+    """One READ under way: the identities of its requests by Box."""
 
     start_ms: int
     end_ms: int
@@ -36,7 +37,7 @@ class LegRead:
 
 
 class LegBoxes:
-    """Belongs to the broker's loop; times are monotonic seconds, handed in."""
+    """Belongs to the broker's loop; times are monotonic seconds, passed in."""
 
     def __init__(
         self, counters: ServiceCounters, next_number: Callable[[], int], limit: int, keep_s: float
@@ -53,28 +54,28 @@ class LegBoxes:
         self._new = False
 
     def add_box(self, box_id: str) -> None:
-        """It subscribed to everything."""
+        """Adds a Box that subscribed to everything."""
         self._is_leg.setdefault(box_id, None)
         self._new = True
 
     def forms(self, box_id: str) -> tuple[bool, bool]:
-        """Whether to ask it in today's form, and whether in LEG's."""
+        """Returns whether to ask the Box in today's form, and whether in LEG's."""
         is_leg = self._is_leg.get(box_id, False)
         return not is_leg, is_leg is not False
 
     def note_today(self, box_id: str) -> None:
-        """It answered in today's form."""
+        """Notes that the Box answered in today's form."""
         if box_id in self._is_leg:
             self._is_leg[box_id] = False
 
     def gather(self, command: Command, now_s: float) -> None:
-        """A data command for a LEG Box; `messages` has it."""
+        """Adds a data command for a LEG Box; `messages` sends it."""
         span = command.data_command.start_ms, command.data_command.end_ms
         read = self._gathered.setdefault(span, LegRead(*span, now_s + self._keep_s))
         read.identities.setdefault(str(command.box_id), []).append(command.identity)
 
     def messages(self, now_s: float) -> Iterator[list[bytes]]:
-        """What is due on 8194: READs, or a PING after a while without any."""
+        """Yields the messages due on 8194: READs, or a PING after a while without any."""
         gathered, self._gathered = self._gathered, {}
         for read in gathered.values():
             number = self._next_number()
@@ -98,14 +99,14 @@ class LegBoxes:
             yield leg_ping(self._next_number())
 
     def answer_of(self, box_id: str, frames: list[bytes]) -> LegAnswer | None:
-        """Read the first frame as a LEG Box's answer; None: this Box is not LEG, or that is no answer."""
+        """Reads the first frame as a LEG Box's answer; None: this Box is not LEG, or that is no answer."""
         answer = read_leg_answer(frames[0]) if self._is_leg.get(box_id, False) is not False else None
         if answer is not None:
             self._is_leg[box_id] = True
         return answer
 
     def responses(self, box_id: str, answer: LegAnswer, frames: list[bytes]) -> Iterator[list[bytes]]:
-        """What goes to 9899 for it: identity, Response, Cycles, for each who asked.
+        """Yields the messages for 9899: identity, Response, Cycles, for each request.
 
         Raises:
             FrameError: a frame of it cannot be read.

@@ -2,7 +2,7 @@
 
 A thread reads it every second, so that a store that is slow or away delays no Measurement. While the store
 is away, the values read last hold. The original reads it every 60 s, ends where there is none, and keeps an
-override that was taken away (opq-interop A.11, H.17, H.18).
+override that was removed (opq-interop A.11, H.17, H.18).
 """
 
 from opq_cloud.makai.periodic_call import PeriodicCall
@@ -19,7 +19,7 @@ ALL = "*"
 
 
 class LimitsFollower:
-    """Between `start` and `close` in a thread of its own; `config` is exchanged whole."""
+    """Runs between `start` and `close` in a thread of its own; `config` is replaced as a whole."""
 
     def __init__(self, counters: ServiceCounters, log: BoundLogger) -> None:
         self.config: MakaiConfig | None = None
@@ -30,7 +30,7 @@ class LimitsFollower:
         self._reading = PeriodicCall("makai-config")
 
     def start(self, store: CloudStore) -> None:
-        """Read it once, then follow it. Raises StoreError."""
+        """Reads it once, then follows it. Raises StoreError."""
         self._use(store.makai_config())
         self._reading.start(lambda: self._read(store), READ_S)
 
@@ -38,7 +38,7 @@ class LimitsFollower:
         self._reading.close()
 
     def health(self) -> list[HealthReport]:
-        """Only where there is one; what of it is no limit is said."""
+        """Returns a report only where the document exists; it names the entries that are invalid."""
         config = self.config
         if config is None:
             return []
@@ -65,7 +65,7 @@ class LimitsFollower:
 
 
 def limits_of(config: MakaiConfig | None) -> dict[str, dict[str, float]]:
-    """For `boxes` of the threshold trigger's Config, by Box or ALL.
+    """Returns the `boxes` of the threshold trigger's Config, by Box or ALL.
 
     In volts, hertz and as a ratio: low = reference * (1 - percent / 100) (opq-interop E.6).
     """

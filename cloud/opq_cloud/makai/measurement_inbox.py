@@ -1,10 +1,10 @@
 """Measurements as they come from the broker: regular ones as columns, all others as objects.
 
-    frames of one turn --> MeasurementBatch --> rounds: arrays, at most one of each Box, as triggers want it
-                                            --> rows: what is not regular, and all else of its Box
+    frames of one turn --> MeasurementBatch --> rounds: arrays, at most one of each Box, as triggers need it
+                                            --> rows: irregular ones, and all others of their Boxes
 
-The order of one Box's Measurements stays. Columns hold Boxes of which it is known what they say they are
-meant to measure; one that is new, or says something else now, is known from the next turn on.
+The order of one Box's Measurements stays. Columns hold Boxes with known stated nominal values; a Box that is
+new, or states other values now, is known from the next turn on.
 """
 
 import time
@@ -25,12 +25,12 @@ from opq_proto.wire import measurement_from_wire
 LEAST_TOGETHER = 16
 """Fewer are judged one by one, which takes 12 us each: together they begin at 280 us."""
 RENEW_S = 0.1
-"""A Box that says something else each time does not have the table made again each time."""
+"""Shortest interval of remaking the table: a Box may state other values each time."""
 
 
 @dataclass(slots=True)
 class ReadMeasurements:
-    """What one turn of the loop has read; `rounds` are judged before `rows`."""
+    """The Measurements that one turn of the loop has read; `rounds` are judged before `rows`."""
 
     rounds: list[NumberedColumns] = field(default_factory=list)
     rows: list[Measurement] = field(default_factory=list)
@@ -38,7 +38,7 @@ class ReadMeasurements:
 
 
 class BoxTable:
-    """Box number, and what it says that it is meant to measure -> its place in `boxes`."""
+    """Maps a Box number and its stated nominal values to its index in `boxes`."""
 
     def __init__(self, register: BoxRegister, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self.boxes = MeasuredBoxes((), ())
@@ -51,7 +51,9 @@ class BoxTable:
         self._renewed_s = -RENEW_S
 
     def places(self, numbers: NDArray[np.int64], said: NDArray[np.float32]) -> NDArray[np.int64]:
-        """(n,) where each Box stands in `boxes`, -1: nowhere. said: (n, 2) volts and hertz, 0: none."""
+        """Returns (n,) the index of each Box in `boxes`, -1 where it has none. said: (n, 2) volts and
+        hertz, 0: none.
+        """
         if self._read != self._register.nominals_read:
             self._read = self._register.nominals_read
             self._make(dict(zip(self._numbers.tolist(), self._said.tolist(), strict=True)))
@@ -62,7 +64,7 @@ class BoxTable:
         return np.where(known, at, -1)
 
     def add(self, numbers: NDArray[np.int64], said: NDArray[np.float32]) -> None:
-        """From the next turn on these are there."""
+        """Adds these from the next turn on."""
         now_s = self._now()
         if now_s - self._renewed_s < RENEW_S:
             return
@@ -84,14 +86,14 @@ class BoxTable:
 
 
 class MeasurementInbox:
-    """Reads what one turn brought; belongs to one loop."""
+    """Reads the messages of one turn; belongs to one loop."""
 
     def __init__(self, register: BoxRegister, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._batch = MeasurementBatch()
         self._table = BoxTable(register, monotonic_s)
 
     def read(self, messages: Sequence[Sequence[bytes]]) -> ReadMeasurements:
-        """Each has a topic and a Measurement."""
+        """Reads messages with a topic and a Measurement each."""
         found = ReadMeasurements()
         bodies = [frames[1] if len(frames) > 1 else b"" for frames in messages]
         wire, places = self._batch.read(bodies)
@@ -112,7 +114,7 @@ class MeasurementInbox:
     def _read_columns(
         self, wire: WireRows, others: dict[int, Measurement], rounds: list[NumberedColumns]
     ) -> list[tuple[int, Measurement]]:
-        """Put what can be into `rounds`; the rest, with its places, is returned."""
+        """Puts rows into `rounds` where possible; returns the rest with its places."""
         said = np.stack((wire.nominal_v, wire.nominal_hz), axis=1)
         which = self._table.places(wire.box, said)
         boxes = self._table.boxes
@@ -120,7 +122,7 @@ class MeasurementInbox:
         if apart.any():
             self._table.add(wire.box[apart], said[apart])
             apart = np.isin(wire.box, wire.box[apart])
-        if others:  # the order of one Box's stays
+        if others:  # the order of each Box's Measurements stays
             apart |= np.isin(wire.box, [int(row.box_id) for row in others.values()])
         columns = _columns(wire, boxes, which, said)
         left = np.flatnonzero(~apart)
@@ -150,7 +152,7 @@ _NONE = Nominal(0.0, 0.0)
 
 
 def _by_lateness(columns: NumberedColumns, wire: WireRows, rows: NDArray[np.int64]) -> list[NumberedColumns]:
-    """These rows: the live ones, then what was sent later, or again."""
+    """Splits these rows: the live ones, then those sent later, or again."""
     late = wire.backfilled[rows] == 1
     if not late.any():
         return [columns if len(rows) == len(columns) else columns.part(rows)]

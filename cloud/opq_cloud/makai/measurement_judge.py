@@ -1,6 +1,6 @@
-"""What Makai does with one Measurement: its Box was heard, triggers judge it, an onset opens an event.
+"""Judges one Measurement: its Box was heard, triggers judge it, an onset opens an event.
 
-Without sockets and with a clock that is handed in: the triggering service runs it live, a simulated history
+It has no sockets, and its clock is passed in: the triggering service runs it live, a simulated history
 under a virtual clock.
 """
 
@@ -27,7 +27,7 @@ class Openings(Protocol):
 
 
 class MeasurementJudge:
-    """Belongs to one loop, as what it is given does."""
+    """Belongs to one loop, as its arguments do."""
 
     def __init__(
         self,
@@ -37,7 +37,9 @@ class MeasurementJudge:
         monotonic_s: Callable[[], float] = time.monotonic,
         compare: Callable[[Measurement, Decision | None], bool] | None = None,
     ) -> None:
-        """`compare`: takes what concerns triggers that compare Boxes, with the onset; None: they run here."""
+        """`compare`: takes Measurements for triggers that compare Boxes, with the onset; None: they run
+        here.
+        """
         self._boxes = boxes
         self._triggers = triggers
         self._openings = openings
@@ -45,9 +47,10 @@ class MeasurementJudge:
         self._compare = compare
 
     def see_again(self, rows: Iterable[Measurement], triggers: Sequence[TriggerPlugin]) -> None:
-        """Show triggers what was judged before.
+        """Shows triggers Measurements that were judged before.
 
-        Onsets among the rows have their events. What is over is noted: not all of it may have been asked for.
+        Onsets among the rows have their events. Ends are noted, because not all of the span may have been
+        requested.
         """
         for row in rows:
             nominal = self._boxes.nominal_of(row)
@@ -59,9 +62,10 @@ class MeasurementJudge:
                     self._openings.note_end(row.box_id, decision, self._now())
 
     def judge(self, measurement: Measurement) -> bool:
-        """True: an event was opened for it, and whoever stores events accepts the Measurement with it.
+        """Judges a Measurement.
 
-        The first onset that a trigger sees in it counts; what is over is noted.
+        Returns True if an event was opened for it: the part that stores the event accepts the Measurement
+        too. The first onset that a trigger finds in it counts; ends are noted.
         """
         box_id = measurement.box_id
         if not measurement.backfilled:
@@ -84,7 +88,7 @@ class MeasurementJudge:
         return onset is not None and self._openings.open_at_onset(measurement, onset, stored=True)
 
     def judge_quiet(self, columns: MeasurementColumns) -> bool:
-        """True: no trigger has anything to say to any of these, and each was noted as `judge` notes it.
+        """Notes these as `judge` does if no trigger has a decision on any of them, and returns True.
 
         False: nothing was done; each has to be judged.
         """
@@ -94,10 +98,10 @@ class MeasurementJudge:
         return True
 
     def judge_columns(self, columns: NumberedColumns) -> NDArray[np.bool_]:
-        """(n,) what `judge` says of each; they are finite, and at most one of each Box.
+        """Returns (n,) the result of `judge` for each; they are finite, and at most one of each Box.
 
-        What no trigger has anything to say to is noted at once, the others are judged one after the other:
-        what a trigger decides of one does not hang on what is quiet at others.
+        Rows without a decision of any trigger are noted at once, the others are judged one after the other:
+        a trigger's decision on one does not depend on quiet ones of other Boxes.
         """
         quiet = self._quiet_rows(columns)
         opened = np.zeros(len(columns), np.bool_)
@@ -110,7 +114,7 @@ class MeasurementJudge:
         return opened
 
     def _quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_]:
-        """(n,) whether no trigger has anything to say to each."""
+        """Returns (n,) whether no trigger has a decision on each."""
         quiet = np.ones(len(columns), np.bool_)
         for plugin in self._triggers.all:
             own = plugin.quiet_rows(columns)

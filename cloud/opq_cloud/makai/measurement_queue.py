@@ -1,6 +1,6 @@
 """Measurements on their way into the store, single and in columns: bounded in rows, drops are counted.
 
-As `opq_proto.channel.Channel`, which counts its items.
+Similar to `opq_proto.channel.Channel`, which counts its items.
 """
 
 import threading
@@ -14,7 +14,7 @@ from opq_proto.messages import Measurement
 
 @dataclass(frozen=True, slots=True)
 class ReleasedBoxes:
-    """What comes of these goes elsewhere, once all before it is stored; it takes no room."""
+    """Boxes that another share stores from now on, once all rows before are stored; needs no room."""
 
     box_ids: frozenset[str]
 
@@ -23,7 +23,7 @@ Waiting = Measurement | NumberedColumns | ReleasedBoxes
 
 
 class MeasurementQueue:
-    """Between two threads; `offer` never blocks.
+    """A queue between two threads; `offer` never blocks.
 
     Attributes:
         dropped: rows that found no room.
@@ -35,15 +35,15 @@ class MeasurementQueue:
         self._rows = 0
         self._items: deque[Waiting] = deque()
         self._wanted = 1
-        """Rows that whoever takes waits for."""
+        """Rows that the waiting reader wants."""
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return self._rows
 
     def offer(self, item: Waiting) -> None:
-        """Put it in; the oldest go where there is no room."""
+        """Adds an item; the oldest are dropped where there is no room."""
         with self._changed:
             self._items.append(item)
             self._rows += _rows(item)
@@ -62,7 +62,7 @@ class MeasurementQueue:
     def take(
         self, limit_rows: int | None = None, least_rows: int = 1, timeout_s: float = 0.0
     ) -> list[Waiting]:
-        """What is there, the oldest first, some `limit_rows` at most; waits for `least_rows` for a time."""
+        """Takes the oldest items, some `limit_rows` at most; waits up to `timeout_s` for `least_rows`."""
         until_s = time.monotonic() + timeout_s
         taken: list[Waiting] = []
         with self._changed:

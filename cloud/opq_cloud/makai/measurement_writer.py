@@ -1,7 +1,7 @@
-"""Measurements into the store, in batches, and what they say of their Boxes; trends, acknowledgements.
+"""Measurements into the store, in batches, with their Boxes' nominal values; trends, acknowledgements.
 
-A thread of the triggering service, so that a slow disk delays no trigger. What waits is bounded;
-what has no room was never acknowledged, and its Box sends it again.
+A thread of the triggering service, so that a slow disk delays no trigger. The queue is bounded;
+a Measurement without room was never acknowledged, and its Box sends it again.
 """
 
 import threading
@@ -28,21 +28,21 @@ from opq_proto.messages import Measurement
 
 RETRY_S = 1.0
 WAIT_S = 0.2
-"""Where nothing comes, what is due is looked at so often."""
+"""Interval of the checks where nothing arrives."""
 CORRECTING_S = 0.1
-"""Per `ack_interval_s`, for minutes that came in two parts."""
+"""Time per `ack_interval_s` for minutes that came in two parts."""
 HALVES_KEPT = 100_000
 PRIME_LIMIT = 200_000
 """Stored numbers of a Box that are read after a restart."""
 
 
 def ages_s(rows: Iterable[Measurement], now_ns: int) -> list[float]:
-    """How long ago each live one's window ended, seconds, by its Box's clock."""
+    """Returns how long ago each live one's window ended, in seconds, by its Box's clock."""
     return [(now_ns - window_ns(row)[1]) / 1e9 for row in rows if not row.backfilled]
 
 
 class MeasurementWriter:
-    """Stores what it accepts; calls `acknowledge(box_id, message)` in its own thread."""
+    """Stores Measurements; calls `acknowledge(box_id, message)` in its own thread."""
 
     def __init__(
         self,
@@ -69,21 +69,22 @@ class MeasurementWriter:
         self._taken: deque[tuple[str, int]] = deque(maxlen=HALVES_KEPT)
         """Boxes that were another share's, each with its last stored minutes."""
         self._again: dict[str, int] = {}
-        """Boxes that sent what is stored, which have not heard so; each with the oldest number that it holds.
-        Any thread adds, the writer's takes."""
+        """Boxes that sent stored Measurements again and need an acknowledgement; each with the oldest
+        number that it holds. Any thread adds, the writer's takes.
+        """
         self.problem: str | None = None
-        """Why the store takes nothing; what comes waits meanwhile."""
+        """Why the store refuses; Measurements wait meanwhile."""
 
     def accept_measurement(self, measurement: Measurement) -> None:
-        """Never blocks; from any thread."""
+        """Accepts a Measurement; never blocks; from any thread."""
         self._waiting.offer(measurement)
 
     def accept_columns(self, columns: NumberedColumns) -> None:
-        """The same of many."""
+        """Accepts many at once."""
         self._waiting.offer(columns)
 
     def has_stored(self, row: Measurement) -> bool:
-        """Whether one that was sent again is stored, so that nobody need judge it; counted. Any thread."""
+        """Whether one that was sent again is stored, so that it need not be judged; counted. Any thread."""
         tracker = self._trackers.get(row.box_id)
         if row.sequence is None or tracker is None or not tracker.has(row.sequence):
             return False
@@ -92,7 +93,7 @@ class MeasurementWriter:
         return True
 
     def without_stored(self, columns: NumberedColumns) -> NumberedColumns:
-        """The same of many that were sent again: those that are left."""
+        """Returns the columns without stored rows; for rows that were sent again."""
         ids, known = columns.boxes.ids, self._trackers.get
         rows = zip(columns.which.tolist(), columns.sequence.tolist(), strict=True)
         stored = np.array(
@@ -111,11 +112,15 @@ class MeasurementWriter:
         self._again[box_id] = max(self._again.get(box_id, 0), min(oldest, sequence))
 
     def release_boxes(self, box_ids: Iterable[str]) -> None:
-        """Another share stores what comes of these, from its own knowledge of the store; from any thread."""
+        """Releases Boxes whose Measurements another share stores from now on; from any thread.
+
+        The new owner uses only what is in the store.
+        """
         self._waiting.offer(ReleasedBoxes(frozenset(box_ids)))
 
     def take_boxes(self, last_ms: Mapping[str, int]) -> None:
-        """These were another share's, which may have ended before it put their last minutes; from any thread.
+        """Adds Boxes of another share, which may have ended before it stored their last minutes; from any
+        thread.
 
         last_ms: each one's last stored Measurement.
         """
@@ -124,7 +129,7 @@ class MeasurementWriter:
             self._taken += [(box_id, start_ms - TREND_MS), (box_id, start_ms)]
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop`; then what waits is stored and the open minutes too."""
+        """Runs until `stop`; then stores waiting Measurements and the open minutes too."""
         next_acknowledgement = time.monotonic() + self._config.ack_interval_s
         while not stop.is_set():
             self._gather(stop)
@@ -167,13 +172,13 @@ class MeasurementWriter:
                 self._batch.append(each)
 
     def _flush(self) -> bool:
-        """Store the batch; False when the store refused it and it is kept."""
+        """Stores the batch; False when the store refused it and it is kept."""
         self._counters.set("measurements_dropped", self._waiting.dropped)
         count = self._rows
         if not count:
             self._let_go()
             return True
-        self._columns = joined_numbered(self._columns)  # what many turns brought costs as what one did
+        self._columns = joined_numbered(self._columns)  # rows of many turns cost as much as those of one
         try:
             self._know_boxes()
             count = self._drop_stored()
@@ -213,14 +218,16 @@ class MeasurementWriter:
         return True
 
     def _drop_stored(self) -> int:
-        """What was sent again and stored while it waited is not written again; how many rows are left."""
+        """Drops rows that were sent again and stored while they waited; returns how many rows are left."""
         self._batch = [row for row in self._batch if not (row.backfilled and self.has_stored(row))]
         columns = (self.without_stored(each) if each.backfilled else each for each in self._columns)
         self._columns = [each for each in columns if len(each)]
         return self._rows
 
     def _let_go(self) -> None:
-        """Boxes are another share's: their minutes as far as they came, and no knowledge that gets old."""
+        """Releases Boxes to another share: stores their minutes as they are, and forgets what would become
+        outdated.
+        """
         released, self._released = self._released, []
         if released:
             self._acknowledge_all()
@@ -232,7 +239,7 @@ class MeasurementWriter:
             self._to_acknowledge -= box_ids
 
     def _track(self, columns: NumberedColumns) -> NDArray[np.bool_]:
-        """(n,) whether each is new."""
+        """Returns (n,) whether each is new."""
         ids, trackers = columns.boxes.ids, self._trackers
         rows = zip(columns.which.tolist(), columns.sequence.tolist(), columns.oldest.tolist(), strict=True)
         self._to_acknowledge.update(
@@ -247,7 +254,7 @@ class MeasurementWriter:
         )
 
     def _know_boxes(self) -> None:
-        """Raises StoreError: what is stored of a new Box could not be read."""
+        """Reads the stored numbers of new Boxes. Raises StoreError: they could not be read."""
         new = {row.box_id: row for row in reversed(self._batch) if row.box_id not in self._trackers}
         firsts = {box_id: (row.sequence, row.oldest_sequence) for box_id, row in new.items()}
         for columns in self._columns:
@@ -260,7 +267,7 @@ class MeasurementWriter:
             self._trackers[box_id] = self._prime(box_id, *numbers)
 
     def _prime(self, box_id: str, sequence: int | None, oldest: int | None) -> SequenceTracker:
-        """What is stored already of a Box, from its oldest number on."""
+        """Returns the stored numbers of a Box, from its oldest one on."""
         if sequence is None:
             return SequenceTracker()
         highest = self._store.highest_sequence(box_id)
@@ -296,17 +303,17 @@ class MeasurementWriter:
             self._correct(*self._halves.popitem()[0])
 
     def _correct(self, box_id: str, start_ms: int) -> None:
-        """A minute that came in two parts: the store has both."""
+        """Corrects a minute that came in two parts: the store has both."""
         try:
             rows = self._store.measurements(box_id, start_ms, start_ms + TREND_MS)
-        except StoreError:  # what was put stands: the limits are right, the mean is of one part
+        except StoreError:  # the stored values stay: the limits are right, the mean is of one part
             self._counters.add("store_errors")
             return
         if rows and self._stored_trends([trend_of(box_id, start_ms, rows)]):
             self._counters.add("trends_corrected")
 
     def _stored_trends(self, trends: Sequence[Trend]) -> bool:
-        """False: the store did not take them, and they are lost."""
+        """Stores trends; False: the store refused them, and they are lost."""
         try:
             self._store.put_trends(trends)
         except StoreError as error:

@@ -1,7 +1,6 @@
-"""Open minutes of many Boxes as arrays, where a Measurement each would cost an object's bookkeeping.
+"""Open minutes of many Boxes as arrays, where one object per Measurement would cost much bookkeeping.
 
-Beside `trends`, which has single Measurements and puts both together; they add up in the same order, to the
-last bit.
+`trends` has single Measurements and joins both; they add up in the same order, to the last bit.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,9 +15,9 @@ from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, Measureme
 OpenMetrics = dict[str, tuple[float, float, float, int]]
 """Wire key -> min, max, sum of averages times nanoseconds, nanoseconds."""
 Closed = tuple[str, int, float, bool, OpenMetrics]
-"""Box, start of the minute in ms, when it was last touched, whether it may be a part, what came."""
+"""Box, start of the minute in ms, when it was last touched, whether it may be a part, its metrics."""
 MOST_MINUTES = 8
-"""Open at once: clocks of Boxes are seconds apart. What is further goes the way of single Measurements."""
+"""Open at once: clocks of Boxes are seconds apart. Further minutes are handled as single Measurements."""
 NEVER_MS = -(2**62)
 
 
@@ -32,12 +31,14 @@ class MinuteColumns:
         self._open: dict[int, _Minute] = {}
 
     def newest_ms(self) -> dict[str, int]:
-        """The newest minute of each Box, where it has any."""
+        """Returns the newest minute of each Box, where it has any."""
         pairs = zip(self._boxes.ids, self._newest_ms.tolist(), strict=True)
         return {box_id: start_ms for box_id, start_ms in pairs if start_ms != NEVER_MS}
 
     def use(self, boxes: MeasuredBoxes, newest_ms: Mapping[str, int]) -> None:
-        """From now on columns are of these; nothing is open. newest_ms: what is known of any Box."""
+        """Sets the Boxes of later columns; nothing is open then. newest_ms: the newest known minute of any
+        Box.
+        """
         self._boxes, self._open = boxes, {}
         self._newest_ms = np.array([newest_ms.get(box_id, NEVER_MS) for box_id in boxes.ids], np.int64)
 
@@ -45,7 +46,7 @@ class MinuteColumns:
         return boxes is self._boxes
 
     def add(self, columns: MeasurementColumns, now_s: float) -> list[MeasurementColumns]:
-        """At most one of each Box; those that found no open minute are returned."""
+        """Adds at most one row of each Box; returns those that found no open minute."""
         starts_ms = columns.timestamp_ms // TREND_MS * TREND_MS
         left = []
         for start_ms in np.unique(starts_ms).tolist():
@@ -63,7 +64,7 @@ class MinuteColumns:
         return left
 
     def over(self, now_s: float, late_s: float, silent_s: float, everything: bool) -> Iterator[Closed]:
-        """Minutes that nothing touched for `silent_s`, or `late_s` where the Box has a newer one."""
+        """Yields minutes that were not touched for `silent_s`, or `late_s` where the Box has a newer one."""
         for start_ms, minute in list(self._open.items()):
             quiet_s = now_s - minute.touched_s
             over = (quiet_s > silent_s) | ((self._newest_ms > start_ms) & (quiet_s > late_s)) | everything
@@ -80,11 +81,11 @@ class MinuteColumns:
 
 
 class _Minute:
-    """(boxes,) or (boxes, metrics) of one minute."""
+    """Arrays (boxes,) or (boxes, metrics) of one minute."""
 
     def __init__(self, count: int) -> None:
         self.touched_s = np.full(count, -inf)
-        """When the last came, monotonic; -inf: nothing has."""
+        """Time of the last row, monotonic; -inf: none has come."""
         self.partial = np.zeros(count, np.bool_)
         self._low = np.full((count, len(METRIC_NAMES)), inf)
         self._high = np.full((count, len(METRIC_NAMES)), -inf)
@@ -107,7 +108,7 @@ class _Minute:
         self.partial[which] |= first
 
     def pop(self, places: NDArray[np.int64]) -> list[OpenMetrics]:
-        """What came of these Boxes, which have nothing from then on."""
+        """Removes and returns the metrics of these Boxes."""
         low, high = self._low[places].tolist(), self._high[places].tolist()
         rows = zip(low, high, self._sums[places].tolist(), self._time_ns[places].tolist(), strict=True)
         found = [

@@ -1,9 +1,9 @@
 """From a decision to an event: first on disk, then one command per Box.
 
 `EventOpenings` belongs to the triggering service's loop. A decision asks some Boxes for some seconds
-(`asked_boxes`, `asked_span`), as far as the budgets reach; a Box that crosses within a window of it comes to
-the same event. Disturbances that outlasted what was asked for at their onset are asked for once more; what
-the store refused is tried again.
+(`asked_boxes`, `asked_span`), as far as the budgets allow; a Box that crosses within a window of it joins
+the same event. Disturbances that outlasted the request at their onset are requested once more; events that
+the store refused are tried again.
 """
 
 import time
@@ -33,19 +33,21 @@ from opq_proto.wire import data_command
 
 RETRY_S = 1.0
 RETRIES_KEPT = 1000
-"""Triggers, and Boxes that join an event, that the store refused and that are tried again."""
+"""Limit of refused triggers, and of Boxes that join an event, that are tried again."""
 LONGEST_PAD_NS = 2 * 10**9
 """An event waits for its end; Boxes with longer windows may see one disturbance as two events."""
 WINDOWS_DIFFER = 1.05
-"""Windows of so many cycles follow the frequency: the next one may be longer than the longest one yet."""
+"""Windows of a fixed number of cycles follow the frequency: the next may be longer than the longest so
+far.
+"""
 SETTLE_S = 0.5
-"""For a Measurement on its way, in addition to the window that it was measured over."""
+"""Added for a Measurement on its way, to the length of the window that it was measured over."""
 NOTE_S = 1.0
-"""How often an event learns how many Boxes saw it and are not asked."""
+"""Interval of storing in an event how many Boxes saw it and are not asked."""
 
 
 class EventOpenings:
-    """Opens an event for each decision that needs one. What the store refused outlives a restart."""
+    """Opens an event for each decision that needs one. Refused events outlive a restart."""
 
     def __init__(
         self, config: TriggeringServiceSection, instance: str, boxes: BoxRegister, counters: ServiceCounters
@@ -58,7 +60,7 @@ class EventOpenings:
         self._limited = RateLimitedLog(self._log)
         self._budget = AskingBudget(config.asking, boxes.now_s)
         self._refused: deque[tuple[Callable[[], object], Measurement | None]] = deque(maxlen=RETRIES_KEPT)
-        """What is tried again, and the Measurement that is to be accepted with it."""
+        """Calls to repeat, each with the Measurement that is to be accepted with it."""
         self._joining: set[tuple[int, str]] = set()
         """Event and Box of those that join."""
         self._retry_s = 0.0
@@ -72,10 +74,10 @@ class EventOpenings:
     def begin(
         self, store: CloudStore, send: Callable[[bytes], bool], accept: Callable[[Measurement], object]
     ) -> None:
-        """At each start of the service.
+        """Begins; called at each start of the service.
 
         Args:
-            send: a command on its way to a Box; False when nobody takes it now.
+            send: sends a command to a Box; False when nobody takes it now.
             accept: takes the Measurement whose event is on disk.
         """
         config = self._config
@@ -87,7 +89,7 @@ class EventOpenings:
         self.growing.begin(store, self._send_commands, self._recent, self._completions)
 
     def health(self) -> HealthReport:
-        """Always well: to leave Boxes out is its work. What it left out is said."""
+        """Reports always as well, because leaving Boxes out is intended; it states how many."""
         asked, left = (int(self._counters.total(name)) for name in ("boxes_asked", "boxes_not_asked"))
         info = f"asked {asked} times a Box for {self._counters.total('asked_bytes') / 1e6:.1f} MB"
         by = self._counters.snapshot().get("boxes_not_asked", {})
@@ -98,14 +100,15 @@ class EventOpenings:
         return HealthReport("asking", True, info=info)
 
     def open_at_onset(self, measurement: Measurement, decision: Decision, *, stored: bool) -> bool:
-        """False: an event has its samples already, or will have. `stored`: it is to be accepted with it.
+        """Opens an event; False: an event has its samples already, or will have.
 
-        What may be a phase jump alone waits for a window's length (`brief_onsets`), and its Measurement too.
+        `stored`: the Measurement is to be accepted with it. An onset that may be only a phase jump waits
+        for a window's length (`brief_onsets`), and its Measurement too.
         """
         self._counters.add("decisions", label=decision.metric)
         start_ns, end_ns = span_ns = window_ns(measurement)
         box_id = measurement.box_id
-        if self._completions.will_ask(box_id, *span_ns):  # sent again, or the next dip close after
+        if self._completions.will_ask(box_id, *span_ns):  # sent again, or the next dip soon after
             self._counters.add("triggers_merged", label=box_id)
             return False
         exact = located(measurement, decision)
@@ -129,12 +132,12 @@ class EventOpenings:
         return self._open(trigger, measurement if stored else None, decision, exact)
 
     def note_end(self, box_id: str, decision: Decision, now_s: float) -> None:
-        """A disturbance is over: what no event has of it is asked for."""
+        """Notes that a disturbance is over: the part in no event will be requested."""
         pad_ns = self._pad_ns()
         self._completions.add_span(box_id, decision, now_s + pad_ns / 1e9 + SETTLE_S, pad_ns)
 
     def advance(self, now_s: float) -> None:
-        """Open what is due, and what was refused; note with the events whom nobody asked."""
+        """Opens events that are due or were refused; stores in events how many Boxes were not asked."""
         for held in self._brief.due(now_s):
             if not self._open_brief(held) and held.stored:
                 self._accept(held.measurement)
@@ -156,7 +159,7 @@ class EventOpenings:
             self._note_not_asked()
 
     def _open_brief(self, held: HeldOnset) -> bool:
-        """As `open_at_onset`, of one that has waited: an event beside it has it, too."""
+        """Works as `open_at_onset` for one that has waited: an event near it may have it, too."""
         measurement, decision = held.measurement, held.decision
         box_id, (start_ns, end_ns) = measurement.box_id, window_ns(measurement)
         tolerance_ns = self._pad_ns()
@@ -177,7 +180,7 @@ class EventOpenings:
         return trigger is not None and self._open(trigger, measurement if held.stored else None, decision)
 
     def _trigger(self, measurement: Measurement, decision: Decision, local: bool = False) -> Trigger | None:
-        """None when no budget is left for the Box itself."""
+        """Makes the trigger; None when no budget is left for the Box itself."""
         box_id = measurement.box_id
         heard = self._boxes.alive(self._config.alive_s)
         asked = self._boxes.places.asked_boxes(box_id, heard, self._config.asking)
@@ -225,7 +228,7 @@ class EventOpenings:
         return min(round(longest_ns * WINDOWS_DIFFER), LONGEST_PAD_NS)
 
     def _join(self, there: EventSpan, measurement: Measurement, decision: Decision, stored: bool) -> bool:
-        """Another Box saw it too: it is asked for the same span, where there is room for it."""
+        """Adds another Box that saw it: it is asked for the same span, where there is room for it."""
         box_id, asking = measurement.box_id, self._config.asking
         if (there.event_id, box_id) in self._joining:
             self._counters.add("triggers_merged", label=box_id)
@@ -252,7 +255,7 @@ class EventOpenings:
     def _widen(
         self, there: EventSpan, part: str, measurement: Measurement, decision: Decision, stored: bool
     ) -> bool:
-        """As `_join`; what the store refuses comes here again."""
+        """Stores what `_join` decided; called again where the store refuses."""
         box_id = measurement.box_id
         try:
             self._store.widen_event(there.event_id, {SAW: (box_id,)}, there.not_asked)
@@ -277,7 +280,7 @@ class EventOpenings:
     def _open(
         self, trigger: Trigger, measurement: Measurement | None, decision: Decision, exact: bool = False
     ) -> bool:
-        """Whether a store has it, or will be asked again: the Measurement goes with it."""
+        """Opens the event; True if the store has it, or will be tried again: the Measurement goes with it."""
         try:
             event_id = self._store.open_event(trigger, f"Makai id {self._instance}")
         except StoreError as error:
@@ -318,7 +321,7 @@ class EventOpenings:
             not_asked=dict(trigger.not_asked),
         )
         self._counters.add("triggers" if onset else "completions", label=trigger.opened_by)
-        if trigger.half_cycles_ns is not None:  # the event service asks for them
+        if trigger.half_cycles_ns is not None:  # the event service requests them
             size = bytes_of_half_cycles(trigger.half_cycles_ns)
             self._counters.add("asked_bytes", len(trigger.box_ids) * size)
         return True
@@ -348,7 +351,7 @@ class EventOpenings:
             try:
                 self._store.widen_event(event_id, {}, span.not_asked)
             except StoreError:
-                return  # with the next
+                return  # tried again next time
             del self._changed[event_id]
 
     def _known_event(self, record: EventRecord) -> EventSpan:
@@ -369,7 +372,7 @@ class EventOpenings:
         return known
 
     def _is_missing(self, event_id: int, box_id: str) -> bool:
-        """The event ended without this Box; its samples may be had now."""
+        """Returns True if the event ended without this Box; its samples may be available now."""
         try:
             record = self._store.event_record(event_id)
         except StoreError:
@@ -378,6 +381,6 @@ class EventOpenings:
 
 
 def _bytes_of(trigger: Trigger) -> int:
-    """What asking one Box costs: its samples, and the half cycles of a long disturbance."""
+    """Returns the size of a request to one Box: its samples, and the half cycles of a long disturbance."""
     size = bytes_of_span(trigger.start_ns, trigger.end_ns)
     return size if trigger.half_cycles_ns is None else size + bytes_of_half_cycles(trigger.half_cycles_ns)

@@ -1,10 +1,10 @@
 """Which Boxes this triggering service judges, where several services share those of one store. Pure.
 
-    a Box is gained --> subscribed to; what comes waits until its last stored minutes were shown to triggers
-    a Box is lost   --> judged on for RELEASE_S, beside its new owner
+    a Box is gained --> subscribed; its messages wait until its last stored minutes were shown to triggers
+    a Box is lost   --> judged for RELEASE_S longer, at the same time as by its new owner
 
 Two owners at a time lose nothing and double nothing: rows are stored once by their sequence, and an onset
-that an event has already is merged. What comes while a Box has no owner is sent again by its Box.
+that has an event already is merged. Measurements sent while a Box has no owner are sent again by the Box.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ from opq_cloud.makai.box_shares import LENGTH, beginning_of, beginnings_of
 from opq_proto.wire import topic
 
 RELEASE_S = 2.0
-"""Meanwhile the new owner's subscription has reached the broker."""
+"""In this time the new owner's subscription has reached the broker."""
 BEGUN_AT_ONCE = 50
 """Boxes whose last minutes are read in one turn of the loop."""
 MOST_WAITING = 100_000
-"""Messages of Boxes that wait to be begun."""
+"""Messages of Boxes that are not begun yet."""
 LONGEST = 10
 """Digits of a topic."""
 
@@ -30,7 +30,7 @@ class OwnBoxes:
 
     def __init__(self, number: int) -> None:
         self.shares: tuple[int, ...] = ()
-        """Who is here, as far as is known; nobody's Boxes are judged before that."""
+        """Present shares, as far as is known; before that no Boxes are judged."""
         self.dropped = 0
         """Messages that found no room while their Boxes were not begun, or whose topic is no Box's."""
         self._number = number
@@ -41,12 +41,12 @@ class OwnBoxes:
         self._begun: set[bytes] = set()
         """Topics of the Boxes that are judged here."""
         self._waiting: dict[bytes, list[Frames]] = {}
-        """Topic -> what came of a Box that is not begun."""
+        """Topic -> messages of a Box that is not begun."""
         self._messages = 0
         """Messages in `_waiting`."""
 
     def __len__(self) -> int:
-        """Boxes that are judged here."""
+        """Number of Boxes that are judged here."""
         return len(self._begun)
 
     @property
@@ -55,11 +55,11 @@ class OwnBoxes:
         return bool(self._waiting)
 
     def has(self, box_id: str) -> bool:
-        """Whether the Box is judged here."""
+        """Returns True if the Box is judged here."""
         return topic(box_id) in self._begun
 
     def sort(self, messages: Sequence[Frames]) -> list[Frames]:
-        """The messages of Boxes that are judged here; those of Boxes that have yet to begin wait."""
+        """Returns the messages of Boxes that are judged here; keeps those of Boxes that have yet to begin."""
         begun = self._begun
         if all(frames[0] in begun for frames in messages):
             return list(messages)
@@ -68,7 +68,7 @@ class OwnBoxes:
             if frames[0] in begun:
                 mine.append(frames)
             elif frames[0][:LENGTH] not in self._owned:
-                continue  # it was on its way when its Box went
+                continue  # it was on its way when its Box moved
             elif not _is_topic(frames[0]):
                 self.dropped += 1
             elif self._messages < MOST_WAITING:
@@ -79,35 +79,35 @@ class OwnBoxes:
         return mine
 
     def use_shares(self, shares: Sequence[int], now_s: float) -> frozenset[bytes]:
-        """From now on these are here; the beginnings to subscribe to."""
+        """Sets the present shares; returns the beginnings to subscribe to."""
         self.shares = tuple(shares)
         before, self._owned = self._owned, beginnings_of(self._number, self.shares)
         for lost in before - self._owned:
             self._lost.setdefault(lost, now_s + RELEASE_S)
         gained = self._owned - before
-        new = gained - self._lost.keys()  # the others are subscribed to still
+        new = gained - self._lost.keys()  # the others are still subscribed
         for beginning in gained:
             self._lost.pop(beginning, None)
         return new
 
     def know(self, box_ids: Iterable[str]) -> None:
-        """Boxes of the store, heard or not: a disturbance of theirs may have ended unseen."""
+        """Adds Boxes of the store, heard or not: a disturbance of theirs may have ended unseen."""
         for box_id in box_ids:
             if beginning_of(box_id) in self._owned and topic(box_id) not in self._begun:
                 self._waiting.setdefault(topic(box_id), [])
 
     def next_gained(self) -> dict[str, list[Frames]]:
-        """Some Boxes that are to be begun, and what came of each."""
+        """Returns some Boxes that are to be begun, and the messages of each."""
         return {_box_id(each): came for each, came in islice(self._waiting.items(), BEGUN_AT_ONCE)}
 
     def begin(self, box_ids: Iterable[str]) -> None:
-        """From now on these Boxes are judged here."""
+        """Judges these Boxes here from now on."""
         for each in map(topic, box_ids):
             self._messages -= len(self._waiting.pop(each, ()))
             self._begun.add(each)
 
     def released(self, now_s: float) -> tuple[list[bytes], list[str]]:
-        """Beginnings to unsubscribe, and their Boxes: they are judged here no more."""
+        """Returns beginnings to unsubscribe, and their Boxes, which are no longer judged here."""
         over = {beginning for beginning, until_s in self._lost.items() if now_s >= until_s}
         if not over:
             return [], []

@@ -1,9 +1,10 @@
-"""Which connection of a bound socket belongs to which key, so that one alone can be ended.
+"""Finds which connection of a bound socket belongs to which key, so that a single one can be ended.
 
 libzmq has no call that ends one peer. A frame names its connection (`SRCFD`) and, by ZAP, its
-key; a peer that never sent one is found by the socket monitor: of the accepted connections, the
-one that has sent its INITIATE when ZAP is asked is the one that is asked about; where several
-have, the one that gets READY after the answer. Bytes are counted by the kernel (TCP_INFO).
+key; a peer that never sent one is found by the socket monitor: of the accepted connections, ZAP's request is
+about the one that has sent its INITIATE at that time; where several
+have, it is the one that gets READY after the answer. Bytes are counted by the kernel (TCP_INFO).
+
 Source: ZMTP 3.1 and CurveZMQ (RFC 23, 26).
 """
 
@@ -36,7 +37,8 @@ BEFORE_READY_BYTES = 64 + 170
 """Greeting and WELCOME; READY, or ERROR, comes after them."""
 CANDIDATES = 64
 """With more handshakes at once a connection stays unknown until its first frame: in a storm of reconnects the
-list is not gone through for each handshake, as a connection costs 5 us."""
+list is not searched for each handshake, as a connection costs 5 us.
+"""
 WATCH_S = 0.02
 SETTLE_PERIOD_S = 1.0
 READY_BEFORE_S = 0.1
@@ -44,7 +46,7 @@ READY_BEFORE_S = 0.1
 SUSPECTED_S = 0.3
 """A handshake that is under way when a key is admitted has its answer by then."""
 READY_WITHIN_S = 5.0
-"""... and so long after it at the latest, on a machine that stands still."""
+"""... and at most this long after it, on a machine that stands still."""
 
 
 class Peers:
@@ -52,9 +54,9 @@ class Peers:
 
     def __init__(self, context: Context, socket: Socket, name: str) -> None:
         self.unknown: set[int] = set()
-        """Accepted, and its key not known: still in handshake, or one of several at once."""
+        """Accepted connections with an unknown key: still in handshake, or one of several at once."""
         self.unplaced: dict[int, float] = {}
-        """Through their handshake, and their key not known: when it ended, monotonic seconds."""
+        """Connections after their handshake with an unknown key: when it ended, monotonic seconds."""
         self.refused: set[int] = set()
         self._suspected: dict[int, float] = {}
         """Perhaps refused, or in the middle of a handshake: since when, monotonic seconds."""
@@ -75,7 +77,7 @@ class Peers:
         self.monitor.close()
 
     def drain(self) -> None:
-        """Read what the monitor has: who came, who went."""
+        """Reads the monitor's events: new and ended connections."""
         for frames in waiting_messages(self.monitor):
             event, number = MONITORED.unpack(frames[0])
             if event & _FAILURES:
@@ -89,7 +91,9 @@ class Peers:
                     self.unknown.add(number)
 
     def note_key(self, number: int, key: str) -> bool:
-        """A frame with that key came by this connection; True: another one has this key too, said once."""
+        """Notes that a frame with that key came by this connection; True once: another one has this key
+        too.
+        """
         self.unknown.discard(number)
         self.unplaced.pop(number, None)
         if number not in self._address:
@@ -97,7 +101,7 @@ class Peers:
         return self._assign(number, key)
 
     def in_handshake(self) -> list[int]:
-        """Connections that ZAP can be asking about now: INITIATE sent, not known yet; none if too many."""
+        """Connections that ZAP's request can be about: INITIATE sent, key unknown; empty if too many."""
         found: list[int] = []
         if len(self.unknown) > CANDIDATES:
             return found
@@ -108,13 +112,13 @@ class Peers:
         return found
 
     def per_key(self) -> dict[str, int]:
-        """Connections by key, where it is known; from any thread."""
+        """Returns the number of connections by key, where it is known; from any thread."""
         return dict(self._per_key)
 
     def settle(self) -> None:
-        """Where many connections are not known: put those aside that are through their handshake.
+        """Removes, where many connections are unknown, those that have finished their handshake.
 
-        Once a second, for the rest is what ZAP can be asking about.
+        Once a second: ZAP's request can be about any of the rest.
         """
         now_s = time.monotonic()
         if len(self.unknown) > CANDIDATES and now_s >= self._settle_s:
@@ -129,7 +133,7 @@ class Peers:
                 self.unplaced[number] = now_s - sent_ago_s(tcp_info(number))
 
     def end_unplaced(self, address: str, answered_s: float) -> int:
-        """End connections from `address` whose handshake ended at about that time and that never spoke."""
+        """Ends connections from `address` whose handshake ended at about that time and that sent nothing."""
         self.drain()
         self._set_aside(time.monotonic())
         return sum(
@@ -140,7 +144,7 @@ class Peers:
         )
 
     def note_verdict(self, number: int, key: str | None) -> bool:
-        """ZAP has answered about this connection: its key, or None when it was refused; as `note_key`."""
+        """Notes ZAP's answer about this connection: its key, or None when refused; returns as `note_key`."""
         self.unknown.discard(number)
         if key is None:
             self.refused.add(number)
@@ -158,16 +162,16 @@ class Peers:
         return self._per_key[key] > 1
 
     def end_connections(self, key: str) -> int:
-        """End every connection of that key; returns how many."""
+        """Ends every connection of that key; returns how many."""
         self.drain()
         return sum(self._shut_down(number) for number, owner in list(self._keys.items()) if owner == key)
 
     def end_refused(self) -> None:
-        """End the connections of refused peers: libzmq connects again, and may be admitted now.
+        """Ends the connections of refused peers: libzmq connects again, and may be admitted now.
 
-        Several handshakes at once may not have been kept apart: that one was refused shows in what it did
-        not get after its INITIATE. One that is on its way looks the same: `end_suspected` waits for that.
-        A peer that is cut there has its subscriptions lost until its program touches the socket again.
+        Several handshakes at once may not have been distinguished: a refused one shows by having received
+        nothing after its INITIATE. One that is under way looks the same: `end_suspected` waits for that. A
+        peer that is cut there loses its subscriptions until its program uses the socket again.
         """
         self.drain()
         now_s = time.monotonic()
@@ -178,7 +182,7 @@ class Peers:
                 self._suspected.setdefault(number, now_s)
 
     def end_suspected(self) -> None:
-        """End those that `end_refused` suspected, and that still have no answer `SUSPECTED_S` later."""
+        """Ends those that `end_refused` suspected, and that still have no answer `SUSPECTED_S` later."""
         if not self._suspected:
             return
         self.drain()
@@ -207,7 +211,7 @@ class Peers:
 
 
 def _is_without_answer(number: int) -> bool:
-    """INITIATE has come, and neither READY nor ERROR has gone."""
+    """Returns True if INITIATE has come, and neither READY nor ERROR has been sent."""
     info = tcp_info(number)
     received, sent = bytes_at(info, BYTES_RECEIVED_AT), bytes_at(info, BYTES_SENT_AT)
     if received is None or sent is None:
@@ -216,12 +220,12 @@ def _is_without_answer(number: int) -> bool:
 
 
 def sent_marks(peers: "list[tuple[Peers, int]]") -> list[int | None]:
-    """Bytes sent so far by each connection."""
+    """Returns the bytes sent so far by each connection."""
     return [bytes_at(tcp_info(number), BYTES_SENT_AT) for _, number in peers]
 
 
 def answered(candidates: "list[tuple[Peers, int]]", marks: list[int | None]) -> "tuple[Peers, int] | None":
-    """The one whose bytes sent grew beyond its mark (it got READY); None within WATCH_S or when unclear."""
+    """Returns the one that sent bytes beyond its mark (it got READY); None within WATCH_S or when unclear."""
     until = time.monotonic() + WATCH_S
     if all(mark is None for mark in marks):
         return None

@@ -1,14 +1,14 @@
-"""A thread that does one thing again and again, for who watches or follows something beside a loop."""
+"""A thread that repeats one call, for watching or following something outside a loop."""
 
 import threading
 from collections.abc import Callable
 
 JOIN_S = 2.0
-"""A call that does not come back is left to the end of the process."""
+"""A call that does not return is left to the end of the process."""
 
 
 class PeriodicCall:
-    """Between `start` and `close`; may be started again after that."""
+    """Runs between `start` and `close`; may be started again after that."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -16,13 +16,13 @@ class PeriodicCall:
         self._thread: threading.Thread | None = None
 
     def start(self, call: Callable[[], None], period_s: float) -> None:
-        """Call it after each period; what it raises ends the thread."""
+        """Calls it after each period; an exception of it ends the thread."""
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, args=(call, period_s), name=self._name, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """It is called no more."""
+        """Stops the calls."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(JOIN_S)

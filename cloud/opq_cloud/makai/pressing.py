@@ -1,7 +1,7 @@
 """Finds the Measurements that are handled at once. The others are collected for some ms and handled together.
 
-To begin a turn costs as much as to handle fifty Measurements, so turns are kept apart; but a Measurement
-that may begin an event cannot wait for the next turn. Broker and triggering service both find it in the
+Starting a turn costs as much as handling fifty Measurements, so turns are kept apart; but a Measurement
+that may begin an event cannot wait for the next turn. Broker and triggering service both detect it in the
 bytes of the message, before they decode anything.
 """
 
@@ -18,7 +18,7 @@ _ENDS = struct.Struct("<fxf")
 
 
 def is_pressing(body: bytes) -> bool:
-    """Whether this may begin an event, or is no regular Measurement.
+    """Returns True if this may begin an event, or is no regular Measurement.
 
     body: an encoded Measurement. Any other message counts as pressing, so that it is refused at once.
     """

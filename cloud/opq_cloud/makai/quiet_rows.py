@@ -1,7 +1,7 @@
-"""Measurements in columns as triggers with a memory of each Box read them in `is_quiet` and `note_quiet`.
+"""Helpers for `is_quiet` and `note_quiet` of triggers with a memory per Box: Measurements in columns.
 
-Beside `MeasurementColumns`, which knows nothing of triggers. All triggers read those of one moment, one after
-the other, so what they have in common is found once and kept until the next.
+Separate from `MeasurementColumns`, which knows nothing of triggers. All triggers read those of one moment,
+one after the other, so their common results are computed once and kept until the next.
 """
 
 from collections.abc import Container, Hashable
@@ -20,7 +20,7 @@ KEPT = 2
 
 @lru_cache(maxsize=KEPT)
 def ids_of(columns: MeasurementColumns) -> list[str]:
-    """(n,) the Box of each, as `excursions.stream_of` says it of one."""
+    """Returns (n,) the Box of each, as `excursions.stream_of` names it."""
     ids = columns.boxes.ids
     if columns.backfilled:
         return [backfilled_stream(ids[box]) for box in columns.which.tolist()]
@@ -29,19 +29,19 @@ def ids_of(columns: MeasurementColumns) -> list[str]:
 
 @lru_cache(maxsize=KEPT * len(METRIC_NAMES))
 def values_of(columns: MeasurementColumns, metric: str) -> NDArray[np.float64]:
-    """(3, n) least, most and mean of one metric."""
+    """Returns (3, n) least, most and mean of one metric."""
     return np.ascontiguousarray(columns.metrics[:, METRIC_NAMES.index(metric)].T, dtype=np.float64)
 
 
 def nominals_of(columns: MeasurementColumns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(n,) volts and (n,) hertz."""
+    """Returns (n,) volts and (n,) hertz."""
     volts, hz = _nominals(columns.boxes)
     return volts[columns.which], hz[columns.which]
 
 
 @lru_cache(maxsize=KEPT)
 def unflagged(columns: MeasurementColumns) -> NDArray[np.bool_]:
-    """(n,) whether no dip or swell lies in each, as `excursions.is_flagged` says it of one."""
+    """Returns (n,) whether no dip or swell lies in each, by the rule of `excursions.is_flagged`."""
     least_v, most_v, _ = values_of(columns, "rms")
     volts, _ = nominals_of(columns)
     within: NDArray[np.bool_] = (least_v >= DIP_PU * volts) & (most_v <= SWELL_PU * volts)
@@ -50,12 +50,12 @@ def unflagged(columns: MeasurementColumns) -> NDArray[np.bool_]:
 
 
 def nominal_of(columns: MeasurementColumns, at: int) -> Nominal:
-    """The nominal values of the Box whose Measurement stands at place `at`."""
+    """Returns the nominal values of the Box whose Measurement is at index `at`."""
     return columns.boxes.nominals[int(columns.which[at])]
 
 
 def swings_by(columns: MeasurementColumns, percent: float) -> NDArray[np.bool_]:
-    """(n,) whether the rms of each swings by more than this share of its nominal."""
+    """Returns (n,) whether the rms of each swings by more than this share of its nominal."""
     least_v, most_v, _ = values_of(columns, "rms")
     volts, _ = nominals_of(columns)
     swings: NDArray[np.bool_] = most_v - least_v > volts * percent / 100
@@ -63,7 +63,7 @@ def swings_by(columns: MeasurementColumns, percent: float) -> NDArray[np.bool_]:
 
 
 def none_of(columns: MeasurementColumns, *busy: Container[Hashable]) -> NDArray[np.bool_]:
-    """(n,) whether the Box of each is in none of these, which are empty nearly always."""
+    """Returns (n,) whether the Box of each is in none of these, which are nearly always empty."""
     there = [each for each in busy if each]
     if not there:
         return np.ones(len(columns), np.bool_)

@@ -1,11 +1,12 @@
-"""What a broker has read of its Boxes and not handled yet: bounded in bytes, the oldest goes first.
+"""Messages that a broker has read from its Boxes and not handled yet: bounded in bytes, the oldest goes
+first.
 
     libzmq, some messages per connection --> read_waiting (all of them) --> ReceiveQueue --> next_messages
 
 libzmq counts its queues in messages per connection, so that with thousands of Boxes no useful limit
 bounds the whole, and a full one stops the connection, its heartbeats too: the Box would connect again
-and send again what waits here. So everything is read at once, which costs a tenth of handling it, and
-what a late broker cannot handle is dropped here, the oldest first: what is left is the news, and a Box
+and send the waiting messages again. So everything is read at once, which costs a tenth of handling it, and
+messages that a late broker cannot handle are dropped here, the oldest first: the newest are left, and a Box
 whose Measurement was never acknowledged sends it again.
 """
 
@@ -22,30 +23,35 @@ from opq_proto.measurement_forms import Form, MeasurementForms
 from opq_proto.zmq_inbox import EVENTS, POLLIN
 
 MESSAGE_BYTES = 900
-"""Memory of a waiting message beside its contents: a Frame, a list, two bytes objects, libzmq's copy."""
+"""Memory of a waiting message in addition to its contents: a Frame, a list, two bytes objects, libzmq's
+copy.
+"""
 READ_MOST = 20_000
 """Messages read before some are handled."""
 STEP_S = 0.002
-"""While messages are gathered, one that presses is seen after this time; with none in it the wait is over."""
+"""While messages are gathered, a pressing one is seen after this time; after it arrives there is no more
+waiting.
+"""
 TOPIC_BYTES = 16
 """Longest topic of a Box. A message with a longer one is no Box's, so it is never handled first."""
 SECOND_S = 1.0
 
-_receive = PlainSocket.recv  # what the Python layer adds costs as much again
+_receive = PlainSocket.recv  # the Python layer would cost as much again
 _NOW = int(zmq.NOBLOCK)
 
 Received = tuple[zmq.Frame, list[bytes], Form | None, int]
-"""The first frame, which knows its connection and key; all frames as bytes; the form of the last, where it
-is a regular Measurement; bytes of memory."""
+"""The first frame, which has its connection and key; all frames as bytes; the form of the last, where it
+is a regular Measurement; bytes of memory.
+"""
 
 
 class ReceiveQueue:
-    """One socket's; used by one thread.
+    """Belongs to one socket; used by one thread.
 
     Attributes:
         waiting_bytes: of memory, estimated.
         overflow: messages that were dropped because more than `limit_bytes` waited.
-        pressing: topics under which something that waits is pressing.
+        pressing: topics with a waiting message that is pressing.
     """
 
     def __init__(self, limit_bytes: int, forms: MeasurementForms | None = None) -> None:
@@ -60,7 +66,7 @@ class ReceiveQueue:
         return len(self._waiting)
 
     def gather(self, socket: Socket, until_s: float) -> int:
-        """Read until then (monotonic), or until something presses, nothing comes or a BURST waits.
+        """Reads until `until_s` (monotonic), a pressing message, no more messages, or a BURST of them.
 
         Returns how many came.
         """
@@ -73,7 +79,7 @@ class ReceiveQueue:
         return received
 
     def read_waiting(self, socket: Socket) -> int:
-        """Read what `socket` has, at most READ_MOST messages; how many it had."""
+        """Reads the messages of `socket`, at most READ_MOST; returns how many it had."""
         if not int(socket.get(EVENTS)) & POLLIN:  # cheaper than the exception of an empty socket
             return 0
         append, form_of = self._waiting.append, self._forms.form
@@ -90,7 +96,7 @@ class ReceiveQueue:
                 body = frame.bytes
                 frames.append(body)
                 size += len(body)
-            form = form_of(body)  # no crossing has one
+            form = form_of(body)  # a crossing has no form
             presses = is_pressing(body) if form is None else swings(body, form.rms)
             if presses and len(self.pressing) < BURST:
                 self.pressing.add(frames[0][:TOPIC_BYTES])
@@ -101,7 +107,7 @@ class ReceiveQueue:
         return READ_MOST
 
     def next_messages(self, limit: int) -> list[Received]:
-        """At most `limit`, the oldest first; where that is all, Boxes that press go before the others."""
+        """At most `limit`, the oldest first; where that is all, those of pressing Boxes come first."""
         waiting, pressing = self._waiting, self.pressing
         taken = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
         self.waiting_bytes -= sum([size for *_, size in taken])
@@ -118,10 +124,10 @@ class ReceiveQueue:
 
 
 class BoxBudget:
-    """What one Box may send in a second, in messages and in bytes; what is more is dropped and counted.
+    """Limits of one Box per second, in messages and in bytes; messages beyond are dropped and counted.
 
-    A Box that goes wrong, or whose key was stolen, costs the others nothing but the reading of it. What
-    was acknowledged to nobody is sent again by its Box later.
+    A faulty Box, or one whose key was stolen, costs the others only the reading of it. Measurements
+    without an acknowledgement are sent again by their Box later.
     """
 
     def __init__(self, messages_per_s: int, bytes_per_s: int, counters: ServiceCounters) -> None:
@@ -139,7 +145,7 @@ class BoxBudget:
             self._sent.clear()
 
     def allows(self, box_id: str, size: int) -> bool:
-        """Whether it may send this, of `size` bytes; counted when not."""
+        """Returns True if it may send this, of `size` bytes; counts it when not."""
         sent = self._sent.get(box_id)
         if sent is None:
             sent = self._sent[box_id] = [0, 0]

@@ -17,23 +17,23 @@ class EventSpan:
     located: bool = False
     """Its span is that of a transient which a gateway's detector found."""
     onsets_ns: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """The span that each Box named which saw it."""
+    """By Box that saw it: the span that the Box named."""
     not_asked: dict[str, int] = field(default_factory=dict)
-    """How many Boxes were not asked, by reason."""
+    """Number of Boxes that were not asked, by reason."""
     passed_over: set[str] = field(default_factory=set)
-    """The Boxes among those that saw it themselves."""
+    """Those among them that saw it themselves."""
     joined: dict[str, int] = field(default_factory=dict)
-    """How many Boxes of each feeder came to it later."""
+    """Number of Boxes of each feeder that joined it later."""
     longer: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Boxes that were asked for more than [start_ns, end_ns): for what in all."""
+    """Boxes that were asked for more than [start_ns, end_ns): their whole span."""
 
     def covers(self, box_id: str, start_ns: int, end_ns: int) -> bool:
-        """Whether this Box was asked for all of [start_ns, end_ns)."""
+        """Returns True if this Box was asked for all of [start_ns, end_ns)."""
         first_ns, last_ns = self.longer.get(box_id, (self.start_ns, self.end_ns))
         return box_id in self.box_ids and first_ns <= start_ns and end_ns <= last_ns
 
     def extend(self, box_ids: Iterable[str], start_ns: int, end_ns: int) -> None:
-        """These Boxes are asked for [start_ns, end_ns), too, which meets what they were asked for."""
+        """Adds [start_ns, end_ns) to the span of these Boxes; it meets what they were asked for before."""
         for box_id in box_ids:
             first_ns, last_ns = start_ns, end_ns
             if box_id in self.box_ids:
@@ -57,9 +57,9 @@ class RecentEvents:
         self._spans.append(span)
 
     def covering(self, box_id: str, start_ns: int, end_ns: int, transients: bool = True) -> EventSpan | None:
-        """The newest event that asked this Box for all of [start_ns, end_ns).
+        """Returns the newest event that asked this Box for all of [start_ns, end_ns).
 
-        Without `transients` not one of a transient: that is too short to show what came with it.
+        Without `transients` it skips events of a transient, which are too short to show anything else.
         """
         for span in reversed(self._spans):
             if span.covers(box_id, start_ns, end_ns) and (transients or not span.located):
@@ -67,13 +67,13 @@ class RecentEvents:
         return None
 
     def extend(self, event_id: int, box_ids: Iterable[str], start_ns: int, end_ns: int) -> None:
-        """Boxes are asked for more of an event, where that is still among these."""
+        """Adds Boxes' longer spans to an event, where that is still among these."""
         for span in self._spans:
             if span.event_id == event_id:
                 span.extend(box_ids, start_ns, end_ns)
 
     def locating(self, box_id: str, start_ns: int, end_ns: int) -> EventSpan | None:
-        """The newest event of a transient that this Box's gateway found within [start_ns, end_ns)."""
+        """Returns the newest event of a transient that this Box's gateway found within [start_ns, end_ns)."""
         for span in reversed(self._spans):
             onset_ns = span.onsets_ns.get(box_id)
             if span.located and onset_ns and start_ns <= onset_ns[0] and onset_ns[1] <= end_ns:
@@ -81,9 +81,9 @@ class RecentEvents:
         return None
 
     def around(self, start_ns: int, end_ns: int, located: bool) -> EventSpan | None:
-        """The newest event whose span holds all of [start_ns, end_ns), whomever it asked.
+        """Returns the newest event whose span holds all of [start_ns, end_ns), whichever Boxes it asked.
 
-        What is no transient is not put to a transient's event: that is too short for it.
+        Other onsets do not join a transient's event, which is too short for them.
         """
         for span in reversed(self._spans):
             if span.start_ns <= start_ns and end_ns <= span.end_ns and (located or not span.located):

@@ -1,7 +1,7 @@
 """Keys that the store's `opq_boxes` admits: the original's `white_list` (opq-interop A.2).
 
-A thread of its own reads them, so that a store that is slow or away delays neither a handshake nor what the
-key folder says: what was known holds until it is back. The original reads them once, at its start.
+A separate thread reads them, so that a store that is slow or away delays neither a handshake nor changes
+of the key folder: the known keys hold until it is back. The original reads them once, at its start.
 """
 
 import threading
@@ -19,12 +19,12 @@ READ_S = 0.5
 SHARE = 0.02
 """Share of one core that reading may take: it takes long with 10,000 Boxes."""
 FIRST_S = 2.0
-"""So long the start waits for the first of it."""
+"""Longest wait of the start for the first reading."""
 JOIN_S = 2.0
 
 
 StoreOfBoxes = Callable[[], CloudStore]
-"""The store, once somebody needs it."""
+"""Returns the store when it is needed."""
 
 
 class RegisteredKeys:
@@ -42,7 +42,7 @@ class RegisteredKeys:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Read them once, then follow them. A store that is slow or away is no reason not to begin."""
+        """Reads them once, then follows them. The start does not fail where the store is slow or away."""
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name="registered-keys", daemon=True)
         self._thread.start()
@@ -60,7 +60,7 @@ class RegisteredKeys:
             self._was_read.set()
 
     def _read(self) -> float:
-        """The time of this thread that it took, in seconds."""
+        """Reads the keys; returns the CPU time of this thread that it took, in seconds."""
         began_s = time.thread_time()
         try:
             found, problems = registered_keys(self._store())
@@ -81,12 +81,12 @@ class RegisteredKeys:
 def registered_in(
     registry: StoreOfBoxes | None, counters: ServiceCounters, log: BoundLogger
 ) -> RegisteredKeys | None:
-    """None where no store is asked."""
+    """Returns None where no store is used."""
     return None if registry is None else RegisteredKeys(registry, counters, log)
 
 
 def registered_keys(store: CloudStore) -> tuple[dict[bytes, str], frozenset[str]]:
-    """Key -> Box of those in service, and what of it is no key, or a second Box's.
+    """Returns key -> Box of those in service, and the invalid keys and those of a second Box.
 
     Raises StoreError.
     """

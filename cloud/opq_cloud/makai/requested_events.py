@@ -1,8 +1,9 @@
-"""Events that a client of the C++ generation asks for: RequestEventMessage on 9884, `evnew` on 9899.
+"""Events that a client of the C++ generation requests: RequestEventMessage on 9884, `evnew` on 9899.
 
-The acquisition broker has no store: it hands the request on 9899 to the event service, which opens the event
-on disk and sends back, over 9884, first the number for everyone and then a command per Box (opq-interop B.3).
-The original asks every Box there is, whoever is named (H.37); here the named ones, or those heard lately.
+The acquisition broker has no store: it passes the request on 9899 to the event service, which opens the
+event on disk and sends back, over 9884, first the number for all subscribers and then a command per Box
+(opq-interop B.3). The original asks every Box there is, whichever are named (H.37); here the named ones,
+or those heard lately.
 """
 
 import time
@@ -22,7 +23,7 @@ EVENT_REQUEST = b"evreq"
 """Frame 0 on 9899 of a request on its way to the event service; frame 1 is the RequestEventMessage."""
 KNOWN_BOXES = 10_000
 WITNESSES = 50
-"""Asked at most where none is named (contracts.md)."""
+"""Limit of the asked Boxes where none is named (contracts.md)."""
 HEARD_MS = 60_000
 
 
@@ -50,17 +51,17 @@ class RequestedEvents:
         self._open: set[str] = set()
         """Tokens; those that are over are removed when another comes."""
         self._begun: tuple[bytes, str] | None = None
-        """A request whose event the store has not taken whole, and its token: it is tried again."""
+        """A request whose event the store has not completely stored, and its token: it is tried again."""
 
     def open_event(
         self, data: bytes, store: CloudStore, is_open: Callable[[str], bool], now_ms: int
     ) -> tuple[int, list[bytes | list[bytes]]]:
-        """(event id, what is to be sent on 9884 in this order).
+        """Opens a requested event; returns (event id, messages for 9884 in this order).
 
         Args:
-            is_open: whether the event of a token waits for Boxes still.
+            is_open: returns whether the event of a token still waits for Boxes.
         Raises:
-            FrameError: it cannot be had, or too many are under way.
+            FrameError: it is invalid, or too many are under way.
             StoreError: the store has not taken all of it; the same request goes on with the same event.
         """
         request = read_event_request(data)
@@ -100,7 +101,7 @@ class RequestedEvents:
         return event_id, messages
 
     def _note_without_data(self, boxes: tuple[str, ...]) -> None:
-        """Raises FrameError: one of them has too many of this minute."""
+        """Notes an event without data. Raises FrameError: a Box has too many in this minute."""
         keys = boxes or ("",)
         full = [box_id for box_id in keys if self._noted.left(box_id) < 1]
         if full:
@@ -113,7 +114,7 @@ class RequestedEvents:
 
 
 def _heard(store: CloudStore, now_ms: int) -> tuple[str, ...]:
-    """Boxes with a Measurement of the last minute, the newest first where there are many."""
+    """Returns Boxes with a Measurement of the last minute, the newest first where there are many."""
     newest = sorted(store.latest_measurements().values(), key=lambda row: -row.timestamp_ms)
     heard = [row.box_id for row in newest if abs(now_ms - row.timestamp_ms) < HEARD_MS]
     return tuple(sorted(heard[:WITNESSES], key=box_order))

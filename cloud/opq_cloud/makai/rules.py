@@ -1,8 +1,8 @@
 """The stream-rule engine inside the triggering service.
 
-Every Measurement that comes is a row for sources of type `opqbox`; what a rule's `request_waveform` asks
-for is a Decision, which opens an event as a trigger plug-in's does. The engine has its own threads: slow
-rules lose rows, counted, and hold up no trigger.
+Every Measurement is a row for sources of type `opqbox`; a rule's `request_waveform` becomes
+a Decision, which opens an event as a trigger plug-in's does. The engine has its own threads: slow
+rules lose rows, counted, and delay no trigger.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ except ImportError as error:
 
 TRIGGER = "trigger"
 REQUESTS = 1000
-"""Waiting for the service's loop; a sink that finds no room tries again."""
+"""Limit of requests waiting for the service's loop; a sink that finds no room tries again."""
 
 
 class RuleHost:
@@ -47,7 +47,7 @@ class RuleHost:
         counters: ServiceCounters,
         triggers: TriggersInUse,
     ) -> None:
-        """`triggers` has what is installed in the engine's plug-in host until `close`.
+        """`triggers` has the plug-ins installed in the engine's host until `close`.
 
         Raises:
             PortBusyError, ConfigError, RuleError: the address or the folder cannot be used.
@@ -83,15 +83,15 @@ class RuleHost:
 
     @property
     def wants_measurements(self) -> bool:
-        """Whether a rule reads them."""
+        """Whether a rule reads Measurements."""
         return self._feed.wanted
 
     def offer_measurement(self, measurement: Measurement) -> None:
-        """Never blocks."""
+        """Passes a Measurement to the rules; never blocks."""
         self._feed.offer(measurement)
 
     def decisions(self) -> Iterator[tuple[Measurement, Decision]]:
-        """What rules ask for: the Box and its span, as a Measurement without values, and why."""
+        """Yields rules' requests: the Box and its span, as a Measurement without values, and the reason."""
         if self._feed.dropped > self._lost:
             lost, self._lost = self._feed.dropped - self._lost, self._feed.dropped
             self._counters.add("rules_dropped", lost)

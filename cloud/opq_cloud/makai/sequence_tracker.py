@@ -1,34 +1,37 @@
-"""What of one Box's numbered Measurements is stored, and what its acknowledgement says. Pure."""
+"""Which of one Box's numbered Measurements are stored, and the text of its acknowledgement. Pure."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
 
 MAX_RANGES = 1000
-"""Separate runs kept above the first hole; beyond, the highest is forgotten and will be sent again."""
+"""Limit of the separate runs above the first hole; beyond it, the highest is forgotten and will be sent
+again.
+"""
 MAX_HOLES = 50
 """Holes named in one acknowledgement; the rest follow when these are filled."""
 
 
 class SequenceTracker:
-    """What of one Box's numbered measurements is stored: up to where without a hole, and the holes.
+    """Tracks which of one Box's numbered measurements are stored: the end of the part without holes, and
+    the holes.
 
     It gets every number that is on disk, in any order. Source: contracts.md, Acknowledgement.
     """
 
     def __init__(self, stored: Iterable[int] = (), begin: int | None = None) -> None:
-        """`begin`: from which number on the Box may hold what is not stored; None: from the first stored."""
+        """`begin`: first number that the Box may hold unstored; None: the first stored one."""
         self.upto: int | None = None if begin is None else begin - 1
         """The highest number stored without a hole; None before the first."""
         self.lost = 0
         """Numbers below the Box's oldest that never came."""
         self._unsure: int | None = None if begin is None else begin - 1
-        """Up to there numbers may be lost: never stored, though `upto` is beyond them."""
+        """Numbers up to this one may be lost: never stored, though `upto` is beyond them."""
         self._runs: list[tuple[int, int]] = []
         for sequence in stored:
             self.add(sequence)
 
     def add(self, sequence: int, oldest: int | None = None) -> bool:
-        """`sequence` is stored; below `oldest` the Box holds nothing any more. True: it was not known."""
+        """Notes that `sequence` is stored; the Box holds nothing below `oldest`. True: it is new."""
         upto = self.upto
         if (
             sequence - 1 == upto and not self._runs and (oldest is None or oldest <= sequence)
@@ -47,13 +50,13 @@ class SequenceTracker:
         return new
 
     def note_oldest(self, oldest: int) -> None:
-        """Below `oldest` the Box holds nothing any more; it said so with what is stored already."""
+        """Notes that the Box holds nothing below `oldest`, as stated with a stored Measurement."""
         if self.upto is not None and oldest - 1 > self.upto:
             self._give_up(oldest - 1)
             self._join_first()
 
     def has(self, sequence: int) -> bool:
-        """Whether it is stored for certain. From any thread: what is added meanwhile may not count yet."""
+        """Whether it is certainly stored. From any thread: numbers added meanwhile may not count yet."""
         upto, unsure = self.upto, self._unsure
         if upto is None or unsure is None or sequence <= unsure:
             return False
@@ -64,7 +67,7 @@ class SequenceTracker:
         return at >= 0 and runs[at][0] <= sequence <= runs[at][1]
 
     def missing(self, limit: int = MAX_HOLES) -> list[tuple[int, int]]:
-        """Holes between what is stored, as (first, last), the lowest first."""
+        """Returns holes between stored numbers, as (first, last), the lowest first."""
         holes: list[tuple[int, int]] = []
         after = self.upto or 0
         for first, last in self._runs[:limit]:
@@ -73,10 +76,10 @@ class SequenceTracker:
         return holes
 
     def message(self) -> str | None:
-        """The acknowledgement's text; None before anything was stored.
+        """Returns the acknowledgement's text; None before anything was stored.
 
-        After the holes comes one of nothing, `41-40`: 40 is the highest number stored, so that a Box sees
-        that what it sent before is lost and not late. Who does not know of it reads no hole.
+        After the holes comes an empty one, `41-40`: 40 is the highest number stored, so that a Box sees
+        that what it sent before is lost and not late. A Box that does not know of it reads no hole.
         """
         if self.upto is None:
             return None
@@ -99,7 +102,7 @@ class SequenceTracker:
         self._runs = [(max(first, upto + 1), last) for first, last in self._runs if last > upto]
 
     def _insert(self, sequence: int) -> bool:
-        """False: it is in a run already."""
+        """Adds a number; False: it is in a run already."""
         runs = self._runs
         if runs and runs[-1][1] + 1 == sequence:  # nearly always
             runs[-1] = (runs[-1][0], sequence)

@@ -1,7 +1,7 @@
-"""What triggering services of several shares say to each other: frames of one message each.
+"""Messages between triggering services of several shares: frames of one message each.
 
 further share -> first   beat: it is here, with the Boxes that it heard; onset, end: numbered; bye
-first -> further share   shares: who is here; settled: numbers of what needs no sending again
+first -> further share   shares: the present ones; settled: numbers that need not be sent again
 """
 
 import json
@@ -24,13 +24,13 @@ MOST_HEARD = 100_000
 """Boxes of one beat."""
 MOST_NUMBER = 2**63 - 1
 MOST_WORDS = 2000
-"""Characters of a decision's reason; what is more is left out."""
+"""Limit in characters of a decision's reason; the rest is left out."""
 _LATEST_NS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class ShareBeat:
-    """A further share is here."""
+    """Reports that a further share is here."""
 
     number: int
     of: int
@@ -40,12 +40,12 @@ class ShareBeat:
 
 @dataclass(frozen=True, slots=True)
 class SharesHere:
-    """The answer to each beat, and to all when it changes."""
+    """The answer to each beat, sent to all when it changes."""
 
     shares: tuple[int, ...]
-    """Empty: the first share does not know yet, and what was said before holds."""
+    """Empty: the first share does not know yet, and its last message holds."""
     problem: str
-    """Why the one that it is said to is not among them; empty: it is."""
+    """Why the recipient is not among them; empty: it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,12 @@ class HandedEnd:
 
 
 def beat_frames(number: int, of: int, heard: NDArray[np.int64]) -> list[bytes]:
-    """As `read_message` reads them; the same of all below."""
+    """Encodes a message for `read_message`; the same holds for all below."""
     return [BEAT, json.dumps([number, of]).encode(), heard.astype("<i8").tobytes()]
 
 
 def onset_frames(handed: HandedOnset) -> list[bytes]:
-    """Raises FrameError: its Measurement does not fit the wire."""
+    """Encodes an onset. Raises FrameError: its Measurement does not fit the wire format."""
     said = [handed.number, handed.compare, _told(handed.decision)]
     return [ONSET, json.dumps(said).encode(), measurement_to_wire(handed.measurement)]
 
@@ -93,7 +93,7 @@ def settled_frames(numbers: list[int]) -> list[bytes]:
 def read_message(
     frames: list[bytes],
 ) -> ShareBeat | HandedOnset | HandedEnd | SharesHere | list[int] | None:
-    """The message in these frames; a list holds the numbers that are settled, None says that a share leaves.
+    """Returns the message in these frames; a list holds the numbers that are settled, None: a share leaves.
 
     Raises FrameError where the frames are no message of a share.
     """
@@ -125,7 +125,9 @@ def read_message(
 
 
 def _heard(data: bytes) -> NDArray[np.int64]:
-    """No window is longer than the wire has it: a Box that says more would be taken to be here for ever."""
+    """Reads the Boxes of a beat, with windows limited to MAX_WINDOW_NS: a longer one would keep a Box
+    alive for ever.
+    """
     heard = np.frombuffer(data, "<i8").astype(np.int64).reshape(-1, HEARD_COLUMNS)
     numbers = heard[:, 0]
     if len(heard) > MOST_HEARD or bool(((numbers < 0) | (numbers >= 2**31)).any()):

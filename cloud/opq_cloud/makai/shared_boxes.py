@@ -1,7 +1,7 @@
-"""Its share of the Boxes in one triggering service: who is here, which Boxes are taken over, and let go.
+"""One triggering service's share of the Boxes: the present shares, which Boxes it takes over, and releases.
 
-A Box that is taken over is shown its last stored minutes, as after a restart, then what came since.
-Belongs to the triggering service's loop.
+For a Box that is taken over, triggers see its last stored minutes, as after a restart, then its later
+messages. Belongs to the triggering service's loop.
 """
 
 from collections import deque
@@ -31,7 +31,7 @@ READ_S = 0.5
 
 SeeAgain = Callable[[Iterable[Measurement]], None]
 Judge = Callable[[Measurement], None]
-"""One that came live."""
+"""Judges one that came live."""
 
 
 class SharedBoxes:
@@ -45,7 +45,7 @@ class SharedBoxes:
         counters: ServiceCounters,
         back_s: float,
     ) -> None:
-        """`back_s`: of the stored Measurements that triggers see of a Box that is taken over."""
+        """`back_s`: length of the stored Measurements that triggers see for a Box that is taken over."""
         self._share, self._boxes, self._counters = share, boxes, counters
         self.role = role
         self._back_ms = round(back_s * 1000)
@@ -54,14 +54,14 @@ class SharedBoxes:
         self._stored_ms: dict[str, int] = {}
         """Boxes of the store -> their last Measurement there, when the shares changed last."""
         self._found: deque[dict[str, int]] = deque()
-        """What the thread has read."""
+        """Results of the reading thread."""
         self._read_for: tuple[int, ...] = ()
         self._reading = PeriodicCall("stored-boxes")
         self._again_s = 0.0
 
     @contextmanager
     def opened(self, context: Context, endpoint: str) -> Iterator[Socket]:
-        """The socket to be polled beside the Measurements; raises as the role's `opened`."""
+        """Yields the socket to be polled with the Measurements; raises as the role's `opened`."""
         self._own, self._stored_ms, self._again_s = OwnBoxes(self._share.number), {}, 0.0
         self._found.clear()
         self._read_for = ()
@@ -79,26 +79,28 @@ class SharedBoxes:
         see_again: SeeAgain,
         judge: Judge,
     ) -> None:
-        """At each start of the service; `measurements` is subscribed to nothing."""
+        """Begins; called at each start of the service. `measurements` is subscribed to nothing."""
         self._measurements, self._store, self._writer = measurements, store, writer
         self._see_again, self._judge = see_again, judge
         self._reading.start(self._read_stored, READ_S)
 
     def accept(self, measurement: Measurement) -> None:
-        """Its event is on disk: whoever has the Box stores it."""
+        """Accepts a Measurement whose event is on disk: the owner of the Box stores it."""
         if not (isinstance(self.role, FirstShare) and self.role.accept(measurement)):
             self._writer.accept_measurement(measurement)
 
     def has(self, box_id: str) -> bool:
-        """Whether the Box is judged here."""
+        """Returns True if the Box is judged here."""
         return self._own.has(box_id)
 
     def sort(self, messages: Sequence[Frames]) -> list[Frames]:
-        """The messages of Boxes that are judged here."""
+        """Returns the messages of Boxes that are judged here."""
         return self._own.sort(messages)
 
     def advance(self, now_s: float) -> None:
-        """Once a turn, before what came in it is judged: who is here; take Boxes, and let them go."""
+        """Call once a turn, before its messages are judged: updates the shares, takes Boxes, and releases
+        them.
+        """
         self.role.advance(now_s)
         own = self._own
         if self.role.shares != own.shares:
@@ -124,7 +126,9 @@ class SharedBoxes:
         return self.role.health()
 
     def _read_stored(self) -> None:
-        """In a thread: it may take seconds where there are many Boxes, and others wait for a sign of life."""
+        """Reads the stored Boxes in a thread: it may take seconds with many Boxes, and others wait for a
+        beat.
+        """
         shares = self._own.shares
         if not shares or shares == self._read_for:
             return
@@ -165,7 +169,7 @@ class SharedBoxes:
         return rows
 
     def _last_minutes(self, box_id: str, came: Iterable[Measurement]) -> Sequence[Measurement]:
-        """The Box's stored Measurements of the last minutes. Raises StoreError."""
+        """Returns the Box's stored Measurements of the last minutes. Raises StoreError."""
         live_ms = [row.timestamp_ms for row in came if not row.backfilled]
         newest_ms = max([*live_ms, self._stored_ms.get(box_id, 0)])
         if not newest_ms:

@@ -22,7 +22,7 @@ from opq_proto.messages import Measurement
 LATE_S = 5.0
 """After the Box's next minute began, its last one stays open this long."""
 SILENT_S = 65.0
-"""A Box that stopped: its minute is closed after this."""
+"""The minute of a Box that stopped is closed after this."""
 MAX_OPEN = 10_000
 
 
@@ -57,7 +57,7 @@ class Trends:
         self._minutes = MinuteColumns()
 
     def add(self, measurement: Measurement, now_s: float) -> None:
-        """`now_s`: monotonic. A crossing measurement repeats what its window will say; it is left out."""
+        """Adds a Measurement. A crossing one is left out: its window will repeat it. `now_s`: monotonic."""
         if measurement.crossing:
             return
         start_ms = measurement.timestamp_ms // TREND_MS * TREND_MS
@@ -66,7 +66,7 @@ class Trends:
         window.add(measurement)
 
     def add_columns(self, columns: MeasurementColumns, now_s: NDArray[np.float64]) -> None:
-        """The same of each of these, to the last bit; `now_s`: (n,) when each came."""
+        """Adds each of these with the same result, to the last bit; `now_s`: (n,) when each came."""
         starts_ms = columns.timestamp_ms // TREND_MS * TREND_MS
         keys = (starts_ms - starts_ms.min()) // TREND_MS * len(columns.boxes.ids) + columns.which
         groups, first, group = np.unique(keys, return_index=True, return_inverse=True)
@@ -87,7 +87,7 @@ class Trends:
         ]
         for window in windows if columns.backfilled else ():
             window.partial = True
-        for place, name in enumerate(METRIC_NAMES):  # sums in the order of `add`, from what is there on
+        for place, name in enumerate(METRIC_NAMES):  # sums in the order of `add`, after the existing ones
             before = [window.metrics.get(name, (inf, -inf, 0.0, 0)) for window in windows]
             sums = np.bincount(
                 np.concatenate((np.arange(len(groups)), group)),
@@ -102,7 +102,7 @@ class Trends:
                 )
 
     def add_round(self, columns: MeasurementColumns, now_s: float) -> None:
-        """The same of these, which came now."""
+        """Adds these, which came now."""
         if not self._minutes.is_of(columns.boxes):
             self._use_boxes(columns.boxes)
         for once in columns.rounds():
@@ -110,7 +110,7 @@ class Trends:
                 self.add_columns(left, np.full(len(left), now_s))
 
     def release(self, box_ids: Collection[str]) -> list[Trend]:
-        """The open minutes of these, as far as they came; what comes of them later is another part."""
+        """Returns the open minutes of these as they are; later Measurements of them are another part."""
         self._use_boxes(MeasuredBoxes((), ()))
         for box_id in box_ids:
             self._newest.pop(box_id, None)
@@ -126,7 +126,7 @@ class Trends:
     def _joined(
         self, box_id: str, start_ms: int, touched_s: float, partial: bool, metrics: OpenMetrics
     ) -> OpenMinute:
-        """What came in columns, and what came besides of the same minute."""
+        """Joins the part from columns with the part from single Measurements of the same minute."""
         other = self._open.pop((box_id, start_ms), None)
         if other is None:
             return OpenMinute(touched_s, partial, metrics)
@@ -139,7 +139,7 @@ class Trends:
         return other
 
     def _window(self, box_id: str, start_ms: int, now_s: float) -> OpenMinute:
-        """Where a Measurement counts that comes now."""
+        """Returns the minute in which a Measurement counts that comes now."""
         key = (box_id, start_ms)
         window = self._open.get(key)
         if window is None:
@@ -150,11 +150,11 @@ class Trends:
         return window
 
     def due(self, now_s: float, everything: bool = False) -> list[Trend]:
-        """Minutes that are over; with `everything` also those that are not."""
+        """Returns minutes that are over; with `everything` also those that are not."""
         return [trend for trend, _ in self.over(now_s, everything)]
 
     def over(self, now_s: float, everything: bool = False) -> list[tuple[Trend, bool]]:
-        """The same, and whether the store may have more of the minute than was added here."""
+        """Returns the same, and whether the store may have more of the minute than was added here."""
         closed = self._minutes.over(now_s, LATE_S, SILENT_S, everything)
         of_columns = [(each[:2], self._joined(*each)) for each in closed]
         over = [key for key, window in self._open.items() if everything or self._over(key, window, now_s)]
@@ -171,7 +171,7 @@ class Trends:
 
 
 def trend_of(box_id: str, start_ms: int, rows: Iterable[Measurement]) -> Trend:
-    """The trend of all Measurements of one minute."""
+    """Returns the trend of all Measurements of one minute."""
     window = OpenMinute(0.0)
     for row in rows:
         if not row.crossing:

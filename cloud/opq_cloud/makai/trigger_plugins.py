@@ -1,4 +1,4 @@
-"""One trigger plug-in of the triggering service: called for every measurement, what it throws is contained.
+"""One trigger plug-in of the triggering service: called for every measurement, its exceptions are contained.
 
 A module of this process is a `TriggerPlugin`; an installed one, which may run in a process of its own, is an
 `InstalledTrigger` and has a share of the service's time.
@@ -29,13 +29,13 @@ if TYPE_CHECKING:  # the host comes with the extra "rules"
 
 BUILT_IN = Path(__file__).parent / "triggers"
 SHOWN_AGAIN_S = 600.0
-"""What has failed is shown the last minutes at most so often: that takes the time of all others."""
+"""A trigger that failed is shown the last minutes at most this often: that takes the time of all others."""
 UNJUDGED_KEPT = 5000
 """Measurements of which it is remembered that one trigger did not judge them."""
 SHARE = 0.3
 """The share of the service's time that an installed trigger may take while others wait for it."""
 MOST_S = 20.0
-"""After a quiet time, at once: the last minutes of many Boxes, shown to one that begins."""
+"""Time available at once after a quiet period: the last minutes of many Boxes, shown to one that begins."""
 
 
 class RunnableTrigger(Protocol):
@@ -46,7 +46,9 @@ class RunnableTrigger(Protocol):
 
 
 class TriggerPlugin:
-    """One trigger; a crash costs this measurement's opinion, and its memory, until it is shown the past."""
+    """One trigger; after a crash this measurement has no decision, and its memory is lost until it is
+    shown the past.
+    """
 
     def __init__(
         self,
@@ -64,35 +66,37 @@ class TriggerPlugin:
         self._guard = CrashGuard(self._crashed)
         self._now = monotonic_s
         self._lost = False
-        """What it remembered, by a failure; it has judged nothing since."""
+        """It lost its memory by a failure, and has judged nothing since."""
         self._judging: Measurement | None = None
         self._unjudged: dict[tuple[object, ...], None] = {}
-        """Not shown again: an onset in them has no event, and the next Measurement has to be one."""
+        """Not shown again: an onset in them has no event, so the next Measurement has to be one."""
         self._shown_s = -SHOWN_AGAIN_S
         self._problems, self._problem = 0, ""
         self._is_quick = isinstance(trigger, TriggerModule) and not trigger.says_problems
-        """Called without further ado: a module in this process that has never failed."""
+        """Called directly: a module in this process that has never failed."""
         self._limited = RateLimitedLog(self._log, 60.0)
 
     @property
     def compares(self) -> bool:
-        """Whether it compares Boxes: where services share them, the first share's alone decides."""
+        """Whether it compares Boxes: where services share them, only the first share's decides."""
         return isinstance(self._trigger, TriggerModule) and self._trigger.compares
 
     def concerns(self, measurement: Measurement, nominal: Nominal) -> bool:
-        """Whether one that compares Boxes wants to see this one; it remembers nothing of it."""
+        """Returns True if a trigger that compares Boxes needs this one; it keeps no memory of it."""
         assert isinstance(self._trigger, TriggerModule)
         return bool(self._guard.call(self._trigger.concerns, measurement, nominal)[1])
 
     @property
     def begins(self) -> bool:
         """Whether it has just begun, and has to be shown the last minutes."""
-        if not self._forgot():  # asked of each trigger before each Measurement
+        if not self._forgot():  # checked for each trigger before each Measurement
             return False
         return self._now() - self._shown_s >= SHOWN_AGAIN_S and not self._guard.paused
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
-        """What it did not judge, because it failed or is paused, is counted under `not_judged`."""
+        """Decides on a Measurement; one it did not judge, because it failed or is paused, counts as
+        `not_judged`.
+        """
         if self._is_quick:  # the same as below, in a third of the time: all of them see each Measurement
             self._judging = measurement
             try:
@@ -111,7 +115,7 @@ class TriggerPlugin:
         return decision
 
     def use_settings(self, settings: Mapping[str, object], boxes: Mapping[str, Mapping[str, float]]) -> None:
-        """Values over those of its own settings; `boxes`: limits of single Boxes, for `threshold` alone.
+        """Applies values over its own settings; `boxes`: limits of single Boxes, for `threshold` alone.
 
         Raises ValueError with all that is wrong; then nothing has changed.
         """
@@ -127,9 +131,9 @@ class TriggerPlugin:
             self._trigger.exchange_config(config)
 
     def quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_] | None:
-        """(n,) whether it has nothing to say to each of these; None: it has to be asked for each.
+        """Returns (n,) whether it has no decision on each of these; None: `decide` has to be called for each.
 
-        What it remembers stays as it is.
+        Its memory stays as it is.
         """
         if self._lost or not isinstance(self._trigger, TriggerModule):
             return None
@@ -138,12 +142,12 @@ class TriggerPlugin:
         return quiet
 
     def note_quiet(self, columns: MeasurementColumns) -> None:
-        """As if it had been asked for each of these, to which it is quiet."""
+        """Notes these quiet rows as if `decide` had been called for each."""
         if isinstance(self._trigger, TriggerModule):
             self._guard.call(self._trigger.note_quiet, columns)
 
     def _count_row_errors(self, problems: int, why: str) -> None:
-        """`problems`: since it began; it may have begun again."""
+        """Counts row errors. `problems`: since it began; it may have begun again."""
         more = problems - self._problems if problems >= self._problems else problems
         self._problems = problems
         if more:
@@ -152,17 +156,17 @@ class TriggerPlugin:
             self._limited.warning("plugin.row_failed", error=why)
 
     def note_switched_on(self) -> None:
-        """It has judged nothing for a while: it begins again, with the last minutes."""
+        """Notes that it has judged nothing for a while: it begins again, with the last minutes."""
         self._lost, self._shown_s = True, -SHOWN_AGAIN_S
 
     def begin_again(self) -> None:
-        """It remembers nothing from now on."""
+        """Clears its memory."""
         if self._forgot():
             self._lost, self._shown_s = False, self._now()
         self._guard.call(self._trigger.forget)
 
     def see_again(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
-        """As `decide`, of one that was judged before; it is not shown another."""
+        """Works as `decide` for one that was judged before; skips those that must not be shown again."""
         if _key(measurement) in self._unjudged:
             return None
         decision: Decision | None = self._call(measurement, nominal)[1]
@@ -173,7 +177,7 @@ class TriggerPlugin:
         return HealthReport(f"plugin {self.name}", self._well(), info=self._facts() or does or None)
 
     def _call(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:
-        """Whether it was called and has answered, and what."""
+        """Calls it; returns whether it answered, and its answer."""
         self._judging = measurement
         return self._guard.call(self._trigger.decide, measurement, nominal)
 
@@ -187,7 +191,7 @@ class TriggerPlugin:
             del self._unjudged[next(iter(self._unjudged))]
 
     def _forgot(self) -> bool:
-        """Whether it remembers nothing, by a failure of its own."""
+        """Returns True if it lost its memory by a failure of its own."""
         return self._lost
 
     def _well(self) -> bool:
@@ -211,7 +215,7 @@ class TriggerPlugin:
 
 
 class TimeShare:
-    """How much time an installed trigger has left. Time comes back as it passes, idle time whole.
+    """The time that an installed trigger has left. It recovers as time passes, and fully in idle time.
 
     The service's loop spends it; any thread may read it.
     """
@@ -228,7 +232,7 @@ class TimeShare:
         self._had_s, self._spent_at_s = self._left_s() - seconds, self._now()
 
     def add_idle(self, seconds: float) -> None:
-        """The service was idle for so long."""
+        """Adds time in which the service was idle."""
         self._had_s, self._spent_at_s = min(MOST_S, self._left_s() + seconds), self._now()
 
     def _left_s(self) -> float:
@@ -264,14 +268,14 @@ class InstalledTrigger(TriggerPlugin):
         super().begin_again()
 
     def note_idle(self, seconds: float) -> None:
-        """The service had nothing to do for so long: that time is free for it."""
+        """Adds time in which the service had nothing to do, which the trigger may use."""
         self._share.add_idle(seconds)
 
     def close(self) -> None:
         self._installed.close()
 
     def _note_version(self) -> None:
-        """What the version before did wrong does not pause another one."""
+        """Resets the guard for a new version: the old one's faults do not pause it."""
         version = self._installed.version
         if version != self._version:
             self._version, self._guard = version, CrashGuard(self._crashed)

@@ -1,6 +1,6 @@
 """Every setting of the built-in triggers, read from the `Config` of each: for a command, a page, a check.
 
-Pure but for loading the triggers' files. Tables in the docs are printed from it, and a test holds them to it.
+Pure except for loading the triggers' files. Tables in the docs are printed from it, and a test checks them.
 """
 
 import importlib
@@ -20,10 +20,10 @@ NOT_LIVE = {
     "sql": "its statement stands in the configuration; what changes live is a rule: opq-tools rule",
     "lua": "its script stands in the configuration; what changes live is an installed one: opq-tools plugin",
 }
-"""Triggers of which nothing is set while they run, and why."""
+"""Triggers that have no settings to change while they run, and why."""
 SCALARS = (bool, int, float, str)
 OFF = "none"
-"""What is typed for a limit that is off."""
+"""Text for a limit that is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class TriggerSetting:
 
     @property
     def span(self) -> str:
-        """What is allowed, in words."""
+        """The allowed range in words."""
         if self.kind is bool:
             return "true or false"
         ends = [
@@ -54,18 +54,18 @@ class TriggerSetting:
 
     @property
     def allowed(self) -> str:
-        """As it is said to people: the span, and whether it may be off."""
+        """The allowed range for people, including whether it may be off."""
         return self.span + (f", {OFF}" if self.may_be_off else "")
 
 
 def built_in_triggers() -> list[str]:
-    """Those that run by themselves first, in their order; without NOT_LIVE."""
+    """Returns those that run by default first, in their order; without NOT_LIVE."""
     there = available([BUILT_IN]).keys() - NOT_LIVE.keys()
     return [*DEFAULT_TRIGGERS, *sorted(there - set(DEFAULT_TRIGGERS))]
 
 
 def trigger_settings(trigger: str) -> list[TriggerSetting]:
-    """The settings of one built-in trigger, in the order of its Config.
+    """Returns the settings of one built-in trigger, in the order of its Config.
 
     Raises:
         PluginError: there is no such trigger.
@@ -96,7 +96,7 @@ def trigger_settings(trigger: str) -> list[TriggerSetting]:
 
 
 def setting_from_text(text: str) -> SettingValue:
-    """What somebody typed: `none`, `true`, `false`, a number, or the text itself."""
+    """Parses typed text: `none`, `true`, `false`, a number, or the text itself."""
     words: Mapping[str, SettingValue] = {OFF: None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]
@@ -109,7 +109,7 @@ def setting_from_text(text: str) -> SettingValue:
 
 
 def setting_problems(trigger: str, settings: Mapping[str, SettingValue]) -> list[str]:
-    """What keeps a built-in trigger from running with these over its defaults; `enabled` switches it.
+    """Returns the problems of running a built-in trigger with these over its defaults; `enabled` switches it.
 
     Raises:
         PluginError: there is no such trigger.
@@ -121,7 +121,7 @@ def setting_problems(trigger: str, settings: Mapping[str, SettingValue]) -> list
 
 
 def shown_setting(value: SettingValue) -> str:
-    """As it is typed."""
+    """Returns a value as it is typed."""
     if value is None:
         return OFF
     if isinstance(value, bool):

@@ -1,10 +1,10 @@
 """Triggering broker: measurements from Boxes (CURVE, 9880) to everyone in the cloud (9881).
 
 Frames go on byte for byte, however many, under the Box's topic; only a TriggerMessage of the C++ generation
-becomes the Measurement that it stands for. A body is decoded only to hold the Box id to the key
-that sent it, and to count holes in the sequence. What is dropped is counted: `refused` (key),
+becomes the Measurement that it stands for. A body is decoded only to compare the Box id with the key
+that sent it, and to count holes in the sequence. Dropped messages are counted: `refused` (key),
 `foreign` (another Box's id), `malformed`, `over_budget` (a Box that sends too much), `overflow` (the
-broker is late), `subscriber_full`. What its Box sent later, or again, is counted as `backfilled`.
+broker is late), `subscriber_full`. Measurements that a Box sent later, or again, count as `backfilled`.
 """
 
 import threading
@@ -33,19 +33,21 @@ from opq_proto.wire import topic
 from opq_proto.wire_waveforms import read_message
 
 IDLE_S = 0.5
-"""While nothing comes and no key changes, connections are looked at so often."""
+"""Interval of the checks of connections while nothing arrives and no key changes."""
 GATHER_S = 0.01
-"""While Measurements come, turns begin so far apart: what has come meanwhile goes on together. What presses,
-and the first one after a pause, waits for nobody."""
+"""Interval between turns while Measurements arrive; those that arrived meanwhile are sent together. A
+pressing one, and the first one after a pause, is sent at once.
+"""
 DENSE_PER_S = 400
-"""With fewer a turn would be gathered for one or two: they go on at once."""
+"""With fewer, a turn would be gathered for one or two: they are sent at once."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
 ASKED_BYTES = 128 * 1024
 """With keys a subscription takes 40 bytes, and a share of the Boxes has up to a thousand."""
 PEERS_MS = 20
-"""Handshakes, the key folder and subscriptions are handled so often while Measurements come. While none do,
-their sockets wake the broker, and a changed folder is seen each POLL_MS."""
+"""Interval of handling handshakes, the key folder and subscriptions while Measurements arrive. While none do,
+their sockets wake the broker, and a changed folder is seen each POLL_MS.
+"""
 
 
 class TriggeringBroker:
@@ -56,7 +58,7 @@ class TriggeringBroker:
     def __init__(
         self, config: TriggeringBrokerSection, keys: KeyFolder, registry: StoreOfBoxes | None = None
     ) -> None:
-        """`registry`: its Boxes' keys are admitted too; None: those of the folder alone."""
+        """`registry`: its Boxes' keys are admitted too; None: only those of the folder."""
         self.counters = ServiceCounters()
         self._config = config
         self._keys = keys
@@ -71,7 +73,7 @@ class TriggeringBroker:
         self._zap: ZapHandler | None = None
 
     def connections(self) -> dict[str, int]:
-        """As `ZapHandler.connections`; none before and after `run`."""
+        """Returns `ZapHandler.connections`; empty before and after `run`."""
         return {} if self._zap is None else self._zap.connections()
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
@@ -130,7 +132,7 @@ class TriggeringBroker:
                     presses = received_one[1][0] in pressing
                     if (passed := self._passed(received_one, boxes)) is not None:
                         turn[presses].append(passed)
-                backend.read_subscriptions()  # before it sends: whoever has come hears this turn
+                backend.read_subscriptions()  # before it sends: new subscribers get this turn
                 for presses in (True, False):
                     backend.send_turn(turn[presses], presses)
                 if received:
@@ -147,7 +149,7 @@ class TriggeringBroker:
                     zap.handle_peers()
 
     def _passed(self, received: Received, boxes: AdmittedSocket) -> list[bytes] | None:
-        """What goes on; None: nothing, and why is counted."""
+        """Returns the frames to send on; None: none, and the reason is counted."""
         first, frames, form, size_bytes = received
         box_id = boxes.sender(first)
         if box_id is None:
@@ -182,7 +184,7 @@ class TriggeringBroker:
             return None
         if message.HasField("sequence"):
             self._check_sequence(box_id, message.sequence, message.backfilled)
-        frames[0] = topic(box_id)  # as subscribers know it: a share of the Boxes wants its own alone
+        frames[0] = topic(box_id)  # as subscribers know it: a share of the Boxes needs only its own
         self._passed_bytes += size_bytes
         return frames
 

@@ -2,10 +2,10 @@
 
 A decision of a plug-in becomes a Trigger for some Boxes (`asked_boxes.py`). First its event is opened
 (on disk), then one command per Box goes out: a kill in between loses nothing, the event service
-asks again for what was never answered. A measurement goes to the store, and is acknowledged to
+repeats requests that were never answered. A measurement goes to the store, and is acknowledged to
 its Box, only after the plug-ins have seen it and its event is on disk.
 
-A disturbance that outlasts what its onset asked for is asked for once more, whole or its end, of the
+A disturbance that outlasts the request at its onset is requested once more, whole or its end, from the
 Boxes that saw it (`openings.py`). At the start the plug-ins see the last stored minutes again: a
 restart in the middle of a dip, or just after it, loses neither its beginning nor its completion.
 """
@@ -57,21 +57,23 @@ if TYPE_CHECKING:
 
 RECEIVE_QUEUE = 100_000
 RECEIVED_TURNS = 10_000
-"""Messages that wait at most. Each holds what a broker reads in 10 ms; one Measurement where few come, or
-where the broker is an original one."""
+"""Limit of waiting messages. Each holds what a broker reads in 10 ms; one Measurement where few come, or
+where the broker is an original one.
+"""
 GATHER_S = 0.025
-"""While Measurements come, turns begin so far apart: to judge a hundred together costs as much as twenty one
-by one. What presses, and the first one after a pause, waits for nobody."""
+"""Interval between turns while Measurements arrive: judging a hundred together costs as much as twenty one
+by one. A pressing one, and the first one after a pause, is judged at once.
+"""
 GATHERED = 400
-"""So many do not wait for more."""
+"""This many are judged without further waiting."""
 STEP_S = 0.001
-"""While Measurements are gathered, one that presses is seen after this time."""
+"""While Measurements are gathered, a pressing one is seen after this time."""
 NOMINAL_REFRESH_S = 30.0
 JOIN_S = 3.0
 WITHOUT_SHARE = "it hears brokers of others too, and has no triggering_service.share: one judges for all"
 SAME_SHARE = "another service has this share already; give each its own, or let this one wait as a spare"
 LAST_MEASUREMENTS = 5000
-"""On their way into the store; older ones are stored long since, unless the disk is away."""
+"""Limit of those on their way into the store; older ones are stored, unless the disk is away."""
 
 
 class LastMinutes:
@@ -85,11 +87,11 @@ class LastMinutes:
         """Rows in `_columns`."""
 
     def add_measurement(self, measurement: Measurement) -> None:
-        """The triggers have judged it."""
+        """Adds a Measurement that the triggers have judged."""
         self._newest.append(measurement)
 
     def add_columns(self, columns: NumberedColumns) -> None:
-        """As `add_measurement`, of each."""
+        """Adds each of these."""
         self._columns.append(columns)
         self._rows += len(columns)
         while self._rows - len(self._columns[0]) >= LAST_MEASUREMENTS:
@@ -98,7 +100,9 @@ class LastMinutes:
     def rows(
         self, store: CloudStore, wanted: Callable[[str], bool] = lambda box_id: True
     ) -> Iterator[Measurement]:
-        """Box by Box those wanted, in the order of time, each once. Raises StoreError."""
+        """Yields the Measurements of the wanted Boxes, Box by Box in the order of time, each once. Raises
+        StoreError.
+        """
         waiting: dict[str, list[Measurement]] = {}
         for row in (*self._newest, *(row for each in self._columns for row in each.measurements())):
             waiting.setdefault(row.box_id, []).append(row)
@@ -161,7 +165,7 @@ class TriggeringService:
         self._rules: RuleHost | None = None
 
     def _use_role(self, first: bool) -> None:
-        """Open events from now on (`first`), or hand them to the share that does."""
+        """Opens events from now on (`first`), or hands them to the share that does."""
         share, counters = self._share, self.counters
         self._further = further = None if first else self._as_further
         if share is not None:
@@ -184,7 +188,7 @@ class TriggeringService:
         return [own, *asking, *shares, *turn_health(self.name, self._lease), *parts, *rules]
 
     def _others_share(self) -> HealthReport | None:
-        """That another service has our share; None: it has not."""
+        """Reports that another service has our share; None: it has not."""
         if self._share is None or self._lease is None or not self._lease.is_anothers:
             return None
         return HealthReport(
@@ -192,7 +196,7 @@ class TriggeringService:
         )
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Until `stop`. A share that takes the first one's place, or does not get it, begins again."""
+        """Runs until `stop`. A share that takes the first one's place, or does not get it, begins again."""
         while not stop.is_set():
             if not self._has_turn():
                 self._stand_by(stop, ready)
@@ -214,24 +218,24 @@ class TriggeringService:
             self.counters.add("share_places_taken")
             self._use_role(first=True)
             return
-        # what it began, another completes; what it held, Boxes send again
+        # another share completes what it began; Boxes send again what it held
         self._openings = EventOpenings(self._config, self.instance, self._boxes, self.counters)
         if self._share is not None:
             self._as_further.give_left()
         self._use_role(self._share is None or self._share.first)
 
     def _has_turn(self) -> bool:
-        """Whether it may begin."""
+        """Returns True if it may begin."""
         return self._lease is None or self._lease.held()
 
     def _goes_on(self) -> bool:
-        """Whether it may go on: a share does while the store is away, as long as no other has its number."""
+        """Whether it may go on: a share does while the store is away, unless another has its number."""
         if self._share is None or self._lease is None:
             return self._has_turn()
         return not self._lease.is_anothers
 
     def _stand_by(self, stop: threading.Event, ready: threading.Event | None) -> None:
-        """Hear nobody until it is our turn."""
+        """Waits without subscriptions until it is our turn."""
         if ready is not None:
             ready.set()
         said = ""
@@ -253,7 +257,7 @@ class TriggeringService:
             link = partial(linked, opened, context, keys)
             endpoints = [each.measurement_endpoint for each in self._brokers]
             key, hwm = "triggering_service.measurement_endpoint", RECEIVE_QUEUE
-            if turns := self._sharing is None and len(endpoints) == 1:  # a share asks for some Boxes alone
+            if turns := self._sharing is None and len(endpoints) == 1:  # a share takes some Boxes only
                 hwm = RECEIVED_TURNS
             measurements = MeasurementLinks(link(zmq.SUB, endpoints, key, turns, rcvhwm=hwm))
             if self._sharing is None:
@@ -300,7 +304,7 @@ class TriggeringService:
             try:
                 if sharing is None:
                     self._show_last_minutes(self._triggers.all)
-                else:  # each Box when it is taken
+                else:  # for each Box when it is taken over
                     for plugin in self._triggers.all:
                         plugin.begin_again()
                 self._rules = self._opened_rules(opened)
@@ -347,7 +351,7 @@ class TriggeringService:
                 self.counters.stages.add_all("measurement_judged", ages_s(self._judged, time.time_ns()))
                 self._judged.clear()
             if self._rules is not None:
-                for seen, decision in self._rules.decisions():  # a decision as a plug-in's is
+                for seen, decision in self._rules.decisions():  # handled as a plug-in's decision
                     self._openings.open_at_onset(seen, decision, stored=False)
             if self._further is not None:
                 self._further.beat(now_s)
@@ -363,10 +367,10 @@ class TriggeringService:
     def _gather(
         self, measurements: MeasurementLinks, until_s: float, came_s: float
     ) -> tuple[list[list[Frames]], float]:
-        """Those that come until then (monotonic), or until one presses or another share says something.
+        """Reads messages until `until_s` (monotonic), a pressing one, or a message of another share.
 
-        came_s: when the first is there. Returns what comes of Boxes of which one presses, and the others;
-        and since when they wait: the first, or what presses.
+        came_s: when the first was there. Returns the messages of Boxes with a pressing one, and the others;
+        and since when they wait: the first, or the pressing one.
         """
         messages, pressing = measurements.receive(BURST)
         new_s = came_s
@@ -385,7 +389,7 @@ class TriggeringService:
         return [messages], came_s
 
     def _wait(self, measurements: MeasurementLinks) -> bool:
-        """For a Measurement, or for what another share says; whether a Measurement is there."""
+        """Waits for a Measurement, or for another share's message; returns whether a Measurement is there."""
         return measurements.poll(POLL_MS, None if self._sharing is None else self._poller)
 
     def _use_limits(self) -> None:
@@ -404,14 +408,14 @@ class TriggeringService:
     def _refresh_nominals(self) -> None:
         try:
             self._boxes.read_places(self._store)
-        except StoreError as error:  # what is known stays; what waits for the store must not be lost
+        except StoreError as error:  # the known values stay; rows that wait for the store must not be lost
             self.counters.add("store_errors")
             self._limited.warning("nominals.not_read", error=str(error))
 
     def _read_measurements(
         self, messages: list[list[bytes]], writer: MeasurementWriter, woken_s: float
     ) -> None:
-        """`woken_s`: when those that came together were there, monotonic."""
+        """Reads and judges Measurements. `woken_s`: when those that came together were there, monotonic."""
         read = self._inbox.read(messages)
         for error in read.malformed:
             self.counters.add("malformed")
@@ -459,11 +463,11 @@ class TriggeringService:
             writer.accept_measurement(measurement)
 
     def _show_new_triggers(self) -> None:
-        """A trigger that was installed, or a version that knows nothing of what came before."""
+        """Shows the last minutes to newly installed triggers, and to versions without memory."""
         if began := [plugin for plugin in self._triggers.all if plugin.begins]:
             try:
                 self._show_last_minutes(began)
-            except StoreError as error:  # they begin with what comes
+            except StoreError as error:  # they begin with the next Measurements
                 self.counters.add("store_errors")
                 self._log.warning("triggers.not_shown_the_past", error=str(error))
 
@@ -477,13 +481,13 @@ class TriggeringService:
     def _acknowledge(self, links: CommandLinks, box_id: str, text: str) -> None:
         try:
             self._store_name = self._store_name or self._store.identity()
-        except StoreError as error:  # the next acknowledgement says it too
+        except StoreError as error:  # the next acknowledgement has it too
             self.counters.add("store_errors")
             self._limited.warning("store.not_named", error=str(error))
             return
         self.counters.add("acknowledgements", label=box_id)
         if not links.send([plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self._store_name}_store")]):
-            self.counters.add("commands_dropped")  # the next acknowledgement says it too
+            self.counters.add("commands_dropped")  # the next acknowledgement has it too
 
 
 def _identity(row: Measurement) -> tuple[int, int | None, bool]:

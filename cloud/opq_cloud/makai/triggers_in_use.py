@@ -24,14 +24,14 @@ if TYPE_CHECKING:  # the host comes with the extra "rules"
 NAMED_BY = "triggering_service.plugins"
 ENABLED = "enabled"
 OFF = "off"
-"""What health says of a trigger that is at hand and does not run."""
+"""Text of health for a trigger that is available and does not run."""
 
 
 class TriggersInUse:
-    """Thread-safe; `all` is exchanged whole."""
+    """Thread-safe; `all` is replaced as a whole."""
 
     def __init__(self, config: TriggeringServiceSection, counters: ServiceCounters, log: BoundLogger) -> None:
-        """Raises ConfigError: one that is neither built in nor in a folder, and none can be installed."""
+        """Raises ConfigError: one is neither built in nor in a folder, and none can be installed."""
         self._names = frozenset(available([*config.plugin_folders, BUILT_IN]))
         entries = configured_triggers(config)
         self.reserved = frozenset(("trigger", name) for name in self._names)
@@ -41,9 +41,9 @@ class TriggersInUse:
         self._folders = config.plugin_folders
         self._tables = config.triggers
         self._added: dict[str, TriggerPlugin] = {}
-        """Those that the configuration does not start, once `makai_config` switched them on."""
+        """Triggers that the configuration does not start, after `makai_config` switched them on."""
         self._off: frozenset[str] = frozenset(self._names - {each.name for each in self._own})
-        """Triggers at hand that are off; exchanged whole."""
+        """Available triggers that are off; replaced as a whole."""
         self._entries = [each for each in entries if each not in at_hand]
         self._counters = counters
         self._log = log
@@ -52,13 +52,14 @@ class TriggersInUse:
         self._installed: dict[str, list[InstalledTrigger]] = {}
         self._troubles: dict[str, str] = {}
         self._wrong_settings: dict[str, str] = {}
-        """What is wrong in `makai_config`; exchanged whole."""
+        """Problems in `makai_config`; replaced as a whole."""
         self.all: tuple[TriggerPlugin, ...] = tuple(self._own)
 
     def follow(self, plugins: "Plugins") -> None:
-        """Run what is installed there from now on.
+        """Runs the installed triggers from now on.
 
-        Raises ConfigError: the configuration names one that is not, or gives settings that it does not take.
+        Raises ConfigError: the configuration names one that is not there, or gives settings that it does
+        not accept.
         """
         with self._lock:
             self._plugins = plugins
@@ -79,7 +80,9 @@ class TriggersInUse:
             raise ConfigError("\n".join(dict.fromkeys(problems)))
 
     def changed(self) -> None:
-        """One was installed or deleted; a new version has taken over already. Any thread but the loop's."""
+        """Updates after one was installed or deleted; a new version has taken over already. Any thread but
+        the loop's.
+        """
         with self._lock:
             if self._plugins is None:
                 return
@@ -102,9 +105,10 @@ class TriggersInUse:
                 trigger.close()
 
     def use_makai_config(self, config: MakaiConfig | None) -> None:
-        """Follow it; called in the loop's thread. What a trigger cannot be set to leaves it as configured.
+        """Follows `makai_config`; called in the loop's thread. An invalid setting leaves a trigger as
+        configured.
 
-        `enabled` of a trigger switches it on or off; one that comes on is shown the last minutes first.
+        `enabled` of a trigger switches it on or off; one that is switched on is first shown the last minutes.
         """
         tables = {} if config is None else config.triggers
         settings, switches, wrong_switches = split_switches(tables)
@@ -129,7 +133,7 @@ class TriggersInUse:
         self._wrong_settings = wrong
 
     def note_idle(self, seconds: float) -> None:
-        """The service had nothing to do for so long."""
+        """Adds time in which the service had nothing to do."""
         for trigger in self.all:
             if isinstance(trigger, InstalledTrigger):
                 trigger.note_idle(seconds)
@@ -167,7 +171,7 @@ class TriggersInUse:
         self._installed[name] = made
 
     def _switch(self, switches: Mapping[str, bool]) -> dict[str, str]:
-        """Returns what cannot be switched, and why."""
+        """Returns the triggers that cannot be switched, and why."""
         wrong = {
             name: "is not at hand, or is an installed one" for name in switches if name not in self._names
         }
@@ -203,7 +207,7 @@ class TriggersInUse:
 def split_switches(
     tables: Mapping[str, Mapping[str, SettingValue]],
 ) -> tuple[dict[str, dict[str, SettingValue]], dict[str, bool], dict[str, str]]:
-    """Settings by trigger without `enabled`, what `enabled` says of each, and where it is no yes or no."""
+    """Settings by trigger without `enabled`, the switches, and those `enabled` that are no yes or no."""
     switches: dict[str, bool] = {}
     wrong: dict[str, str] = {}
     for name, table in tables.items():
@@ -219,7 +223,7 @@ def split_switches(
 
 
 def configured_triggers(config: TriggeringServiceSection) -> list[PluginEntry]:
-    """`plugins`, with what the tables `triggers.NAME` set of them, turn off or add.
+    """Returns `plugins`, changed by the tables `triggers.NAME`: set, turned off or added.
 
     Raises ConfigError: `enabled` is no yes or no.
     """
@@ -240,7 +244,7 @@ def configured_triggers(config: TriggeringServiceSection) -> list[PluginEntry]:
 
 
 def judged_triggers(config: TriggeringServiceSection) -> None:
-    """Load what the configuration names, as a start does; an installed one is known when it runs only.
+    """Loads the triggers of the configuration, as a start does; an installed one is only known when it runs.
 
     Raises ConfigError with the problems of all of them.
     """
@@ -252,7 +256,7 @@ def judged_triggers(config: TriggeringServiceSection) -> None:
 def load_triggers(
     entries: Sequence[PluginEntry], counters: ServiceCounters, log: BoundLogger, folders: Sequence[Path] = ()
 ) -> list[TriggerPlugin]:
-    """Every plug-in of the configuration; ConfigError with the problems of all of them."""
+    """Loads every plug-in of the configuration; ConfigError with the problems of all of them."""
     loaded: list[TriggerPlugin] = []
     problems: list[str] = []
     for entry in entries:

@@ -211,9 +211,7 @@ class AnalysisPool:
         return found
 
     def first_found(self) -> list[tuple[AnalysisJob, tuple[Finding, ...]]]:
-        """Returns the events of which one Box shows something, since the last call; call it after
-        `finished`.
-        """
+        """The events of which one Box shows something, since the last call; call it after `finished`."""
         found, self._first = self._first, []
         return found
 

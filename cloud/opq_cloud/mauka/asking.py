@@ -194,9 +194,7 @@ def _within(request: SampleRequest, record: EventRecord, section: MoreSamplesSec
 
 
 def _lacking(wave: Waveform | None, span: NsSpan) -> NsSpan | None:
-    """Returns the part of a span that is missing, in one piece that meets what is here; None: next to
-    nothing.
-    """
+    """The part of a span that is missing, in one piece that meets what is here; None: next to nothing."""
     if wave is None:
         return span
     start_ns, end_ns = span

@@ -81,9 +81,7 @@ def clock_alignments(
 
 
 def stamped(findings: Iterable[Finding], alignments: Alignments) -> list[Finding]:
-    """Returns the findings with the alignment of their Boxes' clocks; steady states have no onset and get
-    none.
-    """
+    """The findings with the alignment of their Boxes' clocks; steady states have no onset and get none."""
     return [
         one
         if is_steady(one.kind) or one.box_id not in alignments
@@ -159,9 +157,7 @@ def _around(wave: Waveform, at_ns: int) -> Waveform | None:
 
 
 def _common_id(box_id: str, event: Event) -> int:
-    """Returns an id that is the same for all Boxes compared with this one in this event, and for no
-    others.
-    """
+    """An id that is the same for all Boxes compared with this one in this event, and for no others."""
     digest = blake2b(f"{box_id}\n{event.start_ns}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1 | 1
 

@@ -58,9 +58,7 @@ class EventOutcome:
 
 
 def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal) -> Nominal:
-    """Returns the nominal values of a Box from the store; `otherwise` for those that the store does not
-    have.
-    """
+    """The nominal values of a Box from the store; `otherwise` for those that the store does not have."""
     box = store.box(box_id)
     if box is None:
         return otherwise
@@ -177,9 +175,7 @@ def in_order_of_look(event: Event, opened_by: str) -> tuple[str, ...]:
 
 
 def _deviation(wave: Waveform) -> float:
-    """Returns the range of the rms of pieces of `DEVIATION_S` (highest less lowest), divided by the
-    median.
-    """
+    """The range of the rms of pieces of `DEVIATION_S` (highest less lowest), divided by the median."""
     many = max(1, round(DEVIATION_S * wave.rate_hz))
     whole = len(wave.counts) // many * many
     pieces = wave.counts[:whole].reshape(-1, many).astype(np.float32)

@@ -142,9 +142,7 @@ class FindingWriter:
         return one if clock_id is None else replace(one, clock_id=clock_id)
 
     def _clock_of(self, box_id: str, at_ms: int) -> int | None:
-        """Returns the Box's clock; None: no Measurement of the surrounding time names one, or they name
-        two.
-        """
+        """The Box's clock; None: no Measurement of the surrounding time names one, or they name two."""
         clocks = self._clocks_within(box_id, at_ms, CLOCK_MS, CLOCK_ROWS)
         if not clocks:
             known_ms, clock_id = self._clocks.get(box_id, (0, 0))

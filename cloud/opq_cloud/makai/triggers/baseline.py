@@ -1,7 +1,7 @@
 """Baseline: a snapshot of all Boxes at a set hour, to compare with when something has happened.
 
 In: Measurement, for its time alone.  Out: at most one Decision.  State: when the next is due.
-The first is due an hour after the first Measurement at the earliest, so that a start is no occasion.
+The first is due an hour after the first Measurement at the earliest, so that a start makes none.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ HOUR_NS = 3600 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """When."""
+    """The schedule."""
 
     every_h: int = field(default=24, metadata={"minimum": 1, "maximum": 24 * 366})
     at_utc_h: float = field(default=3.0, metadata={"minimum": 0, "maximum": 24, "help": "hour of the day"})
@@ -35,14 +35,14 @@ class NextSnapshot:
 
 
 def begin(config: Config) -> NextSnapshot:
-    """None is due."""
+    """Begins with none due."""
     return NextSnapshot()
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: NextSnapshot
 ) -> tuple[Decision | None, NextSnapshot]:
-    """The first Measurement after the hour."""
+    """Decides on the first Measurement after the hour."""
     end_ns = measurement.end_ns or window_ns(measurement)[1]
     if end_ns < state.due_ns or measurement.backfilled or measurement.crossing:
         return None, state
@@ -54,17 +54,17 @@ def decide(
 
 
 def _next_ns(after_ns: int, config: Config) -> int:
-    """The first moment of the schedule from `after_ns` on; it is counted from 1970."""
+    """Returns the first moment of the schedule from `after_ns` on; it is counted from 1970."""
     at_ns, every_ns = round(config.at_utc_h * HOUR_NS), config.every_h * HOUR_NS
     return after_ns + (at_ns - after_ns) % every_ns
 
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> bool | NDArray[np.bool_]:
-    """Whether none is due."""
+    """Returns True if none is due."""
     return columns.backfilled or not state.due_ns or columns.end_ns < state.due_ns
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> None:
-    """The first of all sets when the next is due."""
+    """Sets the time of the next snapshot at the first Measurement of all."""
     if not state.due_ns and len(columns) and not columns.backfilled:
         state.due_ns = _next_ns(int(columns.end_ns[0]) + HOUR_NS, config)

@@ -1,9 +1,9 @@
 """Wide-area coincidence: small changes of the voltage at several Boxes at one moment.
 
 In: Measurement.  Out: at most one Decision.  State: the small changes of the last seconds.
-Each alone is beneath every other limit. They are of one moment when their windows meet, give or take both
-stamps' uncertainties and the way between the Boxes at 290,000 km/s; a trigger does not know where Boxes are,
-so the way is that of `distance_km`. A Box whose uncertainty is unknown takes no part.
+Each alone is below every other limit. They are of one moment when their windows meet, within both
+time stamps' uncertainties and the travel time between the Boxes at 290,000 km/s; a trigger does not know the
+Boxes' places, so the distance is `distance_km`. A Box whose uncertainty is unknown takes no part.
 """
 
 from collections import deque
@@ -24,13 +24,13 @@ kind = "trigger"
 KM_PER_S = 290_000.0
 CHANGES_KEPT = 2000
 LONGEST_WINDOW_NS = 5 * 10**9
-"""A longer Measurement does not say when it was."""
+"""A longer Measurement does not show the time well enough."""
 WHOLE = "all Boxes"
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What is small, and how many are several."""
+    """The size of a small change, and the number of Boxes."""
 
     change_percent: float = field(
         default=1.0,
@@ -44,7 +44,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class SmallChange:
-    """A small change of the rms that one Box saw, and how well its time is known."""
+    """A small change of the rms that one Box saw, and the uncertainty of its time."""
 
     box_id: str
     start_ns: int
@@ -59,16 +59,16 @@ class CoincidenceState:
     changes: deque[SmallChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
     excursions: Excursions = field(default_factory=Excursions)
     until_ns: int = 0
-    """Changes up to there belong to the coincidence that was decided."""
+    """Changes up to this time belong to the coincidence that was decided."""
 
 
 def begin(config: Config) -> CoincidenceState:
-    """Nothing has changed."""
+    """Begins without changes."""
     return CoincidenceState()
 
 
 def concerns(measurement: Measurement, nominal: Nominal, config: Config) -> bool:
-    """Whether it sees a small change, at a time that is known."""
+    """Returns True if it has a small change, at a time that is known."""
     rms, uncertainty_ns = measurement.metrics.get("rms"), measurement.uncertainty_ns
     if rms is None or not rms.max - rms.min > nominal.volts * config.change_percent / 100:
         return False
@@ -82,7 +82,7 @@ def concerns(measurement: Measurement, nominal: Nominal, config: Config) -> bool
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: CoincidenceState
 ) -> tuple[Decision | None, CoincidenceState]:
-    """The Box that makes the number full."""
+    """Decides at the Box that completes the number."""
     if not concerns(measurement, nominal, config):
         return None, state
     start_ns, end_ns = window_ns(measurement)
@@ -105,7 +105,7 @@ def decide(
 def is_quiet(
     columns: MeasurementColumns, config: Config, state: CoincidenceState
 ) -> bool | NDArray[np.bool_]:
-    """Whether each sees not even a small change."""
+    """Returns True where there is not even a small change."""
     return columns.backfilled or ~swings_by(columns, config.change_percent)
 
 

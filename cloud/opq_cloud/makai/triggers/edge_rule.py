@@ -1,10 +1,10 @@
 """Edge: a rule or a detector of a gateway found a span worth looking at.
 
 A rule's crossing has a metric `rule_<id>`, that of a detector `edge_<class>` (impulse, ringing, notches,
-phase jump, telegram: what a Measurement of a second does not name).
+phase jump, telegram: classes that a Measurement of a second does not show).
 
 In: Measurement.  Out: at most one Decision.  State: none.
-Readers of the original skip a metric that they do not know.
+Readers of the original skip an unknown metric.
 """
 
 from dataclasses import dataclass
@@ -25,22 +25,24 @@ UNITS = {
     "edge_rapid_voltage_change": " % of nominal",
     "edge_mains_signalling": " % of the fundamental",
 }
-"""As the gateway's detectors measure them; a rule's value has the unit that its SQL gave it."""
+"""Units of the gateway's detectors; a rule's value has the unit that its SQL gave it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Nothing to set."""
+    """No settings."""
 
 
 def begin(config: Config) -> None:
-    """It remembers nothing."""
+    """Returns None: there is no state."""
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: None
 ) -> tuple[Decision | None, None]:
-    """The span of the first that asks; also of one that was sent late: a gateway has the samples."""
+    """Decides on the first metric of a rule or detector; also in a late Measurement: a gateway has the
+    samples.
+    """
     if not measurement.crossing:
         return None, None
     for key, metric in measurement.metrics.items():
@@ -52,5 +54,5 @@ def decide(
 
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: None) -> bool:
-    """Columns hold regular windows: no rule of a gateway asks with them."""
+    """Returns True: columns hold regular windows, in which no rule of a gateway makes a request."""
     return True

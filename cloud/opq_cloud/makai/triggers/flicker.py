@@ -1,9 +1,9 @@
 """Flicker: the rms swings within each second, for some seconds, and is no step.
 
-In: Measurement.  Out: at most one Decision.  State: per Box, how many windows in a row.
-Pst takes ten minutes to be known (trigger `steady_state` judges it where it is sent); this sees the swing at
-once. Measurements shorter than a second show a part of a slow swing only.
-Source: IEC 61000-4-15:2010, table 5 (230 V, 50 Hz): 39 to 1620 changes a minute of 0.9 to 0.4 % are Pst 1.
+In: Measurement.  Out: at most one Decision.  State: per Box, how many windows in a row. Pst is known only
+after ten minutes (trigger `steady_state` judges it where it is sent); this sees the swing at once.
+Measurements shorter than a second show only a part of a slow swing. Source: IEC 61000-4-15:2010, table 5
+(230 V, 50 Hz): 39 to 1620 changes a minute of 0.9 to 0.4 % are Pst 1.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ kind = "trigger"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The swing, and how many windows in a row have to show it."""
+    """The swing, and the number of windows in a row that have to show it."""
 
     swing_percent: float = field(
         default=0.9, metadata={"minimum": 0.05, "maximum": 20, "help": "peak to peak, of nominal"}
@@ -36,22 +36,22 @@ class Config:
 
 @dataclass(slots=True)
 class FlickerState:
-    """What the trigger remembers of all Boxes."""
+    """The trigger's memory of all Boxes."""
 
     in_a_row: dict[str, int] = field(default_factory=dict)
-    """Streams whose last window swung."""
+    """Streams whose last window swung, with the number of windows in a row."""
     excursions: Excursions = field(default_factory=lambda: Excursions(first_s=60.0))
 
 
 def begin(config: Config) -> FlickerState:
-    """Nothing swings."""
+    """Begins without swings."""
     return FlickerState()
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: FlickerState
 ) -> tuple[Decision | None, FlickerState]:
-    """The window that makes the row long enough; the end of the row."""
+    """Decides at the window that makes the row long enough, and at the end of the row."""
     rms = measurement.metrics.get("rms")
     if rms is None or measurement.crossing:
         return None, state
@@ -75,5 +75,5 @@ def decide(
 
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: FlickerState) -> NDArray[np.bool_]:
-    """Whether no rms swings, now or in the window before."""
+    """Returns True where no rms swings, now or in the window before."""
     return none_of(columns, state.in_a_row) & ~swings_by(columns, config.swing_percent)

@@ -4,9 +4,9 @@ In: Measurement.  Out: at most one Decision.  State: per Box, the mean of its la
 ROCOF is the widest difference between the 10/12-cycle windows of a Measurement and the mean before, over
 their time; where a gateway sends `rocof` (over half a second), the larger counts.
 A window with a dip or a swell is not judged. A phase jump is a rate of change in two or three windows (its
-mean moves that of the next): only a rate that lasts longer is asked for again when it is over.
+mean moves that of the next): only a rate that lasts longer is requested again when it is over.
 Source: EN 50160:2010, 4.2.1 (1 % of nominal, 99.5 % of a year); IEC 61000-4-30:2015, 5.1 (per 10 s, not
-during dips). ROCOF has no limit there: ours, seven times what an island's load noise does in a second.
+during dips). ROCOF has no limit there: ours, seven times the change by an island's load noise in a second.
 """
 
 from dataclasses import dataclass, field
@@ -25,16 +25,16 @@ name = "frequency"
 kind = "trigger"
 
 LONGEST_STEP_NS = 5 * 10**9
-"""A mean from longer before says nothing of how fast it changed."""
+"""An older mean is not used: it does not show how fast the frequency changed."""
 SHORTEST_S = 1.0
-"""Seconds over which it changed, at least: shorter windows scatter more."""
+"""Least time in seconds over which a change counts: shorter windows scatter more."""
 JUMP_WINDOWS = 3.5
 """A rate that is over after fewer windows may be a phase jump."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Limits in hertz where given, else in shares of nominal."""
+    """Limits in hertz where given, otherwise in shares of nominal."""
 
     deviation_percent: float = field(
         default=1.0, metadata={"minimum": 0.01, "maximum": 50, "help": "of nominal, to both sides"}
@@ -51,7 +51,7 @@ class Config:
 
 @dataclass(slots=True)
 class FrequencyState:
-    """What the trigger remembers of all Boxes."""
+    """The trigger's memory of all Boxes."""
 
     last: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Stream -> mean of its last Measurement, hertz, and its end."""
@@ -60,14 +60,14 @@ class FrequencyState:
 
 
 def begin(config: Config) -> FrequencyState:
-    """Nothing is known."""
+    """Begins without memory."""
     return FrequencyState()
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: FrequencyState
 ) -> tuple[Decision | None, FrequencyState]:
-    """The deviation first; a fast change that goes with it is the same event."""
+    """Decides on the deviation first; a fast change with it is the same event."""
     metrics = measurement.metrics
     f = metrics.get("f")
     if f is None:
@@ -122,7 +122,7 @@ def decide(
 
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState) -> bool | NDArray[np.bool_]:
-    """Whether each is within the limits, and near its Box's last."""
+    """Returns True where each is within the limits, and near its Box's last."""
     if not columns.once:
         return False
     least_hz, most_hz, mean_hz = values_of(columns, "f")
@@ -143,19 +143,19 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState)
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState) -> None:
-    """The mean of each."""
+    """Notes the mean of each."""
     lasts = zip(values_of(columns, "f")[2].tolist(), columns.end_ns.tolist(), strict=True)
     state.last.update(zip(ids_of(columns), lasts, strict=True))
 
 
 def _is_jump(measurement: Measurement, span_ns: tuple[int, int]) -> bool:
-    """Whether a rate that was there for so long may be a phase jump."""
+    """Returns True if a rate of this duration may be a phase jump."""
     start_ns, end_ns = window_ns(measurement)
     return span_ns[1] - span_ns[0] < JUMP_WINDOWS * max(end_ns - start_ns, SHORTEST_S * 1e9)
 
 
 def _length_s(measurement: Measurement, last: tuple[float, int] | None) -> float:
-    """From the end of the Measurement before, where there is one, to the end of this."""
+    """Returns the time from the end of the Measurement before, where there is one, to the end of this."""
     start_ns, end_ns = window_ns(measurement)
     if last is not None and 0 <= end_ns - last[1] < LONGEST_STEP_NS:
         start_ns = min(start_ns, last[1])

@@ -1,7 +1,7 @@
 """Lua: a script as a trigger, by its path alone; the original's settings form with `path` and `script_path`.
 
-In: Measurement.  Out: whatever the script's `decide(measurement, nominal)` gives.  State: the script's own.
-The script sees no files and no modules, and is held to memory and instructions in each call: one that loops
+In: Measurement.  Out: the result of the script's `decide(measurement, nominal)`.  State: the script's own.
+The script sees no files and no modules, and memory and instructions are limited in each call: one that loops
 fails in that call. For scripts that are replaced while Makai runs: an installed plug-in (docs/plugins.md).
 """
 
@@ -20,7 +20,7 @@ kind = "trigger"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`settings` is what the script's `configure(settings)` gets, where it has one."""
+    """`settings` are passed to the script's `configure(settings)`, where it has one."""
 
     script_path: str = field(metadata={"help": "of the file in Lua"})
     settings: dict[str, object] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Config:
 
 
 def begin(config: Config) -> Script:
-    """A Lua of its own, configured. Raises PluginError, ValueError."""
+    """Returns a separate Lua with the script, configured. Raises PluginError, ValueError."""
     path = Path(config.script_path)
     try:
         source = path.read_text(encoding="utf-8")
@@ -55,6 +55,6 @@ def begin(config: Config) -> Script:
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: Script
 ) -> tuple[Decision | None, Script]:
-    """nil, or a table with metric, value, limit, because, and span_ns for what is over."""
+    """The script's decision: nil, or a table with metric, value, limit, because, and span_ns for an end."""
     answer = state.call("decide", to_plain(measurement), to_plain(nominal))
     return decision_from(answer or None), state

@@ -4,7 +4,7 @@ In: Measurement.  Out: at most one Decision.  State: per Box and metric an expon
 A Box is beyond when f, rms, thd or trans leaves its limits, or lies outside three sigma of its own mean; an
 event begins when two Boxes are (`trigger_local`: one), and is over `grace_time_ms` after the last.
 Limits that are not set are the original's at 120 V and 60 Hz, as shares of the Box's own nominal values.
-Not among the default triggers: 0.1 Hz and 4 % are passed every day on many grids.
+Not among the default triggers: 0.1 Hz and 4 % are exceeded every day on many grids.
 Source: opq-interop C.3, E.6; its faults H.19: one state for all Boxes, Boxes of one time stamp lost.
 """
 
@@ -18,7 +18,7 @@ kind = "trigger"
 
 SIGMAS = 3.0
 WARM_UP = 30
-"""Measurements of a Box until its deviation is known."""
+"""Number of Measurements of a Box until its deviation is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +48,24 @@ class RunningMean:
 
 @dataclass(slots=True)
 class NapaliState:
-    """What the trigger remembers of all Boxes."""
+    """The trigger's memory of all Boxes."""
 
     means: dict[tuple[str, str], RunningMean] = field(default_factory=dict)
     beyond: dict[str, int] = field(default_factory=dict)
     """Box -> end of its last window beyond."""
     until_ns: int = 0
-    """The event under way is over then; 0: none is."""
+    """End of the event under way; 0: none is."""
 
 
 def begin(config: Config) -> NapaliState:
-    """Nothing is known."""
+    """Begins without memory."""
     return NapaliState()
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: NapaliState
 ) -> tuple[Decision | None, NapaliState]:
-    """The Box that makes it an event."""
+    """Decides at the Box that makes it an event."""
     if measurement.backfilled or measurement.crossing:
         return None, state
     found = None
@@ -97,7 +97,7 @@ def decide(
 
 
 def _limits(nominal: Nominal, config: Config) -> dict[str, tuple[float, float]]:
-    """Metric -> least and most."""
+    """Returns metric -> least and most."""
     volts, hz = nominal.volts, nominal.hz
     return {
         "f": (_or(config.f_min, hz * 59.9 / 60), _or(config.f_max, hz * 60.1 / 60)),
@@ -112,7 +112,7 @@ def _or(value: float | None, default: float) -> float:
 
 
 def _outside(state: NapaliState, box_id: str, metric: str, value: float, alpha: float) -> float | None:
-    """The bound of three sigma that it lies outside of, after some; then the mean follows."""
+    """The bound of three sigma that the value is outside of, after a warm-up; then updates the mean."""
     known = state.means.get((box_id, metric))
     if known is None:
         state.means[box_id, metric] = RunningMean(value)

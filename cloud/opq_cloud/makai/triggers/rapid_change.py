@@ -1,8 +1,8 @@
 """Rapid voltage change: the rms leaves the mean of the second before by more than a step, and is no dip.
 
 In: Measurement.  Out: at most one Decision.  State: per Box, the mean of its last steady Measurement.
-A step that stays is the new level after `settle_s`; one that goes back is asked for whole. A window with a
-dip or a swell is not judged, and the first one after it gives the level only.
+A step that stays is the new level after `settle_s`; one that goes back is requested whole. A window with a
+dip or a swell is not judged, and the first one after it only sets the level.
 Source: IEC 61000-4-30:2015, 5.11 (mean of the last 100 or 120 Urms(1/2); a change with a dip in it is a
 dip); EN 50160:2010, 4.2.3.1 (generally at most 5 % of nominal).
 """
@@ -27,7 +27,7 @@ LONGEST_WINDOW_NS = 5 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Shares of nominal."""
+    """Values in percent of nominal."""
 
     change_percent: float = field(
         default=5.0, metadata={"minimum": 0.1, "maximum": 50, "help": "of nominal, from the second before"}
@@ -42,7 +42,7 @@ class Config:
 
 @dataclass(slots=True)
 class SteadyLevel:
-    """The voltage that one Box has kept to.
+    """The steady voltage of one Box.
 
     Attributes:
         volts: mean rms of the last Measurement that stayed near it.
@@ -57,21 +57,21 @@ class SteadyLevel:
 
 @dataclass(slots=True)
 class ChangeState:
-    """What the trigger remembers of all Boxes."""
+    """The trigger's memory of all Boxes."""
 
     levels: dict[str, SteadyLevel] = field(default_factory=dict)
     excursions: Excursions = field(default_factory=lambda: Excursions(first_s=2.0))
 
 
 def begin(config: Config) -> ChangeState:
-    """No Box has a level."""
+    """Begins without levels."""
     return ChangeState()
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: ChangeState
 ) -> tuple[Decision | None, ChangeState]:
-    """A step away from the level before; the end of one that went back."""
+    """Decides on a step away from the level before, and on the end of one that went back."""
     rms = measurement.metrics.get("rms")
     if rms is None or measurement.crossing:
         return None, state
@@ -91,7 +91,7 @@ def decide(
 
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> bool | NDArray[np.bool_]:
-    """Whether each stays near its Box's level; a Box without one gets one."""
+    """Returns True where each stays near its Box's level; a Box without a level gets one."""
     if not columns.once:
         return False
     calm = none_of(columns, state.excursions.active) & unflagged(columns)
@@ -111,7 +111,7 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) ->
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> None:
-    """The level of each."""
+    """Notes the level of each."""
     means_v = values_of(columns, "rms")[2].tolist()
     for box_id, mean_v, end_ns in zip(ids_of(columns), means_v, columns.end_ns.tolist(), strict=True):
         level = state.levels.get(box_id)

@@ -1,10 +1,10 @@
-"""Silence: a Box that had gone is back; what came before it went is asked for.
+"""Silence: a Box that was silent is back; the time before its silence is requested.
 
-In: Measurement.  Out: at most one Decision, a span that is over.  State: per Box, its last window.
-Without supply a Box measures nothing, and its sequence goes on where it was. A Box whose network or whose
-cloud was away measured on: its sequence has gone on, its Measurements come again, and nothing is asked for.
-An original Box has no sequence; for it time alone counts. A Box that began again on order, as for new
-firmware, had its supply.
+In: Measurement.  Out: at most one Decision, a span that is over.  State: per Box, its last window. Without
+supply a Box measures nothing, and its sequence continues where it was. A Box whose network or whose cloud
+was away continued to measure: its sequence has increased, its Measurements arrive later, and nothing is
+requested. An original Box has no sequence; for it time alone counts. A Box that was restarted by a
+command, as for new firmware, had its supply.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ NOT_HEARD_NS = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Which silence counts."""
+    """The silences that count."""
 
     silence_s: float = field(
         default=10.0, metadata={"minimum": 1, "maximum": 86_400, "help": "shorter is none"}
@@ -42,21 +42,21 @@ class Config:
 
 @dataclass(slots=True)
 class LastWindow:
-    """Where the last Measurement of one Box ended, and its sequence number."""
+    """End of the last Measurement of one Box, and its sequence number."""
 
     end_ns: int
     sequence: int | None
 
 
 def begin(config: Config) -> dict[str, LastWindow]:
-    """No Box was heard."""
+    """Begins without Boxes."""
     return {}
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: dict[str, LastWindow]
 ) -> tuple[Decision | None, dict[str, LastWindow]]:
-    """The first window after a silence."""
+    """Decides at the first window after a silence."""
     if measurement.crossing or measurement.backfilled:
         return None, state
     box_id = measurement.box_id
@@ -87,7 +87,7 @@ def decide(
 def is_quiet(
     columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]
 ) -> bool | NDArray[np.bool_]:
-    """Whether each follows its Box's last."""
+    """Returns True where each follows its Box's last."""
     if columns.backfilled:
         return True
     if not columns.once:
@@ -100,7 +100,7 @@ def is_quiet(
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]) -> None:
-    """The last of each."""
+    """Notes the last of each."""
     if columns.backfilled:
         return
     numbers = columns.sequences

@@ -1,8 +1,8 @@
-"""SQL: one statement of the stream rules as a trigger; what it gives opens an event.
+"""SQL: one statement of the stream rules as a trigger; a row that it gives opens an event.
 
-In: Measurement, as a row of the stream `boxes`.  Out: at most one Decision.  State: the statement's windows.
-Time is that of the Measurements; what a Box sends again from its disk is of another time and not seen.
-For rules that can be changed while Makai runs: [triggering_service.rules].
+In: Measurement, as a row of the stream `boxes`.  Out: at most one Decision.  State: the statement's
+windows. Time is that of the Measurements; those that a Box sends again from its disk are from another time
+and ignored. For rules that can be changed while Makai runs: [triggering_service.rules].
 """
 
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class Config:
 
 
 def planned(sql: str) -> QueryPlan:
-    """Raises RuleError: no SELECT, or one that cannot run."""
+    """Plans the statement. Raises RuleError: no SELECT, or one that cannot run."""
     stream = parse(f'CREATE STREAM {STREAM} () WITH (DATASOURCE="*", TYPE="opqbox")')
     select = parse(sql)
     assert isinstance(stream, Create)
@@ -50,14 +50,14 @@ def planned(sql: str) -> QueryPlan:
 
 
 def begin(config: Config) -> Query | None:
-    """None: the statement begins with the first Measurement's time."""
+    """Returns None: the statement begins with the first Measurement's time."""
     return None
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: Query | None
 ) -> tuple[Decision | None, Query | None]:
-    """The first row that the statement gives."""
+    """Decides on the first row that the statement gives."""
     if measurement.backfilled:
         return None, state
     now_ms = measurement.timestamp_ms
@@ -69,7 +69,9 @@ def decide(
 
 
 def problems(state: Query | None) -> tuple[int, str]:
-    """Rows that could not be computed: a column that is not there, text that is no number."""
+    """Returns the number of rows that could not be computed (missing column, text that is no number), and
+    the last error.
+    """
     return (0, "") if state is None else (state.counters.errors, state.counters.last_error)
 
 

@@ -2,9 +2,9 @@
 
 In: Measurement.  Out: at most one Decision.  State: per Box and hour, median and 90th percentile of four
 figures: the rms' range in the window, the frequency's range, the largest THD, the largest `trans`.
-So it sees what no fixed limit names: the edges of a direct voltage, a weak interharmonic, ripple control.
-z is (figure - 90th percentile) / (90th percentile - median): 8 is beyond once in 10^7 windows where
-extremes have Gumbel's law, far rarer for Gaussian noise. What lasts for half an hour becomes usual.
+So it finds disturbances without a fixed limit: the edges of a direct voltage, a weak interharmonic, ripple
+control. z is (figure - 90th percentile) / (90th percentile - median): 8 is beyond once in 10^7 windows where
+extremes have Gumbel's law, far rarer for Gaussian noise. A value that lasts for half an hour becomes usual.
 A window with a dip or a swell is not judged. Nothing is decided in a Box's first `warm_up_windows`.
 Source: ours; the percentiles follow by steps (Robbins and Monro, 1951), rolling by their constant size.
 """
@@ -29,21 +29,22 @@ kind = "trigger"
 FIGURES = (("rms", "V"), ("f", "Hz"), ("thd", ""), ("trans", "V"))
 """Metric and unit: its range in the window for the first two, its largest value for the others."""
 FLOORS = (3e-5, 3e-4, 1e-5, 1e-4)
-"""Least scale: of nominal volts, hertz, ratio, of nominal volts. Less is rounding."""
+"""Least scale: of nominal volts, hertz, ratio, of nominal volts. Smaller differences are rounding."""
 EVERY = 16
 """Windows from one step of the percentiles to the next; each window is judged."""
 STEP = 0.05
 """Size of a step, in units of the scale."""
 CALM_S = 120.0
-"""A figure that is unusual again so soon flaps, and waits longer; each figure by itself, so that a keyed tone
-is not passed over because a motor started at the same Box some minutes before."""
+"""A figure that is unusual again within this time flaps, and waits longer; each figure separately, so that a
+keyed tone is not missed because a motor started at the same Box some minutes before.
+"""
 HOUR_NS = 3600 * 10**9
 UNKNOWN = [float("inf")] * len(FIGURES)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How far is far."""
+    """The least z, and the warm-up."""
 
     z: float = field(default=8.0, metadata={"minimum": 3, "maximum": 1000})
     warm_up_windows: int = field(default=120, metadata={"minimum": 20, "maximum": 10_000})
@@ -51,7 +52,7 @@ class Config:
 
 @dataclass(slots=True)
 class UsualFigures:
-    """What is usual for one Box at this hour of the day."""
+    """Usual figures of one Box at this hour of the day."""
 
     count: int = 0
     hour: int = -1
@@ -61,28 +62,28 @@ class UsualFigures:
     high: list[float] = field(default_factory=lambda: UNKNOWN)
     """Median and 90th percentile by figure."""
     limits: list[float] = field(default_factory=lambda: UNKNOWN)
-    """What is far."""
+    """Limits by figure: values above are far outside."""
     hours: dict[int, "array[float]"] = field(default_factory=dict)
     """Hour of the day -> medians and 90th percentiles of the other hours."""
 
 
 @dataclass(slots=True)
 class StatisticalState:
-    """What the trigger remembers of all Boxes."""
+    """The trigger's memory of all Boxes."""
 
     boxes: dict[str, UsualFigures] = field(default_factory=dict)
     excursions: Excursions = field(default_factory=lambda: Excursions(30.0, calm_s=CALM_S, with_tail=False))
 
 
 def begin(config: Config) -> StatisticalState:
-    """Nothing is usual."""
+    """Begins without usual figures."""
     return StatisticalState()
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: StatisticalState
 ) -> tuple[Decision | None, StatisticalState]:
-    """The figure that is furthest outside; the end of that."""
+    """Decides on the figure that is furthest outside, and on its end."""
     metrics = measurement.metrics
     if measurement.crossing or measurement.backfilled:
         return None, state
@@ -117,7 +118,7 @@ def decide(
 def is_quiet(
     columns: MeasurementColumns, config: Config, state: StatisticalState
 ) -> bool | NDArray[np.bool_]:
-    """Whether nothing of each is far outside; a Box that is not known yet has no outside."""
+    """Returns True where no figure is far outside; a Box without usual figures has no limits."""
     if columns.backfilled:
         return True
     if not columns.once:
@@ -131,7 +132,7 @@ def is_quiet(
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: StatisticalState) -> None:
-    """Each is counted, and learned from where its turn has come."""
+    """Counts each, and learns from it where its turn has come."""
     if columns.backfilled:
         return
     known, warm = state.boxes, config.warm_up_windows - 1
@@ -140,7 +141,7 @@ def note_quiet(columns: MeasurementColumns, config: Config, state: StatisticalSt
         if usual is None:
             usual = known[box_id] = UsualFigures()
         usual.count += 1
-        if usual.low is UNKNOWN and len(usual.seen) < warm:  # as `_learn`, at once
+        if usual.low is UNKNOWN and len(usual.seen) < warm:  # the same as `_learn`, at once
             usual.seen.append(tuple(own))
         elif usual.low is UNKNOWN or usual.count % EVERY == 0:
             _learn(usual, tuple(own), config, _floors(nominal_of(columns, at)), int(columns.end_ns[at]))
@@ -148,7 +149,7 @@ def note_quiet(columns: MeasurementColumns, config: Config, state: StatisticalSt
 
 @lru_cache(maxsize=2)
 def _figures_of(columns: MeasurementColumns) -> NDArray[np.float64]:
-    """(n, 4) figures of each Measurement."""
+    """Returns (n, 4) figures of each Measurement."""
     rms, f = values_of(columns, "rms"), values_of(columns, "f")
     thd, trans = values_of(columns, "thd"), values_of(columns, "trans")
     return np.stack((rms[1] - rms[0], f[1] - f[0], thd[1], trans[1]), axis=1)
@@ -200,7 +201,7 @@ def _scales(usual: UsualFigures, floors: tuple[float, ...]) -> list[float]:
 
 
 def _settle(usual: UsualFigures, config: Config, floors: tuple[float, ...], hour: int) -> None:
-    """The first percentiles, of all that was seen."""
+    """Computes the first percentiles, from all figures seen."""
     columns = [sorted(column) for column in zip(*usual.seen, strict=True)]
     usual.low = [column[len(column) // 2] for column in columns]
     usual.high = [column[len(column) * 9 // 10] for column in columns]
@@ -227,7 +228,7 @@ def _limit(usual: UsualFigures, config: Config, floors: tuple[float, ...]) -> No
 
 
 def _turn(usual: UsualFigures, hour: int) -> None:
-    """Another hour: the wider of what it had the day before and what the last one had."""
+    """Changes the hour: takes the wider of its values the day before and those of the last hour."""
     usual.hours[usual.hour] = array("d", [*usual.low, *usual.high])
     usual.hour = hour
     known = usual.hours.pop(hour, None)

@@ -26,7 +26,7 @@ name = "steady_state"
 kind = "trigger"
 
 USUAL = ("rms", "f", "thd", "trans")
-"""Sent by every Box; THD among them is judged apart."""
+"""Sent by every Box; THD among them is judged separately."""
 DEFAULT_HARMONICS_PERCENT = {
     2: 2.0, 3: 5.0, 4: 1.0, 5: 6.0, 6: 0.5, 7: 5.0, 8: 0.5, 9: 1.5, 10: 0.5, 11: 3.5, 12: 0.5, 13: 3.0,
     14: 0.5, 15: 0.5, 16: 0.5, 17: 2.0, 18: 0.5, 19: 1.5, 20: 0.5, 21: 0.5, 22: 0.5, 23: 1.5, 24: 0.5,
@@ -57,21 +57,21 @@ class Config:
 
 @dataclass(slots=True)
 class SteadyStates:
-    """What the trigger remembers of all Boxes."""
+    """The trigger's memory of all Boxes."""
 
     config: Config
-    """That the limits below are made of."""
+    """The Config that the limits below are made from."""
     thd: float
     """Limit; infinite where it is off."""
     limits: dict[str, WatchedLimit]
     dc_ratio: float | None
     excursions: Excursions = field(default_factory=lambda: Excursions(rises=True))
     busy: set[str] = field(default_factory=set)
-    """Streams of which a limit is passed."""
+    """Streams with a passed limit."""
 
 
 def begin(config: Config) -> SteadyStates:
-    """No limit is passed."""
+    """Begins with no limit passed."""
     thd = config.thd_percent / 100 if config.thd_percent is not None else float("inf")
     dc_ratio = None if config.dc_percent is None else config.dc_percent / 100
     return SteadyStates(config, thd, dict(_limits(config)), dc_ratio)
@@ -80,8 +80,8 @@ def begin(config: Config) -> SteadyStates:
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: SteadyStates
 ) -> tuple[Decision | None, SteadyStates]:
-    """The first quantity that passes its limit; else what is over."""
-    if state.config is not config:  # other settings; what is passed stays so
+    """Decides on the first quantity that passes its limit; otherwise on one that is over."""
+    if state.config is not config:  # other settings; passed limits stay passed
         state = replace(begin(config), excursions=state.excursions, busy=state.busy)
     metrics = measurement.metrics
     thd = metrics.get("thd")
@@ -95,7 +95,7 @@ def decide(
 
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: SteadyStates) -> bool | NDArray[np.bool_]:
-    """Whether no THD passes its limit, now or before; columns have no other steady state."""
+    """Returns True where no THD passes its limit, now or before; columns have no other steady state."""
     if state.config is not config:
         return False
     calm: NDArray[np.bool_] = columns.metrics[:, METRIC_NAMES.index("thd"), 2] <= state.thd

@@ -2,9 +2,12 @@
 
 In: Measurement.  Out: at most one Decision.  State: per Box, which limits are passed, since when.
 It also reports the whole span of a dip or swell, once, when it is over; of one that lasted longer than
-`max_event_s` the end alone. The service asks for that only when no event has it.
-A Box sends a crossing at once, so it overtakes the window that it lies in and the one before: a window from
-before what is known of its Box says nothing new (or a dip soon after another would have no onset).
+`max_event_s` only the end. The service requests that only when no event has it.
+
+A Box sends a crossing at once, so it overtakes the window that it lies in and the one before: a window
+that is older than the known state of its Box is ignored (otherwise a dip soon after another would have no
+onset).
+
 Source: IEC 61000-4-30:2015, 5.4 (dip and swell thresholds, hysteresis 2 % of nominal).
 """
 
@@ -28,11 +31,11 @@ BOX_LIMITS = ("dip_v", "swell_v", "low_hz", "high_hz", "thd_ratio", "nominal_v",
 """The keys of one Box in `Config.boxes`; a limit that is not there is off."""
 OTHERS = "*"
 FORGOTTEN_NS = 3600 * 10**9
-"""A Box that was silent for longer: when its disturbance ended is not known, and no gateway has it."""
+"""After a longer silence of the Box the end of its disturbance is not known, and no gateway has it."""
 END_NS = 10**9
-"""The end of a long disturbance is asked for from so long before it."""
+"""The end of a long disturbance is requested from this long before it."""
 LATE_NS = 2 * 10**9
-"""A window arrives so long after its end at most; after a clock was set back further, time is new."""
+"""A window arrives at most this long after its end; after a clock was set back further, time begins again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Config:
         default_factory=dict,
         metadata={"help": 'limits by Box, "*" the others: dip_v, swell_v, low_hz, high_hz, thd_ratio'},
     )
-    """Instead of those above, in full; `makai_config` of the store is put here while Makai runs."""
+    """Used instead of those above, in full; `makai_config` of the store is put here while Makai runs."""
 
     def __post_init__(self) -> None:
         """Raises ValueError: `boxes` holds a key that is not one of BOX_LIMITS."""
@@ -100,25 +103,28 @@ class ThresholdState:
 
     def __init__(self) -> None:
         self.limits: dict[tuple[Nominal, str], dict[int, ThresholdLimit]] = {}
-        """By nominal values and Box, "" one without limits of its own."""
+        """By nominal values and Box; "" for a Box without limits of its own."""
         self.config: Config | None = None
-        """Whose limits these are."""
+        """The Config that these limits are from."""
         self.passed: dict[tuple[str, bool], dict[int, LimitExcursion]] = {}
-        """(box id, backfilled) -> by position in its limits. What a Box sends again from its disk
-        is of another time than its live stream and must not end or start a disturbance in it."""
+        """(box id, backfilled) -> by position in its limits. Measurements that a Box sends again from its
+        disk are from another time than its live stream and must not end or start a disturbance in it.
+        """
         self.recovered: dict[str, dict[int, int]] = {}
-        """box id -> by position in its limits, when it said itself that the limit was left again."""
+        """box id -> by position in its limits, when its crossing showed that the limit was left again."""
 
 
 def begin(config: Config) -> ThresholdState:
-    """No Box has passed any limit."""
+    """Begins with no limit passed."""
     return ThresholdState()
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: ThresholdState
 ) -> tuple[Decision | None, ThresholdState]:
-    """The first limit that was passed in this window and not in the one before; else what is over."""
+    """Decides on the first limit that was passed in this window and not in the one before; otherwise on an
+    end.
+    """
     limits = _limits_of(measurement.box_id, nominal, config, state)
     key = (measurement.box_id, measurement.backfilled)
     passed = state.passed.get(key)
@@ -148,7 +154,7 @@ def decide(
                 passed = state.passed[key] = {}
             passed[position] = LimitExcursion(*window_ns(measurement), value)
             onset = onset or _decision(limit, value)
-    if not passed or onset is not None:  # what is over as well is so in the next window too
+    if not passed or onset is not None:  # an end in this window is still there in the next one
         return onset, state
     whole = _whole(measurement, limits, passed, left, round(config.max_event_s * 1e9))
     for position in left:
@@ -161,7 +167,7 @@ def decide(
 
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: ThresholdState) -> bool | NDArray[np.bool_]:
-    """Whether no limit is passed by the Box of each, in this window or before."""
+    """Returns True where the Box of each passes no limit, in this window or before."""
     if OTHERS in config.boxes:
         return False
     passed = {box_id for box_id, backfilled in state.passed if backfilled == columns.backfilled}
@@ -183,14 +189,14 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: ThresholdState)
 def _limits_of(
     box_id: str, nominal: Nominal, config: Config, state: ThresholdState
 ) -> dict[int, ThresholdLimit]:
-    """Each in its own place whatever the Config, so that what is passed stays so when that is exchanged."""
+    """The limits, each at its own position whatever the Config, so that passed ones survive its exchange."""
     if config is not state.config:
         state.limits.clear()
         state.config = config
     own = "" if not config.boxes else box_id if box_id in config.boxes else OTHERS
     limits = state.limits.get((nominal, own))
     if limits is None:
-        if len(state.limits) >= NOMINALS_KEPT:  # a Box that says something else each time
+        if len(state.limits) >= NOMINALS_KEPT:  # a Box may state other values each time
             state.limits.clear()
         found = config.boxes.get(own)
         made = _limits(nominal, config) if found is None else _box_limits(found, nominal, config)
@@ -201,7 +207,7 @@ def _limits_of(
 
 
 def _from_before(measurement: Measurement, known_ns: int | None) -> bool:
-    """Whether a live window begins before what a crossing, which is never late, has shown since."""
+    """Returns True if a live window begins before a later crossing, which is never late, of the same Box."""
     if known_ns is None or measurement.crossing or measurement.backfilled:
         return False
     start_ns, end_ns = window_ns(measurement)
@@ -215,7 +221,7 @@ def _whole(
     left: list[int],
     longest_ns: int,
 ) -> Decision | None:
-    """The common span of the dips and swells that are over; of one longer than `longest_ns` its end alone."""
+    """The common span of the dips and swells that are over; of one above `longest_ns` only its end."""
     spans: list[tuple[int, int]] = []
     decision = None
     now_ns = window_ns(measurement)[0]
@@ -241,7 +247,7 @@ def _whole(
 
 
 def _limits(nominal: Nominal, config: Config) -> Iterator[ThresholdLimit | None]:
-    """Dip, swell, frequency low and high, THD, transient; None: off."""
+    """Yields dip, swell, frequency low and high, THD, transient; None: off."""
     step_v = nominal.volts * config.hysteresis_percent / 100
     yield _limit("rms", "V", False, _share(nominal.volts, config.dip_percent), step_v)
     yield _limit("rms", "V", True, _share(nominal.volts, config.swell_percent), step_v)
@@ -252,7 +258,7 @@ def _limits(nominal: Nominal, config: Config) -> Iterator[ThresholdLimit | None]
 
 
 def _box_limits(found: dict[str, float], nominal: Nominal, config: Config) -> Iterator[ThresholdLimit | None]:
-    """As `_limits`, of one Box: narrow ones keep half of the way back to nominal."""
+    """Yields the same for one Box: narrow limits keep half of the way back to nominal."""
     volts, hz = found.get("nominal_v", nominal.volts), found.get("nominal_hz", nominal.hz)
     step_v = volts * config.hysteresis_percent / 100
     for key, metric, unit, above, middle, step in (

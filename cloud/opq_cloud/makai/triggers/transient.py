@@ -1,11 +1,10 @@
-"""Transients: the largest magnitude above 400 Hz rises above what the Box has usually.
+"""Transients: the largest magnitude above 400 Hz rises above the Box's usual value.
 
-In: Measurement (metric `trans`).  Out: at most one Decision.  State: per Box, its usual mean.
-An impulse is in one cycle of a window; notches and noise are in all of them, and are the usual after a
-minute. The edges of a dip or a swell are none. What a detector in the gateway finds besides comes as a
-crossing (trigger `edge_rule`).
-Source: the metric is the original's; 5 % of nominal peak is what `opq_measure` calls a transient (IEEE
-1159-2019, table 2, has no least size).
+In: Measurement (metric `trans`).  Out: at most one Decision.  State: per Box, its usual mean. An impulse
+is in one cycle of a window; notches and noise are in all of them, and become usual after a minute. The
+edges of a dip or a swell do not count. What a detector in the gateway finds in addition comes as a
+crossing (trigger `edge_rule`). Source: the metric is the original's; 5 % of nominal peak is what
+`opq_measure` calls a transient (IEEE 1159-2019, table 2, has no least size).
 """
 
 import math
@@ -25,12 +24,12 @@ name = "transient"
 kind = "trigger"
 
 FOLLOWS = 1 / 32
-"""By so much of the difference the usual follows each Measurement: a minute at one a second."""
+"""Share of the difference by which the usual value follows each Measurement: a minute at one a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`rise_percent`: of nominal peak, above the usual mean."""
+    """`rise_percent`: in percent of nominal peak, above the usual mean."""
 
     rise_percent: float = field(default=5.0, metadata={"minimum": 0.1, "maximum": 1000})
     trans_v: float | None = field(
@@ -40,21 +39,21 @@ class Config:
 
 @dataclass(slots=True)
 class TransientState:
-    """What the trigger remembers of all Boxes."""
+    """The trigger's memory of all Boxes."""
 
     usual_v: dict[str, float] = field(default_factory=dict)
     excursions: Excursions = field(default_factory=lambda: Excursions(first_s=2.0))
 
 
 def begin(config: Config) -> TransientState:
-    """No Box is known."""
+    """Begins without Boxes."""
     return TransientState()
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: TransientState
 ) -> tuple[Decision | None, TransientState]:
-    """A window that has one, when the one before had none."""
+    """Decides on a window with a transient, when the one before had none."""
     trans = measurement.metrics.get("trans")
     if trans is None or measurement.crossing:
         return None, state
@@ -72,7 +71,7 @@ def decide(
 
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> bool | NDArray[np.bool_]:
-    """Whether each is near its Box's usual."""
+    """Returns True where each is near its Box's usual value."""
     if not columns.once:
         return False
     most_v = values_of(columns, "trans")[1]
@@ -82,13 +81,13 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: TransientState)
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> None:
-    """The usual of each follows."""
+    """Updates the usual value of each."""
     mean_v, usual_v = values_of(columns, "trans")[2], _usual_v(columns, state)
     state.usual_v.update(zip(ids_of(columns), (usual_v + FOLLOWS * (mean_v - usual_v)).tolist(), strict=True))
 
 
 def _usual_v(columns: MeasurementColumns, state: TransientState) -> NDArray[np.float64]:
-    """(n,) of each one's Box; of one that is not known its own least."""
+    """Returns (n,) the usual value of each one's Box; for an unknown Box its own least."""
     known, least_v = state.usual_v, values_of(columns, "trans")[0].tolist()
     return np.array([known.get(box_id, low) for box_id, low in zip(ids_of(columns), least_v, strict=True)])
 

@@ -156,6 +156,8 @@ class Fleet:
     system_off_ns: int = 250 * MS
     gps_off_ns: dict[str, int] = field(default_factory=dict)
     """What a Box with GPS is wrong by."""
+    stated_ns: int = 100
+    """The bound that Boxes with GPS state."""
     t_s: float = 0.0
     heard: list[tuple[str, int | None]] = field(default_factory=list)
 
@@ -190,7 +192,7 @@ class Fleet:
             setattr(self, f"_next_{box_id}", block + 1)
             t_ns, bound_ns, source = 0, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE
             if has_gps:
-                t_ns, bound_ns = self.truth_ns(block) + self.gps_off_ns.get(box_id, 0), 100
+                t_ns, bound_ns = self.truth_ns(block) + self.gps_off_ns.get(box_id, 0), self.stated_ns
                 source = TimeSource.HOLDOVER if held else TimeSource.GPS
             elif own:
                 t_ns = self.truth_ns(block) + 250 * MS
@@ -310,6 +312,29 @@ def test_a_busy_machine_widens_the_bound_and_it_holds() -> None:
         fleet.checked_ns("2")
         bounds_ns.append(fleet.stamps["2"][-1][1].uncertainty_ns)
     assert bounds_ns[2] > 2 * bounds_ns[0]
+
+
+def test_a_backlog_that_begins_before_the_first_comparison_steps_no_box_and_the_bound_holds() -> None:
+    fleet = Fleet()
+    fleet.run(1.9, own="3")  # in time, but too short to follow the GPS
+    fleet.delay_ns = dict.fromkeys("123", 1500e6)
+    fleet.run(12, own="3")
+    assert fleet.gps.state.box_id == "1"
+    fleet.delay_ns = {}
+    fleet.run(40, own="3")
+    fleet.checked_ns("2")
+    fleet.checked_ns("3")
+    assert fleet.clocks["3"].by_gps and fleet.clocks["3"].steps == 0
+
+
+def test_a_time_within_the_bound_of_the_comparison_is_not_stepped() -> None:
+    fleet = Fleet(gps_off_ns={"1": 1500 * MS}, stated_ns=2 * S)
+    fleet.run(20, gps="", held="1", own="3")
+    assert fleet.clocks["3"].by_gps and fleet.clocks["3"].steps == 0
+    fleet.gps_off_ns, fleet.stated_ns = {}, 100
+    fleet.run(20, own="3")
+    off, bounds = fleet.checked_ns("3")
+    assert fleet.clocks["3"].steps == 0 and abs(off[-1]) < 300 * MS and bounds[-1] < 400 * MS
 
 
 def test_boxes_by_anothers_gps_share_a_number_that_is_not_the_gateways_own(tmp_path: Path) -> None:

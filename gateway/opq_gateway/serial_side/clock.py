@@ -14,9 +14,9 @@
 
 Once given, a stamp is never revised: later knowledge is approached by slewing (steering.py). Only a better
 clock than before (GPS after none, a system's clock that became synchronised) makes a step: counted, and
-logged with its reason. Towards another Box's GPS there is a step only from beyond HURRIED_NS; from nearer it
-is a faster slewing, in which no stamp goes back. One BoxClock per run of sample indices. Pure: the clocks are
-handed in.
+logged with its reason. Towards another Box's GPS there is a step only from beyond HURRIED_NS and the bound;
+from nearer it is a faster slewing, in which no stamp goes back. One BoxClock per run of sample indices. Pure:
+the clocks are handed in.
 
 Leap seconds: times are Unix time, UTC without a number for 23:59:60. With GPS the Box gives the leap second
 the numbers of the second before it (device/cmodules/clock): stamps stand still for a second at midnight, the
@@ -209,12 +209,18 @@ class BoxClock:
         self.last_step_ns, self.step_reason = by_ns, reason
 
     def _leaves_own_time(self, samples: Samples, now_s: float) -> bool:
-        """Whether from here on another Box's GPS is better than the Box's own time, which has no bound."""
+        """Whether from here on another Box's GPS is better than the Box's own time, which has no bound.
+
+        Arrivals are recorded from the first block on: after a busy start every block comes seconds late for
+        seconds, and only an earlier one shows that.
+        """
         gps = self._clocks.gps
-        other = None if gps is None else gps.bearing(round(now_s * 1e9))
-        if other is None or 2 * other.bound_ns >= self._clocks.system().uncertainty_ns:
+        if gps is None:
             return False
         self._collect(samples, now_s)
+        other = gps.bearing(round(now_s * 1e9))
+        if other is None or 2 * other.bound_ns >= self._clocks.system().uncertainty_ns:
+            return False
         if now_s - self._began_s < START_S:
             return False
         period_ns = 1e12 / samples.rate_millihz
@@ -277,7 +283,7 @@ class BoxClock:
         reason, slew = bearing.step, SLEW
         if self._by_gps and bound_ns is not None:
             off_ns = abs(self._steering.off_ns(aim))
-            reason = "compared with another Box's GPS" if off_ns > HURRIED_NS else ""
+            reason = "compared with another Box's GPS" if off_ns > max(HURRIED_NS, bound_ns) else ""
             slew = HURRIED_SLEW if off_ns > bound_ns / 4 else SLEW
         step = bool(reason) and self._steering.begun
         by_ns = self._steering.go(aim, step, slew)

@@ -1,6 +1,6 @@
 """Events and their waveforms in the embedded store.
 
-A waveform is a file in chunks, with a sha256 that is compared with its bytes whenever it is read.
+A waveform is a file in chunks, with a sha256 that is checked whenever it is read.
 """
 
 import hashlib
@@ -44,11 +44,11 @@ from opq_proto.messages import Event, Trigger, Waveform
 
 _LIVE = "SELECT document, finished, analysed FROM events "
 CHUNK_BYTES = 255 * 1024
-"""As GridFS: small enough that no write lock is held long for one chunk."""
+"""The same as GridFS: small enough that no write lock is held long for one chunk."""
 
 
 class EmbeddedEvents(EmbeddedPart):
-    """Rows of `events` and `box_events`; the state flags are columns, the rest the document."""
+    """Rows of `events` and `box_events`; state flags are columns, all else is in the JSON document."""
 
     def next_event_id(self) -> int:
         return self._database.write(lambda connection: next_number(connection, "event_id"))
@@ -295,7 +295,7 @@ class EmbeddedEvents(EmbeddedPart):
 
 
 def _free_number(connection: sqlite3.Connection, drawn: int | None) -> int:
-    """`drawn` where it was drawn from this store's counter and no event has it; else the next one."""
+    """Returns `drawn` if it came from this store's counter and no event has it, else the next number."""
     if drawn is not None and drawn <= counter(connection, "event_id"):
         taken = connection.execute("SELECT 1 FROM events WHERE event_id = ?", (drawn,)).fetchone()
         if taken is None:
@@ -304,7 +304,7 @@ def _free_number(connection: sqlite3.Connection, drawn: int | None) -> int:
 
 
 def _stored_waveform(connection: sqlite3.Connection, event_id: int, box_id: str) -> Waveform | None:
-    """What is stored of a Box; None when that cannot be read, so that an answer takes its place."""
+    """Returns a Box's stored waveform; None where it cannot be read, so that a new answer replaces it."""
     row = connection.execute(
         "SELECT document FROM box_events WHERE event_id = ? AND box_id = ?", (event_id, box_id)
     ).fetchone()
@@ -335,14 +335,14 @@ def _replace(connection: sqlite3.Connection, event_id: int, document: Document) 
 
 
 def _raise_flag(connection: sqlite3.Connection, event_id: int, flag: str) -> bool:
-    """True when this call raised it."""
+    """Raises a flag of an event; True where it was not raised before."""
     _document(connection, event_id)
     done = connection.execute(f"UPDATE events SET {flag} = 1 WHERE event_id = ? AND {flag} = 0", (event_id,))
     return done.rowcount == 1
 
 
 def expire_events(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
-    """Delete events that are due, with their waveforms."""
+    """Deletes expired events with their files; returns how many."""
     due = connection.execute("SELECT event_id FROM events WHERE expire_at <= ? LIMIT ?", (now_s, slice_rows))
     gone = [row[0] for row in due]
     for event_id in gone:
@@ -357,12 +357,12 @@ def expire_events(connection: sqlite3.Connection, now_s: int, slice_rows: int) -
 
 
 def box_location(connection: sqlite3.Connection, box_id: str) -> str:
-    """Where a Box stands; empty when that is not known."""
+    """Returns the location of a Box; empty where unknown."""
     return box_locations(connection, (box_id,)).get(box_id, "")
 
 
 def box_locations(connection: sqlite3.Connection, box_ids: Collection[str]) -> dict[str, str]:
-    """Box -> where it stands; empty or absent when that is not known."""
+    """Returns Box -> location; empty or absent where unknown."""
     rows = connection.execute(
         "SELECT box_id, json_extract(document, '$.location') FROM opq_boxes "
         "WHERE box_id IN (SELECT value FROM json_each(?))",
@@ -372,7 +372,7 @@ def box_locations(connection: sqlite3.Connection, box_ids: Collection[str]) -> d
 
 
 def put_file(connection: sqlite3.Connection, filename: str, data: bytes, metadata: Document) -> None:
-    """Store a file under a name that is not in use."""
+    """Stores a file under a name that is not in use."""
     digest = hashlib.sha256(data).hexdigest()
     file = connection.execute(
         "INSERT INTO files (filename, length, sha256, metadata) VALUES (?, ?, ?, ?)",
@@ -388,10 +388,10 @@ def put_file(connection: sqlite3.Connection, filename: str, data: bytes, metadat
 
 
 def read_file(connection: sqlite3.Connection, filename: str) -> bytes:
-    """A file's bytes.
+    """Returns a file's bytes.
 
     Raises:
-        StoreError: there is none of this name, or its bytes are not those that were written.
+        StoreError: no file has this name, or its bytes differ from those that were written.
     """
     row = connection.execute(
         "SELECT file, length, sha256 FROM files WHERE filename = ?", (filename,)

@@ -1,4 +1,4 @@
-"""Findings and the incidents they make, in the embedded store: read for a plan, and the plan carried out."""
+"""Findings and their incidents in the embedded store: reads them for a plan, and carries the plan out."""
 
 import json
 import sqlite3
@@ -33,7 +33,7 @@ _ONSETS = (
 
 
 class EmbeddedFindings(EmbeddedPart):
-    """Rows of `incidents`, one per finding; `group_id` is the incident, `incident_facts` says more of it."""
+    """Rows of `incidents`, one per finding; `group_id` is the incident, with facts in `incident_facts`."""
 
     def join_revision(self) -> int:
         with self._database.read() as connection:
@@ -89,7 +89,7 @@ class EmbeddedFindings(EmbeddedPart):
                 next_numbers(connection, "group_id", plan.new_incidents()),
             )
             _write_plan(connection, plan, numbers, expire_at)
-            connection.executemany(  # what an incident rests on is kept as long as the incident
+            connection.executemany(  # the events of an incident are kept as long as the incident
                 "UPDATE events SET expire_at = max(expire_at, ?) WHERE event_id = ?",
                 ((expire_at, event_id) for event_id in (plan.event_id, *plan.more_events)),
             )
@@ -133,7 +133,7 @@ def _revision(connection: sqlite3.Connection) -> int:
 
 
 def _incidents(connection: sqlite3.Connection, rows: Sequence[tuple[int, str]]) -> Iterator[Incident]:
-    """Incidents that these findings make; rows of (group_id, document), those of one incident together."""
+    """Yields the incidents of these findings; rows are (group_id, document), grouped by incident."""
     numbers = list(dict.fromkeys(number for number, _ in rows))
     facts, given = _facts(connection, numbers), labels(connection, numbers)
     for number, group in groupby(rows, key=itemgetter(0)):
@@ -142,7 +142,7 @@ def _incidents(connection: sqlite3.Connection, rows: Sequence[tuple[int, str]]) 
 
 
 def _facts(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, IncidentFacts]:
-    """By incident, for those that have some."""
+    """Returns incident -> facts, for incidents that have any."""
     rows = connection.execute(
         "SELECT group_id, document FROM incident_facts WHERE group_id IN (SELECT value FROM json_each(?))",
         (json.dumps(numbers),),
@@ -184,7 +184,7 @@ def _write_plan(
 
 
 def _left_by(connection: sqlite3.Connection, finding_ids: Sequence[int]) -> list[int]:
-    """The incidents that these findings are in: their Boxes may change."""
+    """Returns the incidents that contain these findings, whose Boxes may change."""
     rows = connection.execute(
         "SELECT DISTINCT group_id FROM incidents WHERE incident_id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(finding_ids)),),

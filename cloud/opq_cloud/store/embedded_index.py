@@ -24,21 +24,24 @@ from opq_cloud.store.schema import EmbeddedPart, next_number
 from opq_proto.errors import StoreError
 
 FILL_ROWS = 500
-"""Incidents of an older version that one write enters."""
+"""Incidents of an older version that are indexed in one write."""
 FEW_SINCE = 10_000
-"""Where fewer incidents end after a moment, what is asked since it begins at the first of them."""
+"""If fewer incidents end after a moment, a search since then starts at the earliest start of these."""
 ENTRY = "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label"
 _SORTED_BY = {"severe": "coalesce(i.severity, 0)", "long": "coalesce(i.length_ns, 0)"}
 SINCE = (
     f"SELECT CASE WHEN count(*) < {FEW_SINCE} THEN min(start_ns) ELSE 0 END FROM "
     f"(SELECT start_ns FROM incident_index WHERE end_ns > ? LIMIT {FEW_SINCE})"
 )
-"""The earliest start of those that end after a moment: not all of a class are looked up for a week's."""
+"""The earliest start of the incidents that end after a moment.
+
+So a search in a class since a week ago does not read all incidents of the class.
+"""
 _FILLED, _FILLED_TO = "incident_index", "incident_index_to"
 
 
 class EmbeddedIndex(EmbeddedPart):
-    """Tables `incident_index`, `incident_tags` (of class and Box), `incident_notes` and `incident_heirs`."""
+    """Tables `incident_index`, `incident_tags` (for class and Box), `incident_notes` and `incident_heirs`."""
 
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
@@ -110,7 +113,7 @@ class EmbeddedIndex(EmbeddedPart):
         self._database.write(job)
 
     def _fill_index(self) -> None:
-        """Enter what a version before the index stored; once, in slices, and by one process."""
+        """Indexes the incidents that a version without the index stored; once, in slices."""
         with self._database.read() as connection:
             done = connection.execute("SELECT 1 FROM counters WHERE name = ?", (_FILLED,)).fetchone()
         while not done:
@@ -120,7 +123,7 @@ class EmbeddedIndex(EmbeddedPart):
 def find_statement(
     wanted: IncidentFilter, limit: int, beyond: IndexPlace | None, back: bool
 ) -> tuple[str, list[object]]:
-    """The statement and its values; `back` turns the order around."""
+    """Returns the statement and its values; `back` reverses the order."""
     source, where, values = _conditions(wanted)
     table, turn = "t" if wanted.tags else "i", "ASC" if back else "DESC"
     key, number = _SORTED_BY.get(wanted.order, f"{table}.start_ns"), f"{table}.group_id"
@@ -137,7 +140,7 @@ def count_statement(wanted: IncidentFilter, most: int) -> tuple[str, list[object
 
 
 def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
-    """(FROM, WHERE, values): the rarest tag leads, the others are looked up."""
+    """Returns FROM, WHERE and values; the query reads the rarest tag's rows and checks the other tags."""
     parts: list[str] = []
     values: list[object] = []
     source, number, start = "incident_index i", "i.group_id", "i.start_ns"
@@ -173,7 +176,7 @@ def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
 
 
 def _fill_slice(connection: sqlite3.Connection) -> bool:
-    """Whether all is entered now; it goes on where the slice before ended."""
+    """Indexes one slice, from the end of the slice before; returns whether it was the last."""
     row = connection.execute("SELECT value FROM counters WHERE name = ?", (_FILLED_TO,)).fetchone()
     rows = connection.execute(
         "SELECT DISTINCT group_id FROM incidents WHERE group_id > ? ORDER BY group_id LIMIT ?",
@@ -190,7 +193,7 @@ def _fill_slice(connection: sqlite3.Connection) -> bool:
 
 
 def _enter_stored(connection: sqlite3.Connection, number: int) -> None:
-    """One that is stored, as its findings say."""
+    """Indexes a stored incident, from its findings."""
     documents = connection.execute("SELECT document FROM incidents WHERE group_id = ?", (number,))
     known = [known_from_document(json.loads(text)) for (text,) in documents]
     facts = connection.execute("SELECT document FROM incident_facts WHERE group_id = ?", (number,)).fetchone()
@@ -201,7 +204,7 @@ def _enter_stored(connection: sqlite3.Connection, number: int) -> None:
 
 
 def heirs_of(connection: sqlite3.Connection, plan: JoinPlan) -> dict[int, int]:
-    """Incident that goes -> one of its findings: where that is afterwards, its notes and address go."""
+    """Returns ending incident -> one of its findings; the new incident of that finding gets its notes."""
     found = {}
     for number in plan.gone:
         row = connection.execute(
@@ -222,11 +225,11 @@ def index_plan(
     gone: Sequence[int],
     heirs: dict[int, int],
 ) -> None:
-    """Enter what a plan has written: `added` (incident, Box); `changed` may have lost a Box."""
+    """Indexes what a plan has written: `added` are (incident, Box); `changed` ones may have lost a Box."""
     for one in facts:
         _enter(connection, entry_of_facts(one), ())
     for number in {number for number, _ in added} - {one.incident_id for one in facts}:
-        _enter_stored(connection, number)  # of a plan that says nothing of it
+        _enter_stored(connection, number)  # the plan has no facts of it
     _tag(connection, ((number, f"box:{box_id}") for number, box_id in added))
     for number in changed:
         connection.execute("DELETE FROM incident_tags WHERE group_id = ? AND tag LIKE 'box:%'", (number,))
@@ -248,7 +251,7 @@ def index_plan(
 
 
 def _inherit(connection: sqlite3.Connection, number: int, heir: int) -> None:
-    """What was said of an incident that is part of another now, and who asks for it by its number."""
+    """Gives the notes and the number of an incident to the incident that it is part of now."""
     connection.execute("UPDATE incident_heirs SET heir = ?1 WHERE heir = ?2", (heir, number))
     connection.execute("INSERT OR REPLACE INTO incident_heirs VALUES (?, ?)", (number, heir))
     moved = connection.execute(
@@ -261,14 +264,14 @@ def _inherit(connection: sqlite3.Connection, number: int, heir: int) -> None:
 
 
 def forget_incident(connection: sqlite3.Connection, number: int) -> None:
-    """It has expired: its entry and what was said of it go."""
+    """Deletes the entry, notes and other rows of an expired incident."""
     for table in ("incident_index", "incident_tags", "incident_notes", "incident_boxes"):
         connection.execute(f"DELETE FROM {table} WHERE group_id = ?", (number,))
     connection.execute("DELETE FROM incident_heirs WHERE heir = ?", (number,))
 
 
 def labels(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, str]:
-    """Incident -> the class that a person gave it."""
+    """Returns incident -> the class that a person gave it."""
     rows = connection.execute(
         "SELECT group_id, label FROM incident_index WHERE label IS NOT NULL "
         "AND group_id IN (SELECT value FROM json_each(?))",
@@ -278,7 +281,7 @@ def labels(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, 
 
 
 def _enter(connection: sqlite3.Connection, entry: IndexedIncident, box_ids: Sequence[str]) -> None:
-    """Write it; the class of a label stays."""
+    """Writes an entry; a class from a label stays."""
     before = connection.execute(
         "SELECT start_ns FROM incident_index WHERE group_id = ?", (entry.incident_id,)
     ).fetchone()
@@ -294,7 +297,7 @@ def _enter(connection: sqlite3.Connection, entry: IndexedIncident, box_ids: Sequ
             entry.severity, entry.scope, cell_of(entry.residual_percent, entry.start_ns, entry.end_ns),
         ),
     )  # fmt: skip
-    if before is not None and before[0] != entry.start_ns:  # looks through the tags of all its Boxes
+    if before is not None and before[0] != entry.start_ns:  # reads the tags of all its Boxes
         connection.execute(
             "UPDATE incident_tags SET start_ns = ?2 WHERE group_id = ?1 AND start_ns != ?2",
             (entry.incident_id, entry.start_ns),
@@ -304,7 +307,7 @@ def _enter(connection: sqlite3.Connection, entry: IndexedIncident, box_ids: Sequ
 
 
 def _retag(connection: sqlite3.Connection, number: int) -> None:
-    """The tags of its class."""
+    """Replaces the tags of the incident's class."""
     (kind,) = connection.execute("SELECT kind FROM incident_index WHERE group_id = ?", (number,)).fetchone()
     tags = tags_of(kind)
     connection.execute(
@@ -316,7 +319,7 @@ def _retag(connection: sqlite3.Connection, number: int) -> None:
 
 
 def _tag(connection: sqlite3.Connection, tags: Iterable[tuple[int, str]]) -> None:
-    """Add (incident, tag): each stands under the start of its entry, so that those of a tag are in order."""
+    """Adds (incident, tag) with the incident's start, so that the rows of a tag are in time order."""
     connection.executemany(
         "INSERT OR IGNORE INTO incident_tags SELECT ?2, start_ns, group_id FROM incident_index "
         "WHERE group_id = ?1",
@@ -332,7 +335,7 @@ def _notes(connection: sqlite3.Connection, number: int) -> list[IncidentNote]:
 
 
 def _say(connection: sqlite3.Connection, number: int, notes: Sequence[IncidentNote]) -> None:
-    """What its notes say is searched, and its label is its class."""
+    """Updates the searched words, the label and the class of an incident from its notes."""
     connection.execute(
         "UPDATE incident_index SET words = ?1, label = ?2, kind = coalesce(?2, machine_kind) "
         "WHERE group_id = ?3",

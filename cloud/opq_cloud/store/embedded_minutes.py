@@ -1,8 +1,9 @@
-"""One-minute trends of the embedded store, as rows: read, widened, turned into hours when they are old.
+"""One-minute trends of the embedded store, as rows: read, widened, and merged into hours when they are old.
 
-`trends` lies in the order of Boxes, a page or more each: a minute of every Box put there would write a page
-for each. So minutes are put into `trends_new`, which lies in the order of time, and settle an hour at a time
-when it is rolled up. A minute that is in both is whole in `trends_new`: it came in two parts, or goes soon.
+`trends` is ordered by Box, a page or more each, so that a minute of every Box would write a page for each. So
+minutes go into `trends_new`, which is ordered by time, and are copied to `trends` an hour at a time, when
+that hour is rolled up. If a minute is in both tables, the row in `trends_new` is complete: it came in two
+parts, or will be deleted soon.
 """
 
 import json
@@ -19,18 +20,18 @@ ALL_MINUTES = (
     "(SELECT 1 FROM trends UNION ALL SELECT 1 FROM trends_new AS new WHERE NOT EXISTS "
     "(SELECT 1 FROM trends WHERE box_id = new.box_id AND start_ms = new.start_ms))"
 )
-"""As a table to be counted: what is in both counts once."""
+"""A subquery for counting: a minute in both tables counts once."""
 EVER_MS = 1 << 62
 _PUT = (
     f"INSERT OR REPLACE INTO {{}} (box_id, location, {_MINUTE}) "
     f"VALUES ({', '.join('?' * (len(_COLUMNS) + 6))})"
 )
-"""To be formatted with the table."""
+"""A statement to be formatted with the table's name."""
 _OF_BOX = "box_id = ? AND start_ms >= ? AND start_ms < ?"
 
 
 def _new_minutes(columns: str) -> str:
-    """A Box's rows of `trends_new`, in order: from one minute that is there to the next, by its key."""
+    """Returns the query for a Box's rows of `trends_new`, in order; it steps from minute to minute by key."""
     return (
         "WITH RECURSIVE minutes (at_ms) AS ("
         "SELECT min(start_ms) FROM trends_new WHERE start_ms >= ?2 UNION ALL "
@@ -51,14 +52,14 @@ def read_minutes(connection: sqlite3.Connection, box_id: str, start_ms: int, end
 
 
 def settle(connection: sqlite3.Connection, box_id: str, start_ms: int, end_ms: int) -> None:
-    """What came of a Box in [start_ms, end_ms) goes to its place in `trends`, where it may be already."""
+    """Copies a Box's new minutes in [start_ms, end_ms) to `trends`; may be repeated."""
     new = connection.execute(_new_minutes(f"box_id, location, {_MINUTE}"), (box_id, start_ms, end_ms))
     # row by row: INSERT with SELECT writes each page to a temporary file too
     connection.executemany(_PUT.format("trends"), new.fetchall())
 
 
 def sweep_settled(connection: sqlite3.Connection, limit: int) -> None:
-    """Take away the oldest of what has settled: no row of ten minutes or hours is due of them."""
+    """Deletes the oldest copied minutes: those before any ten minutes or hour that is still due."""
     (due_ms,) = connection.execute(
         "SELECT min(start_ms) FROM (SELECT min(start_ms) AS start_ms FROM rollups_due WHERE length_ms = ? "
         "UNION ALL SELECT min(start_ms) FROM rollups_due WHERE length_ms = ?)",
@@ -104,7 +105,7 @@ def _put(connection: sqlite3.Connection, trend: Trend, location: str) -> None:
 
 
 def other_metrics(trend: Trend) -> str | None:
-    """Metrics beyond the original's four."""
+    """Returns the metrics other than the original's four as JSON; None where there are none."""
     other = {key: three for key, three in trend.metrics.items() if key not in METRIC_FIELDS}
     return json.dumps(other) if other else None
 
@@ -112,7 +113,7 @@ def other_metrics(trend: Trend) -> str | None:
 def widen_metrics(
     old: dict[str, tuple[float, float, float]], new: dict[str, tuple[float, float, float]]
 ) -> dict[str, tuple[float, float, float]]:
-    """Both in one: the outer limits, and the mean of the later one (so that a repeat changes nothing)."""
+    """Merges two: outer limits and the later one's mean (so that a repeat changes nothing)."""
     joined = dict(old)
     for key, (low, high, average) in new.items():
         if key in old:
@@ -123,7 +124,7 @@ def widen_metrics(
 
 
 def expire_minutes(connection: sqlite3.Connection, now_s: int, ttl_s: int | None, slice_rows: int) -> int:
-    """Delete what a time limit (if any) says; else turn minutes older than 90 days into hours."""
+    """Deletes rows older than `ttl_s`; where that is None, merges minutes older than 90 days into hours."""
     if ttl_s is not None:
         limit_ms = (now_s - ttl_s) * 1000
         return connection.execute(
@@ -141,7 +142,7 @@ def expire_minutes(connection: sqlite3.Connection, now_s: int, ttl_s: int | None
 
 
 def merge_hour(connection: sqlite3.Connection, box_id: str, start_ms: int) -> int:
-    """Minutes of one Box and hour into one row; returns how many rows went."""
+    """Merges the minutes of one Box and hour into one row; returns how many rows that saves."""
     settle(connection, box_id, start_ms, start_ms + HOUR_MS)
     rows = read_minutes(connection, box_id, start_ms, start_ms + HOUR_MS)
     span = (box_id, start_ms, start_ms + HOUR_MS)

@@ -17,7 +17,7 @@ from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.schema import EmbeddedPart
 
 FEW_BOXES = 100
-"""Rows of so many Boxes are merged; of more, all rows are read in their order until there are enough."""
+"""Rows of up to this many Boxes are merged; for more, all rows are read in order until enough fit."""
 _FILLED, _FILLED_TO = "incident_boxes", "incident_boxes_to"
 _PART = (
     "b.box_id, b.start_ns, b.end_ns, b.kind, b.residual_percent, b.length_ns, b.worst_start_ns, b.worst_id"
@@ -28,7 +28,7 @@ Pair = tuple[int, str]
 
 
 class EmbeddedParts(EmbeddedPart):
-    """One row per incident and Box."""
+    """The table with one row per incident and Box."""
 
     def incident_parts(
         self,
@@ -70,7 +70,7 @@ def _rows(
     beyond: IndexPlace | None,
     back: bool,
 ) -> Iterator[Row]:
-    """The rows in order: those of few Boxes from an index of each, merged; those of many from one index."""
+    """Yields rows in order: for few Boxes merged from each one's index, for many from one index."""
     boxes, among = row_boxes(seen, wanted, beyond, back)
     groups = [[box_id] for box_id in boxes] if len(boxes) <= FEW_BOXES else [boxes]
     since_ns = wanted.start_ns
@@ -90,13 +90,13 @@ def rows_statement(
     back: bool,
     since_ns: int | None,
 ) -> tuple[str, list[object]]:
-    """(start, number) at one Box, or at many, in order; from the place on, as far as the span may reach.
+    """Returns the statement for (start, number) at one or many Boxes, in order, from `beyond` on.
 
     Args:
-        among: Boxes that an incident has to be at; none: at any.
-        since_ns: no incident that meets the span begins earlier.
+        among: Boxes of which an incident must be at one; empty for any.
+        since_ns: no incident that overlaps the wanted span begins earlier.
     """
-    # + keeps the planner from an index, and so from a sort
+    # + stops the planner from using an index, after which it would have to sort
     own = "b.box_id = ?" if len(boxes) == 1 else "+b.box_id IN (SELECT value FROM json_each(?))"
     first = next(iter(boxes)) if len(boxes) == 1 else json.dumps(list(boxes))
     where, values = [own], list[object]([first])
@@ -121,7 +121,10 @@ def rows_statement(
 
 
 def parts_statement(seen: Collection[str], wanted: IncidentFilter) -> tuple[str, list[object]]:
-    """Incidents of numbers, the first value, with their rows; what may fit by the span of the whole."""
+    """Returns the statement for incidents with their rows, if the whole incident overlaps the wanted span.
+
+    The caller puts the incidents' numbers before the values, as JSON.
+    """
     where = [
         "i.group_id IN (SELECT value FROM json_each(?))",
         "+b.box_id IN (SELECT value FROM json_each(?))",
@@ -141,12 +144,12 @@ def enter_parts(
     written: Iterable[KnownFinding] = (),
     whole: Collection[int] = (),
 ) -> None:
-    """Enters what the findings of these incidents and Boxes say now; after their entries are written.
+    """Writes the rows of these incidents and Boxes from their findings, after the entries are written.
 
-    What was just `written` is not read back, which would be a third of the commit of thousands of findings.
+    Findings just `written` are not read back: that would take a third of the commit of thousands of findings.
 
     Args:
-        whole: incidents of which every finding is among `written`.
+        whole: incidents of which every finding is in `written`.
     """
     every, fresh = sorted(set(pairs)), {one.finding_id: one for one in written}
     of_pair: dict[Pair, list[KnownFinding]] = {}
@@ -179,7 +182,7 @@ def enter_parts(
             for pair, part in parts
         ),
     )  # fmt: skip
-    connection.executemany(  # all are counted once, not each time that one comes
+    connection.executemany(  # counts all Boxes only once, then adds the difference
         "UPDATE incident_index SET boxes = CASE WHEN boxes > 0 THEN boxes + ?2 ELSE "
         "(SELECT count(*) FROM incident_boxes WHERE group_id = ?1) END WHERE group_id = ?1",
         [each for each in more.items() if each[1]],
@@ -187,7 +190,7 @@ def enter_parts(
 
 
 def pairs_of(connection: sqlite3.Connection, finding_ids: Sequence[int]) -> list[Pair]:
-    """Incident and Box of these findings, as they are stored."""
+    """Returns the stored incident and Box of each of these findings."""
     rows = connection.execute(
         "SELECT group_id, box_id FROM incidents WHERE incident_id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(finding_ids)),),
@@ -196,7 +199,7 @@ def pairs_of(connection: sqlite3.Connection, finding_ids: Sequence[int]) -> list
 
 
 def _fill_slice(connection: sqlite3.Connection) -> bool:
-    """Whether all is entered now; it goes on where the slice before ended."""
+    """Indexes one slice, from the end of the slice before; returns whether it was the last."""
     row = connection.execute("SELECT value FROM counters WHERE name = ?", (_FILLED_TO,)).fetchone()
     after = 0 if row is None else int(row[0])
     numbers = connection.execute(

@@ -1,8 +1,8 @@
-"""Trends in the embedded store: minutes as they come, and the longer levels that are rolled up from them.
+"""Trends in the embedded store: one-minute rows, and the longer levels that are rolled up from them.
 
-`rollups` holds one packed row per Box, level and start; `rollups_due` the marks, in order of time, so that
-those of all Boxes of one stretch lie in a few pages. What is rolled up is read and written in one job of
-the writer, with the marks taken away: a process that is killed leaves the mark or the row, never neither.
+`rollups` has one packed row per Box, level and start. `rollups_due` has the rows that are due, in order of
+time, so that those of all Boxes for one span are in a few pages. One job of the writer reads the lower level,
+writes the row and deletes its mark, so that a killed process leaves the mark or the row, never neither.
 """
 
 import json
@@ -36,11 +36,11 @@ from opq_cloud.store.schema import EmbeddedPart
 from opq_cloud.store.store import TREND_MS, Trend
 
 _PACKED = struct.Struct("<B12d4H")
-"""Which metrics are there; min, max, average of each; bytes of each one's histogram, which follow."""
+"""Bits of the metrics present; min, max, average of each; bytes of each histogram, which follow."""
 SWEPT_ROWS = 20_000
-"""Minutes that have settled, taken away in one go."""
+"""Copied minutes that are deleted in one write."""
 FILL_ROWS = 1440
-"""Old minutes of a Box that one step of the first roll-up marks: a day."""
+"""Old minutes of a Box that one step of the first roll-up marks as due: a day."""
 
 Due = tuple[int, int, str]
 
@@ -53,7 +53,7 @@ class EmbeddedTrends(EmbeddedPart):
     def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
         rows = list(trends)
 
-        rows.sort(key=lambda row: (row.start_ms, row.box_id))  # as they lie
+        rows.sort(key=lambda row: (row.start_ms, row.box_id))  # the order of the table
 
         def job(connection: sqlite3.Connection) -> None:
             for row in rows:
@@ -78,7 +78,7 @@ class EmbeddedTrends(EmbeddedPart):
             return read_level(stored, box_id, start_ms, end_ms, length_ms)
 
     def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:
-        with self._database.read() as connection:  # mostly nothing: then no write waits for this
+        with self._database.read() as connection:  # mostly nothing is due: then no write is made
             idle = not _due(connection, now_ms, 1) and _fill_position(connection) is None
             (first_ms,) = connection.execute("SELECT min(start_ms) FROM trends_new").fetchone()
         if idle:
@@ -104,7 +104,7 @@ class EmbeddedTrends(EmbeddedPart):
         return gone
 
     def _expire_rollups(self, length_ms: int, limit_ms: int, slice_rows: int) -> int:
-        """By Box, for an index by time would be written with every row; once an hour."""
+        """Deletes old rows by Box, because an index by time would be written with every row."""
         with self._database.read() as connection:
             old = [
                 (box_id, length_ms, start_ms)
@@ -129,11 +129,11 @@ _BOXES_OF_ROLLUPS = """
         SELECT (SELECT min(box_id) FROM rollups WHERE box_id > boxes.id) FROM boxes
         WHERE boxes.id IS NOT NULL)
     SELECT id FROM boxes WHERE id IS NOT NULL"""
-"""One look into the key per Box."""
+"""Finds the Boxes with one search of the key per Box."""
 
 
 def _mark_due(connection: sqlite3.Connection, box_id: str, length_ms: int, at_ms: int) -> None:
-    """The row of this level that holds a moment is due."""
+    """Marks the row of this level at a moment as due."""
     connection.execute(
         "INSERT OR IGNORE INTO rollups_due VALUES (?, ?, ?)",
         (length_ms, at_ms // length_ms * length_ms, box_id),
@@ -141,7 +141,7 @@ def _mark_due(connection: sqlite3.Connection, box_id: str, length_ms: int, at_ms
 
 
 def _due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[Due]:
-    """Those of the lowest level that has any, so that an hour is made once its ten minutes are."""
+    """Returns due rows of the lowest level that has any, so that an hour is made after its ten minutes."""
     for length_ms in LEVELS_MS[1:]:
         rows = connection.execute(
             "SELECT length_ms, start_ms, box_id FROM rollups_due WHERE length_ms = ? AND start_ms <= ? "
@@ -170,13 +170,13 @@ def _roll_up(connection: sqlite3.Connection, now_ms: int, slice_rows: int) -> in
 def _roll_minutes(connection: sqlite3.Connection, box_id: str, start_ms: int, old_ms: int) -> None:
     found = read_minutes(connection, box_id, start_ms, start_ms + TEN_MINUTES_MS)
     minutes = [row for row in found if row.length_ms == TREND_MS]
-    if len(minutes) < len(found):  # an hour that is one row already, of a store that had no pyramid
+    if len(minutes) < len(found):  # an hour already merged, by a version without roll-ups
         _mark_due(connection, box_id, HOUR_MS, start_ms)
     if not minutes:
         return
     known = _rollups(connection, box_id, TEN_MINUTES_MS, start_ms, start_ms + 1) if start_ms < old_ms else []
     gone = bool(known) and sum(row.time_ms for row in minutes) < known[0].time_ms
-    if gone:  # the others of these minutes are an hour by now: what is late is added, and goes there too
+    if gone:  # the other minutes are merged into an hour by now: late ones are added, also to the hour
         minutes = known + minutes
     _put_rollup(connection, merged(box_id, start_ms, TEN_MINUTES_MS, minutes))
     _mark_due(connection, box_id, HOUR_MS, start_ms)
@@ -185,7 +185,7 @@ def _roll_minutes(connection: sqlite3.Connection, box_id: str, start_ms: int, ol
 
 
 def _roll_rows(connection: sqlite3.Connection, box_id: str, start_ms: int, length_ms: int) -> None:
-    """An hour or a day of the rows below it; an hour of its one trend where that covers more."""
+    """Makes an hour or longer row from the level below; an hour from its merged trend if that covers more."""
     if length_ms == HOUR_MS:
         settle(connection, box_id, start_ms, start_ms + HOUR_MS)
     rows = _rollups(connection, box_id, level_below(length_ms), start_ms, start_ms + length_ms)
@@ -255,7 +255,7 @@ def _fill_position(connection: sqlite3.Connection) -> tuple[str, int] | None:
 
 
 def _fill(connection: sqlite3.Connection) -> int:
-    """Mark the next stretch of the trends that were there before pyramids were; 0: all are marked."""
+    """Marks the next trends stored by a version without roll-ups as due; returns 0 where all are marked."""
     position = _fill_position(connection)
     if position is None:
         return 0

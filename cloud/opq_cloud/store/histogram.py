@@ -1,10 +1,10 @@
-"""Histograms that add up: how long a metric's one-minute means lay in each of fixed bins.
+"""Histograms that can be added: how long a metric's one-minute means were in each of fixed bins.
 
-Pure. Bins are the same everywhere and for ever, so that two histograms merge by adding, in any order and
-without a loss: the histogram of a year is that of its days. Relative bins where a value spans decades (the
-idea of DDSketch: Masson, Rim, Lee, VLDB 2019), equal ones for the frequency:
+Pure. The bins never change, so that two histograms merge by addition, in any order and without loss: the
+histogram of a year is the sum of those of its days. Bins have relative widths where a value spans decades
+(the idea of DDSketch: Masson, Rim, Lee, VLDB 2019), and equal widths for the frequency:
 
-| metric | bins | a quantile is right to |
+| metric | bins | error of a quantile |
 |---|---|---|
 | `rms` | 0.2 % wide | 0.1 % of the value |
 | `f` | 5 mHz wide | 2.5 mHz |
@@ -19,7 +19,7 @@ from math import exp, floor, isfinite, log
 _FREQUENCY_HZ = 0.005
 _RATIO_LOGS = {"rms": log(1.002), "thd": log(1.02), "trans": log(1.05)}
 _LEAST = 1e-6
-"""Volts or ratio: what is less counts as this."""
+"""Volts or ratio; smaller values count as this."""
 HISTOGRAM_METRICS = ("rms", "f", "thd", "trans")
 
 
@@ -31,7 +31,7 @@ class TrendHistogram:
 
     @classmethod
     def of(cls, seconds: Mapping[int, int]) -> "TrendHistogram":
-        """From {bin: seconds}; what has no seconds is left out."""
+        """Makes a histogram from {bin: seconds}; bins without seconds are left out."""
         packed = bytearray()
         before = 0
         for place in sorted(seconds):
@@ -43,7 +43,7 @@ class TrendHistogram:
         return cls(bytes(packed))
 
     def add_to(self, seconds: dict[int, int]) -> None:
-        """Its seconds beside those that are there: histograms merge so."""
+        """Adds its seconds to {bin: seconds}, by which histograms merge."""
         place = 0
         numbers = _varints(self.packed)
         for step in numbers:
@@ -57,7 +57,7 @@ class TrendHistogram:
 
 
 def bin_of(metric: str, value: float) -> int | None:
-    """The bin of a value in SI units; None: this metric has no histogram, or the value is not finite."""
+    """Returns the bin of a value in SI units; None where it is not finite or the metric has no histogram."""
     if not isfinite(value):
         return None
     if metric == "f":
@@ -67,14 +67,14 @@ def bin_of(metric: str, value: float) -> int | None:
 
 
 def bin_middle(metric: str, place: int) -> float:
-    """The value in the middle of a bin, SI units."""
+    """Returns the value in the middle of a bin, SI units."""
     if metric == "f":
         return (place + 0.5) * _FREQUENCY_HZ
     return exp((place + 0.5) * _RATIO_LOGS[metric])
 
 
 def quantile(metric: str, seconds: Mapping[int, int], share: float) -> float | None:
-    """The value that `share` of the time (0 to 1) lay at or below; None of an empty histogram."""
+    """Returns the value that the metric did not exceed for `share` of the time (0 to 1); None where empty."""
     wanted = share * sum(seconds.values())
     found, passed = None, 0
     for place in sorted(seconds):

@@ -1,7 +1,7 @@
-"""What others than Mauka's plug-ins did to incidents, until Mauka has published it on its bus.
+"""Changes of incidents not made by Mauka's plug-ins, stored until Mauka has published them on its bus.
 
-Pages, commands and re-analyses write to the store, in processes that may know no bus. They leave the numbers
-here; `opq_cloud.mauka.incident_announcer` publishes them. Pure over a table of `KeyedDocuments`.
+Pages, commands and re-analyses write to the store, in processes that may have no bus. They put the incidents'
+numbers here, and `opq_cloud.mauka.incident_announcer` publishes them. Works on a table of `KeyedDocuments`.
 """
 
 import secrets
@@ -17,9 +17,9 @@ log = logs.get(service="store")
 
 BY_ANALYSIS, BY_HAND, BY_REANALYSIS = "analysis", "hand", "reanalysis"
 INCIDENTS_EACH = 20
-"""Incidents in one announcement: so many are read and published in one go."""
+"""Incidents in one announcement, which are read and published together."""
 MOST_WAITING = 2000
-"""Announcements. Nobody runs Mauka, then; what comes beyond is left out, and logged."""
+"""Announcements that may wait (where Mauka does not run); further ones are left out and logged."""
 LATEST_KEY = 10**20
 
 
@@ -35,13 +35,13 @@ class IncidentAnnouncement:
 
 
 class IncidentAnnouncements:
-    """Every method may be called from any thread and raises StoreError where the database cannot."""
+    """Waiting announcements. Any thread may call; methods raise StoreError where the database fails."""
 
     def __init__(self, documents: KeyedDocuments) -> None:
         self._documents = documents
 
     def put(self, by: str, done: CarriedOut) -> int:
-        """Leave what a plan changed; how many incidents were left out for want of room."""
+        """Adds what a plan changed; returns how many incidents were left out because too many wait."""
         named = [
             ("new" if facts.incident_id in done.new_incidents else "changed", facts.incident_id)
             for facts in done.facts
@@ -49,11 +49,11 @@ class IncidentAnnouncements:
         return self._put(by, named + [("gone", number) for number in done.gone])
 
     def put_changed(self, by: str, number: int) -> int:
-        """Leave one incident of which something else than its findings has changed."""
+        """Adds one incident of which something other than its findings has changed."""
         return self._put(by, [("changed", number)])
 
     def oldest(self) -> IncidentAnnouncement | None:
-        """The one that waits longest."""
+        """Returns the announcement that has waited longest; None where none waits."""
         for found in self._documents.newest(INCIDENT_ANNOUNCEMENTS, "", 1):
             numbers = {name: tuple(int(each) for each in found[name]) for name in ("new", "changed", "gone")}
             return IncidentAnnouncement(str(found["key"]), str(found["by"]), **numbers)
@@ -69,7 +69,7 @@ class IncidentAnnouncements:
                 log.error("incident.announcement_left_out", by=by, incidents=len(named) - first)
                 return len(named) - first
             room -= 1
-            # the oldest has the highest key, for tables are read from there
+            # the oldest has the highest key, because tables are read from the highest key down
             key = f"{LATEST_KEY - time.time_ns():020d}-{secrets.token_hex(4)}"
             fields: Fields = {"key": key, "by": by, "new": [], "changed": [], "gone": []}
             for name, number in named[first : first + INCIDENTS_EACH]:

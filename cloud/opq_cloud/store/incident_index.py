@@ -1,7 +1,7 @@
-"""The index of incidents, and what people say of them: what is searched, sorted and counted. Pure.
+"""The index of incidents, by which they are searched, sorted and counted, and people's notes on them. Pure.
 
-An entry is made of what is said of an incident (`IncidentFacts`) and of its notes; both stores keep one for
-each incident, written with it. A label is a class that a person gave: it takes the place of the machine's.
+An entry is made from an incident's facts (`IncidentFacts`) and notes. Both stores have one for each incident,
+written with it. A label is a class that a person gave; it replaces the class that analysis found.
 """
 
 import unicodedata
@@ -15,38 +15,38 @@ from opq_proto.messages import Incident
 
 NOTE_KINDS = ("note", "label", "split", "merge")
 NO_AUTHOR = "deleted"
-"""In the place of an account that is gone."""
+"""Stands for an account that was deleted."""
 NOTE_CHARACTERS = 2000
 MOST_NOTES = 500
 """Notes of one incident; a further one is refused."""
 WORDS_CHARACTERS = 20_000
-"""Characters of all notes of an incident, as they are searched."""
+"""Characters of an incident's notes that are searched."""
 DURATIONS_S = (0.02, 0.2, 0.5, 1.0, 5.0, 60.0)
-"""Where a column of the magnitude-duration plane ends: EN 50160:2010, table 2 (dips), with 20 ms before
-and what is longer after."""
+"""Upper limits of the columns of the magnitude-duration plane: EN 50160:2010, table 2 (dips), with a first
+column up to 20 ms and a last one for longer durations."""
 PERCENTS = (5.0, 40.0, 70.0, 80.0, 90.0, 110.0, 120.0)
-"""Where a row of it ends, percent of nominal: EN 50160:2010, tables 2 and 3."""
+"""Upper limits of the plane's rows, percent of nominal: EN 50160:2010, tables 2 and 3."""
 COLUMNS, ROWS = len(DURATIONS_S) + 1, len(PERCENTS) + 1
 ORDERS = ("newest", "severe", "long")
 
 
 class IncidentEditError(OpqError):
-    """What was asked for cannot be: there is no such incident, finding or class, or nothing would change."""
+    """The edit is impossible: there is no such incident, finding or class, or nothing would change."""
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentNote:
-    """One thing that a person said or did to an incident; kept as long as the incident."""
+    """One note or action of a person on an incident; kept as long as the incident."""
 
     note_id: int
     incident_id: int
     at_ms: int
     account_id: str
-    """Who: empty for a command at the store's own machine."""
+    """The person's account; empty for a command on the store's own machine."""
     kind: str
     """One of NOTE_KINDS."""
     text: str
-    """The text of the note; of a label the class, or "" where it is taken back."""
+    """The text of the note; for a label the class, or "" where the label is removed."""
 
     def as_document(self) -> dict[str, Any]:
         return asdict(self)
@@ -54,32 +54,32 @@ class IncidentNote:
 
 @dataclass(frozen=True, slots=True)
 class IncidentFilter:
-    """Which incidents are asked for; what is empty or None asks for nothing."""
+    """Selects incidents; a field that is empty or None selects all."""
 
     kind: str = ""
-    """A class; of a combination each part counts."""
+    """A class; it matches each part of a combined class."""
     box_id: str = ""
     box_ids: tuple[str, ...] | None = None
-    """At one of these at least: the Boxes of a region, or those that a visitor may see."""
+    """The incident is at one of these at least: the Boxes of a region, or those that a visitor may see."""
     scope: str = ""
     least_severity: float | None = None
     start_ns: int | None = None
     end_ns: int | None = None
-    """Those that meet [start_ns, end_ns)."""
+    """The incident overlaps [start_ns, end_ns)."""
     words: str = ""
-    """Each of these words stands in a note."""
+    """Each of these words is in a note."""
     cell: int | None = None
     """A field of the magnitude-duration plane."""
     order: str = "newest"
 
     @property
     def at(self) -> tuple[str, ...] | None:
-        """The Boxes that are named, None: no matter which; of both fields the narrower."""
+        """The Boxes of `box_id`, else of `box_ids`; None for any."""
         return (self.box_id,) if self.box_id else self.box_ids
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The rarer first."""
+        """Tags that the incident has, the rarer first."""
         box = (f"box:{self.box_id}",) if self.box_id else ()
         return (*box, f"class:{self.kind}") if self.kind else box
 
@@ -102,7 +102,7 @@ class IndexedIncident:
     label: str | None = None
 
     def place(self, order: str) -> "IndexPlace":
-        """Where the incident stands in a list in this order."""
+        """Returns the incident's place in a list in this order."""
         length_ns = self.end_ns - self.start_ns
         value = {"newest": self.start_ns, "severe": self.severity or 0.0, "long": float(length_ns)}
         return IndexPlace(value[order], self.incident_id)
@@ -110,9 +110,10 @@ class IndexedIncident:
 
 @dataclass(frozen=True, slots=True)
 class IndexPlace:
-    """Where the next page of a list begins: the value that it is sorted by, then the incident's number.
+    """A place in a sorted list, after which the next page begins: the sort value and the incident's number.
 
-    The newest first: the start in nanoseconds, an int because a float cannot hold it; events: milliseconds.
+    In the order `newest` the value is the start in nanoseconds, an int because a float cannot hold it; for
+    events it is the start in milliseconds.
     """
 
     value: float | int
@@ -124,12 +125,12 @@ class IndexPlace:
 
 
 def tags_of(kind: str) -> tuple[str, ...]:
-    """What a class is found by."""
+    """Returns the tags by which a class is found."""
     return tuple(f"class:{part}" for part in kind.split("+"))
 
 
 def cell_of(residual_percent: float | None, start_ns: int, end_ns: int) -> int | None:
-    """The field of the plane, row by row from the deepest and shortest; None: no residual."""
+    """Returns the field of the plane, row by row from the deepest and shortest; None without a residual."""
     if residual_percent is None:
         return None
     seconds = (end_ns - start_ns) / 1e9
@@ -139,19 +140,19 @@ def cell_of(residual_percent: float | None, start_ns: int, end_ns: int) -> int |
 
 
 def folded(text: str) -> str:
-    """As it is searched: small letters, no accents, one space between words."""
+    """Returns text in the form that is searched: lower case, no accents, one space between words."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     return " ".join("".join(each for each in plain if not unicodedata.combining(each)).split())
 
 
 def words_of(notes: Iterable[IncidentNote]) -> str:
-    """What is searched of the notes of an incident: the newest first, so that they are not cut."""
+    """Returns the searched text of an incident's notes: the newest first, so that the oldest are cut."""
     texts = [folded(note.text) for note in notes if note.kind in ("note", "label")]
     return " ".join(reversed(texts)).replace("_", " ")[:WORDS_CHARACTERS]
 
 
 def label_of(notes: Sequence[IncidentNote]) -> str | None:
-    """The class that a person gave last; None: nobody did, or it was taken back."""
+    """Returns the class that a person gave last; None where nobody did, or the label was removed."""
     labels = [note.text for note in notes if note.kind == "label"]
     return (labels[-1] or None) if labels else None
 
@@ -164,7 +165,7 @@ def entry_of_facts(facts: IncidentFacts) -> IndexedIncident:
 
 
 def entry_of_incident(incident: Incident) -> IndexedIncident:
-    """For one of which nothing else is known: stored by a version without facts, or by the original."""
+    """Makes an entry for an incident without facts, stored by an older version or by the original."""
     return IndexedIncident(
         incident.incident_id, incident.start_ns, incident.end_ns, incident.machine_kind or incident.kind,
         incident.residual_percent, incident.severity, incident.scope,

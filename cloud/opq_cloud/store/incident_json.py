@@ -1,4 +1,4 @@
-"""An incident as JSON, in the contract's keys: for pages, tools, the bus and webhooks alike."""
+"""An incident as JSON with the contract's keys, for pages, tools, the bus and webhooks."""
 
 from collections import Counter
 
@@ -8,9 +8,9 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, CauseHypothes
 
 
 def incident_json(incident: Incident) -> dict[str, object]:
-    """contracts.md, `up --until-incident` and "Findings and incidents", and a few more keys.
+    """Returns the keys of contracts.md, `up --until-incident` and "Findings and incidents", and a few more.
 
-    `end_ms` is null while it is open. `cause` is the likeliest hypothesis; null: nobody has judged it.
+    `end_ms` is null while the incident is open. `cause` is the likeliest hypothesis, null without any.
     """
     first_ns = incident.arrivals[0].start_ns if incident.arrivals else 0
     return {
@@ -41,7 +41,7 @@ def incident_json(incident: Incident) -> dict[str, object]:
 
 
 def cause_json(hypothesis: CauseHypothesis) -> dict[str, object]:
-    """The contract's `cause`, with what is known of this cause alone and the plain sentence."""
+    """Returns the contract's `cause`, with the details of this cause and a plain sentence."""
     return {
         "name": hypothesis.cause,
         "probability": hypothesis.probability,
@@ -51,7 +51,7 @@ def cause_json(hypothesis: CauseHypothesis) -> dict[str, object]:
 
 
 def classes_by_box(incident: Incident) -> dict[str, str]:
-    """Box -> its classes, joined by "+"."""
+    """Returns Box -> its classes, joined by "+"."""
     parts: dict[str, set[str]] = {}
     for each in incident.findings:
         parts.setdefault(each.finding.box_id, set()).update(each.finding.kind.split("+"))
@@ -59,7 +59,7 @@ def classes_by_box(incident: Incident) -> dict[str, str]:
 
 
 def found_by(incident: Incident) -> list[dict[str, object]]:
-    """Each analysis, version and settings that gave a finding of it, and how many; null: not noted."""
+    """Returns each analysis, version and settings with its number of findings; null where not recorded."""
     sources = Counter(
         (each.finding.analysis, each.finding.analysis_version, each.finding.settings_hash)
         for each in incident.findings
@@ -73,7 +73,7 @@ def found_by(incident: Incident) -> list[dict[str, object]]:
 
 
 def source_words(incident: Incident) -> str:
-    """The same for people: "rms_voltage 0.3 (settings 5f3a..., 4 findings); ..."."""
+    """Returns `found_by` as text: "rms_voltage 0.3 (settings 5f3a..., 4 findings); ..."."""
     return "; ".join(
         "not noted"
         if each["analysis"] is None
@@ -84,10 +84,11 @@ def source_words(incident: Incident) -> str:
 
 
 def arrival_json(arrival: BoxArrival, first_ns: int) -> dict[str, object]:
-    """`disciplined` false: its clock is too poor to say who was first.
+    """Returns an arrival as JSON.
 
-    `aligned_to`: the Box whose clock it is by, within `uncertainty_ms`; null: its own,
-    or that of a Box that is not seen.
+    `disciplined` is false where the Box's clock is too inaccurate for the order of arrivals. `aligned_to` is
+    the Box whose clock the time refers to, within `uncertainty_ms`; null for its own clock, or that of a Box
+    that is not seen.
     """
     unknown = arrival.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS
     return {

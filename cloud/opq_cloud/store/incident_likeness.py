@@ -1,10 +1,10 @@
-"""How much two incidents are alike: a distance of 0 to 1 over what is known of both. Pure.
+"""The likeness of two incidents, 0 to 1, from the features that are known of both. Pure.
 
 Source: Gower, "A general coefficient of similarity and some of its properties", Biometrics 27 (1971),
-857-871: the weighted mean of the distances of single features, each 0 to 1, over those that both have. The
-features' scales and weights are ours.
+857-871: one minus the weighted mean of the distances of single features, each 0 to 1, over those that both
+have. The features' scales and weights were chosen for this project.
 
-It lies in this room for the same reason as `severity.py`: pages and tools say it, and neither knows Mauka.
+It is in this package for the same reason as `severity.py`: pages and tools show it and do not import Mauka.
 """
 
 import math
@@ -15,9 +15,9 @@ from opq_proto.messages import Incident
 
 DAY_NS = 86_400 * 10**9
 RESIDUAL_PERCENT = 50.0
-"""So far apart are as different as can be."""
+"""Difference of the residuals, in percent of nominal, that gives distance 1."""
 DECADES = 2.0
-"""Decades of the duration that make it wholly unlike: a hundredfold."""
+"""Decades between the durations that give distance 1: a factor of 100."""
 JUMP_DEGREES = 60.0
 HALF_DAY_H = 12.0
 WEIGHTS = {"class": 3.0, "residual": 2.0, "duration": 2.0, "place": 2.0, "phase jump": 1.0, "hour": 1.0}
@@ -26,7 +26,7 @@ SHORTEST_NS = 10**6
 
 @dataclass(frozen=True, slots=True)
 class IncidentTraits:
-    """What incidents are compared by; None and nothing: not known."""
+    """The features by which incidents are compared; None or empty where unknown."""
 
     incident_id: int
     start_ns: int
@@ -39,14 +39,14 @@ class IncidentTraits:
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """`alike` 0 to 1; `distances` of the features that both have, each 0 to 1."""
+    """The likeness `alike`, 0 to 1, and the `distances` of the features that both have, each 0 to 1."""
 
     alike: float
     distances: tuple[tuple[str, float], ...]
 
 
 def traits_of_entry(entry: IndexedIncident, box_ids: frozenset[str]) -> IncidentTraits:
-    """As the index has it, which knows no phase jump; what is known of its Boxes is handed in."""
+    """Returns the traits from an entry of the index, which has no phase jump; the caller gives the Boxes."""
     return IncidentTraits(
         entry.incident_id, entry.start_ns, frozenset(entry.kind.split("+")),
         entry.end_ns - entry.start_ns, entry.residual_percent, box_ids=box_ids,
@@ -54,7 +54,7 @@ def traits_of_entry(entry: IndexedIncident, box_ids: frozenset[str]) -> Incident
 
 
 def traits_of(incident: Incident) -> IncidentTraits:
-    """The traits of a whole incident; the phase jump is the largest that a finding of its own says."""
+    """Returns the traits of a whole incident; the phase jump is the largest of its findings."""
     jumps = [
         value
         for each in incident.findings
@@ -69,7 +69,10 @@ def traits_of(incident: Incident) -> IncidentTraits:
 
 
 def likeness(one: IncidentTraits, other: IncidentTraits) -> Likeness:
-    """The same whichever comes first; 1 for an incident and itself. That neither has a jump says nothing."""
+    """Returns the likeness, the same in either order; 1 for an incident and itself.
+
+    Where both have a phase jump of 0, the jump is not compared.
+    """
     found = {"class": _sets(one.kinds, other.kinds)}
     if one.residual_percent is not None and other.residual_percent is not None:
         found["residual"] = min(1.0, abs(one.residual_percent - other.residual_percent) / RESIDUAL_PERCENT)
@@ -89,5 +92,5 @@ def likeness(one: IncidentTraits, other: IncidentTraits) -> Likeness:
 
 
 def _sets(one: frozenset[str], other: frozenset[str]) -> float:
-    """Jaccard's distance: the share of all that only one of them has."""
+    """Returns Jaccard's distance: the share of the union that only one of the sets has."""
     return 1 - len(one & other) / len(one | other)

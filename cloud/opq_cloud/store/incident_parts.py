@@ -1,7 +1,7 @@
-"""An incident at the Boxes that somebody sees: what the index says of it there, without reading its findings.
+"""An incident at the Boxes that a visitor may see, from the index, without reading its findings.
 
-Both stores keep one row per incident and Box. Those of the Boxes that a visitor sees make the same as
-`seen_incident.incident_at` makes of all findings; a test holds the two together. Pure.
+Both stores have one row per incident and Box. The rows of the Boxes that a visitor sees give the same result
+as `seen_incident.incident_at` gives from all findings; a test compares the two. Pure.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from opq_cloud.store.join_plan import KnownFinding, worst_rank
 
 @dataclass(frozen=True, slots=True)
 class BoxPart:
-    """An incident at one Box: its span there, and of its worst finding there what it is named by."""
+    """An incident at one Box: its span there, and its worst finding there, which names the incident."""
 
     box_id: str
     start_ns: int
@@ -28,20 +28,20 @@ class BoxPart:
 
     @property
     def rank(self) -> tuple[float, int, int, str]:
-        """As `join_plan.worst_rank`."""
+        """The same rank as `join_plan.worst_rank`."""
         off = -1.0 if self.residual_percent is None else abs(self.residual_percent - 100.0)
         return off, self.length_ns, -self.worst_start_ns, f"{self.box_id}\n{self.kind}"
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedParts:
-    """An entry of the index with its rows at the Boxes that were asked for, one at least."""
+    """An entry of the index with its rows at the requested Boxes, at least one."""
 
     entry: IndexedIncident
     words: str
-    """What is searched of its notes."""
+    """The searched text of its notes."""
     boxes: int
-    """How many Boxes it has."""
+    """Number of all its Boxes."""
     parts: tuple[BoxPart, ...]
 
     @property
@@ -49,7 +49,7 @@ class IndexedParts:
         return len(self.parts) == self.boxes
 
     def seen(self) -> IndexedIncident:
-        """As who sees these Boxes alone is shown it: nothing of another Box, nor what is said of all."""
+        """Returns the entry for a person who sees these Boxes only: nothing of other Boxes or the whole."""
         if self.whole:
             return self.entry if self.entry.label is None else replace(self.entry, label=None)
         worst = max(self.parts, key=lambda part: part.rank)
@@ -64,7 +64,7 @@ class IndexedParts:
         )
 
     def fits(self, seen: IndexedIncident, wanted: IncidentFilter) -> bool:
-        """Whether what is seen of it is what is asked for; notes may name any Box, so that they need all."""
+        """Whether the seen part fits the filter; notes are searched only if all Boxes are seen."""
         boxes = {part.box_id for part in self.parts}
         severity = -1.0 if seen.severity is None else seen.severity
         return (
@@ -81,7 +81,7 @@ class IndexedParts:
 
 
 FIRST_ROWS, MOST_ROWS = 64, 1024
-"""Rows that are looked at together: few for a page, more where all are read."""
+"""Rows that are read together: few for a page, more where all are read."""
 
 Row = tuple[int, int]
 """Start of an incident at one Box, and its number."""
@@ -90,10 +90,10 @@ Row = tuple[int, int]
 def row_boxes(
     seen: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
 ) -> tuple[Collection[str], tuple[str, ...]]:
-    """The Boxes whose rows are read, and Boxes that an incident has to be at (none: at any).
+    """Returns the Boxes whose rows are read, and those of which an incident must be at one (empty for any).
 
-    From the newest down the rows of the Boxes that are asked for will do. Between limits they will not: an
-    incident may stand within them by its row at another Box.
+    From the newest down, the rows of the requested Boxes suffice. Between limits they do not: an incident may
+    be within the limits by its row at another Box.
     """
     if wanted.at is None:
         return seen, ()
@@ -108,13 +108,13 @@ def in_order(
     beyond: IndexPlace | None,
     back: bool,
 ) -> Iterator[IndexedParts]:
-    """Each incident once by the start that is seen of it, the newest first below `beyond`; `back`: upward.
+    """Yields each incident once, by its seen start, the newest first below `beyond`; upward with `back`.
 
-    No start that is seen is after a row of its incident: what waits goes once the rows have passed it.
+    No seen start is after a row of its incident, so an incident is yielded once the rows pass its start.
 
     Args:
-        rows: of the Boxes that are seen, in this order of start and number.
-        read: those of these numbers that may fit.
+        rows: rows of the seen Boxes, in this order of start and number.
+        read: returns those incidents of the given numbers that may fit.
     """
     turn = 1 if back else -1
     waiting: list[tuple[int, int, IndexedParts]] = []
@@ -137,7 +137,7 @@ def in_order(
 
 
 def part_of(known: Iterable[KnownFinding]) -> BoxPart:
-    """The part made of all findings of one incident at one Box, at least one."""
+    """Returns the part for all findings (at least one) of one incident at one Box."""
     ordered = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
     worst = max(ordered, key=lambda one: worst_rank(one.finding))
     return BoxPart(
@@ -153,7 +153,7 @@ def part_of(known: Iterable[KnownFinding]) -> BoxPart:
 
 
 def parts_of(known: Sequence[KnownFinding]) -> list[BoxPart]:
-    """The parts made of all findings of one incident, by Box."""
+    """Returns the parts for all findings of one incident, one per Box."""
     by_box: dict[str, list[KnownFinding]] = {}
     for one in known:
         by_box.setdefault(one.finding.box_id, []).append(one)

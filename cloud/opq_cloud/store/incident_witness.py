@@ -1,6 +1,6 @@
-"""A Box of an incident with its worst finding, as far as the cause is judged by it.
+"""A witness: a Box of an incident with its worst finding, from which the cause is judged.
 
-An incident keeps the few of its Boxes that say most, so that it grows at a bounded cost; which ones does
+An incident keeps only the few most significant Boxes, so that its growth has a bounded cost. Which ones does
 not depend on the order in which findings come.
 """
 
@@ -15,15 +15,16 @@ WITNESSES = 12
 
 
 def flat_document(one: Any) -> dict[str, Any]:
-    """A dataclass of plain values by name; `asdict` copies each value, a quarter of what a finding cost."""
+    """Returns name -> value of a dataclass; `asdict` copies each value: a quarter of a finding's cost."""
     return {name: getattr(one, name) for name in one.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentWitness:
-    """`weight` orders them, the heaviest first: off nominal, length in ns, minus its start, kind.
+    """A Box with its worst finding.
 
-    Off nominal is far below 0 where a finding shows no onset: what does goes before it.
+    `weight` sorts witnesses, the heaviest first: distance from nominal, length in ns, minus its start, kind.
+    The distance is far below 0 where a finding shows no onset, so that findings with an onset come first.
     """
 
     box_id: str
@@ -39,7 +40,7 @@ class IncidentWitness:
     figures: tuple[tuple[str, float], ...] = ()
 
     def as_document(self) -> dict[str, Any]:
-        """JSON's types only, no list in a list."""
+        """Returns a document of JSON types, without a list in a list."""
         return {**flat_document(self), "weight": list(self.weight), "figures": dict(self.figures)}
 
     @classmethod
@@ -56,9 +57,9 @@ class IncidentWitness:
 
 
 def heaviest(witnesses: Iterable[IncidentWitness]) -> tuple[IncidentWitness, ...]:
-    """One per Box, its heaviest; of these the heaviest, of each place and phase before its second one.
+    """Returns the WITNESSES heaviest, one per Box; a place and phase gets a second one after all have one.
 
-    So many Boxes at one place leave room for what others saw: without these nobody could say where it was.
+    So many Boxes at one place leave room for those elsewhere, which are needed to locate the disturbance.
     `heaviest(heaviest(a) + b) == heaviest(a + b)`, while no Box moves.
     """
     best: dict[str, IncidentWitness] = {}
@@ -79,7 +80,7 @@ def heaviest(witnesses: Iterable[IncidentWitness]) -> tuple[IncidentWitness, ...
 
 
 def hypothesis_document(hypothesis: CauseHypothesis) -> dict[str, Any]:
-    """As JSON and the store have it."""
+    """Returns a hypothesis as JSON, also for the store."""
     return {
         "cause": hypothesis.cause,
         "probability": hypothesis.probability,

@@ -1,8 +1,8 @@
-"""What a store is asked to write of findings and their incidents: a plan, made in `mauka/joining.py`.
+"""A plan: what a store has to write of findings and their incidents. Plans are made in `mauka/joining.py`.
 
-A store reads what a plan needs to know, and carries it out as it stands. Numbers below 0 stand for those
-that the store gives: -1 is the first new one, -2 the next. A plan names the revision that it was made for;
-when somebody else has written since, it is refused, and made again.
+A store reads what a plan is made from, and carries the plan out unchanged. Numbers below 0 stand for new
+numbers that the store gives: -1 is the first new one, -2 the next. A plan names the revision that it was made
+for; if another process has written since, the store refuses it and it is made again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,23 +21,23 @@ from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding, In
 
 @dataclass(frozen=True, slots=True)
 class KnownFinding:
-    """A stored finding with every event that saw it."""
+    """A stored finding with every event that contains it."""
 
     finding_id: int
     incident_id: int
     event_ids: tuple[int, ...]
     finding: Finding
     pieces: tuple[Finding, ...] = ()
-    """The sightings that no other one covers, unless the finding is the only one."""
+    """The separate sightings that no other sighting covers; empty where the finding is the only one."""
     leads: bool | None = None
-    """Whether its incident's onset is its own; None: stored before that was noted."""
+    """Whether its incident's onset is its own; None where an older version stored it without this."""
     by_hand: bool = False
-    """Somebody said which incident it belongs to."""
+    """Whether a person assigned it to its incident."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindingOnset:
-    """As much of a stored finding as joining asks for."""
+    """The fields of a stored finding that joining needs."""
 
     finding_id: int
     incident_id: int
@@ -53,7 +53,7 @@ class FindingOnset:
 
 @dataclass(frozen=True, slots=True)
 class FindingMove:
-    """A finding that is not changed, but for its incident."""
+    """A finding of which only the incident changes."""
 
     finding_id: int
     incident_id: int
@@ -62,7 +62,7 @@ class FindingMove:
 
 @dataclass(frozen=True, slots=True)
 class IncidentFacts:
-    """What is said of an incident beside its findings, and what is needed to go on when it grows.
+    """Facts of an incident in addition to its findings, and what is needed to update them when it grows.
 
     Each field is a function of the set of its findings; none grows with their number.
     """
@@ -75,27 +75,27 @@ class IncidentFacts:
     end_ns: int
     closed: bool
     boxes: int
-    """How many Boxes have a finding in it."""
+    """Number of Boxes that have a finding in it."""
     scope: str | None = None
     severity: float | None = None
     follows: int | None = None
     arrivals: tuple[BoxArrival, ...] = ()
     worst: tuple[float, int, int, str] = (0.0, 0, 0, "")
-    """Its worst finding: off nominal, length in ns, minus its start, Box."""
+    """Its worst finding: distance from nominal, length in ns, minus its start, Box."""
     places: tuple[str, ...] = ()
-    """At most two of each of these, the first of their alphabet; "" stands for Boxes whose is not known."""
+    """Places, feeders and regions: at most two of each, the alphabetically first; "" where unknown."""
     feeders: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     frequency_alone: bool = False
-    """All its findings are deviations of the frequency."""
+    """Whether all its findings are frequency deviations."""
     weights: tuple[int, int, int] = (0, 0, 0)
     """Sums over Boxes with coordinates: weight, weight x latitude, weight x longitude, in 1e-6 degrees."""
     kinds: tuple[str, ...] = ()
     """Kinds of all its findings, each once, in alphabetical order."""
     witnesses: tuple[IncidentWitness, ...] = ()
-    """The Boxes that its cause is judged by, the heaviest first."""
+    """The Boxes from which its cause is judged, the heaviest first."""
     hypotheses: tuple[CauseHypothesis, ...] = ()
-    """What may have made it, the likeliest first."""
+    """Possible causes, the likeliest first."""
     sides: tuple[BoxSide, ...] = ()
 
     @property
@@ -105,7 +105,7 @@ class IncidentFacts:
         return None if whole == 0 else (latitude / whole / 1e6, longitude / whole / 1e6)
 
     def as_document(self) -> dict[str, Any]:
-        """JSON's types only, no list in a list: some servers of MongoDB's protocol refuse that."""
+        """Returns a document of JSON types, with no list in a list: some MongoDB-like servers refuse it."""
         document: dict[str, Any] = {name: getattr(self, name) for name in _FACTS}
         document["arrivals"] = {name: [getattr(each, name) for each in self.arrivals] for name in _ARRIVAL}
         document["witnesses"] = [each.as_document() for each in self.witnesses]
@@ -121,7 +121,7 @@ class IncidentFacts:
             if name in known:
                 known[name] = tuple(known[name])
         arrivals = document.get("arrivals") or dict.fromkeys(_ARRIVAL, ())
-        nobody = [None] * len(arrivals["box_id"])  # of an older version
+        nobody = [None] * len(arrivals["box_id"])  # written by an older version
         columns = (arrivals.get(name, nobody) for name in _ARRIVAL)
         known["arrivals"] = tuple(starmap(BoxArrival, zip(*columns, strict=True)))
         known["witnesses"] = tuple(map(IncidentWitness.of_document, document.get("witnesses", ())))
@@ -136,31 +136,31 @@ _FACTS = tuple(each.name for each in fields(IncidentFacts))
 
 @dataclass(frozen=True, slots=True)
 class JoinPlan:
-    """What a store has to write, in this order; every step can be repeated."""
+    """The changes that a store has to write, in this order; every step can be repeated."""
 
     revision: int
     event_id: int
-    """Kept as long as what is written."""
+    """The event of the findings; it is kept as long as they are."""
     moved: tuple[FindingMove, ...] = ()
-    """The latest first: what is left undone by a crash is then found again."""
+    """The latest first, so that what a crash leaves undone is found again."""
     written: tuple[KnownFinding, ...] = ()
-    """New ones and changed ones, as they shall be."""
+    """New and changed findings, in their new state."""
     removed: tuple[int, ...] = ()
-    """Finding ids that another has taken in."""
+    """Ids of findings that were merged into another."""
     facts: tuple[IncidentFacts, ...] = ()
     gone: tuple[int, ...] = ()
     """Incidents that have no finding any more."""
     answer: tuple[KnownFinding, ...] = ()
-    """Per finding that was put, what it is now."""
+    """The stored finding for each finding that was put."""
     more_events: tuple[int, ...] = ()
-    """Kept as long too."""
+    """Further events that are kept as long."""
 
     @property
     def changes(self) -> bool:
         return bool(self.moved or self.written or self.removed or self.facts or self.gone)
 
     def new_findings(self) -> int:
-        """How many finding numbers it asks for."""
+        """Returns how many new finding numbers the plan needs."""
         return sum(one.finding_id < 0 for one in self.written)
 
     def new_incidents(self) -> int:
@@ -170,7 +170,7 @@ class JoinPlan:
 
 @dataclass(frozen=True, slots=True)
 class GivenNumbers:
-    """The numbers that a store gave for those below 0."""
+    """The numbers that a store gave in place of those below 0."""
 
     findings: Sequence[int] = ()
     incidents: Sequence[int] = ()
@@ -195,18 +195,18 @@ class GivenNumbers:
 
 @dataclass(frozen=True, slots=True)
 class CarriedOut:
-    """What a store wrote of a plan."""
+    """The result of a plan that a store has carried out."""
 
     stored: tuple[StoredFinding, ...]
-    """Per finding that was put."""
+    """One for each finding that was put."""
     facts: tuple[IncidentFacts, ...] = ()
-    """Those of the incidents that are new or have changed."""
+    """Facts of the incidents that are new or have changed."""
     new_incidents: tuple[int, ...] = ()
     gone: tuple[int, ...] = ()
 
 
 def carried_out(plan: JoinPlan, numbers: GivenNumbers) -> CarriedOut:
-    """The answer of a store that has written `plan` with these numbers."""
+    """Returns the result for a store that has written `plan` with these numbers."""
     return CarriedOut(
         tuple(
             StoredFinding(
@@ -222,12 +222,12 @@ def carried_out(plan: JoinPlan, numbers: GivenNumbers) -> CarriedOut:
 
 
 def stored(known: KnownFinding) -> StoredFinding:
-    """As the interface answers it; of several events the first."""
+    """Returns the finding in the store's public form, with the first of its events."""
     return StoredFinding(known.finding_id, known.incident_id, min(known.event_ids), known.finding)
 
 
 def onset(known: KnownFinding) -> FindingOnset:
-    """As much of it as joining asks for."""
+    """Returns the fields of a finding that joining needs."""
     one = known.finding
     return FindingOnset(
         known.finding_id, known.incident_id, one.box_id, one.kind, one.start_ns, one.end_ns,
@@ -236,26 +236,26 @@ def onset(known: KnownFinding) -> FindingOnset:
 
 
 def badness(finding: Finding) -> tuple[float, int]:
-    """Furthest from nominal, then longest; a class without a residual comes after those that have one."""
+    """Returns a sort key: distance from nominal, then length; a finding without a residual ranks lowest."""
     percent = finding.residual_percent
     return -1.0 if percent is None else abs(percent - 100.0), finding.end_ns - finding.start_ns
 
 
 def worst_rank(finding: Finding) -> tuple[float, int, int, str]:
-    """The higher, the worse: by `badness`, then the earlier; of what began at once Box and class decide.
+    """Returns a rank, the higher the worse: by `badness`, then the earlier start, then Box and class.
 
-    The same wherever an incident is named, in its facts, in the index and on its page, also at exact ties.
+    An incident's facts, index and page all use it, so that they name it alike, also at exact ties.
     """
     return (*badness(finding), -finding.start_ns, f"{finding.box_id}\n{finding.kind}")
 
 
 def worst_of(findings: Sequence[Finding]) -> Finding:
-    """The one that an incident of these is named by; at least one."""
+    """Returns the finding that names an incident of these findings (at least one)."""
     return max(findings, key=worst_rank)
 
 
 def incident_of(known: Sequence[KnownFinding], facts: IncidentFacts | None = None) -> Incident:
-    """The incident that its findings make; `known` are all findings of one incident, at least one."""
+    """Makes an incident; `known` are all its findings, at least one."""
     findings = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
     worst = worst_of([one.finding for one in findings])
     boxes = {one.finding.box_id for one in findings}
@@ -274,12 +274,12 @@ def incident_of(known: Sequence[KnownFinding], facts: IncidentFacts | None = Non
 
 
 def with_label(incident: Incident, label: str | None) -> Incident:
-    """The incident under the class that a person gave it; None: nobody did."""
+    """Returns the incident with the class that a person gave it; unchanged where `label` is None."""
     return incident if label is None else replace(incident, kind=label, machine_kind=incident.kind)
 
 
 def with_facts(incident: Incident, facts: IncidentFacts | None) -> Incident:
-    """The incident with what is said of it."""
+    """Returns the incident with its facts; unchanged where there are none."""
     if facts is None:
         return incident
     return replace(

@@ -1,6 +1,6 @@
-"""Tables of documents by a text key, as both stores have them, for accounts and the log of changes.
+"""Tables of documents by a text key, which both stores have, for accounts and the log of changes.
 
-Short; apart from `account_records.py`, which the log of changes must not import.
+Separate from `account_records.py`, which the log of changes must not import.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,24 +29,24 @@ class KeyedDocuments(Protocol):
     """Tables of documents by a text key; every method is atomic over threads and processes."""
 
     def insert(self, table: str, key: str, document: Fields) -> bool:
-        """False, and nothing is stored, where the key or a unique field is there already."""
+        """Insert a document; False, with nothing stored, where the key or a unique field exists already."""
 
     def get(self, table: str, key: str) -> Fields | None: ...
 
     def change(self, table: str, key: str, changed: Callable[[Fields], Fields | None]) -> bool:
-        """Put what `changed` makes of the document in its place; it may be called several times.
+        """Replace a document by what `changed` returns for it; `changed` may be called several times.
 
-        False where there is none, or where `changed` gives None.
+        False where there is no document, or where `changed` returns None.
         """
 
     def remove(self, table: str, key: str) -> Fields | None:
         """Remove a document and return it; where several callers remove it, one gets it."""
 
     def find(self, table: str, field: str = "", value: str = "") -> list[Fields]:
-        """All, or those whose `field` (one that a table is looked up by) is `value`, in the order of keys."""
+        """Return all documents, or those whose `field` (an indexed one) is `value`, in the order of keys."""
 
     def newest(self, table: str, below: str, limit: int) -> list[Fields]:
-        """The documents with the highest keys, below a key where one is given; the highest first."""
+        """Return the documents with the highest keys, the highest first; only those below a given key."""
 
     def remove_many(self, table: str, keys: Sequence[str]) -> int:
         """Remove the documents with these keys in one step; returns how many there were."""
@@ -55,12 +55,15 @@ class KeyedDocuments(Protocol):
         """Remove all whose `expires_s` is not after `now_s` in one step; returns how many."""
 
     def revision(self, table: str) -> tuple[int, ...] | None:
-        """Another one after each change of the table, by whomever; perhaps also without. None: not known."""
+        """Return a value that differs after each change by any process; None where unknown.
+
+        The value may also differ without a change.
+        """
 
     def original_user(self, name: str) -> OriginalUser | None:
-        """A user of the original's View (Meteor) by name or e-mail; None where there is none."""
+        """Return a user of the original's View (Meteor) by name or e-mail; None where there is none."""
 
     def remove_original_user(self, name: str) -> None:
-        """That user with its profile, Boxes and notifications."""
+        """Remove that user, with its profile, Box ownership and notifications."""
 
     def close(self) -> None: ...

@@ -1,8 +1,8 @@
-"""Whose turn it is, where several processes on one store could do what one of them must do at a time.
+"""A lease: of several processes on one store, only its holder does a work that one must do at a time.
 
-The holder says once a second that it is there. Whoever sees the same word for TAKEN_S on its own monotonic
-clock takes the lease, so no two clocks are compared; who could not say its word for HELD_S stops before that.
-A process that only hangs keeps its lease, for the word is another thread's.
+The holder renews it once a second. A process that sees the same renewal for TAKEN_S on its own monotonic
+clock takes the lease, so no two clocks are compared. A holder that could not renew for HELD_S stops before
+that. A process whose work hangs keeps its lease, because another thread renews it.
 """
 
 import os
@@ -34,34 +34,34 @@ class StoreLease:
         documents: Callable[[], KeyedDocuments],
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`documents` is called in a thread; what it raises as StoreError is tried again."""
+        """`documents` is called in the lease's own thread; after a StoreError it is called again."""
         self.holder = ""
-        """Machine and process that held it at the last renewal; empty: nobody."""
+        """Machine and process that held it at the last renewal; empty where nobody did."""
         self.is_anothers = False
         """Whether another process held it at the last renewal."""
         self._name, self._documents, self._now = name, documents, monotonic_s
         self._own = f"{socket.gethostname()}:{os.getpid()} {uuid.uuid4().hex}"
         self._until_s = 0.0
         self._seen: tuple[Fields, float] | None = None
-        """Another's word, and when it was first seen."""
+        """Another holder's document, and when it was first seen."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lease-{name}", daemon=True)
 
     def held(self) -> bool:
-        """Whether it is ours now. From any thread; asks nobody."""
+        """Whether this process holds it now. Any thread may call; does not read the store."""
         return self._now() < self._until_s
 
     def start(self) -> None:
-        """Look once a second from now on, until `close`."""
+        """Renews or checks the lease once a second from now on, until `close`."""
         self._thread.start()
 
     @property
     def info(self) -> str:
-        """In a health report."""
+        """Text for a health report."""
         return "works here" if self.held() else f"stands by; works: {self.holder or 'nobody yet'}"
 
     def renew(self) -> None:
-        """Say that we are here, or look whether the other is. Raises StoreError."""
+        """Renews the lease if it is this process's or free, else checks its holder. Raises StoreError."""
         documents, now_s = self._documents(), self._now()
         if documents.change(LEASES, self._name, self._own_word):
             self._until_s = now_s + HELD_S
@@ -71,7 +71,7 @@ class StoreLease:
         there = documents.get(LEASES, self._name)
         if there is None:
             documents.insert(LEASES, self._name, {"holder": self._own, "beat": 0})
-            return  # held from the next word on, when it has stayed ours
+            return  # held from the next renewal on, if nobody took it meanwhile
         self.holder = str(there["holder"]).partition(" ")[0]
         self.is_anothers = there["holder"] not in ("", self._own)
         if self._seen is None or self._seen[0] != there:
@@ -80,7 +80,7 @@ class StoreLease:
             documents.change(LEASES, self._name, lambda found: self._taken() if found == there else None)
 
     def close(self) -> None:
-        """Let go of it: the next one has it within two seconds."""
+        """Releases the lease; the next process has it within two seconds."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
@@ -106,7 +106,7 @@ class StoreLease:
         return bool(found["holder"] == self._own)
 
     def _own_word(self, found: Fields) -> Fields | None:
-        if found["holder"] == "":  # who had it has let go
+        if found["holder"] == "":  # the last holder has released it
             return self._taken()
         return self._taken(int(found["beat"]) + 1) if self._is_ours(found) else None
 

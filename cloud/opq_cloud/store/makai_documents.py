@@ -1,9 +1,8 @@
-"""Makai's two collections as the original's documents and back (opq-interop, D.7): limits, and traffic.
+"""Converts Makai's limits and traffic to the original's documents and back (opq-interop, D.7).
 
-`makai_config`: one document with the limits of all Boxes and, in `triggering_overrides`, of single ones;
-`triggers` beside them, with settings of Makai's triggers, is ours and no original reader's.
-`makai_metrics`: what a broker passed on; `timestamp_ms`, `interval_ms` and `expire_at` are ours, the original
-writes neither time nor end. Both stores use these functions.
+`makai_config`: one document with the limits of all Boxes and, in `triggering_overrides`, of single ones; the
+added field `triggers` has settings of Makai's triggers. `makai_metrics`: what a broker passed on;
+`timestamp_ms`, `interval_ms` and `expire_at` are added fields. Both stores use these functions.
 """
 
 import math
@@ -23,16 +22,16 @@ _DEFAULT_NAMES = {
 _MOST = {"ref_hz": 1000.0, "ref_v": 1e6, "percent_hz_high": 1000.0, "percent_v_high": 1000.0}
 _MOST_PERCENT = 100.0
 IDENTITY = "store_identity"
-"""Counter of both stores that says which store this is."""
+"""Name of a counter in both stores whose value identifies the store."""
 MAKAI_CONFIG_KEYS = ("triggering", "triggers")
-"""What of the document is ours to write."""
+"""Fields of the document that this project writes."""
 SettingValue = float | int | bool | str | None
 """A value of a trigger's Config; None turns a limit off."""
 
 
 @dataclass(frozen=True, slots=True)
 class TriggeringLimits:
-    """What a Box is meant to measure, and how far from it, in percent, is worth an event."""
+    """Nominal values of a Box, and the deviations from them, in percent, beyond which an event is made."""
 
     ref_hz: float = 60.0
     ref_v: float = 120.0
@@ -41,42 +40,45 @@ class TriggeringLimits:
     percent_v_low: float = 2.5
     percent_v_high: float = 2.5
     percent_thd_high: float = 3.0
-    """A limit of THD in percent of the fundamental, not a distance from nominal."""
+    """Limit of the THD in percent of the fundamental, not a deviation from nominal."""
 
 
 @dataclass(frozen=True, slots=True)
 class MakaiConfig:
-    """`makai_config` as it stands."""
+    """The contents of `makai_config`."""
 
     default: TriggeringLimits
     overrides: Mapping[str, TriggeringLimits] = field(default_factory=dict)
-    """By Box; instead of the default."""
+    """Box -> limits, in place of the default."""
     problems: tuple[str, ...] = ()
-    """What of the document is none of it, in words; the default holds there."""
+    """What is wrong in the document, in words; the default holds for these values."""
     triggers: Mapping[str, Mapping[str, SettingValue]] = field(default_factory=dict)
-    """Trigger -> field of its Config -> value, over what Makai's own configuration says."""
+    """Trigger -> field of its Config -> value, which overrides Makai's own configuration."""
     limited: bool = True
-    """False: there are no limits, settings of triggers alone; `default` and `overrides` hold nothing."""
+    """False where there are only settings of triggers; `default` and `overrides` are then without meaning."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether it says nothing: as good as none."""
+        """Whether it has neither limits nor settings, so that it equals no document."""
         return not self.limited and not any(self.triggers.values())
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerTraffic:
-    """What one broker (`tb`, `ab`) passed on in the `interval_ms` up to `timestamp_ms`."""
+    """Traffic of one broker (`tb`, `ab`) in the `interval_ms` up to `timestamp_ms`."""
 
     name: str
     timestamp_ms: int
     interval_ms: int
     counts: Mapping[str, int]
-    """`bytes` of tb; `sent` and `recv`, in bytes too, of ab."""
+    """`bytes` for tb; `sent` and `recv`, also in bytes, for ab."""
 
 
 def makai_config_from_document(document: Mapping[str, Any] | None) -> MakaiConfig | None:
-    """None: there is none. Nothing in it raises: it is written by other programs and by hand."""
+    """Reads `makai_config`; None where there is none.
+
+    Other programs and people write it, so wrong values raise nothing; they are listed in `problems`.
+    """
     if document is None:
         return None
     problems: list[str] = []
@@ -104,7 +106,7 @@ def makai_config_from_document(document: Mapping[str, Any] | None) -> MakaiConfi
 
 
 def makai_config_document(config: MakaiConfig) -> dict[str, Any]:
-    """As the original's threshold plug-in and its Mauka read it, with `triggers` where there are any."""
+    """Returns the document that the original's threshold plug-in and Mauka read, with any `triggers`."""
     triggers = {name: dict(settings) for name, settings in config.triggers.items() if settings}
     own = {"triggers": triggers} if triggers else {}
     if not config.limited:
@@ -115,7 +117,7 @@ def makai_config_document(config: MakaiConfig) -> dict[str, Any]:
 
 
 def limits_documents(config: MakaiConfig | None, box_ids: Iterable[str]) -> list[dict[str, Any]]:
-    """The limits of each of these Boxes, its own or those of all, as `triggering_overrides` has them."""
+    """Returns each Box's limits, its own or the default, in the form of `triggering_overrides`."""
     if config is None or not config.limited:
         return []
     found = []
@@ -134,7 +136,7 @@ def traffic_document(row: BrokerTraffic) -> dict[str, Any]:
 
 
 def traffic_from_document(document: Mapping[str, Any]) -> BrokerTraffic:
-    """Also an original's, which has no times: 0."""
+    """Reads traffic; one that the original wrote has no times, which become 0."""
     counts = {
         key: int(value)
         for key, value in document.items()
@@ -149,7 +151,7 @@ def traffic_from_document(document: Mapping[str, Any]) -> BrokerTraffic:
 
 
 def _triggers(found: object, problems: list[str]) -> dict[str, dict[str, SettingValue]]:
-    """What is a table of tables; whether a trigger has such a field is known to who loads it."""
+    """Reads the settings of triggers; only their form is checked, not whether a trigger has such a field."""
     if found is None:
         return {}
     if not isinstance(found, Mapping):

@@ -1,8 +1,8 @@
-"""Measurements of the embedded store: appended in time order, sealed into blocks per Box.
+"""Measurements of the embedded store: appended in the order they come, then sealed into blocks per Box.
 
-Uniqueness needs no index: each process holds, per Box, the runs of stored sequence numbers and
-the highest time of rows without one. They are saved at each sealing (`box_marks`); what other
-processes appended since is read, inside the write lock, from the end of `measurements`.
+Uniqueness needs no index: each process has in memory, per Box, the runs of stored sequence numbers and the
+highest time of rows without one. They are saved at each sealing (`box_marks`). What other processes appended
+since then is read, inside the write lock, from the end of `measurements` and from the new parcels.
 """
 
 import sqlite3
@@ -51,15 +51,15 @@ from opq_proto.messages import Measurement
 from opq_proto.sqlite_database import SqliteDatabase
 
 SEAL_ROWS = 40_000
-"""Rows that wait unsealed: a query of one Box passes over the parcels of the others."""
+"""Unsealed rows after which sealing starts: a query of one Box also reads past the parcels of the others."""
 SINGLE_ROWS = 20_000
-"""…of which so many in the append table: a query reads them all (about 4 ms)."""
+"""Rows in the append table after which sealing starts: a query reads them all (about 4 ms)."""
 SEAL_ROWS_PER_BOX = 10
-"""…but so many per Box, else blocks get small at 10,000 Boxes."""
+"""Sealing waits for at least this many rows per Box; else blocks would be small at 10,000 Boxes."""
 
 
 class _Box:
-    """What this process knows of a Box's stored rows."""
+    """What this process knows about a Box's stored rows."""
 
     __slots__ = ("box", "plain_high_ms", "spans")
 
@@ -76,12 +76,12 @@ class _Box:
 
 
 class MeasurementLog(EmbeddedPart):
-    """Append and query, from any thread; passes of sealing run in a thread of their own."""
+    """Appends and queries Measurements, from any thread; sealing runs in a thread of its own."""
 
     def __init__(self, database: SqliteDatabase, ttls: Ttls, seal_rows: int = SEAL_ROWS) -> None:
         super().__init__(database, ttls)
         self._seal_rows = seal_rows
-        # The writer thread alone touches what follows; `_generation` None: read it all again.
+        # Only the writer thread uses what follows; where `_generation` is None, it is all read again.
         self._generation: int | None = None
         self._first_id = self._last_id = self._last_parcel = self._parcel_rows = 0
         self._slots = ParcelSlots()
@@ -97,7 +97,7 @@ class MeasurementLog(EmbeddedPart):
         self._slots.forget()
 
     def close(self) -> None:
-        """Wait for a pass that runs, which is bounded by the rows that wait unsealed; then close the file."""
+        """Waits for a running sealing pass, bounded by the number of unsealed rows; then closes the file."""
         sealer = self._sealer
         if sealer is not None:
             sealer.join()
@@ -133,13 +133,13 @@ class MeasurementLog(EmbeddedPart):
             return self.append_measurements((), (columns,))
         blocks = column_blocks(columns)
         if blocks is not None:
-            with self._sealing:  # a pass that runs would find another generation at its end, and give up
+            with self._sealing:  # else a running pass would find another generation at its end, and give up
                 if self._database.write(lambda connection: self._append_blocks(connection, blocks)):
                     return len(columns)
         return self.append_measurements(columns.measurements())
 
     def _append_blocks(self, connection: sqlite3.Connection, blocks: list[ColumnBlock]) -> bool:
-        """False: a Box may have some of these rows, and nothing was written."""
+        """Writes the blocks; False, with nothing written, where a Box may have some of these rows already."""
         self._catch_up(connection)
         boxes = [self._boxes.get(each.box_id) or self._box(connection, each.box_id) for each in blocks]
         for box, each in zip(boxes, blocks, strict=True):
@@ -158,7 +158,10 @@ class MeasurementLog(EmbeddedPart):
         wanted: list[tuple[Measurement, MeasurementRow]],
         columns: list[NumberedColumns],
     ) -> int:
-        """Rows that were new: of those that came one by one, enough that fit go into the parcel too."""
+        """Appends rows and returns how many were new.
+
+        Rows that came one by one go into the parcel too, if one is made or there are enough of them.
+        """
         fresh: list[tuple[int, MeasurementRow]] = []
         plain: set[tuple[int, int]] = set()
         for measurement, row in wanted:
@@ -192,7 +195,7 @@ class MeasurementLog(EmbeddedPart):
         return len(single) + (self._append_parcel(connection, np.concatenate(parts)) if parts else 0)
 
     def _new_of(self, connection: sqlite3.Connection, columns: NumberedColumns) -> ParcelRows:
-        """The rows of these that are new."""
+        """Returns those rows that are new."""
         boxes = {
             box: self._boxes.get(box_id) or self._box(connection, box_id)
             for box, box_id in ((box, columns.boxes.ids[box]) for box in np.unique(columns.which).tolist())
@@ -216,7 +219,7 @@ class MeasurementLog(EmbeddedPart):
             set_counter(connection, "tail_since_s", int(time.time()))
 
     def _catch_up(self, connection: sqlite3.Connection) -> None:
-        """Learn what other processes (or a failed job of ours) changed since the last job."""
+        """Reads what other processes (or a failed job of this one) changed since the last job."""
         generation = counter(connection, "seal_generation")
         if generation != self._generation:
             self._boxes.clear()
@@ -273,17 +276,17 @@ class MeasurementLog(EmbeddedPart):
     def _seal_aside(self) -> None:
         try:
             self.seal()
-        except StoreError as error:  # nothing has moved; the next append begins another pass
+        except StoreError as error:  # nothing was moved; the next append starts another pass
             log.get().warning("store.not_sealed", why=str(error))
         finally:
             self._sealing.release()
 
     def seal(self) -> int:
-        """Move the rows that are there into blocks, in the calling thread; returns how many."""
+        """Moves the present rows into blocks, in the calling thread; returns how many."""
         return seal(self._database, self._ttls.measurements, self._catch_up, self._moved)
 
     def _moved(self, generation: int, last_id: int, parcel_rows: int) -> None:
-        """What this process knows stays right, but for the rows' ids."""
+        """Updates what sealing changes of this process's knowledge: the rows' ids and numbers."""
         self._generation = generation
         self._parcel_rows -= parcel_rows
         self._slots.forget()
@@ -313,7 +316,7 @@ class MeasurementLog(EmbeddedPart):
                 names[number] = box_id
                 if packed is not None:
                     newest[box_id] = next(unpack_block(box_id, packed, -EVER, EVER))
-            tail = connection.execute(  # with max() the other columns are those of its row
+            tail = connection.execute(  # with max(), SQLite takes the other columns from its row
                 f"SELECT box, max(timestamp_ms), {COLUMNS} FROM measurements GROUP BY box"
             )
             for number, _, *columns in tail:
@@ -337,7 +340,7 @@ class MeasurementLog(EmbeddedPart):
         return self._stored_sequences(box_id).highest
 
     def _stored_sequences(self, box_id: str) -> SequenceRuns:
-        """The sequence numbers stored of a Box; those that expired count as stored."""
+        """Returns the stored sequence numbers of a Box; expired ones count as stored."""
         with self._database.read() as connection:
             row = connection.execute(
                 "SELECT box, spans FROM box_marks WHERE box_id = ?", (box_id,)
@@ -356,7 +359,7 @@ class MeasurementLog(EmbeddedPart):
         return spans
 
     def _expire_measurements(self, now_s: int, slice_rows: int) -> int:
-        """Delete a slice of what is due; rows that nothing followed for an hour are sealed first."""
+        """Deletes a slice of expired rows; unsealed rows that have waited too long are sealed first."""
         with self._database.read() as connection:
             since_s = counter(connection, "tail_since_s")
             has_tail = any(
@@ -377,7 +380,7 @@ def _query(
     end_ms: int,
     unsealed: UnsealedRows | None,
 ) -> list[Measurement]:
-    """None: all unsealed rows are looked at, as the writer must."""
+    """Returns a Box's Measurements in time order; without `unsealed` all unsealed rows are read."""
     blocks = connection.execute(
         f"SELECT packed FROM segments CROSS JOIN blocks ON block = segment * {BOXES_PER_SEGMENT} + ? "
         "WHERE segments.end_ms >= ? AND segments.start_ms < ? AND blocks.end_ms >= ? AND blocks.start_ms < ?",
@@ -399,7 +402,7 @@ def _query(
 def _parcels(
     connection: sqlite3.Connection, number: int, start_ms: int = -EVER, end_ms: int = EVER
 ) -> Iterator[ParcelRows]:
-    """What a Box has in each parcel that may hold some of [start_ms, end_ms), in the order of storing."""
+    """Yields a Box's rows of each parcel that overlaps [start_ms, end_ms), in the order of storing."""
     found = connection.execute(
         f"SELECT slot, boxes FROM parcels WHERE {LIVE} AND end_ms >= ? AND start_ms < ? ORDER BY parcel",
         (start_ms, end_ms),

@@ -1,9 +1,9 @@
 """The store in MongoDB: the original's collections, fields and file names (opq-interop, part D).
 
-An original database opens as it is, original tools read ours; what is ours are added fields,
-and collections of ours: `opq_counters`, `opq_locks`, `opq_rollups`, `opq_rollups_due`
-and those of accounts (`account_records.TABLES`).
-Measurements (D.1) are kept here; trends, Boxes, events and findings have files of their own.
+An original database can be opened unchanged, and original tools can read this store's. This project adds
+fields, and the collections `opq_counters`, `opq_locks`, `opq_rollups`, `opq_rollups_due`, those of the
+incidents' index and those of accounts (`account_records.TABLES`). This module has Measurements (D.1); trends,
+Boxes, events and findings have modules of their own.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 COLLECTIONS = ("measurements", "trends", "events", "box_events", "incidents", "opq_boxes", "fs.files")
 DUPLICATE_KEY = 11000
 NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
-"""The original's get_event_data.py takes all four from each row; a crossing Measurement has `rms` alone."""
+"""The original's get_event_data.py reads all four from each row; a crossing Measurement has only `rms`."""
 
 
 class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
@@ -51,7 +51,7 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
         all_rows = chain(rows, *(each.measurements() for each in columns))
         fresh = {d["_id"]: d for d in (_document(row, expire_at) for row in all_rows)}
         plain = [d for d in fresh.values() if "sequence" not in d]
-        for document in plain:  # an original row has an _id of its own, so ask for it
+        for document in plain:  # an original row has another _id, so search by time
             key = {"box_id": document["box_id"], "timestamp_ms": document["timestamp_ms"]}
             if self._rows.find_one({**key, "sequence": {"$exists": False}}, {"_id": 1}) is not None:
                 del fresh[document["_id"]]
@@ -77,7 +77,7 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
 
     @store_errors
     def latest_measurements(self) -> dict[str, Measurement]:
-        """One indexed look-up per Box, from the last to the first."""
+        """Makes one indexed query per Box, from the last Box to the first."""
         newest: dict[str, Measurement] = {}
         order = [("box_id", DESCENDING), ("timestamp_ms", DESCENDING)]
         found = self._rows.find_one({}, sort=order)
@@ -127,7 +127,7 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
     def sizes(self) -> dict[str, int]:
         found = {}
         for name in (*COLLECTIONS, "fs.chunks"):
-            with suppress(OperationFailure):  # a server of its protocol that does not know the command
+            with suppress(OperationFailure):  # another server with MongoDB's protocol may lack the command
                 said = self._db.command("collStats", name)
                 found[name] = int(said["size"]) + int(said.get("totalIndexSize", 0))
         return found
@@ -157,7 +157,7 @@ def _document(row: Measurement, expire_at: Int64) -> Document:
 
 
 def measurement_from_document(document: Document) -> Measurement:
-    """Also an original one, which has averages only: they stand for minimum and maximum too."""
+    """Reads a Measurement; an original one has only averages, which become minimum and maximum too."""
     metrics = {
         key: Metric(float(three["min"]), float(three["max"]), float(three["average"]))
         for key, three in document.get("metrics", {}).items()

@@ -1,7 +1,7 @@
-"""Accounts in MongoDB: collections of ours beside the original's, and the original's own users (D.8).
+"""Accounts in MongoDB, in added collections, and the original's own users (D.8).
 
-Documents carry a number, `_revision`, that every change raises: who changes one that was changed meanwhile
-reads it again. The original's users are read, never written; a deletion that a person asked for removes them.
+Every change of a document raises its `_revision`; a change of a document that was changed meanwhile reads it
+again. The original's users are read and never written; they are deleted only at a person's request.
 """
 
 import time
@@ -21,9 +21,9 @@ from opq_cloud.store.mongo_server import MongoServer, store_errors, upsert
 T = TypeVar("T")
 REVISION = "_revision"
 COUNTED = frozenset({ACCESSES})
-"""Tables whose changes are counted, after each write: who reads before it may keep what it read."""
+"""Tables whose changes are counted, after each write, so that readers may cache them."""
 UNCOUNTED_S = 30.0
-"""A process that is killed between a write and its count: the change is seen after so long."""
+"""If a process is killed between a write and its count, others see the change after this time."""
 
 
 class MongoDocuments:
@@ -148,7 +148,7 @@ class MongoDocuments:
         return None
 
     def _index(self) -> None:
-        """Before the first document: a store without accounts has no collection of theirs."""
+        """Makes the indexes, before the first document only: a store without accounts has no collections."""
         if self._indexed:
             return
         for table, names in TABLES.items():

@@ -1,6 +1,6 @@
-"""Boxes, their places (the original's `opq_boxes`, `locations`, `regions`; D.8), and Makai's documents.
+"""Boxes and their places in MongoDB (`opq_boxes`, `locations`, `regions`; D.8), and Makai's documents.
 
-`makai_config` and `makai_metrics` are the original's own (D.7).
+`makai_config` and `makai_metrics` are also collections of the original (D.7).
 """
 
 import secrets
@@ -33,11 +33,11 @@ from opq_cloud.store.store import BoxRecord, LocationRecord, box_order
 from opq_proto.errors import StoreError
 
 FOREIGN_S = 5.0
-"""The original's View writes these collections and counts nothing: what it wrote is seen after so long."""
+"""The original's View writes these collections without counting; its changes are seen after this time."""
 
 
 class MongoBoxes(MongoPart):
-    """The part of the store described above; a file of its own beside the embedded store's."""
+    """Boxes, locations and regions in MongoDB."""
 
     @store_errors
     def boxes_revision(self) -> int:
@@ -45,13 +45,13 @@ class MongoBoxes(MongoPart):
         return (0 if found is None else int(found["value"])) + int(time.monotonic() / FOREIGN_S)
 
     def _count_change(self) -> None:
-        """After the write: who reads before it may keep what it read under the number before."""
+        """Counts a change, after the write, so that readers may cache what they read under a number."""
         change = {"$inc": {"value": Int64(1)}}
         upsert(lambda: self._db.opq_counters.update_one({"_id": REVISION}, change, upsert=True))
 
     @store_errors
     def put_box(self, box: BoxRecord) -> None:
-        """A Box that another process moves at the same time is read again: no place is left out."""
+        """Reads a Box again if another process moves it at the same time, so that the archive is complete."""
         boxes, key = self._db.opq_boxes, {"box_id": box.box_id}
         while True:
             known = boxes.find_one(key)
@@ -112,7 +112,7 @@ class MongoBoxes(MongoPart):
 
 
 def _widths(document: Document) -> Document:
-    """Times in milliseconds as the original's 64-bit integers."""
+    """Converts times in milliseconds to 64-bit integers, as the original has them."""
     found = dict(document)
     for name in ("location_start_time_ms", "retired_ms"):
         if name in found:
@@ -128,7 +128,7 @@ def _widths_of_place(entry: Document) -> Document:
 
 
 class MongoMakai(MongoPart):
-    """The part of the store described above, and the store's name."""
+    """Makai's configuration and traffic in MongoDB, and the store's name."""
 
     @store_errors
     def identity(self) -> str:
@@ -145,7 +145,7 @@ class MongoMakai(MongoPart):
 
     @store_errors
     def put_makai_config(self, config: MakaiConfig | None) -> None:
-        """In place: who reads it meanwhile always finds one."""
+        """Changes the document in place, so that a reader always finds one."""
         if config is None or config.is_empty:
             self._db.makai_config.delete_many({})
             return
@@ -169,7 +169,7 @@ class MongoMakai(MongoPart):
         return [traffic_from_document(document) for document in found]
 
     def _expire_traffic(self, now_s: int, slice_rows: int) -> int:
-        """Only ours: an original's documents have no end."""
+        """Deletes expired documents; those of the original have no `expire_at`."""
         rows = self._db.makai_metrics
         due = [d["_id"] for d in rows.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(slice_rows)]
         return rows.delete_many({"_id": {"$in": due}}).deleted_count if due else 0

@@ -1,7 +1,7 @@
 """Events in the original's `events`, `box_events` and GridFS (D.3 to D.5).
 
-A waveform is stored in three steps that a kill may part: its file, its `box_events` document
-(whose `_id` makes it the only one), the event's lists. Putting it again completes them.
+A waveform is stored in three steps: its file, its `box_events` document (unique by its `_id`), and the
+event's lists. If the process is killed between them, putting the waveform again completes them.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ _LONG = ("target_event_start_timestamp_ms", "target_event_end_timestamp_ms", "st
 
 
 class MongoEvents(MongoPart):
-    """The part of the store described above."""
+    """Events and waveforms in MongoDB."""
 
     def __init__(self, server: MongoServer) -> None:
         super().__init__(server)
@@ -87,7 +87,7 @@ class MongoEvents(MongoPart):
     ) -> None:
         same: Document = {"event_id": event_id}
         for reason, boxes in asked_as.items():
-            for box_id in boxes:  # each step is whole and can be repeated: other processes write too
+            for box_id in boxes:  # each step is atomic and can be repeated: other processes write too
                 new = {"$push": {"boxes_triggered": box_id, f"asked_as.{reason}": box_id}}
                 again = {"$unset": {f"missing.{box_id}": ""}}
                 open_again: Document = {"$set": {"finished": False}}
@@ -108,7 +108,7 @@ class MongoEvents(MongoPart):
             where: Document = {"event_id": event_id, f"more.{min(new)}": {"$exists": False}}
             made = {f"more.{number}": request_document(each) for number, each in new.items()}
             done = self._events.update_one(where, {"$set": made, "$inc": {"requests": len(new)}})
-            if done.matched_count:  # else another process has added some meanwhile
+            if done.matched_count:  # else another process has added requests meanwhile
                 return len(new)
 
     @store_errors
@@ -148,7 +148,7 @@ class MongoEvents(MongoPart):
             part = self._parts.find_one({"_id": key})
             new = self._claim(event_id, wave, key) if part is None else self._extend(part, wave, key)
         where: Document = {"event_id": event_id}
-        if not new:  # but for one that was killed before it came here, nothing is to be done
+        if not new:  # needed only if the process that put it was killed before this step
             where["boxes_received"] = {"$ne": wave.box_id}
         change: Document = {
             "$addToSet": {"boxes_received": wave.box_id},
@@ -160,23 +160,23 @@ class MongoEvents(MongoPart):
         return new
 
     def _claim(self, event_id: int, wave: Waveform, key: str) -> bool | None:
-        """Put the first part; None when another process was faster."""
+        """Puts a Box's first part; None where another process was faster."""
         document, file_id = self._put_file(event_id, wave, key)
         try:
             self._parts.insert_one({"_id": key, **document})
         except DuplicateKeyError:
             self._server.delete_files({"_id": file_id})
             return None
-        # Those of processes that were killed before their claim, or that lost it just now.
+        # Deletes files of processes that were killed before their claim, or lost it just now.
         self._server.delete_files({"filename": key}, keep=file_id)
         return True
 
     def _extend(self, part: Document, wave: Waveform, key: str) -> bool | None:
-        """Put what is new to a stored part; None when another process changed it meanwhile."""
+        """Adds what is new to a stored part; False if nothing is, None if another process changed it."""
         try:
             held = self._read_waveform(part)
         except StoreError:
-            whole = wave  # in the place of what cannot be read
+            whole = wave  # replaces what cannot be read
         else:
             whole = joined_waveform(held, wave)
             if whole is held:
@@ -190,7 +190,7 @@ class MongoEvents(MongoPart):
         return True
 
     def _put_file(self, event_id: int, wave: Waveform, key: str) -> tuple[Document, object]:
-        """The samples as a new file, with the document that names it; the file's id."""
+        """Stores the samples as a new file; returns the document that names it, and the file's id."""
         document = waveform_document(event_id, wave, self._box_location(wave.box_id))
         document["stored_ns"] = time.time_ns()
         for name in ("event_start_timestamp_ms", "event_end_timestamp_ms", "start_ns", "first_sample"):
@@ -203,7 +203,7 @@ class MongoEvents(MongoPart):
 
     @store_errors
     def put_half_cycles(self, event_id: int, found: HalfCycleRms) -> bool:
-        """The file, then the event that names it; a kill between leaves a file that the next one replaces."""
+        """Stores the file, then changes the event; a process killed between leaves a file to be replaced."""
         self._require(event_id)
         name = f"half_cycles.{found.box_id}"
         there: Document = {"event_id": event_id, name: ""}
@@ -256,7 +256,7 @@ class MongoEvents(MongoPart):
     def mark_analysed(self, event_id: int, revision: int | None = None) -> bool:
         self._require(event_id)
         where: Document = {"event_id": event_id}
-        if revision:  # an event of before there were revisions, and of the original, has none: 0
+        if revision:  # an event of the original or an older version has none, read as 0
             where["revision"] = revision
         elif revision == 0:
             where["revision"] = {"$in": [0, None]}
@@ -298,7 +298,7 @@ class MongoEvents(MongoPart):
     def events(
         self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[EventRecord]:
-        """By the original's milliseconds, which every event has; then to the nanosecond."""
+        """Selects by the original's milliseconds, which every event has, then by nanoseconds."""
         found = self._events.find(_span_query(start_ns, end_ns)).sort("event_id", DESCENDING)
         return _met(found, start_ns, end_ns, limit)
 
@@ -334,10 +334,10 @@ class MongoEvents(MongoPart):
         return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), missing)
 
     def _read_waveform(self, part: Document) -> Waveform:
-        """The samples of a `box_events` document, ours or the original's.
+        """Returns the waveform of a `box_events` document, also of one that the original wrote.
 
         Raises:
-            StoreError: there is no such file, or its bytes are not those that were written.
+            StoreError: the file is missing or empty, or its bytes are damaged.
         """
         file = self._file(part)
         name = file.filename
@@ -348,7 +348,7 @@ class MongoEvents(MongoPart):
         digest = (file.metadata or {}).get("sha256")
         if digest is not None and hashlib.sha256(data).hexdigest() != digest:
             raise StoreError(f"file {name}: is damaged (sha256 differs); restore it from a copy of the store")
-        if not data:  # the original stores one when a Box had nothing of the span (opq-interop H.14)
+        if not data:  # the original stores one if a Box has no samples of the span (opq-interop H.14)
             raise StoreError(f"file {name}: has no samples")
         if len(data) % 2:
             raise StoreError(f"file {name}: has an odd number of bytes")
@@ -356,7 +356,7 @@ class MongoEvents(MongoPart):
         return waveform_from_document(part, data, box.get("calibration_constant"))
 
     def _file(self, part: Document) -> GridOut:
-        """All names that the original's writers use (D.5)."""
+        """Finds the file of a waveform, under all names that the original's writers use (D.5)."""
         if "data_fs_id" in part:
             file: GridOut = self._server.fs.get(part["data_fs_id"])
             return file

@@ -1,9 +1,9 @@
 """Findings in the original's `incidents` collection (D.6), joined under one lock document.
 
-No transaction: the lock (see `mongo_server.StoreLock`) keeps plans apart, and each step can be repeated.
-What is said of an incident is marked stale first; then findings are moved, the latest first, then written,
-what another took in is removed, and what is said of the incidents is written last. A process killed in
-between leaves its event unanalysed, and putting it again completes the rest.
+It uses no transaction: only the holder of the lock (see `mongo_server.StoreLock`) writes a plan, and each
+step can be repeated. First the incidents' facts are marked stale. Then findings are moved, the latest first,
+and written, merged ones are removed, and the new facts are written last. A process killed in between leaves
+its event unanalysed; its next analysis completes the rest.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -35,15 +35,15 @@ from opq_proto.errors import StoreError
 from opq_proto.messages import Incident
 
 SLICE_MARGIN_SAMPLES = 12
-"""Samples that the original puts on both sides of an incident's slice (D.6)."""
+"""Samples that the original adds on both sides of an incident's slice (D.6)."""
 _NO_BULK = {"measurements": 0}
-"""Read without what may be large, and is not asked for."""
+"""Leaves out the field that may be large and is not needed."""
 _OURS_ALONE = ("annotations", "metadata")
-"""Fields that people fill; a widened finding keeps them."""
+"""Fields that are kept when a finding is written again; people fill them."""
 
 
 class MongoFindings(MongoEvents, MongoParts):
-    """The part of the store described above; a finding's samples are those of its events."""
+    """Findings and incidents in MongoDB; the samples of a finding come from its events."""
 
     def __init__(self, server: MongoServer) -> None:
         super().__init__(server)
@@ -99,10 +99,10 @@ class MongoFindings(MongoEvents, MongoParts):
                 self._write_plan(plan, numbers, lock)
                 return carried_out(plan, numbers)
         except LockLostError:
-            return None  # what was done stays right; the rest is found again
+            return None  # the steps done stay valid; the next plan completes the rest
 
     def _count_join(self) -> None:
-        """First of all: what another has planned meanwhile rests on what is no longer so."""
+        """Raises the revision first, so that a plan that another process made meanwhile is refused."""
         upsert(
             lambda: self._db.opq_counters.update_one({"_id": "joins"}, {"$inc": {"value": 1}}, upsert=True)
         )
@@ -113,7 +113,7 @@ class MongoFindings(MongoEvents, MongoParts):
         return self._server.next_number("incident_id", lambda: highest("incidents", "incident_id"))
 
     def _next_incident(self) -> int:
-        """Above those of the original too, whose incident is a group of its own under its number."""
+        """Returns a new incident's number, above those of the original too, which have no group."""
         highest = self._server.highest
         return self._server.next_number(
             "group_id",
@@ -165,10 +165,10 @@ class MongoFindings(MongoEvents, MongoParts):
         self._enter_parts([*pairs, *self._pairs_of(placed), *added], lock.beat)
         self._events.update_many(
             {"event_id": {"$in": [plan.event_id, *plan.more_events]}}, {"$max": {"expire_at": expire_at}}
-        )  # what an incident rests on is kept as long as the incident
+        )  # the events of an incident are kept as long as the incident
 
     def _left_by(self, plan: JoinPlan) -> set[int]:
-        """The incidents that what is placed or removed is in: their Boxes may change."""
+        """Returns the incidents of the findings that a plan changes, whose Boxes may change."""
         stored = [one.finding_id for one in plan.written if one.finding_id > 0]
         every = [*stored, *(one.finding_id for one in plan.moved)]
         query: Document = {"incident_id": {"$in": [*every, *plan.removed]}, "group_id": {"$exists": True}}
@@ -187,9 +187,9 @@ class MongoFindings(MongoEvents, MongoParts):
         return document
 
     def _put_slice(self, known: KnownFinding) -> str:
-        """Store the samples of the finding, with the original's margin, as a file; its name, "" for none.
+        """Stores the finding's samples, with the original's margin, as a file; returns its name, "" for none.
 
-        Where several events hold the finding, the one that has most of it is used.
+        Where several events contain the finding, the one with most of it is used.
         """
         finding = known.finding
         parts = self._parts.find({"event_id": {"$in": list(known.event_ids)}, "box_id": finding.box_id}).sort(
@@ -200,7 +200,7 @@ class MongoFindings(MongoEvents, MongoParts):
             try:
                 waves.append(self._read_waveform(part))
             except StoreError:
-                continue  # reading the event says so; an incident is stored without its samples
+                continue  # reading the event reports it; the finding is stored without these samples
         if not waves:
             return ""
         wave = max(
@@ -225,7 +225,7 @@ class MongoFindings(MongoEvents, MongoParts):
 
     @store_errors
     def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]:
-        """An incident that the original stored has no group: it is one of its own."""
+        """Reads incidents; one that the original stored has no group and is an incident of its own."""
         groups: dict[int, list[Document]] = {}
         for document in self._incidents.find({"group_id": {"$in": list(incident_ids)}}):
             groups.setdefault(int(document["group_id"]), []).append(document)
@@ -281,7 +281,7 @@ class MongoFindings(MongoEvents, MongoParts):
 
 
 def _wide(value: Any) -> Any:
-    """Whole numbers as 64-bit integers, all the way down: nanoseconds and sums do not fit 32."""
+    """Converts all whole numbers in a value to 64-bit integers: nanoseconds and sums do not fit into 32."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""The index of incidents and the notes of people, in MongoDB: collections of ours beside the original's."""
+"""The index of incidents and the notes of people, in added collections of MongoDB."""
 
 import re
 import time
@@ -106,15 +106,15 @@ class MongoIndex(MongoPart):
         self._said.update_many({"account_id": account_id}, {"$set": {"account_id": NO_AUTHOR}})
 
     def _labels(self, numbers: Sequence[int]) -> dict[int, str]:
-        """Incident -> the class that a person gave it."""
+        """Returns incident -> the class that a person gave it."""
         query: Document = {"_id": {"$in": list(numbers)}, "label": {"$ne": None}}
         found = self._entries.find(query, {"label": 1})
         return {int(each["_id"]): str(each["label"]) for each in found if each.get("label")}
 
-    # What is entered
+    # Writing the index
 
     def _heirs(self, plan: JoinPlan) -> dict[int, int]:
-        """Incident that goes -> one of its findings: where that is afterwards, its notes and address go."""
+        """Returns ending incident -> one of its findings; the new incident of that finding gets its notes."""
         found = {}
         for number in plan.gone:
             kept: Document = {"group_id": number, "incident_id": {"$nin": list(plan.removed)}}
@@ -131,7 +131,7 @@ class MongoIndex(MongoPart):
         gone: Iterable[int],
         heirs: dict[int, int],
     ) -> None:
-        """Enter what a plan has written; as `embedded_index.index_plan`."""
+        """Indexes what a plan has written, as `embedded_index.index_plan` does."""
         for one in facts:
             self._enter(entry_of_facts(one), ())
         boxes: dict[int, set[str]] = {}
@@ -164,16 +164,16 @@ class MongoIndex(MongoPart):
                     self._say(int(heir["group_id"]))
 
     def _enter_foreign(self, number: int, box_id: str) -> None:
-        """The row of one that an original Mauka stored, at its Box; see `mongo_parts`."""
+        """Writes the row by Box of an incident that an original Mauka stored; see `mongo_parts`."""
 
     def _forget_incident(self, number: int) -> None:
-        """It has expired: its entry and what was said of it go."""
+        """Deletes the entry, notes and other rows of an expired incident."""
         self._entries.delete_one({"_id": number})
         self._said.delete_many({"incident_id": number})
         self._gone.delete_many({"heir": number})
 
     def _enter(self, entry: IndexedIncident, box_ids: Sequence[str]) -> None:
-        """Write it; the class of a label stays."""
+        """Writes an entry; a class from a label stays."""
         number = entry.incident_id
         before = self._entries.find_one({"_id": number}, {"label": 1, "tags": 1}) or {"tags": []}
         kind = before.get("label") or entry.kind
@@ -190,7 +190,7 @@ class MongoIndex(MongoPart):
         upsert(lambda: self._entries.update_one({"_id": number}, first, upsert=True))
 
     def _say(self, number: int) -> None:
-        """What its notes say is searched, and its label is its class."""
+        """Updates the searched words, the label and the class of an incident from its notes."""
         said = self._said.find({"incident_id": number}, _PLAIN).sort("note_id", ASCENDING)
         notes = [_note(document) for document in said]
         before = self._entries.find_one({"_id": number}, {"machine_kind": 1, "tags": 1})
@@ -202,7 +202,7 @@ class MongoIndex(MongoPart):
         self._entries.update_one({"_id": number}, {"$set": change})
 
     def _fill_index(self) -> None:
-        """Enter what a version before the index stored, and what an original Mauka stores beside us."""
+        """Indexes incidents that a version without the index stored, and those of an original Mauka."""
         if time.monotonic() - self._filled_s < 2.0:
             return
         done = self._db.opq_counters.find_one({"_id": FILLED})
@@ -231,7 +231,7 @@ class MongoIndex(MongoPart):
         self._filled_s = time.monotonic()
 
     def _enter_stored(self, numbers: Iterable[object]) -> None:
-        """Those that are stored, as their findings say."""
+        """Indexes stored incidents, from their findings."""
         for number in numbers:
             known = [
                 known_from_document(each)

@@ -1,4 +1,4 @@
-"""The rows of the index by incident and Box, in MongoDB: `opq_incident_boxes`, as `embedded_parts`."""
+"""The rows of the index by incident and Box, in MongoDB: `opq_incident_boxes`; compare `embedded_parts`."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
@@ -19,7 +19,7 @@ Pair = tuple[int, str]
 
 
 class MongoParts(MongoIndex):
-    """One document per incident and Box."""
+    """The collection with one document per incident and Box."""
 
     def __init__(self, server: MongoServer) -> None:
         super().__init__(server)
@@ -33,7 +33,7 @@ class MongoParts(MongoIndex):
         beyond: IndexPlace | None = None,
         back: bool = False,
     ) -> Iterator[IndexedParts]:
-        """ROWS_AT_ONCE rows at a time, so that no cursor stays open while they are looked at."""
+        """Reads ROWS_AT_ONCE rows at a time, so that no cursor stays open while they are used."""
         self._fill_index()
         self._fill_parts()
         rows = self._part_rows(seen, wanted, beyond, back)
@@ -42,7 +42,7 @@ class MongoParts(MongoIndex):
     def _part_rows(
         self, seen: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
     ) -> Iterator[Row]:
-        """As `embedded_parts`."""
+        """Yields rows in order, as `embedded_parts` does."""
         boxes, among_boxes = row_boxes(seen, wanted, beyond, back)
         query: Document = {"box_id": {"$in": list(boxes)}}
         if among_boxes:
@@ -77,7 +77,7 @@ class MongoParts(MongoIndex):
     def _read_parts(
         self, numbers: Sequence[int], seen: Collection[str], wanted: IncidentFilter
     ) -> list[IndexedParts]:
-        """Without those whose span does not meet the one that is asked for."""
+        """Returns these incidents with their rows, if the whole incident overlaps the wanted span."""
         query: Document = {"incident_id": {"$in": list(numbers)}, "box_id": {"$in": list(seen)}}
         parts: dict[int, list[BoxPart]] = {}
         for row in self._places.find(query).sort("box_id", ASCENDING):
@@ -92,9 +92,9 @@ class MongoParts(MongoIndex):
         return found
 
     def _enter_parts(self, pairs: Iterable[Pair], beat: Callable[[], object] = lambda: None) -> None:
-        """Enters what the findings of these incidents and Boxes say now; after their entries are written.
+        """Writes the rows of these incidents and Boxes from their findings, after the entries are written.
 
-        `beat` keeps the lock of a plan: one may have thousands of Boxes.
+        `beat` renews the plan's lock: a plan may have thousands of Boxes.
         """
         every = sorted(set(pairs))
         for number, box_id in every:
@@ -119,7 +119,7 @@ class MongoParts(MongoIndex):
             self._entries.update_one({"_id": number}, {"$set": {"boxes": boxes}})
 
     def _pairs_of(self, finding_ids: Sequence[int]) -> list[Pair]:
-        """Incident and Box of these findings, as they are stored."""
+        """Returns the stored incident and Box of each of these findings."""
         query: Document = {"incident_id": {"$in": list(finding_ids)}, "group_id": {"$exists": True}}
         found = self._db.incidents.find(query, {"group_id": 1, "box_id": 1})
         return [(int(each["group_id"]), str(each["box_id"])) for each in found]
@@ -132,7 +132,7 @@ class MongoParts(MongoIndex):
         self._enter_parts([(number, box_id)])
 
     def _fill_parts(self) -> None:
-        """Enter what a version before these rows stored."""
+        """Writes the rows of incidents that a version without these rows stored."""
         if self._parts_filled:
             return
         if self._db.opq_counters.find_one({"_id": FILLED}) is None:

@@ -1,7 +1,7 @@
-"""A MongoDB database of the original, opened: its client, counters, settings and errors.
+"""An open MongoDB database with the original's collections: its client, counters, settings and errors.
 
-Nothing here needs a replica set or a transaction. Natural keys are `_id`s of our own documents
-(original ones keep their ObjectId), so that a repeated insert is refused by any server.
+Nothing here needs a replica set or a transaction. This project's documents have natural keys as `_id` (the
+original's have an ObjectId), so that any server refuses a repeated insert.
 """
 
 import time
@@ -25,11 +25,11 @@ from opq_proto.errors import StoreError
 
 DEFAULT_DATABASE = "opq"
 ANSWER_MS = 5000
-"""How long a server may take to be found."""
+"""Time limit to find a server."""
 ROLLUPS_FILL = "rollups_fill"
-"""In `opq_counters`: up to where trends of before there were pyramids are marked."""
+"""In `opq_counters`: up to where trends that an older version stored are marked for roll-up."""
 LEASE_S = 5.0
-"""A lock whose holder did nothing for this long may be taken over."""
+"""A lock that its holder did not renew for this time may be taken over."""
 LOCK_WAIT_S = 30.0
 
 P = ParamSpec("P")
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def store_errors(call: Callable[P, T]) -> Callable[P, T]:
-    """A method whose PyMongoError becomes a StoreError: one line that says what to do."""
+    """Decorates a method: a PyMongoError becomes a StoreError with one line that says what to do."""
 
     @wraps(call)
     def inner(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -50,7 +50,7 @@ def store_errors(call: Callable[P, T]) -> Callable[P, T]:
 
 
 def upsert(call: Callable[[], object]) -> None:
-    """Two processes may both find nothing and both insert: the later one then finds it."""
+    """Calls an upsert, again after a duplicate key: two processes may both find nothing and both insert."""
     try:
         call()
     except DuplicateKeyError:
@@ -58,7 +58,7 @@ def upsert(call: Callable[[], object]) -> None:
 
 
 def explain(error: PyMongoError) -> StoreError:
-    """Never with the address: it may hold a password."""
+    """Makes a StoreError, never with the address, which may contain a password."""
     text = str(error).partition(", full error:")[0].partition("(configured timeouts")[0].strip()
     if isinstance(error, ConnectionFailure):
         return StoreError(f"MongoDB: {text[:200]}: start the server, or correct mongo_uri")
@@ -74,14 +74,14 @@ class MongoServer:
 
     @store_errors
     def __init__(self, uri: str) -> None:
-        """Connect, and prepare indexes, counters and `laha_config` where they lack.
+        """Connects, and creates missing indexes, counters and `laha_config`.
 
         Raises:
-            StoreError: no server answers, it refuses us, or `uri` is no address.
+            StoreError: no server answers, it refuses the connection, or `uri` is no address.
         """
         patience: Document = {"serverSelectionTimeoutMS": ANSWER_MS}
         if "serverselectiontimeoutms" in uri.lower():
-            patience = {}  # the address says it itself
+            patience = {}  # the address sets it itself
         self.client: MongoClient[Document] = MongoClient(uri, appname="opq", **patience)
         try:
             chosen = self.client.get_default_database(DEFAULT_DATABASE)
@@ -98,7 +98,7 @@ class MongoServer:
         db = self.db
         for name, details in db.measurements.index_information().items():
             if details.get("unique") and any(key == "timetstamp_ms" for key, _ in details["key"]):
-                db.measurements.drop_index(name)  # the original's typo: one measurement per Box for ever
+                db.measurements.drop_index(name)  # the original's typo allowed one measurement per Box ever
         self._unique_sequences()
         db.measurements.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
         db.trends.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
@@ -134,7 +134,7 @@ class MongoServer:
         self._index(db.opq_boxes, "box_id", unique=True)
 
     def _unique_sequences(self) -> None:
-        """A second guard beside `_id`, and the index of `sequences`; old rows have no sequence."""
+        """Makes the index of `sequences`, unique as a second guard after `_id`; old rows have no sequence."""
         keys = [("box_id", ASCENDING), ("sequence", ASCENDING)]
         try:
             self.db.measurements.create_index(
@@ -146,21 +146,21 @@ class MongoServer:
             self.db.measurements.create_index(keys)
 
     def _index(self, collection: Collection[Document], key: str, unique: bool) -> None:
-        """As `create_index`, content with an index of the original on the same key.
+        """Creates an index, unless the original has one on the same key.
 
-        The original's event ids could begin again at 1 (its weakness 9): a database that holds
-        such doubles opens too, with a plain index.
+        The original's event ids could start again at 1 (its weakness 9). A database with such duplicates can
+        be opened too; it gets an index that is not unique.
         """
         if any(details["key"] == [(key, 1)] for details in collection.index_information().values()):
             return
         try:
             collection.create_index(key, unique=unique)
-        except OperationFailure:  # a server that refuses for another reason refuses this one too
+        except OperationFailure:  # a server with another reason refuses this call too
             collection.create_index(key)
 
     @property
     def ttls(self) -> Ttls:
-        """As `laha_config` says now, or some seconds ago."""
+        """The TTLs in `laha_config`, at most some seconds old."""
         return self._live_ttls.now()
 
     @store_errors
@@ -178,16 +178,16 @@ class MongoServer:
         return (self.db.laha_config.find_one() or {}).get("ttls")
 
     def _put_first_ttls(self) -> None:
-        """The original's services do not start without it; Int32, as they read it."""
+        """Writes `laha_config` where it is missing: the original's services need it, with Int32 values."""
         if self.db.laha_config.find_one() is None:
             first = {"$setOnInsert": {"ttls": ttls_document(Ttls())}}
             upsert(lambda: self.db.laha_config.update_one({"_id": "ttls"}, first, upsert=True))
 
     def next_number(self, name: str, highest: Callable[[], int]) -> int:
-        """The next number of a counter, above all that other programs stored up to now.
+        """Returns the next number of a counter, above all numbers that other programs have stored.
 
-        `highest` reads the largest number in use, so that a first run goes on where the original
-        stopped, and an original service may go on beside us.
+        `highest` reads the largest number in use, so that a first run continues where the original stopped,
+        and an original service may run at the same time.
         """
         counters = self.db.opq_counters
         while True:
@@ -202,13 +202,13 @@ class MongoServer:
             counters.update_one({"_id": name}, {"$max": {"value": Int64(in_use)}})
 
     def highest(self, collection: str, field: str, **where: object) -> int:
-        """The largest number in a field, of any BSON type; 0 when there is none."""
+        """Returns the largest number in a field, of any BSON type; 0 where there is none."""
         query = {field: {"$gte": 0}, **where}
         found = self.db[collection].find_one(query, {field: 1}, sort=[(field, DESCENDING)])
         return 0 if found is None else int(found[field])
 
     def delete_files(self, where: Document, keep: object = None) -> None:
-        """Delete these files of GridFS and their chunks, except file `keep`. One that is gone is no error."""
+        """Deletes these files of GridFS and their chunks, except `keep`. A missing file is no error."""
         files, chunks = self.db["fs.files"], self.db["fs.chunks"]
         for file in list(files.find(where)):
             if file["_id"] == keep:
@@ -221,7 +221,7 @@ class MongoServer:
 
     @contextmanager
     def lock(self, name: str) -> Iterator["StoreLock"]:
-        """One holder over all processes; see `StoreLock`."""
+        """Holds a lock that one of all processes has at a time; see `StoreLock`."""
         lock = StoreLock(self.db, name)
         lock.acquire()
         try:
@@ -231,7 +231,7 @@ class MongoServer:
 
 
 class MongoPart:
-    """Some collections, and the store's methods over them; `MongoStore` is all its parts."""
+    """Some collections and the store's methods on them; `MongoStore` inherits from all parts."""
 
     def __init__(self, server: MongoServer) -> None:
         self._server = server
@@ -242,7 +242,7 @@ class MongoPart:
         return str(box.get("location") or "")
 
     def _box_locations(self, box_ids: set[str]) -> dict[str, str]:
-        """Box id -> where it stands, of those that stand somewhere."""
+        """Returns Box -> location, for Boxes that have one."""
         found = self._db.opq_boxes.find({"box_id": {"$in": sorted(box_ids)}}, {"box_id": 1, "location": 1})
         return {str(box["box_id"]): str(box["location"]) for box in found if box.get("location")}
 
@@ -254,15 +254,15 @@ class MongoPart:
 
 
 class LockLostError(Exception):
-    """Another process took the lock over, because this one stood still; begin again."""
+    """Another process took the lock over, because this one did not renew it; the caller starts again."""
 
 
 class StoreLock:
-    """A document that one process holds: no transaction, no clock shared between machines.
+    """A lock: a document that one process holds, without transactions or a clock shared between machines.
 
-    The holder changes `beat` before each of its writes. Who waits and sees the same beat for
-    `LEASE_S` on its own monotonic clock takes the lock by compare-and-set: a killed holder blocks
-    the others no longer than that. What it left half done, the next one's work completes.
+    The holder changes `beat` before each of its writes. A waiting process that sees the same beat for
+    `LEASE_S` on its own monotonic clock takes the lock by compare-and-set, so a killed holder blocks the
+    others no longer than that. The next holder's work completes what it left half done.
     """
 
     def __init__(self, db: Database[Document], name: str) -> None:
@@ -272,7 +272,7 @@ class StoreLock:
         self._beat = 0
 
     def acquire(self) -> None:
-        """Raises StoreError after `LOCK_WAIT_S`."""
+        """Waits for the lock; raises StoreError after `LOCK_WAIT_S`."""
         deadline = time.monotonic() + LOCK_WAIT_S
         seen: tuple[str, int] | None = None
         since = 0.0
@@ -309,7 +309,7 @@ class StoreLock:
         return done.modified_count == 1
 
     def beat(self) -> None:
-        """Say that we are alive; raises LockLostError when the lock is another's now."""
+        """Renews the lock; raises LockLostError where another process has it now."""
         self._beat += 1
         done = self._locks.update_one(
             {"_id": self._name, "holder": self._holder}, {"$set": {"beat": self._beat}}

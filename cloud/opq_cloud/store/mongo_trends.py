@@ -1,8 +1,8 @@
 """Trends in MongoDB: the original's minutes (opq-interop, D.2), and the longer levels in `opq_rollups`.
 
-The original's readers take every document of `trends` for a minute, so that longer levels lie in a
-collection of ours. A mark in `opq_rollups_due` counts the minutes that were put (`puts`): it is taken away
-only when no other was put while its row was made, so that a process may be killed at any step.
+The original's readers take every document of `trends` for a minute, so longer levels are in a collection of
+their own. A mark in `opq_rollups_due` counts the minutes that were put (`puts`). It is deleted only if no
+minute was put while its row was made, so that a process may be killed at any step.
 """
 
 import time
@@ -30,10 +30,10 @@ from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import TREND_MS, Trend
 
 MARKED_AHEAD_MS = 60_000
-"""A mark that is due later than this is known to be there: clocks of machines may differ by so much."""
+"""A mark due later than this still exists, once made: machines' clocks may differ by up to this."""
 MARKS_KNOWN = 50_000
 FILL_ROWS = 1440
-"""Old minutes of a Box that one step of the first roll-up marks: a day."""
+"""Old minutes of a Box that one step of the first roll-up marks as due: a day."""
 
 
 class MongoTrends(MongoPart):
@@ -45,11 +45,11 @@ class MongoTrends(MongoPart):
         self._rollups = self._db.opq_rollups
         self._marks = self._db.opq_rollups_due
         self._marked: dict[tuple[str, int], None] = {}
-        """Ten minutes that this process marked, and that nobody can have rolled up yet."""
+        """Spans of ten minutes that this process marked, and that no process can have rolled up yet."""
 
     @store_errors
     def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
-        """Widened by the server's own operators, so that two processes may put the same minute."""
+        """Widens trends with the server's own operators, so that two processes may put the same minute."""
         rows = list(trends)
         places = {} if location else self._box_locations({row.box_id for row in rows})
         for row in rows:
@@ -78,7 +78,7 @@ class MongoTrends(MongoPart):
         upsert(lambda: self._trends.update_one({"_id": key}, change, upsert=True))
 
     def _mark_minutes(self, trend: Trend) -> None:
-        """Once per ten minutes that are not over: a mark of these cannot have been taken away yet."""
+        """Marks the ten minutes as due, only once while they last: such a mark cannot be deleted yet."""
         start_ms = trend.start_ms // TEN_MINUTES_MS * TEN_MINUTES_MS
         place = trend.box_id, start_ms
         due_ms = start_ms + TEN_MINUTES_MS + SETTLE_MS
@@ -101,7 +101,7 @@ class MongoTrends(MongoPart):
 
     @store_errors
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
-        """An original trend has only the time of its end."""
+        """Searches by end time, because an original trend has only that."""
         span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
         found = self._trends.find({"box_id": box_id, "timestamp_ms": span}).sort("timestamp_ms", ASCENDING)
         return [_trend(document) for document in found]
@@ -167,7 +167,7 @@ class MongoTrends(MongoPart):
         return document
 
     def _fill(self) -> int:
-        """Mark the next stretch of the trends that were there before pyramids were; 0: all are marked."""
+        """Marks the next trends of a version without roll-ups as due; returns 0 where all are marked."""
         counters = self._db.opq_counters
         at = counters.find_one({"_id": ROLLUPS_FILL})
         if at is None or at["done"]:
@@ -192,7 +192,7 @@ class MongoTrends(MongoPart):
 
 
 def _start_ms(document: Document) -> int:
-    """An original trend has only the time of its end."""
+    """Returns the start of a trend; an original trend has only the time of its end."""
     return int(document.get("start_ms", int(document["timestamp_ms"]) - TREND_MS))
 
 

@@ -1,8 +1,8 @@
 """Notifications in the store: the rules of accounts, and what was sent, waits, or was not sent and why.
 
-An entry is one thing that one rule has to say: a row of the outbox while it waits, a line of the log after.
-Its id follows from what it says, so that it is added once however often it is found. Pure over two tables of
-`KeyedDocuments`: they lie beside the accounts, go with them, and both stores have them.
+An entry is one notification of one rule: a row of the outbox while it waits, then a line of the log. Its id
+is made from its contents, so that it is added only once. Works on two tables of `KeyedDocuments`, which are
+stored and deleted together with the accounts; both stores have them.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
 
 UNSENT = ("waiting", "sending")
 MOST_RULES = 50
-"""Rules of one account."""
+"""Rules that one account may have."""
 MOST_KEPT = 1000
-"""Lines of one account's log; the oldest go."""
+"""Lines of one account's log; the oldest beyond it are deleted."""
 DAY_MS = 86_400_000
 
 
@@ -31,32 +31,32 @@ class NotificationRule:
     about: str
     channel: str
     since_ms: int
-    """When it was made or last changed: what began before is not news to it."""
+    """When it was made or last changed; incidents that began before are not news to it."""
     enabled: bool = True
     classes: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     box_ids: tuple[str, ...] = ()
     least_severity: float = 0.0
     after_s: int = 300
-    """A Box or service is silent or not well for so long before it is news."""
+    """How long a Box must be silent, or a service fail, before it is news."""
     updates: bool = False
-    """Once more when an incident becomes worse, or when a Box or service is well again."""
+    """Whether to notify again when an incident becomes worse, or a Box or service is well again."""
     digest: str = "none"
     digest_at: str = "07:00"
     """Wall time of a daily digest, in the account's time zone."""
     quiet_from: str = ""
     quiet_to: str = ""
-    """Quiet hours, wall times in the account's time zone; empty: none."""
+    """Quiet hours, wall times in the account's time zone; empty where there are none."""
     loud_severity: float | None = None
-    """From this severity on the quiet hours and the digest do not hold it back; None: they always do."""
+    """From this severity on, notifications ignore quiet hours and digest; None: they never do."""
     url: str = ""
     secret: str = ""
-    """A webhook's address, and the secret that its signature is made with."""
+    """A webhook's address (`url`), and the secret for its signature."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationEntry:
-    """One thing that a rule has to say, and what became of it."""
+    """One notification of a rule, and its state."""
 
     entry_id: str
     account_id: str
@@ -75,15 +75,15 @@ class NotificationEntry:
     tried: int = 0
     settled_ms: int = 0
     claimed_until_ms: int = 0
-    """Until then the process that sends it is believed to be alive."""
+    """End of the claim of the process that sends it."""
     box_ids: tuple[str, ...] = ()
     subject: str = ""
-    """What it is about, e.g. `incident 12` or `Box 3`; all notifications of one matter have the same."""
+    """What it is about, e.g. `incident 12` or `Box 3`; the same for all notifications about it."""
     finding_ids: tuple[int, ...] = ()
     level: int = 0
-    """Level of the severity that was known when the notification was made."""
+    """Level of the severity known when the notification was made."""
     content: str = "{}"
-    """JSON: keys of the webhook's body beside the fixed ones; a text, for not every store has every key."""
+    """JSON: the webhook body's keys other than the fixed ones; a text, as not every store allows all keys."""
 
 
 def wall_time(text: str) -> time:
@@ -107,7 +107,7 @@ class NotificationRecords:
 
     # Rules
     def rules(self, account_id: str = "") -> list[NotificationRule]:
-        """All, or those of one account, in the order of their names."""
+        """Returns all rules, or those of one account, sorted by name."""
         found = self._documents.find(NOTIFICATION_RULES, "account_id" if account_id else "", account_id)
         rules = (read_record(NotificationRule, each) for each in found)
         return sorted(rules, key=lambda each: (each.name.lower(), each.rule_id))
@@ -117,18 +117,18 @@ class NotificationRecords:
         return None if found is None else read_record(NotificationRule, found)
 
     def put_rule(self, rule: NotificationRule) -> None:
-        """Insert it, or put it in the place of the one with its id."""
+        """Inserts a rule, or replaces the one with its id."""
         document = asdict(rule)
         if not self._documents.insert(NOTIFICATION_RULES, rule.rule_id, document):
             self._documents.change(NOTIFICATION_RULES, rule.rule_id, lambda was: {**was, **document})
 
     def remove_rule(self, rule_id: str) -> None:
-        """What waits of it is dropped when it is due."""
+        """Removes a rule; its waiting entries are dropped when they are due."""
         self._documents.remove(NOTIFICATION_RULES, rule_id)
 
     # Entries
     def add_entry(self, entry: NotificationEntry) -> bool:
-        """False where it was added before, whatever became of it."""
+        """Adds an entry; False where it was added before, in whatever state it is now."""
         return self._documents.insert(NOTIFICATIONS, entry.entry_id, asdict(entry))
 
     def entry(self, number: str) -> NotificationEntry | None:
@@ -136,7 +136,7 @@ class NotificationRecords:
         return None if found is None else read_record(NotificationEntry, found)
 
     def unsent(self) -> list[NotificationEntry]:
-        """What waits or is being sent, the earliest due first."""
+        """Returns entries that wait or are being sent, the earliest due first."""
         found = [each for state in UNSENT for each in self._documents.find(NOTIFICATIONS, "state", state)]
         return sorted(
             (read_record(NotificationEntry, each) for each in found),
@@ -144,7 +144,7 @@ class NotificationRecords:
         )
 
     def claim(self, number: str, now_ms: int, lease_ms: int) -> NotificationEntry | None:
-        """It is this caller's to send until `lease_ms` from now; None: it is another's, or settled."""
+        """Claims an entry for `lease_ms`; None where another process has it, or it is settled."""
         until_ms = now_ms + lease_ms
         claimed: list[NotificationEntry] = []
 
@@ -159,7 +159,7 @@ class NotificationRecords:
         return claimed[0] if self.change_entry(number, change) else None
 
     def settle(self, number: str, state: str, now_ms: int, why: str = "", due_ms: int | None = None) -> None:
-        """What became of it; `waiting` again with the time of the next try."""
+        """Sets the state of an entry; `waiting` comes with the time of the next try."""
 
         def change(was: NotificationEntry) -> NotificationEntry:
             due = was.due_ms if due_ms is None else due_ms
@@ -170,7 +170,7 @@ class NotificationRecords:
     def change_entry(
         self, number: str, changed: Callable[[NotificationEntry], NotificationEntry | None]
     ) -> bool:
-        """As `KeyedDocuments.change`."""
+        """Changes an entry as `KeyedDocuments.change` does."""
 
         def change(document: Fields) -> Fields | None:
             after = changed(read_record(NotificationEntry, document))
@@ -179,12 +179,12 @@ class NotificationRecords:
         return self._documents.change(NOTIFICATIONS, number, change)
 
     def entries(self, account_id: str = "", limit: int = MOST_KEPT) -> list[NotificationEntry]:
-        """The log of one account, or of all: the newest first."""
+        """Returns the log of one account, or of all, the newest first."""
         found = self._documents.find(NOTIFICATIONS, "account_id" if account_id else "", account_id)
         return _newest_first(read_record(NotificationEntry, each) for each in found)[:limit]
 
     def expire(self, now_ms: int, kept_days: int) -> int:
-        """Take away settled lines that are old, or beyond MOST_KEPT of an account; how many went."""
+        """Deletes settled entries that are old, or beyond MOST_KEPT of an account; returns how many."""
         kept: dict[str, int] = {}
         gone = 0
         for entry in self.entries(limit=10**9):

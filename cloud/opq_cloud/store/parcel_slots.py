@@ -1,9 +1,9 @@
-"""Where parcels lie: places that are written again and again, so that a commit takes no new page.
+"""The rows in which parcels are stored: they are reused, so that a commit needs no new page.
 
-A row that is deleted gives its pages back, and the next one takes others: with each commit the list of free
-pages and the head of the file were written too, half as much again as the parcel. So a sealed parcel stays in
-its place until another one of about its size takes it, filled up to the same length, for which SQLite writes
-into the pages that are there. Parcels are numbered for ever; those up to `parcels_sealed` are free places.
+A deleted row frees its pages and the next one takes others; then each commit also wrote the list of free
+pages and the file's header, half as much again as the parcel. So a sealed parcel stays in its row (its slot)
+until another parcel of about its size replaces it, padded to the same length, which SQLite writes into the
+same pages. Parcel numbers are never reused; slots of parcels up to `parcels_sealed` are free.
 """
 
 import sqlite3
@@ -13,20 +13,20 @@ _SEALED = "(SELECT coalesce(max(value), 0) FROM counters WHERE name = 'parcels_s
 LIVE = f"parcel > {_SEALED}"
 """Condition for a row of `parcels` that is not sealed yet."""
 GRAIN_BYTES = 512
-"""A new place is as long as its first parcel, up to a multiple of this."""
+"""A new slot is as long as its first parcel, rounded up to a multiple of this."""
 WASTE = 4
-"""A parcel takes no place that is longer than itself by more than a GRAIN and this part of it."""
+"""A parcel takes no slot longer than itself by more than GRAIN_BYTES and 1/WASTE of its length."""
 
 
 class ParcelSlots:
-    """The free places as the writer knows them; used inside its transactions alone."""
+    """The free slots that the writer knows; used only inside its transactions."""
 
     def __init__(self) -> None:
         self._free: list[tuple[int, int]] | None = None
-        """Length in bytes and slot, rising; None: they are read before the next parcel."""
+        """Length in bytes and slot, rising; None where they must be read before the next parcel."""
 
     def forget(self) -> None:
-        """Something was sealed, or undone."""
+        """Forgets the free slots, after something was sealed or rolled back."""
         self._free = None
 
     def put(
@@ -37,9 +37,9 @@ class ParcelSlots:
         boxes: bytes,
         packed: bytes,
     ) -> None:
-        """span: first and last time in ms, rows."""
+        """Stores a parcel; `span` is its first and last time in ms, and its number of rows."""
         needed = len(boxes) + len(packed)
-        for _ in range(2):  # the second time with what another process has left
+        for _ in range(2):  # the second time with the slots read again: another process may use them
             length, slot = self._take(connection, needed)
             if slot is None:
                 break
@@ -58,7 +58,7 @@ class ParcelSlots:
         )
 
     def _take(self, connection: sqlite3.Connection, needed: int) -> tuple[int, int | None]:
-        """The shortest place that fits; None: there is none."""
+        """Takes the shortest slot that fits; returns its length and number, or `needed` and None."""
         if self._free is None:
             self._free = []
             found = connection.execute(
@@ -74,8 +74,8 @@ class ParcelSlots:
 
 
 def seal_parcels(connection: sqlite3.Connection, last_parcel: int) -> None:
-    """Those up to this one are in blocks. Places that no parcel took since the last call are given back."""
-    unused = f"parcel <= {_SEALED} OR (boxes IS NULL AND parcel <= ?)"  # and what is of schema 9
+    """Marks parcels up to this one as sealed; deletes slots that no parcel took since the last call."""
+    unused = f"parcel <= {_SEALED} OR (boxes IS NULL AND parcel <= ?)"  # and parcels of schema 9
     connection.execute(f"DELETE FROM parcels WHERE {unused}", (last_parcel,))
     connection.execute(
         "INSERT INTO counters VALUES ('parcels_sealed', ?1) "

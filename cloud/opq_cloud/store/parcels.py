@@ -1,14 +1,14 @@
-"""Parcels: what one commit stores of many Boxes, as one packed blob in place of a row each.
+"""Parcels: the rows of many Boxes that one commit stores, as one packed blob.
 
-A row of the append table costs 113 bytes, written twice, and 3 us; in a parcel some 35. What a parcel
-cannot hold (no sequence number, a time far from its end) takes the append table. Sealing turns both into one
-block per Box.
+A row of the append table costs 113 bytes, written twice, and 3 us; in a parcel some 35 bytes. A row that a
+parcel cannot hold (no sequence number, a time far from its end) goes into the append table. Sealing turns
+both into one block per Box.
 
-    boxes    whose row each is, in rising order (a byte a row), and how long each stretch is
+    boxes    the Box of each row, in rising order (a byte per row), and the length of each stretch
     packed   the rows in that order, in stretches: byte column by byte column, compressed
 
-So a query of one Box passes over parcels without it, and of the others unpacks one stretch. A parcel of
-schema 9 and before has no `boxes`: its rows say themselves whose they are.
+So a query of one Box skips parcels without it, and mostly unpacks one stretch of the others. A parcel of
+schema 9 and before has no `boxes`: its rows contain the Box.
 """
 
 import struct
@@ -36,15 +36,15 @@ from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 
 PARCEL_ROW = np.dtype([("box", "<u4"), ("told_ms", "<i8"), ("row", CLOCKED_ROW)])
-"""`row.offset_ms` is 0: the time stands beside it, and `row.sequence` is the number itself."""
+"""`row.offset_ms` is 0, because the time is in `told_ms`; `row.sequence` is the whole number."""
 _PACKED_ROW = np.dtype([("told_ms", "<i8"), ("row", CLOCKED_ROW)])
 _ROW_HEAD = struct.Struct("<Iq")
 LEAST_ROWS = 20
-"""Fewer that came one by one take the append table: a parcel has a page or more of its own."""
+"""Fewer rows that came one by one go into the append table: a parcel takes at least a page."""
 _BOXES_HEAD = struct.Struct("<?II")
-"""Whether steps have four bytes each, else one; the first Box; rows. Then lengths (u4), then steps."""
+"""Whether steps have four bytes each (else one); the first Box; rows. Lengths (u4) and steps follow."""
 STRETCH_ROWS = 200
-"""Part of the form: it is never changed. As small as all rows at once, and unpacked in 40 us."""
+"""Part of the format, never changed. Compresses as well as all rows at once; unpacked in 40 us."""
 LEVEL = 1
 _RAW = -zlib.MAX_WBITS
 
@@ -52,7 +52,7 @@ ParcelRows = NDArray[np.void]
 
 
 def fitting(columns: NumberedColumns) -> NDArray[np.bool_]:
-    """(n,) whether a parcel can hold each."""
+    """Returns (n,), whether a parcel can hold each row."""
     offset_ns = columns.end_ns - columns.timestamp_ms * NS_PER_MS
     back = columns.sequence - columns.oldest
     fits: NDArray[np.bool_] = (columns.sequence >= 0) & (np.abs(offset_ns) < 1 << 31)
@@ -60,7 +60,7 @@ def fitting(columns: NumberedColumns) -> NDArray[np.bool_]:
 
 
 def parcel_rows(columns: NumberedColumns, numbers: NDArray[np.int64]) -> ParcelRows:
-    """(n,) PARCEL_ROW of columns that fit. numbers: (n,) of the Boxes in `box_marks`."""
+    """Returns (n,) PARCEL_ROW of columns that fit; `numbers` are (n,) the Boxes' numbers in `box_marks`."""
     found: ParcelRows = np.zeros(len(columns), PARCEL_ROW)
     found["box"], found["told_ms"] = numbers, columns.timestamp_ms
     rows = found["row"]
@@ -80,13 +80,13 @@ def parcel_rows(columns: NumberedColumns, numbers: NDArray[np.int64]) -> ParcelR
 
 
 def parcel_row(box: int, row: MeasurementRow) -> bytes | None:
-    """The bytes of a PARCEL_ROW; None: a parcel cannot hold it."""
+    """Returns the bytes of a PARCEL_ROW; None where a parcel cannot hold the row."""
     inner = clocked_row(row)
     return None if inner is None else _ROW_HEAD.pack(box, row.timestamp_ms) + inner
 
 
 def pack_parcel(rows: ParcelRows) -> tuple[bytes, bytes]:
-    """`boxes` and `packed`. Column of bytes by column of bytes, what is alike in all rows costs nothing."""
+    """Returns `boxes` and `packed`. In byte columns, values equal in all rows take hardly any space."""
     rows = rows[np.argsort(rows["box"], kind="stable")]
     inner = np.empty(len(rows), _PACKED_ROW)
     inner["told_ms"], inner["row"] = rows["told_ms"], rows["row"]
@@ -105,7 +105,7 @@ def _deflated(turned: NDArray[np.uint8]) -> bytes:
 
 
 def unpack_parcel(boxes: bytes | None, packed: bytes) -> ParcelRows:
-    """(n,) PARCEL_ROW."""
+    """Returns (n,) PARCEL_ROW."""
     if boxes is None:
         turned = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(PARCEL_ROW.itemsize, -1)
         rows: ParcelRows = np.ascontiguousarray(turned.T).view(PARCEL_ROW).reshape(-1)
@@ -115,7 +115,7 @@ def unpack_parcel(boxes: bytes | None, packed: bytes) -> ParcelRows:
 
 
 def rows_of_box(boxes: bytes | None, read_packed: Callable[[], bytes], number: int) -> ParcelRows:
-    """Those of one Box; `read_packed` is asked only where there are any."""
+    """Returns the rows of one Box; `read_packed` is called only where there may be any."""
     if boxes is None:
         rows = unpack_parcel(None, read_packed())
         found: ParcelRows = rows[rows["box"] == number]
@@ -130,7 +130,7 @@ def rows_of_box(boxes: bytes | None, read_packed: Callable[[], bytes], number: i
 def _unpack_rows(
     whose: NDArray[np.int64], lengths: NDArray[np.int64], packed: bytes, first: int, stop: int
 ) -> ParcelRows:
-    """Rows first to stop, of the stretches that hold them."""
+    """Returns rows first to stop, from the stretches that contain them."""
     ends = np.cumsum(lengths).tolist()
     rows: ParcelRows = np.empty(stop - first, PARCEL_ROW)
     rows["box"] = whose[first:stop]
@@ -146,7 +146,7 @@ def _unpack_rows(
 
 
 def _unpack_boxes(boxes: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(n,) the Box of each row, rising, and how many bytes each stretch has."""
+    """Returns (n,) the Box of each row, rising, and the bytes of each stretch."""
     wide, first, count = _BOXES_HEAD.unpack_from(boxes)
     stretches = -(-count // STRETCH_ROWS)
     lengths = np.frombuffer(boxes, "<u4", stretches, _BOXES_HEAD.size)
@@ -159,7 +159,7 @@ def _unpack_boxes(boxes: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def rows_by_box(parcels: Sequence[tuple[bytes | None, bytes]]) -> dict[int, ParcelRows]:
-    """Box -> its rows of all these parcels, in time order. parcels: `boxes` and `packed` of each."""
+    """Returns Box -> its rows in all parcels, in time order; `parcels` has `boxes` and `packed` of each."""
     if not parcels:
         return {}
     rows = np.concatenate([unpack_parcel(*each) for each in parcels])
@@ -169,20 +169,20 @@ def rows_by_box(parcels: Sequence[tuple[bytes | None, bytes]]) -> dict[int, Parc
 
 
 def within(rows: ParcelRows, start_ms: int, end_ms: int) -> ParcelRows:
-    """Those in [start_ms, end_ms)."""
+    """Returns the rows in [start_ms, end_ms)."""
     told_ms = rows["told_ms"]
     found: ParcelRows = rows[(told_ms >= start_ms) & (told_ms < end_ms)]
     return found
 
 
 def measurements_of(box_id: str, rows: ParcelRows) -> Iterator[Measurement]:
-    """The Measurements of one Box, as objects."""
+    """Yields the Measurements of one Box's rows."""
     for told_ms, row in zip(rows["told_ms"].tolist(), unpacked_rows(rows["row"]), strict=True):
         yield unpacked_measurement(box_id, told_ms, row[1], row)
 
 
 def parcel_block(rows: ParcelRows) -> bytes | None:
-    """The block of rows of one Box, in time order; None: they are too far from each other."""
+    """Returns the block of one Box's rows, in time order; None where they span too long a time."""
     first_ms, first = int(rows["told_ms"][0]), int(rows["row"]["sequence"][0])
     offsets = rows["told_ms"] - first_ms
     if int(offsets[-1]) >= 1 << 32:

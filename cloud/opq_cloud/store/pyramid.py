@@ -1,9 +1,9 @@
-"""Trends by levels, so that any span of a Box is at most 2,000 rows: 1 min, 10 min, 1 h, 1 d, by UTC.
+"""The pyramid of trends: levels of 1 min, 10 min, 1 h and 1 d (UTC), so that a span has at most 2,000 rows.
 
-Pure. A row is made of the rows of the level below it: the outer limits, the mean weighted by the time that
-each covers, the sum of that time, and histograms of the one-minute means (`histogram`). A store keeps a
-mark for each row that is due; a late minute marks its ten minutes, these mark their hour, and it its day.
-A row is due once its time is over, so that each is written once where nothing comes late.
+Pure. A row is made from the rows of the level below: the outer limits, the mean weighted by the time that
+each covers, the sum of that time, and histograms of the one-minute means (`histogram`). A store marks each
+row that is due. A late minute marks its ten minutes, these mark their hour, and the hour marks its day. A row
+is due once its time is over, so that it is written once unless something comes late.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,25 +19,25 @@ DAY_MS = 86_400_000
 LEVELS_MS = (TREND_MS, TEN_MINUTES_MS, HOUR_MS, DAY_MS)
 MAX_ROWS = 2000
 LONGEST_MS = (MAX_ROWS - 1) * DAY_MS
-"""Five and a half years: the longest span that one query answers."""
+"""Five and a half years: the longest span of one query."""
 SETTLE_MS = 90_000
-"""A minute of a Box that stopped is put 65 s after its end, by a service that wakes every 5 s."""
+"""The last minute of a Box that stopped is put 65 s after its end, by a service that wakes every 5 s."""
 OPEN_ROWS = 3
-"""Rows after the last that is rolled up, which a query makes of the level below."""
+"""Rows after the last rolled-up one that a query makes from the level below."""
 MINUTES_KEPT_S = 90 * 86_400
-"""Trends of one minute become trends of one hour when they are older."""
+"""One-minute trends that are older become one-hour trends."""
 TEN_MINUTES_KEPT_S = 400 * 86_400
-"""A year, and the same month of the year before."""
+"""A year and a month, so that a month can be compared with the same one a year before."""
 
 StoredRows = Callable[[int, int, int], list[Trend]]
-"""(length_ms, start_ms, end_ms) -> what is stored of one Box and level, in time order."""
+"""(length_ms, start_ms, end_ms) -> the stored rows of one Box and level, in time order."""
 
 
 def level_for(start_ms: int, end_ms: int, rows: int = MAX_ROWS) -> int:
-    """The shortest level, in ms, of which [start_ms, end_ms) has at most `rows` rows.
+    """Returns the shortest level, in ms, that has at most `rows` rows in [start_ms, end_ms).
 
     Raises:
-        ValueError: no level has so few.
+        ValueError: every level has more.
     """
     for length_ms in LEVELS_MS:
         if -(-end_ms // length_ms) - start_ms // length_ms <= rows:
@@ -47,12 +47,12 @@ def level_for(start_ms: int, end_ms: int, rows: int = MAX_ROWS) -> int:
 
 
 def level_below(length_ms: int) -> int:
-    """Raises ValueError when `length_ms` is no level above the minute."""
+    """Returns the next shorter level. Raises ValueError where `length_ms` is no level."""
     return LEVELS_MS[_place(length_ms) - 1]
 
 
 def level_above(length_ms: int) -> int | None:
-    """None above the day."""
+    """Returns the next longer level; None above the day. Raises ValueError where `length_ms` is no level."""
     place = _place(length_ms) + 1
     return LEVELS_MS[place] if place < len(LEVELS_MS) else None
 
@@ -65,7 +65,7 @@ def _place(length_ms: int) -> int:
 
 
 def merged(box_id: str, start_ms: int, length_ms: int, parts: Sequence[Trend]) -> Trend:
-    """One row of its parts, none of them longer; one that does not know what it covers counts whole."""
+    """Merges parts, none longer than the row, into one row; a part with unknown coverage counts as whole."""
     sums: dict[str, tuple[float, float, float, int]] = {}
     bins: dict[str, dict[int, int]] = {}
     covered_ms = 0
@@ -100,14 +100,16 @@ def merged(box_id: str, start_ms: int, length_ms: int, parts: Sequence[Trend]) -
 
 
 def _grouped(box_id: str, length_ms: int, parts: Sequence[Trend]) -> Iterator[Trend]:
-    """Rows of a level of all parts in them; these are in time order."""
+    """Yields rows of a level, merged from parts in time order."""
     for start_ms, group in groupby(parts, key=lambda part: part.start_ms // length_ms * length_ms):
         yield merged(box_id, start_ms, length_ms, list(group))
 
 
 def read_level(stored: StoredRows, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
-    """Rows that begin in [start_ms rounded down, end_ms): the stored ones, then up to OPEN_ROWS that are not
-    rolled up yet, made of the levels below."""
+    """Returns the rows that begin in [start_ms rounded down, end_ms).
+
+    These are the stored rows, then up to OPEN_ROWS that are not rolled up yet, made from the levels below.
+    """
     start_ms = start_ms // length_ms * length_ms
     end_ms = -(-end_ms // length_ms) * length_ms
     return _read(stored, box_id, start_ms, end_ms, length_ms, end_ms - OPEN_ROWS * length_ms)
@@ -116,7 +118,7 @@ def read_level(stored: StoredRows, box_id: str, start_ms: int, end_ms: int, leng
 def _read(
     stored: StoredRows, box_id: str, start_ms: int, end_ms: int, length_ms: int, open_ms: int
 ) -> list[Trend]:
-    """`open_ms`: what begins before it and is not stored is left out."""
+    """Reads one level; rows that begin before `open_ms` and are not stored are left out."""
     rows = stored(length_ms, start_ms, end_ms)
     if _place(length_ms) == 0:
         return rows

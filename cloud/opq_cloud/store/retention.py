@@ -1,7 +1,7 @@
-"""`laha_config`, the original's document of TTLs, followed while the services run (opq-interop, D.7).
+"""The TTLs in `laha_config`, the original's document, read while the services run (opq-interop, D.7).
 
-A service that writes reads it again every few seconds, so that a change needs no restart. A value that is not
-a TTL is logged once and ignored; the TTL that was in force stays.
+A service that writes reads it again every few seconds, so that a change needs no restart. An invalid value is
+logged once and ignored; the TTL in force stays.
 """
 
 import time
@@ -14,14 +14,14 @@ from opq_proto import log
 from opq_proto.errors import StoreError
 
 FOR_EVER_S = 2**31 - 1
-"""The longest TTL that the original's Int32 can hold: trends are kept for ever."""
+"""The longest TTL that the original's Int32 can hold; it means that trends are kept for ever."""
 READ_EVERY_S = 5.0
 BOX_SAMPLES_S = 900
-"""The original's fifth TTL. Nothing is stored under it, but the original's services end without it."""
+"""The original's fifth TTL. It is not used here, but the original's services end without it."""
 
 
 def ttls_document(ttls: Ttls) -> dict[str, int]:
-    """`laha_config.ttls`: whole seconds, small enough for an Int32.
+    """Returns `laha_config.ttls`: whole seconds that fit an Int32.
 
     Raises:
         StoreError: a TTL is not a whole number from 1 to 2147483647.
@@ -37,7 +37,7 @@ def ttls_document(ttls: Ttls) -> dict[str, int]:
 
 
 def ttls_from_document(found: object, before: Ttls) -> tuple[Ttls, list[str]]:
-    """The TTLs of the document, those of `before` where it has none; and a text for each wrong value."""
+    """Returns the document's TTLs, those of `before` where it has none, and a text for each wrong value."""
     wrong = []
     values: dict[str, int | None] = {}
     document = found if isinstance(found, Mapping) else {}
@@ -60,7 +60,7 @@ def _is_ttl(value: Any) -> bool:
 
 
 class LiveTtls:
-    """The TTLs that hold now; `read` gives the stored document or None, from any thread."""
+    """The TTLs in force; `read` returns the stored document or None, and may be called from any thread."""
 
     def __init__(
         self, read: Callable[[], object], first: Ttls, monotonic_s: Callable[[], float] = time.monotonic
@@ -72,7 +72,7 @@ class LiveTtls:
         self._wrong: list[str] = []
 
     def now(self) -> Ttls:
-        """Reads the document when it is due. Never raises: what writes goes on with what held before."""
+        """Returns the TTLs; reads the document every READ_EVERY_S. If that fails, it keeps the old ones."""
         if self._monotonic_s() >= self._next_s:
             self._next_s = self._monotonic_s() + READ_EVERY_S
             try:
@@ -82,7 +82,7 @@ class LiveTtls:
         return self._ttls
 
     def reread(self) -> Ttls:
-        """Raises StoreError when the store cannot be read."""
+        """Reads the document now and returns the TTLs. Raises StoreError where the store cannot be read."""
         self._ttls, wrong = ttls_from_document(self._read(), self._ttls)
         if wrong and wrong != self._wrong:
             log.get().warning("laha_config.wrong", found="; ".join(wrong), allowed=f"1 to {FOR_EVER_S} s")

@@ -1,8 +1,8 @@
 """Measurements as rows and blocks of bytes, exact both ways.
 
-A row has real columns for Box, time, sequence and the four averages, and a packed rest. Wire
-values are 32-bit floats; a row whose numbers are, packs to 54 bytes, any other (a double, NaN,
-an unknown metric) keeps its whole document as JSON in that place. A block joins rows of one Box.
+A row has columns for Box, time, sequence and the four averages, and a packed rest. Wire values are 32-bit
+floats; the rest of a row with only such numbers packs to 54 bytes. Any other row (a double, NaN, an unknown
+metric) has its whole document as JSON there. A block contains rows of one Box.
 """
 
 import json
@@ -20,22 +20,23 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 METRIC_FIELDS = {"rms": "voltage", "f": "frequency", "thd": "thd", "trans": "transient"}
 """Wire key -> field of the original's documents (opq-interop, D.1 and D.2)."""
 METRIC_ORDER = [METRIC_NAMES.index(name) for name in METRIC_FIELDS]
-"""Columns of a batch in this order."""
+"""A batch's columns for the metrics, in the order of METRIC_FIELDS."""
 
 _KEYS = tuple(METRIC_FIELDS)
 _MORE = struct.Struct("<HiqII8f")  # flags, end offset, duration, uncertainty, back, 4 x (min, max)
 _REST = struct.Struct("<HiqII")  # the same without its floats
 _FLOATS = struct.Struct("<12f")  # 4 averages, then 4 x (min, max)
-_PACKED = struct.Struct("<Iq4fHiqII8f")  # time and sequence against the block's first; averages; more
+_PACKED = struct.Struct("<Iq4fHiqII8f")  # time and sequence minus the block's first; averages; more
 _HEAD = struct.Struct("<BqqI")  # form, first time, first sequence, rows
 _FLAGS = struct.Struct("<H")
 _CLOCK_ID = struct.Struct("<Q")  # after a row's `more`, where _CLOCK says so
 _CLOCKS = struct.Struct("<H")  # stretches of one clock in a block
 _STRETCH = struct.Struct("<IQ")  # its first row, clock_id or 0
 _FIXED, _FREE, _CLOCKED, _COLUMNS, _STEPS = 0, 1, 2, 3, 4
-"""Forms of a block; _CLOCKED is _FIXED after the stretches of its clocks: mostly one, so 14 bytes a block.
-_COLUMNS has CLOCKED_ROWs byte column by byte column, compressed: half of _FIXED, less where much is alike.
-_STEPS is the same with _RISING against the row before: what rises evenly is alike in all rows."""
+"""Forms of a block. _CLOCKED is _FIXED after the stretches of its clocks: mostly one, so 14 bytes a block.
+_COLUMNS has CLOCKED_ROWs byte column by byte column, compressed: half of _FIXED, less where many bytes are
+equal. _STEPS is the same with _RISING as differences from the row before, which are equal if values rise
+evenly."""
 _RISING = ("offset_ms", "sequence", "back")
 FIXED_ROW = np.dtype(
     [
@@ -44,14 +45,14 @@ FIXED_ROW = np.dtype(
         ("ends", "<f4", (8,)),
     ]
 )  # fmt: skip
-"""The same as an array's element; metrics in the order of METRIC_FIELDS."""
+"""_PACKED as the element of an array; metrics in the order of METRIC_FIELDS."""
 CLOCKED_ROW = np.dtype([*((name, FIXED_ROW[name]) for name in FIXED_ROW.names or ()), ("clock_id", "<u8")])
-"""FIXED_ROW with its clock, 0: none."""
+"""FIXED_ROW with its clock; 0 where there is none."""
 _CLOCKED_ROW = struct.Struct("<Iq4fHiqII8fQ")
 _FRONT = struct.Struct("<Iq4f")  # of a CLOCKED_ROW: what `more` does not hold
 _NO_CLOCK = bytes(8)
 _WINDOW_BITS, _MEMORY = -12, 5
-"""Settings of zlib: blocks are small, and what it clears at its beginning would cost more than they do."""
+"""Settings of zlib: blocks are small, and clearing its default memory costs more than compressing them."""
 _NOTHING = Metric(0.0, 0.0, 0.0)
 _SOURCES = tuple(TimeSource)
 _TIMES, _UNCERTAINTY, _OLDEST, _SEQUENCE, _CLOCK = 0x100, 0x200, 0x400, 0x800, 0x1000
@@ -74,7 +75,7 @@ class MeasurementRow(NamedTuple):
 
 
 def row_from_measurement(m: Measurement) -> MeasurementRow:
-    """Pack; `measurement_from_row` gives it back equal, but for the nominal values: they are its Box's."""
+    """Packs a Measurement; `measurement_from_row` returns it, except nominal values, which the Box has."""
     get = m.metrics.get
     rms, f, thd, trans = get("rms"), get("f"), get("thd"), get("trans")
     more = _more(m, rms, f, thd, trans)
@@ -94,7 +95,7 @@ def row_from_measurement(m: Measurement) -> MeasurementRow:
 def _more(
     m: Measurement, rms: Metric | None, f: Metric | None, thd: Metric | None, trans: Metric | None
 ) -> bytes | None:
-    """The packed rest of a row, None when it does not fit: straight code, 60,000 times a second."""
+    """Returns the packed rest of a row, None where it does not fit. No loops: runs 60,000 times a second."""
     flags = m.source << 4 | m.backfilled << 6 | m.crossing << 7
     known = 0
     if rms is None:
@@ -143,7 +144,7 @@ def _more(
     )  # fmt: skip
     try:
         packed = _FLOATS.pack(*values)
-        if _FLOATS.unpack(packed) != values:  # NaN too ends here
+        if _FLOATS.unpack(packed) != values:  # also for NaN
             return None
         return _REST.pack(flags, end_offset, duration, uncertainty, back) + packed[16:] + clock
     except (struct.error, OverflowError):  # a number beyond its field
@@ -193,7 +194,7 @@ def _measurement(
 
 
 def pack_block(rows: Sequence[MeasurementRow]) -> bytes:
-    """Rows of one Box, in time order, as one block."""
+    """Packs rows of one Box, in time order, into one block."""
     first_ms = min(row.timestamp_ms for row in rows)
     first_sequence = next((row.sequence for row in rows if row.sequence is not None), 0)
     body = _fixed_body(rows, first_ms, first_sequence)
@@ -206,7 +207,7 @@ def pack_block(rows: Sequence[MeasurementRow]) -> bytes:
 
 
 def _fixed_body(rows: Sequence[MeasurementRow], first_ms: int, first_sequence: int) -> bytes | None:
-    """None when a row is of the free form, or more than 49 days lie in one block."""
+    """Returns the rows in the fixed form; None where a row has a JSON document or they span over 49 days."""
     if any(row.more[1] & 0x80 for row in rows):
         return None
     try:
@@ -224,7 +225,7 @@ def _fixed_body(rows: Sequence[MeasurementRow], first_ms: int, first_sequence: i
 
 
 def _clock_stretches(rows: Sequence[MeasurementRow]) -> bytes:
-    """Nothing where no row has a clock."""
+    """Returns the stretches of one clock each; empty where no row has a clock."""
     stretches: list[tuple[int, int]] = []
     for place, row in enumerate(rows):
         clock_id = _clock_id(row) or 0
@@ -236,12 +237,16 @@ def _clock_stretches(rows: Sequence[MeasurementRow]) -> bytes:
 
 
 def fixed_head(first_ms: int, rows: int) -> bytes:
-    """What stands before so many FIXED_ROWs without sequence numbers."""
+    """Returns the head of a block of this many FIXED_ROWs without sequence numbers."""
     return _HEAD.pack(_FIXED, first_ms, 0, rows)
 
 
 def packed_columns(first_ms: int, first_sequence: int, rows: NDArray[np.void]) -> bytes:
-    """Rows of one Box as a block. rows: (n,) CLOCKED_ROW in time order, against both firsts; is changed."""
+    """Packs rows of one Box into a block.
+
+    Args:
+        rows: (n,) CLOCKED_ROW in time order, time and sequence minus both firsts; the array is changed.
+    """
     for name in _RISING:
         rows[name][1:] -= rows[name][:-1].copy()
     turned = np.ascontiguousarray(rows.view(np.uint8).reshape(len(rows), CLOCKED_ROW.itemsize).T)
@@ -251,7 +256,7 @@ def packed_columns(first_ms: int, first_sequence: int, rows: NDArray[np.void]) -
 
 
 def clocked_row(row: MeasurementRow) -> bytes | None:
-    """A row with a sequence number as the bytes of a CLOCKED_ROW; None: it has none, or keeps a document."""
+    """Returns a row as the bytes of a CLOCKED_ROW; None where it has no sequence number or is a document."""
     if row.sequence is None or row.more[1] & 0x80:
         return None
     averages = row.voltage or 0.0, row.frequency or 0.0, row.thd or 0.0, row.transient or 0.0
@@ -259,12 +264,12 @@ def clocked_row(row: MeasurementRow) -> bytes | None:
 
 
 def unpacked_rows(rows: NDArray[np.void]) -> Iterator[tuple[Any, ...]]:
-    """Each CLOCKED_ROW as its flat numbers, for `unpacked_measurement`: time and sequence come first."""
+    """Yields each CLOCKED_ROW as flat numbers for `unpacked_measurement`; time and sequence come first."""
     return _CLOCKED_ROW.iter_unpack(np.ascontiguousarray(rows).tobytes())
 
 
 def unpacked_measurement(box_id: str, timestamp_ms: int, sequence: int, row: tuple[Any, ...]) -> Measurement:
-    """The Measurement of this time and number."""
+    """Returns the Measurement of a row with this time and sequence number."""
     flags = row[6]
     return _measurement(
         box_id, timestamp_ms, sequence if flags & _SEQUENCE else None, row[-1] or None, row[2:6], *row[6:-1]
@@ -272,7 +277,7 @@ def unpacked_measurement(box_id: str, timestamp_ms: int, sequence: int, row: tup
 
 
 def unpack_block(box_id: str, packed: bytes, start_ms: int, end_ms: int) -> Iterator[Measurement]:
-    """The Measurements of [start_ms, end_ms) in a block."""
+    """Yields the Measurements of a block in [start_ms, end_ms)."""
     form, first_ms, first_sequence, _ = _HEAD.unpack_from(packed)
     body = memoryview(packed)[_HEAD.size :]
     if form == _FREE:

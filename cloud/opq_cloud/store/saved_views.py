@@ -1,7 +1,7 @@
-"""Views of the past that an account has named: a filter of incidents, a history, a comparison, a calendar.
+"""Saved views of an account: a filter of incidents, a history, a comparison or a calendar, with a name.
 
-A saved view is a path of ours with its query, as an address says it. They lie beside the accounts, go with
-them, and both stores have them; pure over a table of `KeyedDocuments`.
+A saved view is a path of View with its query. Saved views are stored and deleted together with the accounts,
+in both stores. Works on a table of `KeyedDocuments`.
 """
 
 import secrets
@@ -12,12 +12,12 @@ from opq_cloud.store.account_records import SAVED_VIEWS, read_record
 from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
 
 MOST_SAVED = 100
-"""Views of one account."""
+"""Views that one account may save."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedView:
-    """One of them; `path` holds the query too."""
+    """One saved view; `path` includes the query."""
 
     view_id: str
     account_id: str
@@ -27,19 +27,19 @@ class SavedView:
 
 
 class SavedViewRecords:
-    """Every method may be called from any thread and raises StoreError where the database cannot."""
+    """Saved views. Any thread may call; methods raise StoreError where the database fails."""
 
     def __init__(self, documents: KeyedDocuments) -> None:
         self._documents = documents
 
     def saved(self, account_id: str) -> list[SavedView]:
-        """Those of one account, in the order of their names."""
+        """Returns the views of one account, sorted by name."""
         found = self._documents.find(SAVED_VIEWS, "account_id", account_id)
         views = [read_record(SavedView, each) for each in found]
         return sorted(views, key=lambda each: (each.name.casefold(), each.view_id))
 
     def save(self, account_id: str, name: str, path: str) -> SavedView | None:
-        """None where the account has MOST_SAVED; the same path again gets the new name and is not doubled."""
+        """Saves a view, or renames the one with this path; None where the account has MOST_SAVED."""
         known = self.saved(account_id)
         for each in known:
             if each.path == path:
@@ -52,7 +52,7 @@ class SavedViewRecords:
         return made
 
     def rename(self, account_id: str, view_id: str, name: str) -> bool:
-        """False where the account has no such view."""
+        """Renames a view; False where the account has no such view."""
 
         def change(was: Fields) -> Fields | None:
             return {**was, "name": name} if was["account_id"] == account_id else None
@@ -60,7 +60,7 @@ class SavedViewRecords:
         return self._documents.change(SAVED_VIEWS, view_id, change)
 
     def remove(self, account_id: str, view_id: str) -> bool:
-        """False where the account has no such view."""
+        """Removes a view; False where the account has no such view."""
         found = self._documents.get(SAVED_VIEWS, view_id)
         if found is None or found["account_id"] != account_id:
             return False

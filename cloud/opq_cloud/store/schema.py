@@ -1,11 +1,11 @@
-"""Tables of the embedded store, its schema number, and the way from older ones to the present.
+"""Tables of the embedded store, its schema number, and the migrations from older ones.
 
-Measurements lie twice, never at the same time: `parcels` takes what one commit brings of many Boxes,
-`measurements` what no parcel holds, in the order they come, with no index (113 B written per row against
-5,089 B with a (box, time) key at 10,000 Boxes); a sealing pass moves all of them to `blocks`, one packed
-blob per Box, in Box order. All are written front to back. So do minutes of trends: `trends_new` takes
-those of all Boxes as they come, and each Box's go to its place in `trends` an hour at a time. Documents keep
-the original's field names (opq-interop, part D).
+Measurements are stored in two steps. First they are appended: `parcels` has the rows of many Boxes that one
+commit brings, `measurements` the rows that no parcel can hold, in the order they come and with no index (113
+B written per row against 5,089 B with a (box, time) key at 10,000 Boxes). Then a sealing pass moves them to
+`blocks`, one packed blob per Box, in Box order. All tables are written front to back. Minutes of trends are
+stored likewise: `trends_new` takes those of all Boxes as they come, and they are copied to each Box's place
+in `trends` an hour at a time. Documents have the original's field names (opq-interop, part D).
 """
 
 import json
@@ -18,14 +18,14 @@ from opq_proto.errors import StoreError
 from opq_proto.sqlite_database import SqliteDatabase
 
 APPLICATION_ID = 0x4F50_5153
-"""`OPQS`: marks our files among other SQLite databases."""
+"""`OPQS`: distinguishes these files from other SQLite databases."""
 
 CHECKPOINT_PAGES = 8000
-"""32 MB of log before pages go to their place: those of a parcel are written again and again meanwhile."""
+"""32 MB of log before pages are copied to the file, because pages of parcels are written many times."""
 
 FREED_PAGES = "secure_delete = FAST"
-"""Deleted rows are overwritten where their page is written anyhow. Debian's SQLite overwrites pages that are
-free too: with parcels and blocks these were a third of all bytes written."""
+"""Overwrites deleted rows only in pages that are written anyhow. Debian's SQLite also overwrites free pages
+by default: with parcels and blocks these were a third of all bytes written."""
 
 MIGRATIONS = (
     """
@@ -193,19 +193,19 @@ MIGRATIONS = (
         other TEXT, covered_ms INTEGER, PRIMARY KEY (start_ms, box_id)) WITHOUT ROWID;
     """,
 )
-"""Script k leads from schema k to k + 1; a published one is never changed."""
+"""Script k changes schema k to k + 1; a published script is never changed."""
 
 
 BOXES_PER_SEGMENT = 1 << 24
-"""`blocks.block` = segment * this + box: one whole number as key, so that blocks of 1 to 4 kB lie
-in one page (a composite key without rowid would spill them above 1 kB)."""
+"""`blocks.block` = segment * this + box: one whole number as key, so that a block of 1 to 4 kB is
+in one page (with a composite key without rowid, blocks above 1 kB would spill into other pages)."""
 
 
 def open_database(path: Path, busy_s: float) -> SqliteDatabase:
-    """Open or create the store's file, and bring it to the present schema.
+    """Opens or creates the store's file, and migrates it to the present schema.
 
     Raises:
-        StoreError: no folder or file can be made there, it is no database of ours, its schema
+        StoreError: no folder or file can be made there, it is not a database of this store, its schema
             is newer than this program, or it stays locked.
     """
     return SqliteDatabase(
@@ -219,7 +219,7 @@ def open_database(path: Path, busy_s: float) -> SqliteDatabase:
 
 
 class EmbeddedPart:
-    """Some tables of the one file, and the store's methods over them; `EmbeddedStore` is all its parts."""
+    """Some tables of the file and the store's methods on them; `EmbeddedStore` inherits from all parts."""
 
     def __init__(self, database: SqliteDatabase, ttls: Ttls) -> None:
         self._database = database
@@ -255,7 +255,7 @@ class EmbeddedPart:
 
 
 def next_number(connection: sqlite3.Connection, name: str) -> int:
-    """The next whole number of a counter, from 1; one upsert, so that it rises over processes."""
+    """Returns the next number of a counter, from 1; one upsert, so that it is right across processes."""
     connection.execute(
         "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1", (name,)
     )
@@ -263,7 +263,7 @@ def next_number(connection: sqlite3.Connection, name: str) -> int:
 
 
 def next_numbers(connection: sqlite3.Connection, name: str, count: int) -> list[int]:
-    """The next `count` numbers of a counter."""
+    """Returns the next `count` numbers of a counter."""
     if count == 0:
         return []
     last = next_number(connection, name) + count - 1

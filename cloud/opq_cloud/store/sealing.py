@@ -1,9 +1,9 @@
-"""Moves measurements from the append table into one packed block per Box.
+"""Sealing: moves Measurements from the append table and parcels into one packed block per Box.
 
-A pass reads and packs outside the write lock; blocks go in by slices that nobody sees, for a
-query finds them through their row in `segments`, which the last and short job adds while it
-takes the rows out. A pass that another process overtook, or that was killed, leaves nothing
-that counts; `sweep` clears its blocks away. Which rows are whose before that: `UnsealedRows`.
+A pass reads and packs outside the write lock and writes blocks in slices. Queries do not see these yet,
+because they find blocks through their row in `segments`; a last, short job adds that row and deletes the
+moved rows. A pass that was killed, or that another process overtook, leaves only such unseen blocks, which
+`sweep` deletes. `UnsealedRows` finds the rows of a Box before sealing.
 """
 
 import sqlite3
@@ -31,7 +31,7 @@ from opq_proto.messages import Measurement
 from opq_proto.sqlite_database import SqliteDatabase
 
 SEAL_AFTER_S = 3600
-"""Rows that nothing follows are sealed after this time, so that they expire."""
+"""Rows are sealed after this time even if few follow, so that they expire."""
 SLICE_BLOCKS = 500
 """Blocks that one job writes: about 5 ms."""
 COLUMNS = "timestamp_ms, sequence, voltage, frequency, thd, transient, more"
@@ -43,7 +43,7 @@ Mark = tuple[bytes, int | None, bytes, int]
 
 @dataclass(frozen=True, slots=True)
 class BoxBlock:
-    """What a pass moves of one Box."""
+    """The rows of one Box that a pass moves."""
 
     first_ms: int
     last_ms: int
@@ -53,7 +53,7 @@ class BoxBlock:
     """The last row, as a block of its own."""
     sequences: list[int]
     plain_high_ms: int | None
-    """The newest time among rows without a sequence number."""
+    """The newest time of rows without a sequence number."""
 
 
 def seal(
@@ -62,12 +62,12 @@ def seal(
     before: Callable[[sqlite3.Connection], None],
     moved: Callable[[int, int, int], None],
 ) -> int:
-    """One pass over all rows that are there now; returns how many went into blocks.
+    """Seals all present rows in one pass; returns how many went into blocks.
 
-    In the last job, `before` runs ahead of the move and `moved(new generation, last id that went, rows
-    of parcels that went)` after it. Raises StoreError; then nothing has moved.
+    In the last job, `before` runs ahead of the move and `moved(new generation, last moved id, moved rows of
+    parcels)` after it. Raises StoreError; then nothing was moved.
     """
-    # In one job: whoever seals after it raises the generation, and this pass gives up.
+    # One job reads both: a pass that seals after it raises the generation, and this pass gives up.
     segment, generation = database.write(
         lambda connection: (next_number(connection, "segment"), counter(connection, "seal_generation"))
     )
@@ -145,7 +145,7 @@ def _put_blocks(database: SqliteDatabase, blocks: list[Block]) -> None:
 
 
 def _block(single: list[MeasurementRow], of_parcels: ParcelRows | None) -> BoxBlock:
-    """Rows of one Box of the append table, of parcels, or of both, each in time order."""
+    """Makes the block of one Box from rows of the append table, of parcels, or both, each in time order."""
     if of_parcels is not None and not single:
         packed, newest = parcel_block(of_parcels), parcel_block(of_parcels[-1:])
         if packed is not None and newest is not None:
@@ -169,7 +169,7 @@ def _block(single: list[MeasurementRow], of_parcels: ParcelRows | None) -> BoxBl
 
 
 def _mark(box: int, made: BoxBlock, spans: bytes, plain_high_ms: int | None, newest: bytes | None) -> Mark:
-    """What stays known of a Box: its sequence numbers, and its newest row."""
+    """Returns what `box_marks` keeps of a Box: its sequence numbers, highest plain time and newest row."""
     stored = SequenceRuns(spans)
     for sequence in made.sequences:
         stored.add(sequence)
@@ -180,7 +180,7 @@ def _mark(box: int, made: BoxBlock, spans: bytes, plain_high_ms: int | None, new
 
 
 def expire(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
-    """Delete the blocks of one segment that is due, at most `slice_rows` of them; returns the rows."""
+    """Deletes blocks of one expired segment, at most `slice_rows` blocks; returns the number of rows."""
     sweep(connection)
     due = connection.execute(
         "SELECT segment FROM segments WHERE expire_at <= ? ORDER BY segment LIMIT 1", (now_s,)
@@ -202,7 +202,7 @@ def expire(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
 
 
 def sweep(connection: sqlite3.Connection) -> None:
-    """Delete blocks of passes that were killed: older than the oldest segment that counts."""
+    """Deletes blocks of killed passes: those before the oldest row of `segments`."""
     connection.execute(
         f"DELETE FROM blocks WHERE block < (SELECT min(segment) * {BOXES_PER_SEGMENT} FROM segments)"
     )
@@ -228,13 +228,13 @@ _FRESH = (
 
 
 class UnsealedRows:
-    """Which rows of `measurements` are whose: that table has no index, and each query would read all of it.
+    """The ids of each Box's rows in `measurements`, which has no index: each query would read all of it.
 
-    A reader keeps the ids by Box and reads on from the last one it knows; a sealing pass, which takes the
-    rows away, raises `seal_generation`, and they are read again.
+    The ids are cached in memory and read on from the last known one. A sealing pass, which deletes the rows,
+    raises `seal_generation`, after which all are read again.
 
-    `ids` may be called from any thread, inside a reader's transaction. Never inside a writer's: the ids of
-    what is rolled back are given again to rows of other Boxes.
+    `ids` may be called from any thread, inside a reader's transaction. It must not be called inside a
+    writer's: after a rollback its ids are given to rows of other Boxes.
     """
 
     def __init__(self) -> None:
@@ -243,14 +243,14 @@ class UnsealedRows:
         self._ids = self._boxes = _NONE
 
     def ids(self, connection: sqlite3.Connection, box: int) -> list[int]:
-        """Ids of the rows of the Box with this number; some may be newer than what the transaction sees."""
+        """Returns ids of the rows of the Box with this number; the transaction may not see the newest yet."""
         with self._lock:
             generation = counter(connection, "seal_generation")
             if generation != self._generation:
                 self._ids, self._boxes, self._generation = _NONE, _NONE, generation
             known = int(self._ids[-1]) if len(self._ids) else 0
             ids, boxes = connection.execute(_FRESH, (known,)).fetchone()
-            if ids is not None:  # as text, for a third of the time of as many tuples
+            if ids is not None:  # as text, in a third of the time of tuples
                 self._ids = np.concatenate((self._ids, np.fromstring(ids, np.int64, sep=",")))
                 self._boxes = np.concatenate((self._boxes, np.fromstring(boxes, np.int64, sep=",")))
             found: list[int] = self._ids[self._boxes == box].tolist()
@@ -258,7 +258,7 @@ class UnsealedRows:
 
 
 def last_minutes(connection: sqlite3.Connection, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
-    """As `CloudStore.last_minutes`: one pass over the unsealed rows, and the blocks that are needed."""
+    """Does `CloudStore.last_minutes` in one pass over the unsealed rows; reads only the needed blocks."""
     segments = connection.execute("SELECT segment, start_ms, end_ms FROM segments ORDER BY end_ms").fetchall()
     starts_ms = np.array([each[1] for each in segments], np.int64)
     ends_ms = np.array([each[2] for each in segments], np.int64)

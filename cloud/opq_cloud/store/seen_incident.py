@@ -1,7 +1,7 @@
-"""What somebody sees who does not see every Box: which Boxes, and of an incident the part at those Boxes.
+"""What a person sees who does not see every Box: the Boxes, and the part of an incident at those Boxes.
 
 Pages, API, live feed and notifications show no more than this. An incident is made again from the findings
-at the Boxes that are seen: class, residual and times of another Box do not show. Pure.
+at the seen Boxes, so that it shows no class, residual or time of another Box. Pure.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ class BoxSight:
     everything: bool
     boxes: frozenset[str] = frozenset()
     places: frozenset[str] = frozenset()
-    """Those of which it also sees where they stand."""
+    """Boxes whose location the account sees too."""
 
     def sees(self, box_id: str) -> bool:
         return self.everything or box_id in self.boxes
@@ -32,7 +32,7 @@ class BoxSight:
 
 
 def box_sight(account: Account, accesses: Iterable[BoxAccess]) -> BoxSight:
-    """What an account sees: everything by its role, or its own Boxes, shared ones and public ones."""
+    """Returns what an account sees: everything by its role, or its own, shared and public Boxes."""
     if account.role in SEES_EVERYTHING:
         return BoxSight(True)
     known = tuple(accesses)
@@ -44,12 +44,12 @@ def box_sight(account: Account, accesses: Iterable[BoxAccess]) -> BoxSight:
 def incident_at(
     incident: Incident, sees: Callable[[str], bool], sees_place: Callable[[str], bool] | None = None
 ) -> Incident | None:
-    """The part of an incident that is at visible Boxes; None where no Box of it is visible.
+    """Returns the part of an incident at visible Boxes; None where no Box of it is visible.
 
-    A statement of a finding that also concerns a hidden Box is left out, and so are the causes; the same goes
-    for the Box whose clock was the reference, and for how far a steady state reaches. The centre is a mean of
-    places (of one Box it is that place), so it is kept only where the place of every Box may be seen
-    (`sees_place`; None: as `sees`).
+    Statements of a finding that also concern a hidden Box are left out, and so are the causes, a hidden Box
+    whose clock was the reference, and the reach of a steady state that includes one. The centre is a mean of
+    places (for one Box it is that place), so it is kept only where the place of every Box may be seen
+    (`sees_place`, by default `sees`).
     """
     told = not any(each.finding.beside and _is_hidden(each, sees) for each in incident.findings)
     whole = all(sees(box_id) for box_id in incident.box_ids)
@@ -89,29 +89,29 @@ def incident_at(
         closed=all(each.closed for each in kept),
         residual_percent=worst.residual_percent,
         findings=findings,
-        scope=None,  # these are of all its Boxes
+        scope=None,  # these three depend on all its Boxes
         severity=None,
         centre=None,
-        hypotheses=(),  # their evidence names what other Boxes saw
-        sides=(),  # against Boxes that are not seen
+        hypotheses=(),  # their evidence includes what other Boxes recorded
+        sides=(),  # they compare with Boxes that are not seen
         follows=None,  # it may be at a Box that is not seen
         arrivals=arrivals,
     )
 
 
 def _as_seen(item: StoredFinding, sees: Callable[[str], bool]) -> StoredFinding:
-    """A finding without what speaks of a Box that is not seen."""
+    """Returns a finding without statements about Boxes that are not seen."""
     one = item.finding
     if _is_hidden(item, sees):
         one = replace(one, because="", figures=(), beside=())
     if not all(map(sees, one.also_at)):
         one = replace(one, also_at=())
     if one.alignment is not None and not sees(one.alignment.box_id):
-        of_pair = one.clock_id == one.alignment.common_id  # made of the number of that Box
+        of_pair = one.clock_id == one.alignment.common_id  # made from the number of that Box
         one = replace(one, alignment=None, clock_id=None if of_pair else one.clock_id)
     return item if one is item.finding else replace(item, finding=one)
 
 
 def _is_hidden(item: StoredFinding, sees: Callable[[str], bool]) -> bool:
-    """Whether its reasons and figures are of a Box too that is not seen."""
+    """Whether its reasons and figures also concern a Box that is not seen."""
     return not all(map(sees, item.finding.beside))

@@ -1,6 +1,6 @@
-"""A set of whole numbers as its few runs: which sequence numbers of a Box are stored.
+"""A set of whole numbers, stored as runs: the stored sequence numbers of a Box.
 
-Sequence numbers have hardly any holes, so the set of a day is one run and not 86,400 entries.
+Sequence numbers have hardly any gaps, so the set of a day is one run and not 86,400 entries.
 """
 
 from bisect import bisect_right
@@ -9,7 +9,7 @@ from itertools import pairwise
 from struct import iter_unpack, pack
 
 RUN_LIMIT = 4096
-"""Runs that a set holds at most (64 kB); above it the oldest run is forgotten."""
+"""Most runs of a set (64 kB); beyond that the lowest run is forgotten."""
 
 
 class SequenceRuns:
@@ -37,7 +37,7 @@ class SequenceRuns:
         return self._stops[-1] - 1 if self._stops else None
 
     def add(self, number: int) -> bool:
-        """True when it was not in the set."""
+        """Adds a number; True where it was not in the set."""
         starts, stops = self._starts, self._stops
         if stops and number == stops[-1]:
             stops[-1] += 1
@@ -62,11 +62,11 @@ class SequenceRuns:
         return True
 
     def between(self, first: int, last: int) -> Iterator[int]:
-        """Its numbers in [first, last], rising."""
+        """Yields its numbers in [first, last], rising."""
         for start, stop in zip(self._starts, self._stops, strict=True):
             yield from range(max(start, first), min(stop, last + 1))
 
     def check(self) -> bool:
-        """True when the runs rise and do not touch."""
+        """Whether the runs rise and do not touch."""
         edges = [edge for run in zip(self._starts, self._stops, strict=True) for edge in run]
         return all(low < high for low, high in pairwise(edges))

@@ -1,7 +1,7 @@
-"""Severity of a finding: the scale of `opq_measure.classification.severity`, from what it says. Pure.
+"""Severity of a finding, on the scale of `opq_measure.classification.severity`. Pure.
 
-It follows from the finding's other fields, so it is made where a finding is written, and again where one of
-an older version is read; who sees a part of an incident reads the worst of that part.
+It follows from the finding's other fields. It is computed where a finding is written, and again where one of
+an older version is read. A person who sees a part of an incident gets the highest severity of that part.
 """
 
 from opq_measure.classification.severity import severity_of_part
@@ -11,7 +11,7 @@ NOMINAL_HZ = 50.0, 60.0
 
 
 def severity_of(one: Finding) -> float:
-    """0 to 10, to one decimal."""
+    """Returns the severity, 0 to 10, to one decimal."""
     seconds = (one.end_ns - one.start_ns) / 1e9
     cycles = one.duration_cycles
     hz = cycles / seconds if cycles and seconds > 0 else NOMINAL_HZ[0]

@@ -1,9 +1,8 @@
-"""Two answers of one Box put together: what comes in parts, in any order, is one waveform.
+"""Joins two answers of one Box: parts that come in any order become one waveform.
 
-Our Boxes number their samples, so that the parts have their places. An original Box numbers nothing:
-its answers are whole windows of 200 samples out of one buffer (opq-interop G.5), and the place of one is
-where both have the same samples; its time stamp only says near which window to look.
-Pure: no database, no clock.
+A Box of this project numbers its samples, which gives the parts their places. An original Box does not: its
+answers are whole windows of 200 samples from one buffer (opq-interop G.5). A part's place is where both have
+the same samples; its time stamp only tells near which window to search. Pure: no database, no clock.
 """
 
 from dataclasses import replace
@@ -16,17 +15,17 @@ from opq_proto.wire import CYCLE_SAMPLES
 
 NOT_RECEIVED = "not received"
 STAMP_WINDOWS = 6
-"""An original Box's stamp may be wrong by as many windows, 100 ms: it is taken when a window is read."""
+"""An original Box's stamp may be wrong by this many windows, 100 ms: it is taken when a window is read."""
 AXES_AGREE_NS = 10**9
-"""Two parts with one numbering agree in time within this and their uncertainties; else it began again."""
+"""Parts with one numbering agree in time within this and their uncertainties; else numbering restarted."""
 
 Counts = NDArray[np.int16]
 
 
 def joined_waveform(held: Waveform, more: Waveform) -> Waveform:
-    """`held` with what `more` adds to it; `held` itself when that is nothing.
+    """Returns `held` with what `more` adds to it; `held` itself where that is nothing.
 
-    Parts that cannot be of one recording are not put together: the longer one stays.
+    Parts that cannot come from one recording are not joined: the longer one is returned.
     """
     place = _place(held, more)
     if place is None:
@@ -68,7 +67,7 @@ def _reason(known: tuple[Gap, ...], first: int, end: int) -> str:
 
 
 def _place(held: Waveform, more: Waveform) -> int | None:
-    """The number of `more`'s first sample as `held` counts; None when there is none."""
+    """Returns the number of `more`'s first sample in `held`'s numbering; None where there is none."""
     apart_ns = more.start_ns - held.start_ns
     expected = held.first_sample + round(apart_ns * held.rate_millihz / 10**12)
     if _unnumbered(held) and _unnumbered(more):
@@ -84,7 +83,10 @@ def _unnumbered(wave: Waveform) -> bool:
 
 
 def _matching_place(held: Waveform, more: Waveform, expected: int) -> int | None:
-    """The place nearest to `expected`, in whole windows, where all samples that both have are the same."""
+    """Returns the place nearest to `expected`, in whole windows, where all common samples are equal.
+
+    Without common samples, the place before or after `held` where the stamp allows it, else None.
+    """
     near = held.first_sample + round((expected - held.first_sample) / CYCLE_SAMPLES) * CYCLE_SAMPLES
     steps = sorted(range(-STAMP_WINDOWS, STAMP_WINDOWS + 1), key=abs)
     for step in steps:
@@ -93,7 +95,7 @@ def _matching_place(held: Waveform, more: Waveform, expected: int) -> int | None
             return place
     end = held.first_sample + len(held.counts) + sum(gap.samples for gap in held.gaps)
     slack = STAMP_WINDOWS * CYCLE_SAMPLES
-    if near >= end - slack:  # after it, or next to it
+    if near >= end - slack:  # after `held`, or next to it
         return max(near, end)
     length = len(more.counts) + sum(gap.samples for gap in more.gaps)
     if near + length <= held.first_sample + slack:

@@ -1,1 +1,1 @@
-"""What runs the Box's firmware: emulators, or a board on a serial port."""
+"""Programs and devices that run the Box's firmware: emulators, or a board on a serial port."""

@@ -1,9 +1,10 @@
-"""What a HIL scenario may ask of whatever runs the firmware, and the backends by name.
+"""The interface between a HIL scenario and whatever runs the firmware, and the backends by name.
 
-Two kinds of runs: `run` plays a whole world and gives what was heard (suite A: the same world gives the same
-bytes on an emulator); `live` is a Box on a serial port in real time (suite B, and real boards), or slower:
-who waits for a Box, waits in its time (`LiveBox.now_s`). A new backend is a module with a class like
-`Backend`, and a line in BACKENDS.
+There are two kinds of runs. `run` plays a whole world and returns the Box's output (suite A: on an emulator,
+the same world gives the same bytes). `live` is a Box on a serial port in real time (suite B, and real
+boards), or
+slower: code that waits for a Box waits in its time (`LiveBox.now_s`). A new backend is a module with a class
+like `Backend`, and a line in BACKENDS.
 """
 
 import importlib
@@ -20,7 +21,7 @@ from opq_proto.errors import OpqError
 
 
 class BackendError(OpqError):
-    """A backend cannot do what was asked, or the emulator failed by itself (not the firmware)."""
+    """A backend cannot do what was requested, or the emulator failed by itself (not the firmware)."""
 
 
 class WallLimitError(BackendError):
@@ -37,17 +38,21 @@ class WallLimitError(BackendError):
 
 
 class StandsStillError(BackendError):
-    """Virtual time does not go on."""
+    """Virtual time stands still."""
 
 
 ASK_S = 0.25
-"""An answer costs a QEMU 8 ms of a core that it needs for its pace (20 a second, on a busy machine)."""
+"""Shortest time between two requests: an answer costs a QEMU 8 ms of a core that it needs for its pace (20
+requests a second, on a busy machine).
+"""
 STILL_S = 30.0
-"""Renode's slowest: an erase of 128 kB takes it seconds in which time goes on in steps of 1 ms."""
+"""Limit for a standstill. Renode's slowest: an erase of 128 kB takes it seconds, in steps of 1 ms of
+virtual time.
+"""
 
 
 class EmulatorClock:
-    """Seconds since power-on in an emulator, asked for at most each ASK_S of the host's time."""
+    """Seconds since power-on in an emulator, requested at most once per ASK_S of the host's time."""
 
     def __init__(self, ask_s: Callable[[], float], still_limit_s: float = STILL_S) -> None:
         self._ask_s = ask_s
@@ -56,7 +61,7 @@ class EmulatorClock:
         self._asked_s = self._moved_s = float("-inf")
 
     def __call__(self) -> float:
-        """What time it is in there.
+        """The emulator's time now.
 
         Raises:
             StandsStillError: it was the same for `still_limit_s`.
@@ -78,10 +83,10 @@ class EmulatorClock:
 
 @dataclass(frozen=True, slots=True)
 class LiveBox:
-    """A Box that runs while the block of `live` does."""
+    """A Box that runs for the block of `live`."""
 
     port: Path
-    """What a gateway opens."""
+    """The port that a gateway opens."""
     now_s: Callable[[], float] = time.monotonic
     """The Box's time: seconds since a moment of its own. May raise BackendError."""
     counters: Callable[[], Mapping[str, int]] = dict
@@ -90,13 +95,13 @@ class LiveBox:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is put onto the chip: raw contents of its flash from 0x08000000 on."""
+    """The content of the chip's flash, raw, from 0x08000000 on."""
 
     board: str
     """Folder name under device/port/boards: "opqbox", "pyboard_f405"."""
     flash: Path
     converter: str
-    """Where mains comes in on this board: `world.INTERNAL` or `world.EXTERNAL`."""
+    """Input of the mains on this board: `world.INTERNAL` or `world.EXTERNAL`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +110,19 @@ class FirmwareRun:
 
     world: World
     folder: Path
-    """Holds world, log, report and flash."""
+    """Folder of world, log, report and flash."""
     capture: Capture
     report: Mapping[str, Any]
-    """The emulator's own account: why it ended, counters of its models; empty on a board."""
+    """The emulator's own report: why it ended, counters of its models; empty on a board."""
     flash: Path | None
-    """Contents of the flash at the end; None where it cannot be read back."""
+    """Content of the flash at the end; None where it cannot be read back."""
     wall_s: float
     command: tuple[str, ...] = field(default=())
-    """How the emulator was called, to do it again by hand."""
+    """The emulator's command line, to repeat the run by hand."""
 
     @property
     def ended(self) -> str:
-        """Why it ended: "end", "cut", "hang"; "end" where nobody says."""
+        """Why it ended: "end", "cut", "hang"; "end" if the report does not say."""
         return str(self.report.get("end", "end"))
 
 
@@ -132,32 +137,32 @@ class Backend(Protocol):
 
     @property
     def wall_factor(self) -> float:
-        """Limits of real time are written for QEMU; here they are so many times as long."""
+        """Factor on limits of real time, which are written for QEMU."""
         ...
 
     @property
     def start_s(self) -> float:
-        """About how long it takes from `live` to virtual 0."""
+        """Rough time from `live` to virtual 0."""
         ...
 
     @property
     def boards(self) -> tuple[str, ...]:
-        """Which boards it can be: all on an emulator, one on a bench."""
+        """Boards that it can run: all on an emulator, one on a bench."""
         ...
 
     @property
     def version(self) -> str:
-        """One line for the run's head: which emulator, or which board."""
+        """One line for the head of the run: which emulator, or which board."""
         ...
 
     def why_not(self, world: World | None) -> str | None:
-        """Why this backend cannot play a world, or (None) cannot run at all; None when it can."""
+        """The reason why this backend cannot play a world (with None: cannot run at all); None if it can."""
         ...
 
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
     ) -> FirmwareRun:
-        """Play `world` to its end; `flash` goes on from an earlier run instead of the image.
+        """Plays `world` to its end; `flash` continues an earlier run instead of starting from the image.
 
         Raises:
             BackendError: the emulator failed.
@@ -181,14 +186,14 @@ BACKENDS: Mapping[str, tuple[str, str]] = {
     "renode": ("opq_hil.backends.renode", "Renode"),
     "board": ("opq_hil.backends.board", "BoardBackend"),
 }
-"""Name -> module and class. Imported when asked for: what one needs, the others do not."""
+"""Name -> module and class. Imported on request, so that one backend does not need another's packages."""
 
 
 def backend(name: str, port: str = "", board: str = "opqbox") -> Backend:
-    """The backend of a name; `port` and `board` say where and what the board on the bench is.
+    """The backend of a name; `port` and `board` describe the board on the bench.
 
     Raises:
-        BackendError: no such backend, or it cannot run here; says why.
+        BackendError: no such backend, or it cannot run here; the text says why.
     """
     if name not in BACKENDS:
         raise BackendError(f"backend {name!r}: unknown; there are {', '.join(BACKENDS)}")

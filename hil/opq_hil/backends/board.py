@@ -1,7 +1,7 @@
 """Real hardware on a serial port: the same scenarios, as far as a board can play them.
 
-Nobody can command its mains, its sky or its supply from here, so a world is played only in what the gateway
-says; worlds that need more are refused with the reason. A world begins at power-on: a board is reset
+Nothing here controls its mains, its sky or its supply, so only the gateway's messages of a world are played;
+worlds that need more are refused with the reason. A world begins at power-on: a board is reset
 for it. Its time is real time.
 """
 
@@ -21,14 +21,14 @@ from opq_proto import link
 from opq_proto.link_messages import Acknowledgement, Health, Hello, Operation
 
 RESET_S = 10.0
-"""From the command to the first hello: the loader's check of the signature, and room for an erase."""
+"""Limit from the command to the first hello: the loader's check of the signature, and room for an erase."""
 UP_S = 3.0
-"""For the first word of a Box that has just been plugged in; before it, a command is lost."""
+"""Limit for the first message of a Box that has just been plugged in; a command before it would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoardBackend:
-    """A Box on `port`, flashed beforehand (`opq-tools flash`); `board` is which."""
+    """A Box of type `board` on `port`, flashed beforehand (`opq-tools flash`)."""
 
     port: str
     board: str = "opqbox"
@@ -46,14 +46,14 @@ class BoardBackend:
         return f"board {self.board} on {self.port}"
 
     def why_not(self, world: World | None) -> str | None:
-        """What of a world a board on a bench cannot be made to live through."""
+        """Names the parts of a world that a board on a bench cannot play."""
         if not self.port:
             return "no port: give --hil-port, or --port"
         if world is None:
             return None
         asked = []
         if isinstance(world.mains, Played) or (world.mains is not None and world.mains.dips):
-            asked.append("a waveform of its own")  # for a plain sine any mains will do
+            asked.append("a waveform of its own")  # any mains will do for a plain sine
         if world.gps is not None and _faulty(world.gps):
             asked.append("faults of the GPS receiver")
         if world.oscillator != Oscillator():
@@ -69,10 +69,10 @@ class BoardBackend:
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
     ) -> FirmwareRun:
-        """Reset it, then listen for as long as the world lasts, saying what it says at its times.
+        """Resets the board, then reads for as long as the world lasts and sends its messages at their times.
 
         Raises:
-            BackendError: the world asks too much of a board; nothing answers, or sends no new hello.
+            BackendError: the world needs more than a board can do; nothing answers, or sends no new hello.
         """
         why = self.why_not(world)
         if why or flash is not None:
@@ -95,7 +95,7 @@ class BoardBackend:
     def live(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None
     ) -> Iterator[LiveBox]:
-        """The board's port; it runs already."""
+        """The port of the board, which runs already."""
         why = self.why_not(world)
         if why:
             raise BackendError(why)
@@ -103,7 +103,7 @@ class BoardBackend:
 
 
 def _reset(line: BenchLine) -> int:
-    """Restart the Box; how many bytes of the line's log came before its new hello."""
+    """Restarts the Box; returns how many bytes of the line's log came before its new hello."""
 
     def hello() -> TimedMessage | None:
         answers = (at for at, heard in enumerate(line.heard) if isinstance(heard.message, Acknowledgement))
@@ -123,7 +123,7 @@ def _reset(line: BenchLine) -> int:
 
 
 def _from(log: Sequence[tuple[int, bytes]], start: int) -> Iterator[tuple[int, bytes]]:
-    """A log from one of its bytes on, times counted from there."""
+    """The log from one of its bytes on; times count from there."""
     began: int | None = None
     for at, data in log:
         rest = data[start:]

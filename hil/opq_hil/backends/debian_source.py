@@ -1,8 +1,8 @@
 """Source packages from the Debian mirror that this machine already uses, unpacked once and kept.
 
-`fetch("micropython", "trixie")` asks apt with a configuration of its own: the machine's Debian address, its
-keyring and its proxy, but another suite and folders below our cache. So apt checks the signatures, nothing of
-the machine's own package lists changes, no root is needed, and no host name stands in our code.
+`fetch("micropython", "trixie")` calls apt with a configuration of its own: the machine's Debian address, its
+keyring and its proxy, but another suite and folders in our cache. So apt checks the signatures, the machine's
+own package lists stay unchanged, no root is needed, and our code contains no host name.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ from opq_hil.backends.build_lock import locked
 from opq_proto.errors import OpqError
 
 RECHECK_S = 24 * 3600.0
-"""A tree younger than this is used without asking the mirror for a newer point release."""
+"""A younger tree is used without a request to the mirror for a newer point release."""
 
 
 class SourceError(OpqError):
-    """A source package cannot be had here; the text says why and what to do instead."""
+    """A source package is not available here; the text says why and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,15 @@ class SourceTree:
     version: str
     sha256: str
     files: Mapping[str, str] = field(default_factory=dict)  # name -> sha256, from the .dsc
-    note: str = ""  # e.g. that the mirror could not be asked and an older tree is used
+    note: str = ""  # e.g. that the mirror did not answer and an older tree is used
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """Where the machine has its Debian packages from."""
+    """The source of the machine's Debian packages."""
 
     uri: str
-    signed_by: str  # a path; empty: apt's own keyrings; a key written out is kept with its line breaks
+    signed_by: str  # a path; empty: apt's own keyrings; an inline key keeps its line breaks
 
 
 def cache_folder() -> Path:
@@ -55,13 +55,13 @@ def cache_folder() -> Path:
 
 
 def fetch(package: str, suite: str, *, cache: Path | None = None, refresh: bool = False) -> SourceTree:
-    """The source of `package` as `suite` holds it now, unpacked with Debian's patches.
+    """The source of `package` as `suite` has it now, unpacked with Debian's patches.
 
-    Two processes at once: the second waits for the first and takes its tree.
+    With two processes at once, the second waits for the first and uses its tree.
 
     Raises:
         SourceError: not on Debian, no deb mirror configured, dpkg-dev missing, or the mirror cannot be
-            reached and no tree is kept from before.
+            reached and no older tree is stored.
     """
     folder = (cache or cache_folder()) / "sources"
     try:
@@ -83,7 +83,9 @@ def fetch(package: str, suite: str, *, cache: Path | None = None, refresh: bool 
 
 
 def mirror(etc: Path = Path("/etc")) -> Mirror:
-    """The first Debian address with `main` of a release (no -security, no -updates) that apt knows."""
+    """The first Debian address with `main` of a release (no -security, no -updates) in apt's
+    configuration.
+    """
     release = (etc / "os-release").read_text() if (etc / "os-release").exists() else ""
     if not re.search(r'^ID="?debian"?$', release, re.MULTILINE):
         raise SourceError("this machine is no Debian: its package mirror has no Debian source packages")
@@ -151,7 +153,7 @@ def _read_record(folder: Path, package: str, suite: str) -> tuple[SourceTree, fl
         )
         checked_s = float(record["checked_s"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # never fetched, or not wholly
+        return None  # never fetched, or not completely
     return (tree, checked_s) if tree.path.is_dir() else None
 
 
@@ -171,7 +173,7 @@ def _fetch_now(folder: Path, package: str, suite: str) -> SourceTree:
             "-qq",
             "-o",
             "APT::Update::Error-Mode=any",
-        )  # else no mirror is no error
+        )  # otherwise a missing mirror would be no error
         _run(update, work, environment, f"{package}: the list of {suite} cannot be read")
         command = ("apt-get", "source", "-qq", "--download-only", "--only-source", package)
         _run(command, work, environment, f"{package}: {suite} has no such source, or it cannot be downloaded")
@@ -219,7 +221,7 @@ def _apt_environment(work: Path, source: Mirror, suite: str) -> dict[str, str]:
         'Dir::Etc::sourceparts "-";\n'
         f'Dir::State::lists "{work}/lists";\n'
         f'Dir::Cache "{work}/cache";\n'
-        "#clear APT::Update::Post-Invoke;\n"  # of the machine's own configuration: they tidy its own folders
+        "#clear APT::Update::Post-Invoke;\n"  # hooks of the machine's own configuration clean its own folders
         "#clear APT::Update::Post-Invoke-Success;\n"
         'Acquire::Languages "none";\nAcquire::Retries "2";\nAcquire::http::Timeout "30";\n'
         + ('APT::Sandbox::User "root";\n' if os.geteuid() == 0 else "")  # _apt may not enter our folder
@@ -249,7 +251,7 @@ def _dsc_version(text: str) -> str:
     match = re.search(r"^Version: (\S+)$", text, re.MULTILINE)
     if match is None:
         raise SourceError("a .dsc without a version")
-    return match[1].replace(":", "%3a")  # an epoch; the version names a folder
+    return match[1].replace(":", "%3a")  # removes an epoch, because the version names a folder
 
 
 def _dsc_files(text: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """`python -m opq_hil.backends.emulated`: a Box in an emulator, live, at a port of a fixed name; `up` runs it.
 
-The firmware is the real one; mains, GPS and supply are a world in which a dip comes every minute.
+The firmware is the real one; mains, GPS and supply come from a world with a dip every minute.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ from opq_proto.errors import OpqError
 from opq_proto.rate_limit import RateLimitedLog
 
 LEAD_S, EVERY_S = 30, 60
-"""First dip after power-on (the clock is locked by then), and from dip to dip."""
+"""Seconds from power-on to the first dip (the clock is locked by then), and from one dip to the next."""
 LONGEST_NS = 6 * 3600 * NS
-"""A world is read whole: 70 MB of GPS text. At its end this process ends; `up` starts it again."""
+"""A world is read completely: 70 MB of GPS text. At its end this process ends; `up` starts it again."""
 RATE_HZ = 12_000
 DIP_SHARE = 0.7
 DIP_CYCLES = 10
@@ -36,7 +36,7 @@ TICK_S = 0.25
 
 
 def world(board: BoardInput, utc_ns: int, lead_s: float, every_s: int) -> World:
-    """Nominal mains with a dip to 70 % of 10 cycles at `lead_s` and every `every_s` from then on."""
+    """Nominal mains with a dip to 70 % for 10 cycles at `lead_s`, and every `every_s` after that."""
     at_s = np.arange(every_s * RATE_HZ) / RATE_HZ
     volts = NOMINAL_V * math.sqrt(2) * np.sin(2 * math.pi * NOMINAL_HZ * at_s)
     start_s = lead_s % every_s
@@ -49,7 +49,7 @@ def world(board: BoardInput, utc_ns: int, lead_s: float, every_s: int) -> World:
 
 @contextlib.contextmanager
 def linked(path: Path, port: Path) -> Iterator[None]:
-    """The symbolic link `path` to the emulator's pty, for as long as it runs."""
+    """A symbolic link `path` to the emulator's pty, for as long as it runs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
@@ -83,7 +83,7 @@ def main(
     try:
         with stopped_by_signals(stop):
             found = backend(name)
-            # the Box's GPS is off by what is left of this, and by what a slow emulator falls behind
+            # the Box's GPS is wrong by the rest of this, and by the delay of a slow emulator
             told = world(BOARDS[board], time.time_ns() + round(found.start_s * NS), lead_s, every_s)
             image = Image(board, flash, BOARDS[board].converter)
             kept = folder / "flash.bin"
@@ -101,7 +101,7 @@ def main(
 def _serve(
     stop: threading.Event, box: LiveBox, first_s: float, every_s: int, logger: log.BoundLogger
 ) -> None:
-    """Wait for the end; report each dip when it begins in the Box, and bytes that no gateway took."""
+    """Waits for the end; reports each dip when it begins in the Box, and bytes that no gateway read."""
     lines = RateLimitedLog(logger)
     began = time.monotonic()
     at_s, end_s, dropped = first_s, LONGEST_NS / NS, 0
@@ -111,7 +111,7 @@ def _serve(
             lines.info("box.bytes_dropped", dropped_bytes=more)
             dropped = more
         if time.monotonic() - began < min(at_s, end_s):
-            continue  # no emulator is faster than real time, and to ask it costs 8 ms of a core
+            continue  # no emulator is faster than real time, and a request costs 8 ms of a core
         now_s = box.now_s()
         if now_s >= end_s:
             return

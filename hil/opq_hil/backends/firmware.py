@@ -1,6 +1,7 @@
-"""Built firmware as a HIL run needs it: the chip's flash, and an update file for the link.
+"""Built firmware for a HIL run: the chip's flash, and an update file for the link.
 
-`opq-tools firmware build` makes a folder per board; `OPQ_FIRMWARE_DIR`, or --firmware, names the one above.
+`opq-tools firmware build` makes a folder per board; `OPQ_FIRMWARE_DIR`, or --firmware, names the folder
+above.
 """
 
 import os
@@ -15,12 +16,14 @@ from opq_proto.errors import OpqError
 
 @dataclass(frozen=True, slots=True)
 class BoardInput:
-    """What of a board the world has to fit."""
+    """Properties of a board's input that the world must fit."""
 
     converter: str
-    """Where mains comes in."""
+    """Input of the mains."""
     v_per_lsb: float
-    """As its hello says (device/WIRING.md); scenario `boots` holds the firmware to it."""
+    """As the hello message reports it (device/WIRING.md); the scenario `boots` checks the firmware against
+    it.
+    """
     counts_per_lsb: int
     """Samples have 16 bits; the internal converter's counts are 16 of them."""
     zero: int
@@ -47,11 +50,11 @@ class Firmware:
     update: Path
     """The .opqfw file: the image of either slot."""
     key: Path | None = None
-    """Private key that signed it; None: not here, no other versions can be made."""
+    """Private key that signed it; None: not on this machine, so no other versions can be made."""
 
 
 def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
-    """Every board that was built into `folder` (else `OPQ_FIRMWARE_DIR`).
+    """Every board's firmware in `folder` (else in `OPQ_FIRMWARE_DIR`).
 
     Raises:
         FirmwareError: no folder is named, or no board is in it.
@@ -67,6 +70,6 @@ def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
 
 
 def board_firmware(folder: Path, board: str, key: Path | None = None) -> Firmware:
-    """The files of one board below `folder`."""
+    """The files of one board in `folder`."""
     place = folder / board
     return Firmware(Image(board, place / FLASH, BOARDS[board].converter), place / UPDATE, key)

@@ -1,9 +1,9 @@
-"""Monocypher's source, for the boot loader's Ed25519: out of a Python package's source archive, by pip.
+"""Monocypher's source, for the boot loader's Ed25519: from a Python package's source archive, by pip.
 
-No suite of Debian's mirrors holds its package `monocypher`. `pymonocypher` brings the one
+No suite of Debian's mirrors holds its package `monocypher`. `pymonocypher` contains the one
 C file of Monocypher 4.0.3, and pip fetches it wherever pip works, pinned by its SHA-256. (Debian's libsodium
-was the alternative: 40 files and a configure script for the same answer.) `MONOCYPHER_DIR` names a folder
-with monocypher.c and monocypher.h instead.
+was the alternative: 40 files and a configure script for the same result.) `MONOCYPHER_DIR` names a folder
+with monocypher.c and monocypher.h to use instead.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def monocypher(cache: Path | None = None) -> SourceTree:
     """A folder with monocypher.c and monocypher.h, fetched once and kept.
 
     Raises:
-        SourceError: it cannot be had here; the text says what to do instead.
+        SourceError: it is not available here; the text says what to do instead.
     """
     told = os.environ.get(VARIABLE)
     if told:
@@ -69,10 +69,10 @@ def _fetch(folder: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """The C files of the archive into a new folder.
+    """Unpacks the C files of the archive into a new folder.
 
     Raises:
-        SourceError: it is not the archive that we know.
+        SourceError: its content is not the expected one.
     """
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != SHA256:

@@ -1,8 +1,8 @@
-"""Between an emulator's pty and a gateway: a wire on which nobody's absence stops the world.
+"""A wire between an emulator's pty and a gateway that does not stop the emulator when no gateway is there.
 
-Renode writes to its pty and waits until somebody reads: without a reader virtual time stands still, and the
-process no longer ends. A Box's bytes are lost on the wire instead. So one thread reads Renode's end always,
-offers the gateway a pty of its own, and drops and counts what that does not take.
+Renode writes to its pty and waits until somebody reads: without a reader, virtual time stands still, and the
+process no longer ends. A real Box's bytes are lost on the wire instead. So one thread always reads Renode's
+end, offers the gateway a pty of its own, and drops and counts bytes that this does not accept.
 """
 
 import errno
@@ -15,13 +15,15 @@ from pathlib import Path
 
 READ_BYTES = 65_536
 PENDING_BYTES = 4096
-"""Bytes that wait for the emulator: beyond them a gateway that is faster waits."""
+"""Limit of bytes that wait for the emulator; beyond it, a faster gateway waits."""
 LISTEN_S = 0.05
-"""Between two looks whether a gateway has opened its end; what it sends until then waits in its pty."""
+"""Interval at which it checks whether a gateway has opened its end; data sent until then wait in the pty."""
 
 
 def set_raw(fd: int) -> None:
-    """Raw, whatever it was: an emulator without a terminal leaves its pty with what was in memory."""
+    """Makes a pty raw, whatever it was: an emulator without a terminal leaves it with random memory as
+    settings.
+    """
     controls = termios.tcgetattr(fd)[6]
     controls[termios.VMIN], controls[termios.VTIME] = 1, 0
     flags = termios.CREAD | termios.CS8 | termios.CLOCAL
@@ -33,7 +35,7 @@ class PtyRelay:
     """The gateway's pty for the `with` block; `theirs` is the emulator's.
 
     Attributes:
-        path: what the gateway opens; it may come and go.
+        path: the device that the gateway opens and closes as it likes.
     """
 
     def __init__(self, theirs: Path) -> None:
@@ -43,14 +45,14 @@ class PtyRelay:
         self._master, slave = os.openpty()
         set_raw(slave)
         self.path = Path(os.ttyname(slave))
-        os.close(slave)  # from here on the master says whether somebody has it open
+        os.close(slave)  # from here on the master shows whether another process has it open
         os.set_blocking(self._master, False)
         self._wake, self._waker = os.pipe()
         self._from_box = self._to_box = self._dropped = 0
         self._thread = threading.Thread(target=self._carry, name="pty relay", daemon=True)
 
     def counters(self) -> Mapping[str, int]:
-        """Bytes so far. What a gateway left unread in its pty, some kB, counts as taken."""
+        """Bytes so far. Bytes that a gateway left unread in its pty, some kB, count as taken."""
         return {
             "from_box_bytes": self._from_box,
             "dropped_bytes": self._dropped,
@@ -92,7 +94,7 @@ class PtyRelay:
                 if pending:
                     pending = pending[self._send(pending) :]
         except OSError as error:
-            if error.errno != errno.EIO:  # EIO: the emulator's end is gone
+            if error.errno != errno.EIO:  # EIO: the emulator's end is closed
                 raise
         finally:
             os.close(self._master)  # the gateway's port hangs up, as when a plug is pulled
@@ -103,7 +105,7 @@ class PtyRelay:
         return not any(events & select.POLLHUP for _, events in ask.poll(0))
 
     def _offer(self, data: bytes) -> int:
-        """How much of it the gateway's pty takes now."""
+        """Writes what the gateway's pty accepts now; returns how much that was."""
         try:
             return os.write(self._master, data) if self._somebody() else 0
         except BlockingIOError:

@@ -1,8 +1,8 @@
 """The firmware on our QEMU machine: a world in virtual time (suite A), or a Box on a pty (suite B).
 
 Instructions are counted (`-icount shift=3,sleep=off`: 8 ns each): the same flash and world give the same
-bytes. A live run does the same and waits for the wall clock at each millisecond; QMP says what time it is in
-there.
+bytes. A live run does the same and waits for the wall clock at each millisecond; QMP reports the machine's
+time.
 """
 
 import json
@@ -32,11 +32,11 @@ ICOUNT = "shift=3,sleep=off"
 START_LIMIT_S = 20.0
 ANSWER_LIMIT_S = 10.0
 CLOCK = "virtual-ns"
-"""Property of our machine: its time."""
+"""Property of our machine that holds its time."""
 STOPPED = "stopped"
-"""How a report ends when neither the world nor the firmware ended the run: somebody's signal."""
+"""End of a run in the report when neither the world nor the firmware ended it, but a signal."""
 ABSENT = ("there is no QEMU", "without our machine", "our QEMU is not here")
-"""One of these is in every reason for having no emulator of ours."""
+"""Each reason for not having our emulator contains one of these."""
 _PTY = re.compile(r"char device redirected to (\S+) \(label serial0\)")
 
 
@@ -57,7 +57,7 @@ class Qemu:
 
     @property
     def binary(self) -> QemuBinary | None:
-        """What is run; None when there is no QEMU at all."""
+        """The binary to run; None if there is no QEMU at all."""
         if not self._found:
             self._found.append(find_qemu(_silent if self.quiet else _tell))
         return self._found[0]
@@ -67,7 +67,7 @@ class Qemu:
         return self.binary.version if self.binary else "no QEMU"
 
     def why_not(self, world: World | None) -> str | None:
-        """Why no world can be played; stock QEMU lacks our machine."""
+        """The reason why no world can be played; stock QEMU lacks our machine."""
         found = self.binary
         if found is None:
             given = os.environ.get("OPQ_QEMU")
@@ -78,7 +78,7 @@ class Qemu:
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
     ) -> FirmwareRun:
-        """Play `world` to its end or to the cut in it.
+        """Plays `world` to its end or to the cut in it.
 
         Raises:
             BackendError: QEMU failed, refused the world, or was ended from outside.
@@ -108,7 +108,7 @@ class Qemu:
     def live(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None
     ) -> Iterator[LiveBox]:
-        """A Box in real time, on a pty. The report is there afterwards.
+        """A Box in real time, on a pty. The report exists afterwards.
 
         Raises:
             BackendError: QEMU did not start.
@@ -144,13 +144,13 @@ class Qemu:
 
 
 def _read_report(path: Path) -> Mapping[str, Any]:
-    """The machine's account of a run (hil/qemu/README.md)."""
+    """The machine's report of a run (hil/qemu/README.md)."""
     report: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return report
 
 
 class QmpClock:
-    """The machine's time, asked for at a QMP socket (QEMU's control protocol: a line of JSON each way)."""
+    """The machine's time, read from a QMP socket (QEMU's control protocol: a line of JSON each way)."""
 
     def __init__(self, line: socket.socket) -> None:
         line.settimeout(ANSWER_LIMIT_S)
@@ -201,7 +201,7 @@ def _tell(text: str) -> None:
 
 
 def _silent(text: str) -> None:
-    """Progress that nobody wants."""
+    """Ignores progress messages."""
 
 
 def _files(folder: Path, world: World, flash: Path) -> dict[str, Path]:
@@ -230,7 +230,7 @@ def _command(binary: QemuBinary, files: Mapping[str, Path], options: str = "") -
 
 
 def _played(command: tuple[str, ...], folder: Path, wall_limit_s: float) -> tuple[str, int | None]:
-    """What QEMU said and its exit code; None: it was ended at the limit."""
+    """QEMU's output and its exit code; None: it was ended at the limit."""
     process = subprocess.Popen(
         tethered(command),
         cwd=folder,
@@ -268,7 +268,7 @@ def _pty(process: subprocess.Popen[str], errors: Path) -> Path:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Ask first: QEMU then writes flash and report."""
+    """Requests the end first, so that QEMU writes flash and report."""
     end_group(process)
     if process.stdout is not None:
         process.stdout.close()

@@ -25,7 +25,7 @@ from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
 from opq_proto.errors import OpqError
 
 SUITE = "trixie"
-"""Debian 13 holds QEMU 10.0; bookworm's 7.2 lacks what our machine is built on."""
+"""Debian 13 has QEMU 10.0; bookworm's 7.2 lacks the parts that our machine needs."""
 MACHINE = "opqbox"
 OURS = Path(__file__).parents[2] / "qemu"
 CONFIGURE = (
@@ -42,7 +42,7 @@ CONFIGURE = (
 PROGRAMS = {"cc": "gcc", "ninja": "ninja-build", "pkg-config": "pkg-config", "flex": "flex", "bison": "bison"}
 LIBRARIES = {"glib-2.0": "libglib2.0-dev", "pixman-1": "libpixman-1-dev"}
 HEADERS = {"libfdt.h": "libfdt-dev"}
-"""Program, pkg-config name or header -> Debian package that brings it."""
+"""Program, pkg-config name or header -> Debian package that contains it."""
 PYTHON = ("meson>=1.5,<2", "pycotap>=1.1", "setuptools", "wheel", "distlib", "packaging")
 KEPT_BINARIES = 8
 
@@ -61,13 +61,13 @@ class QemuBinary:
     kind: str
     version: str
     why: str = ""
-    """Why it is only the stock one."""
+    """Why only the stock binary was found."""
 
 
 def find_qemu(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary | None:
-    """Our QEMU, built first if need be; else the machine's own, with the reason; None when there is neither.
+    """Our QEMU, built first if needed; else the machine's own, with the reason; None if there is neither.
 
-    `OPQ_QEMU` names a binary that is taken as it is.
+    `OPQ_QEMU` names a binary that is used unchanged.
     """
     given = os.environ.get("OPQ_QEMU")
     if given:
@@ -84,7 +84,7 @@ def make(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary:
     """Our QEMU from the cache or, with `build`, from source.
 
     Raises:
-        BuildError, SourceError: not to be had.
+        BuildError, SourceError: it is not available.
     """
     kept = cache_folder()
     source = fetch("qemu", SUITE) if build else _fetched_before(kept)
@@ -180,12 +180,12 @@ def _build(source: SourceTree, binary: Path, say: Say) -> None:
 
 
 def _blobs(top: Path) -> Callable[[str, list[str]], list[str]]:
-    """Leave out the firmware of machines that are not built (270 MB)."""
+    """Leaves out the firmware of machines that are not built (270 MB)."""
     return lambda folder, names: ["roms"] if Path(folder) == top and "roms" in names else []
 
 
 def _add_ours(work: Path) -> None:
-    """Our lines in QEMU's own files: two appended, and blobs of PC firmware are not unpacked."""
+    """Adds our lines to QEMU's own files: two appended, and blobs of PC firmware are not unpacked."""
     with (work / "hw" / "Kconfig").open("a") as file:
         file.write("source opq/Kconfig\n")
     with (work / "hw" / "meson.build").open("a") as file:
@@ -197,7 +197,7 @@ def _add_ours(work: Path) -> None:
 
 
 def _put_ours(work: Path) -> None:
-    """Copy what changed, so that ninja compiles just that; what we no longer have goes."""
+    """Copies changed files only, so that ninja compiles just those; removes files that we no longer have."""
     folder = work / "hw" / "opq"
     folder.mkdir(exist_ok=True)
     wanted = {path.name: path for path in _our_files() if path.suffix != ".mak"}
@@ -212,7 +212,7 @@ def _put_ours(work: Path) -> None:
 
 
 def _python(folder: Path, say: Say) -> Path:
-    """A Python of our own with a meson that is new enough; packages that are here already are used."""
+    """A Python of our own with a meson that is new enough; installed packages are used."""
     python = folder / "bin" / "python3"
     say("meson")
     _run(
@@ -275,7 +275,7 @@ def _run(command: tuple[str, ...], folder: Path, what: str) -> None:
 
 
 def _tidy(kept: Path, source: SourceTree, binary: Path) -> None:
-    """A newer point release's tree replaces the older one; the last few binaries stay."""
+    """Removes older trees and all but the last few binaries."""
     for old in kept.glob("qemu-build-*"):
         if old.is_dir() and old.name != f"qemu-build-{source.sha256[:16]}":
             shutil.rmtree(old, ignore_errors=True)
@@ -287,7 +287,7 @@ def _tidy(kept: Path, source: SourceTree, binary: Path) -> None:
 
 
 def main() -> int:
-    """Build with progress; print the path."""
+    """Builds with progress; prints the path."""
     argparse.ArgumentParser(
         prog="python -m opq_hil.backends.qemu_build",
         description="Our QEMU: built once from Debian's source package (3 min), kept in the cache; its path.",

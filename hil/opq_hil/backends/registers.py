@@ -1,7 +1,7 @@
 """Which registers the firmware touches, and whether the Renode files and the QEMU machine have them.
 
 Read from the C headers and sources (device/port/stm32f405.h names every register, offsets by its structs),
-from box_f405.repl and the register enums of its models, and from hil/qemu/bus.c and the switches behind it.
+from box_f405.repl and the register enums of its models, and from hil/qemu/bus.c and its switch statements.
 `python -m opq_hil.backends.registers` writes hil/REGISTERS.md.
 """
 
@@ -18,7 +18,7 @@ TABLE = ROOT / "hil" / "REGISTERS.md"
 HEADERS = (ROOT / "device/port/stm32f405.h", ROOT / "device/port/cortex_m4.h")
 NOT_FIRMWARE = ("tests", "unix", "typings")
 CORE = range(0xE000_E000, 0xE000_F000)
-"""NVIC, SysTick, SCB, CoreDebug are Renode's and QEMU's own; what they have is theirs to say."""
+"""NVIC, SysTick, SCB and CoreDebug are Renode's and QEMU's own models and are not checked."""
 STREAMS = 8
 SIZES = {"uint8_t": 1, "uint16_t": 2, "uint32_t": 4}
 
@@ -91,14 +91,14 @@ def lone_registers() -> Mapping[str, int]:
 
 
 def sources() -> Iterator[Path]:
-    """C of the firmware: what runs on the chip."""
+    """C files of the firmware, which run on the chip."""
     for path in sorted((ROOT / "device").rglob("*.[ch]")):
         if path not in HEADERS and not set(path.relative_to(ROOT).parts) & set(NOT_FIRMWARE):
             yield path
 
 
 def used() -> Mapping[ChipRegister, tuple[str, ...]]:
-    """Registers that the firmware touches, each with the files that do; by address."""
+    """Registers that the firmware touches, by address, each with the files that do."""
     found: dict[ChipRegister, set[str]] = {}
     for path in (HEADERS[1], *sources()):
         text = _without_comments(path.read_text(encoding="utf-8"))
@@ -133,7 +133,7 @@ def _used_in(text: str) -> Iterator[ChipRegister]:
 def _registers(
     block: RegisterBlock, member: str, index: str, inner: str, text: str
 ) -> Iterator[ChipRegister]:
-    """One, or as many as an index that only the chip knows may mean."""
+    """One register, or all that an index known only at run time may mean."""
     members = structs()[block.kind]
     if member not in members:
         return
@@ -157,7 +157,7 @@ def _registers(
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What an emulator answers to."""
+    """The registers that an emulator models."""
 
     addresses: frozenset[int]
     ranges: tuple[range, ...]
@@ -178,7 +178,7 @@ def _dma_offsets() -> Iterator[int]:
 
 @cache
 def renode() -> Models:
-    """From box_f405.repl and the enums `Registers` of its models."""
+    """Reads box_f405.repl and the enums `Registers` of its models."""
     folder = ROOT / "hil" / "renode"
     addresses: set[int] = set()
     ranges = [CORE]
@@ -202,7 +202,7 @@ def renode() -> Models:
 
 @cache
 def qemu() -> Models:
-    """From the blocks in hil/qemu/bus.c and the switches of their read functions."""
+    """Reads the blocks in hil/qemu/bus.c and the switches of their read functions."""
     folder = ROOT / "hil" / "qemu"
     bus = (folder / "bus.c").read_text()
     code = "\n".join(path.read_text() for path in sorted(folder.glob("*.c")))
@@ -238,7 +238,7 @@ def _switch(code: str, function: str) -> set[int]:
 
 
 def missing() -> list[str]:
-    """One line for each register that is used and that an emulator lacks."""
+    """One line for each register that the firmware uses and an emulator lacks."""
     return [
         f"{register.block} {register.name} at 0x{register.address:08X}, used by {', '.join(files)}, "
         f"is not in {where}"
@@ -270,7 +270,7 @@ def table() -> str:
 
 
 def main() -> None:
-    """Write the table; exit 1 when something is missing."""
+    """Writes the table; exits with 1 if something is missing."""
     argparse.ArgumentParser(
         prog="python -m opq_hil.backends.registers",
         description="Write hil/REGISTERS.md from this tree; exit code 1 when a register has no model.",

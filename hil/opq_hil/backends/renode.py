@@ -1,8 +1,8 @@
 """The firmware in Renode: the same worlds as on QEMU, played by the models in hil/renode.
 
-Renode is driven by its robot server (XML-RPC): the commands of box.resc, virtual time in slices, and what
-World.cs leaves. Live, a `PtyRelay` stands between it and the gateway. Few machines have it, so every run says
-where it was looked for.
+Renode is driven by its robot server (XML-RPC): the commands of box.resc, virtual time in slices, and the
+files that World.cs writes. Live, a `PtyRelay` stands between it and the gateway. Few machines have Renode, so
+every run names the places where it was searched.
 """
 
 import contextlib
@@ -31,17 +31,17 @@ from opq_hil.world.world import NS, World
 SCRIPT = Path(__file__).resolve().parents[2] / "renode" / "box.resc"
 VARIABLE = "RENODE"
 SLICE_NS = NS
-"""Virtual time between two looks at the wall clock and at whether a cut has ended the run."""
+"""Virtual time between two checks of the wall clock and of whether a cut has ended the run."""
 START_LIMIT_S = 60.0
-"""A .NET start."""
+"""Limit for the start of .NET."""
 LOAD_LIMIT_S = 120.0
-"""17 models compiled: 2 s on an idle machine."""
+"""Limit for compiling 17 models: 2 s on an idle machine."""
 ANSWER_LIMIT_S = 30.0
-"""For a command that does not wait for virtual time."""
+"""Limit for a command that does not wait for virtual time."""
 END_ANSWER_LIMIT_S = 10.0
-"""The same at the end of a run, when a Renode that hangs is no reason to stay."""
+"""The same at the end of a run, where a hanging Renode need not be waited for."""
 STOP_LIMIT_S = 10.0
-"""From its server's end to its own."""
+"""Limit from its server's end to its own."""
 WALL_FACTOR = 6.0
 """Measured on 2 cores: two at a time run at 0.6 x real time (QEMU: 2.3), and 1.3 s of erase take 16 s."""
 TIERED = "DOTNET_TieredCompilation"
@@ -50,16 +50,17 @@ _OUTSIDE = re.compile(r"non existing peripheral at (0x[0-9A-F]+)")
 
 
 def find_renode() -> Path | None:
-    """The `renode` that is run: of the variable, else on PATH."""
+    """The `renode` to run: from the environment variable, else on PATH."""
     told = os.environ.get(VARIABLE)
     found = told if told else shutil.which("renode")
     return Path(found) if found and Path(found).exists() else None
 
 
 def environment() -> dict[str, str]:
-    """Ours, without .NET's tiered compilation: the first 0.9 virtual seconds cost 1.5 s then, not 4 to 6.
+    """Our environment without .NET's tiered compilation: the first 0.9 virtual seconds then cost 1.5 s, not 4
+    to 6.
 
-    Who has set the variable keeps what it says.
+    A variable that is already set keeps its value.
     """
     return {TIERED: "0", **os.environ}
 
@@ -87,7 +88,7 @@ class Renode:
         return " ".join(done.stdout.split())[:100] or "Renode of an unknown version"
 
     def why_not(self, world: World | None) -> str | None:
-        """Why nothing can be played: mostly that Renode is not here."""
+        """The reason why nothing can be played: mostly that Renode is not installed."""
         if find_renode() is None:
             return f"no Renode here ({VARIABLE}, or renode on PATH); hil/renode/README.md says whence"
         if not SCRIPT.exists():
@@ -97,7 +98,7 @@ class Renode:
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
     ) -> FirmwareRun:
-        """Play `world` to its end or to the cut in it.
+        """Plays `world` to its end or to the cut in it.
 
         Raises:
             BackendError: Renode failed, or refused the world.
@@ -134,7 +135,7 @@ class Renode:
     def live(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None
     ) -> Iterator[LiveBox]:
-        """A Box as fast as real time or slower. The report, with the line's counters, is there afterwards.
+        """A Box as fast as real time or slower. The report, with the line's counters, exists afterwards.
 
         Raises:
             BackendError: Renode did not start, or does not end as it should.
@@ -149,7 +150,7 @@ class Renode:
                 try:
                     yield LiveBox(relay.path, EmulatorClock(session.read_virtual_s), relay.counters)
                 except BaseException:
-                    with contextlib.suppress(BackendError):  # the first error says more
+                    with contextlib.suppress(BackendError):  # the first error is more useful
                         _end_live(session, folder, relay)
                     raise
                 _end_live(session, folder, relay)
@@ -160,7 +161,7 @@ class NoAnswerInTimeError(BackendError):
 
 
 class _Transport(xmlrpc.client.Transport):
-    """HTTP with a limit of time for each answer: a Renode that hangs must not hang us."""
+    """HTTP with a time limit for each answer, so that a hanging Renode does not block this process."""
 
     limit_s = ANSWER_LIMIT_S
 
@@ -173,7 +174,7 @@ class _Transport(xmlrpc.client.Transport):
 
 
 class RenodeSession:
-    """One Renode process with the Box in it, paused. `said`: the commands, to type them again by hand.
+    """One Renode process with the Box in it, paused. `said` holds the commands, to repeat them by hand.
 
     Its server does one thing at a time. For use by one thread.
     """
@@ -186,7 +187,7 @@ class RenodeSession:
         )
 
     def answers(self) -> bool:
-        """Whether the server is there."""
+        """True if the server answers."""
         try:
             self._server.get_keyword_names()
         except (OSError, xmlrpc.client.Error, http.client.HTTPException):
@@ -194,20 +195,20 @@ class RenodeSession:
         return True
 
     def run_command(self, command: str, limit_s: float | None = None) -> str:
-        """A monitor command's output, stripped.
+        """Runs a monitor command; returns its output, stripped.
 
         Raises:
-            BackendError: Renode refuses it; its own words.
+            BackendError: Renode refuses it; the text is Renode's own.
             NoAnswerInTimeError: it takes longer than `limit_s`.
         """
         self.said.append(command)
         return self._ask(command, limit_s)
 
     def read_virtual_s(self) -> float:
-        """What time it is in there, to the quantum of 1 ms.
+        """The emulator's time now, to the quantum of 1 ms.
 
         Raises:
-            BackendError: it does not say.
+            BackendError: it does not report its time.
         """
         told = self._ask("emulation GetTimeSourceInfo")
         found = _TIME.search(told)
@@ -217,10 +218,10 @@ class RenodeSession:
         return (int(hours) * 60 + int(minutes)) * 60 + float(rest)
 
     def stop(self) -> None:
-        """Ask it to end; whether it does is its process's matter."""
+        """Requests the end; does not wait for it."""
         self._transport.limit_s = END_ANSWER_LIMIT_S
         with contextlib.suppress(OSError, xmlrpc.client.Error, http.client.HTTPException):
-            self._server.stop_remote_server()  # it may be gone before it answers
+            self._server.stop_remote_server()  # it may end before it answers
 
     def _ask(self, command: str, limit_s: float | None = None) -> str:
         self._transport.limit_s = ANSWER_LIMIT_S if limit_s is None else limit_s
@@ -238,12 +239,12 @@ class RenodeSession:
 
 
 def seconds(ns: int) -> str:
-    """Digits, a dot, digits: Renode reads `1e-3` as one second."""
+    """Formats digits, a dot, digits, because Renode reads `1e-3` as one second."""
     return f"{ns // NS}.{ns % NS:09d}"
 
 
 def _read_report(folder: Path) -> Mapping[str, Any]:
-    """What World.cs counted; accesses outside every model are read from Renode's log."""
+    """The counters of World.cs; accesses outside every model are read from Renode's log."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     log = folder / "renode.log"
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
@@ -254,7 +255,7 @@ def _read_report(folder: Path) -> Mapping[str, Any]:
 
 @contextmanager
 def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]:
-    """Renode started, the world loaded; ended however the block ends."""
+    """Starts Renode and loads the world; ends it however the block ends."""
     binary = find_renode()
     if binary is None:
         raise BackendError(Renode().why_not(None) or "no Renode")
@@ -283,7 +284,7 @@ def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]
                 yield session
                 session.stop()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(STOP_LIMIT_S)  # its log is written every 5 s, and when it ends
+                    process.wait(STOP_LIMIT_S)  # it writes its log every 5 s, and when it ends
         finally:
             end_group(process)
 

@@ -17,11 +17,11 @@ ROBOT = Path(__file__).resolve().parents[2] / "renode" / "robot"
 SUITES = ("boot", "timing", "clock", "faults", "update", "soak")
 NO_RENODE = 3
 TEST_LIMIT = "30 min"
-"""Real time for one test; timeouts inside are virtual and stand still when Renode does."""
+"""Limit of real time for one test; timeouts inside are virtual and stand still when Renode does."""
 
 
 def find_renode_test() -> Path | None:
-    """`renode-test`: beside what RENODE names, else on PATH."""
+    """`renode-test`: in the folder of the program that RENODE names, else on PATH."""
     told = os.environ.get("RENODE")
     beside = Path(told).parent / "renode-test" if told else None
     if beside is not None and beside.exists():
@@ -33,7 +33,7 @@ def find_renode_test() -> Path | None:
 def command(
     program: Path, firmware: Path, results: Path, suites: Sequence[str], include: Sequence[str] = ()
 ) -> list[str]:
-    """What is run; soaks are left out unless their tag is asked for."""
+    """The command to run; soaks are left out unless their tag is requested."""
     wanted = [part for tag in include for part in ("--include", tag)]
     return [
         str(program),
@@ -53,7 +53,7 @@ def command(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the suites; the exit code."""
+    """Runs the suites; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m opq_hil.backends.renode_robot", description=__doc__)
     parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="default: all but soak")
     parser.add_argument(

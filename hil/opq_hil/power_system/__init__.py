@@ -1,1 +1,1 @@
-"""A whole power system: its frequency, its network, and what each cause gives every Box."""
+"""A whole power system: its frequency, its network, and the effect of each cause on every Box."""

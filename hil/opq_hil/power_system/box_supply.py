@@ -1,11 +1,11 @@
-"""BoxSupply: when a Box's own supply is lost, how long its battery carries it, and when it is silent."""
+"""BoxSupply: when a Box loses its own supply, how long its battery lasts, and when the Box is silent."""
 
 from dataclasses import dataclass, replace
 
 from opq_proto.config import Field, section
 
 SUPPLY_V, BATTERY_FULL_V, BATTERY_EMPTY_V = 5.0, 4.1, 3.3
-"""What Health says: of the supply, and of a lithium cell."""
+"""Voltages in the Health message: of the supply, and of a lithium cell."""
 
 
 @section
@@ -20,7 +20,7 @@ class BoxSupplyConfig:
 
 
 def supply_problems(config: BoxSupplyConfig) -> list[str]:
-    """What is wrong between the fields."""
+    """Faults between the fields."""
     ended_s, found = 0.0, []
     for at_s, for_s in config.lost:
         if not (at_s >= ended_s and for_s > 0):
@@ -49,10 +49,10 @@ class BoxSupply:
         return tuple((at_s, at_s + for_s) for at_s, for_s in self.config.lost if self.config.outlet_dead)
 
     def losing(self, at_s: float, for_s: float) -> "BoxSupply":
-        """With one more loss.
+        """The same supply with one more loss.
 
         Raises:
-            ValueError: another one lies in it.
+            ValueError: it overlaps another loss.
         """
         if any(at_s < begin_s + lasts_s and begin_s < at_s + for_s for begin_s, lasts_s in self.config.lost):
             raise ValueError(f"its supply is lost already between now and {for_s:g} s from now")
@@ -61,23 +61,24 @@ class BoxSupply:
 
     @property
     def words(self) -> str:
-        """What carries it, and what its outlet does."""
+        """A text that names the battery, and the state of the outlet."""
         battery_s = self.config.battery_s
         carried = f"a battery of {battery_s:g} s" if battery_s else "no battery"
         return carried + (", its outlet is dead, too" if self.config.outlet_dead else "")
 
     @property
     def outages_s(self) -> tuple[tuple[float, float], ...]:
-        """[from, to) of each outage: a dead outlet; or silence, unless the Box said on its battery that the
-        voltage is well: then its adaptor alone is out (docs/mauka.md, "Outages")."""
+        """[from, to) of each outage: a dead outlet, or silence. No outage if the Box on its battery reported
+        a good voltage: then only its adaptor is out (docs/mauka.md, "Outages").
+        """
         return self.dead_s or (() if self.config.battery_s else self.silent_s)
 
     def silent_until_s(self, t_s: float) -> float | None:
-        """When the Box comes back that is silent at a moment; None: it is not silent."""
+        """The end of the silence that contains a moment; None: the Box is not silent then."""
         return next((end for begin, end in self.silent_s if begin <= t_s < end), None)
 
     def volts(self, t_s: float) -> tuple[float, float | None]:
-        """Volts of the supply and of the battery, as Health says them; None: there is no battery."""
+        """Volts of the supply and of the battery as in the Health message; None: there is no battery."""
         battery_s = self.config.battery_s
         lost = next((each for each in self.config.lost if each[0] <= t_s < sum(each)), None)
         if not battery_s:

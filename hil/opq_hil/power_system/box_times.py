@@ -1,4 +1,6 @@
-"""DIR/boxes.jsonl of a run's truth: when each Box's GPS or supply is lost, and when it is silent for that."""
+"""DIR/boxes.jsonl of a run's truth: when each Box loses its GPS or its supply, and when it is silent
+because of that.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,18 +12,20 @@ from opq_hil.power_system.timekeeping import TimekeepingConfig
 
 FILE_NAME = "boxes.jsonl"
 OUTAGE_S = 10.0
-"""So long a silence for want of supply is an outage; as the trigger `silence` counts it by default."""
+"""A silence this long for want of supply is an outage; the trigger `silence` has the same default."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxTimes:
-    """What a scenario sets of one Box; None: nothing."""
+    """The clock and supply that a scenario sets for one Box; None: not set."""
 
     clock: TimekeepingConfig | None
     supply: BoxSupplyConfig | None
 
     def lines(self, box_id: str, start_ns: int) -> Iterator[dict[str, object]]:
-        """{"box", "what": "gps_lost", "supply_lost" or "silent", "start_ns", "end_ns"}, by what and time."""
+        """Rows {"box", "what": "gps_lost", "supply_lost" or "silent", "start_ns", "end_ns"}, by what and
+        time.
+        """
         lost = self.clock.gps_lost if self.clock is not None else ()
         spans = [("gps_lost", at_s, at_s + for_s) for at_s, for_s in lost]
         if self.supply is not None:
@@ -42,7 +46,7 @@ class BoxOutage:
 
 
 def outages_of(boxes: Mapping[str, BoxTimes]) -> tuple[BoxOutage, ...]:
-    """Lost supplies of OUTAGE_S and more, by time; Boxes that go and come back together have one."""
+    """Supply losses of OUTAGE_S and more, by time; Boxes that stop and come back together share one."""
     together: dict[tuple[float, float], list[str]] = {}
     for box_id, times in boxes.items():
         supply = None if times.supply is None else BoxSupply(times.supply)
@@ -53,7 +57,7 @@ def outages_of(boxes: Mapping[str, BoxTimes]) -> tuple[BoxOutage, ...]:
 
 
 def write_box_times(folder: Path, boxes: Mapping[str, BoxTimes], start_ns: int) -> None:
-    """All of it at once, and again when a supply is lost on demand. No file where there is nothing to say.
+    """Writes the whole file, again after a supply loss on demand. Writes no file if there are no rows.
 
     Raises:
         OSError: the folder cannot be made or written.

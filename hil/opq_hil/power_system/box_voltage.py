@@ -1,8 +1,8 @@
-"""What one outlet of a simulated network gives: the meeting point of physics and Boxes.
+"""The voltage at one outlet of a simulated network: the interface between physics and Boxes.
 
     cause -> BoxVoltage -> samples (box, gateway's measuring code) or closed-form Measurements (fleet)
 
-`BoxVoltage` is all that a Box of whatever depth needs to know of the network.
+`BoxVoltage` is all that a Box of any depth needs of the network.
 """
 
 from dataclasses import dataclass
@@ -21,24 +21,24 @@ class SteadyVoltage:
     fundamental_v: float
     """rms."""
     ratios: NDArray[np.complex128]
-    """(50,) orders 1 .. 50 against the fundamental; the angle is that of sin(order phase + it)."""
+    """(50,) orders 1 .. 50 relative to the fundamental; the angle is the a in sin(order phase + a)."""
     dc_v: float = 0.0
 
     @property
     def rms_v(self) -> float:
-        """True rms by Parseval, volts; orders above 50 have no place in it."""
+        """True rms by Parseval, volts; without orders above 50."""
         return float(np.hypot(self.fundamental_v * np.linalg.norm(self.ratios), self.dc_v))
 
     @property
     def thd(self) -> float:
-        """Orders 2 .. 50 against the fundamental, a ratio; IEC 61000-4-7:2002, 3.3.1."""
+        """Orders 2 .. 50 relative to the fundamental, a ratio; IEC 61000-4-7:2002, 3.3.1."""
         return float(np.linalg.norm(self.ratios[1:]))
 
 
 class BoxVoltage(Protocol):
-    """What one outlet gives.
+    """The voltage at one outlet.
 
-    `t_s` is (n,) float64 seconds after the run's start in true time, rising; each answer
+    `t_s` is (n,) float64 seconds after the run's start in true time, rising; each result
     depends on its own moment alone, so that any block size gives the same numbers.
     """
 

@@ -24,21 +24,21 @@ from opq_hil.power_system.topology import FeederSegment
 
 @dataclass(slots=True)
 class _Entry:
-    """A line of the diagram and what hangs on it."""
+    """A line of the diagram and the entries connected to it."""
 
     joint: str
-    """How it joins the line that it hangs on."""
+    """The symbol that joins it to its parent's line."""
     text: str
     below: list["_Entry"] = field(default_factory=list)
     indent: str = ""
-    """Before what hangs on it, so that it stands below the symbol."""
+    """Indentation of its children, so that they stand below the symbol."""
 
 
 def one_line_diagram(network: PowerNetwork, marks: Mapping[str, Sequence[str]] | None = None) -> str:
-    """The diagram of a network, one line each for what it has.
+    """The diagram of a network, one line for each of its parts.
 
     Args:
-        marks: by place, what else stands there, such as Boxes.
+        marks: by place, other things there, such as Boxes.
     Returns:
         lines of ASCII, joined, with a new line at the end.
     Raises:
@@ -68,7 +68,7 @@ class _Drawing:
         return entry
 
     def lines(self, entry: _Entry, before: str, after: str) -> Iterable[str]:
-        """An entry behind the text `before`, and what hangs on it behind the text `after`."""
+        """The lines of an entry, after the text `before`, and of its children, after the text `after`."""
         yield f"{before}{entry.joint}{entry.text}".rstrip()
         for index, child in enumerate(entry.below):
             last = index == len(entry.below) - 1
@@ -77,7 +77,7 @@ class _Drawing:
             yield from self.lines(child, rail, following)
 
     def _at(self, node: str) -> Iterable[_Entry]:
-        """What hangs on a node: loads and the like first, then branches away from the supply."""
+        """The entries at a node: loads and the like first, then branches away from the supply."""
         config = self._network.config
         for load in config.load:
             if self._network.node(load.bus) == node:

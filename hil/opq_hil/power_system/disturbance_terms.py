@@ -1,11 +1,11 @@
-"""What a solved cause does to voltages: factors on the fundamental, slip, and what is added.
+"""The effect of a solved cause on voltages: factors on the fundamental, slip, and added voltages.
 
-    v(t) = sqrt(2) |V0 prod f_k| shape(phase) + sum of what is added
+    v(t) = sqrt(2) |V0 prod f_k| shape(phase) + sum of the added voltages
     phase = grid + angle(V0 prod f_k) / 2 pi + slip, in cycles
 
 Each term has one course in time, common to all outlets, and one complex size per outlet: a network is
-linear, so that what one source does differs between outlets by a number only. All are closed forms or
-fixed tables of the time since the term began, so any moment can be had without those before it.
+linear, so the effects of one source at two outlets differ only by a factor. All are closed forms or
+fixed tables of the time since the term began, so any moment can be computed without earlier ones.
 """
 
 import cmath
@@ -21,25 +21,25 @@ from opq_hil.mains.courses import FloatArray, FrequencyCourse
 ComplexArray = NDArray[np.complex128]
 
 TAIL = 20.0
-"""Time constants after which a decay is nothing any more: 2e-9, below a microvolt at an outlet."""
+"""Time constants after which a decay counts as zero: 2e-9, below a microvolt at an outlet."""
 
 
 class TermCourse(Protocol):
-    """How a term goes on after it began."""
+    """The course of a term after its begin."""
 
     @property
     def constant(self) -> bool:
-        """Whether it is 1 at any time."""
+        """True if it is 1 at any time."""
         ...
 
     def at(self, since_s: FloatArray) -> ComplexArray:
-        """(n,) its size, against the size per outlet, `since_s` (n,) seconds after it began."""
+        """(n,) factor on the size per outlet, `since_s` (n,) seconds after it began."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ConstantCourse:
-    """1 for as long as the term lasts."""
+    """Always 1."""
 
     constant: bool = True
 
@@ -49,7 +49,7 @@ class ConstantCourse:
 
 @dataclass(frozen=True, slots=True)
 class TableCourse:
-    """Straight lines between points; before the first and after the last their values."""
+    """Straight lines between points; before the first and after the last point constant."""
 
     seconds: FloatArray
     """(m,) rising."""
@@ -64,7 +64,7 @@ class TableCourse:
 
 @dataclass(frozen=True, slots=True)
 class ModulationCourse:
-    """A mean and a sum of sines: what a load that fluctuates takes."""
+    """A mean and a sum of sines: the power of a load that fluctuates."""
 
     mean: float
     hz: FloatArray
@@ -81,7 +81,9 @@ class ModulationCourse:
 
 @dataclass(frozen=True, slots=True)
 class KeyedCourse:
-    """A telegram: 1 during the ones of `bits`, 0 else; IEC 61000-2-2:2002, 4.10 has the levels allowed."""
+    """A telegram: 1 during the ones of `bits`, 0 otherwise; IEC 61000-2-2:2002, 4.10 has the allowed
+    levels.
+    """
 
     bits: str
     bit_s: float
@@ -103,33 +105,33 @@ class FundamentalTerm:
     start_s: float
     end_s: float
     changes: ComplexArray
-    """(outlets,) of the voltage there before."""
+    """(outlets,) relative to the voltage there before."""
     course: TermCourse = CONSTANT
 
     def touches(self, index: int) -> bool:
-        """Whether an outlet gets anything of it."""
+        """True if it changes the voltage of an outlet."""
         return bool(self.changes[index] != 0)
 
     def factor(self, since_s: FloatArray, index: int) -> ComplexArray:
-        """(n,) by which the voltage of an outlet is multiplied."""
+        """(n,) factor on the voltage of an outlet."""
         return np.asarray(1 + self.changes[index] * self.course.at(since_s))
 
 
 @dataclass(frozen=True, slots=True)
 class SlipTerm:
-    """A part of the network that turns at a speed of its own: cycles gained against the grid."""
+    """A part of the network at a frequency of its own: cycles gained against the grid."""
 
     start_s: float
     end_s: float
     course: FrequencyCourse
-    """The frequency by seconds since it began."""
+    """The frequency by seconds since the begin."""
     outlets: NDArray[np.bool_]
-    """(outlets,) which are in it."""
+    """(outlets,) True for outlets in that part."""
     back_deg: float = 0.0
-    """By how much the phase jumps when it ends, where it ends."""
+    """Jump of the phase at the end, if it ends."""
 
     def touches(self, index: int) -> bool:
-        """Whether an outlet is in it."""
+        """True if an outlet is in that part."""
         return bool(self.outlets[index])
 
     def cycles(self, since_s: FloatArray) -> FloatArray:
@@ -138,7 +140,7 @@ class SlipTerm:
 
 
 class AddedTerm(Protocol):
-    """Volts on top of the fundamental."""
+    """Volts added to the fundamental."""
 
     @property
     def start_s(self) -> float: ...
@@ -147,7 +149,7 @@ class AddedTerm(Protocol):
     def end_s(self) -> float: ...
 
     def touches(self, index: int) -> bool:
-        """Whether an outlet gets anything of it."""
+        """True if it changes the voltage of an outlet."""
         ...
 
     def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
@@ -157,7 +159,7 @@ class AddedTerm(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HarmonicTerm:
-    """A harmonic on top: sqrt(2) Im(volts course exp(2 pi j order cycles)), cycles those of the grid.
+    """An added harmonic: sqrt(2) Im(volts course exp(2 pi j order cycles)), with the cycles of the grid.
 
     Order 0 is a direct voltage: Re(volts course).
     """
@@ -182,7 +184,7 @@ class HarmonicTerm:
 
 @dataclass(frozen=True, slots=True)
 class ToneTerm:
-    """A tone of its own frequency on top: sqrt(2) Im(volts course exp(2 pi j hz t)), t since it began."""
+    """An added tone with its own frequency: sqrt(2) Im(volts course exp(2 pi j hz t)), t since it began."""
 
     start_s: float
     end_s: float
@@ -217,7 +219,7 @@ class RingingTerm:
         return bool(self.volts[index] != 0)
 
     def peak_v(self, index: int) -> float:
-        """The largest that it ever is, without sign: at once, or at its first crest, less by the decay."""
+        """Its largest absolute value: at once, or at its first crest, reduced by the decay."""
         volts, speed = complex(self.volts[index]), -1 / self.decay_s + 2j * math.pi * self.hz
         crest_s = (-cmath.phase(volts * speed) % math.pi) / (2 * math.pi * self.hz)
         return max(abs(volts.imag), abs((volts * cmath.exp(speed * crest_s)).imag))
@@ -262,7 +264,7 @@ class ImpulseTerm:
 
 @dataclass(frozen=True, slots=True)
 class DisturbanceTerms:
-    """All that one disturbance does; times are those at its place, an outlet sees them `delays_s` later."""
+    """All terms of one disturbance; times are those at its place, an outlet sees them `delays_s` later."""
 
     start_s: float
     delays_s: FloatArray
@@ -271,7 +273,7 @@ class DisturbanceTerms:
     slips: tuple[SlipTerm, ...] = ()
     added: tuple[AddedTerm, ...] = ()
     last_s: float = field(init=False)
-    """When its last term is over at the furthest outlet; inf: never."""
+    """End of its last term at the furthest outlet; inf: never."""
 
     def __post_init__(self) -> None:
         ends = [self.start_s, *(term.end_s for term in self.terms)]
@@ -279,7 +281,7 @@ class DisturbanceTerms:
 
     @property
     def terms(self) -> tuple[FundamentalTerm | SlipTerm | AddedTerm, ...]:
-        """All of them."""
+        """All terms."""
         return (*self.fundamental, *self.slips, *self.added)
 
     def moments_s(self, index: int) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
-"""The truth of a run on disk: DIR/truth.jsonl, a disturbance a line, and DIR/frequency.csv.
+"""The truth of a run on disk: DIR/truth.jsonl with one line per disturbance, and DIR/frequency.csv.
 
-Lines are written whole and flushed as soon as a disturbance is solved, which is before the first Box has
+Lines are written completely and flushed as soon as a disturbance is solved, which is before the first Box has
 sampled it. Numbers are rounded, so that one seed gives the same bytes on every machine.
 """
 
@@ -29,8 +29,8 @@ TruthLine = dict[str, object]
 
 
 def disturbance_line(found: GridDisturbance, start_ns: int) -> TruthLine:
-    """One line of truth.jsonl: contracts' keys, and the cause's `place` (with `latitude` and `longitude`),
-    `words` and `values`.
+    """One line of truth.jsonl: the keys of contracts.md, and the cause's `place` (with `latitude` and
+    `longitude`), `words` and `values`.
 
     Args:
         start_ns: UTC of the run's moment 0.
@@ -54,7 +54,7 @@ def disturbance_line(found: GridDisturbance, start_ns: int) -> TruthLine:
 
 
 def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
-    """What each Box sees of a disturbance, by Box id; Boxes that see nothing are not in it."""
+    """The effect of a disturbance by Box id, without Boxes that see nothing of it."""
     system, terms, place = found.system, found.solved.terms, found.solved.place
     hz = system.network.config.nominal_hz
     truths: dict[str, OutletTruth] = {}
@@ -78,9 +78,10 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
 
 
 def _unbalanced(found: GridDisturbance, truths: Mapping[str, OutletTruth]) -> Iterator[tuple[int, float]]:
-    """Outlets on phase a of places whose three phases become uneven for long, and since when.
+    """Outlets on phase a of places whose three phases become unequal for long, and the time since when.
 
-    It stands for the place (docs/mauka.md, Unbalance). Where one of the three dips or swells, it is not.
+    Phase a stands for the place (docs/mauka.md, Unbalance). A place does not count if one of its phases dips
+    or swells.
     """
     terms = [
         term
@@ -114,7 +115,7 @@ def scope_of(found: GridDisturbance, box_ids: tuple[str, ...]) -> str | None:
 
 
 def outage_line(outage: BoxOutage, system: PowerSystem, start_ns: int) -> TruthLine | None:
-    """The line of Boxes without supply; None: none of them hangs on the network (a played recording)."""
+    """The line of Boxes without supply; None: none of them is on the network (a played recording)."""
     buses = {outlet.box_id: outlet.bus for outlet in system.outlets if outlet.box_id in outage.box_ids}
     if not buses:
         return None
@@ -143,7 +144,7 @@ def outage_line(outage: BoxOutage, system: PowerSystem, start_ns: int) -> TruthL
 
 
 def _on_map(system: PowerSystem, place: str) -> TruthLine:
-    """`latitude` and `longitude` of a place, degrees; null: nobody knows."""
+    """`latitude` and `longitude` of a place, degrees; null where unknown."""
     at = None if system.places is None else system.places.coordinates(place)
     latitude, longitude = (None, None) if at is None else (round(at[0], 6), round(at[1], 6))
     return {"latitude": latitude, "longitude": longitude}
@@ -157,11 +158,11 @@ def _extent_of(system: PowerSystem, buses: set[str]) -> str | None:
 
 
 class TruthFiles:
-    """Writes the truth of one system into a folder, from the moment it is made.
+    """Writes the truth of one system into a folder, from now on.
 
     Args:
         start_ns: UTC of the run's moment 0.
-        outages: asks for the Boxes without supply, by time; each is a line once the run has come there.
+        outages: returns the Boxes without supply, by time; each becomes a line once the run has reached it.
     Raises:
         OSError: the folder cannot be made or written.
     """
@@ -185,11 +186,11 @@ class TruthFiles:
         system.listen(self.accept_disturbance, self.accept_time)
 
     def accept_disturbance(self, found: GridDisturbance) -> None:
-        """Write a disturbance."""
+        """Writes a disturbance."""
         self._write(disturbance_line(found, self._start_ns))
 
     def accept_time(self, reached_s: float) -> None:
-        """Write the outages that began by a moment, and the frequency up to it, whole seconds of it."""
+        """Writes the outages that began by a moment, and the frequency up to it, in whole seconds."""
         steps = round(math.floor(reached_s) / FREQUENCY_STEP_S)
         if steps <= self._steps:
             return
@@ -210,7 +211,7 @@ class TruthFiles:
         self._truth.flush()
 
     def close(self) -> None:
-        """Close both files; nothing is written any more."""
+        """Closes both files; later calls write nothing."""
         self._system.listen(None, None)
         self._truth.close()
         self._frequency.close()
@@ -232,12 +233,12 @@ def _values(found: GridDisturbance) -> dict[str, CauseValue]:
 
 
 def _weight(truth: OutletTruth) -> tuple[bool, float, str]:
-    """Furthest from nominal is worst; what has no residual is less."""
+    """Sort key: the residual furthest from nominal is worst; an outlet without residual counts less."""
     residual = truth.residual_pu
     return residual is not None, abs(1 - residual) if residual is not None else 0.0, truth.kind
 
 
 def _ns(seconds: float) -> int:
-    """Whole nanoseconds, exact to one over days: seconds and the rest apart."""
+    """Whole nanoseconds, exact to one over days: seconds and the fraction are rounded separately."""
     whole = math.floor(seconds)
     return whole * 10**9 + round((seconds - whole) * 1e9)

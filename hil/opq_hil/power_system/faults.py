@@ -1,7 +1,7 @@
 """Short circuits: four types at any place, with fault resistance, as a shunt of three phases.
 
-The solved phasors need no table of types: a fault is an admittance between phases and earth, and the
-sequence networks, coupled by it, give the voltages at every bus through the transformers.
+The solution needs no table of types: a fault is an admittance between phases and earth. The coupled
+sequence networks give the voltages at every bus, through the transformers.
 
 Source: M. H. J. Bollen, "Understanding Power Quality Problems", IEEE Press 2000, chapter 4: dip types A to G.
 """
@@ -32,7 +32,7 @@ class ShortCircuit:
     at: str
     type: FaultType = "LG"
     phases: str = ""
-    """Which ones; empty: a, bc, bc, abc."""
+    """The faulted phases; empty: a, bc, bc, abc."""
     resistance_ohm: float = 0.0
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
-"""The frequency of a power system: load noise, and what the loss of a unit or a load does to it.
+"""The frequency of a power system: load noise, and the effect of losing a unit or a load.
 
 Both parts are courses of `opq_hil.mains.grid.Grid`: phase, frequency and ROCOF are one function and its
-derivatives, at any moment and in blocks of any size. The swing equation is linear: its answers add up.
+derivatives, at any moment and in blocks of any size. The swing equation is linear: its responses add up.
 """
 
 import math
@@ -26,14 +26,14 @@ CHUNKS_HELD = 8
 NOISE_STREAM = 0x5357
 PIECES_PER_TIME_CONSTANT = 8
 MOST_RUNS = 64
-"""Runs of samples within one piece that are worth a pass of their own."""
+"""Number of runs of samples, each in one piece, for which separate passes are worth their cost."""
 SETTLED_TIME_CONSTANTS = 30
-"""After so many of the slowest one an answer is over: e ** -30."""
+"""A response is over after this many of the slowest time constant: e ** -30."""
 
 
 @dataclass(frozen=True, slots=True)
 class PowerStep:
-    """Generation that is lost at a moment; below 0: load that is lost."""
+    """Generation lost at a moment; below 0: lost load."""
 
     at_s: float
     lost_mw: float
@@ -44,8 +44,8 @@ def system_frequency(
 ) -> Grid:
     """The fundamental of a whole power system, from `t_s` = 0 on.
 
-    It starts somewhere in its noise, as `seed` has it. Memory: eight chunks of 2048 s, 4 MB, and
-    some 150 bytes for each chunk before; a month is integrated in some 2 s when its end is asked first.
+    It starts at a random point of its noise, given by `seed`. Memory: eight chunks of 2048 s, 4 MB, and
+    some 150 bytes for each earlier chunk; a month is integrated in some 2 s when its end is requested first.
     """
     noise = (LoadNoise(model, seed),) if model.noise_hz else ()
     answers = tuple(StepAnswer(model, step) for step in steps)
@@ -53,7 +53,9 @@ def system_frequency(
 
 
 class _Pieces:
-    """Polynomials of fifth order between even moments that meet phase, frequency and ROCOF at both ends."""
+    """Polynomials of fifth order between equidistant moments, with the right phase, frequency and ROCOF at
+    both ends.
+    """
 
     def __init__(self, step_s: float, cycles: FloatArray, hz: FloatArray, rocof: FloatArray) -> None:
         self.step_s = h = step_s
@@ -78,7 +80,7 @@ class _Pieces:
         powers = self._powers[derivative]
         last = powers.shape[1] - 1
         place = since_s / self.step_s
-        if int(place.min()) == int(place.max()):  # mostly: a block within one piece
+        if int(place.min()) == int(place.max()):  # the usual case: a block within one piece
             number = min(int(place[0]), last)
             return _polynomial(powers[:, number].tolist(), since_s - number * self.step_s)
         piece = np.minimum(np.floor(place), last)
@@ -95,7 +97,7 @@ class _Pieces:
 
 
 def _polynomial(powers: Sequence[FloatArray] | Sequence[float], into_s: FloatArray) -> FloatArray:
-    """Horner's scheme, the same bits for one polynomial as for one each."""
+    """Horner's scheme, with the same bits for one polynomial as for one each."""
     total = powers[-1] * into_s
     for power in powers[-2:0:-1]:
         total += power
@@ -105,7 +107,9 @@ def _polynomial(powers: Sequence[FloatArray] | Sequence[float], into_s: FloatArr
 
 
 class StepAnswer:
-    """A `FrequencyCourse`: the answer of the swing equation to a power step, exact at even moments."""
+    """A `FrequencyCourse`: the response of the swing equation to a power step, exact at equidistant
+    moments.
+    """
 
     def __init__(self, model: SwingModel, step: PowerStep) -> None:
         self._answer = _unit_answer(model)
@@ -144,14 +148,16 @@ class StepAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _UnitAnswer:
-    """What the loss of the whole rating does: small pieces while inertia and governor swing, then large."""
+    """The response to the loss of the whole rating: small pieces while inertia and governor swing, then
+    large.
+    """
 
     early: _Pieces
     late_s: float
     late: _Pieces
     over_s: float
     held_hz: float
-    """From then on; 0 where secondary control takes the frequency back to nominal."""
+    """The frequency from then on; 0 where secondary control takes it back to nominal."""
 
 
 @lru_cache(maxsize=16)
@@ -195,7 +201,7 @@ def _unit_answer(model: SwingModel) -> _UnitAnswer:
 class LoadNoise:
     """A `FrequencyCourse`: the wander of the frequency under load noise, by seed, from t = 0 on.
 
-    Integrated in chunks one after the other, each from the state at the end of the one before; before t = 0
+    Integrated in chunks one after the other, each from the state at the end of the previous one; before t = 0
     the frequency is that of t = 0.
     """
 
@@ -246,7 +252,9 @@ class LoadNoise:
             return self._held[chunk]
 
     def _integrate(self, chunk: int) -> None:
-        """A chunk from the state before it: a prefix sum in which each doubling reaches twice as far back."""
+        """Integrates a chunk from the state before it, by a prefix sum in which each doubling reaches
+        twice as far back.
+        """
         step = self._step
         forces = self._size * np.append(_normal(self._seed, chunk), _normal(self._seed, chunk + 1)[:1])
         cycles = np.concatenate(
@@ -270,7 +278,7 @@ class LoadNoise:
 
 @dataclass(frozen=True, slots=True)
 class _NoiseStep:
-    """One step of the state [cycles, Hz], while the force goes from one value to the next on a line."""
+    """One step of the state [cycles, Hz], while the force changes linearly from one value to the next."""
 
     matrix: FloatArray
     now: FloatArray
@@ -302,7 +310,7 @@ def _noise_step(primary_per_s: float, secondary_per_s2: float) -> _NoiseStep:
 
 
 def _product(a: FloatArray, b: FloatArray) -> FloatArray:
-    """A matrix product whose sums have an order: a library's last bit may depend on the processor."""
+    """A matrix product with a fixed order of summation: a library's last bit may depend on the processor."""
     total = a[:, :1] * b[:1, :]
     for k in range(1, a.shape[1]):
         total = total + a[:, k : k + 1] * b[k : k + 1, :]

@@ -1,7 +1,7 @@
-"""Where places of a network stand on a map: those that a scenario names, and what follows from them. Pure.
+"""Coordinates of a network's places: those that a scenario names, and those derived from them. Pure.
 
-A transformer stands where the bus stands that it feeds. A point of a feeder between two such points lies
-between them in proportion to its way; of one beyond the outermost of them nothing is known.
+A transformer has the coordinates of the bus that it feeds. A point of a feeder between two known points lies
+between them in proportion to the line's length; beyond the outermost known point nothing is known.
 """
 
 import math
@@ -19,7 +19,7 @@ Coordinates = tuple[float, float]
 
 
 def distance_km(first: Coordinates, second: Coordinates) -> float:
-    """The way between two points on a sphere: within 0.1 % up to 300 km, and 70 degrees from the equator."""
+    """Distance between two points on a sphere: within 0.1 % up to 300 km, and 70 degrees from the equator."""
     north = first[0] - second[0]
     east = ((first[1] - second[1] + 180.0) % 360.0 - 180.0) * math.cos(
         math.radians((first[0] + second[0]) / 2)
@@ -31,7 +31,7 @@ class MapPlaces:
     """The coordinates of a network's places.
 
     Args:
-        named: those that the scenario says, by place.
+        named: coordinates that the scenario gives, by place.
     """
 
     def __init__(self, network: NetworkConfig, named: Mapping[str, Coordinates]) -> None:
@@ -52,7 +52,7 @@ class MapPlaces:
         self._points = {feeder: sorted(known.items()) for feeder, known in points.items()}
 
     def coordinates(self, text: str) -> Coordinates | None:
-        """Those of a place; None: nobody knows, or it is no place."""
+        """Coordinates of a place; None: unknown, or no such place."""
         if text in self._known:
             return self._known[text]
         try:

@@ -1,7 +1,7 @@
 """A network solved by symmetrical components: every bus's phasors in any state that its causes make.
 
 The unknowns are the zero, positive and negative sequence voltages of every node. Branches couple the nodes
-within each sequence, unsymmetrical shunts and faults the sequences within a node. Loads are constant
+within each sequence; unsymmetrical shunts and faults couple the sequences within a node. Loads are constant
 impedances, so that one linear system is the whole state.
 
 Source: J. J. Grainger, W. D. Stevenson, "Power System Analysis", chapters 11 and 12.
@@ -32,7 +32,7 @@ from opq_hil.power_system.switching import AS_CONFIGURED, Switching
 from opq_hil.power_system.topology import SAME_KM, Topology
 
 LEAKAGE_S = 1e-9
-"""From every node to earth, so that what nothing feeds is at 0 V and not undefined."""
+"""Admittance from every node to earth, so that a node without supply is at 0 V and not undefined."""
 SOURCE_ROUNDS = 50
 ZERO, POSITIVE = 0, 1
 
@@ -47,7 +47,7 @@ class SequenceImpedances:
 
 
 class PowerNetwork:
-    """A network and its solutions. It never changes: `with_places` gives another one."""
+    """A network and its solutions. It never changes: `with_places` returns another one."""
 
     def __init__(self, config: NetworkConfig, places: Iterable[str] = ()) -> None:
         self.config = config
@@ -67,7 +67,7 @@ class PowerNetwork:
 
     @classmethod
     def from_file(cls, path: Path | str) -> "PowerNetwork":
-        """A network from a TOML file.
+        """Reads a network from a TOML file.
 
         Raises:
             ConfigError: every problem in the file, with its key.
@@ -75,7 +75,7 @@ class PowerNetwork:
         return cls(load_network_config(path))
 
     def node(self, place: str) -> str:
-        """The name of a place as the answers of this network have it."""
+        """The name of a place as this network's results use it."""
         return self.topology.node(place)
 
     def nominal_v(self, place: str) -> float:
@@ -96,7 +96,7 @@ class PowerNetwork:
         return self.with_places([a, b]).topology.distance_km(a, b)
 
     def upstream(self, a: str, b: str) -> bool:
-        """Whether `a` lies on the way from the supply to `b`, and is not `b`."""
+        """True if `a` lies on the way from the supply to `b`, and is not `b`."""
         return self.with_places([a, b]).topology.upstream(a, b)
 
     def voltages(
@@ -105,13 +105,13 @@ class PowerNetwork:
         faults: Iterable[ShortCircuit] = (),
         switching: Switching = AS_CONFIGURED,
     ) -> dict[str, ComplexArray]:
-        """Every node's phasors with all sources as they were before: what follows a sudden change.
+        """Every node's phasors with all sources as they were before: the state after a sudden change.
 
         Args:
             shunts, faults: in addition to the loads and capacitors of the file, at any place.
         Returns:
             by node (the places of shunts and faults among them): (3,) volts rms of phases a, b, c to neutral;
-            behind an open neutral to the floating one.
+            downstream of an open neutral to the floating one.
         Raises:
             PlaceError: a place or branch that the network does not have.
         """
@@ -143,10 +143,10 @@ class PowerNetwork:
     def thevenin(
         self, place: str, order: int = 1, with_loads: bool = False, switching: Switching = AS_CONFIGURED
     ) -> SequenceImpedances:
-        """What the network looks like from a place: its impedances, by default without loads and capacitors.
+        """The network's impedances as seen from a place, by default without loads and capacitors.
 
-        Symmetrical loads count by their share per phase when `with_loads`; at an `order` above 1 that is the
-        harmonic impedance. Where nothing is earthed `z0` is what leaks: a very large number.
+        Symmetrical loads count by their share per phase if `with_loads`; at an `order` above 1 that is the
+        harmonic impedance. Where nothing is earthed, `z0` is the leakage: a very large number.
         """
         network = self.with_places([place, *switching.places])
         matrices = [matrix.copy() for matrix in network._matrices(switching, order)]
@@ -166,7 +166,7 @@ class PowerNetwork:
 
     def _grown(self, places: frozenset[str]) -> "PowerNetwork":
         more = PowerNetwork(self.config, [*self.nodes, *places])
-        more._generation_v = self._voltages_behind()  # no answer depends on the order of questions
+        more._generation_v = self._voltages_behind()  # no result depends on the order of the calls
         return more
 
     def _solved(
@@ -217,7 +217,7 @@ class PowerNetwork:
         return slice(3 * self._index[node], 3 * self._index[node] + 3)
 
     def _floating(self, switching: Switching) -> dict[str, int]:
-        """Nodes behind an open neutral, and which one."""
+        """Nodes downstream of an open neutral, and which neutral."""
         return {
             node: number
             for number, neutral in enumerate(switching.open_neutrals)
@@ -260,7 +260,7 @@ class PowerNetwork:
     def _sources(
         self, switching: Switching, order: int
     ) -> Iterable[tuple[str, str, tuple[complex, complex, complex]]]:
-        """(name, node, zero, positive, negative impedance) of what gives a voltage and is not off."""
+        """(name, node, zero, positive, negative impedance) of every voltage source that is not off."""
         supply = self.config.supply
         node = self.node(supply.bus)
         if "supply" not in switching.open_at:
@@ -281,7 +281,7 @@ class PowerNetwork:
         ]
 
     def _voltages_behind(self) -> dict[str, complex]:
-        """Volts behind each source's impedance, such that generation gives its power as configured."""
+        """Volts inside each source's impedance, such that generation gives its configured power."""
         if self._generation_v is not None:
             return self._generation_v
         supply = self.config.supply

@@ -1,7 +1,7 @@
-"""A network as a TOML file gives it: supply, buses, transformers, feeders, loads, capacitors, generation.
+"""The TOML format of a network: supply, buses, transformers, feeders, loads, capacitors, generation.
 
-A place is a bus ("mv") or a point of a feeder ("feeder2/3.1km"); wherever a bus is asked for, a place
-will do. Values are of the field: kV line to line, kVA of three phases, ohm per km and phase.
+A place is a bus ("mv") or a point of a feeder ("feeder2/3.1km"); wherever a bus is expected, a place
+is allowed. Units are those of the field: kV line to line, kVA of three phases, ohm per km and phase.
 """
 
 import re
@@ -134,7 +134,7 @@ class NetworkConfig:
 
 
 def load_network_config(path: FilePath | str) -> NetworkConfig:
-    """A network from a TOML file.
+    """Reads a network from a TOML file.
 
     Raises:
         ConfigError: it cannot be read, or every problem in it at once, with its key.
@@ -143,18 +143,18 @@ def load_network_config(path: FilePath | str) -> NetworkConfig:
 
 
 def network_problems(document: Mapping[str, object], path: Path = ()) -> list[Problem]:
-    """What is wrong between the keys of a network: names, places, clock numbers, what hangs in the air.
+    """Faults between the keys of a network: names, places, clock numbers, unconnected parts.
 
     Args:
-        document: keys and values as they stand in the file; what has the wrong type is left to its field.
-        path: where they stand in the file.
+        document: keys and values from the file; a value of the wrong type is reported by its field.
+        path: their place in the file.
     """
     check = _CrossCheck(document)
     return [Problem((*path, *at), text) for at, text in check.problems]
 
 
 class _CrossCheck:
-    """Looks at a document whose fields may be wrong as well."""
+    """Checks a document whose fields may be wrong as well."""
 
     def __init__(self, document: Mapping[str, object]) -> None:
         self.problems: list[tuple[Path, str]] = []
@@ -229,7 +229,7 @@ class _CrossCheck:
                 self.problems.append((("generation", index, "kw"), text))
 
     def _one_piece(self, document: Mapping[str, object]) -> None:
-        """Every bus has a way to the supply, and a feeder joins buses of one voltage."""
+        """Checks that every bus has a way to the supply, and a feeder joins buses of one voltage."""
         supply = document.get("supply")
         reached = {_name(supply.get("bus"))} if isinstance(supply, Mapping) else set()
         branches = [*_rows(document, "transformer"), *_rows(document, "feeder")]
@@ -254,7 +254,7 @@ class _CrossCheck:
         return self._root(row.get("from_bus")), _name(row.get("to_bus"))
 
     def _root(self, place: object) -> str:
-        """The bus at which the feeders beyond a place begin."""
+        """The bus at which the feeders that lead to a place begin."""
         text = _name(place)
         for _ in range(len(self.feeders) + 1):
             if text in self.buses or "/" not in text:
@@ -270,7 +270,7 @@ def _rows(document: Mapping[str, object], kind: str) -> list[Mapping[str, object
 
 
 def _name(value: object) -> str:
-    """A name as it stands in the file; empty where something else stands there."""
+    """A name from the file; empty if there is something else."""
     return value if isinstance(value, str) else ""
 
 

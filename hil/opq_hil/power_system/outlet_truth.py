@@ -1,7 +1,8 @@
-"""What a Box ought to find of a disturbance: its class, residual, phase jump and arrival at one outlet.
+"""The expected findings of a Box in a disturbance: its class, residual, phase jump and arrival at one outlet.
 
-From the terms alone, whatever the cause: residual is the lowest (of a rise: the highest) rms of any one cycle
-of the disturbance's own factor on the fundamental. Limits are those of contracts and `opq_measure`.
+Computed from the terms alone, whatever the cause: the residual is the lowest (of a rise: the highest) rms of
+any one cycle of the disturbance's own factor on the fundamental. Limits are those of contracts and
+`opq_measure`.
 """
 
 import math
@@ -29,7 +30,7 @@ SAG_PU, SWELL_PU, INTERRUPTION_PU = 0.9, 1.1, 0.1
 RAPID_CHANGE_PU = 0.05
 """Change between steady states within the limits above; IEC 61000-4-30:2015, 5.11."""
 STEADY_S = 1.0
-"""A state that lasts so long is steady: the steps of a tap changer are each one by itself."""
+"""A state that lasts this long is steady: the steps of a tap changer each count alone."""
 LASTING_S = 60.0
 """Longer: undervoltage, overvoltage; IEEE 1159-2019, table 2."""
 TRANSIENT_PU = 0.05
@@ -40,13 +41,13 @@ THD_PU = 0.08
 """IEC 61000-2-2:2002, 4.6."""
 THD_LEAST_S = 3.0
 SIGNAL_PU = 0.003
-"""The least level that a meter need find; IEC 61000-4-30:2015, 5.10."""
+"""The lowest level that a meter must find; IEC 61000-4-30:2015, 5.10."""
 DEVIATION_SHARE = 0.01
 """Share of nominal frequency; EN 50160:2010, 4.2.1."""
 PST = 1.0
 DEAD_PU = 1e-3
 LOOK_S, LOOK_STEP_S = 120.0, 0.05
-"""So long, and so finely, a slip is looked at for its largest speed."""
+"""Span and step in which a slip is searched for its largest speed."""
 STEPS_PER_CYCLE = 16
 PST_OF_PINST = 0.714
 """Pst of a steady Pinst of 1: sqrt(0.5096); IEC 61000-4-15:2010, 5.7."""
@@ -59,19 +60,19 @@ class OutletTruth:
     kind: str
     """A class of the contract, or several joined by `+`."""
     residual_pu: float | None
-    """Residual voltage by nominal; None: the class has none."""
+    """Residual voltage relative to nominal; None: the class has none."""
     phase_jump_deg: float
-    """Jump of the fundamental's phase when it begins; positive: ahead."""
+    """Jump of the fundamental's phase at the begin; positive: ahead."""
     arrival_s: float
-    """When the first part that its class names arrives. An island without one: when it is closed again."""
+    """Arrival of the first part that its class names. For an island without one: when it is closed again."""
     downstream: bool
-    """Whether it is fed through the place of the cause."""
+    """True if it is fed through the place of the cause."""
 
 
 def outlet_truth(
     terms: DisturbanceTerms, index: int, before_v: float, nominal_v: float, hz: float, downstream: bool
 ) -> OutletTruth | None:
-    """What an outlet sees of a disturbance; None: nothing that a Box would name.
+    """The effect of a disturbance at an outlet; None: nothing that a Box would report.
 
     Args:
         before_v, nominal_v: rms at the outlet before, and declared.
@@ -112,10 +113,10 @@ def _jump_back_s(terms: DisturbanceTerms, index: int) -> float | None:
 
 
 def _limits_pu(before_pu: float) -> tuple[float, float]:
-    """Below and above which it is a sag and a swell, of nominal.
+    """Limits below which it is a sag and above which it is a swell, relative to nominal.
 
-    Where the voltage stood beyond one of the limits before, that state is no doing of this disturbance: a
-    further one is what leaves the voltage before by as much (sliding reference; IEC 61000-4-30:2015, 5.4.1).
+    If the voltage was beyond one of the limits before, this disturbance did not cause that state. It then
+    counts only if it changes the earlier voltage by as much (sliding reference; IEC 61000-4-30:2015, 5.4.1).
     """
     sag_pu = SAG_PU * before_pu if before_pu < SAG_PU else SAG_PU
     swell_pu = SWELL_PU * before_pu if before_pu > SWELL_PU else SWELL_PU
@@ -133,7 +134,7 @@ def _rms_kind(residual_pu: float, sag_pu: float, swell_pu: float, seconds: float
 
 
 def _change_kind(course: "_Course", before_pu: float, of_a_cycle: float) -> str | None:
-    """`of_a_cycle`: how far the rms of any one cycle is from before, of it."""
+    """`of_a_cycle`: largest difference of any one cycle's rms from the voltage before, relative to it."""
     if course.pst >= PST:
         return "flicker"
     change = min(course.largest_step(), of_a_cycle)
@@ -141,7 +142,7 @@ def _change_kind(course: "_Course", before_pu: float, of_a_cycle: float) -> str 
 
 
 def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: float) -> set[str]:
-    """Classes of what is on top of the fundamental, and of another frequency."""
+    """Classes of the added voltages and of another frequency."""
     kinds: set[str] = set()
     distortion_v2 = 0.0
     for term in terms.added:
@@ -178,7 +179,7 @@ class _Course:
 
     factors: ComplexArray
     seconds: FloatArray
-    """How long each lasts."""
+    """Duration of each step."""
     pst: float
 
     @classmethod
@@ -211,7 +212,7 @@ class _Course:
         return cls(np.concatenate(parts), np.concatenate(lengths), pst)
 
     def extremes(self, hz: float) -> tuple[float, float]:
-        """Least and most rms of any one cycle, of the voltage before."""
+        """Minimum and maximum rms of any one cycle, relative to the voltage before."""
         cycle_s = 1 / hz
         squares = np.concatenate(([1.0], np.abs(self.factors) ** 2, [1.0]))
         ends_s = np.concatenate(([cycle_s], cycle_s + np.cumsum(np.minimum(self.seconds, 10 * cycle_s))))
@@ -230,7 +231,7 @@ class _Course:
         return _longest((sizes < sag_pu) | (sizes > swell_pu), self.seconds)
 
     def largest_step(self) -> float:
-        """Largest change from the steady state before it, of the first; IEC 61000-4-30:2015, 5.11."""
+        """Largest change from the previous steady state, relative to the first; IEC 61000-4-30:2015, 5.11."""
         steady, largest, now, held_s = 1.0, 0.0, 1.0, 0.0
         for size, seconds in zip(np.abs(self.factors).tolist(), self.seconds.tolist(), strict=True):
             held_s = held_s + seconds if math.isclose(size, now, rel_tol=1e-6) else seconds
@@ -242,7 +243,7 @@ class _Course:
 
     @property
     def jump_deg(self) -> float:
-        """Jump of the phase when it begins; 0 where nothing is left to have one."""
+        """Jump of the phase at the begin; 0 if almost no voltage is left."""
         if not len(self.factors) or abs(self.factors[0]) < 0.01:
             return 0.0
         return math.degrees(float(np.angle(self.factors[0])))

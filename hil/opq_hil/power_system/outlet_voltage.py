@@ -1,7 +1,7 @@
-"""The voltage of one outlet: a steady state of the network, and what disturbances do to it.
+"""The voltage of one outlet: a steady state of the network, and the effects of disturbances on it.
 
-An `OutletVoltage` is the `BoxVoltage` of one outlet of a `PowerSystem`. Nothing is stepped: each moment is
-computed from the disturbances that are known of it, so any block gives the same numbers.
+An `OutletVoltage` is the `BoxVoltage` of one outlet of a `PowerSystem`. It has no time steps: each moment is
+computed from the known disturbances, so any block gives the same numbers.
 """
 
 import math
@@ -17,13 +17,13 @@ from opq_hil.power_system.box_voltage import SteadyVoltage
 from opq_hil.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm, HarmonicTerm, SlipTerm
 
 SETTLED_S = 1e9
-"""Long after a unit's trip: all cycles that it cost are lost."""
+"""A moment long after a unit's trip, when all lost cycles are counted."""
 JITTER_S = 1e-3
-"""Moments of a block are rising but for jitter below this."""
+"""Moments of a block rise, except for jitter below this."""
 
 
 class SystemPhase(Protocol):
-    """The phase of the whole system, as `mains.grid.Grid` and `SystemFrequency` have it."""
+    """The phase of the whole system; `mains.grid.Grid` and `SystemFrequency` fulfil it."""
 
     def cycles(self, t_s: FloatArray) -> FloatArray: ...
 
@@ -31,16 +31,16 @@ class SystemPhase(Protocol):
 
 
 class DisturbanceRecord(Protocol):
-    """Where an outlet reads what happens: a `PowerSystem`."""
+    """The source of an outlet's disturbances: a `PowerSystem`."""
 
     def before(self, end_s: float) -> Sequence[DisturbanceTerms]:
-        """All that is remembered and begins before `end_s`, in the order in which it began."""
+        """All remembered disturbances that begin before `end_s`, in the order in which they began."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """Where a Box is plugged in, and what it sees while nothing happens."""
+    """The outlet of a Box, and its undisturbed voltage."""
 
     box_id: str
     bus: str
@@ -53,7 +53,7 @@ class Outlet:
 
     @property
     def harmonic_factor(self) -> float:
-        """True rms against that of the fundamental, without direct voltage."""
+        """True rms relative to that of the fundamental, without direct voltage."""
         return math.sqrt(1 + sum((each.percent / 100) ** 2 for each in self.harmonics))
 
 
@@ -61,7 +61,7 @@ class OutletVoltage:
     """One outlet's voltage; a `BoxVoltage`. All outlets of a system are read by one thread.
 
     Args:
-        index: which outlet of the terms' arrays.
+        index: of the outlet in the terms' arrays.
         base_v: its phasor in the undisturbed network, V rms; the angle is that of a sine at phase 0.
     """
 
@@ -84,9 +84,10 @@ class OutletVoltage:
             self._ratios[each.order - 1] += each.percent / 100 * turn
 
     def settle(self, terms: DisturbanceTerms) -> None:
-        """Take what lasts of a disturbance into the steady state, in the order in which they began.
+        """Adds the lasting part of a disturbance to the steady state; call it in the order in which they
+        began.
 
-        The same multiplications as before, so that moments after it keep their bits.
+        The multiplications are the same as before, so later moments keep their bits.
         """
         for term in terms.fundamental:
             if math.isinf(term.end_s) and term.touches(self._index):
@@ -102,7 +103,7 @@ class OutletVoltage:
         """(n,) instantaneous volts at `t_s`, (n,) rising seconds after the run's start."""
         if len(t_s) == 0:
             return np.empty(0)
-        if len(t_s) == 1:  # NumPy multiplies a single complex number another way, a last bit off
+        if len(t_s) == 1:  # NumPy multiplies a single complex number differently, which changes the last bit
             return self.volts(np.repeat(t_s, 2))[:1]
         grid = self._phase.cycles(t_s)
         size_v, turned = self._fundamental(t_s)
@@ -124,8 +125,8 @@ class OutletVoltage:
         return np.asarray(self._phase.cycles(t_s) + self._fundamental(t_s)[1])
 
     def steady(self, start_s: float, end_s: float) -> SteadyVoltage | None:
-        """The voltage of [start_s, end_s); None: something begins, ends or goes on changing within it."""
-        touching = list(self._during(start_s, end_s))  # first: what lasts may be settled by it
+        """The voltage of [start_s, end_s); None: something begins, ends or changes within it."""
+        touching = list(self._during(start_s, end_s))  # first: it may settle lasting terms
         value, dc_v, index = self._base_v, self.outlet.dc_v, self._index
         added = np.zeros(ORDERS, dtype=np.complex128)
         for terms, delay_s in touching:
@@ -169,13 +170,13 @@ class OutletVoltage:
         return tuple(sorted(moment for moment in found if start_s <= moment < end_s))
 
     def _during(self, start_s: float, end_s: float) -> Iterator[tuple[DisturbanceTerms, float]]:
-        """What may touch a span here, with its delay."""
+        """Disturbances that may affect a span here, each with its delay."""
         for terms in self._record.before(end_s + JITTER_S):
             if terms.last_s > start_s - JITTER_S:
                 yield terms, float(terms.delays_s[self._index])
 
     def _fundamental(self, t_s: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
-        """(n,) rms of the fundamental, and the cycles by which it is before the grid's phase."""
+        """(n,) rms of the fundamental, and the cycles by which it leads the grid's phase."""
         touching = list(self._during(float(t_s[0]), float(t_s[-1])))  # first: see `steady`
         size: FloatArray | float = self._size_v
         turned: FloatArray | float = self._turned
@@ -201,7 +202,7 @@ class OutletVoltage:
 
 
 def _inside(t_s: FloatArray, start_s: float, end_s: float) -> np.ndarray | None:
-    """(n,) which moments lie in [start_s, end_s); None: none of them."""
+    """(n,) True for moments in [start_s, end_s); None: there are none."""
     if t_s[-1] < start_s - JITTER_S or t_s[0] >= end_s + JITTER_S:
         return None
     inside = (t_s >= start_s - EDGE_S) & (t_s < end_s - EDGE_S)

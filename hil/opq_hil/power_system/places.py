@@ -18,14 +18,14 @@ class PlaceError(OpqError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A bus or feeder by its name; with `km` the point of the feeder so far from its beginning."""
+    """A bus or feeder by its name; with `km` the point of the feeder at that distance from its beginning."""
 
     name: str
     km: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """A place from its text.
+        """Reads a place from its text.
 
         Raises:
             PlaceError: the text is neither a name nor a name with kilometres.

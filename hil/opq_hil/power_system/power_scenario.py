@@ -1,9 +1,9 @@
-"""Scenarios with a network: a TOML file that says what stands where, which Boxes are there, and what happens.
+"""Scenarios with a network: a TOML file that describes the network, its Boxes, and the disturbances.
 
     [network]  buses, transformers, feeders, loads      [[box]]  where a Box is plugged in
     [[cause]]  at a time, once or again and again        [[process]]  at random, so many an hour
 
-A file with a table `network` is one of these; others are those of `mains.scenario`.
+A file with a table `network` is of this kind; others are those of `mains.scenario`.
 """
 
 import heapq
@@ -38,7 +38,7 @@ from opq_proto.errors import ConfigError, OpqError, RecordingError
 
 PROCESS_STREAM = 0x9C0C
 BACKGROUND = ((3, 1.2), (5, 1.6), (7, 0.7), (9, 0.4), (11, 0.3))
-"""Percent of the usual harmonics of a low-voltage network; each outlet has 0.5 to 1.5 times of it."""
+"""Percent of the usual harmonics of a low-voltage network; each outlet has 0.5 to 1.5 times as much."""
 
 
 @section
@@ -76,7 +76,7 @@ class OutletConfig:
 
 @section
 class ScenarioPlaceConfig:
-    """Where a bus of the network stands: made up, for maps alone. Nothing electrical follows from it."""
+    """Coordinates of a bus of the network: made up, for maps alone, without any electrical effect."""
 
     at: str = Field(description="a place of the network", examples=["lv1"])
     latitude: float = Field(ge=-85.0, le=85.0, description="degrees north", examples=[55.15])
@@ -86,7 +86,7 @@ class ScenarioPlaceConfig:
 
 @section
 class ScheduledCauseConfig:
-    """Something that happens at a known time."""
+    """A cause at a known time."""
 
     kind: str = Field(description="which cause", examples=["fault"])
     at: str = Field(description="a place; for taps the transformer", examples=["feeder2/3.1km"])
@@ -97,7 +97,7 @@ class ScheduledCauseConfig:
 
 @section
 class HourlyLoadConfig:
-    """Rectifiers or chargers that are there all day, more or less of them by the hour."""
+    """Rectifiers or chargers that are on all day, with a power that depends on the hour."""
 
     at: str = Field(description="a place", examples=["street"])
     kw: float = Field(gt=0.0, le=1e5, description="of the hour with a share of 1", examples=[60.0])
@@ -109,7 +109,7 @@ class HourlyLoadConfig:
 
 @section
 class RandomCauseConfig:
-    """Something that happens at random: a Poisson process, during some hours of the day."""
+    """A cause at random: a Poisson process, during some hours of the day."""
 
     kind: str = Field(description="which cause", examples=["fault"])
     at: tuple[str, ...] = Field(min_length=1, description="places, one of them by chance")
@@ -153,15 +153,16 @@ class PowerScenario:
 
 
 def has_network(path: Path) -> bool:
-    """Whether a scenario file is one of these."""
+    """True if a scenario file has a network."""
     return "network" in read_document(path)
 
 
 def load_power_scenario(path: Path) -> PowerScenario:
-    """A scenario with a network.
+    """Reads a scenario with a network.
 
     Raises:
-        ConfigError: every problem in the file at once, with its key; or what does not fit the network.
+        ConfigError: every problem in the file at once, with its key; or the parts that do not fit the
+            network.
     """
     document = _at_nominal_hz(read_document(path))
     scenario = build(PowerScenario, document, path.name, cross_check=scenario_problems)
@@ -178,7 +179,7 @@ def load_power_scenario(path: Path) -> PowerScenario:
 
 
 def _at_nominal_hz(document: dict[str, Any]) -> dict[str, Any]:
-    """The network and the steady frequency have the scenario's `nominal_hz` unless they give their own."""
+    """Gives the network and the steady frequency the scenario's `nominal_hz`, unless they have their own."""
     hz = document.get("nominal_hz", NOMINAL_HZ[0])
     if hz not in NOMINAL_HZ:
         return document
@@ -190,7 +191,7 @@ def _at_nominal_hz(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _misplaced(scenario: PowerScenario) -> Iterator[str]:
-    """What does not fit the network: Boxes at places that it does not have, causes that cannot happen."""
+    """Faults against the network: Boxes at places that it does not have, causes that cannot happen."""
     for index, box in enumerate(scenario.box):
         for text in timekeeping_problems(box.clock) if box.clock is not None else ():
             yield f"box[{index}].clock.{text}"
@@ -233,7 +234,7 @@ def _misplaced(scenario: PowerScenario) -> Iterator[str]:
         try:
             system.check(cause_of(kind, place, values))
         except (OpqError, ValueError) as error:
-            found[f"{where}  {error}"] = None  # both ends of a span may say the same
+            found[f"{where}  {error}"] = None  # both ends of a span may give the same text
     yield from found
 
 
@@ -259,7 +260,7 @@ def power_network(scenario: PowerScenario) -> PowerNetwork:
 
 
 def outlets_of(scenario: PowerScenario, seed: int = 1) -> tuple[Outlet, ...]:
-    """Where its Boxes are plugged in, with what they see while nothing happens; without played recordings."""
+    """The outlets of its Boxes with their undisturbed voltage; without played recordings."""
     return tuple(
         Outlet(
             box.id,
@@ -276,7 +277,7 @@ def outlets_of(scenario: PowerScenario, seed: int = 1) -> tuple[Outlet, ...]:
 
 
 def power_system_of(scenario: PowerScenario, seed: int = 1, phase: SystemPhase | None = None) -> PowerSystem:
-    """The whole system of a scenario, with all that happens in it.
+    """The whole system of a scenario, with all its causes.
 
     Args:
         phase: of the system; None: that of the table `grid`.
@@ -305,7 +306,7 @@ def model_of(scenario: PowerScenario) -> SwingModel | None:
 
 
 def grid_course(scenario: PowerScenario, seed: int = 1) -> Grid:
-    """The phase and frequency of a scenario's system, before anything happens."""
+    """The undisturbed phase and frequency of a scenario's system."""
     model = model_of(scenario)
     if model is not None:
         return system_frequency(model, seed)
@@ -314,7 +315,7 @@ def grid_course(scenario: PowerScenario, seed: int = 1) -> Grid:
 
 
 def schedule_of(scenario: PowerScenario, seed: int = 1) -> Iterator[tuple[float, Cause]]:
-    """All that happens, (seconds after the start, cause) in rising order; endless where something recurs."""
+    """All causes as (seconds after the start, cause), rising; endless if one recurs."""
     runs = [_scheduled(each) for each in scenario.cause]
     runs += [_hourly(each, scenario.start_hour) for each in scenario.hourly]
     runs += [
@@ -338,7 +339,7 @@ def _scheduled(told: ScheduledCauseConfig) -> Iterator[tuple[float, Cause]]:
 
 
 def _hourly(told: HourlyLoadConfig, start_hour: float) -> Iterator[tuple[float, Cause]]:
-    """A load an hour, for as long as that hour lasts; the first one until the next full hour."""
+    """A load per hour, on for that hour; the first one until the next full hour."""
     for hour in count(math.floor(start_hour)):
         begin_s = max(0.0, (hour - start_hour) * 3600)
         seconds = (hour + 1 - start_hour) * 3600 - begin_s
@@ -351,7 +352,7 @@ def _hourly(told: HourlyLoadConfig, start_hour: float) -> Iterator[tuple[float, 
 def _random(
     told: RandomCauseConfig, chance: np.random.Generator, start_hour: float
 ) -> Iterator[tuple[float, Cause]]:
-    """A Poisson process of the full rate, of which what lies outside the hours is left out."""
+    """A Poisson process of the full rate, without the causes outside the hours."""
     at_s = 0.0
     low, high = told.hours
     while True:

@@ -19,7 +19,9 @@ from opq_hil.power_system.power_system import PowerSystem
 from opq_hil.power_system.timekeeping import Timekeeping
 
 CHUNK_SAMPLES = 1200
-"""Six blocks of a Box, made whole: any way of reading gives the same bits, and NumPy's calls cost a third."""
+"""Six blocks of a Box, made together: any way of reading gives the same bits, and NumPy's calls cost a
+third.
+"""
 KEPT_CHUNKS = 4
 AT_ONCE = 10
 """Chunks of a long span that are computed together: 1 s."""
@@ -31,10 +33,10 @@ class PowerSource:
     """Counts of one Box in a power system.
 
     Args:
-        voltage: what its outlet gives.
+        voltage: of its outlet.
         noise_seed: of its own noise and jitter.
-        timekeeping: what its stamps rest on; None: the run's own clock.
-        supply: when it is silent; None: never.
+        timekeeping: the basis of its stamps; None: the run's own clock.
+        supply: gives the times in which it is silent; None: never.
     """
 
     offset_ns = 0
@@ -91,7 +93,7 @@ class PowerSource:
         return np.concatenate(parts)
 
     def marks(self, first: int, count: int) -> tuple[int, ...]:
-        """Samples in the span at which something begins at this outlet; of samples that were made."""
+        """Samples in the span at which a disturbance begins at this outlet; only for samples already made."""
         self._marks = [mark for mark in self._marks if mark >= first]
         return tuple(mark for mark in self._marks if mark < first + count)
 
@@ -99,7 +101,7 @@ class PowerSource:
         return self.clock.t_s(samples, RATE_MILLIHZ / 1000)
 
     def _make(self, chunk: int, end: int) -> None:
-        """Chunks from `chunk` on, before `end` and before the first that is there."""
+        """Makes the chunks from `chunk` on that lie before `end` and before the first existing one."""
         end = next((each for each in range(chunk + 1, end) if each in self._chunks), end)
         first, count = chunk * CHUNK_SAMPLES, (end - chunk) * CHUNK_SAMPLES
         t_s = self._true_s(np.arange(first, first + count, dtype=np.float64))
@@ -118,7 +120,7 @@ class PowerSource:
             self._chunks[each] = counts[at : at + CHUNK_SAMPLES]
 
     def _mark(self, first: int, start_s: float, end_s: float) -> None:
-        """Remember the first samples of what begins in a chunk."""
+        """Stores the first samples of disturbances that begin in a chunk."""
         begun_s = self.voltage.onsets(start_s - 1000 / RATE_MILLIHZ, end_s)
         if begun_s:
             positions = np.ceil(self.clock.position(np.array(begun_s), RATE_MILLIHZ / 1000))
@@ -126,14 +128,14 @@ class PowerSource:
 
 
 class Sampled(Protocol):
-    """A Box, as far as it matters where its samples come from."""
+    """A Box, reduced to the source of its samples."""
 
     @property
     def source(self) -> object: ...
 
 
 def power_system_under(boxes: Iterable[Sampled]) -> PowerSystem | None:
-    """The network that Boxes hang on; None: they hang on none."""
+    """The network of the Boxes; None: they are on no network."""
     found = (box.source.system for box in boxes if isinstance(box.source, PowerSource))
     return next(found, None)
 

@@ -1,8 +1,8 @@
-"""A network with outlets, a frequency, and causes that happen in it: the one truth of a run.
+"""A network with outlets, a frequency, and the causes that happen in it: the one truth of a run.
 
-Causes are solved in the order in which they begin, each in the network as earlier ones left it, and not
-before somebody wants a moment after its beginning: so events can be added while it runs. Those that overlap
-in time multiply the fundamental (what is dead stays dead) and add the rest.
+Causes are solved in the order in which they begin, each in the network as earlier ones left it, and only when
+a moment after its begin is requested: so causes can be added during a run. Overlapping causes
+multiply the fundamental (a dead outlet stays dead) and add the rest.
 """
 
 import heapq
@@ -24,7 +24,7 @@ from opq_hil.power_system.swing_model import SwingModel
 from opq_proto.errors import OpqError
 
 KEEP_S = 3600.0
-"""How long what is over is remembered: as long as a gateway may ask for old waveforms in one run."""
+"""How long a finished disturbance is remembered: a gateway may request old waveforms that long."""
 REFUSED_KEPT = 100
 MOST_WAITING = 10_000
 CAUSE_STREAM = 0x0CA5
@@ -32,10 +32,10 @@ CAUSE_STREAM = 0x0CA5
 
 @dataclass(frozen=True, slots=True)
 class GridDisturbance:
-    """A cause that has happened, and what it came to."""
+    """A cause that has happened, and its result."""
 
     number: int
-    """From 1, in the order in which they were put in; stands in the truth."""
+    """From 1, in the order in which they were added; the truth file contains it."""
     cause: Cause
     solved: SolvedCause
     before_v: ComplexArray
@@ -44,13 +44,13 @@ class GridDisturbance:
 
     @property
     def start_s(self) -> float:
-        """When it begins at its place."""
+        """Its begin at its place."""
         return self.solved.terms.start_s
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A cause of the schedule that could not happen, and why."""
+    """A scheduled cause that could not happen, and the reason."""
 
     number: int
     cause: Cause
@@ -58,7 +58,7 @@ class Refusal:
 
 
 class SharedPhase:
-    """The phase of the system, worked out once for Boxes that ask for the same moments."""
+    """The phase of the system, computed once for Boxes that request the same moments."""
 
     def __init__(self, phase: SystemPhase) -> None:
         self._phase = phase
@@ -79,7 +79,7 @@ class SharedPhase:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCause:
-    """A cause that was put in: its number, when, and what it would come to now."""
+    """An added cause: its number, its time, and its result if it happened now."""
 
     number: int
     at_s: float
@@ -91,8 +91,8 @@ class PowerSystem:
 
     Args:
         model: of the whole system's frequency, for units that trip; None: nothing trips here.
-        places: where its places stand on a map; None: nobody says.
-        scheduled: (seconds, cause) in rising order, endless if wanted; read as far as moments are asked for.
+        places: coordinates of its places; None: unknown.
+        scheduled: (seconds, cause) in rising order, may be endless; read only up to the requested moments.
 
     Attributes:
         happened, latest: how many disturbances there were, and the last of them.
@@ -141,7 +141,7 @@ class PowerSystem:
 
     @property
     def reached_s(self) -> float:
-        """No cause can begin before this moment any more: somebody has read up to it."""
+        """Causes can only begin after this moment, because a reader has read up to it."""
         return self._reached_s
 
     def listen(
@@ -149,12 +149,16 @@ class PowerSystem:
         on_disturbance: Callable[[GridDisturbance], None] | None,
         on_time: Callable[[float], None] | None = None,
     ) -> None:
-        """Have each disturbance reported, in order, as soon as it is solved, and the moments reached."""
+        """Registers a function that gets each disturbance, in order, as soon as it is solved, and one for
+        the moments reached.
+        """
         self._on_disturbance = on_disturbance
         self._on_time = on_time
 
     def hz(self, t_s: FloatArray) -> FloatArray:
-        """(n,) frequency of the system at moments that are reached, with what happened to all of it."""
+        """(n,) frequency of the system at moments already reached, with the disturbances of the whole
+        system.
+        """
         total = self.phase.hz(t_s)
         for terms in self._terms:
             for slip in terms.slips:
@@ -164,7 +168,7 @@ class PowerSystem:
         return total
 
     def feeds(self, place: str, bus: str) -> bool:
-        """Whether what is at `bus` is fed through a place, or is at it."""
+        """True if `bus` is fed through a place, or is at it."""
         network = self.network.with_places([place])
         return network.upstream(place, bus) or network.node(place) == network.node(bus)
 
@@ -173,7 +177,7 @@ class PowerSystem:
         return self.network.topology.first_feeder(bus)
 
     def check(self, cause: Cause, at_s: float = 0.0) -> SolvedCause:
-        """What a cause would come to at `at_s`, in the network as it is now; nothing happens.
+        """The result of a cause at `at_s` in the network as it is now; nothing happens.
 
         Raises:
             PlaceError, ValueError: it cannot happen in this network.
@@ -181,11 +185,11 @@ class PowerSystem:
         return cause.solved(self._site(at_s, 0))
 
     def add(self, cause: Cause, at_s: float = 0.0) -> "PlannedCause":
-        """Let a cause happen at `at_s`, or as soon as nobody has read that far; from any thread.
+        """Adds a cause at `at_s`, or at the first later moment that is not yet read; any thread may call it.
 
         Raises:
             PlaceError, ValueError: it cannot happen in this network.
-            OpqError: too many wait already.
+            OpqError: too many are waiting already.
         """
         with self._lock:
             if len(self._waiting) >= MOST_WAITING:
@@ -197,7 +201,7 @@ class PowerSystem:
             return PlannedCause(self._number, at_s, solved)
 
     def before(self, end_s: float) -> Sequence[DisturbanceTerms]:
-        """All terms that are remembered and may begin before `end_s`, in the order in which they began."""
+        """All remembered terms that may begin before `end_s`, in the order in which they began."""
         if end_s > self._reached_s:
             with self._lock:
                 self._solve_until(end_s)
@@ -239,7 +243,7 @@ class PowerSystem:
             self._on_disturbance(self.latest)
 
     def _forget(self, before_s: float) -> None:
-        """Drop what was over before a moment; what lasts for good becomes part of the steady state."""
+        """Drops disturbances that ended before a moment; lasting ones become part of the steady state."""
         kept = [terms for terms in self._terms if terms.last_s >= before_s]
         while kept and _settled(kept[0], before_s):
             for voltage in self.voltages.values():
@@ -253,7 +257,7 @@ class PowerSystem:
 
 
 def _settled(terms: DisturbanceTerms, before_s: float) -> bool:
-    """Whether all that is left of a disturbance is constant from a moment on, at every outlet."""
+    """True if the rest of a disturbance is constant from a moment on, at every outlet."""
     late_s = float(terms.delays_s.max(initial=0.0))
     for term in terms.terms:
         if term.start_s + late_s >= before_s:

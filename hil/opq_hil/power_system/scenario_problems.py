@@ -1,4 +1,4 @@
-"""What is wrong between the keys of a scenario with a network, found before their types are checked."""
+"""Faults between the keys of a scenario with a network, found before their types are checked."""
 
 from collections.abc import Iterator, Mapping
 from typing import TypeGuard
@@ -11,21 +11,23 @@ from opq_hil.power_system.swing_model import PRESETS
 from opq_proto.config_problems import Path, Problem
 
 HOURLY = ConverterLoad.name
-"""What a table `hourly` is made of."""
+"""The cause that a table `hourly` makes."""
 NOMINAL_HZ = (50.0, 60.0)
 LEAST_EVERY_S = 0.1
-"""What recurs more often would not be over before it comes again."""
+"""A cause that recurs more often would not be over when it comes again."""
 LEAST_HOURS = 0.01
 """A shorter part of the day would almost never be met."""
 FREQUENCY_SHARE = 0.15
-"""So far from nominal a frequency is measured. Source: IEC 61000-4-30:2015, 5.1, class A: 42.5 to 57.5 Hz."""
+"""Deviation from nominal in which a frequency is measured. Source: IEC 61000-4-30:2015, 5.1, class A: 42.5 to
+57.5 Hz.
+"""
 
 
 def scenario_problems(document: Mapping[str, object]) -> list[Problem]:
-    """Names of the network, causes and their numbers, frequencies, hours, ids that are there twice.
+    """Checks names of the network, causes and their numbers, frequencies, hours, and repeated ids.
 
     Args:
-        document: keys and values as they stand in the file; what has the wrong type is left to its field.
+        document: keys and values from the file; a value of the wrong type is reported by its field.
     """
     network = document.get("network")
     found = network_problems(network, ("network",)) if isinstance(network, Mapping) else []
@@ -50,7 +52,7 @@ def scenario_problems(document: Mapping[str, object]) -> list[Problem]:
 
 
 def _process_problems(path: Path, row: Mapping[str, object]) -> Iterator[Problem]:
-    """Its cause at both ends of what is drawn, and its hours."""
+    """Checks its cause at both ends of the random span, and its hours."""
     places, between, hours = row.get("at"), row.get("between"), row.get("hours")
     spans = between if isinstance(between, Mapping) else {}
     ends = {key: span for key, span in spans.items() if _is_span(span)}
@@ -66,14 +68,14 @@ def _process_problems(path: Path, row: Mapping[str, object]) -> Iterator[Problem
 
 
 def _frequency_problems(document: Mapping[str, object]) -> Iterator[Problem]:
-    """A preset that there is, one nominal frequency, and a steady one near it."""
+    """Checks that the preset exists, there is one nominal frequency, and a steady one is near it."""
     frequency = document.get("frequency")
     preset = frequency.get("preset") if isinstance(frequency, Mapping) else None
     if isinstance(preset, str) and preset not in PRESETS:
         yield Problem(("frequency", "preset"), f"is {preset!r}; want one of {', '.join(PRESETS)}")
     hz = document.get("nominal_hz", NOMINAL_HZ[0])
     if not isinstance(hz, int | float):
-        return  # its field says what is wrong
+        return  # its field reports the fault
     if hz not in NOMINAL_HZ:
         yield Problem(("nominal_hz",), f"is {hz:g}; want 50 or 60")
         return
@@ -120,7 +122,7 @@ def _cause_problems(
 ) -> list[Problem]:
     kind, values = row.get("kind"), row.get("values")
     if not isinstance(kind, str) or not isinstance(at, str):
-        return []  # its field says what is wrong
+        return []  # its field reports the fault
     told = {**(values if isinstance(values, Mapping) else {}), **drawn}
     try:
         cause_of(kind, at, told)

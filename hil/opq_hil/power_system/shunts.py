@@ -1,7 +1,7 @@
-"""What stands between the phases and earth at one place: loads, motors at standstill, capacitors.
+"""Loads, motors at standstill and capacitors between the phases and earth at one place.
 
 A shunt is a constant impedance that takes its power at nominal voltage. At order h of the nominal frequency
-its conductance stays, an inductance has 1/h of its susceptance and a capacitance h times.
+its conductance stays, an inductance has 1/h of its susceptance and a capacitance h times as much.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from opq_hil.power_system.branches import ComplexArray
 
 PHASES = ("a", "b", "c")
 WYE_BELOW_V = 1000 / 3**0.5
-"""Nominal phase-to-neutral volts under which `auto` means wye: low voltage has a neutral."""
+"""Nominal phase-to-neutral volts below which `auto` means wye: low voltage has a neutral."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Shunt:
             raise ValueError(f"{self.kw} kW, {self.kvar} kvar at {self.at}; want kw of 0 or more")
 
     def is_wye(self, nominal_v: float) -> bool:
-        """Whether it stands between phases and neutral, at a bus of `nominal_v` phase to neutral."""
+        """True if it is connected between phases and neutral, at a bus of `nominal_v` phase to neutral."""
         if len(self.phases) == 2:
             return False
         if len(self.phases) == 1 or self.connection == "wye":

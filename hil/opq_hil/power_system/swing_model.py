@@ -1,7 +1,7 @@
-"""Power systems by their figures: inertia, damping, droop, control, and how their frequency wanders.
+"""Parameters of power systems: inertia, damping, droop, control, and the wander of their frequency.
 
 A figure called "read" was read in a published implementation of its source; a "usual" one is of the order
-that the source named gives, from memory; the others are chosen here.
+that the named source gives, from memory; the others are chosen here.
 """
 
 import math
@@ -36,7 +36,7 @@ class SwingModel:
     """R of the whole system: relative frequency change over relative power change."""
     governor_s: float
     secondary_per_s: float
-    """0: nothing brings the frequency back, as in a small part on its own."""
+    """0: nothing brings the frequency back, as in a small island."""
     noise_hz: float
     """Standard deviation of the frequency without any step; 0: no noise."""
     noise_primary_per_s: float
@@ -64,7 +64,9 @@ class SwingModel:
                 raise ValueError(f"{name} of {self.name} is {value}; want 0 or more")
 
     def settled_hz(self, lost_mw: float) -> float:
-        """Where droop and damping hold the frequency, in Hz from nominal, before secondary control acts."""
+        """Deviation from nominal, in Hz, at which droop and damping hold the frequency, before secondary
+        control acts.
+        """
         return -lost_mw / self.rating_mva * self.nominal_hz / (self.damping_pu + 1 / self.droop_pu)
 
 

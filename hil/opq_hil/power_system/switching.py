@@ -1,4 +1,4 @@
-"""What stands otherwise than in the file: open switches, taps, broken neutrals, sources that are off."""
+"""Differences from the network's file: open switches, taps, broken neutrals, sources that are off."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from opq_hil.power_system.places import Place, PlaceError
 
 @dataclass(frozen=True, slots=True)
 class OpenNeutral:
-    """A neutral that is broken at a place: the star points of all loads from there on float together.
+    """A neutral that is broken at a place: the star points of all loads downstream float together.
 
-    Voltages behind it are to that floating neutral. `earth_ohm` is what still earths it there.
+    Voltages downstream are relative to that floating neutral. `earth_ohm` is its remaining earthing there.
     """
 
     at: str
@@ -29,10 +29,10 @@ class Switching:
     open_at: frozenset[str] = frozenset()
     """Ids of feeders and transformers, "supply", ids of generation, or points of feeders.
 
-    What follows, seen from the beginning of the feeder, is cut off there.
+    The part beyond, seen from the beginning of the feeder, is cut off there.
     """
     taps_pu: tuple[tuple[str, float], ...] = ()
-    """(id of a transformer, open-circuit voltage of its `to_bus` against nominal)."""
+    """(id of a transformer, open-circuit voltage of its `to_bus` relative to nominal)."""
     open_neutrals: tuple[OpenNeutral, ...] = ()
 
     @property
@@ -42,11 +42,11 @@ class Switching:
         return (*sorted(points), *(neutral.at for neutral in self.open_neutrals))
 
     def taps(self) -> Mapping[str, float]:
-        """By id of the transformer, the taps that are not those of the file."""
+        """Taps that differ from the file, by id of the transformer."""
         return dict(self.taps_pu)
 
     def opened(self, config: NetworkConfig) -> tuple[frozenset[str], tuple[tuple[str, float], ...]]:
-        """What is open: ids, and (feeder, km) of its points.
+        """The open parts: ids, and (feeder, km) of points.
 
         Raises:
             PlaceError: the network has no such switch or transformer.

@@ -1,11 +1,11 @@
-"""Timekeeping: what a Box's stamps rest on, by how much they are wrong, and what it says of that.
+"""Timekeeping: the basis of a Box's stamps, their error, and the bound that the Box states for it.
 
     gps       locked: within 100 ns       lost: holdover, the error grows and the stated bound with it
     ntp       wanders by some milliseconds around true time, within its stated bound
     oscillator (`clock_ppm`, `drift_ppm_per_s`): how fast it samples, and so the rate that it states
 
 Every moment is computed from its number, so any way of reading gives the same stamps. The bound is honest:
-each part of the error has its largest value in it (test_box_timekeeping.py walks through hours).
+it contains the largest value of each part of the error (test_box_timekeeping.py checks hours of it).
 """
 
 import math
@@ -18,9 +18,9 @@ from opq_proto.config import Field, section
 from opq_proto.messages import TimeSource
 
 LOCKED_NS = 100
-"""Bound of a locked clock: what the firmware states with GPS."""
+"""Bound of a locked clock, as the firmware states it with GPS."""
 LOCK_S = 5.0
-"""After GPS is back the holdover's error is taken out in this time, evenly."""
+"""After GPS is back, the holdover's error is removed evenly in this time."""
 STREAM = 0xC10C
 
 
@@ -41,7 +41,7 @@ class TimekeepingConfig:
 
 
 def timekeeping_problems(config: TimekeepingConfig) -> list[str]:
-    """What is wrong between the fields."""
+    """Faults between the fields."""
     found = []
     if abs(config.holdover_ppb) > config.bound_ppb:
         found.append(f"bound_ppb is {config.bound_ppb:g}; want at least holdover_ppb {config.holdover_ppb:g}")
@@ -61,7 +61,7 @@ def timekeeping_problems(config: TimekeepingConfig) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """A reading at one moment: by how much the stamps are wrong, and what the Box says of that."""
+    """A reading at one moment: the error of the stamps, and the bound that the Box states."""
 
     error_ns: float
     uncertainty_ns: int
@@ -83,7 +83,7 @@ class Timekeeping:
         return float(self._oscillator.t_s(np.array([float(sample)]), self._rate_hz)[0])
 
     def samples_by(self, t_s: float) -> int:
-        """Samples that were taken by a true moment."""
+        """Number of samples taken by a true moment."""
         return math.floor(float(self._oscillator.position(np.array([t_s]), self._rate_hz)[0]))
 
     def rate_millihz(self, sample: int) -> int:
@@ -91,13 +91,13 @@ class Timekeeping:
         return round(self._oscillator.rate_hz(sample, self._rate_hz) * 1000)
 
     def stamp_s(self, sample: int) -> tuple[float, ClockReading]:
-        """Seconds after the run's start that a sample is stamped with, and what they rest on."""
+        """The stamp of a sample in seconds after the run's start, and the reading of the clock for it."""
         taken_s = self.taken_s(sample)
         reading = self.reading(taken_s)
         return taken_s + reading.error_ns * 1e-9, reading
 
     def reading(self, t_s: float) -> ClockReading:
-        """At a true moment, seconds after the run's start."""
+        """The reading at a true moment, seconds after the run's start."""
         return self._ntp(t_s) if self.config.source == "ntp" else self._gps(t_s)
 
     def _ntp(self, t_s: float) -> ClockReading:
@@ -122,7 +122,9 @@ class Timekeeping:
         return ClockReading(locked_ns, LOCKED_NS, TimeSource.GPS)
 
     def _held_over(self, for_s: float) -> tuple[float, float]:
-        """Error and bound, ns, after so long without GPS: a rate that is off, and ages (a ppb is 1 ns/s)."""
+        """Error and bound, ns, after `for_s` without GPS: from a wrong rate and its ageing (a ppb is 1
+        ns/s).
+        """
         config, ageing_s = self.config, for_s * for_s / 2 / 3600
         error_ns = config.holdover_ppb * for_s + config.holdover_ageing_ppb_per_h * ageing_s
         return error_ns, config.bound_ppb * for_s + config.bound_ageing_ppb_per_h * ageing_s

@@ -1,7 +1,7 @@
-"""Which nodes a network has, what joins them, how far they are apart, and which one feeds which.
+"""The nodes of a network, their connections and distances, and which node feeds which.
 
-Nodes are the buses and the points of feeders that anything stands at; a feeder with points on it is several
-segments in a row.
+Nodes are the buses and those points of feeders that have something connected; a feeder with such points is
+several segments in a row.
 """
 
 import heapq
@@ -15,7 +15,7 @@ from opq_hil.power_system.places import Place, PlaceError
 
 SQRT3 = math.sqrt(3)
 SAME_KM = 1e-6
-"""A millimetre: nearer points are one."""
+"""A millimetre: points closer than this are one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Topology:
         raise PlaceError(f"nothing joins {a} and {b}")
 
     def upstream(self, a: str, b: str) -> bool:
-        """Whether `a` lies on the way from the supply to `b`, and is not `b`."""
+        """True if `a` lies on the way from the supply to `b`, and is not `b`."""
         return self.node(a) in self.way_from_supply(b)[:-1]
 
     def way_from_supply(self, place: str) -> tuple[str, ...]:

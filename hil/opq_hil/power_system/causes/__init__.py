@@ -1,1 +1,1 @@
-"""Causes of disturbances, one kind per file: each is solved from the network that it happens in."""
+"""Causes of disturbances, one kind per file: each is solved from the network in which it happens."""

@@ -30,9 +30,9 @@ class ArcFurnace(Cause):
     name: ClassVar[str] = "arc_furnace"
     words: ClassVar[str] = "an arc furnace that melts: flicker"
     mva: float = limit(2.0, 0.01, 500.0)
-    """Taken with the electrodes shorted, nearly all of it reactive."""
+    """Power with the electrodes shorted, nearly all of it reactive."""
     restlessness: float = limit(0.15, 0.0, 0.25)
-    """Standard deviation of what it takes, of the short circuit."""
+    """Standard deviation of its power, relative to the short circuit."""
     seconds: float = limit(30.0, 1.0, 86_400.0)
 
     def solved(self, site: Site) -> SolvedCause:

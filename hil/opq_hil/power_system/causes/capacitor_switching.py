@@ -3,8 +3,8 @@
     v'' + (R / L) v' + v / (L C) = e / (L C)       L from the source, C from the bank
     free part: exp(-R t / 2L) (A cos w t + B sin w t),  w = sqrt(1 / LC - (R / 2L)^2)
 
-A and B follow from an empty bank and no current at the closing; R is that of source and loads at the ringing.
-Other banks of the network do not ring here.
+A and B follow from an empty bank and no current at the closing; R is the resistance of source and loads at
+the ringing frequency. Other banks of the network do not ring here.
 
 Source: Greenwood, "Electrical Transients in Power Systems", 2nd edition, chapter 2 and section 5.2.
 """
@@ -36,7 +36,7 @@ class CapacitorSwitching(Cause):
     angle_deg: float = limit(90.0, -360.0, 360.0)
     """Point on wave of phase a; 0 at its zero, where it rings least."""
     on_s: float = limit(0.0, 0.0, 86_400.0)
-    """How long it stays; 0: for good."""
+    """Time until it is switched off; 0: never."""
 
     def solved(self, site: Site) -> SolvedCause:
         start_s = site.moment_on_wave(self.at, 0, self.angle_deg)
@@ -81,6 +81,6 @@ class CapacitorSwitching(Cause):
         state = site.state
         steady = network.voltages((*state.shunts, bank), (), state.switching)[network.node(self.at)]
         turned = math.sqrt(2) * steady * np.exp(1j * site.turn(start_s))
-        before = -turned.imag  # empty: the free part makes up for the steady one
+        before = -turned.imag  # empty: the free part cancels the steady one at the start
         slope = -2 * math.pi * site.nominal_hz * turned.real
         return np.asarray((slope + damping * before) / speed + 1j * before)

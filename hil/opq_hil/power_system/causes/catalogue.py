@@ -1,4 +1,4 @@
-"""Causes by name, as scenario files and `opq-tools sim event` ask for them."""
+"""Causes by name, as used in scenario files and by `opq-tools sim event`."""
 
 import dataclasses
 import difflib
@@ -37,14 +37,14 @@ KINDS: tuple[type[Cause], ...] = (
     UnevenLoad,
 )
 CAUSES: dict[str, type[Cause]] = {kind.name: kind for kind in KINDS}
-"""Name -> the kind."""
+"""Name -> class of the cause."""
 
 
 def cause_of(name: str, at: str, values: Mapping[str, CauseValue]) -> Cause:
-    """A cause by its name, a place, and what is set of it.
+    """Makes a cause from its name, a place and the given values.
 
     Raises:
-        ValueError: no such cause, nothing of that name can be set, or a value is out of range.
+        ValueError: no such cause, no such field, or a value is out of range.
     """
     kind = CAUSES.get(name)
     if kind is None:
@@ -62,7 +62,7 @@ def cause_of(name: str, at: str, values: Mapping[str, CauseValue]) -> Cause:
 
 
 def _checked(name: str, key: str, wanted: object, value: CauseValue) -> CauseValue:
-    """A value of the field's type."""
+    """The value, converted to the field's type."""
     if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if wanted is bool and isinstance(value, bool):

@@ -1,4 +1,6 @@
-"""What every cause has: a name, a place, and a way to be solved. The kinds stand one per file beside it."""
+"""The interface of every cause: a name, a place, and a method that solves it. Each kind has a file in this
+folder.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,21 +14,21 @@ from opq_hil.power_system.causes.site import Site, SolvedCause
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause(ABC):
-    """Something that happens at a place of the network.
+    """A disturbance at a place of the network.
 
     A kind's fields are what scenario files and `sim event` may set; `limit` gives the range of a number, so
-    that what is wrong is said before anything is solved.
+    that wrong values are reported before anything is solved.
     """
 
     name: ClassVar[str] = ""
     words: ClassVar[str] = ""
-    """One line: what it is."""
+    """One line that describes it."""
     at: str
     """A bus, or a point of a feeder: "feeder2/3.1km"."""
 
     @abstractmethod
     def solved(self, site: Site) -> SolvedCause:
-        """What it does to every outlet.
+        """Its effect on every outlet.
 
         Raises:
             PlaceError: the network has no such place.
@@ -66,5 +68,5 @@ def phase_number(phase: str, kind: str) -> int:
 
 
 def drawn(site: Site, least: float, most: float) -> float:
-    """A number between two, of this cause's own chance."""
+    """A random number between two limits, from this cause's own generator."""
     return float(np.round(site.chance.uniform(least, most), 9))

@@ -26,7 +26,9 @@ SPECTRA: Mapping[str, Mapping[int, float]] = {
     "switch_mode": {3: -0.65, 5: 0.4, 7: -0.2, 9: 0.08, 11: 0.05, 13: -0.05},
     "charger": {3: 0.06, 5: 0.03, 7: 0.025, 9: 0.015, 11: 0.015, 13: 0.01},
 }
-"""Current of each order against the fundamental; the sign is that of its cosine at the fundamental's top."""
+"""Current of each order relative to the fundamental; the sign is that of its cosine at the fundamental's
+crest.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class ConverterLoad(Cause):
     spectrum: Spectrum = "six_pulse"
     seconds: float = limit(20.0, 0.1, 86_400.0)
     firing_deg: float = limit(20.0, 0.0, 80.0)
-    """By which the current is behind the voltage."""
+    """Angle by which the current lags the voltage."""
 
     def solved(self, site: Site) -> SolvedCause:
         start_s, end_s = site.start_s, site.start_s + self.seconds

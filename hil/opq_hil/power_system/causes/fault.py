@@ -1,9 +1,9 @@
-"""Short circuits, with what the breaker does: clearing, and reclosing once or twice.
+"""Short circuits and the breaker's response: clearing, and reclosing once or twice.
 
-    fault | open, dead behind the breaker | closed, and the fault again unless it is gone | ...
+    fault | open, dead downstream of the breaker | closed, and the fault again unless it is gone | ...
 
 Phasors by symmetrical components (`network.voltages`, Grainger and Stevenson, chapter 12); reclosing times as
-IEEE C37.104-2012, table 1, has them: 0.3 to 0.5 s for the first shot, some seconds for the second.
+in IEEE C37.104-2012, table 1: 0.3 to 0.5 s for the first shot, some seconds for the second.
 """
 
 from dataclasses import dataclass, replace
@@ -23,18 +23,22 @@ class ClearedFault(Cause):
     words: ClassVar[str] = "a short circuit, cleared and perhaps reclosed"
     type: FaultType = "LG"
     phases: str = ""
-    """Which ones; empty: a, bc, bc, abc."""
+    """The faulted phases; empty: a, bc, bc, abc."""
     resistance_ohm: float = limit(0.0, 0.0, 10_000.0)
     angle_deg: float = limit(90.0, -360.0, 360.0)
     """Point on wave of its first phase; insulation fails near the crest."""
     clear_ms: float = limit(100.0, 1.0, 600_000.0)
     breaker: str = ""
-    """What opens: a feeder, a transformer or a place; empty: the fault goes by itself, nothing opens."""
+    """Id of what opens: a feeder, a transformer or a place; empty: nothing opens, the fault ends by
+    itself.
+    """
     recloses: float = limit(0.0, 0.0, 3.0)
     dead_ms: float = limit(400.0, 10.0, 600_000.0)
     """From opening to closing."""
     permanent: bool = False
-    """Still there when the breaker closes; after the last time it stays open for `open_s`."""
+    """True: the fault still exists when the breaker closes; after the last time the breaker stays open for
+    `open_s`.
+    """
     open_s: float = limit(30.0, 0.1, 86_400.0)
 
     def solved(self, site: Site) -> SolvedCause:

@@ -1,12 +1,12 @@
-"""An island: a switch opens, what is behind it goes on with its own generation at its own frequency.
+"""An island: a switch opens, and the part downstream runs on with its own generation at its own frequency.
 
     2H d(x)/dt = p + governor - D x,   lag d(governor)/dt = -x / droop - governor
 
 p is generation less load, per unit of the rating; x is the frequency's deviation from the grid's, per unit.
-The answer is that of the whole system to a step (`frequency.StepAnswer`), of one as small as what is islanded
-and without secondary control. When the switch closes again out of phase, the island is pulled to the grid at
-once: its phase jumps back. The surge of current while that happens is not modelled, and the grid's own wander
-goes on in the island.
+The island is solved like a whole system's step (`frequency.StepAnswer`), with the island's size and without
+secondary control. When the switch closes again out of phase, the island is pulled to the grid at
+once: its phase jumps back. The surge of current meanwhile is not modelled, and the grid's own wander
+continues in the island.
 Source: Kundur, "Power System Stability and Control", 11.1 (swing equation with droop).
 """
 
@@ -64,7 +64,7 @@ class Islanding(Cause):
         return SolvedCause(terms, end_s, words + jump, place)
 
     def _model(self, rating_kva: float, load_kw: float, nominal_hz: float) -> SwingModel:
-        """What is islanded as a power system of its own, without load noise and secondary control."""
+        """The island as a power system of its own, without load noise and secondary control."""
         return SwingModel(
             name="island",
             nominal_hz=nominal_hz,
@@ -81,4 +81,4 @@ class Islanding(Cause):
 
 
 SHORT_KM = 0.001
-"""A metre behind the switch at a feeder's beginning."""
+"""A metre beyond the switch at a feeder's beginning."""

@@ -1,12 +1,12 @@
 """Lightning on or beside a line: a surge to every outlet, and a flashover when the insulation does not hold.
 
-    beside a line: U = 30 ohm I h / d (1 + b / sqrt(2 - b^2)), b the return stroke's speed against light
+    beside a line: U = 30 ohm I h / d (1 + b / sqrt(2 - b^2)), b the return stroke's speed relative to light
     on it: U = I Z / 2        along it: U / (1 + k U x), by corona
     onto other feeders over a busbar of n lines: 2 / n of it
 
 Source: Rusck 1958, in IEEE 1410-2010, annex B; Foust and Menger, in Gonen, "Electric Power Transmission
 System Engineering", for the corona (k from memory); Bewley's 2 / n in Greenwood, 9.6. A share of the surge
-comes through the service transformer, and arresters limit it: class II, 1.5 kV (IEC 61643-11).
+passes the service transformer, and arresters limit it: class II, 1.5 kV (IEC 61643-11).
 """
 
 import math
@@ -40,14 +40,14 @@ class Lightning(Cause):
     current_ka: float = limit(31.0, 1.0, 300.0)
     """Crest; 31 kA is the median of first strokes (CIGRE 63, 1991)."""
     distance_m: float = limit(60.0, 0.0, 5000.0)
-    """From the line; 0: on it."""
+    """Distance from the line; 0: on it."""
     height_m: float = limit(10.0, 3.0, 60.0)
     insulation_kv: float = limit(150.0, 1.0, 2000.0)
     """Above it the line flashes over."""
     through: float = limit(0.01, 0.0, 1.0)
     """Share of the surge that passes the service transformer."""
     arrester_v: float = limit(1500.0, 100.0, 20_000.0)
-    """Most that an outlet gets."""
+    """Largest voltage at an outlet."""
     type: FaultType = "LG"
     """Type of the fault that the flashover makes."""
     phases: str = ""

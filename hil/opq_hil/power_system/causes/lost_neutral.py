@@ -1,4 +1,4 @@
-"""A broken neutral: the star point of the loads behind it floats to where their currents cancel.
+"""A broken neutral: the star point of the loads downstream floats to where their currents cancel.
 
     v_n = sum(v_p y_p) / (sum(y_p) + y_earth)      (Millman)
 
@@ -22,7 +22,7 @@ class LostNeutral(Cause):
     words: ClassVar[str] = "a broken neutral: phases rise and fall with their loads"
     seconds: float = limit(20.0, 0.02, 86_400.0)
     earth_ohm: float = limit(0.0, 0.0, 10_000.0)
-    """What still earths the star point behind it; 0: nothing."""
+    """Resistance of the remaining earthing of the floating star point; 0: none."""
 
     def solved(self, site: Site) -> SolvedCause:
         broken = OpenNeutral(self.at, self.earth_ohm or None)

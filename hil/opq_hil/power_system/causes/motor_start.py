@@ -41,18 +41,18 @@ class MotorStart(Cause):
     kw: float = limit(75.0, 0.1, 50_000.0)
     """Rated power at the shaft."""
     starting_ratio: float = limit(6.0, 2.0, 10.0)
-    """Starting current to rated current; IEC 60034-12."""
+    """Starting current relative to rated current; IEC 60034-12."""
     starting_pf: float = limit(0.3, 0.1, 0.8)
     inertia_s: float = limit(0.5, 0.05, 20.0)
     """H: energy of motor and load at full speed, per VA of its rating."""
     load: float = limit(0.6, 0.0, 1.0)
-    """Torque at full speed, of rated."""
+    """Torque at full speed, relative to rated torque."""
     running_s: float = limit(20.0, 0.5, 86_400.0)
-    """From the start until it is switched off."""
+    """Time from the start until it is switched off."""
 
     @property
     def rating_kva(self) -> float:
-        """What it takes when it runs at full load."""
+        """Apparent power when it runs at full load."""
         return self.kw / RATED_FACTOR
 
     def solved(self, site: Site) -> SolvedCause:
@@ -71,7 +71,7 @@ class MotorStart(Cause):
         return SolvedCause(terms, end_s, words, self.at)
 
     def run_up(self, site: Site) -> tuple[FloatArray, ComplexArray]:
-        """(m,) seconds, and (m,) what the motor does to the voltage against what it does at standstill."""
+        """(m,) seconds, and (m,) the motor's effect on the voltage relative to its effect at standstill."""
         base_ohm = 3 * site.place_nominal_v(self.at) ** 2 / (self.rating_kva * 1e3)
         source = site.thevenin(self.at, with_loads=True).z1 / base_ohm
         volts = abs(complex(site.place_v(self.at)[0])) / site.place_nominal_v(self.at)

@@ -1,6 +1,6 @@
-"""What a cause sees of the network when it happens: the state before, and what follows from a change of it.
+"""The network as a cause finds it: the state before, and the results of a change.
 
-A `Site` is made by the `PowerSystem` for one cause; its answers are per outlet, in the order of the Boxes.
+The `PowerSystem` makes a `Site` for one cause; its results are per outlet, in the order of the Boxes.
 """
 
 import math
@@ -26,12 +26,12 @@ WAVE_KM_PER_S = 290_000.0
 Transients in Power Systems", chapter 9."""
 Value = TypeVar("Value", np.float64, np.bool_)
 DEAD_PU = 1e-3
-"""Below this share of nominal an outlet is dead: what happens then is not seen there."""
+"""Below this share of nominal an outlet is dead: disturbances do not reach it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkState:
-    """What stands otherwise than in the file, for as long as nothing changes it again."""
+    """Differences of the network from its file, which hold until something changes them."""
 
     switching: Switching = AS_CONFIGURED
     shunts: tuple[Shunt, ...] = ()
@@ -39,26 +39,26 @@ class NetworkState:
 
 @dataclass(frozen=True, slots=True)
 class SolvedCause:
-    """What a cause comes to."""
+    """The result of a solved cause."""
 
     terms: DisturbanceTerms
     end_s: float
-    """When the disturbance is over at its place."""
+    """End of the disturbance at its place."""
     words: str
     """One line for people."""
     place: str
-    """Where; a place of the network."""
+    """The place in the network."""
     state_after: NetworkState | None = None
-    """The network from then on; None: as before."""
+    """The network's state afterwards; None: as before."""
 
 
 class Site:
     """The network around a cause at `start_s`.
 
     Args:
-        state: what earlier causes left for good.
+        state: lasting changes by earlier causes.
         model: of the whole system's frequency; None: it is not modelled.
-        chance: numbers of this cause alone, the same in every run of one seed.
+        chance: random numbers of this cause alone, the same in every run of one seed.
     """
 
     def __init__(
@@ -92,22 +92,22 @@ class Site:
 
     @property
     def alive(self) -> NDArray[np.bool_]:
-        """(outlets,) which have a voltage before."""
+        """(outlets,) True for outlets that have a voltage before."""
         return np.abs(self.before_v) > DEAD_PU * self.nominal_v
 
     def volts_of(
         self, state: NetworkState, faults: Iterable[ShortCircuit] = (), shunts: Iterable[Shunt] = ()
     ) -> ComplexArray:
-        """(outlets,) phasors of a state of the network, with faults and shunts on top, V rms."""
+        """(outlets,) phasors of a state of the network, with additional faults and shunts, V rms."""
         solved = self.network.voltages((*state.shunts, *shunts), faults, state.switching)
         return self._at_outlets(solved)
 
     def changes(self, after_v: ComplexArray) -> ComplexArray:
-        """(outlets,) of the voltage before: after / before - 1; 0 at outlets that are dead."""
+        """(outlets,) change relative to the voltage before: after / before - 1; 0 at dead outlets."""
         return self.changes_from(self.before_v, after_v)
 
     def changes_from(self, before_v: ComplexArray, after_v: ComplexArray) -> ComplexArray:
-        """(outlets,) as `changes`, from another state than that before."""
+        """(outlets,) as `changes`, relative to another state."""
         safe = np.where(self.alive, before_v, 1.0)
         return np.where(self.alive, after_v / safe - 1, 0.0)
 
@@ -140,7 +140,7 @@ class Site:
         return solved[self.network.with_places([place]).node(place)]
 
     def delays_s(self, place: str) -> FloatArray:
-        """(outlets,) seconds that a wave needs from a place."""
+        """(outlets,) seconds that a wave from a place needs."""
         return self.distances_km(place) / WAVE_KM_PER_S
 
     def distances_km(self, place: str) -> FloatArray:
@@ -148,14 +148,14 @@ class Site:
         return self._per_outlet(np.array([self.network.distance_km(place, bus) for bus in self._buses]))
 
     def downstream(self, place: str) -> NDArray[np.bool_]:
-        """(outlets,) which are fed through a place, or are at it."""
+        """(outlets,) True for outlets that are fed through a place, or are at it."""
         network = self.network.with_places([place, *self._buses])
         own = network.node(place)
         behind = [network.upstream(place, bus) or network.node(bus) == own for bus in self._buses]
         return self._per_outlet(np.array(behind, dtype=np.bool_))
 
     def on_feeder_of(self, place: str) -> NDArray[np.bool_]:
-        """(outlets,) which hang on the same first feeder as a place."""
+        """(outlets,) True for outlets on the same first feeder as a place."""
         topology = self.network.with_places([place]).topology
         own = topology.first_feeder(place)
         same = [topology.first_feeder(bus) == own for bus in self._buses]
@@ -169,9 +169,9 @@ class Site:
         return min(1.0, 2 / max(1, len(feeders)))
 
     def moment_on_wave(self, place: str, phase: int, angle_deg: float) -> float:
-        """The first moment from `start_s` at which a phase of a place is at this angle; 0: zero, rising.
+        """The first moment from `start_s` on at which a phase of a place is at this angle; 0: zero, rising.
 
-        The grid's speed is taken as even over one cycle, which is true to a microsecond.
+        The grid's speed is taken as constant over one cycle, which is true to a microsecond.
         """
         value = complex(self.place_v(place)[phase])
         here = float(self.phase.cycles(np.array([self.start_s]))[0]) + float(np.angle(value)) / (2 * math.pi)
@@ -190,7 +190,7 @@ class Site:
 
     @cached_property
     def _buses(self) -> list[str]:
-        """Where outlets are, each once: thousands of Boxes may share some hundred buses."""
+        """Buses of the outlets, each once: thousands of Boxes may share some hundred buses."""
         return sorted({outlet.bus for outlet in self.outlets})
 
     @cached_property

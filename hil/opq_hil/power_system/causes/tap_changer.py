@@ -1,4 +1,4 @@
-"""A tap changer under load: the voltage behind its transformer steps, one tap after the other.
+"""A tap changer under load: the voltage downstream of its transformer changes by one tap after the other.
 
 Steps of 1.25 to 1.67 % every 3 to 10 s; IEC 60214-1, and Kundur, "Power System Stability and Control", 11.2.
 """
@@ -15,12 +15,12 @@ from opq_hil.power_system.places import PlaceError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TapChange(Cause):
-    """Some taps up or down, for good; `at` is the transformer."""
+    """Some taps up or down, without end; `at` is the transformer."""
 
     name: ClassVar[str] = "tap_change"
     words: ClassVar[str] = "a transformer's taps, one after the other"
     steps: float = limit(1.0, -17.0, 17.0)
-    """Up (a higher voltage behind it) or, below 0, down."""
+    """Up (a higher voltage downstream) or, below 0, down."""
     step_percent: float = limit(1.5, 0.1, 5.0)
     every_s: float = limit(5.0, 0.1, 600.0)
 

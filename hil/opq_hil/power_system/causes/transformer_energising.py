@@ -29,7 +29,7 @@ from opq_hil.power_system.disturbance_terms import (
 ORDERS = (1, 2, 3, 4, 5, 6, 7)
 MOST_CYCLES = 600
 OVER = 0.02
-"""It is over when the peak current is this share of the first."""
+"""The inrush is over when the peak current is this share of the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +42,10 @@ class TransformerEnergising(Cause):
     angle_deg: float = limit(0.0, -360.0, 360.0)
     """Point on wave of phase a; 0: at its zero, the worst for it."""
     remanence_pu: float = limit(0.4, -0.9, 0.9)
-    """Flux left in phase a; the others have half of it, the other way."""
+    """Remanent flux in phase a; the others have half of it with the other sign."""
     knee_pu: float = limit(1.2, 1.0, 2.0)
     air_core_pu: float = limit(0.3, 0.05, 2.0)
-    """Reactance when saturated, of its rating."""
+    """Reactance when saturated, relative to its rating."""
     winding_r_pu: float = limit(0.01, 0.001, 0.2)
 
     def solved(self, site: Site) -> SolvedCause:
@@ -70,7 +70,7 @@ class TransformerEnergising(Cause):
                 sign = (-1.0) ** order if positive else -1.0
                 taken = np.zeros(3, dtype=np.complex128)
                 taken[phase] = rated_a * first * sign * turned
-                taken -= taken.mean()  # no neutral: what one phase takes comes back through the others
+                taken -= taken.mean()  # no neutral: the current of one phase returns through the others
                 sizes = np.zeros(longest + 1, dtype=np.complex128)
                 sizes[: len(amplitudes)] = amplitudes[:, column] / first
                 course = TableCourse(seconds[: longest + 1], sizes)
@@ -93,7 +93,7 @@ class TransformerEnergising(Cause):
     def _phase(
         self, site: Site, phase: int, start_s: float, volts_pu: complex, source_pu: complex
     ) -> tuple[FloatArray, bool]:
-        """(cycles, orders) amplitudes of one phase's pulses, of its rated peak, and which way they go."""
+        """(cycles, orders) amplitudes of one phase's pulses, relative to its rated peak, and their sign."""
         size = abs(volts_pu)
         angle = site.turn(start_s) + float(np.angle(volts_pu))
         offset = self.remanence_pu * (1.0 if phase == 0 else -0.5) + size * math.cos(angle)

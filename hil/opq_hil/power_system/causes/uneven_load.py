@@ -1,4 +1,4 @@
-"""A load on one phase, or between two: the voltages of the three phases are no longer alike.
+"""A load on one phase, or between two: the voltages of the three phases become unequal.
 
 Between two phases of a network of short-circuit power S_k a load S makes u2 = S / S_k and no u0.
 

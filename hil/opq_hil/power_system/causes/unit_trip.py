@@ -1,7 +1,7 @@
-"""A unit that trips: the frequency of the whole system falls, and is brought back.
+"""A unit that trips: the frequency of the whole system falls, and control brings it back.
 
-The swing equation with droop and secondary control (`frequency.StepAnswer`); at once ROCOF = dP f0 / (2 H S).
-Source: Kundur, "Power System Stability and Control", 11.1.
+The swing equation with droop and secondary control (`frequency.StepAnswer`); the initial ROCOF is
+dP f0 / (2 H S). Source: Kundur, "Power System Stability and Control", 11.1.
 """
 
 import math
@@ -16,13 +16,13 @@ from opq_hil.power_system.disturbance_terms import DisturbanceTerms, SlipTerm
 from opq_hil.power_system.frequency import PowerStep, StepAnswer
 
 WITHIN_SHARE = 0.001
-"""It is over when the frequency is again so near to nominal, of nominal."""
+"""It is over when the frequency is again this close to nominal, as a share of nominal."""
 LONGEST_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitTrip(Cause):
-    """Generation that is lost somewhere in the whole system, or, below 0 MW, load."""
+    """Loss of generation somewhere in the whole system or, below 0 MW, of load."""
 
     name: ClassVar[str] = "unit_trip"
     words: ClassVar[str] = "a unit lost: the frequency of the whole system falls"

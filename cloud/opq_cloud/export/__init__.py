@@ -1,1 +1,1 @@
-"""What was stored, as files that other programs read: see README.md beside this file."""
+"""Stored data as files for other programs: see README.md in this folder."""

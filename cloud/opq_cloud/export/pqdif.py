@@ -33,7 +33,7 @@ LONGEST_FILE = 2**31 - 1
 """Links between records are signed 32-bit numbers."""
 COMPRESSED_BY_RECORD, ZLIB = 2, 1
 ZLIB_LEVEL = 1
-"""Samples of mains shrink to 2 to 7 % at every level, those of an interruption to 70 %."""
+"""Samples of mains shrink by 2 to 7 % at every level, those of an interruption by 70 %."""
 VALUES, SCALED, INCREMENT = 1, 2, 4
 VOLTAGE, SECONDS, VOLTS = 1, 2, 6
 CHANNEL_TRIGGER, EXTERNAL_TRIGGER = 1, 3

@@ -60,7 +60,7 @@ class TableColumn:
 
 @dataclass(frozen=True, slots=True)
 class ExportTable:
-    """A table: its columns, a function that reads its rows from the start, and the facts about it."""
+    """A table: its columns, a function that returns its rows, and the facts about it."""
 
     name: str
     columns: tuple[TableColumn, ...]

@@ -243,7 +243,7 @@ class StatusRoutes:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """The metrics; prometheus_client calls this on every scrape."""
+        """Yields the metrics; prometheus_client calls this on every scrape."""
         counts = self._counters.snapshot()
         for name, text in METRIC_TEXTS.items():
             rows = counts.get(name, {"": 0})

@@ -32,7 +32,7 @@ class ConnectionLimits:
     most_waiting: int = 256
     """Connections without a first whole request; beyond this, the one that has waited longest is closed."""
     most_between: int = 512
-    """Connections that were answered and wait for the next request; the oldest is closed beyond this."""
+    """Answered connections that wait for the next request; beyond this, the longest waiting one is closed."""
     most_beside_streams: int = 1000
     """Connections in addition to the live feeds; a further one is closed unread."""
 

@@ -138,13 +138,13 @@ class ViewContext:
         return names_of(self._records(ids).values())
 
     def boxes(self, box_ids: Iterable[str] | None = None) -> list[ShownBox]:
-        """All Boxes that are stored or were heard, sorted by number; or `box_ids`, in their order."""
+        """All Boxes that are stored or have sent data, by number; or `box_ids`, in their order."""
         ids = self.box_ids() if box_ids is None else list(box_ids)
         records = self._records(ids)
         return [self._shown(records.get(box_id) or BoxRecord(box_id, "")) for box_id in ids]
 
     def box_ids(self) -> list[str]:
-        """The ids of all Boxes that the visitor sees, stored or heard, sorted by number."""
+        """The ids of all visible Boxes that are stored or have sent data, sorted by number."""
         if self.visitor.everything:
             return self.whole_registry.every_id(self.whole_hub.heard_count(), self.whole_hub.box_ids)
         known = self.places()
@@ -152,7 +152,7 @@ class ViewContext:
         return sorted((*known, *strange), key=natural_order) if strange else list(known)
 
     def knows(self, box_id: str) -> bool:
-        """Whether the visitor sees such a Box, stored or heard."""
+        """Whether the Box is visible to the visitor, and stored or known by its data."""
         return self.visitor.sees(box_id) and (
             box_id in self.whole_registry.now().records or self.whole_hub.newest(box_id) is not None
         )

@@ -24,7 +24,7 @@ HEADINGS = {
     503: "Not available now",
 }
 RETRY_EVERY_S = 5
-"""A page that is not available tries again this often."""
+"""How often a page that is not available tries again."""
 MOST_BACK_CHARACTERS = 300
 
 

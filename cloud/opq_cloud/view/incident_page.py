@@ -28,7 +28,7 @@ CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
 
 ARRIVALS_SHOWN = 12
 COMPARED_IN_PART = 50
-"""Earlier incidents of its Boxes and of its class that are compared for visitors who see only a part."""
+"""Earlier incidents at its Boxes, and as many of its class, compared where the visitor sees only a part."""
 NO_ORDER = "not known: none of its clocks is good enough to say who was first"
 SCOPE_WORDS = {
     "local": "local: Boxes of one place",

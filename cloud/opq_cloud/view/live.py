@@ -131,7 +131,7 @@ class LiveHub:
             return {box_id: recent.newest().measurement for box_id, recent in self._recent.items()}
 
     def box_ids(self) -> list[str]:
-        """Ids of all Boxes that were heard."""
+        """Ids of all Boxes that have sent data."""
         with self._lock:
             return list(self._recent)
 
@@ -141,22 +141,22 @@ class LiveHub:
             return {box_id for box_id, recent in self._recent.items() if now_ms < recent.silent_ms}
 
     def newest(self, box_id: str) -> NewestMeasurement | None:
-        """The newest Measurement of one Box and its rhythm; None where it was never heard."""
+        """The newest Measurement of one Box and its rhythm; None where it has sent no data."""
         with self._lock:
             recent = self._recent.get(box_id)
             return None if recent is None else recent.newest()
 
     def newest_ms(self, box_ids: Iterable[str] | None = None) -> int | None:
-        """Time of the newest Measurement of all Boxes, or of these; None where none was heard."""
+        """Time of the newest Measurement of all Boxes, or of these; None where none has sent data."""
         with self._lock:
             return max(map(_newest_ms, self._heard(box_ids)), default=None)
 
     def heard_count(self) -> int:
-        """The number of Boxes that were heard; none is forgotten."""
+        """The number of Boxes that have sent data; none is forgotten."""
         return len(self._recent)
 
     def values_now(self) -> list[tuple[float, float, int, int]]:
-        """`RecentMeasurements.values_now` of each Box that was heard, in the order of `box_ids`."""
+        """`RecentMeasurements.values_now` of each Box that has sent data, in the order of `box_ids`."""
         with self._lock:
             return [recent.values_now() for recent in self._recent.values()]
 

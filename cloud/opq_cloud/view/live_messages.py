@@ -98,7 +98,7 @@ def _finite_text(measurement: Measurement, age_ms: int, silent_after_ms: int) ->
 
 
 def incident_message(incident: Incident, names: Names) -> LiveMessage:
-    """The message of an incident for open pages, with the words that ours show."""
+    """The message of an incident for open pages, with the words that our pages show."""
     mark = fingerprint(incident)
     show = {
         "outline": outline(incident, names),

@@ -48,14 +48,14 @@ SEEDED, LEAST_SEEDED = 50_000, 3
 INCIDENTS_COMPARED = 20
 """The newest incidents are compared with what was last sent: one may still grow or be joined."""
 MOST_NAMED = 100
-"""Incidents that wait to be read; the newest of more."""
+"""Incidents that may wait to be read; of more, only the newest do."""
 COMPARED_ANYWAY_S = 10.0
 """Compares this often even if the store's revision is the same: expiry does not raise it."""
 
 
 @dataclass(slots=True)
 class _Pace:
-    """The first at once, the next after `between_s` or a multiple (`times`) of the last one's duration."""
+    """Delays the next reading by `between_s`, or by `times` the duration of the last one if longer."""
 
     between_s: float
     times: float

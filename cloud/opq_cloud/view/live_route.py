@@ -37,7 +37,7 @@ from opq_proto.errors import StoreError
 
 HEARTBEAT_S = 15.0
 CHECKED_EVERY_S = 2.0
-"""A live feed is checked this often: whether its visitor may still see what it shows."""
+"""How often a live feed checks whether its visitor may still see what it shows."""
 ASKERS_KEPT = 1024
 RETRY_MS = 1000
 """A browser tries again after this time."""

@@ -16,7 +16,7 @@ from opq_cloud.view.page_feed import Audience, Boxes
 MEASUREMENTS_WAITING = 256
 INCIDENTS_WAITING = 64
 Shown = Callable[[LiveMessage], LiveMessage | None]
-"""The part of a message for a page; None where there is none."""
+"""Returns the part of a message that a stream may get; None where there is none."""
 
 
 @dataclass(slots=True, eq=False)

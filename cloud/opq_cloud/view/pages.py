@@ -177,7 +177,7 @@ class Pages:
         )
 
     def _stale_words(self, box_ids: Sequence[str] | None) -> tuple[str, str] | None:
-        """The words for a page where all (None) or these Boxes are silent; None where none was heard."""
+        """The words for a page where all (None) or these Boxes are silent; None where none has sent data."""
         newest_ms = self._context.hub.newest_ms(box_ids)
         return None if newest_ms is None else words.stale(newest_ms * 1_000_000, self._context.now_ns())
 

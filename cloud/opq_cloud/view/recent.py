@@ -55,7 +55,7 @@ class RecentMeasurements:
         if before is not None and measurement.timestamp_ms <= before.timestamp_ms:
             if before.timestamp_ms - measurement.timestamp_ms <= RECENT_MS:
                 return False
-            self._forget()  # data this late is marked as backfilled, so the Box's clock was set back
+            self._forget()  # late data is marked as backfilled, so here the Box's clock was set back
         came_first = []
         while self._rows and self._rows[-1].timestamp_ms >= measurement.timestamp_ms:
             came_first.append(self._rows.pop())

@@ -64,9 +64,9 @@ class RegistryReader:
         return self._registry
 
     def every_id(self, heard_count: int, heard: Callable[[], list[str]]) -> list[str]:
-        """The ids of all Boxes, stored or `heard`, in numerical order; not to be changed.
+        """The ids of all Boxes, stored or in `heard`, in numerical order; not to be changed.
 
-        heard_count: the number of heard Boxes; none is forgotten, so an equal number means the same Boxes.
+        heard_count: the length of `heard`; none is forgotten, so an equal number means the same Boxes.
         """
         registry = self.now()
         kept = self._every

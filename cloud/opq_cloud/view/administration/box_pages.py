@@ -247,7 +247,7 @@ class BoxAdminPages:
 
 
 def known_box(context: AdminContext, box_id: str) -> BoxRecord:
-    """The Box's record. Raises HTTPException 404 for an id that is not stored, not heard and has no key."""
+    """The Box's record. Raises HTTPException 404 for an id without record, data and key."""
     if not BOX_ID.fullmatch(box_id):
         raise HTTPException(404, "No Box with this id is known.")
     record = context.store.box(box_id)
@@ -258,7 +258,7 @@ def known_box(context: AdminContext, box_id: str) -> BoxRecord:
 
 
 def read_boxes(context: AdminContext) -> list[AdminBox]:
-    """All Boxes that are stored, were heard or have a key, by number."""
+    """All Boxes that are stored, have sent data or have a key, by number."""
     hub, keys = context.view.whole_hub, read_keys(context)
     records = {each.box_id: each for each in context.store.boxes()}
     for box_id in (*hub.latest(), *keys):

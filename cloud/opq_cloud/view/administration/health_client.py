@@ -1,4 +1,4 @@
-"""Reads what the services report about themselves, over public HTTP: health and counters.
+"""Reads what the services report about themselves over HTTP, like any client: health and counters.
 
 The whole cloud (`opq-cloud all`, `up`) answers for all services; where it does not, each service is requested
 at its own address. A service that does not answer within ASKED_S is shown as silent.

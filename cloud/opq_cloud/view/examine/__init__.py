@@ -1,1 +1,1 @@
-"""One event on one time axis over its Boxes: waveforms, what is computed of them, two cursors."""
+"""One event on one time axis over its Boxes: waveforms, computed figures, two cursors."""

@@ -24,9 +24,9 @@ ORDERS_SHOWN = 25
 COLUMNS = 96
 """Windows of a spectrogram."""
 FREQUENCY_CYCLES = 1.0
-"""Half of the length over which the frequency at a moment is measured."""
+"""Nominal cycles on each side of a moment, over which its frequency is measured."""
 BESIDE_CYCLES = 6.0
-"""The lengths before and after, with which the frequency at a moment is compared."""
+"""Cycles further before and after, with whose frequency the one at a moment is compared."""
 STEP_HZ = 0.25
 """A frequency this far outside of those before and after is not valid: the phase stepped, as it does at the
 edges of a dip. Over two cycles this is a step of some 10 degrees.

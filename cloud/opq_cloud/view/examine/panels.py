@@ -96,7 +96,7 @@ class TimePanel:
 
 
 class PanelMaker:
-    """Makes the panels of one request."""
+    """Makes the panels of one page request."""
 
     def __init__(
         self, context: ViewContext, incident: Incident, address: ExamineAddress, found: EventSignals

@@ -32,7 +32,7 @@ Audience = tuple[bool, frozenset[str], frozenset[str], frozenset[str]]
 
 @dataclass(frozen=True, eq=False)
 class _Heard:
-    """The newest values of all Boxes that were heard, in the order of their first message."""
+    """The newest values of all Boxes that have sent data, in the order of their first message."""
 
     ids: tuple[str, ...]
     volts: Floats
@@ -112,7 +112,7 @@ class GridReader:
         return BoxesNow(kept.fixed, volts / kept.fixed.nominal_v * 100.0, hertz, ~live)
 
     def _read_heard(self) -> _Heard:
-        """Reads the hub once for all audiences; the last row stands for Boxes that were never heard."""
+        """Reads the hub once for all audiences; the last row stands for Boxes without data."""
         rows = self._context.whole_hub.values_now()
         ids = tuple(self._context.whole_hub.box_ids())[: len(rows)]
         table = np.array([*rows, (np.nan, np.nan, 0, 0)], np.float64)

@@ -40,7 +40,7 @@ Km = Annotated[str, Query(max_length=12)]
 STEPS = (("Left", -0.4, 0.0), ("Right", 0.4, 0.0), ("Up", 0.0, -0.4), ("Down", 0.0, 0.4))
 ZOOM = 2.0
 DAY_KEPT_S = 10.0
-"""The figures of a grid's page are made this often; its script updates those of the present."""
+"""The page `/grid` is made again after this time; its script updates the present figures."""
 THEMES = ("", "light", "dark")
 PACKED = 5
 PATHS = ("/map/state", "/embed/state")

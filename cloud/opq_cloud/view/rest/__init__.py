@@ -1,1 +1,1 @@
-"""`/api/v1`: what programs read of View. docs/api.md."""
+"""`/api/v1`: View's interface for programs; see docs/api.md."""

@@ -3,11 +3,13 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Before any module here imports NumPy: windows are small, BLAS threads would only wait for each other."""
+"""Set before any module here imports NumPy: windows are small, BLAS threads would only wait for each
+other.
+"""
 
 
 def main() -> None:
     """Entry point of `opq-cloud`."""
-    from opq_proto.command_line import run_installed  # by those alone who run it
+    from opq_proto.command_line import run_installed  # imported only where the command runs
 
     run_installed("opq-cloud", "opq_cloud.__main__", "cloud")

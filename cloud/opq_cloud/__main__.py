@@ -57,7 +57,7 @@ def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Pat
 
 
 def _registry(config: CloudConfig, shared: CloudContext) -> Callable[[], CloudStore] | None:
-    """The store whose Boxes' keys are admitted, where that is wanted."""
+    """Returns the store whose Boxes' keys are admitted, if configured."""
     return (lambda: shared.store) if config.keys.white_list else None
 
 
@@ -68,7 +68,7 @@ def _traffic(
     interval_s: float,
     shared: CloudContext,
 ) -> list[CloudService]:
-    """Its record in `makai_metrics`, where that is wanted."""
+    """Returns the service that records the broker's traffic in `makai_metrics`, if configured."""
     from opq_cloud.makai.broker_traffic import TrafficRecorder
 
     if not interval_s:
@@ -90,7 +90,7 @@ def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) ->
 
 
 def _room(module: str) -> Make:
-    """Mauka and View name their services themselves."""
+    """Returns the maker of a room that names its services itself: Mauka, View and notifications."""
 
     def make(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
         found: Sequence[CloudService] = importlib.import_module(module).services(config, shared)
@@ -108,7 +108,7 @@ MAKERS: dict[str, Make] = {
     "view": _room("opq_cloud.view.service"),
     "notifications": _room("opq_cloud.notifications.service"),
 }
-"""In the order of their start in `all`: who binds before who connects."""
+"""In the order of their start in `all`: services that bind start before services that connect."""
 
 HELP = {
     "all": "Every service in this process; health of the whole on 8911.",
@@ -138,7 +138,7 @@ def _neighbours(config: CloudConfig) -> Neighbours:
 
 
 def health_of(command: str, config: CloudConfig, board: ServiceBoard) -> HealthService | None:
-    """The HTTP health of what runs; View alone has its own `/health`."""
+    """Returns the HTTP health of the services that run; View alone has its own `/health`."""
     if command == "all":
         return HealthService(config.health.whole_endpoint, board, "opq", any_path=True)
     if command == "view":
@@ -152,7 +152,7 @@ def health_of(command: str, config: CloudConfig, board: ServiceBoard) -> HealthS
 
 
 def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
-    """The store; Measurements are kept as long as the configuration says, as in the C++ generation."""
+    """Opens the store; Measurements are kept as long as the configuration says, as in the C++ generation."""
     store = open_store(config.store.mongo_uri, config.store.data_dir or data_dir)
     kept_s, ttls = config.store.measurements_s, store.ttls()
     if kept_s is not None and kept_s != ttls.measurements:
@@ -162,7 +162,7 @@ def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
 
 
 def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
-    """Run until a signal; returns why it could not."""
+    """Runs until a signal; returns the error where it could not."""
     for key, problem in missing_backend_keys(command, config):
         return KeyFileError(f"{key}: {problem}")
     shared = CloudContext(lambda: _opened_store(config, data_dir), config.store.shared)
@@ -185,7 +185,7 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
         with stopped_by_signals(runner.stop):
             if runner.start(services):
                 log.get().info("cloud.ready", services=[service.name for service in services])
-            gc.freeze()  # what the imports brought stays: no collection looks through it, 40 ms each time
+            gc.freeze()  # what the imports brought stays: no collection searches it, 40 ms each time
             gc.set_threshold(10_000, 20, 20)  # as in the gateway: Measurements and rows are no cycles
             if not runner.wait():
                 # a thread that hangs in a library would make the interpreter's own end undefined
@@ -203,7 +203,7 @@ WITHOUT_FILES = (
 
 
 def print_first_admin(config: CloudConfig, data_dir: Path) -> OpqError | None:
-    """Print the link that makes the first administrator.
+    """Prints the link that makes the first administrator.
 
     Returns the error when no such link exists, because there is an account already; else None.
     """
@@ -347,7 +347,7 @@ def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
 
 
 PARTS = {"mauka": (_graph, "What runs"), "notifications": (notifications_log, "What was sent")}
-"""Commands of more words, by their first one."""
+"""Commands with a second word, by their first one."""
 for _name in HELP:
     cloud.add_command(_WithPart(_command(_name), *PARTS[_name]) if _name in PARTS else _command(_name))
 

@@ -1,6 +1,6 @@
-"""Who is admitted by a key, read from a folder that is watched, and what a handshake asks (ZAP).
+"""The admitted peers by key, read from a folder that is watched, and the key in a handshake's request (ZAP).
 
-Brokers hold Boxes to it, and every service whose back-end addresses want keys those who connect to them.
+Brokers check Boxes against it, and every service whose back-end addresses require keys checks its clients.
 Source: ZeroMQ RFC 27 (ZAP 1.0).
 """
 
@@ -20,15 +20,15 @@ from opq_proto.log import BoundLogger
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism, then the key
 DEBOUNCE_MS, STEP_MS = 50, 50
-"""How long changes are gathered, and how often the watcher looks for one: each look is a wake-up."""
+"""How long changes are gathered, and the watcher's check interval: each check is a wake-up."""
 CHECK_MS = 500
-"""Without a notice the folder's time stamp is checked so often (a folder made again, a lost notice)."""
+"""Interval of checking the folder's time stamp where no notice comes (a folder made again, a lost notice)."""
 SETTLE_S = 0.15
-"""A file that is just being written is read again after this time, before its Box is shut out."""
+"""A file that is just being written is read again after this time, before its Box is refused."""
 
 
 def requested_key(request: list[bytes], domain: str) -> tuple[str, str]:
-    """The key (Z85) that a ZAP request brings, and what is wrong with the request; empty: nothing."""
+    """Returns the key (Z85) in a ZAP request, and the problem of the request; empty: none."""
     if len(request) <= CREDENTIALS_AT or request[5] != b"CURVE" or len(request[6]) != 32:
         return "", "no CURVE key"
     key = z85.encode(request[CREDENTIALS_AT]).decode("ascii")
@@ -36,7 +36,7 @@ def requested_key(request: list[bytes], domain: str) -> tuple[str, str]:
 
 
 class FurtherKeys(Protocol):
-    """Keys beside those of the folder, e.g. of the store."""
+    """Keys in addition to those of the folder, e.g. of the store."""
 
     @property
     def keys(self) -> Mapping[bytes, str]:
@@ -49,19 +49,20 @@ class FurtherKeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """Keys (Z85) that came, with their Box, and that went."""
+    """Keys (Z85) that were added, with their Box, and removed ones."""
 
     admitted: dict[str, str]
     revoked: dict[str, str]
 
 
 class AllowList:
-    """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store where that is wanted.
+    """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store where that is
+    configured.
 
-    A Box of which the folder has a file, also of a revoked key, is the folder's: what the store says of it
+    Where the folder has a file for a Box, also of a revoked key, only the folder counts: the store's key
     admits nobody. A thread waits for changes (inotify through watchfiles, else polling) and reads the
-    folder; the broker's thread collects the outcome with `changes`. From file to
-    list it takes half a second at most.
+    folder; the broker's thread collects the result with `changes`. A new file takes half a second at most
+    to come into the list.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class AllowList:
     ) -> None:
         self.boxes: dict[str, str] = {}
         self.incoming: dict[str, str] = {}
-        """New keys of `boxes`: each waits beside the Box's present key until the Box has used it."""
+        """New keys of `boxes`: each is admitted in addition to the Box's present key until the Box has
+        used it.
+        """
         self._folder = folder
         self._counters = counters
         self._log = log
@@ -89,7 +92,7 @@ class AllowList:
         self._thread = threading.Thread(target=self._watch, name="allow-list", daemon=True)
 
     def start(self) -> None:
-        """Read the folder once, then watch it."""
+        """Reads the folder once, then watches it."""
         if self._registered is not None:
             self._registered.start()
         self._reload()
@@ -114,7 +117,7 @@ class AllowList:
         return self._read is not self.boxes or not self.alive
 
     def changes(self) -> KeyChange | None:
-        """What changed since the last call; from then on `boxes` is the new list."""
+        """Returns the changes since the last call; from then on `boxes` is the new list."""
         read = self._read
         if read is self.boxes:
             return None
@@ -149,7 +152,7 @@ class AllowList:
                         self._reload()
                     if path != _existing(self._folder.public_keys):
                         break
-            except OSError as error:  # inotify's limits, or the folder went away meanwhile
+            except OSError as error:  # inotify's limits, or the folder was removed meanwhile
                 self._log.warning("keys.watch_failed", folder=str(path), error=str(error))
                 self._stop.wait(CHECK_MS / 1000)
                 self._reload()
@@ -189,7 +192,7 @@ class AllowList:
 
 
 def _existing(path: Path) -> Path:
-    """`path`, or the nearest folder above it that is there."""
+    """Returns `path`, or the nearest folder above it that exists."""
     while not path.is_dir() and path != path.parent:
         path = path.parent
     return path

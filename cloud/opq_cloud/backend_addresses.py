@@ -1,12 +1,12 @@
-"""Which addresses the services meet at, and whether they have keys: `[backend_keys]` of the configuration.
+"""The addresses between services, and whether they have keys: `[backend_keys]` of the configuration.
 
     [backend_keys]
     enabled = true             # all of them, on every machine
-    folder = "D/backend"     # made by `opq-tools keys backend add cloud`
-    name = "cloud"           # whose key this process connects with
+    folder = "D/backend"       # made by `opq-tools keys backend add cloud`
+    name = "cloud"             # whose key this process connects with
 
-`with_backend_keys` puts the key folder into each address (`opq_proto.backend_keys`); whoever binds or
-connects finds it there. Addresses of Boxes have keys of their own, and those over HTTP none.
+`with_backend_keys` puts the key folder into each address (`opq_proto.backend_keys`), where binding and
+connecting finds it. Addresses of Boxes have keys of their own, and those over HTTP none.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ BOUND = {
     "event_service": ("event_endpoint", "event_id_endpoint"),
     "mauka": ("bus_sub_endpoint", "bus_pub_endpoint", "plugin_manager_endpoint", "incident_id_endpoint"),
 }
-"""By section, what its command binds."""
+"""By section, the addresses that its command binds."""
 CONNECTED = {
     "triggering_service": ("measurement_endpoint", "request_endpoint"),
     "event_service": ("answer_endpoint", "request_endpoint"),
@@ -34,11 +34,11 @@ CONNECTED = {
     "view": ("measurement_endpoint", "bus_endpoint"),
     "notifications": ("bus_endpoint",),
 }
-"""By section, what its command connects to; of `mauka` what is in BOUND too."""
+"""By section, the addresses that its command connects to; `mauka` also connects to those in BOUND."""
 
 
 def with_backend_keys(config: CloudConfig, data_dir: Path) -> CloudConfig:
-    """The key folder in each address that services meet at; the configuration itself where it wants none.
+    """Returns the configuration with the key folder in each address; unchanged where keys are off.
 
     An address that names a folder itself keeps it, and a port of `backend_keys.clear_ports` stays in clear.
     """
@@ -83,7 +83,7 @@ def _connected(command: str, config: CloudConfig) -> Iterator[tuple[str, Backend
 
 
 def in_clear(command: str, config: CloudConfig) -> str | None:
-    """Which of the addresses that this command binds other machines can reach without a key; None: none."""
+    """Returns which bound addresses of this command other machines can reach without a key; None: none."""
     found = [
         f"{key} {address.endpoint}"
         for key, address in _bound(command, config)
@@ -93,7 +93,7 @@ def in_clear(command: str, config: CloudConfig) -> str | None:
 
 
 def missing_backend_keys(command: str, config: CloudConfig) -> Iterator[tuple[str, str]]:
-    """(key of the configuration, what is wrong) of keys that the command would end without."""
+    """Yields (key of the configuration, problem) of missing keys that would end the command."""
     said = set()
     for key, address in _bound(command, config):
         if address.folder is not None:

@@ -1,9 +1,10 @@
-"""Who may connect to the back-end addresses of one service: CURVE with ZAP, from a live key folder.
+"""Admission to the back-end addresses of one service: CURVE with ZAP, from a live key folder.
 
 A thread answers the handshakes of the service's context; its sockets stay the service's own. A key that
-goes from the folder goes from `admitted_at` within a second, and `BackendPeers` ends the connections that
-came with it. A key that is exchanged: the second one is admitted beside the first, which ends TOGETHER_S
-after the second was first heard, so that every service that has the name may follow.
+is removed from the folder is removed from `admitted_at` within a second, and `BackendPeers` ends its
+connections. To replace a key, the second one is admitted in addition to the first, which ends TOGETHER_S
+after the second was first used, so that every service with the name can follow.
+
 Counted: `backend_refused` by key, `backend_without_right` by name and port, `backend_keys_exchanged` by name,
 `backend_admitted_now`.
 """
@@ -29,7 +30,7 @@ from opq_proto.zmq_inbox import waiting_messages
 
 JOIN_S = 2.0
 TOGETHER_S = 10.0
-"""So long after the second key of a name was first heard both are admitted."""
+"""For this long after the first use of a name's second key, both are admitted."""
 CHECK_S = 0.5
 
 Rights = Mapping[str, BackendRights | None]
@@ -37,15 +38,15 @@ Rights = Mapping[str, BackendRights | None]
 
 @dataclass(frozen=True, slots=True)
 class AdmittedPeer:
-    """Who a key is at one address."""
+    """Name and rights of a key at one address."""
 
     name: str
     topics: tuple[bytes, ...]
-    """How the topics begin that it may subscribe to; one that is empty: all."""
+    """Beginnings of the topics that it may subscribe to; an empty one: all."""
 
 
 class BackendAdmission:
-    """Between `start` and `close`; `current` and `admitted_at` from any thread."""
+    """Runs between `start` and `close`; `current` and `admitted_at` from any thread."""
 
     def __init__(self, context: Context, folder: BackendKeyFolder, counters: ServiceCounters) -> None:
         self._folder, self._counters = folder, counters
@@ -53,11 +54,11 @@ class BackendAdmission:
         self._limited = RateLimitedLog(self._log)
         self._allowed = AllowList(folder, counters, self._log, counted_as="backend_admitted_now")
         self._heard_s: dict[str, float] = {}
-        """Second key of a name -> when it was first heard."""
+        """Second key of a name -> when it was first used."""
         self._problems: dict[str, str] = {}
         self._check_s = 0.0
         self.current: tuple[Mapping[str, str], Rights] = {}, {}
-        """Key (Z85) -> name, and what each name may do; another object when one of them changes."""
+        """Key (Z85) -> name, and the rights of each name; another object when one of them changes."""
         self._zap = open_socket(context, zmq.REP)
         self._zap.bind(ZAP_ENDPOINT)
         self._stop = threading.Event()
@@ -78,11 +79,11 @@ class BackendAdmission:
 
     @property
     def alive(self) -> bool:
-        """False: nobody is let in, or shut out, any more."""
+        """False: nobody is admitted or revoked any more."""
         return self._thread.is_alive() and self._allowed.alive
 
     def admitted_at(self, port: int, publishes: bool) -> dict[str, AdmittedPeer]:
-        """By key (Z85), whom the list and its rights admit at one address."""
+        """Returns, by key (Z85), the peers that the list and its rights admit at one address."""
         names, rights = self.current
         found = {}
         for key, name in names.items():
@@ -111,7 +112,7 @@ class BackendAdmission:
             self._zap.close()
 
     def _verdict(self, request: list[bytes]) -> list[bytes]:
-        """As of Boxes, 300 and not 400: libzmq gives up for good after 400."""
+        """Answers a request; as for Boxes 300 and not 400: libzmq gives up for good after 400."""
         key, problem = requested_key(request, BACKEND_DOMAIN)
         request_id = request[1] if len(request) > 1 else b""
         name = self._allowed.boxes.get(key)
@@ -130,12 +131,12 @@ class BackendAdmission:
         return [b"1.0", request_id, b"300", problem.encode(), b"", b""]
 
     def refuse(self, key: str, reason: str) -> None:
-        """Count by key; a line at most every 10 s per key."""
+        """Counts a refusal by key; logs at most every 10 s per key."""
         self._counters.add("backend_refused", label=key)
         self._limited.warning("backend.refused", key=(key, reason), public_key=key, reason=reason)
 
     def refuse_topic(self, peer: AdmittedPeer, key: str, port: int) -> None:
-        """It has subscribed to what it has no right to."""
+        """Counts and logs a subscription that the peer has no right to."""
         self._counters.add("backend_without_right", label=f"{peer.name} {port}")
         self.refuse(key, f"{peer.name} has no right to that topic of port {port}")
 
@@ -181,14 +182,14 @@ def _topics(rights: BackendRights | None, port: int, publishes: bool) -> tuple[b
 
 
 def _address_of(domain: bytes) -> tuple[int, bool]:
-    """The port, and whether it publishes, that `sockets.backend_domain` has put into a ZAP domain."""
+    """Returns the port, and whether it publishes, from a ZAP domain by `sockets.backend_domain`."""
     _, port, kind = (*domain.split(b"/"), b"", b"")[:3]
     return int(port) if port.isdigit() else 0, kind == b"read"
 
 
 @dataclass(frozen=True, slots=True)
 class BackendDoor:
-    """Where a service makes the sockets that it binds for other services."""
+    """The context in which a service makes the sockets that it binds for other services."""
 
     context: Context
     admission: BackendAdmission | None
@@ -199,7 +200,7 @@ class BackendDoor:
 def backend_door(
     context: Context, addresses: Sequence[str], counters: ServiceCounters
 ) -> Iterator[BackendDoor]:
-    """In clear the service's own context; with keys another one, for one context has one ZAP handler.
+    """Yields the service's own context in clear; with keys another one, as one context has one ZAP handler.
 
     Raises:
         ConfigError: the addresses name different folders.

@@ -1,10 +1,11 @@
-"""Who is connected to a back-end address, and the limits that libzmq does not have.
+"""The connections of a back-end address, and the limits that libzmq does not have.
 
 libzmq bounds neither the connections of a socket, nor the topics of a subscriber, nor the frames of a
-message that never ends, and counts what waits for a subscriber in messages, whatever their size. Here
-each connection has its limits in what the kernel counts (TCP_INFO); one that goes beyond is ended,
+message that never ends, and counts a subscriber's queue in messages, whatever their size. Here
+each connection has limits on the kernel's counts (TCP_INFO); one that exceeds them is ended,
 counted (`backend_ended` by reason) and logged. A program of ZeroMQ connects again by itself.
-Where the address has keys, a connection is ended whose key is not admitted any more.
+
+Where the address has keys, a connection is ended when its key is not admitted any more.
 """
 
 import time
@@ -34,29 +35,31 @@ from opq_proto.zmq_inbox import waiting_messages
 
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 WITHOUT_HANDSHAKE = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-"""A peer in clear, one with another server's key, or none of ZeroMQ. Their value is no descriptor."""
+"""A peer in clear, one with another server's key, or one without ZeroMQ. The value of these is no
+descriptor.
+"""
 SUBSCRIPTIONS_AT_ONCE = 1000
 CHECK_S = 0.1
-"""What a connection can send within it is what it costs at most, beside its limit."""
+"""A connection costs at most the bytes that it can send within this time, in addition to its limit."""
 LONGEST_NAME = 64
 """The name of a refused command is counted and logged up to this length; a plug-in may have a longer one."""
 FORGIVEN_PER_S = 1024
-"""Bytes that count for nothing: heartbeats."""
+"""Bytes that are not counted: heartbeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendLimits:
-    """What one bound socket allows each of its connections, and how many there may be."""
+    """Limits of each connection of one bound socket, and the limit of their number."""
 
     connections: int = 256
     topics: int = 1000
-    """The most topics that one subscriber may hold."""
+    """Limit of the topics of one subscriber."""
     asked_bytes: int = 64 * 1024
-    """What a subscriber may send, subscriptions and all."""
+    """Limit of the bytes that a subscriber may send, subscriptions included."""
     message_bytes: int = 8 * 2**20
-    """What may come of a message that is not whole."""
+    """Limit of the bytes of an incomplete message."""
     unread_bytes: int = 64 * 10**6
-    """What is published while a subscriber is behind."""
+    """Limit of the bytes published while a subscriber is behind."""
 
 
 @dataclass(slots=True)
@@ -65,18 +68,18 @@ class BackendPeer:
 
     address: object
     allowed_to: float
-    """Bytes received, up to which nothing is wrong."""
+    """Count of received bytes up to which it is within its limit."""
     caught_up_at: int
-    """Bytes published when everything that waited for it had left."""
+    """Bytes published when its queue was last empty."""
     topics: int = 0
     turns: int = 0
-    """How many of its topics it hears as turns: one at most."""
+    """How many of its topics it receives as turns: one at most."""
     key: str | None = None
-    """Z85, with which it sent something; None: it sent nothing yet, or its address is in clear."""
+    """Z85 key with which it sent something; None: it sent nothing yet, or its address is in clear."""
 
 
 class BackendPeers:
-    """Connections of one socket; used by its thread. `check` belongs into its loop."""
+    """Connections of one socket; used by its thread. `check` has to be called in its loop."""
 
     def __init__(
         self,
@@ -88,12 +91,13 @@ class BackendPeers:
         admission: BackendAdmission | None = None,
         turns: bool = False,
     ) -> None:
-        """Before `socket` is bound; `name` is its configuration's. `admission`: of the socket's context.
+        """Call it before `socket` is bound; `name` is the key of the configuration.
 
-        turns: an XPUB's; who says so hears turns, and nobody else does (`measurement_turns.py`).
+        `admission`: of the socket's context. turns: for an XPUB; subscribers that request turns get them,
+        and no others (`measurement_turns.py`).
         """
         self.published_bytes = 0
-        """What the owner has published, for who is behind."""
+        """Bytes published by the owner, to find subscribers that are behind."""
         self._limits = limits or BackendLimits()
         self._socket, self._name, self._counters = socket, name, counters
         self._publishes = socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB)
@@ -103,15 +107,15 @@ class BackendPeers:
         self._checked_s = time.monotonic()
         self._admission, self._turns = admission, turns
         self._unplaced = False
-        """Somebody asked whose connection is not known: single messages go out from then on."""
+        """A subscription came from an unknown connection: single messages are sent from then on."""
         self._admitted: dict[str, AdmittedPeer] = {}
-        """By key; as it was when its connections were last held to it."""
+        """By key; as it was when its connections were last checked."""
         self._sender: AdmittedPeer | None = None
-        """Who sent the message that `messages` gave last; None: its address is in clear."""
+        """Sender of the last message of `messages`; None: its address is in clear."""
         self._list: object = None
-        """The admission's, that this was made of."""
+        """The admission's list that this was made of."""
         if turns or (admission is not None and self._publishes):
-            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nobody is sent what it has no right to, or cannot read
+            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nobody gets what it has no right to, or cannot read
         self._monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
 
     def __len__(self) -> int:
@@ -122,7 +126,7 @@ class BackendPeers:
         self._monitor.close()
 
     def messages(self, limit: int) -> Iterator[list[bytes]]:
-        """At most `limit` waiting messages of those who are admitted; whose they are is noted."""
+        """Yields at most `limit` waiting messages of admitted peers; notes their senders."""
         for first, frames in receive(self._socket, limit):
             number = _descriptor(first)
             if number is not None:
@@ -135,9 +139,10 @@ class BackendPeers:
             yield frames
 
     def may_send(self, name: str) -> bool:
-        """Whether a message of that name is within the rights of who sent the last one of `messages`.
+        """Returns True if the sender of the last message of `messages` has the right to a message of that
+        name.
 
-        What is not is counted, `commands_without_right` by peer and name, and logged.
+        Otherwise it is counted, `commands_without_right` by peer and name, and logged.
         """
         peer = self._sender
         if peer is None or name.encode().startswith(peer.topics):
@@ -149,20 +154,20 @@ class BackendPeers:
         return False
 
     def subscriptions(self) -> Iterator[bytes]:
-        """What subscribers send, each with its first byte; an XPUB's."""
+        """Yields subscribers' messages of an XPUB, each with its first byte."""
         for first, frames in receive(self._socket, SUBSCRIPTIONS_AT_ONCE):
             if self._admits_topic(_descriptor(first), first, frames[0]):
                 yield frames[0]
 
     @property
     def hears(self) -> tuple[bool, bool]:
-        """Whether somebody hears turns, and whether somebody hears single messages."""
+        """Whether any peer receives turns, and whether any receives single messages."""
         peers = self._peers.values()
         single = self._unplaced or any(peer.topics > peer.turns for peer in peers)
         return any(peer.turns > 0 for peer in peers), single
 
     def note_subscription(self, first: zmq.Frame, data: bytes) -> None:
-        """What an XPUB received (with XPUB_VERBOSER, so that each peer's are seen)."""
+        """Notes a message that an XPUB received (with XPUB_VERBOSER, so that each peer's are seen)."""
         number, step = _descriptor(first), 1 if data[:1] == b"\x01" else -1
         if not self._admits_topic(number, first, data):
             return
@@ -179,7 +184,7 @@ class BackendPeers:
             self._end(number, "topics")
 
     def check(self) -> None:
-        """Who came and went; end who is beyond a limit. Costs nothing until CHECK_S is over.
+        """Notes new and ended connections, ends those beyond a limit. Costs nothing until CHECK_S is over.
 
         Raises:
             OpqError: the thread that admits has ended; the service begins again.
@@ -216,7 +221,7 @@ class BackendPeers:
                         self._end(number, "connections")
 
     def _admits_topic(self, number: int | None, first: zmq.Frame, data: bytes) -> bool:
-        """Whether a subscription may be heard; the connection of who has no right to its topic is ended."""
+        """Whether a subscription is allowed; ends the connection of a peer without a right to its topic."""
         admission, subscribes = self._admission, data[:1] == b"\x01"
         if admission is None and not self._turns:
             return True
@@ -236,7 +241,7 @@ class BackendPeers:
         return True
 
     def _note_key(self, number: int | None, first: zmq.Frame) -> AdmittedPeer | None:
-        """Whose key sent this; None: it is not admitted, and its connection is ended."""
+        """Returns the peer whose key sent this; None: it is not admitted, and its connection is ended."""
         admission = self._admission
         assert admission is not None
         try:
@@ -257,7 +262,11 @@ class BackendPeers:
         return admitted
 
     def _end_revoked(self) -> None:
-        """Who shook hands before a key was revoked and sent nothing since may be anybody: it comes again."""
+        """Ends connections of revoked keys.
+
+        A connection that shook hands before and has sent nothing since may have any key: it is ended, and
+        connects again.
+        """
         if self._admission is None or self._admission.current is self._list:
             return
         self._list = self._admission.current
@@ -273,7 +282,7 @@ class BackendPeers:
 
     @property
     def _port(self) -> int:
-        """Where the socket is bound; 0: it is not yet."""
+        """The port where the socket is bound; 0: it is not yet."""
         endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(endpoint, bytes)
         return int(endpoint.rstrip(b"\0").rpartition(b":")[2] or 0)
@@ -313,7 +322,7 @@ class BackendPeers:
 def reply_socket(
     endpoint: str, service: str, key: str, counters: ServiceCounters
 ) -> Iterator[tuple[Socket, BackendPeers]]:
-    """A bound REP of its own context; what it is asked comes from the peers' `messages`.
+    """Yields a bound REP of its own context; read its requests with the peers' `messages`.
 
     Raises:
         PortBusyError, ConfigError, KeyFileError: as `sockets.bind`.

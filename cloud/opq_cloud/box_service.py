@@ -1,7 +1,7 @@
-"""Taking a Box out of service and into it again; for View's pages and `opq-tools boxes` alike.
+"""Takes a Box out of service and back into it; for View's pages and `opq-tools boxes` alike.
 
-It lies beside the rooms, as `incident_edits.py`: the store says what is in service, the key folder who may
-connect, and both change together.
+A file outside the rooms, as `incident_edits.py`: the store has the Boxes in service, the key folder those
+that may connect, and both change together.
 """
 
 import time
@@ -12,7 +12,7 @@ from opq_proto.keys import KeyFolder
 
 
 def retire_box(store: CloudStore, keys: KeyFolder | None, box_id: str) -> bool:
-    """For good: unplugged, no longer listed, its key revoked; what it measured stays.
+    """Retires a Box for good: unplugged, no longer listed, its key revoked; its measurements stay.
 
     Returns whether it had a key that was admitted. Raises StoreError, KeyFileError.
     """
@@ -21,12 +21,12 @@ def retire_box(store: CloudStore, keys: KeyFolder | None, box_id: str) -> bool:
 
 
 def return_box(store: CloudStore, box_id: str) -> None:
-    """Into service again; it needs a key then. Raises StoreError."""
+    """Returns a Box to service; it needs a key then. Raises StoreError."""
     store.put_box(BoxRecord(box_id, "", unplugged=False, retired_ms=0))
 
 
 def box_of_name(store: CloudStore, name: str, but: str) -> str | None:
-    """The Box that has this name, other than `but`: names are unique, as in the original's index."""
+    """Returns the Box with this name, other than `but`: names are unique, as in the original's index."""
     for other in store.boxes():
         if name and other.name == name and other.box_id != but:
             return other.box_id

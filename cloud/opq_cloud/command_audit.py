@@ -1,6 +1,6 @@
-"""What commands change of Boxes and keys goes into the log of changes too, as done at the command line.
+"""Entries in the log of changes for changes of Boxes and keys by commands at the command line.
 
-Short, and beside the rooms: `opq-tools` calls it, and the store keeps it.
+Short, and outside the rooms: `opq-tools` calls it, and the store keeps it.
 """
 
 import getpass
@@ -20,7 +20,7 @@ def note_command(
     before: Mapping[str, object] | None = None,
     after: Mapping[str, object] | None = None,
 ) -> None:
-    """One entry; the address is the user of this machine."""
+    """Adds one entry; the address is the user of this machine."""
     people.changes.add("", _user(), what, subject, before, after, BY_COMMAND)
 
 
@@ -29,7 +29,7 @@ def note_in_store(
     data_dir: Path,
     entries: list[tuple[str, str, Mapping[str, object], Mapping[str, object]]],
 ) -> bool:
-    """(what, subject, before, after) of each; False, and nothing is kept, where no store is there.
+    """Adds (what, subject, before, after) of each; returns False, without adding, where there is no store.
 
     Raises StoreError.
     """
@@ -42,7 +42,7 @@ def note_in_store(
 
 
 def key_values(entry: KeyEntry) -> dict[str, object]:
-    """State and fingerprints of a key, for the log of changes."""
+    """Returns state and fingerprints of a key, for the log of changes."""
     following = key_fingerprint(entry.next_public_key) if entry.next_public_key else None
     prints = {"fingerprint": key_fingerprint(entry.public_key), "next_fingerprint": following}
     return {"key": entry.state, **prints}

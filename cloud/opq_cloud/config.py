@@ -148,7 +148,7 @@ DEFAULT_TRIGGERS = (
     "statistical",
     "baseline",
 )
-"""Built in and on: docs/makai.md. `napali` and `sql` are built in and want to be named."""
+"""Built in and on: docs/makai.md. `napali` and `sql` are built in and run only where they are named."""
 
 
 @section
@@ -422,7 +422,7 @@ class CloudConfig:
 
     @property
     def nominal(self) -> Nominal:
-        """What a Box is meant to measure that does not say it itself."""
+        """Nominal values for a Box that does not send them."""
         return Nominal(self.nominal_v, self.nominal_hz)
 
 
@@ -443,7 +443,7 @@ class CloudKeys(KeyFolder):
 
 
 def port_of(endpoint: str) -> int | None:
-    """8080 of `tcp://host:8080` or `host:8080`; None where the text names no port that is a number."""
+    """Returns 8080 for `tcp://host:8080` or `host:8080`; None where the text has no numeric port."""
     try:
         return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").port
     except ValueError:
@@ -453,7 +453,7 @@ def port_of(endpoint: str) -> int | None:
 def address_problems(
     table: Mapping[str, Any], cls: type[Any] = CloudConfig, path: tuple[str | int, ...] = ()
 ) -> list[Problem]:
-    """Every address in `table`, and below it, that names no port."""
+    """Returns a problem for every address in `table`, and below it, that names no port."""
     problems: list[Problem] = []
     for name, info in fields_of(cls).items():
         value, inner, item = table.get(name), table_of(info.annotation), item_of(info.annotation)
@@ -475,7 +475,7 @@ def _names_a_port(address: str) -> bool:
 
 
 def with_port_offset(section: T, offset: int) -> T:
-    """Every address in `section` (and below it) that has its default port, moved by `offset`.
+    """Moves every address in `section` (and below it) that has its default port by `offset`.
 
     Raises ConfigError when a port leaves 1 .. 65535.
     """

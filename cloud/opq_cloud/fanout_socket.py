@@ -1,6 +1,6 @@
-"""The back-end side of a broker: to every subscriber, each held to its limits.
+"""The back-end side of a broker: sends to every subscriber, each within its limits.
 
-Apart from `sockets.py`, which what watches its connections is made of.
+Separate from `sockets.py`, which `backend_peers.py` imports.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,17 @@ from opq_proto.measurement_turns import turn_message
 from opq_proto.zmq_inbox import try_send
 
 SUBSCRIPTIONS = 100
-"""Per subscriber, waiting in libzmq: it takes all of them at once, and a flood would hold the broker."""
+"""Limit per subscriber waiting in libzmq: it takes all of them at once, and a flood would delay the
+broker.
+"""
 
 
 class FanoutSocket:
-    """The back-end side of a broker: to every subscriber, and a count of when one could not follow.
+    """The back-end side of a broker: sends to every subscriber, and counts when one could not follow.
 
-    A PUB socket drops in silence at its high-water mark. An XPUB with NODROP says `again` instead;
-    then the message goes out the dropping way, so that one slow subscriber never holds the others.
-    libzmq leaves that subscriber out until it has read half of its queue and says nothing more, so
+    A PUB socket drops in silence at its high-water mark. An XPUB with NODROP returns `again` instead;
+    then the message is sent without NODROP, so that one slow subscriber never delays the others.
+    libzmq leaves that subscriber out until it has read half of its queue and reports nothing more, so
     `subscriber_full` counts how often that began, not how much was missed: sequences show that.
     """
 
@@ -45,7 +47,7 @@ class FanoutSocket:
         self._peers: BackendPeers | None = None
 
     def bind(self, endpoint: str, service: str, key: str) -> None:
-        """As `sockets.bind`."""
+        """Binds as `sockets.bind` does."""
         self._peers = BackendPeers(
             self._context, self.socket, key, self._counters, self._limits, self._admission, self._turns
         )
@@ -57,13 +59,15 @@ class FanoutSocket:
         self.socket.close()
 
     def send(self, frames: Sequence[bytes]) -> None:
-        """To everyone who subscribed; never waits."""
+        """Sends to every subscriber; never waits."""
         if self._peers is not None:
             self._peers.published_bytes += sum(map(len, frames))
         self._send(frames)
 
     def send_turn(self, messages: Sequence[Sequence[bytes]], pressing: bool) -> None:
-        """The same of a topic and a Measurement each, as subscribers read them. pressing: may not wait."""
+        """Sends messages of a topic and a Measurement each, in each subscriber's form. pressing: may not
+        wait.
+        """
         if self._peers is None or not messages:
             return
         turns, single = self._peers.hears
@@ -79,7 +83,7 @@ class FanoutSocket:
             send_past_full(self.socket, frames)
 
     def read_subscriptions(self) -> None:
-        """Count what subscribers sent, which would pile up; end who is beyond a limit."""
+        """Counts subscribers' messages, which would pile up; ends connections beyond a limit."""
         for first, frames in receive(self.socket, BURST):
             self._counters.add("subscriptions" if frames[0][:1] == b"\x01" else "unsubscriptions")
             if self._peers is not None:
@@ -87,6 +91,8 @@ class FanoutSocket:
         self.check()
 
     def check(self) -> None:
-        """End who is beyond a limit, also while nothing is read: a frame that is not whole shows nowhere."""
+        """Ends connections beyond a limit, also while nothing is read: an incomplete message shows nowhere
+        else.
+        """
         if self._peers is not None:
             self._peers.check()

@@ -1,9 +1,11 @@
-"""What people do to incidents: split, merge, label, note; for View's pages and `opq-tools incidents` alike.
+"""People's edits of incidents: split, merge, label, note; for View's pages and `opq-tools incidents` alike.
 
-It lies beside the rooms, as their services do: it plans, purely, and the store carries the plan out; View and
-the tools know neither. Every change is kept with who made it and when, and announced for Mauka to publish.
-Each finding of what is split or merged is marked as placed by hand, also those that stay: joining keeps such
-where they are (`onset_rule.OnsetScan.keep`), so the next analysis of the same events changes nothing of it.
+A file outside the rooms: it makes a pure plan, and the store carries it out; View and
+the tools import neither. Every change is kept with its author and time, and announced for Mauka to publish.
+
+Each finding of a split or merged incident is marked as placed by hand, also those that stay: joining keeps
+these where they are (`onset_rule.OnsetScan.keep`), so the next analysis of the same events changes none of
+them.
 """
 
 import time
@@ -32,7 +34,7 @@ class IncidentEditor:
         self._announcements = IncidentAnnouncements(store.people.documents)
 
     def split_incident(self, number: int, finding_ids: Iterable[int], account_id: str = "") -> int:
-        """These findings become an incident of their own; its number."""
+        """Makes a new incident of these findings; returns its number."""
         wanted = tuple(finding_ids)
         done = self._carry_out(lambda: plan_split(self._store, number, wanted, self._place_of))
         fresh = done.new_incidents[0]
@@ -84,11 +86,11 @@ class IncidentEditor:
 
 
 MOST_MERGED = 50
-"""Incidents that one merge joins."""
+"""Limit of the incidents that one merge joins."""
 
 
 def plan_split(reader: JoinStore, number: int, finding_ids: Iterable[int], place_of: PlaceOf) -> JoinPlan:
-    """These findings of an incident become one of their own.
+    """Plans a new incident from these findings of an incident.
 
     Raises:
         IncidentEditError: no such incident or finding, or one of the two would be empty.
@@ -117,7 +119,7 @@ def plan_split(reader: JoinStore, number: int, finding_ids: Iterable[int], place
 
 
 def plan_merge(reader: JoinStore, numbers: Sequence[int], place_of: PlaceOf) -> JoinPlan:
-    """These incidents become one, under the lowest of their numbers.
+    """Plans to make one incident of these, under the lowest of their numbers.
 
     Raises:
         IncidentEditError: fewer than two or more than MOST_MERGED, or one is not there.

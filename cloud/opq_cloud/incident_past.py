@@ -1,9 +1,9 @@
 """Finds what came before an incident: the earlier incidents most like it, and whether its class recurs at an
 hour of the day or after an interval.
 
-It lies beside the rooms, as `incident_edits.py` does: pages, API and `opq-tools events show` say the same. It
-reads through the interface that View's visitors read through, so that nobody reads of an incident that he
-may not see.
+A file outside the rooms, as `incident_edits.py`: pages, API and `opq-tools events show` give the same
+result. It reads through the same interface as View's visitors, so that nobody sees an incident without the
+right to it.
 """
 
 import math
@@ -29,16 +29,16 @@ BOXES_ASKED = 50
 DAYS = 90
 LAST_TIMES = 30
 SURE = 0.01
-"""A chance up to which a regularity is spoken of."""
+"""Largest chance at which a regularity is mentioned."""
 SAME = 0.1
-"""A feature's distance up to which it counts as the same in words."""
+"""Largest distance of a feature that counts as the same in words."""
 ELSEWHERE = frozenset({"another Box"})
 _EPOCH = datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarIncident:
-    """An earlier incident, how much it is alike, and how it differs in words."""
+    """An earlier incident, how similar it is, and how it differs in words."""
 
     incident: Incident
     likeness: Likeness
@@ -47,8 +47,8 @@ class SimilarIncident:
 
 @dataclass(frozen=True, slots=True)
 class IncidentPast:
-    """`similar`: the most alike first. `alike`: how many of the `compared` earlier ones are so much alike, as
-    far as the index says. `times`: how many of its kind at its Boxes `daily` and `interval` are of.
+    """`similar`: the most similar first. `alike`: how many of the `compared` earlier ones are this
+    similar, by the index. `times`: number of its kind at its Boxes, the base of `daily` and `interval`.
     """
 
     similar: tuple[SimilarIncident, ...]
@@ -58,10 +58,10 @@ class IncidentPast:
     daily: DailySpan | None
     interval: RepeatedInterval | None
     zone: str
-    """The name of the zone that `daily` is in."""
+    """Name of the time zone of `daily`."""
 
     def as_json(self) -> dict[str, object]:
-        """Keys `similar` and `recurrence`; what is null is not known."""
+        """Returns keys `similar` and `recurrence`; null values are not known."""
         daily, interval = self.daily, self.interval
         return {
             "similar": [
@@ -108,11 +108,11 @@ class IncidentPast:
 def past_of(
     store: ShownStore, incident: Incident, zone: tzinfo, zone_name: str, compared: int = COMPARED
 ) -> IncidentPast:
-    """What came before it at its Boxes, and of its class elsewhere.
+    """Finds the earlier incidents at its Boxes, and those of its class elsewhere.
 
     Args:
-        incident: as who asks sees it.
-        zone: of times of the day.
+        incident: as the visitor sees it.
+        zone: for times of the day.
         compared: how many entries of the index are read, at its Boxes and of its class.
     """
     boxes = tuple(dict.fromkeys([each.finding.box_id for each in incident.findings] or incident.box_ids))
@@ -149,7 +149,7 @@ def _similar(
     beside: Sequence[IndexedIncident],
     elsewhere: Sequence[IndexedIncident],
 ) -> tuple[tuple[SimilarIncident, ...], int, int]:
-    """The most alike; how many are so much alike, and of how many."""
+    """Returns the most similar ones; how many are this similar, and the number compared."""
     own = traits_of(incident)
     near = {each.incident_id for each in beside}
     entries = {each.incident_id: each for each in (*elsewhere, *beside)}
@@ -175,13 +175,13 @@ def _of_family(one: str, other: str) -> bool:
 
 
 def _local_s(at_ns: int, zone: tzinfo) -> float:
-    """Seconds on the local clock since 1970."""
+    """Returns seconds on the local clock since 1970."""
     local = datetime.fromtimestamp(at_ns / 1e9, zone).replace(tzinfo=None)
     return (local - _EPOCH) / timedelta(seconds=1)
 
 
 def _words(like: Likeness) -> str:
-    """`same class, residual, place; another hour`."""
+    """Returns e.g. `same class, residual, place; another hour`."""
     same = [name for name, value in like.distances if value <= SAME]
     other = [name for name, value in like.distances if value > 0.3]
     parts = [f"same {_listed(same)}" if same else "", f"another {_listed(other)}" if other else ""]
@@ -194,9 +194,9 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def recurrence_sentences(past: IncidentPast) -> list[str]:
-    """A sentence for each regularity that is hardly chance (`SURE`): an hour of the day, an interval.
+    """Returns a sentence for each regularity that is hardly chance (`SURE`): an hour of the day, an interval.
 
-    An interval of one day is left out where an hour of the day is named, because both say the same.
+    An interval of one day is left out where an hour of the day is named, because both mean the same.
     """
     found = []
     if past.daily is not None and past.daily.chance <= SURE:
@@ -217,7 +217,7 @@ def recurrence_sentences(past: IncidentPast) -> list[str]:
 
 
 def _clock_time(seconds: float, up: bool = False) -> str:
-    """`06:58`, down to the minute or up."""
+    """Returns e.g. `06:58`, rounded down or up to the minute."""
     minutes = math.ceil(seconds / 60) if up else math.floor(seconds / 60)
     return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"
 
@@ -233,7 +233,7 @@ def _interval_words(least_s: float, most_s: float) -> str:
 
 
 def _rarely(chance: float) -> str:
-    """`once in 3,000 such series at most`."""
+    """Returns e.g. `at most once in 3,000 such series`."""
     if chance < 1e-6:
         return "less than once in a million such series"
     number = 1 / chance

@@ -1,4 +1,4 @@
-"""The nominal voltage by which a Box was judged, as findings say it: its record may have another one now."""
+"""The nominal voltage with which a Box was judged, from its findings: its record may have another one now."""
 
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -7,16 +7,16 @@ from opq_cloud.store.store import EventRecord, ShownStore
 from opq_proto.messages import Finding
 
 LEAST_PERCENT = 5.0
-"""A smaller residual voltage says too little of what it is a percentage of."""
+"""With a smaller residual voltage the nominal voltage cannot be calculated well."""
 SAME = 0.005
-"""The record's own value stays, where they differ by less."""
+"""Where the difference is smaller, the record's own value is used."""
 
 
 class JudgedNominals:
-    """The nominal voltages by which the Boxes of some findings, and those asked with them, were judged."""
+    """The nominal voltages with which the Boxes of some findings, and those asked with them, were judged."""
 
     def __init__(self, findings: Iterable[Finding], now_v: Callable[[str], float | None]) -> None:
-        """`now_v`: the nominal voltage of a Box as its record has it now; None: it has none."""
+        """`now_v`: the nominal voltage in a Box's record now; None: it has none."""
         self._now_v = cache(now_v)
         self._said_v: dict[str, float] = {}
         for each in findings:
@@ -25,9 +25,10 @@ class JudgedNominals:
                 self._said_v.setdefault(each.box_id, volts)
 
     def volts(self, box_id: str) -> float | None:
-        """As its own findings say it, else as those of a Box that has the same nominal voltage now.
+        """Returns the voltage from the Box's own findings, else from those of a Box with the same nominal
+        voltage now.
 
-        None: neither says anything; the present one is all that there is.
+        None: neither has one; only the present one is known.
         """
         now_v, said_v = self._now_v(box_id), self._said_v.get(box_id)
         first = next(iter(self._said_v), None)
@@ -39,7 +40,7 @@ class JudgedNominals:
 
 
 def judged_in_event(source: ShownStore, event: EventRecord) -> JudgedNominals:
-    """As the findings of one event say it, as far as `source` shows them."""
+    """Returns the voltages from the findings of one event, as far as `source` shows them."""
 
     def now_v(box_id: str) -> float | None:
         record = source.box(box_id)

@@ -1,6 +1,6 @@
-"""Incidents that people labelled, beside what the analyses say of them: to train with, and to score.
+"""Incidents that people labelled, with the analyses' results: for training and for scores.
 
-The label is the truth here. Each part of a combination counts for itself.
+The label is the truth here. Each part of a combination counts separately.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """How many incidents people labelled as one class, the analyses named so, and both did."""
+    """Numbers of incidents that people labelled as one class, that the analyses named so, and of both."""
 
     labelled: int
     named: int
@@ -40,7 +40,7 @@ class ClassScore:
 
 
 def labelled_incidents(store: CloudStore) -> Iterator[Incident]:
-    """Newest first; `kind` is the label, `machine_kind` what the analyses say."""
+    """Yields labelled incidents, newest first; `kind` is the label, `machine_kind` the analyses' class."""
     wanted, beyond = IncidentFilter(), None
     while page := store.find_incidents(wanted, PAGE, beyond):
         for entry in page:
@@ -50,7 +50,7 @@ def labelled_incidents(store: CloudStore) -> Iterator[Incident]:
 
 
 def class_scores(pairs: Iterable[tuple[str, str]]) -> Mapping[str, ClassScore]:
-    """(label, the analyses' class) of each incident -> how well they agree, by class."""
+    """How well labels and classes agree, by class, for (label, the analyses' class) of each incident."""
     labelled, named, both = Counter[str](), Counter[str](), Counter[str]()
     for label, machine in pairs:
         truth, answer = {*label.split("+")}, {*machine.split("+")}
@@ -61,7 +61,7 @@ def class_scores(pairs: Iterable[tuple[str, str]]) -> Mapping[str, ClassScore]:
 
 
 def label_row(incident: Incident) -> dict[str, object]:
-    """One labelled incident, with the figures of its findings: what a model is trained with."""
+    """Returns one labelled incident, with the figures of its findings, as training data."""
     return {
         "incident_id": incident.incident_id,
         "label": incident.kind,

@@ -1,4 +1,4 @@
-"""Hands mails over to the SMTP server of `[view.mail]`: of accounts, and notifications."""
+"""Passes mails to the SMTP server of `[view.mail]`: those of accounts, and notifications."""
 
 import smtplib
 import ssl
@@ -27,7 +27,7 @@ class MailServer:
 
     @property
     def ready(self) -> bool:
-        """Whether a server is set."""
+        """Whether a server is configured."""
         return bool(self._config.server)
 
     @property
@@ -35,7 +35,9 @@ class MailServer:
         return self._config.sender
 
     def deliver(self, message: EmailMessage) -> None:
-        """Returns when the server has taken it. Raises OSError, SMTPException or ValueError."""
+        """Delivers a mail; returns when the server has accepted it. Raises OSError, SMTPException or
+        ValueError.
+        """
         host, _, port = (self._config.server or "").rpartition(":")
         if self._config.security == "tls":
             trusted = ssl.create_default_context()

@@ -1,8 +1,8 @@
-"""Settings of the original's Mauka plug-ins as settings of the analyses that stand for them. Pure.
+"""Settings of the original's Mauka plug-ins as settings of the corresponding analyses. Pure.
 
-Values are obeyed within what our analyses can do: `compat` stays a choice of its own, as the original's
-plug-ins name noise in every quiet hour (opq-interop H.35); what only it can use waits until it is chosen.
-Source of keys and meaning: opq-interop C.4, E.3.
+Values are used within the limits of our analyses: `compat` stays a separate choice, because the original's
+plug-ins name noise in every quiet hour (opq-interop H.35); settings only for `compat` wait until it is
+chosen. Source of keys and meaning: opq-interop C.4, E.3.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ WITH_COMPAT = {
     "plugins.MakaiEventPlugin.filterOrder": ("filter_order", 1, 8),
     "plugins.MakaiEventPlugin.cutoffFrequency": ("cutoff_hz", 1.0, 5999.0),
 }
-"""Key -> setting of `transient` with `compat`, least, most; of whole numbers where the least is one."""
+"""Key -> setting of `transient` with `compat`, least, most; a whole number where the least is one."""
 NUMBER_KEYS = (LOW_KEY, HIGH_KEY, REFERENCE_KEY, SHORTEST_KEY, THD_KEY, *WITH_COMPAT)
 """Keys that this file reads; each is a number."""
 NOMINAL_HZ, NOMINAL_V = 60.0, 120.0
-"""All of the original's plug-ins are for these (E.2)."""
+"""All of the original's plug-ins assume these (E.2)."""
 LEAST_DEVIATION, MOST_DEVIATION = 0.01, 8.0
 LEAST_THD, MOST_THD = 0.1, 1000.0
 LEAST_PEAK, MOST_PEAK = 5.0, 1000.0
@@ -35,7 +35,7 @@ LEAST_PEAK, MOST_PEAK = 5.0, 1000.0
 
 
 def analysis_settings(document: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Analysis -> its settings, for the keys that a mauka.config.json has.
+    """Returns analysis -> its settings, for the keys that a mauka.config.json has.
 
     Two limits of the frequency become one deviation, the larger of both; with `compat` both hold as they are.
     """

@@ -1,8 +1,8 @@
 """The original's JSON files, key for key, as parts of our configuration (opq-interop C.1 - C.5).
 
-An original file is known by its keys, the text of an environment variable by its name. Several may be given
-(the original has one per service); a TOML file of ours may be among them. What of them is put right, or has
-no effect, is logged at the start and shown by `opq-tools config check`: nothing is passed over in silence.
+An original file is recognised by its keys, the text of an environment variable by its name. Several may be
+given (the original has one per service); a TOML file of ours may be among them. Every key that is
+corrected, or has no effect, is logged at the start and shown by `opq-tools config check`.
 """
 
 import difflib
@@ -33,19 +33,20 @@ from opq_proto.config import build, read_document
 from opq_proto.errors import ConfigError
 
 Document = Mapping[str, object]
-"""What an original file holds."""
+"""The content of an original file."""
 Values = dict[str, Any]
 """Our sections and keys, nested, as `opq_proto.config.build` reads them."""
 
 PUBLISHED_PORT, PULL_PORT, PUB_PORT = 9881, 9884, 9899
-"""Where Measurements are published, commands are taken, answers are published. The makai.config.json that the
-original ships has the last two swapped (H.21); its guide sends commands to the first (C.3)."""
+"""Where Measurements are published, commands are accepted, answers are published. The makai.config.json
+that the original ships has the last two swapped (H.21); its guide sends commands to the first (C.3).
+"""
 TREND_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigNotice:
-    """What an operator should know of one key of a file; the start goes on."""
+    """A notice for the operator about one key of a file; the start goes on."""
 
     event: str
     file: str
@@ -59,7 +60,7 @@ Notify = Callable[[ConfigNotice], None]
 
 @dataclass(frozen=True, slots=True)
 class ConfigSource:
-    """A document and where it came from; `kind`: of an original one, where its name says so."""
+    """A document and its origin; `kind`: that of an original one, where its name shows it."""
 
     name: str
     document: Document
@@ -79,9 +80,10 @@ def read_config(
     sources: Sequence[ConfigSource] = (),
     notify: Notify = log_notice,
 ) -> CloudConfig:
-    """The configuration of these, later ones over earlier, files over `sources`, and `overrides` over all.
+    """Builds the configuration: later paths over earlier ones, files over `sources`, and `overrides` over
+    all.
 
-    `embedded` names the folder of the embedded store and puts a configured MongoDB aside.
+    `embedded` is the folder of the embedded store and replaces a configured MongoDB.
     Raises ConfigError with every problem.
     """
     merged: Values = {}
@@ -128,14 +130,14 @@ def read_config(
 
 
 def kind_of(document: Document) -> str | None:
-    """Which original file this is; None for one of ours."""
+    """Returns the kind of the original file; None for one of ours."""
     return next((kind for kind, keys in KNOWN_BY.items() if any(key in document for key in keys)), None)
 
 
 def from_original(kind: str, document: Document, where: str, notify: Notify = log_notice) -> Values:
-    """Our keys and values for an original file's.
+    """Returns our keys and values for an original file's.
 
-    Raises ConfigError: an address is no text, or a number none.
+    Raises ConfigError: an address is no text, or a number is none.
     """
     found: Values = {}
     problems = []
@@ -187,7 +189,7 @@ def _number(
 
 
 def _notices(kind: str, document: Document, where: str, notify: Notify) -> None:
-    """Report each key that is missing, unknown or without effect."""
+    """Reports each key that is missing, unknown or without effect."""
     for key in NEEDED.get(kind, ()):
         if key not in document:
             text = "missing; the original does not start without it, here the default is used"
@@ -204,7 +206,7 @@ def _notices(kind: str, document: Document, where: str, notify: Notify) -> None:
 
 
 def _with_environment(document: Document, where: str, notify: Notify) -> Values:
-    """The document with environment variables put in: "?NAME" as a text, "!NAME" as a number (C.4).
+    """Returns the document with environment variables inserted: "?NAME" as a text, "!NAME" as a number (C.4).
 
     Raises:
         ConfigError: the variable of a "!NAME" is not a whole number.
@@ -235,7 +237,7 @@ def _mauka(document: Document, found: Values) -> None:
     _put(found, "store.mongo_uri", f"mongodb://{host}:{port}/{document.get('mongo.db', 'opq')}")
     if settings := analysis_settings(document):
         _put(found, "mauka.analysis_settings", settings)
-    if "plugins.StatusPlugin.port" in document:  # a port names no address: it stays on loopback
+    if "plugins.StatusPlugin.port" in document:  # a port alone is no address: it stays on loopback
         _put(found, "mauka.health_endpoint", f"127.0.0.1:{document['plugins.StatusPlugin.port']}")
 
 
@@ -264,7 +266,7 @@ def _mongo(document: Document, found: Values) -> None:
 
 
 def _mongo_of(part: Document) -> str | None:
-    """The address without the name of the database that is meant where none stands."""
+    """Returns the store's address without the name of the default database, to compare two of them."""
     section = part.get("store")
     uri = section.get("mongo_uri") if isinstance(section, Mapping) else None
     return uri.removesuffix("/").removesuffix("/opq") if isinstance(uri, str) else None
@@ -289,7 +291,7 @@ def _makai(document: Document, found: Values, where: str, notify: Notify) -> Non
 
 
 def _corrected_ports(found: Values, where: str, notify: Notify) -> str:
-    """Commands go where they are taken; the address."""
+    """Corrects the ports of commands and answers; returns the address for commands."""
     requests = str(found.get("triggering_service", {}).get("request_endpoint", ""))
     measurements = str(found.get("triggering_service", {}).get("measurement_endpoint", ""))
     answers = str(found.get("event_service", {}).get("answer_endpoint", ""))
@@ -315,7 +317,7 @@ def _corrected_ports(found: Values, where: str, notify: Notify) -> str:
 
 
 def _plugins(entries: list[object], found: Values, where: str, notify: Notify) -> list[Values]:
-    """Ours for the original's shared libraries, by what their file names say."""
+    """Returns our plug-ins for the original's shared libraries, by their file names."""
     ours: list[Values] = []
     triggers_lost = False
     for place, entry in enumerate(entries):
@@ -356,13 +358,13 @@ def _plugins(entries: list[object], found: Values, where: str, notify: Notify) -
 
 
 def _script(plugin: Document) -> Values:
-    """What a script in Lua gets: its path, and the other keys of its entry as its settings."""
+    """Returns the settings of a script in Lua: its path, and the other keys of its entry."""
     settings = {key: value for key, value in plugin.items() if key not in ("path", "script_path")}
     return {"script_path": plugin["script_path"], **({"settings": settings} if settings else {})}
 
 
 def _watched(services: object) -> list[object]:
-    """The services to ask; the original's MongoDB checker is part of its own Health and not of ours."""
+    """The services to check; the original's MongoDB checker is part of its own Health and not of ours."""
     listed = services if isinstance(services, list) else []
     return [each for each in listed if not (isinstance(each, Mapping) and each.get("name") == "mongo")]
 

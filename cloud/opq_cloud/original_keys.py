@@ -54,7 +54,7 @@ NUMBERS: Mapping[str, Mapping[str, str]] = {
         "plugins.SystemStatsPlugin.systemStatsIntervalS": "mauka.stats.sample_s",
     },
 }
-"""Keys that are numbers, and are ours as they stand."""
+"""Keys with numbers that are used unchanged."""
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "triggering_broker": ("server_cert", "interface", "backend"),
     "acquisition_broker": ("server_cert", "box_pub", "box_pull", "backend_pull", "backend_pub"),
@@ -95,8 +95,9 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "laha.config.default": "how long things are kept is in the store's laha_config",
     },
 }
-"""Kind -> key -> why nothing changes with it; `plugins.…` and `zmq.mauka.plugin.management.req…` of Mauka
-are ORIGINAL_ANALYSES'."""
+"""Kind -> key -> why it has no effect; `plugins.…` and `zmq.mauka.plugin.management.req…` of Mauka
+are in ORIGINAL_ANALYSES.
+"""
 ORIGINAL_ANALYSES = "a setting of the original's own plug-ins; ours are in mauka.analyses"
 _NOT_READ = "as in the original, which reads it and uses it nowhere"
 COMPARABLE: Mapping[str, str] = {
@@ -113,29 +114,29 @@ COMPARABLE: Mapping[str, str] = {
     "plugins.ThdPlugin.window.size.ms": "as in the original, whose window is one cycle",
     "zmq.mauka.plugin.management.req.interface": "opq-tools mauka is told where the manager is",
 }
-"""Key of the original's plug-ins -> what to set here for it, or why there is nothing to set."""
+"""Key of the original's plug-ins -> the corresponding setting here, or why there is none."""
 PLUGINS_WITHOUT_EFFECT = {
     "print": "opq-tools top and the log show what comes",
     "ketos": "a script in Scheme; a script_path that ends in .lua runs, else write a rule or a plug-in in "
     "Python or C: docs/plugins.md",
 }
-"""Part of a shared library's name -> what there is instead."""
+"""Part of a shared library's name -> what to use instead."""
 KNOWN_PLUGINS = ("threshold", "napali", "health")
 NAPALI_KEYS = (
     "alpha", "f_min", "f_max", "rms_min", "rms_max", "thd_max", "trans_max", "grace_time_ms",
     "trigger_local", "debug",
 )  # fmt: skip
-"""The keys of its entry among the plug-ins (C.3); they are those of our trigger."""
+"""The keys of its entry among the plug-ins (C.3), which our trigger has too."""
 LIMITS_ELSEWHERE = (
     "reference_frequency", "frequency_threshold_percent_low", "frequency_threshold_percent_high",
     "reference_voltage", "voltage_threshold_percent_low", "voltage_threshold_percent_high",
     "thd_threshold_high",
 )  # fmt: skip
-"""Keys of the threshold plug-in's entry: the original passes over them too, and reads makai_config."""
+"""Keys of the threshold plug-in's entry: the original ignores them too, and reads makai_config."""
 
 
 def why_without_effect(kind: str, key: str) -> str | None:
-    """Why a key of such a file changes nothing; None: it is obeyed, or nobody's."""
+    """Returns why a key of such a file has no effect; None: it has one, or is unknown."""
     if is_obeyed(kind, key):
         return None
     if kind == "mauka" and key.startswith(("plugins.", "zmq.mauka.plugin.management.req", "zmq.triggering",
@@ -145,6 +146,6 @@ def why_without_effect(kind: str, key: str) -> str | None:
 
 
 def is_obeyed(kind: str, key: str) -> bool:
-    """Whether a key of such a file sets something here."""
+    """Returns True if a key of such a file sets something here."""
     of_analyses = kind == "mauka" and key in NUMBER_KEYS
     return of_analyses or key in ADDRESSES.get(kind, {}) or key in NUMBERS.get(kind, {}) or key in OBEYED

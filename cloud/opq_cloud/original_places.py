@@ -1,4 +1,4 @@
-"""Where the original's services look for their configuration when no file is named (opq-interop part C).
+"""Where the original's services find their configuration when no file is named (opq-interop part C).
 
 An environment variable holds the whole JSON text and wins over the file of the published guide.
 """
@@ -14,7 +14,7 @@ from opq_proto.errors import ConfigError
 
 FOLDER = Path("/etc/opq")
 FOLDER_VARIABLE = "OPQ_CONFIG_FOLDER"
-"""Ours: another folder than /etc/opq, in a container or without root; empty: none is looked at."""
+"""Our variable: another folder than /etc/opq, in a container or without root; empty: no folder."""
 PLACES = (
     ("triggering_broker", "TRIGGERING_BROKER_SETTINGS", "triggering_broker.json"),
     ("acquisition_broker", "ACQUISITION_BROKER_SETTINGS", "acquisition_broker_config.json"),
@@ -34,14 +34,14 @@ READ_BY = {
     "notifications": ("makai",),
     "health": ("health",),
 }
-"""`opq-cloud NAME` -> what it reads; View and notifications read where the store is."""
+"""`opq-cloud NAME` -> kinds that it reads; View and notifications read the store's address."""
 
 
 def original_sources(command: str, environment: Mapping[str, str] | None = None) -> list[ConfigSource]:
-    """What there is for this command, in the order of PLACES; nothing where the machine has none of it.
+    """Returns the sources for this command that exist, in the order of PLACES.
 
     Raises:
-        ConfigError: a variable or a file that is there cannot be read.
+        ConfigError: a variable or a file that exists cannot be read.
     """
     variables = os.environ if environment is None else environment
     named = variables.get(FOLDER_VARIABLE)

@@ -1,9 +1,9 @@
-"""The connections that one loop has made with keys: they follow the private file when it is exchanged.
+"""Connections of one loop that use keys: they follow the private file when it is replaced.
 
-    another file --> SETTLE_S --> a second connection with it --> it is let in --> BOTH_S --> the first ends
+    another file --> SETTLE_S --> a second connection with it --> it is admitted --> BOTH_S --> the first ends
 
-Until the second is let in the first one stays, so a key that nobody admits changes nothing. While both are
-open a subscriber hears each message twice, and misses none.
+Until the second is admitted the first one stays, so a key that nobody admits changes nothing. While both are
+open a subscriber receives each message twice, and misses none.
 """
 
 import os
@@ -21,9 +21,9 @@ from opq_proto.keys import KeyPair
 
 CHECK_S = 0.5
 SETTLE_S = 1.0
-"""Meanwhile whoever binds has seen the new public file."""
+"""In this time the binding service has read the new public file."""
 BOTH_S = 0.5
-"""Meanwhile the subscriptions of the second connection have arrived."""
+"""In this time the subscriptions of the second connection have arrived."""
 
 Mark = tuple[tuple[int, int, int] | None, ...]
 
@@ -36,18 +36,18 @@ class _KeyedConnection:
     """The endpoint as it was given to libzmq."""
     keys: tuple[bytes, KeyPair]
     mark: Mark
-    """State of the files that `keys` were read from, or of the last files that were looked at."""
+    """State of the files that `keys` were read from, or of the last files that were checked."""
     changed_s: float | None = None
     """When other files were seen."""
     monitor: Socket | None = None
-    """While there is a second connection."""
+    """Set while there is a second connection."""
     next_keys: tuple[bytes, KeyPair] | None = None
     joined_s: float | None = None
-    """When the second one was let in."""
+    """When the second one was admitted."""
 
     def follow(self, now_s: float) -> None:
         if self.socket.getsockopt(zmq.TYPE) != zmq.SUB:
-            self.socket.getsockopt(zmq.EVENTS)  # or libzmq ends no connection of a socket that only sends
+            self.socket.getsockopt(zmq.EVENTS)  # else libzmq ends no connection of a socket that only sends
         mark = _mark(self.address)
         if mark != self.mark:
             self.mark, self.changed_s = mark, now_s
@@ -84,7 +84,7 @@ class _KeyedConnection:
         log.get().info("backend.key_exchanged", address=self.address.endpoint, name=self.address.name)
 
     def _end_second(self) -> None:
-        """It was not let in, and the files have changed again."""
+        """Ends the second connection, which was not admitted, because the files have changed again."""
         if self.monitor is not None:
             self.socket.disconnect(_other_spelling(self.endpoint))
             self._close_monitor()
@@ -97,10 +97,11 @@ class _KeyedConnection:
 
 
 class OwnKeys:
-    """Belongs to the loop whose sockets it connects; `follow` belongs into that loop, after what was read.
+    """Belongs to the loop whose sockets it connects; call `follow` in that loop, after reading.
 
-    A subscriber that was polled holds the first frame of what it has not read (libzmq's xsub.cpp). If its
-    connection is ended then, libzmq ends the process: between poll and `follow` at least one message is read.
+    A subscriber that was polled holds the first frame of its unread messages (libzmq's xsub.cpp). If its
+    connection is ended then, libzmq ends the process: between poll and `follow` at least one message must
+    be read.
     """
 
     def __init__(self) -> None:
@@ -108,7 +109,7 @@ class OwnKeys:
         self._next_s = 0.0
 
     def connect(self, socket: Socket, endpoint: str, key: str) -> None:
-        """As `sockets.connect`; what is connected here follows its keys."""
+        """Connects as `sockets.connect` does; the connection follows its keys."""
         address = backend_address(connectable(endpoint))
         mark = _mark(address)
         connect(socket, endpoint, key)
@@ -117,7 +118,7 @@ class OwnKeys:
             self._made.append(_KeyedConnection(socket, address, address.endpoint, keys, mark))
 
     def follow(self) -> None:
-        """Exchange connections whose keys were exchanged; does nothing most times that it is called."""
+        """Replaces connections whose keys were replaced; most calls do nothing."""
         if self._made and (now_s := time.monotonic()) >= self._next_s:
             self._next_s = now_s + CHECK_S
             for each in self._made:
@@ -140,6 +141,6 @@ def _file_mark(path: os.PathLike[str]) -> tuple[int, int, int] | None:
 
 
 def _other_spelling(endpoint: str) -> str:
-    """The same address: libzmq takes a subscriber's second connection only where it is written otherwise."""
+    """Returns the same address in another spelling: libzmq needs it for a subscriber's second connection."""
     host, _, port = endpoint.rpartition(":")
     return f"{host}:{port[1:] if port.startswith('0') else '0' + port}"

@@ -1,7 +1,8 @@
-"""Mauka's plug-in manager as View's pages see it: every plug-in, what runs where, and commands for one.
+"""Mauka's plug-in manager for View's pages: every plug-in, what runs where, and commands for one.
 
-Beside the rooms, as `incident_edits.py`: Mauka says what its commands are called and how its graph is drawn,
-and View knows neither. Mauka's files are loaded by the first question, not by the start of View.
+A file outside the rooms, as `incident_edits.py`: Mauka defines the names of its commands and the drawing
+of its graph, and View imports neither. Mauka's files are loaded by the first request, not by the start of
+View.
 """
 
 import json
@@ -22,29 +23,29 @@ COLOURED = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class PluginManagerError(OpqError):
-    """The manager does not answer, or says no."""
+    """The manager does not answer, or refuses."""
 
 
 class PluginManager:
-    """At one address; every method raises PluginManagerError."""
+    """The manager at one address; every method raises PluginManagerError."""
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
 
     def plugins(self) -> list[Mapping[str, Any]]:
-        """Facts of each, by name: at least name, origin, enabled, running, takes, gives, trouble."""
+        """Returns facts of each, by name: at least name, origin, enabled, running, takes, gives, trouble."""
         found = self._json("status")
         return [each for each in found if isinstance(each, Mapping)]
 
     def plugin(self, name: str) -> Mapping[str, Any]:
-        """Facts of one."""
+        """Returns facts of one plug-in."""
         for each in self.plugins():
             if each.get("name") == name:
                 return each
         raise PluginManagerError(f"Mauka has no plug-in {name}")
 
     def command(self, verb: str, name: str) -> str:
-        """What it says; `verb` is one of VERBS."""
+        """Sends a command and returns its answer; `verb` is one of VERBS."""
         from opq_cloud.mauka.plugin_commands import succeeded
 
         if not NAME.fullmatch(name):
@@ -56,7 +57,7 @@ class PluginManager:
         return text.removeprefix("OK. ")
 
     def drawing(self) -> str:
-        """What runs, what it takes and gives, as SVG."""
+        """Returns what runs, what it takes and gives, as SVG."""
         from opq_cloud.mauka.graph import graph_svg, read_nodes
 
         return graph_svg(read_nodes(self._json("graph")))

@@ -1,9 +1,9 @@
 """Re-analyses that people order over REST: one at a time, each in a process of its own, with its progress.
 
-It lies beside the rooms, as `incident_edits.py` does: Mauka's functions do the work, View knows none of them.
-Jobs are kept in the store, and who runs one says so every few seconds. One whose service was killed or ended
-reads as `interrupted` until a service goes on with it: what was replaced is not replaced again, a dry run
-begins again.
+A file outside the rooms, as `incident_edits.py`: Mauka's functions do the work, View imports none of them.
+Jobs are kept in the store, and the View that runs one records that every few seconds. One whose service
+was killed or ended reads as `interrupted` until a service resumes it: replaced events are not replaced
+again, a dry run begins again.
 """
 
 import os
@@ -30,16 +30,16 @@ log = logs.get(service="reanalysis")
 
 JOBS_KEPT = 20
 LONGEST_S = 6 * 3600.0
-"""Then a job is ended."""
+"""A job is ended after this time."""
 POLL_S = 0.2
 ALIVE_S = 3.0
-"""Who runs a job notes it so often."""
+"""Interval at which the View that runs a job records it."""
 LEASE_S = 20.0
-"""A job of which nothing was noted for so long runs no more; its service was killed."""
+"""A job without a record for this long no longer runs; its service was killed."""
 MOST_RESUMED = 3
-"""So often a job goes on; one that ends its service each time is left after that."""
+"""How often a job is resumed; one that ends its service each time is left after that."""
 LAST_TRIES = 30
-"""The end of a job is noted, a second apart, until the store takes it or the service ends."""
+"""Tries, a second apart, to record the end of a job, until the store accepts it or the service ends."""
 PROGRAM = "import sys; from opq_cloud.mauka.reanalysis_process import main; sys.exit(main(sys.argv[1:]))"
 INTERRUPTED = "its service ended in the midst of it; it goes on where it was once a service runs"
 LEFT = f"its service ended {MOST_RESUMED + 1} times in the midst of it; the same order goes on from there"
@@ -48,17 +48,17 @@ State = Literal["running", "done", "failed", "ended", "interrupted"]
 
 
 class ReanalysisBusyError(OpqError):
-    """One runs already."""
+    """A re-analysis runs already."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReanalysisJob:
-    """One order, and what became of it.
+    """One order and its result.
 
     Attributes:
         state: `ended` is by a person or after `LONGEST_S`; `interrupted`: its service was killed or ended.
         done, of: events, over all its parts; `of` is None until they are counted.
-        report: as `opq-tools reanalyse --json` has it, lists of at most 1,000.
+        report: as in `opq-tools reanalyse --json`, lists of at most 1,000.
     """
 
     number: int
@@ -72,14 +72,14 @@ class ReanalysisJob:
     report: dict[str, object] | None = None
     error: str | None = None
     resumed: int = 0
-    """How often it went on after its service had ended."""
+    """How often it was resumed after its service had ended."""
 
 
 OnEnd = Callable[[ReanalysisJob], None]
 
 
 def job_json(job: ReanalysisJob) -> dict[str, object]:
-    """As REST and `opq-tools reanalyse --jobs` give it."""
+    """Returns the job as REST and `opq-tools reanalyse --jobs` show it."""
     return {
         "id": job.number, "state": job.state, "dry_run": job.order.dry_run, "started_ms": job.started_ms,
         "ended_ms": job.ended_ms, "done": job.done, "of": job.of, "resumed": job.resumed, "error": job.error,
@@ -102,7 +102,7 @@ def _job_of(document: Mapping[str, Any], now_ms: int, lease_s: float) -> Reanaly
 
 
 def _is_left(document: Mapping[str, Any], now_ms: int, lease_s: float) -> bool:
-    """Whether nobody runs it any more."""
+    """Returns True if no service runs it any more."""
     silent = abs(now_ms - int(document["alive_ms"])) > 1000 * lease_s
     return document["state"] == "running" and (silent or bool(document.get("left")))
 
@@ -112,7 +112,7 @@ def _key(number: int) -> str:
 
 
 class ReanalysisJobs:
-    """From any thread. Methods raise StoreError where the database cannot."""
+    """Used from any thread. Methods raise StoreError where the database refuses."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class ReanalysisJobs:
         self._lease_s = lease_s
         self._now_s = monotonic_s
         self._seen: tuple[object, float] = None, 0.0
-        """What was noted last of the newest job, and since when it has been that."""
+        """Last record of the newest job, and since when it has been unchanged."""
         self._lock = threading.Lock()
         self._own: int | None = None
         """The job that runs here."""
@@ -137,7 +137,7 @@ class ReanalysisJobs:
         self._watch: threading.Thread | None = None
 
     def start(self, order: ReanalysisOrder, account_id: str, on_end: OnEnd) -> ReanalysisJob:
-        """Begin; `on_end` is called in the job's thread, before anybody sees that it is over.
+        """Begins a job; `on_end` is called in the job's thread, before the job is shown as over.
 
         Raises:
             ReanalysisBusyError: another one runs, here or at another View of this store.
@@ -153,7 +153,7 @@ class ReanalysisJobs:
             if running is None:
                 among = (each.number for each in self.jobs() if each.state == "running")
                 running = next((each for each in among if each != number), None)
-                if running is not None:  # another View has just gone on with it
+                if running is not None:  # another View has just resumed it
                     self._documents().remove(REANALYSES, _key(number))
             if running is not None:
                 raise ReanalysisBusyError(
@@ -168,7 +168,9 @@ class ReanalysisJobs:
         return job
 
     def watch(self, on_end: OnEnd) -> None:
-        """Go on with what a service left that ended, now and later, until `close`; again after one."""
+        """Resumes jobs that an ended service left, now and later, until `close`; can be called again after
+        it.
+        """
         self._closed.clear()
 
         def watching() -> None:
@@ -183,7 +185,7 @@ class ReanalysisJobs:
         self._watch.start()
 
     def resume(self, on_end: OnEnd) -> ReanalysisJob | None:
-        """Go on with the newest job if it is interrupted; None: it is not, or another View was first."""
+        """Resumes the newest job if it is interrupted; None: it is not, or another View was first."""
         with self._lock:
             newest = self._documents().newest(REANALYSES, "", 1)
             runs_here = self._running is not None and self._running.is_alive()
@@ -208,14 +210,14 @@ class ReanalysisJobs:
         return job
 
     def _is_still(self, found: Fields) -> bool:
-        """Whether nothing is noted of it while we look: whose clock is another one is no reason to go on."""
+        """Whether its record does not change while we watch: a differing clock is no reason to resume it."""
         word, now_s = (found["number"], found["alive_ms"]), self._now_s()
         if word != self._seen[0]:
             self._seen = word, now_s
         return bool(found.get("left")) or now_s - self._seen[1] > 2 * ALIVE_S
 
     def _begin(self, job: ReanalysisJob, on_end: OnEnd) -> None:
-        """Start the thread of a job; the caller holds the lock."""
+        """Starts the thread of a job; the caller holds the lock."""
         self._stop, self._own = threading.Event(), job.number
         self._running = threading.Thread(
             target=self._run, args=(job, self._stop, on_end), name="reanalysis", daemon=True
@@ -223,7 +225,7 @@ class ReanalysisJobs:
         self._running.start()
 
     def jobs(self) -> list[ReanalysisJob]:
-        """The jobs that are kept, the newest first."""
+        """Returns the jobs that are kept, the newest first."""
         now_ms = _now_ms()
         found = self._documents().newest(REANALYSES, "", JOBS_KEPT)
         return [_job_of(each, now_ms, self._lease_s) for each in found]
@@ -233,7 +235,7 @@ class ReanalysisJobs:
         return None if found is None else _job_of(found, _now_ms(), self._lease_s)
 
     def end(self, number: int) -> bool:
-        """End it, also where another View runs it; False: it does not run."""
+        """Ends a job, also where another View runs it; False: it does not run."""
         job = self.job(number)
         if job is None or job.state != "running":
             return False
@@ -244,7 +246,7 @@ class ReanalysisJobs:
         return self._documents().change(REANALYSES, _key(number), lambda was: {**was, "ending": True})
 
     def close(self) -> None:
-        """End the process of the one that runs, which is left to the next service, and wait for it."""
+        """Ends the process of the running job, which is left to the next service, and waits for it."""
         self._closed.set()
         with self._lock:
             running, watch = self._running, self._watch
@@ -254,7 +256,7 @@ class ReanalysisJobs:
                 thread.join()
 
     def _run(self, job: ReanalysisJob, stop: threading.Event, on_end: OnEnd) -> None:
-        """The process' parent is this thread: where it ends, so does the process."""
+        """Runs a job; this thread is the process' parent: when it ends, so does the process."""
         try:
             last = self._follow(job, stop)
         except Exception as error:  # whatever it is, the job is over
@@ -311,7 +313,7 @@ class ReanalysisJobs:
                         state: State = "done" if told.error is None else "failed"
                         return replace(job, state=state, report=told.report, error=told.error)
                 if self._closed.is_set():
-                    return job  # the next service goes on
+                    return job  # the next service resumes it
                 return replace(job, state="ended", error="it was ended; the same order goes on from there")
             except (EOFError, OSError):
                 return replace(
@@ -322,11 +324,11 @@ class ReanalysisJobs:
                 process.wait()
 
     def _note(self, job: ReanalysisJob, left: bool = False) -> bool:
-        """Whether the store has taken it; `left`: nobody runs it from now on."""
+        """Records a job; returns whether the store accepted it. `left`: no service runs it from now on."""
 
         def changed(was: Fields) -> Fields | None:
             if was.get("resumed", 0) != job.resumed:
-                return None  # another View goes on with it
+                return None  # another View has resumed it
             return {**_as_document(job, _now_ms()), "ending": was["ending"], "left": left}
 
         try:
@@ -337,7 +339,7 @@ class ReanalysisJobs:
         return True
 
     def _said_of(self, job: ReanalysisJob) -> Literal["taken", "ending", ""]:
-        """Whether another View goes on with it, as nothing was noted for long, or was asked to end it."""
+        """Whether another View has resumed it, after a long time without a record, or was asked to end it."""
         with suppress(StoreError):
             found = self._documents().get(REANALYSES, _key(job.number))
             if found is not None and found.get("resumed", 0) != job.resumed:

@@ -1,4 +1,4 @@
-"""What a re-analysis is to do: ordered by `opq-tools reanalyse` or over REST, carried out by Mauka."""
+"""An order for a re-analysis: given by `opq-tools reanalyse` or over REST, carried out by Mauka."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ MOST_EVENTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ReanalysisOrder:
-    """What is to be done.
+    """One order.
 
     Attributes:
         start_ns, end_ns: events of this span.
-        names: only these analyses; none: all that are built in or installed.
-        changed: analysis -> settings that are other than the configuration's.
+        names: only these analyses; empty: all that are built in or installed.
+        changed: analysis -> settings that differ from the configuration's.
     """
 
     start_ns: int

@@ -1,7 +1,7 @@
-"""Runs services, each in its thread; contains what they throw, and starts them again.
+"""Runs services, each in its thread; contains their exceptions, and starts them again.
 
-The one `except Exception` of the process: it logs the traceback, counts, waits and restarts. What
-a user can do something about (a busy port, a missing key) ends the process when it happens at the
+The one `except Exception` of the process: it logs the traceback, counts, waits and restarts. An error
+that a user can correct (a busy port, a missing key) ends the process when it happens at the
 start, with one line.
 """
 
@@ -27,14 +27,14 @@ from opq_proto.errors import OpqError
 RESTART_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits before the first, second, ... restart in a row; the last one stays."""
 STEADY_S = 60.0
-"""After so long without a fault the waits begin again."""
+"""After this time without a fault the waits begin again."""
 READY_S = 15.0
 JOIN_S = 5.0
 
 
 @dataclass(slots=True)
 class ServiceEntry:
-    """One service and what became of it."""
+    """One service and its state."""
 
     service: CloudService
     started_s: float = field(default_factory=time.time)
@@ -49,7 +49,7 @@ class ServiceEntry:
         return HealthReport(self.service.name, self.up, info=info)
 
     def parts(self) -> tuple[HealthReport, ...]:
-        """What the service says of its own parts."""
+        """Returns the service's reports of its own parts."""
         return tuple(self.service.health()) if isinstance(self.service, HealthyService) else ()
 
 
@@ -59,7 +59,7 @@ class ServiceBoard:
     def __init__(self) -> None:
         self.entries: list[ServiceEntry] = []
         self.note: str | None = None
-        """What an operator must know of the whole, though all is well."""
+        """A note for the operator about the whole, even if all is well."""
 
     def add(self, service: CloudService) -> ServiceEntry:
         entry = ServiceEntry(service)
@@ -67,7 +67,7 @@ class ServiceBoard:
         return entry
 
     def health(self, name: str) -> HealthReport:
-        """The whole: ok when every service runs; one subcomponent per service and per part (Box)."""
+        """Returns the whole: ok when every service runs; one subcomponent per service and per part (Box)."""
         parts = {part.name: part for entry in self.entries for part in entry.parts()}
         services = [_worse(entry.health(), parts.pop(entry.service.name, None)) for entry in self.entries]
         down = [service.name for service in services if not service.ok]
@@ -75,7 +75,7 @@ class ServiceBoard:
         return HealthReport(name, not down, info=info, subcomponents=(*services, *parts.values()))
 
     def plugin_status(self) -> list[dict[str, object]]:
-        """Rows of the original Mauka's `/status`."""
+        """Returns rows of the original Mauka's `/status`."""
         return [
             dict(row)
             for entry in self.entries
@@ -84,7 +84,7 @@ class ServiceBoard:
         ]
 
     def connections(self) -> dict[str, int]:
-        """Box -> connections with its key, over all brokers here."""
+        """Returns Box -> connections with its key, over all brokers here."""
         found = Counter[str]()
         for entry in self.entries:
             if isinstance(entry.service, ConnectedService):
@@ -92,7 +92,7 @@ class ServiceBoard:
         return dict(found)
 
     def counts(self) -> Iterator[tuple[str, str, str, float]]:
-        """(service, counter, label, value) of everything that is counted."""
+        """Yields (service, counter, label, value) of all counters."""
         for entry in self.entries:
             name = entry.service.name
             yield name, "service_up_now", "", float(entry.up)
@@ -103,7 +103,7 @@ class ServiceBoard:
                         yield name, counter, label, value
 
     def stages(self) -> Iterator[tuple[str, str, list[int], float]]:
-        """(service, stage, cumulative counts, sum in seconds), as `StageTimes.snapshot`."""
+        """Yields (service, stage, cumulative counts, sum in seconds), as `StageTimes.snapshot`."""
         for entry in self.entries:
             if isinstance(entry.service, CountingService):
                 for stage, (counts, sum_s) in entry.service.counters.stages.snapshot().items():
@@ -111,7 +111,7 @@ class ServiceBoard:
 
 
 def _worse(thread: HealthReport, own: HealthReport | None) -> HealthReport:
-    """What the runner knows of a service and what it says of itself, in one: trouble before a note."""
+    """Combines the runner's report of a service with the service's own: trouble before a note."""
     if own is None or not thread.ok or (own.ok and thread.info):
         return thread
     return own
@@ -129,7 +129,7 @@ class ServiceRunner:
         self._threads: list[threading.Thread] = []
 
     def start(self, services: Sequence[CloudService]) -> bool:
-        """Start them in order, each when the one before is ready; False when one could not."""
+        """Starts them in order, each when the one before is ready; False when one could not start."""
         for service in services:
             entry = self._board.add(service)
             ready = threading.Event()
@@ -147,7 +147,7 @@ class ServiceRunner:
         return True
 
     def wait(self) -> bool:
-        """Until a signal, or a service's failure at the start; then end all. False: some did not."""
+        """Waits for a signal, or a service's failure at the start; then ends all. False: some did not end."""
         self.stop.wait()
         until = time.monotonic() + JOIN_S
         for thread in self._threads:
@@ -187,7 +187,7 @@ class ServiceRunner:
 
 
 def raise_descriptor_limit() -> None:
-    """Take as many file descriptors as we may: one per Box and socket (limits.md, 1)."""
+    """Raises the limit of file descriptors to the allowed maximum: one per Box and socket (limits.md, 1)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

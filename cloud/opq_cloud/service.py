@@ -1,7 +1,7 @@
-"""What a service of the cloud is, and what the services of one process share.
+"""The interface of a service of the cloud, and what the services of one process share.
 
 A service is a class with its frozen Config and one blocking `run`; the runner gives it a
-thread, catches what it throws, starts it again and reports its health. Rooms of the cloud know
+thread, catches its exceptions, starts it again and reports its health. Rooms of the cloud import
 this file and the store, never each other.
 """
 
@@ -16,12 +16,12 @@ from opq_cloud.store.lease import StoreLease
 from opq_cloud.store.store import CloudStore
 
 STALE_S = 20.0
-"""The original's health calls a component down after so long without a sign (opq-interop A.11)."""
+"""The original's health calls a component down after this time without a sign (opq-interop A.11)."""
 RETENTION_S = 60.0
 RETENTION_PAUSE_S = 0.05
-"""Between two slices of one pass."""
+"""Pause between two slices of one pass."""
 MAX_LABELS = 1000
-"""Distinct labels kept per counter; a flood of strange keys must not fill the memory."""
+"""Distinct labels kept per counter; a flood of unknown keys must not fill the memory."""
 
 
 class CloudService(Protocol):
@@ -32,7 +32,7 @@ class CloudService(Protocol):
         """As in `opq-cloud NAME`, e.g. `triggering-broker`; a part adds `.part`: `mauka.bus`."""
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Work until `stop` is set (noticed within 0.2 s); set `ready` when all addresses are bound.
+        """Works until `stop` is set (noticed within 0.2 s); sets `ready` when all addresses are bound.
 
         Opens and closes its own sockets, so that it can be called again after an exception.
         Raises PortBusyError, KeyFileError, ConfigError or StoreError when it cannot start.
@@ -44,12 +44,12 @@ class ServiceCounters:
 
     def __init__(self) -> None:
         self.stages = StageTimes()
-        """How long what was counted took."""
+        """Durations of the counted operations."""
         self._lock = threading.Lock()
         self._counts: dict[str, dict[str, float]] = {}
 
     def add(self, name: str, count: float = 1, label: str = "") -> None:
-        """Raise `name` (a noun in snake_case, e.g. `refused`), split by `label` (a Box id, a key)."""
+        """Raises `name` (a noun in snake_case, e.g. `refused`), split by `label` (a Box id, a key)."""
         with self._lock:
             row = self._counts.setdefault(name, {})
             if label not in row and len(row) >= MAX_LABELS:
@@ -57,14 +57,14 @@ class ServiceCounters:
             row[label] = row.get(label, 0) + count
 
     def set(self, name: str, value: float, label: str = "") -> None:
-        """A level instead of a count, e.g. connections; the name ends in `_now`."""
+        """Sets a level instead of a count, e.g. connections; the name ends in `_now`."""
         with self._lock:
             row = self._counts.setdefault(name, {})
             if label in row or len(row) < MAX_LABELS:
                 row[label] = value
 
     def total(self, name: str) -> float:
-        """Over all labels; 0 when nothing was counted."""
+        """Returns the sum over all labels; 0 when nothing was counted."""
         with self._lock:
             return sum(self._counts.get(name, {}).values())
 
@@ -73,7 +73,7 @@ class ServiceCounters:
             return self._counts.get(name, {}).get(label, 0)
 
     def snapshot(self) -> dict[str, dict[str, float]]:
-        """name -> label (empty for none) -> value."""
+        """Returns name -> label (empty for none) -> value."""
         with self._lock:
             return {name: dict(row) for name, row in self._counts.items()}
 
@@ -108,15 +108,16 @@ class CountingService(Protocol):
 
 @runtime_checkable
 class HealthyService(Protocol):
-    """A service that knows more of its health than whether its thread runs (e.g. its Boxes)."""
+    """A service with more health reports than whether its thread runs (e.g. of its Boxes)."""
 
     def health(self) -> Iterable[HealthReport]:
-        """Its subcomponents now; must not block."""
+        """Returns its subcomponents now; must not block."""
 
 
 UNKNOWN, REFUSED = "unknown", "refused"
-"""Beside the ids of Boxes: connections in their handshake, or one of too many at once to see whose each is;
-and those whose key is not admitted, which are left hanging."""
+"""Used in place of Box ids: connections in their handshake, or one of too many at once to identify;
+and those whose key is not admitted, which are left open.
+"""
 
 
 @runtime_checkable
@@ -132,16 +133,16 @@ class StatusService(Protocol):
     """Mauka: rows of the original's `/status`."""
 
     def plugin_status(self) -> list[Mapping[str, object]]:
-        """{plugin_name, messages_recv, bytes_recv, last_recv, plugin_state} per plug-in."""
+        """Returns {plugin_name, messages_recv, bytes_recv, last_recv, plugin_state} per plug-in."""
 
 
 def turn_health(name: str, lease: StoreLease | None) -> list[HealthReport]:
-    """Always well: to stand by is a duty, too."""
+    """Reports always as well, because standing by is intended, too."""
     return [] if lease is None else [HealthReport(f"{name}.turn", True, info=lease.info)]
 
 
 class CloudContext:
-    """What the services of one process share: the store, opened when first asked for."""
+    """Shared by the services of one process: the store, opened when first needed."""
 
     def __init__(self, open_store: Callable[[], CloudStore], several: bool = False) -> None:
         """`several`: other processes do the same with this store."""
@@ -153,14 +154,14 @@ class CloudContext:
 
     @property
     def store(self) -> CloudStore:
-        """Raises StoreError when it cannot be opened."""
+        """The store. Raises StoreError when it cannot be opened."""
         with self._lock:
             if self._store is None:
                 self._store = self._open_store()
             return self._store
 
     def lease(self, name: str) -> StoreLease | None:
-        """Which of several processes has a duty; None: this one, for there are no others."""
+        """Returns the lease that shows which of several processes has a duty; None: there are no others."""
         if not self._several:
             return None
         if name not in self._leases:
@@ -178,7 +179,7 @@ class CloudContext:
 
 
 class Retention:
-    """Rolls up trends and deletes what is due, each minute and by slices, so that no write waits for it.
+    """Rolls up trends and deletes expired data, each minute and by slices, so that no write waits for it.
 
     Several processes may do it at once.
     """

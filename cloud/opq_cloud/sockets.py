@@ -1,4 +1,6 @@
-"""The services' sockets: opened with limits, bound with one line that says what to do, read in bursts."""
+"""The services' sockets: opened with limits, bound with an error text that names the remedy, read in
+bursts.
+"""
 
 import errno
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,7 @@ Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
 
 LINGER_MS = 200
-"""What is still queued when a service ends gets this long."""
+"""Messages still queued when a service ends get this long."""
 POLL_MS = 100
 """A loop checks its stop event at least this often."""
 BURST = 1000
@@ -24,7 +26,7 @@ LARGEST_FRAME_BYTES = 2**20
 """A peer that sends a longer frame is disconnected; a Cycle has some 1.4 kB, an answer's header with a
 gap for each of its 7200 Cycles less than 0.5 MB."""
 LARGEST_TOPIC_BYTES = 1024
-"""The same where peers only subscribe: libzmq keeps each byte of a topic in a node of its own."""
+"""The same limit where peers only subscribe: libzmq keeps each byte of a topic in a node of its own."""
 ZAP_DOMAIN = "opq"
 BACKEND_DOMAIN = "opq-backend"
 BACKEND_HANDSHAKE_MS = 5000
@@ -34,7 +36,7 @@ KEEPALIVE_IDLE_S = 60
 
 @contextmanager
 def service_context() -> Iterator[Context]:
-    """A context of the service's own, ended after its sockets: no other service depends on it."""
+    """Yields a context of the service's own, ended after its sockets: no other service depends on it."""
     context: Context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, 4096)
     copy_received(context)
@@ -45,7 +47,7 @@ def service_context() -> Iterator[Context]:
 
 
 def open_socket(context: Context, kind: int, **options: int) -> Socket:
-    """A socket with bounded linger and frames; options by their ZeroMQ name, e.g. `sndhwm=1000`."""
+    """Opens a socket with bounded linger and frames; options by their ZeroMQ name, e.g. `sndhwm=1000`."""
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, LINGER_MS)
     publishes = kind in (zmq.PUB, zmq.XPUB)
@@ -56,7 +58,9 @@ def open_socket(context: Context, kind: int, **options: int) -> Socket:
 
 
 def open_monitor(context: Context, socket: Socket, name: str, events: int) -> Socket:
-    """What happens to the connections of `socket`, from before it is bound; `name` is of this context."""
+    """Opens a monitor of the connections of `socket`, before it is bound; `name` is unique in this
+    context.
+    """
     address = f"inproc://monitor-{name}"
     socket.monitor(address, events)
     monitor = context.socket(zmq.PAIR)
@@ -67,7 +71,9 @@ def open_monitor(context: Context, socket: Socket, name: str, events: int) -> So
 
 
 def curve_server(socket: Socket, pair: KeyPair, domain: str = ZAP_DOMAIN) -> None:
-    """Make `socket` a CURVE server whose clients a ZAP handler must admit (none there: nobody is)."""
+    """Makes `socket` a CURVE server whose clients a ZAP handler must admit; without a handler it admits
+    nobody.
+    """
     if pair.secret is None:
         raise ConfigError("the server's key pair has no secret key")
     socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -80,12 +86,11 @@ def curve_server(socket: Socket, pair: KeyPair, domain: str = ZAP_DOMAIN) -> Non
 
 
 def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
-    """Bind; `key` is the configuration's name of the address.
+    """Binds; `key` is the configuration's name of the address.
 
     An address with keys admits nobody unless a `BackendAdmission` answers in the socket's context.
-
     Raises:
-        PortBusyError: somebody has the address, or it is not ours to have.
+        PortBusyError: the address is in use, or not allowed.
         ConfigError: it is no address.
         KeyFileError: it has keys, and the server's is not there.
     """
@@ -108,7 +113,7 @@ def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
 
 
 def can_bind(endpoint: str) -> bool:
-    """Whether the address is this machine's and free, and the server's key is there where it wants one."""
+    """Returns True if the address is this machine's and free, and the server's key is there where needed."""
     address = backend_address(endpoint)
     try:
         if address.folder is not None:
@@ -121,13 +126,13 @@ def can_bind(endpoint: str) -> bool:
 
 
 def backend_domain(socket: Socket, endpoint: str) -> str:
-    """The ZAP domain of an address with keys: which port it is, and whether it publishes, for the rights."""
+    """Returns the ZAP domain of an address with keys: its port, and whether it publishes, for the rights."""
     kind = "read" if socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB) else "write"
     return f"{BACKEND_DOMAIN}/{endpoint.rpartition(':')[2]}/{kind}"
 
 
 def connect(socket: Socket, endpoint: str, key: str) -> None:
-    """Connect, with the keys that the address names.
+    """Connects, with the keys that the address names.
 
     Raises:
         ConfigError: it is no address.
@@ -143,20 +148,20 @@ def connect(socket: Socket, endpoint: str, key: str) -> None:
 
 
 def connectable(endpoint: str) -> str:
-    """Where to connect to what is bound at `endpoint`: `tcp://*:9882` is reached on loopback."""
+    """Returns the address to connect to for `endpoint` of a bind: `tcp://*:9882` is reached on loopback."""
     return endpoint.replace("://*:", "://127.0.0.1:").replace("://0.0.0.0:", "://127.0.0.1:")
 
 
 def beyond_loopback(endpoint: str) -> bool:
-    """Whether other machines may reach what is bound there."""
+    """Returns True if other machines may reach a socket bound there."""
     host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
     return endpoint.startswith("tcp://") and not (host.startswith("127.") or host in ("localhost", "::1"))
 
 
 def receive(socket: Socket, limit: int) -> Iterator[tuple[zmq.Frame, list[bytes]]]:
-    """At most `limit` waiting messages: the first frame with its metadata, and all frames as bytes.
+    """Yields at most `limit` waiting messages: the first frame with its metadata, and all frames as bytes.
 
-    Frame by frame, for recv_multipart(copy=False) costs four times as much (1.0 and 4.2 us).
+    Frame by frame, because recv_multipart(copy=False) costs four times as much (1.0 and 4.2 us).
     """
     for _ in range(limit):
         try:
@@ -172,7 +177,7 @@ def receive(socket: Socket, limit: int) -> Iterator[tuple[zmq.Frame, list[bytes]
 
 
 def send_past_full(socket: Socket, frames: Sequence[bytes]) -> None:
-    """Send on an XPUB socket with XPUB_NODROP that has a full subscriber: the others get the message."""
+    """Sends on an XPUB socket with XPUB_NODROP that has a full subscriber: the others get the message."""
     socket.setsockopt(zmq.XPUB_NODROP, 0)
     try:
         socket.send_multipart(frames, zmq.NOBLOCK)

@@ -1,8 +1,8 @@
-"""How long each stage of the way takes, as Prometheus histograms; apart from counters, which are sums.
+"""Durations of each processing stage, as Prometheus histograms; separate from counters, which are sums.
 
     opq_stage_seconds{service, stage}
 
-Stages and what each begins and ends with: docs/makai.md, "Latency of each stage".
+Stages, with the beginning and end of each: docs/makai.md, "Latency of each stage".
 """
 
 import threading
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 BOUNDS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
-"""Upper ends of the buckets; what takes longer is in one more."""
+"""Upper ends of the buckets; longer times are in one more."""
 
 
 class StageTimes:
@@ -30,11 +30,11 @@ class StageTimes:
         self._sums_s: dict[str, float] = {}
 
     def add(self, stage: str, *seconds: float) -> None:
-        """One that took so long; or several at once, which cost one lock."""
+        """Adds one time, or several at once, which cost one lock."""
         self.add_all(stage, seconds)
 
     def add_all(self, stage: str, seconds: Iterable[float]) -> None:
-        """As `add`."""
+        """Adds each of these times."""
         with self._lock:
             counts = self._counts.setdefault(stage, [0] * (len(BOUNDS_S) + 1))
             total_s = 0.0
@@ -45,7 +45,7 @@ class StageTimes:
             self._sums_s[stage] = self._sums_s.get(stage, 0.0) + total_s
 
     def add_array(self, stage: str, seconds: NDArray[np.float64]) -> None:
-        """As `add`, of many."""
+        """Adds an array of times."""
         buckets = np.bincount(np.searchsorted(BOUNDS_S, seconds), minlength=len(BOUNDS_S) + 1).tolist()
         total_s = float(np.maximum(seconds, 0.0).sum())
         with self._lock:
@@ -54,7 +54,7 @@ class StageTimes:
             self._sums_s[stage] = self._sums_s.get(stage, 0.0) + total_s
 
     def snapshot(self) -> dict[str, tuple[list[int], float]]:
-        """Stage -> how many up to each of BOUNDS_S and beyond, cumulative; the sum in seconds."""
+        """Returns stage -> counts up to each of BOUNDS_S and beyond, cumulative; and the sum in seconds."""
         with self._lock:
             found = {stage: (list(counts), self._sums_s[stage]) for stage, counts in self._counts.items()}
         for counts, _ in found.values():
@@ -64,7 +64,7 @@ class StageTimes:
 
 
 def quantile_s(cumulative: list[int], share: float) -> float:
-    """The upper end of the bucket that holds `share` of them; infinity beyond the last, NaN of none."""
+    """The upper end of the bucket with the quantile `share`; infinity beyond the last, NaN for none."""
     wanted = share * cumulative[-1]
     if not cumulative[-1]:
         return float("nan")

@@ -1,6 +1,6 @@
-"""What a machine lacks for a configuration, before anything is started: `opq-tools config check`.
+"""Checks what a machine lacks for a configuration, before anything is started: `opq-tools config check`.
 
-Short, and apart from `config.py`, which reads no file but its own.
+Short, and separate from `config.py`, which reads no file but its own.
 """
 
 import os
@@ -14,7 +14,7 @@ from opq_proto.keys import read_secret_file
 
 
 def backend_findings(config: CloudConfig) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(key, text) of keys of services that a start would end without, and of what is worth knowing.
+    """Returns (key, text) of missing keys that would end services at a start, and of notes.
 
     Where only the server's private key is missing, the folder may be that of another machine, which binds
     nothing: that is no problem yet.
@@ -31,9 +31,9 @@ def backend_findings(config: CloudConfig) -> tuple[list[tuple[str, str]], list[t
 
 
 def missing_keys(config: CloudConfig, data_dir_named: bool) -> Iterator[tuple[str, str]]:
-    """(key, what is wrong) of key files that the brokers would end without.
+    """Yields (key, problem) of key files without which the brokers would end.
 
-    Those of the default folder are looked at only where `--data-dir` names it: they may be made later.
+    Those of the default folder are checked only where `--data-dir` names it: they may be made later.
     """
     named = config.keys
     if not (data_dir_named or named.folder or named.server_secret or named.public_keys):
@@ -51,7 +51,7 @@ def missing_keys(config: CloudConfig, data_dir_named: bool) -> Iterator[tuple[st
 
 
 def missing_secrets(config: CloudConfig) -> Iterator[tuple[str, str]]:
-    """(key, what is wrong) of files with a password that View would end without."""
+    """Yields (key, problem) of files with a password without which View would end."""
     mail, openid = config.view.mail, config.view.openid
     named = (
         ("view.mail.password_file", mail.password_file),

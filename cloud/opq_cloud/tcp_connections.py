@@ -1,7 +1,7 @@
-"""One connection of a socket that libzmq owns: its bytes by the kernel's count, and its end.
+"""One connection of a socket that libzmq owns: the kernel's count of its bytes, and ending it.
 
-libzmq has no call that ends one peer. Its frames and monitors name the file descriptor, and what is done
-to that is done to the peer alone; a number that is somebody else's by now shows in the peer's address.
+libzmq has no call that ends one peer. Its frames and monitors name the file descriptor, and operations
+on that affect the peer alone; a number that was reused meanwhile is detected by the peer's address.
 Source: include/uapi/linux/tcp.h (TCP_INFO).
 """
 
@@ -22,7 +22,7 @@ INFO_BYTES = 256
 
 
 def remote_address(number: int) -> object:
-    """Whom the descriptor is connected to; None when it is no connection."""
+    """Returns the address that the descriptor is connected to; None when it is no connection."""
     try:
         with closing(tcp.socket(fileno=os.dup(number))) as twin:
             return twin.getpeername()
@@ -31,11 +31,11 @@ def remote_address(number: int) -> object:
 
 
 def shut_down(number: int, address: object) -> bool:
-    """End the connection if it still is that peer's; its owner sees the end as if the peer had gone."""
+    """Ends the connection if it is still that peer's; its owner sees it as if the peer had gone."""
     try:
         with closing(tcp.socket(fileno=os.dup(number))) as twin:
             if address is None or twin.getpeername() != address:
-                return False  # the number is somebody else's by now
+                return False  # the number was reused by another connection
             twin.shutdown(tcp.SHUT_RDWR)
     except OSError:
         return False  # gone already
@@ -43,7 +43,7 @@ def shut_down(number: int, address: object) -> bool:
 
 
 def tcp_info(number: int) -> bytes:
-    """The kernel's struct tcp_info; empty when the descriptor is no TCP connection."""
+    """Returns the kernel's struct tcp_info; empty when the descriptor is no TCP connection."""
     try:
         # borrowed, not duplicated: a number that is closed meanwhile only makes the call fail
         borrowed = tcp.socket(tcp.AF_INET, tcp.SOCK_STREAM, 0, fileno=number)
@@ -56,16 +56,16 @@ def tcp_info(number: int) -> bytes:
 
 
 def bytes_at(info: bytes, offset: int) -> int | None:
-    """A u64 of `tcp_info`; None from a kernel that does not count it."""
+    """Returns a u64 of `tcp_info`; None from a kernel that does not count it."""
     return int(struct.unpack_from("=Q", info, offset)[0]) if len(info) >= offset + 8 else None
 
 
 def sent_ago_s(info: bytes) -> float:
-    """How long ago something was sent; 0 when the kernel does not say."""
+    """Returns how long ago something was sent; 0 when the kernel does not report it."""
     return float(struct.unpack_from("=I", info, LAST_SENT_AT)[0]) / 1000 if len(info) >= 48 else 0.0
 
 
 def bytes_not_sent(info: bytes) -> int | None:
-    """What waits in the kernel to be sent; None from a kernel that does not say."""
+    """Returns the bytes waiting in the kernel to be sent; None from a kernel that does not report them."""
     at = BYTES_NOT_SENT_AT
     return int(struct.unpack_from("=I", info, at)[0]) if len(info) >= at + 4 else None

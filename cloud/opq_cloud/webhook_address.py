@@ -1,6 +1,6 @@
-"""Which URLs a webhook may have: View says it where one is typed, notifications where it is called.
+"""The URLs that a webhook may have: View checks one when it is entered, notifications when it is called.
 
-Where the name leads is judged when the connection is made (`notifications/address_guard.py`).
+The address behind the name is checked when the connection is made (`notifications/address_guard.py`).
 """
 
 from urllib.parse import SplitResult, urlsplit
@@ -11,7 +11,7 @@ LEAST_OTHER_PORT = 1024
 
 
 def checked_url(text: str) -> SplitResult:
-    """ValueError with the reason: it is no address that a webhook may have."""
+    """Parses a webhook's URL; raises ValueError with the reason where it is not allowed."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("write an address such as https://example.org/hook")

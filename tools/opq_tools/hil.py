@@ -1,4 +1,4 @@
-"""`opq-tools hil`: play HIL scenarios on an emulator or a board, outside of pytest."""
+"""`opq-tools hil`: runs HIL scenarios on an emulator or a board, outside of pytest."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ from opq_hil.suites.updates import BOARD
 from opq_tools.built_firmware import firmware_for
 
 FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD}
-"""Schedules of faults by seed, played without firmware."""
+"""Schedules of faults by seed, which run without firmware."""
 
 
 @click.group("hil", context_settings={"help_option_names": ["-h", "--help"]})
@@ -160,9 +160,9 @@ def run(
     if backend_name == "board" and not port:
         raise click.UsageError("--backend board: at which --port is it?")
     found = backend(backend_name, port, board)
-    folder = _made(out or _dated())  # before minutes are spent
+    folder = _made(out or _dated())  # checked before minutes of work
     click.echo(f"backend: {found.version}", err=True)
-    if backend_name == "board":  # what it runs was flashed beforehand
+    if backend_name == "board":  # its firmware was flashed before
         firmware = {board: board_firmware(Path(), board)}
     else:
         firmware = dict(firmware_for(firmware_dir, say=lambda text: click.echo(text, err=True)))
@@ -228,7 +228,7 @@ def _made(folder: Path) -> Path:
 
 
 def _show_verdict(verdict: ScenarioVerdict) -> None:
-    """One line as a scenario ends."""
+    """Prints one line when a scenario ends."""
     speed = f", {verdict.virtual_s / verdict.wall_s:.1f} x real time" if verdict.virtual_s else ""
     what = verdict.reason or ", ".join(f"{name} {_short(value)}" for name, value in verdict.figures.items())
     click.echo(
@@ -243,7 +243,7 @@ def _short(value: float | int | str) -> str:
 def _play_faults(
     name: str, seeds: range, side_by_side: int | None, log: SeedLog | None, folder: Path, as_json: bool
 ) -> bool:
-    """Play the schedules of `seeds` that are not in the log; True when all, also those, is accounted for."""
+    """Runs the schedules of `seeds` that are not in the log; True if every one, old or new, passed."""
     begin_s = time.monotonic()
     faults = FAULTS[name]
     before = [] if log is None else [log.played[seed] for seed in seeds if seed in log.played]

@@ -1,4 +1,4 @@
-"""`opq-tools incidents`: find, note, label, split and merge, in the store of a running or a stopped cloud."""
+"""`opq-tools incidents`: lists, labels, splits and merges incidents in the store of a running or stopped cloud."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`opq-tools inject`: publish into a running Mauka what the bus would carry (opq-interop E.5)."""
+"""`opq-tools inject`: publishes messages on the bus of a running Mauka (opq-interop E.5)."""
 
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +15,7 @@ from opq_tools.moment import from_option, to_option
 from opq_tools.service_address import service_address
 
 MOST_EVENTS = 100_000
-"""In one range; the bus takes that many at once."""
+"""Most events in one range; the bus takes that many at once."""
 
 
 @click.command("inject")
@@ -91,7 +91,7 @@ def command(
 def stored_events(
     store: CloudStore, named: tuple[int, ...], start_ns: int | None, end_ns: int | None
 ) -> tuple[int, ...]:
-    """Those that are named, or else ids of the events of [start, end), oldest first."""
+    """The named ids, or else ids of the events of [start, end), oldest first."""
     if named:
         if missing := [str(each) for each in named if store.event_record(each) is None]:
             raise click.ClickException(

@@ -1,6 +1,6 @@
-"""Which key folder a command of `opq-tools keys` works on, and the log of changes of the store beside it.
+"""The key folder that a command of `opq-tools keys` works on, and the store's log of changes.
 
-Each option writes into the command's KeyPlace, so that a command takes one place and no list of options.
+Each option writes into the command's KeyPlace, so that a command has one parameter instead of many.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,12 +18,12 @@ from opq_proto.key_register import KeyRegister
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 NO_KEY: Mapping[str, object] = {"key": "none"}
 Change = tuple[str, str, Mapping[str, object], Mapping[str, object]]
-"""What was done, to whom, before and after."""
+"""(what was done, to whom, values before, values after)."""
 
 
 @dataclass(slots=True)
 class KeyPlace:
-    """What the options of one command say."""
+    """Options of one command."""
 
     folder: Path | None = None
     data_dir: Path | None = None
@@ -35,7 +35,7 @@ class KeyPlace:
         return self.folder or (self.data_dir or default_data_dir()) / name
 
     def note(self, changes: Sequence[Change]) -> None:
-        """Into the log of changes, if there is a store; where it cannot be written, that is said."""
+        """Writes to the log of changes, if there is a store; reports on stderr where that fails."""
         beside = default_data_dir() if self.folder is None else self.folder.parent
         try:
             note_in_store(self.mongo_uri, self.data_dir or beside, list(changes))
@@ -55,7 +55,7 @@ def _place_option(*names: str, **attributes: Any) -> Callable[[Decorated], Decor
 
 
 def keys_option(default: str) -> Callable[[Decorated], Decorated]:
-    """`--keys`; `default` is what its help says."""
+    """The option `--keys`; `default` is for its help text."""
     path = click.Path(file_okay=False, path_type=Path)
     return _place_option("--keys", "folder", type=path, help=f"Key folder.  [default: {default}]")
 
@@ -71,7 +71,7 @@ json_option = _place_option("--json", "as_json", is_flag=True, help="One JSON do
 def mongo_option(
     text: str = "The store with the log of changes, where it is a MongoDB.",
 ) -> Callable[[Decorated], Decorated]:
-    """`--mongo-uri`; `text` is its help."""
+    """The option `--mongo-uri`; `text` is its help."""
     return _place_option("--mongo-uri", help=text)
 
 
@@ -81,15 +81,15 @@ force_option = click.option(
 
 
 class KeyLog:
-    """What a command changes in a register, for the log of changes."""
+    """Records what a command changes in a register, for the log of changes."""
 
     def __init__(self, place: KeyPlace, register: KeyRegister, what: str, whose: str) -> None:
-        """`whose`: before each name, "box" or "services"."""
+        """`whose`: prefix of each name, "box" or "services"."""
         self._place, self._register, self._what, self._whose = place, register, what, whose
         self._before = self._values()
 
     def write(self, names: Collection[str]) -> None:
-        """These were changed."""
+        """Logs the changes of these names."""
         before, after = self._before, self._values()
         self._place.note(
             [

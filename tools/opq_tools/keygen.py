@@ -1,4 +1,4 @@
-"""`opq-tools keygen`: CURVE key pairs for the server and for Boxes, in ZPL files."""
+"""`opq-tools keygen`: makes CURVE key pairs for the server and for Boxes, in ZPL files."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def box_ids(text: str) -> tuple[str, ...]:
     """Box ids of a list such as `1,2,5-9`, in order, each once.
 
     Raises:
-        click.BadParameter: something in it is no id or range.
+        click.BadParameter: an entry is neither an id nor a range.
     """
     found: dict[str, None] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):

@@ -1,7 +1,7 @@
-"""`opq-tools keys`: who is admitted, on a running and on a stopped cloud.
+"""`opq-tools keys`: manages admitted keys, on a running or a stopped cloud.
 
-The key folder is the list: brokers watch it, so that a change holds within a second without a restart. Who is
-connected is asked of a running broker.
+The key folder is the list: brokers watch it, so that a change takes effect within a second without a restart.
+The connections are requested from a running broker.
 """
 
 import json
@@ -41,7 +41,7 @@ from opq_tools.keys_server import server
 ASK_S = 2.0
 LARGEST_ANSWER_BYTES = 64 * 2**20
 WHERE = ("mauka_health", "triggering_broker_health")
-"""Who may answer: the whole, in `up` and `opq-cloud all`, or a triggering broker alone."""
+"""Services that may answer: the whole cloud, in `up` and `opq-cloud all`, or a triggering broker alone."""
 
 UNNAMED = {
     UNKNOWN: "are in their handshake, or were too many at once to see whose each is",
@@ -57,7 +57,7 @@ def _ids(context: click.Context, parameter: click.Parameter, text: str) -> tuple
 
 
 def _place_options(command: Decorated) -> Decorated:
-    """Adds the options that every command has."""
+    """Adds the options of every command."""
     for option in (json_option, data_dir_option, keys_option("curve in --data-dir")):
         command = option(command)
     return command
@@ -203,7 +203,7 @@ def _key_of(boxes: tuple[str, ...], text: str | None) -> bytes | None:
 
 
 def _each(boxes: tuple[str, ...], one: Callable[[str], list[Path]], log: KeyLog) -> dict[str, list[Path]]:
-    """What was written for each Box; one that cannot be done leaves the others done, and is said."""
+    """Box -> files written; does all Boxes that it can, then raises KeyFileError for the others."""
     done: dict[str, list[Path]] = {}
     problems = []
     for box_id in boxes:
@@ -228,14 +228,14 @@ def _report(done: Mapping[str, list[Path]], place: KeyPlace) -> None:
 
 
 def _is_connected(connected: dict[str, int] | None, box_id: str) -> bool | None:
-    """None: nobody says, or it may be among those that are not named."""
+    """Whether a Box is connected; None where no broker answers, or an unnamed connection may be the Box's."""
     if connected is None:
         return None
     return True if connected.get(box_id, 0) > 0 else None if UNKNOWN in connected else False
 
 
 def _connections(port_offset: int) -> dict[str, int] | None:
-    """As `ConnectedService.connections`, of whoever runs on this machine; None: nobody answers."""
+    """`ConnectedService.connections` of the broker that runs on this machine; None: no broker answers."""
     for name in WHERE:
         try:
             url = f"http://127.0.0.1:{with_offset(name, port_offset)}/connections"

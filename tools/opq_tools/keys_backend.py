@@ -1,6 +1,6 @@
-"""`opq-tools keys backend`: whose services may connect to the addresses that services meet at.
+"""`opq-tools keys backend`: keys of services, which admit them to the addresses between services.
 
-Its folder is watched as the Boxes' is: a change holds within a second, in every service that binds.
+Services that bind watch its folder like that of the Boxes: a change takes effect within a second.
 """
 
 import json
@@ -235,7 +235,7 @@ def _told(keys: BackendKeyFolder, name: str) -> str:
 
 
 def _lines(keys: BackendKeyFolder, name: str) -> list[str] | None:
-    """The lines of the file of this name's rights; None: it may do everything, empty: nothing."""
+    """Lines of the file with this name's rights; None: everything is allowed, empty: nothing."""
     try:
         rights = keys.rights(name)
     except KeyFileError as error:

@@ -1,7 +1,7 @@
-"""`opq-tools keys server`: the pair by which Boxes, or services, know that it is their server.
+"""`opq-tools keys server`: the key pair by which Boxes, or services, identify their server.
 
-Whoever connects has that one public key, and no other is taken beside it; so this exchange cuts off whoever
-does not have the new one. It is said how many, before anything is changed.
+A client has exactly one public key of the server, so replacing the pair cuts off every client without the new
+key. The command reports how many these are before it changes anything.
 """
 
 import json

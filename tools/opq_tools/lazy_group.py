@@ -1,4 +1,4 @@
-"""LazyGroup: a click group whose commands are imported when they are called."""
+"""LazyGroup: a click group that imports a command when it is called."""
 
 import importlib
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from opq_proto.command_line import CommandGroup
 
 
 class LazyGroup(CommandGroup):
-    """Commands of `places` first, then those that are added in code."""
+    """A group with the commands of `places` first, then those that are added in code."""
 
     def __init__(self, *args: Any, places: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
-        """`places`: name -> the module (its `command`, or `module:name`), and its line in the list."""
+        """`places`: name -> (module (its `command`) or `module:name`, line in the list)."""
         super().__init__(*args, **kwargs)
         self._places = places
 

@@ -1,7 +1,7 @@
-"""`opq-tools limits`: `makai_config`, on a running and on a stopped cloud.
+"""`opq-tools limits`: edits `makai_config`, on a running or a stopped cloud.
 
-The store is the place: a running Makai reads it every second, so that a change and its removal hold
-within two seconds without a restart.
+It is in the store, which a running Makai reads every second, so that a change or removal takes effect within
+two seconds without a restart.
 """
 
 import json
@@ -43,7 +43,7 @@ AS_BUILT_IN = TriggeringLimits(
     percent_v_high=10.0,
     percent_thd_high=100.0,
 )
-"""What the first limits begin with: `threshold` as it is without them, not the original's 2.5 %."""
+"""Initial values of the first limits: those of `threshold` without limits, not the original's 2.5 %."""
 
 
 def _box(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
@@ -187,7 +187,7 @@ def list_triggers(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _echo_settings(rows: Sequence[TriggerSetting]) -> None:
-    """One line a setting, in columns."""
+    """Prints one line per setting, in columns."""
     lines = [("trigger", "setting", "default", "allowed", "what")]
     lines += [
         (each.trigger, each.name, shown_setting(each.default), each.allowed, each.help) for each in rows
@@ -279,7 +279,7 @@ def _numbers(given: Mapping[str, SettingValue]) -> dict[str, float]:
 
 
 def _checked(config: MakaiConfig) -> MakaiConfig:
-    """What a reader would pass over is refused here."""
+    """Refuses settings that a reader would ignore."""
     read = makai_config_from_document(makai_config_document(config))
     if read is not None and (new := [each for each in read.problems if each not in config.problems]):
         raise click.UsageError("; ".join(new))
@@ -301,7 +301,7 @@ def _document(config: MakaiConfig | None) -> dict[str, Any]:
 
 
 def _flat(config: MakaiConfig | None) -> dict[str, object]:
-    """For the log of changes: one text or number a line."""
+    """The limits as flat names and values, for the log of changes."""
     document = _document(config)
     tables = {"": document["limits"] or {}}
     tables |= {f"box {key} ": value for key, value in document["overrides"].items()}

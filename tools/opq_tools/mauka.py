@@ -1,4 +1,4 @@
-"""`opq-tools mauka`: commands for the plug-ins of a running Mauka, one by one or at a prompt."""
+"""`opq-tools mauka`: sends commands about plug-ins to a running Mauka, one by one or at a prompt."""
 
 import sys
 
@@ -36,12 +36,12 @@ def command(words: tuple[str, ...], endpoint: str | None, port_offset: int) -> N
 
 
 def manager_endpoint(endpoint: str | None, port_offset: int) -> str:
-    """Raises click.UsageError: the offset leads to no port."""
+    """Address of Mauka's plug-in manager; raises click.UsageError where the offset gives no valid port."""
     return endpoint or service_address("plugin_manager", port_offset)
 
 
 def run_prompt(where: str) -> None:
-    """Until `exit` or the end of the input; a command that fails does not end it."""
+    """Runs a prompt until `exit` or the end of the input; a failed command does not end it."""
     vocabulary = ask_manager("completions", where, wait_s=5.0).split(",")
     if sys.stdin.isatty():
         import readline
@@ -69,6 +69,6 @@ def run_prompt(where: str) -> None:
 
 
 def completion(text: str, state: int, vocabulary: list[str]) -> str | None:
-    """The `state`-th word that begins with `text`, and a space after it; None: there are no more."""
+    """The `state`-th word that begins with `text`, followed by a space; None: there are no more."""
     found = [word for word in vocabulary if word.startswith(text)]
     return f"{found[state]} " if state < len(found) else None

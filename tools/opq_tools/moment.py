@@ -1,4 +1,4 @@
-"""A time as people type it: small, for commands with few dependencies read it too."""
+"""Parses times as people type them; few imports, because light commands use it too."""
 
 import re
 from collections.abc import Callable
@@ -10,16 +10,16 @@ import click
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([smhdwy]))?")
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
-"""As on View's pages and in its API."""
+"""Seconds per unit, as on View's pages and in its API."""
 LATEST_NS = 7_258_118_400_000_000_000
-"""2200; stores keep ns since 1970 in 64 bits, which end in 2262."""
+"""The year 2200; stores hold ns since 1970 in 64 bits, which end in 2262."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment_ns(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
-    """ISO 8601, e.g. 2026-11-20 or 2026-11-20T08:30:00, UTC unless it names an offset; or `now-24h`.
+    """Parses ISO 8601, e.g. 2026-11-20 or 2026-11-20T08:30:00 (UTC without an offset), or `now-24h`.
 
-    Gives ns since 1970, in whole microseconds.
+    Returns ns since 1970, in whole microseconds.
     """
     found = _read(text)
     if found is None:
@@ -46,12 +46,12 @@ def _read(text: str | None) -> datetime | None:
 
 
 def from_option(text: str, required: bool = False) -> Callable[[Decorated], Decorated]:
-    """`--from TIME`, given as `start_ns`; `text` is its help."""
+    """The option `--from TIME`, passed as `start_ns`; `text` is its help."""
     return click.option(
         "--from", "start_ns", callback=moment_ns, metavar="TIME", required=required, help=text
     )
 
 
 def to_option(text: str, required: bool = False) -> Callable[[Decorated], Decorated]:
-    """`--to TIME`, given as `end_ns`."""
+    """The option `--to TIME`, passed as `end_ns`; `text` is its help."""
     return click.option("--to", "end_ns", callback=moment_ns, metavar="TIME", required=required, help=text)

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on the terminal; anywhere else nothing, or a line now and then."""
+"""Progress of long work: a bar on the terminal; elsewhere nothing, or a line now and then."""
 
 import sys
 import threading
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from typing import TextIO
 
 PATIENCE_S = 1.0
-"""What is over sooner shows none."""
+"""Work that ends sooner shows no bar."""
 LINE_EVERY_S = 5.0
 """Time from one line to the next."""
 
 
 @contextmanager
 def shown_progress(what: str, total: int, lines: bool = False) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with what is done of `total`; it draws on stderr, if that is a terminal.
+    """Yields a function to call with the done part of `total`; it draws on stderr, if that is a terminal.
 
     Args:
-        lines: if it is none, a line comes every LINE_EVERY_S, whether anything was done meanwhile or not.
+        lines: without a terminal, print a line every LINE_EVERY_S, even without progress.
     """
     if not sys.stderr.isatty() and not lines:
         yield _show_nothing
@@ -35,7 +35,7 @@ def _show_nothing(_done: int) -> None:
 
 
 class _Lines:
-    """Written by a thread of its own: one step of the work may take long."""
+    """Prints lines from a thread of its own, because one step of the work may take long."""
 
     def __init__(self, what: str, total: int, out: TextIO) -> None:
         self._what, self._total, self._out = what, total, out
@@ -59,11 +59,11 @@ class _Lines:
                 self._out.write(f"{self._what}: {self._done} of {self._total} after {passed_s:.0f} s\n")
                 self._out.flush()
             except (OSError, ValueError):
-                return  # whoever listened has gone
+                return  # the reader has gone
 
 
 class _Bar:
-    """Appears after `PATIENCE_S`; only then is rich imported."""
+    """A bar that appears after `PATIENCE_S`; only then is rich imported."""
 
     def __init__(self, what: str, total: int) -> None:
         self._what, self._total = what, total

@@ -1,6 +1,6 @@
-"""`opq-tools reanalyse`: stored events analysed again; what that changes is shown, and carried out.
+"""`opq-tools reanalyse`: analyses stored events again, shows the changes and carries them out.
 
-It works at the store, so that a cloud may run meanwhile or not.
+It works on the store, whether a cloud runs or not.
 """
 
 import json
@@ -23,7 +23,7 @@ from opq_tools.moment import from_option, to_option
 from opq_tools.progress import shown_progress
 
 LINES = 200
-"""Changes shown as text; JSON has them all."""
+"""Most changes shown as text; JSON has them all."""
 Settings = dict[str, dict[str, object]]
 
 
@@ -131,10 +131,10 @@ def _utc(at_ms: int) -> str:
 
 
 def settings_of(changed: Sequence[str]) -> Settings:
-    """NAME.FIELD=VALUE of each; a value is a number, true, false or text.
+    """Parses settings NAME.FIELD=VALUE; a value is a number, true, false or text.
 
     Raises:
-        click.UsageError: it is none of that form.
+        click.UsageError: a setting has another form.
     """
     found: Settings = {}
     for text in changed:

@@ -1,7 +1,7 @@
-"""`opq-tools recordings get`: the real recordings of a dip, from where they are public.
+"""`opq-tools recordings get`: downloads the public recordings of a real dip.
 
-The files carry no licence, so the project does not ship them. They are taken at one pinned commit and
-checked against their sha256; what is not byte for byte the file that the figures stand on is not kept.
+The files have no licence, so the project does not ship them. They are taken from one pinned commit and
+checked against their sha256; a file that differs from the one used for our figures is not kept.
 """
 
 import hashlib
@@ -62,12 +62,12 @@ RECORDINGS: tuple[Mapping[str, object], ...] = (
         **COMMON,
     },
 )
-"""What is known of each file; written as the .json beside it. Rate and gain are those of the source's
-plotting script; the offset between the two was found by correlating them."""
+"""Known facts of each file, written as its .json. Rate and gain are those of the source's plotting script;
+the offset between the two was found by correlation."""
 
 
 class DownloadError(OpqError):
-    """A recording cannot be fetched, or is not the file that was wanted; nothing of it was kept."""
+    """A recording cannot be downloaded, or is another file; nothing of it was kept."""
 
 
 @click.group()
@@ -112,10 +112,10 @@ def get(out: Path, base_url: str, force: bool) -> None:
 
 
 def fetch(facts: Mapping[str, object], folder: Path, base_url: str, *, force: bool = False) -> str:
-    """Fetch one recording and its .json; what was done, as one line.
+    """Downloads one recording and writes its .json; returns a line that says what was done.
 
     Raises:
-        DownloadError: not reachable, cut short, another content, or another file of that name is there.
+        DownloadError: not reachable, cut short, other content, or another file has its name.
     """
     path = folder / str(facts["file"])
     try:
@@ -129,7 +129,7 @@ def fetch(facts: Mapping[str, object], folder: Path, base_url: str, *, force: bo
                 )
         url = f"{base_url}/{quote(str(facts['source_path']))}"
         content = _checked(_download(url, 2 * int(str(facts["samples"]))), facts, url)
-        _write_facts(path, facts)  # first, so that the samples are never there without their gain
+        _write_facts(path, facts)  # first, so that samples never exist without their gain
         write_whole_file(path, [content])
     except OSError as error:
         raise DownloadError(str(error)) from error

@@ -1,6 +1,6 @@
-"""Where a command finds a running service of this machine, with the keys of the shell that it is typed in.
+"""Address of a running service of this machine, with the keys that the shell's environment names.
 
-Apart from the commands, which all ask it: box, inject, mauka, plugin push.
+A file of its own because several commands use it: box, inject, mauka, plugin push.
 """
 
 import os
@@ -11,7 +11,7 @@ from opq_proto.backend_keys import backend_address
 from opq_proto.ports import endpoint
 
 KEYS_VARIABLE = "OPQ_BACKEND_KEYS"
-"""Folder of `opq-tools keys backend`, where the services want keys; `FOLDER&name=NAME` for another name."""
+"""Folder of `opq-tools keys backend`, where services require keys; `FOLDER&name=NAME` for another name."""
 
 
 def service_address(name: str, port_offset: int) -> str:

@@ -1,8 +1,8 @@
-"""`opq-tools sign` and `verify`: an Ed25519 signature in a firmware file, or any key's beside any file.
+"""`opq-tools sign` and `verify`: Ed25519 signatures within firmware, and detached ones for any file and key.
 
-Beside a file it has the original's form: FILE.sig is base64 in lines of 64 columns. RSA, EC and DSA keys sign
-as `openssl dgst -sha256 -sign KEY` does (opq-interop F.2); Ed25519 keys sign the file itself (RFC 8032), as
-`openssl pkeyutl -sign -rawin` does. Either side reads what the other wrote.
+A detached signature has the original's form: FILE.sig is base64 in lines of 64 columns. RSA, EC and DSA keys
+sign as `openssl dgst -sha256 -sign KEY` does (opq-interop F.2); Ed25519 keys sign the file itself (RFC 8032),
+as `openssl pkeyutl -sign -rawin` does. Either program verifies signatures of the other.
 """
 
 import base64
@@ -41,7 +41,7 @@ from opq_proto.signing import (
 from opq_proto.whole_file import write_whole_file
 
 FIRMWARE = (b"OPQF", b"OPQW")
-"""How an image and a .opqfw file begin."""
+"""First bytes of an image and of a .opqfw file."""
 
 
 @click.command("sign")
@@ -127,7 +127,7 @@ def verify_command(pubkey: Path, file: Path, sig: Path | None, as_json: bool) ->
 
 
 def _of_firmware(pubkey: Path, data: bytes) -> dict[str, str]:
-    """Each image, by its slot."""
+    """Checks each image: its slot and version -> the verdict."""
     key = firmware_public_key(pubkey)
     verdicts = {}
     for slot, image in read_bundle(data).items():
@@ -140,7 +140,7 @@ def _of_firmware(pubkey: Path, data: bytes) -> dict[str, str]:
 
 
 def _beside(pubkey: Path, file: Path, data: bytes, sig: Path | None) -> str:
-    """By the signature in a file of its own."""
+    """Verifies the signature in a file of its own."""
     beside = sig or file.with_name(file.name + ".sig")
     if sig is None and not beside.exists():
         raise SigningError(f"{file} is no firmware file, and no signature of it is beside it ({beside.name})")
@@ -152,7 +152,7 @@ COLUMNS = 64
 
 
 def sign(key: PrivateKeyTypes, data: bytes) -> bytes:
-    """The signature's bytes.
+    """Signs data; returns the signature's bytes.
 
     Raises:
         SigningError: a kind of key that does not sign.
@@ -160,7 +160,7 @@ def sign(key: PrivateKeyTypes, data: bytes) -> bytes:
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return key.sign(data)
     if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(data, padding.PKCS1v15(), SHA256())  # what openssl dgst does unless told otherwise
+        return key.sign(data, padding.PKCS1v15(), SHA256())  # the default of openssl dgst
     if isinstance(key, ec.EllipticCurvePrivateKey):
         return key.sign(data, ec.ECDSA(SHA256()))
     if isinstance(key, dsa.DSAPrivateKey):
@@ -169,7 +169,7 @@ def sign(key: PrivateKeyTypes, data: bytes) -> bytes:
 
 
 def is_signed(key: PublicKeyTypes, data: bytes, signature: bytes) -> bool:
-    """Whether the signature is of this data, by this key's other half.
+    """Whether the signature is for this data, by the matching private key.
 
     Raises:
         SigningError: a kind of key that does not sign.
@@ -191,12 +191,12 @@ def is_signed(key: PublicKeyTypes, data: bytes, signature: bytes) -> bool:
 
 
 def to_text(signature: bytes) -> str:
-    """As `openssl base64` writes it."""
+    """A signature as text, as `openssl base64` writes it."""
     return "\n".join(textwrap.wrap(base64.b64encode(signature).decode(), COLUMNS)) + "\n"
 
 
 def from_text(data: bytes) -> bytes:
-    """The signature in a .sig file; bytes that are no base64 are taken for the signature itself."""
+    """The signature in a .sig file; bytes that are not base64 are read as the signature itself."""
     try:
         return base64.b64decode(b"".join(data.split()), validate=True)
     except binascii.Error:

@@ -1,8 +1,8 @@
-"""Update in place: a new image into the Box's free slot, over the serial link, while it runs.
+"""Update in place: sends a new image to the Box's free slot over the serial link while the Box runs.
 
-The Box (its app, or the boot loader's recovery) judges the image itself and starts it on trial; until
-it has verified all of it the old firmware stays the one that starts. A piece that is lost or damaged
-on the line costs one more answer: the Box says which offset it wants next.
+The Box (its app, or the boot loader's recovery) checks the image itself and starts it on trial; until it has
+verified the whole image, the old firmware stays the one that starts. A piece that is lost or damaged on the
+line costs one more answer, in which the Box states the offset that it expects next.
 """
 
 import secrets
@@ -31,7 +31,7 @@ from opq_tools.flash.serial_line import SerialLine
 ANSWER_S = 1.0
 TRIES = 10
 HELLO_S = 8.0
-"""A commanded Box says hello every 5 s even if the question is lost."""
+"""A Box that receives commands sends hello every 5 s, even if the request is lost."""
 CONFIRM_S = 20.0
 """The app confirms itself after 10 s of samples without a loss (device/app/updater.py)."""
 RESTART_S = 60.0
@@ -40,7 +40,7 @@ RESTART_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class UpdateOutcome:
-    """How an update ended."""
+    """Result of an update."""
 
     before: Hello
     after: Hello
@@ -48,17 +48,17 @@ class UpdateOutcome:
     confirmed: bool
     """The new firmware has reported health; until then it is on trial."""
     still_recovery: bool
-    """The boot loader goes on waiting: its jumper is set."""
+    """The boot loader still waits in recovery because its jumper is set."""
     resent_pieces: int
     seconds: float
 
 
 class BoxLink:
-    """The gateway's end of a Box's link, for as long as an update takes.
+    """The gateway's end of a Box's link during an update.
 
     Attributes:
         resent: pieces and commands that had to be sent again.
-        logged: log codes that the Box sent meanwhile.
+        logged: log codes that the Box sent during the update.
     """
 
     def __init__(self, line: SerialLine) -> None:
@@ -72,10 +72,10 @@ class BoxLink:
         self.logged: set[int] = set()
 
     def hello(self, within_s: float | None = None) -> Hello:
-        """Who is there.
+        """Requests the Box's hello message.
 
         Raises:
-            FlashError: nobody, or nobody who speaks our link.
+            FlashError: nothing answers, or nothing that uses our link protocol.
         """
         within_s = HELLO_S if within_s is None else within_s
         end = time.monotonic() + within_s
@@ -92,7 +92,7 @@ class BoxLink:
         )
 
     def command(self, operation: Operation, argument: str = "", *, within_s: float) -> Acknowledgement:
-        """Ask until the Box answers with anything but busy; the answer may be a refusal.
+        """Repeats a command until the Box's answer is not busy; the answer may be a refusal.
 
         Raises:
             LineError: no answer.
@@ -113,11 +113,11 @@ class BoxLink:
         raise LineError(f"{operation.name.lower()}: {last} within {within_s:g} s")
 
     def send_image(self, image: bytes, steps: FlashProgress) -> None:
-        """All of it, from where the Box wants it to its end.
+        """Sends the image, each piece from the offset that the Box requests.
 
         Raises:
-            LineError: the Box does not answer any more.
-            FlashError: it refuses the image.
+            LineError: the Box no longer answers.
+            FlashError: the Box refuses the image.
         """
         offset, failures, busy_until = 0, 0, time.monotonic() + ERASE_S
         while offset < len(image):
@@ -161,7 +161,7 @@ class BoxLink:
         return found if isinstance(found, Acknowledgement) else None
 
     def _wait(self, wanted: Callable[[LinkMessage], bool], within_s: float) -> LinkMessage | None:
-        """The first wanted message; samples and all else that the Box says meanwhile go by."""
+        """The first wanted message; skips samples and other messages, but notes log codes."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
             if not self._heard:
@@ -175,7 +175,7 @@ class BoxLink:
         return None
 
     def listen(self, code: int, within_s: float) -> bool:
-        """Whether the Box has sent, or sends, this log code."""
+        """Whether the Box has sent this log code, or sends it within the time."""
 
         def tells(found: LinkMessage) -> bool:
             return isinstance(found, Log) and found.code == code
@@ -186,10 +186,10 @@ class BoxLink:
 def update_in_place(
     box: BoxLink, images: Mapping[Slot, bytes], version: int, before: Hello, steps: FlashProgress
 ) -> UpdateOutcome:
-    """The image for the free slot into the Box, verified and started by it.
+    """Sends the image for the free slot; the Box verifies and starts it.
 
     Raises:
-        FlashError: it is not running the new firmware; the text says what it runs.
+        FlashError: the Box does not run the new firmware; the text says what it runs.
     """
     started = time.monotonic()
     largest = max(len(image) for image in images.values())
@@ -223,12 +223,12 @@ def update_in_place(
 def _version(hello: Hello) -> int | None:
     try:
         return version_number(hello.firmware)
-    except ImageError:  # the boot loader's recovery, or firmware of somebody else
+    except ImageError:  # the boot loader's recovery, or foreign firmware
         return None
 
 
 def _end(box: BoxLink) -> Acknowledgement | None:
-    """None: the answer was lost; the Box's next start shows it."""
+    """Ends the update; None where the answer was lost, since the Box's next start shows the result."""
     try:
         return box.command(Operation.UPDATE_END, within_s=3 * ANSWER_S)
     except LineError:
@@ -236,7 +236,7 @@ def _end(box: BoxLink) -> Acknowledgement | None:
 
 
 def _new_start(box: BoxLink, before: Hello) -> Hello:
-    """The first hello of another start than `before`."""
+    """Waits for the first hello of a start other than `before`."""
     end = time.monotonic() + RESTART_S
     while time.monotonic() < end:
         try:
@@ -252,7 +252,7 @@ def _new_start(box: BoxLink, before: Hello) -> Hello:
 
 
 def _slot(images: Mapping[Slot, bytes], detail: str) -> Slot:
-    """The slot whose image the Box wants; its answer names it."""
+    """The slot whose image the Box wants, as named in its answer."""
     if detail not in Slot.__members__:
         raise FlashError(f"the Box did not say which slot's image it wants, but {detail!r}")
     if Slot[detail] not in images:

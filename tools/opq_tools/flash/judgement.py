@@ -1,4 +1,4 @@
-"""Whether a firmware may go onto a chip: board, version, signature; all that speaks against it, at once."""
+"""Checks whether a firmware may be written to a chip (board, version, signature); reports all objections."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from opq_tools.flash.image import INFO_ADDRESS, INFO_BYTES, BootInfo, FlashImage
 
 @dataclass(frozen=True, slots=True)
 class InstalledFirmware:
-    """What is on the chip, or runs on the Box, now."""
+    """Firmware that is on the chip, or runs on the Box, now."""
 
     boot: BootInfo | None = None
     headers: Mapping[Slot, Header] = field(default_factory=dict)
@@ -32,14 +32,14 @@ class InstalledFirmware:
 
     @property
     def version(self) -> int | None:
-        """The highest that is there."""
+        """The highest installed version."""
         found = [header.version for header in self.headers.values()]
         found += [] if self.running_version is None else [self.running_version]
         return max(found, default=None)
 
     @property
     def hardware(self) -> str:
-        """Empty: nothing there says."""
+        """The board; empty where nothing installed states it."""
         if self.running_hardware:
             return self.running_hardware
         if self.boot is not None:
@@ -49,10 +49,10 @@ class InstalledFirmware:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the user said."""
+    """Options of the user that permit or identify something."""
 
     board: str = ""
-    """The board this is, where nothing on it says."""
+    """The board, where nothing on it states its name."""
     unsigned: bool = False
     downgrade: bool = False
     other_board: bool = False
@@ -60,7 +60,7 @@ class Allowed:
 
 
 def read_installed(read: Callable[[int, int], bytes]) -> InstalledFirmware:
-    """Boot loader and slots of a chip by `read(address, count)`."""
+    """Reads boot loader and slots of a chip by `read(address, count)`."""
     headers = {}
     for slot in Slot:
         try:
@@ -75,10 +75,10 @@ def read_installed(read: Callable[[int, int], bytes]) -> InstalledFirmware:
 def judge_firmware(
     firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed, *, by_the_box: bool
 ) -> list[str]:
-    """Notes for the user, when it may be written. `by_the_box`: a Box that judges signatures itself.
+    """Notes for the user if the firmware may be written. `by_the_box`: a Box checks signatures itself.
 
     Raises:
-        FlashError: it may not; all reasons, each with the option that overrules it.
+        FlashError: it may not be written; the text has all reasons, most with the option that overrules them.
     """
     against: list[str] = []
     notes: list[str] = []
@@ -108,7 +108,7 @@ def judge_firmware(
 def _verdicts(
     firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed, notes: list[str], by_the_box: bool
 ) -> list[str]:
-    """What a Box would say of each image: all of it, or the signature left out where no key is known."""
+    """Objections that a Box would have to each image; without a known key the signature is not checked."""
     key, whose = _key(firmware, installed, allowed)
     found = []
     for slot, image in firmware.images.items():
@@ -135,9 +135,9 @@ def _verdicts(
 
 
 def _key(firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed) -> tuple[bytes | None, str]:
-    """The key that counts: the named one, else that of the boot loader that will judge it."""
+    """The key to check with, and its origin: the given key, or else the boot loader's."""
     if allowed.public_key is not None:
-        # imported here: the base install has no cryptography, and most ways of flashing need none
+        # imported here: the base install has no cryptography, and most flashing methods need none
         from opq_proto.signing import firmware_public_key
 
         return firmware_public_key(allowed.public_key).raw, str(allowed.public_key)

@@ -1,4 +1,4 @@
-"""A debug probe on SWD, by openocd or pyocd: finds the chip, writes, reads back, resets."""
+"""Flashing by a debug probe on SWD with openocd or pyocd: finds the chip, writes, reads back, resets."""
 
 import re
 from abc import abstractmethod
@@ -10,7 +10,7 @@ from opq_tools.flash.chip import FLASH_SIZE, UID, Chip, FlashError, check_dev_id
 IDCODE = 0xE004_2000
 """DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
 INTERFACE = "interface/stlink.cfg"
-"""openocd's file for the probe that most have; --interface names another, e.g. interface/cmsis-dap.cfg."""
+"""openocd's file for the most common probe; --interface names another, e.g. interface/cmsis-dap.cfg."""
 WAY_OUT = "a probe needs none of it: run the same command again, with reset pressed if it finds no chip"
 
 
@@ -44,11 +44,11 @@ class Probe(programs.Programmer):
 
     @abstractmethod
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
-        """Words by address, from each address on as many as it says."""
+        """Reads words: start address -> count of `wanted`; returns word by address."""
 
 
 class OpenOcd(Probe):
-    """openocd with ST-LINK, or the interface file that is named."""
+    """openocd with ST-LINK or the given interface file."""
 
     name = "openocd"
     _NO_PROBE = re.compile(r"Error: (open failed|unable to (open|find) .*)$|no device found", re.IGNORECASE)
@@ -133,7 +133,7 @@ class PyOcd(Probe):
 
 
 def open_probe(which: str, interface: str | None) -> Probe:
-    """The named program, or the first of the two that is installed."""
+    """Opens the named program, or the first of the two that is installed."""
     if which == "pyocd":
         return PyOcd()
     if which == "openocd":

@@ -1,4 +1,4 @@
-"""The programs of others that flash: dfu-util, openocd, pyocd. Found on PATH, run, their words kept."""
+"""Runs external flashing programs from PATH (dfu-util, openocd, pyocd) and keeps their output."""
 
 import shutil
 import subprocess
@@ -22,10 +22,10 @@ LINES_SHOWN = 6
 
 
 def find_program(name: str) -> str:
-    """The program's path.
+    """Returns the program's path.
 
     Raises:
-        FlashError: it is not installed; the text says how to get it.
+        FlashError: it is not installed; the text says how to install it.
     """
     found = shutil.which(name)
     if found is None:
@@ -34,10 +34,10 @@ def find_program(name: str) -> str:
 
 
 def run_program(program: str, arguments: Sequence[str], *, doing: str, accept: Sequence[int] = (0,)) -> str:
-    """Its standard output and error, joined.
+    """Runs a program; returns its standard output and error, joined.
 
     Raises:
-        FlashError: it failed or took longer than TIMEOUT_S; its last lines are in the text.
+        FlashError: it failed or took longer than TIMEOUT_S; the text has its last lines.
     """
     try:
         done = subprocess.run(
@@ -60,7 +60,7 @@ def run_program(program: str, arguments: Sequence[str], *, doing: str, accept: S
 
 
 def compare(name: str, path: Path, wanted: bytes) -> None:
-    """Hold what was read back to what was to be written.
+    """Compares the bytes read back with those to be written.
 
     Raises:
         FlashError: they differ; the text says where.
@@ -73,14 +73,14 @@ def compare(name: str, path: Path, wanted: bytes) -> None:
 
 
 class Programmer(ABC):
-    """A chip that another's program reads and writes, a file at a time; it erases the sectors it touches."""
+    """A chip that an external program reads and writes by files; it erases the sectors that it writes."""
 
     way_out: ClassVar[str]
-    """How to go on with a chip that is half written."""
+    """Advice for a chip that is half written."""
 
     @abstractmethod
     def chip(self) -> Chip:
-        """The one chip that is there.
+        """Finds the one connected chip.
 
         Raises:
             FlashError: none, several, or the wrong one.
@@ -88,28 +88,28 @@ class Programmer(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Let the chip run what it has."""
+        """Starts the program on the chip."""
 
     @abstractmethod
     def _save(self, doing: str, address: int, count: int, file: Path) -> None:
-        """Bytes of the flash into a file."""
+        """Saves bytes of the flash to a file."""
 
     @abstractmethod
     def _program_file(self, doing: str, address: int, file: Path) -> None:
-        """A file into the flash."""
+        """Writes a file to the flash."""
 
     def read(self, address: int, count: int) -> bytes:
-        """Bytes of the flash; fewer when the program left no file."""
+        """Reads bytes of the flash; none when the program left no file."""
         with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
             back = Path(folder) / "back.bin"
             self._save(f"reading 0x{address:08X}", address, count, back)
             return back.read_bytes() if back.exists() else b""
 
     def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None:
-        """Write each part and read it back.
+        """Writes each part and reads it back.
 
         Raises:
-            HalfWrittenError: the chip does not hold all of them; `way_out` is said.
+            HalfWrittenError: the chip does not hold all parts; the text has `way_out`.
         """
         with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
             for number, part in enumerate(parts):

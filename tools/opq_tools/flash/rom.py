@@ -1,7 +1,7 @@
 """The ROM boot loader over a serial port (ST AN3155), by stm32loader, on a line that may lose bytes.
 
-stm32loader knows the commands; here is what it leaves to its caller: finding the place again after
-a lost, wrong or late byte, and asking again. Every command that is repeated does the same twice.
+stm32loader implements the commands. This module synchronises again after a lost, wrong or late byte and
+repeats the command; repeating any of these commands is harmless.
 """
 
 import contextlib
@@ -28,19 +28,19 @@ from opq_tools.flash.chip import (
 from opq_tools.flash.serial_line import SerialLine
 
 BAUD = 115_200
-"""AN3155 2: the highest rate that is stated for it."""
+"""AN3155 2: the highest stated rate."""
 TRIES = 12
 REFUSALS = TRIES // 2
-"""So many refusals of one command mean that the chip is protected; a late answer may lie between them."""
+"""Refusals of one command that mean a protected chip; late answers may lie between them."""
 CHUNK = 256
 ANSWER_S = 1.0
 SILENT_S = 0.06
-"""Longer than any pause within an answer; shorter than what a person notices."""
+"""Longer than any pause within an answer, but too short for a person to notice."""
 FILLER = 0xFF
-"""What completes a command that lost bytes. As data it changes no flash cell, as a sector it is none, and
-a pair of it is no command, so the chip ends with NACK wherever it stood."""
+"""Byte that completes a command that lost bytes. As data it changes no flash cell, as a sector number it is
+invalid, and a pair of it is no command, so the chip answers NACK in any state."""
 FILLERS_AT_MOST = 700
-"""More than the longest command (Write Memory, 263 bytes) leaves open, twice."""
+"""More than twice the longest command (Write Memory, 263 bytes)."""
 
 Result = TypeVar("Result")
 
@@ -49,7 +49,7 @@ class RomLoader:
     """A chip that waits in its ROM boot loader.
 
     Attributes:
-        retries: commands that had to be asked again.
+        retries: commands that had to be repeated.
     """
 
     def __init__(self, line: SerialLine, answer_s: float = ANSWER_S) -> None:
@@ -59,10 +59,10 @@ class RomLoader:
         self.retries = 0
 
     def connect(self, reset_by_lines: bool = False) -> None:
-        """Say 0x7F until the chip answers.
+        """Sends 0x7F until the chip answers.
 
         Raises:
-            FlashError: nobody is there.
+            FlashError: no chip answers.
         """
         self._line.timeout = self._answer_s
         if reset_by_lines:
@@ -85,7 +85,7 @@ class RomLoader:
         self._find_place()
 
     def chip(self) -> Chip:
-        """Who it is; each fact read until two answers agree, for they carry no checksum.
+        """Identifies the chip; reads each fact until two answers agree, because answers carry no checksum.
 
         Raises:
             FlashError: the wrong chip, or one that is protected against reading.
@@ -101,23 +101,23 @@ class RomLoader:
         return Chip(dev_id, kib, page[UID - DEVICE_PAGE :][:12].hex())
 
     def read(self, address: int, count: int) -> bytes:
-        """At most 256 bytes as they came; a wrong byte on the line shows in none."""
+        """Reads at most 256 bytes; a wrong byte on the line is not detected."""
         return self._again(f"reading 0x{address:08X}", lambda: bytes(self._rom.read_memory(address, count)))
 
     def read_sure(self, address: int, count: int) -> bytes:
-        """The same until two answers agree."""
+        """Reads at most 256 bytes until two answers agree."""
         return self._agreed(lambda: bytes(self._rom.read_memory(address, count)))
 
     def write(self, address: int, data: bytes) -> None:
-        """At most 256 bytes; the chip checks what came."""
+        """Writes at most 256 bytes; the chip checks what it receives."""
         self._again(f"writing 0x{address:08X}", lambda: self._rom.write_memory(address, data))
 
     def erase(self, sector: Sector) -> None:
-        """One sector, by Extended Erase."""
+        """Erases one sector by Extended Erase."""
         self._again(f"erasing sector {sector.number}", lambda: self._erase(sector))
 
     def start(self, address: int) -> bool:
-        """Go; False when no answer came (it may run all the same)."""
+        """Sends Go; False without an answer (the program may run all the same)."""
         try:
             self._rom.go(address)
         except (CommandError, LineError):
@@ -125,7 +125,7 @@ class RomLoader:
         return True
 
     def close(self) -> None:
-        """Give the port back."""
+        """Closes the port."""
         self._line.close()
 
     def _erase(self, sector: Sector) -> None:
@@ -147,11 +147,11 @@ class RomLoader:
         raise FlashError(f"{self._line.name}: no two answers agree; the line is too bad. Nothing was written")
 
     def _again(self, what: str, ask: Callable[[], Result]) -> Result:
-        """Ask until it is answered.
+        """Repeats `ask` until it is answered.
 
         Raises:
-            LineError: it never was.
-            FlashError: the chip refuses the command itself, again and again: it is protected.
+            LineError: it was not answered in all tries.
+            FlashError: the chip refuses the command repeatedly: it is protected.
         """
         problems: list[str] = []
         for attempt in range(TRIES):
@@ -170,10 +170,10 @@ class RomLoader:
         raise LineError(f"{what}: {problems[-1]}, at the last of {TRIES} attempts")
 
     def _find_place(self) -> None:
-        """Bring the chip back to where it waits for a command, whatever it still waits for.
+        """Brings the chip back to waiting for a command, from any state.
 
         Raises:
-            LineError: it does not answer any more.
+            LineError: the chip no longer answers.
         """
         self._line.drain(SILENT_S)
         sent = 0
@@ -186,7 +186,7 @@ class RomLoader:
         raise LineError("the chip does not answer any more")
 
     def _at_start(self) -> bool:
-        """Whether the chip answers Get ID, all of it; an odd filler before makes the first one fail."""
+        """Whether the chip gives a whole answer to Get ID; one left-over filler makes the first try fail."""
         for _ in range(2):
             self._line.write(bytes((Stm32Bootloader.Command.GET_ID, 0xFF ^ Stm32Bootloader.Command.GET_ID)))
             answer = self._line.drain(SILENT_S)
@@ -196,5 +196,5 @@ class RomLoader:
 
 
 def open_rom(port: str, baud: int = BAUD) -> RomLoader:
-    """The ROM boot loader at `port`: 8E1 (AN3155 2)."""
+    """Opens the ROM boot loader at `port`: 8E1 (AN3155 2)."""
     return RomLoader(SerialLine(port, baud, serial.PARITY_EVEN))

@@ -1,4 +1,4 @@
-"""A serial port for request and answer: a read that comes short is a LineError, stale bytes go."""
+"""A serial port for request and answer: a short read is a LineError, and stale bytes are discarded."""
 
 import errno
 import termios
@@ -25,17 +25,17 @@ class SerialLine:
             raise FlashError(f"cannot open {port}: {why_not_opened(error)}. Nothing was written") from error
 
     def write(self, data: bytes) -> None:
-        """All of `data`."""
+        """Writes all of `data`."""
         try:
             self._port.write(data)
         except OSError as error:
             raise LineError(f"{self.name} takes no bytes: {error}") from error
 
     def read(self, count: int = 1) -> bytes:
-        """Exactly `count` bytes.
+        """Reads exactly `count` bytes.
 
         Raises:
-            LineError: they did not come within the time-out.
+            LineError: they did not arrive within the time-out.
         """
         got = bytearray()
         end = time.monotonic() + self.timeout
@@ -46,7 +46,7 @@ class SerialLine:
         return bytes(got)
 
     def some(self, at_most: int = 4096) -> bytes:
-        """What comes within a moment; empty when nothing."""
+        """Reads the bytes that arrive within a moment; may be empty."""
         try:
             waiting: int = self._port.in_waiting
             return bytes(self._port.read(max(1, min(at_most, waiting))))
@@ -54,7 +54,7 @@ class SerialLine:
             raise LineError(f"{self.name} is gone: {error}") from error
 
     def drain(self, silent_s: float) -> bytes:
-        """Read until nothing has come for `silent_s`, at most 5 s; what came."""
+        """Reads until nothing has arrived for `silent_s`, at most 5 s; returns the bytes."""
         got = bytearray()
         end = time.monotonic() + 5.0
         quiet_from = time.monotonic()
@@ -66,7 +66,7 @@ class SerialLine:
         return bytes(got)
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """The modem lines, where the port has them."""
+        """Sets the modem lines, where the port has them."""
         self._port.dtr, self._port.rts = dtr, rts
 
     def close(self) -> None:
@@ -84,4 +84,4 @@ def _opened(port: str, baud: int, parity: str) -> Any:
     except termios.error as error:
         if error.args[0] != errno.EINVAL or parity == serial.PARITY_NONE:
             raise OSError(*error.args) from error
-        return opened(serial.PARITY_NONE)  # a pty has no parity, and glibc says so when nothing else changes
+        return opened(serial.PARITY_NONE)  # a pty has no parity; glibc reports it when nothing else changes

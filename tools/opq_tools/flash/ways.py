@@ -1,4 +1,4 @@
-"""The ways onto a chip, each tried out the same: who is there, may it be written, write, verify, start."""
+"""The flashing methods, each with the same steps: identify, check permission, write, verify, start."""
 
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,17 @@ from opq_tools.flash.programs import Programmer
 from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.writing import stretches, write_parts
 
-if TYPE_CHECKING:  # the other ways need no stm32loader
+if TYPE_CHECKING:  # the other methods need no stm32loader
     from opq_tools.flash.rom import RomLoader
 
 
 HEADER_SECTOR_BYTES = 128 * 1024
-"""S5 and S8: without its header a slot holds nothing that starts."""
+"""Sectors 5 and 8, which hold the slots' headers: without its header a slot does not start."""
 
 
 @dataclass(slots=True)
 class FlashResult:
-    """What was found and done; printed, or with --json one document."""
+    """What was found and done; printed as text, or as one document with --json."""
 
     way: str
     done: bool = False
@@ -38,7 +38,7 @@ class FlashResult:
 def by_rom(
     rom: "RomLoader", firmware: FlashImage | None, allowed: Allowed, start: bool, steps: FlashProgress
 ) -> FlashResult:
-    """Over the ROM boot loader; without a firmware only who is there."""
+    """Flashes over the ROM boot loader; without a firmware it only identifies the chip."""
     result = FlashResult("rom")
     try:
         chip = rom.chip()
@@ -48,7 +48,7 @@ def by_rom(
             return result
         parts = _parts(chip, firmware, installed, allowed, result)
         for part in parts:
-            stretches(chip, part)  # refuses before anything is erased
+            stretches(chip, part)  # raises before anything is erased
     except LineError as error:
         raise FlashError(f"{error}. Nothing was written") from error
     finally:
@@ -70,7 +70,7 @@ def by_program(
     start: bool,
     steps: FlashProgress,
 ) -> FlashResult:
-    """By dfu-util, openocd or pyocd."""
+    """Flashes by dfu-util, openocd or pyocd."""
     result = FlashResult(way)
     chip = program.chip()
     installed = read_installed(program.read)
@@ -88,7 +88,7 @@ def by_program(
 
 
 def by_link(box: BoxLink, firmware: FlashImage | None, allowed: Allowed, steps: FlashProgress) -> FlashResult:
-    """In place: the Box takes the image for its free slot and judges it itself."""
+    """Updates in place: the Box takes the image for its free slot and checks it itself."""
     result = FlashResult("link")
     try:
         before = box.hello()
@@ -120,14 +120,14 @@ def by_link(box: BoxLink, firmware: FlashImage | None, allowed: Allowed, steps: 
 def _parts(
     chip: Chip, firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed, result: FlashResult
 ) -> tuple[ImagePart, ...]:
-    """What is to be written, after everything that speaks against it has been looked at."""
+    """Returns the parts to write, or raises FlashError with all objections."""
     result.notes += judge_firmware(firmware, installed, allowed, by_the_box=False)
     parts = list(firmware.parts)
     header = firmware.header
     written = {part.address for part in parts}
     for slot, there in installed.headers.items():
         if header is not None and slot.address not in written and there.version >= header.version:
-            # the boot loader starts the highest version: this one would win against what is written
+            # the boot loader starts the highest version, which would be this old one
             parts.append(
                 ImagePart(f"old slot {slot.name}", slot.address, b"", slot.address + HEADER_SECTOR_BYTES)
             )

@@ -1,8 +1,8 @@
-"""Sectors onto a chip so that it holds the firmware or says that it does not.
+"""Writes sectors of a chip so that it holds the whole firmware, or raises an error.
 
-A sector is erased, written and read back; what differs is asked again, then written again, then the
-sector is begun again. The first bytes of a part (a slot's header, or the stack pointer and the reset
-vector) go last: until then a boot loader sees no firmware there, rather than half of one.
+A sector is erased, written and read back; bytes that differ are first read again, then written again, and
+then the sector is erased again. The first bytes of a part (a slot's header, or the stack pointer and the
+reset vector) are written last: until then a boot loader sees no firmware there, rather than half of one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ ERASED = 0xFF
 
 
 class Target(Protocol):
-    """What can be read, erased and written; each call may raise LineError."""
+    """A chip that can be read, erased and written; each call may raise LineError."""
 
     def read(self, address: int, count: int) -> bytes: ...
 
@@ -31,7 +31,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SectorRange:
-    """What one sector will hold of a part."""
+    """The bytes of a part for one sector."""
 
     sector: Sector
     address: int
@@ -43,10 +43,10 @@ class SectorRange:
 
 
 def stretches(chip: Chip, part: ImagePart) -> tuple[SectorRange, ...]:
-    """The part cut at sectors; one of which it has nothing but 0xFF stays, if `clear_to` does not name it.
+    """The part cut at sectors; a sector with only 0xFF is left untouched unless `clear_to` covers it.
 
     Raises:
-        FlashError: the part begins within a sector, whose beginning would be lost.
+        FlashError: the part begins within a sector, and the sector's beginning would be lost.
     """
     found = []
     for sector in chip.sectors:
@@ -67,11 +67,11 @@ def stretches(chip: Chip, part: ImagePart) -> tuple[SectorRange, ...]:
 
 
 def write_parts(target: Target, chip: Chip, parts: Sequence[ImagePart], steps: FlashProgress) -> int:
-    """All parts, verified; how many bytes.
+    """Writes and verifies all parts; returns the number of bytes.
 
     Raises:
-        FlashError: nothing was changed.
-        HalfWrittenError: something was; the text says what.
+        FlashError: refused, and nothing was changed.
+        HalfWrittenError: writing failed; the text says what was changed.
     """
     plan = [(part, stretches(chip, part)) for part in parts]
     total = sum(len(stretch.data) for _, cut in plan for stretch in cut)
@@ -95,7 +95,7 @@ def write_parts(target: Target, chip: Chip, parts: Sequence[ImagePart], steps: F
 
 
 def _write(target: Target, stretch: SectorRange, steps: FlashProgress, *, hold_first: bool) -> None:
-    """Erase and write a sector until it reads back right."""
+    """Erases and writes a sector until it reads back right."""
     chunks = list(stretch.chunks())[1 if hold_first else 0 :]
     todo = chunks
     target.erase(stretch.sector)
@@ -128,7 +128,7 @@ def _first_chunk(target: Target, stretch: SectorRange, steps: FlashProgress) -> 
 def _wrong(
     target: Target, chunks: Sequence[tuple[int, bytes]], steps: FlashProgress | None
 ) -> list[tuple[int, bytes, bytes]]:
-    """Chunks that do not read back, with what stands there; read again first, for the line may have lied."""
+    """Chunks that differ, with the bytes read back; each is read again first, as the line may have errors."""
     found = []
     for address, data in chunks:
         for _ in range(READ_TRIES):
@@ -143,7 +143,7 @@ def _wrong(
 
 
 def _can_become(found: bytes, wanted: bytes) -> bool:
-    """Whether programming can still make `wanted` of `found`: bits only go from 1 to 0."""
+    """Whether programming can turn `found` into `wanted`: bits only go from 1 to 0."""
     return all(there & byte == byte for there, byte in zip(found, wanted, strict=True))
 
 

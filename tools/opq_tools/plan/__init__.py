@@ -1,1 +1,1 @@
-"""`opq-tools plan`: what so many Boxes want of machines, by measured figures."""
+"""`opq-tools plan`: the machines that a number of Boxes needs, by measured figures."""

@@ -1,4 +1,4 @@
-"""`opq-tools plan`: what people type, and the table of docs/plan.md."""
+"""`opq-tools plan`: the command, and the table of docs/plan.md."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -81,7 +81,7 @@ def command(
 
 
 def sources(rows: Sequence[PlanRow]) -> Iterator[str]:
-    """A line per command, with what it measured."""
+    """A line for each figure, with the command that measured it."""
     found = dict.fromkeys(figure for row in rows for figure in row.figures)
     for figure in found:
         by = f"{figure.command}; {figure.measured}" if figure.command else figure.measured
@@ -89,7 +89,7 @@ def sources(rows: Sequence[PlanRow]) -> Iterator[str]:
 
 
 def shown(row: PlanRow) -> str:
-    """Two digits, or the whole number of what is counted."""
+    """The row's value as text: two digits, or a whole number for counts."""
     if row.unit == "":
         return f"{row.value:.0f}"
     digits = 0 if row.value >= 10 else 1 if row.value >= 1 else 2
@@ -116,7 +116,7 @@ def plan_json(plan: SitePlan) -> dict[str, object]:
 
 
 def plan_table() -> str:
-    """Markdown, a column for each number of TABLE_BOXES."""
+    """The plan as a Markdown table, with a column for each number of TABLE_BOXES."""
     plans = [plan_site(Demand(boxes)) for boxes in TABLE_BOXES]
     lines = [
         f"| one Makai of | {' | '.join(f'10^{len(str(boxes)) - 1} Boxes' for boxes in TABLE_BOXES)} |",

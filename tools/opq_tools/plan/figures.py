@@ -1,8 +1,8 @@
-"""Measured figures that a plan is made of: one home, each with the command that measures it again.
+"""Measured figures for a plan, each with the command that measures it.
 
-A newer figure is put here by hand, with its date and load; the table of docs/plan.md is made again then
-(`opq-tools plan --table`), and a test holds both together. What is a limit of the code is no figure: a test
-compares it.
+A newer figure is entered here by hand, with its date and load; then the table of docs/plan.md is made again
+(`opq-tools plan --table`), and a test compares both. Limits of the code are not measured; a test compares
+them with the code.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ COST_US = {
         (2000, 6.0, 36.6),
     ),
 }  # fmt: skip
-"""(Boxes, Measurements a second of each, µs of CPU for each Measurement); beyond 2,000 Boxes not measured."""
+"""Service -> (Boxes, Measurements a second of each, µs of CPU per Measurement); measured to 2,000 Boxes."""
 MAKAI = Figure(
     2000.0, "Boxes", "CPU a Measurement of 100 to so many: COST_US", "opq-tools bench makai", _NIGHT
 )
@@ -86,8 +86,8 @@ EVENT_BYTES = Figure(
     74_400.0, "B", "samples of one Box for a dip: 3.1 s, as they are asked for", "", "reckoned"
 )
 BACKEND_CONNECTIONS = 256
-"""That each address behind the brokers allows (`BackendLimits`)."""
+"""Most connections of each address behind the brokers (`BackendLimits`)."""
 BUDGET_BYTES_PER_MIN = 300_000_000
-"""Bytes of samples that a Makai asks for in a minute (`asking.bytes_per_min`)."""
+"""Most bytes of samples that a Makai requests in a minute (`asking.bytes_per_min`)."""
 PROCESSES = 8
-"""Commands of `opq-cloud` beside `all`."""
+"""Commands of `opq-cloud`, without `all`."""

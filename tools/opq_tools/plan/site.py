@@ -1,8 +1,8 @@
-"""What so many Boxes want of machines: pure arithmetic on `figures.py`, which says what was measured and how.
+"""The machines that a number of Boxes needs: pure arithmetic on the measured `figures.py`.
 
-One Makai is a system of its own: brokers, triggering service, event service, Mauka, View, and a store. It
-takes as many Boxes as the busiest of its processes has room for, because each of them is one thread of
-Python. Several Makais share no Boxes and no store; `docs/plan.md` says what that means.
+One Makai is a system of its own: brokers, triggering service, event service, Mauka, View, and a store. Its
+busiest process limits the number of Boxes, because each process is one thread of Python. Several Makais
+share no Boxes and no store; `docs/plan.md` describes the consequences.
 """
 
 import math
@@ -17,16 +17,16 @@ from opq_tools.plan.figures import Figure
 DAY_S = 86_400
 MOST_MAKAIS = 1_000_000
 NR_OPEN = 1_048_576
-"""Linux' own value of fs.nr_open: the most descriptors of one process."""
+"""Linux' default of fs.nr_open: the most descriptors of one process."""
 OWN_DESCRIPTORS = 100
-"""What a process opens beside its Boxes: libraries, store, log, sockets of its threads. Counted: 60 to 75."""
+"""Descriptors not used for Boxes: libraries, store, log, sockets of threads. Counted: 60 to 75."""
 SPARE = 1.25
-"""Factor on descriptors and the kernel's tables, for connections that ended and are not yet forgotten."""
+"""Factor on descriptors and the kernel's tables, for ended connections that are not yet released."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is planned for."""
+    """The demand to plan for."""
 
     boxes: int
     rate_hz: float = 1.0
@@ -35,7 +35,7 @@ class Demand:
     """The share of one core that the busiest process may use on average."""
     boxes_per_gateway: int = 64
     events_per_month: float = 3.0
-    """Events a month that one Box is the first to see."""
+    """Events per month in which one Box is the first to see the disturbance."""
     boxes_per_event: int = 50
     measurements_days: float = 1.0
     trend_days: float = 90.0
@@ -44,7 +44,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """One thing that is wanted; `figures`: what it was reckoned from."""
+    """One need; `figures`: the figures that it was computed from."""
 
     part: str
     what: str
@@ -55,14 +55,14 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True)
 class SitePlan:
-    """The rows of one Makai (`each`) and of the whole."""
+    """The needs of one Makai and of all together."""
 
     demand: Demand
     makais: int
     boxes_each: int
     rows: tuple[PlanRow, ...]
     settings: tuple[tuple[str, int], ...]
-    """The least values for the kernel and for a service's unit, on a machine with one Makai."""
+    """Smallest settings of the kernel and of a service's unit, on a machine with one Makai."""
 
     def row(self, part: str, what: str) -> PlanRow:
         return next(row for row in self.rows if (row.part, row.what) == (part, what))
@@ -82,7 +82,7 @@ class ServiceCost:
 
 @cache
 def service_cost(service: str) -> ServiceCost:
-    """Least squares of the relative error over all measured points; no part is negative."""
+    """Fits the cost by least squares of the relative error over all measured points; no part is negative."""
     points = np.array(figures.COST_US[service])
     boxes, rates = points[:, 0], points[:, 1]
     measured = boxes * rates * points[:, 2] * 1e-6
@@ -92,7 +92,7 @@ def service_cost(service: str) -> ServiceCost:
         found = np.linalg.lstsq(parts[:, used], wanted, rcond=None)[0]
         if np.all(found >= 0):
             break
-        used.pop(int(np.argmin(found)))  # the part that the others already explain
+        used.pop(int(np.argmin(found)))  # the most negative part is left out
     each = np.zeros(3)
     each[used] = found
     return ServiceCost(*map(float, each))
@@ -103,7 +103,7 @@ def cores(service: str, boxes: float, rate_hz: float) -> float:
 
 
 def makais_for(demand: Demand) -> int:
-    """The fewest Makais of which no process uses more than `core_share`, or has too many descriptors."""
+    """The fewest Makais such that no process exceeds `core_share` or the limit of descriptors."""
     low, high = 1, MOST_MAKAIS
     while low < high:
         middle = (low + high) // 2
@@ -124,7 +124,7 @@ def _descriptors(connections: int, backend_addresses: int) -> int:
 
 
 def plan_site(demand: Demand, makais: int | None = None) -> SitePlan:
-    """`makais`: None for as few as will do."""
+    """Plans a site; `makais` None: as few as possible."""
     count = makais_for(demand) if makais is None else makais
     boxes = math.ceil(demand.boxes / count)
     per_s = boxes * demand.rate_hz
@@ -244,5 +244,5 @@ def _settings(boxes: int) -> tuple[tuple[str, int], ...]:
 
 
 def _rounded(value: float) -> int:
-    """Up, to a power of two of 1024 or more."""
+    """Rounds up to a power of two, at least 1024."""
     return int(1 << max(10, math.ceil(math.log2(value))))

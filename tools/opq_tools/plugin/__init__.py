@@ -1,4 +1,4 @@
-"""`opq-tools plugin`: write, test and pack plug-ins; each command is a file, loaded when it is called."""
+"""`opq-tools plugin`: writes, tests and packs plug-ins; each command is a file, loaded when it is called."""
 
 import click
 
@@ -18,7 +18,7 @@ COMMANDS = {
     "rollback": ("opq_tools.rules.plugins:rollback", "Back to the version before."),
     "delete": ("opq_tools.rules.plugins:delete_plugin", "Remove one."),
 }
-"""Name -> the module (whose `command` it is, or `:name`), and its line in the list."""
+"""Name -> (module (its `command`) or `module:name`, line in the list)."""
 
 
 @click.group("plugin", cls=LazyGroup, places=COMMANDS)

@@ -1,4 +1,4 @@
-"""`opq-tools plugin new`: a folder with a plug-in that works, its test, its samples and a Dockerfile."""
+"""`opq-tools plugin new`: writes a folder with a working plug-in, its test, its samples and a Dockerfile."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def command(kind: str, name: str, folder: Path | None) -> None:
 
 
 def new_plugin(kind: str, name: str, folder: Path) -> list[Path]:
-    """The files written. Raises PluginError: the folder has files already, or the name is none."""
+    """Writes a plug-in; returns its files. Raises PluginError: the folder has files, or a bad name."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name):
         raise PluginError(f"{name!r}: want letters, digits and _, a letter first")
     if folder.exists() and any(folder.iterdir()):

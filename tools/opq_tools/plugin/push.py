@@ -1,4 +1,4 @@
-"""`opq-tools plugin push`: a folder with plug-ins of the original Mauka into a running system."""
+"""`opq-tools plugin push`: loads a folder with plug-ins of the original Mauka into a running system."""
 
 import sys
 import time
@@ -45,7 +45,7 @@ def command(
     """
     where = manager_endpoint(endpoint, port_offset)
     folder = folder.resolve()
-    seen = stamps(folder)  # before: what is saved during the first push is pushed, too
+    seen = stamps(folder)  # before the push, so that files saved during it are pushed too
     pushed = push(folder, where, name)
     if not watch:
         sys.exit(0 if pushed else 1)
@@ -62,9 +62,9 @@ def command(
 
 
 def push(folder: Path, where: str, name: str | None = None) -> bool:
-    """Copy it to Mauka's folder of plug-ins and load it; False, with a line on stderr: it does not run."""
+    """Copies plug-ins to Mauka's folder and loads them; False, with a line on stderr, on failure."""
     try:
-        listed_plugins(folder)  # before anything is asked: what is wrong here is not Mauka's matter
+        listed_plugins(folder)  # first: needs no Mauka
         target = ask_manager("plugin-folder", where, ASK_S)
         if not succeeded(target):
             click.echo(target, err=True)
@@ -87,7 +87,7 @@ def _deployed(folder: Path, target: Path, name: str | None) -> PluginDeployment:
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """File -> when it was changed, and its size. Files that are just being replaced may be missing."""
+    """File -> (time of its change, size). A file that is being replaced may be missing."""
     found: dict[str, tuple[int, int]] = {}
     try:
         for path in plugin_files(folder):

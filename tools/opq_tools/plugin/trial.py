@@ -16,7 +16,7 @@ from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
 from opq_tools.plugin.trial_context import TrialContext
 
-if TYPE_CHECKING:  # and NumPy with it
+if TYPE_CHECKING:  # imports NumPy
     from opq_tools.plugin.trial_data_set import DataSetScore
 
 SAMPLES = "samples.json"
@@ -72,7 +72,7 @@ def command(
 
 @dataclass(slots=True)
 class PluginTrial:
-    """`results`: what was tried -> "ok" or what was wrong; `protections` of its process."""
+    """Result of a test. `results`: check -> "ok" or what was wrong; `protections`: those of its process."""
 
     results: dict[str, str] = field(default_factory=dict)
     protections: dict[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class PluginTrial:
 def try_plugin(
     plugin: Path, samples: Path | None, seconds: float, here: Path, data_set: tuple[int, int] | None = None
 ) -> PluginTrial:
-    """Install it and try all that it has. Raises PluginError.
+    """Installs a plug-in and tests all its symbols. Raises PluginError.
 
     Args:
         data_set: (recordings of each class and frequency, seed), for its analyses.
@@ -179,7 +179,7 @@ def _function(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: flo
 
 
 def _trigger(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: float) -> dict[str, str]:
-    from opq_tools.plugin import trial_judging  # and NumPy with it
+    from opq_tools.plugin import trial_judging  # imports NumPy
 
     return trial_judging.trial_trigger(plugins, symbol, about)
 

@@ -1,4 +1,4 @@
-"""The context of a plug-in under test: what the engine would be, for one source, sink or function."""
+"""The context of a plug-in under test: stands for the engine, for one source, sink or function."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class TrialContext:
-    """`stop_after` records, or `seconds`, a source has to end."""
+    """A source has to end after `stop_after` records or `seconds`."""
 
     rule_id, op_id, instance_id = "test", "test", 0
 
@@ -29,7 +29,7 @@ class TrialContext:
         return len(self.rows) >= self._stop_after or time.monotonic() > self._end_s
 
     def wait(self, seconds: float) -> bool:
-        self._asleep.wait(seconds)  # nobody sets it
+        self._asleep.wait(seconds)  # never set
         return self.stopped
 
     def log(self, event: str, **facts: Any) -> None:

@@ -24,7 +24,7 @@ SEED = 1
 
 @dataclass(frozen=True, slots=True)
 class TriedRecording:
-    """A recording and what became of it. `kind` is the truth, `found` the classes of the findings."""
+    """A recording and its result: `kind` is the truth, `found` the classes of the findings."""
 
     kind: str
     found: frozenset[str]
@@ -35,8 +35,8 @@ class DataSetScore:
     """The score of one analysis on one data set.
 
     Attributes:
-        finds: classes that it looks for.
-        by_class: truth -> (recordings, those in which it found something).
+        finds: classes that the analysis looks for.
+        by_class: truth -> (recordings, recordings with a finding).
     """
 
     finds: tuple[str, ...]
@@ -48,12 +48,12 @@ class DataSetScore:
 
     @property
     def precision(self) -> float | None:
-        """The share of what it found that is there; None: it found nothing."""
+        """Share of the found recordings that are right; None where none was found."""
         return self.right / (self.right + self.wrong) if self.right + self.wrong else None
 
     @property
     def recall(self) -> float | None:
-        """The share of what is there that it found; None: nothing is there."""
+        """Share of the recordings with such a class that were found; None where there are none."""
         return self.right / (self.right + self.missed) if self.right + self.missed else None
 
     def as_json(self) -> dict[str, object]:
@@ -71,7 +71,7 @@ class DataSetScore:
         }
 
     def lines(self) -> Iterator[str]:
-        """For people: the sums, then each class."""
+        """The score as text: the sums, then each class."""
         yield (
             f"{self.recordings} recordings, looks for {', '.join(self.finds)}: "
             f"precision {_percent(self.precision)}, recall {_percent(self.recall)}"
@@ -87,7 +87,7 @@ class DataSetScore:
 
 
 def score_of(tried: Iterable[TriedRecording], finds: Iterable[str]) -> DataSetScore:
-    """Pure: what the recordings come to. `finds` are classes of the data set."""
+    """Computes the score of the recordings. `finds` are classes of the data set."""
     wanted = tuple(finds)
     right = wrong = missed = count = 0
     by_class: dict[str, tuple[int, int]] = {}
@@ -127,13 +127,13 @@ def try_data_set(
     seed: int = SEED,
     show: Callable[[int], None] = lambda _done: None,
 ) -> DataSetScore:
-    """Run an installed analysis, in its process, over recordings of every class at 50 and 60 Hz.
+    """Runs an installed analysis, in its process, over recordings of every class at 50 and 60 Hz.
 
     Args:
-        about: its part of samples.json: `settings`, `looks_for`.
+        about: the analysis' part of samples.json: `settings`, `looks_for`.
         per_class: recordings of each class and frequency.
     Raises:
-        PluginError, OSError, ValueError: it does not start, or fails on a recording.
+        PluginError, OSError, ValueError: the analysis does not start, or fails on a recording.
     """
     finds = looked_for(name, about)
     plan = DataSetPlan(CLASSES, per_class, SNR_DB, seed=seed)
@@ -151,7 +151,7 @@ def try_data_set(
 
 
 def _classes(found: Iterable[Finding], name: str, finds: tuple[str, ...]) -> Iterator[str]:
-    """A finding of the analysis' own name is one of what it looks for; of another class it must be that."""
+    """Classes of the findings; one with the analysis' own name counts as any class that it looks for."""
     for one in found:
         if one.kind == name or {*one.kind.split("+")} & {*finds}:
             yield one.kind

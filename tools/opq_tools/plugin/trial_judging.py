@@ -18,7 +18,7 @@ WINDOW_NS = 200_000_000
 
 
 def trial_trigger(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict[str, str]:
-    """Its cases in their order: one Measurement each, 200 ms after the one before."""
+    """Tests a trigger with its cases in order: one Measurement each, 200 ms after the one before."""
     what, nominal = f"trigger {symbol}", _nominal(about)
     results = _refusals(what, plugins.trigger(symbol), about)
     trigger = plugins.trigger(symbol)()
@@ -37,7 +37,7 @@ def trial_trigger(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict[
 
 
 def trial_analysis(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict[str, str]:
-    """Its cases in their order: one Event of one Box each."""
+    """Tests an analysis with its cases in order: one Event of one Box each."""
     what, nominal = f"analysis {symbol}", _nominal(about)
     results = _refusals(what, plugins.analysis(symbol), about)
     analysis = plugins.analysis(symbol)()
@@ -57,7 +57,7 @@ def trial_analysis(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict
 
 
 def measurement_of(case: dict[str, Any], number: int) -> Measurement:
-    """`metrics`: key -> a number, or [min, max, average]; `box`."""
+    """Makes the Measurement of a case; `metrics`: key -> a number, or [min, max, average]; `box`: its id."""
     metrics = {
         str(key): Metric(*(map(float, value if isinstance(value, list) else [value] * 3)))
         for key, value in case.get("metrics", {}).items()
@@ -69,7 +69,7 @@ def measurement_of(case: dict[str, Any], number: int) -> Measurement:
 
 
 def event_of(case: dict[str, Any], number: int, hz: float) -> Event:
-    """`cycles`: [how many, their rms volts] one after another, a sine of `hz`; `box`."""
+    """Makes the Event of a case: a sine of `hz`; `cycles`: list of [number, rms volts]; `box`: its id."""
     parts = [(float(cycles), float(volts)) for cycles, volts in case.get("cycles", [])]
     lengths = [round(cycles * RATE_HZ / hz) for cycles, _ in parts]
     rms_v = np.repeat([volts for _, volts in parts], lengths)

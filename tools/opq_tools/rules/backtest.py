@@ -1,6 +1,6 @@
-"""`opq-tools rule backtest`: a rule over a recording or over stored history, by the query that runs live.
+"""`opq-tools rule backtest`: runs a rule over a recording or stored history, with the query that runs live.
 
-The rule's one stream is taken for the Boxes' Measurements; its clock goes from record to record.
+The rule's only stream stands for the Boxes' Measurements; its clock advances from record to record.
 """
 
 import json
@@ -116,9 +116,9 @@ def command(
 
 
 def fired(rule: BacktestRule, rows: Iterable[Row], counted: QueryCounters) -> Iterator[tuple[int, Emission]]:
-    """When (Unix ms of the record or timer) and what; `counted` has at the end what the query has counted.
+    """Yields (Unix ms of the record or timer, emission); `counted` gets the query's counters at the end.
 
-    Raises RuleError: it cannot be planned.
+    Raises RuleError: the rule cannot be planned.
     """
     select = parse(rule.sql)
     if not isinstance(select, Select) or select.joins:
@@ -145,7 +145,7 @@ def fired(rule: BacktestRule, rows: Iterable[Row], counted: QueryCounters) -> It
         for emission in query.feed(Batch(stream, decoder.conform([row]).rows, now_ms)):
             yield now_ms, emission
     if query is not None and query.next_due_ms is not None and not query.facts.event_time:
-        due_ms = query.next_due_ms  # the window that the last record is in
+        due_ms = query.next_due_ms  # closes the window of the last record
         for emission in query.advance(due_ms):
             yield due_ms, emission
     if query is not None:
@@ -153,7 +153,7 @@ def fired(rule: BacktestRule, rows: Iterable[Row], counted: QueryCounters) -> It
 
 
 def measurements_of(recording: RecordingFile) -> Iterator[Measurement]:
-    """One of each 10/12-cycle window, as the gateway makes them."""
+    """A Measurement for each 10/12-cycle window, as the gateway makes them."""
     from opq_tools.analyze.command import measured
 
     analysis = measured(recording, Limits())

@@ -13,7 +13,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 
 
 def family(what: str) -> click.Group:
-    """`what`: "stream" or "table"."""
+    """Makes the group of commands; `what`: "stream" or "table"."""
     path = f"/{what}s"
 
     @click.group(what)

@@ -1,4 +1,4 @@
-"""`opq-tools plugin create, list, show ...`: plug-ins of a running rule engine."""
+"""`opq-tools plugin create, list, show ...`: manages plug-ins of a running rule engine."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ _ZIP = click.option(
 def _package(
     server: RuleServer, name: str, given: str | None, zip_file: Path | None
 ) -> Iterator[dict[str, object]]:
-    """The body of a POST: JSON, a URL, or a zip of this machine, uploaded for as long as it takes."""
+    """The body of a POST: JSON, a URL, or a zip of this machine, which is uploaded during the call."""
     if (given is None) == (zip_file is None):
         raise click.UsageError("want a URL or JSON as an argument, or -z FILE.zip")
     if zip_file is not None:

@@ -1,4 +1,4 @@
-"""`opq-tools query`: rows of a SELECT, as they come."""
+"""`opq-tools query`: prints rows of a SELECT as they come."""
 
 import click
 
@@ -31,7 +31,7 @@ def command(server: RuleServer, sql: str | None, limit: int | None) -> None:
 
 
 def _asked() -> str | None:
-    """A line of the prompt, which differs from the rows; None: enough."""
+    """A line from the prompt, which looks unlike the rows; None: the user ends."""
     try:
         line: str = click.prompt("opq", default="", show_default=False, prompt_suffix="> ", err=True).strip()
     except click.Abort:

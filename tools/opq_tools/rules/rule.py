@@ -1,4 +1,4 @@
-"""`opq-tools rule`: rules of a running engine; `try` and `backtest` need none."""
+"""`opq-tools rule`: manages rules of a running engine; `try` and `backtest` need no engine."""
 
 import importlib
 import json
@@ -14,7 +14,7 @@ LATE = {
     "try": "opq_tools.rules.trying",
     "backtest": "opq_tools.rules.backtest",
 }
-"""Commands in files of their own."""
+"""Commands that have files of their own."""
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
@@ -92,7 +92,7 @@ def update_rule(
       opq-tools rule update deep "SELECT box, rms FROM boxes WHERE rms < 96"
     """
     body = _body(name, text_of(rule, file, "the rule"), actions, qos)
-    server.request("GET", f"/rules/{name}")  # PUT, as eKuiper's, would create what is misspelt
+    server.request("GET", f"/rules/{name}")  # PUT, as in eKuiper, would create a misspelt rule
     click.echo(server.request("PUT", f"/rules/{name}", body, body.get("sql")))
 
 

@@ -1,4 +1,4 @@
-"""`opq-tools ruleset`: all streams, tables and rules of an engine, into a file and back."""
+"""`opq-tools ruleset`: exports all streams, tables and rules of an engine to a file and imports them."""
 
 import json
 import uuid
@@ -9,7 +9,7 @@ import click
 from opq_tools.rules.server import RuleServer, ServerRefusedError, asks, text_of
 
 _MOST_IN_BODY = 1 << 20
-"""Characters; what is longer is uploaded, for a request's body has at most 4 MiB."""
+"""Characters; longer rule sets are uploaded, because a request's body has at most 4 MiB."""
 
 
 @click.group("ruleset")

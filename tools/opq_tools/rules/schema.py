@@ -1,4 +1,4 @@
-"""`opq-tools schema create, list, show ...`: messages of protobuf for a rule engine's streams and sinks."""
+"""`opq-tools schema create, list, show ...`: protobuf schemas for a rule engine's streams and sinks."""
 
 import base64
 import json
@@ -95,7 +95,7 @@ def delete_schema(server: RuleServer, name: str) -> None:
 
 
 def _content(file: Path) -> str:
-    """Text as it is, a descriptor set in base64."""
+    """Content of the file: text as it is, a descriptor set in base64."""
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The rule engine as the commands see it: a request, and its answer or one clear error."""
+"""REST client of the rule engine for the commands: returns the answer or raises one clear error."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class ServerRefusedError(OpqError):
-    """The engine said no, or does not answer."""
+    """The engine refuses the request, or does not answer."""
 
 
 class RuleServer:
-    """`sql`, where it is given to a call: the text that an error's place is shown in."""
+    """REST client. `sql`, where a call has it: the text in which an error's place is shown."""
 
     def __init__(self, url: str, token_file: Path | None) -> None:
         self._url = url.rstrip("/")
@@ -32,12 +32,12 @@ class RuleServer:
         self._http = httpx.Client(base_url=self._url, headers=headers, timeout=60.0, trust_env=False)
 
     def request(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
-        """JSON as objects, anything else as text. Raises RefusedError."""
+        """Sends a request; returns JSON as objects, anything else as text. Raises ServerRefusedError."""
         given = {} if body is None else {"json": body}
         return self._asked(method, path, given, sql)
 
     def upload(self, file: Path, name: str) -> str:
-        """Under `name`; where the engine has put it. Raises RefusedError."""
+        """Uploads a file as `name`; returns its place at the engine. Raises ServerRefusedError."""
         try:
             content = file.read_bytes()
         except OSError as error:
@@ -45,7 +45,7 @@ class RuleServer:
         return self.upload_bytes(content, name)
 
     def upload_bytes(self, content: bytes, name: str) -> str:
-        """As `upload`."""
+        """Uploads bytes, as `upload`."""
         given = {"files": {"uploadFile": (name, content)}}
         return str(self._asked("POST", "/config/uploads", given, None))
 
@@ -60,7 +60,7 @@ class RuleServer:
         return answer.json() if is_json else answer.text
 
     def events(self, path: str, body: Any, sql: str) -> Iterator[str]:
-        """`data:` of server-sent events, as they come; comments are left out."""
+        """Yields `data:` of server-sent events as they come, without comments. Raises ServerRefusedError."""
         try:
             with self._http.stream("POST", path, json=body, timeout=None) as answer:
                 if answer.status_code >= 400:
@@ -100,7 +100,7 @@ def _refusal(answer: httpx.Response, sql: str | None) -> str:
 
 
 def asks(function: _F) -> _F:
-    """Decorator: `--url` and `--token-file`, handed on as a `RuleServer` in the first place."""
+    """Decorator: adds `--url` and `--token-file`, and passes a `RuleServer` as the first argument."""
 
     def with_server(url: str, token_file: Path | None, **others: Any) -> Any:
         return function(RuleServer(url, token_file), **others)
@@ -127,7 +127,7 @@ def asks(function: _F) -> _F:
 
 
 def text_of(given: str | None, file: str | None, what: str) -> str:
-    """An argument, or the file of `-f` (`-`: stdin). Raises UsageError unless it is one of the two."""
+    """The argument, or the text of the file of `-f` (`-`: stdin). Raises UsageError unless one is given."""
     if (given is None) == (file is None):
         raise click.UsageError(f"want {what} as an argument, or -f FILE (- for stdin)")
     if file is None:

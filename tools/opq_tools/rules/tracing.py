@@ -1,4 +1,4 @@
-"""`opq-tools rule trace`: what happens to single records on their way through a rule, as trees."""
+"""`opq-tools rule trace`: shows the steps of single records through a rule, as trees."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 _LOOK_S = 0.2
 _SETTLE_S = 1.0
-"""So long a sink may take before its step is printed as it stands."""
+"""Time for a sink to finish before its step is printed unfinished."""
 
 
 @click.command("trace")
@@ -56,7 +56,7 @@ def command(server: RuleServer, name: str, strategy: str, count: int, follow: bo
 
 
 def text(tree: dict[str, Any]) -> str:
-    """One line for the trace, one per step: what went in and out, microseconds, the rows or the error."""
+    """The trace as text: a line for it, and one per step with input, output, microseconds, rows or error."""
     head = tree["traceId"]
     if window := tree.get("window"):
         head += (
@@ -78,7 +78,7 @@ def _lines(span: dict[str, Any], depth: int) -> list[str]:
 
 
 def _settled(server: RuleServer, trace_id: str) -> dict[str, Any] | None:
-    """None: newer ones have taken its place."""
+    """The trace when it is complete or its time is over; None: newer traces have replaced it."""
     until = time.monotonic() + _SETTLE_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""`opq-tools rule try`: contracts.md."""
+"""`opq-tools rule try`: runs rules on given records, as contracts.md specifies."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The group `sim`: one module per subcommand, and what they share: where a running `sim` or `up` is."""
+"""The group `sim`: one module per subcommand; this one has their shared options."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +22,11 @@ PLACES = {
     "fleet": ("opq_tools.sim.fleet", "Thousands of Boxes straight on CURVE, without serial lines."),
     "dataset": ("opq_tools.sim.dataset", "Labelled recordings of every class."),
 }
-"""Subcommand -> the module whose `command` it is, and its line in the list."""
+"""Subcommand -> (module that has the `command`, its line in the list)."""
 
 
 class SimGroup(LazyGroup):
-    """`sim N …` is `sim run N …`: what is no subcommand starts Boxes."""
+    """Reads `sim N …` as `sim run N …`: a first word that is no subcommand starts Boxes."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.list_commands(ctx) and args[0] not in ("-h", "--help"):
@@ -35,7 +35,7 @@ class SimGroup(LazyGroup):
 
 
 def ports_folder(data_dir: Path | None, ports_dir: Path | None) -> Path:
-    """Where links and the control socket are: as given, else `ports` in the data folder, as with `up`."""
+    """Folder of links and control socket: the given one, or else `ports` in the data folder, as with `up`."""
     return ports_dir or (data_dir or default_data_dir()) / "ports"
 
 
@@ -52,7 +52,7 @@ ports_dir_option = click.option(
 
 
 def outage_options(function: Decorated) -> Decorated:
-    """`--outage-every-s`, `--outage-s`: when the network of each Box is out."""
+    """Adds `--outage-every-s` and `--outage-s`, for network outages of each Box."""
     every = click.option(
         "--outage-every-s",
         type=click.FloatRange(0),

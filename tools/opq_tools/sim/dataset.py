@@ -1,4 +1,4 @@
-"""`opq-tools sim dataset`: labelled recordings in a folder, for `analyze`, `classify` and training."""
+"""`opq-tools sim dataset`: writes labelled recordings to a folder, for `analyze`, `classify` and training."""
 
 import threading
 from pathlib import Path

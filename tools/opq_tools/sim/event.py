@@ -1,4 +1,4 @@
-"""`opq-tools sim event`: a disturbance in a running `sim` or `up`, at once."""
+"""`opq-tools sim event`: causes a disturbance in a running `sim` or `up` at once."""
 
 from pathlib import Path
 

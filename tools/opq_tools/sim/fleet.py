@@ -1,4 +1,4 @@
-"""`opq-tools sim fleet`: thousands of Boxes straight on CURVE, without serial lines."""
+"""`opq-tools sim fleet`: runs thousands of Boxes directly on CURVE, without serial lines."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""`opq-tools sim gen CONFIG N`: samples of the original's simulator, as its sim-gen printed them."""
+"""`opq-tools sim gen CONFIG N`: prints samples of the original's simulator, as its sim-gen does."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""`opq-tools sim show F --plot FILE`: each cause of a scenario once, as the Box that gets most of it sees it.
+"""`opq-tools sim show F --plot FILE`: draws each cause of a scenario once, at the Box that it affects most.
 
-Short ones as a waveform, long ones as rms of each cycle, what moves the whole system as its frequency.
+Short causes are drawn as a waveform, long ones as rms of each cycle, those of the whole system as frequency.
 """
 
 import textwrap
@@ -24,15 +24,15 @@ COLUMNS = 3
 INK, LIMIT = "#1f4e79", "#888888"
 WAVE_HZ = 12_000.0
 FINE_HZ = 1e6
-"""For surges, which a Box's own rate would hardly show."""
+"""Sampling rate for surges, which a Box's own rate would hardly show."""
 SHORT_S, MEDIUM_S, LONGEST_S = 0.002, 0.5, 12.0
 ON_TOP_S = 0.03
-"""What is on top of the fundamental is seen in a cycle or two."""
+"""Seconds drawn of a disturbance on top of the fundamental: a cycle or two show it."""
 TITLE_LETTERS = 52
 
 
 def save_picture(path: Path, scenario: PowerScenario) -> None:
-    """Draw and save; the file appears whole or not at all.
+    """Draws and saves; the file appears whole or not at all.
 
     Raises:
         ConfigError: nothing happens in the scenario, or the file cannot be written.
@@ -87,7 +87,7 @@ def _draw(axes: Axes, system: PowerSystem, found: GridDisturbance) -> None:
         span_s = min(1.2 * lasting_s + 0.5, LONGEST_S)
         cycle_s = 1 / voltage.nominal_hz
         starts_s = begun_s + np.arange(-0.2 * span_s, span_s, max(cycle_s, span_s / 600))
-        turned = voltage.cycles(starts_s + cycle_s) - voltage.cycles(starts_s)  # 1 but for another frequency
+        turned = voltage.cycles(starts_s + cycle_s) - voltage.cycles(starts_s)  # 1 unless frequencies differ
         inside_s = np.arange(64) / 64 * cycle_s / np.clip(turned, 0.9, 1.1)[:, None]
         volts = voltage.volts((starts_s[:, None] + inside_s).ravel()).reshape(len(starts_s), -1)
         axes.plot(starts_s - begun_s, np.sqrt((volts**2).mean(axis=1)), color=INK, linewidth=0.8)
@@ -103,14 +103,14 @@ def _draw(axes: Axes, system: PowerSystem, found: GridDisturbance) -> None:
 
 
 def _decays(found: GridDisturbance) -> bool:
-    """Whether what it adds is an inrush, which its rms shows better."""
+    """Whether the disturbance adds an inrush, which rms shows better."""
     return any(
         isinstance(each, HarmonicTerm) and not each.course.constant for each in found.solved.terms.added
     )
 
 
 def _most_touched(system: PowerSystem, found: GridDisturbance) -> tuple[str, OutletVoltage, float]:
-    """The Box whose voltage differs most from that of its last cycle before, and when it begins there."""
+    """The Box whose voltage differs most from its last cycle before, its voltage, and the start there."""
     chosen, most = next(iter(system.voltages)), -1.0
     span_s = min(max(found.solved.end_s - found.start_s, 0.001), 0.5)
     offsets_s = np.arange(0.0, span_s, 1e-5 if span_s < SHORT_S else 5e-4)

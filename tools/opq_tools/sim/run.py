@@ -1,4 +1,4 @@
-"""`opq-tools sim N`: simulated Boxes on ptys in the foreground."""
+"""`opq-tools sim N`: runs simulated Boxes on ptys in the foreground."""
 
 import secrets
 import threading
@@ -106,7 +106,7 @@ def command(
 
 
 def _first(fleet: Fleet, count: int) -> list[Box]:
-    """`count` Boxes: those of the scenario, then plain ones."""
+    """The first `count` Boxes: those of the scenario, then plain ones."""
     boxes = fleet.boxes()
     if not boxes:
         raise ConfigError("the scenario has no Boxes; give another")
@@ -114,10 +114,10 @@ def _first(fleet: Fleet, count: int) -> list[Box]:
 
 
 def original_boxes(count: int, scenario: str | None) -> list[Box]:
-    """Boxes 1 .. count on one stream of the original's simulator.
+    """Makes Boxes 1 .. count on one stream of the original's simulator.
 
     Raises:
-        ConfigError: with a scenario; its samples are made otherwise.
+        ConfigError: a scenario is given; its samples come from another simulator.
     """
     if scenario is not None:
         raise ConfigError("--control-port and --scenario are both given; samples come from one of them")
@@ -131,7 +131,7 @@ def original_boxes(count: int, scenario: str | None) -> list[Box]:
 
 @contextmanager
 def controlled(hosted: list[Box], port: int | None, fifo: Path | None) -> Iterator[None]:
-    """The control of `original_boxes` while the block runs; without a port there is none.
+    """Runs the control of `original_boxes` during the block; without a port there is none.
 
     Raises:
         ConfigError: a FIFO without a port.
@@ -161,11 +161,11 @@ def run_foreign(
     folder: Path,
     truth: Path | None,
 ) -> None:
-    """Be online until Ctrl-C; the control socket for `sim event` is in `folder`, the truth in `truth`.
+    """Runs until Ctrl-C; the control socket for `sim event` is in `folder`, the truth in `truth`.
 
     Raises:
-        ConfigError: an id or a port is beyond what there is.
-        OpqError: keys are missing or unusable, or others run in `folder`.
+        ConfigError: an id or a port is out of range.
+        OpqError: keys are missing or unusable, or other Boxes run in `folder`.
     """
     log.configure("foreign-boxes", "warning")
     sources = {box.box_id: box.source for box in hosted}

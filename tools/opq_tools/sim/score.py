@@ -1,4 +1,4 @@
-"""`opq-tools sim score`: stored incidents against the truth of a run."""
+"""`opq-tools sim score`: compares stored incidents with the truth of a run."""
 
 import json
 from contextlib import closing
@@ -18,7 +18,7 @@ from opq_proto.messages import Incident
 from opq_tools.moment import from_option, to_option
 
 BEFORE_NS = 60 * 10**9
-"""Incidents that began longer before the first true disturbance are of an earlier run."""
+"""Incidents that began earlier than this before the first true disturbance belong to an earlier run."""
 MOST_INCIDENTS = 1_000_000
 
 
@@ -74,8 +74,8 @@ def stored_incidents(mongo_uri: str | None, data_dir: Path) -> list[FoundInciden
     """Every incident of a store.
 
     Raises:
-        StoreError: it cannot be opened or read.
-        ConfigError: there is none in the folder; one is not made by looking.
+        StoreError: the store cannot be opened or read.
+        ConfigError: the folder has no store; this command does not create one.
     """
     if mongo_uri is None and not any(data_dir.glob("opq.db*")):
         raise ConfigError(f"{data_dir}: no store in it; give --data-dir of the `up` that ran, or --mongo-uri")
@@ -92,7 +92,7 @@ def found_incident(incident: Incident) -> FoundIncident:
         boxes[one.box_id] = _together(boxes[one.box_id], span) if one.box_id in boxes else span
     whole = BoxSpan(incident.kind, incident.start_ns, max(incident.start_ns, incident.end_ns))
     for box_id in incident.box_ids:
-        boxes.setdefault(box_id, whole)  # whoever stored it named the Box without a finding
+        boxes.setdefault(box_id, whole)  # an incident may name a Box without a finding
     cause = incident.hypotheses[0].cause if incident.hypotheses else None
     sides = {each.box_id: each.side for each in incident.sides}
     return FoundIncident(
@@ -108,7 +108,7 @@ def found_incident(incident: Incident) -> FoundIncident:
 
 
 def _together(first: BoxSpan, second: BoxSpan) -> BoxSpan:
-    """Two findings of one Box in one incident."""
+    """Joins two findings of one Box in one incident."""
     kinds = sorted({*first.kind.split("+"), *second.kind.split("+")})
     return BoxSpan(
         "+".join(kinds),

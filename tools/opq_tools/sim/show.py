@@ -1,6 +1,6 @@
-"""`opq-tools sim show`: a scenario on a page: its network as a one-line diagram, what happens, and when.
+"""`opq-tools sim show`: prints a scenario: its network as a one-line diagram, its events and their times.
 
-One command of its own, as all of `sim`; the drawing is `opq_hil.power_system.diagram`.
+The diagram comes from `opq_hil.power_system.diagram`.
 """
 
 from pathlib import Path
@@ -41,13 +41,13 @@ def command(scenario: str, plot: Path | None) -> None:
     for line in happenings(told):
         click.echo(line)
     if plot is not None:
-        from opq_tools.sim.picture import save_picture  # matplotlib: only when something is drawn
+        from opq_tools.sim.picture import save_picture  # imports matplotlib: only for drawing
 
         save_picture(plot, told)
 
 
 def happenings(told: PowerScenario) -> list[str]:
-    """What happens in a scenario, a line each, in time order; what is random last."""
+    """Events of a scenario, a line each, in time order; random ones last."""
     lines = []
     for each in sorted(told.cause, key=lambda cause: cause.at_s):
         again = f", then every {each.every_s:g} s" if each.every_s else ""

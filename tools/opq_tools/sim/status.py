@@ -1,4 +1,4 @@
-"""`opq-tools sim status` and `sim stop`: look at a running `sim` or `up`, end a running `sim`."""
+"""`opq-tools sim status` and `sim stop`: shows a running `sim` or `up`, ends a running `sim`."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""How `up` reaches its own page: a token of its own, and the link for the first administrator.
+"""Access of `up` to its own page: a token of its own, and the link for the first administrator.
 
-A page that has accounts asks who reads its live feed; who may write the data folder may read. Apart from
-`run.py`, because it opens the store.
+A page with accounts requires a token for its live feed; a user who may write the data folder may also read
+the feed. Separate from `run.py`, because it opens the store.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from opq_tools.up.plan import UpPlan
 
 @dataclass(frozen=True, slots=True)
 class PageAccess:
-    """`first_admin_link` is None once there is an account."""
+    """Token and link; `first_admin_link` is None once there is an account."""
 
     token: str = ""
     first_admin_link: str | None = None
@@ -23,9 +23,9 @@ TOKEN_LABEL = "opq-tools up"
 
 
 def page_access(plan: UpPlan, view_url: str) -> PageAccess:
-    """Reads the configuration that `plan.prepare` wrote; without access where the store cannot be opened.
+    """Access by the configuration that `plan.prepare` wrote; empty where the store cannot be opened.
 
-    The cloud then says why itself.
+    The cloud then logs the reason itself.
     """
     from opq_cloud.original_config import read_config
     from opq_cloud.store import opened_people

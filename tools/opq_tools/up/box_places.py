@@ -1,8 +1,8 @@
-"""Places of simulated Boxes: written into the registry at the start of `up`, and kept out of people's way.
+"""Places of simulated Boxes: written to the registry at the start of `up`; people's entries stay.
 
-`up` notes what it wrote of each Box. A field that says something else since then is somebody's, and stays;
-one that still says what `up` wrote follows the scenario, and is taken away when a real Box gets the number.
-Apart from `access.py`, because it writes.
+`up` notes what it wrote for each Box. A field that has changed since then is a person's entry, and stays; an
+unchanged field follows the scenario, and is removed when a real Box gets the number. Separate from
+`access.py`, because it writes.
 """
 
 import json
@@ -16,13 +16,13 @@ from opq_proto.whole_file import write_whole_file
 from opq_tools.up.plan import UpPlan
 
 NOTED = "simulated_boxes.json"
-"""In the data folder: Box id -> field -> what `up` wrote there."""
+"""File in the data folder: Box id -> field -> text that `up` wrote."""
 FIELDS = ("location", "region", "feeder", "phase", "description")
 Facts = Mapping[str, str]
 
 
 def write_simulated_places(plan: UpPlan) -> None:
-    """Before the cloud starts; where the store cannot be opened nothing is written: the cloud says why."""
+    """Writes places before the cloud starts; nothing where the store cannot be opened: the cloud logs why."""
     places = {} if plan.fleet is None else {each.box_id: each for each in simulated_places(plan.fleet)}
     noted = read_noted(plan.data_dir / NOTED)
     box_ids = [box.box_id for box in plan.boxes]
@@ -64,7 +64,7 @@ def write_simulated_places(plan: UpPlan) -> None:
 
 
 def wanted_facts(place: SimulatedPlace | None) -> Facts:
-    """What the registry is to say; of a Box that is not simulated nothing."""
+    """Facts for the registry; none for a Box that is not simulated."""
     if place is None:
         return {}
     return {
@@ -77,12 +77,11 @@ def wanted_facts(place: SimulatedPlace | None) -> Facts:
 
 
 def changed_facts(wanted: Facts, stored: Facts, noted: Facts | None) -> dict[str, str]:
-    """The fields to write, "" where one is to be taken away.
+    """The fields to write; "" removes a field.
 
     Args:
-        stored: what the registry says now, "" where it says nothing.
-        noted: what was written last; None: nothing ever, and then a Box of which somebody has said where
-            it is stays as it is.
+        stored: present fields of the registry, "" for an empty one.
+        noted: fields written last; None: never any, and then a Box that has a place is left unchanged.
     """
     if noted is None:
         placed = any(stored.get(name) for name in FIELDS)
@@ -96,7 +95,7 @@ def changed_facts(wanted: Facts, stored: Facts, noted: Facts | None) -> dict[str
 
 
 def read_noted(path: Path) -> dict[str, dict[str, str]]:
-    """Empty where there is none, or it cannot be read: then every Box that has a place counts as placed."""
+    """Reads the notes; empty where missing or unreadable: then every Box with a place is left unchanged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -111,5 +110,5 @@ def read_noted(path: Path) -> dict[str, dict[str, str]]:
 
 
 def write_noted(path: Path, noted: Mapping[str, Facts]) -> None:
-    """Raises OpqError where the folder cannot be written."""
+    """Writes the notes; raises OpqError where the folder cannot be written."""
     write_whole_file(path, [json.dumps(noted, indent=1).encode()])

@@ -18,14 +18,14 @@ from typing import IO, Any
 from opq_proto.backoff import Backoff
 
 STOP_S = 5.0
-"""A child that has not ended so long after SIGTERM is killed."""
+"""Time after SIGTERM at which a child that has not ended is killed."""
 RESTART_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Waits before the first, second, ... restart in a row; the last one stays. The first is systemd's for a
-gateway, which has to read again before a Box overwrites what it sampled meanwhile."""
+"""Waits before the first, second, ... restart in a row; the last one repeats. The first is systemd's wait for
+a gateway, which has to read again before a Box overwrites its samples."""
 STEADY_S = 5.0
-"""After so long without a fault the waits start again with the first."""
+"""Time without a fault after which the waits start again with the first."""
 LAST_WORDS = 20
-"""Lines of a child that are kept to say why it ended."""
+"""Number of a child's last lines that are kept to explain its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Child:
         return None if self._process is None else self._process.poll()
 
     def tend(self) -> str | None:
-        """Restart it when it has died, after the wait; a sentence when something was done."""
+        """Restarts a dead process after the wait; returns a sentence when something was done."""
         code = self.ended()
         if code is None:
             return None
@@ -100,7 +100,7 @@ class Child:
         return f"{self.name} runs again (restart {self.restarts})"
 
     def last_words(self) -> str:
-        """Why it ended: its last plain lines (of a traceback one), else its last log line's message."""
+        """Why it ended: its last plain lines (one of a traceback), else the message of its last log line."""
         if self._reader:
             self._reader.join(1.0)
         plain = list(takewhile(lambda text: "text" in parsed(text), reversed(self._last)))[::-1]
@@ -119,7 +119,7 @@ class Child:
             self._process.send_signal(signal.SIGTERM)
 
     def join(self, until: float) -> None:
-        """Wait until a monotonic time for its end, then kill it."""
+        """Waits until a monotonic time for its end, then kills it."""
         if self._process is None:
             return
         try:
@@ -154,7 +154,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def ending(code: int) -> str:
-    """`exit code 1`, `signal 9 (SIGKILL)`."""
+    """An exit code as text: `exit code 1`, `signal 9 (SIGKILL)`."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -173,11 +173,11 @@ def end_all(children: Sequence[Child]) -> None:
 
 
 MAX_LOG_BYTES = 10_000_000
-"""Size at which the file is turned over; one older one is kept."""
+"""Size at which a log file is rotated; one older file is kept."""
 
 
 class LogFile:
-    """Lines appended to `path`, the ones before the last turn in `path` with `.old`."""
+    """Appends lines to `path`; lines before the last rotation are in `path` with `.old`."""
 
     def __init__(self, path: Path, limit_bytes: int = MAX_LOG_BYTES) -> None:
         self._path = path
@@ -186,7 +186,7 @@ class LogFile:
         self._bytes = 0
 
     def write(self, line: bytes) -> bool:
-        """Never raises for what the file system does; False when the line is lost."""
+        """Writes a line; never raises for errors of the file system; False when the line is lost."""
         try:
             if self._file is None:
                 self._open()

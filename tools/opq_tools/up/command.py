@@ -1,4 +1,4 @@
-"""`opq-tools up`: Boxes, gateway, compact cloud and View in one command."""
+"""`opq-tools up`: runs Boxes, gateway, compact cloud and View in one command."""
 
 import fcntl
 import json
@@ -28,16 +28,16 @@ NOT_OF_UP = {
     "event_service_health",
     "health",
     "notifications_health",
-    "shares",  # one triggering service has all Boxes
+    "shares",  # one triggering service serves all Boxes
     "triggering_broker_health",
     "triggering_service_health",
     "update",
 }
-"""Ports of opq_proto.ports that `up` does not bind: a web server on 8080 is in nobody's way."""
+"""Ports of opq_proto.ports that `up` does not bind, so that e.g. a web server on 8080 is no conflict."""
 
 
 class InUseError(OpqError):
-    """Another `up` works on the same data folder."""
+    """Another `up` uses the same data folder."""
 
 
 @click.command("up")
@@ -136,11 +136,11 @@ def command(
     where = (data_dir or default_data_dir()).expanduser().absolute()
     plan = UpPlan(where, port_offset, fleet, real, config, trace=until_incident)
     ports = {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}
-    with claimed(where):  # before the ports: run twice, it is the other one that holds them
+    with claimed(where):  # before the ports, which another `up` on the folder would hold
         require_free(ports, port_offset, typed_command())
         emulators = {box.emulator for box in real if box.emulator}
         if emulators:
-            from opq_tools.built_firmware import prepare  # minutes at first use: after what may be refused
+            from opq_tools.built_firmware import prepare  # takes minutes at first use: after all checks
 
             plan = replace(plan, flash=prepare(lambda text: click.echo(text, err=True), emulators))
         plan.prepare()
@@ -162,7 +162,7 @@ def command(
 
 
 def finish(outcome: UpOutcome, as_json: bool) -> None:
-    """Say how it ended; the exit code follows."""
+    """Reports how the run ended and exits with its code."""
     if outcome.error:
         click.echo(f"opq-tools up: {outcome.error}", err=True)
         sys.exit(outcome.exit_code)
@@ -187,10 +187,10 @@ def typed_command() -> str:
 
 @contextmanager
 def claimed(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder for this run; a second `up` on it is refused.
+    """Locks the data folder for this run; refuses a second `up` on it.
 
     Raises:
-        InUseError: another one holds it, or it cannot be made or written, or its name is no UTF-8.
+        InUseError: another `up` holds it, it cannot be made or written, or its name is not UTF-8.
     """
     try:
         str(data_dir).encode("utf-8")

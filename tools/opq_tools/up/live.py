@@ -1,4 +1,4 @@
-"""What a page says: its live feed (server-sent events), read the way a browser does, and who fell silent."""
+"""Reads a page's live feed (server-sent events) as a browser does, and detects Boxes that fell silent."""
 
 import http.client
 import json
@@ -10,14 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 READ_S = 20.0
-"""The page sends a comment every 15 s; silence beyond this is a broken connection."""
+"""The page sends a comment every 15 s; a longer silence than this is a broken connection."""
 RETRY_S = 0.2
 
 
 class LiveFeed:
-    """A thread that keeps reading `/live` and hands every event on, with the monotonic time it came.
+    """A thread that reads `/live` and passes on every event with its monotonic arrival time.
 
-    `on_event(name, data, monotonic_ns)` is called in that thread. `token`: for a View that asks who reads.
+    `on_event(name, data, monotonic_ns)` is called in that thread. `token`: for a View with accounts.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class LiveFeed:
 
 
 MOST_BOXES = 1000
-"""Boxes that are watched: a flood of strange ids must not fill the memory."""
+"""Most Boxes watched: a flood of unknown ids must not fill the memory."""
 
 
 @dataclass(slots=True)
 class _BoxSilence:
-    """How long one Box has been silent; monotonic nanoseconds."""
+    """Last news and time limit of one Box; monotonic nanoseconds."""
 
     last_ns: int
     silent_after_ns: int
@@ -107,14 +107,14 @@ class _BoxSilence:
 
 
 class SilenceWatch:
-    """`accept_measurement` comes from the feed's thread, `changes` is asked by the main loop."""
+    """Detects silent Boxes; the feed's thread calls `accept_measurement`, the main loop calls `changes`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._boxes: dict[str, _BoxSilence] = {}
 
     def accept_measurement(self, facts: Mapping[str, Any], moment_ns: int) -> None:
-        """A `measurement` of the live feed; one without the feed's keys changes nothing."""
+        """Notes a `measurement` of the live feed; ignores one without the required keys."""
         box_id, age_ms = facts.get("box_id"), facts.get("age_ms")
         silent_after_ms = facts.get("silent_after_ms")
         if not (isinstance(box_id, str) and isinstance(age_ms, int) and isinstance(silent_after_ms, int)):

@@ -1,4 +1,4 @@
-"""What `opq-tools up` will run: the Boxes, their keys, two configurations, three processes."""
+"""Plan of a run of `opq-tools up`: the Boxes, their keys, two configurations, three processes."""
 
 import importlib.util
 import socket
@@ -23,18 +23,18 @@ from opq_proto.whole_file import write_whole_file
 from opq_tools.keygen import box_ids
 
 ROOMS = ("gateway", "cloud")
-"""Tables that a file given with --config may hold: each room's own configuration."""
+"""Tables that a file of --config may hold: the configuration of each room."""
 
 
 OF_RULES = ("cronsim", "fastapi", "jinja2", "msgspec", "uvicorn")
-"""What the rule engine imports at its start; without the extra `rules` Makai runs without it."""
+"""Modules that the rule engine needs; without the extra `rules` Makai runs without the engine."""
 EMULATORS = ("qemu", "renode")
 """A Box given as qemu:ID or renode:ID runs its firmware in an emulator."""
 
 
 @dataclass(frozen=True, slots=True)
 class HardwareBox:
-    """A Box and where the gateway finds it."""
+    """A Box and its serial port."""
 
     box_id: str
     port: str
@@ -43,7 +43,7 @@ class HardwareBox:
 
     @property
     def emulated(self) -> bool:
-        """Whether its firmware runs in an emulator."""
+        """Whether the Box's firmware runs in an emulator."""
         return bool(self.emulator)
 
 
@@ -58,7 +58,7 @@ class UpPlan:
     hardware: tuple[HardwareBox, ...]
     config: Mapping[str, Any]
     trace: bool
-    """Log each Measurement's arrival, to measure latencies."""
+    """Whether each Measurement's arrival is logged, to measure latencies."""
     flash: Path | None = None
     """The chip's flash of emulated Boxes; None when there are none."""
 
@@ -82,12 +82,12 @@ class UpPlan:
 
     @property
     def revoked(self) -> tuple[Path, ...]:
-        """Public key files of Boxes of this run that somebody took out."""
+        """Missing public key files of this run's Boxes: their keys were revoked."""
         files = (self.keys.box_public(box.box_id) for box in self.boxes)
         return tuple(path for path in files if not path.exists())
 
     def prepare(self) -> None:
-        """Make missing keys and write both configurations; keys that exist are left alone."""
+        """Makes missing keys and writes both configurations; existing keys are left unchanged."""
         self.keys.ensure([box.box_id for box in self.boxes])
         backend = self.config.get("cloud", {}).get("backend_keys", {})
         if isinstance(backend, Mapping) and backend.get("enabled") is True and not backend.get("folder"):
@@ -97,7 +97,7 @@ class UpPlan:
             "box": [{"id": box.box_id, "port": box.port} for box in self.boxes],
         }
         if not self.hardware:
-            gateway["ring_hours"] = 1.0  # what is made up need not fill a laptop's disk for a day
+            gateway["ring_hours"] = 1.0  # simulated samples need not fill a laptop's disk for a day
         if self.fleet and (places := three_phase_places(self.fleet)):
             gateway["group"] = [{"name": name[:32], "boxes": list(ids)} for name, ids in places.items()]
             gateway["uplink"] = {"send": [*UplinkSection().send, "unbalance"]}
@@ -113,7 +113,7 @@ class UpPlan:
             write_whole_file(folder / f"{name}.toml", [text.encode()])
 
     def check(self) -> None:
-        """Have both rooms judge the files that `prepare` wrote, before anything starts.
+        """Has both rooms check the files that `prepare` wrote, before anything starts.
 
         Raises:
             ConfigError: with all problems of both.
@@ -126,8 +126,8 @@ class UpPlan:
             raise ConfigError("\n".join(problems))
 
     def room_problems(self) -> dict[str, str]:
-        """Room -> all that it says is wrong with the file that `prepare` wrote for it."""
-        # imported here: without --config there is nothing of the user's to judge
+        """Room -> all problems that it finds in the file that `prepare` wrote for it."""
+        # imported here: without --config there is nothing of the user to check
         from opq_cloud.original_config import read_config as read_cloud
         from opq_gateway.config import load as read_gateway
 
@@ -144,7 +144,7 @@ class UpPlan:
         return problems
 
     def commands(self) -> dict[str, list[str]]:
-        """Process name -> the command that runs it."""
+        """Process name -> its command."""
         offset = ["--port-offset", str(self.port_offset)]
         config = self.data_dir / "config"
         python = [sys.executable, "-m"]
@@ -192,7 +192,7 @@ def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
-    """The tables `[gateway]` and `[cloud]` of a file; what is inside is judged by the rooms.
+    """Reads the tables `[gateway]` and `[cloud]` of a file; the rooms check their content.
 
     Raises:
         ConfigError: the file cannot be read, or holds something else.
@@ -214,10 +214,10 @@ def _is_box_id(name: str) -> bool:
 
 
 def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ...]:
-    """Boxes given with --box `[ID=]URL`; those without an id get the next free one.
+    """Boxes of --box `[ID=]URL`; those without an id get the next free one.
 
     Raises:
-        ConfigError: an id is no whole number or is used twice; a kind of URL that is not supported.
+        ConfigError: an id is not a whole number or is used twice, or a kind of URL is not supported.
     """
     used = list(taken)
     found = []
@@ -253,11 +253,11 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ..
 
 OFFSET_STEP = 100
 OFFSET_LIMIT = 40_000
-"""Beyond it the highest default port would pass 65,535."""
+"""Largest port offset; beyond it the highest default port would exceed 65,535."""
 
 
 def busy(ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, int]:
-    """Those of `ports` (name -> number) that something listens on already."""
+    """Those of `ports` (name -> number) that are already in use."""
     found = {}
     for name, port in ports.items():
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -270,10 +270,10 @@ def busy(ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, int]:
 
 
 def require_free(ports: Mapping[str, int], offset: int, command: str) -> None:
-    """Check the default ports moved by `offset`.
+    """Checks that the default ports, moved by `offset`, are free.
 
     Raises:
-        PortBusyError: one is taken; its text names it and the command to type instead.
+        PortBusyError: one is in use; the text names it and the command to type instead.
     """
     taken = busy({name: port + offset for name, port in ports.items()})
     if not taken:
@@ -286,7 +286,7 @@ def require_free(ports: Mapping[str, int], offset: int, command: str) -> None:
 
 
 def free_offset(ports: Mapping[str, int], unlike: int = 0) -> int | None:
-    """The smallest offset other than `unlike` at which all of `ports` are free; None: there is none."""
+    """The smallest offset other than `unlike` with all of `ports` free; None where there is none."""
     for offset in range(OFFSET_STEP, OFFSET_LIMIT, OFFSET_STEP):
         if offset != unlike and not busy({name: port + offset for name, port in ports.items()}):
             return offset

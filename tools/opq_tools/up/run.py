@@ -1,4 +1,4 @@
-"""One run of `up`: reports each stage as it happens, until it is stopped, done or out of time."""
+"""One run of `up`: reports each stage until it is stopped, done or out of time."""
 
 import threading
 import time
@@ -15,17 +15,17 @@ from opq_tools.up.session import PAGE, UpSession
 from opq_tools.up.stages import Newest, SeenIncident, stage_line, trouble
 
 START_S = 15.0
-"""A process that ends by itself so soon, or before the page is up, has said why; it is not started again."""
+"""A process that ends this soon, or before the page is up, has reported why and is not restarted."""
 TICK_S = 0.05
 BUSY_EVERY_S = 60.0
-"""A machine that is too busy is said so often: it slows all Boxes at once."""
+"""Time between reports that the machine is too busy, which slows all Boxes at once."""
 COUNTED = {
     "box.sampling": "Boxes sampling",
     "trigger.decided": "triggers",
     "event.finished": "events",
     "incident.stored": "incidents stored",
 }
-"""Log lines that are counted, to say what was seen when time is out."""
+"""Log lines that are counted, for the report when the time is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class UpOutcome:
 
 
 class UpRun:
-    """The main loop of `up`; everything that happens reaches it as a line of the session."""
+    """The main loop of `up`; it receives all news as lines of the session."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class UpRun:
         self._page_up = False
 
     def go(self, on_page: Callable[[], object] | None = None) -> UpOutcome:
-        """Run until stopped, timed out or done; `on_page` is called once, when the page answers."""
+        """Runs until stopped, timed out or done; calls `on_page` once, when the page answers."""
         self._announce()
         try:
             self._session.start()
@@ -168,7 +168,7 @@ class UpRun:
         return next((seen for seen in ways if seen), None)
 
     def _done(self, seen: SeenIncident) -> UpOutcome:
-        incident = {key: value for key, value in seen.incident.items() if key != "show"}  # the page's words
+        incident = {key: value for key, value in seen.incident.items() if key != "show"}  # the page's wording
         return UpOutcome(
             {
                 "incident": incident,
@@ -194,4 +194,4 @@ class UpRun:
             self._chatter.write(text)
             self._chatter.flush()
         except (OSError, ValueError):
-            self.stop.set()  # whoever listened has gone, e.g. a closed pipe
+            self.stop.set()  # the reader has gone, e.g. a closed pipe

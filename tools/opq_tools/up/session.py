@@ -11,15 +11,15 @@ from opq_tools.up.stages import IncidentTrace, Newest, SeenIncident
 
 LINES_LIMIT = 10_000
 PAGE = "page"
-"""Stands as the child's name on what the page's live feed delivered."""
+"""Child name of lines that come from the page's live feed."""
 SETTLE_NS = 1_000_000_000
-"""An incident on the page waits so long for the log lines of its way."""
+"""Time that an incident on the page waits for the log lines of its stages."""
 OPEN_NS = 10_000_000_000
-"""And so long for its end, when it reached the page before."""
+"""Time that it waits for its end, when it reached the page before it ended."""
 
 
 class UpSession:
-    """Starts what a plan says; `next_line` gives what happens; `stop` ends all of it."""
+    """Starts the processes of a plan; `next_line` returns their lines; `stop` ends all."""
 
     def __init__(self, plan: UpPlan, view_url: str, token: str = "") -> None:
         self.trace = IncidentTrace()
@@ -43,13 +43,13 @@ class UpSession:
         end_all(self.children)
 
     def next_line(self, timeout_s: float) -> ChildLine | None:
-        """The next line of a process or the page, followed by the trace; None when there is none."""
+        """The next line of a process or the page, which the trace also reads; None where there is none."""
         try:
             line = self.lines.get(timeout=timeout_s)
         except queue.Empty:
             return None
         if line.child == PAGE:
-            incident = line.facts["incident"]  # its newest version, and when the first was there
+            incident = line.facts["incident"]  # its newest version, and the time of the first one
             _, first_ns = self._pages.get(incident["id"], (None, line.facts["monotonic_ns"]))
             self._pages.put(incident["id"], (incident, first_ns))
         else:
@@ -57,7 +57,7 @@ class UpSession:
         return line
 
     def seen(self, incident_id: int, now_ns: int) -> SeenIncident | None:
-        """The way of an incident that is on the page, once both are whole or have had their time."""
+        """An incident on the page with its stages, once both are complete or their time is over."""
         if incident_id not in self._pages:
             return None
         incident, page_ns = self._pages[incident_id]
@@ -68,12 +68,12 @@ class UpSession:
 
     @property
     def lost_lines(self) -> int:
-        """Lines that were not reported or not written: a queue, or the disk, was full."""
+        """Lines that were not reported or not written because a queue or the disk was full."""
         return self._dropped_pages + sum(child.lost_lines for child in self.children)
 
     @property
     def incident_ids(self) -> list[int]:
-        """Those that reached the page, in order of their coming."""
+        """Ids of the incidents that reached the page, in order of arrival."""
         return list(self._pages)
 
     def _from_page(self, name: str, data: dict[str, Any], moment_ns: int) -> None:

@@ -1,10 +1,10 @@
-"""Follows one disturbance through the house by the log lines of the services.
+"""Follows one disturbance through the whole system by the log lines of the services.
 
 Each service stamps its lines with the machine's monotonic clock, so that the stages of different
 processes can be subtracted: t0 the first sample below the threshold leaves the Box, t1 its
 Measurement reaches the triggering broker, t2 the trigger is decided, t3 the last waveform is
-stored, t4 the incident is stored, t5 the page's live feed delivers it. What an analysis asks for
-afterwards is stored after t4 and is none of these.
+stored, t4 the incident is stored, t5 the page's live feed delivers it. Waveforms that an analysis
+requests later are stored after t4 and not counted.
 """
 
 from collections import OrderedDict
@@ -19,7 +19,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 KEPT = 4096
-"""Measurements and events remembered; older ones are forgotten."""
+"""Number of Measurements and of events that are kept; older ones are dropped."""
 LATENCIES = (
     "sample_to_measurement",
     "measurement_to_trigger",
@@ -28,13 +28,13 @@ LATENCIES = (
     "incident_to_page",
 )
 WAVEFORMS_KEPT = 1024
-"""Moments that are remembered of one event, the newest."""
+"""Number of an event's newest moments that are kept."""
 NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class SeenIncident:
-    """An incident that reached the page, with the six moments of its way (None: not seen)."""
+    """An incident that reached the page, with its moments t0 to t5 (None: not seen)."""
 
     incident: Mapping[str, Any]
     event_ids: tuple[int, ...]
@@ -55,7 +55,7 @@ class SeenIncident:
 
 
 class Newest(OrderedDict[Key, Value]):
-    """Remembers the newest KEPT entries: a house may run for years."""
+    """Keeps the newest KEPT entries, because a system may run for years."""
 
     def put(self, key: Key, value: Value) -> None:
         self[key] = value
@@ -64,7 +64,7 @@ class Newest(OrderedDict[Key, Value]):
 
 
 class IncidentTrace:
-    """Collects the moments; `seen(...)` puts together those of an incident on the page."""
+    """Collects the moments; `seen(...)` joins those of an incident on the page."""
 
     def __init__(self) -> None:
         self._sent: dict[str, list[int]] = {}
@@ -74,7 +74,7 @@ class IncidentTrace:
         self._incidents: Newest[int, tuple[tuple[int, ...], int]] = Newest()
 
     def read_line(self, line: ChildLine) -> None:
-        """Note the moment that a log line reports; lines of other kinds are passed over."""
+        """Notes the moment that a log line reports; ignores lines of other kinds."""
         facts = line.facts
         moment = facts.get("monotonic_ns")
         if not isinstance(moment, int):
@@ -99,7 +99,7 @@ class IncidentTrace:
                     self._incidents.put(incident_id, (tuple(facts.get("event_ids") or ()), moment))
 
     def seen(self, incident: Mapping[str, Any], page_ns: int) -> SeenIncident | None:
-        """The way of an incident on the page; None while no trigger of this run led to it."""
+        """The moments of an incident on the page; None while no trigger of this run led to it."""
         events, stored = self._incidents.get(int(incident["id"]), ((), None))
         event_id = next((event for event in events if event in self._decided), None)
         if event_id is None:
@@ -122,12 +122,12 @@ class IncidentTrace:
 
 
 def stage_line(line: ChildLine) -> tuple[str, str] | None:
-    """(who, what) for a person, when a log line is a stage worth a line on the terminal."""
+    """(who, what) for the terminal where a log line reports a stage; None for other lines."""
     facts = line.facts
     box = f"Box {facts.get('box_id')}"
     match facts.get("event"):
         case "box.started":
-            port = facts.get("port")  # without one: the Box's own word, after a reset
+            port = facts.get("port")  # absent: the Box itself reports a reset
             return box, f"on {port}" if port else "has started again"
         case "box.sampling":
             return "gateway", f"{box} is sampling"
@@ -167,11 +167,11 @@ def stage_line(line: ChildLine) -> tuple[str, str] | None:
 
 
 OF_EVERY_LINE = {"event", "level", "service", "t", "monotonic_ns", "box_id", "exception", "count"}
-"""Facts that say nothing of what went wrong."""
+"""Facts that do not explain an error."""
 
 
 def trouble(facts: Mapping[str, Any]) -> str:
-    """One line for a person out of a log line of level error; of a traceback only its last line."""
+    """A log line of level error as one line for a person; only the last line of a traceback."""
     why = facts.get("error") or facts.get("reason")
     if not why and facts.get("exception"):
         why = str(facts["exception"]).strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Run a command that must not outlive its parent: `python tethered.py PARENT_PID COMMAND…`.
+"""Runs a command that must not outlive its parent: `python tethered.py PARENT_PID COMMAND…`.
 
 The kernel sends SIGTERM when the parent dies, even by kill -9 (Linux, prctl(2) PR_SET_PDEATHSIG),
 then this process becomes the command. Run as a plain script with -I -S: it costs some 15 ms.
@@ -16,7 +16,7 @@ def main(parent: int, command: list[str]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
-            sys.exit(0)  # the parent was gone before the tether held
+            sys.exit(0)  # the parent ended before prctl took effect
     os.execv(command[0], command)
 
 

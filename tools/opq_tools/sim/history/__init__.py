@@ -1,1 +1,1 @@
-"""`opq-tools sim history`: days of a simulated grid in minutes, into a store that the live system opens."""
+"""`opq-tools sim history`: simulates days of a grid in minutes, into a store for the live system."""

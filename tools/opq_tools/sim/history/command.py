@@ -98,7 +98,7 @@ def command(
         made = VirtualBoxes(grid, progress.start_ns, seed, measured_to_s(progress, store), outages)
         with ExitStack() as opened:
             witness = None
-            if truth is not None:  # from the beginning, also of a history that goes on
+            if truth is not None:  # from the beginning, also for a resumed history
                 ids = _box_ids(progress)
                 witness = opened.enter_context(
                     closing(TruthWitness(path, ids, seed, truth, progress.start_ns))
@@ -122,7 +122,7 @@ def command(
 def _wanted(
     path: Path | None, scenario: str | None, boxes: int | None, days: float, seed: int, end_ns: int | None
 ) -> HistoryProgress:
-    """What is asked for, from its beginning."""
+    """The requested history, not yet begun."""
     digest = ""
     if path is not None:
         if not has_network(path):
@@ -140,9 +140,9 @@ def _grid(path: Path | None, progress: HistoryProgress) -> FleetGrid:
 
 
 def _put_boxes(store: CloudStore, path: Path, progress: HistoryProgress) -> None:
-    """Where each Box is plugged in: its place, the feeder that feeds it, and its region.
+    """Stores where each Box is plugged in: its place, its feeder and its region.
 
-    What the store knows of a Box already stays.
+    Facts that the store already has of a Box stay.
     """
     placed = scenario_of(load_power_scenario(path), _box_ids(progress))
     known = {box.box_id for box in store.boxes()}

@@ -1,7 +1,7 @@
-"""The run of a history: minute by minute, Boxes -> VirtualCloud -> store; each minute is noted when it is in.
+"""Runs a history minute by minute: Boxes -> VirtualCloud -> store. Each minute is noted when it is stored.
 
-What was under way when a run ended is done again: Measurements are unique by Box and time, events by what
-they cover, findings by what they are.
+A resumed run repeats the minute that was not noted, without duplicates: Measurements are unique by Box and
+time, events by the span that they cover, findings by their content.
 """
 
 import threading
@@ -19,28 +19,28 @@ from opq_tools.sim.history.progress_file import HistoryProgress, write_progress
 from opq_tools.sim.history.virtual_cloud import VirtualCloud
 
 CHUNK_S = 60
-"""Stored and noted together."""
+"""Seconds that are stored and noted together."""
 LAST_MS = 10_000
-"""A Box's last Measurement is not older, unless its supply or its network was out then."""
+"""Most age of a Box's last Measurement, unless its supply or network was out."""
 LATE_S = 1.0
-"""Measurements of a moment are all judged so long after it: events that ended before are answered."""
+"""Time after which all Measurements of a moment are judged; events that ended before can be answered."""
 
 
 class HistoryBoxes(Protocol):
-    """Boxes whose time is handed in."""
+    """Boxes whose time is passed in."""
 
     def measured(self, until_s: float) -> tuple[MeasurementColumns | None, Sequence[Measurement]]:
-        """What is complete by then and was not given before: of steady spans, and one by one."""
+        """New complete Measurements up to then: those of steady spans as columns, the others one by one."""
         ...
 
     def waveform(self, box_id: str, start_ns: int, end_ns: int) -> Waveform | None:
-        """A Box's samples; None: it has none of this span."""
+        """A Box's samples; None where it has none of this span."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryFigures:
-    """The figures of one call; what was in the store before is not counted."""
+    """Figures of one call, without the earlier content of the store."""
 
     cpu_s: float
     box_hours: float
@@ -51,7 +51,7 @@ class HistoryFigures:
 
 
 def measured_to_s(progress: HistoryProgress, store: CloudStore) -> dict[str, float]:
-    """Box -> where the last Measurement ended that was noted as done, in seconds after the beginning."""
+    """Box -> end of its last stored Measurement of the noted time, in seconds after the beginning."""
     if not progress.done_s:
         return {}
     start_ms = progress.start_ns // 1_000_000
@@ -76,10 +76,10 @@ def run_history(
     stop: threading.Event,
     on_progress: Callable[[HistoryProgress], object] = lambda progress: None,
 ) -> tuple[HistoryProgress, HistoryFigures]:
-    """Go on until the end, or `stop`; how far it is then, and what it took.
+    """Runs to the end, or until `stop`; returns the progress and the figures of this call.
 
     Raises:
-        StoreError, OpqError: the disk does not take it; what was noted before holds.
+        StoreError, OpqError: writing failed; minutes noted before stay valid.
     """
     began_s, began_cpu_s = progress.done_s, time.process_time()
     cloud = VirtualCloud(CloudConfig(), store, boxes.waveform)

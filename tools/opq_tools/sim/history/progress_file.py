@@ -1,4 +1,4 @@
-"""What a history is of and how far it is: `history.json` in its data folder, so that it can go on later."""
+"""Description and progress of a history: `history.json` in its data folder, so that it can resume later."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -13,10 +13,10 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class HistoryProgress:
-    """A history and how far it is."""
+    """A history and its progress."""
 
     scenario: str | None
-    """As it was given; None: undisturbed Boxes."""
+    """The scenario as given; None: undisturbed Boxes."""
     digest: str
     """SHA-256 of the scenario's file; empty without one."""
     boxes: int
@@ -26,9 +26,9 @@ class HistoryProgress:
     """UTC of its beginning."""
     outage_every_s: float = 0.0
     outage_s: float = 60.0
-    """Mean time between the outages of each Box's network, 0: none; and their mean length."""
+    """Mean time between network outages of each Box (`outage_every_s`, 0: none), and their mean length."""
     done_s: float = 0.0
-    """Everything up to there, in seconds after the beginning, is in the store."""
+    """Seconds after the beginning up to which everything is in the store."""
 
     @property
     def length_s(self) -> float:
@@ -39,15 +39,15 @@ class HistoryProgress:
         return self.done_s >= self.length_s
 
     def done_to(self, done_s: float) -> "HistoryProgress":
-        """The same, further."""
+        """The same history with progress `done_s`."""
         return replace(self, done_s=done_s)
 
 
 def read_progress(folder: Path) -> HistoryProgress | None:
-    """What a folder has; None: no history has begun there.
+    """Reads the progress in a folder; None: no history has begun there.
 
     Raises:
-        OpqError: the file cannot be read, or is none of ours.
+        OpqError: the file cannot be read, or is not a progress file.
     """
     path = folder / FILE_NAME
     try:
@@ -62,22 +62,22 @@ def read_progress(folder: Path) -> HistoryProgress | None:
 
 
 def write_progress(folder: Path, progress: HistoryProgress) -> None:
-    """Replace the file at once.
+    """Replaces the file atomically.
 
     Raises:
-        FileNotWrittenError: the disk does not take it.
+        FileNotWrittenError: writing failed.
     """
     document = {"version": VERSION, **asdict(progress)}
     write_whole_file(folder / FILE_NAME, [json.dumps(document, indent=1).encode()])
 
 
 def resumed(known: HistoryProgress, wanted: HistoryProgress, end_given: bool) -> HistoryProgress:
-    """Where to go on with what is asked for.
+    """Returns the progress to resume from, after a check that the same history is wanted.
 
     Args:
-        end_given: the end was asked for, not the time of the call.
+        end_given: `wanted` has an end that the user gave, not the time of the call.
     Raises:
-        ConfigError: another history has begun there; the text says in what they differ.
+        ConfigError: another history has begun there; the text names the differences.
     """
     differ = [
         f"{name} {getattr(known, name)!r}, not {getattr(wanted, name)!r}"

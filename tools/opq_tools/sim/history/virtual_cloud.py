@@ -1,9 +1,9 @@
-"""VirtualCloud: Makai's and Mauka's own code over a store, under a clock that is handed in.
+"""VirtualCloud: runs Makai's and Mauka's own code over a store, with a clock that is passed in.
 
     Measurements -> store, trends
                  -> judge (triggers, openings) -> commands -> waveforms -> event -> analyses -> incident
 
-No socket and no thread: an event's Boxes answer once its span is over, and then it is analysed.
+It has no socket and no thread: an event's Boxes answer once its span is over, and then it is analysed.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,15 +33,15 @@ INSTANCE = "history"
 NOT_THERE = "no samples of this span"
 
 WaveformAnswer = Callable[[str, int, int], Waveform | None]
-"""(Box, start_ns, end_ns) -> its samples; None: it has none of this span."""
+"""(Box, start_ns, end_ns) -> the Box's samples; None where it has none of this span."""
 
 
 class VirtualCloud:
-    """One loop owns it.
+    """Makai and Mauka for one history; used by a single loop.
 
     Attributes:
-        counters: what the services count.
-        runner: Mauka's analyses; a Box that fell silent is looked for after each `store_accepted`.
+        counters: counters of the services.
+        runner: Mauka's analyses; each `store_accepted` also checks for Boxes that fell silent.
     """
 
     def __init__(self, config: CloudConfig, store: CloudStore, answer: WaveformAnswer) -> None:
@@ -84,15 +84,15 @@ class VirtualCloud:
         self._open: list[EventRecord] = []
 
     def resume(self, now_s: float) -> None:
-        """Go on where a history stopped: triggers see the last minutes again, open events are answered."""
+        """Resumes a history: triggers see the last minutes again, and open events are answered."""
         self._now_s = now_s
         self._judge.see_again(LastMinutes(self._seen_again_s).rows(self._store), self._triggers.all)
         self._open = self._store.unfinished_events()
 
     def accept(self, columns: MeasurementColumns | None, rows: Sequence[Measurement], now_s: float) -> None:
-        """What is complete at about `now_s` (monotonic seconds of the run), of all Boxes.
+        """Accepts all Boxes' Measurements that are complete at about `now_s` (monotonic seconds of the run).
 
-        Where a Measurement might matter to a trigger, all of this moment are judged one by one.
+        If one might matter to a trigger, all Measurements of this moment are judged one by one.
         """
         self._now_s = now_s
         if columns is not None and (rows or not self._judge.judge_quiet(columns)):
@@ -106,7 +106,7 @@ class VirtualCloud:
             self._openings.advance(now_s)
 
     def accept_measurements(self, rows: Sequence[Measurement], now_s: float) -> None:
-        """Those that end at about `now_s`, of all Boxes, in the order of time."""
+        """Judges the Measurements of all Boxes that end at about `now_s`, in the order of time."""
         self._now_s = now_s
         self._gather_quiet()
         for row in rows:
@@ -116,7 +116,7 @@ class VirtualCloud:
         self._openings.advance(now_s)
 
     def store_accepted(self) -> None:
-        """All of them onto the disk, with the minutes that are over. Raises StoreError."""
+        """Stores all accepted Measurements and the trends of minutes that are over. Raises StoreError."""
         self._gather_quiet()
         rows: list[Measurement] = []
         for each in self._accepted:
@@ -140,7 +140,7 @@ class VirtualCloud:
         self._store.append_measurements(rows)
 
     def _gather_quiet(self) -> None:
-        """What came since the last that was judged one by one."""
+        """Joins the quiet Measurements that came since the last one-by-one judgement."""
         if self._quiet:
             columns = joined_columns([each for each, _ in self._quiet])
             came_s = np.repeat([now_s for _, now_s in self._quiet], [len(each) for each, _ in self._quiet])
@@ -149,7 +149,7 @@ class VirtualCloud:
             self._quiet = []
 
     def answer_events(self, before_ns: int) -> None:
-        """Each event that ended before (UTC) gets its waveforms, is finished and analysed, oldest first."""
+        """Completes and analyses each event that ended by `before_ns` (UTC) with its waveforms, oldest first."""
         if self._asked:
             self._asked = False
             self._open = self._store.unfinished_events()
@@ -158,7 +158,7 @@ class VirtualCloud:
         for record in due:
             for box_id in record.boxes_triggered:
                 if box_id in record.boxes_received and box_id not in record.short:
-                    continue  # the event has grown, and this Box is not asked again
+                    continue  # the event has grown, and this Box was asked before
                 wave = self._answer(box_id, *record.span_of(box_id))
                 if wave is None:
                     self._store.mark_missing(record.event_id, box_id, NOT_THERE)
@@ -170,11 +170,11 @@ class VirtualCloud:
             self._openings.growing.answer_requests()
 
     def finish(self, now_s: float) -> None:
-        """The end of a history: what outlasted its event is asked for, all events are answered."""
+        """Ends a history: requests what outlasted its event, and answers all events."""
         self._now_s = now_s
         self._openings.advance(float("inf"))
         self.answer_events(1 << 62)
-        while self._asked:  # by an analysis, which asks for a few rounds at most
+        while self._asked:  # by an analysis, in a few rounds at most
             self.answer_events(1 << 62)
         self._store.put_trends(self._trends.due(now_s, everything=True))
 
@@ -184,7 +184,7 @@ class VirtualCloud:
 
 
 def _last_ns(record: EventRecord) -> int:
-    """The end of what any Box is asked for."""
+    """The latest end of the spans that Boxes are asked for."""
     return max([record.end_ns, *(span[1] for span in record.owed.values())])
 
 

@@ -1,4 +1,4 @@
-"""`opq-tools incidents`: lists, labels, splits and merges incidents in the store of a running or stopped cloud."""
+"""`opq-tools incidents`: lists, labels, splits and merges incidents of a running or stopped cloud."""
 
 import json
 from collections.abc import Mapping

@@ -149,7 +149,7 @@ class VirtualCloud:
             self._quiet = []
 
     def answer_events(self, before_ns: int) -> None:
-        """Completes and analyses each event that ended by `before_ns` (UTC) with its waveforms, oldest first."""
+        """Adds the waveforms of each event that ended by `before_ns` (UTC), and analyses it; oldest first."""
         if self._asked:
             self._asked = False
             self._open = self._store.unfinished_events()

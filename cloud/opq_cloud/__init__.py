@@ -3,9 +3,7 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Set before any module here imports NumPy: windows are small, BLAS threads would only wait for each
-other.
-"""
+"""Set before any module here imports NumPy: windows are small, BLAS threads would only wait."""
 
 
 def main() -> None:

@@ -56,8 +56,7 @@ class KeyChange:
 
 
 class AllowList:
-    """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store where that is
-    configured.
+    """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store if configured.
 
     Where the folder has a file for a Box, also of a revoked key, only the folder counts: the store's key
     admits nobody. A thread waits for changes (inotify through watchfiles, else polling) and reads the
@@ -75,9 +74,7 @@ class AllowList:
     ) -> None:
         self.boxes: dict[str, str] = {}
         self.incoming: dict[str, str] = {}
-        """New keys of `boxes`: each is admitted in addition to the Box's present key until the Box has
-        used it.
-        """
+        """New keys of `boxes`: each is admitted, in addition to the Box's present key, until it is used."""
         self._folder = folder
         self._counters = counters
         self._log = log

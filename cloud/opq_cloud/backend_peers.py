@@ -35,9 +35,7 @@ from opq_proto.zmq_inbox import waiting_messages
 
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 WITHOUT_HANDSHAKE = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-"""A peer in clear, one with another server's key, or one without ZeroMQ. The value of these is no
-descriptor.
-"""
+"""A peer in clear, with another server's key, or without ZeroMQ. Their value is no descriptor."""
 SUBSCRIPTIONS_AT_ONCE = 1000
 CHECK_S = 0.1
 """A connection costs at most the bytes that it can send within this time, in addition to its limit."""
@@ -139,8 +137,7 @@ class BackendPeers:
             yield frames
 
     def may_send(self, name: str) -> bool:
-        """Returns True if the sender of the last message of `messages` has the right to a message of that
-        name.
+        """Returns True if the sender of the last of `messages` has the right to a message of that name.
 
         Otherwise it is counted, `commands_without_right` by peer and name, and logged.
         """

@@ -15,9 +15,7 @@ from opq_proto.measurement_turns import turn_message
 from opq_proto.zmq_inbox import try_send
 
 SUBSCRIPTIONS = 100
-"""Limit per subscriber waiting in libzmq: it takes all of them at once, and a flood would delay the
-broker.
-"""
+"""Limit per subscriber waiting in libzmq: it takes all at once, and a flood would delay the broker."""
 
 
 class FanoutSocket:
@@ -65,9 +63,7 @@ class FanoutSocket:
         self._send(frames)
 
     def send_turn(self, messages: Sequence[Sequence[bytes]], pressing: bool) -> None:
-        """Sends messages of a topic and a Measurement each, in each subscriber's form. pressing: may not
-        wait.
-        """
+        """Sends topics with their Measurements, in each subscriber's form. pressing: may not wait."""
         if self._peers is None or not messages:
             return
         turns, single = self._peers.hears
@@ -91,8 +87,6 @@ class FanoutSocket:
         self.check()
 
     def check(self) -> None:
-        """Ends connections beyond a limit, also while nothing is read: an incomplete message shows nowhere
-        else.
-        """
+        """Ends connections beyond a limit, also while nothing is read: incomplete messages show only here."""
         if self._peers is not None:
             self._peers.check()

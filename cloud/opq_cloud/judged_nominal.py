@@ -25,8 +25,7 @@ class JudgedNominals:
                 self._said_v.setdefault(each.box_id, volts)
 
     def volts(self, box_id: str) -> float | None:
-        """Returns the voltage from the Box's own findings, else from those of a Box with the same nominal
-        voltage now.
+        """Returns the voltage from the Box's own findings, else from a Box with the same nominal voltage now.
 
         None: neither has one; only the present one is known.
         """

@@ -35,9 +35,7 @@ class MailServer:
         return self._config.sender
 
     def deliver(self, message: EmailMessage) -> None:
-        """Delivers a mail; returns when the server has accepted it. Raises OSError, SMTPException or
-        ValueError.
-        """
+        """Returns when the server has accepted the mail. Raises OSError, SMTPException or ValueError."""
         host, _, port = (self._config.server or "").rpartition(":")
         if self._config.security == "tls":
             trusted = ssl.create_default_context()

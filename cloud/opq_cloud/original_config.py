@@ -80,8 +80,7 @@ def read_config(
     sources: Sequence[ConfigSource] = (),
     notify: Notify = log_notice,
 ) -> CloudConfig:
-    """Builds the configuration: later paths over earlier ones, files over `sources`, and `overrides` over
-    all.
+    """Builds the configuration: later paths over earlier ones, files over `sources`, `overrides` over all.
 
     `embedded` is the folder of the embedded store and replaces a configured MongoDB.
     Raises ConfigError with every problem.

@@ -168,9 +168,7 @@ class ReanalysisJobs:
         return job
 
     def watch(self, on_end: OnEnd) -> None:
-        """Resumes jobs that an ended service left, now and later, until `close`; can be called again after
-        it.
-        """
+        """Resumes jobs that an ended service left, now and later, until `close`; may be called again."""
         self._closed.clear()
 
         def watching() -> None:

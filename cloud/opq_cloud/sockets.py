@@ -1,6 +1,4 @@
-"""The services' sockets: opened with limits, bound with an error text that names the remedy, read in
-bursts.
-"""
+"""The services' sockets: opened with limits, bound with a helpful error text, read in bursts."""
 
 import errno
 from collections.abc import Iterator, Sequence
@@ -58,9 +56,7 @@ def open_socket(context: Context, kind: int, **options: int) -> Socket:
 
 
 def open_monitor(context: Context, socket: Socket, name: str, events: int) -> Socket:
-    """Opens a monitor of the connections of `socket`, before it is bound; `name` is unique in this
-    context.
-    """
+    """Opens a monitor of the connections of `socket`, before it is bound; `name` is unique here."""
     address = f"inproc://monitor-{name}"
     socket.monitor(address, events)
     monitor = context.socket(zmq.PAIR)
@@ -71,9 +67,7 @@ def open_monitor(context: Context, socket: Socket, name: str, events: int) -> So
 
 
 def curve_server(socket: Socket, pair: KeyPair, domain: str = ZAP_DOMAIN) -> None:
-    """Makes `socket` a CURVE server whose clients a ZAP handler must admit; without a handler it admits
-    nobody.
-    """
+    """Makes `socket` a CURVE server; a ZAP handler must admit its clients: without one nobody is admitted."""
     if pair.secret is None:
         raise ConfigError("the server's key pair has no secret key")
     socket.setsockopt(zmq.CURVE_SERVER, 1)

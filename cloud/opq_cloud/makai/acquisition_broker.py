@@ -111,9 +111,7 @@ class PendingCommands:
 
 
 class SharedBeginnings:
-    """Finds ids that begin another admitted Box's id, as "1" does "10"; the list is sorted once per
-    change.
-    """
+    """Finds ids that begin another admitted Box's id, as "1" does "10"; sorts the list once per change."""
 
     def __init__(self) -> None:
         self._of: Mapping[str, str] | None = None
@@ -139,9 +137,7 @@ class AcquisitionBroker:
         numbers: CommandNumbers | None = None,
         registry: StoreOfBoxes | None = None,
     ) -> None:
-        """`numbers`: of commands; without them they start anywhere. `registry`: as in the triggering
-        broker.
-        """
+        """`numbers`: of commands; None: they start anywhere. `registry`: as in the triggering broker."""
         self.counters = ServiceCounters()
         self._config = config
         self._keys = keys
@@ -257,8 +253,7 @@ class AcquisitionBroker:
         answers: FanoutSocket,
         may_send: Callable[[str], bool],
     ) -> None:
-        """Passes on a Command, a RequestEventMessage for the event service, or the number of the event it
-        opened.
+        """Passes on a Command, a RequestEventMessage for the event service, or the opened event's number.
 
         A request that its sender may not send gets no answer: an answer would go out under an identity
         that the sender chose, and could be mistaken for one that another client waits for.

@@ -28,13 +28,9 @@ from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
 
 HANDSHAKES_S = 0.1
-"""Handshakes are answered for at most this long in one go, so that a storm of them does not delay revoking
-a key.
-"""
+"""Handshakes are answered this long at most in one go: a storm must not delay revoking a key."""
 UNPLACED_KEPT = 4
-"""Handshakes remembered per key whose connection was not found: three sockets, and one that connected
-again.
-"""
+"""Handshakes remembered per key without a known connection: three sockets, and one new connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,4 @@
-"""Which Boxes a decision requests samples from, by their places: pure, with the same result for the same
-facts.
+"""Which Boxes a decision requests samples from, by their places. Pure: same facts, same result.
 
 The Box that saw it; its neighbours (same feeder, within `near_km`, same region, in this order and by
 distance); Boxes with an unknown place, because they may be neighbours; and a bounded set of
@@ -32,9 +31,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class AskedBoxes:
-    """The asked Boxes by reason, the most important first; and the number of live Boxes that are not
-    asked.
-    """
+    """The asked Boxes by reason, the most important first; and how many live Boxes are not asked."""
 
     by_reason: tuple[tuple[str, tuple[str, ...]], ...]
     left_out: int = 0

@@ -20,9 +20,7 @@ LEAST_PAD_NS = 100 * NS_PER_MS
 SHORT = frozenset({"edge_impulsive_transient", "edge_phase_jump"})
 """A ringing looks like an interharmonic in 0.3 s, and notches like nothing: both are requested as dips."""
 SHOWN_BY_TRANSIENTS = frozenset({"trans", "f", "rocof"})
-"""An impulse or a phase jump moves these in its second's Measurement; others move only for something
-larger.
-"""
+"""An impulse or a phase jump moves these in its second's Measurement; the others need something larger."""
 FLICKER = "flicker"
 """Decided in its third window: the weak flicker at other Boxes is found in 6 s, and not in 3."""
 TELEGRAM = "edge_mains_signalling"

@@ -50,9 +50,7 @@ class BoxRegister:
         self._alive_ids: tuple[str, ...] = ()
         self._alive_longest_ns = 0
         self._alive_found: tuple[float, float] = (0.0, -math.inf)
-        """(within_s, when): live Boxes are determined again after `ALIVE_S`, or when a further Box is
-        heard.
-        """
+        """(within_s, when): live Boxes are determined again after `ALIVE_S`, or for a further Box."""
         self.nominals_read = 0
         """How often the nominal values were read."""
         self.places = BoxPlaces()
@@ -293,9 +291,7 @@ class BoxGains:
         return self._fallback
 
     def read_response(self, box_id: str, response: Response) -> None:
-        """Stores the gain in a Box's answer when it is new; warns when it is unknown. Call it after
-        `v_per_lsb`.
-        """
+        """Stores the gain in an answer when it is new; warns when it is unknown. Call after `v_per_lsb`."""
         header = response.get_data_response
         if not header.HasField("volts_per_lsb") or not LEAST_V < header.volts_per_lsb < MOST_V:
             if box_id in self._uncalibrated:

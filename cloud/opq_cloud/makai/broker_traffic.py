@@ -28,9 +28,7 @@ class TrafficRecorder:
         interval_s: float,
         shared: CloudContext,
     ) -> None:
-        """`names`: field of the row -> counter of the broker. `row_name`: `tb` or `ab`, as in the
-        original.
-        """
+        """`names`: field of the row -> counter of the broker. `row_name`: the original's `tb` or `ab`."""
         self.name = f"{broker}.traffic"
         self.counters = ServiceCounters()
         self._row_name, self._names = row_name, dict(names)

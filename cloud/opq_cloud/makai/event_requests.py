@@ -24,9 +24,7 @@ OVERLAP_NS = 500_000_000
 samples, and its parts are joined where both have the same ones.
 """
 SAMPLED_S = 0.5
-"""Added to the end of a range before a Box is asked for samples it did not have yet: for its reading and
-clock.
-"""
+"""Added to the end of a range before a Box is asked for the rest of it: for its reading and clock."""
 MAUKA_NS = 60 * 10**9
 """Time in which Mauka's TriggerPlugin finishes an event whose Boxes it asks itself."""
 FRUITLESS = 2
@@ -78,9 +76,7 @@ class OpenEvent:
     instance: str = ""
     received: set[str] = field(default_factory=set)
     foreign: bool = False
-    """Opened by the answer itself: its trigger is an original makai's, which does not list the asked
-    Boxes.
-    """
+    """Opened by the answer itself: an original makai's trigger, which does not list the asked Boxes."""
     announced: bool = False
     owed: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Spans that Boxes are asked for because of an analysis, where they differ from the event's own span."""
@@ -100,9 +96,7 @@ class OpenEvent:
         return now_s >= self.give_up_s or (not self.foreign and not self.waiting)
 
     def span_to_ask(self, box_id: str) -> tuple[int, int]:
-        """Returns the span still to come from this Box: it overlaps the samples here a little, so that the
-        parts meet.
-        """
+        """Returns the span still to come from this Box; it overlaps the samples here, so parts meet."""
         start_ns, end_ns = self.span_of(box_id)
         reach_ns = self.waiting[box_id].reach_ns
         if reach_ns is None:

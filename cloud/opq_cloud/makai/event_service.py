@@ -144,9 +144,7 @@ class EventService:
             self._loop(stop, answers, ids)
 
     def _follow_lease(self, answers: Sequence[Socket]) -> None:
-        """Starts where no other works, or stops: the service that works then requests missing answers
-        again.
-        """
+        """Starts where no other works, or stops: the one that works then requests missing answers again."""
         if self._works == (works := self._lease is None or self._lease.held()):
             return
         self._works = works
@@ -161,9 +159,7 @@ class EventService:
             self._unannounced = []
 
     def _resume(self) -> None:
-        """Resumes after a start: asks for unfinished events soon, and announces events that were not
-        analysed again.
-        """
+        """Resumes after a start: asks for unfinished events, and announces unanalysed ones again."""
         now = time.monotonic()
         self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
         self._inbox = AnswerInbox()

@@ -103,9 +103,7 @@ class Excursions:
         return Decision(limit.metric, value, limit.enter, limit.because(value)) if reported else None
 
     def go_on(self, key: Hashable, measurement: Measurement, value: float) -> None:
-        """Continues an excursion: it is passed in this window too. `value`: further from the limit is
-        larger.
-        """
+        """Continues an excursion: passed in this window too. `value`: further from the limit is larger."""
         excursion = self.active[key]
         start_ns, end_ns = window_ns(measurement)
         if end_ns > excursion.until_ns:

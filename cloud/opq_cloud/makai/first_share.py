@@ -106,9 +106,7 @@ class FirstShare:
     def open_left(
         self, left: Iterable[HandedOnset | HandedEnd], store: Callable[[Measurement], object]
     ) -> None:
-        """Opens events that this share held before it took the place; `store` takes Measurements without
-        an event.
-        """
+        """Opens events held before this share took the place; `store` takes Measurements without an event."""
         for said in left:
             if isinstance(said, HandedEnd):
                 self._openings.note_end(said.box_id, said.decision, time.monotonic())

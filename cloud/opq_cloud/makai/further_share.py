@@ -151,9 +151,7 @@ class FurtherShare:
             self._send_again(now_s)
 
     def beat(self, now_s: float) -> None:
-        """Reports that this share is here, and which Boxes it hears: at intervals, and at once for a new
-        Box.
-        """
+        """Reports that this share is here and which Boxes it hears, at intervals, for a new Box at once."""
         if now_s < self._beat_s + BEAT_S and self._reported == self._boxes.appeared:
             return
         self._counters.set("onsets_waiting_now", len(self._waiting))

@@ -40,9 +40,7 @@ class AskedForHalfCycles:
 
 
 class HalfCycleRequests:
-    """Which Box is asked when; bounded by MOST_WAITING and MOST_KNOWN. Belongs to the event service's
-    loop.
-    """
+    """When each Box is asked; bounded by MOST_WAITING, MOST_KNOWN. Belongs to the event service's loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, str], AskedForHalfCycles] = {}

@@ -84,8 +84,7 @@ class HangWatch:
 
 
 def call_of(frame: FrameType | None) -> FrameType | None:
-    """Returns the call of a trigger that this frame is within; the same object as long as it is the same
-    call.
+    """Returns the call of a trigger that this frame is within; the same object for the same call.
 
     None also for a call into a worker's process.
     """

@@ -37,9 +37,7 @@ class MeasurementJudge:
         monotonic_s: Callable[[], float] = time.monotonic,
         compare: Callable[[Measurement, Decision | None], bool] | None = None,
     ) -> None:
-        """`compare`: takes Measurements for triggers that compare Boxes, with the onset; None: they run
-        here.
-        """
+        """`compare`: gets rows for triggers that compare Boxes, with the onset; None: they run here."""
         self._boxes = boxes
         self._triggers = triggers
         self._openings = openings

@@ -119,8 +119,7 @@ class MeasurementWriter:
         self._waiting.offer(ReleasedBoxes(frozenset(box_ids)))
 
     def take_boxes(self, last_ms: Mapping[str, int]) -> None:
-        """Adds Boxes of another share, which may have ended before it stored their last minutes; from any
-        thread.
+        """Adds Boxes of another share, which may have ended before it stored their minutes; from any thread.
 
         last_ms: each one's last stored Measurement.
         """
@@ -225,9 +224,7 @@ class MeasurementWriter:
         return self._rows
 
     def _let_go(self) -> None:
-        """Releases Boxes to another share: stores their minutes as they are, and forgets what would become
-        outdated.
-        """
+        """Releases Boxes to another share: stores their minutes as they are, forgets their state."""
         released, self._released = self._released, []
         if released:
             self._acknowledge_all()

@@ -36,9 +36,7 @@ class MinuteColumns:
         return {box_id: start_ms for box_id, start_ms in pairs if start_ms != NEVER_MS}
 
     def use(self, boxes: MeasuredBoxes, newest_ms: Mapping[str, int]) -> None:
-        """Sets the Boxes of later columns; nothing is open then. newest_ms: the newest known minute of any
-        Box.
-        """
+        """Sets the Boxes of later columns; nothing is open then. newest_ms: the newest known minutes."""
         self._boxes, self._open = boxes, {}
         self._newest_ms = np.array([newest_ms.get(box_id, NEVER_MS) for box_id in boxes.ids], np.int64)
 

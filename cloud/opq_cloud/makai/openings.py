@@ -37,9 +37,7 @@ RETRIES_KEPT = 1000
 LONGEST_PAD_NS = 2 * 10**9
 """An event waits for its end; Boxes with longer windows may see one disturbance as two events."""
 WINDOWS_DIFFER = 1.05
-"""Windows of a fixed number of cycles follow the frequency: the next may be longer than the longest so
-far.
-"""
+"""Windows of a fixed number of cycles follow the frequency: the next may exceed the longest so far."""
 SETTLE_S = 0.5
 """Added for a Measurement on its way, to the length of the window that it was measured over."""
 NOTE_S = 1.0

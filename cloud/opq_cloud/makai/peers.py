@@ -91,9 +91,7 @@ class Peers:
                     self.unknown.add(number)
 
     def note_key(self, number: int, key: str) -> bool:
-        """Notes that a frame with that key came by this connection; True once: another one has this key
-        too.
-        """
+        """Notes that a frame with that key came by this connection; True once: another one has it too."""
         self.unknown.discard(number)
         self.unplaced.pop(number, None)
         if number not in self._address:

@@ -1,5 +1,4 @@
-"""Messages that a broker has read from its Boxes and not handled yet: bounded in bytes, the oldest goes
-first.
+"""Messages that a broker has read and not handled yet: bounded in bytes, the oldest goes first.
 
     libzmq, some messages per connection --> read_waiting (all of them) --> ReceiveQueue --> next_messages
 
@@ -23,15 +22,11 @@ from opq_proto.measurement_forms import Form, MeasurementForms
 from opq_proto.zmq_inbox import EVENTS, POLLIN
 
 MESSAGE_BYTES = 900
-"""Memory of a waiting message in addition to its contents: a Frame, a list, two bytes objects, libzmq's
-copy.
-"""
+"""Memory of a waiting message besides its contents: a Frame, a list, two bytes objects, libzmq's copy."""
 READ_MOST = 20_000
 """Messages read before some are handled."""
 STEP_S = 0.002
-"""While messages are gathered, a pressing one is seen after this time; after it arrives there is no more
-waiting.
-"""
+"""While messages are gathered, a pressing one is seen after this time, and ends the wait."""
 TOPIC_BYTES = 16
 """Longest topic of a Box. A message with a longer one is no Box's, so it is never handled first."""
 SECOND_S = 1.0

@@ -4,16 +4,13 @@ from bisect import bisect_left
 from collections.abc import Iterable
 
 MAX_RANGES = 1000
-"""Limit of the separate runs above the first hole; beyond it, the highest is forgotten and will be sent
-again.
-"""
+"""Limit of the separate runs above the first hole; beyond it, the highest is dropped and sent again."""
 MAX_HOLES = 50
 """Holes named in one acknowledgement; the rest follow when these are filled."""
 
 
 class SequenceTracker:
-    """Tracks which of one Box's numbered measurements are stored: the end of the part without holes, and
-    the holes.
+    """Tracks which of one Box's numbered measurements are stored: up to where without a hole, and the holes.
 
     It gets every number that is on disk, in any order. Source: contracts.md, Acknowledgement.
     """

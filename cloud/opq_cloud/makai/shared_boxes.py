@@ -98,9 +98,7 @@ class SharedBoxes:
         return self._own.sort(messages)
 
     def advance(self, now_s: float) -> None:
-        """Call once a turn, before its messages are judged: updates the shares, takes Boxes, and releases
-        them.
-        """
+        """Updates the shares, takes and releases Boxes; called once a turn, before judging its messages."""
         self.role.advance(now_s)
         own = self._own
         if self.role.shares != own.shares:
@@ -126,9 +124,7 @@ class SharedBoxes:
         return self.role.health()
 
     def _read_stored(self) -> None:
-        """Reads the stored Boxes in a thread: it may take seconds with many Boxes, and others wait for a
-        beat.
-        """
+        """Reads the stored Boxes, in a thread: it may take seconds, and others wait for a beat."""
         shares = self._own.shares
         if not shares or shares == self._read_for:
             return

@@ -94,9 +94,7 @@ class TriggerPlugin:
         return self._now() - self._shown_s >= SHOWN_AGAIN_S and not self._guard.paused
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
-        """Decides on a Measurement; one it did not judge, because it failed or is paused, counts as
-        `not_judged`.
-        """
+        """Decides on a Measurement; counts `not_judged` if it could not, because it failed or is paused."""
         if self._is_quick:  # the same as below, in a third of the time: all of them see each Measurement
             self._judging = measurement
             try:

@@ -100,9 +100,7 @@ class LastMinutes:
     def rows(
         self, store: CloudStore, wanted: Callable[[str], bool] = lambda box_id: True
     ) -> Iterator[Measurement]:
-        """Yields the Measurements of the wanted Boxes, Box by Box in the order of time, each once. Raises
-        StoreError.
-        """
+        """Yields Measurements, Box by Box in the order of time, each once. Raises StoreError."""
         waiting: dict[str, list[Measurement]] = {}
         for row in (*self._newest, *(row for each in self._columns for row in each.measurements())):
             waiting.setdefault(row.box_id, []).append(row)

@@ -80,9 +80,7 @@ class TriggersInUse:
             raise ConfigError("\n".join(dict.fromkeys(problems)))
 
     def changed(self) -> None:
-        """Updates after one was installed or deleted; a new version has taken over already. Any thread but
-        the loop's.
-        """
+        """Updates after an installation or deletion; a new version runs already. Not in the loop's thread."""
         with self._lock:
             if self._plugins is None:
                 return
@@ -105,8 +103,7 @@ class TriggersInUse:
                 trigger.close()
 
     def use_makai_config(self, config: MakaiConfig | None) -> None:
-        """Follows `makai_config`; called in the loop's thread. An invalid setting leaves a trigger as
-        configured.
+        """Follows `makai_config`, in the loop's thread. An invalid setting leaves a trigger as configured.
 
         `enabled` of a trigger switches it on or off; one that is switched on is first shown the last minutes.
         """

@@ -59,9 +59,7 @@ class FirstFindings:
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
-    """The results of the analyses: findings, the errors of those that failed, seconds of each, and
-    `unjudged`.
-    """
+    """Results of the analyses: findings, errors of those that failed, seconds of each, and `unjudged`."""
 
     findings: tuple[Finding, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)

@@ -70,8 +70,7 @@ class SampleAsking:
         analyses: Sequence[AskingAnalysis],
         guard: Callable[[str, Callable[[], object]], bool],
     ) -> int:
-        """Stores the requests of these analyses for an event that they have analysed; returns how many are
-        new.
+        """Stores the requests of these analyses for an event they have analysed; returns how many are new.
 
         Args:
             record: as it was before the event's waveforms were read.

@@ -136,8 +136,7 @@ def analyse_in_bulk(client: "Client", work: BulkWork, event_ids: Sequence[int]) 
 
 @contextmanager
 def bulk_client(scheduler: str) -> Iterator["Client"]:
-    """Opens a client of `tcp://HOST:PORT`; for `local` or `local:N` it starts a scheduler with N worker
-    processes.
+    """Opens a client of `tcp://HOST:PORT`; for `local` or `local:N` it starts a scheduler and N processes.
 
     Raises:
         BulkError: no scheduler answers there, it has no workers, or Dask is not installed.

@@ -41,8 +41,7 @@ def in_order(event_ids: Iterable[int], results: Iterable[EventResult]) -> Iterat
 def analyse_waiting(
     store: CloudStore, analyse: Analyse, on_progress: Callable[[int, int], None] = lambda done, of: None
 ) -> tuple[int, int]:
-    """Analyses every finished event that is not analysed yet; returns how many were analysed and how many
-    failed.
+    """Analyses every finished event that is not analysed yet; returns how many succeeded, how many failed.
 
     Raises:
         StoreError: the database refuses.
@@ -74,8 +73,7 @@ def chosen_analysis(store: CloudStore, scheduler: str | None, work: BulkWork) ->
 
 
 def run_waiting(config: CloudConfig, scheduler: str) -> int:
-    """Runs `opq-cloud mauka --scheduler`: analyses waiting events and logs the progress; returns the exit
-    code.
+    """Runs `opq-cloud mauka --scheduler`: analyses waiting events with progress; returns the exit code.
 
     Raises:
         OpqError: the scheduler or the store cannot be reached, or an analysis is invalid.

@@ -25,9 +25,7 @@ SHARP_CYCLES, SLOW_CYCLES = 2.3, 3.3
 DEEP_PERCENT, MIDDLING_PERCENT = 30.0, 12.0
 JUMP_DEGREES = 8.0
 SECOND_PERCENT, FADED_SHARE = 0.8, 0.75
-"""Second harmonic of an inrush, in percent of the fundamental; the largest share left of it after twelve
-cycles.
-"""
+"""Second harmonic of an inrush, percent of the fundamental; largest share left after twelve cycles."""
 LEAK_HZ = 0.1
 """Where the frequency changes by more, part of the fundamental is mistaken for a second harmonic."""
 APART_HZ = 0.1

@@ -1,5 +1,4 @@
-"""The signs of an incident: what its witnesses show together, as numbers from which a cause can be judged.
-Pure.
+"""The signs of an incident: numbers from its witnesses, from which a cause can be judged. Pure.
 
 A witness is a Box with its worst finding; its figures are those of `onset_figures`. A sign of several Boxes
 is their median over those that show it most, so that one odd Box decides nothing.
@@ -28,9 +27,7 @@ _PHASES = {"a": "a1r", "b": "b2s", "c": "c3t"}
 
 @dataclass(frozen=True, slots=True)
 class IncidentSigns:
-    """None: no witness shows it. Percents, degrees and per unit are of the voltage before; see
-    `OnsetTraits`.
-    """
+    """None: no witness shows it. Percents, degrees and per unit of the voltage before; see `OnsetTraits`."""
 
     kinds: frozenset[str]
     several: bool
@@ -133,9 +130,7 @@ def shows_onset(kind: str, residual_percent: float | None, figures: Mapping[str,
 
 
 def _onsets(witnesses: Sequence[IncidentWitness]) -> list[dict[str, float]]:
-    """Figures of the witnesses that show the onset; where none does, of those that have onset figures at
-    all.
-    """
+    """Figures of the witnesses that show the onset; where none does, of those that have onset figures."""
     known = [(each, dict(each.figures)) for each in witnesses]
     shown = [figures for each, figures in known if shows_onset(each.kind, each.residual_percent, figures)]
     return shown or [figures for _, figures in known if "onset_change_percent" in figures]

@@ -23,9 +23,7 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Event, Finding, Waveform,
 MOST_PAIRS = 6
 """Pairs of one event; Boxes with the worst clocks come first."""
 BEFORE_NS, AFTER_NS = 500_000_000, 800_000_000
-"""The part of each waveform that is used, around the Box's first sudden change: more adds CPU and little
-else.
-"""
+"""The part of each waveform that is used, around its first sudden change: more adds little but CPU."""
 LEAST_MARGIN = 0.05
 """Least margin of the correlation over that of the next choice of a cycle."""
 STAMPS_EXCLUDE = 4.0

@@ -80,8 +80,7 @@ class FindingWriter:
         return done
 
     def begin_incidents(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut | None:
-        """Stores the findings of one Box of an event if they begin an incident; None: they come with the
-        others'.
+        """Stores one Box's findings of an event if they begin an incident; None: they come with the others'.
 
         Leaves out a Box with an unknown clock, which alignment with the others may determine. Idempotent;
         does nothing where others write at the same moment.
@@ -98,9 +97,7 @@ class FindingWriter:
         return self._store().carry_out(plan) if plan.new_incidents() else None
 
     def put_result(self, result: EventResult) -> CarriedOut:
-        """Stores a result as the live path does, so that numbers are the same: first the first Box with
-        findings.
-        """
+        """Stores a result in the same order as the live path: first the first Box with findings."""
         for box_id in result.order:
             first = [one for one in result.findings if one.box_id == box_id]
             if first:

@@ -82,9 +82,7 @@ class PluginInbox:
 
     @_as_store_error
     def add(self, messages: Sequence[tuple[str, str, bytes]]) -> Mapping[str, int]:
-        """Stores (plug-in, topic, body) of each in one transaction; returns per plug-in how many old ones
-        were dropped.
-        """
+        """Stores (plug-in, topic, body) of each in one transaction; returns how many old ones went."""
         dropped: dict[str, int] = {}
         with self._file.transaction() as connection:
             connection.executemany("INSERT INTO message (plugin, topic, body) VALUES (?, ?, ?)", messages)

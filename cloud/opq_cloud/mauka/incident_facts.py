@@ -28,9 +28,7 @@ ARRIVALS = 50
 """Largest number of Boxes in the order of arrival."""
 AT_ONCE = 100
 LESS = 1e6
-"""The rank of a witness that shows no onset is lowered by this; no finding is further from nominal, in
-percent.
-"""
+"""Lowers the rank of a witness without an onset; no finding is further from nominal, in percent."""
 _KEPT = 3
 """Different names that are kept: two, and perhaps the mark of an unknown one."""
 
@@ -67,9 +65,7 @@ def grown(
 
 
 def _few_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> list[IncidentFacts]:
-    """Returns the findings' facts in groups of `AT_ONCE`: figures of 10,000 at once would keep memory
-    busy.
-    """
+    """Returns the findings' facts in groups of `AT_ONCE`: 10,000 at once would keep memory busy."""
     return [
         _together(
             [_of_one(incident_id, one.finding, place_of) for one in known[first : first + AT_ONCE]],
@@ -101,9 +97,7 @@ def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
 
 
 def _arrival(one: Finding) -> BoxArrival:
-    """Returns the arrival, by the clock of the Box that its waveform was compared with, where there is
-    one.
-    """
+    """Returns the arrival, by the clock of the Box that its waveform was compared with, if any."""
     by = one.alignment
     if by is None:
         return BoxArrival(one.box_id, one.start_ns, one.uncertainty_ns)

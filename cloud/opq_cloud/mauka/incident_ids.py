@@ -46,9 +46,7 @@ class IncidentIds:
                 peers.check()
 
     def _answer(self, socket: Socket, frames: list[bytes], stop: threading.Event) -> None:
-        """Answers each request, an invalid one with an empty answer: without an answer the original's hangs
-        for good.
-        """
+        """Answers each request, an invalid one empty: without an answer the original hangs for good."""
         try:
             if len(frames) != 1:
                 raise FrameError(f"{len(frames)} frames; want one MaukaMessage")

@@ -70,9 +70,7 @@ def notices(store: CloudStore, done: CarriedOut) -> Iterator[IncidentNotice]:
 
 
 def announced_notices(store: CloudStore, announced: IncidentAnnouncement) -> Iterator[IncidentNotice]:
-    """Yields the notices of what others wrote, as it stands now; one that is gone meanwhile has its own
-    notice.
-    """
+    """Yields the notices of what others wrote, as it stands now; deleted incidents have their own notice."""
     for number in sorted({*announced.new, *announced.changed}):
         facts = store.incident_facts(number)
         if facts is not None:

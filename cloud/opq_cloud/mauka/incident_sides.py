@@ -35,9 +35,7 @@ LEAST_DEPTH = 0.04
 LEAST_CONTRAST = 0.03
 """Share of the voltage before: the faulted feeder is deeper than the other feeders by at least this much."""
 ALIKE, ALIKE_SHARE = 0.02, 0.1
-"""A Box this close to the deepest, as share of the voltage before and of the way from busbar to it, is as
-deep.
-"""
+"""A Box at most this far from the deepest is as deep; of the voltage before, of the way from busbar."""
 OFF_LINE, OFF_LINE_SHARE = 0.01, 0.05
 """A Box this far from the line between busbar and deepest place, as shares of the same two, is off the line.
 """
@@ -152,9 +150,7 @@ def _is_behind(phasor: complex, deepest: complex, busbar: complex | None) -> boo
 
 
 def _has_rest(phasor: complex, busbar: complex | None) -> bool:
-    """Returns True if some of the busbar's voltage is left, at the same angle: at the fault nothing is
-    left.
-    """
+    """Returns True if some of the busbar's voltage is left, at the same angle: at the fault there is none."""
     if busbar is None or not REST <= abs(phasor) <= min(LARGEST_REST, abs(busbar) / 3):
         return False
     return abs(math.degrees(cmath.phase(phasor / busbar))) <= REST_DEGREES

@@ -304,9 +304,7 @@ class JoinPlanning:
     def _parts_of_state(
         self, state: tuple[str, str], numbers: set[int]
     ) -> tuple[list[KnownFinding], list[KnownFinding]]:
-        """Returns (stored parts of this state in these incidents and those nearby, other findings in
-        them).
-        """
+        """Returns (stored parts of this state in these incidents and those nearby, their other findings)."""
         own = [one for one in self._own[state[0]].values() if one.finding.kind == state[1]]
         every = {one.finding_id: one for one in own}
         for number in numbers | {one.incident_id for one in own}:

@@ -28,9 +28,7 @@ from opq_proto.messages import Finding, Incident, Measurement, StoredFinding
 LOW = frozenset({"sag", "interruption", "undervoltage"})
 HIGH = frozenset({"swell", "overvoltage"})
 HOLE_NS = 3 * 10**9
-"""Where Measurements are missing for longer, it is unknown whether the disturbance lasted, until they
-come.
-"""
+"""Where Measurements are missing for longer, it is unknown until they come whether it lasted."""
 LEDGER_HOLE_NS = 30_000_000
 """Half cycles further apart than this are not consecutive."""
 PATIENCE_NS = 60 * 10**9

@@ -37,9 +37,7 @@ def original_voltages(event: Event) -> tuple[Finding, ...]:
 def original_frequencies(
     event: Event, low_hz: float, high_hz: float, least_cycles: int
 ) -> tuple[Finding, ...]:
-    """Finds what FrequencyVariationPlugin finds; limits are inclusive, `least_cycles` is its
-    `min_incident_len_c`.
-    """
+    """Finds what FrequencyVariationPlugin finds; inclusive limits; its `min_incident_len_c`."""
     return _in_order(event, lambda run: _frequencies(run, low_hz, high_hz, least_cycles))
 
 

@@ -22,9 +22,7 @@ from opq_proto.messages import BoxWiring, Event, Waveform
 PHASES = "abc"
 LIMITS = Limits()
 OFF_DEGREES = 30.0
-"""No two phases differ this much from a third of a turn (u2 or u0 of some 50 %): a Box is on another
-phase.
-"""
+"""If the angle is further from a third of a turn (u2 or u0 of some 50 %), a Box is on another phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +78,7 @@ class PhaseCourse:
 
 
 def phase_places(event: Event) -> tuple[list[PhasePlace], list[str]]:
-    """Returns places of an event with a Box on each phase, and why other places with three Boxes are left
-    out.
+    """Returns an event's places with a Box on each phase, and why other places with three Boxes are left out.
 
     Where several Boxes are on one phase, the one with the best clock is used.
     """

@@ -105,9 +105,7 @@ class MaukaPlugin:
         self.run(self.exit_event)
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
-        """Runs the loop until `stop`, the exit event or the control message EXIT; pauses while it is on
-        hold.
-        """
+        """Runs the loop until `stop`, the exit event or the control message EXIT; pauses while on hold."""
         while True:
             if not self.on_hold.is_set():
                 self._run_loop(stop, ready)

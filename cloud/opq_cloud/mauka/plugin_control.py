@@ -191,9 +191,7 @@ class PluginControl:
         return self._original_ones().unload(plugin)
 
     def load_settings(self, path: Path) -> int:
-        """Loads keys of a mauka.config.json for plug-ins that start later; returns how many. Raises
-        ConfigError.
-        """
+        """Loads a mauka.config.json for plug-ins that start later: how many keys. Raises ConfigError."""
         originals, found = self._original_ones(), read_settings(path)
         addresses = {key for key in found if key.startswith("zmq.mauka.plugin.")}
         originals.settings |= {key: value for key, value in found.items() if key not in addresses}

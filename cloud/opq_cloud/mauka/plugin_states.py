@@ -1,6 +1,4 @@
-"""The plug-ins that an operator has disabled or unloaded: kept in a file, so that a restart changes
-nothing.
-"""
+"""The plug-ins that an operator has disabled or unloaded: kept in a file, so that they survive a restart."""
 
 import json
 import threading

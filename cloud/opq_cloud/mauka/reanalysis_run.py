@@ -154,9 +154,7 @@ INDEX = "plugins"
 
 @dataclass(frozen=True, slots=True)
 class InstalledNow:
-    """`analyses`: those that run; `names`: all that are installed; `not_run`: those that do not start ->
-    why.
-    """
+    """`analyses`: running ones; `names`: all installed ones; `not_run`: those that do not start -> why."""
 
     analyses: tuple[InstalledAnalysis, ...] = ()
     names: tuple[str, ...] = ()

@@ -160,9 +160,7 @@ class AnalysisRunner(MaukaPlugin):
         self._attempt(turn.event_id, turn.again, turn.complete)
 
     def _note_changes(self) -> None:
-        """Retries failed events after an analysis changed, and analyses recent ones again for a new
-        analysis.
-        """
+        """Retries failed events after an analysis changed; analyses recent ones again for a new analysis."""
         if self._installed is None or self._installed.generation == self._generation:
             return
         self._generation = self._installed.generation
@@ -292,9 +290,7 @@ class AnalysisRunner(MaukaPlugin):
         log.warning("analysis.process_ended", analysis=analysis, event_id=event_id, why=why)
 
     def _finish(self, job: AnalysisJob, findings: Sequence[Finding], outcome: EventOutcome) -> None:
-        """Stores the findings; marks the event if every analysis has run, it is complete and nothing new
-        came.
-        """
+        """Stores the findings; marks the event if all analyses ran, it is complete and nothing new came."""
         store, event_id = self._store(), job.event_id
         stored: list[tuple[CarriedOut, int]] = []
         steady = self._installed.steady() if self._installed is not None else nullcontext(())
@@ -373,9 +369,7 @@ class AnalysisRunner(MaukaPlugin):
         stored.append((self._put_findings(event_id, findings), time.monotonic_ns()))
 
     def _put_findings(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut:
-        """Stores findings of several analyses together; publishes each incident that is new or has
-        changed.
-        """
+        """Stores findings of several analyses; publishes each incident that is new or has changed."""
         done = self._writer.put_findings(event_id, findings)
         self._announcer.announce(done)
         return done

@@ -86,8 +86,7 @@ def rules_folder(config: CloudConfig) -> Path:
 
 
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
-    """Makes bus, bridge, incident ids, installed analyses, runner, payloads, status, original plug-ins,
-    commands.
+    """Makes bus, bridge, incident ids, installed analyses, runner, payloads, status, originals, commands.
 
     Raises PluginError for a wrong analysis, also for one that is not built in where nothing can have been
     installed; ConfigError.

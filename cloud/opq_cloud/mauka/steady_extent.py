@@ -14,9 +14,7 @@ from opq_cloud.mauka.sightings import is_steady
 from opq_proto.messages import Finding
 
 NEAR_NS = 1_000_000_000
-"""Onsets of one state are at most this far apart: it is found in windows of 0.2 s, some time after it
-rises.
-"""
+"""Onsets of one state are at most this far apart: it is found in windows of 0.2 s, after it rises."""
 
 
 def with_extent(findings: Iterable[Finding], place_of: PlaceOf) -> list[Finding]:

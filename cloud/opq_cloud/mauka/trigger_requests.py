@@ -168,8 +168,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         return None
 
     def _drawn_id(self) -> int | None:
-        """Gets an id from port 10001, so that an original event service and the store never use one number
-        twice.
+        """Gets an id from port 10001, so that an original event service and the store share no number.
 
         None: no answer there, and the store draws one.
         """

@@ -154,9 +154,7 @@ class WaitingEvents:
         return EventTurn(event_id, again=self._was_done(event_id))
 
     def note_outcome(self, event_id: int, outcome: EventOutcome, done: bool) -> None:
-        """Retries a failed event at growing intervals; one that waits for an analysis, when that has
-        rested.
-        """
+        """Retries a failed event at growing intervals; one that waits for an analysis, after its rest."""
         before = self._retries.pop(event_id, None)
         if outcome.failed or not done:
             wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, LONGEST_RETRY_S)

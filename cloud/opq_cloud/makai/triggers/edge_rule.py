@@ -40,9 +40,7 @@ def begin(config: Config) -> None:
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: None
 ) -> tuple[Decision | None, None]:
-    """Decides on the first metric of a rule or detector; also in a late Measurement: a gateway has the
-    samples.
-    """
+    """Decides on the first metric of a rule or detector, also late: a gateway has the samples."""
     if not measurement.crossing:
         return None, None
     for key, metric in measurement.metrics.items():

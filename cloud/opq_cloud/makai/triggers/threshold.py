@@ -122,9 +122,7 @@ def begin(config: Config) -> ThresholdState:
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: ThresholdState
 ) -> tuple[Decision | None, ThresholdState]:
-    """Decides on the first limit that was passed in this window and not in the one before; otherwise on an
-    end.
-    """
+    """Decides on the first limit passed in this window and not in the one before; otherwise on an end."""
     limits = _limits_of(measurement.box_id, nominal, config, state)
     key = (measurement.box_id, measurement.backfilled)
     passed = state.passed.get(key)

@@ -22,17 +22,13 @@ takes, gives = Event, Finding
 
 DIPS = frozenset({"sag", "interruption", "undervoltage"})
 LEAST_LONGER_NS, MOST_LONGER_NS = 2 * 10**9, 10 * 10**9
-"""A disturbance that lasts to the end of its waveform requests the waveform's length again, within these
-limits.
-"""
+"""A disturbance that lasts to the end of its waveform requests the waveform's length again, within these."""
 AT_END_NS = 50_000_000
 """The last rms value of a waveform is at most this far from its end."""
 BORDER_SHARE = 2 / 3
 """Where at least this share of the Boxes that answered saw a dip, its extent is not known yet."""
 BORDER_BOXES = 4
-"""Number of Boxes with the shallowest dips, which are furthest from its place: their neighbours are
-requested.
-"""
+"""Number of Boxes with the shallowest dips, furthest from its place: their neighbours are requested."""
 NEIGHBOURS = 6
 
 
@@ -56,8 +52,7 @@ class Config(NominalConfig):
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
-    """Returns every disturbance that any Box saw; one still open at the end of its waveform has
-    `closed=False`.
+    """Returns every disturbance that any Box saw; one open at the end of its waveform has `closed=False`.
 
     A gap ends a piece of waveform: a disturbance that lasts over the gap is found on both sides. Nothing can
     be found in a piece shorter than two cycles. Raises ValueError when a waveform cannot be measured.

@@ -24,9 +24,7 @@ from opq_proto.messages import Event, Finding
 name = "unbalance"
 takes, gives = Event, Finding
 PHASOR_SIGMA, MAGNITUDE_SIGMA = 0.075, 0.25
-"""Standard uncertainties in percentage points: half of what class A allows for u2; ours for three Boxes'
-gains.
-"""
+"""Standard uncertainties in percentage points: half of class A's limit for u2; ours for three gains."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,9 +96,7 @@ class OutageChange:
 
 
 class OutageWatch:
-    """Belongs to one thread. `network_losses`, `box_restarts`: silences that were no outages, by their
-    cause.
-    """
+    """Belongs to one thread. `network_losses`, `box_restarts`: silences that were no outages."""
 
     def __init__(
         self,
@@ -141,8 +139,7 @@ class OutageWatch:
                     self._open[one.finding.box_id] = one.finding
 
     def note_stored(self, rows: Sequence[Measurement] | MeasurementColumns) -> None:
-        """Notes rows stored since the last check, each Box's in time order: the next check need not read
-        them.
+        """Notes rows stored since the last check, each Box's in time order: they need not be read again.
 
         For a caller that stores a minute at once (a history): otherwise each Box would be read at each check.
         """
@@ -281,9 +278,7 @@ class OutageWatch:
         return first_ms < last_ms and any(store.measurements(each, first_ms, last_ms, 1) for each in others)
 
     def _judge_dark(self, store: CloudStore) -> Iterator[OutageChange]:
-        """Judges Boxes on battery that have had no voltage for `silence_s`, and those whose voltage is
-        back.
-        """
+        """Judges Boxes on battery without voltage for `silence_s`, and those whose voltage is back."""
         opened = 0
         for box_id, lit in list(self._dark.items()):
             known = self._heard[box_id]
@@ -318,9 +313,7 @@ class OutageWatch:
         return rms_v < DEAD_PERCENT / 100 * self._nominal_v(self._store(), row.box_id)
 
     def _lit_again(self, store: CloudStore, was: Finding, since_ns: int, row: Measurement) -> OutageChange:
-        """Ends the outage of a Box that sends again, at a row with a voltage; without a dark row it was
-        none.
-        """
+        """Ends the outage of a Box that sends again, at a row with a voltage; no dark row: it was none."""
         rows = self._rows_between(store, was.box_id, since_ns, _end_ns(row))
         if since_ns == was.start_ns and not any(map(self._is_dark, rows)):
             self.network_losses += 1
@@ -426,9 +419,7 @@ class OutageWatch:
     def _finding(
         self, box_id: str, before: Measurement, because: str, probability: float, end_ns: int | None
     ) -> Finding:
-        """Makes the finding: the supply was lost in the window that never came, at its middle +- half of
-        it.
-        """
+        """Makes the finding: the supply was lost in the window that never came, in its middle +- half."""
         began_ns, last_ns = window_ns(before)
         half_ns = (last_ns - began_ns) // 2
         start_ns = last_ns + half_ns

@@ -1,8 +1,7 @@
-"""Operators of SQL that compute: + - * / % & | ^ and the sign. With null they are null.
+"""Arithmetic operators of SQL: + - * / % & | ^ and the sign. With a null operand the result is null.
 
-The quotient of two bigints is cut (7/2 = 3); `divide_uncut` is for values that are not declared bigint.
-A bool is no number, but & | ^ take two of them.
-Source: reference/rules.md, D.4.
+The quotient of two bigints is cut (7/2 = 3); `divide_uncut` is for values that are not declared bigint. A
+bool is not a number, but & | ^ also take two bools. Source: reference/rules.md, D.4.
 """
 
 import math
@@ -37,7 +36,7 @@ def _numeric(sign: str, work: Callable[[Value, Value], Value], left: Value, righ
 
 
 def _quotient(left: Value, right: Value) -> Value:
-    """That of two ints is cut towards zero: 7/2 = 3, -7/2 = -3."""
+    """The quotient; of two ints it is cut towards zero: 7/2 = 3, -7/2 = -3."""
     if type(left) is int and type(right) is int:
         quotient = abs(left) // abs(right)
         return quotient if (left < 0) == (right < 0) else -quotient
@@ -45,13 +44,13 @@ def _quotient(left: Value, right: Value) -> Value:
 
 
 def _fraction(left: Value, right: Value) -> Value:
-    """The quotient with its fraction where a float has room for one: 7/2 = 3.5."""
+    """The quotient with its fraction, as far as a float can hold one: 7/2 = 3.5."""
     found = left / right
     return found if -EXACT < found < EXACT else _quotient(left, right)
 
 
 def _remainder(left: Value, right: Value) -> Value:
-    """With the sign of `left`: -7 % 2 = -1."""
+    """The remainder, with the sign of `left`: -7 % 2 = -1."""
     if right == 0:
         raise ZeroDivisionError
     if type(left) is int and type(right) is int:

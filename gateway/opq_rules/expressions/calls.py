@@ -1,4 +1,4 @@
-"""A call of an ordinary function, compiled: checked when the rule is made, null and errors as declared."""
+"""Compiles calls of ordinary functions: checked when the rule is made; null and errors as declared."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,13 +22,17 @@ from opq_rules.functions.signatures import signature
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Literal, MemberOf, Star
 
 FUNCTION_ERRORS = (RowError, ValueError, TypeError, ArithmeticError, RecursionError)
-"""What a function may raise; `failed` makes the RowError of it."""
+"""What a function may raise; `failed` turns it into a RowError."""
 
 
 def compile_call(
     node: FunctionCall, compile_argument: Callable[[Expression], Compiled], functions: Functions | None
 ) -> Compiled:
-    """Raises RuleError: no such function, wrong count, constants that are wrong, no place for it here."""
+    """Compile one call.
+
+    Raises RuleError for an unknown function, a wrong number of arguments, wrong constants, or a function that
+    is not allowed here.
+    """
     function = _scalar(node, checked_definition(node, functions))
     if function.path:
         arguments: list[Compiled] = [_path(node.arguments[0])]
@@ -43,7 +47,10 @@ def compile_call(
 
 
 def checked_definition(node: FunctionCall, functions: Functions | None = None) -> Definition:
-    """What is called, with the right count of arguments. Raises RuleError with the place of the call."""
+    """The definition of the called function, with the number of arguments checked.
+
+    Raises RuleError with the place of the call.
+    """
     found = find(node.name, functions)
     if found is None:
         raise refused(node.at, f"function {node.written} not found", near(node.name, functions))
@@ -56,7 +63,10 @@ def checked_definition(node: FunctionCall, functions: Functions | None = None) -
 def check_constants(
     node: FunctionCall, found: Scalar | AggregateFunction | Analytic, constants: Sequence[Value]
 ) -> None:
-    """By their kinds, then by the definition's `check`. Raises RuleError naming the function."""
+    """Check the constants against the kinds that the function takes, then with the definition's `check`.
+
+    Raises RuleError that names the function.
+    """
     wrong = _wrong_kind(node.name, constants) or (found.check(constants) if found.check else "")
     if wrong:
         raise refused(node.at, f"{node.written}: {wrong}")
@@ -106,7 +116,7 @@ def _scalar(node: FunctionCall, found: Definition) -> Scalar:
 
 
 def _path(node: Expression) -> Compiled:
-    """`key`, `stream.key`, `key->key` or `"key"`: as (stream or None, key, ...)."""
+    """The path `key`, `stream.key`, `key->key` or `"key"`, as (stream or None, key, ...)."""
     names: list[str] = []
     while isinstance(node, MemberOf):
         names.insert(0, node.name)
@@ -172,6 +182,6 @@ def _of_two(
 
 
 def failed(written: str, given: Sequence[Value], error: BaseException) -> RowError:
-    """`round(string "abc"): want a number ...`."""
+    """The RowError for a failed call, such as `round(string "abc"): want a number ...`."""
     shown_given = ", ".join(shown(value) for value in given)
     return RowError(f"{written}({shown_given}): {error}")

@@ -1,7 +1,8 @@
-"""The closures that rules spend their time in: comparisons and + - *, one per sign, without calls inside.
+"""The closures in which rules spend most of their time: comparisons and + - *, one per sign, without calls.
 
-Made from three short templates at import, because Python cannot take an operator as a parameter without
-a call. Numbers go the fast way, everything else (null, text, kinds that clash) the way of `values`.
+They are made from three short templates at import, because Python cannot take an operator as a parameter
+without a call. Numbers take the fast path; everything else (null, text, kinds that do not match) goes through
+`values`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,11 +15,11 @@ from opq_rules.functions.registry import UNKNOWN
 from opq_rules.sql.syntax import TextPlace
 
 Evaluate = Callable[[Value, Value], Value]
-"""`f(row, context)`: the value of an expression."""
+"""A closure `f(row, context)` that returns the value of an expression."""
 
 
 def lookup(row: Mapping[str, Value], key: str) -> Value:
-    """The column whatever the case of its letters; None where there is none."""
+    """The value of the column, with any letter case in its name; None if there is no such column."""
     try:
         return row[key]
     except KeyError:
@@ -90,7 +91,7 @@ _OTHERS: dict[str, Callable[[Value, Value], Value]] = ARITHMETIC | {
 
 
 def of_two(sign: str, left: Evaluate, right: Evaluate) -> Evaluate:
-    """`left sign right` of any two expressions; comparison or arithmetic."""
+    """`left sign right` for any two expressions; a comparison or arithmetic."""
     work = _OTHERS[sign]
     if sign in _SIGNS:
         return _BY_TWO[sign](left, right, work)
@@ -98,7 +99,7 @@ def of_two(sign: str, left: Evaluate, right: Evaluate) -> Evaluate:
 
 
 def quotient(left: Evaluate, right: Evaluate) -> Evaluate:
-    """`left / right`, not cut."""
+    """`left / right`, without cutting the quotient."""
 
     def evaluate(row: Value, context: Value) -> Value:
         a = left(row, context)
@@ -116,7 +117,7 @@ def quotient(left: Evaluate, right: Evaluate) -> Evaluate:
 
 
 def of_key(sign: str, key: str, constant: Value) -> Evaluate | None:
-    """`row[key] sign constant`; None where there is no fast form of it."""
+    """`row[key] sign constant`; None if there is no fast form of it."""
     if type(constant) in (int, float) and sign in _SIGNS:
         return _BY_KEY_AND_NUMBER[sign](key, constant, _OTHERS[sign])
     if type(constant) is str and sign in COMPARISONS:
@@ -125,7 +126,7 @@ def of_key(sign: str, key: str, constant: Value) -> Evaluate | None:
 
 
 def of_number(sign: str, constant: float, key: str) -> Evaluate | None:
-    """`constant sign row[key]`: the same the other way round, but for the error of other kinds."""
+    """`constant sign row[key]`: `of_key` with the sides swapped; only its error for other kinds differs."""
     mirrored, work = _MIRRORED.get(sign), _OTHERS[sign]
     if mirrored is None:
         return None
@@ -133,11 +134,11 @@ def of_number(sign: str, constant: float, key: str) -> Evaluate | None:
 
 
 Compiled = tuple[Evaluate, Value]
-"""The closure, and its constant or UNKNOWN."""
+"""The closure, and its constant value or UNKNOWN."""
 
 
 def refused(at: TextPlace, message: str, hint: str | None = None) -> RuleError:
-    """A rule that can never run, with its place."""
+    """The error for a rule that can never run, with its place."""
     return RuleError(message, SQL_PLAN, line=at.line, column=at.column, hint=hint or None)
 
 
@@ -146,7 +147,7 @@ def constant(value: Value) -> Compiled:
 
 
 def folded(evaluate: Evaluate, at: TextPlace, *known: Value) -> Compiled:
-    """The value itself where all parts are `known`. Raises RuleError where it cannot be computed."""
+    """The constant value if all parts are `known`. Raises RuleError if it cannot be computed."""
     if any(value is UNKNOWN for value in known):
         return evaluate, UNKNOWN
     try:

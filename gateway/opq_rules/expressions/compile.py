@@ -1,8 +1,8 @@
-"""An expression of SQL, compiled into a closure `f(row, context)`.
+"""Compiles an expression of SQL into a closure `f(row, context)`.
 
-What is constant is computed at once, so that 1/0 is refused when the rule is made. Where columns,
-aliases, aggregates and analytic calls come from is the resolver's; this file knows operators (`values`)
-and plain functions (`functions`). Source: reference/rules.md, D.4 and D.5.
+Constant parts are computed at once, so 1/0 is refused when the rule is made. The resolver decides where
+columns, aliases, aggregates and analytic calls come from; this file knows the operators (`values`) and the
+plain functions (`functions`). Source: reference/rules.md, D.4 and D.5.
 """
 
 from collections.abc import Callable
@@ -18,35 +18,37 @@ from opq_rules.sql import syntax
 from opq_rules.sql.walk import operands
 
 MAX_DEPTH = 250
-"""Levels of nested expressions; a chain of AND or OR counts as one."""
+"""Largest depth of nested expressions; a chain of AND or OR counts as one level."""
 
 
 class Resolver(Protocol):
-    """Where names of one clause lead."""
+    """Resolves the names of one clause."""
 
     def column(self, node: syntax.Column) -> Evaluate:
-        """Raises RuleError for a name that there is not."""
+        """The closure that reads the column. Raises RuleError if the name does not exist."""
         ...
 
     def key(self, node: syntax.Column) -> str | None:
-        """The key where `row` is a dict and the column is just `row.get(key)`; None: ask `column`."""
+        """The key if `row` is a dict and the column is simply `row.get(key)`; None: use `column`."""
         ...
 
     def call(self, node: syntax.FunctionCall) -> Evaluate | None:
-        """Aggregates, analytic calls, functions of plug-ins with state; None: an ordinary function."""
+        """The closure of an aggregate, analytic call or stateful plug-in function; None: an ordinary one."""
         ...
 
     def is_whole(self, node: syntax.Expression) -> bool:
-        """No value of it is a float: what it reads is declared BIGINT, or it counts."""
+        """Whether no value of it is a float, because it reads only columns declared BIGINT, or counts."""
         ...
 
 
 def compile_expression(
     node: syntax.Expression, resolver: Resolver, functions: Functions | None = None
 ) -> Evaluate:
-    """The closure; it raises RowError alone. Raises RuleError (SQL_PLAN) for what can never be computed.
+    """The closure of an expression; it raises nothing but RowError.
 
-    `functions`: what there is beside what `resolver.call` answers for; None: those of the toolkit.
+    `functions`: the functions beside those that `resolver.call` handles; None: those of the toolkit.
+
+    Raises RuleError (SQL_PLAN) for an expression that can never be computed.
     """
     return _Compiler(resolver, functions).compile(node)[0]
 
@@ -54,7 +56,10 @@ def compile_expression(
 def compile_condition(
     node: syntax.Expression, resolver: Resolver, functions: Functions | None = None
 ) -> Evaluate:
-    """For WHERE and the like: the closure gives True or False, null counts as false. Raises as above."""
+    """The closure of WHERE and the like: it returns True or False, and null counts as false.
+
+    Raises RuleError as `compile_expression` does.
+    """
     evaluate, value = _Compiler(resolver, functions).compile(node)
     if value is not UNKNOWN and type(value) not in (bool, type(None)):
         raise refused(node.at, *values.no_condition(value))
@@ -155,7 +160,7 @@ class _Compiler:
         return folded(evaluate, node.at, left_known, right_known)
 
     def _fast(self, node: syntax.BinaryOperation, left_known: Value, right_known: Value) -> Evaluate | None:
-        """`column sign constant`, either way round."""
+        """The fast form of `column sign constant`, in either order; None if there is none."""
         if isinstance(node.left, syntax.Column) and right_known is not UNKNOWN:
             key = self._resolver.key(node.left)
             return None if key is None else closures.of_key(node.operator, key, right_known)
@@ -165,7 +170,7 @@ class _Compiler:
         return None
 
     def _chain(self, node: syntax.BinaryOperation) -> Compiled:
-        """`a AND b AND c`, or the same of OR: from the left, until it is decided."""
+        """`a AND b AND c`, or the same with OR: evaluated from the left until the result is decided."""
         parts = operands(node)
         compiled = [self.compile(part) for part in parts]
         decided = node.operator == "OR"

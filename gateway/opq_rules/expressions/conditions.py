@@ -1,4 +1,4 @@
-"""Closures of AND, OR, IN, BETWEEN, LIKE and CASE; those of the constants that they usually have are faster.
+"""Closures of AND, OR, IN, BETWEEN, LIKE and CASE; the usual cases with constants have faster forms.
 
 Source: reference/rules.md, D.4: comparisons with null are false, also NOT IN with null on the left.
 """
@@ -12,7 +12,7 @@ from opq_rules.expressions.closures import Evaluate
 
 
 def chain(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
-    """AND (`decided` is false) or OR (true): from the left, until one of them decides."""
+    """AND (`decided` is false) or OR (true): evaluated from the left until one part decides the result."""
     return _pair(parts[0], parts[1], decided) if len(parts) == 2 else _many(parts, decided)
 
 
@@ -59,7 +59,7 @@ def between(of: Evaluate, low: Evaluate, high: Evaluate, negated: bool) -> Evalu
 
 
 def between_numbers(of: Evaluate, low: Value, high: Value, negated: bool) -> Evaluate:
-    """`of BETWEEN low AND high` of two numbers that are known."""
+    """`of BETWEEN low AND high` with two constant numbers."""
     compare = values.compare
 
     def evaluate(row: Value, context: Value) -> bool:
@@ -75,7 +75,7 @@ def between_numbers(of: Evaluate, low: Value, high: Value, negated: bool) -> Eva
 
 
 def in_set(of: Evaluate, constants: Sequence[Value], kinds: frozenset[type], negated: bool) -> Evaluate:
-    """`of IN (...)` of constants that are all of `kinds`."""
+    """`of IN (...)` with constants that are all of `kinds`."""
     found = frozenset(constants)
 
     def evaluate(row: Value, context: Value) -> bool:

@@ -1,7 +1,7 @@
-"""The type of an expression, before any record: what no record could compute is a clash.
+"""Infers the type of an expression before any record arrives; a clash is what no record could compute.
 
-A clash is refused where it is always computed. Where a record may pass it by (after AND and OR, in the
-branches of CASE, in a FILTER's aggregate) it is noted, and left to the records that meet it.
+A clash is refused if every record computes it. If a record may skip it (after AND and OR, in the branches of
+CASE, in the aggregate of a FILTER), the clash is only noted, and the records that reach it raise the error.
 Source: reference/rules.md, D.4; arguments of functions: `functions.signatures`.
 """
 
@@ -37,46 +37,52 @@ _COMPARE = "write a comparison such as v > 0 or name = 'x'"
 
 
 class Scope(Protocol):
-    """Where names of one clause lead."""
+    """Resolves the names of one clause to types."""
 
     def column(self, node: syntax.Column, inference: "Inference") -> ValueType:
-        """The type of a column, or of what its alias stands for."""
+        """The type of a column, or of the expression that its alias stands for."""
         ...
 
     def within(self, node: syntax.FunctionCall) -> "Scope":
-        """That of the arguments of a call, and of its OVER."""
+        """The scope for the arguments of a call and for its OVER."""
         ...
 
     def filtering(self, node: syntax.FunctionCall) -> "Scope":
-        """That of the call's FILTER."""
+        """The scope for the FILTER of a call."""
         ...
 
 
 class Inference:
-    """`passed_by`: clashes that a record may not meet. Call it on what compiles."""
+    """Infers types; `passed_by` lists the clashes that a record may skip.
+
+    Use it on expressions that compile.
+    """
 
     def __init__(self, functions: Functions | None) -> None:
         self._functions = functions
         self.passed_by: list[RuleError] = []
 
     def type_of(self, node: syntax.Expression, scope: Scope) -> ValueType:
-        """Raises RuleError (SQL_PLAN) for a clash that every record meets whose values are not null."""
+        """The type of an expression.
+
+        Raises RuleError (SQL_PLAN) for a clash that every record without null values reaches.
+        """
         return _KINDS[type(node)](self, node, scope)
 
     def condition(self, node: syntax.Expression, scope: Scope) -> None:
-        """Check a condition (WHERE and the like). Raises as above."""
+        """Check a condition (WHERE and the like). Raises RuleError as `type_of` does."""
         _want_condition(self.type_of(node, scope), node.at)
 
     @contextmanager
     def left_to_records(self) -> Iterator[None]:
-        """Around what a record may pass by."""
+        """A context manager around parts that a record may skip."""
         try:
             yield
         except RuleError as error:
             self.passed_by.append(error)
 
     def later(self, node: syntax.Expression, scope: Scope) -> ValueType:
-        """The type of what a record may pass by; unknown where it clashes."""
+        """The type of a part that a record may skip; unknown if it clashes."""
         with self.left_to_records():
             return self.type_of(node, scope)
         return UNKNOWN_TYPE
@@ -144,7 +150,7 @@ class Inference:
         return arithmetic([left.narrowed(NUMBER.kinds), right.narrowed(NUMBER.kinds)])
 
     def _chain(self, node: syntax.BinaryOperation, scope: Scope) -> ValueType:
-        """`a AND b AND c` without recursion; after the first, all may be passed by."""
+        """`a AND b AND c` without recursion; every part after the first may be skipped."""
         first, *others = operands(node)
         self.condition(first, scope)
         for part in others:
@@ -180,7 +186,7 @@ class Inference:
         return BOOLEAN
 
     def _case(self, node: syntax.CaseExpression, scope: Scope) -> ValueType:
-        """What the first WHEN says is always computed."""
+        """The type of a CASE; only the condition of the first WHEN is always computed."""
         first, *others = (when for when, _ in node.whens)
         if node.of is None:
             self.condition(first, scope)
@@ -209,7 +215,7 @@ class Inference:
             self.type_of(each, inner)
         if over is not None and over.when is not None:
             self.condition(over.when, inner)
-        if node.filter is not None:  # an aggregate, whose arguments are computed where it holds
+        if node.filter is not None:  # an aggregate: its arguments are computed only if the FILTER holds
             given = [self.later(each, inner) for each in arguments]
         else:
             given = [self.type_of(each, inner) for each in arguments]
@@ -225,7 +231,7 @@ class Inference:
 
 def _want_arguments(node: syntax.FunctionCall, known: Signature, given: Sequence[ValueType]) -> None:
     if not all(each.kinds for each in given):
-        return  # with a null no argument need be looked at
+        return  # if an argument is null, the others are never looked at
     for place, each in enumerate(given):
         kinds, words = known.wants(place)
         if not each.can_be(kinds):

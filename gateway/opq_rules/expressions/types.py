@@ -1,7 +1,7 @@
-"""What is known of a value before there is one: the kinds that it can have.
+"""What is known about a value before it exists: the kinds that it can have.
 
-A type is a set of kinds, so what comes out of a CASE is the union of its branches, and a clash is an empty
-intersection. Null is in every type and in none of the sets: the type of NULL is the empty set.
+A type is a set of kinds, so the type of a CASE is the union of its branches, and a clash is an empty
+intersection. Every type also allows null, but no set contains it: the type of NULL is the empty set.
 """
 
 from collections.abc import Iterable
@@ -13,15 +13,15 @@ from opq_rules.sql.syntax import Type
 
 _ORDER = ("bigint", "float", "string", "boolean", "datetime", "bytea", "array", "struct")
 _OTHER = "other"
-"""What no column can be declared as: a source's array of NumPy, a plug-in's object."""
+"""The kind of values that no column can be declared as: a NumPy array of a source, an object of a plug-in."""
 _OF_LITERALS = {bool: "boolean", int: "bigint", float: "float", str: "string", datetime: "datetime"}
 
 
 @dataclass(frozen=True, slots=True)
 class ValueType:
-    """`kinds` of all values that are not null. `of`: an array's elements, None: anything.
+    """The `kinds` of all values that are not null. `of`: the type of an array's elements, None: any.
 
-    `fields`: what is known of a struct's keys; it may have others too.
+    `fields`: the known keys of a struct; it may have others too.
     """
 
     kinds: frozenset[str]
@@ -33,21 +33,21 @@ class ValueType:
         return UNKNOWN_TYPE if self.of is None else self.of
 
     def member(self, name: str) -> "ValueType":
-        """The type of `value->name`, which is null where the value is no struct."""
+        """The type of `value->name`, which is null if the value is not a struct."""
         if "struct" not in self.kinds and _OTHER not in self.kinds:
             return NULL
         return dict(self.fields).get(name, UNKNOWN_TYPE)
 
     def narrowed(self, kinds: frozenset[str]) -> "ValueType":
-        """The same, of a value that is known to be one of `kinds`."""
+        """The same type, when the value is known to be one of `kinds`."""
         return self if self.kinds <= kinds else ValueType(self.kinds & kinds, self.of, self.fields)
 
     def can_be(self, kinds: frozenset[str]) -> bool:
-        """False: no value of it is one of `kinds`, unless it is null."""
+        """Whether some value of this type is one of `kinds`; null does not count."""
         return not self.kinds or not self.kinds.isdisjoint(kinds)
 
     def __str__(self) -> str:
-        """`float`, `number`, `array(string)`, `bigint or string`; `null`, `unknown`."""
+        """Such as `float`, `number`, `array(string)`, `bigint or string`; `null`, `unknown`."""
         if self.kinds == UNKNOWN_TYPE.kinds:
             return "unknown"
         if self.kinds == NUMBER.kinds:
@@ -62,7 +62,7 @@ class ValueType:
         return kind
 
     def as_json(self) -> dict[str, Value]:
-        """`{"type", "items"?, "properties"?}` as of GET /streams/{name}/schema; {} where it is unknown."""
+        """`{"type", "items"?, "properties"?}` as in GET /streams/{name}/schema; {} if it is unknown."""
         if self == UNKNOWN_TYPE:
             return {}
         if self.kinds == ARRAY.kinds:
@@ -84,7 +84,7 @@ NUMBER = ValueType(BIGINT.kinds | FLOAT.kinds)
 WITHOUT_FRACTION = ValueType(frozenset(_ORDER) - {"float", "struct"}, BIGINT)
 """Values of a source that has no whole number as a float; a member of it is null here, so no float either."""
 BY_NAME = {name: one(name) for name in _ORDER}
-"""As CREATE STREAM and cast() name them."""
+"""The types by the names that CREATE STREAM and cast() use."""
 
 
 def array_of(element: ValueType) -> ValueType:
@@ -92,7 +92,7 @@ def array_of(element: ValueType) -> ValueType:
 
 
 def joined(types: Iterable[ValueType]) -> ValueType:
-    """The type of a value that is one of these."""
+    """The type of a value that has one of these types."""
     found = NULL
     for each in types:
         found = each if found is NULL else _either(found, each)
@@ -117,7 +117,7 @@ def of_literal(value: Value) -> ValueType:
 
 
 def of_column(kind: Type) -> ValueType:
-    """As CREATE STREAM declares it."""
+    """The type of a column as CREATE STREAM declares it."""
     if kind.of is not None:
         return array_of(of_column(kind.of))
     if not kind.fields:

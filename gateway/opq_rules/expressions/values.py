@@ -1,9 +1,8 @@
-"""What values of SQL mean: kinds, comparison, times, LIKE, indexing; the texts of what cannot be.
+"""What SQL values mean: kinds, comparison, times, LIKE, indexing; and the errors.
 
-A value is None (null and missing alike), bool, int, float, str, bytes, datetime, list or dict. int and
-float stay apart (7/2 = 3), a bool is no number. Any comparison with null is false, arithmetic with null is
-null. Everything that cannot be computed is a RowError of its record.
-Source: reference/rules.md, D.4.
+A value is None (null and missing alike), bool, int, float, str, bytes, datetime, list or dict. int and float
+are kept apart (7/2 = 3), and a bool is not a number. Any comparison with null is false, arithmetic with null
+is null. Whatever cannot be computed is a RowError of its record. Source: reference/rules.md, D.4.
 """
 
 import operator
@@ -15,9 +14,9 @@ from opq_rules.batch import Value
 from opq_rules.errors import RowError
 
 EXACT = 2**53
-"""Up to here a float holds every whole number."""
+"""Up to this value a float holds every whole number exactly."""
 NUMBERS = frozenset({int, float})
-"""Types that compute; `type(x) in NUMBERS` leaves bool out."""
+"""The types that count as numbers; `type(x) in NUMBERS` leaves bool out."""
 
 _KINDS: dict[type, str] = {
     type(None): "null",
@@ -49,7 +48,7 @@ def kind_of(value: Value) -> str:
 
 
 def shown(value: Value) -> str:
-    """Kind and value, short: `string "abc"`."""
+    """The kind and the shortened value, such as `string "abc"`."""
     if value is None:
         return "null"
     text = f'"{value}"' if isinstance(value, str) else str(value)
@@ -59,7 +58,7 @@ def shown(value: Value) -> str:
 
 
 def compare(sign: str, left: Value, right: Value) -> bool:
-    """`left sign right`; false where one is null."""
+    """`left sign right`; false if either is null."""
     if left is None or right is None:
         return False
     a, b = type(left), type(right)
@@ -75,7 +74,7 @@ def compare(sign: str, left: Value, right: Value) -> bool:
 
 
 def identity(value: Value) -> Value:
-    """Hashable, and equal for values that are the same: 1 and 1.0 are, 1 and true are not."""
+    """A hashable key, equal for values that are the same: 1 and 1.0 are, 1 and true are not."""
     if isinstance(value, list):
         return ("array", *[identity(each) for each in value])
     if isinstance(value, dict):
@@ -84,7 +83,7 @@ def identity(value: Value) -> Value:
 
 
 def moment(value: Value) -> datetime:
-    """The time of Unix ms, or of a text. Raises TypeError, ValueError."""
+    """The time given as Unix ms or as text. Raises TypeError, ValueError."""
     if type(value) in NUMBERS:
         try:
             return _EPOCH + timedelta(milliseconds=value)
@@ -96,13 +95,13 @@ def moment(value: Value) -> datetime:
 
 
 def unix_ms(value: datetime) -> int:
-    """Whole Unix ms, rounded down; UTC where it names no zone."""
+    """Whole Unix ms, rounded down; UTC if it has no zone."""
     since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
 
 
 def _as_times(sign: str, left: Value, right: Value) -> tuple[float, float]:
-    """Unix ms of both; text only where it stands right of a datetime."""
+    """Both values as Unix ms; text is accepted only to the right of a datetime."""
     found = []
     for value in (left, right):
         if type(value) in NUMBERS:
@@ -137,7 +136,7 @@ _LAYOUTS = (  # tried after ISO 8601, which `fromisoformat` reads in all its for
 
 
 def time_of_text(text: str) -> datetime:
-    """The moment of `text`, UTC where it names no zone. Raises ValueError when no layout fits."""
+    """The time written in `text`, UTC if it names no zone. Raises ValueError if no layout fits."""
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -153,14 +152,14 @@ def time_of_text(text: str) -> datetime:
 
 
 def whole_as_int(value: Value) -> Value:
-    """A float without a fraction as the int that it is; anything else as it is."""
+    """A float without a fraction as an int; anything else unchanged."""
     return int(value) if type(value) is float and value.is_integer() else value
 
 
 def put_out(value: Value) -> Value:
-    """A result as rules put it out: 5.0 is 5, also in arrays and objects.
+    """A result as rules output it: 5.0 becomes 5, also in arrays and objects.
 
-    The same object where nothing changes, and of what is nested deeper than Python's stack.
+    Returns the same object if nothing changes, or if it is nested deeper than Python's stack allows.
     """
     kind = type(value)
     if kind is float:
@@ -178,12 +177,12 @@ def put_out(value: Value) -> Value:
 
 
 def member(of: Value, name: str) -> Value:
-    """`of->name`; null where `of` is no object or has no such key."""
+    """`of->name`; null if `of` is not an object or has no such key."""
     return of.get(name) if isinstance(of, dict) else None
 
 
 def index(of: Value, at: Value) -> Value:
-    """`of[at]`, negative from the end; out of range is null."""
+    """`of[at]`, negative counts from the end; null if out of range."""
     if of is None or at is None:
         return None
     if not isinstance(of, list):
@@ -195,7 +194,7 @@ def index(of: Value, at: Value) -> Value:
 
 
 def cut(of: Value, start: Value, end: Value) -> Value:
-    """`of[start:end]`, half open, negative from the end; what lies outside is not there."""
+    """`of[start:end]`, half open, negative counts from the end; places outside are left out."""
     if of is None:
         return None
     if not isinstance(of, list):
@@ -234,7 +233,7 @@ def like_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def is_like(of: Value, pattern: Value) -> bool:
-    """`of LIKE pattern`; false where one is null."""
+    """`of LIKE pattern`; false if either is null."""
     if of is None or pattern is None:
         return False
     if type(of) is not str or type(pattern) is not str:
@@ -243,7 +242,7 @@ def is_like(of: Value, pattern: Value) -> bool:
 
 
 def no_condition(value: Value) -> tuple[str, str]:
-    """What is wrong with a constant where a condition has to stand, and what to write."""
+    """For a constant where a condition is needed: what is wrong with it, and what to write instead."""
     number = value if type(value) in NUMBERS else 0
     return f"{shown(value)} is not a condition", f"write a comparison such as rms > {number}"
 

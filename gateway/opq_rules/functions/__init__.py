@@ -1,1 +1,1 @@
-"""The functions of SQL by group; `registry` is how they are declared and found."""
+"""The functions of SQL by group; `registry` defines how they are declared and found."""

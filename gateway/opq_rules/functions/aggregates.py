@@ -1,8 +1,8 @@
-"""What a group of records gives: counts, sums, extremes, spreads.
+"""Aggregates over a group of records: counts, sums, extremes, spreads.
 
-Each takes its values one by one; null is left out, and of nothing but null the answer is null (count: 0).
-Sums are exact (`exact`), so avg, var and their like may leave a sliding window again without a trace.
-Source: reference/rules.md, D.5, Aggregate.
+Each takes its values one by one. Null is left out; if all values are null the result is null (count: 0). Sums
+are exact (`exact`), so a value that leaves a sliding window leaves no rounding error in avg, var and the
+like. Source: reference/rules.md, D.5, Aggregate.
 """
 
 import math
@@ -16,7 +16,7 @@ from opq_rules.functions.registry import Accumulator, AggregateFunction, Definit
 
 
 class CountAccumulator(KeepsState):
-    """Counts what is not null; with `*` every record."""
+    """Counts the values that are not null; with `*` every record."""
 
     __slots__ = KEEPS = ("count",)
 
@@ -74,7 +74,7 @@ class Spread(ExactMoments):
 
 
 class Extreme(KeepsState):
-    """The largest or smallest of numbers, of texts, or of what else compares."""
+    """The largest or smallest of numbers, texts, or other comparable values."""
 
     __slots__ = ("_beats", "_best", "_sign")
     KEEPS = ("_best",)
@@ -105,7 +105,7 @@ class Extreme(KeepsState):
 
 
 class ExtremeAt(KeepsState):
-    """argmax, argmin: a value of the record where another is extreme; of equal ones the first."""
+    """argmax, argmin: a value of the record where another value is extreme; of equal ones the first."""
 
     __slots__ = KEEPS = ("_at", "_best")
 

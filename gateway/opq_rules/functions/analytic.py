@@ -1,7 +1,7 @@
-"""What a record is beside those before it: former values, running sums, how long something holds.
+"""Functions of a record and those before it: former values, running sums, how long something holds.
 
-One object per call and partition. `update` takes a record; `last` answers where WHEN did not hold, out
-of the state and without changing it. Source: reference/rules.md, D.5, Analytic.
+One object per call and partition. `update` takes a record; `last` answers if WHEN did not hold, from the
+state and without changing it. Source: reference/rules.md, D.5, Analytic.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ class LagValue(KeepsState):
         return former
 
     def last(self, *values: Value) -> Value:
-        """The value that the next record would look back on."""
+        """The value that the next record would see as its former one."""
         _, _, default, _ = self._arguments(*values)
         return self._kept[0] if self._kept else default
 
@@ -68,9 +68,9 @@ class Latest(KeepsState):
 
 
 class RunningValue(KeepsState):
-    """acc_x(e[, begin, reset]): over all records; or from one where `begin` holds to one where `reset` does.
+    """acc_x(e[, begin, reset]): over all records, or from where `begin` holds to where `reset` holds.
 
-    Both of these count. Between a reset and the next begin the answer is that of nothing.
+    Both of these records count. Between a reset and the next begin the result is that of no records.
     """
 
     __slots__ = ("_begun", "_kept", "_start", "_value")
@@ -100,7 +100,7 @@ class RunningValue(KeepsState):
 
 
 class ConsecutiveCount(KeepsState):
-    """consecutive_count(condition): how many records in a row, this one among them."""
+    """consecutive_count(condition): how many records in a row hold, including this one."""
 
     __slots__ = KEEPS = ("_count",)
 
@@ -116,7 +116,7 @@ class ConsecutiveCount(KeepsState):
 
 
 class ConsecutiveStart(KeepsState):
-    """consecutive_start(condition, e): e of the first record of the row of those that hold, else null."""
+    """consecutive_start(condition, e): e of the first record of the current run that holds, else null."""
 
     __slots__ = KEEPS = ("_begun", "_value")
 

@@ -1,4 +1,4 @@
-"""What functions ask of their arguments: while running (raising TypeError) and when the rule is made."""
+"""Checks of function arguments: at run time (raising TypeError) and when the rule is made."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -9,11 +9,11 @@ from opq_rules.expressions.values import NUMBERS, moment, shown
 from opq_rules.functions.registry import UNKNOWN
 
 MAX_MADE = 1_000_000
-"""Characters or elements that one call may make (lpad, repeat, sequence): a typing error stops there."""
+"""Most characters or elements that one call may make (lpad, repeat, sequence): guards against typos."""
 
 
 MAX_TEXT = 16_000_000
-"""Characters of a text that one call puts together: concat of concat of concat stops there."""
+"""Most characters of a text that one call puts together, as a guard against nested concat calls."""
 
 
 def bounded(characters: int) -> None:
@@ -28,7 +28,7 @@ def number(value: Value) -> Value:
 
 
 def whole(value: Value) -> int:
-    """A float without a fraction is one too."""
+    """The value as an int; a float without a fraction is accepted too."""
     if type(value) is float and value.is_integer():
         return int(value)
     if type(value) is not int:
@@ -37,7 +37,7 @@ def whole(value: Value) -> int:
 
 
 def counted(value: Value) -> int:
-    """From 0 to MAX_MADE."""
+    """A whole number from 0 to MAX_MADE."""
     if not 0 <= whole(value) <= MAX_MADE:
         raise ValueError(f"want a number from 0 to {MAX_MADE}, not {value}")
     return int(value)
@@ -62,7 +62,7 @@ def boolean(value: Value) -> bool:
 
 
 def text(value: Value) -> str:
-    """As cast to string: 12.0 is `12`, true is `true`; an array, an object has none."""
+    """The text of a value as cast to string: 12.0 is `12`, true is `true`; an array or an object has none."""
     if type(value) is str:
         return value
     if type(value) is bool:
@@ -79,12 +79,12 @@ def text(value: Value) -> str:
 
 
 def octets(value: Value) -> bytes:
-    """Bytes as they are, a text in UTF-8."""
+    """Bytes unchanged, a text encoded in UTF-8."""
     return value if type(value) is bytes else text(value).encode()
 
 
 def time(value: Value) -> datetime:
-    """A datetime, Unix ms, or a text that is a time; UTC where it names no zone."""
+    """The time given as a datetime, Unix ms, or a text; UTC if it names no zone."""
     if type(value) is datetime:
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     return moment(value)
@@ -94,7 +94,7 @@ Check = Callable[[Sequence[Value]], str]
 
 
 def one_of(place: int, *allowed: str) -> Check:
-    """A check: the constant at `place` (from 0) is one of these texts, any case."""
+    """A check that the constant at `place` (from 0) is one of these texts, in any letter case."""
 
     def check(constants: Sequence[Value]) -> str:
         value = constants[place] if place < len(constants) else UNKNOWN
@@ -106,7 +106,7 @@ def one_of(place: int, *allowed: str) -> Check:
 
 
 def reads(place: int, read: Callable[[Value], object]) -> Check:
-    """A check: `read` takes the constant at `place` (from 0), where there is one, or says what is wrong."""
+    """A check that `read` accepts the constant at `place` (from 0), if there is one."""
 
     def check(constants: Sequence[Value]) -> str:
         value = constants[place] if place < len(constants) else UNKNOWN
@@ -121,5 +121,5 @@ def reads(place: int, read: Callable[[Value], object]) -> Check:
 
 
 def both(*checks: Check) -> Check:
-    """The first complaint of several checks."""
+    """A check that returns the first complaint of several checks."""
     return lambda constants: next((wrong for check in checks if (wrong := check(constants))), "")

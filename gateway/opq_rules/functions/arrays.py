@@ -1,5 +1,6 @@
-"""Arrays, from index 0. Two elements are the same when kind and value are: 1 and 1.0 are, 1 and true not.
+"""Functions on arrays, from index 0.
 
+Elements are equal if kind and value are: 1 and 1.0 are, 1 and true are not.
 No function changes the array that it is given. Source: reference/rules.md, D.5, Array.
 """
 
@@ -26,7 +27,7 @@ _ORDER = {bool: 1, int: 2, float: 2, str: 3}
 
 
 def _element_at(of: Value, at: Value) -> Value:
-    """An element of an array by its place, of an object by its key."""
+    """An element of an array by its index, of an object by its key."""
     return of.get(text(at)) if isinstance(of, dict) else index(array(of), whole(at))
 
 
@@ -63,7 +64,7 @@ def _remove(of: Value, value: Value) -> list[Value] | None:
 
 
 def _distinct(of: Sequence[Value]) -> list[Value]:
-    """The first of each, in order."""
+    """The first of each group of equal elements, in order."""
     seen: dict[Value, Value] = {}
     for each in of:
         seen.setdefault(identity(each), each)
@@ -89,7 +90,7 @@ def _except(left: Value, right: Value) -> list[Value] | None:
 
 
 def _extreme(sign: str, of: Value) -> Value:
-    """The extreme of numbers, or of texts; null elements are left out."""
+    """The extreme of numbers or of texts; null elements are left out."""
     best = None
     for each in array(of):
         if each is not None and (best is None or compare(sign, each, best)):
@@ -103,7 +104,7 @@ def _average(of: Value) -> float | None:
 
 
 def _flatten(of: Value) -> list[Value]:
-    """By one level."""
+    """The array flattened by one level."""
     flat: list[Value] = []
     for each in array(of):
         if isinstance(each, list):
@@ -133,7 +134,7 @@ def _mapped(name: str) -> Scalar:
 
 
 def _join(of: Value, delimiter: Value, instead: Value = None) -> str | None:
-    """Null elements are left out, or written as `instead`."""
+    """The elements as one text; null elements are left out, or written as `instead`."""
     if of is None or delimiter is None:
         return None
     kept = [each if each is not None else instead for each in array(of)]
@@ -143,7 +144,7 @@ def _join(of: Value, delimiter: Value, instead: Value = None) -> str | None:
 
 
 def _sort(of: Value) -> list[Value]:
-    """Null, then false and true, numbers, texts; nothing else sorts."""
+    """Sorted: null, then false and true, numbers, texts; other kinds cannot be sorted."""
 
     def place(value: Value) -> tuple[int, Value]:
         if value is None:
@@ -163,7 +164,7 @@ def _repeat(value: Value, count: Value) -> list[Value]:
 
 
 def _size(value: Value, most: int) -> int:
-    """Characters and elements, also of what is inside; no further than `most`."""
+    """The number of characters and elements, including nested ones; counting stops at `most`."""
     if isinstance(value, str | bytes):
         return max(1, len(value))
     inside = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
@@ -176,7 +177,7 @@ def _size(value: Value, most: int) -> int:
 
 
 def _sequence(start: Value, stop: Value, step: Value = None) -> list[int]:
-    """Both ends included; without `step` by 1, downwards by -1."""
+    """The numbers from start to stop, both included; without `step` the step is 1, or -1 downwards."""
     step = whole(step) if step is not None else (1 if whole(stop) >= whole(start) else -1)
     if step == 0:
         raise ValueError("step is 0")
@@ -191,7 +192,7 @@ def _shuffle(of: Value) -> list[Value]:
 
 
 def _to_object(of: Value) -> dict[str, Value]:
-    """An object out of `{"key": k, "value": v}` each."""
+    """An object made from elements `{"key": k, "value": v}`."""
     found = {}
     for each in array(of):
         pair = struct(each)
@@ -210,7 +211,7 @@ def _cardinality(of: Value) -> int:
 
 
 def _loose(name: str, run: Value, least: int, most: int) -> Scalar:
-    """One that sees null."""
+    """A function that is also called with null."""
     return Scalar(name, run, least, most, null_in_null_out=False)
 
 

@@ -1,4 +1,4 @@
-"""Analytic functions of what changed from one record to the next.
+"""Analytic functions that report what changed from one record to the next.
 
 Source: reference/rules.md, D.5, Analytic.
 """
@@ -12,7 +12,7 @@ from opq_rules.functions.registry import MANY, UNKNOWN, Analytic, Definition, Ke
 
 
 class Changed(KeepsState):
-    """Values by name, and which of them are not what they were."""
+    """Remembers values by name, and finds which of them have changed."""
 
     __slots__ = ("_known",)
     KEEPS: ClassVar[tuple[str, ...]] = ("_known",)
@@ -21,7 +21,7 @@ class Changed(KeepsState):
         self._known: dict[str, Value] = {}
 
     def changed(self, named: dict[str, Value], ignore_null: bool) -> dict[str, Value]:
-        """Those of `named` that changed, and takes them over; what is or was not there is null."""
+        """Remember `named`; return the values that changed. A value that is or was missing is null."""
         found = {}
         for name, value in (dict.fromkeys(self._known) | named).items():
             if value is None and ignore_null:
@@ -84,7 +84,7 @@ class ChangedCols(Changed):
 
 
 class ChangeTo(KeepsState):
-    """change_to(e, target, ignore_null = false): whether it became the target just now."""
+    """change_to(e, target, ignore_null = false): whether the value has just become the target."""
 
     __slots__ = KEEPS = ("_known",)
 
@@ -121,7 +121,7 @@ class ChangeCapture(KeepsState):
 
 
 def checked_flag(place: int) -> Callable[[Sequence[Value]], str]:
-    """A check: the constant at `place` (from 0), where there is one, is true or false."""
+    """A check that the constant at `place` (from 0), if there is one, is true or false."""
 
     def check(constants: Sequence[Value]) -> str:
         flag = constants[place] if place < len(constants) else False

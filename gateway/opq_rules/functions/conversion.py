@@ -1,4 +1,4 @@
-"""From one kind into another: cast, base 64, hexadecimal, compression, time zones.
+"""Functions that convert one kind into another: cast, base 64, hexadecimal, compression, time zones.
 
 Source: reference/rules.md, D.5, Conversion.
 """
@@ -29,7 +29,7 @@ _FALSE = frozenset({"0", "f", "false"})
 
 
 def _to_bigint(value: Value) -> int:
-    """Fractions are cut off; a datetime is Unix ms."""
+    """The value as a bigint: fractions are cut off; a datetime becomes Unix ms."""
     if type(value) is datetime:
         return unix_ms(time(value))
     if type(value) is bool or type(value) in NUMBERS or (type(value) is str and _WHOLE.fullmatch(value)):
@@ -62,7 +62,7 @@ def _to_boolean(value: Value) -> bool:
 
 
 def _to_bytea(value: Value) -> bytes:
-    """The bytes of a text that is base 64, as bytea is written in JSON."""
+    """The bytes of a text in base 64, as bytea is written in JSON."""
     if type(value) is bytes:
         return value
     if type(value) is str:
@@ -88,7 +88,7 @@ def _cast(value: Value, kind: Value) -> Value:
 
 
 def _chr(value: Value) -> str:
-    """The character of a code; a text of one character is itself."""
+    """The character with this code; a text of one character is returned unchanged."""
     if type(value) is str:
         if len(value) != 1:
             raise ValueError(f"{shown(value)}; want one character")
@@ -109,7 +109,7 @@ def _hex2dec(value: Value) -> int:
 
 
 def _trunc(value: Value, places: Value) -> Value:
-    """Cut to 0 .. 34 decimal places, towards zero."""
+    """The value cut to 0 .. 34 decimal places, towards zero."""
     if type(number(value)) is int:
         return value
     step = Decimal(1).scaleb(-max(0, min(34, whole(places))))
@@ -150,7 +150,10 @@ def _zstd() -> Value:
 
 
 def compressor(method: str) -> Callable[[bytes], bytes]:
-    """zlib, gzip, flate or zstd; for one thread. Raises ValueError: another method, a missing package."""
+    """The compressor for zlib, gzip, flate or zstd, to be used by one thread.
+
+    Raises ValueError for another method or a missing package.
+    """
     if method == "gzip":
         return partial(gzip.compress, mtime=0)
     if method == "zstd":
@@ -164,7 +167,7 @@ def _compress(value: Value, method: Value) -> bytes:
 
 
 def _decompress(value: Value, method: Value) -> bytes:
-    """At most MAX_UNPACKED_BYTES. Bytes, or the text that is base 64 of them."""
+    """At most MAX_UNPACKED_BYTES of unpacked data, from bytes or from their base 64 text."""
     packed = _to_bytea(value)
     name = text(method).lower()
     if name == "zstd":
@@ -188,7 +191,7 @@ def _decompress(value: Value, method: Value) -> bytes:
 
 
 def _window_bits(name: str) -> int:
-    """For zlib: with its header, or raw (flate)."""
+    """The window bits for zlib: with its header, or raw (flate)."""
     bits = {"zlib": 15, "flate": -15}.get(name)
     if bits is None:
         raise ValueError(f"method {name!r}; want zlib, gzip, flate or zstd")

@@ -1,7 +1,7 @@
-"""Dates and times. A time is a datetime, Unix ms or a text; it is read in its own zone, else in UTC.
+"""Dates and times. A time is a datetime, Unix ms or a text; it is read in its own zone, or else in UTC.
 
-What "now" is comes from the rule's clock, so that tries and replays give the same answers again.
-Source: reference/rules.md, D.5, Date/time; patterns of format_time as Java writes them.
+The current time comes from the rule's clock, so tries and replays give the same results again. Source:
+reference/rules.md, D.5, Date/time; the patterns of format_time are those of Java.
 """
 
 import calendar
@@ -21,7 +21,7 @@ _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
 @lru_cache(maxsize=512)
 def duration(words: str) -> timedelta:
-    """`1h30m`, `-1.5s`, `100ms`. Raises ValueError."""
+    """The duration written as `1h30m`, `-1.5s` or `100ms`. Raises ValueError."""
     rest = words.strip()
     sign = -1 if rest.startswith("-") else 1
     rest = rest.lstrip("+-")
@@ -66,7 +66,7 @@ _RUN = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|[^A-Za-z']+")
 
 
 def _offset(at: datetime, length: int) -> str:
-    """Z for UTC, else +01, +0100, +01:00."""
+    """The offset of the zone: Z for UTC, else +01, +0100 or +01:00."""
     zone = at.strftime("%z")[:5]
     if zone in ("+0000", "-0000"):
         return "Z"
@@ -141,7 +141,7 @@ def _last_day(value: Value) -> str:
 
 
 def _from_days(value: Value) -> str:
-    """Day 1 is 1970-01-01."""
+    """The date of a day number; day 1 is 1970-01-01."""
     return (date(1970, 1, 1) + timedelta(days=whole(value) - 1)).isoformat()
 
 

@@ -1,6 +1,6 @@
-"""Aggregates of where numbers lie: median, percentiles, histogram, slope.
+"""Aggregates on the distribution of numbers: median, percentiles, histogram, slope.
 
-Source: reference/rules.md, D.5, Aggregate (percentile_cont as the SQL standard has it).
+Source: reference/rules.md, D.5, Aggregate (percentile_cont as in the SQL standard).
 """
 
 import bisect
@@ -22,7 +22,7 @@ from opq_rules.functions.registry import (
 
 
 class Ranked(KeepsState):
-    """Numbers that are sorted when they are asked for: median and percentiles."""
+    """Keeps numbers and sorts them when the result is asked for: median and percentiles."""
 
     __slots__ = ("_pick", "_values")
     KEEPS = ("_values",)
@@ -49,7 +49,7 @@ class Ranked(KeepsState):
 
 
 def _between(values: list[Value], share: float) -> float:
-    """Linear between neighbours: the continuous percentile of the SQL standard."""
+    """Linear interpolation between neighbours: the continuous percentile of the SQL standard."""
     place = share * (len(values) - 1)
     low = math.floor(place)
     high = min(low + 1, len(values) - 1)
@@ -66,7 +66,7 @@ def _percentile_cont(share: Value) -> Ranked:
 
 
 def _percentile_disc(share: Value) -> Ranked:
-    """A value that is there: the first at whose place the share is reached."""
+    """An existing value: the first one in sorted order at which the share is reached."""
     exact_share = _share(share)
     return Ranked(lambda values: values[max(0, math.ceil(exact_share * len(values)) - 1)])
 
@@ -88,7 +88,7 @@ def _check_percentile(constants: Sequence[Value]) -> str:
 
 
 class Histogram(KeepsState):
-    """How many numbers fall into each of equal bins of low .. high; below, and from high up, apart."""
+    """Counts the numbers in equal bins of low .. high; those below low or from high up separately."""
 
     __slots__ = ("_above", "_below", "_bins", "_high", "_low")
     KEEPS = ("_bins", "_below", "_above")
@@ -138,7 +138,7 @@ def _check_histogram(constants: Sequence[Value]) -> str:
 
 
 class Slope(KeepsState):
-    """slope(y, x), or slope(y): per record. Pairs with null are left out."""
+    """slope(y, x), or slope(y) for the slope per record. Pairs with null are left out."""
 
     __slots__ = KEEPS = ("_records", "_line")
 

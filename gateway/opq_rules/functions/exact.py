@@ -1,22 +1,22 @@
-"""Sums of numbers without rounding, so that what a window adds it can take away again.
+"""Sums of numbers without rounding, so that a window can take away again exactly what it added.
 
-A float is a whole number of 2**-60, or at worst of 2**-1074; summed as whole numbers, the order does not
-matter, panes can be joined, a record that leaves a sliding window leaves nothing after, and a rule that
-was restarted goes on to the last bit. The result is rounded once, when it is asked for.
+A float is a whole multiple of 2**-60, or at worst of 2**-1074. Summed as whole numbers, the order does not
+matter, panes can be joined, a record that leaves a sliding window leaves no error behind, and a restarted
+rule continues with the same bits. The result is rounded once, when it is asked for.
 """
 
 from opq_rules.batch import State, Value
 from opq_rules.expressions.values import EXACT, shown
 
 _COARSE, _FINE = 60, 1074
-"""Bits after the point: 60 hold every float from 0.004 up and many below; 1074 every float."""
+"""Bits after the binary point: 60 hold every float from 0.004 up and many below it; 1074 hold every float."""
 _SCALE = 2.0**_COARSE
 _LEAST, _MOST = 2.0 ** (52 - _COARSE), 2.0 ** (1023 - _COARSE)
-"""Between them a float has no bit after the coarse ones, and its product with the scale is finite."""
+"""Between these a float has no bit below the coarse ones, and its product with the scale is finite."""
 
 
 class Sum:
-    """Numbers, and how many of them. Null is left out; anything else raises TypeError."""
+    """A sum of numbers, and how many there are. Null is left out; anything else raises TypeError."""
 
     __slots__ = ("_bits", "_total", "count", "reals")
 
@@ -28,7 +28,7 @@ class Sum:
 
     def add(self, value: Value) -> None:
         if (
-            type(value) is float  # the usual case, without a call
+            type(value) is float  # the usual case, without a function call
             and self._bits == _COARSE
             and (_LEAST <= value <= _MOST or -_MOST <= value <= -_LEAST)
         ):
@@ -37,14 +37,14 @@ class Sum:
             self.reals += 1
             return
         if value is not None:
-            units = self._units(value)  # first: it may refine the total
+            units = self._units(value)  # first, because it may refine the total
             self._total += units
             self.count += 1
             self.reals += type(value) is float
 
     def remove(self, value: Value) -> None:
         if value is not None:
-            units = self._units(value)  # first: it may refine the total
+            units = self._units(value)  # first, because it may refine the total
             self._total -= units
             self.count -= 1
             self.reals -= type(value) is float
@@ -56,7 +56,7 @@ class Sum:
         self.reals += other.reals
 
     def total(self) -> int | float | None:
-        """None of nothing; a bigint of bigints alone; else the float nearest to the sum."""
+        """The sum: None of no values, a bigint of bigints alone, else the float nearest to the sum."""
         if self.count == 0:
             return None
         if self.reals == 0:
@@ -64,12 +64,12 @@ class Sum:
         return self._total / (1 << self._bits)
 
     def mean(self, cut: bool = True) -> int | float | None:
-        """None of nothing; `cut`: of bigints alone a bigint, cut towards zero."""
+        """The mean: None of no values; with `cut` the mean of bigints alone is a bigint, cut towards zero."""
         if self.count == 0:
             return None
         if self.reals or not cut:
             found = self._total / (self.count << self._bits)
-            if self.reals or -EXACT < found < EXACT:  # beyond, a float has no room for a fraction
+            if self.reals or -EXACT < found < EXACT:  # above it a float has no room for a fraction
                 return found
         whole = self._total >> self._bits
         quotient = abs(whole) // self.count
@@ -83,7 +83,7 @@ class Sum:
         self._total = int(total, 16)
 
     def _units(self, value: Value) -> int:
-        """Raises TypeError, and of what is not finite OverflowError or ValueError."""
+        """The value in units. Raises TypeError; if it is not finite, OverflowError or ValueError."""
         if type(value) is int:
             return value << self._bits
         if type(value) is not float:
@@ -100,7 +100,7 @@ class Sum:
 
 
 class ExactMoments(Sum):
-    """With the sum of squares, as exact: mean square and variance."""
+    """A sum that also keeps the exact sum of squares, for mean square and variance."""
 
     __slots__ = ("_squares",)
 
@@ -128,7 +128,7 @@ class ExactMoments(Sum):
             self._squares += other._squares << 2 * (self._bits - other._bits)
 
     def variance(self, sample: bool) -> float | None:
-        """The variance of all there is, or (`sample`) of what it is a sample of: then of two values at least.
+        """The variance of all values, or with `sample` the sample variance, which needs at least two values.
 
         Raises OverflowError.
         """
@@ -154,7 +154,7 @@ class ExactMoments(Sum):
 
 
 class SlopeSums(ExactMoments):
-    """Pairs x, y: the slope of the straight line nearest to them, as exact. x is what `Moments` holds."""
+    """Pairs x, y: the slope of the best-fitting straight line, from exact sums. `ExactMoments` holds x."""
 
     __slots__ = ("_products", "_ys")
 
@@ -164,8 +164,8 @@ class SlopeSums(ExactMoments):
         self._products = 0  # in units of 2**(-2 bits)
 
     def add_pair(self, x: Value, y: Value) -> None:
-        """Raises TypeError; then nothing was added."""
-        self._units(x)  # may refine; then both count in the same units
+        """Add a pair. Raises TypeError, in which case nothing was added."""
+        self._units(x)  # may refine; then both use the same units
         y_units = self._units(y)
         x_units = self._units(x)
         self.add(x)
@@ -173,7 +173,7 @@ class SlopeSums(ExactMoments):
         self._products += x_units * y_units
 
     def slope(self) -> float | None:
-        """None of fewer than two different x."""
+        """The slope; None with fewer than two different x."""
         spread = self.count * self._squares - self._total**2
         if spread == 0:
             return None

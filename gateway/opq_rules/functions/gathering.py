@@ -1,4 +1,4 @@
-"""Aggregates that give values of the group's records as they were: collect, first_value, deduplicate ...
+"""Aggregates that return values of the group's records unchanged: collect, first_value, deduplicate ...
 
 Source: reference/rules.md, D.5, Aggregate.
 """
@@ -30,7 +30,10 @@ class Collection(KeepsState):
 
 
 class Merged(KeepsState):
-    """merge_agg: one object of the keys of all; a later one wins. What is no object adds nothing."""
+    """merge_agg: one object with the keys of all; a later one wins.
+
+    Values that are not objects add nothing.
+    """
 
     __slots__ = KEEPS = ("_found",)
 
@@ -51,7 +54,7 @@ class Merged(KeepsState):
 
 
 class OneValue(KeepsState):
-    """first_value, last_value: of the group's records in order, null too unless it is to be ignored."""
+    """first_value, last_value: of the group's records in order, null included unless nulls are ignored."""
 
     __slots__ = ("_first", "_ignore_null", "_seen", "_value")
     KEEPS = ("_seen", "_value")
@@ -75,7 +78,7 @@ class OneValue(KeepsState):
 
 
 class Distinct:
-    """deduplicate: the records whose key was not there before; or the latest, if its key is new."""
+    """deduplicate: the records whose key had not occurred before; or only the latest, if its key is new."""
 
     __slots__ = ("_all", "_latest", "_rows")
 

@@ -1,7 +1,7 @@
 """JSON texts, and paths into values (RFC 9535, and the filter form `[? @.x>1]`).
 
-A text as data is parsed first; null as data is an error. A path that can name one place alone gives its
-value, any other the array of all. Source: reference/rules.md, D.5, JSON.
+Data given as text is parsed first; data that is null is an error. A path that can match only one place gives
+its value, any other the array of all matches. Source: reference/rules.md, D.5, JSON.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from opq_rules.functions.registry import Definition, Scalar
 
 @lru_cache(maxsize=512)
 def _path(path: str) -> tuple[Callable[[Value], list[Value]], bool]:
-    """The search, and whether it can find one place alone."""
-    import jsonpath  # 0.1 s, which rules without paths need not wait for
+    """The search function, and whether it can match only one place."""
+    import jsonpath  # takes 0.1 s, which rules without paths need not wait for
 
     try:
         compiled = jsonpath.compile(path)
@@ -54,7 +54,7 @@ def _query(value: Value, path: Value) -> Value:
 
 
 def _query_first(value: Value, path: Value) -> Value:
-    """The first of all; of an array that the path names, its first element."""
+    """The first match; if the path can match only one place and that is an array, its first element."""
     search, singular = _path(text(path))
     found = search(_data(value))
     if singular and found and isinstance(found[0], list):

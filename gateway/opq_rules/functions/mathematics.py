@@ -1,4 +1,4 @@
-"""Numbers. What has no real answer (sqrt(-1), ln(0)) is null; a value too large for a float is an error.
+"""Numbers. A result that is not real (sqrt(-1), ln(0)) is null; a value too large for a float is an error.
 
 Source: reference/rules.md, D.5, Math.
 """
@@ -19,7 +19,7 @@ _MOST_DIGITS = 1_000
 
 
 def _real(work: Callable[..., float]) -> Callable[..., float | None]:
-    """`work` of numbers, null outside its domain."""
+    """`work` on numbers, with null outside its domain."""
 
     def run(*values: Value) -> float | None:
         for value in values:
@@ -40,7 +40,7 @@ def _cot(value: float) -> float:
 
 
 def _log(*values: Value) -> float:
-    """log(x) to the base 10, log(base, x)."""
+    """log(x) to base 10, or log(base, x)."""
     if len(values) == 1:
         return math.log10(values[0])
     base, value = values
@@ -50,7 +50,7 @@ def _log(*values: Value) -> float:
 
 
 def rounded(value: Value, places: Value = 0) -> Value:
-    """Half away from zero, as in SQL; a bigint stays one."""
+    """The value rounded half away from zero, as in SQL; a bigint stays a bigint."""
     places = whole(places)
     if type(number(value)) is int and places >= 0:
         return value
@@ -72,7 +72,7 @@ def _towards(work: Callable[[float], int]) -> Callable[[Value], Value]:
 
 
 def _conv(value: Value, source: Value, target: Value) -> str:
-    """A number's digits from one base into another: conv(255, 10, 16) = "FF"."""
+    """The digits of a number converted from one base to another: conv(255, 10, 16) = "FF"."""
     source, target = whole(source), whole(target)
     for base in (source, target):
         if not 2 <= base <= 36:

@@ -1,4 +1,4 @@
-"""Objects (struct). None of these changes the object that it is given.
+"""Functions on objects (struct). None of them changes the object that it is given.
 
 Source: reference/rules.md, D.5, Object.
 """
@@ -24,7 +24,7 @@ def _object(keys: Value, values: Value) -> dict[str, Value]:
 
 
 def _construct(*pairs: Value) -> dict[str, Value]:
-    """A pair whose value is null is left out."""
+    """An object of the pairs; a pair whose value is null is left out."""
     named = zip(pairs[::2], pairs[1::2], strict=True)
     return {_key(key): value for key, value in named if value is not None}
 
@@ -34,7 +34,7 @@ def _check_pairs(constants: Sequence[Value]) -> str:
 
 
 def _concat(*objects: Value) -> dict[str, Value]:
-    """A key that several have takes the value of the last."""
+    """The objects merged; a key that occurs several times takes the last value."""
     found: dict[str, Value] = {}
     for each in objects:
         if each is not None:
@@ -43,13 +43,13 @@ def _concat(*objects: Value) -> dict[str, Value]:
 
 
 def _names(values: Sequence[Value]) -> set[str]:
-    """Texts, and arrays of texts."""
+    """The names given as texts and as arrays of texts."""
     flat = [name for value in values for name in (value if isinstance(value, list) else [value])]
     return {_key(name) for name in flat if name is not None}
 
 
 def _pick(of: Value, *names: Value) -> dict[str, Value] | None:
-    """A name is a key, or a path of keys to what is nested: `k1.temp`."""
+    """The object with only these names; a name is a key, or a path of keys to a nested value: `k1.temp`."""
     kept = _names(names)
     return None if of is None else _picked(struct(of), kept)
 

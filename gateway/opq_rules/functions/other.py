@@ -1,7 +1,7 @@
-"""Null, identifiers, digests, and what the record and its rule are: meta, times of event, window and rule.
+"""Null, identifiers, digests, and facts about the record and its rule: meta, times of event, window and rule.
 
-Digests are of texts (as cast to string) or bytes, in lower-case hexadecimal.
-Source: reference/rules.md, D.5, Hash and Other.
+Digests are of texts (as cast to string) or bytes, in lower-case hexadecimal. Source: reference/rules.md, D.5,
+Hash and Other.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def _coalesce(*values: Value) -> Value:
 
 
 def _meta(context: RunContext, path: tuple[str | None, ...]) -> Value:
-    """In a join, what the stream in front of the name brought; its meta are then under its name."""
+    """The metadata at `path`; in a join those of the stream named there."""
     stream, *names = path
     value: Value = context.meta
     if stream is not None and isinstance(value, Mapping):
@@ -51,7 +51,7 @@ def _mqtt(context: RunContext, path: tuple[str | None, ...]) -> Value:
 
 
 def _keyed_state(context: RunContext, key: Value, kind: Value, default: Value) -> Value:
-    """The value that was set under this key; the default where there is none."""
+    """The value that was set under this key; the default if there is none."""
     value = context.keyed_state.get(text(key))
     return default if value is None else _STATE_KINDS[text(kind).lower()](value)
 

@@ -1,9 +1,9 @@
 """Regular expressions that cannot stop the engine: one that may backtrack without end gets a time limit.
 
-Python's `re` is the faster one and has no limit. An expression whose cost is bounded by its form (one `*`,
-`+`, `?` or `{n,m}`, and that not in a group which is repeated, or a few `|`) is searched by `re` in texts
-that are not long; all else by the package `regex`, 7 us slower, for at most MOST_S. Without that package
-there is no limit.
+Python's `re` is faster and has no limit. It is used on texts that are not long, if the form of the expression
+bounds its cost (one `*`, `+`, `?` or `{n,m}`, which is not in a repeated group, or a few `|`). Everything
+else is searched by the package `regex`, which is 7 us slower, for at most MOST_S. Without that package there
+is no limit.
 """
 
 import re
@@ -13,12 +13,12 @@ from importlib import import_module
 from opq_rules.batch import Value
 
 MOST_S = 0.25
-"""Seconds of the engine's one thread, for one record."""
+"""Seconds that one record may take of the engine's one thread."""
 LONG_CHARACTERS = 4_096
-"""One `.*` alone takes the square of the length."""
+"""Longer texts get a time limit: a single `.*` alone takes the square of the length."""
 
 MOST_PARTS = 100_000
-"""Characters of an expression, each `{n}` written out: `regex` writes it out, and has no time limit there."""
+"""Most characters of an expression with each `{n}` expanded: `regex` expands them, without a time limit."""
 
 _QUANTIFIED = re.compile(
     r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?|(\)(?:[*+?]|\{\d*,?\d*\}))|((?:[*+?]|\{\d*,\d*\})[?+]?|\|)",
@@ -28,12 +28,12 @@ _PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d*),?(\d*)\}|.", re.DOTA
 
 
 class Pattern:
-    """A compiled expression; `first` and `replaced` raise ValueError when they take too long."""
+    """A compiled expression; `first` and `replaced` raise ValueError if they take too long."""
 
     __slots__ = ("_always_limited", "_expression", "_limited", "_quick")
 
     def __init__(self, expression: str) -> None:
-        """Raises ValueError that says what is wrong with it."""
+        """Compile the expression. Raises ValueError that says what is wrong with it."""
         package = _package()
         self._expression = expression
         if _parts(expression) > MOST_PARTS:
@@ -68,7 +68,7 @@ class Pattern:
             raise ValueError(f"replacement {replacement!r}: {error}") from None
 
     def limits(self, text: str) -> bool:
-        """Whether the search of `text` has a time limit."""
+        """Whether searching `text` has a time limit."""
         return self._always_limited or (self._limited is not None and len(text) > LONG_CHARACTERS)
 
     def _too_long(self, text: str) -> ValueError:
@@ -83,7 +83,7 @@ def _may_backtrack(expression: str) -> bool:
 
 
 def _parts(expression: str) -> int:
-    """How many there are when each `{n,m}` is written out, that of groups too."""
+    """The number of characters with each `{n,m}` expanded, including those of groups."""
     sizes, last = [0], 0  # of the open groups, and of what a `{n,m}` would repeat
     for match in _PART.finditer(expression):
         if match.group(1) or match.group(2):
@@ -110,7 +110,7 @@ def _package() -> Value:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What is raised for a wrong expression or replacement."""
+    """The exceptions raised for a wrong expression or replacement."""
     package = _package()
     wrong = (re.error, IndexError, OverflowError, RecursionError)
     return wrong if package is None else (*wrong, package.error)
@@ -118,5 +118,5 @@ def _errors() -> tuple[type[Exception], ...]:
 
 @lru_cache(maxsize=512)
 def pattern(expression: str) -> Pattern:
-    """Raises ValueError that says what is wrong with it."""
+    """The compiled expression, cached. Raises ValueError that says what is wrong with it."""
     return Pattern(expression)

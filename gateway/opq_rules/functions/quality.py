@@ -1,10 +1,10 @@
-"""Power quality, by the definitions of `opq_measure`: of arrays of samples, and of an event's numbers.
+"""Power quality by the definitions of `opq_measure`: of arrays of samples, and of the numbers of an event.
 
-Samples are volts or counts, `rate_hz` apart; where the rate and the mains are left out they are 12 kS/s and
-60 Hz. Ratios are ratios (0.05 is 5 %), what is called percent is percent, angles are degrees. Null where
-the samples do not hold enough of it: four cycles for frequency and spectra, nine and a half minutes for pst.
+Samples are volts or counts, `rate_hz` of them per second; the defaults are 12 kS/s and mains of 60 Hz. Ratios
+are ratios (0.05 is 5 %), what is called percent is percent, angles are degrees. The result is null if there
+are too few samples: four cycles for frequency and spectra, nine and a half minutes for pst.
 
-NumPy and `opq_measure` are loaded by the first call: rules without power quality do without.
+NumPy and `opq_measure` are loaded by the first call, so rules without power quality do not need them.
 """
 
 import math
@@ -28,7 +28,7 @@ _PHASOR_ORDERS = 7
 
 
 class Rms(KeepsState):
-    """Root of the mean square of numbers, and of all samples of arrays; DC is part of it."""
+    """Root mean square of numbers, and of all samples of arrays; DC is included."""
 
     __slots__ = KEEPS = ("_count", "_squares")
 
@@ -58,7 +58,7 @@ class Rms(KeepsState):
 
 
 def _energy(value: Value) -> tuple[int, float]:
-    """How many samples, and the sum of their squares; the same for the same value, whenever it is asked."""
+    """The number of samples and the sum of their squares; the same value always gives the same result."""
     if type(value) in NUMBERS:
         return 1, float(value) * float(value)
     samples = [each for each in _listed(value) if each is not None]
@@ -66,7 +66,7 @@ def _energy(value: Value) -> tuple[int, float]:
 
 
 def _listed(value: Value) -> list[Value]:
-    """A list, also of an array of NumPy."""
+    """The value as a list, also if it is a NumPy array."""
     return array(value.tolist() if hasattr(value, "tolist") else value)
 
 
@@ -88,7 +88,7 @@ def _signal(value: Value) -> "FloatArray":
 
 
 def _spectrum(value: Value, rate_hz: Value, nominal_hz: Value) -> "Spectrum | None":
-    """For each whole 10/12-cycle window from the first sample on; with fewer samples for the whole cycles."""
+    """The spectrum of each whole 10/12-cycle window; with too few samples for one, of the whole cycles."""
     import numpy as np
 
     from opq_measure.harmonics.spectrum import Stretch, spectrum_of
@@ -109,13 +109,13 @@ def _spectrum(value: Value, rate_hz: Value, nominal_hz: Value) -> "Spectrum | No
 
 
 def _thd(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS_HZ) -> float | None:
-    """Subgroups 2 .. 50 against the first (61000-4-7), mean over the windows."""
+    """Subgroups 2 .. 50 relative to the first (61000-4-7), averaged over the windows."""
     spectrum = _spectrum(value, number(rate_hz), number(nominal_hz))
     return None if spectrum is None else _known(spectrum.thd().mean())
 
 
 def _harmonics(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS_HZ) -> list[Value] | None:
-    """Subgroups 1 .. 50 against the first; null above the usable band."""
+    """Subgroups 1 .. 50 relative to the first; null above the usable band."""
     spectrum = _spectrum(value, number(rate_hz), number(nominal_hz))
     if spectrum is None:
         return None
@@ -148,7 +148,7 @@ def _frequency(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS
 
 
 def _phasor(value: Value, rate_hz: Value, hz: Value) -> dict[str, float] | None:
-    """The share at `hz`: its rms, and the angle of its cosine at the first sample.
+    """The component at `hz`: its rms, and the angle of its cosine at the first sample.
 
     DC and the orders up to 7 are fitted with it, so that they do not leak into it.
     """
@@ -195,7 +195,7 @@ def _f47(residual_percent: Value, duration_s: Value) -> str:
 
 
 def _sag_depth(residual: Value, nominal: Value) -> float:
-    """Percent of nominal that is missing; below 0 it is a swell."""
+    """The missing part in percent of nominal; negative for a swell."""
     if number(nominal) <= 0:
         raise ValueError(f"nominal is {nominal}; want more than 0")
     return float(100.0 * (nominal - number(residual)) / nominal)

@@ -1,7 +1,7 @@
 """How a function of SQL is declared and found.
 
-Three kinds. A scalar is a plain function of its arguments. An aggregate is a class whose objects take
-values one by one, so that windows need not keep records. An analytic one has state per partition
+There are three kinds. A scalar is a plain function of its arguments. An aggregate is a class whose objects
+take values one by one, so that windows need not keep records. An analytic function has state per partition
 and is called for every record, before WHERE.
 """
 
@@ -19,11 +19,11 @@ T = TypeVar("T")
 D = TypeVar("D", bound="Scalar | AggregateFunction | Analytic")
 
 MANY = 1_000
-"""Arguments: without limit."""
+"""Largest number of arguments, for functions without a limit."""
 
 
 class RunContext(Protocol):
-    """What functions may know beside their arguments: of the record, its window, its rule. Unix ms."""
+    """What functions may know of the record, its window and its rule, beside arguments. Times in Unix ms."""
 
     @property
     def now_ms(self) -> int: ...
@@ -73,7 +73,8 @@ class Scalar:
 class KeepsState:
     """`state` and `restore` of an aggregate or analytic function, from the attributes named in KEEPS.
 
-    The state is the value of the one, or a list of the values of several; what has a state itself gives that.
+    The state is the value of the single attribute, or a list of the values of several; for an attribute that
+    has a state itself it is that state.
     """
 
     __slots__ = ()
@@ -102,7 +103,7 @@ def _state_of(value: Value) -> State:
 
 
 class Accumulator(Protocol):
-    """One group's aggregate. `state` is JSON; `restore(state)` of a fresh one continues it."""
+    """The aggregate of one group. `state` is JSON; `restore(state)` on a fresh one continues from it."""
 
     def add(self, *values: Value) -> None: ...
     def value(self) -> Value: ...
@@ -139,20 +140,20 @@ class AggregateFunction:
     scalar: Scalar | None = None
 
     def split(self, arguments: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
-        """What is taken per record, and the constants of `start`."""
+        """The arguments that are taken per record, and the constants for `start`."""
         taken = self.most - self.constants
         return arguments[:taken], arguments[taken:]
 
 
 class AnalyticState(Protocol):
-    """State of one analytic call in one partition."""
+    """The state of one analytic call in one partition."""
 
     def update(self, *values: Value) -> Value:
-        """Takes a record's arguments (WHEN held) and gives the value."""
+        """Take the arguments of a record (WHEN held) and return the value."""
         ...
 
     def last(self, *values: Value) -> Value:
-        """The value where WHEN did not hold: state unchanged."""
+        """The value if WHEN did not hold; the state is unchanged."""
         ...
 
     def state(self) -> State: ...
@@ -179,7 +180,7 @@ class Analytic:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """Known here by name and count alone: the planner itself answers for it (row_number, last_hit_count)."""
+    """Known here only by name and argument count; the planner handles it (row_number, last_hit_count)."""
 
     name: str
     least: int
@@ -187,7 +188,7 @@ class Planned:
 
 
 class Unknown:
-    """The constant that is none: see `Scalar.check`."""
+    """Marks an argument that is not constant: see `Scalar.check`."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
@@ -198,7 +199,7 @@ UNKNOWN = Unknown()
 Definition = Scalar | AggregateFunction | Analytic | Planned
 
 Functions = Mapping[str, Definition]
-"""By name in lower case; an alias is a name of its own."""
+"""Definitions by name in lower case; an alias is a name of its own."""
 
 _GROUPS = (
     "mathematics",
@@ -226,7 +227,7 @@ def built_in() -> Functions:
 
 
 def find(name: str, functions: Functions | None = None) -> Definition | None:
-    """The definition of `name`, any case; None: there is none (`near` has a hint)."""
+    """The definition of `name`, in any letter case; None if there is none (`near` gives a hint)."""
     return (built_in() if functions is None else functions).get(name.lower())
 
 
@@ -238,7 +239,7 @@ def near(name: str, functions: Functions | None = None) -> str:
 
 
 def merged(into: Value, other: Value) -> None:
-    """`Aggregate.merge` of accumulators that have `merge`."""
+    """`merge` of an AggregateFunction whose accumulators have `merge`."""
     into.merge(other)
 
 

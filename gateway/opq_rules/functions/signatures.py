@@ -1,7 +1,8 @@
-"""Which kinds the functions take and give, for the planner: what no record could compute is refused.
+"""Which kinds the functions take and return, for the planner, which refuses what no record could compute.
 
-An argument's kinds are all for which some value is taken: length(3) is 1, so length takes anything. What is
-not said here is unknown, as all of a plug-in's functions are. Arguments that are null are no clash.
+The kinds of an argument are all those of which some value is accepted: length(3) is 1, so length takes
+anything. The types of functions not listed here are unknown, as for all functions of plug-ins.
+A null argument is no clash.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,10 +29,10 @@ from opq_rules.sql.syntax import Expression, Literal
 
 Kinds = frozenset[str]
 Give = Callable[[Sequence[ValueType], Sequence[Expression]], ValueType]
-"""The type of the answer, from those of the arguments as far as they are taken, and what they are."""
+"""Returns the type of the result, from the types of the accepted arguments and the arguments themselves."""
 
 _TEXT = frozenset({"string", "boolean", "bigint", "float", "datetime", "bytea"})
-"""What `arguments.text` writes."""
+"""The kinds that `arguments.text` can write as text."""
 _KINDS: dict[str, tuple[Kinds, str]] = {
     "any": (UNKNOWN_TYPE.kinds, "anything"),
     "prefix": (UNKNOWN_TYPE.kinds, "anything"),
@@ -59,7 +60,7 @@ _CONSTANTS: dict[str, tuple[Kinds, str]] = {
     "boolean": (BOOLEAN.kinds, "true or false"),
     "array": _KINDS["array"],
 }
-"""What a constant has to be: lower(5) is a slip, though of a column 5 is taken as its text.
+"""What a constant has to be: lower(5) is a mistake, though a column's 5 is taken as its text.
 
 Constants of the other words may be anything: numbytes(5), which takes what is `written`, is 1.
 """
@@ -67,17 +68,17 @@ Constants of the other words may be anything: numbytes(5), which takes what is `
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """`takes`: a word of `_KINDS` per argument; the last one's for all that follow."""
+    """`takes`: a word of `_KINDS` per argument; the last one applies to all that follow."""
 
     takes: tuple[str, ...]
     gives: ValueType | Give
 
     def wants(self, place: int) -> tuple[Kinds, str]:
-        """What the argument at `place` (from 0) may be, and that in words."""
+        """The kinds that the argument at `place` (from 0) may have, and their description in words."""
         return _KINDS[self._word(place)]
 
     def wants_constant(self, place: int) -> tuple[Kinds, str] | None:
-        """The same of a constant; None: anything."""
+        """The same for a constant; None: anything."""
         return _CONSTANTS.get(self._word(place))
 
     def _word(self, place: int) -> str:
@@ -90,7 +91,7 @@ class Signature:
 
 
 def signature(name: str, count: int) -> Signature | None:
-    """Our function of this name, called with `count` arguments; None: nothing is known."""
+    """The signature of our function of this name with `count` arguments; None: nothing is known."""
     table = _table()
     return table.get(f"{name}/{count}", table.get(name)) if name.startswith("acc_") else table.get(name)
 
@@ -124,7 +125,7 @@ def _array_of_first(given: Sequence[ValueType], arguments: Sequence[Expression])
 
 
 def arithmetic(given: Sequence[ValueType], arguments: Sequence[Expression] = ()) -> ValueType:
-    """The type of + - * / %: two bigints give one, a float makes it a float."""
+    """The type of + - * / %: two bigints give a bigint, a float makes it a float."""
     if any(not each.kinds for each in given):
         return types.NULL
     if all(each.kinds <= BIGINT.kinds for each in given):
@@ -133,12 +134,12 @@ def arithmetic(given: Sequence[ValueType], arguments: Sequence[Expression] = ())
 
 
 def _running_sum(given: Sequence[ValueType], arguments: Sequence[Expression]) -> ValueType:
-    """A float's sum of nothing is the bigint 0."""
+    """The type of a running sum; a sum of floats is the bigint 0 as long as there are no values."""
     return BIGINT if given[0].kinds <= BIGINT.kinds else NUMBER
 
 
 def _concat(given: Sequence[ValueType], arguments: Sequence[Expression]) -> ValueType:
-    """Null is skipped: of arrays an array or, where all are null, the empty text."""
+    """The type of concat; null is skipped: arrays give an array or, if all are null, the empty text."""
     return joined([STRING, ARRAY]) if any("array" in each.kinds for each in given) else STRING
 
 

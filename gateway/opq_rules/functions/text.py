@@ -1,7 +1,7 @@
-"""Texts. Arguments that are none are read as cast to string; characters count from 0.
+"""Functions on text. Other arguments are read as cast to string; characters count from 0.
 
-Regular expressions: `patterns`.
-Source: reference/rules.md, D.5, Text (null rules, lpad, substring as it says).
+Regular expressions: `patterns`. Source: reference/rules.md, D.5, Text (null rules, lpad and substring are as
+described there).
 """
 
 import math
@@ -21,7 +21,7 @@ _PLACES_MOST = 30
 
 
 def _concat(*values: Value) -> Value:
-    """Texts, or arrays; null is skipped."""
+    """Texts or arrays put together; null is skipped."""
     given = [value for value in values if value is not None]
     if given and all(isinstance(value, list) for value in given):
         if sum(map(len, given)) > arguments.MAX_MADE:
@@ -49,7 +49,7 @@ def _format(value: Value, places: Value, locale: Value = None) -> str:
 
 
 def _substring(value: Value, start: Value, end: Value = None) -> str:
-    """From `start`, before `end`."""
+    """The characters from `start`, before `end`."""
     begin, stop = whole(start), None if end is None else whole(end)
     if begin < 0:
         raise ValueError(f"start is {start}; want a number from 0")
@@ -87,7 +87,7 @@ def _replace(value: Value, expression: Value, replacement: Value) -> str:
 
 
 def _first(value: Value, expression: Value) -> str:
-    """The first match; empty where there is none."""
+    """The first match; empty if there is none."""
     return pattern(text(expression)).first(text(value)) or ""
 
 

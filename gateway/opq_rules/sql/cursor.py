@@ -1,4 +1,4 @@
-"""Where the parser stands in the tokens, and what it says when it cannot go on."""
+"""The parser's position in the tokens, and the errors for tokens that it cannot accept."""
 
 import difflib
 import re
@@ -34,7 +34,7 @@ NOT_OURS = {
     "==": "write =",
     "!": "write NOT",
 }
-"""What other SQL has and ours has not, and what to write instead."""
+"""What other SQL has and ours does not, and what to write instead."""
 
 
 class Cursor:
@@ -57,21 +57,21 @@ class Cursor:
         return self.tokens.place(self.index)
 
     def take(self, kind: str) -> bool:
-        """Whether the next token is `kind`; if so it is taken."""
+        """Take the next token if it is `kind`; returns whether it was."""
         if self.kinds[self.index] != kind:
             return False
         self.index += 1
         return True
 
     def want(self, kind: str, allowed: str) -> Any:
-        """The value of the next token, which is `kind`, or an error that names `allowed`."""
+        """The value of the next token, which must be `kind`; else an error that names `allowed`."""
         if self.kinds[self.index] != kind:
             self.unexpected(allowed)
         self.index += 1
         return self.values[self.index - 1]
 
     def is_word(self, word: str) -> bool:
-        """Whether the next token is `word` (upper case), which is no reserved one."""
+        """Whether the next token is `word` (upper case), which is not a reserved word."""
         return self.kinds[self.index] == "word" and self.values[self.index].upper() == word
 
     def take_word(self, word: str) -> bool:
@@ -105,7 +105,7 @@ class Cursor:
         return "/".join(parts)
 
     def whole_number(self, allowed: str, least: int = 1) -> int:
-        """A literal whole number, at least `least`."""
+        """A literal whole number of at least `least`."""
         value = self.values[self.index]
         if self.kinds[self.index] != "number" or not isinstance(value, int) or value < least:
             self.unexpected(f"{allowed}, a whole number of at least {least}")
@@ -113,7 +113,7 @@ class Cursor:
         return value
 
     def rest_is_empty(self, allowed: str) -> None:
-        """Nothing but `;` follows."""
+        """Check that nothing but `;` follows."""
         while self.take(";"):
             pass
         if self.kinds[self.index] != "end":
@@ -122,7 +122,7 @@ class Cursor:
             self.unexpected(allowed)
 
     def unexpected(self, allowed: str, hint: str | None = None) -> NoReturn:
-        """The next token cannot stand here. `allowed`: what can, words in upper case."""
+        """Raise the error for the next token. `allowed`: what may stand here, words in upper case."""
         tokens = self.tokens
         found = tokens.found(self.index)
         word = found.upper()
@@ -133,7 +133,7 @@ class Cursor:
         self.fail(f"found {found}, want {allowed}", hint=hint)
 
     def _meant(self, index: int, allowed: str) -> str | None:
-        """Which of the words in upper case of `allowed` the word at `index` looks like."""
+        """The word among the upper-case words of `allowed` that the word at `index` resembles."""
         found = str(self.values[index])
         if self.kinds[index] != "word" or len(found) < 3:
             return None

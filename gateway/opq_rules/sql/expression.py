@@ -12,9 +12,9 @@ from opq_rules.sql.tokens import RESERVED
 from opq_rules.sql.walk import depth
 
 MAX_DEPTH = 100
-"""Levels of parentheses, arguments and signs: more are an error, where Python's own stack would end."""
+"""Largest depth of parentheses, arguments and signs; more is an error, before Python's own stack ends."""
 MAX_HEIGHT = 200
-"""Height of the whole tree, a chain of so many operators: the compiler recurses."""
+"""Largest height of the whole tree, that is, of a chain of operators: the compiler recurses."""
 
 NOT_POWER, COMPARISON, SUM, PRODUCT, SIGN, PATH = 3, 4, 5, 6, 7, 8
 POWER = (
@@ -31,7 +31,7 @@ WANT_VALUE = "a column, a number, a text, a function or ("
 
 
 def expression(cursor: Cursor) -> syntax.Expression:
-    """One whole expression; what stops it is the caller's to judge."""
+    """One whole expression; the caller checks the token that follows it."""
     begun = cursor.index
     tree = _expression(cursor, 0)
     if cursor.index - begun > MAX_HEIGHT and depth(tree) > MAX_HEIGHT:
@@ -44,7 +44,7 @@ def expression(cursor: Cursor) -> syntax.Expression:
 
 
 def parenthesised(cursor: Cursor, allowed: str) -> tuple[syntax.Expression, ...]:
-    """`a, b, ...)`, the opening one is taken; at least one."""
+    """`a, b, ...)` with at least one expression; the opening parenthesis has been taken."""
     found = [_expression(cursor, 0)]
     while cursor.take(","):
         found.append(_expression(cursor, 0))
@@ -89,7 +89,7 @@ def over(cursor: Cursor) -> syntax.Over | None:
 
 
 def _expression(cursor: Cursor, least: int) -> syntax.Expression:
-    """As long as operators bind tighter than `least`."""
+    """Parse as long as operators bind tighter than `least`."""
     cursor.depth += 1
     if cursor.depth > MAX_DEPTH:
         cursor.fail(f"more than {MAX_DEPTH} parentheses, functions or signs in each other")
@@ -169,7 +169,7 @@ def _named(cursor: Cursor, at: syntax.TextPlace) -> syntax.Expression:
 
 
 def _member_name(cursor: Cursor) -> str:
-    """Behind `.` or `->` every word is a name, a reserved one too."""
+    """The name after `.` or `->`, where every word is a name, also a reserved one."""
     kind = cursor.kinds[cursor.index]
     if kind == "word" or kind == "name" or kind in RESERVED:
         cursor.index += 1
@@ -254,7 +254,7 @@ def _argument(cursor: Cursor) -> syntax.Expression:
 
 
 def stream_star(cursor: Cursor) -> str | None:
-    """Takes `s.*` and tells the stream."""
+    """Take `s.*` and return the stream; None if something else follows."""
     kinds, index = cursor.kinds, cursor.index
     if kinds[index] not in ("word", "name") or kinds[index + 1] != "." or kinds[index + 2] != "*":
         return None

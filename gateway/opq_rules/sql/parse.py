@@ -17,19 +17,22 @@ from opq_rules.sql.tokens import COMMENT, NAME, NUMBER, TEXT, UNENDED, Tokens, c
 
 _PIECE = re.compile(rf"({NUMBER}|{TEXT})|({COMMENT}|{NAME}|{UNENDED}.*)", re.DOTALL)
 _MARKS = {int: "\0i", float: "\0f", str: "\0s"}
-"""For a literal in the key, by its type: 7 / 2 and 7.0 / 2 differ. No statement holds a NUL."""
+"""Marks for the literals in the key, by type: 7 / 2 and 7.0 / 2 differ. No statement contains a NUL."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatementShape:
-    """`key`: the text, a mark for each literal. Trees of equal keys differ in their literals only."""
+    """`key`: the text with a mark for each literal. Trees with equal keys differ only in their literals."""
 
     key: str
     literals: tuple[int | float | str, ...]
 
 
 def shape(text: str) -> StatementShape:
-    """The shape of any text; `parse` says whether it is a statement. Raises RuleError as the tokens do."""
+    """The shape of any text; `parse` tells whether it is a statement.
+
+    Raises RuleError as the tokenizer does.
+    """
     check_text(text)
     pieces = _PIECE.split(text)
     if len(pieces) == 1:
@@ -57,7 +60,7 @@ _NAMED = {"DESCRIBE": "describe", "DROP": "drop", "EXPLAIN": "explain"}
 
 
 def parse(text: str) -> Statement:
-    """One statement: SELECT, CREATE, SHOW, DESCRIBE, DROP or EXPLAIN; a `;` may end it.
+    """One statement: SELECT, CREATE, SHOW, DESCRIBE, DROP or EXPLAIN; it may end with `;`.
 
     Raises RuleError, and never anything else.
     """
@@ -84,7 +87,7 @@ def parse(text: str) -> Statement:
 
 
 def parse_select(text: str) -> Select:
-    """A rule's statement."""
+    """The SELECT statement of a rule."""
     statement = parse(text)
     if not isinstance(statement, Select):
         raise RuleError("a rule's sql is a SELECT", SQL_SYNTAX, line=1, column=1)
@@ -92,7 +95,7 @@ def parse_select(text: str) -> Select:
 
 
 def parse_create(text: str) -> Create:
-    """A stream's or table's."""
+    """The CREATE statement of a stream or table."""
     statement = parse(text)
     if not isinstance(statement, Create):
         raise RuleError("want CREATE STREAM or CREATE TABLE", STREAM)
@@ -111,7 +114,7 @@ MAX_NESTING = 32
 
 
 def create(cursor: Cursor) -> Create:
-    """A whole CREATE; the cursor stands on its first word."""
+    """A whole CREATE; the cursor is at its first word."""
     cursor.index += 1
     what = stream_or_table(cursor)
     name = cursor.stream_name(f"the name of the {what}")

@@ -14,7 +14,7 @@ _JOINS = ("INNER", "LEFT", "RIGHT", "FULL", "CROSS")
 
 
 def select(cursor: Cursor) -> syntax.Select:
-    """A whole SELECT; the cursor stands on its first word."""
+    """A whole SELECT; the cursor is at its first word."""
     cursor.streams = _stream_names(cursor)
     cursor.index += 1
     if cursor.is_word("DISTINCT") and cursor.kinds[cursor.index + 1] in ("word", "name", "*", "("):
@@ -49,9 +49,9 @@ def select(cursor: Cursor) -> syntax.Select:
 
 
 def _stream_names(cursor: Cursor) -> dict[str, str]:
-    """Names that FROM and JOIN give, read ahead, for the items stand before them.
+    """The names that FROM and JOIN define, read ahead because the items come before them.
 
-    A stream that stands once with an alias may be called by its own name too: both mean the alias.
+    A stream that occurs once with an alias may also be called by its own name: both mean the alias.
     """
     kinds, values = cursor.kinds, cursor.values
     own: list[tuple[str, str]] = []
@@ -203,7 +203,7 @@ _FORMS = {
 
 
 def is_window(cursor: Cursor) -> bool:
-    """Whether a window's name and ( follow."""
+    """Whether the name of a window and ( follow."""
     index = cursor.index
     return (
         cursor.kinds[index] == "word"
@@ -213,7 +213,7 @@ def is_window(cursor: Cursor) -> bool:
 
 
 def window(cursor: Cursor) -> syntax.WindowClause:
-    """A whole window, with FILTER and OVER."""
+    """A whole window, with its FILTER and OVER."""
     at = cursor.at()
     kind = WINDOWS[cursor.values[cursor.index].lower()]
     cursor.index += 2
@@ -224,7 +224,7 @@ def window(cursor: Cursor) -> syntax.WindowClause:
 
 
 def _timed(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) -> syntax.WindowClause:
-    """(unit, length [, second])."""
+    """The window's arguments (unit, length [, second])."""
     form = _FORMS[kind]
     at = cursor.index
     if cursor.kinds[at] == "text":
@@ -285,7 +285,7 @@ _READERS = {
 
 
 def _behind(cursor: Cursor, found: syntax.WindowClause) -> syntax.WindowClause:
-    """FILTER of all, OVER (WHEN c) of the sliding, OVER (PARTITION BY k) of the state window."""
+    """After a window: FILTER for any, OVER (WHEN c) for sliding, OVER (PARTITION BY k) for state windows."""
     found = replace(found, filter=filtered(cursor))
     at = cursor.at()
     following = over(cursor)

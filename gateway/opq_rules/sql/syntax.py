@@ -1,7 +1,7 @@
-"""What a parsed statement is made of. Frozen, with the place in the text; nothing here computes.
+"""The parts of a parsed statement. They are frozen and keep their place in the text; nothing here computes.
 
-Names of functions are kept in lower case, names of columns and streams as written.
-Source: reference/rules.md, D.1 to D.5 and C.1.
+Names of functions are kept in lower case, names of columns and streams as written. Source:
+reference/rules.md, D.1 to D.5 and C.1.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Literal as OneOf
 
 @dataclass(frozen=True, slots=True)
 class TextPlace:
-    """Where in the statement: both from 1."""
+    """A place in the statement; line and column count from 1."""
 
     line: int
     column: int
@@ -18,7 +18,7 @@ class TextPlace:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A constant. `slot` numbers the text's literals from 0: texts that differ in them alone share a plan."""
+    """A constant. `slot` numbers the text's literals from 0: texts that differ only in them share a plan."""
 
     value: bool | int | float | str | None
     slot: int | None
@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class MemberOf:
-    """`of->name`, or `of.name` where `of` is no stream."""
+    """`of->name`, or `of.name` if `of` is not a stream."""
 
     of: "Expression"
     name: str
@@ -54,7 +54,7 @@ class ElementAt:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """`of[start:end]`, half open; an end that is left out is None."""
+    """`of[start:end]`, half open; an omitted end is None."""
 
     of: "Expression"
     start: "Expression | None"
@@ -83,7 +83,7 @@ class BinaryOperation:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """`of [NOT] IN (a, b)`, or `of [NOT] IN array`: then `choices` is that one, and `array` true."""
+    """`of [NOT] IN (a, b)`, or `of [NOT] IN array`: then `choices` is that array, and `array` is true."""
 
     of: "Expression"
     choices: tuple["Expression", ...]
@@ -173,7 +173,7 @@ Expression = (
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One of SELECT's: `expression [AS alias] [INVISIBLE]`; `text` as it was written, without alias."""
+    """One item of SELECT: `expression [AS alias] [INVISIBLE]`; `text` is as written, without the alias."""
 
     expression: Expression
     alias: str | None
@@ -253,12 +253,12 @@ class Select:
 
     @property
     def from_items(self) -> tuple[FromItem, ...]:
-        """What FROM and JOIN name."""
+        """The items of FROM and JOIN."""
         return (self.source, *(join.source for join in self.joins))
 
     @property
     def streams(self) -> frozenset[str]:
-        """Streams and tables."""
+        """The names of all streams and tables that the statement reads."""
         return frozenset(each.stream for each in self.from_items)
 
 
@@ -267,7 +267,7 @@ ColumnType = OneOf["bigint", "float", "string", "bytea", "datetime", "boolean", 
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """`of` is an array's element, `fields` a struct's columns."""
+    """A type; `of` is the type of an array's elements, `fields` are a struct's columns."""
 
     name: ColumnType
     of: "Type | None" = None

@@ -13,7 +13,7 @@ from opq_rules.errors import SQL_SYNTAX, RuleError
 from opq_rules.sql.syntax import TextPlace
 
 MAX_CHARS = 100_000
-"""Characters of a statement; the longest of eKuiper's documentation has some 500."""
+"""Most characters of a statement; the longest in eKuiper's documentation has some 500."""
 
 _DIGITS = r"(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]+)(?!\w)"
 NUMBER = rf"(?:(?<=[=<>])\s*-\s*{_DIGITS}|(?<![\w.]){_DIGITS})"
@@ -35,7 +35,7 @@ RESERVED = frozenset(
         " IN NOT BETWEEN LIKE OVER PARTITION TRUE FALSE NULL",
     )
 )
-"""Words that are no names unless in backticks."""
+"""Words that are names only in backticks."""
 
 _ESCAPED = {"\\": "\\", "n": "\n", "t": "\t", "r": "\r"}
 _TOO_LARGE = 2**64
@@ -51,7 +51,11 @@ class Tokens:
     __slots__ = ("_lines", "ends", "kinds", "slots", "starts", "text", "values")
 
     def __init__(self, text: str) -> None:
-        """Raises RuleError: too long, a character of no token, a text or comment that does not end."""
+        """Split the text into tokens.
+
+        Raises RuleError for a text that is too long, an unknown character, or a text or comment that does not
+        end.
+        """
         check_text(text)
         self.text = text
         self.kinds: list[str] = []
@@ -100,7 +104,7 @@ class Tokens:
         add_slot(None)
 
     def place(self, index: int) -> TextPlace:
-        """Line and column of token `index`."""
+        """The line and column of token `index`."""
         return self._place_of(self.starts[index])
 
     def _place_of(self, offset: int) -> TextPlace:
@@ -111,7 +115,7 @@ class Tokens:
         return TextPlace(line + 1, offset - (lines[line - 1] if line else -1))
 
     def found(self, index: int) -> str:
-        """Token `index` as errors name it."""
+        """Token `index` as errors show it."""
         if self.kinds[index] == "end":
             return "the end"
         written = self.text[self.starts[index] : self.ends[index]]
@@ -153,7 +157,7 @@ def check_text(text: str) -> None:
 
 
 def literal(written: str) -> int | float | str:
-    """The value of a NUMBER or TEXT. Raises ValueError: more than 64 bits hold."""
+    """The value of a NUMBER or TEXT. Raises ValueError if it needs more than 64 bits."""
     quote = written[0]
     if quote == "'" or quote == '"':
         inner = written[1:-1]

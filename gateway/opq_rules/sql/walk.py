@@ -8,7 +8,7 @@ from opq_rules.sql import syntax
 
 
 def children(node: syntax.Expression) -> tuple[syntax.Expression, ...]:
-    """Those one step below, in the order of the text."""
+    """The expressions one level below, in the order of the text."""
     match node:
         case syntax.BinaryOperation():
             return (node.left, node.right)
@@ -43,7 +43,7 @@ def children(node: syntax.Expression) -> tuple[syntax.Expression, ...]:
 
 
 def walk(node: syntax.Expression) -> Iterator[syntax.Expression]:
-    """`node` and all below it, each before what it holds. No recursion."""
+    """`node` and everything below it, each node before its children. No recursion."""
     waiting = [node]
     while waiting:
         node = waiting.pop()
@@ -52,7 +52,7 @@ def walk(node: syntax.Expression) -> Iterator[syntax.Expression]:
 
 
 def expressions_of(select: syntax.Select) -> Iterator[syntax.Expression]:
-    """All of a statement that are not within another."""
+    """All expressions of a statement that are not inside another one."""
     yield from (item.expression for item in select.items)
     yield from (join.on for join in select.joins if join.on is not None)
     yield from select.group_by
@@ -83,7 +83,7 @@ def operands(node: syntax.BinaryOperation) -> list[syntax.Expression]:
 
 
 def depth(node: syntax.Expression) -> int:
-    """How many nodes stand above each other, at most."""
+    """The largest number of nodes above each other."""
     deepest, level = 0, [node]
     while level:
         deepest += 1
@@ -95,7 +95,7 @@ _PLACES = ("at", "slot", "written")
 
 
 def tree_key(node: Any) -> Any:
-    """Equal for equal expressions: the tree without its places."""
+    """A key that is equal for equal expressions: the tree without its places."""
     if isinstance(node, tuple):
         return tuple(tree_key(each) for each in node)
     if not is_dataclass(node):

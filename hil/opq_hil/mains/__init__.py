@@ -40,7 +40,7 @@ def mains(
     random_phases: bool = False,
     seed: int = 0,
 ) -> tuple[FloatArray, Truth]:
-    """Volts and what they were made of.
+    """Volts and their components.
 
     Args:
         seconds: by the rate; round(seconds * rate_hz) samples.
@@ -53,7 +53,7 @@ def mains(
     Returns:
         (n,) float64 volts, and their truth.
     Raises:
-        ValueError: what is wrong, and what is wanted.
+        ValueError: what is wrong, and what is allowed.
     """
     if not 0 <= seconds < math.inf:
         raise ValueError(f"seconds is {seconds}; want a number from 0")

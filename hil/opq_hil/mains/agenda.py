@@ -1,4 +1,4 @@
-"""What is planned on one Box's voltage: on demand and recurring, placed, marked, forgotten when over."""
+"""The planned events on one Box's voltage, on demand and recurring: placed, marked, and dropped when over."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from opq_hil.mains.events import GridEvent, Recurring, not_before
 from opq_hil.mains.grid import Grid
 
 KEPT_S = 60.0
-"""How long what is over stays known."""
+"""Seconds for which a finished event is kept."""
 
 
 class Agenda:
@@ -21,7 +21,7 @@ class Agenda:
     Attributes:
         events: those of the grid, placed in its phase.
         placed: those of this Box.
-        own: the grid as this Box sees it, with what disturbances did to its phase.
+        own: the grid as this Box sees it, with the disturbances' changes of its phase.
     """
 
     def __init__(self, grid: Grid, rate_hz: float, recurring: tuple[Recurring, ...] = ()) -> None:
@@ -37,18 +37,20 @@ class Agenda:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing is placed, and nothing comes by itself."""
+        """True if nothing is placed, and nothing recurs."""
         return not (self.events or self.placed or self._recurring)
 
     def add(self, event: GridEvent | MainsDisturbance, horizon: int) -> GridEvent | PlacedDisturbance:
-        """Place an event at the first possible point not before its own and not before sample `horizon`."""
+        """Places an event at the first possible point that is not before its own and not before sample
+        `horizon`.
+        """
         soon_s = horizon / self._rate_hz
         if isinstance(event, GridEvent):
             return self._put(not_before(event, self.grid.cycles_at(soon_s)))
         return self._put(replace(event, start_s=max(event.start_s, soon_s)))
 
     def look_ahead(self, horizon: int) -> None:
-        """Place recurring events that may begin before sample `horizon`, forget those long over."""
+        """Places recurring events that may begin before sample `horizon`, and drops those long over."""
         if horizon < self._looked:
             return
         self._looked = horizon + round(self._rate_hz)
@@ -65,7 +67,7 @@ class Agenda:
         return tuple(sorted(mark for mark in self._marks if first <= mark < first + count))
 
     def events_during(self, cycles: FloatArray) -> Iterator[GridEvent]:
-        """Events of the grid that touch a span of its phase."""
+        """Events of the grid that overlap a span of its phase."""
         for event in self.events:
             if len(cycles) and event.start_cycles <= cycles[-1] and event.stop_cycles >= cycles[0]:
                 yield event
@@ -94,7 +96,7 @@ class Agenda:
         return low
 
     def _forget(self, before_s: float) -> None:
-        """What is long over goes; the phase that it turned stays."""
+        """Drops events that are long over; the phase that they changed stays."""
         past = self.grid.cycles_at(before_s)
         self.events = [event for event in self.events if event.stop_cycles > past]
         over = [one for one in self.placed if one.stop_s + one.disturbance.tail_s() < before_s]

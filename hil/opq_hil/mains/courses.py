@@ -1,4 +1,4 @@
-"""How the frequency leaves the steady one: ramp, steps, modulation, random wander.
+"""Changes of the frequency: ramp, steps, modulation, random wander.
 
 Each is a closed form of time: `hz`, its integral `cycles` (0 at t = 0 or before its start) and its
 derivative `rocof_hz_per_s`, so that phase, frequency and ROCOF of a signal are known exactly.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 EDGE_S = 1e-9
-"""A sample this near before a step is on it: 1e-5 of a sample, far above the rounding of times."""
+"""A sample this little before a step counts as on it: 1e-5 of a sample, far above the rounding of times."""
 
 
 class FrequencyCourse(Protocol):
@@ -33,7 +33,7 @@ class FrequencyCourse(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """A frequency that changes at a steady rate between two moments, and keeps what it gained."""
+    """A frequency that changes at a steady rate between two moments, and then stays."""
 
     hz_per_s: float
     start_s: float = 0.0
@@ -54,7 +54,7 @@ class Ramp:
 
 @dataclass(frozen=True, slots=True)
 class FrequencyStep:
-    """A frequency that is another from a moment on; the phase goes on without a jump."""
+    """A frequency that steps at a moment; the phase continues without a jump."""
 
     step_hz: float
     at_s: float
@@ -158,7 +158,7 @@ class Wander:
 
 @lru_cache(maxsize=64)
 def _wander_tones(wander: Wander) -> tuple[tuple[float, float, float], ...]:
-    """(peak in Hz, rad/s, rad at t = 0) of each tone; a band's power stands at its middle."""
+    """(peak in Hz, rad/s, rad at t = 0) of each tone; a band's power is at its middle."""
     bounds = np.geomspace(wander.low_hz, wander.high_hz, wander.tones + 1)
     rise = 1 - wander.exponent
     powers = np.diff(np.log(bounds)) if rise == 0 else np.diff(bounds**rise) / rise

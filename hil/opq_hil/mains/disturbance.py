@@ -1,8 +1,8 @@
-"""What a disturbance of the voltage is: a span of time, and what happens to phase, size and sum in it.
+"""A disturbance of the voltage: a span of time, and its effect on phase, size and sum in that span.
 
-A `MainsDisturbance` is a wish (when, how long, how large); `placed` on a grid it has exact times and phases.
-It acts in up to four ways, each a closed form: `courses` turn the phase, `share` is a factor on
-the voltage, `added` are volts on top, `noise_v` is noise on top.
+A `MainsDisturbance` is a request (when, how long, how large); `placed` on a grid it has exact times and
+phases. It acts in up to four ways, each a closed form: `courses` change the phase, `share` is a factor on
+the voltage, `added` are added volts, `noise_v` is added noise.
 """
 
 import math
@@ -19,7 +19,7 @@ from opq_hil.mains.wave import Wave
 
 @dataclass(frozen=True, slots=True)
 class DisturbanceSpan:
-    """Where a disturbance lies, half open; seconds and cycles count from sample 0."""
+    """The span of a disturbance, half open; seconds and cycles count from sample 0."""
 
     start_s: float
     stop_s: float
@@ -29,7 +29,7 @@ class DisturbanceSpan:
 
 @dataclass(frozen=True, slots=True)
 class Instants:
-    """Moments at which a voltage is wanted, (n,) each: seconds and the phase with all that turned it."""
+    """Moments at which a voltage is computed, (n,) each: seconds, and the phase with all its changes."""
 
     t_s: FloatArray
     cycles: FloatArray
@@ -44,7 +44,7 @@ class Instants:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MainsDisturbance:
-    """The wish: from `start_s` on, for `cycles` or `seconds` (give one; neither: the kind's own length).
+    """The request: from `start_s` on, for `cycles` or `seconds` (give one; neither: the kind's own length).
 
     With `angle_deg` it starts at the first such point on wave not before `start_s`; 0 is the rising zero
     crossing of the fundamental.
@@ -52,7 +52,7 @@ class MainsDisturbance:
 
     kind: ClassVar[str] = ""
     usual_s: ClassVar[float] = 0.1
-    """Its length where neither `cycles` nor `seconds` is given."""
+    """Its length if neither `cycles` nor `seconds` is given."""
     start_s: float = 0.0
     angle_deg: float | None = None
     cycles: float | None = None
@@ -62,10 +62,10 @@ class MainsDisturbance:
         self.check()
 
     def check(self) -> None:
-        """Refuse what cannot be made.
+        """Refuses impossible values.
 
         Raises:
-            ValueError: what is wrong, and what is wanted.
+            ValueError: what is wrong, and what is allowed.
         """
         if not (math.isfinite(self.start_s) and self.start_s >= 0):
             raise ValueError(f"start_s is {self.start_s}; want a number from 0")
@@ -78,7 +78,7 @@ class MainsDisturbance:
             raise ValueError(f"{self.kind}: lasts {length}; want more than 0")
 
     def placed(self, grid: Grid) -> "PlacedDisturbance":
-        """The wish with its exact place, on a grid that holds all that turned the phase before."""
+        """The disturbance at its exact place, on a grid with all earlier changes of the phase."""
         start_s = self.start_s
         start_cycles = grid.cycles_at(start_s)
         if self.angle_deg is not None:
@@ -94,11 +94,11 @@ class MainsDisturbance:
         return PlacedDisturbance(self, DisturbanceSpan(start_s, stop_s, start_cycles, stop_cycles))
 
     def tail_s(self) -> float:
-        """How long after its span something of it is left."""
+        """How long after its span it still has an effect."""
         return 0.0
 
     def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
-        """What it does to the phase, for ever."""
+        """Its lasting changes of the phase."""
         return ()
 
     def share(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
@@ -106,15 +106,15 @@ class MainsDisturbance:
         return None
 
     def added(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
-        """(n,) volts on top, for moments within the span and its tail; None: 0."""
+        """(n,) added volts, for moments within the span and its tail; None: 0."""
         return None
 
     def noise_v(self, wave: Wave) -> float:
-        """rms of white noise on top."""
+        """rms of the added white noise."""
         return 0.0
 
     def highest_hz(self, grid_hz: float) -> float:
-        """Highest frequency of what it puts on top."""
+        """Highest frequency of the added volts."""
         return 0.0
 
     def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
@@ -123,7 +123,9 @@ class MainsDisturbance:
         return np.array([span.start_s, span.stop_s, *((span.stop_s + tail_s,) if tail_s else ())])
 
     def _moment_s(self, grid: Grid, cycles: float, after_s: float) -> float:
-        """When a phase is reached: from a good guess, so that a day needs no table of its cycles."""
+        """The moment at which a phase is reached: from a good guess, so that a day needs no table of its
+        cycles.
+        """
         guess_s = after_s
         for _ in range(8):
             guess_s += (cycles - grid.cycles_at(guess_s)) / grid.frequency_hz * 0.98
@@ -133,7 +135,7 @@ class MainsDisturbance:
 
 @dataclass(frozen=True, slots=True)
 class PlacedDisturbance:
-    """A disturbance in its place."""
+    """A disturbance with its exact place."""
 
     disturbance: MainsDisturbance
     span: DisturbanceSpan
@@ -160,7 +162,7 @@ class PlacedDisturbance:
         return self.span.start_cycles % 1.0 * 360.0
 
     def scale(self, volts: FloatArray, at: Instants, wave: Wave) -> None:
-        """Multiply (n,) alternating volts at `at` by its share, in place."""
+        """Multiplies (n,) alternating volts at `at` by its share, in place."""
         inside = self.during(at.t_s)
         if inside is None:
             return
@@ -169,7 +171,7 @@ class PlacedDisturbance:
             volts[inside] *= share
 
     def add(self, volts: FloatArray, at: Instants, wave: Wave) -> None:
-        """Add what it puts on top to (n,) volts at `at`, in place."""
+        """Adds its volts to (n,) volts at `at`, in place."""
         inside = self.during(at.t_s)
         if inside is None:
             return
@@ -178,7 +180,7 @@ class PlacedDisturbance:
             volts[inside] += added
 
     def during(self, t_s: FloatArray) -> np.ndarray | None:
-        """(n,) which moments lie in its span and tail; None: none of them."""
+        """(n,) True for moments in its span and tail; None: there are none."""
         start_s, stop_s = self.span.start_s - EDGE_S, self.span.stop_s + self.disturbance.tail_s() - EDGE_S
         if len(t_s) == 0 or t_s[-1] < start_s - 1e-3 or t_s[0] >= stop_s + 1e-3:  # jitter is below 1 ms
             return None
@@ -189,7 +191,9 @@ class PlacedDisturbance:
 def place_all(
     disturbances: Iterable[MainsDisturbance], grid: Grid
 ) -> tuple[tuple[PlacedDisturbance, ...], Grid]:
-    """All of them in time order, each on the phase that those before it left; and the grid so turned."""
+    """Places all in time order, each on the phase left by the earlier ones; returns them and the changed
+    grid.
+    """
     placed = []
     for disturbance in sorted(disturbances, key=lambda each: each.start_s):
         one = disturbance.placed(grid)
@@ -199,7 +203,7 @@ def place_all(
 
 
 def turned(grid: Grid, placed: PlacedDisturbance) -> Grid:
-    """A grid with what a disturbance does to the phase."""
+    """A grid with a disturbance's changes of the phase."""
     courses = placed.disturbance.courses(placed.span)
     if not courses:
         return grid
@@ -207,5 +211,5 @@ def turned(grid: Grid, placed: PlacedDisturbance) -> Grid:
 
 
 def combined_kind(placed: Iterable[PlacedDisturbance]) -> str:
-    """The contract's name of disturbances that are there together: in alphabetical order, joined by `+`."""
+    """The contract's name of simultaneous disturbances: in alphabetical order, joined by `+`."""
     return "+".join(sorted({one.kind for one in placed}))

@@ -34,12 +34,12 @@ class GridEvent:
     impulse_hz: float = 0.0
     """0: impulsive; else the transient rings with this frequency (oscillatory)."""
     mark_cycles: float | None = 0.0
-    """Cycles after the start where the disturbance begins to count; None: it never does."""
+    """Cycles after the start at which the disturbance begins to count; None: it never does."""
 
     @property
     def stop_cycles(self) -> float:
-        """Phase after which nothing of it is left."""
-        tail = 20 * self.impulse_tau_s * 70 if self.impulse else 0.0  # e^-20 of it, below 70 Hz
+        """Phase after which it has no effect."""
+        tail = 20 * self.impulse_tau_s * 70 if self.impulse else 0.0  # e^-20 of it is left, below 70 Hz
         return self.start_cycles + max([tail, *(point[0] for point in self.shape)])
 
     def share(self, cycles: FloatArray) -> FloatArray:
@@ -60,7 +60,8 @@ class GridEvent:
 
 
 def first_below(shape: Shape, level: float) -> float | None:
-    """Where Urms(1/2) of `shape` first falls below `level`, both as shares; None when never.
+    """Position at which Urms(1/2) of `shape` first falls below `level`, both as shares; None if it never
+    does.
 
     Cycles after the shape's start, in half cycles, as IEC 61000-4-30:2015, 5.4 renews the rms.
     """
@@ -77,7 +78,7 @@ def first_below(shape: Shape, level: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Recurring:
-    """An event that comes again and again: at `first_s`, then every `every_s`.
+    """A recurring event: at `first_s`, then every `every_s`.
 
     Each time it starts at the first phase of its own point on wave at or after that moment.
     """
@@ -115,11 +116,11 @@ def disturbance(
         depth: sag: the share of the voltage that is lost (IEC 61000-4-30:2015, 3: depth is reference
             less residual), so 0.3 leaves 70 %. swell: the share that is added. transient: height
             in shares of the steady rms voltage. An interruption needs none.
-        cycles: how long; any number above 0, whole half cycles make clean rms steps.
+        cycles: length; any number above 0, whole half cycles make clean rms steps.
         angle_deg: point on wave of the start; 0 is the rising zero crossing.
         dip_share: a sag counts (`mark_cycles`) when Urms(1/2) is below this share of steady.
     Raises:
-        ValueError: what is wrong, and what is wanted.
+        ValueError: what is wrong, and what is allowed.
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; want one of {', '.join(KINDS)}")

@@ -1,8 +1,8 @@
 """A mains signal with its truth: fundamental, harmonics, noise, DC, events, converter; made while it is read.
 
-Sample k is a function of the seed and k alone: blocks come out the same whatever their size and
-order. Made in chunks of one nominal cycle, the last of which is kept. For a signal that is known as a whole,
-and all its truth, there is `opq_hil.mains`; both are made of the same parts.
+Sample k is a function of the seed and k alone: blocks are the same whatever their size and
+order. Made in chunks of one nominal cycle, the last of which is stored. `opq_hil.mains` makes whole signals
+with all their truth; both use the same parts.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from opq_hil.mains.grid import FloatArray, Grid
 from opq_hil.mains.wave import Harmonic, MainsTone, Wave, powers_of, turn_of
 
 KEPT_BASES = 16
-"""Chunks: what a second of samples takes at two sets of orders, 200 kB each."""
+"""Number of stored chunks: a second of samples with two sets of orders, 200 kB each."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseBasis:
-    """Sine and cosine of every order for (n,) samples, shared by all Boxes of a grid that are sampled alike.
+    """Sine and cosine of every order for (n,) samples, shared by all Boxes of a grid that sample alike.
 
-    They are most of what a sample costs; the Boxes differ by size and angle of their harmonics alone. The
+    They are most of a sample's cost; the Boxes differ only by size and angle of their harmonics. The
     bits are those of `Wave.alternating_v` (test_hil_generator.py).
     """
 
@@ -63,13 +63,13 @@ __all__ = ["Generator", "Harmonic", "MadeSamples", "MainsSignal"]
 
 CHUNK_SAMPLES = 200
 NOISE_CHUNK_SAMPLES = 2400
-"""Seeding a generator costs 20 us, so noise is drawn for longer at once."""
+"""Noise is drawn for longer spans at once, because seeding a generator costs 20 us."""
 KEPT_CHUNKS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class MainsSignal:
-    """What one Box sees of the grid, and its converter."""
+    """The steady voltage at one Box, and its converter."""
 
     fundamental_v: float = 120.0
     """rms."""
@@ -102,7 +102,7 @@ class MainsSignal:
 
 @dataclass(frozen=True, slots=True)
 class MadeSamples:
-    """What was put in: (n,) arrays for n samples."""
+    """Components of samples: (n,) arrays for n samples."""
 
     phase_cycles: FloatArray
     frequency_hz: FloatArray
@@ -115,7 +115,7 @@ class MadeSamples:
 class Generator:
     """Counts of one Box on a grid; a `Source`.
 
-    `add` puts events where nobody has read yet; `recurring` ones come by themselves.
+    `add` places events where nothing has been read yet; `recurring` ones come by themselves.
     """
 
     offset_ns = 0
@@ -161,7 +161,7 @@ class Generator:
         return self.signal.effective_bits
 
     def add(self, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:
-        """Put an event in at the first possible cycle not before its own; returns it as placed."""
+        """Adds an event at the first possible cycle not before its own; returns it as placed."""
         return self._agenda.add(event, self._horizon)
 
     def counts(self, first: int, count: int) -> NDArray[np.int16]:
@@ -176,7 +176,7 @@ class Generator:
         return np.concatenate(parts) if parts else np.empty(0, np.int16)
 
     def truth(self, first: int, count: int) -> MadeSamples:
-        """What samples first .. first + count - 1 were made of."""
+        """The components of samples first .. first + count - 1."""
         t_s = np.arange(first, first + count) / self._rate_hz
         at = Instants(t_s, self._agenda.own.cycles(t_s))
         share = np.ones(count)
@@ -223,7 +223,9 @@ class Generator:
         return np.sqrt(square)
 
     def _undisturbed(self, first: int, count: int) -> NDArray[np.int16]:
-        """As by chunks, in long pieces, by the phase that all Boxes of the grid share: the same bits."""
+        """The same counts as by chunks, in long pieces, by the phase that all Boxes of the grid share: the
+        same bits.
+        """
         end, noise_v = first + count, self.signal.noise_v
         self._horizon = max(self._horizon, -(-end // CHUNK_SAMPLES) * CHUNK_SAMPLES)
         found = np.empty(count, np.int16)
@@ -239,7 +241,7 @@ class Generator:
         return found
 
     def _steady_v(self, chunk: int, at: slice) -> FloatArray:
-        """(n,) volts without noise of some samples of a chunk in which nothing happens."""
+        """(n,) volts without noise for some samples of an undisturbed chunk."""
         first, wave = chunk * NOISE_CHUNK_SAMPLES, self._wave
         if wave.tones:
             return self._volts(np.arange(first + at.start, first + at.stop) / self._rate_hz)
@@ -250,7 +252,7 @@ class Generator:
         return volts
 
     def _read(self, volts: FloatArray) -> FloatArray:
-        """What the converter gives, in whole counts; `volts` are spent."""
+        """The converter's counts; overwrites `volts`."""
         volts /= self.signal.v_per_lsb
         np.rint(volts, out=volts)
         np.minimum(volts, 32767.0, out=volts)

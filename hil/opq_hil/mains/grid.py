@@ -1,7 +1,7 @@
 """The simulated grid: one phase and frequency for all Boxes, exact at any time.
 
-Closed forms of time, so that the truth is known and any block can be made without the ones before
-it. Phase counts cycles of the fundamental; a rising zero crossing is a whole number.
+Closed forms of time, so that the truth is known and any block can be made without earlier
+ones. Phase counts cycles of the fundamental; a rising zero crossing is a whole number.
 """
 
 import math
@@ -17,7 +17,7 @@ __all__ = ["FloatArray", "Grid", "GridExcursion"]
 NEWTON_STEPS = 6
 CLOSE_CYCLES = 1e-11
 CLOSE_SHARE = 1e-15
-"""A moment is found when its phase is this near: 1e-11 cycles, and what the rounding of the phase leaves."""
+"""A moment is found when its phase is this close: 1e-11 cycles, plus the rounding of the phase."""
 TABLE_PER_CYCLE = 4
 
 
@@ -43,7 +43,7 @@ class GridExcursion:
         at, hz, gained = _lines(self.points)
         since = self._since(t_s)
         done = np.maximum(np.floor((t_s - self.first_s) / self.every_s), 0.0) * gained[-1]
-        if since[0] >= at[-1] and since[-1] >= since[0]:  # mostly: nothing happens now
+        if since[0] >= at[-1] and since[-1] >= since[0]:  # the usual case: no excursion now
             return np.asarray(done + gained[-1])
         k = np.clip(np.searchsorted(at, since, side="right") - 1, 0, len(at) - 2)
         into = np.clip(since - at[k], 0.0, at[k + 1] - at[k])
@@ -117,8 +117,8 @@ class Grid:
     def time_s(self, cycles: FloatArray, from_s: float = 0.0, until_s: float | None = None) -> FloatArray:
         """(m,) seconds at which the phase first reaches `cycles`, rising; the inverse of `cycles`.
 
-        Looked for from `from_s` on (to `until_s`, or as far as needed). A phase that a jump
-        passes over is reached at the jump.
+        Searched from `from_s` on (to `until_s`, or as far as needed). A phase that a jump
+        skips is reached at the jump.
         """
         if len(cycles) == 0:
             return np.empty(0)
@@ -140,7 +140,7 @@ class Grid:
         return at
 
     def _table_s(self, from_s: float, step_s: float, count: int) -> FloatArray:
-        """Moments a step apart, with both sides of every jump of the phase among them."""
+        """Equidistant moments, and both sides of every jump of the phase."""
         table_s: FloatArray = from_s + step_s * np.arange(count, dtype=np.float64)
         jumps = np.array([each.at_s for each in self.courses if isinstance(each, PhaseStep)])
         jumps = jumps[(jumps > table_s[0] + 3 * EDGE_S) & (jumps < table_s[-1])]

@@ -1,6 +1,6 @@
-"""Disturbances by name and a few numbers, as `opq-tools sim event` and scenario files ask for them.
+"""Disturbances by name and a few numbers, as used by `opq-tools sim event` and in scenario files.
 
-One row per kind: what it does with the numbers, and their usual values.
+One row per kind: how it uses the numbers, and their usual values.
 """
 
 import math
@@ -31,10 +31,10 @@ DISTANT_SHARE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class EventNumbers:
-    """What an event is asked with; not every kind uses all of them.
+    """The numbers of a requested event; not every kind uses all of them.
 
-    `depth` is the share of the voltage that is lost or added; `cycles` how long; `angle_deg` the point on
-    wave of the start; `hz` the frequency of what has one; `degrees` the jump of a phase jump.
+    `depth` is the share of the voltage that is lost or added; `cycles` the length; `angle_deg` the point on
+    wave of the start; `hz` the frequency if the kind has one; `degrees` the jump of a phase jump.
     """
 
     depth: float = 0.3
@@ -46,7 +46,9 @@ class EventNumbers:
 
 @dataclass(frozen=True, slots=True)
 class EventKind:
-    """One kind: its usual numbers, what it is in words, and how it is made for a rms and a frequency."""
+    """One kind: its usual numbers, its description, and the function that makes it for an rms and a
+    frequency.
+    """
 
     usual: EventNumbers
     words: str
@@ -165,10 +167,10 @@ KINDS = tuple(ON_DEMAND)
 
 
 def numbers_for(kind: str, told: dict[str, float]) -> EventNumbers:
-    """The kind's usual numbers, with those that were given.
+    """The kind's usual numbers, replaced by the given ones.
 
     Raises:
-        ValueError: what is wrong, and what is wanted.
+        ValueError: what is wrong, and what is allowed.
     """
     if kind not in ON_DEMAND:
         raise ValueError(f"kind is {kind!r}; want one of {', '.join(KINDS)}")
@@ -203,11 +205,11 @@ def on_demand(
 
 
 def words(kind: str, numbers: EventNumbers) -> str:
-    """What will be seen, in a line."""
+    """One line that describes the effect."""
     return ON_DEMAND[kind].words.format(n=numbers, left=1 - numbers.depth, more=1 + numbers.depth)
 
 
 def _fifth_and_seventh(depth: float) -> tuple[Harmonic, ...]:
-    """As a six-pulse rectifier draws them; together `depth` of the fundamental."""
+    """Harmonics of a six-pulse rectifier; together `depth` of the fundamental."""
     fifth = 100 * depth / math.hypot(1.0, DISTANT_SHARE)
     return (Harmonic(5, fifth, 180.0), Harmonic(7, DISTANT_SHARE * fifth))

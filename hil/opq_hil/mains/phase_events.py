@@ -1,4 +1,4 @@
-"""Disturbances of the phase: a jump that stays, a frequency that is off for a while."""
+"""Disturbances of the phase: a jump that stays, a frequency that deviates for a while."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from opq_hil.mains.disturbance import DisturbanceSpan, MainsDisturbance
 from opq_hil.mains.grid import Grid
 
 SHORTEST_RAMP_S = 1e-4
-"""Below it a ramp is a step: shorter than a sample, and the rounding of its ends would show in the phase."""
+"""A shorter ramp is made as a step: it is shorter than a sample, and the rounding of its ends would show
+in the phase.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class PhaseJumpEvent(MainsDisturbance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrequencyDeviation(MainsDisturbance):
-    """The frequency is off by `offset_hz`, reached along ramps of `ramp_s` that begin at start and stop.
+    """The frequency deviates by `offset_hz`, reached along ramps of `ramp_s` that begin at start and stop.
 
     Its `cycles` are those that would pass without it.
     """

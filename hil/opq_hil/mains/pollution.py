@@ -14,7 +14,7 @@ from opq_hil.mains.wave import Harmonic, MainsTone, Wave, shape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HarmonicDistortion(MainsDisturbance):
-    """More harmonics for a while, on top of the steady ones."""
+    """Additional harmonics for a while."""
 
     kind: ClassVar[str] = "harmonics"
     usual_s: ClassVar[float] = 1.0
@@ -44,7 +44,7 @@ class Interharmonics(MainsDisturbance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MainsSignalling(MainsDisturbance):
-    """A ripple-control telegram: a tone, on during the ones of `bits` (all of the time without bits)."""
+    """A ripple-control telegram: a tone, on during the ones of `bits` (always on without bits)."""
 
     kind: ClassVar[str] = "mains_signalling"
     usual_s: ClassVar[float] = 1.0
@@ -77,7 +77,7 @@ class MainsSignalling(MainsDisturbance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlickerEvent(MainsDisturbance):
-    """The amplitude modulated: u (1 + change/2 s(2 pi f t)), s a sine or its sign.
+    """A modulated amplitude: u (1 + change/2 s(2 pi f t)), s a sine or its sign.
 
     `change_percent` is dV/V, peak to peak, as in the tables of IEC 61000-4-15:2010; a rectangular modulation
     of f makes 2 f changes per second, `120 f` per minute.
@@ -115,7 +115,7 @@ class FlickerEvent(MainsDisturbance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DcOffset(MainsDisturbance):
-    """A direct voltage on top."""
+    """An added direct voltage."""
 
     kind: ClassVar[str] = "dc_offset"
     usual_s: ClassVar[float] = 1.0
@@ -127,7 +127,7 @@ class DcOffset(MainsDisturbance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseBurst(MainsDisturbance):
-    """White noise on top, `noise_db` under the fundamental."""
+    """Added white noise, `noise_db` under the fundamental."""
 
     kind: ClassVar[str] = "noise"
     usual_s: ClassVar[float] = 1.0

@@ -1,4 +1,4 @@
-"""A recorded waveform for replay: raw int16 with its .json beside it."""
+"""A recorded waveform for replay: raw int16, and a .json of the same name."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ LARGEST_BYTES = 512 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Converter counts with what is needed to make volts of them."""
+    """Converter counts, and the values that convert them to volts."""
 
     name: str
     counts: NDArray[np.int16]
@@ -40,10 +40,10 @@ class Recording:
 
 
 def read_recording(path: Path | str) -> Recording:
-    """Read `path` (.i16) and the .json beside it, with the keys of the recordings' metadata.
+    """Reads `path` (.i16) and its .json, with the keys of the recordings' metadata.
 
     Raises:
-        RecordingError: which file, what is wrong with it, what is wanted.
+        RecordingError: which file, what is wrong with it, what is allowed.
     """
     path = Path(path)
     if path.suffix != ".i16":
@@ -83,7 +83,7 @@ def read_recording(path: Path | str) -> Recording:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.exists() and not path.is_file():  # of a pipe the end might never come
+        if path.exists() and not path.is_file():  # the end of a pipe might never come
             raise RecordingError(f"{path}: is no file")
         if path.stat().st_size > LARGEST_BYTES:
             raise RecordingError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB; cut the event out")

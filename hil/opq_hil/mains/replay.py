@@ -2,9 +2,9 @@
 
     steady (>= lead_s) | recording | steady | recording | ...      every_s from play to play
 
-Recordings that name their place on one time axis (`first_sample_on_box1_axis`) are played on one:
+Recordings with a place on one time axis (`first_sample_on_box1_axis`) are played on one:
 whole samples by the sample at which the play starts, the fraction by the time stamp of the
-stream's sample 0 (`offset_ns`). What a recording's own frequency gains over the others' is
+stream's sample 0 (`offset_ns`). Cycles that a recording's own frequency gains over the others' are
 spread over the jumps of its loop.
 """
 
@@ -24,7 +24,7 @@ EVERY_S = 60.0
 
 
 class PlaySchedule:
-    """When plays start, for all recordings of one axis: stream sample of play 0, 1, ...
+    """The start of each play, for all recordings of one axis: stream sample of play 0, 1, ...
 
     The first Box decides, so that whole cycles of its own loop fit; the others follow.
     """
@@ -94,7 +94,7 @@ class Replay:
 
     @property
     def first_disturbance_s(self) -> float | None:
-        """Seconds after the start at which the recording's first disturbance begins; None: it has none."""
+        """Seconds from the start to the recording's first disturbance; None: it has none."""
         if not self._disturbed:
             return None
         return (self.play_start(0) + self._disturbed[0]) * 1000 / self.rate_millihz
@@ -127,7 +127,7 @@ class Replay:
         return tuple(sorted(mark for mark in marks if first <= mark < first + count))
 
     def _lead_in(self) -> None:
-        """Whole turns backwards from the first play, and the part of a turn that is left."""
+        """Plans whole turns backwards from the first play, and the partial turn before them."""
         left = self.play_start(0)
         turn = min((self.steady.jump(n) for n in self._turns()), key=lambda jump: jump[1])[0]
         part = left % turn
@@ -137,7 +137,7 @@ class Replay:
             self._add(self.steady.end - turn, turn)
 
     def _next_play(self) -> None:
-        """The recording, and the steady turns up to the next play."""
+        """Plans the recording, and the steady turns up to the next play."""
         length = len(self.recording.counts)
         self._plays = [*self._plays[-1:], self._end]
         self._add(0, length)
@@ -160,7 +160,7 @@ class Replay:
 def replays(
     recordings: Sequence[Recording], every_s: float = EVERY_S, lead_s: float = LEAD_S
 ) -> tuple[Replay, ...]:
-    """Streams of several recordings, those with a place on a common axis kept on it.
+    """Streams of several recordings; recordings on a common axis stay on it.
 
     Raises:
         RecordingError: a recording has no steady cycles to repeat.

@@ -21,7 +21,7 @@ class Level(MainsDisturbance):
 
     edge_s: float = 0.0
     phase_jump_deg: float = 0.0
-    """The voltage's phase is ahead by so much while it lasts, as in a real dip."""
+    """How far the voltage's phase is ahead during the event, as in a real dip."""
 
     def level(self) -> float:
         """Share of the steady voltage."""
@@ -57,7 +57,7 @@ class Level(MainsDisturbance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sag(Level):
-    """`depth` is what is lost: 0.3 leaves 70 %."""
+    """`depth` is the lost share: 0.3 leaves 70 %."""
 
     kind: ClassVar[str] = "sag"
     depth: float = 0.3
@@ -76,7 +76,7 @@ class Undervoltage(Sag):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swell(Level):
-    """`rise` is what is added: 0.2 makes 120 %."""
+    """`rise` is the added share: 0.2 makes 120 %."""
 
     kind: ClassVar[str] = "swell"
     rise: float = 0.2
@@ -106,7 +106,7 @@ class Interruption(Level):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RapidVoltageChange(Level):
-    """The voltage changes by `change` (of itself, either sign), too little for a sag or a swell."""
+    """The voltage changes by `change` (relative, either sign), too little for a sag or a swell."""
 
     kind: ClassVar[str] = "rapid_voltage_change"
     usual_s: ClassVar[float] = 3.0

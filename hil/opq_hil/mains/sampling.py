@@ -1,6 +1,6 @@
-"""What sampling does to a voltage: noise, a converter, and a clock with errors.
+"""The effects of sampling on a voltage: noise, a converter, and a clock with errors.
 
-The clock's rate is off and drifts, has jitter, stamps with an error, and samples that are missing. The
+The clock's rate is wrong and drifts, has jitter, stamps with an error, and loses samples. The
 converter has gain and offset errors, quantises and clips. Sample k of a noise depends on the seed and k
 alone.
 """
@@ -19,7 +19,7 @@ CHUNK = 4096
 """Values drawn at once: seeding a generator costs 20 us."""
 PINK_OCTAVES = 16
 PINK_KEY = 1000
-"""Streams of pink noise begin here, so that white noise of the same seed is another."""
+"""Number of the first stream of pink noise, so that it differs from white noise of the same seed."""
 
 
 def white(seed: int, first: int, count: int, stream: int = 0) -> FloatArray:
@@ -61,7 +61,7 @@ def _drawn(seed: int, stream: int, chunk: int) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """A converter of `bits` that holds `full_scale_v` either side; what is beyond is clipped."""
+    """A converter of `bits` with a range of `full_scale_v` on either side; values beyond are clipped."""
 
     bits: int = 16
     full_scale_v: float = 400.0
@@ -85,7 +85,7 @@ class Converter:
         return self.v_per_lsb / math.sqrt(12)
 
     def counts(self, volts: FloatArray) -> NDArray[np.int16]:
-        """(n,) what is read, `bits` wide in int16."""
+        """(n,) counts, `bits` wide in int16."""
         most = 1 << (self.bits - 1)
         read = np.rint((volts * (1 + self.gain_error) + self.offset_v) / self.v_per_lsb)
         return np.clip(read, -most, most - 1).astype(np.int16)
@@ -96,7 +96,7 @@ JITTER_STREAM, STAMP_STREAM = 91, 92
 
 @dataclass(frozen=True, slots=True)
 class SampleClock:
-    """Errors of a converter's clock against true time. Sample 0 is at 0 s, whatever they are."""
+    """Errors of a converter's clock against true time. Sample 0 is always at 0 s."""
 
     offset_ppm: float = 0.0
     """How much too fast it samples."""
@@ -106,7 +106,7 @@ class SampleClock:
     stamp_error_ns: int = 0
     """Added to every time stamp."""
     stamp_noise_ns: float = 0.0
-    """rms, of each stamp by itself."""
+    """rms, of each stamp alone."""
     missing: tuple[tuple[int, int], ...] = ()
     """(first sample, how many) that never arrive."""
 
@@ -142,7 +142,7 @@ class SampleClock:
         return start_ns + seconds * 10**9 + round((true_s - seconds) * 1e9 + off_ns) + self.stamp_error_ns
 
     def runs(self, count: int) -> tuple[tuple[int, int], ...]:
-        """[first, end) of the samples among `count` that do arrive."""
+        """[first, end) of the samples among `count` that arrive."""
         found, at = [], 0
         for first, missing in sorted(self.missing):
             if at < min(first, count):

@@ -1,4 +1,4 @@
-"""Scenarios: a file (TOML) that says what each Box sees of one simulated grid.
+"""Scenarios: a TOML file that describes the voltage at each Box of one simulated grid.
 
     lead_s steady | event | steady | event | ...     every_s from event to event
 
@@ -127,7 +127,7 @@ def scenario_path(name: str | Path) -> Path:
         ConfigError: there is none.
     """
     path = Path(name)
-    if not path.suffix and not path.is_file():  # a folder of that name hides no scenario
+    if not path.suffix and not path.is_file():  # ignores a folder of that name
         folder = Path(str(resources.files("opq_hil") / "scenarios"))
         path = folder / f"{path.name}.toml"
         if not path.exists():
@@ -221,7 +221,7 @@ def _event(told: EventConfig, signal: MainsSignal) -> GridEvent | MainsDisturban
 
 
 def _problem(scenario: MainsScenario) -> str:
-    """What the field types cannot say; empty when all is well."""
+    """A problem between fields, which their types cannot express; empty if there is none."""
     ids = [box.id for box in scenario.box]
     if len(set(ids)) != len(ids):
         return f"box ids {', '.join(ids)}: two are the same"

@@ -1,9 +1,9 @@
 """The steady cycles before a recording's event, repeated with continuous phase.
 
 The loop is `[0, end)` of the recording: `end` lies whole cycles after sample 0, so that the recording
-itself can follow at any turn. Where the loop jumps back, it jumps by whole cycles of the
-tracked fundamental, as near as whole samples allow; which numbers of cycles are taken is chosen
-so that the rounding stays below a few hundredths of a sample.
+itself can follow after any turn. The loop jumps back by whole cycles of the tracked fundamental, as near as
+whole samples allow; the numbers of cycles are chosen so that the rounding stays below a few hundredths of a
+sample.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from opq_measure.timebase.cycles import cycle_edges, half_cycle_edges
 from opq_proto.errors import RecordingError
 
 STEADY_SHARE = 0.01
-"""Urms(1/2) that differs by more from the median of the first cycles is the event."""
+"""A Urms(1/2) that differs by more from the median of the first cycles belongs to the event."""
 FEWEST_CYCLES = 10
 LONGEST_S = 3.0
-"""More of a long recording's steady part brings nothing."""
+"""Longest steady part that is used; a longer one has no advantage."""
 EVEN = (0.7, 0.9)
-"""A choice is open as long as the mean of the remaining turns stays within these shares of the loop."""
+"""A choice stays possible while the mean of the remaining turns is within these shares of the loop."""
 SPREAD_CYCLES = 8
-"""How far from the mean a jump's number of cycles may lie."""
+"""Largest difference of a jump's number of cycles from the mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,9 @@ class SteadyLoop:
         return float(edges[k] + (cycles - k) * (edges[k + 1] - edges[k]))
 
     def jump(self, cycles: int, beyond: float = 0.0) -> tuple[int, float]:
-        """Samples to jump back from `end` for whole cycles and `beyond` samples; how far that is off."""
+        """Samples to jump back from `end` for whole cycles and `beyond` samples, and the rounding of that
+        number.
+        """
         exact = self.end - self.position(self.cycles(self.end) - cycles) + beyond
         return round(exact), abs(round(exact) - exact)
 
@@ -72,8 +74,8 @@ class SteadyLoop:
     def jumps(self, samples: int) -> list[int]:
         """Lengths of the turns that together last `samples`, each ending with a jump from `end`.
 
-        What is left of whole cycles is spread evenly over the jumps. The first turn may be a partial
-        one only by the caller's choice: `samples` is at least half the loop.
+        The remainder of whole cycles is spread evenly over the jumps. The first turn is a partial
+        one only if the caller wants it: `samples` is at least half the loop.
         """
         lengths = []
         longest = round(self.cycles(self.end) - self.cycles(0))
@@ -99,7 +101,7 @@ class SteadyLoop:
 
 
 def find_steady(recording: Recording) -> SteadyLoop:
-    """The loop in front of a recording's event; the whole recording when it holds none.
+    """The loop before a recording's event; the whole recording if it has no event.
 
     Raises:
         RecordingError: fewer than FEWEST_CYCLES steady cycles at its beginning.

@@ -10,12 +10,12 @@ from opq_hil.mains.voltage import Mains
 
 TURN = cmath.exp(2j * math.pi / 3)
 SEED_STEP = 1_000_003
-"""Between the seeds of the phases, so that their noise is their own."""
+"""Difference between the seeds of the phases, so that each has its own noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThreePhase:
-    """The phases a, b, c, and what they were made of.
+    """The phases a, b, c, and their unbalance.
 
     `negative` and `zero` are complex ratios to the positive sequence (Fortescue): their sizes are u2 and u0
     of IEC 61000-4-30:2015, 5.7.
@@ -43,9 +43,9 @@ def three_phase(
     """The grid of `base`, whose voltage is the positive sequence and phase a's angle.
 
     Args:
-        base: with what all phases share: rate, harmonics, disturbances, converter, clock.
+        base: the common part of all phases: rate, harmonics, disturbances, converter, clock.
         negative, zero: complex ratios to the positive sequence.
-        disturbances: what each phase has for itself, in addition to those of `base`.
+        disturbances: of each phase alone, in addition to those of `base`.
     Raises:
         ValueError: not three phases' disturbances, or a ratio that leaves no positive sequence.
     """

@@ -12,7 +12,7 @@ from opq_hil.mains.grid import Grid
 from opq_hil.mains.wave import Wave
 
 TAIL = 30.0
-"""Time constants after which a decay is nothing any more: 1e-13."""
+"""Time constants after which a decay counts as zero: 1e-13."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +38,12 @@ class ImpulsiveTransient(MainsDisturbance):
         return TAIL * self.decay_s
 
     def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
-        """Also where the exponentials have fallen, for an integral's parts."""
+        """Adds the moments at which the exponentials have fallen, as bounds for integrals."""
         falls = np.array([0.0, 1.0, 3.0, 8.0, 16.0])
         return span.start_s + np.concatenate((self.rise_s * falls, self.decay_s * falls, [self.tail_s()]))
 
     def peak_v(self, wave: Wave) -> float:
-        """The largest value of what is added, with its sign."""
+        """The largest added value, with its sign."""
         return self.peak_pu * wave.peak_v
 
     def added(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
@@ -57,7 +57,7 @@ class ImpulsiveTransient(MainsDisturbance):
         return np.asarray(self.peak_v(wave) / top * (surge - np.exp(-since / rise)))
 
     def energy_v2s(self, wave: Wave) -> float:
-        """Integral of the square of what is added."""
+        """Integral of the square of the added volts."""
         rise, decay = self.rise_s, self.decay_s
         if not rise:
             return self.peak_v(wave) ** 2 * decay / 2
@@ -94,7 +94,7 @@ class OscillatoryTransient(MainsDisturbance):
         return self.ring_hz
 
     def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
-        """Also where the envelope has fallen, for an integral's parts."""
+        """Adds the moments at which the envelope has fallen, as bounds for integrals."""
         return np.asarray(span.start_s + self.decay_s * np.array([0.0, 1.0, 3.0, 8.0, 16.0, TAIL]))
 
     def peak_v(self, wave: Wave) -> float:
@@ -107,7 +107,7 @@ class OscillatoryTransient(MainsDisturbance):
         return np.asarray(self.peak_v(wave) * np.exp(-since / self.decay_s) * np.sin(turn))
 
     def energy_v2s(self, wave: Wave) -> float:
-        """Integral of the square of what is added."""
+        """Integral of the square of the added volts."""
         speed, start = 2 * math.pi * self.ring_hz, 2 * math.radians(self.phase_deg)
         fall = 2 / self.decay_s
         beat = (fall * math.cos(start) - 2 * speed * math.sin(start)) / (fall**2 + 4 * speed**2)
@@ -129,7 +129,7 @@ class PeriodicNotching(MainsDisturbance):
     per_cycle: int = 6
     first_deg: float = 30.0
     grid_hz: float = 60.0
-    """The frequency at which the width is meant; once it is placed that of the grid."""
+    """The frequency for the width; replaced by the grid's frequency when it is placed."""
 
     def check(self) -> None:
         MainsDisturbance.check(self)
@@ -139,10 +139,10 @@ class PeriodicNotching(MainsDisturbance):
             raise ValueError(f"width_s is {self.width_s}; want above 0, below the distance of the notches")
 
     def placed(self, grid: Grid) -> PlacedDisturbance:
-        """As every disturbance; and its notches are `width_s` wide at the grid's frequency.
+        """As for every disturbance; its notches are `width_s` wide at the grid's frequency.
 
         Raises:
-            ValueError: there they would touch each other.
+            ValueError: the notches would touch each other there.
         """
         return MainsDisturbance.placed(replace(self, grid_hz=grid.frequency_hz), grid)
 
@@ -157,7 +157,9 @@ class PeriodicNotching(MainsDisturbance):
         return np.where(place < self.width_cycles, 1 - self.depth, 1.0)
 
     def areas_vs(self, wave: Wave) -> FloatArray:
-        """(per_cycle,) what each notch takes from the fundamental: integral of |v| depth, in volt-seconds."""
+        """(per_cycle,) area that each notch removes from the fundamental: integral of |v| depth, in
+        volt-seconds.
+        """
         starts = self.first_deg / 360 + np.arange(self.per_cycle) / self.per_cycle
         stops = starts + self.width_cycles
         return np.asarray(

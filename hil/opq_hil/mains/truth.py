@@ -1,9 +1,9 @@
-"""What a signal was made of: exact phase, frequency, edges, rms, distortion, and where disturbances lie.
+"""The components of a signal: exact phase, frequency, edges, rms, distortion, and the spans of disturbances.
 
 Positions are fractional samples from sample 0. Rms values are integrals of the continuous voltage
 (before noise and converter), between all moments at which it is not smooth, by Gauss-Legendre
-quadrature: 96 nodes are good for 24 turns of the integrand and stay within 1e-12 of the closed forms
-(test_hil_truth.py). They know nothing of samples, so that an estimator is held to the voltage itself.
+quadrature: 96 nodes suffice for 24 turns of the integrand and stay within 1e-12 of the closed forms
+(test_hil_truth.py). They do not depend on samples, so that an estimator is compared with the voltage itself.
 """
 
 import math
@@ -30,12 +30,12 @@ class Truth:
 
     @property
     def rate_hz(self) -> float:
-        """The stated rate; the clock's errors come on top."""
+        """The stated rate, without the clock's errors."""
         return self.mains.rate_hz
 
     @property
     def grid(self) -> Grid:
-        """Phase and frequency, with what disturbances did to them."""
+        """Phase and frequency, with the disturbances' changes."""
         return self.mains.turned_grid
 
     @property
@@ -65,7 +65,9 @@ class Truth:
 
     @property
     def ratios(self) -> NDArray[np.complex128]:
-        """(50,) steady orders 1 .. 50 against the fundamental; the angle is that of sin(order phase + it)."""
+        """(50,) steady orders 1 .. 50 relative to the fundamental; the angle is the a in sin(order phase +
+        a).
+        """
         return self.mains.wave.ratios
 
     def t_s(self, positions: FloatArray) -> FloatArray:
@@ -117,10 +119,10 @@ class Truth:
         return np.sqrt((energy[end] - energy[begin]) / length_s)
 
     def residual_v(self, number: int = 0) -> float:
-        """Lowest (of a rise: highest) Urms(1/2) of disturbance `number`, of half cycles that touch it.
+        """Lowest (of a rise: highest) Urms(1/2) of disturbance `number`, of half cycles that overlap it.
 
         Raises:
-            ValueError: none does, it lies outside the samples or they are less than a cycle.
+            ValueError: no half cycle does, it lies outside the samples or they are less than a cycle.
         """
         span = self.disturbances[number].span
         start, stop = self.positions(np.array([span.start_s, span.stop_s]))
@@ -141,7 +143,7 @@ class Truth:
         return float(start), float(stop)
 
     def phasor_v(self, positions: FloatArray, nominal_hz: float) -> NDArray[np.complex128]:
-        """(m,) synchrophasor, rms: against a cosine of nominal_hz that is at its top at sample 0.
+        """(m,) synchrophasor, rms: relative to a cosine of nominal_hz with its crest at sample 0.
 
         For a signal that is steady but for courses and flicker of the amplitude; IEEE C37.118.1-2011, 4.2.
         """
@@ -181,7 +183,7 @@ class Truth:
 
 NODES = 96
 TURNS = 24.0
-"""Turns of an integrand's highest frequency under the nodes; k turns want pi k nodes, and some 20 more."""
+"""Turns of an integrand's highest frequency within the nodes; k turns need pi k nodes, and some 20 more."""
 NODES_AT_ONCE = 1 << 16
 
 
@@ -197,7 +199,7 @@ def integrals(
         integrand: (n,) rising seconds -> (n,) or (n, k) values.
         bounds_s: (b,) rising seconds.
         breaks_s: moments at which the integrand steps or bends, in any order.
-        step_s: longest part that the nodes are good for.
+        step_s: longest part for which the nodes suffice.
     Returns:
         (b - 1,) or (b - 1, k).
     """

@@ -22,9 +22,9 @@ from opq_hil.mains.wave import Wave
 from opq_measure.signal import SignalPiece
 
 CHUNK = 4096
-"""Samples made at once; the lattice of everything that is made."""
+"""Samples made at once; all are made on the lattice of such chunks."""
 BURST_STREAM = 50
-"""Noise of disturbances is drawn from streams from here on."""
+"""Number of the first stream for noise of disturbances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Mains:
     seed: int = 0
     placed: tuple[PlacedDisturbance, ...] = field(init=False, repr=False, compare=False)
     turned_grid: Grid = field(init=False, repr=False, compare=False)
-    """The grid with all that disturbances do to the phase."""
+    """The grid with all changes of the phase by disturbances."""
     _kept: dict[int, FloatArray] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -74,14 +74,14 @@ class Mains:
 
     @property
     def highest_hz(self) -> float:
-        """Highest frequency of harmonics, tones and what disturbances put on top; steps have none."""
+        """Highest frequency of harmonics, tones and added volts of disturbances; steps have none."""
         orders = [1, *(harmonic.order for harmonic in self.wave.harmonics)]
         tones_hz = [abs(tone.hz) for tone in self.wave.tones]
         on_top_hz = [each.highest_hz(self.grid.frequency_hz) for each in self.disturbances]
         return max([max(orders) * self.grid.frequency_hz, *tones_hz, *on_top_hz])
 
     def volts(self, first: int, count: int) -> FloatArray:
-        """(count,) float64, volts from sample `first` on: what the converter reads, times its v_per_lsb.
+        """(count,) float64, volts from sample `first` on: the converter's counts, times its v_per_lsb.
 
         Without a converter: with noise, but neither rounded nor clipped.
         """
@@ -151,14 +151,15 @@ def pieces(
     first: int = 0,
     measured: bool = True,
 ) -> Iterator[SignalPiece]:
-    """The samples that do arrive, of `count` from `first` on.
+    """The samples that arrive, of `count` from `first` on.
 
     Args:
         start_ns: true UTC of sample 0; None: pieces carry no time.
-        sizes: of the pieces, over and over; a gap cuts a piece short.
-        measured: each piece carries the clock's true rate at its start, as PPS shows it; else the nominal.
+        sizes: of the pieces, repeated; a gap cuts a piece short.
+        measured: each piece carries the clock's true rate at its start, as PPS shows it; else the nominal
+            rate.
     Returns:
-        Counts with their gain where the mains have a converter, else volts.
+        Counts with their gain if the mains have a converter, else volts.
     Raises:
         ValueError: a size is below 1.
     """

@@ -46,7 +46,7 @@ class MainsTone:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """What a socket gives while nothing happens."""
+    """The undisturbed voltage of a socket."""
 
     fundamental_v: float = 120.0
     """rms."""
@@ -92,7 +92,7 @@ class Wave:
 def shape(harmonics: Iterable[Harmonic], cycles: FloatArray, fundamental: bool) -> FloatArray:
     """(n,) sum of sines at a phase, in shares of the fundamental's peak.
 
-    Powers of exp(i phase) instead of a sine each: four times as fast, and below 1e-14 off at order 50.
+    Powers of exp(i phase) instead of a sine each: four times as fast, with an error below 1e-14 at order 50.
     """
     turn = turn_of(cycles)
     sine = np.sin(turn)
@@ -108,7 +108,7 @@ def shape(harmonics: Iterable[Harmonic], cycles: FloatArray, fundamental: bool) 
 
 def turn_of(cycles: FloatArray) -> FloatArray:
     """(n,) rad, 0 .. 2 pi, of a phase in cycles."""
-    return np.asarray(2 * math.pi * (cycles - np.floor(cycles)))  # np.mod's bits in a tenth of its time
+    return np.asarray(2 * math.pi * (cycles - np.floor(cycles)))  # bits of np.mod in a tenth of its time
 
 
 def powers_of(turn: FloatArray, orders: Iterable[int]) -> Iterator[NDArray[np.complex128]]:
@@ -149,7 +149,7 @@ def harmonics_of(
 
 
 def _power(steps: dict[int, NDArray[np.complex128]], count: int) -> NDArray[np.complex128]:
-    """exp(i phase) to a whole power, remembered by squaring."""
+    """exp(i phase) to a whole power, by squaring; intermediate powers are stored."""
     if count not in steps:
         half = _power(steps, count // 2)
         steps[count] = half * half * steps[1] if count % 2 else half * half

@@ -1,1 +1,1 @@
-"""What was put in (truth.jsonl) against what was found (stored incidents): pure, no store and no clock."""
+"""Compares the truth (truth.jsonl) with the findings (stored incidents): pure, no store and no clock."""

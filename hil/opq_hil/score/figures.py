@@ -1,4 +1,6 @@
-"""The figures of a score, as contracts.md has them: recall and precision by class, splits, joins, errors."""
+"""The figures of a score, as defined in contracts.md: recall and precision by class, splits, joins,
+errors.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,11 +13,13 @@ from opq_hil.score.matching import ScoreMatch, match_incidents
 from opq_hil.score.records import COMPOUND_NS, FOLLOWS_NS, JOIN_NS, FoundIncident, TrueDisturbance
 
 MISSED, NOTHING = "missed", "none"
-"""In the confusion: a disturbance without an incident; the row of incidents without a disturbance."""
+"""Names in the confusion matrix: a disturbance without an incident; the row of incidents without a
+disturbance.
+"""
 
 
 class ClassFigures(TypedDict):
-    """None where there is nothing to divide by."""
+    """Figures of one class; None where the divisor is 0."""
 
     precision: float | None
     recall: float | None
@@ -23,16 +27,16 @@ class ClassFigures(TypedDict):
 
 
 class StartError(TypedDict):
-    """Milliseconds between true and stored onset, without sign; None when nothing was found."""
+    """Absolute milliseconds between true and stored onset; None if nothing was found."""
 
     median: float | None
     p99: float | None
     within_1_ms: float | None
-    """Share."""
+    """Share within 1 ms."""
 
 
 class PlaceDistance(TypedDict):
-    """From an incident's centre to the true place, km, of those of which both are known."""
+    """From an incident's centre to the true place, km, where both are known."""
 
     median: float | None
     p90: float | None
@@ -62,17 +66,20 @@ class ScoreFigures(TypedDict):
     place_error_km: PlaceDistance
 
 
-"""`truth`: disturbances; `found`: those with an incident, whatever its class; `false`: incidents without one;
-`split`: disturbances with several, `wrongly_split`: with more than the rule asks for; `joined`: incidents of
-several, `wrongly_joined`: of several that the rule keeps apart. `scope_right`: of found ones whose incident
+"""Counts and shares of a whole run.
+
+`truth`: disturbances; `found`: those with an incident, whatever its class; `false`: incidents without one;
+`split`: disturbances with several, `wrongly_split`: with more than the rule requires; `joined`: incidents of
+several, `wrongly_joined`: of several that the rule separates. `scope_right`: of found ones whose incident
 has a scope; `scope_right_sharp`: without steady states, each of which is an incident of one Box by the rule.
-`cause_right`: of found ones whose incident was judged, by the cause that it names first. `side_right`: of the
-`sides`, the Boxes of found ones of which the incident says whether they are downstream. `place_error_km`: an
-incident's centre is the mean of its Boxes, so it cannot be better than they stand dense."""
+`cause_right`: of found ones whose incident was judged, by the first cause that it names. `side_right`: of the
+`sides`, the Boxes of found ones for which the incident states whether they are downstream. `place_error_km`:
+an incident's centre is the mean of its Boxes, so its error depends on how dense they are.
+"""
 
 
 def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> ScoreFigures:
-    """Compare a run's truth with what was stored."""
+    """Compares a run's truth with the stored incidents."""
     match = match_incidents(truth, found)
     seen = sum(1 for each in match.of_truth if each)
     false = sum(1 for each in match.of_found if not each)
@@ -108,9 +115,9 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
 
 
 def _wrongly_split(incidents: Sequence[FoundIncident], every: Mapping[int, FoundIncident]) -> bool:
-    """Whether one disturbance has more incidents than the rule asks for.
+    """True if one disturbance has more incidents than the rule requires.
 
-    It asks for one per Box and class of a steady state, and one for each part that follows another.
+    The rule requires one per Box and class of a steady state, and one for each part that follows another.
     """
     begun = [each for each in incidents if not each.steady and not _follows(each, incidents, every)]
     steady = [(each.kind, box_id) for each in incidents if each.steady for box_id in each.boxes]
@@ -120,10 +127,10 @@ def _wrongly_split(incidents: Sequence[FoundIncident], every: Mapping[int, Found
 def _follows(
     later: FoundIncident, incidents: Sequence[FoundIncident], every: Mapping[int, FoundIncident]
 ) -> bool:
-    """Whether it follows one of these within 60 s at a Box, and names it, or one between that does.
+    """True if it follows one of these within 60 s at a Box, and names it, or one between that does.
 
-    By the rule an incident names the one before: where a fault comes while a neutral is lost, the neutral
-    that comes back names the fault.
+    By the rule an incident names the previous one: if a fault comes while a neutral is lost, the incident of
+    the returning neutral names the fault.
     """
     own = {each.number for each in incidents}
     if later.follows in own:
@@ -141,9 +148,9 @@ def _follows(
 
 
 def _wrongly_joined(disturbances: Sequence[TrueDisturbance]) -> bool:
-    """Whether one incident has disturbances that the rule keeps apart.
+    """True if one incident has disturbances that the rule separates.
 
-    It puts together what begins within a second at one Box, and what begins within 200 ms anywhere.
+    The rule joins what begins within a second at one Box, and what begins within 200 ms anywhere.
     """
     if len(disturbances) < 2:
         return False
@@ -168,7 +175,9 @@ def _share(part: int, whole: int) -> float | None:
 def _by_class(
     truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
 ) -> dict[str, ClassFigures]:
-    """Per class: true ones that have an incident of it, and incidents of it that belong to a true one."""
+    """By class: true disturbances that have an incident of it, and incidents of it that belong to a true
+    one.
+    """
     figures: dict[str, ClassFigures] = {}
     true_ones, right_ones = Counter(each.kind for each in truth), Counter[str]()
     stored_ones, rightly_stored = Counter(each.kind for each in found), Counter[str]()
@@ -180,7 +189,7 @@ def _by_class(
         recall = _share(right_ones[kind], true_ones[kind])
         precision = _share(rightly_stored[kind], stored_ones[kind])
         f1 = None
-        if recall is not None:  # of a class that never was there is none
+        if recall is not None:  # there is no figure for a class that never occurred
             both = (precision or 0.0) + recall
             f1 = 2 * (precision or 0.0) * recall / both if both else 0.0
         figures[kind] = {"precision": precision, "recall": recall, "f1": f1}
@@ -190,7 +199,7 @@ def _by_class(
 def _confusion(
     truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
 ) -> dict[str, dict[str, int]]:
-    """True class -> class of its best incident -> how many."""
+    """True class -> class of its best incident -> count."""
     table: dict[str, Counter[str]] = defaultdict(Counter)
     for t, incidents in enumerate(match.of_truth):
         table[truth[t].kind][found[incidents[0]].kind if incidents else MISSED] += 1
@@ -203,7 +212,7 @@ def _confusion(
 def _start_errors_ms(
     truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
 ) -> list[float]:
-    """For each found one: earliest stored onset against earliest arrival, on the Boxes that both have."""
+    """For each found one: earliest stored onset less earliest arrival, on the Boxes that both have."""
     errors = []
     for t, incidents in enumerate(match.of_truth):
         if incidents:
@@ -217,7 +226,7 @@ def _start_errors_ms(
 def _sides_right(
     truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
 ) -> list[bool]:
-    """For each Box of a found one of which both say its side: whether they say the same."""
+    """For each Box of a found one whose side is known twice: True if both sides agree."""
     return [
         told == span.side
         for t, each in enumerate(match.of_truth)

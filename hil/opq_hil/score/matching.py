@@ -1,14 +1,14 @@
-"""Which stored incident is which true disturbance. Neither's order matters.
+"""Assigns stored incidents to true disturbances. The order of neither matters.
 
-An incident and a disturbance can belong together when they share a Box on which their spans meet, or their
-onsets are within the reach that incidents are joined by. Spans meet up to a cycle after the disturbance's end
-too, for its edge is its own doing. Each incident belongs to the one that fits best:
+An incident and a disturbance can belong together if they share a Box on which their spans meet, or their
+onsets are within the reach by which incidents are joined. Spans also meet up to a cycle after the
+disturbance's end, because its edge is its own effect. Each incident belongs to the one that fits best:
 
     1. spans meet, class of one family      2. onsets near, class of one family
     3. spans meet, another class            4. onsets near, another class
 
-and of several the one with the nearest onset. A disturbance that is nobody's best, but lies under an
-incident of its own family, was joined with that incident's own.
+and among several, to the one with the nearest onset. A disturbance that is the best of no incident, but lies
+under an incident of its own family, was joined with that incident's own disturbance.
 """
 
 from bisect import bisect_right
@@ -26,7 +26,7 @@ Fit = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ScoreMatch:
-    """What belongs to what, by position in the two sequences.
+    """The assignment, by position in the two sequences.
 
     `of_truth[t]` are the incidents of disturbance t, the best first; `of_found[f]` the disturbances of
     incident f, its own first. Empty: missed; false.
@@ -37,7 +37,7 @@ class ScoreMatch:
 
 
 def match_incidents(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> ScoreMatch:
-    """Match all of them; some 10 us per pair of spans that lie near each other."""
+    """Matches all; costs some 10 us per pair of spans that lie near each other."""
     index = _BoxIndex(truth)
     fits = [index.fits(incident) for incident in found]
     own = [
@@ -93,7 +93,7 @@ class _BoxIndex:
         spans, starts, latest_end = self._by_box.get(box_id, ([], [], []))
         for at in range(bisect_right(starts, max(span.end_ns, span.start_ns + LONGEST_NS)) - 1, -1, -1):
             if latest_end[at] + EDGE_NS < span.start_ns - LONGEST_NS:
-                return  # nor does any that began earlier last so long
+                return  # no earlier one lasts that long either
             fit = _fit(spans[at][2], span)
             if fit is not None:
                 yield spans[at][1], fit

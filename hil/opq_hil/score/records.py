@@ -1,4 +1,4 @@
-"""What a score compares: a disturbance that was made, and an incident that was stored; both per Box."""
+"""The records that a score compares: a true disturbance, and a stored incident; both per Box."""
 
 from dataclasses import dataclass, field
 
@@ -6,15 +6,17 @@ JOIN_NS = 200_000_000
 LONGEST_NS = 2_000_000_000
 """Onsets of one disturbance differ by 200 ms and their uncertainty, 2 s at most (contracts.md, Findings)."""
 EDGE_NS = 20_000_000
-"""What begins within a cycle of a disturbance's end is its end: the jump with which a neutral comes back."""
+"""Limit after a disturbance's end within which an onset belongs to that end: the jump with which a neutral
+comes back.
+"""
 COMPOUND_NS = 1_000_000_000
-"""What comes so soon at one Box is part of what began there (contracts.md, Findings)."""
+"""A disturbance this soon after another at one Box is part of it (contracts.md, Findings)."""
 FOLLOWS_NS = 60_000_000_000
-"""What comes so soon at one Box names what came before (contracts.md, Findings)."""
+"""A disturbance this soon after another at one Box names it (contracts.md, Findings)."""
 OPEN_NS = 2**62
-"""The end of what never ended."""
+"""End of a disturbance that never ended."""
 FAMILIES = {"interruption": "sag", "undervoltage": "sag", "overvoltage": "swell"}
-"""Classes that are one thing at different depths and lengths."""
+"""Classes that are one phenomenon at different depths and lengths."""
 STEADY = frozenset(
     {
         "harmonics", "interharmonics", "flicker", "noise", "dc_offset", "periodic_notching",
@@ -26,7 +28,7 @@ STEADY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class BoxSpan:
-    """Where it lies at one Box, and what it is there; `end_ns` may be the start."""
+    """Span and class at one Box; `end_ns` may be the start."""
 
     kind: str
     start_ns: int
@@ -42,7 +44,7 @@ class BoxSpan:
 
     @property
     def reach_ns(self) -> int:
-        """How far away the onset of the same disturbance may be."""
+        """Largest distance to another onset of the same disturbance."""
         return min(LONGEST_NS, JOIN_NS + self.uncertainty_ns)
 
 
@@ -56,7 +58,7 @@ class TrueDisturbance:
     boxes: dict[str, BoxSpan] = field(hash=False)
     cause: str = ""
     at: tuple[float, float] | None = None
-    """(latitude, longitude) of its place, degrees; None: nobody knows."""
+    """(latitude, longitude) of its place, degrees; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,15 @@ class FoundIncident:
     scope: str | None
     boxes: dict[str, BoxSpan] = field(hash=False)
     follows: int | None = None
-    """Number of the incident before."""
+    """Number of the previous incident."""
     cause: str | None = None
-    """Its likeliest cause; None: nobody has judged it."""
+    """Its likeliest cause; None: not judged."""
     sides: dict[str, str] = field(default_factory=dict, hash=False)
-    """Box -> `downstream` or `upstream`, as far as it says."""
+    """Box -> `downstream` or `upstream`, as far as known."""
     centre: tuple[float, float] | None = None
     """(latitude, longitude), degrees: the mean of its Boxes, weighted; None: they have no coordinates."""
 
     @property
     def steady(self) -> bool:
-        """Whether every part of its class is a steady state."""
+        """True if every part of its class is a steady state."""
         return STEADY.issuperset(self.kind.split("+"))

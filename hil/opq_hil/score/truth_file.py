@@ -1,4 +1,4 @@
-"""Reads truth.jsonl (contracts.md): one disturbance a line; a line that is none is named and passed over."""
+"""Reads truth.jsonl (contracts.md): one disturbance per line; a malformed line is reported and skipped."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from opq_proto.errors import OpqError
 
 FILE_NAME = "truth.jsonl"
 LONGEST_LINE = 4 << 20
-"""A disturbance of 10,000 Boxes has 1.5 MB."""
+"""Longest line in bytes; a disturbance of 10,000 Boxes has 1.5 MB."""
 
 
 class TruthFileError(OpqError):
@@ -20,17 +20,17 @@ class TruthFileError(OpqError):
 
 @dataclass(frozen=True, slots=True)
 class TruthFile:
-    """What was in the file, in its order."""
+    """The content of the file, in its order."""
 
     disturbances: tuple[TrueDisturbance, ...]
     problems: tuple[str, ...]
     """One line per malformed line: file, line number, what is wrong."""
     nothing: int
-    """Lines of class `none`: recordings of a data set in which there is nothing to find."""
+    """Lines of class `none`: recordings of a data set without a disturbance."""
 
 
 def read_truth(folder: Path) -> TruthFile:
-    """The truth of a run.
+    """Reads the truth of a run.
 
     Raises:
         TruthFileError: the file is not there or cannot be read.
@@ -58,7 +58,7 @@ def read_truth(folder: Path) -> TruthFile:
 
 
 def _disturbance(line: object, number: str) -> TrueDisturbance | None:
-    """None: class `none`.
+    """Reads a line; None for class `none`.
 
     Raises:
         ValueError: what is wrong with the line.
@@ -96,7 +96,7 @@ def _disturbance(line: object, number: str) -> TrueDisturbance | None:
 
 
 def _coordinates(line: Mapping[str, Any]) -> tuple[float, float] | None:
-    """None: the line says none."""
+    """Coordinates of a line; None if it has none."""
     at = line.get("latitude"), line.get("longitude")
     if at == (None, None):
         return None

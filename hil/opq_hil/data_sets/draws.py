@@ -1,9 +1,9 @@
 """Random numbers that are the same on every Python and NumPy, keyed by words.
 
 Uniform ones come from `random.Random(number).random()`, whose sequence Python guarantees for all versions.
-Noise comes from PCG64's raw 64-bit output with its state set outright; NumPy may change what Generator's
-methods make of that output, never the output itself (NEP 19). A normal value is the sum of twelve 16-bit
-numbers (Irwin and Hall): whole numbers until one exact division, so that no library's logarithm is in it. Its
+Noise comes from PCG64's raw 64-bit output with its state set explicitly; NumPy may change how Generator's
+methods use that output, never the output itself (NEP 19). A normal value is the sum of twelve 16-bit
+numbers (Irwin and Hall): whole numbers until one exact division, so that it uses no library's logarithm. Its
 density is the normal one within 3 % up to 2.5 sigma (kurtosis 2.9), and it ends at 6 sigma.
 """
 
@@ -17,24 +17,26 @@ from opq_hil.mains.courses import FloatArray
 
 TERMS = 12
 UNIT = 1 << 16
-"""Standard deviation of the sum of twelve numbers from 0 to 65,535, but for 1e-10."""
+"""Standard deviation of the sum of twelve numbers from 0 to 65,535, exact to 1e-10."""
 MIDDLE = TERMS * (UNIT - 1) // 2
 NOISE_AT_ONCE = 1 << 16
 
 
 class KeyedDraws:
-    """The draws of one recording; another key gives others, the same key the same."""
+    """The draws of one recording; the same key gives the same numbers, another key others."""
 
     def __init__(self, *key: object) -> None:
         self._digest = hashlib.sha256("/".join(map(str, key)).encode("utf-8")).digest()
         self._uniform = random.Random(int.from_bytes(self._digest, "big"))
 
     def uniform(self, least: float = 0.0, most: float = 1.0) -> float:
-        """From `least` to `most`, both included in what rounding may give."""
+        """A number from `least` to `most`; rounding may give either of them."""
         return least + (most - least) * self._uniform.random()
 
     def magnitude(self, one: Magnitude) -> float:
-        """One of the table, with six digits: that far every library's power function agrees."""
+        """A value for one row of the table, with six digits: to that precision every library's power
+        function agrees.
+        """
         share = self._uniform.random()
         if one.distribution == "one of":
             return one.choices[int(share * len(one.choices))]

@@ -1,4 +1,6 @@
-"""A data set as a folder: .i16 and .json of each recording, truth.jsonl beside; it appears whole or not."""
+"""A data set as a folder: .i16 and .json of each recording, and truth.jsonl; it appears completely or not
+at all.
+"""
 
 import hashlib
 import json
@@ -16,19 +18,19 @@ from opq_hil.score.truth_file import FILE_NAME
 from opq_proto.errors import OpqError
 
 LEAST_SNR_DB = 24.0
-"""Below it the noise of every recording would be that of class `noise` (8 % and more: 22 dB)."""
+"""With less, the noise of every recording would belong to class `noise` (8 % and more: 22 dB)."""
 
 
 class DataSetStoppedError(OpqError):
-    """Somebody ended it; nothing was written."""
+    """It was stopped; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataSetPlan:
-    """What a folder is to hold; the same plan gives the same bytes.
+    """The content of a folder; the same plan gives the same bytes.
 
     Raises:
-        DataSetError: a number that cannot be.
+        DataSetError: an impossible number.
     """
 
     classes: tuple[str, ...]
@@ -48,18 +50,20 @@ class DataSetPlan:
 
     @property
     def recordings(self) -> int:
-        """How many there are."""
+        """Number of recordings."""
         return len(self.classes) * self.per_class * len(self.hz)
 
 
 @dataclass(frozen=True, slots=True)
 class DataSetReport:
-    """What was written."""
+    """Counts of the written folder."""
 
     recordings: int
     samples: int
     near_edges: int
-    """Samples that another library of functions might round the other way; 0: the bytes are everybody's."""
+    """Samples that another library of functions might round differently; 0: the bytes are the same
+    everywhere.
+    """
 
 
 def write_data_set(
@@ -68,15 +72,15 @@ def write_data_set(
     show: Callable[[int], None] = lambda _done: None,
     stop: threading.Event | None = None,
 ) -> DataSetReport:
-    """Write the folder; it must not be there, or be empty.
+    """Writes the folder; it must not exist, or be empty.
 
     Args:
         show: called with the number of recordings made.
-        stop: ends it, with nothing left behind.
+        stop: ends it; nothing is left.
     Raises:
         DataSetError: the folder is not empty.
         DataSetStoppedError: it was stopped.
-        OSError: the folder cannot be written; nothing is left behind.
+        OSError: the folder cannot be written; nothing is left.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataSetError(f"{folder} is not empty; want a folder that is new or empty")

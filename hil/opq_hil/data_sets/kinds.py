@@ -1,4 +1,6 @@
-"""From drawn magnitudes to the disturbances of `opq_hil.mains`, by class; and which classes go together."""
+"""Converts drawn magnitudes to the disturbances of `opq_hil.mains`, by class; and which classes can be
+combined.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -22,21 +24,21 @@ from opq_hil.mains.wave import Harmonic, MainsTone
 from opq_proto.errors import OpqError
 
 ONE_OF = ("sag", "swell", "interruption", "undervoltage", "overvoltage", "rapid_voltage_change")
-"""One recording has one level of the voltage."""
+"""Classes of which a recording has one at most, because it has one level of the voltage."""
 BIT_PATTERN = "1101001011001110"
 
 
 class DataSetError(OpqError):
-    """A data set cannot be made as it was asked for."""
+    """The requested data set cannot be made."""
 
     exit_code = 2
 
 
 def checked_classes(names: str) -> tuple[str, ...]:
-    """`sag,harmonics+sag,none` as classes, the parts of each in alphabetical order.
+    """Reads `sag,harmonics+sag,none` as classes, the parts of each in alphabetical order.
 
     Raises:
-        DataSetError: a class that there is not, that no recording can have, twice the same, or parts that
+        DataSetError: an unknown class, a class that no recording can have, a repeated class, or parts that
             exclude each other.
     """
     found: list[str] = []
@@ -62,7 +64,7 @@ def checked_classes(names: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class DrawnNumbers:
-    """What a disturbance is made from: the table's values by name, and what belongs to the recording."""
+    """The numbers of a disturbance: the table's values by name, and values of the recording."""
 
     values: Mapping[str, float]
     phases_deg: tuple[float, ...]
@@ -78,7 +80,7 @@ class DrawnNumbers:
 
     @property
     def left(self) -> float:
-        """Share of the steady voltage that is left."""
+        """Remaining share of the steady voltage."""
         return self["residual"] / 100 / self.level
 
 
@@ -138,7 +140,7 @@ MAKERS: dict[str, Callable[[DrawnNumbers], MainsDisturbance]] = {
     ),
     "mains_signalling": _signalling,
 }
-"""Class -> the disturbance of its numbers, at 0 s."""
+"""Class -> function that makes its disturbance from the numbers, at 0 s."""
 
 
 def draw_numbers(kind: str, draws: KeyedDraws, hz: float, nominal_v: float, level: float) -> DrawnNumbers:

@@ -1,4 +1,4 @@
-"""One labelled recording: counts as a Box would read them, and the truth of what is in them."""
+"""One labelled recording: counts as a Box would read them, and the truth about them."""
 
 import math
 from dataclasses import dataclass, replace
@@ -21,13 +21,15 @@ from opq_hil.mains.wave import Harmonic, Wave
 RATE_HZ = 12_000
 NOMINAL_V = {50: 230.0, 60: 120.0}
 FULL_SCALE = 5.0
-"""Full scale by the nominal peak: 1.75 of a swell and 1.0 of an impulse together (3.9) are not clipped."""
+"""Full scale relative to the nominal peak: 1.75 of a swell and 1.0 of an impulse together (3.9) are not
+clipped.
+"""
 SHORTEST_S = 0.3
-"""Where neither of two disturbances has a length, the second comes within so long."""
+"""If neither of two disturbances has a length, the second begins within this time."""
 START_NS, EVERY_NS = 1_735_689_600 * 10**9, 200 * 10**9
-"""The first recording begins with 2025, the next 200 s later: no two of a folder meet in time."""
+"""The first recording begins with 2025, the next 200 s later: no two of a folder overlap in time."""
 EDGE_LSB = 1e-9
-"""What libraries of functions differ by is below 1e-10 of a count (kinds are closed forms of a few sines)."""
+"""Function libraries differ by less than 1e-10 of a count (kinds are closed forms of a few sines)."""
 BOX_ID = "1"
 
 
@@ -39,18 +41,18 @@ class LabelledRecording:
     facts: dict[str, Any]
     truth: dict[str, Any]
     near_edges: int
-    """Samples that were within EDGE_LSB of being rounded the other way; elsewhere they might be."""
+    """Samples within EDGE_LSB of a rounding edge; another library might round them differently."""
 
 
 def labelled_recording(
     kind: str, hz: int, index: int, seed: int, snr_db: float, number: int
 ) -> LabelledRecording:
-    """Recording `index` of a class (parts joined by `+`, or none), the same whatever else is made.
+    """Recording `index` of a class (parts joined by `+`, or none), independent of other recordings.
 
     Args:
         hz: 50 (230 V) or 60 (120 V).
         snr_db: how far white noise (rms) lies under the fundamental (rms).
-        number: its place in the folder, from 1; gives its time.
+        number: its place in the folder, from 1; determines its time.
     """
     draws = KeyedDraws("opq data set", seed, kind, hz, index)
     nominal_v = NOMINAL_V[hz]
@@ -89,7 +91,7 @@ def labelled_recording(
 
 
 def _laid_out(made: list[MainsDisturbance], start_s: float, draws: KeyedDraws) -> list[MainsDisturbance]:
-    """The longest begins at `start_s`, others within the first half of it."""
+    """Places the longest at `start_s`, others within the first half of it."""
     grid = Grid(60.0)
     lengths = [(lambda span: span.stop_s - span.start_s)(one.placed(grid).span) for one in made]
     longest = max(range(len(made)), key=lambda k: (lengths[k], -k), default=0)
@@ -103,7 +105,7 @@ def _laid_out(made: list[MainsDisturbance], start_s: float, draws: KeyedDraws) -
 def _counts(
     mains: Mains, count: int, snr_db: float, nominal_v: float, draws: KeyedDraws
 ) -> tuple[NDArray[np.int16], int]:
-    """What the converter reads, and how many samples lie on a rounding edge."""
+    """The converter's counts, and how many samples lie on a rounding edge."""
     t_s: FloatArray = np.arange(count) / RATE_HZ
     volts = mains.clean_v(t_s)
     volts += mains.wave.fundamental_v * 10 ** (-snr_db / 20) * draws.noise(count, 0)
@@ -119,7 +121,7 @@ def _counts(
 def _truth(
     kind: str, mains: Mains, numbers: dict[str, DrawnNumbers], facts: dict[str, Any], number: int
 ) -> dict[str, Any]:
-    """As contracts.md has it, with the file, and of each part what it was drawn as."""
+    """The truth in the form of contracts.md, with the file, and the drawn numbers of each part."""
     start_ns = facts["start_ns"]
     parts: list[dict[str, Any]] = [
         {"class": one.kind, **_span(one, start_ns), "drawn": dict(numbers[one.kind].values)}
@@ -152,7 +154,7 @@ def _span(one: PlacedDisturbance, start_ns: int) -> dict[str, int]:
 
 
 def _residual_percent(mains: Mains, nominal_v: float) -> float | None:
-    """Residual by nominal while the level lasts; None where no part changes the rms by itself."""
+    """Residual relative to nominal while the level lasts; None if no part changes the rms by itself."""
     for one in mains.placed:
         if isinstance(one.disturbance, Level):
             return round(100 * one.disturbance.level() * mains.wave.rms_v / nominal_v, 4)

@@ -1,8 +1,8 @@
-"""The table of magnitudes: what a recording of each class is drawn from. docs/sim.md shows it.
+"""The table of magnitudes from which a recording of each class is drawn. docs/sim.md shows it.
 
 Limits follow IEEE 1159-2019, table 2 (categories), EN 50160:2010 and IEC 61000-4-30:2015; where these have
-none, what a converter of 12,000 samples a second can still show. A little room is left to the neighbour's
-limit, so that the label is never a matter of taste: a sag leaves 12 to 88 %, not 10 to 90 %; a transient,
+none, the resolution of a converter of 12,000 samples a second. A small distance is left to the neighbour's
+limit, so that the label is unambiguous: a sag leaves 12 to 88 %, not 10 to 90 %; a transient,
 notches or a phase jump alone change no Urms(1/2) by the 5 % of a rapid voltage change.
 """
 
@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Distribution = Literal["uniform", "log-uniform", "either sign", "one of"]
-"""log-uniform: the logarithm is uniform; either sign: uniform, and the sign a coin; one of: each alike."""
+"""log-uniform: the logarithm is uniform; either sign: uniform, with a random sign; one of: all equally
+likely.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Magnitude:
-    """One quantity of a class, and what it is drawn from."""
+    """One quantity of a class, and its distribution."""
 
     name: str
     unit: str
@@ -112,7 +114,7 @@ BACKGROUND: tuple[Magnitude, ...] = (
     Magnitude("before the disturbance", "s", 1.5, 2.5),
     Magnitude("after it", "s", 1.2, 2.0),
 )
-"""What every recording has, drawn first; `none` has nothing else."""
+"""Magnitudes of every recording, drawn first; `none` has no others."""
 
 NOT_HERE = {
     "outage": "a Box without supply records nothing",

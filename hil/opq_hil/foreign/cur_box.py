@@ -1,8 +1,8 @@
 """A Box of the Rust generation (CUR): opq-interop A.3 to A.5, A.11, G.1, G.4, G.5.
 
-It does what the original does, faults included: it subscribes to the prefix of its id and answers what it
-hears, also when `Command.box_id` is another (H.3, H.4); it ignores `wait` (H.12); it says ok to any
-plug-in command; it stamps a window when it has read it (H.13) and gives its uptime in seconds.
+It behaves like the original, faults included: it subscribes to the prefix of its id and answers whatever it
+receives, even if `Command.box_id` is another (H.3, H.4); it ignores `wait` (H.12); it answers ok to any
+plug-in command; it stamps a window when it has read it (H.13) and reports its uptime in seconds.
 """
 
 import random
@@ -27,7 +27,7 @@ class CurBox:
 
     Args:
         calibration: counts per volt.
-        public_key: Z85, given in the answer to an info command.
+        public_key: Z85, part of the answer to an info command.
         addresses: of its interfaces.
     Raises:
         ForeignBoxError: the id is no number of the wire.
@@ -43,7 +43,7 @@ class CurBox:
     ) -> None:
         self.box_id = checked_number(box_id)
         self.counts = ForeignCounts()
-        # more than 120 time-outs of 1000 ms in total, never reset by traffic: both anew (A.11)
+        # more than 120 time-outs of 1000 ms in total, never reset by traffic: both are made again (A.11)
         self.sockets = ForeignSockets(f"{self.box_id}".encode("ascii"), None, 1.0, 121, True, True)
         self.rate_cycles = windows_per_measurement
         self._public_key, self._addresses = public_key, addresses
@@ -88,7 +88,7 @@ class CurBox:
         name = KINDS[command.kind]
         self.counts.commands[name] += 1
         if command.box_id != self.box_id:
-            self.counts.commands["of another Box"] += 1  # and is answered
+            self.counts.commands["of another Box"] += 1  # it is answered all the same
         kind, body, cycles = self._answer(command, now_ns)
         self.counts.answers[name] += 1
         head = wire.cur_response(self.box_id, command.seq, now_ns // 1_000_000, kind, body)

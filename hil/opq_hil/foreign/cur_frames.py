@@ -1,6 +1,6 @@
 """Frames of the original's Rust generation (CUR), byte by byte: opq-interop A.3 to A.5 and B.1.
 
-Numbers in brackets are those of opqbox3.proto. Nothing from 1000 on is ever written.
+Numbers in brackets are those of opqbox3.proto. Numbers from 1000 on are never written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,9 @@ def cur_cycle(counts: Sequence[int], timestamp_ms: int) -> bytes:
 
 
 def cur_response(box_id: int, seq: int, timestamp_ms: int, kind: int, body: bytes) -> bytes:
-    """Response: box_id [1] int32, seq [2], timestamp_ms [3], and one of [4] to [7], also when it is empty."""
+    """Response: box_id [1] int32, seq [2], timestamp_ms [3], and one of [4] to [7], written even if it is
+    empty.
+    """
     head = varint_field(1, box_id) + varint_field(2, seq) + varint_field(3, timestamp_ms)
     return head + bytes_field(kind, body, presence=True)
 
@@ -99,7 +101,7 @@ def cur_info_answer(addresses: Sequence[str], uptime_s: int, public_key: bytes, 
 
 @dataclass(frozen=True, slots=True)
 class CurCommand:
-    """What a Box reads of a Command: seq [1], box_id [2], and the one-of with its number."""
+    """The part of a Command that a Box reads: seq [1], box_id [2], and the one-of with its number."""
 
     seq: int
     box_id: int
@@ -112,10 +114,11 @@ class CurCommand:
 
 
 def read_cur_command(data: bytes) -> CurCommand:
-    """A Command; of several of the one-of the last holds, as in every reader of Protocol Buffers.
+    """Reads a Command; if several of the one-of are present, the last counts, as in every reader of Protocol
+    Buffers.
 
     Raises:
-        ProtobufError: it is none.
+        ProtobufError: it is no Command.
     """
     seq = box_id = kind = 0
     body = b""

@@ -17,7 +17,7 @@ GENERATIONS = {
 }
 
 MOST_NOMINAL_V = 150.0
-"""Its peak is just within the original's converter."""
+"""A higher voltage would clip: its peak is just within the original's converter."""
 
 
 def foreign_peer(generation: str, box_id: str, calibration: float, pair: KeyPair) -> ForeignPeer:
@@ -42,7 +42,7 @@ def foreign_host(
 ) -> ForeignHost:
     """Boxes with samples by id, on the brokers of this machine unless `endpoints` name others.
 
-    Boxes that have no keys in the folder get some; a broker of that folder admits them within a second.
+    Boxes without keys in the folder get new ones; a broker of that folder admits them within a second.
 
     Raises:
         ForeignBoxError: as `foreign_peer` and `ForeignHost`.
@@ -75,5 +75,5 @@ def foreign_host(
 
 
 def key_folder(data_dir: Path) -> KeyFolder:
-    """Where `up` and `opq-cloud all` have theirs."""
+    """The key folder of `up` and `opq-cloud all`."""
     return KeyFolder(data_dir / "curve")

@@ -25,18 +25,18 @@ from opq_proto.keys import KeyPair
 from opq_proto.zmq_inbox import try_send, waiting_messages
 
 RATE_MILLIHZ = 12_000_000
-"""The original's converter knows no other (opq-interop G.3)."""
+"""The original's converter has no other rate (opq-interop G.3)."""
 CALIBRATION = 152.5
 """Counts per volt of the original's sample configuration (opq-interop G.1): clipped at 214.9 V peak."""
 COMMANDS_AT_ONCE = 10
 WINDOWS_AT_ONCE = 60
-"""Windows of one Box in a row, after the process stood still."""
+"""Limit of windows of one Box in a row, after a standstill of the process."""
 LONGEST_WAIT_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignEndpoints:
-    """Where the brokers listen to Boxes, and their public key."""
+    """Addresses of the brokers for Boxes, and their public key."""
 
     measurements: str
     commands: str
@@ -54,7 +54,7 @@ class ConnectedBox:
     calibration: float = CALIBRATION
     """Counts per volt of its converter; the source's counts are scaled to it and clipped at int16."""
     windows: int = 0
-    """Read so far."""
+    """Number of windows read so far."""
     silent_since_s: float = 0.0
     silences: int = 0
     pub: "zmq.Socket[bytes] | None" = field(default=None, repr=False)
@@ -93,7 +93,7 @@ class ForeignHost:
         self.on_open: Callable[[], object] | None = None
         """Called once, when every Box has its sockets."""
         self.clock = RunClock.now()
-        """The run's clock; from `run` on its own."""
+        """The run's clock; `run` begins a new one."""
         self._endpoints = endpoints
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -102,11 +102,11 @@ class ForeignHost:
 
     @property
     def ports(self) -> dict[str, str]:
-        """Where each Box sends its measurements, by id."""
+        """The endpoint to which each Box sends its measurements, by id."""
         return dict.fromkeys(self.boxes, self._endpoints.measurements)
 
     def add_event(self, box_id: str, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:
-        """Put a disturbance into one Box's signal, as soon as possible; from any thread.
+        """Puts a disturbance into one Box's signal, as soon as possible; any thread may call it.
 
         Raises:
             KeyError: no such Box.
@@ -133,7 +133,7 @@ class ForeignHost:
             self._thread.join()
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Be online until `stop`."""
+        """Is online until `stop`."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         context.set(zmq.MAX_SOCKETS, 4 * len(self.boxes) + 16)
         try:
@@ -186,7 +186,7 @@ class ForeignHost:
         box.silent_since_s, box.silences = time.monotonic(), 0
 
     def _read_windows(self, clock: RunClock) -> int:
-        """All windows that are due; monotonic time of the next one."""
+        """Reads all windows that are due; returns the monotonic time of the next one."""
         now_ns = time.monotonic_ns()
         next_ns = now_ns + 10**9
         with self._lock:
@@ -198,7 +198,7 @@ class ForeignHost:
                     read_ns = clock.t_ns(end, RATE_MILLIHZ) + FRAME_LATENCY_NS
                     message = box.peer.accept_window(box.next_window(), read_ns)
                     if message is not None and box.pub is not None:
-                        try_send(box.pub, message)  # PUB: what nobody takes is dropped, as the original's
+                        try_send(box.pub, message)  # PUB drops what nobody receives, as the original does
                 next_ns = min(next_ns, clock.due_ns((box.windows + 1) * WINDOW, RATE_MILLIHZ))
         return next_ns
 
@@ -229,7 +229,7 @@ class ForeignHost:
     def _rebuild(
         self, context: "zmq.Context[zmq.Socket[bytes]]", box: ConnectedBox, poller: zmq.Poller
     ) -> None:
-        """The command sockets again; a command on its way is lost, as in the original (H.41)."""
+        """Makes the command sockets again; a command on its way is lost, as in the original (H.41)."""
         self._open_commands(context, box, poller)
         if box.peer.sockets.rebuilds_push and box.push is not None:
             box.push.close(0)

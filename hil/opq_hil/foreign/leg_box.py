@@ -1,10 +1,11 @@
 """A Box of the C++ generation (LEG): opq-interop A.3 to A.5, A.11, B.3, G.1.
 
-It hears everything on 8194 and answers only the topic `evget`: PING with PONG, READ with samples of a range.
+It receives everything on 8194 and answers only the topic `evget`: PING with PONG, READ with samples of a
+range.
 
-The reference does not say which edge of a range counts, nor what stands in the optional fields of an answer;
-here every cycle read within it is sent, both edges included, ten to a DataMessage, and an empty range is
-answered with ERROR; boxId, time and num_cycles are given.
+The reference does not say whether the edges of a range belong to it, nor what the optional fields of an
+answer contain. Here every cycle read within it is sent, both edges included, ten to a DataMessage; an empty
+range is answered with ERROR; boxId, time and num_cycles are filled in.
 The counters of GPS are those of a Box without a receiver: 0.
 """
 
@@ -34,7 +35,7 @@ class LegBox:
     def __init__(self, box_id: str, calibration: float, frames: int = FRAMES_PER_MEASUREMENT) -> None:
         self.box_id = checked_number(box_id)
         self.counts = ForeignCounts()
-        # after 60 s of silence the SUB socket anew (A.11)
+        # after 60 s of silence the SUB socket is made again (A.11)
         self.sockets = ForeignSockets(b"", wire.leg_topic(self.box_id), 60.0, 1, False, False)
         self._frames = frames
         self._meter = ForeignMeter(calibration)

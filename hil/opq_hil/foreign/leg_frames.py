@@ -18,7 +18,7 @@ from opq_hil.foreign.protobuf_bytes import (
 PING, PONG, READ, RESP, ERROR = 1, 2, 3, 4, 5
 """RequestDataMessage.type."""
 LEG_TOPIC = b"evget"
-"""Frame 0 of what the broker sends to all Boxes."""
+"""Frame 0 of messages from the broker to all Boxes."""
 
 
 def leg_topic(box_id: int) -> bytes:
@@ -76,7 +76,9 @@ def leg_answer(kind: int, sequence_number: int, box_id: int, time_ms: int, num_c
 
 @dataclass(frozen=True, slots=True)
 class LegRequest:
-    """What a Box reads of a RequestDataMessage: type [1], sequence_number [2], back [5] and forward [6]."""
+    """The part of a RequestDataMessage that a Box reads: type [1], sequence_number [2], back [5] and
+    forward [6].
+    """
 
     kind: int
     sequence_number: int
@@ -85,10 +87,10 @@ class LegRequest:
 
 
 def read_leg_request(data: bytes) -> LegRequest | None:
-    """A RequestDataMessage; None without its required fields, as proto2 refuses it.
+    """Reads a RequestDataMessage; None if a required field is missing, as proto2 refuses it.
 
     Raises:
-        ProtobufError: it is none.
+        ProtobufError: it is no message.
     """
     found = dict(read_fields(data))
     if 1 not in found or 2 not in found:

@@ -1,4 +1,5 @@
-"""What an original Box measures in windows of 200 samples, and when it first has a value: opq-interop G.4.
+"""The measurements of an original Box in windows of 200 samples, and when its first value comes: opq-interop
+G.4.
 
 The reference gives the method and the lengths of the filters, not their coefficients: those here are
 windowed sines (Hamming) of the same length and purpose, so values agree within noise, not to the bit.
@@ -35,7 +36,7 @@ _LOW = _low_pass(LOW_TAPS, LOW_CUT_HZ, RATE_HZ)
 _FUNDAMENTAL = _low_pass(FUNDAMENTAL_TAPS, FUNDAMENTAL_CUT_HZ, RATE_HZ / DECIMATION)
 _HIGH = _high_pass(HIGH_TAPS, HIGH_CUT_HZ, RATE_HZ)
 HISTORY = LOW_TAPS - 1 + DECIMATION * FUNDAMENTAL_TAPS
-"""Samples before a value's own that its filters reach back to; rounded up to a whole output."""
+"""Earlier samples that the filters of a value need; rounded up to a whole output."""
 
 
 class ForeignMeter:
@@ -49,7 +50,7 @@ class ForeignMeter:
         self._calibration = calibration
 
     def values(self, windows: WindowBuffer) -> dict[str, float]:
-        """Those that fall due with the newest window of `windows`."""
+        """The values that are due with the newest window of `windows`."""
         number = windows.newest
         last = windows.counts(1)[0] / self._calibration
         found = {"rms": float(np.sqrt(np.mean(last * last)))}
@@ -89,10 +90,10 @@ def frequency_hz(volts: FloatArray, count: int) -> float | None:
 
 
 def transient_v(volts: FloatArray, count: int) -> float:
-    """The largest size of the high-passed volts (125 taps, 400 Hz) in the last `count`."""
+    """The largest absolute high-passed voltage (125 taps, 400 Hz) in the last `count`."""
     return float(np.max(np.abs(_filtered(volts[-(count + HIGH_TAPS - 1) :], _HIGH)[-count:])))
 
 
 def _filtered(values: FloatArray, taps: NDArray[np.float64]) -> FloatArray:
-    """(n - taps + 1,) where the filter lies wholly within."""
+    """(n - taps + 1,) values for which the filter lies completely within `values`."""
     return np.convolve(values, taps, mode="valid")

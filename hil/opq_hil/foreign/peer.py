@@ -1,4 +1,4 @@
-"""What a foreign Box is to its host: windows in, messages out; commands in, answers out."""
+"""The interface of a foreign Box to its host: windows in, messages out; commands in, answers out."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from opq_proto.errors import OpqError
 
 FRAME_LATENCY_NS = 200 * 10**9 // 12_000
-"""The original's driver gives every frame one frame late (opq-interop H.40): times are so much later."""
+"""The original's driver delivers every frame one frame late (opq-interop H.40): times are later by this."""
 
 
 class ForeignBoxError(OpqError):
-    """A foreign Box cannot be what it is asked to be."""
+    """A foreign Box cannot have the requested properties."""
 
 
 @dataclass(slots=True)
 class ForeignCounts:
-    """What happened to one Box.
+    """Counters of one Box.
 
-    `commands` and `answers` are by kind; `ignored` is what the original ignores, by reason.
+    `commands` and `answers` are by kind; `ignored` counts messages that the original ignores, by reason.
     """
 
     measurements: int = 0
@@ -31,24 +31,24 @@ class ForeignCounts:
     rebuilt: int = 0
     """How often its command sockets were made again."""
     answers_dropped: int = 0
-    """Its PUSH queue was full."""
+    """Answers dropped because its PUSH queue was full."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignSockets:
-    """What a generation does with its sockets; it opens no other than PUB, SUB and PUSH."""
+    """How a generation uses its sockets; it opens no other than PUB, SUB and PUSH."""
 
     subscription: bytes
-    """On 8194: a prefix."""
+    """Its subscription on 8194, a prefix."""
     identity: bytes | None
     """ZeroMQ identity of its PUB socket."""
     silence_s: float
-    """A wait for a command ends after so long; `silences` such waits, and the sockets are made anew."""
+    """Longest wait for a command; after `silences` such waits the sockets are made again."""
     silences: int
     silences_add_up: bool
-    """A command in between does not reset the count."""
+    """True: a command in between does not reset the count."""
     rebuilds_push: bool
-    """Not only SUB, also PUSH."""
+    """True: the PUSH socket is made again too, not only SUB."""
 
 
 class ForeignPeer(Protocol):
@@ -59,11 +59,13 @@ class ForeignPeer(Protocol):
     sockets: ForeignSockets
 
     def accept_window(self, window: NDArray[np.int16], read_ns: int) -> list[bytes] | None:
-        """(200,) counts read at this time of the Box's clock; the message to publish, or None."""
+        """Handles (200,) counts read at this time of the Box's clock; returns the message to publish, or
+        None.
+        """
         ...
 
     def accept_command(self, frames: list[bytes], now_ns: int) -> list[bytes] | None:
-        """What came on 8194; the answer to push, or None."""
+        """Handles a message from 8194; returns the answer to push, or None."""
         ...
 
 
@@ -71,7 +73,7 @@ def checked_number(box_id: str) -> int:
     """The id as the wire's number.
 
     Raises:
-        ForeignBoxError: it is none from 0 to 2**31 - 1.
+        ForeignBoxError: it is not a number from 0 to 2**31 - 1.
     """
     if not (box_id.isascii() and box_id.isdigit() and int(box_id[:11]) < 2**31):
         raise ForeignBoxError(f"box id is {box_id!r}; want a whole number from 0 to {2**31 - 1}")

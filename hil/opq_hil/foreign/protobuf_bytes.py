@@ -1,9 +1,9 @@
 """The wire format of Protocol Buffers, written and read by hand.
 
-Foreign Boxes use nothing else, so that what they send does not come from the encoder that reads it. A
-proto3 field that has its default is not written; `presence=True` writes it all the same, as proto2 does
-with required fields. Source: protobuf.dev/programming-guides/encoding; opq-interop B for what the original
-does.
+Foreign Boxes use nothing else, so that their messages do not come from the encoder that reads them. A
+proto3 field with its default is not written; `presence=True` writes it all the same, as proto2 does
+with required fields. Source: protobuf.dev/programming-guides/encoding; opq-interop B for the original's
+behaviour.
 """
 
 import struct
@@ -31,7 +31,7 @@ def varint(value: int) -> bytes:
 
 
 def tag(number: int, wire_type: int) -> bytes:
-    """What stands before a field's value."""
+    """The key before a field's value."""
     return varint(number << 3 | wire_type)
 
 
@@ -46,7 +46,7 @@ def float_field(number: int, value: float, presence: bool = False) -> bytes:
 
 
 def bytes_field(number: int, value: bytes, presence: bool = False) -> bytes:
-    """string, bytes or a message inside; a message that is there is written even when it is empty."""
+    """string, bytes or an embedded message, written even if it is empty."""
     return tag(number, LENGTH) + varint(len(value)) + value if value or presence else b""
 
 
@@ -64,7 +64,7 @@ def _samples(number: int) -> list[bytes]:
 
 
 def read_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(number, value) of each field in its order: a whole number below 2**64, or raw bytes.
+    """Yields (number, value) of each field in its order: a whole number below 2**64, or raw bytes.
 
     Raises:
         ProtobufError: the bytes end within a field, or a wire type is none of the four.

@@ -11,7 +11,7 @@ WINDOW = 200
 
 
 class WindowBuffer:
-    """A ring of `limit` windows; the oldest gives way.
+    """A ring of `limit` windows; the oldest is overwritten.
 
     Attributes:
         newest: number of the last window, from 1; 0 before the first.
@@ -24,7 +24,7 @@ class WindowBuffer:
         self._read_ms = np.zeros(limit, dtype=np.int64)
 
     def add(self, counts: NDArray[np.int16], read_ms: int) -> None:
-        """One window more, (200,) counts.
+        """Adds a window, (200,) counts.
 
         Raises:
             ValueError: another number of samples.
@@ -36,7 +36,7 @@ class WindowBuffer:
         self.newest += 1
 
     def counts(self, windows: int) -> NDArray[np.int16]:
-        """(windows, 200) of the newest ones, oldest first; zeros before the first one of all."""
+        """(windows, 200) of the newest ones, oldest first; zeros before the very first one."""
         return self._counts[np.arange(self.newest - windows, self.newest) % self._limit]
 
     def between(self, start_ms: int, end_ms: int) -> tuple[NDArray[np.int16], NDArray[np.int64]]:

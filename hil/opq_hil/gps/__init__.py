@@ -1,1 +1,1 @@
-"""A GPS receiver and a Box's oscillator: what a Box has for its time."""
+"""A GPS receiver and a Box's oscillator: the time sources of a Box."""

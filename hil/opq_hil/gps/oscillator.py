@@ -1,7 +1,7 @@
 """The Box's oscillator: its own seconds against the true ones.
 
-An emulator's virtual time is what the Box's oscillator counts, so a bad oscillator is played by moving the
-world instead: with +50 ppm a true second takes 1.00005 virtual seconds, and everything outside the chip
+An emulator's virtual time is the time that the Box's oscillator counts. So a bad oscillator is simulated by
+moving the world: with +50 ppm a true second takes 1.00005 virtual seconds, and everything outside the chip
 (PPS, GPS text, mains) is placed by `virtual_ns`. Nothing here waits or draws random numbers.
 """
 
@@ -37,11 +37,13 @@ class Oscillator:
         return points[-1][1]
 
     def ppb(self, true_s: float) -> float:
-        """How much too fast it runs."""
+        """How much too fast it runs, in ppb."""
         return self.offset_ppb + self.ppb_per_k * (self.celsius(true_s) - REFERENCE_C)
 
     def ahead_ns(self, true_s: float) -> float:
-        """Integral of `ppb` from 0: what it has gained; exact, for the course is made of straight lines."""
+        """Time gained since 0, the integral of `ppb`; exact, because the course consists of straight
+        lines.
+        """
         corners = [0.0, *(at for at, _ in self.temperature if 0 < at < true_s), true_s]
         return sum((self.ppb(at) + self.ppb(to)) / 2 * (to - at) for at, to in pairwise(corners))
 

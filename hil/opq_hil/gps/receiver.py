@@ -1,8 +1,8 @@
 """A GPS receiver as a Box sees it: one pulse per second, and text that names the second before it.
 
-Seconds are true seconds since power-on; where they lie in virtual time is the oscillator's business. It
-behaves: it starts cold, loses the sky, jitters, misses pulses, adds some, names a second wrongly, inserts a
-leap second.
+Seconds are true seconds since power-on; the oscillator converts them to virtual time. The receiver has the
+faults of a real one: it starts cold, loses the sky, jitters, misses pulses, adds some, labels a second
+wrongly, inserts a leap second.
 """
 
 import random
@@ -20,7 +20,7 @@ START_UTC_S = 1_795_168_800
 
 @dataclass(frozen=True, slots=True)
 class Gps:
-    """The receiver's whole life in one run; the default has a fix at once and no fault.
+    """The receiver's behaviour in one run; the default has a fix at once and no fault.
 
     Spans are half open, in true seconds; single seconds are numbers of pulses (0: the first at or after
     power-on).
@@ -31,18 +31,18 @@ class Gps:
     fix_s: float = 0.0
     """Cold start: no pulse and no valid text before."""
     outages: tuple[tuple[float, float], ...] = ()
-    """No sky: no pulse; text goes on, marked void."""
+    """No sky: no pulse; text continues, marked void."""
     unplugged: tuple[tuple[float, float], ...] = ()
     """Neither pulse nor text."""
     no_pulse: tuple[tuple[float, float], ...] = ()
-    """Text goes on, valid, without a pulse."""
+    """Text continues, valid, without a pulse."""
     missing: tuple[int, ...] = ()
     glitches: tuple[float, ...] = ()
     """Extra pulses, e.g. (30.25,)."""
     late_ns: tuple[tuple[int, int], ...] = ()
     """(second, ns) by which single pulses come late."""
     wrong_labels: tuple[tuple[int, int], ...] = ()
-    """(second, seconds added to its name)."""
+    """(second, seconds added to its label)."""
     leap_after_utc_s: int | None = None
     """Unix second that starts right after an inserted 23:59:60."""
     leap_seconds: int = 18
@@ -105,7 +105,9 @@ class Gps:
         return true_s >= self.fix_s and not _within(dead, true_s)
 
     def _named(self, number: int, wrong_s: int) -> tuple[datetime, bool]:
-        """The UTC second that begins with a pulse, and whether it is a 23:59:60 (then: of 23:59:59)."""
+        """The UTC second that begins with a pulse, and whether it is a 23:59:60 (then the second is
+        23:59:59).
+        """
         utc_s = -(-self.utc_start_ns // NS) + number + wrong_s
         leap = self.leap_after_utc_s
         if leap is not None and utc_s >= leap:

@@ -1,4 +1,6 @@
-"""What a receiver writes each second: UBX (u-blox M8 specification, 32.17) or NMEA 0183 (RMC, GGA, ZDA)."""
+"""The receiver's messages of each second: UBX (u-blox M8 specification, 32.17) or NMEA 0183 (RMC, GGA,
+ZDA).
+"""
 
 import struct
 from datetime import datetime

@@ -1,6 +1,6 @@
 """The original's candidate waveforms by name, and samples without waiting: opq-interop F.7.
 
-A file of its own: `state` is what the running simulator does, this is what `sim-gen` makes of it beforehand.
+A file of its own: `state` is the running simulator, this file makes samples beforehand, for `sim-gen`.
 """
 
 import re
@@ -17,10 +17,11 @@ CANDIDATE = re.compile(r"(sag|swell)_(\d{1,9})_(\d{1,9})_(\d{1,3}(?:\.\d{1,6})?)
 
 
 def candidate_request(name: str) -> dict[str, Any]:
-    """`sag_1200_30000_0.5` as a request: 1,200 samples before, a ramp, 30,000 at 0.5 pu, a ramp back.
+    """Converts `sag_1200_30000_0.5` to a request: 1,200 samples before, a ramp, 30,000 at 0.5 pu, a ramp
+    back.
 
     Raises:
-        OriginalSimError: it is no such name, or says sag for a rise or swell for a fall.
+        OriginalSimError: it is no such name, or has sag for a rise or swell for a fall.
     """
     found = CANDIDATE.fullmatch(name)
     if found is None:
@@ -40,7 +41,7 @@ def candidate_request(name: str) -> dict[str, Any]:
 
 
 def generated_counts(request: object, count: int) -> NDArray[np.int16]:
-    """(count,) samples of a simulator that was sent `request` at its start.
+    """(count,) samples of a simulator that got `request` at its start.
 
     Raises:
         OriginalSimError: as `OriginalSim.accept_request`.

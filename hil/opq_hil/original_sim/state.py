@@ -1,9 +1,9 @@
-"""State and filters of the original's simulator, and the samples that come of them: opq-interop F.7.
+"""State and filters of the original's simulator, and the samples that follow from them: opq-interop F.7.
 
-Its faults are kept: `phase` is ignored and the sample index wraps at 200, so that any frequency but a
-multiple of 60 Hz jumps in phase with every frame; a value is taken only if its JSON type is that of the
-current one, so that 50 for 60.0 changes nothing. The reference does not say what filters do that
-arrive while others run: here they wait for them.
+Its faults are reproduced: `phase` is ignored and the sample index wraps at 200, so that any frequency but a
+multiple of 60 Hz jumps in phase with every frame; a value is accepted only if its JSON type is that of the
+current one, so that 50 for 60.0 changes nothing. The reference does not say what happens to filters that
+arrive while others run: here they wait.
 """
 
 import math
@@ -38,8 +38,8 @@ class OriginalSim:
     """One simulator; not for several threads at once.
 
     Attributes:
-        state: as the original names it.
-        ignored: values that were not taken, by key: another type, or a key that there is not.
+        state: with the original's names.
+        ignored: values that were not accepted, by key: another type, or an unknown key.
     """
 
     def __init__(self) -> None:
@@ -53,11 +53,11 @@ class OriginalSim:
         self._waiting: deque[SimFilter] = deque()
         self._repeated: tuple[SimFilter, ...] = ()
         self._done = 0
-        """Samples of the first waiting filter that are over."""
+        """Finished samples of the first waiting filter."""
         self._from_amplitude = self.state["amplitude"]
 
     def accept_request(self, request: object) -> None:
-        """What was POSTed: `state`, `filters` with `does_repeat`, `reset`; first the reset, the filters last.
+        """Handles a POST: `state`, `filters` with `does_repeat`, `reset`; first the reset, the filters last.
 
         Raises:
             OriginalSimError: it is no object, or a filter is none; nothing was changed.
@@ -83,7 +83,7 @@ class OriginalSim:
         """(200,) counts of the next frame."""
         index = np.arange(FRAME_SAMPLES)  # wraps here: every frame begins at index 0
         turn = 2 * math.pi * self.state["frequency"] * index / self.state["sample_rate_hz"]
-        with np.errstate(invalid="ignore", over="ignore"):  # any number is taken, as the original does
+        with np.errstate(invalid="ignore", over="ignore"):  # any number is accepted, as in the original
             volts = np.nan_to_num(self._amplitudes() * np.sin(turn), nan=0.0)
             counts = np.clip(np.rint(volts * COUNTS_PER_VOLT), -32768, 32767)
         return np.asarray(counts, dtype=np.int16)
@@ -98,12 +98,12 @@ class OriginalSim:
                 self.state[key] = value
 
     def _begin(self) -> None:
-        """The first waiting filter is loaded: its ramp begins at the amplitude of now."""
+        """Loads the first waiting filter: its ramp begins at the present amplitude."""
         self._done = 0
         self._from_amplitude = self.state["amplitude"]
 
     def _amplitudes(self) -> NDArray[np.float64]:
-        """(200,) one per sample; filters move on."""
+        """(200,) amplitudes, one per sample; advances the filters."""
         made = np.empty(FRAME_SAMPLES)
         at, idle = 0, 0
         while at < FRAME_SAMPLES:
@@ -150,7 +150,7 @@ def _filters(told: object) -> list[SimFilter]:
         if one["name"] == VRMS and (
             isinstance(target, bool)
             or not isinstance(target, int | float)
-            or not abs(target) <= 1e6  # also what is no number
+            or not abs(target) <= 1e6  # also rejects what is no number
         ):
             raise OriginalSimError(f"filters[{number}]: target_vrms is {target!r:.40}; want volts")
         found.append(SimFilter(None if target is None else float(target), delay))

@@ -23,15 +23,15 @@ KEPT_FRAMES = 1200
 """20 s, twice as long as a Box's process may stand still."""
 LARGEST_BODY = 1 << 20
 CONTROL_PORT = 8000
-"""The original's; so is its FIFO /tmp/opqsim."""
+"""The original's port; the FIFO /tmp/opqsim is the original's, too."""
 
 
 class OriginalSimStream:
     """Frames by number, made once and in order; a `SampleSource` for any number of Boxes, from any thread.
 
     Attributes:
-        lost_frames: asked for after they were given up; they read as zeros.
-        refused: requests that could not be carried out; `sim.ignored` has values that were not taken.
+        lost_frames: frames that were requested after they were dropped; they read as zeros.
+        refused: requests that could not be carried out; `sim.ignored` has values that were not accepted.
     """
 
     rate_millihz = RATE_MILLIHZ
@@ -48,7 +48,7 @@ class OriginalSimStream:
         self._lock = threading.Lock()
 
     def accept_request(self, request: object) -> None:
-        """As `OriginalSim.accept_request`; it acts from the next frame on that nobody has had yet."""
+        """As `OriginalSim.accept_request`; it acts from the next frame on that nobody has read yet."""
         with self._lock:
             self.sim.accept_request(request)
 
@@ -74,27 +74,28 @@ class OriginalSimStream:
         return np.asarray(whole[start : start + count])
 
     def marks(self, first: int, count: int) -> tuple[int, ...]:
-        """None: the original has no truth."""
+        """Always empty: the original has no truth."""
         return ()
 
 
 def sim_frame(counts: NDArray[np.int16], last_gps: int = 0, current: int = 0, flags: int = 0) -> bytes:
-    """The 408 bytes that the original's driver and simulator give: 200 int16, two uint16, uint32 (G.2)."""
+    """The 408 bytes of the original's driver and simulator: 200 int16, two uint16, uint32 (G.2)."""
     return counts.astype("<i2").tobytes() + struct.pack("<HHI", last_gps, current, flags)
 
 
 class OriginalSimControl:
-    """HTTP on loopback and, if asked for, a FIFO, for the `with` block.
+    """HTTP on loopback and, on request, a FIFO, for the `with` block.
 
     Args:
         port: of the control; 0: any.
-        fifo: where frames go, 60 a second; made when it is not there, and removed again if made here.
+        fifo: path for the frames, 60 a second; made if it is missing, and then removed at the end.
     Raises:
-        PortBusyError: somebody has the port.
-        OpqError: `fifo` is there and no FIFO, or cannot be made.
+        PortBusyError: another process has the port.
+        OpqError: `fifo` exists and is no FIFO, or cannot be made.
 
     Attributes:
-        frames_written, frames_dropped: nobody read the FIFO, or too slowly.
+        frames_written: frames that the FIFO took.
+        frames_dropped: frames dropped because nobody read the FIFO, or too slowly.
     """
 
     def __init__(self, stream: OriginalSimStream, port: int = CONTROL_PORT, fifo: Path | None = None) -> None:
@@ -107,7 +108,7 @@ class OriginalSimControl:
 
     @property
     def port(self) -> int:
-        """That is bound."""
+        """The port that is bound."""
         return self._server.port
 
     def __enter__(self) -> "OriginalSimControl":
@@ -143,7 +144,9 @@ class OriginalSimControl:
             raise OpqError(f"{path}: no FIFO can be made: {error.strerror or error}") from error
 
     def _write(self, path: Path) -> None:
-        """A frame each 1/60 s to whoever reads; without a reader, or with a slow one, frames are dropped."""
+        """Writes a frame each 1/60 s to the FIFO; without a reader, or with a slow one, frames are
+        dropped.
+        """
         begun_ns, number, descriptor = time.monotonic_ns(), 0, -1
         while not self._stop.is_set():
             wait_s = (begun_ns + (number + 1) * FRAME_NS - time.monotonic_ns()) / 1e9
@@ -161,7 +164,7 @@ class OriginalSimControl:
                 self.frames_written += 1
             except BlockingIOError:
                 self.frames_dropped += 1
-            except OSError:  # the reader went away
+            except OSError:  # the reader closed it
                 self.frames_dropped += 1
                 os.close(descriptor)
                 descriptor = -1

@@ -1,4 +1,4 @@
-"""pytest plug-in: HIL scenarios in anybody's tests. Load it with `-p opq_hil.plugin`.
+"""pytest plug-in: HIL scenarios in any tests. Load it with `-p opq_hil.plugin`.
 
 pytest --hil-backend board --hil-port /dev/ttyUSB0 --hil-firmware DIR
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # loaded by the tests that use them
 
 WALL_LIMIT_S = 900.0
 SMOKE = "test_stock_qemu_smoke.py"
-"""What runs on QEMU as distributions have it."""
+"""The tests that run on QEMU as distributions ship it."""
 _absent = pytest.StashKey[str]()
 
 
@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def hil_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where runs leave their world, log and report."""
+    """Folder in which runs leave their world, log and report."""
     kept = request.config.getoption("--hil-keep")
     return kept.absolute() if kept else tmp_path_factory.mktemp("hil")
 
@@ -63,7 +63,7 @@ def hil_backend(request: pytest.FixtureRequest) -> Backend:
 
 @pytest.fixture(scope="session")
 def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
-    """Built firmware by board; skipped where there is none. Override this fixture to build it."""
+    """Built firmware by board; the test is skipped if there is none. Override this fixture to build it."""
     try:
         return read_firmware(request.config.getoption("--hil-firmware"))
     except FirmwareError as error:
@@ -84,7 +84,7 @@ def hil_bench(
 
 
 class ForeignBoxes(Protocol):
-    """What the fixture `foreign_boxes` gives."""
+    """The value of the fixture `foreign_boxes`."""
 
     def __call__(
         self,
@@ -109,9 +109,10 @@ def foreign_boxes() -> Iterator[ForeignBoxes]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say loudly what did not run because there is no emulator: a skip is easily overlooked.
+    """Reports what did not run because there is no emulator, since a skip is easily overlooked.
 
-    On stock QEMU the smoke suite runs (hil/README.md): the run reports how, and that it is not the rest.
+    On stock QEMU the smoke suite runs (hil/README.md): the summary reports its result, and that the rest did
+    not run.
     """
     why = config.stash.get(_absent, "")
     reasons = (why, *ABSENT) if why else ABSENT

@@ -174,7 +174,7 @@ Budget = Annotated[int, Field(ge=100_000, le=10**12)]
 
 @section
 class AskingSection:
-    """Whom a decision asks, for how much: `docs/makai.md`."""
+    """Which Boxes a decision asks, and for how much: `docs/makai.md`."""
 
     most_boxes: Annotated[
         int, Field(ge=1, le=1000, description="of a decision, with the Box that saw it")

@@ -40,7 +40,7 @@ class AnalysisWorkersSection:
 
 @section
 class OutageSection:
-    """Boxes that fall silent: whose supply is lost, and whose network (docs/mauka.md, "Outages")."""
+    """Silent Boxes: whether they lost their supply, or only their network (docs/mauka.md, "Outages")."""
 
     enabled: Annotated[bool, Field(description="look for outages")] = True
     look_s: Annotated[float, Field(gt=0, le=600, description="between two looks")] = 2.0
@@ -56,7 +56,7 @@ class OutageSection:
 
 @section
 class SystemStatsSection:
-    """What is written into `laha_stats`, for the original's readers (docs/mauka.md, "System statistics")."""
+    """The documents in `laha_stats`, for the original's readers (docs/mauka.md, "System statistics")."""
 
     enabled: Annotated[bool, Field(description="write a document of laha_stats")] = True
     interval_s: Annotated[float, Field(ge=1, le=86_400, description="between two documents")] = 60.0
@@ -65,7 +65,7 @@ class SystemStatsSection:
 
 @section
 class MoreSamplesSection:
-    """What analyses may ask Makai for beyond an event; its budgets hold too."""
+    """Requests of analyses to Makai for samples beyond an event; Makai's budgets apply too."""
 
     enabled: Annotated[bool, Field(description="analyses may ask for more samples of an event")] = True
     rounds: Annotated[

@@ -41,7 +41,7 @@ class OpenIdSection:
 
 @section
 class RuleEngineEntry:
-    """One `[[view.rule_engines]]`: whose plug-ins and rules the pages of administration show and change."""
+    """One `[[view.rule_engines]]`: the pages of administration show and change its plug-ins and rules."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$", description="on the pages")]
     url: Annotated[str, Field(pattern="^https?://", description="of its REST, e.g. http://127.0.0.1:9081")]

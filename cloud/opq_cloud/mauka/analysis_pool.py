@@ -133,7 +133,7 @@ class AnalysisProcess:
         return self._clock() - self.since_s > call_s + self.job.waveform_s
 
     def end(self) -> None:
-        """Kills the process; everything it has is also in the store."""
+        """Kills the process; nothing is lost, because everything it has is also in the store."""
         self._process.kill()
         self._process.wait()
         self.pipe.close()

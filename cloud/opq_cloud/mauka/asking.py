@@ -154,7 +154,7 @@ def asked_samples(
     section: MoreSamplesSection,
     requested_ns: int,
 ) -> list[AskedSamples]:
-    """Returns the requests without samples that are here already or lie beyond the longest span.
+    """Returns what to request: without samples that are here already or lie beyond the longest span.
 
     Neighbours are requested only where Makai left some out, or where a person requested one Box alone. Pure.
     """

@@ -96,7 +96,7 @@ class BoxCommandPlugin(MaukaPlugin):
             self._limited.warning("answer.malformed", plugin=self.name, problem=str(error))
 
     def status(self) -> dict[str, Any]:
-        """Returns the status of every plug-in, with the number of commands sent."""
+        """Returns the base's status, with the number of commands sent."""
         return {**super().status(), "commands_sent": int(self.counters.total("commands_sent"))}
 
 

@@ -178,6 +178,6 @@ def bulk_client(scheduler: str) -> Iterator["Client"]:
 def bulk_analysis(
     scheduler: str, work: BulkWork
 ) -> Iterator[Callable[[Sequence[int]], Iterator[EventResult]]]:
-    """Gives a function from event ids to their results."""
+    """Yields a function from event ids to their results."""
     with bulk_client(scheduler) as client:
         yield lambda event_ids: analyse_in_bulk(client, work, event_ids)

@@ -375,7 +375,7 @@ class AnalysisRunner(MaukaPlugin):
         return done
 
     def status(self) -> dict[str, object]:
-        """Returns every plug-in's status, `analyses`, and `workers` where there are any."""
+        """Returns the base's status, `analyses`, and `workers` where there are any."""
         pool = self.pool
         workers = {} if pool is None else {"processes": pool.count, "workers": pool.rows()}
         return {**super().status(), "analyses": self.analysis_rows(), **workers}

@@ -1,4 +1,4 @@
-"""OutagePlugin: looks every few seconds which Boxes are silent, and stores outages as findings.
+"""OutagePlugin: checks every few seconds which Boxes are silent, and stores outages as findings.
 
 The original's plug-in of this name calls every silence of a minute an outage (opq-interop E.3); with
 `compat` so does this one. It publishes what it stores as AnalysisRunner does.
@@ -111,7 +111,7 @@ class OutagePlugin(MaukaPlugin):
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
 
     def status(self) -> dict[str, object]:
-        """Returns every plug-in's status, the Boxes in an outage, and why other silent Boxes are in none."""
+        """Returns the base's status, the Boxes in an outage, and why other silent Boxes are in none."""
         told = {"open_outages": sorted(self.watch.open_outages), "silences": dict(self.watch.silences)}
         return {**super().status(), **told}
 

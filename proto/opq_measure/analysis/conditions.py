@@ -1,8 +1,8 @@
 """Lasting conditions, found in the 10/12-cycle windows of a signal: distortion, frequency, notching, flicker.
 
-A condition begins when its quantity passes a threshold for a while and ends when it is back by a tenth.
-Windows that a dip, swell or interruption touches are left out. Thresholds are those of EN 50160 where it has
-any; for the others this file is the source.
+A condition begins when its quantity exceeds a threshold for a while and ends when it is a tenth below it.
+Windows that a dip, swell or interruption touches are left out. The thresholds are those of EN 50160 where it
+has any; the others are defined here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,34 +17,34 @@ from opq_measure.signal import FloatArray
 from opq_measure.timebase.cycles import WINDOW_S
 
 MOST_THD_PERCENT = 8.0
-"""EN 50160:2010, 4.2.5: of the 10-minute values; here of each window, for `LEAST_S`."""
+"""EN 50160:2010, 4.2.5: there for 10-minute values; here for each window, during `LEAST_S`."""
 MOST_DEVIATION_PERCENT = 1.0
 """EN 50160:2010, 4.2.1: 1 % of nominal for 99.5 % of a year, there over 10 s."""
 MOST_PST = 1.0
 """IEC 61000-3-3:2013, clause 5: Pst 1."""
 BACK = 0.9
-"""A share of a threshold: the condition is over."""
+"""Share of a threshold below which the condition is over."""
 LEAST_S = 3.0
-"""A condition lasts so long at least, as long as the 150/180 cycles of class A's very short values."""
+"""Shortest condition: as long as the 150/180 cycles of class A's very short values."""
 LEAST_CUT_S = 1.0
-"""One that the signal's beginning or end cuts is as long as nobody knows: so much of it has to be seen, or
-the signal is full of it."""
+"""Shortest part of a condition that the signal's beginning or end cuts, since its full length is unknown. A
+shorter signal has to be full of it."""
 LEAST_RISE_S = 0.6
-"""So long a level is steady before and after it rises."""
+"""Time for which a level is steady before and after it rises."""
 RISEN_FROM = "thd_percent_before"
-"""Figure of harmonics that begin above others: their THD."""
+"""Figure of harmonics that begin on top of others: the THD before."""
 LEAST_FREQUENCY_S = 1.0
 FIRST_CYCLES = 2.0
-"""Before its first whole cycle nothing is measured of a signal."""
+"""Nothing is measured in a signal before its first whole cycle."""
 OTHER_NOMINAL_PERCENT = 8.0
-"""A frequency that is further off from beginning to end is that of another nominal, not a deviation."""
+"""A frequency that is further off from beginning to end belongs to another nominal and is no deviation."""
 THD_SIGMA, PST_SIGMA, FREQUENCY_SIGMA_HZ = 0.025, 0.025, 0.005
 """Standard uncertainties, half of what class A allows: 5 % of harmonics, 5 % of Pst, 10 mHz."""
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What the windows say, one entry each in time order; NaN where unknown or flagged."""
+    """The quantities of the windows, one entry each in time order; NaN where unknown or flagged."""
 
     rate_hz: float
     nominal_hz: float
@@ -58,14 +58,14 @@ class Course:
     """The strongest line against the fundamental, a ratio."""
     interharmonic_hz: FloatArray
     mirrored: FloatArray
-    """What lies at the same distance on the other side of the fundamental, a ratio: two make a modulation."""
+    """The line as far on the other side of the fundamental, a ratio; both together are a modulation."""
     noise: FloatArray
     """Rms of the noise up to half the rate, a ratio."""
     dc_v: FloatArray
     notch: FloatArray
-    """Depth of the deepest periodic notch against the fundamental's peak, where looked for; 0 without."""
+    """Depth of the deepest periodic notch over the fundamental's peak; 0 without, NaN if not searched."""
     notches: FloatArray
-    """Per cycle."""
+    """Notches per cycle."""
 
 
 def conditions_in(course: Course) -> list[Occurrence]:
@@ -75,7 +75,7 @@ def conditions_in(course: Course) -> list[Occurrence]:
 
 
 def flicker_of(intervals: Iterable[FlickerInterval], rate_hz: float, nominal_hz: float) -> list[Occurrence]:
-    """An event for each ten minutes of too much flicker; without those that a dip flags (4-30:2015, 4.7)."""
+    """An occurrence for each ten minutes of too much flicker, unless a dip flags them (4-30:2015, 4.7)."""
     return [
         Occurrence(
             kind="flicker",
@@ -93,7 +93,7 @@ def flicker_of(intervals: Iterable[FlickerInterval], rate_hz: float, nominal_hz:
 
 
 def harmonics_in(course: Course, limit_percent: float = MOST_THD_PERCENT) -> Iterator[Occurrence]:
-    """THD above a limit; where it rises by as much once more, one ends and another begins."""
+    """THD above a limit; where it rises by `BACK` of the limit again, one ends and another begins."""
     percent = 100 * course.thd
     for whole in lasting(percent, limit_percent):
         before: float | None = None
@@ -113,7 +113,7 @@ def harmonics_in(course: Course, limit_percent: float = MOST_THD_PERCENT) -> Ite
 
 
 def _parted(percent: FloatArray, span: Span, limit_percent: float) -> list[Span]:
-    """The span, in two where it rises by `BACK` of the limit; the window of the rise is in neither."""
+    """The span, split where it rises by `BACK` of the limit; the window of the rise is in neither part."""
     least = windows_in(LEAST_RISE_S)
     for at in range(span.start + least, span.stop - least):
         before, after = percent[at - least : at], percent[at + 1 : at + 1 + least]
@@ -125,9 +125,9 @@ def _parted(percent: FloatArray, span: Span, limit_percent: float) -> list[Span]
 def frequency_deviations_in(
     course: Course, limit_percent: float = MOST_DEVIATION_PERCENT
 ) -> Iterator[Occurrence]:
-    """A frequency off nominal by more than a limit for a second, or all of a shorter signal.
+    """A frequency off nominal by more than a limit for a second, or for all of a shorter signal.
 
-    One that is further off than 8 % throughout is that of another nominal and no deviation.
+    A frequency that is more than 8 % off throughout belongs to another nominal and is no deviation.
     """
     limit_hz = limit_percent / 100 * course.nominal_hz
     off_hz = course.frequency_hz - course.nominal_hz
@@ -151,7 +151,7 @@ def frequency_deviations_in(
 
 
 def _notching(course: Course) -> Iterator[Occurrence]:
-    """At two looks in a row or more; between looks it is taken to go on."""
+    """Notching found in two or more consecutive searches; between them it is assumed to continue."""
     looked = np.flatnonzero(np.isfinite(course.notch))
     for span in spans_above(course.notch[looked], 0.0, 0.0):
         if len(span) < 2:
@@ -170,7 +170,7 @@ def _notching(course: Course) -> Iterator[Occurrence]:
 
 
 def lasting(values: FloatArray, limit: float, least_s: float = LEAST_S) -> Iterator[Span]:
-    """Spans above a limit for `least_s`; of one that is cut `LEAST_CUT_S` is enough, or the whole signal."""
+    """Spans above a limit for `least_s`; a span cut by an end needs `LEAST_CUT_S`, or the whole signal."""
     known = np.isfinite(values)
     first, last = np.flatnonzero(known)[[0, -1]] if known.any() else (0, 0)
     whole = int(np.count_nonzero(known))
@@ -183,12 +183,12 @@ def lasting(values: FloatArray, limit: float, least_s: float = LEAST_S) -> Itera
 
 
 def windows_in(seconds: float) -> int:
-    """At least one."""
+    """Number of windows in a time, at least one."""
     return max(1, round(seconds / WINDOW_S))
 
 
 def most_and_mean(values: FloatArray, span: Span) -> tuple[float, float]:
-    """The largest, and the root of the mean square."""
+    """The largest value and the root of the mean square."""
     part = values[span.start : span.stop]
     return float(np.nanmax(part)), float(np.sqrt(np.nanmean(part * part)))
 
@@ -196,7 +196,7 @@ def most_and_mean(values: FloatArray, span: Span) -> tuple[float, float]:
 def condition(
     course: Course, span: Span, kind: str, confidence: float, because: str, figures: dict[str, float]
 ) -> Occurrence:
-    """A lasting one over a span of windows; from sample 0 on where it is in the first cycles already."""
+    """An occurrence over a span of windows that starts at sample 0 if the first cycles have it already."""
     first = float(course.starts[span.start])
     return Occurrence(
         kind=kind,

@@ -1,8 +1,8 @@
 """What the voltage of one Box shows of the cause of a disturbance: numbers, no verdict.
 
-A short circuit is as deep after three cycles as at first, and gone within a cycle; a motor's dip ends slowly,
-most of it at the end; an inrush fades from the first cycle on and brings a second harmonic that fades too; a
-bank or a tap leaves a step; another frequency turns the phase on and on.
+A short circuit is as deep after three cycles as at first, and gone within a cycle. A motor's dip ends slowly,
+most of it at the end. An inrush fades from the first cycle on and brings a second harmonic that fades too. A
+bank or a tap changer leaves a step. Another frequency turns the phase steadily.
 
 Source: Bollen, "Understanding Power Quality Problems", 2000, 4.4 to 4.9 (shapes of dips); Bollen and Gu,
 2006, chapter 6 (causes by their shapes).
@@ -18,64 +18,64 @@ from opq_measure.causes.phasor_course import HOPS_PER_CYCLE, PhasorCourse, phaso
 from opq_measure.signal import FloatArray, SignalArray
 
 SETTLED_CYCLES = 1.2
-"""From a sudden change on, a cycle has forgotten what was before."""
+"""So long after a sudden change, the phasor over one cycle contains nothing of the time before."""
 EARLY_CYCLES, LATE_CYCLES = 3.0, 12.0
-"""The plateau is looked at until there; what fades is looked at again here."""
+"""The plateau is measured up to the first; what fades is measured again at the second."""
 SUDDEN_CYCLES = 3.0
 LEAST_CHANGE = 0.01
-"""Share of the voltage before: less is no change whose shape could be named."""
+"""Share of the voltage before; the shape of a smaller change is not determined."""
 CLEAR_CHANGE = 0.03
-"""Share of the voltage before: from there on the size alone shows the shape."""
+"""Share of the voltage before from which the size alone shows the shape."""
 SHORT_SHARE = 0.3
-"""A change that is over before it is settled leaves less of itself."""
+"""A change of which less is left once it is settled was over before."""
 HIGH_SHARE, HALF_SHARE, LOW_SHARE = 0.8, 0.5, 0.3
-"""A dip recovers between these shares of its depth."""
+"""The recovery of a dip is timed between these shares of its depth."""
 NO_PHASE, NO_SIZE = 1e-3, 0.1
-"""Shares of the voltage before: with less there is no phase; no frequency."""
+"""Shares of the voltage before: below the first there is no phase, below the second no frequency."""
 STEADY_S = 0.25
-"""So long the wave is looked at, at the end, for what stays."""
+"""Length of the end of the course from which the remaining change is measured."""
 LONGEST_S = 4.0
-"""More after the onset is not looked at."""
+"""Longest time after the onset that is analysed."""
 HZ_FROM_S, HZ_TO_S, HZ_LEAST_S = 0.1, 1.5, 0.3
 """The span after the onset whose phase gives the frequency."""
 MOST_BENT_RAD = 0.3
-"""Rest of a straight line through it, rms: more, and it jumped meanwhile."""
+"""Largest rms deviation of the phase from a straight line; beyond it, the phase jumped meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnsetTraits:
-    """Percents and degrees against the wave before, carried on; None: the waveform does not show it."""
+    """Percents and degrees against the wave before, extrapolated; None if the waveform does not show it."""
 
     before_hz: float
     change_percent: float
     """Size of the fundamental over the first cycles, against before: -30 for a dip to 70 %."""
     change_degrees: float
-    """Phase over the first cycles, against before; positive: ahead."""
+    """Phase over the first cycles, against before; positive when it leads."""
     lasting_s: float | None = None
-    """Until half of the change is gone, the first time; None: it is not."""
+    """Time until half of the change is gone for the first time; None if that does not happen."""
     recovery_cycles: float | None = None
-    """From 80 to 30 % of the change, the first time that it falls so far; None: it does not."""
+    """Cycles from 80 to 30 % of the change, the first time that it falls so far; None if it does not."""
     fading_percent: float | None = None
-    """What is left of the change after twelve cycles, of that of the first; None: it ended at once before."""
+    """Change after twelve cycles as a share of the first change; None if it ended suddenly before."""
     after_percent: float | None = None
-    """Size at the end of what is looked at, against before."""
+    """Size at the end of the analysed time, against before."""
     second_percent: float | None = None
-    """Second harmonic in the first cycles, beyond that of before."""
+    """Second harmonic in the first cycles, beyond that before."""
     second_later_percent: float | None = None
-    """After twelve cycles."""
+    """The same after twelve cycles."""
     odd_percent: float | None = None
-    """Third and fifth together after twelve cycles, beyond those of before."""
+    """Third and fifth harmonic together after twelve cycles, beyond those before."""
     hz_change: float | None = None
     """Frequency after the onset against before, by the slope of the phase."""
 
     def figures(self) -> tuple[tuple[str, float], ...]:
-        """Names with their unit, as figures of a finding; without what is not known."""
+        """Names with their units and values, as figures of a finding; unknown ones are left out."""
         values = ((f"onset_{each.name}", getattr(self, each.name)) for each in fields(self))
         return tuple((name, float(value)) for name, value in values if value is not None)
 
 
 def onset_traits(volts: SignalArray, rate_hz: float, hz: float, start_sample: float) -> OnsetTraits | None:
-    """The traits of what begins at a sample; None: the wave before is too short, or not steady.
+    """The traits of what begins at a sample; None if the wave before is too short or not steady.
 
     Args:
         volts: (n,) volts or counts, without gaps.
@@ -115,7 +115,7 @@ def onset_traits(volts: SignalArray, rate_hz: float, hz: float, start_sample: fl
 
 
 def _early(course: PhasorCourse) -> complex | None:
-    """The fundamental over the first settled cycles; of what is shorter, where it is furthest from before."""
+    """The fundamental over the first settled cycles; for a shorter change, its value furthest from before."""
     part = course.relative[course.between(SETTLED_CYCLES / course.hz, EARLY_CYCLES / course.hz)]
     first = course.relative[course.between(0.0, SETTLED_CYCLES / course.hz)]
     if len(part) < HOPS_PER_CYCLE or len(first) == 0:
@@ -126,7 +126,7 @@ def _early(course: PhasorCourse) -> complex | None:
 
 
 def _change(course: PhasorCourse, early: complex) -> FloatArray | None:
-    """(h,) share of the first change that is left: of the size; where only the phase moved, of the phasor."""
+    """(h,) share of the first change that is left, by size; by phasor where only the phase moved."""
     size = abs(early) - 1
     if abs(size) >= CLEAR_CHANGE or abs(early - 1) < 2 * abs(size):
         return (np.abs(course.relative) - 1) / size if abs(size) >= LEAST_CHANGE else None
@@ -134,7 +134,7 @@ def _change(course: PhasorCourse, early: complex) -> FloatArray | None:
 
 
 def _first_below(course: PhasorCourse, change: FloatArray | None, share: float) -> float | None:
-    """Seconds from the moment until less than a share of the change is left."""
+    """Seconds from the onset until less than a share of the change is left."""
     if change is None:
         return None
     part = course.between(SETTLED_CYCLES / course.hz / 2, math.inf)
@@ -149,7 +149,7 @@ def _first_below(course: PhasorCourse, change: FloatArray | None, share: float) 
 
 
 def _recovery_cycles(course: PhasorCourse, change: FloatArray | None) -> float | None:
-    """How long the size takes from 80 to 30 % of its change."""
+    """Number of cycles that the size takes from 80 to 30 % of its change."""
     low_s = _first_below(course, change, LOW_SHARE)
     if change is None or low_s is None:
         return None
@@ -159,7 +159,7 @@ def _recovery_cycles(course: PhasorCourse, change: FloatArray | None) -> float |
 
 
 def _fading(course: PhasorCourse, early: complex) -> float | None:
-    """The change that is left after twelve cycles."""
+    """Percent of the change that is left after twelve cycles."""
     at_s = LATE_CYCLES / course.hz
     part = course.relative[course.between(at_s, at_s + 3 / course.hz)]
     if len(part) < 2 * HOPS_PER_CYCLE or abs(abs(early) - 1) < LEAST_CHANGE:
@@ -176,7 +176,7 @@ def _after(course: PhasorCourse) -> float | None:
 
 
 def _beyond(course: PhasorCourse, sizes: FloatArray, cycles: float) -> float | None:
-    """Percent beyond that of before, over three cycles from so many after the moment on."""
+    """Percent beyond the value before, over the three cycles that begin `cycles` cycles after the onset."""
     part = sizes[course.between(cycles / course.hz, (cycles + 3) / course.hz)]
     before = sizes[course.time_s[: len(sizes)] < -1.0 / course.hz]
     return 100 * float(np.median(part) - np.median(before)) if len(part) >= HOPS_PER_CYCLE else None

@@ -1,4 +1,4 @@
-"""What might be said of a signal: what the analysis found, and what only the whole signal shows.
+"""What a signal may contain: what the analysis found, and what only the whole signal shows.
 
 Analysis --> dips, jumps, transients, lasting conditions, levels --+
 mean cycle --> notches of every cycle, THD without them -----------+--> candidates --> classifier
@@ -39,34 +39,34 @@ from opq_measure.waveform.notches import Notching
 
 Found = Disturbance | Occurrence
 MEAN_POINTS_SHARE = 0.9
-"""Points of the mean cycle per sample of a cycle."""
+"""Number of points of the mean cycle per sample of a cycle."""
 UNSURE_CYCLES = 2
-"""More of them beside a change in which the tracked phase is off by parts of a sample: no residual there."""
+"""Further cycles beside a change, where the tracked phase is off by parts of a sample: no residual there."""
 FAINT_FROM_PU = 0.012
-"""Noise of the fundamental's peak from which single samples no longer show a transient of 0.1."""
+"""Noise (share of the fundamental's peak) from which single samples no longer show a transient of 0.1."""
 EDGE_FROM_PU = 0.003
 """The same at the edge of a dip, where single samples show an impulse together with the step."""
 SURE_SIGMAS = 3.0
-"""What stands out by so much as a whole is as likely noise as not; none is told below 3.5, few below 5."""
+"""A shape that stands out by so much is as likely noise as not; none is reported below 3.5, few below 5."""
 ENVELOPE_MARGIN = 1.15
-"""Times its limit that Pst of a second or two has at least; it is good to a tenth."""
+"""Pst of a second or two counts from so many times its limit on, because it is accurate to a tenth."""
 HIDDEN = 0.8
-"""A share of a line's limit: where a window needs more to be sure, the whole signal is asked."""
+"""Share of a line's limit: where one window needs more than this to be sure, the whole signal is searched."""
 NOTCH_EXCESS = 1.3
-"""Power that the harmonics leave of the mean cycle, of that of its noise, which scatters by a tenth."""
+"""Power that the harmonics leave of the mean cycle over the power of its noise, which scatters by a tenth."""
 NEAR_S = 0.012
-"""Length of the residual before and after a transient that tells a ringing from an impulse."""
+"""Length of the residual before and after a transient that distinguishes a ringing from an impulse."""
 BESIDE_SHARE = 0.2
-"""The share of a signal that has to be clear of a dip for its lines, where the dip leaves no window."""
+"""Share of a signal that has to be clear of a dip to search it for lines, where the dip leaves no window."""
 LONGEST_ENVELOPE_S = 5.0
-"""From here on the flickermeter of 61000-4-15 has settled, and is asked itself."""
+"""From this length on the flickermeter of 61000-4-15 has settled and is used instead of the envelope."""
 
 LONGEST_TONE_S = 20.0
-"""A longer signal is not asked for a line as a whole: that takes 0.1 s of CPU and 100 bytes per sample."""
+"""A longer signal is not searched for a line as a whole: that takes 0.1 s of CPU and 100 bytes per sample."""
 
 
 def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
-    """All of them, in no order; which explain each other is the classifier's."""
+    """All candidates, in no order; the classifier decides which of them explain others."""
     analysis, course = signal.analysis, signal.analysis.course
     sudden = [*signal.sudden(), *_after_windows(signal)]
     sudden = _with_edges(signal, sudden, limits)
@@ -92,7 +92,7 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     found += list(_faint_tone(signal, cycles, bool(tones), limits)) or tones
     changes = list(_change(signal, limits))
     found += changes if limits.short_changes else []
-    found += [] if changes else _flicker(signal, cycles, limits)  # a step swings the envelope, too
+    found += [] if changes else _flicker(signal, cycles, limits)  # a step makes the envelope swing, too
     found += _of_mean_cycle(signal, cycles, sudden, limits, _is_steady(found))
     if not _is_steady(found):
         return found
@@ -105,7 +105,7 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
 
 
 class _Cycles:
-    """The cycles of a signal that are like each other, their mean and what it leaves, each computed once."""
+    """The cycles of a signal that are alike, their mean and the residual after it, each computed once."""
 
     def __init__(self, signal: MeasuredSignal, sudden: list[Occurrence]) -> None:
         self._signal, self._sudden = signal, sudden
@@ -113,12 +113,12 @@ class _Cycles:
 
     @cached_property
     def usable(self) -> BoolArray:
-        """(c - 1,) those that no dip, step, jump or transient touches."""
+        """(c - 1,) cycles that no dip, step, jump or transient touches."""
         return self._signal.clear_of(self.starts[:-1], self._sudden)
 
     @cached_property
     def mean(self) -> MeanCycle | None:
-        """None with too few cycles."""
+        """The mean cycle; None with too few cycles."""
         if len(self.starts) < 2:
             return None
         points = int(MEAN_POINTS_SHARE * self._signal.cycle)
@@ -133,15 +133,16 @@ class _Cycles:
 
     @cached_property
     def residual(self) -> tuple[FloatArray, IndexArray]:
-        """See `MeanCycle.residual_of`; there has to be a mean."""
+        """See `MeanCycle.residual_of`; only for a signal that has a mean cycle."""
         assert self.mean is not None
         return self.mean.residual_of(self._signal.volts, self.starts)
 
 
 def _between(signal: MeasuredSignal, kinds: tuple[str, ...]) -> Course:
-    """The course where nothing of these classes touches its windows.
+    """The course, with NaN in windows that are touched by an occurrence of these kinds.
 
-    A transient's spectrum is as wide as that of noise, and a jump of the phase looks like another frequency.
+    Only noise and frequency are replaced: a transient's spectrum is as wide as that of noise, and a jump of
+    the phase looks like another frequency.
     """
     course, clear = signal.analysis.course, signal.windows_without(kinds)
     return replace(
@@ -152,7 +153,7 @@ def _between(signal: MeasuredSignal, kinds: tuple[str, ...]) -> Course:
 
 
 def _after_windows(signal: MeasuredSignal) -> Iterable[Occurrence]:
-    """What is sudden in the end of the signal that is shorter than a window, and beside no dip."""
+    """Sudden occurrences after the last whole window of the signal; none next to a dip or a known one."""
     analysis = signal.analysis
     stops = analysis.course.stops
     last_stop = float(stops[-1]) if len(stops) else 0.0
@@ -165,7 +166,7 @@ def _after_windows(signal: MeasuredSignal) -> Iterable[Occurrence]:
 
 
 def _is_steady(found: Iterable[Found]) -> bool:
-    """Whether what lasts is the same in every cycle, so that the mean cycle leaves only noise."""
+    """Whether everything that lasts is the same in every cycle, so that the mean cycle leaves only noise."""
     lines = ("interharmonics", "mains_signalling")
     lasting = ("harmonics", "noise", "frequency_deviation", "dc_offset")
     return not any(
@@ -193,9 +194,10 @@ def _line_limit(each: Occurrence, limits: ClassLimits) -> float:
 def _faint_tone(
     signal: MeasuredSignal, cycles: _Cycles, seen: bool, limits: ClassLimits
 ) -> Iterable[Occurrence]:
-    """A line that windows of 0.2 s do not show: the noise hides one, or a harmonic beside it does.
+    """A line that windows of 0.2 s do not show, because of the noise or of a harmonic next to it.
 
-    `seen`: whether they show one; then it is looked for in so much noise alone.
+    `seen`: the windows already show a line; then the whole signal is searched only where the noise could
+    hide one, or where no window is clear of a dip.
     """
     analysis = signal.analysis
     starts, fundamental_v = analysis.cycle_starts, signal.usual_rms_v
@@ -246,9 +248,10 @@ def _lies_in(each: Occurrence, one: Occurrence) -> bool:
 
 
 def _flicker(signal: MeasuredSignal, cycles: _Cycles, limits: ClassLimits) -> Iterable[Occurrence]:
-    """By the flickermeter where it has settled, else by the envelope, which notches of whole samples move.
+    """Flicker by the flickermeter where it has settled, else by the envelope.
 
-    Noise is felt by the meter over all frequencies; what that hides may stand out of the envelope as a line.
+    The envelope is not used where there are notches: whole samples of them move it. The meter also responds
+    to noise, over all frequencies; a line that this hides may stand out in the envelope.
     """
     analysis = signal.analysis
     notching = [each for each in analysis.occurrences if each.kind == "periodic_notching"]
@@ -266,7 +269,7 @@ def _flicker(signal: MeasuredSignal, cycles: _Cycles, limits: ClassLimits) -> It
     found = envelope_flicker(
         analysis.half_rms_v, clear, analysis.nominal_v, analysis.nominal_hz, noise_v, analysis.rate_hz
     )
-    if felt:  # where a line is not seen for the noise, by its beat it is told
+    if felt:  # noise may hide a line between harmonics; the beat frequency identifies it
         yield from (replace(each, figures={**each.figures, "modulation_hz": found.hz}) for each in felt)
     if felt or not found.pst > ENVELOPE_MARGIN * limits.pst:
         return
@@ -325,7 +328,7 @@ def _change(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]
 def _of_mean_cycle(
     signal: MeasuredSignal, cycles: _Cycles, sudden: list[Occurrence], limits: ClassLimits, steady: bool
 ) -> Iterable[Occurrence]:
-    """Notching, harmonics without what notches make of them, and transients in the noise."""
+    """Notching, harmonics without the part that notches cause, and transients in the noise."""
     analysis, course = signal.analysis, signal.analysis.course
     harmonics = list(harmonics_in(course, limits.thd_percent))
     notching = [each for each in analysis.occurrences if each.kind == "periodic_notching"]
@@ -357,7 +360,7 @@ def _of_mean_cycle(
 def _faint(
     signal: MeasuredSignal, cycles: _Cycles, sudden: list[Occurrence], limits: ClassLimits
 ) -> Iterable[Occurrence]:
-    """One transient of which no single sample stands out, in a signal with much noise and without others."""
+    """A transient of which no single sample stands out, in a signal with much noise and no other one."""
     analysis, mean = signal.analysis, cycles.mean
     if mean is None or not FAINT_FROM_PU * mean.peak_v < analysis.noise_v:
         return
@@ -373,7 +376,7 @@ def _faint(
 
 
 def _is_alone(each: Occurrence, found: list[Found]) -> bool:
-    """Whether it is an impulse beside no dip, jump, step or other transient, and notches are not about."""
+    """Whether it is an impulse with no dip, jump, step or other transient near it, and no notching."""
     if each.kind != "impulsive_transient" or "sigmas" in each.figures:
         return False
     near = WINDOW_S / 2 * each.rate_hz
@@ -392,7 +395,7 @@ def _is_alone(each: Occurrence, found: list[Found]) -> bool:
 
 
 def _told_by_whole(each: Occurrence, signal: MeasuredSignal, cycles: _Cycles) -> Occurrence:
-    """In much noise a ringing of which only the first half wave stands out of it is told by all of it."""
+    """In much noise, the ringing of which `each` is only the first half wave; else `each` itself."""
     analysis, mean = signal.analysis, cycles.mean
     if mean is None or not FAINT_FROM_PU * mean.peak_v < analysis.noise_v:
         return each
@@ -410,9 +413,10 @@ def _told_by_whole(each: Occurrence, signal: MeasuredSignal, cycles: _Cycles) ->
 
 
 def _with_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLimits) -> list[Occurrence]:
-    """What is sudden, in much noise with what both waves around the beginning of a dip or swell leave there.
+    """The sudden occurrences; in much noise, also transients at the beginning of a dip or swell.
 
-    That sees what no single sample shows, and tells a ringing from an impulse by all of it.
+    These are found in what both waves around the edge leave. That shows what no single sample shows, and
+    distinguishes a ringing from an impulse by its whole energy.
     """
     analysis = signal.analysis
     known = analysis.frequency_hz[np.isfinite(analysis.frequency_hz)]
@@ -426,7 +430,7 @@ def _with_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassL
             if not (one.kind in TRANSIENTS and abs(one.start_sample - each.start_sample) <= near)
         ]  # fmt: skip
         if each.open_at_start or any(one.kind == "phase_jump" for one in with_it):
-            continue  # between a jump and its dip there may be a third wave, for some milliseconds
+            continue  # between a jump and its dip there may be a third wave for some milliseconds
         if any(one.kind in TRANSIENTS for one in others):
             continue
         level = without_noise(each, signal, limits)
@@ -442,7 +446,7 @@ def _with_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassL
 def _faint_jump(
     signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLimits
 ) -> Iterable[Occurrence]:
-    """A phase jump in a signal with much noise and without others."""
+    """A phase jump in a signal with much noise and no other jump."""
     analysis = signal.analysis
     if any(each.kind == "phase_jump" for each in sudden):
         return
@@ -495,7 +499,7 @@ def _faint_occurrence(
 
 
 def without_noise(each: Disturbance, signal: MeasuredSignal, limits: ClassLimits) -> Disturbance:
-    """An interruption whose residual is the noise of the Box is one, though the rms is above the limit."""
+    """A dip as an interruption if the residual without the Box's noise is low enough; else `each`."""
     if each.kind != "sag":
         return each
     left, limit = signal.left_percent(each), limits.rms.interruption_percent

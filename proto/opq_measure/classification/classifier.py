@@ -1,7 +1,7 @@
 """The class of a signal: one pure function for `opq-tools classify` and for every analysis of Mauka.
 
-The signal is cut where it changes (dips, steps, jumps), what lasts is measured between the cuts, and what
-is sudden on the residual. Then what one disturbance explains is taken from the others.
+The signal is cut where it changes (dips, steps, jumps). Lasting disturbances are measured between the cuts,
+sudden ones on the residual. Then whatever another disturbance explains is removed.
 """
 
 import cmath
@@ -22,27 +22,27 @@ from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import SignalArray
 
 NEAR_S = 0.004
-"""An edge is found so near to its jump."""
+"""Largest distance between a jump and an impulse that is its edge."""
 PASSES_CYCLES, PASSES_PERCENT, SAME_SIZE = 2.0, 30.0, 0.05
-"""A dip or swell so short and so small, at a jump to a wave of the same size, is the jump's own."""
+"""A dip or swell this short and this small, at a jump to a wave of the same size, is the jump's effect."""
 TURNING_CYCLES = 1.0
-"""A swell so short at a jump to a smaller wave is the jump's, too, as is a dip at one to a larger wave."""
+"""So short a swell at a jump to a smaller wave is the jump's effect; so is a dip at one to a larger wave."""
 UNSEEN_CYCLES = 1.5
-"""So much there has to be on both sides of an edge, or its wave is not known and it looks like an impulse."""
+"""With less signal on either side of an edge its wave is unknown, and the edge looks like an impulse."""
 OWN_WAVE = 2.0
-"""Times the fundamental's frequency: below, nothing is a ringing, which is sought above 240 Hz."""
+"""Times the fundamental's frequency: below this nothing is a ringing (ringing is searched above 240 Hz)."""
 AS_LONG_CYCLES = 0.3
-"""What is off the wave for longer and does not swing is no impulse beside a dip of half a cycle, but that."""
+"""A longer deviation that does not swing is no impulse beside a dip of half a cycle, but the dip itself."""
 TURNED_CYCLES = 3.5
-"""In a shorter dip no stretch beside its edges is long enough to tell a line apart."""
+"""In a shorter dip no stretch between its edges is long enough to separate a line from the fundamental."""
 BEFORE_CYCLES = 4
-"""Cycles by whose size a step is known in volts."""
+"""Cycles before a jump whose median rms gives its step in volts."""
 BEAT_HZ = 1.5
-"""Good to so much; both frequencies are known to a bin of the waveform at least."""
+"""Tolerance of a beat frequency; both frequencies are known to a bin of the waveform at least."""
 TELEGRAM_HZ, OF_TELEGRAM = 10.0, 2.0
-"""A ringing so near to a telegram's frequency and no larger than so many times its line is its own."""
+"""A ringing this near to a telegram's frequency, and at most so many times as large, belongs to it."""
 NOISE_LATE_S, OF_NOISE = 0.4, 4.5
-"""Two windows; and what a thousand samples of noise hardly exceed, in sigma."""
+"""Two windows; and a level that a thousand samples of noise hardly exceed, in sigma."""
 DEFAULT_LIMITS = ClassLimits()
 
 
@@ -70,7 +70,7 @@ def classify(
 
 
 def classification_of(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> Classification:
-    """The class of a signal that is measured already; its analysis was made with `limits.rms`."""
+    """The class of a signal that is measured already; its analysis has to be made with `limits.rms`."""
     analysis = signal.analysis
     noise_pu = noise_ratio(signal)
     parts = parts_in(signal, limits)
@@ -122,16 +122,16 @@ def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tu
 
 
 def noise_ratio(signal: MeasuredSignal) -> float:
-    """Noise against the fundamental while there is one, rms to rms; 0 where it is not known."""
+    """Noise over the fundamental where there is one, rms to rms; 0 where it is not known."""
     usual = signal.usual_rms_v
     ratio = signal.analysis.noise_v / usual if usual > 0 else math.nan
     return ratio if math.isfinite(ratio) else 0.0
 
 
 def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
-    """Whether another one makes what was taken for this one."""
+    """Whether another disturbance causes what was found as this one."""
     jumps = [one for one in found if isinstance(one, Occurrence) and one.kind == "phase_jump"]
-    if isinstance(each, Disturbance):  # over a cycle with a jump in it the rms is higher or lower
+    if isinstance(each, Disturbance):  # the rms over a cycle with a jump in it is higher or lower
         short = each.duration_cycles < PASSES_CYCLES and abs(each.residual_percent - 100) < PASSES_PERCENT
         way = 1.0 if each.residual_percent > 100 else -1.0
         return short and any(
@@ -142,7 +142,7 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
             )
             for one in jumps
         )
-    if each.kind == "phase_jump":  # where nothing is left there is no phase
+    if each.kind == "phase_jump":  # with no voltage left there is no phase
         return any(
             isinstance(one, Disturbance)
             and _within(each, one, signal.cycle)
@@ -163,7 +163,7 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
         return any(one.kind == "interharmonics" and _beats(each, one, signal) for one in found)
     if (
         each.kind == "impulsive_transient"
-    ):  # an edge that is off by parts of a sample leaves less than the step, and what the noise adds
+    ):  # an edge found off by parts of a sample leaves less than the step, plus the noise
         near = NEAR_S * each.rate_hz
         noise_v = signal.analysis.noise_v if math.isfinite(signal.analysis.noise_v) else 0.0
         peak_v = abs(each.figures["peak_v"]) - NOISE_SIGMAS * noise_v
@@ -185,7 +185,7 @@ def _is_cut_edge(each: Occurrence, level: Disturbance, signal: MeasuredSignal) -
 
 
 def _is_own_wave(each: Occurrence, level: Disturbance) -> bool:
-    """Whether what is taken for a transient is the fundamental of a dip or swell of a cycle or some."""
+    """Whether a supposed transient is the fundamental of a dip or swell of about a cycle or a few."""
     hz = each.figures.get("principal_frequency_hz", math.nan)
     over = each.start_sample < level.end_sample and each.end_sample > level.start_sample
     as_long = (each.end_sample - each.start_sample) * each.nominal_hz > AS_LONG_CYCLES * each.rate_hz
@@ -193,9 +193,9 @@ def _is_own_wave(each: Occurrence, level: Disturbance) -> bool:
 
 
 def _is_of_noise(each: Occurrence, noise: Occurrence, signal: MeasuredSignal) -> bool:
-    """Whether what is taken for a ringing is where noise begins, which windows place later, or is of it.
+    """Whether a supposed ringing is part of noise, or the beginning of noise, which windows place later.
 
-    Noise that no window is seen without does not begin: a dip may have taken the windows before it.
+    False where no window before the noise is known: a dip may have taken these, and no beginning is seen.
     """
     if noise.kind != "noise":
         return False
@@ -208,7 +208,7 @@ def _is_of_noise(each: Occurrence, noise: Occurrence, signal: MeasuredSignal) ->
 
 
 def _is_keyed(each: Occurrence, telegram: Occurrence) -> bool:
-    """Whether what is taken for a ringing is a telegram that comes or goes in an end that no window holds."""
+    """Whether a supposed ringing is a telegram that begins or ends in samples outside of all windows."""
     if telegram.kind != "mains_signalling":
         return False
     off = each.figures.get("principal_frequency_hz", math.nan) - telegram.figures["signal_hz"]
@@ -229,7 +229,7 @@ def _beats(flicker: Occurrence, line: Found, signal: MeasuredSignal) -> bool:
 
 
 def _step(jump: Occurrence) -> float:
-    """From the wave before to that after, of the fundamental's peak."""
+    """Size of the difference between the waves before and after, as a share of the fundamental's peak."""
     after = cmath.rect(jump.figures["amplitude_ratio"], math.radians(jump.figures["phase_jump_degrees"]))
     return abs(after - 1)
 
@@ -243,9 +243,9 @@ def _step_v(jump: Occurrence, signal: MeasuredSignal) -> float:
 
 
 def _is_turned_by_line(jump: Occurrence, level: Disturbance, found: list[Found]) -> bool:
-    """Whether a line between harmonics may turn by so much what a dip of some cycles leaves.
+    """Whether a line between harmonics can turn the phase by so much in a dip of some cycles.
 
-    Over so few cycles it cannot be told from the fundamental, and against little it is large.
+    Over so few cycles it cannot be separated from the fundamental, and it is large against a small residual.
     """
     if level.duration_cycles >= TURNED_CYCLES or level.residual_percent <= 0:
         return False
@@ -265,7 +265,7 @@ def _within(each: Occurrence, one: Found, slack: float) -> bool:
 
 
 def _of_nothing(analysis: SignalAnalysis, noise_pu: float, limits: ClassLimits) -> tuple[Reason, ...]:
-    """What was looked at, where nothing is."""
+    """The reasons of `none`: the figures that were checked and lie within their limits."""
     halves = analysis.half_rms_v[np.isfinite(analysis.half_rms_v)]
     percent = 100 / analysis.nominal_v * halves
     hz = analysis.window_hz[np.isfinite(analysis.window_hz)]

@@ -1,10 +1,9 @@
-"""The one narrow interface to the cloud's database, in the project's own nouns.
+"""The interface to the cloud's database, in the project's own nouns.
 
-Two implementations hold it, `embedded.EmbeddedStore` (SQLite, the default) and
-`mongo.MongoStore` (the original's collections and fields, opq-interop part D); one contract
-suite runs on both. Every write that can be repeated is idempotent: its natural key is said
-at the method. Methods may be called from any thread. All raise `StoreError` with one clear
-line when the database cannot do what was asked.
+It has two implementations, `embedded.EmbeddedStore` (SQLite, the default) and `mongo.MongoStore` (the
+original's collections and fields, opq-interop part D); one contract suite tests both. Writes that can be
+repeated are idempotent; the method's docstring names the natural key. Methods may be called from any thread.
+All raise `StoreError` with one clear line where the database fails or the request is impossible.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,57 +22,58 @@ from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Event, Incident, Measurement, Trigger, Waveform
 
 QUERY_ROWS = 100_000
-"""Measurements that one query returns unless more are asked for."""
+"""Most Measurements that one query returns, unless its `limit` is higher."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ttls:
-    """How long things are kept: seconds from storing to `expire_at` (opq-interop D.7)."""
+    """How long data is kept: seconds from storing to `expire_at` (opq-interop D.7)."""
 
     measurements: int = 86_400
     trends: int | None = None
-    """None: for ever (minutes for 90 days, then hours)."""
+    """None means for ever (minutes for 90 days, then hours)."""
     events: int = 2_592_000
     incidents: int = 31_536_000
 
 
 @dataclass(frozen=True, slots=True)
 class BoxRecord:
-    """What is known of a Box (the original's `opq_boxes`); None: not known, and put so, left as it is.
+    """What is known of a Box (the original's `opq_boxes`).
 
-    A text that is put as "" is taken away, but for `name`: that is left as it is, and "Box 7" for a new one.
+    None means unknown; a field that is put as None keeps its stored value. A text that is put as "" is
+    removed, except `name`, which then keeps its value and is, for example, "Box 7" for a new Box.
     """
 
     box_id: str
     name: str
     location: str | None = None
-    """Slug of the place where it stands (`LocationRecord`)."""
+    """Slug of its location (`LocationRecord`)."""
     calibration_constant: float | None = None
     """Counts per volt; 1 / v_per_lsb."""
     nominal_v: float | None = None
-    """What it is meant to measure, volts; a service has its own default for what is not known."""
+    """Nominal voltage, volts; where it is unknown, a service uses its own default."""
     nominal_hz: float | None = None
     unplugged: bool | None = None
-    """True: nobody expects to hear it. Not known counts as no."""
+    """True where it is not expected to send anything; unknown counts as False."""
     description: str | None = None
     region: str | None = None
-    """The Box's own; without one that of its location holds (`box_place.box_place`)."""
+    """The Box's own region; without it the region of its location holds (`box_place.box_place`)."""
     feeder: str | None = None
     phase: str | None = None
     grid: str | None = None
-    """Boxes of one grid see one frequency; not known is grid "1" (contracts.md, Findings and incidents)."""
+    """Boxes of one grid have one frequency; unknown is grid "1" (contracts.md, Findings and incidents)."""
     public_key: str | None = None
-    """Z85, the source of the original's allow-list."""
+    """Z85; the original makes its allow-list from it."""
     location_start_time_ms: int | None = None
     location_archive: tuple[tuple[str, int | None], ...] = ()
-    """Where it stood before: (location, since when in ms); empty: put so, left as it is."""
+    """Former locations: (location, beginning in ms); where it is put empty, the stored value stays."""
     retired_ms: int | None = None
-    """When it was taken out of service for good; 0: put so, it is in service again."""
+    """When it was taken out of service for good; where it is put as 0, the Box is in service again."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocationRecord:
-    """A place where Boxes stand (the original's `locations`), in degrees, WGS 84."""
+    """A place where Boxes are (the original's `locations`), in degrees, WGS 84."""
 
     slug: str
     latitude: float
@@ -96,48 +96,48 @@ class EventRecord:
     analysed: bool
     because: str
     short: dict[str, str] = field(default_factory=dict)
-    """Boxes whose waveform does not cover the span, and why; they are in `boxes_received` too."""
+    """Box -> why its waveform does not cover the span; these Boxes are in `boxes_received` too."""
     revision: int = 0
-    """Rises with everything that is put into it: what was analysed is compared with it."""
+    """Rises with everything that is put into the event, so that an analysis knows whether it had all data."""
     completes: int | None = None
-    """The event of the same disturbance's onset: this one is read by ours alone (`EventService`)."""
+    """The event of the same disturbance's onset; the original's services do not read this one."""
     opened_by: str = ""
-    """The Box that saw it first."""
+    """The Box that detected it first."""
     asked_as: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Why each Box is asked: reason -> Boxes."""
+    """Reason -> Boxes that are asked for it."""
     not_asked: dict[str, int] = field(default_factory=dict)
-    """How many Boxes are not, by reason; `saw`: of those that saw it too."""
+    """Reason -> number of Boxes that are not asked; `saw` counts Boxes that detected it too."""
     onset_ns: tuple[int, int] | None = None
-    """[start, end) of the Measurement that was decided on."""
+    """[start, end) of the Measurement on which the trigger decided."""
     decided_ns: int | None = None
     finished_ns: int | None = None
     analysed_ns: int | None = None
-    """When (UTC) that was; None: not yet, or by a version that did not say."""
+    """When (UTC) it was decided, finished and analysed; None where it was not, or by an older version."""
     more: dict[int, AskedSamples] = field(default_factory=dict)
-    """What analyses ask for beyond it, by number."""
+    """Number -> request of an analysis for more samples."""
     owed: dict[str, NsSpan] = field(default_factory=dict)
-    """Box -> what it was asked for because of that, where it is not the event's own span."""
+    """Box -> the span it was asked for because of such a request, where this is not the event's own span."""
     half_cycles_ns: NsSpan | None = None
     """The span whose Urms(1/2) the Boxes are asked for, after a long dip or swell."""
     half_cycles: dict[str, str] = field(default_factory=dict)
-    """Box -> why there is none; empty: it is stored (`CloudStore.half_cycles`)."""
+    """Box -> why it sent none; "" where it is stored (`CloudStore.half_cycles`)."""
 
     def span_of(self, box_id: str) -> NsSpan:
-        """What a Box was asked for last."""
+        """Returns the span for which a Box was asked last."""
         return self.owed.get(box_id, (self.start_ns, self.end_ns))
 
     @property
     def original(self) -> bool:
-        """An original event service or Mauka wrote it: nobody says when it is complete."""
+        """Whether an original event service or Mauka wrote it, so that nothing marks it as complete."""
         return not self.token
 
 
 PERSON_ASKED = "requested"
-"""A reason of `asked_as`: nobody has asked the Box yet; the event service does so at once."""
+"""A reason of `asked_as`: the Box has not been asked yet; the event service asks it at once."""
 MAUKA_ASKED = "mauka"
-"""Another: Mauka asks the Box itself, and the event service only where Mauka has ended meanwhile."""
+"""A reason of `asked_as`: Mauka asks the Box; the event service does so only if Mauka has ended meanwhile."""
 TREND_MS = 60_000
-"""A trend is over one whole minute, or of a longer level of the pyramid (`pyramid.LEVELS_MS`)."""
+"""Length of the shortest trend, one minute; longer ones are levels of the pyramid (`pyramid.LEVELS_MS`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,28 +150,28 @@ class Trend:
     """Wire key (`rms`, `f`, `thd`, `trans`) -> min, max, average weighted by time."""
     length_ms: int = TREND_MS
     covered_ms: int | None = None
-    """How much time its Measurements cover; above `length_ms` where one began before it. None: not known."""
+    """Time that its Measurements cover; above `length_ms` where one began before it; None where unknown."""
     histograms: dict[str, TrendHistogram] = field(default_factory=dict)
     """Histograms of its one-minute means, by wire key; a minute has none."""
 
     @property
     def coverage(self) -> float:
-        """0 to 1."""
+        """Share of the time that is covered, 0 to 1."""
         return min(1.0, self.time_ms / self.length_ms)
 
     @property
     def time_ms(self) -> int:
-        """What it covers; one of which that is not known counts as whole."""
+        """Time that it covers; `length_ms` where that is unknown."""
         return self.length_ms if self.covered_ms is None else self.covered_ms
 
 
 def box_order(box_id: str) -> tuple[int, str]:
-    """A sort key: Box 2 before Box 10."""
+    """Returns a sort key that puts Box 2 before Box 10."""
     return len(box_id), box_id
 
 
 class ShownStore(Protocol):
-    """What View and exports read: the store, or of it what one visitor may see (`view.accounts.seen`)."""
+    """What View and exports read: the store, or the part that one visitor may see (`view.accounts.seen`)."""
 
     def boxes(self) -> list[BoxRecord]: ...
 
@@ -180,77 +180,79 @@ class ShownStore(Protocol):
     def measurements(
         self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
     ) -> list[Measurement]:
-        """Those of [start_ms, end_ms), in time order."""
+        """Returns the Measurements in [start_ms, end_ms), in time order."""
 
     def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
-        """One level of the pyramid: those that begin in [start_ms rounded down to its length, end_ms).
+        """Returns rows of one level of the pyramid that begin in [start_ms rounded down to its length,
+        end_ms).
 
-        What is not over yet is made of the shorter levels; what comes late shows after the next `roll_up`.
+        Rows that are not over yet are made from the shorter levels; late data appears after the next
+        `roll_up`.
 
         Raises:
             ValueError: `length_ms` is not one of `pyramid.LEVELS_MS`.
         """
 
     def event(self, event_id: int) -> Event | None:
-        """With its waveforms, by box id."""
+        """Returns an event with its waveforms, sorted by box id; None where there is none."""
 
     def event_record(self, event_id: int) -> EventRecord | None: ...
 
     def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
-        """By Box; empty where there are none."""
+        """Returns Box -> Urms(1/2); empty where there are none."""
 
     def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
-        """Those of these Boxes whose span meets [start_ns, end_ns], read at once."""
+        """Returns the findings of these Boxes that overlap [start_ns, end_ns], in one read."""
 
     def incident(self, incident_id: int) -> Incident | None: ...
 
     def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]:
-        """Those of these that are there, in this order."""
+        """Returns these incidents, in this order, without those that do not exist."""
 
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
     ) -> list[IndexedIncident]:
-        """In the order of the filter, what comes after `beyond`; `back`: what comes before it, nearest first.
+        """Returns incidents in the filter's order after `beyond`; with `back` those before it, nearest first.
 
-        A store of a version before the index enters its incidents at the first call.
+        A store that an older version wrote without the index is indexed at the first call.
         """
 
     def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
-        """How many there are; `most` stands for that many or more."""
+        """Returns the number of incidents; `most` means that many or more."""
 
     def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
-        """Field of the magnitude-duration plane (`incident_index.cell_of`) -> incidents in it."""
+        """Returns field of the magnitude-duration plane (`incident_index.cell_of`) -> number of incidents."""
 
 
 class JoinStore(Protocol):
-    """What joining plans against, and what carries a plan out: the store, or for a dry run `JoinOverlay`."""
+    """What joining reads, and what carries a plan out: the store, or `JoinOverlay` for a dry run."""
 
     def join_revision(self) -> int:
-        """Rises with each plan that changed something: read it before anything that a plan rests on."""
+        """Returns a number that rises with each plan that changes something; read it before other data."""
 
     def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
-        """Those of a Box whose span meets [start_ns, end_ns]."""
+        """Returns the findings of a Box that overlap [start_ns, end_ns]."""
 
     def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
-        """The same of several Boxes, read at once."""
+        """Returns the findings of several Boxes that overlap [start_ns, end_ns], in one read."""
 
     def findings_of_incident(self, incident_id: int) -> list[KnownFinding]: ...
 
     def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
-        """Findings that begin in [start_ns, end_ns]; `leading`: without those that are known not to lead."""
+        """Returns findings that begin in [start_ns, end_ns]; `leading` omits those known not to lead."""
 
     def incident_facts(self, incident_id: int) -> IncidentFacts | None:
-        """What was said of it last; None: nothing, or somebody was killed while it was being written."""
+        """Returns the last facts; None where there are none, or a process was killed while writing them."""
 
     def carry_out(self, plan: JoinPlan) -> CarriedOut | None:
-        """Write what a plan says, all or nothing for who plans; None: it was made for another revision.
+        """Writes a plan, all or nothing for the caller; None where it was made for another revision.
 
         Its event is kept as long as its findings. Mauka makes plans (`finding_writer.py`).
         """
 
 
 class CloudStore(ShownStore, JoinStore, Protocol):
-    """See the module's first lines; `close` flushes what is not yet on disk."""
+    """The whole store, as the module's docstring describes; `close` writes what is not yet on disk."""
 
     @property
     def people(self) -> AccountRecords:
@@ -260,158 +262,158 @@ class CloudStore(ShownStore, JoinStore, Protocol):
 
     # Boxes
     def put_box(self, box: BoxRecord) -> None:
-        """Upsert by box_id; what is None leaves the stored value.
+        """Inserts or updates by box_id; a field that is None keeps its stored value.
 
-        Another location than the stored one puts that into `location_archive`.
+        If the location changes, the stored one is added to `location_archive`.
         """
 
     def boxes_revision(self) -> int:
-        """Another number once a Box, place or region was put or taken away, by whatever process.
+        """Returns a number that changes when any process puts or removes a Box, location or region.
 
-        Asked for before they are read; over MongoDB it also changes each 5 s, for the original's services.
+        Read it before these. With MongoDB it also changes every 5 s, because the original's services may
+        write.
         """
 
     def put_location(self, location: LocationRecord) -> None:
-        """Upsert by slug."""
+        """Inserts or updates by slug."""
 
     def remove_location(self, slug: str) -> None:
-        """It and the regions that it lies in; Boxes that name it keep the slug."""
+        """Removes a location and its entries in regions; Boxes that name it keep the slug."""
 
     def locations(self) -> dict[str, LocationRecord]:
-        """By slug; without those that have no coordinates."""
+        """Returns slug -> location, without those that have no coordinates."""
 
     def put_region(self, region: str, location: str) -> None:
-        """That location lies in that region; idempotent."""
+        """Puts a location into a region; idempotent."""
 
     def regions(self) -> dict[str, tuple[str, ...]]:
-        """Slug of a location -> the regions that it lies in, in the order of their names."""
+        """Returns slug of a location -> its regions, sorted by name."""
 
     # Measurements and trends
     def append_measurements(
         self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()
     ) -> int:
-        """Unique by (box_id, sequence), else by (box_id, timestamp_ms); returns how many were new.
+        """Appends rows, unique by (box_id, sequence), else by (box_id, timestamp_ms); returns how many were
+        new.
 
-        `columns`: more of them, stored together with `rows`.
-
-        Returns once they are on disk (batched by the caller, every 200 ms or 1,000 rows).
+        `columns` are further Measurements, stored together with `rows`. Returns once all are on disk; the
+        caller makes batches, every 200 ms or 1,000 rows.
         """
 
     def append_columns(self, columns: MeasurementColumns) -> int:
-        """The same of each of these; of a minute or so of its Boxes it costs a tenth."""
+        """Appends these Measurements likewise; for a minute or so of its Boxes it costs a tenth."""
 
     def latest_measurements(self) -> dict[str, Measurement]:
-        """The newest of each Box."""
+        """Returns Box -> its newest Measurement."""
 
     def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
-        """For each Box that has any, what lies within `length_ms` before its newest, oldest first.
+        """Yields for each Box its Measurements of the last `length_ms` before its newest, oldest first.
 
-        The newest `limit` at most, its newest always; in one pass over what waits unsealed.
+        At most the newest `limit`, always including the newest; reads the unsealed rows in one pass.
         """
 
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
-        """Stored sequence numbers of a Box in [first, last], rising."""
+        """Returns the stored sequence numbers of a Box in [first, last], rising."""
 
     def highest_sequence(self, box_id: str) -> int | None: ...
 
     def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
-        """Upsert minutes by (box_id, start_ms): an existing one is widened, and its pyramid is due again.
+        """Inserts minutes, or widens existing ones, by (box_id, start_ms); their roll-up is then due again.
 
-        Without `location` a new one has that of its Box.
+        Without `location` a new minute has the location of its Box.
         """
 
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
-        """Minutes, and hours where no minutes are kept any more."""
+        """Returns minutes, and hours where minutes are no longer kept."""
 
     def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:
-        """Make a slice of what is due of the pyramids; returns how much it did (0: nothing is due).
+        """Makes a slice of the due rows of the pyramids; returns how many (0 where nothing is due).
 
-        Trends that were there before pyramids were are rolled up too, a stretch after the other, and
-        where it was stopped it goes on.
+        Trends stored by a version without roll-ups are rolled up too, in steps; after a stop it continues
+        there.
         """
 
     # Events
     def next_event_id(self) -> int:
-        """Whole numbers from 1 that only rise, across restarts, threads and processes."""
+        """Returns the next whole number from 1, rising across restarts, threads and processes."""
 
     def open_event(self, trigger: Trigger, description: str, event_id: int | None = None) -> int:
-        """Idempotent by `trigger.token`: the same token gives the same event id.
+        """Opens an event and returns its id. Idempotent: the same `trigger.token` gives the same event id.
 
-        `event_id`: a number that was drawn for it; where another event has it, the next one is taken.
+        `event_id` is a number already drawn for it; if another event has that, the next one is taken.
         """
 
     def widen_event(
         self, event_id: int, asked_as: Mapping[str, Sequence[str]], not_asked: Mapping[str, int]
     ) -> None:
-        """More Boxes are asked for it, by reason; `not_asked` is what it says from now on.
+        """Adds Boxes that are asked, by reason, and replaces `not_asked`.
 
-        Idempotent by Box. One that is new, or was missing, opens an event that was finished again. An event
-        that has expired stays away.
+        Idempotent by Box. A Box that is new, or was missing, opens a finished event again. An expired event
+        is not made again.
         """
 
     def request_samples(self, event_id: int, wanted: Sequence[AskedSamples], most_rounds: int) -> int:
-        """What analyses ask for beyond the event; how many requests are new.
+        """Adds requests of analyses for more samples; returns how many are new.
 
         Idempotent by Box and span, and by the Boxes whose neighbours are asked; nothing is added beyond
-        `most_rounds` (`asked_samples.new_requests`). An event that has expired stays away.
+        `most_rounds` (`asked_samples.new_requests`). An expired event is not made again.
         """
 
     def events_with_requests(self, limit: int = 100) -> list[EventRecord]:
-        """Those with a request that nobody has answered, oldest first."""
+        """Returns events with an unanswered request, oldest first."""
 
     def answer_request(self, event_id: int, number: int, answer: SamplesAnswer) -> bool:
-        """Whom Makai asks because of a request: True for the call that answered it.
+        """Stores which Boxes Makai asks because of a request; True for the call that answered it.
 
-        Boxes that are asked owe the event their samples, which opens it again where it was finished.
+        Boxes that are asked owe the event their samples, so a finished event is opened again.
         """
 
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:
-        """Idempotent by (event_id, box_id); True when it brought anything new. On disk when it returns.
+        """Stores a Box's waveform, on disk when it returns; True where it brought anything new.
 
-        What a Box sends in parts is put together (`waveform_parts.joined`). An event that was analysed
-        without this is to be analysed again.
+        Idempotent by (event_id, box_id). Parts that a Box sends are joined
+        (`waveform_parts.joined_waveform`). An event that was analysed without it has to be analysed again.
         """
 
     def put_half_cycles(self, event_id: int, found: HalfCycleRms) -> bool:
-        """Urms(1/2) of a Box, once; True when it is new. On disk when it returns.
+        """Stores Urms(1/2) of a Box once, on disk when it returns; True where it is new.
 
-        An event that was analysed without it is to be analysed again.
+        An event that was analysed without it has to be analysed again.
         """
 
     def mark_no_half_cycles(self, event_id: int, box_id: str, why: str) -> None:
-        """Note that a Box is not asked for them any more, and why; what is stored stays."""
+        """Stores why a Box is not asked for Urms(1/2) any more; stored values stay."""
 
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
-        """Marks a Box that has sent something: the event is short of the rest of it.
-
-        The next waveform of that Box takes the mark away.
-        """
+        """Stores why a Box's samples, or a part of them, are missing; its next waveform removes the mark."""
 
     def finish_event(self, event_id: int) -> bool:
-        """It is to be analysed now: True for the call that finished it; a second one gives False.
+        """Finishes an event, so that it is analysed; True for the call that did, False for a second one.
 
-        One of an original event service, too, once somebody finds it complete.
+        An event of an original event service is finished too, once a caller finds it complete.
         """
 
     def unfinished_events(self) -> list[EventRecord]: ...
 
     def unanalysed_events(self) -> list[EventRecord]:
-        """Finished ones whose analysis is not marked done, oldest first."""
+        """Returns finished events whose analysis is not marked as done, oldest first."""
 
     def mark_analysed(self, event_id: int, revision: int | None = None) -> bool:
-        """Give the record's `revision` of before the waveforms were read: nothing is marked, and the answer
-        is False, when more has come since."""
+        """Marks an event as analysed; False, without a mark, where its revision is not `revision` any more.
+
+        `revision` is the record's, from before the waveforms were read.
+        """
 
     def unmark_analysed(self, event_id: int) -> None:
-        """It is to be analysed again: more has come, by another's hand."""
+        """Removes the mark and raises the revision, so that an event with new data is analysed again."""
 
     def waveform_times(self, event_id: int) -> dict[str, int]:
-        """Box -> when (UTC, ns) the last of its samples was stored; without those of older versions."""
+        """Returns Box -> when (UTC, ns) the last of its samples was stored; older versions stored no time."""
 
     def events(
         self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[EventRecord]:
-        """By falling number, what was opened last first: a request for what is past is among these."""
+        """Returns events by falling number, the last opened first, whatever time they are about."""
 
     def events_by_start(
         self,
@@ -420,24 +422,24 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         start_ns: int | None = None,
         end_ns: int | None = None,
     ) -> list[EventRecord]:
-        """The newest first by the millisecond of their start, then by number; as people are shown them."""
+        """Returns events by the millisecond of their start, newest first, then by number; used for pages."""
 
     # Findings and incidents
     def next_finding_id(self) -> int:
-        """The next number of a finding, as `carry_out` draws them: the original's `incident_id`.
+        """Returns the next number of a finding (the original's `incident_id`), from `carry_out`'s counter.
 
-        Above every one that is stored; as `next_event_id`.
+        It is above every stored one, and rises as `next_event_id` does.
         """
 
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]:
-        """By falling number, what was found last first; only numbers above `after_id`.
+        """Returns incidents by falling number, the last found first; only numbers above `after_id`.
 
-        People are shown `find_incidents`, in the order of time.
+        Pages use `find_incidents`, in the order of time.
         """
 
-    # The index of incidents, and what people say of them
+    # The index of incidents, and people's notes
     def incident_parts(
         self,
         seen: Collection[str],
@@ -445,59 +447,59 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         beyond: IndexPlace | None = None,
         back: bool = False,
     ) -> Iterator[IndexedParts]:
-        """Incidents at these Boxes, each with its rows there: those that by Box and span may fit `wanted`.
+        """Yields incidents at these Boxes that may fit `wanted` by Box and span, each with its rows there.
 
-        By the start that is seen: the newest first below `beyond`, or with `back` the oldest first above it.
-        What is seen of one, and whether that fits, is said by the rows.
+        They are sorted by their seen start: the newest first below `beyond`, or with `back` the oldest first
+        above it. `IndexedParts` gives what is seen of one, and whether that fits.
         """
 
     def put_note(self, note: IncidentNote) -> IncidentNote:
-        """Keep it under a number of its own; a label changes the class of its incident at once.
+        """Stores a note under a new number; a label changes the class of its incident at once.
 
         Raises:
             StoreError: there is no such incident, or it has MOST_NOTES.
         """
 
     def heir(self, incident_id: int) -> int | None:
-        """The incident that this one was joined into, and that one into others; None where it was not."""
+        """Returns the incident that an incident was joined into, at last; None where it was not joined."""
 
     def notes(self, incident_id: int) -> list[IncidentNote]:
-        """Oldest first; those of incidents that were joined into it too."""
+        """Returns an incident's notes, oldest first, with those of incidents that were joined into it."""
 
     def notes_of(self, account_id: str) -> list[IncidentNote]:
-        """What one account said, oldest first."""
+        """Returns the notes of one account, oldest first."""
 
     def forget_author(self, account_id: str) -> None:
-        """What one account said stays, under nobody's name (`NO_AUTHOR`)."""
+        """Removes an account's name from its notes (`NO_AUTHOR`); the notes stay."""
 
     # Makai's own (opq-interop, D.7)
     def identity(self) -> str:
-        """The store's lasting name, 16 hex digits, drawn when it is first asked for; its copy has it too."""
+        """Returns the store's permanent name, 16 hex digits, drawn at the first call; a copy has it too."""
 
     def makai_config(self) -> MakaiConfig | None:
-        """Limits of all Boxes and of single ones; None: nobody has put any. The original's documents too."""
+        """Returns the limits of all Boxes and of single ones, the original's too; None where none is set."""
 
     def put_makai_config(self, config: MakaiConfig | None) -> None:
-        """Replace it; None takes it away. A running triggering service follows within 2 s."""
+        """Replaces the limits; None removes them. A running triggering service follows within 2 s."""
 
     def put_traffic(self, traffic: BrokerTraffic) -> None:
-        """One row of `makai_metrics`; it goes with the Measurements of its time."""
+        """Stores a row of `makai_metrics`; it expires with the Measurements of its time."""
 
     def traffic(self, start_ms: int, end_ms: int) -> list[BrokerTraffic]:
-        """In the order of time; without the original's, which have none."""
+        """Returns rows in the order of time, without the original's, which have no time."""
 
     # Retention and size
     def ttls(self) -> Ttls:
-        """How long things are kept now: `laha_config`, which anyone may change; read again every 5 s."""
+        """Returns the present TTLs from `laha_config`, which other programs may change too."""
 
     def put_ttls(self, ttls: Ttls) -> None:
-        """Change `laha_config`; every process that holds the store follows within 5 s."""
+        """Changes `laha_config`; every process that has the store open follows within 5 s."""
 
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
-        """Delete a slice of what `expire_at` says is due; returns how many rows went (0: done)."""
+        """Deletes a slice of the expired rows, by `expire_at`; returns how many (0 where none are left)."""
 
     def counts(self) -> dict[str, int]:
-        """Documents per collection name of the original (`measurements`, `trends`, `events`, ...)."""
+        """Returns the number of documents by the original's collection (`measurements`, `trends`, ...)."""
 
     def sizes(self) -> dict[str, int]:
-        """Bytes with indexes per collection name of the original, as far as the database says them."""
+        """Returns bytes, with indexes, by the original's collection, where the database reports them."""

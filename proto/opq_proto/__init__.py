@@ -1,1 +1,1 @@
-"""What all rooms share: nouns, wire formats, key files, configuration, errors, logs."""
+"""What all packages share: nouns, wire formats, key files, configuration, errors, logs."""

@@ -1,9 +1,10 @@
-"""Keys of the services themselves, and the addresses that are spoken to with them.
+"""Keys of the services themselves, and addresses that name them.
 
-A service connects with the key of a name (`private_keys/opqpeer_<NAME>_secret`) to whoever has the server's
-(`public_keys/opqserver.key`), and is admitted where `public_keys/opqpeer_<NAME>.key` lies. An address says so
-itself, `tcp://127.0.0.1:9881?curve=/etc/opq/backend&name=cloud`, so that whatever takes an address can be
-given such a one: a service, a plug-in's settings, a command's option. Without `?curve=` it is in clear.
+A service connects with the key of a name (`private_keys/opqpeer_<NAME>_secret`) to the peer that has the
+server's key (`public_keys/opqserver.key`), which admits it where it has `public_keys/opqpeer_<NAME>.key`. The
+address names folder and key, `tcp://127.0.0.1:9881?curve=/etc/opq/backend&name=cloud`, so that every place
+that takes an address can use keys: a service, a plug-in's settings, a command's option. Without `?curve=` the
+connection is in clear.
 """
 
 import re
@@ -24,7 +25,7 @@ _NAME = r"[a-z0-9][a-z0-9-]{0,31}"
 
 
 class BackendKeyFolder(KeyFolder):
-    """As a key folder of Boxes, with names in place of numbers."""
+    """A key folder as that of Boxes, with names in place of numbers."""
 
     owner = "peer"
     prefix = "opqpeer_"
@@ -33,7 +34,7 @@ class BackendKeyFolder(KeyFolder):
     id_pattern = _NAME
 
     def checked_id(self, box_id: str) -> str:
-        """The name itself; KeyFileError when it is none."""
+        """Returns the name; raises KeyFileError where it is not a valid one."""
         if re.fullmatch(_NAME, box_id, re.ASCII):
             return box_id
         raise KeyFileError(
@@ -44,10 +45,10 @@ class BackendKeyFolder(KeyFolder):
         return self.public_keys / f"{self.prefix}{self.checked_id(name)}.rights"
 
     def rights(self, name: str) -> BackendRights | None:
-        """What the name's key may do; None: everything.
+        """Returns the rights of the name's key; None means all.
 
         Raises:
-            KeyFileError: its file cannot be read, or says something else.
+            KeyFileError: the file of rights cannot be read, or has an invalid line.
         """
         path = self.rights_file(name)
         try:
@@ -62,7 +63,7 @@ class BackendKeyFolder(KeyFolder):
 
 @dataclass(frozen=True, slots=True)
 class BackendAddress:
-    """Where to bind or connect, and with which keys; `folder` None: in clear."""
+    """Where to bind or connect, and with which keys; in clear where `folder` is None."""
 
     endpoint: str
     folder: Path | None = None
@@ -78,10 +79,10 @@ class BackendAddress:
         return f"{self.endpoint}?curve={quote(str(self.folder))}&name={self.name}"
 
     def client_keys(self) -> tuple[bytes, KeyPair]:
-        """The server's public key, and the pair to connect with.
+        """Returns the server's public key, and the pair to connect with.
 
         Raises:
-            KeyFileError: one of both is not there, or no key.
+            KeyFileError: one of both is missing, or not a key.
         """
         keys = self.keys
         if keys is None:
@@ -89,32 +90,32 @@ class BackendAddress:
         return _read(keys.server_public).public, _read(keys.box_secret(self.name), True)
 
     def server_keys(self) -> KeyPair:
-        """The server's pair; raises KeyFileError."""
+        """Returns the server's pair; raises KeyFileError."""
         keys = self.keys
         if keys is None:
             raise KeyFileError(f"{self.endpoint} is in clear, and has no keys")
         return _read(keys.server_secret, True)
 
     def connect(self, socket: "zmq.Socket[bytes]") -> None:
-        """Connect, with the keys where the address has some.
+        """Connects, with keys where the address has some.
 
         Raises:
-            KeyFileError: as `client_keys`.
-            zmq.ZMQError: it is no address.
+            KeyFileError: as in `client_keys`.
+            zmq.ZMQError: the endpoint is not a valid address.
         """
         if self.folder is not None:
             self.use_keys(socket, *self.client_keys())
         socket.connect(self.endpoint)
 
     def use_keys(self, socket: "zmq.Socket[bytes]", server: bytes, own: KeyPair) -> None:
-        """Have connections that `socket` makes from now on speak with these keys."""
+        """Sets the keys of connections that `socket` makes from now on."""
         socket.setsockopt(zmq.CURVE_SERVERKEY, server)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, own.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, own.secret or b"")
 
 
 def _read(path: Path, secret: bool = False) -> KeyPair:
-    """A back-end key; KeyFileError that names the command which makes it."""
+    """Reads a back-end key; the KeyFileError of a missing one names the command that makes it."""
     if not path.exists():
         raise KeyFileError(
             f"key file {path} is missing; make it with opq-tools keys backend add, or bring it from "
@@ -124,10 +125,10 @@ def _read(path: Path, secret: bool = False) -> KeyPair:
 
 
 def backend_address(text: str) -> BackendAddress:
-    """What an address says of its keys.
+    """Reads an address with or without keys.
 
     Raises:
-        ConfigError: there is a `?` after it, and no folder of keys.
+        ConfigError: what follows the `?` is not a folder of keys and a valid name.
     """
     endpoint, mark, query = text.partition("?")
     if not mark:

@@ -1,11 +1,11 @@
-"""What a key of the services may do: `public_keys/opqpeer_<NAME>.rights` beside its public file.
+"""What a key of the services may do: `public_keys/opqpeer_<NAME>.rights`, beside its public file.
 
-    read              # subscribe, at each address that publishes
-    9884              # connect to this port, and send each command
+    read              # subscribe, at every address that publishes
+    9884              # connect to this port, and send any command
     9884 data plugin/opq-ack   # send commands whose names begin so (`wire.command_name`, `event`, `evnew`)
     9899 data_ 1000   # subscribe at this port, to topics that begin so
 
-A line each; without the file a key may do everything. A file that cannot be read gives no right.
+Each right is one line. Without the file a key has all rights; a file that cannot be read gives none.
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ MOST_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class BackendRights:
-    """As the lines of a file have them."""
+    """The rights in the lines of a file."""
 
     read: bool
     ports: dict[int, tuple[bytes, ...]]
-    """Port -> how topics begin that may be subscribed to, or commands that may be sent; none: all."""
+    """Port -> prefixes of topics to which the key may subscribe, or of commands it may send; empty: all."""
 
     def topics(self, port: int, publishes: bool) -> tuple[bytes, ...] | None:
-        """How topics begin that this key may subscribe to at a port; None: it may not connect there."""
+        """Returns prefixes of topics to which the key may subscribe at a port; None: it may not connect."""
         if port in self.ports:
             return self.ports[port] or (b"",)
         return (b"",) if self.read and publishes else None
@@ -35,7 +35,7 @@ NOTHING = BackendRights(False, {})
 
 
 def read_rights(text: str) -> BackendRights:
-    """The rights in a file. Raises KeyFileError, which names the line."""
+    """Reads a file of rights. Raises KeyFileError, which names the line."""
     read, ports = False, dict[int, tuple[bytes, ...]]()
     for number, line in enumerate(text[:MOST_BYTES].splitlines(), 1):
         words = line.partition("#")[0].split()

@@ -1,4 +1,4 @@
-"""Back-off: how long to wait before the next attempt, after so many failures in a row.
+"""Back-off: how long to wait before the next attempt, by the number of failures in a row.
 
 restarts = Backoff((0.2, 0.5, 1.0, 2.0, 5.0), steady_s=60.0)
 stop.wait(restarts.record_failure(ran_s=monotonic_s() - began_s))
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 
 def doubling(first_s: float, longest_s: float, factor: float = 2.0) -> tuple[float, ...]:
-    """The waits `first_s`, `first_s * factor`, ... up to `longest_s`, which is the last one."""
+    """Returns the waits `first_s`, `first_s * factor`, ... up to `longest_s`, which is the last one."""
     if not (0 < first_s <= longest_s and factor > 1):
         raise ValueError(
             f"waits from {first_s} s to {longest_s} s by {factor}; want 0 < first <= longest, factor > 1"
@@ -22,7 +22,7 @@ def doubling(first_s: float, longest_s: float, factor: float = 2.0) -> tuple[flo
 
 
 class Backoff:
-    """Counts failures in a row and gives the wait after each. It has no clock and no thread; one owner.
+    """Counts failures in a row and gives the wait after each. Has no clock; not thread-safe.
 
     Attributes:
         failures: failures since the last success, or since the last attempt that held for `steady_s`.
@@ -36,14 +36,14 @@ class Backoff:
         jitter: float = 0.0,
         random_share: Callable[[], float] = random.random,
     ) -> None:
-        """Set the waits.
+        """Sets the waits.
 
         Args:
-            waits_s: after the first failure, the second one, ...; the last wait stays.
-            steady_s: an attempt that held for longer begins a new row when it fails.
-            jitter: each wait is shortened by up to this share of it, so that many who failed together do not
-                come back together.
-            random_share: gives 0 .. 1.
+            waits_s: after the first failure, the second one, ...; the last wait is repeated.
+            steady_s: if an attempt held for longer, its failure counts as the first of a new row.
+            jitter: each wait is shortened by up to this share of it, so that many that failed together do not
+                try again together.
+            random_share: returns 0 .. 1.
         """
         if not waits_s:
             raise ValueError("waits_s is empty; want at least one wait")
@@ -54,7 +54,7 @@ class Backoff:
         self._random_share = random_share
 
     def record_failure(self, ran_s: float = 0.0) -> float:
-        """Count a failure of an attempt that held for `ran_s`; the wait before the next attempt, seconds."""
+        """Counts a failure after `ran_s` seconds; returns the seconds to wait before the next attempt."""
         if ran_s > self._steady_s:
             self.failures = 0
         wait_s = self._waits_s[min(self.failures, len(self._waits_s) - 1)]
@@ -64,5 +64,5 @@ class Backoff:
         return wait_s
 
     def record_success(self) -> None:
-        """The next failure is the first of a new row."""
+        """Ends the row: the next failure is the first of a new one."""
         self.failures = 0

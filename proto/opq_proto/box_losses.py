@@ -1,7 +1,8 @@
-"""What a Box could not take, keep or send since its start: counts of Losses and Health, by name and in words.
+"""What a Box could not accept, hold or send since its start: counts of Losses and Health, by name and in
+words.
 
 Names are those of opq_lost_t (device/cmodules/link/messages.h, without OPQ_LOST_), in the order of the wire:
-new ones go to the end, none is taken away.
+new ones are added at the end, none is removed.
 """
 
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ HEALTH_LOSSES: Mapping[str, str] = MappingProxyType(
         "tx_dropped": "bytes that the Box could not send: its queue was full",
     }
 )
-"""Those of every Health, by its fields."""
+"""Losses that every Health has, by its fields."""
 GONE = (
     *(
         "overruns",
@@ -54,13 +55,13 @@ GONE = (
     ),
     *("gps_refused", "pps_overtaken", "pps_dropped", "figures"),
 )
-"""What is gone for good. The others are doubts, or come back, or are ordinary: a gateway that starts again
-begins its sequence anew, and a receiver that looks for satellites sends pulses that nobody believes."""
+"""Losses that are final. The others are uncertain, are sent again, or are normal: a gateway that restarts
+begins its sequence again, and a receiver that searches for satellites sends pulses that are rejected."""
 LOSS_WORDS: Mapping[str, str] = MappingProxyType({**HEALTH_LOSSES, **LOSSES})
 
 
 def box_losses(health: Health | None, losses: Losses | None) -> dict[str, int]:
-    """Counts since the Box's start by name; of what it has not said there is none.
+    """Returns name -> count since the Box's start, without counts that it has not reported.
 
     >>> box_losses(None, Losses((3, 0)))
     {'link_overruns': 3, 'link_noise': 0}
@@ -70,7 +71,7 @@ def box_losses(health: Health | None, losses: Losses | None) -> dict[str, int]:
 
 
 def losses_text(counts: Mapping[str, int]) -> str:
-    """One line for people; empty when nothing is gone.
+    """Returns one line for people about final losses; empty where there are none.
 
     >>> losses_text({"pps_dropped": 2, "pps_rejected": 5})
     'lost in the Box since its start: 2 GPS pulses that found their queue full'

@@ -1,7 +1,7 @@
-"""A bounded queue between two threads that counts what it had to drop.
+"""A bounded queue between two threads that counts dropped items.
 
-Live views drop the oldest (`drop_oldest`); what must not be lost is refused (`refuse`), so that
-the sender keeps it where it was. Which of the two it is, is said where the channel is made.
+Channels of live views drop the oldest item (`drop_oldest`). Channels of data that must not be lost refuse a
+new item (`refuse`), so that the sender keeps it. The code that makes the channel chooses one of the two.
 """
 
 import threading
@@ -14,13 +14,11 @@ OnFull = Literal["drop_oldest", "refuse"]
 
 
 class Channel(Generic[Item]):
-    """At most `limit` items between threads; `offer` never blocks.
+    """Holds at most `limit` items between threads; `offer` never blocks.
 
     Attributes:
-        name: what counters and logs call it.
-        offered, dropped: items given to it, and of these how many were lost (`drop_oldest`) or
-            refused (`refuse`).
-        high_water: the most it ever held.
+        name: the name in counters and logs. offered, dropped: numbers of items offered, and of those dropped
+        (`drop_oldest`) or refused (`refuse`). high_water: the most items it ever held.
     """
 
     def __init__(self, name: str, limit: int, on_full: OnFull = "drop_oldest") -> None:
@@ -39,7 +37,7 @@ class Channel(Generic[Item]):
         self._closed = False
 
     def offer(self, item: Item) -> bool:
-        """Put `item` in; False when it was refused (channel full or closed)."""
+        """Adds `item`; False where it was refused (channel full or closed)."""
         with self._changed:
             self.offered += 1
             if self._closed:
@@ -56,20 +54,20 @@ class Channel(Generic[Item]):
             return True
 
     def take_item(self, timeout_s: float = 0.0) -> Item | None:
-        """The oldest item, waiting at most `timeout_s`; None when there was none."""
+        """Removes and returns the oldest item, waiting at most `timeout_s`; None where there is none."""
         with self._changed:
             self._wait(timeout_s)
             return self._items.popleft() if self._items else None
 
     def take_all(self, limit: int | None = None, timeout_s: float = 0.0) -> list[Item]:
-        """Everything that is there, oldest first, at most `limit`; waits only for the first."""
+        """Removes and returns all items, at most `limit`, oldest first; waits only for the first."""
         with self._changed:
             self._wait(timeout_s)
             count = len(self._items) if limit is None else min(limit, len(self._items))
             return [self._items.popleft() for _ in range(count)]
 
     def close(self) -> None:
-        """Nothing goes in any more; what is in can still be taken, waiters wake up."""
+        """Refuses further items and wakes waiting readers; present items can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,8 +1,8 @@
-"""What this machine's system clock rests on, as the kernel says.
+"""Source and uncertainty of this machine's system clock, as the kernel reports them.
 
-The kernel's own word is asked (Linux `adjtimex`, read only): it says whether some time daemon
-disciplines the clock, and how far off the clock may be. Elsewhere, or when the call fails, the
-clock counts as FREE with an unknown uncertainty.
+The kernel (Linux `adjtimex`, read only) reports whether a time daemon disciplines the clock, and the largest
+error of the clock. On other systems, or if the call fails, the clock counts as FREE with an unknown
+uncertainty.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ STA_UNSYNC = 0x0040  # <sys/timex.h>
 
 
 class _Timex(ctypes.Structure):
-    """`struct timex` of <sys/timex.h>, as far as it is read here, with room for the rest."""
+    """The fields of `struct timex` (<sys/timex.h>) that are read here, with room for the rest."""
 
     _fields_ = (
         ("modes", ctypes.c_uint),
@@ -35,11 +35,11 @@ class ClockState:
 
     source: TimeSource
     uncertainty_ns: int
-    """Bound of the error; UNKNOWN_UNCERTAINTY_NS when nobody knows (saturates there)."""
+    """Bound of the error; UNKNOWN_UNCERTAINTY_NS where it is unknown or larger."""
 
 
 def system_clock() -> ClockState:
-    """NTP with the kernel's maximum error when the kernel says synchronised, else FREE."""
+    """Returns NTP with the kernel's maximum error if the kernel reports a synchronised clock, else FREE."""
     if not sys.platform.startswith("linux"):
         return ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
     timex = _Timex()  # modes = 0: only reads, needs no privilege
@@ -51,7 +51,7 @@ def system_clock() -> ClockState:
 
 
 def from_kernel(state: int, status: int, maxerror_us: int) -> ClockState:
-    """Read the kernel's answer: return value, status bits and maximum error in microseconds."""
+    """Reads the kernel's answer: return value, status bits and maximum error in microseconds."""
     if state < 0 or state == TIME_ERROR or status & STA_UNSYNC:
         return ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
     return ClockState(TimeSource.NTP, min(max(0, maxerror_us) * 1000, UNKNOWN_UNCERTAINTY_NS))

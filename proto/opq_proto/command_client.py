@@ -12,19 +12,19 @@ from opq_proto.wire import Response, command_from_wire, plugin_command, response
 
 CONNECT_S = 5.0
 SETTLE_S = 0.2
-"""For the subscription to arrive after the handshake: an answer that comes before it is not heard."""
+"""Time for the subscription to arrive after the handshake: an answer before that is lost."""
 
 
 class UnansweredError(OpqError):
-    """No broker, or no Box connected to it."""
+    """There is no broker, or no Box is connected to it."""
 
 
 class BoxRefusedError(OpqError):
-    """The Box or its gateway said no."""
+    """The Box or its gateway refused the command."""
 
 
 class CommandClient:
-    """A `with` block in which Boxes can be asked; one command at a time."""
+    """Sends commands to Boxes within a `with` block, one at a time."""
 
     def __init__(self, command_endpoint: str, answer_endpoint: str, connect_s: float = CONNECT_S) -> None:
         self._endpoints = command_endpoint, answer_endpoint
@@ -33,10 +33,10 @@ class CommandClient:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
     def __enter__(self) -> "CommandClient":
-        """Connect.
+        """Connects.
 
         Raises:
-            UnansweredError: nobody listens there.
+            UnansweredError: no broker listens there.
         """
         to, back = self._endpoints
         self._commands = self._context.socket(zmq.PUSH)
@@ -57,19 +57,19 @@ class CommandClient:
         self._context.destroy(linger=0)
 
     def send_command(self, command: bytes, timeout_s: float) -> Response:
-        """Send a Command (made with `identity`) and wait for its answer's header.
+        """Sends a Command (made with `identity`) and returns its answer's header.
 
         Raises:
-            UnansweredError: none came in time.
+            UnansweredError: no answer came in time.
         """
         return response_from_wire(self.send_for_frames(command, timeout_s)[0])
 
     def send_order(self, box_id: str, plugin: str, message: str, timeout_s: float) -> str:
-        """What the Box says to a plug-in command that our gateways know (gateway/README.md).
+        """Sends a plug-in command that this project's gateways know (gateway/README.md); returns the answer.
 
         Raises:
             UnansweredError: no answer came in time.
-            BoxRefusedError: Box or gateway refuse it, or it is an original one.
+            BoxRefusedError: Box or gateway refuse it, or the Box is an original one.
         """
         answer = self.send_command(plugin_command(box_id, plugin, message, self.identity), timeout_s)
         said = answer.command_to_plugin_response
@@ -82,10 +82,10 @@ class CommandClient:
         return said.detail
 
     def send_for_frames(self, command: bytes, timeout_s: float) -> list[bytes]:
-        """As `send_command`, for the whole answer: the Response, then the Cycles.
+        """Sends a Command and returns the whole answer: the Response, then the Cycles.
 
         Raises:
-            UnansweredError: none came in time.
+            UnansweredError: no answer came in time.
         """
         self._commands.send(command)
         end = time.monotonic() + timeout_s

@@ -1,7 +1,7 @@
-"""What all commands share: wrong use said in one line with what is allowed, and the port offset.
+"""What all commands share: one-line errors that name what is allowed, and the port offset.
 
-Click names a wrong option in four lines and a range as `0<=x<=200`; all commands of the toolkit go through
-a CommandGroup, so that they say `opq-tools up: --sim is 999; want a whole number from 0 to 200`.
+Click reports a wrong option in four lines and a range as `0<=x<=200`. All commands of the toolkit are in a
+CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number from 0 to 200`.
 """
 
 import difflib
@@ -16,19 +16,19 @@ import click
 from opq_proto.ports import PORTS
 
 FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
-"""What an option can be put on."""
+"""What a decorator for an option can be used on."""
 MOST_OFFSET = 65_535 - max(PORTS.values())
-"""The largest `--port-offset` with which every port is one."""
+"""The largest `--port-offset` with which every port number is valid."""
 _REFUSED = re.compile(r"(?s)(.+?) is not (?:in the range |a valid |one of |'[^']*'\.$)")
-"""What click's own types say of a value."""
+"""How click's own types report a value."""
 _NO_COMMAND = re.compile(r"(?s)No such command '(.*?)'\.")
 _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
-"""A group's help, asked for by no command; click 8.1 has no such error."""
+"""The error with which click shows a group's help where no command is given; click 8.1 has none."""
 _EXTRA = re.compile(r"(?s)Got unexpected extra arguments? \((.*)\)$")
 
 
 class CommandGroup(click.Group):
-    """As `click.Group`; a wrong use of it, or of any command below it, ends with code 2 and one line."""
+    """A `click.Group`; wrong use of it, or of any command in it, ends with code 2 and one line."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -46,9 +46,9 @@ class CommandGroup(click.Group):
 
 
 def run_installed(command: str, module: str, extra: str) -> None:
-    """Call `main` of a module; a package that the installation lacks is one line that names the extra.
+    """Calls `main` of a module; reports a missing package in one line that names the extra.
 
-    A module of ours that is not there is a fault of ours, and raised.
+    A missing module of this project is a bug, and raised.
     """
     try:
         main = importlib.import_module(module).main
@@ -62,7 +62,7 @@ def run_installed(command: str, module: str, extra: str) -> None:
 
 
 def port_offset_option(text: str, default: int | None = 0) -> Callable[[FC], FC]:
-    """`--port-offset` with `text` as its help: 0 to what leaves every port one."""
+    """Returns the option `--port-offset` with `text` as its help, from 0 to MOST_OFFSET."""
     return click.option("--port-offset", type=click.IntRange(0, MOST_OFFSET), default=default, help=text)
 
 
@@ -72,7 +72,7 @@ class _UsageLine(click.UsageError):
 
 
 def usage_line(error: click.UsageError, command: str) -> str:
-    """`command: what was wrong; what is allowed (command --help)`; `command` is taken if click knows none."""
+    """Returns `command: what was wrong; what is allowed (command --help)`; click's command name wins."""
     path = error.ctx.command_path if error.ctx is not None else command
     return f"{path}: {_words(error)} ({path} --help)"
 
@@ -105,7 +105,7 @@ def _words(error: click.UsageError) -> str:
 
 
 def _place_above(context: click.Context | None, option: str) -> str:
-    """Where an option belongs that was typed after a command instead of before it; empty: nowhere."""
+    """Returns where an option belongs that was typed after a command instead of before; "" for nowhere."""
     while context is not None and context.parent is not None:
         below, context = context, context.parent
         if any(option in parameter.opts for parameter in context.command.params):
@@ -137,7 +137,7 @@ def _name(parameter: click.Parameter) -> str:
 
 
 def _wanted(kind: Any) -> str:
-    """What a value of this kind may be; empty: click's own words are good enough."""
+    """Returns what a value of this kind may be; "" where click's own words are good enough."""
     if isinstance(kind, click.Choice):
         *most, last = map(str, kind.choices)
         return f"{', '.join(most)} or {last}" if most else last

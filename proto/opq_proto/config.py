@@ -1,7 +1,7 @@
 """Configuration: TOML or the original JSON into nested frozen pydantic dataclasses.
 
-Everything that is wrong is reported at once, in one ConfigError, before anything starts. Values are
-taken strictly: text is no number and true is no 1. A field carries its default, its range and
+All problems are reported at once, in one ConfigError, before anything starts. Values are
+read strictly: text is not a number and true is not 1. A field has its default, its range and
 one line of help; `opq_proto.config_sample` prints the sample file from them.
 
     @section
@@ -42,13 +42,13 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field, dataclasses.field))
 def section(cls: type[Config]) -> type[Config]:
-    """Decorator: a frozen pydantic dataclass that knows its keys and refuses others."""
+    """Decorates a class: makes a frozen pydantic dataclass that refuses unknown keys."""
     make = pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
     return cast(type[Config], make(cls))
 
 
 def default_data_dir() -> Path:
-    """`$XDG_DATA_HOME/opq`, by default `~/.local/share/opq`; a relative XDG_DATA_HOME is ignored."""
+    """Returns `$XDG_DATA_HOME/opq`, by default `~/.local/share/opq`; ignores a relative XDG_DATA_HOME."""
     told = os.environ.get("XDG_DATA_HOME", "")
     if told and Path(told).is_absolute():
         return Path(told) / "opq"
@@ -64,12 +64,13 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     cross_check: CrossCheck | None = None,
 ) -> Config:
-    """A `cls` from a file (None: all defaults) with `overrides` on top.
+    """Reads a `cls` from a file (None for all defaults), changed by `overrides`.
 
     Args:
         overrides: nested, or with dotted keys (`uplink.endpoint`); None values count as not given.
-        cross_check: finds what the fields cannot see, such as a name that no other key defines. It gets the
-            document before its types are checked, so that its problems are reported together with theirs.
+        cross_check: finds problems beyond single fields, such as a name that no other key defines. It gets
+        the
+            document before its types are checked, so that all problems are reported together.
     Raises:
         ConfigError: the file cannot be read, or has problems; its text lists them all.
     """
@@ -79,7 +80,7 @@ def load(
 
 
 def read_document(path: Path | str) -> dict[str, Any]:
-    """The file's keys and values as they stand: JSON when it is named or looks so, else TOML.
+    """Returns the file's keys and values unchecked; reads JSON by name or first character, else TOML.
 
     Raises:
         ConfigError: not readable, not UTF-8, not TOML or JSON, or not a table.
@@ -112,7 +113,7 @@ def build(
     overrides: Mapping[str, Any] | None = None,
     cross_check: CrossCheck | None = None,
 ) -> Config:
-    """A `cls` from keys and values; `where` names their origin in the error. As `load`."""
+    """Makes a `cls` from keys and values as `load` does; `where` names their origin in the error."""
     problems: list[Problem] = []
     known = _known(cls, _merge(document, _expand(overrides or {})), (), problems)
     if cross_check is not None:
@@ -131,7 +132,7 @@ def build(
 def _known(
     cls: type[Any], table: Mapping[str, Any], path: tuple[str | int, ...], problems: list[Problem]
 ) -> dict[str, Any]:
-    """`table` without the keys that `cls` does not have; these become problems."""
+    """Returns `table` without keys that `cls` does not have; these are added to `problems`."""
     fields: Fields = fields_of(cls)
     kept: dict[str, Any] = {}
     for key, value in table.items():

@@ -1,6 +1,6 @@
-"""What a configuration dataclass says of its fields: type, range, default, help.
+"""Type, range, default and help of the fields of a configuration dataclass.
 
-Reads pydantic dataclasses (ranges and help from `Field`) and plain ones alike.
+Reads pydantic dataclasses (with ranges and help from `Field`) and plain ones.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ Fields = dict[str, FieldInfo]
 
 
 def fields_of(cls: type[Any]) -> Fields:
-    """The fields of a dataclass by name, in order."""
+    """Returns name -> field of a dataclass, in order."""
     ready = getattr(cls, "__pydantic_fields__", None)
     if ready is not None:
         return dict(ready)
@@ -34,7 +34,7 @@ def fields_of(cls: type[Any]) -> Fields:
 
 
 def plain_type(annotation: Any) -> Any:
-    """The annotation without `| None` and Annotated."""
+    """Returns the annotation without `| None` and Annotated."""
     while True:
         origin = typing.get_origin(annotation)
         if origin is typing.Annotated:
@@ -54,13 +54,13 @@ def is_table(annotation: Any) -> bool:
 
 
 def table_of(annotation: Any) -> type[Any] | None:
-    """The dataclass of a section; None when the field is something else."""
+    """Returns the dataclass of a section; None where the field is something else."""
     plain = plain_type(annotation)
     return plain if is_table(plain) else None
 
 
 def item_of(annotation: Any) -> type[Any] | None:
-    """The dataclass in a list of tables (`tuple[Box, ...]`); None when it is something else."""
+    """Returns the dataclass in a list of tables (`tuple[Box, ...]`); None where it is something else."""
     plain = plain_type(annotation)
     if typing.get_origin(plain) in (tuple, list, Sequence):
         args = typing.get_args(plain)
@@ -69,7 +69,7 @@ def item_of(annotation: Any) -> type[Any] | None:
 
 
 def bounds_of(info: FieldInfo) -> dict[str, Any]:
-    """`ge gt le lt min_length max_length pattern multiple_of`, and `examples`, those that the field has."""
+    """Returns a field's `ge gt le lt min_length max_length pattern multiple_of` and `examples`, if any."""
     found: dict[str, Any] = {"examples": info.examples} if info.examples else {}
     for entry in info.metadata:
         for name in ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern", "multiple_of"):
@@ -80,7 +80,7 @@ def bounds_of(info: FieldInfo) -> dict[str, Any]:
 
 
 def wanted(annotation: Any, bounds: Mapping[str, Any]) -> str:
-    """What a value must be, in words: `a whole number from 1 to 100_000`, `0.0 to 86_400.0`."""
+    """Returns what a value must be, in words: `a whole number from 1 to 100_000`, `0.0 to 86_400.0`."""
     plain = plain_type(annotation)
     origin = typing.get_origin(plain)
     if origin is Literal:

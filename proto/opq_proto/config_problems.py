@@ -1,4 +1,4 @@
-"""The text of everything that is wrong with a configuration, reported at once.
+"""The text of all problems of a configuration, reported at once.
 
 gateway.toml: 2 problems, nothing was started
   uplink.endpont           unknown key; did you mean "endpoint"?
@@ -20,14 +20,14 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: where (keys and list positions) and what."""
+    """One problem: where (keys and list positions) and what."""
 
     path: Path
     text: str
 
 
 def text_of(cls: type[Any], where: str, problems: Iterable[Problem]) -> str:
-    """The message, one line per problem, in the order of the dataclass."""
+    """Returns the message, one line per problem, in the order of the dataclass."""
     listed = sorted(dict.fromkeys(problems), key=lambda problem: _order(cls, problem.path))
     names = [name_of(problem.path) or "(top)" for problem in listed]
     width = max((len(name) for name in names), default=0) + 5
@@ -37,7 +37,7 @@ def text_of(cls: type[Any], where: str, problems: Iterable[Problem]) -> str:
 
 
 def name_of(path: Path) -> str:
-    """`box[0].port`; a key that is no plain word stands in quotes."""
+    """Returns, for example, `box[0].port`; a key that is not a plain word is quoted."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -49,7 +49,7 @@ def name_of(path: Path) -> str:
 
 
 def from_validation(cls: type[Any], data: Any, error: ValidationError) -> list[Problem]:
-    """pydantic's errors on `data` as problems in our words."""
+    """Converts pydantic's errors on `data` to problems in this project's words."""
     problems = []
     for detail in error.errors(include_url=False):
         kind = detail["type"]
@@ -69,7 +69,7 @@ def from_validation(cls: type[Any], data: Any, error: ValidationError) -> list[P
 
 
 def shown(value: Any) -> str:
-    """The value as a file would have it, cut to 60 characters."""
+    """Returns the value as a file would have it, cut to 60 characters."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -94,7 +94,7 @@ def _help(info: FieldInfo | None) -> str:
 
 
 def _place(data: Any, loc: Sequence[str | int], missing: bool) -> tuple[Path, Any]:
-    """The part of `loc` that is in `data` (unions add names of types), and the value there."""
+    """Returns the part of `loc` that is in `data` (unions add names of types), and the value there."""
     path: list[str | int] = []
     value = data
     for index, part in enumerate(loc):
@@ -115,7 +115,7 @@ def _has(value: Any, part: str | int) -> bool:
 
 
 def _field(cls: type[Any], path: Path) -> FieldInfo | None:
-    """The field at `path`; for an entry of a plain list, one with the type of its entries."""
+    """Returns the field at `path`; for an entry of a plain list, one with the type of its entries."""
     current: type[Any] | None = cls
     info: FieldInfo | None = None
     for part in path:

@@ -14,7 +14,7 @@ from opq_proto.config_fields import bounds_of, fields_of, item_of, table_of, wan
 
 
 def sample_toml(cls: type[Any]) -> str:
-    """TOML with the defaults; keys without one (required, or unset) stand as comments."""
+    """Returns TOML with the defaults; keys without one (required, or unset) are comments."""
     lines: list[str] = [f"# {line}" for line in (cls.__doc__ or "").strip().splitlines()[:1]]
     _table(cls, "", lines, comment="")
     return "\n".join(lines).strip() + "\n"
@@ -68,7 +68,7 @@ def _default(info: FieldInfo) -> Any:
 
 
 def toml_value(value: Any) -> str:
-    """One value as TOML writes it."""
+    """Returns one value in TOML's syntax."""
     if isinstance(value, Enum):
         return toml_value(value.value)
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What a trigger gets beside a Measurement (an analysis, beside an event), and what it answers."""
+"""What a trigger gets in addition to a Measurement (an analysis, to an event), and what it returns."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ from opq_proto.messages import Measurement
 
 NS_PER_MS = 1_000_000
 ORIGINAL_WINDOW_MS = 1000
-"""60 windows of a nominal 60 Hz cycle: an original Box sends only the end (opq-interop A.3, G.1)."""
+"""60 windows of a nominal 60 Hz cycle: an original Box sends only their end (opq-interop A.3, G.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nominal:
-    """What a Box is meant to measure, volts and hertz."""
+    """Nominal values of a Box, volts and hertz."""
 
     volts: float
     hz: float
@@ -19,23 +19,23 @@ class Nominal:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A measurement is worth looking at: which quantity, its value and the limit it passed."""
+    """Why a Measurement is worth an event: the quantity, its value and the limit that it passed."""
 
     metric: str
     """Wire key: rms, f, thd or trans."""
     value: float
     limit: float
     because: str
-    """One sentence, for the event."""
+    """One sentence for the event."""
     span_ns: tuple[int, int] | None = None
-    """Where a disturbance is over (or has lasted long enough), [start_ns, end_ns) of all windows that
-    show it: no onset, and asked for only where no event has it. None: an onset, in this window."""
+    """None for an onset, in this window. For a disturbance that is over (or has lasted long enough)
+    [start_ns, end_ns) of all windows that show it, requested only where no event has it."""
     since_ns: int | None = None
-    """When it began, where `span_ns` is the end of a long disturbance alone."""
+    """When it began, where `span_ns` is only the end of a long disturbance."""
 
 
 def window_ns(measurement: Measurement) -> tuple[int, int]:
-    """[start_ns, end_ns) of its window; an original Box's start is its end minus 1 s."""
+    """Returns [start_ns, end_ns) of a Measurement's window; for an original Box start is end minus 1 s."""
     end_ns = measurement.end_ns
     if end_ns is None:
         end_ns = measurement.timestamp_ms * NS_PER_MS

@@ -1,8 +1,8 @@
 """SIGTERM and SIGINT as a stop event, without a lock taken inside a signal handler.
 
-`Event.set` takes the event's lock; in a handler it would wait for ever when the interrupted main
-thread holds it. So the handler does nothing, the interpreter writes the signal's number into a
-socket (signal.set_wakeup_fd) and a thread that reads it sets the event.
+`Event.set` takes the event's lock; in a handler it would wait for ever if the interrupted main thread holds
+the lock. So the handler does nothing; the interpreter writes the signal's number into a socket
+(signal.set_wakeup_fd), and a thread that reads it sets the event.
 """
 
 import signal

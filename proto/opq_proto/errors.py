@@ -1,8 +1,8 @@
-"""Errors that a user can do something about: their text says what, where, what was wanted."""
+"""Errors that a user can act on: their text says what is wrong, where, and what is allowed."""
 
 
 class OpqError(Exception):
-    """Base of all errors of the toolkit that end in one clear line and no traceback."""
+    """Base of all errors of the toolkit that end a command with one clear line, without a traceback."""
 
     exit_code = 1
 
@@ -18,11 +18,11 @@ class KeyFileError(OpqError):
 
 
 class FrameError(OpqError):
-    """Bytes that are no valid frame or message; the stream goes on after them."""
+    """Bytes are not a valid frame or message; the stream continues after them."""
 
 
 class RecordingError(OpqError):
-    """A recording, or the metadata beside it, cannot be read."""
+    """A recording, or its metadata, cannot be read."""
 
 
 class PortBusyError(OpqError):
@@ -30,7 +30,7 @@ class PortBusyError(OpqError):
 
 
 class StoreError(OpqError):
-    """The store cannot do what was asked, e.g. a newer schema, a full disk, a wrong state."""
+    """The store cannot do a request, e.g. because of a newer schema, a full disk or a wrong state."""
 
 
 class PluginError(OpqError):

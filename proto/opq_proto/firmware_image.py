@@ -1,7 +1,7 @@
-"""Firmware images and the `.opqfw` file that holds one per slot; layout in proto/golden/README.md.
+"""Firmware images and the `.opqfw` file that contains one per slot; layout in proto/golden/README.md.
 
-The Box judges an image by the same checks in the same order (device/cmodules/update/image.c), and the golden
-vectors hold both to the same verdicts. Signatures come in and go out as functions: see `opq_proto.signing`.
+The Box makes the same checks in the same order (device/cmodules/update/image.c), and the golden vectors test
+that both give the same verdicts. The caller passes functions that sign and check: see `opq_proto.signing`.
 """
 
 import re
@@ -18,20 +18,20 @@ SIGNED_BYTES = 448
 SIGNATURE_BYTES = 64
 SLOT_BYTES = 0x6_0000
 STATUS_BYTES = 1024
-"""At the end of a slot: the Box's own marks."""
+"""The Box's own marks at the end of a slot."""
 MOST_FILE_BYTES = 2_000_000
-"""Largest `.opqfw` that a gateway accepts: two images of 384 KB, and some."""
+"""Largest `.opqfw` that a gateway accepts: more than two images of 384 KB."""
 WRITING = ("erasing", "sending", "verifying")
 """States of a gateway's update while the Box is being written."""
 MAX_BODY_BYTES = SLOT_BYTES - HEADER_BYTES - STATUS_BYTES
 PIECE_BYTES = 1024
-"""The most that UpdateData of the link holds."""
+"""Most image bytes of one UpdateData of the link."""
 ERASE_S = 30.0
-"""Three sectors of 128 KB, 4 s each at most (DS8626 table 40), and the Box's other work between."""
+"""Time for three sectors of 128 KB, 4 s each at most (DS8626 table 40), and the Box's other work."""
 HARDWARE_BYTES = 16
 LABEL_BYTES = 40
 FLAG_DEVELOPMENT_KEY = 1
-"""Signed by a key that was made for one machine, not by a release's."""
+"""Signed with a key that was made for one machine, not with a release's key."""
 
 _HEADER = struct.Struct("<4sHH16sIIII32s40s")
 _MAGIC, _VERSION = b"OPQF", 1
@@ -46,11 +46,11 @@ Check = Callable[[bytes, bytes], bool]
 
 
 class ImageError(OpqError):
-    """Bytes that are no firmware file, or an image that cannot be made."""
+    """Bytes are not a firmware file, or an image cannot be made."""
 
 
 class Slot(IntEnum):
-    """A place that firmware runs from."""
+    """A place in flash from which firmware runs."""
 
     A = 0
     B = 1
@@ -62,7 +62,7 @@ class Slot(IntEnum):
 
 
 class Verdict(IntEnum):
-    """In the order of the checks: the first that fails is the verdict."""
+    """Results of the checks, in their order: the first check that fails gives the verdict."""
 
     GOOD = 0
     NO_MAGIC = 1
@@ -96,7 +96,7 @@ _TOLD = re.compile(r"verdict (\d+)", re.ASCII)
 
 
 def refusal_words(status: str, detail: str) -> str:
-    """Why a Box refuses an image, of its acknowledgement: its verdict in words, else status and detail."""
+    """Returns why a Box refused an image, from its acknowledgement: the verdict, else status and detail."""
     told = _TOLD.fullmatch(detail)
     if told and int(told[1]) in set(Verdict):
         return VERDICT_WORDS[Verdict(int(told[1]))]
@@ -105,14 +105,14 @@ def refusal_words(status: str, detail: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an image says of itself."""
+    """The header of an image."""
 
     hardware: str
     version: int
     """major << 24 | minor << 16 | patch"""
     load_address: int
     length: int
-    """Bytes of the body, the header left out."""
+    """Bytes of the body, without the header."""
     sha256: bytes
     label: str
     flags: int
@@ -124,10 +124,10 @@ class Header:
 
 
 def version_number(text: str) -> int:
-    """1.2.3, or the beginning of 1.2.3-4-gabcdef.
+    """Returns the number of 1.2.3, or of the beginning of 1.2.3-4-gabcdef.
 
     Raises:
-        ImageError: no such version.
+        ImageError: the text has another form.
     """
     match = re.match(r"v?(\d+)\.(\d+)\.(\d+)(?![\d.])", text, re.ASCII)
     if match is None:
@@ -152,7 +152,7 @@ def make_image(
     flags: int = 0,
     sign: Sign | None,
 ) -> bytes:
-    """Header and body, the body filled up with 0xFF to whole words; unsigned where `sign` is None.
+    """Makes an image: header and body, padded with 0xFF to whole words; unsigned where `sign` is None.
 
     Raises:
         ImageError: the body does not fit, or a text is too long.
@@ -172,13 +172,13 @@ def make_image(
 
 
 def sign_image(image: bytes, sign: Sign) -> bytes:
-    """The same image with a new signature."""
+    """Returns the image with a new signature."""
     read_header(image)
     return image[:SIGNED_BYTES] + sign(image[:SIGNED_BYTES]) + image[HEADER_BYTES:]
 
 
 def sha256_of(data: bytes | bytearray) -> bytes:
-    """The digest; `hashlib` is imported here: a gateway that updates no Box does without OpenSSL's 4 MB."""
+    """Returns the digest. Imports `hashlib` here, so that a gateway without updates saves OpenSSL's 4 MB."""
     import hashlib
 
     return hashlib.sha256(data).digest()
@@ -192,10 +192,10 @@ def _text(text: str, room: int, what: str) -> bytes:
 
 
 def read_header(image: bytes) -> Header:
-    """Taken apart, not judged.
+    """Reads the header of an image, without checks of its values.
 
     Raises:
-        ImageError: not even a header is there.
+        ImageError: the bytes do not begin with a header.
     """
     if len(image) < HEADER_BYTES or image[:4] != _MAGIC:
         raise ImageError("no firmware image: want OPQF and a header of 512 bytes")
@@ -214,7 +214,7 @@ def read_header(image: bytes) -> Header:
 
 @dataclass(frozen=True, slots=True)
 class FirmwareFile:
-    """What a firmware file says of itself; whose signature it is, the Box alone knows."""
+    """Facts of a firmware file; only the Box can check its signatures."""
 
     version: int
     hardware: str
@@ -224,10 +224,10 @@ class FirmwareFile:
 
 
 def describe_firmware(data: bytes) -> FirmwareFile:
-    """What is in the file, as far as it can be judged without Box and key.
+    """Returns what is in the file, with all checks that need no Box and no key.
 
     Raises:
-        ImageError: no Box takes it; the text says why.
+        ImageError: no Box would accept it; the text says why.
     """
     if len(data) > MOST_FILE_BYTES:
         raise ImageError(f"{len(data)} bytes; a gateway takes {MOST_FILE_BYTES} at most")
@@ -252,7 +252,7 @@ def _words(raw: bytes) -> str:
 
 
 def judge(image: bytes, *, slot: Slot, hardware: str, floor_version: int, check: Check) -> Verdict:
-    """What a Box of this hardware would say of the image in this slot."""
+    """Returns the verdict of a Box of this hardware on the image in this slot."""
     if len(image) < HEADER_BYTES:
         return Verdict.TRUNCATED if image[:4] == _MAGIC else Verdict.NO_MAGIC
     if image[:4] != _MAGIC:
@@ -285,10 +285,10 @@ def judge(image: bytes, *, slot: Slot, hardware: str, floor_version: int, check:
 
 
 def pack_bundle(images: Mapping[Slot, bytes]) -> bytes:
-    """The `.opqfw` file of these images.
+    """Returns the `.opqfw` file of these images.
 
     Raises:
-        ImageError: there is none, or one was made for another slot.
+        ImageError: there is no image, or one was made for another slot.
     """
     if not images:
         raise ImageError("a firmware file of no image")
@@ -307,10 +307,10 @@ def pack_bundle(images: Mapping[Slot, bytes]) -> bytes:
 
 
 def read_bundle(data: bytes) -> dict[Slot, bytes]:
-    """The images of a `.opqfw` file, or the one of a bare image. Their signatures are not checked here.
+    """Returns the images of a `.opqfw` file, or a single image; does not check signatures.
 
     Raises:
-        ImageError: neither, cut, or damaged.
+        ImageError: the bytes are neither, cut, or damaged.
     """
     if data[:4] == _MAGIC:
         address = read_header(data).load_address

@@ -1,7 +1,8 @@
-"""Firmware to a Box through its gateway, by pieces, and how it ended; the file is `firmware_image`'s matter.
+"""Sends firmware to a Box through its gateway, in pieces, and reports the result; see also `firmware_image`.
 
-The gateway takes it by the plug-in command `opq-update`. The Box judges signature, hardware and version
-itself, starts the image on trial, and goes back to the old one by itself where the new one shows no health.
+The gateway receives it by the plug-in command `opq-update`. The Box itself checks signature, hardware and
+version and starts the image on trial. If the new image does not prove healthy, the Box goes back to the old
+one.
 """
 
 import base64
@@ -28,21 +29,21 @@ ON_TRIAL = ("restarting", "on trial")
 
 
 class TransferError(OpqError):
-    """The update did not go through, or how it ended is not known; the text says which."""
+    """The update failed, or its result is not known; the text says which."""
 
 
 Shown = Callable[[str, int, int], None]
-"""State, bytes done, bytes in all; what it raises ends the transfer."""
+"""Called with state, bytes done and bytes in all; what it raises ends the transfer."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateEnd:
-    """It runs the new firmware."""
+    """The result of an update after which the Box runs the new firmware."""
 
     state: str
-    """`confirmed`: the Box says so. `running`: it runs, and whether it is confirmed nobody says."""
+    """`confirmed` where the Box reports that; `running` where it runs and confirmation is unknown."""
     firmware: str
-    """As the Box says it."""
+    """The firmware's version as the Box reports it."""
 
     @property
     def words(self) -> str:
@@ -52,10 +53,10 @@ class UpdateEnd:
 
 
 def send_firmware(asking: CommandClient, box_id: str, data: bytes, timeout_s: float, show: Shown) -> None:
-    """The whole file to the gateway, which then writes the image that the Box wants.
+    """Sends the whole file to the gateway, which then writes the image that the Box needs.
 
     Raises:
-        TransferError: Box or gateway refuse it, or do not answer; the Box keeps the firmware that it has.
+        TransferError: Box or gateway refuse it, or do not answer; the text says what is known of the Box.
     """
     _order(asking, box_id, f"begin {len(data)} {hashlib.sha256(data).hexdigest()}", timeout_s)
     offset = 0
@@ -70,10 +71,10 @@ def send_firmware(asking: CommandClient, box_id: str, data: bytes, timeout_s: fl
 def follow_update(
     asking: CommandClient, box_id: str, version: int, timeout_s: float, show: Shown
 ) -> UpdateEnd:
-    """Wait until the Box runs this version; also of a transfer that somebody else has begun.
+    """Waits until the Box runs this version; also for a transfer that another client has started.
 
     Raises:
-        TransferError: it does not, or nobody says.
+        TransferError: the Box does not run it, or its state is not known.
     """
     state, since_s, heard_s = "", time.monotonic(), time.monotonic()
     while True:
@@ -105,7 +106,7 @@ def follow_update(
 
 
 def cancel_update(asking: CommandClient, box_id: str, timeout_s: float) -> None:
-    """The gateway forgets it; the Box keeps its firmware. Raises TransferError."""
+    """Cancels the update in the gateway; the Box keeps its firmware. Raises TransferError."""
     _order(asking, box_id, "cancel", timeout_s)
 
 

@@ -1,7 +1,7 @@
-"""Urms(1/2) of a Box while a dip or swell lasted: asked for as a command to a plug-in, answered at once.
+"""Urms(1/2) of a Box during a dip or swell: requested by a plug-in command, answered in one message.
 
-An addition of ours (contracts.md, fields from 1000 on): an original Box answers the command with yes and
-nothing in it, and no original client asks.
+The original does not have this (contracts.md, fields from 1000 on): an original Box answers the command with
+ok and no data, and no original client sends it.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from opq_proto.wire_waveforms import time_source
 
 HALF_CYCLES_PLUGIN = "opq-half-cycles"
 MOST_POINTS = 20_000
-"""Points of one answer, 120 to 200 kB: 166 s of 60 Hz; of a longer span a point holds several half cycles."""
+"""Points of one answer, 120 to 200 kB: 166 s at 60 Hz; for a longer span a point is several half cycles."""
 _LATEST_NS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class HalfCycleRms:
-    """What a gateway has of [start_ns, end_ns); empty where its ledger has nothing.
+    """A gateway's Urms(1/2) in [start_ns, end_ns); empty where its ledger has none.
 
     Source: IEC 61000-4-30:2015, 5.4.
     """
@@ -31,11 +31,11 @@ class HalfCycleRms:
     start_ns: int
     end_ns: int
     t_ns: NDArray[np.int64]
-    """(n,) rising, UTC: the middle of the cycle that a value is of; of a point of several, of its first."""
+    """(n,) rising, UTC: the middle of the value's cycle, or of the first cycle of a point with several."""
     least_v: NDArray[np.float32]
     """(n,) volts."""
     most_v: NDArray[np.float32]
-    """(n,) volts; the same where `every` is 1."""
+    """(n,) volts; equal to `least_v` where `every` is 1."""
     every: int = 1
     """Half cycles in a point."""
     uncertainty_ns: int = UNKNOWN_UNCERTAINTY_NS
@@ -43,7 +43,7 @@ class HalfCycleRms:
 
 
 class HalfCycleSeries:
-    """Values in time order, in `most` points at most: two points become one where they are too many."""
+    """Collects values in time order, in at most `most` points; joins pairs of points if there are more."""
 
     def __init__(self, start_ns: int, most: int) -> None:
         self.newest_ns = start_ns - 10**9
@@ -52,7 +52,7 @@ class HalfCycleSeries:
         self._points: list[tuple[int, float, float]] = []
 
     def add(self, t_ns: int, rms_v: float) -> None:
-        """One value after those before."""
+        """Adds a value; its time is after those before."""
         self.newest_ns = t_ns
         if self._points and self._in_last < self._every:
             first_ns, least_v, most_v = self._points[-1]
@@ -67,7 +67,7 @@ class HalfCycleSeries:
         self._in_last = 1
 
     def ended(self, box_id: str, end_ns: int, uncertainty_ns: int, source: TimeSource) -> HalfCycleRms:
-        """All of them."""
+        """Returns all values."""
         t_ns = np.array([point[0] for point in self._points], dtype=np.int64)
         least_v, most_v = (np.array([point[at] for point in self._points], dtype=np.float32) for at in (1, 2))
         span = self._start_ns, end_ns
@@ -88,15 +88,15 @@ class HalfCycleSeries:
 
 
 def half_cycles_question(start_ns: int, end_ns: int) -> str:
-    """The plug-in command's message that asks for [start_ns, end_ns)."""
+    """Returns the plug-in command's message that requests [start_ns, end_ns)."""
     return f"{start_ns} {end_ns}"
 
 
 def read_question(message: str) -> tuple[int, int]:
-    """[start_ns, end_ns) that is asked for.
+    """Returns the requested [start_ns, end_ns).
 
     Raises:
-        FrameError: it is none.
+        FrameError: the message is not such a request.
     """
     words = message.split(" ")
     if len(words) != 2 or not all(word.isascii() and word.isdigit() and len(word) < 20 for word in words):
@@ -108,7 +108,7 @@ def read_question(message: str) -> tuple[int, int]:
 
 
 def half_cycles_to_wire(found: HalfCycleRms) -> WireHalfCycles:
-    """As a message; times in whole us."""
+    """Converts to a message; times in whole us."""
     at_us = (found.t_ns - found.start_ns) // 1000
     message = WireHalfCycles(
         start_ns=found.start_ns,
@@ -126,10 +126,10 @@ def half_cycles_to_wire(found: HalfCycleRms) -> WireHalfCycles:
 
 
 def half_cycles_from_wire(box_id: str, message: WireHalfCycles) -> HalfCycleRms:
-    """Read what a gateway sent.
+    """Reads a gateway's message.
 
     Raises:
-        FrameError: it does not fit together: lengths, times, voltages, more than MOST_POINTS.
+        FrameError: lengths, times or voltages are impossible, or there are more than MOST_POINTS.
     """
     count, every = len(message.least_v), max(1, message.every)
     start_ns, end_ns = message.start_ns, message.end_ns

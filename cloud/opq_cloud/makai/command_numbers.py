@@ -22,17 +22,17 @@ FILE_NAME = "command_numbers"
 
 
 class CommandNumbersError(OpqError):
-    """The content of the file is no valid number."""
+    """The file of the numbers cannot be read, or holds no valid number."""
 
 
 class CommandNumbers:
     """Yields whole numbers from 0 to 2**32 - 1, each one more than the one before."""
 
     def __init__(self, path: Path | None = None, block: int = BLOCK) -> None:
-        """`path`: the file; None, or one that cannot be written: they start anywhere.
+        """`path`: the file; None, or where there is no file yet: they start anywhere.
 
         Raises:
-            CommandNumbersError: the file is there and holds no number.
+            CommandNumbersError: the file cannot be read, or holds no number.
         """
         self._path = path
         self._block = block

@@ -228,7 +228,7 @@ class EventService:
             self.counters.add("ids_given")
 
     def _read_subscriptions(self) -> None:
-        """Announces events that were not analysed once somebody subscribes (Mauka, after both were away)."""
+        """Once somebody subscribes, announces unanalysed events (to Mauka, after both were away)."""
         said = [data[:1] for data in self._listeners.subscriptions()]
         listening = b"\x01" in said
         self.counters.add("subscriptions", said.count(b"\x01"))

@@ -16,7 +16,7 @@ from opq_proto.decision import Nominal
 from opq_proto.messages import BoxWiring, Event, Finding, Waveform
 
 FEW_BOXES = 3
-"""Up to this many are analysed before anything is stored; a larger event begins with one of its Boxes."""
+"""Up to this many are analysed before anything is stored; for a larger event one Box is stored first."""
 DEVIATION_S = 0.02
 """The rms of pieces of this length shows which Box to analyse first."""
 

@@ -82,7 +82,7 @@ class PluginInbox:
 
     @_as_store_error
     def add(self, messages: Sequence[tuple[str, str, bytes]]) -> Mapping[str, int]:
-        """Stores (plug-in, topic, body) of each in one transaction; returns how many old ones went."""
+        """Stores (plug-in, topic, body) of each in one transaction; returns dropped ones by plug-in."""
         dropped: dict[str, int] = {}
         with self._file.transaction() as connection:
             connection.executemany("INSERT INTO message (plugin, topic, body) VALUES (?, ?, ?)", messages)
@@ -124,7 +124,7 @@ class PluginInbox:
 
     @_as_store_error
     def give_back(self, plugin: str) -> int:
-        """Returns messages that were put aside to the queue, in their old order; returns how many."""
+        """Puts messages that were put aside back into the queue, in their old order; returns how many."""
         with self._file.transaction() as connection:
             statement = "UPDATE message SET aside = 0, ends = 0 WHERE plugin = ? AND (aside OR ends)"
             return connection.execute(statement, (plugin,)).rowcount

@@ -35,7 +35,8 @@ LEAST_DEPTH = 0.04
 LEAST_CONTRAST = 0.03
 """Share of the voltage before: the faulted feeder is deeper than the other feeders by at least this much."""
 ALIKE, ALIKE_SHARE = 0.02, 0.1
-"""A Box at most this far from the deepest is as deep; of the voltage before, of the way from busbar."""
+"""A Box at most this far from the deepest counts as equally deep: share of the voltage before, and of the way
+from the busbar to the deepest; the larger of both counts."""
 OFF_LINE, OFF_LINE_SHARE = 0.01, 0.05
 """A Box this far from the line between busbar and deepest place, as shares of the same two, is off the line.
 """

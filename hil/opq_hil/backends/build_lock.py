@@ -8,9 +8,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Waits until no other process holds `path`; the lock ends with its process, so a killed one blocks
-    nobody.
-    """
+    """Waits until no other process holds `path`; the lock ends with its process, even if that is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

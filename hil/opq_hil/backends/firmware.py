@@ -21,9 +21,7 @@ class BoardInput:
     converter: str
     """Input of the mains."""
     v_per_lsb: float
-    """As the hello message reports it (device/WIRING.md); the scenario `boots` checks the firmware against
-    it.
-    """
+    """As in the hello message (device/WIRING.md); the scenario `boots` checks the firmware against it."""
     counts_per_lsb: int
     """Samples have 16 bits; the internal converter's counts are 16 of them."""
     zero: int

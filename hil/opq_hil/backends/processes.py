@@ -40,9 +40,7 @@ def guarded(process: subprocess.Popen[Any]) -> Iterator[None]:
 
 
 def end_group(process: subprocess.Popen[Any], limit_s: float = END_LIMIT_S) -> None:
-    """Sends SIGTERM to the process and its children, then SIGKILL to the rest; it has a session of its
-    own.
-    """
+    """Sends SIGTERM to the process's group, then SIGKILL to the rest; it has a session of its own."""
     if process.poll() is None:
         _send(process, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

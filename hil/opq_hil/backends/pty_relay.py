@@ -21,9 +21,7 @@ LISTEN_S = 0.05
 
 
 def set_raw(fd: int) -> None:
-    """Makes a pty raw, whatever it was: an emulator without a terminal leaves it with random memory as
-    settings.
-    """
+    """Makes a pty raw: an emulator without a terminal leaves it with random memory as settings."""
     controls = termios.tcgetattr(fd)[6]
     controls[termios.VMIN], controls[termios.VTIME] = 1, 0
     flags = termios.CREAD | termios.CS8 | termios.CLOCAL

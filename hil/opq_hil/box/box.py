@@ -53,9 +53,7 @@ HELLO_S = 5
 lost.
 """
 BLOCKS_PER_TICK = 12
-"""Limit for catching up after a standstill: between two ticks the Box reads, so that it still answers
-resends.
-"""
+"""Limit for catching up after a standstill: between two ticks the Box reads and answers resends."""
 LONGEST_LOSS_S = 1e6
 LOST_AFTER_S = 0.2
 """A supply loss on demand begins this much later than now, because samples already taken stay taken."""
@@ -243,9 +241,7 @@ class Box:
         self._boot()
 
     def _is_silent(self, now_ns: int) -> bool:
-        """True while the Box is without supply; when the supply returns, the Box starts as after a loss of
-        power.
-        """
+        """True while the Box is without supply; afterwards it starts as after a loss of power."""
         supply = self._stamps.supply
         if supply is None:
             return False
@@ -258,9 +254,7 @@ class Box:
         return until_s is not None
 
     def _came_back(self) -> bool:
-        """True if the next block falls into a time without supply: it is skipped, and the Box boots after
-        that time.
-        """
+        """True if the next block falls into a time without supply; then the Box skips that time and boots."""
         silent = self._stamps.silent(self._next, self._next + BLOCK_SAMPLES)
         if not silent:
             return False
@@ -278,9 +272,7 @@ class Box:
         self.send(self.hello())
 
     def _skip_what_is_too_old(self, now_ns: int) -> bool:
-        """Skips the blocks that are too old after a standstill of more than STALL_S; True if it skipped
-        any.
-        """
+        """Skips blocks that are too old after a standstill of more than STALL_S; True if it skipped any."""
         late_ns = now_ns - self.due_ns()
         if late_ns <= STALL_S * 10**9:
             return False

@@ -62,9 +62,7 @@ class BoxStamps:
         return sample
 
     def next_run(self, first: int, taken: int) -> tuple[int, int]:
-        """[first, end) of the next samples without a gap: from the end of a silence to the begin of the
-        next one.
-        """
+        """[first, end) of the next samples without a gap: after a silence, and up to the next one."""
         for begin, end in self.silent(first, taken):
             if begin > first:
                 return first, begin
@@ -86,9 +84,7 @@ class BoxStamps:
         )
 
     def end_of_silence(self, sample: int) -> int:
-        """The first sample taken after the silence that contains `sample`; `sample` itself if it is in
-        none.
-        """
+        """The first sample after the silence that contains `sample`; `sample` itself if it is in none."""
         for begin, end in self.silent(0, 1 << 62):
             if begin <= sample < end:
                 return end

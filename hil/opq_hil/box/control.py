@@ -268,9 +268,7 @@ def _listen(folder: Path) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def _short(folder: Path) -> Iterator[str]:
-    """A path of the socket's folder that stays below the kernel's limit of 108 bytes, however deep the
-    folder is.
-    """
+    """A path to `folder` below the kernel's limit of 108 bytes for sockets, however deep the folder is."""
     if len(os.fsencode(folder / NAME)) < 100:
         yield str(folder / NAME)
         return

@@ -16,9 +16,7 @@ BUFFER_BYTES = 16_384
 """Limit of bytes that wait for a slow reader: 0.6 s of samples."""
 READ_BYTES = 4096
 CATCH_UP_NS = 50_000_000
-"""A real wire does not stop while this process waits for a core; what it would have carried then goes at
-once.
-"""
+"""A real wire does not stop while this process waits for a core; the data of that time go at once."""
 
 
 class PtyPort:

@@ -92,9 +92,7 @@ def three_phase_places(fleet: Fleet) -> dict[str, tuple[str, str, str]]:
 def places_of_network(
     scenario: PowerScenario, stem: str, free: Iterator[tuple[float, float]] | None = None
 ) -> tuple[SimulatedPlace, ...]:
-    """Places for the Boxes of a scenario with a network; `free` gives points for places that it does not
-    name.
-    """
+    """Places for the Boxes of a scenario with a network; `free` gives points for unnamed places."""
     free = free or _spiral(BORNHOLM if scenario.nominal_hz < 55 else OAHU)
     named = {each.at: each for each in scenario.place}
     points = {each.at: (each.latitude, each.longitude) for each in scenario.place}

@@ -60,9 +60,7 @@ class RunClock:
 
     @classmethod
     def now(cls) -> "RunClock":
-        """A clock that starts now; source NTP with the kernel's maximum error where it is synchronised,
-        else FREE.
-        """
+        """A clock that starts now; NTP with the kernel's maximum error if that is synchronised, else FREE."""
         state = system_clock()
         return cls(time.monotonic_ns(), time.time_ns(), state.uncertainty_ns, state.source)
 

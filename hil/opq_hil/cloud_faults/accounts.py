@@ -32,9 +32,7 @@ DELAYING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HeldNumbers:
-    """A Box's own report on its Measurements: it made [first, next), and still holds those from `floor`
-    on.
-    """
+    """A Box's own report: it made the Measurements [first, next), and holds those from `floor` on."""
 
     first: int
     floor: int
@@ -150,9 +148,7 @@ def _about(event: StoredEvent, dip: TrueDisturbance) -> bool:
 def unexcused(
     excused: Mapping[str, str], truth: Sequence[TrueDisturbance], kinds: Collection[str]
 ) -> list[str]:
-    """Problems of reasons that no fault explains: none kept the Boxes from answering, or all of them were
-    over.
-    """
+    """Problems of reasons without a fault: none kept the Boxes from answering, or all were over."""
     last = truth[-1].number if truth else ""
     return [
         f"dip {number}: a Box is missing without need: {why}"

@@ -29,9 +29,7 @@ SCALED: Final = {
     "event_service": {"answer_timeout_s": 7.0, "ask_again_s": 2.0, "grouping_s": 2.0},
     "mauka": {"heartbeat_s": 1.0},
 }
-"""Time-outs on the scaled clock; waveforms are shorter, because five Boxes and their world share a
-process.
-"""
+"""Time-outs on the scaled clock; waveforms are shorter, as five Boxes and their world share a process."""
 LOADED: Final = (
     "opq_cloud.__main__",
     "opq_cloud.makai.triggering_broker",
@@ -56,9 +54,7 @@ HEALTH_TIMEOUT_S: Final = 2.0
 
 
 class CloudServices:
-    """The cloud's services; all calls from one thread; `folder` has configuration and logs, `data_dir` the
-    store.
-    """
+    """The cloud's services, for one thread; `folder` has configuration and logs, `data_dir` the store."""
 
     def __init__(
         self,

@@ -36,9 +36,7 @@ def play_cloud(
 
 
 def late_boxes(problems: list[str], lived: CloudEvidence) -> list[str]:
-    """Reports, only in addition to other problems, that the Boxes themselves were late, which no fault
-    causes.
-    """
+    """Reports, if there are other problems, that the Boxes themselves were late, which no fault causes."""
     longest_s = float(lived.figures.get(LONGEST_TURN, 0.0))
     if not problems or longest_s < LATE_S:
         return []

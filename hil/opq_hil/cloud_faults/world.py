@@ -186,9 +186,7 @@ class CloudWorld:
         self._opened.close()
 
     def live(self) -> CloudEvidence:
-        """Plays the schedule, waits until all is quiet, stops in order, and reads the results from fleet
-        and store.
-        """
+        """Plays the schedule, waits until all is quiet, stops in order, and reads fleet and store."""
         lived = self._lived
         self._play()
         self._run(CALM_AFTER_S)

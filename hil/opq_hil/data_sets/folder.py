@@ -61,9 +61,7 @@ class DataSetReport:
     recordings: int
     samples: int
     near_edges: int
-    """Samples that another library of functions might round differently; 0: the bytes are the same
-    everywhere.
-    """
+    """Samples that another library of functions might round differently; 0: the same bytes everywhere."""
 
 
 def write_data_set(

@@ -1,6 +1,4 @@
-"""Converts drawn magnitudes to the disturbances of `opq_hil.mains`, by class; and which classes can be
-combined.
-"""
+"""Converts drawn magnitudes to disturbances of `opq_hil.mains`, by class; and which classes combine."""
 
 import math
 from collections.abc import Callable, Mapping

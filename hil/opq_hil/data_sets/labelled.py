@@ -21,9 +21,7 @@ from opq_hil.mains.wave import Harmonic, Wave
 RATE_HZ = 12_000
 NOMINAL_V = {50: 230.0, 60: 120.0}
 FULL_SCALE = 5.0
-"""Full scale relative to the nominal peak: 1.75 of a swell and 1.0 of an impulse together (3.9) are not
-clipped.
-"""
+"""Full scale over nominal peak: 1.75 of a swell and 1.0 of an impulse together (3.9) are not clipped."""
 SHORTEST_S = 0.3
 """If neither of two disturbances has a length, the second begins within this time."""
 START_NS, EVERY_NS = 1_735_689_600 * 10**9, 200 * 10**9

@@ -85,9 +85,7 @@ def memory_kb() -> int:
 
 
 def own_memory_kb() -> int:
-    """The process's own memory in kB: heap and stacks, without programs and libraries, whose share
-    changes.
-    """
+    """The process's own memory in kB: heap and stacks, without programs and libraries, which are shared."""
     return _rollup_kb("Anonymous")
 
 

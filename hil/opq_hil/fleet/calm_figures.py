@@ -24,9 +24,7 @@ RATE_HZ: Final = 12_000.0
 SUBGROUP_BINS: Final = 3 * 49
 """Bins of orders 2 .. 50: the bin of the order and one on both sides (IEC 61000-4-7:2002, 5.6.1)."""
 WINDOW_S: Final = 0.2
-"""A bin is 5 Hz wide: it holds one part in rate times this of the noise's power, in both halves of the
-spectrum.
-"""
+"""A bin is 5 Hz wide: it holds one part in rate times this of the noise's power, in both half spectra."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 

@@ -1,6 +1,4 @@
-"""CalmOutlets: which outlets are steady, until when, and their closed forms; the network is queried in
-turn.
-"""
+"""CalmOutlets: which outlets are steady, until when, and their closed forms; it queries the network."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,13 +12,9 @@ from opq_hil.power_system.box_voltage import SteadyVoltage
 from opq_measure.waveform.high_pass import cycle_peaks_v
 
 AHEAD_S: Final = 60.0
-"""Length of the span queried at once per outlet; if that is not steady, only the Measurement's span is
-checked.
-"""
+"""Length of the span queried at once per outlet; if it is not steady, only the Measurement's span."""
 BESIDE_S: Final = 0.25
-"""A disturbance this close before or after a Measurement still changes its figures: the reach of the
-filters.
-"""
+"""Reach of the filters: a disturbance this close to a Measurement still changes its figures."""
 TRANS_CYCLES: Final = 12
 
 
@@ -37,9 +31,7 @@ class CalmOutlets:
         self._known = [0] * len(outlets)  # hash of the steady voltage that `figures` has
 
     def is_steady(self, box: int, begin_s: float, end_s: float) -> bool:
-        """True if the outlet is steady around [begin_s, end_s); its closed form is then stored in
-        `figures`.
-        """
+        """True if the outlet is steady around [begin_s, end_s); stores its closed form in `figures`."""
         outlet = self._outlets[box]
         if not outlet.closed_form:
             return False

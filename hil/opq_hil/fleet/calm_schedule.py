@@ -21,9 +21,7 @@ EDGE_CYCLES = 1e-6
 """An edge this little before a tick counts as on the tick."""
 
 KEPT_S = 4.0
-"""Phases are held this long before the oldest open Measurement: a disturbed Box is measured from earlier
-windows.
-"""
+"""Phases are held this long before the oldest open Measurement, for the first windows of disturbed Boxes."""
 SLOWEST = 0.8
 """Share of nominal: a slower grid counts as off."""
 

@@ -154,9 +154,7 @@ class FleetConnections:
         self._wanted = np.ones(len(box_ids), np.bool_)
         self._opened_s = np.full(len(box_ids), -np.inf)
         self._waits_s = np.full(len(box_ids), np.inf)
-        """Since when a Box with sockets waits for its broker: since they were opened, or last seen
-        connected.
-        """
+        """Since when a Box with sockets waits for its broker: since their opening, or the last connection."""
         self._swept_s = 0.0
         self._all_open = False
 
@@ -187,9 +185,7 @@ class FleetConnections:
         self._all_open = len(left) <= OPENING - opening
 
     def tend(self, now_s: float) -> None:
-        """Makes late sockets again and serves every socket now and then; call it regularly (`now_s`
-        monotonic).
-        """
+        """Makes late sockets again, and serves every socket now and then (`now_s` monotonic)."""
         self._waits_s[self.stands] = now_s
         late = ~self.stands & (now_s - self._waits_s > REMAKE_S)
         for box in np.flatnonzero(late)[:OPENING].tolist():

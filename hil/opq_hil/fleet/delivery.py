@@ -90,9 +90,7 @@ class Delivery:
         self._told: dict[int, CloudAcknowledgement] = {}
         """The newest acknowledgement with holes, by Box."""
         self._left_out: set[int] = set()
-        """Boxes that lost their connection during this sweep, or have more to send: the next sweep handles
-        them.
-        """
+        """Boxes that lost their connection in this sweep, or have more to send; the next one handles them."""
 
     @property
     def due(self) -> int:

@@ -51,9 +51,7 @@ class DisturbedBoxes:
         self._clock = clock
         self._boxes: dict[int, DisturbedBox] = {}
         self._edge_ns: dict[tuple[int, str], int] = {}
-        """Time of the last finding by Box and detector: a gateway's meter would continue where this one
-        begins again.
-        """
+        """Time of the last finding by Box and detector, kept from one meter to the next, as in a gateway."""
         self.sampled = 0
         """Number of samples made and measured."""
 

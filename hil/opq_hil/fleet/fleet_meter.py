@@ -28,9 +28,7 @@ from opq_proto.messages import Measurement
 
 ASKED_AT_ONCE = 50
 STEADY_S = 1.0
-"""A detector recognises a rapid voltage change once the voltage was steady this long (IEC 61000-4-30,
-5.11).
-"""
+"""A detector needs a steady voltage this long for a rapid voltage change (IEC 61000-4-30, 5.11)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,9 @@ MEASUREMENT_S = 1.0
 """Nominal length of a Measurement."""
 FORGET_S = 10.0
 CYCLE_SHARE = 0.25
-"""Tolerance in cycles: the first cycle is searched from this little before an edge, against rounding of
-its time.
-"""
+"""The first cycle is searched from this share of a cycle before an edge, against rounding of its time."""
 MOST_HELD = 100_000
-"""Measurements that a Box holds while its network is out, about one day; then the oldest are dropped
-(`expired`).
-"""
+"""Measurements that a Box holds while its network is out: one day; then the oldest go (`expired`)."""
 NOT_BEGUN: Mapping[str, float] = {}
 
 

@@ -62,9 +62,7 @@ class FleetPlan:
     cycles: int = 60
     """Cycles per Measurement, until a command changes it."""
     spread: bool = True
-    """True: Boxes begin at different moments of the first Measurement's length; False: all at the first
-    cycle.
-    """
+    """True: Boxes begin at different moments of the first Measurement; False: all at the first cycle."""
     seed: int = 1
     queue_bytes: int = 1_000_000_000
     in_flight_s: float = IN_FLIGHT_S

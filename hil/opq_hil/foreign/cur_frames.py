@@ -62,9 +62,7 @@ def cur_cycle(counts: Sequence[int], timestamp_ms: int) -> bytes:
 
 
 def cur_response(box_id: int, seq: int, timestamp_ms: int, kind: int, body: bytes) -> bytes:
-    """Response: box_id [1] int32, seq [2], timestamp_ms [3], and one of [4] to [7], written even if it is
-    empty.
-    """
+    """Response: box_id [1] int32, seq [2], timestamp_ms [3], one of [4] to [7], which may be empty."""
     head = varint_field(1, box_id) + varint_field(2, seq) + varint_field(3, timestamp_ms)
     return head + bytes_field(kind, body, presence=True)
 

@@ -76,9 +76,7 @@ def leg_answer(kind: int, sequence_number: int, box_id: int, time_ms: int, num_c
 
 @dataclass(frozen=True, slots=True)
 class LegRequest:
-    """The part of a RequestDataMessage that a Box reads: type [1], sequence_number [2], back [5] and
-    forward [6].
-    """
+    """The parts of a RequestDataMessage for a Box: type [1], sequence_number [2], back [5], forward [6]."""
 
     kind: int
     sequence_number: int

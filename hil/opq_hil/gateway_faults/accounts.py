@@ -19,9 +19,7 @@ from opq_proto.messages import Gap, Measurement
 SAME_AXIS_NS = 1_000
 """Largest overlap of windows of a Box that knows the time."""
 JUMP_NS = 1_000_000
-"""Smallest difference between neighbouring blocks that counts as a jump; a fit that slews moves it by
-microseconds.
-"""
+"""A larger difference between neighbouring blocks is a jump; a fit that slews moves it by microseconds."""
 SHOWN = 3
 """Number of examples that a text names for one kind of problem."""
 
@@ -104,9 +102,7 @@ def revised(box_id: str, before: Iterable[SampleBlock], after: Iterable[SampleBl
 
 
 def once(stored: Sequence[Measurement], heard: Mapping[tuple[str, int], Measurement]) -> list[str]:
-    """Problems of Measurements that reached the broker and are not stored exactly once, with the same
-    time.
-    """
+    """Problems of Measurements that reached the broker and are not stored exactly once, unchanged in time."""
     problems = []
     numbers = Counter((each.box_id, each.sequence) for each in stored if each.sequence is not None)
     doubled = [key for key, count in numbers.items() if count > 1]
@@ -145,9 +141,7 @@ def overlaps(box_id: str, stored: Sequence[Measurement], slack_ns: int) -> list[
 
 
 def jumps(blocks: Sequence[SampleBlock]) -> int:
-    """How often the time jumps between neighbouring samples; only a start of the gateway may begin another
-    time axis.
-    """
+    """How often the time jumps between neighbouring samples; only a start may begin another time axis."""
     return sum(
         before.boot_id == after.boot_id
         and before.end_sample == after.first_sample

@@ -100,9 +100,7 @@ class FaultWorld:
         self._opened.close()
 
     def live(self) -> Evidence:
-        """Plays the schedule, waits until all is quiet, stops in order, and reads the results from disk
-        and store.
-        """
+        """Plays the schedule, waits until all is quiet, stops in order, and reads disk and store."""
         lived = self._lived
         self._play()
         serving = SampleFlow(BOX_IDS)

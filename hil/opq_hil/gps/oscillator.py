@@ -41,9 +41,7 @@ class Oscillator:
         return self.offset_ppb + self.ppb_per_k * (self.celsius(true_s) - REFERENCE_C)
 
     def ahead_ns(self, true_s: float) -> float:
-        """Time gained since 0, the integral of `ppb`; exact, because the course consists of straight
-        lines.
-        """
+        """Time gained since 0, the integral of `ppb`; exact, because the course is made of straight lines."""
         corners = [0.0, *(at for at, _ in self.temperature if 0 < at < true_s), true_s]
         return sum((self.ppb(at) + self.ppb(to)) / 2 * (to - at) for at, to in pairwise(corners))
 

@@ -105,9 +105,7 @@ class Gps:
         return true_s >= self.fix_s and not _within(dead, true_s)
 
     def _named(self, number: int, wrong_s: int) -> tuple[datetime, bool]:
-        """The UTC second that begins with a pulse, and whether it is a 23:59:60 (then the second is
-        23:59:59).
-        """
+        """The UTC second that begins with a pulse, and whether it is a 23:59:60 (then it is 23:59:59)."""
         utc_s = -(-self.utc_start_ns // NS) + number + wrong_s
         leap = self.leap_after_utc_s
         if leap is not None and utc_s >= leap:

@@ -1,6 +1,4 @@
-"""The receiver's messages of each second: UBX (u-blox M8 specification, 32.17) or NMEA 0183 (RMC, GGA,
-ZDA).
-"""
+"""Messages of each second: UBX (u-blox M8 specification, 32.17) or NMEA 0183 (RMC, GGA, ZDA)."""
 
 import struct
 from datetime import datetime

@@ -41,9 +41,7 @@ class Agenda:
         return not (self.events or self.placed or self._recurring)
 
     def add(self, event: GridEvent | MainsDisturbance, horizon: int) -> GridEvent | PlacedDisturbance:
-        """Places an event at the first possible point that is not before its own and not before sample
-        `horizon`.
-        """
+        """Places an event at the first possible point not before its own and not before sample `horizon`."""
         soon_s = horizon / self._rate_hz
         if isinstance(event, GridEvent):
             return self._put(not_before(event, self.grid.cycles_at(soon_s)))

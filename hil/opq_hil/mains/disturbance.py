@@ -123,9 +123,7 @@ class MainsDisturbance:
         return np.array([span.start_s, span.stop_s, *((span.stop_s + tail_s,) if tail_s else ())])
 
     def _moment_s(self, grid: Grid, cycles: float, after_s: float) -> float:
-        """The moment at which a phase is reached: from a good guess, so that a day needs no table of its
-        cycles.
-        """
+        """The moment at which a phase is reached, from a good guess, without a table of a day's cycles."""
         guess_s = after_s
         for _ in range(8):
             guess_s += (cycles - grid.cycles_at(guess_s)) / grid.frequency_hz * 0.98
@@ -191,9 +189,7 @@ class PlacedDisturbance:
 def place_all(
     disturbances: Iterable[MainsDisturbance], grid: Grid
 ) -> tuple[tuple[PlacedDisturbance, ...], Grid]:
-    """Places all in time order, each on the phase left by the earlier ones; returns them and the changed
-    grid.
-    """
+    """Places all in time order, each on the phase left by the earlier ones; also returns the changed grid."""
     placed = []
     for disturbance in sorted(disturbances, key=lambda each: each.start_s):
         one = disturbance.placed(grid)

@@ -223,9 +223,7 @@ class Generator:
         return np.sqrt(square)
 
     def _undisturbed(self, first: int, count: int) -> NDArray[np.int16]:
-        """The same counts as by chunks, in long pieces, by the phase that all Boxes of the grid share: the
-        same bits.
-        """
+        """The same bits as by chunks, made in long pieces by the phase that all Boxes of the grid share."""
         end, noise_v = first + count, self.signal.noise_v
         self._horizon = max(self._horizon, -(-end // CHUNK_SAMPLES) * CHUNK_SAMPLES)
         found = np.empty(count, np.int16)

@@ -46,9 +46,7 @@ class EventNumbers:
 
 @dataclass(frozen=True, slots=True)
 class EventKind:
-    """One kind: its usual numbers, its description, and the function that makes it for an rms and a
-    frequency.
-    """
+    """One kind: its usual numbers, its description, and the function that makes it for rms and frequency."""
 
     usual: EventNumbers
     words: str

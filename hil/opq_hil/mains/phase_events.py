@@ -11,9 +11,7 @@ from opq_hil.mains.disturbance import DisturbanceSpan, MainsDisturbance
 from opq_hil.mains.grid import Grid
 
 SHORTEST_RAMP_S = 1e-4
-"""A shorter ramp is made as a step: it is shorter than a sample, and the rounding of its ends would show
-in the phase.
-"""
+"""A shorter ramp is a step: it is shorter than a sample, and its rounded ends would show in the phase."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

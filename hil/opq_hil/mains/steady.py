@@ -56,9 +56,7 @@ class SteadyLoop:
         return float(edges[k] + (cycles - k) * (edges[k + 1] - edges[k]))
 
     def jump(self, cycles: int, beyond: float = 0.0) -> tuple[int, float]:
-        """Samples to jump back from `end` for whole cycles and `beyond` samples, and the rounding of that
-        number.
-        """
+        """Samples to jump back from `end` for whole cycles and `beyond` samples, and the rounding error."""
         exact = self.end - self.position(self.cycles(self.end) - cycles) + beyond
         return round(exact), abs(round(exact) - exact)
 

@@ -157,9 +157,7 @@ class PeriodicNotching(MainsDisturbance):
         return np.where(place < self.width_cycles, 1 - self.depth, 1.0)
 
     def areas_vs(self, wave: Wave) -> FloatArray:
-        """(per_cycle,) area that each notch removes from the fundamental: integral of |v| depth, in
-        volt-seconds.
-        """
+        """(per_cycle,) area that each notch removes from the fundamental: integral of |v| depth, in Vs."""
         starts = self.first_deg / 360 + np.arange(self.per_cycle) / self.per_cycle
         stops = starts + self.width_cycles
         return np.asarray(

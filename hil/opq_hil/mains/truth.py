@@ -65,9 +65,7 @@ class Truth:
 
     @property
     def ratios(self) -> NDArray[np.complex128]:
-        """(50,) steady orders 1 .. 50 relative to the fundamental; the angle is the a in sin(order phase +
-        a).
-        """
+        """(50,) steady orders 1 .. 50 relative to the fundamental; angle as in sin(order phase + angle)."""
         return self.mains.wave.ratios
 
     def t_s(self, positions: FloatArray) -> FloatArray:

@@ -144,9 +144,7 @@ class OriginalSimControl:
             raise OpqError(f"{path}: no FIFO can be made: {error.strerror or error}") from error
 
     def _write(self, path: Path) -> None:
-        """Writes a frame each 1/60 s to the FIFO; without a reader, or with a slow one, frames are
-        dropped.
-        """
+        """Writes a frame each 1/60 s to the FIFO; drops frames without a reader, or with a slow one."""
         begun_ns, number, descriptor = time.monotonic_ns(), 0, -1
         while not self._stop.is_set():
             wait_s = (begun_ns + (number + 1) * FRAME_NS - time.monotonic_ns()) / 1e9

@@ -81,9 +81,7 @@ class ModulationCourse:
 
 @dataclass(frozen=True, slots=True)
 class KeyedCourse:
-    """A telegram: 1 during the ones of `bits`, 0 otherwise; IEC 61000-2-2:2002, 4.10 has the allowed
-    levels.
-    """
+    """A telegram: 1 during the ones of `bits`, else 0; IEC 61000-2-2:2002, 4.10 has the allowed levels."""
 
     bits: str
     bit_s: float

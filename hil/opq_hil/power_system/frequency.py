@@ -53,9 +53,7 @@ def system_frequency(
 
 
 class _Pieces:
-    """Polynomials of fifth order between equidistant moments, with the right phase, frequency and ROCOF at
-    both ends.
-    """
+    """Polynomials of fifth order between equidistant moments, exact in phase, frequency and ROCOF there."""
 
     def __init__(self, step_s: float, cycles: FloatArray, hz: FloatArray, rocof: FloatArray) -> None:
         self.step_s = h = step_s
@@ -107,9 +105,7 @@ def _polynomial(powers: Sequence[FloatArray] | Sequence[float], into_s: FloatArr
 
 
 class StepAnswer:
-    """A `FrequencyCourse`: the response of the swing equation to a power step, exact at equidistant
-    moments.
-    """
+    """A `FrequencyCourse`: the swing equation's response to a power step, exact at equidistant moments."""
 
     def __init__(self, model: SwingModel, step: PowerStep) -> None:
         self._answer = _unit_answer(model)
@@ -148,9 +144,7 @@ class StepAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _UnitAnswer:
-    """The response to the loss of the whole rating: small pieces while inertia and governor swing, then
-    large.
-    """
+    """The response to the loss of the whole rating: small pieces while it swings, then large ones."""
 
     early: _Pieces
     late_s: float

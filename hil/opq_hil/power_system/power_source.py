@@ -19,9 +19,7 @@ from opq_hil.power_system.power_system import PowerSystem
 from opq_hil.power_system.timekeeping import Timekeeping
 
 CHUNK_SAMPLES = 1200
-"""Six blocks of a Box, made together: any way of reading gives the same bits, and NumPy's calls cost a
-third.
-"""
+"""Six blocks of a Box at once: any way of reading gives the same bits, and NumPy's calls cost a third."""
 KEPT_CHUNKS = 4
 AT_ONCE = 10
 """Chunks of a long span that are computed together: 1 s."""

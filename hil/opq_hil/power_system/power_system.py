@@ -156,9 +156,7 @@ class PowerSystem:
         self._on_time = on_time
 
     def hz(self, t_s: FloatArray) -> FloatArray:
-        """(n,) frequency of the system at moments already reached, with the disturbances of the whole
-        system.
-        """
+        """(n,) frequency of the system at moments already reached, with disturbances of the whole system."""
         total = self.phase.hz(t_s)
         for terms in self._terms:
             for slip in terms.slips:

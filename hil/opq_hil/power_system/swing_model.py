@@ -64,9 +64,7 @@ class SwingModel:
                 raise ValueError(f"{name} of {self.name} is {value}; want 0 or more")
 
     def settled_hz(self, lost_mw: float) -> float:
-        """Deviation from nominal, in Hz, at which droop and damping hold the frequency, before secondary
-        control acts.
-        """
+        """Deviation from nominal, in Hz, that droop and damping leave before secondary control acts."""
         return -lost_mw / self.rating_mva * self.nominal_hz / (self.damping_pu + 1 / self.droop_pu)
 
 

@@ -122,9 +122,7 @@ class Timekeeping:
         return ClockReading(locked_ns, LOCKED_NS, TimeSource.GPS)
 
     def _held_over(self, for_s: float) -> tuple[float, float]:
-        """Error and bound, ns, after `for_s` without GPS: from a wrong rate and its ageing (a ppb is 1
-        ns/s).
-        """
+        """Error and bound, ns, after `for_s` without GPS: a wrong rate and its ageing (a ppb is 1 ns/s)."""
         config, ageing_s = self.config, for_s * for_s / 2 / 3600
         error_ns = config.holdover_ppb * for_s + config.holdover_ageing_ppb_per_h * ageing_s
         return error_ns, config.bound_ppb * for_s + config.bound_ageing_ppb_per_h * ageing_s

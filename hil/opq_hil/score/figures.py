@@ -1,6 +1,4 @@
-"""The figures of a score, as defined in contracts.md: recall and precision by class, splits, joins,
-errors.
-"""
+"""The figures of a score as in contracts.md: recall and precision by class, splits, joins, errors."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,9 +11,7 @@ from opq_hil.score.matching import ScoreMatch, match_incidents
 from opq_hil.score.records import COMPOUND_NS, FOLLOWS_NS, JOIN_NS, FoundIncident, TrueDisturbance
 
 MISSED, NOTHING = "missed", "none"
-"""Names in the confusion matrix: a disturbance without an incident; the row of incidents without a
-disturbance.
-"""
+"""Confusion matrix: a disturbance without an incident; the row of incidents without a disturbance."""
 
 
 class ClassFigures(TypedDict):
@@ -175,9 +171,7 @@ def _share(part: int, whole: int) -> float | None:
 def _by_class(
     truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
 ) -> dict[str, ClassFigures]:
-    """By class: true disturbances that have an incident of it, and incidents of it that belong to a true
-    one.
-    """
+    """By class: true disturbances that an incident of it found, and incidents of it that are true."""
     figures: dict[str, ClassFigures] = {}
     true_ones, right_ones = Counter(each.kind for each in truth), Counter[str]()
     stored_ones, rightly_stored = Counter(each.kind for each in found), Counter[str]()

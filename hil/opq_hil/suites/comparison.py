@@ -55,9 +55,7 @@ class BoxStart:
 
 
 def starts_of(heard: Sequence[TimedMessage]) -> list[BoxStart]:
-    """Splits messages by start of the Box, by its hellos; messages before the first hello belong to the
-    first start.
-    """
+    """Splits messages by start of the Box, at its hellos; earlier messages belong to the first start."""
     found: list[BoxStart] = []
     for entry in heard:
         if isinstance(entry.message, Hello) and (

@@ -185,9 +185,7 @@ def _scenario(
 
 
 def firmware_identity(firmware: Firmware) -> Digest:
-    """Identifies the build: the SHA-256 is that of slot A's image without its signature, the same on each
-    machine.
-    """
+    """Identifies the build: the SHA-256 of slot A's image without its signature, the same on each machine."""
     header = read_header(read_bundle(firmware.update.read_bytes())[Slot.A])
     return {"board": firmware.image.board, "version": header.label, "image_sha256": header.sha256.hex()}
 

@@ -134,9 +134,7 @@ def battery(bench: Bench) -> Figures:
 
 
 def brown_out(bench: Bench) -> Figures:
-    """The supply sinks below the detector's threshold for 100 ms: the Box reports it and continues to
-    sample.
-    """
+    """The supply sinks below the detector's threshold for 100 ms: the Box reports it and still samples."""
     run = bench.run(World(16 * NS, power=PowerScript(pvd=((8 * NS, True), (8 * NS + NS // 10, False)))))
     last = run.capture.timed(Samples)[-1][0] / NS
     require(last > 15.0, f"the last samples came at {last:.1f} s; want sampling again after the sag")

@@ -51,9 +51,7 @@ def gateway(bench: Bench) -> Figures:
 
 
 def corrupted(bench: Bench) -> Figures:
-    """1e-4 of the bytes damaged both ways for 20 s; a real gateway requests them again: no sample missing
-    in its ring.
-    """
+    """1e-4 of the bytes damaged both ways for 20 s; a real gateway requests them: none is missing."""
     flash = bench.prepared(box_id="1")
     noise = (BitNoise(1e-4, False, 5), BitNoise(1e-4, True, 6))
     with (

@@ -114,9 +114,7 @@ def _unmasked(lengths: set[int], event: str, *values: int) -> tuple[str | int | 
 
 
 def samples_digest(start: BoxStart, world: World, first: int, count: int) -> Digest:
-    """Differences between samples and the world's values at their moments, hashed; missing samples are
-    counted.
-    """
+    """Differences between samples and the world's values at their moments, hashed; counts missing ones."""
     whole = start.waveform()
     if whole is None:
         return {"first": first, "missing": count, "wrong": 0, "sha256": ""}
@@ -191,9 +189,7 @@ def _agreeing(blocks: list[tuple[int, Samples]]) -> list[tuple[int, Samples]]:
 
 
 def flash_digest(flash: bytes, firmware: Firmware) -> Digest:
-    """Settings by hash, slots and boot loader by comparison with the build, and the marks after each
-    image.
-    """
+    """Settings by hash, slots and boot loader by comparison with the build, and the marks."""
     built = firmware.image.flash.read_bytes()
     images = read_bundle(firmware.update.read_bytes())
     slots = {}

@@ -44,9 +44,7 @@ class SampleTicks:
         return ns_of(self.zero + TICKS_PER_SAMPLE * sample)
 
     def late_ns(self, block: Samples, world: World) -> float:
-        """Stamp less true UTC of a block's first sample; subtracts integers first, because a UTC in ns has
-        61 bits.
-        """
+        """Stamp less true UTC of a block's first sample; integers first, because a UTC in ns has 61 bits."""
         assert world.gps is not None
         virtual_ns = self.virtual_ns(block.first_sample)
         whole = int(virtual_ns)

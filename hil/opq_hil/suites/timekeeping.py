@@ -65,9 +65,7 @@ def stamp_errors(bench: Bench, world: World) -> StampErrors:
 def held(
     bench: Bench, world: World, states: tuple[GpsState, ...]
 ) -> tuple[StampErrors, dict[str, float | int | str]]:
-    """Checks common to all scenarios: the states in their order, true locked stamps, honest bounds, no
-    time twice.
-    """
+    """Common checks: the states in their order, true locked stamps, honest bounds, no time twice."""
     found = stamp_errors(bench, world)
     seen = [status.state for status in found.run.capture.of(GpsStatus)]
     passed = [state for number, state in enumerate(seen) if number == 0 or state is not seen[number - 1]]

@@ -164,9 +164,7 @@ def divided_count(volts: float) -> int:
 def temperature_readings(
     oscillator: Oscillator, end_ns: int, noise_k: float = 0.5, lag_s: float = 60.0, seed: int = 1
 ) -> tuple[tuple[int, int, int], ...]:
-    """One reading a second for `PowerScript.adc`: the chip follows the oscillator with a lag of `lag_s`,
-    with noise.
-    """
+    """One reading a second for `PowerScript.adc`; the chip lags the oscillator by `lag_s`, with noise."""
     chance = random.Random(seed)
     chip_c = oscillator.celsius(0.0)
     found = []

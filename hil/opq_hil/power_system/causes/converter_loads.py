@@ -26,9 +26,7 @@ SPECTRA: Mapping[str, Mapping[int, float]] = {
     "switch_mode": {3: -0.65, 5: 0.4, 7: -0.2, 9: 0.08, 11: 0.05, 13: -0.05},
     "charger": {3: 0.06, 5: 0.03, 7: 0.025, 9: 0.015, 11: 0.015, 13: 0.01},
 }
-"""Current of each order relative to the fundamental; the sign is that of its cosine at the fundamental's
-crest.
-"""
+"""Current of each order relative to the fundamental; sign of its cosine at the fundamental's crest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,16 +29,12 @@ class ClearedFault(Cause):
     """Point on wave of its first phase; insulation fails near the crest."""
     clear_ms: float = limit(100.0, 1.0, 600_000.0)
     breaker: str = ""
-    """Id of what opens: a feeder, a transformer or a place; empty: nothing opens, the fault ends by
-    itself.
-    """
+    """Feeder, transformer or place that opens; empty: nothing opens, the fault ends by itself."""
     recloses: float = limit(0.0, 0.0, 3.0)
     dead_ms: float = limit(400.0, 10.0, 600_000.0)
     """From opening to closing."""
     permanent: bool = False
-    """True: the fault still exists when the breaker closes; after the last time the breaker stays open for
-    `open_s`.
-    """
+    """True: the fault outlasts the dead time; after the last attempt the breaker stays open for `open_s`."""
     open_s: float = limit(30.0, 0.1, 86_400.0)
 
     def solved(self, site: Site) -> SolvedCause:

@@ -1,1 +1,1 @@
-"""What is measured by `opq-tools bench`, each beside a baseline of the same run; not part of the wheel."""
+"""The benchmarks of `opq-tools bench`, each with a baseline from the same run; not part of the wheel."""

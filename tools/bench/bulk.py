@@ -1,9 +1,8 @@
-"""What re-analysis in bulk gains from a second worker: stored events on a Dask scheduler's processes.
+"""Gain of bulk re-analysis from a second worker: stored events on a Dask scheduler's processes.
 
-Beside it the ceiling in the same run: one and two plain processes, each with its share of the same events and
-nothing between them. Times are of the wall, and mean something only where the cores are free: beside them
-stands how much of them the workers got, and the CPU that an event took, which says what Dask costs, and what
-two cost more than one.
+The same run measures the ceiling: one and two independent plain processes, each with its share of the same
+events. Times are wall-clock times, meaningful only on free cores; so each row has the share of the cores that
+the workers got, and the CPU per event, which shows the cost of Dask and of a second worker.
 """
 
 import os
@@ -35,7 +34,7 @@ PLAIN, DASK = ("plain process", "plain processes"), ("Dask worker", "Dask worker
 
 
 def run(quick: bool) -> BenchResult:
-    """Under a minute on free cores; `quick` has 40 events."""
+    """Takes under a minute on free cores; `quick` has 40 events."""
     count = QUICK_EVENTS if quick else EVENTS
     rows: list[BenchCase] = []
     rates: dict[tuple[str, int], float] = {}
@@ -63,7 +62,7 @@ def run(quick: bool) -> BenchResult:
 
 
 def _in_processes(folder: Path, count: int, processes: int) -> tuple[float, float, float]:
-    """(seconds, CPU seconds of the processes, of this one), each process with its share from the start."""
+    """(seconds, CPU seconds of the processes, of this one); each process gets its share at the start."""
     work = BulkWork.of(None, folder, (), Nominal(120.0, 60.0))
     shares = [list(range(1 + first, count + 1, processes)) for first in range(processes)]
     made = get_context("spawn")
@@ -84,7 +83,7 @@ def _keep_barrier(barrier: Barrier) -> None:
 
 
 def _share_cpu_s(work: BulkWork, event_ids: list[int]) -> float:
-    """CPU of a share, after imports and opening the store."""
+    """CPU seconds of a share, without imports and opening the store."""
     analyse_events(work, [1] * 8)
     BARRIER[0].wait()
     before_s = time.process_time()
@@ -94,10 +93,10 @@ def _share_cpu_s(work: BulkWork, event_ids: list[int]) -> float:
 
 
 def _analysed(folder: Path, count: int, workers: int) -> tuple[float, float, float]:
-    """The same of workers, without their start; their scheduler is in this process, too."""
+    """The same for Dask workers, without their start; their scheduler is in this process, too."""
     work = BulkWork.of(None, folder, (), Nominal(120.0, 60.0))
     with bulk_client(f"local:{workers}") as client:
-        list(analyse_in_bulk(client, work, [1] * (8 * workers)))  # imports, store opened
+        list(analyse_in_bulk(client, work, [1] * (8 * workers)))  # warm-up: imports, opens the store
         cpu_before = _cpu_s(client.run)
         began_s, own_s = time.monotonic(), time.process_time()
         found = list(analyse_in_bulk(client, work, list(range(1, count + 1))))

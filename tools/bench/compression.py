@@ -1,8 +1,8 @@
-"""What a sample costs: the ring's codec beside FLAC, zstd, lzma and zlib, and beside what is possible.
+"""Bits per sample: the ring's codec compared with FLAC, zstd, lzma and zlib, and with the entropy.
 
-Real bytes in one run. Synthetic mains wander and have Gaussian noise, whose entropy no code goes below
-(`noise_bits`); the limit of such a row is that plus 0.3 bit. The two recordings (`opq-tools recordings get`)
-hold 8 bits: their limit is 19 times. The codec's chunks are 2 s, as the ring seals them.
+All codecs run on the same samples. Synthetic mains wander and have Gaussian noise, whose entropy is a bound
+for every code (`noise_bits`); the limit of such a row is that plus 0.3 bit. The two recordings (`opq-tools
+recordings get`) hold 8 bits; their limit is a ratio of 19. Chunks are 2 s, as the ring seals them.
 
 The baseline is FLAC at 2 LSB of noise.
 """
@@ -29,7 +29,7 @@ from opq_proto.errors import OpqError
 Counts = NDArray[np.int16]
 RECORDED = ("event_9354_box1.i16", "event_9354_box4.i16")
 FOLDERS = (Path("recordings"), Path(__file__).parents[2].parent / "shared" / "data" / "recordings")
-"""Where `opq-tools recordings get` puts them, from where one works."""
+"""Folders where `opq-tools recordings get` may have put the recordings."""
 OVER_NOISE_BITS = 0.3
 RECORDED_RATIO = 19.0
 ENCODE_S_PER_MB = 1.0
@@ -39,7 +39,7 @@ PEER = "FLAC, strongest"
 
 @dataclass(frozen=True, slots=True)
 class CodedSignal:
-    """What is coded, and the bits per sample that it may take; `noise` is the entropy of its noise."""
+    """A signal and its limit in bits per sample; `noise` is the entropy of its noise."""
 
     name: str
     counts: Counts
@@ -48,7 +48,7 @@ class CodedSignal:
 
 
 def signals(quick: bool) -> list[CodedSignal]:
-    """The recordings that are here, and mains of each noise."""
+    """The available recordings, and synthetic mains of each noise."""
     found = [CodedSignal(name, counts, limit=16 / RECORDED_RATIO) for name, counts in recordings().items()]
     if not found:
         click.echo("the recordings are not here: opq-tools recordings get", err=True)
@@ -64,7 +64,7 @@ def signals(quick: bool) -> list[CodedSignal]:
 def rows_of(
     signal: CodedSignal, others: dict[str, Callable[[Counts], int]], runs: int
 ) -> Iterator[BenchCase]:
-    """Bits of ours and of the others, ratio, CPU of packing and unpacking."""
+    """Rows of a signal: bits of our codec and of the others, ratio, CPU of packing and unpacking."""
     counts = signal.counts
     pieces = as_sealed(counts)
     parts, packed = [part for part, _ in pieces], [data for _, data in pieces]
@@ -92,7 +92,7 @@ def rows_of(
 
 
 def run(quick: bool) -> BenchResult:
-    """Every signal.
+    """Measures every signal.
 
     Raises:
         NoCoderError: the extra is not installed.
@@ -114,11 +114,11 @@ LZMA = [{"id": lzma.FILTER_DELTA, "dist": 2}, {"id": lzma.FILTER_LZMA2, "preset"
 
 
 class NoCoderError(OpqError):
-    """A coder is not installed; the benchmark has nothing to stand beside."""
+    """A coder is not installed, so there is nothing to compare with."""
 
 
 def peers() -> dict[str, Callable[[Counts], int]]:
-    """Bytes that each of the others needs, by name.
+    """Other coders: name -> function that returns the bytes they need.
 
     Raises:
         NoCoderError: the extra is not installed.
@@ -137,7 +137,7 @@ def peers() -> dict[str, Callable[[Counts], int]]:
 
 
 def flac_bytes(library: ModuleType, counts: Counts) -> int:
-    """As 16 bits, or as 8 where the low byte never changes."""
+    """Bytes of FLAC, as 16 bits, or as 8 where the low byte never changes."""
     subtype = "PCM_S8" if len(np.unique(counts & 0xFF)) == 1 else "PCM_16"
     out = io.BytesIO()
     library.write(out, counts, RATE_HZ, format="FLAC", subtype=subtype, compression_level=1.0)
@@ -145,13 +145,13 @@ def flac_bytes(library: ModuleType, counts: Counts) -> int:
 
 
 def zstd_bytes(library: ModuleType, counts: Counts) -> int:
-    """The best layout."""
+    """Bytes of zstd with its best layout."""
     compressor = library.ZstdCompressor(level=19)
     return min(len(compressor.compress(data)) for data in layouts(counts))
 
 
 def layouts(counts: Counts) -> list[bytes]:
-    """As it is; differences of one and two steps and of a cycle, high bytes before low ones."""
+    """The samples as they are; and differences of one and two steps and of a cycle, high bytes first."""
     wide = counts.astype(np.int64)
     laid = [counts.tobytes()]
     for change in (
@@ -183,7 +183,7 @@ HARMONICS = (
 """Order, share of the fundamental, phase: six lines of 3 % THD."""
 FREQUENCY_WANDER = (0.02, 10.0)
 AMPLITUDE_WANDER = (0.002, 5.0)
-"""Standard deviation (Hz; share) and seconds to forget: a first-order Gauss-Markov walk at 100 per second."""
+"""Standard deviation (Hz; share) and time constant (s): a first-order Gauss-Markov walk at 100 per second."""
 
 
 def wandering(seconds: int, noise_lsb: float, nominal_hz: float, seed: int = 1) -> NDArray[np.int16]:
@@ -197,7 +197,7 @@ def wandering(seconds: int, noise_lsb: float, nominal_hz: float, seed: int = 1) 
 
 
 def as_sealed(counts: NDArray[np.int16]) -> list[tuple[NDArray[np.int16], bytes]]:
-    """The samples in pieces as the ring cuts them, each beside what it is packed to."""
+    """The samples in pieces as the ring cuts them, each with its packed bytes."""
     pieces = []
     size = CHUNK_SAMPLES
     at = 0
@@ -210,7 +210,7 @@ def as_sealed(counts: NDArray[np.int16]) -> list[tuple[NDArray[np.int16], bytes]
 
 
 def noise_bits(noise_lsb: float) -> float:
-    """Entropy of Gaussian noise rounded to counts: no code needs less, whatever it knows of the wave."""
+    """Entropy in bits of Gaussian noise rounded to counts: no code needs less, even if it knows the wave."""
 
     def below(edge: float) -> float:
         return 0.5 * (1 + math.erf(edge / noise_lsb / math.sqrt(2)))
@@ -234,7 +234,7 @@ def _walk(seconds: int, spread: float, memory_s: float, chance: np.random.Genera
 
 
 def recordings() -> dict[str, NDArray[np.int16]]:
-    """The real ones that are here, by name."""
+    """The available real recordings, by name."""
     found = {}
     for name in RECORDED:
         path = next((folder / name for folder in FOLDERS if (folder / name).exists()), None)

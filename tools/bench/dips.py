@@ -1,4 +1,4 @@
-"""Dips beside the peer: depth, start and duration of rectangular dips of any depth, length and phase."""
+"""Compares dips with the peer: depth, start, duration of rectangular dips of any depth, length and phase."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from opq_measure.events.disturbances import find_disturbances
 RATE_HZ, NOMINAL_HZ, NOMINAL_V = 12_000.0, 60.0, 120.0
 DIPS, QUICK_DIPS = 60, 10
 ENTER, HYSTERESIS = 0.9, 0.02
-"""Shares of nominal, 61000-4-30:2015, 5.4."""
+"""Shares of nominal; 61000-4-30:2015, 5.4."""
 ROWS = (
     ("dip: residual, largest error", "% of Udin", 0.1),
     ("dip: start, largest error", "ms", 1.0),
@@ -22,11 +22,11 @@ ROWS = (
 
 
 Errors = tuple[float, float, float]
-"""As in ROWS, without sign."""
+"""Absolute errors, in the order of ROWS."""
 
 
 def cases(quick: bool) -> list[BenchCase]:
-    """A row each, and how many dips were not seen."""
+    """A row for each figure, and the number of dips that were not seen."""
     both = [_errors(seed) for seed in range(QUICK_DIPS if quick else DIPS)]
     ours, theirs = [mine for mine, _ in both], [peers for _, peers in both]
     found = []
@@ -39,7 +39,7 @@ def cases(quick: bool) -> list[BenchCase]:
 
 
 def _errors(seed: int) -> tuple[Errors | None, Errors | None]:
-    """Ours and the peer's of one dip; None where it was not seen, or not as one."""
+    """Our errors and the peer's for one dip; None where it was not seen, or not as one dip."""
     draw = np.random.default_rng((seed, 0xD1))
     depth, cycles, start_s, frequency_hz = draw.uniform((0.15, 1.5, 2.5, 59.5), (0.95, 30.0, 2.6, 60.5))
     volts, truth = mains(

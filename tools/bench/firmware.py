@@ -1,13 +1,13 @@
-"""What the firmware costs the chip: instructions per block, flash and RAM, the line, time to flash.
+"""The firmware's cost: instructions per block, flash and RAM, load of the line, time to flash.
 
 NOT MEASURED ON SILICON. The real binary runs on our QEMU machine, which counts 8 ns for every instruction;
 the firmware's own stage counters (DWT CYCCNT, read at its prompt after 8 s of sampling) are turned into
 instructions by that. CYCLES cycles per instruction at 168 MHz is a stated upper estimate for code in RAM
-and flash behind the accelerator; what interrupts a stage is counted in it too. Flash and RAM are the
+and flash with the accelerator; interrupts during a stage are counted in it too. Flash and RAM are the
 linker's. Times to flash: the update over the link is run live against the emulated Box (its model erases
 and programs at DS8626's typical speed); the ROM boot loader's are computed.
 
-The baseline is the limit that the firmware is held to: 30 % of the processor.
+The baseline is the firmware's limit: 30 % of the processor.
 """
 
 import ast
@@ -28,7 +28,7 @@ from opq_proto.link_messages import LINK_BAUD
 from opq_tools.built_firmware import firmware_for
 
 STAGES = ("decimate", "stamp", "frame", "features", "receive", "resend", "total")
-"""As `pipeline.stage` names them; `total` is one run of PendSV, all stages but decimate."""
+"""Names as in `pipeline.stage`; `total` is one run of PendSV, all stages but decimate."""
 NS_PER_INSTRUCTION = 8
 CLOCK_HZ = 168_000_000
 CYCLES = 1.5
@@ -55,12 +55,12 @@ class StageInstructions:
 
 
 def instructions(cycles: float) -> float:
-    """CYCCNT counts 168 MHz of virtual time, and an instruction is 8 ns of it."""
+    """Instructions for a CYCCNT count: 168 MHz of virtual time, of which an instruction takes 8 ns."""
     return cycles / (CLOCK_HZ * NS_PER_INSTRUCTION / 1e9)
 
 
 def stages(bench: Bench, board: str) -> tuple[dict[str, StageInstructions], float]:
-    """Every stage after TO_S of sampling, and the bytes per second on the line."""
+    """Figures of every stage after TO_S of sampling, and the bytes per second on the line."""
     lines = ["import pipeline", *(f"print('stage', ('{name}', pipeline.stage('{name}')))" for name in STAGES)]
     mains = Sine()
     if BOARDS[board].converter == INTERNAL:
@@ -80,7 +80,7 @@ def stages(bench: Bench, board: str) -> tuple[dict[str, StageInstructions], floa
 def cases_of(
     board: str, found: dict[str, StageInstructions], line: float, firmware: Firmware
 ) -> list[BenchCase]:
-    """All figures of one board but the times."""
+    """All figures of one board except times to flash."""
     per_block = {name: stage.mean for name, stage in found.items()}
     per_block["decimate"] *= HALVES_PER_BLOCK
     per_block["total"] *= found["total"].calls * HALVES_PER_BLOCK / found["decimate"].calls  # runs per block
@@ -104,7 +104,7 @@ def cases_of(
 
 
 def rom_s(size: int) -> float:
-    """Computed time to write boot loader and one image through the ROM at 115,200 baud, erasures included."""
+    """Computed time to write boot loader and one image through the ROM at 115,200 baud, with erasures."""
     chunks = -(-size // ROM_CHUNK)
     on_line = chunks * (ROM_CHUNK + ROM_OVERHEAD) * ROM_BITS / ROM_BAUD
     return on_line + size / 4 * PROGRAM_WORD_S + 2 * ERASE_16K_S + 2 * ERASE_128K_S
@@ -133,7 +133,7 @@ def link_s(bench: Bench, board: str) -> float:
 
 
 def run(quick: bool) -> BenchResult:
-    """Every figure of both boards; quick: without the live update."""
+    """Measures every figure of both boards; `quick` leaves out the live update."""
     cases: list[BenchCase] = []
     percents = {}
     with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:

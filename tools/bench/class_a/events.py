@@ -13,14 +13,14 @@ from opq_measure.events.rapid_change import RapidChange, RapidLimits
 from opq_measure.timebase.windows import windows_of
 
 LENGTHS_CYCLES = (1.5, 2.5, 10.0, 30.0)
-"""From 1.5 cycles on a whole Urms(1/2) lies inside, whatever the point on wave."""
+"""From 1.5 cycles on, a whole Urms(1/2) lies inside at any point on wave."""
 ANGLES_DEG = (0.0, 47.0, 90.0, 135.0)
 DIPS, SWELLS, INTERRUPTIONS = (0.15, 0.3, 0.6, 0.85), (0.15, 0.2, 0.4, 0.5), (0.0, 0.02, 0.05, 0.08)
 APART_S = 1.5
 CHANGE = Profile(start_s=1.5, seconds=2.5, points=((0.0, 1.0), (0.0, 0.92), (0.3, 0.92), (0.3, 0.95)))
-"""To 92 % for 0.3 s, then 95 %, then back: two rapid voltage changes."""
+"""92 % for 0.3 s, then 95 %, then back: two rapid voltage changes."""
 CHANGES_PERCENT = ((-5.0, -8.0), (5.0, None))
-"""dUss and dUmax of them; by definition dUmax of a bare step is that of the few values on the step."""
+"""dUss and dUmax of both; None: dUmax of a bare step is, by definition, that of the few values on it."""
 CHANGE_LIMITS = RapidLimits(3.3, 1.65)
 
 
@@ -56,7 +56,7 @@ def _interruption(k: int) -> MainsDisturbance:
 def _worst(
     system: SupplySystem, state: TestingState, series: Sequence[MainsDisturbance]
 ) -> tuple[float, float]:
-    """Largest error of residual, % of Udin, and of duration in cycles; infinite when one is missed."""
+    """Largest errors of residual (% of Udin) and duration (cycles); infinite when an event is missed."""
     volts, truth = voltage(system, state, 1 + APART_S * len(series), disturbances=series)
     found = find_disturbances(volts, RATE_HZ, system.declared_v, system.nominal_hz)
     injected = [k for k, each in enumerate(truth.disturbances) if each.kind != "flicker"]
@@ -71,11 +71,11 @@ def _worst(
 
 
 def rapid_changes() -> Iterator[TestPoint]:
-    """Without the states' flicker, which leaves no voltage steady."""
+    """Rapid voltage changes, without the states' flicker, which leaves no voltage steady."""
     for system in SYSTEMS:
         for state in STATES:
             volts, truth = voltage(system, state, 6.0, disturbances=(CHANGE,), flicker=False)
-            scale = truth.rms_v / system.declared_v  # of Udin, harmonics included
+            scale = truth.rms_v / system.declared_v  # share of Udin, harmonics included
             found = _rapid(volts, system)
             worst = 0.0 if len(found) == len(CHANGES_PERCENT) else math.inf
             for change, (steady, largest) in zip(found, CHANGES_PERCENT, strict=False):

@@ -27,13 +27,13 @@ QUANTITIES: tuple[Callable[[], Iterator[TestPoint]], ...] = (
     rapid_changes,
     deviation,
 )
-"""In the order of the standard's clauses."""
+"""Quantities in the order of the standard's clauses."""
 SLOW: tuple[Callable[[], Iterator[TestPoint]], ...] = (flicker,)
-"""Ten minutes of signal for each point."""
+"""Quantities that need ten minutes of signal for each point."""
 
 
 def points(quick: bool) -> Iterator[TestPoint]:
-    """Every point, as it is measured."""
+    """Yields every point when it is measured."""
     for quantity in QUANTITIES if quick else (*QUANTITIES, *SLOW):
         yield from quantity()
 

@@ -1,4 +1,4 @@
-"""The testing states of class A as voltages with truth.
+"""The testing states of class A as voltages with known true values.
 
 Edition 2 varies all influence quantities at once, which is harder than one at a time: state 1 is clean, 2
 and 3 are 1 Hz below and above nominal with strong harmonics, an interharmonic and flicker.
@@ -18,17 +18,17 @@ from opq_hil.mains.wave import MainsTone
 
 RATE_HZ = 12_000.0
 FULL_SCALE = 2.5
-"""A multiple of Udin's peak: holds 150 % of Udin with state 3's harmonics."""
+"""Converter range as a multiple of Udin's peak: holds 150 % of Udin with state 3's harmonics."""
 NOISE_DB = 75.0
-"""Under Udin: about 1.5 of the converter's steps."""
+"""Noise, dB under Udin: about 1.5 of the converter's steps."""
 PHASE_DEG = 77.7
-"""At sample 0, so that windows begin between samples."""
+"""Phase at sample 0, chosen so that windows begin between samples."""
 LONGEST_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class SupplySystem:
-    """A supply system: Udin, nominal frequency, range of class A, and what makes Pst 1 and 4 in it."""
+    """A supply system: Udin, nominal frequency, range of class A, and the changes that make Pst 1 and 4."""
 
     declared_v: float
     nominal_hz: float
@@ -44,7 +44,7 @@ class SupplySystem:
 
     @property
     def cycles(self) -> int:
-        """In a window."""
+        """Cycles in a window."""
         return round(self.nominal_hz / 5)
 
 
@@ -62,7 +62,7 @@ class TestingState:
     offset_hz: float = 0.0
     harmonics: tuple[tuple[int, tuple[float, float]], ...] = ()
     interharmonic: tuple[float, float] | None = None
-    """A multiple of the fundamental frequency, and percent."""
+    """(multiple of the fundamental frequency, percent)."""
     changes_per_minute: float = 0.0
 
 
@@ -89,9 +89,9 @@ def voltage(
     """Volts of a system in a state, `percent` of Udin, as the converter reads them.
 
     Args:
-        hz: instead of the state's frequency.
-        harmonics: order -> percent, instead of the state's.
-        flicker: False leaves the state's flicker out, where its side bands are the quantity itself.
+        hz: replaces the state's frequency.
+        harmonics: order -> percent; replaces the state's.
+        flicker: False leaves out the state's flicker, where its side bands are the measured quantity.
     """
     frequency_hz = system.nominal_hz + state.offset_hz if hz is None else hz
     wanted = list(disturbances)
@@ -143,7 +143,7 @@ class TestPoint:
 
     @property
     def line(self) -> str:
-        """For people."""
+        """The point as a line of text."""
         verdict = "" if self.met else "  OVER THE LIMIT"
         return (
             f"{self.clause:<5} {self.quantity:<22} {self.condition:<44} "

@@ -1,4 +1,4 @@
-"""What is measured of a steady voltage: magnitude, deviation, harmonics, interharmonics."""
+"""Quantities of a steady voltage: magnitude, deviation, harmonics, interharmonics and others."""
 
 import math
 from collections.abc import Iterator
@@ -41,22 +41,22 @@ MAGNITUDES_PERCENT = (10.0, 45.0, 80.0, 115.0, 150.0)
 """Percent of Udin: the measuring range of 5.2 and three points between; IEC 62586-2, table 3."""
 SECONDS, AGGREGATED_S, TEN_SECONDS_S = 2.0, 3.8, 10.5
 CLASS_3 = {2: 3.0, 3: 6.0, 4: 1.5, 5: 8.0, 7: 7.0, 9: 2.5, 11: 5.0, 13: 4.5, 17: 4.0, 25: 3.5, 49: 1.06}
-"""Order -> percent: compatibility levels of IEC 61000-2-4:2002, class 3, to which 5.8 refers its range."""
+"""Order -> percent: compatibility levels of IEC 61000-2-4:2002, class 3, on which 5.8 bases its range."""
 HARMONIC_SHARES = (0.1, 1.0, 2.0)
 """Shares of the class 3 levels; 5.8: 10 to 200 %."""
 BETWEEN = {1.5: 0.5, 3.5: 5.0, 7.5: 1.0, 20.5: 0.1, 42.5: 2.0}
-"""Interharmonics: of the fundamental frequency, and percent."""
+"""Interharmonics: multiple of the fundamental frequency -> percent."""
 READING_FROM_PERCENT = 1.0
-"""Percent of Unom, from which 61000-4-7 class I is a share of the reading; below it is one of Unom."""
+"""Percent of Unom from which a limit of 61000-4-7 class I is a share of the reading; below, of Unom."""
 
 
 def windows(volts: FloatArray, system: SupplySystem) -> list[Window]:
-    """Without the first and the last, of which the tracker has seen only one side."""
+    """All windows except the first and the last, whose other side the tracker has not seen."""
     return list(windows_of(volts, RATE_HZ, system.nominal_hz))[1:-1]
 
 
 def frequency() -> Iterator[TestPoint]:
-    """Over one whole ten seconds."""
+    """Frequency over whole ten seconds."""
     for system in SYSTEMS:
         for state in STATES:
             for name, range_hz in (("range", system.range_hz), ("near nominal", (system.nominal_hz + 0.05,))):
@@ -95,12 +95,12 @@ def _magnitude_error(system: SupplySystem, state: TestingState, percent: float, 
 
 
 def rms_v(window: Window) -> float:
-    """Over the 10/12 cycles."""
+    """Rms over the 10/12 cycles of a window."""
     return float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0])
 
 
 def deviation() -> Iterator[TestPoint]:
-    """Over 150/180 cycles at four levels."""
+    """Under- and overdeviation over 150/180 cycles at four levels."""
     for system in SYSTEMS:
         for state in STATES:
             worst = 0.0
@@ -128,7 +128,7 @@ def _deviations(volts: FloatArray, system: SupplySystem) -> tuple[float, float]:
 
 
 def harmonics() -> Iterator[TestPoint]:
-    """Subgroups 2 .. 50 with the class 3 levels, all at once, beside an interharmonic of 1 %."""
+    """Subgroups 2 .. 50 with the class 3 levels, all at once, with an interharmonic of 1 %."""
     for system in SYSTEMS:
         for hz in (*system.range_hz, system.nominal_hz + 0.13):
             large, small = 0.0, 0.0
@@ -146,7 +146,7 @@ def harmonics() -> Iterator[TestPoint]:
 
 
 def interharmonics() -> Iterator[TestPoint]:
-    """Centred subgroups 1 .. 49 with five tones, beside the class 3 harmonics."""
+    """Centred subgroups 1 .. 49 with five tones, together with the class 3 harmonics."""
     for system in SYSTEMS:
         for hz in (*system.range_hz, system.nominal_hz + 0.13):
             tones = [MainsTone(ratio * hz, percent, 17.0 * ratio) for ratio, percent in BETWEEN.items()]
@@ -162,7 +162,7 @@ def interharmonics() -> Iterator[TestPoint]:
 
 
 def _class_1(found: FloatArray, true: FloatArray) -> tuple[float, float]:
-    """Largest error of true values from 1 % on, of the reading; and below. 61000-4-7:2002, table 1."""
+    """Largest errors: % of the reading for true values from 1 %, % of Unom below. 61000-4-7:2002, table 1."""
     off = np.abs(found - true).max(axis=0)
     large = true >= READING_FROM_PERCENT
     of_reading = float((off[large] / true[large]).max(initial=0.0)) * 100
@@ -170,14 +170,14 @@ def _class_1(found: FloatArray, true: FloatArray) -> tuple[float, float]:
 
 
 CARRIERS_HZ = {50.0: (175.0, 216.67, 316.67, 425.0), 60.0: (151.7, 211.3, 331.2, 448.9)}
-"""10 Hz and more from every harmonic, also at 1 Hz off nominal: nearer, nobody could tell them apart."""
+"""At least 10 Hz from every harmonic, also at 1 Hz off nominal: nearer ones cannot be separated."""
 LEVELS_PERCENT = (1.0, 2.0, 3.0, 9.0, 15.0)
 """Percent of Udin; class A has no limit below 1 %."""
 SIGNALLING_READING_PERCENT = 3.0
 
 
 def signalling() -> Iterator[TestPoint]:
-    """By the standard's definition at nominal frequency; restored at every frequency."""
+    """Signalling: by the standard's definition at nominal frequency; restored at every frequency."""
     for system in SYSTEMS:
         for state in STATES:
             for restored in (False, True):
@@ -191,7 +191,7 @@ def signalling() -> Iterator[TestPoint]:
 
 
 def _worst(system: SupplySystem, offset_hz: float, restored: bool) -> tuple[float, float]:
-    """Largest error from 3 % of Udin on, of the reading; and below, of Udin."""
+    """Largest errors: % of the reading from 3 % of Udin on, % of Udin below."""
     large, small = 0.0, 0.0
     for carrier_hz in CARRIERS_HZ[system.nominal_hz]:
         for percent in LEVELS_PERCENT:
@@ -224,7 +224,7 @@ def unbalance() -> Iterator[TestPoint]:
         for state in STATES:
             worst = 0.0
             for magnitudes in UNBALANCED_PERCENT:
-                # by hand: at 120 degrees |a + t b + t2 c| is the same for u2 and u0
+                # in closed form: at 120 degrees |a + t b + t2 c| is the same for u2 and u0
                 a, b, c = magnitudes
                 true = 100 * math.sqrt(a * a + b * b + c * c - a * b - b * c - c * a) / (a + b + c)
                 for each in _found(system, state, magnitudes):

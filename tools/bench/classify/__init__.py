@@ -1,1 +1,1 @@
-"""`opq-tools bench classify`: which class a recording is given, against what was put into it."""
+"""`opq-tools bench classify`: compares the class given to a recording with its true class."""

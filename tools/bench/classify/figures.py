@@ -1,9 +1,9 @@
 """Every figure of `bench classify`: F1 by class, confusion, calibration, at 20, 30 and 40 dB, 50 and 60 Hz.
 
-Three sets, of seeds that nothing was tuned on: `short`, 0.5 to 3 s, `combined`, further combinations
-(`recordings.py`), and `long`, that of docs/sim.md. At 20 dB the noise of every recording is that of class
-`noise`: the class is left out there, and so is the word in an answer. Baseline, in the same run on the same
-signals: the classes that `analyze` gives as events, joined.
+Three sets with seeds that were not used for tuning: `short`, 0.5 to 3 s; `combined`, further combinations
+(`recordings.py`); and `long`, the set of docs/sim.md. At 20 dB the noise of every recording is that of class
+`noise`: the class is left out there, and removed from answers. Baseline, in the same run on the same signals:
+the joined classes of the events that `analyze` finds.
 """
 
 import os
@@ -23,11 +23,11 @@ from opq_measure.classification.classifier import classification_of
 from opq_measure.classification.measured_signal import MeasuredSignal
 
 SEEDS = {20.0: 921_120, 30.0: 921_130, 40.0: 921_140}
-"""The seeds of the held-out recordings; rules were made on recordings of other seeds."""
+"""Seeds of the held-out recordings; rules were made with recordings of other seeds."""
 PER_CLASS, QUICK_PER_CLASS = 100, 1
-"""At each frequency, so that a class has twice as many."""
+"""Recordings of each class at each frequency, so that a class has twice as many."""
 MINUTE = ("undervoltage", "overvoltage")
-"""Recordings of more than a minute: fewer of them in the whole run, none in the quick one."""
+"""Classes with recordings of more than a minute: fewer in the whole run, none in the quick one."""
 MINUTE_PER_CLASS = 10
 NOISY_DB = 24.0
 WANTED = {20.0: 0.98, 30.0: 0.995, 40.0: 0.995}
@@ -36,7 +36,7 @@ TEN_S = 10.0
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes some half an hour on two cores; `quick` under a minute on an idle one."""
+    """Takes about half an hour on two cores; `quick` under a minute on an idle core."""
     rows: list[BenchCase] = []
     ours: dict[tuple[str, float], float] = {}
     before: list[float] = []
@@ -57,7 +57,7 @@ def run(quick: bool) -> BenchResult:
 
 
 def _judged(name: str, snr_db: float, quick: bool) -> tuple[list[Judged], list[Judged]]:
-    """What classify and what the baseline say of each recording."""
+    """Answers of classify and of the baseline for each recording."""
     kinds = [
         kind
         for kind in {"short": SHORT, "combined": COMBINED, "long": LONG}[name]
@@ -91,7 +91,7 @@ def _answers(signal: LabelledSignal, snr_db: float) -> tuple[Judged, Judged]:
 
 
 def answer_of(signal: LabelledSignal, snr_db: float) -> Judged:
-    """What classify says of a recording."""
+    """The answer of classify for a recording."""
     return _answer(signal, analyze(signal.volts, RATE_HZ, signal.nominal_v, signal.nominal_hz), snr_db)
 
 

@@ -1,12 +1,12 @@
-"""Labelled recordings of half a second to three seconds, beside the longer ones of docs/sim.md.
+"""Labelled recordings of half a second to three seconds, and the longer ones of docs/sim.md.
 
-What lasts fills the whole recording here, as it does in a waveform that a trigger cut out of hours. Sizes are
-uniform, wider than those of docs/sim.md, with a margin to each limit that separates two classes: a sag leaves
-12 to 88 %, a swell 114 %, a phase jump has 8 degrees, a transient a tenth of the peak. Noise stands here and
-not in the table: below 24 dB it would be a class of its own there.
+Lasting classes fill the whole recording, as in a waveform that a trigger cut from hours. Sizes are uniform,
+wider than those of docs/sim.md, with a margin to each limit that separates two classes: a sag leaves 12 to
+88 %, a swell 114 %, a phase jump has 8 degrees, a transient a tenth of the peak. Noise is set here and not in
+the table: below 24 dB it would be a class of its own there.
 
 A rapid voltage change needs a steady second on either side, a telegram some bits, flicker some periods: these
-are not shorter than their definition.
+recordings are not shorter than the definition needs.
 """
 
 import math
@@ -42,11 +42,11 @@ from opq_measure.flicker.lamps import lamp_for
 
 LEAST_S, MOST_S = 0.5, 3.0
 MARGIN_S = 0.12
-"""From a sudden disturbance to either end: six cycles, which is what a steady wave is fitted over."""
+"""Least time from a sudden disturbance to either end: six cycles, over which a steady wave is fitted."""
 SNR_DB = (20.0, 30.0, 40.0)
 ALL_HZ = (50, 60)
 LONG = tuple(MAGNITUDES)
-"""Classes of docs/sim.md's own recordings."""
+"""Classes of the recordings of docs/sim.md."""
 SHORT = (
     *("none", "sag", "swell", "interruption", "impulsive_transient", "oscillatory_transient"),
     *("periodic_notching", "harmonics", "interharmonics", "flicker", "frequency_deviation", "phase_jump"),
@@ -54,7 +54,7 @@ SHORT = (
     *("harmonics+sag", "harmonics+swell", "interruption+oscillatory_transient", "phase_jump+sag"),
     *("harmonics+oscillatory_transient", "frequency_deviation+sag", "flicker+harmonics"),
 )
-"""Classes and combinations of the short ones; a level of more than a minute is none of them."""
+"""Classes and combinations of the short recordings, without levels of more than a minute."""
 COMBINED = (
     *("interharmonics+swell", "impulsive_transient+sag", "oscillatory_transient+sag"),
     *("impulsive_transient+swell", "oscillatory_transient+swell", "frequency_deviation+swell"),
@@ -64,7 +64,7 @@ COMBINED = (
     *("harmonics+mains_signalling", "interharmonics+sag", "harmonics+phase_jump+sag"),
     "frequency_deviation+harmonics+sag",
 )
-"""Further combinations, with the ranges of their parts; docs/classes.md has what each stands for."""
+"""Further combinations, with the ranges of their parts; docs/classes.md explains each."""
 BACKGROUND_ORDERS = ((3, 1.2), (5, 2.0), (7, 1.2))
 LENGTHS_S = {
     "rapid_voltage_change": (2.6, 3.0),
@@ -73,13 +73,13 @@ LENGTHS_S = {
 }
 FOREVER_S = 10.0
 NEAR_HARMONIC_HZ = 8.0
-"""61000-4-7 gives a harmonic's subgroup the bins beside it, 7.5 Hz; a line in it is not between harmonics."""
+"""A harmonic's subgroup includes the bins beside it, 7.5 Hz (61000-4-7); a line in it is no interharmonic."""
 REDRAWN = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledSignal:
-    """`counts` (n,) int16 as a Box reads them."""
+    """A labelled recording; `counts` (n,) int16 as a Box reads them."""
 
     kind: str
     counts: NDArray[np.int16]
@@ -89,14 +89,14 @@ class LabelledSignal:
 
     @property
     def volts(self) -> FloatArray:
-        """(n,) float64."""
+        """Samples in volts, (n,) float64."""
         return np.asarray(self.counts * self.v_per_lsb, dtype=np.float64)
 
 
 def labelled_signals(
     kinds: tuple[str, ...], per_class: int, seed: int, snr_db: float, short: bool
 ) -> Iterator[LabelledSignal]:
-    """`per_class` of each class and frequency, one at a time, the same for the same seed."""
+    """Yields `per_class` recordings of each class and frequency; the same seed gives the same ones."""
     for kind in kinds:
         for hz in ALL_HZ:
             for index in range(1, per_class + 1):
@@ -104,7 +104,7 @@ def labelled_signals(
 
 
 def long_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> LabelledSignal:
-    """One of docs/sim.md; a line within 8 Hz of a harmonic, which is none by definition, is drawn again."""
+    """A recording of docs/sim.md; an interharmonic within 8 Hz of a harmonic, so none, is drawn again."""
     made = labelled_recording(kind, hz, index, seed, snr_db, 1)
     again = 0
     while any(_is_near_harmonic(part, hz) for part in made.truth["parts"]):
@@ -119,7 +119,7 @@ def _is_near_harmonic(part: dict[str, Any], hz: int) -> bool:
 
 
 def short_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> LabelledSignal:
-    """One of half a second to three seconds."""
+    """A recording of half a second to three seconds."""
     draws = KeyedDraws("opq bench classify", seed, kind, hz, index)
     nominal_v = NOMINAL_V[hz]
     parts = [] if kind == "none" else kind.split("+")
@@ -139,7 +139,7 @@ def short_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> La
         ),
     )
     made = [_made(part, draws, hz, nominal_v, seconds) for part in parts if part != "frequency_deviation"]
-    if len(made) > 1:  # what is sudden stands within what has a length, or beside its begin
+    if len(made) > 1:  # sudden parts belong at the beginning of levels
         made = _together(made, draws)
     mains = Mains(rate_hz=RATE_HZ, grid=grid, wave=wave, disturbances=tuple(made))
     count = round(seconds * RATE_HZ)
@@ -155,7 +155,7 @@ def short_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> La
 
 
 def _together(made: list[MainsDisturbance], draws: KeyedDraws) -> list[MainsDisturbance]:
-    """A phase jump or a transient at the beginning of a level, as a fault or a switch makes them."""
+    """Moves phase jumps and transients to the beginning of a level, as a fault or a switch causes them."""
     levels = [one for one in made if isinstance(one, Sag | Swell | Interruption)]
     if not levels:
         return made
@@ -168,7 +168,7 @@ def _together(made: list[MainsDisturbance], draws: KeyedDraws) -> list[MainsDist
 
 
 def _made(kind: str, draws: KeyedDraws, hz: int, nominal_v: float, seconds: float) -> MainsDisturbance:
-    """One part with its sizes, where it stands in the recording."""
+    """One part with its sizes and its place in the recording."""
 
     def between(least: float, most: float) -> float:
         return draws.uniform(least, most)
@@ -182,7 +182,7 @@ def _made(kind: str, draws: KeyedDraws, hz: int, nominal_v: float, seconds: floa
         most = min(30.0, (seconds - 2 * MARGIN_S) * hz - 1)
         cycles = between(1.0 if kind == "interruption" else 0.5, most)
         at_s = between(MARGIN_S, seconds - MARGIN_S - (cycles + 1) / hz)
-        if kind == "sag":  # of half a cycle Urms(1/2) sees a part
+        if kind == "sag":  # Urms(1/2) sees only a part of half a cycle
             deepest = between(12.0, 88.0) if cycles >= 1.5 else between(12.0, 50.0)
             return Sag(depth=1 - deepest / 100, cycles=cycles, start_s=at_s, angle_deg=angle)
         if kind == "swell":
@@ -216,7 +216,7 @@ def _made(kind: str, draws: KeyedDraws, hz: int, nominal_v: float, seconds: floa
         )
     if kind == "harmonics":
         shares = [draws.uniform() for _ in (3, 5, 7, 11, 13)]
-        scale = between(10.5, 25.0) / math.hypot(*shares)  # the background takes away 2.6 at most
+        scale = between(10.5, 25.0) / math.hypot(*shares)  # the background reduces it by 2.6 at most
         orders = zip((3, 5, 7, 11, 13), shares, strict=True)
         return HarmonicDistortion(
             harmonics=tuple(Harmonic(k, scale * share, between(0, 360)) for k, share in orders),
@@ -228,7 +228,7 @@ def _made(kind: str, draws: KeyedDraws, hz: int, nominal_v: float, seconds: floa
     if kind == "flicker":
         modulation_hz = between(4.0, 16.0)
         rows = np.array(SINE[lamp_for(nominal_v, hz)])
-        unit = float(np.interp(modulation_hz, rows[:, 0], rows[:, 1]))  # Pinst 1, that is Pst 0.714
+        unit = float(np.interp(modulation_hz, rows[:, 0], rows[:, 1]))  # Pinst 1, which is Pst 0.714
         return FlickerEvent(
             change_percent=unit * between(1.5, 5.0) / 0.714, modulation_hz=modulation_hz, seconds=FOREVER_S
         )

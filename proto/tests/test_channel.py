@@ -88,12 +88,14 @@ def test_many_threads_lose_nothing_uncounted() -> None:
     senders = [threading.Thread(target=lambda: [channel.offer(n) for n in range(2000)]) for _ in range(4)]
 
     def read() -> None:
-        while (item := channel.take_item(0.2)) is not None:
+        while (item := channel.take_item(60)) is not None:
             taken.append(item)
 
     reader = threading.Thread(target=read)
     for thread in (reader, *senders):
         thread.start()
-    for thread in (*senders, reader):
+    for thread in senders:
         thread.join(60)
+    channel.close()  # the reader takes what is left, and ends
+    reader.join(60)
     assert len(taken) + channel.dropped == channel.offered == 8000

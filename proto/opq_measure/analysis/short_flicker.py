@@ -1,8 +1,9 @@
 """Flicker in a waveform of seconds: Pinst that stays high, where Pst would need ten minutes.
 
-Pst of what was seen, had it gone on for ten minutes. What a dip, a step or a jump does to the eye
-is no flicker: the meter starts again after each, for its mean of 27.3 s would go on with the level of a
-dip. White noise is felt too, its Pinst grows with its power; only what is felt beyond that counts.
+The result is the Pst that the observed flicker would have if it went on for ten minutes. The effect of a dip,
+a step or a jump on the eye is no flicker. So the meter starts again after each; otherwise its mean of 27.3 s
+would include the level of a dip. White noise also causes Pinst, in proportion to its power; only the
+excess counts.
 
 Source: IEC 61000-4-15:2010, 5.3 to 5.7 (`opq_measure.flicker`); IEC 61000-3-3:2013, clause 5: Pst 1.
 """
@@ -22,31 +23,31 @@ from opq_measure.flicker.sensation import SETTLE_S, Sensation
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 
 NOISE_PINST = 2000.0
-"""Mean Pinst of white noise by the square of its ratio to the fundamental, 1090 to 2020 by lamp."""
+"""Mean Pinst of white noise over the square of its ratio to the fundamental, 1090 to 2020 by lamp."""
 PST_1_PINST = 2 * 0.51
-"""A sine's Pst^2 by half of its mean Pinst: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08."""
+"""Pst^2 of a sine over half of its mean Pinst: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08."""
 OVER_NOISE = 3.0
-"""Times the Pinst of the noise; smoothed over a second it is not by chance."""
+"""Times the Pinst of the noise; a value smoothed over a second does not reach this by chance."""
 LEAST_S = 2.0
-"""Seconds of flicker that have to be seen."""
+"""Least seconds of observed flicker."""
 SMOOTH_S = 1.0
 STEADY_SHARE = 0.7
-"""Share of the time from the first to the last: a step is felt once, flicker goes on."""
+"""Least share of the time from first to last excess: a step is seen once, flicker goes on."""
 HALF = 0.5
-"""A mean over a second passes half of its level where what it is the mean of begins and ends."""
+"""A mean over a second passes half of its level where the averaged signal begins and ends."""
 LATE_S = 0.3
-"""Pinst and its mean follow by so much; IEC 61000-4-15:2010, 5.5: smoothing of 300 ms."""
+"""Delay of Pinst and its mean; IEC 61000-4-15:2010, 5.5: smoothing of 300 ms."""
 PST_SHORT_SIGMA = 0.1
-"""Standard uncertainty of Pst from some seconds, of itself."""
+"""Relative standard uncertainty of Pst from some seconds."""
 
 
 def short_flicker_in(
     volts: SignalArray, analysis: SignalAnalysis, pst_limit: float = MOST_PST
 ) -> list[Occurrence]:
-    """At most one: from where flicker begins to where it ends.
+    """At most one occurrence, from where flicker begins to where it ends.
 
     Args:
-        volts: (n,) of `analysis`, without gaps; shorter than 5 s there is no answer, and none is given.
+        volts: (n,) of `analysis`, without gaps; the result is empty for less than 5 s.
     """
     rate_hz = analysis.rate_hz
     if len(volts) < MIN_S * rate_hz or rate_hz < LEAST_RATE * analysis.nominal_hz:
@@ -60,7 +61,7 @@ def short_flicker_in(
     of_noise = _pinst_of_noise(analysis)
     limit = max(pst_limit**2 / PST_1_PINST, OVER_NOISE * of_noise)
     if runs == [slice(0, len(volts))] and (analysis.flicker.pinst_max or math.inf) < limit:
-        return []  # the meter over all of it has been read already
+        return []  # the meter has already measured all of it
     meter = _meter(analysis)
     felt, known = np.zeros(len(volts) // meter.group), np.zeros(len(volts) // meter.group, np.bool_)
     settle = math.ceil(SETTLE_S * meter.work_hz)
@@ -111,7 +112,7 @@ def short_flicker_in(
 
 
 def is_hidden_by_noise(analysis: SignalAnalysis, pst_limit: float = MOST_PST) -> bool:
-    """Whether flicker at the limit is less than what has to be felt beside the noise."""
+    """Whether flicker at the limit is below the Pinst that is needed to count in this noise."""
     return OVER_NOISE * _pinst_of_noise(analysis) > pst_limit**2 / PST_1_PINST
 
 
@@ -121,7 +122,7 @@ def _pinst_of_noise(analysis: SignalAnalysis) -> float:
 
 
 def _steps_in(analysis: SignalAnalysis, run: slice) -> list[tuple[float, float]]:
-    """A load switched on or off: from sample to sample, of those that a step has a part in."""
+    """Spans (samples) of Urms(1/2) values that contain the switching of a load."""
     inside = (analysis.half_starts >= run.start) & (analysis.half_starts < run.stop)
     inside &= np.isfinite(analysis.half_rms_v)
     cycle = analysis.rate_hz / analysis.nominal_hz
@@ -140,7 +141,7 @@ def _felt(volts: SignalArray, analysis: SignalAnalysis) -> FloatArray:
 
 
 def _runs_between(sudden: Iterable[tuple[float, float]], count: int, least: float) -> Iterator[slice]:
-    """What of `count` samples is longer than `least` and beside every sudden change."""
+    """The stretches of `count` samples that are longer than `least` and contain no sudden change."""
     begin = 0
     for first, last in sorted(sudden):
         if first - begin > least:
@@ -151,7 +152,7 @@ def _runs_between(sudden: Iterable[tuple[float, float]], count: int, least: floa
 
 
 def _start_backwards(volts: SignalArray, analysis: SignalAnalysis, level: float, before: float) -> float:
-    """Where in a run flicker begins before the meter has settled; run from end to beginning it says so."""
+    """Start of flicker that begins before the meter has settled, found by running the meter backwards."""
     meter = _meter(analysis)
     felt = _felt(volts[::-1], analysis)
     mean = _smoothed(felt, np.ones(len(felt), bool), round(SMOOTH_S * meter.work_hz))
@@ -164,7 +165,7 @@ def _start_backwards(volts: SignalArray, analysis: SignalAnalysis, level: float,
 
 
 def _sudden(analysis: SignalAnalysis) -> Iterable[tuple[float, float]]:
-    """What the eye sees once: dips, swells, steps, jumps, and lines whose beats are felt."""
+    """Spans to leave out: dips, swells, steps and jumps, seen once, and lines whose beats cause flicker."""
     cycle = analysis.rate_hz / analysis.nominal_hz
     for each in analysis.events:
         if each.kind in ("harmonics", "interharmonics", "mains_signalling", "periodic_notching", "flicker"):
@@ -176,13 +177,13 @@ def _sudden(analysis: SignalAnalysis) -> Iterable[tuple[float, float]]:
 
 
 def _is_near(analysis: SignalAnalysis, each: object) -> bool:
-    """Whether a line beats with the fundamental, which the lamp shows: below twice its frequency."""
+    """Whether a line beats visibly with the fundamental: below twice its frequency."""
     hz = each.figures.get("interharmonic_hz", math.inf) if isinstance(each, Occurrence) else math.inf
     return bool(hz < 2 * analysis.nominal_hz)
 
 
 def _smoothed(values: FloatArray, known: BoolArray, count: int) -> FloatArray:
-    """(n,) mean of the known among `count` values around each."""
+    """(n,) mean of the known values among `count` around each."""
     half = max(1, count // 2)
     first = np.maximum(np.arange(len(values)) - half, 0)
     last = np.minimum(np.arange(len(values)) + half + 1, len(values))

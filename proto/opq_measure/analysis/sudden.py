@@ -1,8 +1,8 @@
-"""What happens suddenly in a stream: transients and phase jumps, of some windows at a time.
+"""Sudden events of a stream: transients and phase jumps, some windows at a time.
 
-Most of the time nothing does, so a cheap look goes first: each sample against the same place of the
-cycle before. Only where they differ by more than noise and a part of the least transient, the
-stretch is looked at closely (`transients`, `phase_jump`).
+Most of the time there is none, so a cheap test goes first: each sample is compared with the same place of the
+cycle before. Only where they differ by more than noise and a share of the least transient, the stretch is
+analysed closely (`transients`, `phase_jump`).
 """
 
 import math
@@ -24,34 +24,34 @@ from opq_measure.waveform.transients import Transient, transients_in
 LEAST_JUMP_DEGREES = 6.0
 """Least phase jump that is reported; switching of large loads turns the voltage by less."""
 SCREEN = 0.6
-"""A share of the least transient: `transients` itself finds from there on what it then measures."""
+"""Share of the least transient from which on a stretch is analysed; `transients` searches from there, too."""
 SIGMAS = 4.6
-"""Times the difference's noise: the six of the signal's own that a transient needs, and seldom chance."""
+"""Times the difference's noise: the six of the signal's own that a transient needs, rarely by chance."""
 STEP_SCREEN = 0.05
-"""Rms of the difference over half a cycle, of the peak: a jump of six degrees has 0.07 over a whole one."""
+"""Rms of the difference over half a cycle, by the peak: a jump of six degrees has 0.07 over a whole one."""
 STEP_OVER_NOISE = 1.4
-"""Times the noise's own rms there, which scatters by 7 % over 100 samples."""
+"""Times the noise's own rms over half a cycle, which scatters by 7 % over 100 samples."""
 CONTEXT_CYCLES, MOST_AFTER = 12.0, 100
-"""Cycles before what no window has, for the waves on both sides; transients there at most."""
+"""Cycles before the last window's end, to fit the waves on both sides; most transients reported after it."""
 SAME_S = 0.002
-"""Found twice, at the joint of two stretches."""
+"""Within this time an event found in two stretches is the same one."""
 
 
 class Sudden:
-    """Transients and phase jumps of one run; hand in its windows in order, some at a time.
+    """Transients and phase jumps of one run; `push_windows` receives its windows in order, some at a time.
 
     CPU at 12 kS/s: 0.1 ms per second of signal where nothing happens, 3 ms where something does.
     """
 
     def __init__(self, most: int = 1000) -> None:
-        """`most`: transients measured in one call at most, the first ones, so that noise costs no more."""
+        """`most`: only the first so many transients of a call are measured, so that noise costs no more."""
         self.looks = 0
-        """Stretches that were looked at closely."""
+        """Number of stretches that were analysed closely."""
         self._most = most
         self._last = {"transient": -math.inf, "phase_jump": -math.inf}
 
     def push_windows(self, windows: Sequence[Window]) -> list[Occurrence]:
-        """What begins in these windows of one run, in time order; positions on the Box's axis."""
+        """The events that begin in these windows of one run, in time order; positions on the Box's axis."""
         first = windows[0].first_sample
         volts, tracked = _joined(windows)
         apart = _apart(volts, tracked)
@@ -85,11 +85,11 @@ class Sudden:
 
 
 def sudden_after(volts: FloatArray, rate_hz: float, nominal_hz: float, last_stop: float) -> list[Occurrence]:
-    """What begins after the last whole window of a signal, up to 0.2 s that no window has.
+    """The events that begin after the last whole window of a signal, in up to 0.2 s that no window contains.
 
     Args:
-        volts: (n,) all of it.
-        last_stop: sample at which the last window ends; 0 where there is none.
+        volts: (n,) the whole signal.
+        last_stop: sample at which the last window ends; 0 without windows.
     """
     first = max(0, round(last_stop - CONTEXT_CYCLES * rate_hz / nominal_hz))
     part = volts[first:]
@@ -115,7 +115,7 @@ def sudden_after(volts: FloatArray, rate_hz: float, nominal_hz: float, last_stop
 
 
 def _joined(windows: Sequence[Window]) -> tuple[FloatArray, Track]:
-    """One stretch of windows that follow each other, with the context of the outer ones, and its track."""
+    """One stretch of consecutive windows, with the context of the outer ones, and its track."""
     first = windows[0].first_sample
     volts, stop = [windows[0].volts], windows[0].first_sample + len(windows[0].volts)
     positions, phase, amplitude, known = ([each] for each in _hops(windows[0], first))
@@ -154,15 +154,15 @@ class _Apart:
     """How far the wave is from the cycle before, where that is more than noise."""
 
     noise_pu: float
-    """Noise of the signal itself, by the fundamental's peak."""
+    """Noise of the signal itself, over the fundamental's peak."""
     has_transient: bool
-    """In some sample."""
+    """Some sample differs."""
     has_step: bool
-    """Over half a cycle, which shows what drowns in the noise of single samples."""
+    """The rms over half a cycle differs, which shows what is hidden in the noise of single samples."""
 
 
 def _apart(volts: FloatArray, tracked: Track) -> _Apart | None:
-    """What is unlike the cycle before; None where nothing happens, or no mains is."""
+    """The difference from the cycle before; None where it is small, or where there is no mains voltage."""
     seen = tracked.amplitude[tracked.known]
     peak = float(np.median(seen)) if len(seen) else 0.0
     hops = tracked.phase_rad[[0, -1]], tracked.positions[[0, -1]]

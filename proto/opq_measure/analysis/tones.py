@@ -1,8 +1,8 @@
-"""Lines between the harmonics that last: a steady one is an interharmonic, a keyed one mains signalling.
+"""Lasting lines between the harmonics: a steady one is an interharmonic, a keyed one mains signalling.
 
-A line counts in a window where it passes its threshold and stands out of the noise there. One that comes and
-goes at the same frequency is a telegram of ripple control; what stays is an interharmonic. Two lines
-at the same distance on both sides of the fundamental are a modulation of it, flicker, and no line.
+A line counts in a window where it exceeds its threshold and stands out of the noise there. A line that comes
+and goes at the same frequency is a telegram of ripple control; a steady one is an interharmonic. Two lines at
+the same distance on both sides of the fundamental are a modulation of it, flicker, and no line.
 
 Source: IEC 61000-4-30:2015, 5.9 and 5.10; IEC 61000-2-2:2002, 4.10 (ripple control 110 to 3000 Hz, keyed);
 EN 50160:2010, 4.2.6 leaves the levels of interharmonics open, so the threshold is ours.
@@ -31,13 +31,13 @@ MOST_INTERHARMONIC_PERCENT = 1.0
 OVER_NOISE = 6.0
 """Times the rms of the noise in one bin; the largest of 500 bins has 3.1 times."""
 MODULATED = 0.5
-"""A share of the line that its mirror has at least where both are a modulation."""
+"""Least ratio of the mirrored line to the line where both are a modulation."""
 SIGNAL_LEAST_HZ, SIGNAL_MOST_HZ = 110.0, 3000.0
 """IEC 61000-2-2:2002, 4.10.1."""
 SAME_HZ = 3.0
-"""A keyed line is found so near to itself from window to window."""
+"""Largest deviation in frequency of a keyed line from window to window."""
 KEYED = 0.7
-"""Where a line falls below this share of its upper levels it is keyed; a steady one keeps within a tenth."""
+"""A line that falls below this share of its upper levels is keyed; a steady one stays within a tenth."""
 LEAST_TELEGRAM_S = 0.8
 LONGEST_PAUSE_S = 5.0
 LEAST_PULSE_S, LONGEST_PULSE_S = 0.6, 2.5
@@ -71,7 +71,7 @@ def tones_in(course: Course, limit_percent: float = MOST_INTERHARMONIC_PERCENT) 
 
 
 def _stands_out(course: Course) -> BoolArray:
-    """(w,) whether the strongest line is a line: neither noise nor a side of a modulation."""
+    """(w,) whether the strongest line is a line: neither noise nor one side of a modulation."""
     bin_noise = course.noise * np.sqrt(2 / (WINDOW_S * course.rate_hz))
     heard: BoolArray = course.interharmonic > OVER_NOISE * np.nan_to_num(bin_noise)
     beside = np.abs(course.interharmonic_hz - course.nominal_hz) < course.nominal_hz
@@ -81,7 +81,7 @@ def _stands_out(course: Course) -> BoolArray:
 def _telegrams(
     course: Course, percent: FloatArray, heard: BoolArray, limit_percent: float
 ) -> Iterator[tuple[Span, float]]:
-    """Runs of windows with one line that comes and goes, and its frequency."""
+    """Runs of windows with one line that comes and goes, and the frequency of each."""
     on = np.flatnonzero(heard & (percent > limit_percent))
     while len(on):
         hz = float(np.median(course.interharmonic_hz[on]))
@@ -98,7 +98,7 @@ def _telegrams(
 
 
 def _is_keyed(percent: FloatArray, span: Span, heard: int) -> bool:
-    """Whether a line of `span`, heard in so many windows of it, comes and goes within."""
+    """Whether a line of `span`, present in `heard` windows of it, comes and goes within."""
     inner = percent[span.start + 1 : span.stop - 1]
     inner = inner[np.isfinite(inner)]
     if len(inner) < windows_in(LEAST_TELEGRAM_S) or heard <= 2:
@@ -108,9 +108,9 @@ def _is_keyed(percent: FloatArray, span: Span, heard: int) -> bool:
 
 
 def _is_pulse(percent: FloatArray, span: Span, limit_percent: float) -> bool:
-    """Whether it is one pulse of a telegram: it begins and ends as one, and nothing is heard around it."""
+    """Whether it is one pulse of a telegram: as long as one, and with no line before and after it."""
     long_enough = LEAST_PULSE_S <= (span.stop - span.start) * WINDOW_S <= LONGEST_PULSE_S
-    # the windows right beside it may hold a part of it
+    # the windows next to it may contain a part of it
     around = (span.start - 2, span.stop + 1)
     if not long_enough or around[0] < 0 or around[1] >= len(percent):
         return False

@@ -499,7 +499,7 @@ def _faint_occurrence(
 
 
 def without_noise(each: Disturbance, signal: MeasuredSignal, limits: ClassLimits) -> Disturbance:
-    """A dip as an interruption if the residual without the Box's noise is low enough; else `each`."""
+    """A dip as an interruption if its residual without the Box's noise is below that limit; else `each`."""
     if each.kind != "sag":
         return each
     left, limit = signal.left_percent(each), limits.rms.interruption_percent

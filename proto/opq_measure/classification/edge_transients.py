@@ -1,13 +1,14 @@
-"""A transient at the beginning of a dip, swell or interruption that drowns in the noise of single samples.
+"""A transient at the beginning of a dip, swell or interruption that is hidden in the noise of single samples.
 
-    before: steady wave, fitted -----> carried on to the edge |
-                                       after: steady wave, fitted, carried back
-    what both leave --> weighed with a decaying sine of each frequency, from each instant near the edge on
+    before: steady wave, fitted -----> extrapolated to the edge |
+                                       after: steady wave, fitted, extrapolated back
+    residual of both --> correlated with a decaying sine of each frequency, from each instant near the edge on
 
 The mean cycle shows nothing there: no cycle at an edge is like others. So the waves on both sides are fitted
-apart, switched where that leaves the least energy, and the rest is weighed as in `faint_transients`; only few
-instants are tried, so that a ringing of 0.15 of the peak stands out at 20 dB. An impulse moves the instant
-that leaves least energy: edge and impulse are sought together, and have to explain more than any bare edge.
+separately and switched where that leaves the least energy. The residual is searched as in
+`faint_transients`; only few instants are tried, so that a ringing of 0.15 of the peak stands out at 20 dB. An
+impulse moves the instant of least energy: edge and impulse are searched together, and have to explain more
+than any bare edge.
 
 Source: matched filter for a known shape in white noise, Turin 1960; classes of IEEE 1159-2019, 4.2.
 """
@@ -30,51 +31,52 @@ from opq_measure.signal import FloatArray
 from opq_measure.waveform.transients import CUTOFF_HZ
 
 BESIDE_CYCLES = 1.25
-"""The crossing of the rms is so near to the edge."""
+"""Largest distance of the rms crossing from the edge."""
 BRIEF_BESIDE_CYCLES, BRIEF_CYCLES = 0.35, 0.5
-"""A dip of 1.2 to 3.5 cycles: so much beside its edge is left out, and so much of it has to be visible."""
+"""For a dip of 1.2 to 3.5 cycles: length left out beside its edge, and least length that is visible."""
 FUNDAMENTAL = [0, 13]
-"""Columns of its cosine and sine."""
+"""Columns of the fundamental's cosine and sine."""
 FIT_CYCLES = 5.0
 LEAST_CYCLES = 1.5
 ORDERS = np.arange(1, 14)
 """Harmonics of the waves on both sides."""
 DEAD_CYCLES = 1.0
-"""An interruption with less to fit after its edge is taken to leave nothing."""
+"""An interruption with less to fit after its edge is assumed to leave nothing."""
 STEP_SAMPLES = 3
 SWITCHED_SAMPLES = 16
 LATER_POWER = 3.0
-"""A phase that jumps some samples beside the edge leaves a block there and nothing later: so much of the
-noise's power has to be there after these samples, at its frequency; noise has it in one of twenty."""
+"""A phase that jumps some samples beside the edge leaves a block there and nothing later. So a ringing needs
+this multiple of the noise's power, at its frequency, after these samples; noise has it in one of twenty."""
 LINE_POWER = 2.5
-"""A frequency that has so many times the noise's power before the edge, in the median, has a line there: what
-begins at the edge is counted against that, or each interharmonic would ring at each dip."""
+"""A frequency whose median power before the edge is this multiple of the noise's has a line there. What
+begins at the edge is then compared with that power; otherwise each interharmonic would ring at each dip."""
 AS_GOOD = 25.0
-"""Instants at which an edge leaves so much more than at the best one, in sigma^2, are tried no more."""
+"""Instants at which an edge leaves this much more than at the best one, in sigma^2, count as not tried."""
 EDGE_CHANCE = 0.003
-"""The chance that noise gives an impulse at an edge, where what switches makes one often."""
+"""Accepted chance that noise gives an impulse at an edge, where switching often causes one."""
 OF_STEP = 0.3
-"""Share of a step: a sampler's filter leaves less, where one sample between both waves is free."""
+"""Least impulse as a share of the step; a sampler's filter leaves less, where one sample between both waves
+is free."""
 THIRD_WAVE_S, THIRD_WAVE_SIGMAS = 0.001, 3.5
-"""Energy of so much before an impulse, beyond that of the noise: the edge was earlier, to another wave."""
+"""Time before an impulse, and its energy beyond the noise's, that show a third wave: the edge was earlier."""
 RISE_SAMPLES = 2
-"""The impulse's own rise, before the sample from which it is weighed, is no third wave."""
+"""Samples of the impulse's rise before its first weighed sample, not checked for a third wave."""
 RINGS_ON = 1.3
-"""What swings on stands out so much more as a whole than its first half wave does as an impulse."""
+"""A ringing stands out as a whole this many times more than its first half wave does as an impulse."""
 OFF_SAMPLES = 24
-"""The instant that leaves least energy is half a wave of the ringing late: 300 Hz at 12 kS/s."""
+"""The instant of least energy is late by half a wave of the ringing: 300 Hz at 12 kS/s."""
 
 
 def edge_transient(
     volts: FloatArray, rate_hz: float, hz: float, start: float, end: float, dead: bool
 ) -> FaintTransient | None:
-    """The ringing or impulse at the beginning of what lasts from `start` to `end`, in samples of `volts`.
+    """The ringing or impulse at the beginning of a disturbance from `start` to `end`, in samples of `volts`.
 
     Args:
-        hz: of the fundamental.
-        dead: it is an interruption.
+        hz: frequency of the fundamental.
+        dead: whether it is an interruption.
     Returns:
-        None where nothing stands out of the noise, or too little is before it to know the wave.
+        None where nothing stands out of the noise, or too little precedes it to know the wave.
     """
     cycle = rate_hz / hz
     brief = end - start < (2 * BESIDE_CYCLES + DEAD_CYCLES) * cycle
@@ -95,7 +97,7 @@ def edge_transient(
     if not sigma > 0:
         return None
     within = slice(high - first, stop - first)
-    if brief and shows_after:  # less than some cycles show the fundamental alone, with harmonics of before
+    if brief and shows_after:  # few cycles show only the fundamental; harmonics as before
         own = basis[:, FUNDAMENTAL]
         lasting = np.zeros(len(basis)) if dead else basis @ sizes - own @ sizes[FUNDAMENTAL]
         later = lasting + own @ _solved(own[within], volts[high:stop] - lasting[within])
@@ -105,7 +107,7 @@ def edge_transient(
         later = np.zeros(len(basis))
     part, seen = volts[low : high + frame], slice(low - first, high + frame - first)
     before, after = basis[seen] @ sizes, later[seen]
-    if brief:  # the other edge is none of it
+    if brief:  # leaves out the other edge
         part = np.concatenate((part[: stop - low], after[stop - low :]))
     early, late = part - before, part - after
     energy = np.concatenate(([0.0], np.cumsum(early * early - late * late)))
@@ -126,11 +128,11 @@ def _impulse(
     """The impulse with which the wave after begins, if that explains more than a bare edge does.
 
     Args:
-        early, late: (m,) against the waves before and after, in sigmas of the noise.
-        energy: (e,) what an edge at each instant leaves, but for a constant.
-        ahead: (n,) what the wave before leaves; a line between harmonics looks like impulses, too.
+        early, late: (m,) residuals of the waves before and after, in sigmas of the noise.
+        energy: (e,) what an edge at each instant leaves, apart from a constant.
+        ahead: (n,) residual of the wave before; a line between harmonics looks like impulses, too.
     Returns:
-        None where a third wave is between both for a while, which the instants just before show.
+        None where the instants just before show a third wave between the two.
     """
     shape = np.exp(-np.arange(max(2, round(3 * IMPULSE_DECAY_S * rate_hz))) / (IMPULSE_DECAY_S * rate_hz))
     weight = math.sqrt(float(np.sum(shape * shape)))
@@ -152,7 +154,7 @@ def _impulse(
 
 
 def _ringing(left: FloatArray, edge: int, ahead: FloatArray, rate_hz: float) -> FaintTransient | None:
-    """What rings in `left`, in sigmas of the noise; `ahead` (n,) is what the wave before leaves."""
+    """The ringing in `left`, in sigmas of the noise; `ahead` (n,) is the residual of the wave before."""
     frame = max(16, round(FRAME_S * rate_hz))
     shape = np.exp(-np.arange(frame) / (RING_DECAY_S * rate_hz))
     begins = np.arange(
@@ -194,11 +196,11 @@ def _ringing(left: FloatArray, edge: int, ahead: FloatArray, rate_hz: float) -> 
 
 
 def _solved(basis: FloatArray, volts: FloatArray) -> FloatArray:
-    """(k,) sizes of the columns that fit best; over a cycle and more they are nearly orthogonal."""
+    """(k,) factors of the columns that fit best; over a cycle and more these are nearly orthogonal."""
     return np.asarray(np.linalg.solve(basis.T @ basis, basis.T @ volts), dtype=np.float64)
 
 
 def _basis(first: int, last: int, turns: float) -> FloatArray:
-    """(last - first, 26) cosines and sines."""
+    """(last - first, 26) cosines and sines of the harmonics."""
     angles = 2 * math.pi * turns * np.arange(first, last)[:, None] * ORDERS
     return np.hstack((np.cos(angles), np.sin(angles)))

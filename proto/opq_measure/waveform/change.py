@@ -1,9 +1,9 @@
 """Where the voltage changes from one steady wave to another: the edge of a dip, a phase jump, a step.
 
-What was before and what comes after are fitted apart, each over a few cycles, and carried over to each
-other; the instant is where keeping to the one and then to the other leaves least (maximum likelihood for
-white noise). So neither a dip nor a step of frequency passes for a phase jump, and an edge near
-the voltage's zero crossing, where nothing is seen for a while, has the uncertainty that it should have.
+The waves before and after are fitted separately, each over a few cycles, and extrapolated towards each other.
+The instant is where switching from the one to the other leaves least (maximum likelihood for white noise). So
+neither a dip nor a step of frequency is reported as a phase jump, and an edge near the voltage's zero
+crossing, where nothing is visible for a while, has the uncertainty that it should have.
 
 Source: segmentation into steady states and transitions, Bollen and Gu, Signal Processing of Power Quality
 Disturbances, 2006, chapter 7; change point by maximum likelihood, Basseville and Nikiforov 1993, 2.6.
@@ -21,38 +21,38 @@ from opq_measure.timebase.cycles import Track
 from opq_measure.waveform.steady import FREE_CYCLES, LEAST_CYCLES, Steady, steady_wave
 
 CYCLES = 6.0
-"""Stretch fitted on either side: 0.2 mHz and 0.005 degrees at 60 dB, and the mains is steady over 0.1 s."""
+"""Cycles fitted on either side: 0.2 mHz and 0.005 degrees at 60 dB, and the mains is steady over 0.1 s."""
 REACH = 1.0
-"""Cycles around the place to begin with in which the instant is looked for."""
+"""Cycles around the first estimate in which the instant is searched."""
 MARGIN = 0.06
-"""Cycles around the instant left out when fitting again: 1 ms, in which a fault rings."""
+"""Cycles around the instant left out of the second fit: 1 ms, in which a fault rings."""
 LEAST = 0.03
-"""Least step of the fundamental, of itself, that counts: 3 % in amplitude or 1.7 degrees."""
+"""Least step, as a share of the fundamental: 3 % in amplitude or 1.7 degrees."""
 SHORT_ORDERS = 10
 """Harmonics fitted per cycle of a short stretch, so that noise is not taken for harmonics."""
 PASSES = 4
-"""At most, of looking again with its neighbours where they were found, and without those that were none."""
+"""Most repetitions of the search with the corrected positions of the neighbours, and without false ones."""
 FAR_CYCLES = 2 + REACH + CYCLES
-"""A neighbour further away bounds nothing."""
+"""A neighbour further away limits nothing."""
 SAME = 1.0
-"""Samples by which a neighbour may move before what lies beside it is looked at again."""
+"""Samples by which a neighbour may move before the changes next to it are searched again."""
 EXPLAINED = 2.0
-"""Rest of a stretch over the noise beside it up to which it holds nothing else."""
+"""Residual of a stretch over the noise next to it up to which it contains no other change."""
 OVER_NOISE = 1.5
-"""Times what the cycle before differs by elsewhere in the signal: six scatters of noise over half a cycle."""
+"""Times the median difference from the cycle before: six scatters of noise over half a cycle."""
 TWO_STEPS = 0.35
 """A difference from the cycle before lasts a cycle after a step; when longer by this, there were two."""
 SEEN = 0.4
-"""A share of the least step that the fundamental of one cycle against that of the cycle before has to show,
+"""Share of the least step that the fundamental of one cycle has to differ by from that of the cycle before,
 or nothing is fitted there: notches and noise differ from cycle to cycle, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """At `position` (fractional samples) the wave `before` gives way to `after`.
+    """The wave `before` changes to `after` at `position` (fractional samples).
 
-    `uncertainty_samples` is the standard uncertainty for white noise, 0.29 (a sample's grain) at least;
-    `rest` the rms around the instant of what neither wave explains: noise, or a ramp, ringing, a notch.
+    `uncertainty_samples` is the standard uncertainty for white noise, 0.29 (a sample's grain) at least.
+    `rest` is the rms, around the instant, of what neither wave explains: noise, or a ramp, ringing, a notch.
     """
 
     position: float
@@ -63,7 +63,7 @@ class Change:
 
     @property
     def step(self) -> complex:
-        """Fundamental after the instant over that before: size and angle."""
+        """Ratio of the fundamental after the instant to that before: size and angle."""
         turn = self.after.phase_rad(self.position) - self.before.phase_rad(self.position)
         if self.before.amplitude <= 0:
             return complex(math.nan, math.nan)
@@ -101,10 +101,10 @@ def change_near(
 
     Args:
         volts: (n,) counts or volts that `tracked` was made of, at least 1.3 cycles to either side.
-        first, stop: other changes, beyond which nothing may be looked at; between them half a cycle or more.
+        first, stop: other changes, beyond which no sample is used; at least half a cycle apart.
     Returns:
-        None where a side is too short for a fit. That there is a change is the caller's belief: without one
-        the instant is anywhere, with an uncertainty that says so.
+        None where a side is too short for a fit. The caller has to know that there is a change: without one
+        the instant is arbitrary, with an uncertainty that shows this.
 
     Error: position 0.3 samples for steps of 10 % and more away from the zero crossings, at 60 dB
     (test_measure_phase_jump.py).
@@ -117,7 +117,7 @@ def change_near(
     if not first < near < stop:
         return None
     low, high = max(near - reach * period, first), min(near + reach * period, stop)
-    if stop - near < 2 * LEAST_CYCLES * period:  # little after: look for the instant closer
+    if stop - near < 2 * LEAST_CYCLES * period:  # little is left after it: search closer to it
         high = min(high, near + 0.4 * (stop - near))
     if near - first < 2 * LEAST_CYCLES * period:
         low = max(low, near - 0.4 * (near - first))
@@ -136,17 +136,17 @@ def change_near(
 
 
 def changes_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tuple[Change, ...]:
-    """Every sudden change of the fundamental by `least` of itself and more, in time order.
+    """Every sudden change of the fundamental by `least` of itself or more, in time order.
 
     Args:
         volts: (n,) counts or volts, the waveform of an event with some cycles around; held in memory whole.
     Returns:
-        Those with at least 1.05 cycles on either side, apart by half a cycle and more. Slow changes
-        (wander, ramps) are none, nor are steps of frequency or of harmonics.
+        Changes with at least 1.05 cycles on either side, half a cycle or more apart. Slow changes
+        (wander, ramps) and steps of frequency or of harmonics are not included.
     """
     near = _without_doubles(volts, tracked, _candidates(volts, tracked, least))
     found: list[Change] = []
-    known: dict[float, tuple[float, float, Change]] = {}  # by position: the bounds it was found between
+    known: dict[float, tuple[float, float, Change]] = {}  # by position: the bounds between which it was found
     far = FAR_CYCLES * tracked.rate_hz / tracked.nominal_hz
     for _ in range(PASSES):
         bounds = [0.0, *near, float(len(volts))]
@@ -169,7 +169,7 @@ def changes_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tupl
 
 
 def _real(change: Change, least: float) -> bool:
-    """Large enough, and larger than what the fits leave: an impulse in one of them is no step."""
+    """Whether the step is large enough and exceeds the fits' residual: an impulse in a fit is no step."""
     before, after = change.before, change.after
     turn = after.phase_rad(change.position) - before.phase_rad(change.position)
     size = abs(after.amplitude * cmath.exp(1j * turn) - before.amplitude)
@@ -177,7 +177,7 @@ def _real(change: Change, least: float) -> bool:
 
 
 def _without_doubles(volts: SignalArray, tracked: Track, near: list[float]) -> list[float]:
-    """Where one change explains two close together, only the first: a jump with a step of frequency."""
+    """Positions, with one instead of two that one change explains: a jump with a step of frequency."""
     period = tracked.rate_hz / tracked.nominal_hz
     kept: list[float] = []
     for index, at in enumerate(near):
@@ -207,7 +207,7 @@ def _change_across(
 
 
 def _apart(found: list[Change], least: float) -> tuple[Change, ...]:
-    """Without those that came out at the place of the one before."""
+    """The changes without those at the same place as the one before."""
     return tuple(
         each
         for index, each in enumerate(found)
@@ -218,7 +218,7 @@ def _apart(found: list[Change], least: float) -> tuple[Change, ...]:
 def _around(
     volts: SignalArray, tracked: Track, first: float, low: float, high: float, stop: float, reach: float
 ) -> tuple[Steady, Steady] | None:
-    """The waves fitted before `low` and after `high`, either from the other where it is short of a cycle."""
+    """The waves fitted before `low` and after `high`; a side short of a cycle uses the other one, scaled."""
     ahead = _fitted(volts, tracked, max(first, low - reach), low)
     behind = _fitted(volts, tracked, high, min(stop, high + reach))
     if ahead is None and behind is None:
@@ -234,7 +234,7 @@ def _fitted(volts: SignalArray, tracked: Track, begin: float, end: float) -> Ste
     start, stop = math.ceil(begin), math.floor(end)
     hz = _hz(tracked, begin, end)
     cycles = (stop - start) * hz / tracked.rate_hz
-    if cycles < FREE_CYCLES:  # the track of so short a stretch is that of its surroundings, too
+    if cycles < FREE_CYCLES:  # the track of so short a stretch contains its surroundings, too
         hz = _hz(tracked, begin - 8 * tracked.rate_hz / hz, end + 8 * tracked.rate_hz / hz)
         cycles = (stop - start) * hz / tracked.rate_hz
     if cycles < LEAST_CYCLES:
@@ -259,7 +259,7 @@ def _hz(tracked: Track, begin: float, end: float) -> float:
 
 
 def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]:
-    """Where each run of differences from the cycle before begins, and a cycle before it ends."""
+    """Starts of runs of differences from the cycle before, and places a cycle before the end of long ones."""
     edges = tracked.edges(1)
     if len(edges) < 4:
         return []
@@ -284,7 +284,7 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
             continue
         start = (
             float(at[begin]) + period / 5
-        )  # the smoothing reaches a quarter out, a little is needed to see it
+        )  # the smoothing reaches a quarter cycle out, and some of the change is needed to see it
         last = float(at[end - 1]) - period / 5 - period
         near.append(start)
         if last - start > TWO_STEPS * period:
@@ -304,7 +304,7 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
 
 
 def _fundamental_steps(part: FloatArray, size: int, period: float) -> FloatArray:
-    """(n - 2 size + 1,) how far the fundamental of `size` samples, a cycle, is from that of those before.
+    """(n - 2 size + 1,) distance of the fundamental of `size` samples, a cycle, from that of those before.
 
     Entry k compares samples k + size .. with k ..; in the unit of the peak.
     """

@@ -1,4 +1,4 @@
-"""A small HTTP server: a thread per request, few at once, each within a time limit.
+"""A small HTTP server: a thread per request, a limited number at once, each with a time limit.
 
 class Handler(ReplyHandler):
     def do_GET(self) -> None:
@@ -33,14 +33,14 @@ Reply = tuple[int, str, bytes]
 Target = tuple[str, dict[str, list[str]]]
 """Path and query."""
 Report = Callable[[str], None]
-"""Is called with a reason, for a counter or a line."""
+"""Called with a reason, for a counter or a log line."""
 
 
 def address_of(endpoint: str, key: str = "the address") -> tuple[str, int]:
-    """Host and port of `host:port`, `[::1]:port` or `*:port`, with or without a scheme.
+    """Returns host and port of `host:port`, `[::1]:port` or `*:port`, with or without a scheme.
 
     Raises:
-        ConfigError: it is none of these; `key` is what the configuration calls it.
+        ConfigError: it has another form; the text names it by `key`.
     """
     host, _, port = endpoint.rpartition("://")[2].rpartition(":")
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
@@ -49,7 +49,7 @@ def address_of(endpoint: str, key: str = "the address") -> tuple[str, int]:
 
 
 def target_of(text: str) -> Target | None:
-    """Path and query of a request's target; None when it is malformed or has more than MOST_FIELDS fields."""
+    """Returns path and query of a request's target; None where malformed or with over MOST_FIELDS fields."""
     try:
         url = urlsplit(text)
         return url.path, parse_qs(url.query, keep_blank_values=True, max_num_fields=MOST_FIELDS)
@@ -58,7 +58,7 @@ def target_of(text: str) -> Target | None:
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Bound from the start; serves in a thread of its own from `start` to `end`."""
+    """A server that is bound at once; it serves in a thread of its own from `start` to `end`."""
 
     daemon_threads = True
     block_on_close = False
@@ -75,18 +75,18 @@ class HttpServer(ThreadingHTTPServer):
         most_at_once: int = MOST_AT_ONCE,
         longest_s: float = LONGEST_S,
     ) -> None:
-        """Bind.
+        """Binds the address.
 
         Args:
-            name: what logs and errors call it.
-            endpoint: as `address_of` reads it.
-            on_refused: a connection was closed unread because `most_at_once` are served.
-            on_late: a connection was cut off because its request took longer than `longest_s`.
-            longest_s: limit of a request with its answer, or until `end_time_limit`: a peer that sends
-                byte by byte occupies a thread no longer.
+            name: the name in logs and errors.
+            endpoint: an address that `address_of` reads.
+            on_refused: called when a connection is closed unread because `most_at_once` are served.
+            on_late: called when a connection is cut off because its request took longer than `longest_s`.
+            longest_s: limit of a request with its answer, or until `end_time_limit`, so that a peer that
+                sends byte by byte does not occupy a thread for longer.
         Raises:
-            ConfigError: the endpoint is no address.
-            PortBusyError: somebody has the address, or it is none of this machine.
+            ConfigError: the endpoint is not an address.
+            PortBusyError: the address is in use, or not an address of this machine.
         """
         self._name = name
         self._on_refused, self._on_late = on_refused, on_late
@@ -108,27 +108,27 @@ class HttpServer(ThreadingHTTPServer):
         )
 
     def server_bind(self) -> None:
-        """Bind without HTTPServer's query to the name service for our own name, which may take seconds."""
+        """Binds without HTTPServer's query for this machine's name, which may take seconds."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.port
 
     @property
     def port(self) -> int:
-        """The port that is bound; `endpoint` may have said 0."""
+        """The bound port; `endpoint` may have had 0."""
         return int(self.server_address[1])
 
     def start(self) -> None:
-        """Serve, until `end`."""
+        """Serves until `end`."""
         self._thread.start()
 
     def end(self) -> None:
-        """Stop serving and free the address."""
+        """Stops serving and frees the address."""
         self.shutdown()
         self.server_close()
         self._thread.join()
 
     def end_time_limit(self, request: socket.socket) -> None:
-        """The request is whole: from here on the answer may take as long as it needs."""
+        """Ends the time limit of a request that was read, so that its answer may take longer."""
         self._since_s.pop(request, None)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -147,7 +147,7 @@ class HttpServer(ThreadingHTTPServer):
             self._places.release()
 
     def service_actions(self) -> None:
-        """With every turn of the loop: cut off requests beyond their time; their threads then end."""
+        """Cuts off requests beyond their time limit; their threads then end. The server's loop calls it."""
         late_s = time.monotonic() - self._longest_s
         for request, since_s in list(self._since_s.items()):
             if since_s < late_s and self._since_s.pop(request, None) is not None:
@@ -156,7 +156,7 @@ class HttpServer(ThreadingHTTPServer):
                     request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A peer that breaks off is a line; anything else is a fault of ours, with its traceback."""
+        """Logs a broken connection as a warning, any other error as a bug with its traceback."""
         logger = log.get(page=self._name, peer=client_address[0])
         if isinstance(sys.exc_info()[1], OSError):
             logger.warning("page.broken_off")
@@ -172,7 +172,7 @@ class ReplyHandler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def send_reply(self, reply: Reply, headers: Mapping[str, str] | None = None) -> None:
-        """Send status, type, length, `headers` and body."""
+        """Sends status, type, length, `headers` and body."""
         status, kind, body = reply
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -183,4 +183,4 @@ class ReplyHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Requests are counted, not logged."""
+        """Logs nothing: requests are counted, not logged."""

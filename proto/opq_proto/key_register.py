@@ -1,8 +1,8 @@
-"""Who is admitted, in a live key folder: keys are added, revoked and exchanged while brokers watch it.
+"""The admitted keys in a live key folder: keys are added, revoked and exchanged while brokers watch it.
 
-`public_keys/opqbox<ID>.key` admits a Box. While its key is exchanged, `opqbox<ID>.next.key` beside it
-admits the new one too; the broker that first hears the new one moves it over the old one, which ends the
-old one's connections. A revoked key lies in `revoked_keys`. Every step is one rename of a whole file.
+`public_keys/opqbox<ID>.key` admits a Box. While its key is exchanged, `opqbox<ID>.next.key` beside it admits
+the new key too; the first broker to which the Box connects with the new key moves it over the old one, which
+ends the old one's connections. A revoked key is in `revoked_keys`. Every step is one rename of a whole file.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ KeyState = Literal["admitted", "revoked", "rotating"]
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
-    """One Box's key (Z85); while it is exchanged, `public_key` is the one that still holds."""
+    """One Box's key (Z85); while it is exchanged, `public_key` is the old one, which is still valid."""
 
     box_id: str
     public_key: str
     state: KeyState
     since_ms: int
-    """When its file was written, moved or, for `rotating`, the new one's was."""
+    """When its file was written or moved; for `rotating` the new key's file."""
     next_public_key: str | None = None
 
 
 def key_fingerprint(public_key: str) -> str:
-    """Fingerprint of a public key (Z85, 40 characters): 128 bits of its SHA-256, in groups of four digits."""
+    """Returns 128 bits of the SHA-256 of a public key (Z85, 40 characters), in groups of four digits."""
     digits = hashlib.sha256(public_key.encode()).hexdigest()[:32]
     return " ".join(digits[k : k + 4] for k in range(0, 32, 4))
 
@@ -42,10 +42,10 @@ class KeyRegister:
         self._folder = folder
 
     def entries(self) -> tuple[list[KeyEntry], list[str]]:
-        """Every Box by number, and what was wrong with files that are no keys.
+        """Returns the keys of all Boxes, sorted by number, and the problems of files that are not keys.
 
         Raises:
-            KeyFileError: there is no such folder.
+            KeyFileError: the folder cannot be read.
         """
         problems: list[str] = []
         found: dict[str, KeyEntry] = {}
@@ -75,13 +75,13 @@ class KeyRegister:
             return
         before = found.get(box_id)
         if state != "rotating" or before is None or before.state != "admitted":
-            state = "admitted" if state == "rotating" else state  # nothing holds beside it: it is the key
+            state = "admitted" if state == "rotating" else state  # without a first key it is the key
             found[box_id] = KeyEntry(box_id, public, state, since_ms)
         else:
             found[box_id] = KeyEntry(box_id, before.public_key, state, since_ms, public)
 
     def add(self, box_id: str, public: bytes | None = None) -> list[Path]:
-        """Admit a Box by the key it made itself, or by a new pair; returns the files written.
+        """Admits a Box by the key it made itself, or by a new pair; returns the files written.
 
         Raises:
             KeyFileError: it is admitted already, or another Box has this key.
@@ -104,7 +104,7 @@ class KeyRegister:
         return [*written, folder.box_public(box_id)]
 
     def revoke(self, box_id: str) -> bool:
-        """Take a Box's keys out of the list; False when it had none. Its connections end within a second."""
+        """Revokes a Box's keys; False where it had none. Its connections end within a second."""
         folder = self._folder
         folder.box_incoming(box_id).unlink(missing_ok=True)
         public, revoked = folder.box_public(box_id), folder.box_revoked(box_id)
@@ -118,13 +118,13 @@ class KeyRegister:
         return True
 
     def rotate(self, box_id: str, public: bytes | None = None, force: bool = False) -> list[Path]:
-        """Admit a second key of a Box beside its first; returns the files written.
+        """Admits a second key of a Box in addition to its first; returns the files written.
 
         Without `public` a new pair is made, and its private file replaces the old one's.
 
         Raises:
             KeyFileError: the Box has no key, another Box has this one, or an exchange is under way and
-                `force` is not set: the key that was given to the Box then would be shut out.
+                `force` is not set: the key of that exchange would not be admitted any more.
         """
         folder = self._folder
         if not os.path.lexists(folder.box_public(box_id)):
@@ -143,11 +143,11 @@ class KeyRegister:
         if public is not None:
             return [incoming]
         folder.make_folders()
-        write_secret(folder.box_secret(box_id), pair, box_id)  # last: who reads it is admitted already
+        write_secret(folder.box_secret(box_id), pair, box_id)  # last: its reader is already admitted
         return [incoming, folder.box_secret(box_id)]
 
     def complete_rotation(self, box_id: str, public: bytes) -> bool:
-        """The new key has spoken: it becomes the key; False when there is no such exchange (any more).
+        """Makes the new key, with which the Box has connected, its key; False without such an exchange.
 
         Raises:
             KeyFileError: the folder cannot be written; both keys stay admitted.

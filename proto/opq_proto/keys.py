@@ -1,9 +1,8 @@
 """CURVE key files in ZPL form, as pyzmq, libzmq and the original's tools write and read them.
 
-Reading takes the first `public-key = "..."` and `secret-key = "..."` (white space on both sides of
-`=`), whatever else the file holds (opq-interop F.1). Private files have mode 0600 from their
-first byte on; every file is written beside its place and moved there whole. Nothing here logs,
-and no error text holds a key.
+The reader takes the first `public-key = "..."` and `secret-key = "..."` (white space on both sides of `=`)
+and ignores the rest (opq-interop F.1). Private files have mode 0600 from their first byte on; every file is
+written under another name and then renamed. Nothing here logs, and no error text contains a key.
 """
 
 import os
@@ -25,7 +24,7 @@ _FileMark = tuple[int, int, int, int]
 SURELY_PAST_NS = 2_000_000_000
 """Time stamps of files have steps of up to 2 s (FAT)."""
 MAX_FILE_BYTES = 65_536
-"""A key file has about 300 bytes; what is larger is none."""
+"""A key file has about 300 bytes; a larger file than this is refused."""
 
 _KEY = {
     name: re.compile(rb"(?:^|\s)" + name.encode() + rb'\s+=\s+"([^"\r\n]*)"', re.MULTILINE)
@@ -35,20 +34,20 @@ _KEY = {
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """Z85 keys of 40 bytes each; `secret` is None for the public half alone, and never printed."""
+    """Z85 keys of 40 bytes each; `secret` is never printed, and None for a public key only."""
 
     public: bytes
     secret: bytes | None = field(default=None, repr=False)
 
 
 def generate() -> KeyPair:
-    """A new pair."""
+    """Returns a new pair."""
     public, secret = zmq.curve_keypair()
     return KeyPair(public, secret)
 
 
 def read_key_file(path: Path | str) -> KeyPair:
-    """The keys of a ZPL file.
+    """Reads the keys of a ZPL file.
 
     Raises:
         KeyFileError: the file cannot be read, or has no valid public key; one line says what.
@@ -77,7 +76,7 @@ def read_key_file(path: Path | str) -> KeyPair:
 
 
 def read_secret_file(path: Path | str) -> KeyPair:
-    """As `read_key_file`; KeyFileError also when the file has no secret key."""
+    """Reads a file as `read_key_file` does; raises KeyFileError also where it has no secret key."""
     pair = read_key_file(path)
     if pair.secret is None:
         raise KeyFileError(f"key file {path} has no secret-key; want the private file of the pair")
@@ -101,7 +100,7 @@ def _is_key(key: bytes) -> bool:
 
 
 def checked_public_key(text: str) -> bytes:
-    """A public key as it is typed; KeyFileError when it is none."""
+    """Returns a typed public key as bytes; raises KeyFileError where it is not a key."""
     key = text.encode("ascii", "replace")
     if not _is_key(key):
         raise KeyFileError("this is no key; want 40 characters of Z85")
@@ -109,10 +108,10 @@ def checked_public_key(text: str) -> bytes:
 
 
 def public_key_in(text: str) -> bytes:
-    """The public key in what somebody typed or sent: the key alone, or the text of its public file.
+    """Returns the public key in a typed or sent text: the key alone, or the text of its public file.
 
     Raises:
-        KeyFileError: there is none, or it is a private file: that stays with its Box.
+        KeyFileError: there is no key, or it is a private file, which must stay with its Box.
     """
     if _is_key(text.strip().encode("ascii", "replace")):
         return text.strip().encode("ascii")
@@ -126,7 +125,7 @@ def public_key_in(text: str) -> bytes:
 
 
 def key_text(pair: KeyPair, box_id: str | None = None, secret: bool = False) -> bytes:
-    """The bytes of a ZPL file; with `secret` the private one."""
+    """Returns the bytes of a ZPL file, with `secret` of the private one."""
     kind = b"Secret" if secret else b"Public"
     owner = b"the server" if box_id is None else b"Box " + box_id.encode()
     if box_id is not None and not box_id.isdigit():
@@ -146,15 +145,15 @@ def key_text(pair: KeyPair, box_id: str | None = None, secret: bool = False) -> 
 
 
 def write_secret(path: Path, pair: KeyPair, box_id: str | None = None, replace: bool = True) -> bool:
-    """Write the private file, mode 0600, whole or not at all.
+    """Writes the private file, mode 0600, whole or not at all.
 
-    With `replace=False` an existing file stays as it is and False comes back.
+    With `replace=False` an existing file stays unchanged and the result is False.
     """
     return _write(Path(path), key_text(pair, box_id, secret=True), 0o600, replace)
 
 
 def write_public(path: Path, pair: KeyPair, box_id: str | None = None, replace: bool = True) -> bool:
-    """Write the public file, mode 0644; otherwise as `write_secret`."""
+    """Writes the public file, mode 0644; otherwise like `write_secret`."""
     return _write(Path(path), key_text(pair, box_id), 0o644, replace)
 
 
@@ -190,13 +189,13 @@ class KeyFolder:
     """The tree of key files under `root` (contracts.md, Keys): `D/curve` with its two folders."""
 
     owner = "Box"
-    """What has a key beside the server."""
+    """The owner of a key, other than the server, in error texts."""
     prefix = "opqbox"
     made_with = "opq-tools keygen"
     command = "keys"
-    """Of `opq-tools`, for its keys."""
+    """The command of `opq-tools` for these keys."""
     id_pattern = r"\d+"
-    """What an id looks like in the name of a file, before `checked_id` judges it."""
+    """Pattern of an id in the name of a file, before `checked_id` checks it."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -221,7 +220,7 @@ class KeyFolder:
         return self.public_keys / "opqserver.key"
 
     def checked_id(self, box_id: str) -> str:
-        """The id itself; KeyFileError when it is none."""
+        """Returns the id; raises KeyFileError where it is not a valid one."""
         return checked_box_id(box_id)
 
     def box_secret(self, box_id: str) -> Path:
@@ -235,18 +234,18 @@ class KeyFolder:
         return self.public_keys.parent / "revoked_keys"
 
     def box_incoming(self, box_id: str) -> Path:
-        """A second key of the Box, admitted beside its first until it has spoken (`KeyRegister.rotate`)."""
+        """Path of the Box's second key, admitted with its first until it is used (`KeyRegister.rotate`)."""
         return self.public_keys / f"{self.prefix}{self.checked_id(box_id)}.next.key"
 
     def box_revoked(self, box_id: str) -> Path:
         return self.revoked_keys / f"{self.prefix}{self.checked_id(box_id)}.key"
 
     def create(self, server: bool, box_ids: Iterable[str], force: bool = False) -> list[Path]:
-        """Make new pairs, for the server and for each Box; returns the files written.
+        """Makes new pairs, for the server and for each Box; returns the files written.
 
         Raises:
-            KeyFileError: a file of these exists already (all are named, nothing is changed)
-                and `force` is not set; a box id is no whole number; a file cannot be written.
+            KeyFileError: one of these files exists already and `force` is not set (the text names all,
+                nothing is changed); a box id is not a whole number; a file cannot be written.
         """
         wanted = self._wanted(server, box_ids)
         there = [path for secret, public, _ in wanted for path in (secret, public) if os.path.lexists(path)]
@@ -259,14 +258,14 @@ class KeyFolder:
         return [path for entry in wanted for path in self._make_pair(*entry)]
 
     def ensure(self, box_ids: Iterable[str]) -> list[Path]:
-        """Make the pairs that are missing, for the server and each Box, and keep what is there.
+        """Makes the missing pairs, for the server and each Box; returns the files written.
 
-        A Box whose public file alone is missing was revoked and stays so; the server's is made again
-        from its private one. Returns the files written.
+        A Box of which only the public file is missing was revoked and stays so; the server's public file is
+        made again from its private one.
 
         Raises:
-            KeyFileError: as `create`, or a private file is unreadable, or a public file stands
-                without its private one (replacing it would lock that Box out).
+            KeyFileError: as in `create`, or a private file is unreadable, or a public file has no private one
+                (replacing it would lock that Box out).
         """
         wanted = self._wanted(True, box_ids)
         self.make_folders()
@@ -288,18 +287,18 @@ class KeyFolder:
         return written
 
     def admitted(self) -> tuple[dict[bytes, str], list[str]]:
-        """Public key -> box id of every `public_keys/opqbox<ID>.key`, and what was wrong with others.
+        """Returns public key -> box id of every `public_keys/opqbox<ID>.key`, and the problems of others.
 
-        Never raises for what a folder can hold: each bad file is one line in the second value.
+        Raises nothing for bad files: each is one line in the second value.
         """
         return self._read_keys(lambda incoming: True)
 
     def incoming(self) -> dict[bytes, str]:
-        """Those of `admitted` that are a Box's second key, and shall replace its first when they speak."""
+        """Returns those of `admitted` that are second keys, which replace a Box's first key once used."""
         return self._read_keys(bool)[0]
 
     def box_files(self, folder: Path, incoming: bool = False) -> list[tuple[str, Path]]:
-        """Box id, as its name has it, and path of each key file of a Box there; none without the folder.
+        """Returns box id (from the file's name) and path of each Box's key file; empty without the folder.
 
         Raises:
             OSError: `folder` is `public_keys` and cannot be read.
@@ -311,7 +310,7 @@ class KeyFolder:
         return [(match.group(1), path) for match, path in matches if match is not None]
 
     def known_boxes(self) -> set[str]:
-        """Boxes of which there is a file: admitted, being exchanged, revoked, or one that is no key."""
+        """Returns Boxes that have a file: admitted, being exchanged, revoked, or not a valid key."""
         try:
             found = [*self.box_files(self.public_keys), *self.box_files(self.public_keys, incoming=True)]
             found += self.box_files(self.revoked_keys)
@@ -320,7 +319,7 @@ class KeyFolder:
         return {box_id for box_id, _ in found}
 
     def _read_keys(self, wanted: Callable[[bool], bool]) -> tuple[dict[bytes, str], list[str]]:
-        """The keys in the files whose `incoming` is wanted; first keys before second ones."""
+        """Reads the first keys, then the second ones, where `wanted(is_second)` is true."""
         keys: dict[bytes, str] = {}
         problems: list[str] = []
         try:
@@ -348,7 +347,7 @@ class KeyFolder:
         return keys, problems
 
     def _public_or_moved(self, folder: str, name: str, exchanged: str | None) -> bytes:
-        """A Box's key; where its second key became its first since the folder was listed, that one."""
+        """Reads a Box's key, also if its second key became its first since the folder was listed."""
         try:
             return self._public_of(folder, name)
         except KeyFileError:
@@ -357,7 +356,7 @@ class KeyFolder:
             return self._public_of(folder, self.box_public(exchanged).name)
 
     def _public_of(self, folder: str, name: str) -> bytes:
-        """As `read_key_file`; a file that has not changed since is not read again (of 10,000 one has)."""
+        """Reads a public key; an unchanged file is not read again (mostly one of 10,000 has changed)."""
         path = f"{folder}/{name}"
         try:
             status = os.stat(path)  # noqa: PTH116 - as above
@@ -368,7 +367,7 @@ class KeyFolder:
         if parsed is not None and parsed[0] == mark:
             return parsed[1]
         public = read_key_file(path).public
-        # a file of this very moment may be written once more without a new time stamp
+        # a file written just now may be written again without a new time stamp
         if time.time_ns() - status.st_ctime_ns > SURELY_PAST_NS:
             self._parsed[name] = (mark, public)
         return public
@@ -382,7 +381,7 @@ class KeyFolder:
         return wanted
 
     def make_folders(self) -> None:
-        """Raises KeyFileError when one cannot be made."""
+        """Makes the folders. Raises KeyFileError where one cannot be made."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.private_keys.mkdir(mode=0o700, exist_ok=True)
@@ -398,7 +397,7 @@ class KeyFolder:
 
 
 def checked_box_id(box_id: str) -> str:
-    """The id itself; KeyFileError when it is no whole number from 0 to 2**31 - 1, or padded."""
+    """Returns the id; raises KeyFileError where it is not a whole number from 0 to 2**31 - 1, or padded."""
     if re.fullmatch(r"0|[1-9]\d{0,9}", box_id, re.ASCII) and int(box_id) < 2**31:
         return box_id
     raise KeyFileError(

@@ -1,8 +1,8 @@
-"""Messages of the original's C++ generation (LEG, opq.proto) to and from those of today's.
+"""Converts messages of the original's C++ generation (LEG, opq.proto) to and from those of today's.
 
-What is LEG shows in the message itself: TriggerMessage has floats where a Measurement has a map,
-RequestEventMessage a double where a Command has a text, an answer no part of a Response's one-of.
-Whatever cannot be read raises FrameError and nothing else. Source: opq-interop A.3 to A.5, B.3.
+A message itself shows whether it is LEG: a TriggerMessage has floats where a Measurement has a map, a
+RequestEventMessage a double where a Command has a text, an answer no part of a Response's one-of. Unreadable
+bytes raise FrameError and nothing else. Source: opq-interop A.3 to A.5, B.3.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ NEW_EVENT = b"evnew"
 """Frame 0 on 9899 that announces a requested event; frame 1 is its number in decimal."""
 LARGEST_TIME_MS = 2**62 // 1_000_000
 LONGEST_SPAN_MS = 120_000
-"""The longest that a Box answers in one go."""
+"""Longest span of one answer of a Box."""
 MOST_CYCLES = 7200
 """120 s at 60 Hz."""
 MOST_BOXES = 1000
-"""That one RequestEventMessage may name."""
+"""Boxes that one RequestEventMessage may name."""
 MOST_TEXT = 1000
 
 Message = TypeVar("Message", DataMessage, RequestDataMessage, RequestEventMessage, TriggerMessage)
@@ -45,7 +45,7 @@ class EventRequest:
     requestee: str
     description: str
     wants_data: bool
-    """False: the event is only written down."""
+    """False where the event is only stored, without samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +56,23 @@ class LegAnswer:
     """RequestDataMessage.PONG, RESP or ERROR."""
     number: int
     box_id: str | None
-    """None: it names none, and its key says whose it is."""
+    """None where the answer names no Box; its key then identifies the Box."""
     time_ms: int
 
 
 def is_trigger_message(data: bytes) -> bool:
-    """Whether this is a TriggerMessage: no Measurement has a 4-byte field 3 and field 4."""
+    """Whether this is a TriggerMessage: no Measurement has 4-byte fields 3 and 4."""
     return _parsed(TriggerMessage, data) is not None
 
 
 def measurement_from_trigger(data: bytes) -> bytes:
-    """A TriggerMessage as the Measurement that a Box of today would have sent.
+    """Converts a TriggerMessage to the Measurement that a Box of today would have sent.
 
-    A LEG Box sends one value per metric, which stands for minimum, maximum and average. Its frequency is 0
-    until it has one, and is left out; GPS counters are dropped.
+    A LEG Box sends one value per metric, which becomes minimum, maximum and average. A frequency of 0 means
+    that it has none yet, and is left out; GPS counters are dropped.
 
     Raises:
-        FrameError: it is none, or its id or time is impossible.
+        FrameError: it is not a TriggerMessage, or its id or time is impossible.
     """
     trigger = _parsed(TriggerMessage, data)
     if trigger is None:
@@ -93,10 +93,10 @@ def measurement_from_trigger(data: bytes) -> bytes:
 
 
 def read_event_request(data: bytes) -> EventRequest | None:
-    """A RequestEventMessage; None where this is something else (a Command).
+    """Reads a RequestEventMessage; None where this is something else (a Command).
 
     Raises:
-        FrameError: it is one, and asks for what cannot be had.
+        FrameError: it requests an impossible span or impossible Boxes.
     """
     if b"\x21" not in data:  # percent_magnitude, which is required
         return None
@@ -124,12 +124,12 @@ def read_event_request(data: bytes) -> EventRequest | None:
 
 
 def is_new_event(frames: Sequence[bytes]) -> bool:
-    """Whether these announce the number of a requested event, and nothing more."""
+    """Whether these frames announce the number of a requested event, and nothing more."""
     return len(frames) == 2 and frames[0] == NEW_EVENT and len(frames[1]) <= 20 and frames[1].isdigit()
 
 
 def leg_read(number: int, start_ms: int, end_ms: int) -> list[bytes]:
-    """READ to the LEG Boxes: the samples of [start_ms, end_ms] under a number.
+    """Returns READ for the LEG Boxes, which requests the samples of [start_ms, end_ms] under a number.
 
     Raises:
         FrameError: the times do not fit the wire.
@@ -148,15 +148,15 @@ def leg_read(number: int, start_ms: int, end_ms: int) -> list[bytes]:
 
 
 def leg_ping(number: int) -> list[bytes]:
-    """PING to the LEG Boxes, which make their command sockets again after 60 s without any."""
+    """Returns PING for the LEG Boxes, which make their command sockets again after 60 s without any."""
     request = RequestDataMessage(type=RequestDataMessage.PING, sequence_number=number)
     return [LEG_TOPIC, request.SerializeToString()]
 
 
 def read_leg_answer(data: bytes) -> LegAnswer | None:
-    """PONG, RESP or ERROR; None where this is something else (a Response)."""
+    """Reads PONG, RESP or ERROR; None where this is something else (a Response)."""
     message = _parsed(RequestDataMessage, data)
-    if message is None or _is_response(data):  # of Box 2, 4 or 5, whose id stands where the type does
+    if message is None or _is_response(data):  # a Response of Box 2, 4 or 5 has its id where the type is
         return None
     if message.type not in (RequestDataMessage.PONG, RequestDataMessage.RESP, RequestDataMessage.ERROR):
         return None
@@ -165,11 +165,11 @@ def read_leg_answer(data: bytes) -> LegAnswer | None:
 
 
 def response_from_leg(answer: LegAnswer, box_id: str, frames: Sequence[bytes]) -> list[bytes]:
-    """A RESP with its DataMessages, or an ERROR, as the Response and the Cycles that a Box of today sends.
+    """Converts a RESP with its DataMessages, or an ERROR, to the Response and Cycles of a Box of today.
 
     Raises:
-        FrameError: a frame is no DataMessage of that Box, its cycles are too many, have not 200 counts of
-            16 bits, or do not rise in time.
+        FrameError: a frame is not a DataMessage of that Box, or its cycles are too many, do not have 200
+            counts of 16 bits, or do not rise in time.
     """
     cycles: list[Cycle] = []
     for frame in frames if answer.kind == RequestDataMessage.RESP else ():
@@ -199,7 +199,7 @@ def _cycle(box_id: str, time_ms: int, counts: Sequence[int], before_ms: int) -> 
 
 
 def _text(found: str | bytes) -> str:
-    """proto2 gives bytes where a text is no UTF-8."""
+    """Returns a text, cut; proto2 gives bytes where it is not UTF-8."""
     text = found if isinstance(found, str) else found.decode(errors="replace")
     return text[:MOST_TEXT]
 
@@ -214,7 +214,7 @@ def _is_response(data: bytes) -> bool:
 
 
 def _parsed(kind: type[Message], data: bytes) -> Message | None:
-    """None: it is no such message, or a required field is missing, which proto2 refuses."""
+    """Parses a message; None where it is another one or lacks a field that proto2 requires."""
     message = kind()
     try:
         message.ParseFromString(data)

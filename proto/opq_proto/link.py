@@ -3,9 +3,9 @@
     body  = type u8, sequence u16 LE (per direction, wraps), payload
     frame = COBS(body + CRC-32 of body, u32 LE) + 0x00
 
-CRC-32 is that of zlib and Ethernet (reflected 0xEDB88320). A zero byte stands between any two
+CRC-32 is that of zlib and Ethernet (reflected 0xEDB88320). A zero byte is between any two
 frames and nowhere else, so a reader that lost its place finds it at the next frame. Payloads are
-`opq_proto.link_payloads`', messages `opq_proto.link_messages`'.
+in `opq_proto.link_payloads`, messages in `opq_proto.link_messages`.
 """
 
 import struct
@@ -19,7 +19,7 @@ from opq_proto.errors import FrameError
 from opq_proto.link_messages import LinkMessage
 
 MAX_FRAME = 2048
-"""Bytes of a whole frame, delimiter included; what is longer is skipped and counted."""
+"""Most bytes of a whole frame, delimiter included; a longer one is skipped and counted."""
 
 _cobs_encode: Callable[[bytes], bytes] = cobs.encode  # the package has no types
 _cobs_decode: Callable[[bytes], bytes] = cobs.decode
@@ -31,7 +31,7 @@ _CRC_OF_GOOD = 0x2144DF1C
 
 
 def encode(message: LinkMessage, sequence: int) -> bytes:
-    """The whole frame, with its closing zero; `sequence` is taken modulo 65536.
+    """Returns the whole frame, with its closing zero; `sequence` is taken modulo 65536.
 
     Raises:
         FrameError: a field does not fit its wire type, or the frame would exceed MAX_FRAME.
@@ -68,7 +68,7 @@ class Decoder:
         self._expected: int | None = None
 
     def feed(self, data: bytes) -> list[tuple[int, LinkMessage]]:
-        """(sequence, message) of every frame that ends in `data`, in order."""
+        """Returns (sequence, message) of every good frame that ends in `data`, in order."""
         pieces = data.split(b"\0")
         found: list[tuple[int, LinkMessage]] = []
         last = pieces.pop()
@@ -84,7 +84,7 @@ class Decoder:
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes held of a frame that has not ended yet; below MAX_FRAME."""
+        """Bytes of a frame that has not ended yet; below MAX_FRAME."""
         return self._length
 
     def _keep(self, piece: bytes) -> None:
@@ -104,7 +104,7 @@ class Decoder:
         self._length += len(piece)
 
     def _finish(self, piece: bytes) -> bytes:
-        """The frame that was kept and ends with `piece`; empty when there is none to look at."""
+        """Returns the frame that ends with `piece`; empty where it was skipped."""
         self._keep(piece)
         if self._skipping:
             self._skipping = False

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from opq_proto.messages import TimeSource
 
 PROTOCOL = 1
-"""Version of the link's messages; a Box says its own in Hello."""
+"""Version of the link's messages; a Box sends its own in Hello."""
 LINK_BAUD = 921_600
-"""8N1, of a real line: ten bits a byte."""
+"""Rate of a real line, 8N1: ten bits a byte."""
 
 
 class Operation(IntEnum):
-    """What a Command asks of a Box."""
+    """What a Command requests from a Box."""
 
     HELLO = 1
     GET_SETTINGS = 2
@@ -48,7 +48,7 @@ class Status(IntEnum):
 
 
 class GpsState(IntEnum):
-    """What the Box's clock rests on."""
+    """State of the Box's clock."""
 
     FREE = 0
     ACQUIRING = 1
@@ -65,11 +65,11 @@ class CrossingKind(IntEnum):
 
 
 FLAG_CLIPPED = 1
-"""Samples.flags: a count stood at the converter's end."""
+"""Samples.flags: a count was at the converter's limit."""
 FLAG_OVERRUN_BEFORE = 2
 """Samples.flags: the Box lost samples right before this block."""
 FLAG_RESENT = 4
-"""Samples.flags: sent again, on Resend."""
+"""Samples.flags: the block is sent again, because of a Resend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,9 @@ class Hello:
     TYPE: ClassVar[int] = 0x01
     protocol: int
     box_id: int
-    """0: not set."""
+    """0 where it is not set."""
     boot_id: int
-    """Random or counted per start: a change means that sample indices began again."""
+    """Random or counted per start; where it changes, sample indices have started again."""
     rate_millihz: int
     v_per_lsb: float
     nominal_v: float
@@ -89,23 +89,23 @@ class Hello:
     effective_bits: float
     block_samples: int
     ring_samples: int
-    """How many samples back a Resend can reach."""
+    """Number of samples in the ring: how far back a Resend can reach."""
     hardware: str
     firmware: str
 
 
 @dataclass(slots=True)
 class Samples:
-    """One block of samples with the time of its first; nobody changes one.
+    """One block of samples with the time of its first; must not be changed.
 
-    Not `frozen` as the others: that costs 0.6 us to make, and of these a Box makes 60 a second.
+    It is not `frozen` like the others: that would cost 0.6 us per block, and a Box makes 60 a second.
     """
 
     TYPE: ClassVar[int] = 0x02
     first_sample: int
     t_ns: int
     uncertainty_ns: int
-    """0xFFFFFFFF: unknown."""
+    """0xFFFFFFFF where unknown."""
     source: TimeSource
     rate_millihz: int
     flags: int
@@ -133,7 +133,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class BoxMeasurement:
-    """The Box's own figures of one window: a cross-check, and the fall-back without samples."""
+    """The Box's own figures of one window, for a cross-check, and used where samples are missing."""
 
     TYPE: ClassVar[int] = 0x03
     first_sample: int
@@ -179,7 +179,7 @@ class GpsStatus:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the Box itself is doing; counters since its start."""
+    """State of the Box itself; counters since its start."""
 
     TYPE: ClassVar[int] = 0x06
     uptime_ms: int
@@ -199,10 +199,11 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What the Box could not take or keep since its start; each minute, and each second in which one rose.
+    """Counts of what the Box lost since its start; sent every minute, and every second in which one rose.
 
-    A message of its own: a gateway that does not know it skips and counts it, where a longer Health would be
-    malformed to it. An older Box says none, a newer one more than `opq_proto.box_losses` has names for.
+    It is a message of its own: an older gateway skips and counts an unknown message, but would refuse a
+    longer Health as malformed. An older Box sends none, a newer one more than `opq_proto.box_losses` has
+    names for.
     """
 
     TYPE: ClassVar[int] = 0x0D
@@ -211,7 +212,7 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A code with two integers; the gateway gives it words."""
+    """A code with two integers; the gateway adds the words."""
 
     TYPE: ClassVar[int] = 0x07
     code: int
@@ -242,7 +243,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings of a Box, in its order; keys are unique."""
+    """All settings of a Box, in the Box's order; keys are unique."""
 
     TYPE: ClassVar[int] = 0x0A
     sequence: int

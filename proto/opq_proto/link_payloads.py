@@ -1,7 +1,7 @@
-"""Payload bytes of the serial link's messages, both ways; frames are `opq_proto.link`'s.
+"""Writes and reads payloads of the serial link's messages; frames are in `opq_proto.link`.
 
-Most messages are as their dataclass stands: the fields in order by `struct`, then the texts (str8). Those
-that say how much follows are written out. A payload must be used up to its last byte: anything else is
+Most messages follow their dataclass: the fields in order by `struct`, then the texts (str8). Messages with a
+count of what follows have functions of their own. A payload that is not used up to its last byte is
 malformed.
 """
 
@@ -24,13 +24,13 @@ UPDATE_DATA = struct.Struct("<HIH")
 
 _COUNT = np.dtype("<i2")
 NATIVE = sys.byteorder == "little"
-"""This machine's int16 is the wire's: counts are read where they lie."""
+"""Whether this machine's int16 is the wire's, so that counts need no conversion."""
 _SOURCES = tuple(TimeSource)
 
 MAX_SAMPLES = 900
-"""Counts of one Samples block at most, so that its frame stays below `link.MAX_FRAME`."""
+"""Most counts of one Samples block, so that its frame stays below `link.MAX_FRAME`."""
 MAX_UPDATE_BYTES = 1024
-"""Image bytes of one UpdateData at most."""
+"""Most image bytes of one UpdateData."""
 
 
 def _known(value: float) -> float | None:
@@ -67,7 +67,7 @@ class _Layout:
     """A message's fields in the order of its dataclass: those of fixed size by `struct`, then its texts."""
 
     def __init__(self, message: type[Any], form: str) -> None:
-        """`form` has one letter for each field that is no text."""
+        """`form` has one letter for each field that is not a text."""
         self.message = message
         self._fixed = struct.Struct(form)
         self._names = [field.name for field in fields(message)]
@@ -77,14 +77,14 @@ class _Layout:
         self._convert = [special.get(kind, kind) for kind in kinds]
 
     def write(self, message: Any) -> bytes:
-        """The payload of one; a number that is not known is NaN on the wire."""
+        """Returns the payload of a message; an unknown number is NaN on the wire."""
         values = [getattr(message, name) for name in self._names]
         numbers, texts = values[: len(self._convert)], values[len(self._convert) :]
         fixed = self._fixed.pack(*(math.nan if value is None else value for value in numbers))
         return fixed + b"".join(_str8(text) for text in texts)
 
     def read(self, data: bytes) -> Any:
-        """The message of a payload; ValueError when a field is none of its values."""
+        """Returns the message of a payload; raises ValueError where a field has an invalid value."""
         numbers, at = self._fixed.unpack_from(data), self._fixed.size
         values = [convert(number) for convert, number in zip(self._convert, numbers, strict=True)]
         while len(values) < len(self._names):
@@ -189,7 +189,7 @@ _READERS: dict[int, Callable[[bytes], m.LinkMessage]] = {
 
 
 def write(message: m.LinkMessage) -> bytes:
-    """The payload of a message; FrameError when a field does not fit its wire type."""
+    """Returns the payload of a message; raises FrameError where a field does not fit its wire type."""
     try:
         return _WRITERS[type(message)](message)
     except (struct.error, OverflowError, KeyError, UnicodeEncodeError) as error:
@@ -197,7 +197,7 @@ def write(message: m.LinkMessage) -> bytes:
 
 
 def read(kind: int, payload: bytes) -> m.LinkMessage:
-    """The message of type `kind`; FrameError when the payload is not exactly one."""
+    """Returns the message of type `kind`; raises FrameError where the payload is not exactly one."""
     reader = _READERS.get(kind)
     if reader is None:
         raise FrameError(f"link: message type 0x{kind:02x} is not known")

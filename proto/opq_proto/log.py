@@ -2,8 +2,8 @@
 
 Each line carries `event` (a dotted noun.verb), `service`, `level`, `t` (UTC, ISO 8601) and
 `monotonic_ns` (system wide on Linux): JSON lines when stderr is no terminal, else readable ones.
-`OPQ_LOG` sets the level (debug, info, warning, error; default info). A stderr that is closed or
-full loses lines, never the process.
+`OPQ_LOG` sets the level (debug, info, warning, error; default info). If stderr is closed or full,
+lines are lost and the process continues.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 
 @contextlib.contextmanager
 def _without(name: str) -> Iterator[None]:
-    """Within the block, a module that is not imported yet counts as not installed."""
+    """Within the block, a module that is not imported yet appears as not installed."""
     if name in sys.modules:
         yield
         return
@@ -42,7 +42,7 @@ LEVELS = {
 
 
 class BoundLogger(Protocol):
-    """What services use of a structlog logger; facts are keys with units."""
+    """The methods of a structlog logger that services use; facts are keys with units."""
 
     def debug(self, event: str, **facts: Any) -> None: ...
 
@@ -58,7 +58,7 @@ class BoundLogger(Protocol):
 
 
 class _Stderr:
-    """Writes a line to the current `sys.stderr` in one piece; a broken one is given up."""
+    """Writes a line to the current `sys.stderr` in one piece; stops using a broken stderr."""
 
     def msg(self, line: str) -> None:
         stream = sys.stderr
@@ -67,7 +67,7 @@ class _Stderr:
         try:
             stream.write(line + "\n")
             stream.flush()
-        except (OSError, ValueError):  # closed, or nobody reads any more: nowhere left to say so
+        except (OSError, ValueError):  # closed, or not read any more: this cannot be reported
             if isinstance(sys.stderr, io.TextIOWrapper):
                 sys.stderr = None  # else the interpreter tries again at its end, and fails there
 
@@ -76,7 +76,7 @@ class _Stderr:
 
 
 class _Library(logging.Handler):
-    """Warnings of libraries (uvicorn, zmq, asyncio) as lines of ours."""
+    """Logs warnings of libraries (uvicorn, zmq, asyncio) as lines of this log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "error" if record.levelno >= logging.ERROR else "warning"
@@ -98,7 +98,7 @@ def _for_people(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapp
 
 
 def _plain(value: Any) -> str:
-    """JSON for what JSON does not know: bytes as text, everything else as its repr."""
+    """Converts a value without a JSON form: bytes as text, everything else as its repr."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else repr(value)
 
 
@@ -110,10 +110,10 @@ def _isatty() -> bool:
 
 
 def configure(service: str, level: str | None = None) -> None:
-    """Set up the process's logs; `service` is the default for lines of loggers without one.
+    """Sets up the process's logs; `service` is the default for lines of loggers without one.
 
-    An unknown level counts as info. Call it before the first line; again, it replaces what was.
-    Warnings of libraries that use `logging` come as `library.complained`.
+    An unknown level counts as info. Call it before the first line; a second call replaces the settings.
+    Warnings of libraries that use `logging` are logged as `library.complained`.
     """
     wanted = (level or os.environ.get("OPQ_LOG") or "info").strip().lower()
 
@@ -146,5 +146,5 @@ def configure(service: str, level: str | None = None) -> None:
 
 
 def get(**facts: Any) -> BoundLogger:
-    """A logger with `facts` bound, e.g. `log.get(service="mauka", box_id="1")`."""
+    """Returns a logger with `facts` bound, e.g. `log.get(service="mauka", box_id="1")`."""
     return cast(BoundLogger, structlog.get_logger(**facts))

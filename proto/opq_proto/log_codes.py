@@ -1,7 +1,7 @@
 """Words for a Box's Log messages: a code with two integers becomes an event and its facts.
 
 The Box keeps numbers (device/app/codes.py has the same ones, device/tests/test_app_types.py compares).
-A code of a newer Box that is not here still gets a line.
+An unknown code of a newer Box is logged too.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ WORDS: dict[str, dict[int, str]] = {
     "source": {1: "new flash", 2: "repaired", 3: "second copy", 4: "standard values"},
     "slot": {0: "A", 1: "B"},
 }
-"""Facts whose integers have words of their own."""
+"""Facts whose integers are logged as words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ CODES: dict[int, Code] = {
 
 
 def words(message: Log) -> tuple[str, bool, dict[str, int | str]]:
-    """The event, whether it is a warning, and its facts.
+    """Returns the event, whether it is a warning, and its facts.
 
     >>> words(Log(1, 7, 5, 120))
     ('box.started', False, {'boot_id': 7, 'reset_cause': 'watchdog', 'uptime_ms': 120})

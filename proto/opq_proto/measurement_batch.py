@@ -1,10 +1,10 @@
-"""Many Measurements read from the wire at once: alike bytes as one matrix, instead of a message each.
+"""Reads many Measurements from the wire at once: messages of one shape as one matrix.
 
-Boxes of one kind send the same fields in the same order, so that nearly all messages differ in numbers
-alone. The first of a shape is read field by field and remembered as a mask of what may differ; those that fit
-the mask are read as arrays. What fits none (a metric missing or one more, a value of 0, a crossing, bytes
-that are no Measurement) is left to `wire.measurement_from_wire`; both agree to the bit.
-Source of the encoding: protobuf.dev, "Encoding".
+Boxes of one kind send the same fields in the same order, so that nearly all messages differ only in numbers.
+The first message of a shape is read field by field and stored as a mask of the bytes that may differ;
+messages that fit the mask are read as arrays. All others (a metric missing or one more, a value of 0, a
+crossing, bytes that are not a Measurement) are left to `wire.measurement_from_wire`; both give the same
+result to the bit. Source of the encoding: protobuf.dev, "Encoding".
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from opq_proto.wire import MAX_WINDOW_NS
 Columns = dict[str, NDArray[Any]]
 """Fields of `WireRows`."""
 LEAST_ALIKE = 16
-"""Fewer of one length are read one by one, which takes 13 us each: arrays begin at 150 us."""
+"""Fewer messages of one length are read one by one, which takes 13 us each; arrays take at least 150 us."""
 SHAPES_OF_LENGTH = 64
-"""Remembered per length of message; then what fits none is read one by one."""
+"""Shapes remembered per length of message; beyond that, messages that fit none are read one by one."""
 LENGTHS = 64
 LONGEST_BYTES = 400
 """A regular Measurement has 150 to 190."""
 _VARINT, _LENGTH, _FIXED32 = 0, 2, 5
 _ANY, _CONTINUES = 0x00, 0x80
-"""What of a byte is compared: nothing of a float's, the top bit of a varint's."""
+"""Bits of a byte that are compared: none in a float, the top bit in a varint."""
 _WIDTHS = {1: 5, 2: 9, 1000: 9, 1001: 9, 1002: 5, 1003: 1, 1004: 9, 1005: 1, 1007: 9,
            1012: 9}  # fmt: skip
 """Field -> most bytes of its varint: nine hold 63 bits."""
@@ -45,11 +45,12 @@ _TIMES_NS = 2**62
 class WireRows:
     """n Measurements as arrays, (n,) each, in the order in which they came.
 
-    All have the four metrics, finite, with a start not after its end, an uncertainty, and are no crossing.
+    All have the four metrics with finite values, a start not after the end and an uncertainty; none is a
+    crossing.
     """
 
     at: NDArray[np.int64]
-    """Places in what was read."""
+    """Places of the Measurements in the batch."""
     box: NDArray[np.int64]
     told_ms: NDArray[np.int64]
     start_ns: NDArray[np.int64]
@@ -58,14 +59,14 @@ class WireRows:
     source: NDArray[np.int64]
     sequence: NDArray[np.int64]
     oldest: NDArray[np.int64]
-    """-1: it says none."""
+    """-1 where the sender gives none."""
     clock_id: NDArray[np.int64]
-    """0: it says none."""
+    """0 where the sender gives none."""
     backfilled: NDArray[np.int64]
-    """1: sent later, or again."""
+    """1 where it was sent later, or again."""
     nominal_v: NDArray[np.float32]
     nominal_hz: NDArray[np.float32]
-    """0: it says none that can be believed."""
+    """0 where the sender gives none within the allowed limits."""
     metrics: NDArray[np.float32]
     """(n, 4, 3) of METRIC_NAMES: least, most, mean."""
 
@@ -85,7 +86,7 @@ class MeasurementBatch:
         self._shapes: dict[int, list[_MessageShape]] = {}
 
     def read(self, bodies: Sequence[bytes]) -> tuple[WireRows | None, list[int]]:
-        """Those that are regular, and the places of the others, rising."""
+        """Returns the regular Measurements, and the places of the other messages, rising."""
         by_length: dict[int, list[int]] = {}
         for at, size in enumerate(map(len, bodies)):
             if size in by_length:
@@ -110,7 +111,7 @@ class MeasurementBatch:
     def _read_alike(
         self, bodies: Sequence[bytes], size: int, places: NDArray[np.int64], parts: list[Columns]
     ) -> list[int]:
-        """Those of one length: what could be read goes into `parts`; the places of the others."""
+        """Reads messages of one length into `parts`; returns the places of those that could not be read."""
         data = np.frombuffer(b"".join([bodies[at] for at in places.tolist()]), np.uint8).reshape(-1, size)
         shapes = self._shapes.get(size)
         if shapes is None:
@@ -134,7 +135,7 @@ class MeasurementBatch:
             fits = shape.fits(data)
             if fits.all():
                 shape.read(data, places, parts, others)
-                if known:  # what most have comes first
+                if known:  # the commonest shape comes first
                     shapes.insert(0, shapes.pop(known))
                 return others
             if fits.any():
@@ -165,14 +166,14 @@ class _MessageShape:
         self._nominals = [place in floats for place in _NOMINALS.values()]
 
     def fits(self, data: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """(n,) of (n, length) bytes: those that are of this shape."""
+        """Returns (n,), whether each row of (n, length) bytes has this shape."""
         fits: NDArray[np.bool_] = ((data & self._mask) == self._want).all(axis=1)
         return fits
 
     def read(
         self, data: NDArray[np.uint8], places: NDArray[np.int64], parts: list[Columns], others: list[int]
     ) -> None:
-        """Those of this shape whose numbers are regular too, into `parts`."""
+        """Reads messages of this shape: regular ones into `parts`, the places of others into `others`."""
         digits = (data[:, self._at_bytes] & 0x7F).astype(np.int64) << self._shifts
         numbers = np.add.reduceat(digits, self._begins, axis=1)
         found: Columns = {"at": places}
@@ -202,7 +203,7 @@ class _MessageShape:
 
 
 def _regular(found: Columns) -> NDArray[np.bool_]:
-    """(n,) whether `measurement_from_wire` would read the same numbers, and no other."""
+    """Returns (n,), whether `measurement_from_wire` would read exactly the same numbers."""
     start_ns, end_ns = found["start_ns"], found["end_ns"]
     fine = np.isfinite(found["metrics"]).all(axis=(1, 2))
     fine = fine & (found["box"] <= _LARGEST_U32) & (found["uncertainty_ns"] <= _LARGEST_U32)
@@ -213,16 +214,16 @@ def _regular(found: Columns) -> NDArray[np.bool_]:
 
 
 def _shape_of(body: bytes) -> _MessageShape | None:
-    """None: not a regular Measurement."""
+    """Returns the shape of a message; None where it is not a regular Measurement."""
     found = regular_fields(body)
     return None if found is None else _MessageShape(body, *found)
 
 
 def regular_fields(body: bytes) -> tuple[bytearray, dict[int, tuple[int, int]], dict[int, int]] | None:
-    """Where a regular Measurement, with each field at most once, has its values; None: it is another one.
+    """Finds the values of a regular Measurement, which has each field at most once; None for other messages.
 
-    Returns a mask of the bytes that all of its shape share, field -> (offset, bytes) of each varint, and
-    place -> offset of each float.
+    Returns a mask of the bytes that are equal in all messages of its shape, field -> (offset, bytes) of each
+    varint, and place -> offset of each float.
     """
     mask = bytearray(b"\xff" * len(body))
     varints: dict[int, tuple[int, int]] = {}
@@ -257,7 +258,7 @@ def regular_fields(body: bytes) -> tuple[bytearray, dict[int, tuple[int, int]], 
 
 
 def _note_metric(body: bytes, at: int, size: int, mask: bytearray, floats: dict[int, int]) -> bool:
-    """An entry of the map: key, then min, max, average. False: another form of it."""
+    """Reads an entry of the map: key, then min, max, average; False where it has another form."""
     end = at + size
     if body[at] != 0x0A or end > len(body):
         return False
@@ -277,7 +278,7 @@ def _note_metric(body: bytes, at: int, size: int, mask: bytearray, floats: dict[
 
 
 def _varint(body: bytes, at: int) -> tuple[int, int]:
-    """Its value and where it ends. Raises IndexError: it does not end."""
+    """Returns a varint's value and the offset after it. Raises IndexError where it does not end."""
     value = shift = 0
     while True:
         byte = body[at]

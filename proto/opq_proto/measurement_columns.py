@@ -1,8 +1,8 @@
 """MeasurementColumns: many Measurements of many Boxes as arrays, where an object each would cost too much.
 
-Only for what is all alike: regular windows with the four metrics and exact times; what Boxes send has numbers
-and a clock each besides (`NumberedColumns`). `measurements()` gives the objects; both forms say the same, to
-the last bit.
+All must be regular windows with the four metrics and exact times. Measurements that Boxes send also have a
+sequence number and a clock each (`NumberedColumns`). `measurements()` returns the objects; both forms are
+equal to the last bit.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,20 +20,20 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 _SOURCES = tuple(TimeSource)
 
 METRIC_NAMES = ("f", "rms", "thd", "trans")
-"""In the order of the arrays, and of the bytes on the wire."""
+"""Names of the metrics, in the order of the arrays and of the bytes on the wire."""
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredBoxes:
-    """Boxes by index. One object serves all columns of a run, so that what follows from it is found once."""
+    """Boxes by index. All columns of a run share one object, so that its derived values are computed once."""
 
     ids: tuple[str, ...]
     nominals: tuple[Nominal, ...]
-    """What each says it is meant to measure."""
+    """The nominal values that each Box reports."""
 
     @cached_property
     def alike(self) -> tuple[tuple[Nominal, NDArray[np.bool_]], ...]:
-        """Each nominal that occurs, and (boxes,) whose it is."""
+        """Each nominal that occurs, with (boxes,), whether a Box has it."""
         return tuple(
             (nominal, np.array([each == nominal for each in self.nominals]))
             for nominal in dict.fromkeys(self.nominals)
@@ -65,31 +65,31 @@ class MeasurementColumns:
 
     @property
     def sequences(self) -> NDArray[np.int64] | None:
-        """(n,) of each, -1: it has none; None: none has."""
+        """(n,) sequence numbers, -1 where a Measurement has none; None where no Measurement has one."""
         return None
 
     @property
     def backfilled(self) -> bool:
-        """Whether all of them were sent later, or again: they are of another time than what is live."""
+        """Whether all of them were sent later, or again, so that they are not live."""
         return False
 
     def part(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "MeasurementColumns":
-        """Those of the rows, in the same order."""
+        """Returns the Measurements of these rows, in the same order."""
         changes = {name: getattr(self, name)[rows] for name in ("which", "start_ns", "end_ns", "metrics")}
         return replace(self, **changes)
 
     @cached_property
     def finite(self) -> bool:
-        """Whether every number is one."""
+        """Whether every metric is finite."""
         return bool(np.isfinite(self.metrics).all())
 
     @cached_property
     def once(self) -> bool:
-        """Whether no Box has two of them."""
+        """Whether no Box has more than one of them."""
         return len(np.unique(self.which)) == len(self.which)
 
     def rounds(self) -> "list[MeasurementColumns]":
-        """The same with at most one of each Box at once; those of one Box stay in order."""
+        """Returns the same Measurements in parts with at most one of each Box; each Box's stay in order."""
         if self.once:
             return [self]
         found, left = [], np.arange(len(self))
@@ -101,7 +101,7 @@ class MeasurementColumns:
         return found
 
     def measurements(self) -> list[Measurement]:
-        """The same as objects, in the same order."""
+        """Returns the Measurements as objects, in the same order."""
         boxes = self.boxes
         rows = zip(
             self.which.tolist(),
@@ -129,22 +129,22 @@ class MeasurementColumns:
 
 @dataclass(frozen=True, eq=False)
 class NumberedColumns(MeasurementColumns):
-    """n Measurements as they came from the wire, each with a number and a clock of its own.
+    """n Measurements from the wire, each with a sequence number and a clock of its own.
 
-    `uncertainty_ns` and `source` of the whole say nothing here.
+    The common `uncertainty_ns` and `source` have no meaning here.
     """
 
     told_ms: NDArray[np.int64]
     """(n,) `Measurement.timestamp_ms`."""
     sequence: NDArray[np.int64]
     oldest: NDArray[np.int64]
-    """(n,) -1: it says none."""
+    """(n,), -1 where the sender gives none."""
     uncertainties_ns: NDArray[np.int64]
     sources: NDArray[np.int64]
     clock_ids: NDArray[np.int64]
-    """(n,) 0: it says none."""
+    """(n,), 0 where the sender gives none."""
     said: NDArray[np.float32]
-    """(n, 2) nominal volts and hertz that it says itself; 0: none."""
+    """(n, 2) nominal volts and hertz in the Measurement itself; 0 where it has none."""
     backfilled: bool = False
 
     @cached_property
@@ -189,7 +189,7 @@ _OF_ROWS = (
 
 
 def joined_numbered(parts: Iterable[NumberedColumns]) -> list[NumberedColumns]:
-    """Neighbours of the same Boxes as one."""
+    """Joins neighbouring columns with the same `boxes` and `backfilled`."""
     found = []
     for _, neighbours in groupby(parts, key=lambda each: (id(each.boxes), each.backfilled)):
         first, *more = neighbours
@@ -202,10 +202,10 @@ def joined_numbered(parts: Iterable[NumberedColumns]) -> list[NumberedColumns]:
 
 
 def joined_columns(parts: Sequence[MeasurementColumns]) -> MeasurementColumns:
-    """One after the other.
+    """Joins columns one after the other.
 
     Args:
-        parts: at least one, all of the same Boxes, uncertainty and source.
+        parts: at least one, all with the same Boxes, uncertainty and source.
     """
     first = parts[0]
     return MeasurementColumns(

@@ -1,7 +1,8 @@
-"""Regular Measurements one by one, read for their number alone: where arrays begin too late to pay.
+"""Reads only a few fields of single regular Measurements, where arrays (`measurement_batch`) would not pay.
 
-What Boxes send differs in numbers. The first of a shape is read field by field and remembered as one long
-whole number, with a mask of what may differ; what fits has each field once, where the first had it.
+Messages of Boxes differ only in numbers. The first message of a shape is read field by field and stored as
+one long whole number, with a mask of the bits that may differ. A message that fits has each field once, at
+the same place as the first.
 """
 
 from dataclasses import dataclass
@@ -13,22 +14,22 @@ from opq_proto.packed_counts import varint
 _RMS = 3 * METRIC_NAMES.index("rms")
 _BOX, _SEQUENCE, _BACKFILLED = 1, 1004, 1005
 BOXES = 100_000
-"""Boxes whose id is kept as bytes."""
+"""Boxes whose id is cached as bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Where a shape has what."""
+    """The places of the fields in a shape."""
 
     mask: int
     want: int
     box: slice
     sequence: slice
-    """Empty: it has none."""
+    """Empty where it has none."""
     backfilled: int
-    """Offset; -1: it has none."""
+    """Offset; -1 where it has none."""
     rms: int
-    """Offset of the least."""
+    """Offset of the least rms."""
 
 
 class MeasurementForms:
@@ -39,7 +40,7 @@ class MeasurementForms:
         self._ids: dict[int, bytes] = {}
 
     def form(self, body: bytes) -> Form | None:
-        """None: it is not regular."""
+        """Returns the shape of a message; None where it is not regular."""
         bits = int.from_bytes(body, "little")
         forms = self._forms.get(len(body), ())
         for form in forms:
@@ -48,9 +49,9 @@ class MeasurementForms:
         return self._learned(body, bits) if len(forms) < SHAPES_OF_LENGTH else None
 
     def read(self, number: int, body: bytes, form: Form) -> tuple[int, bool] | None:
-        """Its sequence (-1: none), and whether it was sent later, or again.
+        """Returns a message's sequence (-1 for none), and whether it was sent later, or again.
 
-        number: of the Box that it has to be of. None: it is of another one. form: its own.
+        None where it is not from the Box `number`. `form` is the message's shape.
         """
         own = self._ids.get(number)
         if own is None:
@@ -81,7 +82,7 @@ class MeasurementForms:
 
 
 def _folded(bits: int) -> int:
-    """The number that a varint of up to nine bytes is: its sevens of bits, drawn together by pairs."""
+    """Returns the number of a varint of up to nine bytes: joins its groups of seven bits pair by pair."""
     bits = bits & 0x7F007F007F007F007F | (bits & 0x007F007F007F007F00) >> 1
     bits = bits & 0x7F00003FFF00003FFF | (bits & 0x003FFF00003FFF0000) >> 2
     return bits & 0xFFFFFFF | (bits & 0xFFFFFFF00000000) >> 4 | (bits & 0x7F0000000000000000) >> 8

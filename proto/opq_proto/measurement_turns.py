@@ -1,12 +1,12 @@
-"""Many Measurements as one message: from our triggering broker to those of our services that read all.
+"""Turns: many Measurements in one message, from the triggering broker to services that read all of them.
 
-To send and to receive a message costs more than all else that is done with it. A subscriber whose connection
-says `X-opq-turns` in its metadata (ZMTP 3.1, "The READY command") gets turns for the topic "". Nobody else
-sees one, and to a broker that knows no turns it is a subscriber as any.
+Sending and receiving a message costs more than all other work with it. A subscriber whose connection has
+`X-opq-turns` in its metadata (ZMTP 3.1, "The READY command") gets turns for the topic "". No other subscriber
+gets them, and a broker without turns treats it as any other subscriber.
 
-A turn is one frame, for each frame costs about as much as a Measurement:
+A turn is one frame, because each frame costs about as much as a Measurement:
 
-    topic           TURN, or PRESSING: what Boxes sent of which one Measurement may not wait
+    topic           TURN, or PRESSING where a Measurement in it is urgent
     count, length   how many Measurements, and bytes of their topics; uint32 little-endian
     sizes           of the bodies, uint32 little-endian each
     topics          of the Boxes, in the same order, a blank between two
@@ -23,19 +23,19 @@ from opq_proto.zmq_inbox import waiting_messages
 PREFIX = b"turn"
 TURN, PRESSING = PREFIX + b".", PREFIX + b"!"
 DIGITS = tuple(b"%d" % digit for digit in range(10))
-"""What the topics of Boxes begin with: all of them, and no turn."""
+"""Prefixes of all topics of Boxes, and of no turn."""
 _PROPERTY = "X-opq-turns"
 _LENGTHS = struct.Struct("<II")
 _SIZES = len(TURN) + _LENGTHS.size
 
 
 def ask_for_turns(socket: "zmq.Socket[bytes]") -> None:
-    """Before a SUB connects."""
+    """Makes a SUB socket request turns; call it before the socket connects."""
     socket.setsockopt(zmq.METADATA, _PROPERTY.encode() + b":1")
 
 
 def heard_topics(first: zmq.Frame, topic: bytes) -> tuple[Sequence[bytes], bool]:
-    """What a subscriber hears that asks for this topic, and whether that is turns. first: what it sent."""
+    """Returns the topics for a subscriber to `topic`, and whether it gets turns; `first` is its frame."""
     if topic:
         return (topic,), False
     try:
@@ -46,7 +46,7 @@ def heard_topics(first: zmq.Frame, topic: bytes) -> tuple[Sequence[bytes], bool]
 
 
 def turn_message(messages: Sequence[Sequence[bytes]], pressing: bool) -> bytes:
-    """messages: each a topic and a Measurement; what else they have does not go on."""
+    """Makes a turn of messages, each a topic and a Measurement; further frames are left out."""
     bodies = [frames[1] for frames in messages]
     topics = b" ".join([frames[0] for frames in messages])
     sizes = struct.pack(f"<{len(bodies) + 2}I", len(bodies), len(topics), *map(len, bodies))
@@ -56,10 +56,10 @@ def turn_message(messages: Sequence[Sequence[bytes]], pressing: bool) -> bytes:
 def waiting_measurements(
     socket: "zmq.Socket[bytes]", limit: int
 ) -> tuple[list[list[bytes]], list[list[bytes]], bool]:
-    """What waits, some `limit` of Measurements at most.
+    """Reads the waiting messages, about `limit` Measurements at most.
 
     Returns topic and Measurement of each that came in a turn, the messages that came singly, and whether
-    a turn presses. What looks like a turn and is none is a message of one frame.
+    a turn is urgent. A malformed turn becomes a message of one frame.
     """
     turned: list[list[bytes]] = []
     single: list[list[bytes]] = []

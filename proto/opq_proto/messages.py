@@ -16,19 +16,19 @@ UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
 """The largest value of the 32-bit wire fields: saturated, or not known."""
 
 DISCIPLINED_NS = 10_000_000
-"""Half a cycle: a worse clock says nothing of who was first."""
+"""Half a cycle: with a worse clock the order of arrivals is unknown."""
 
 NOMINAL_V = (1.0, 1e6)
-"""Least and most declared volts that are believed: a generator on a bench up to the largest lines."""
+"""Limits of declared volts that are accepted: a generator on a bench up to the largest lines."""
 NOMINAL_HZ = (10.0, 400.0)
-"""Least and most declared hertz that are believed: railways' 16.7 Hz to aircraft's 400 Hz."""
+"""Limits of declared hertz that are accepted, which include railways' 16.7 Hz and aircraft's 400 Hz."""
 GAIN_V = (1e-12, 1e3)
-"""Least and most volts per count that are believed: at the upper end full scale is 33 MV, and sums of
+"""Limits of volts per count that are accepted: at the upper end full scale is 33 MV, and sums of
 squares are far from overflow."""
 
 
 class TimeSource(IntEnum):
-    """What a time stamp rests on; the numbers are those of the wire."""
+    """Source of a time stamp; the numbers are those of the wire."""
 
     FREE = 0
     NTP = 1
@@ -65,42 +65,42 @@ class Measurement:
     backfilled: bool = False
     crossing: bool = False
     nominal_v: float | None = None
-    """What the Box is meant to measure, volts; within NOMINAL_V or None."""
+    """Nominal voltage of the Box, volts; within NOMINAL_V or None."""
     nominal_hz: float | None = None
     clock_id: int | None = None
-    """The clock that stamped, where that is not GPS: two Measurements with one number share its error."""
+    """The clock of the time stamps, where that is not GPS: Measurements with one number share its error."""
 
 
 def nominal_or_none(value: float, limits: tuple[float, float]) -> float | None:
-    """`value` when it lies within NOMINAL_V or NOMINAL_HZ; None when it does not or is NaN: not known."""
+    """Returns `value` where it is within `limits` (NOMINAL_V or NOMINAL_HZ); else, and for NaN, None."""
     least, most = limits
     return value if least <= value <= most else None
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Worth looking at: a span of time and the Boxes to ask for it."""
+    """A span of time that is worth an event, and the Boxes to ask for it."""
 
     token: str
     start_ns: int
     end_ns: int
     box_ids: tuple[str, ...]
     opened_by: str
-    """Box whose Measurement tripped the trigger."""
+    """Box whose Measurement caused the trigger."""
     because: str
     """One sentence: plug-in, metric, value, limit."""
     completes: int | None = None
-    """The event that has the beginning of the same disturbance; None for an onset."""
+    """The event with the beginning of the same disturbance; None for an onset."""
     asked_as: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Why each Box is asked: (reason, Boxes); the reasons are those of `asked_boxes.REASONS`."""
+    """(reason, Boxes that are asked for it); the reasons are those of `asked_boxes.REASONS`."""
     not_asked: tuple[tuple[str, int], ...] = ()
-    """How many Boxes that were heard lately are not asked, by reason."""
+    """(reason, number of Boxes with recent data that are not asked)."""
     onset_ns: tuple[int, int] | None = None
-    """[start, end) of the Measurement that was decided on."""
+    """[start, end) of the Measurement on which the trigger decided."""
     decided_ns: int | None = None
-    """When (UTC) that was."""
+    """When (UTC) the trigger decided."""
     half_cycles_ns: tuple[int, int] | None = None
-    """[start, end) of a long dip or swell whose Urms(1/2) is asked for: samples are of its end alone."""
+    """[start, end) of a long dip or swell whose Urms(1/2) is requested; samples cover only its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,8 @@ class Gap:
 class Waveform:
     """Raw samples of one Box, with their time and gain.
 
-    `counts` holds every sample that was had, in order; where `gaps` says that some are missing
-    the samples on both sides are NOT neighbours in time: work on `runs()`.
+    `counts` has every received sample, in order. Where `gaps` lists missing ones, the samples on both
+    sides are NOT neighbours in time: work on `runs()`.
     """
 
     box_id: str
@@ -144,13 +144,13 @@ class Waveform:
         return self.time_ns(len(self.counts) + sum(gap.samples for gap in self.gaps))
 
     def time_ns(self, position: float) -> int:
-        """UTC of a (fractional) sample position counted from `first_sample`, gaps included."""
+        """Returns UTC of a (fractional) sample position counted from `first_sample`, gaps included."""
         whole = int(position // 1)
         part = position - whole
         return self.start_ns + whole * 10**12 // self.rate_millihz + round(part * 1e12 / self.rate_millihz)
 
     def runs(self) -> Iterator["Waveform"]:
-        """Its contiguous parts, in time order, each without gaps."""
+        """Yields its contiguous parts, in time order, each without gaps."""
         taken = 0
         position = self.first_sample
         for gap in sorted(self.gaps, key=lambda gap: gap.first_sample):
@@ -169,13 +169,13 @@ class Waveform:
 
 @dataclass(frozen=True, slots=True)
 class BoxWiring:
-    """Where a Box is plugged in, as the registry has it; None: nobody said."""
+    """Where a Box is plugged in, from the registry; None where unknown."""
 
     place: str | None = None
     """Its location."""
     feeder: str | None = None
     phase: str | None = None
-    """Whatever people call it."""
+    """Any name that people use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class Event:
     missing: Mapping[str, str] = field(default_factory=dict)
     """box id -> why it has no waveform here."""
     wiring: Mapping[str, BoxWiring] = field(default_factory=dict)
-    """box id -> where it is plugged in; filled in where the event is analysed."""
+    """box id -> where it is plugged in; set where the event is analysed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,37 +217,37 @@ class Finding:
     measurement_type: str = "VOLTAGE"
     """VOLTAGE, FREQUENCY, THD, TRANSIENT or HEALTH: the original's field."""
     figures: tuple[tuple[str, float], ...] = ()
-    """What the reasons rest on: (name with its unit, value), such as ("deviation_hz", -0.62)."""
+    """Figures behind the reasons: (name with its unit, value), such as ("deviation_hz", -0.62)."""
     clock_id: int | None = None
-    """The clock that stamped the waveform (`Measurement.clock_id`); None: not known."""
+    """The clock of the waveform (`Measurement.clock_id`); None where unknown."""
     analysis: str | None = None
-    """Which analysis gave it, in which version, with which settings; None: stored before that was noted."""
+    """The analysis that found it, its version and settings; None where an older version stored it."""
     analysis_version: str | None = None
     settings_hash: str | None = None
     severity: float | None = field(default=None, compare=False, repr=False)
-    """0 to 10 (`opq_measure.classification.severity`), as the store has it; it follows from the fields above,
-    so that findings which are the same without it are the same."""
+    """0 to 10 (`opq_measure.classification.severity`), from the store. It follows from the fields above, so
+    comparisons of findings ignore it."""
     alignment: "WaveformAlignment | None" = None
-    """How far the Box's clock was off another's, by their waveforms; None: that was not looked at."""
+    """Offset of the Box's clock from another's, by their waveforms; None where they were not compared."""
     onset_seen: bool = True
-    """False: it was there already where its waveform began, so `start_ns` is that moment."""
+    """False where it was present already when its waveform began; `start_ns` is then that moment."""
     beside: tuple[str, ...] = ()
-    """Other Boxes of which `because` and `figures` say something: who does not see them all, sees neither."""
+    """Other Boxes that `because` and `figures` concern; only people who see all of them see these two."""
     also_at: tuple[str, ...] = ()
-    """Of a steady state: other Boxes that showed the same, as many as say how far it reaches."""
+    """For a steady state: other Boxes that showed the same, enough to tell how far it reaches."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaveformAlignment:
-    """How far a Box's clock was from that of another Box, by what both waveforms show.
+    """Offset of a Box's clock from another Box's, from a comparison of both waveforms.
 
     Attributes:
         box_id: the reference.
-        offset_ns: to be added to the Box's stamps, to have them as the reference's clock.
-        uncertainty_ns: a standard one, of the offset.
-        reference_ns: the uncertainty of the reference's own clock.
+        offset_ns: to be added to the Box's time stamps to get those of the reference's clock.
+        uncertainty_ns: standard uncertainty of the offset.
+        reference_ns: uncertainty of the reference's own clock.
         common_id: the same for all that were compared with that reference in that event.
-        because: a sentence.
+        because: a sentence with the reason.
     """
 
     box_id: str
@@ -260,13 +260,13 @@ class WaveformAlignment:
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """What an analysis asks for beyond the event that it looked at: these Boxes, or the neighbours of some.
+    """A request of an analysis for more samples than its event has: of these Boxes, or of neighbours.
 
     Attributes:
         box_ids: Boxes to ask, of the event or not.
-        beside: instead of them, Boxes whose neighbours are asked: `most_boxes` that were not asked yet.
-        start_ns, end_ns: [start, end); None: the event's own. What is here of a Box is not asked for again.
-        because: a clause that says what for.
+        beside: instead of them, Boxes whose neighbours are asked: up to `most_boxes` that were not asked yet.
+        start_ns, end_ns: [start, end); None for the event's own. Stored samples are not requested again.
+        because: a clause with the reason.
     """
 
     box_ids: tuple[str, ...] = ()
@@ -284,17 +284,17 @@ class StoredFinding:
     finding_id: int
     """The original's `incident_id`."""
     incident_id: int
-    """Ours: `group_id`, the incident it belongs to."""
+    """The incident that it belongs to; `group_id` in the store."""
     event_id: int
     finding: Finding
 
 
 @dataclass(frozen=True, slots=True)
 class BoxArrival:
-    """When a disturbance came to one Box.
+    """When a disturbance arrived at one Box.
 
-    `aligned_to` is the Box whose clock `start_ns` is by, where waveforms were compared; `uncertainty_ns` is
-    that of the comparison then, else the Box's own clock's.
+    Where waveforms were compared, `aligned_to` is the Box whose clock gives `start_ns`, and `uncertainty_ns`
+    that of the comparison; otherwise it is that of the Box's own clock.
     """
 
     box_id: str
@@ -304,44 +304,44 @@ class BoxArrival:
 
     @property
     def disciplined(self) -> bool:
-        """Whether the Box's clock is good enough for its place in the order to mean anything."""
+        """Whether the Box's clock is good enough for the order of arrivals."""
         return self.uncertainty_ns <= DISCIPLINED_NS
 
 
 @dataclass(frozen=True, slots=True)
 class BoxSide:
-    """On which side of the place of a disturbance a Box is."""
+    """The side of a disturbance's place on which a Box is."""
 
     box_id: str
     side: str
-    """downstream: fed through it, or at it; upstream."""
+    """`downstream` where the Box is fed through the place, or at it; else `upstream`."""
     probability: float
 
 
 @dataclass(frozen=True, slots=True)
 class CauseEvidence:
-    """One thing that speaks for a cause, or against it."""
+    """One item of evidence for a cause or against it."""
 
     name: str
     words: str
-    """As a clause: "the voltage came back within 0.6 cycles"."""
+    """A clause such as "the voltage came back within 0.6 cycles"."""
     value: float | None = None
     unit: str = ""
     weight: float = 0.0
-    """Natural logarithm of how much likelier it makes the cause; below 0 it speaks against it."""
+    """Natural logarithm of the factor by which it makes the cause likelier; below 0 it is against it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CauseHypothesis:
-    """What may have made an incident."""
+    """A possible cause of an incident."""
 
     cause: str
-    """A word of docs/mauka.md, "Why"; `unknown` is one."""
+    """A cause of docs/mauka.md, "Why"; `unknown` is one."""
     probability: float
     evidence: tuple[CauseEvidence, ...] = ()
-    """The weightiest first."""
+    """The evidence with the largest weight first."""
     details: tuple[tuple[str, str | float], ...] = ()
-    """What is known of this cause alone, such as ("dip_type", "D") and ("clearing_ms", 120.0)."""
+    """Facts of this cause only, such as ("dip_type", "D") and ("clearing_ms", 120.0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,18 +360,18 @@ class Incident:
     """The worst of its findings (the furthest from 100)."""
     findings: tuple[StoredFinding, ...]
     scope: str | None = None
-    """local, feeder, region or wide_area; None: what is known of its Boxes does not say."""
+    """local, feeder, region or wide_area; None where too little is known of its Boxes."""
     severity: float | None = None
-    """0 to 10; None: nobody has judged it."""
+    """0 to 10; None where it was not judged."""
     follows: int | None = None
     """The incident before it at the same Box, at most 60 s earlier."""
     arrivals: tuple[BoxArrival, ...] = ()
-    """The first Boxes that it came to, in the order of time."""
+    """The first Boxes at which it arrived, in the order of time."""
     centre: tuple[float, float] | None = None
-    """(latitude, longitude) in degrees: the mean of its Boxes' places, weighted by what each saw."""
+    """(latitude, longitude) in degrees: the mean of its Boxes' places, weighted by their findings."""
     hypotheses: tuple[CauseHypothesis, ...] = ()
-    """What may have made it, the likeliest first; empty: nobody has judged it."""
+    """Possible causes, the likeliest first; empty where it was not judged."""
     sides: tuple[BoxSide, ...] = ()
-    """On which side of a Box it lies, for each Box whose voltages show it."""
+    """The side of the disturbance on which a Box is, for each Box whose voltages show it."""
     machine_kind: str | None = None
-    """What the analyses say, where a person gave it another class: that is `kind` then."""
+    """The class that the analyses found, where a person gave it another class, which is then `kind`."""

@@ -18,7 +18,7 @@ from opq_proto.errors import StoreError
 from opq_proto.sqlite_file import BUSY_S, SqliteFile, store_error
 
 GROUP_LIMIT = 256
-"""Jobs that one commit takes at most, so that the first does not wait for ever."""
+"""Most jobs of one commit, so that the first does not wait for ever."""
 QUEUE_LIMIT = 1024
 """Jobs that may wait; their callers wait with them."""
 IDLE_READERS = 8
@@ -41,7 +41,7 @@ class SqliteDatabase:
         pragmas: Sequence[str] = (),
         name: str = "sqlite-writer",
     ) -> None:
-        """As `SqliteFile`, but every error is a StoreError that says what to do. `name` is the thread's."""
+        """Opens as `SqliteFile` does, but every error is a StoreError. `name` is the thread's name."""
         self.path = path
         self._busy_s = busy_s
         self._pragmas = ("synchronous=FULL", *pragmas)
@@ -79,9 +79,9 @@ class SqliteDatabase:
         return future
 
     def foreign_version(self) -> int | None:
-        """Another number after each commit of another process, or of another SqliteDatabase of this one.
+        """Returns a number that changes with each commit of another process, or another SqliteDatabase here.
 
-        None while the writer is at work: nobody waits for a disk, or for another process, to know it.
+        None while the writer is at work, so that callers never wait for it.
         """
         try:
             return self._file.data_version()
@@ -89,7 +89,7 @@ class SqliteDatabase:
             raise store_error(self.path, error) from error
 
     def on_rollback(self, call: Callable[[], None]) -> None:
-        """Have `call` run, in the writer thread, when work was undone that a job had done."""
+        """Registers `call`, which runs in the writer thread after the work of a job was rolled back."""
         self._rolled_back.append(call)
 
     @contextmanager

@@ -1,6 +1,6 @@
 """SqliteFile: one SQLite file in WAL mode, checked and migrated; one connection under a lock; transactions.
 
-Only its owner may read it, as it may hold what was measured at somebody's home, passwords, and who is who.
+Only its owner may read it, because it may contain measurements of a person's home, passwords and names.
 Several processes may hold the file. Many writers of one process use `opq_proto.sqlite_database`.
 """
 
@@ -18,11 +18,11 @@ from opq_proto.errors import StoreError
 
 PRIVATE_MODE = 0o600
 IN_MEMORY = ":memory:"
-"""SQLite's name of a file that is none."""
+"""SQLite's name for a database in memory."""
 BUSY_S = 20.0
 """How long a writer waits for the writers of other processes."""
 WAL_LIMIT_BYTES = 64 << 20
-"""A write-ahead log that grew beyond shrinks to this size."""
+"""A write-ahead log that grew beyond this is cut to this size."""
 
 Row = tuple[Any, ...]
 Synchronous = Literal["NORMAL", "FULL"]
@@ -50,10 +50,10 @@ class SqliteFile:
         """Open or create `path`, and bring it to the present schema.
 
         Args:
-            migrations: script k leads from schema k to k + 1; a published one is never changed. The first
-                one of a file that is older than its schema number says CREATE TABLE IF NOT EXISTS.
-            application_id: marks our files; a file with another one is refused.
-            pragmas: more of them, e.g. `cache_size=-16000`.
+            migrations: script k changes schema k to k + 1; a published one is never changed. Where files
+                existed before schema numbers, the first script has CREATE TABLE IF NOT EXISTS.
+            application_id: marks this program's files; a file with another one is refused.
+            pragmas: further ones, e.g. `cache_size=-16000`.
         Raises:
             StoreError: the file belongs to another program, or to a newer version of this one.
             sqlite3.Error, OSError: it cannot be opened; `store_error` says what to do.
@@ -118,7 +118,8 @@ class SqliteFile:
         return row
 
     def data_version(self) -> int | None:
-        """Another number after each commit of another connection; None while a thread uses this one.
+        """Returns a number that changes with each commit of another connection; None while this one is in
+        use.
 
         Source: sqlite.org/pragma.html#pragma_data_version.
         """
@@ -137,7 +138,7 @@ class SqliteFile:
 def migrate(
     connection: sqlite3.Connection, path: Path, migrations: Sequence[str], application_id: int = 0
 ) -> None:
-    """Check whose file it is, and run the migrations that it lacks, in one transaction.
+    """Checks which program owns the file, and runs missing migrations, in one transaction.
 
     Raises:
         StoreError: the file belongs to another program, or to a newer version of this one.
@@ -178,7 +179,7 @@ FILE_ERRORS: Final = (sqlite3.Error, OSError)
 
 
 def store_error(path: Path, error: Exception) -> StoreError:
-    """What a person can do about an error of SQLite or the file system, in one line."""
+    """Makes a StoreError that says in one line what to do about an error of SQLite or the file system."""
     text = str(error)
     if isinstance(error, OSError):
         return StoreError(f"{path}: cannot be opened: {error.strerror or text}; choose another --data-dir")
@@ -196,7 +197,7 @@ def store_error(path: Path, error: Exception) -> StoreError:
 
 
 def _keep_private(path: Path) -> None:
-    """Make it its owner's alone, an older one as well; SQLite gives new files beside it its mode."""
+    """Lets only the owner read the file, also an existing one; SQLite gives its other files the same mode."""
     if not path.exists():
         path.touch(mode=PRIVATE_MODE)
     for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):

@@ -1,9 +1,10 @@
-"""What a Measurement says of supplies: metrics beside the original's four, which its readers pass over.
+"""What a Measurement reports of supplies: metrics in addition to the original's four; original readers skip
+them.
 
-`supply_v` and `battery_v` are a Box's own, as in its Health; `gateway_supply` is 0 while that of the gateway
-fails. They stand in each Measurement while a supply is low, in the first after, and of a Box with a battery
-once a minute (`SupplyTeller`). `restart_cause`: whether a Box began again for want of its supply. Apart from
-`messages.py`: gateways, simulated ones too, and cloud need them.
+`supply_v` and `battery_v` are a Box's own, as in its Health; `gateway_supply` is 0 while the gateway's supply
+fails. They are in each Measurement while a supply is low, in the first one after, and once a minute for a Box
+with a battery (`SupplyTeller`). `restart_cause` shows whether a Box restarted because its supply was lost.
+This is separate from `messages.py`; gateways (also simulated ones) and the cloud use it.
 """
 
 from collections.abc import Mapping
@@ -15,11 +16,11 @@ from opq_proto.messages import Metric
 SUPPLY, BATTERY, GATEWAY = "supply_v", "battery_v", "gateway_supply"
 SUPPLY_METRICS = frozenset((SUPPLY, BATTERY, GATEWAY))
 RESTART = "restart_cause"
-"""A code of `log_codes.RESET_CAUSES`, in the first Measurements after a start that the gateway heard."""
+"""A code of `log_codes.RESET_CAUSES`, in the first Measurements after a start that reached the gateway."""
 SUPPLIED_CAUSES = ("pin", "software", "watchdog")
-"""Of a start; the supply was there."""
+"""Causes of a restart during which the supply was present."""
 WELL_EVERY_NS = 60 * 10**9
-"""So often a Measurement says that a Box with a battery has its supply; each says so when it has not."""
+"""Interval of Measurements that report the supply of a Box with a battery; all do so while it is low."""
 SUPPLY_LOW_V = 4.4
 """The firmware's `supply_low_v` (test_one_fact.py)."""
 
@@ -28,7 +29,7 @@ class SupplyWord(StrEnum):
     """What a Box reports of its own supply and of its gateway's."""
 
     WELL = "well"
-    """And there is a battery: without one nobody could have said that it is lost."""
+    """The supply is present, and a battery is fitted: without one the Box could not report a lost supply."""
     ON_BATTERY = "on_battery"
     FAILING = "failing"
     """Low, and no battery is fitted."""
@@ -36,7 +37,7 @@ class SupplyWord(StrEnum):
 
 
 def supply_word(metrics: Mapping[str, Metric]) -> SupplyWord | None:
-    """The worst that a Measurement says, the Box's own before its gateway's; None: nothing."""
+    """Returns the worst that a Measurement reports, the Box's supply before its gateway's; else None."""
     supply, gateway = metrics.get(SUPPLY), metrics.get(GATEWAY)
     if supply is not None and supply.average < SUPPLY_LOW_V:
         return SupplyWord.ON_BATTERY if BATTERY in metrics else SupplyWord.FAILING
@@ -46,14 +47,14 @@ def supply_word(metrics: Mapping[str, Metric]) -> SupplyWord | None:
 
 
 def supplied_restart(metrics: Mapping[str, Metric]) -> str:
-    """Why the Box had begun again, where its supply was there: one of SUPPLIED_CAUSES; else empty."""
+    """Returns why the Box restarted, if its supply was present: one of SUPPLIED_CAUSES; else ""."""
     said = metrics.get(RESTART)
     cause = "" if said is None else RESET_CAUSES.get(said.average, "")  # type: ignore[call-overload]
     return cause if cause in SUPPLIED_CAUSES else ""
 
 
 class SupplyTeller:
-    """Which Measurements of a Box say how its supply is: while one is low, at a change, now and then."""
+    """Decides which Measurements of a Box report supplies: while one is low, at a change, once a minute."""
 
     def __init__(self) -> None:
         self._word: SupplyWord | None = None
@@ -66,11 +67,11 @@ class SupplyTeller:
         battery_v: float | None,
         gateway_failing: bool | None = None,
     ) -> dict[str, Metric]:
-        """What the Measurement that ends then says, in the order of time; empty: nothing.
+        """Returns the supply metrics of the Measurement that ends then; called in the order of time.
 
         Args:
-            supply_v, battery_v: as the Box's Health says them, V; None: it does not know, has no battery.
-            gateway_failing: whether its gateway's own supply fails; None: nobody tells it.
+            supply_v, battery_v: from the Box's Health, V; None where unknown, or without a battery.
+            gateway_failing: whether its gateway's own supply fails; None where unknown.
         """
         said = {} if gateway_failing is None else {GATEWAY: float(not gateway_failing)}
         if supply_v is not None:

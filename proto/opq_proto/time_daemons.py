@@ -1,8 +1,8 @@
-"""What chrony or systemd-timesyncd says of the system's clock, beyond what the kernel knows of them.
+"""State of the system's clock as chrony or systemd-timesyncd report it; they know more than the kernel.
 
-chrony without `rtcsync` leaves the kernel saying "not synchronised"; timesyncd gives the kernel an
-error of 0 at each poll. So the daemon itself is asked where there is one. Each answer is parsed by
-a pure function; asking runs a program, for at most ASK_S.
+With chrony without `rtcsync` the kernel reports "not synchronised"; timesyncd sets the kernel's error to 0 at
+each poll. So the daemon itself is queried where there is one. A query runs a program for at most ASK_S; a
+pure function parses its answer.
 """
 
 import os
@@ -16,14 +16,14 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 ASK_S = 2.0
 TIMESYNC = Path("/run/systemd/timesync")
 WAY_NS = 50_000_000
-"""Half of the way to a server and back, which timesyncd does not say: a tenth of a second is a bad line."""
+"""Half of the round trip to a server, which timesyncd does not report; a bad line has 0.1 s."""
 UNSYNCHRONISED = ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
 _UNITS_NS = {"us": 1e3, "ms": 1e6, "s": 1e9, "min": 60e9, "h": 3600e9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|min|h)\b")
 
 
 def asked_clock(timesync: Path = TIMESYNC) -> ClockState:
-    """chrony's word, else timesyncd's, else the kernel's. Runs programs: not on a path in a hurry."""
+    """Returns chrony's state, else timesyncd's, else the kernel's. Runs programs, so it is slow."""
     tracking = _said("chronyc", "-c", "-n", "tracking")
     if tracking:
         return chrony_clock(tracking)
@@ -77,7 +77,7 @@ def _duration_ns(text: str) -> float:
 
 
 def _said(program: str, *arguments: str) -> str:
-    """What a program prints; empty when it is not there, fails or takes too long."""
+    """Returns what a program prints; empty where it is missing, fails or takes too long."""
     path = _path_of(program)
     if not path:
         return ""
@@ -90,6 +90,6 @@ def _said(program: str, *arguments: str) -> str:
 
 
 def _path_of(program: str) -> str:
-    """Where it is, as `shutil.which`, which brings every archive format; empty: nowhere."""
+    """Returns a program's path as `shutil.which` does, but without importing archive formats; "" for none."""
     paths = (f"{folder}/{program}" for folder in os.get_exec_path())
     return next((path for path in paths if os.access(path, os.X_OK)), "")

@@ -1,4 +1,4 @@
-"""A file that is there whole or not at all: written beside its place, flushed to the disk, then renamed."""
+"""Writes a file whole or not at all: under another name, flushed to the disk, then renamed."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from opq_proto.errors import OpqError
 
 
 class FileNotWrittenError(OpqError, OSError):
-    """The file cannot be written; one that was there before is as it was."""
+    """The file cannot be written; an existing one is unchanged."""
 
 
 def write_whole_file(path: Path, pieces: Iterable[bytes], mode: int = 0o666) -> int:

@@ -1,7 +1,7 @@
 """The flickermeter at the test points of IEC 61000-4-15, edition 2, for all four lamps.
 
 Errors are in percent of the standard's 1.00, in the worst row where a table has many; the limits are the
-standard's (8 % of Pinst, 5 % of Pst). The tables and where they are from: `flicker_tables`.
+standard's (8 % of Pinst, 5 % of Pst). `flicker_tables` has the tables and their sources.
 
 The baseline, in the same run, is the flickermeter of pqopen-lib (extra `bench`), which has one lamp.
 """
@@ -27,16 +27,16 @@ PINST_PERCENT, PST_PERCENT = 8.0, 5.0
 CPU_MS_PER_S = 1.0
 BLOCK_S = 0.2
 RUN_IN_S = 60.0
-"""Before ten minutes: the mean of 27.3 s comes to rest."""
+"""Run-in before ten minutes, in which the mean of 27.3 s settles."""
 SETTLE_S, SETTLE_SLOW_S = 8.0, 60.0
-"""Before a maximum of Pinst; below 1 Hz the first second is not the mean, and 27.3 s must pass."""
+"""Time before a maximum of Pinst; below 1 Hz the first second is not the mean, so 27.3 s must pass."""
 TICK_NS = 1_700_000_400_000_000_000
-"""A whole number of ten minutes."""
+"""UTC of the start: a whole number of ten minutes."""
 FOLLOWS = "the standard's mean of 27.3 s follows within the minute"
 
 
 def run(quick: bool) -> BenchResult:
-    """Two minutes; `quick`, with every fourth row of tables 1 and 2 and one lamp of table 5, some 25 s."""
+    """Takes two minutes; `quick`, with every fourth row of tables 1 and 2 and one lamp of table 5, 25 s."""
     rows = [*_felt_tables(4 if quick else 1), *_performance(), *_influences()]
     click.echo("ten minutes after ten minutes ...", err=True)
     lamps = (LAMP_230V,) if quick else LAMPS
@@ -58,13 +58,13 @@ def _name(lamp: Lamp) -> str:
 
 
 def _row(name: str, errors: list[float], limit: float | None, peer: float | None = None) -> BenchCase:
-    """The worst of the errors; the spread is theirs, signed."""
+    """Row with the worst error; the spread is that of the signed errors."""
     worst = max(map(abs, errors))
     return case(name, "%", errors, worst, limit=limit, peer=peer)
 
 
 def _square_wave(turns: FloatArray) -> FloatArray:
-    """+1 for half of each turn, then -1; what is rounding before a turn belongs to the next."""
+    """+1 for half of each turn, then -1; a rounding error before a turn counts to the next one."""
     return np.where(np.mod(turns + 1e-9, 1.0) < 0.5, 1.0, -1.0)
 
 
@@ -117,7 +117,7 @@ def _performance() -> Iterator[BenchCase]:
 
 
 def _influences() -> Iterator[BenchCase]:
-    """What should not matter to the fluctuation that is just felt: frequency, rate, DC."""
+    """Influences that should not change the just perceptible fluctuation: frequency, rate, DC."""
     for lamp in (LAMP_230V, LAMP_120V):
 
         def felt(
@@ -144,7 +144,7 @@ def _blocks(lamp: Lamp, changes_per_minute: float, percent: float) -> Iterator[F
 
 
 def _pst(blocks: Iterator[FloatArray], lamp: Lamp) -> float:
-    """Pst of the ten minutes after the run-in, by a stream."""
+    """Pst of the ten minutes after the run-in, computed as a stream."""
     meter, found, first = Flickermeter(lamp), [], 0
     for block in blocks:
         start_ns = TICK_NS - round(RUN_IN_S * 1e9) + round(first / RATE_HZ * 1e9)
@@ -195,7 +195,7 @@ def _phase_jumps() -> Iterator[BenchCase]:
 
 
 def _floor() -> Iterator[BenchCase]:
-    """What a steady voltage with noise has for Pst: nothing below that can be seen."""
+    """Pst of a steady voltage with noise: the floor of a measurement."""
     generator = np.random.default_rng(15)
     for noise_db in (78.0, 60.0, 40.0):
         _, carrier = _carrier(LAMP_230V, 10.0)
@@ -205,7 +205,7 @@ def _floor() -> Iterator[BenchCase]:
 
 
 def _peer(blocks: Iterable[FloatArray], run_in_s: float) -> tuple[float, float] | None:
-    """Its Pst and CPU seconds; None when it is not installed."""
+    """The peer's Pst and CPU seconds; None when it is not installed."""
     try:
         return peer_pst(blocks, RATE_HZ, LAMP_230V.nominal_v, run_in_s)
     except NoPeerError as missing:
@@ -215,12 +215,12 @@ def _peer(blocks: Iterable[FloatArray], run_in_s: float) -> tuple[float, float] 
 
 @functools.cache
 def _tell(text: str) -> None:
-    """Once is enough."""
+    """Prints a text only once."""
     click.echo(text, err=True)
 
 
 def _cpu_ms_per_s(runs: int) -> tuple[list[float], list[float]]:
-    """CPU of a stream in blocks of 0.2 s, by run, ours and the peer's in turn; other work only adds to it."""
+    """CPU of a stream in blocks of 0.2 s per run, ours and the peer's in turn; other load only adds to it."""
     blocks = 300
     _, carrier = _carrier(LAMP_230V, BLOCK_S)
     volts = LAMP_230V.nominal_v * carrier

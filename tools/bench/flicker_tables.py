@@ -1,6 +1,6 @@
 """The test tables of IEC 61000-4-15:2010 (edition 2): fluctuations that make Pinst or Pst 1.
 
-Where the numbers come from, for the standard's own text was not at hand:
+Sources of the numbers, since the standard's own text was not available:
 
 - Tables 1a, 1b, 2a, 2b and 5, all four lamps: a verification script of the Czech Metrology Institute
   (verify_flicker_sim.m of its QWTB toolbox, "edition 2 (2010)"). That they fit the standard's own filter to

@@ -1,9 +1,9 @@
-"""What an emulator pays for flash: CPU while three sectors are erased, and while none is.
+"""An emulator's cost of flash: CPU while three sectors are erased, and without an erase.
 
-The firmware is that of this tree. With OPQ_BASELINE_FIRMWARE_DIR (a folder as `opq-tools firmware build
---out` makes it, e.g. from an earlier commit) each turn plays that one too: its figures are the peer's. Turns
-interleave the two, so that other work of the machine meets both; the least of all turns is quoted. OPQ_QEMU
-chooses another emulator. Without a second firmware the baseline is the same span without an erase.
+The firmware is that of this tree. With OPQ_BASELINE_FIRMWARE_DIR (a folder from `opq-tools firmware build
+--out`, e.g. of an earlier commit) each turn runs that firmware too, and its figures are the peer's. The two
+alternate, so that other load affects both; the least of all turns is the result. OPQ_QEMU chooses another
+emulator. Without a second firmware the baseline is the same span without an erase.
 """
 
 import os
@@ -26,7 +26,7 @@ from opq_tools.built_firmware import firmware_for
 
 VARIABLE = "OPQ_BASELINE_FIRMWARE_DIR"
 END_NS = BOOT_NS + 7 * NS
-"""Three erasures take 3 s of it by the model's clock (typical, DS8626)."""
+"""End of the run; three erasures take 3 s of it by the model's clock (typical, DS8626)."""
 ERASES = 3
 TURNS, QUICK_TURNS = 7, 2
 
@@ -60,7 +60,7 @@ def _turn(bench: Bench, found: EraseCpu) -> None:
 
 
 def run(quick: bool) -> BenchResult:
-    """Both firmwares, interleaved."""
+    """Measures both firmwares, interleaved."""
     built: dict[str, Mapping[str, Firmware]] = {"ours": firmware_for(boards=(BOARD,))}
     named = os.environ.get(VARIABLE)
     if named:

@@ -1,9 +1,9 @@
-"""What events and joining cost: `mauka_events`, `view.incident_way`, and an incident of 10,000 Boxes.
+"""Cost of events and of joining findings: `mauka_events`, `view.incident_way`, an incident of 10,000 Boxes.
 
 Findings of one disturbance come in a random order, one of each Box, their onsets within 180 ms: all in one
-plan, one a plan, as Boxes that answer late, and 50 a plan, as an event of 50 Boxes. Beside them what a
-finding costs that comes when the incident is small: that is the baseline, and the ratio says how much dearer
-a large one is to grow.
+plan; one per plan, as from Boxes that answer late; and 50 per plan, as from an event of 50 Boxes. The
+baseline is the cost of a finding while the incident is small; the ratio shows how much more a finding of a
+large incident costs.
 """
 
 import random
@@ -31,7 +31,7 @@ EVENT_BOXES = 50
 
 
 def run(quick: bool) -> BenchResult:
-    """Some ten minutes; `quick` has 2,000 Boxes and some 20 events."""
+    """Takes about ten minutes; `quick` has 2,000 Boxes and some 20 events."""
     boxes = QUICK_BOXES if quick else BOXES
     rows: list[BenchCase] = [*event_rows(quick), *way_rows(quick)]
     click.echo(f"an incident of {boxes} Boxes in one plan ...", err=True)
@@ -57,7 +57,7 @@ def run(quick: bool) -> BenchResult:
 
 
 def _grow(boxes: int, together: int) -> Iterator[float]:
-    """CPU ms of each plan."""
+    """Grows an incident; yields CPU ms of each plan."""
     chance = random.Random(SEED)
     findings = [_finding(str(number + 1), chance.randrange(SPREAD_NS)) for number in range(boxes)]
     with TemporaryDirectory() as folder:
@@ -74,7 +74,7 @@ def _grow(boxes: int, together: int) -> Iterator[float]:
 
 
 def _means(spent_ms: Sequence[float], together: int, boxes: int) -> tuple[float, float]:
-    """Per finding, of the first and of the last 1,000; those that begin earlier than all before are in."""
+    """Mean CPU per finding of the first and the last 1,000; includes those with a new earliest onset."""
     plans = min(SMALL, boxes // 2) // together
     return sum(spent_ms[:plans]) / (plans * together), sum(spent_ms[-plans:]) / (plans * together)
 

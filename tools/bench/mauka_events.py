@@ -1,6 +1,6 @@
-"""What events cost Mauka: CPU of all analyses on 10 s, from stored to an incident told, bursts, idle.
+"""Mauka's cost of events: CPU of all analyses on 10 s, time from storing to incident notice, bursts, idle.
 
-Times of the wall mean something only where the cores are free; beside bursts stands how much of them was had.
+Wall-clock times are meaningful only on free cores; bursts have a row with the cores that they got.
 """
 
 import math
@@ -53,7 +53,7 @@ END_S = 300.0
 
 
 def rows(quick: bool) -> Iterator[BenchCase]:
-    """All of it; the CPU of a plain waveform is what that of an eventful one stands beside."""
+    """Yields all rows; the CPU of a plain waveform is for comparison with an eventful one."""
     click.echo("all analyses on 10 s ...", err=True)
     yield case("all analyses on a plain 10 s, CPU", "ms", [_waveform_ms(eventful=False)])
     yield case("all analyses on an eventful 10 s, CPU", "ms", [_waveform_ms(eventful=True)], limit=LIMIT_MS)
@@ -71,7 +71,7 @@ def rows(quick: bool) -> Iterator[BenchCase]:
 
 
 def _waveform_ms(eventful: bool) -> float:
-    """The least of some; nothing measured before is used."""
+    """Least CPU of several runs, each without cached results."""
     parts = (
         Sag(depth=0.4, cycles=8, start_s=2, angle_deg=30),
         PhaseJumpEvent(degrees=20, start_s=2, angle_deg=30),
@@ -97,7 +97,7 @@ def _waveform_ms(eventful: bool) -> float:
 
 
 def _latencies(boxes: int, count: int) -> Iterator[BenchCase]:
-    """Percentiles of the wall, and of the thread's own CPU, which a busy machine lengthens less."""
+    """Percentiles of wall time, and of the thread's own CPU, which depends less on other load."""
     click.echo(f"{count} events of {boxes} Boxes, one at a time ...", err=True)
     spent = list(_spent_ms(boxes, count))
     for until in ("its incident told", "all findings stored"):
@@ -113,7 +113,7 @@ def _latencies(boxes: int, count: int) -> Iterator[BenchCase]:
 
 
 class _TimedRunner(AnalysisRunner):
-    """It notes when it tells of an incident first, which is when pages hear of it."""
+    """Notes when it first publishes an incident, which is when pages get it."""
 
     told: tuple[float, float] | None = None
 
@@ -124,7 +124,7 @@ class _TimedRunner(AnalysisRunner):
 
 
 def _spent_ms(boxes: int, count: int) -> Iterator[dict[tuple[str, str], float]]:
-    """(until what, "" or CPU) of each event after some that warm up."""
+    """Yields (until which step, "" or ", CPU") -> ms for each event, after some warm-up events."""
     with _store() as store:
         runner = _runner(store)
         for number in range(WARM_EVENTS + count):
@@ -146,7 +146,7 @@ def _spent_ms(boxes: int, count: int) -> Iterator[dict[tuple[str, str], float]]:
 
 
 def _burst(count: int, processes: int) -> tuple[float, float]:
-    """Seconds and CPU seconds for events that wait; some before them pay for the processes' beginning."""
+    """Seconds and CPU seconds for waiting events; warm-up events cover the start of the processes."""
     with _store() as store:
         runner = _runner(store)
         if processes:
@@ -190,7 +190,7 @@ def _cpu_s(runner: AnalysisRunner) -> float:
 
 
 def _runner(store: CloudStore) -> _TimedRunner:
-    """It knows nothing of waveforms that were measured before."""
+    """A runner without results of waveforms that were measured before."""
     measured.RESULTS = measured.MeasuredResults()
     return _TimedRunner({PUB_KEY: NOBODY, SUB_KEY: NOBODY}, lambda: store, load_analyses([]), NOMINAL)
 

@@ -1,4 +1,4 @@
-"""Every figure of `bench measure`: the core beside pqopen-lib.
+"""Every figure of `bench measure`: the core compared with pqopen-lib.
 
 Signals: 12 kS/s, a fundamental of 120 V with harmonics of 3 % in all (2, 2, 0.88 and 0.5 % of orders 3, 5, 7
 and 9), every phase random, white noise 60 or 78 dB under the fundamental or none; the frequency of each drawn
@@ -35,7 +35,7 @@ RATE_HZ, NOMINAL_HZ = 12_000.0, 60.0
 BANDS = ((57.0, 63.0), (42.5, 69.0))
 NOISES_DB = (60.0, 78.0, None)
 SIGNALS, QUICK_SIGNALS = 40, 4
-"""Per band and noise, each of SECONDS after the peer's settling."""
+"""Signals per band and noise, each of SECONDS after the peer's settling."""
 SECONDS = 10
 CPU_S, CPU_RUNS = 20, 5
 BLOCK = 2400
@@ -44,7 +44,7 @@ PERCENT = 100.0
 
 @dataclass(frozen=True, slots=True)
 class MeasureRow:
-    """A figure of both: `figure` of the errors in `key`, times `scale`, held to `limit`."""
+    """A figure of both: `figure` of the errors in `key`, times `scale`, compared with `limit`."""
 
     text: str
     key: str
@@ -54,7 +54,7 @@ class MeasureRow:
     figure: str
     """"sigma", "bias", "rms" or "largest"."""
     because: str = ""
-    """Why it may be worse than its limit or the peer's; said only where it is."""
+    """Why it may be worse than its limit or the peer's; shown only where it is."""
 
 
 REMEMBERS = "ours is the bound of one cycle (2.26, 0.28 mHz); the peer's low-pass remembers those before"
@@ -89,7 +89,7 @@ NOISY_ROWS = tuple(
 
 
 def signal(band: tuple[float, float], noise_db: float | None, seed: int) -> tuple[FloatArray, Truth]:
-    """One of the signals."""
+    """Makes one of the signals."""
     frequency_hz = float(np.random.default_rng((seed, 0xF)).uniform(*band))
     return mains(
         peer.SETTLE_S + SECONDS,
@@ -103,7 +103,7 @@ def signal(band: tuple[float, float], noise_db: float | None, seed: int) -> tupl
 
 
 def compared(band: tuple[float, float], noise_db: float | None, count: int) -> list[BenchCase]:
-    """Every row of one band and noise."""
+    """Rows of one band and noise."""
     ours: dict[str, list[FloatArray]] = {}
     theirs: dict[str, list[FloatArray]] = {}
     for seed in range(count):
@@ -206,7 +206,7 @@ def costs() -> tuple[list[BenchCase], Baseline]:
 
 
 def _detectors_ms() -> list[float]:
-    """CPU per second of signal in which nothing happens, after the figures that every window has."""
+    """CPU of the detectors per second of undisturbed signal, in addition to the figures of every window."""
     volts, _ = mains(CPU_S, RATE_HZ, harmonics=MIX_3_PERCENT, noise_db=60, seed=1)
     windows = list(windows_of(volts, RATE_HZ, NOMINAL_HZ))
     figures = figures_of(windows, [120.0] * len(windows))
@@ -258,7 +258,7 @@ def errors_of(volts: FloatArray, truth: Truth, rate_hz: float, nominal_hz: float
 
 
 def _cycles_hz(windows: list[Window]) -> FloatArray:
-    """After the first second, whose harmonics are carried over."""
+    """Frequencies after the first second, whose harmonics are carried over."""
     cycles = CycleFrequency()
     return np.concatenate([cycles.push_window(window).hz for window in windows][WINDOWS:])
 
@@ -274,7 +274,7 @@ def _seconds_hz(volts: FloatArray, rate_hz: float, nominal_hz: float) -> FloatAr
 
 
 def _short_hz(volts: FloatArray, rate_hz: float, near_hz: float) -> FloatArray:
-    """With a running estimate that is 10 mHz off."""
+    """Short frequencies, with a running estimate that is 10 mHz off."""
     size, step = round(CYCLES * rate_hz / near_hz), round(rate_hz / SHORT_PER_SECOND)
     firsts = range(0, len(volts) - size, step)
     return np.array([short_hz(volts[first : first + size], rate_hz, near_hz + 0.01) for first in firsts])

@@ -1,1 +1,1 @@
-"""`opq-tools bench gateway`: what a Box costs, what the ring holds, how soon it answers."""
+"""`opq-tools bench gateway`: the cost of a Box, the ring's capacity, the latency of answers."""

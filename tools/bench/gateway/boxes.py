@@ -1,15 +1,15 @@
-"""Boxes that cost little, so that many run beside the gateway that is measured: a process of its own.
+"""Cheap Boxes in a process of their own, so that many can run next to the measured gateway.
 
     python -m bench.gateway.boxes COUNT PORTS_DIR SAG_EVERY_S
 
-Each speaks at its real-time rate, by a crystal of its own; its waveform is one second of mains with harmonics
-and noise of 2 LSB, made once and repeated. Every SAG_EVERY_S the next Box's voltage drops to 60 % for 12
-cycles; the Box, a simulated one, reports it by itself, and the moment is logged. With 0 there is
-no sag, and the Boxes are plain ones.
+Each sends at its real-time rate, with its own crystal; its waveform is one second of mains with harmonics and
+noise of 2 LSB, made once and repeated. Every SAG_EVERY_S the next Box's voltage drops to 60 % for 12 cycles;
+the simulated Box reports it by itself, and the moment is logged. With 0 there is no sag, and the Boxes are
+plain ones.
 
-A plain Box says what a Box says in its steady life, for a third of a simulated Box's CPU, so that 64 keep
-pace: samples on time, hello, state each second, figures of its own. Every command is answered "done", and
-samples that are asked for again are sent again. It sees no crossings and has no settings and no updates.
+A plain Box sends what a Box sends in steady operation, for a third of a simulated Box's CPU, so that 64 keep
+pace: samples on time, hello, state each second, figures of its own. It answers every command "done" and sends
+requested samples again. It detects no crossings and has no settings and no updates.
 """
 
 import os
@@ -58,7 +58,7 @@ DEPTH_LEFT, SAG_CYCLES = 0.6, 12
 
 
 class RepeatedSource:
-    """One second of mains, over and over; a `SampleSource`. A sag is laid on it where nobody has read yet."""
+    """A `SampleSource` that repeats one second of mains; a sag can be added to samples not yet read."""
 
     offset_ns = 0
     v_per_lsb = V_PER_LSB
@@ -75,7 +75,7 @@ class RepeatedSource:
         self._sag = range(0)
 
     def sag(self) -> None:
-        """From the next block on."""
+        """Starts a sag at the next block."""
         self._sag = range(self._read, self._read + SAG_CYCLES * 200)
 
     def counts(self, first: int, count: int) -> NDArray[np.int16]:
@@ -88,7 +88,7 @@ class RepeatedSource:
 
 
 class TellingBox(Box):
-    """Logs when a Crossing has gone out."""
+    """Logs when a Crossing has been sent."""
 
     def send(self, message: LinkMessage) -> None:
         super().send(message)
@@ -98,7 +98,7 @@ class TellingBox(Box):
 
 
 def main(boxes: int, ports_dir: Path, sag_every_s: float) -> None:
-    """Until SIGTERM."""
+    """Runs the Boxes until SIGTERM."""
     log.configure("boxes")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -115,10 +115,10 @@ def main(boxes: int, ports_dir: Path, sag_every_s: float) -> None:
 
 
 MOST_WAITING_BYTES = 32_768
-"""What a port did not take; more is lost, as on a real line."""
+"""Most bytes that wait for a port; more are lost, as on a real line."""
 RESENT_PER_TICK = 4
 PACE_S = 0.01
-"""Blocks leave so much late at most."""
+"""Most delay of a block."""
 
 
 class PlainBox:
@@ -135,7 +135,7 @@ class PlainBox:
         self._out = bytearray()
 
     def tick(self, now_ns: int) -> None:
-        """Say what is due."""
+        """Sends all messages that are due."""
         if self._next is None:
             return
         taken = (now_ns - self._clock.monotonic_ns) * self._source.rate_millihz // 10**12
@@ -151,7 +151,7 @@ class PlainBox:
         self._write()
 
     def receive(self) -> None:
-        """The gateway said something."""
+        """Reads and answers the gateway's messages."""
         for _, message in self._decoder.feed(self.port.receive()):
             if isinstance(message, Command):
                 if self._next is None:
@@ -183,7 +183,7 @@ class PlainBox:
         return Samples(first, t_ns, clock.uncertainty_ns, clock.source, source.rate_millihz, flags, counts)
 
     def _newest(self) -> int:
-        """Samples taken by now."""
+        """Number of samples taken by now."""
         return (time.monotonic_ns() - self._clock.monotonic_ns) * self._source.rate_millihz // 10**12
 
     def _each_second(self, second: int, newest: int) -> None:
@@ -216,7 +216,7 @@ class PlainBox:
 
 
 def serve(sources: Sequence[SampleSource], ports_dir: Path, stop: threading.Event) -> None:
-    """A PlainBox per source, ids from 1, until `stop`."""
+    """Runs a PlainBox per source, ids from 1, until `stop`."""
     clock = RunClock.now()
     boxes = [PlainBox(number, source, clock) for number, source in enumerate(sources, start=1)]
     for number, box in enumerate(boxes, start=1):

@@ -1,4 +1,4 @@
-"""What the ring takes: writing as the reader writes, reading, sealing; the codec on the real recordings."""
+"""The ring's cost: writing as the reader writes, reading, sealing; and the codec."""
 
 import lzma
 import tempfile
@@ -28,7 +28,7 @@ V_PER_LSB = 0.0068
 
 @dataclass(frozen=True, slots=True)
 class CodecFigures:
-    """One signal through the codec."""
+    """Figures of the codec for one signal."""
 
     ratio: float
     encode_mb_s: float
@@ -39,24 +39,24 @@ class CodecFigures:
 
 @dataclass(frozen=True, slots=True)
 class RingFigures:
-    """One ring of one Box."""
+    """Figures of one ring of one Box."""
 
     write_ms_per_s: float
-    """CPU per second of signal, two blocks at a time."""
+    """CPU per second of signal, writing two blocks at a time."""
     write_mb_s: float
     read_mb_s: float
-    """Ten seconds at once, warm, as one Waveform; raw megabytes per CPU second."""
+    """Reading ten seconds at once, warm, as one Waveform; raw megabytes per CPU second."""
     access_ms: list[float]
-    """Wall, of one second anywhere."""
+    """Wall time of reading one second anywhere."""
     sample_ms: list[float]
-    """Wall, of the block around one sample anywhere."""
+    """Wall time of reading the block around one sample anywhere."""
     sealed_read_mb_s: float
     sealed_access_ms: list[float]
     sealed_sample_ms: list[float]
     seal_ms_per_s: float
-    """CPU of the child per second of signal."""
+    """CPU of sealing per second of signal."""
     ratio: float
-    """Raw bytes to those of the sealed file, heads and times and all."""
+    """Raw bytes over bytes of the sealed file, with its heads and times."""
 
 
 def noisy(seconds: int, noise_lsb: float) -> NDArray[np.int16]:
@@ -67,12 +67,12 @@ def noisy(seconds: int, noise_lsb: float) -> NDArray[np.int16]:
 
 
 def eight_bits(seconds: int) -> NDArray[np.int16]:
-    """(n,) counts of the same mains by a converter of 8 bits, as the recordings have it."""
+    """(n,) counts of the same mains from an 8-bit converter, as in the recordings."""
     return noisy(seconds, 70.0) | np.int16(0xFF)
 
 
 def packed(counts: NDArray[np.int16]) -> CodecFigures:
-    """In chunks as the ring seals them."""
+    """Packs the counts in chunks, as the ring seals them."""
     parts = [part for part, _ in as_sealed(counts)]
     encode_s, coded = cpu_of(lambda: [codec.pack(part) for part in parts])
     decode_s, back = cpu_of(lambda: [codec.unpack(part) for part in coded])
@@ -85,7 +85,7 @@ def packed(counts: NDArray[np.int16]) -> CodecFigures:
 
 
 def on_disk(counts: NDArray[np.int16], looks: int) -> RingFigures:
-    """A ring of these samples, 12 s at least, in a temporary folder."""
+    """Measures a ring of these samples, at least 12 s, in a temporary folder."""
     seconds = len(counts) / RATE
     blocks = [_block(counts, first) for first in range(0, len(counts), BLOCK)]
     chance = np.random.default_rng(3)

@@ -1,14 +1,14 @@
 """Every figure of `bench gateway`.
 
-CPU and memory: the gateway's own process over a while with 1, 4, 16 and 64 Boxes at 12 kS/s on ptys, beside
-a real cloud that takes and acknowledges its Measurements over CURVE; windows, harmonics, 10 s frequency,
-events, values on disk and ring on; flicker, phasors and background compression off, each one's cost stated
-beside. The slope is the least-squares line over the numbers of Boxes; what it does not hold (Python, ZeroMQ,
-timers) is "CPU at no Box". Samples that were lost, or never came because the Boxes had no CPU, are counted:
-with them the figure is too good. On a machine whose cores are busy with other work the same work takes up to
-twice the CPU time (shared caches, two threads on a core).
+CPU and memory are those of the gateway's own process with 1, 4, 16 and 64 Boxes at 12 kS/s on ptys, and a
+real cloud that acknowledges its Measurements over CURVE. Windows, harmonics, 10 s frequency, events,
+values on disk and ring are on; flicker, phasors and background compression are off, and their costs are
+separate rows. The slope is the least-squares line over the numbers of Boxes; its constant part (Python,
+ZeroMQ, timers) is "CPU at no Box". Samples that were lost, or never came because the Boxes had no CPU, count:
+they make the figure too good. On a machine whose cores are busy the same work takes up to twice the CPU time
+(shared caches, two threads on a core).
 
-Baseline: one bare CurveZMQ hop of a Measurement's size in the same run, the floor under a crossing's way.
+Baseline: one bare CurveZMQ hop of a Measurement's size in the same run, the least latency of a crossing.
 """
 
 import statistics
@@ -32,23 +32,23 @@ from opq_tools.up.children import ChildLine
 BOXES, QUICK_BOXES = (1, 4, 16, 64), (1, 16)
 SETTLE_S, WATCH_S, QUICK_WATCH_S = 8.0, 30.0, 10.0
 APART_BOXES = 16
-"""With so many, what is switched on or off is told apart."""
+"""Number of Boxes for the cost of single features, switched on or off."""
 REQUESTS, QUICK_REQUESTS = 300, 40
 SAGS, QUICK_SAGS = 50, 5
 UPLINK_S, QUICK_UPLINK_S = 60.0, 30.0
 HEARTBEAT_S = 60.0
-"""The idle mode's (config.Idle): its bytes are counted over whole heartbeats."""
+"""Heartbeat of the idle mode (config.Idle); its bytes are counted over whole heartbeats."""
 IDLE_S, QUICK_IDLE_S = 4 * HEARTBEAT_S, 2 * HEARTBEAT_S
 DISK_S, QUICK_DISK_S, LOOKS = 300, 60, 200
 SLOPE_MS = 2.5
-"""400 Boxes on a core."""
+"""Limit of CPU per Box and second: 400 Boxes on a core."""
 RESIDENT_MB, BOX_MB = 60.0, 2.0
-"""Without SciPy."""
+"""Limits of memory, without SciPy."""
 REQUEST_MS, CROSSING_MS, ACCESS_MS = 20.0, 100.0, 5.0
 USUAL: dict[str, Any] = {"ring": {"compress": False}}
 PLAIN: dict[str, Any] = {**USUAL, "measuring": {"flicker": False}}
 PACE = 0.99
-"""A share of 12,000 samples per Box and second: fewer, and the Boxes did not keep pace."""
+"""Least share of 12,000 samples per Box and second; with fewer, the Boxes did not keep pace."""
 
 
 def run(quick: bool) -> BenchResult:
@@ -109,12 +109,12 @@ def _costs(quick: bool) -> list[BenchCase]:
 
 
 def _samples(up: BenchHouse) -> tuple[float, float]:
-    """Samples of all Boxes since the start: that came, and that were lost or not measured."""
+    """Samples of all Boxes since the start: received ones, and ones lost or not measured."""
     return up.counted("samples"), up.counted("missing_samples") + up.counted("unmeasured_samples")
 
 
 def _apart(quick: bool) -> list[BenchCase]:
-    """What single parts cost per Box, as differences to the same house without them."""
+    """Cost of single features per Box, as differences to the same setup without them."""
     watch_s = QUICK_WATCH_S if quick else WATCH_S
     click.echo(f"parts apart, {APART_BOXES} Boxes ...", err=True)
     plain = _cpu_ms(PLAIN, watch_s)
@@ -176,7 +176,7 @@ def _disk(quick: bool) -> list[BenchCase]:
 
 
 def _accesses(name: str, sample_ms: list[float], second_ms: list[float]) -> list[BenchCase]:
-    """By time, anywhere; median is in the columns."""
+    """Rows of the times of accesses anywhere in the ring; the median is in the columns."""
     return [
         case(f"{name}: {span} at random: p99", "ms", spans_ms, percentile(spans_ms, 0.99), limit=ACCESS_MS)
         for span, spans_ms in (("1 sample", sample_ms), ("1 s", second_ms))
@@ -186,14 +186,14 @@ def _accesses(name: str, sample_ms: list[float], second_ms: list[float]) -> list
 REQUEST_S = 10
 PAUSE_S = 0.05
 APART_S = 4.37
-"""From sag to sag: longer than an event's span, and no whole number of windows."""
+"""Time from sag to sag: longer than an event's span, and not a whole number of windows."""
 SAG_BOXES = 4
 SOON_S = 3.0
-"""A request that comes later is not taken for the answer to the crossing."""
+"""A request that comes later is not counted as the answer to the crossing."""
 
 
 def requests_ms(asked: int) -> list[float]:
-    """Milliseconds from a command received to its last Cycle in the socket; 10 s of samples each."""
+    """Milliseconds from a received command to its last Cycle in the socket; 10 s of samples each."""
     with house(1, debug=True) as up:
         up.rest(REQUEST_S + 5)
         commands, answers = (endpoint(name, up.offset) for name in ("command_backend", "response_backend"))
@@ -219,7 +219,7 @@ def requests_ms(asked: int) -> list[float]:
 
 
 def crossings_ms(sags: int) -> list[float]:
-    """Milliseconds from a Crossing sent by a Box to the request for its waveform at the gateway."""
+    """Milliseconds from a Box's Crossing to the arrival of the waveform request at the gateway."""
     with house(SAG_BOXES, sag_every_s=APART_S, debug=True) as up:
         open_ns: dict[str, int] = {}
         found: list[float] = []
@@ -239,7 +239,7 @@ def crossings_ms(sags: int) -> list[float]:
 
 
 def _lines(up: BenchHouse, quiet_s: float) -> list[ChildLine]:
-    """All log lines that wait, until it is quiet."""
+    """All waiting log lines, until there are none for `quiet_s`."""
     found: list[ChildLine] = []
     while (line := up.line(quiet_s)) is not None and len(found) < 100_000:
         found.append(line)

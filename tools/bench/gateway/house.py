@@ -1,4 +1,4 @@
-"""BenchHouse: so many Boxes on ptys, a real gateway, a real cloud over CURVE, and relays that count bytes."""
+"""BenchHouse: Boxes on ptys, a real gateway, a real cloud over CURVE, and relays that count bytes."""
 
 import queue
 import selectors
@@ -30,7 +30,7 @@ UPLINK = {
     "command_box": "command_endpoint",
     "response_box": "response_endpoint",
 }
-"""Port of the cloud -> the gateway's setting of it."""
+"""Port of the cloud -> the gateway's setting for it."""
 PIECE_BYTES = 1 << 16
 
 
@@ -38,8 +38,8 @@ class MeteredRelay:
     """Relays one port of 127.0.0.1 to another for the `with` block.
 
     Attributes:
-        port: where to connect instead.
-        up_bytes, down_bytes: payload of TCP, from and to whoever connected.
+        port: port to connect to instead.
+        up_bytes, down_bytes: payload of TCP, from and to the clients.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -78,7 +78,7 @@ class MeteredRelay:
         try:
             outer = socket.create_connection(("127.0.0.1", self._target_port), 5)
         except OSError:
-            inner.close()  # as a broker that is not there
+            inner.close()  # like a missing broker
             return
         for each, other, up in ((inner, outer, True), (outer, inner, False)):
             self._peers[each] = (other, up)
@@ -107,15 +107,15 @@ class MeteredRelay:
 
 @dataclass(frozen=True, slots=True)
 class GatewayCost:
-    """What the gateway took over a while."""
+    """Cost of the gateway over a span."""
 
     cpu_ms_per_s: float
-    """CPU of its own process."""
+    """CPU of the gateway's own process."""
     resident_bytes: float
 
 
 class BenchHouse:
-    """Up as long as `house` lasts."""
+    """A running system; ends with the block of `house`."""
 
     def __init__(
         self,
@@ -136,10 +136,10 @@ class BenchHouse:
         return next(child.pid for child in self._children if child.name == name and child.pid is not None)
 
     def wait(self) -> None:
-        """Until every Box samples and its uplink stands.
+        """Waits until every Box samples and its uplink is connected.
 
         Raises:
-            OpqError: they do not within START_S, or a process ended.
+            OpqError: not within START_S, or a process ended.
         """
         until = time.monotonic() + START_S
         while not self._all_well():
@@ -156,7 +156,7 @@ class BenchHouse:
         return len(boxes) == self.boxes and all(part["connected"] and part["sampling"] for part in boxes)
 
     def counted(self, name: str) -> float:
-        """A counter of the gateway, over all Boxes. Raises OpqError: it does not answer."""
+        """A counter of the gateway, over all Boxes. Raises OpqError where the gateway does not answer."""
         reading = self._reading()
         if reading is None:
             raise OpqError("the gateway does not say what it counts")
@@ -167,7 +167,7 @@ class BenchHouse:
 
     @property
     def uplink_bytes(self) -> tuple[int, int]:
-        """Sent to the cloud and received from it, TCP's payload; with `metered`."""
+        """Bytes sent to the cloud and received from it, as payload of TCP; needs `metered`."""
         return sum(relay.up_bytes for relay in self._relays), sum(relay.down_bytes for relay in self._relays)
 
     def line(self, timeout_s: float) -> ChildLine | None:
@@ -178,13 +178,13 @@ class BenchHouse:
             return None
 
     def rest(self, seconds: float) -> None:
-        """Let it run; lines are thrown away."""
+        """Lets the system run and discards its lines."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.line(0.2)
 
     def cost(self, seconds: float) -> GatewayCost:
-        """What the gateway takes for so long."""
+        """Measures the gateway's cost for `seconds`."""
         pid = self.pid("gateway")
         before_s, began_s = cpu_s(pid), time.monotonic()
         self.rest(seconds)
@@ -201,11 +201,11 @@ def house(
     metered: bool = False,
     config: Mapping[str, Any] | None = None,
 ) -> Iterator[BenchHouse]:
-    """So many Boxes, all connected, in a folder that goes with the block.
+    """Runs the given number of Boxes, all connected, in a folder that is removed after the block.
 
     Args:
-        sag_every_s: a sag at the next Box so often; 0: none.
-        debug: the gateway logs commands and answers in its log.
+        sag_every_s: time between sags, each at the next Box; 0: none.
+        debug: the gateway logs commands and answers.
         metered: the uplink's bytes are counted.
         config: laid over the gateway's.
     """

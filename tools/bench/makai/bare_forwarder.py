@@ -1,9 +1,9 @@
-"""The baseline: CURVE in, one protobuf decoded, PUB out, and nothing else; it says what it cost at its end.
+"""The baseline: receives by CURVE, decodes one protobuf, sends by PUB; reports its cost at its end.
 
     python -m bench.makai.bare_forwarder CURVE_FOLDER IN OUT
 
-No key is refused, nothing is counted or bounded: less than this no broker in Python can cost. Apart from the
-load, because its CPU is a process's.
+It refuses no key, and counts and limits nothing: no broker in Python can cost less. It is a process of its
+own, separate from the load, so that its CPU can be measured.
 """
 
 import json
@@ -20,7 +20,7 @@ WAIT_MS = 100
 
 
 def main() -> None:
-    """Until stdin ends; then messages and CPU seconds since the last line that came."""
+    """Forwards until stdin ends; then prints messages and CPU seconds since the last line on stdin."""
     curve, source, sink = sys.argv[1:]
     pair = read_secret_file(KeyFolder(Path(curve)).server_secret)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -2,8 +2,8 @@
 
     python -m bench.makai.box_load PLAN.json     orders on stdin, a JSON line each; answers on stdout
 
-Measurements have the bytes of a fleet's; a Box that is asked to crosses, and measures how long its command
-takes. No Box answers: what waveforms cost is not in this bench.
+Measurements have the bytes of a fleet's. On an order a Box reports a crossing and measures the time to its
+command. No Box answers: the cost of waveforms is not in this bench.
 """
 
 import json
@@ -30,29 +30,29 @@ STEADY_METRICS = {
     "trans": (0.9, 1.1, 1.0),
 }  # fmt: skip
 STEADY = np.array([STEADY_METRICS[name] for name in METRIC_NAMES])
-"""Least, most, mean of each: nothing that a trigger asks for."""
+"""Least, most, mean of each metric; values that no trigger reacts to."""
 TICK_S = 0.02
 SPREAD_S = 0.001
-"""Under load: Boxes send one after the other, not in bursts."""
+"""Wait between sends under load: Boxes send one after the other, not in bursts."""
 EARLIER, SPACING_NS = 20_000, 30 * 10**9
 HEARD_S = 120.0
-"""All Boxes are waited for so long."""
+"""Longest wait for all Boxes."""
 COMMAND_S = 5.0
-"""A command that takes longer is lost."""
+"""A command that takes longer counts as lost."""
 
 
 @dataclass(slots=True)
 class CrossedBox:
-    """Which Box crossed, and when its command came, monotonic."""
+    """The Box that crossed, and the monotonic time of its command."""
 
     box: int = -1
     at_ms: int = 0
-    """When it crossed, as it says: what asks it as the neighbour of another is not its own command."""
+    """Time of the crossing by the Box; a command for another span asks it only as a neighbour."""
     asked_s: float = 0.0
 
 
 class BoxLoad:
-    """All Boxes of the process; one thread."""
+    """All Boxes of the process, in one thread."""
 
     def __init__(self, boxes: int, curve: Path, endpoints: Endpoints) -> None:
         keys = KeyFolder(curve)
@@ -67,12 +67,12 @@ class BoxLoad:
         self._sequences = np.full(boxes, time.time_ns() // 1_000_000)
         self._draw = np.random.default_rng(1)
         self._crossings = 0
-        """So far: each lies half a minute after the one before."""
+        """Crossings so far; each is half a minute after the one before."""
         self._before, self._heard_s = self._sequences.copy(), np.full(boxes, np.nan)
-        """By Box: its sequence before `heard`, and when a later one was acknowledged first, monotonic."""
+        """By Box: sequence before `heard`, and monotonic time of the first acknowledgement of a later one."""
 
     def connect(self) -> dict[str, float]:
-        """Until the triggering broker listens to each."""
+        """Connects all Boxes to the triggering broker; returns the seconds that it took."""
         began_s = time.monotonic()
         while not self.lines.stands.all():
             now_s = time.monotonic()
@@ -84,10 +84,10 @@ class BoxLoad:
     def run(
         self, rate_hz: float, seconds: float, crossings_per_s: float = 0.0
     ) -> dict[str, float | list[float]]:
-        """Each Box `rate_hz` Measurements a second, spread evenly; how many left.
+        """Sends `rate_hz` Measurements a second of each Box, spread evenly; returns the number sent.
 
-        Beside them one Box after the other crosses, so often: seconds until its command is there, of those
-        that came before the next crossing.
+        In addition one Box after the other crosses, `crossings_per_s` times a second: returns the seconds to
+        its command, for commands that came before the next crossing.
         """
         boxes, began_s, sent = len(self._ids), time.monotonic(), 0
         refused = 0
@@ -97,7 +97,7 @@ class BoxLoad:
         number = 0
         while (now_s := time.monotonic()) < began_s + seconds:
             due = int((now_s - began_s) * rate_hz * boxes)
-            due = min(due, done + boxes)  # a process that stood still does not make up for it
+            due = min(due, done + boxes)  # Measurements missed during a stall are not sent later
             which = np.arange(done, due) % boxes
             done = max(due, int((now_s - began_s) * rate_hz * boxes) - boxes)
             for box, body in zip(which.tolist(), self._bodies(which, rate_hz), strict=True):
@@ -122,27 +122,27 @@ class BoxLoad:
         }
 
     def heard(self, rate_hz: float) -> dict[str, list[float]]:
-        """Seconds until each Box has an acknowledgement of a Measurement that it sends from now on."""
+        """Seconds until each Box has an acknowledgement of a Measurement sent from now on."""
         self._before, began_s = self._sequences.copy(), time.monotonic()
         self._heard_s = np.full(len(self._before), np.nan)
         while np.isnan(self._heard_s).any() and time.monotonic() < began_s + HEARD_S:
             self.lines.open_more(time.monotonic())
             self.lines.tend(time.monotonic())
-            self.run(rate_hz, 1.5 / rate_hz)  # longer than a round: each has its turn
+            self.run(rate_hz, 1.5 / rate_hz)  # longer than a round, so that each Box sends
         return {"latencies_s": (self._heard_s[~np.isnan(self._heard_s)] - began_s).tolist()}
 
     def cross(self, count: int) -> dict[str, list[float]]:
-        """One Box after the other crosses; seconds until its command is there, each."""
+        """Lets one Box after the other cross; returns the seconds to each command."""
         return {"latencies_s": [each for _ in range(count) for each in self._awaited(self._cross())]}
 
     def _awaited(self, crossed_s: float) -> list[float]:
-        """Seconds from the last crossing to its command; none: it did not come within COMMAND_S."""
+        """Seconds from the last crossing to its command; empty where it did not come within COMMAND_S."""
         while not self._crossed.asked_s and time.monotonic() < crossed_s + COMMAND_S:
             self.lines.wait(COMMAND_S)
         return [self._crossed.asked_s - crossed_s] if self._crossed.asked_s else []
 
     def _cross(self) -> float:
-        """The next Box crosses; when, monotonic."""
+        """Lets the next Box cross; returns the monotonic time."""
         number = self._crossings
         self._crossings += 1
         box = number % len(self._ids)
@@ -164,7 +164,7 @@ class BoxLoad:
         return [body + tail for body, tail in zip(bodies, tails, strict=True)]
 
     def _crossing(self, box: int, end_ns: int) -> bytes:
-        """A dip of one cycle, each half a minute after the one before: no other event has it."""
+        """The Measurement of a dip of one cycle; dips are half a minute apart, so that no event has two."""
         self._sequences[box] += 1
         sequence = int(self._sequences[box])
         rms = {"rms": Metric(60.0, 60.0, 60.0)}
@@ -182,7 +182,7 @@ class BoxLoad:
                 self._heard_s[box] = time.monotonic()
         if box != crossed.box or crossed.asked_s:
             return
-        asked = command.data_command  # of another command all is 0
+        asked = command.data_command  # all fields are 0 in other commands
         if asked.start_ms <= crossed.at_ms <= asked.end_ms:
             crossed.asked_s = time.monotonic()
 

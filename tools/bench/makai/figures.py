@@ -1,9 +1,9 @@
-"""Every figure of `bench makai`: CPU a Measurement, latency, memory, handshakes, beside a bare forwarder.
+"""Every figure of `bench makai`: CPU per Measurement, latency, memory, handshakes; compared with a forwarder.
 
-For each number of Boxes Makai is started again, in three processes, the Boxes in one more. CPU is user and
-system time of Makai's processes over a span, so that what else the machine does matters less; what they cost
-without any Measurement is measured first and said, and is not taken off. Latencies are of the wall's clock: a
-machine that has other work shows them longer.
+For each number of Boxes Makai is started again, in three processes, with the Boxes in one more. CPU is user
+and system time of Makai's processes over a span, so that other load matters less; their cost without any
+Measurement is a row of its own and is not subtracted. Latencies are wall-clock times, which are longer on a
+busy machine.
 """
 
 import math
@@ -32,16 +32,16 @@ BOXES, QUICK_BOXES = (100, 1000, 2000, 10_000), (100, 400)
 LOAD_S, QUICK_LOAD_S = 20.0, 3.0
 CONNECT_S = 120.0
 SETTLE_S = 1.5
-"""For what is on its way into the store."""
+"""Wait for Measurements on their way into the store."""
 CROSSINGS, QUICK_CROSSINGS = 1000, 40
-"""At most; one of each Box."""
+"""Most crossings; one of each Box."""
 CROSSED_RATE_HZ, CROSSINGS_PER_S = 6.0, 5.0
 BARE_BOXES, BARE_RATE_HZ = 100, 6.0
 US_EACH = "us/Measurement"
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes some ten minutes; `quick` under one on an idle machine."""
+    """Takes about ten minutes; `quick` under one on an idle machine."""
     rows: list[BenchCase] = []
     load_s = QUICK_LOAD_S if quick else LOAD_S
     bare_us = 0.0
@@ -144,7 +144,7 @@ def _under_load(
 
 
 def _bare(makai: MakaiProcesses, load_s: float) -> float:
-    """µs of the baseline for each Measurement, of the same load."""
+    """CPU of the baseline per Measurement in µs, under the same load."""
     (spare,) = free_offset(0, 1)
     source, sink, *_ = (f"tcp://127.0.0.1:{port + spare}" for port in sorted(PORTS.values()))
     bare = makai.ordered("bench.makai.bare_forwarder", str(makai.curve), source, sink)

@@ -1,4 +1,4 @@
-"""Makai's services as `opq-cloud NAME` runs them, a process each, and what `/metrics` says of them."""
+"""Makai's services as `opq-cloud NAME` runs them, a process each, and their figures from `/metrics`."""
 
 import json
 import os
@@ -22,14 +22,14 @@ from opq_proto.keys import KeyFolder
 from opq_proto.ports import PORTS
 
 SERVICES = {"triggering-broker": 8914, "acquisition-broker": 8915, "triggering-service": 8080}
-"""And the port of its health."""
+"""Service -> port of its health."""
 CONFIG = """
 [triggering_service.asking]
 bytes_per_min = 1000000000000
 bytes_per_min_of_box = 1000000000000
 bytes_per_min_by_box = 1000000000000
 """
-"""A command for each crossing of a bench: budgets are another matter."""
+"""Settings without budgets, so that each crossing of a bench causes a command."""
 BENCH_FOLDER = Path(__file__).resolve().parents[2]
 START_S = 60.0
 FIRST_BOX = 1000
@@ -37,7 +37,7 @@ FIRST_BOX = 1000
 
 @dataclass(frozen=True, slots=True)
 class ProcessFigures:
-    """One process at one moment: CPU seconds since its start, bytes of memory, counters, stages."""
+    """State of a process at one moment: CPU seconds since its start, bytes of memory, counters, stages."""
 
     cpu_s: float
     rss_bytes: float
@@ -53,7 +53,7 @@ class OrderedProcess:
     process: "subprocess.Popen[str]" = field(repr=False)
 
     def answer(self, **order: object) -> dict[str, Any]:
-        """Raises RuntimeError: it has ended."""
+        """Sends an order, if any, and returns the answer. Raises RuntimeError: the process has ended."""
         assert self.process.stdin is not None and self.process.stdout is not None
         if order:
             self.process.stdin.write(json.dumps(order) + "\n")
@@ -66,7 +66,7 @@ class OrderedProcess:
 
 
 class MakaiProcesses:
-    """A data directory with keys, and the processes (`pids`); end it with `close`."""
+    """A data directory with keys, and the processes (`pids`); `close` ends them."""
 
     def __init__(self, folder: Path, boxes: int, offset: int, first_box: int = FIRST_BOX) -> None:
         self._opened = ExitStack()
@@ -84,7 +84,7 @@ class MakaiProcesses:
         self.start(*SERVICES)
 
     def start(self, *names: str) -> None:
-        """Raises RuntimeError: one does not answer."""
+        """Starts services and waits for them. Raises RuntimeError: one does not answer."""
         for name in names:
             self._running[name] = self._start(self._commands[name], self._folder / f"{name}.log")
             self.pids[name] = self._running[name].pid
@@ -96,14 +96,14 @@ class MakaiProcesses:
                 time.sleep(0.1)
 
     def restart(self, *names: str) -> None:
-        """`kill -9`, and again as they were."""
+        """Kills services by SIGKILL and starts them again."""
         for name in names:
             self._running[name].kill()
             self._running[name].wait()
         self.start(*names)
 
     def figures(self, name: str) -> ProcessFigures:
-        """Now."""
+        """Reads the present figures of a service."""
         values: dict[str, float] = {}
         stages: dict[str, list[float]] = {}
         for family in text_string_to_metric_families(self._read(name, "/metrics")):
@@ -116,7 +116,7 @@ class MakaiProcesses:
         return ProcessFigures(cpu_s, rss, values, stages)
 
     def boxes_heard(self) -> int:
-        """Boxes that the triggering service has heard lately, by its health; 0: it does not answer."""
+        """Boxes that the triggering service has heard lately, by its health; 0 where it does not answer."""
         try:
             text = self._read("triggering-service", "/")
         except OSError:
@@ -124,25 +124,25 @@ class MakaiProcesses:
         return len(set(re.findall(r'"name": ?"([0-9]+)", ?"ok": ?true', text)))
 
     def box_load(self) -> OrderedProcess:
-        """All Boxes, not connected yet."""
+        """Starts the process of all Boxes, not yet connected."""
         names = "triggering_box", "command_box", "response_box"
         ends = [f"tcp://127.0.0.1:{PORTS[name] + self.offset}" for name in names]
         return self.load_at(Endpoints(*ends), self.boxes)
 
     def load_at(self, endpoints: Endpoints, boxes: int) -> OrderedProcess:
-        """So many Boxes that connect there."""
+        """Starts a process of `boxes` Boxes for the given endpoints."""
         plan = self._folder / f"plan{len(list(self._folder.glob('plan*')))}.json"
         ends = {name: getattr(endpoints, name) for name in ("trigger", "command", "response")}
         plan.write_text(json.dumps({"boxes": boxes, "curve": str(self.curve), "endpoints": ends}))
         return self.ordered("bench.makai.box_load", str(plan))
 
     def ordered(self, module: str, *arguments: str) -> OrderedProcess:
-        """A process of the bench's own."""
+        """Starts a process of the bench's own."""
         made = self._start([sys.executable, "-m", module, *arguments], self._folder / f"{module}.log")
         return OrderedProcess(made)
 
     def close(self) -> None:
-        """End all that was started."""
+        """Ends all started processes."""
         self._opened.close()
 
     def _start(self, arguments: Sequence[str], log: Path) -> "subprocess.Popen[str]":
@@ -170,7 +170,7 @@ class MakaiProcesses:
 
 
 def stage_quantile_s(before: ProcessFigures, after: ProcessFigures, stage: str, share: float) -> float:
-    """The upper end of the bucket that holds this share of what was timed between both."""
+    """Upper end of the bucket that holds this share of the times taken between both."""
     counts = after.stages.get(stage, [0.0] * (len(BOUNDS_S) + 1))
     earlier = before.stages.get(stage, [0.0] * len(counts))
     return quantile_s([round(now - was) for now, was in zip(counts, earlier, strict=True)], share)

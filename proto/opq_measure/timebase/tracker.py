@@ -1,12 +1,12 @@
 """The tracker: follows the phase of the fundamental through a stream, whatever blocks it comes in.
 
-All is looked at on a lattice anchored at the run's first sample: hops a quarter of a nominal cycle apart,
-in chunks of one 10/12-cycle window, each as soon as its samples are there. So blocks of any size give
-the same bits. What goes on from chunk to chunk: the tuned frequency, the usual amplitude, the phase.
-The look-ahead is a chunk, half a phasor's window, and one cycle to see whether the amplitude steps.
+All hops lie on a lattice anchored at the run's first sample, a quarter of a nominal cycle apart. They are
+processed in chunks of one 10/12-cycle window, each as soon as its samples are there. So blocks of any size
+give the same bits. From chunk to chunk it carries the tuned frequency, the usual amplitude and the phase. The
+look-ahead is a chunk, half a phasor's window, and one cycle to see whether the amplitude steps.
 
-Where there is no fundamental (an interruption) the phase goes on evenly at the last frequency. Four
-cycles are held back, so that a phase that is found again after long is reached within them.
+Where there is no fundamental (an interruption) the phase continues evenly at the last frequency. Four
+cycles are held back, so that a phase that is found again after a long time is reached within them.
 
 Source: IEC 61000-4-30:2015, 5.1 (frequency by cycles of the fundamental) and 5.4.1 (zero crossings of
 the fundamental as window boundaries).
@@ -39,33 +39,33 @@ from opq_measure.timebase.phasors import Kernel, hop_phasors, hops_of, kernel
 WINDOW_S = 0.2
 """Nominal length of the 10/12-cycle window; IEC 61000-4-30:2015, 4.4. A chunk is as long."""
 LOWEST, HIGHEST = 0.65, 1.45
-"""Shares of nominal: what is followed."""
+"""Range of frequencies that is followed, as shares of nominal."""
 BIN = 0.002
 """Share of nominal between the frequencies a kernel is tuned to."""
 MISTUNED = 0.0025
-"""From here a chunk is looked at again with a better kernel; above BIN / 2, so that it comes to rest."""
+"""From here a chunk is processed again with a better kernel; above BIN / 2, so that this ends."""
 PASSES = 4
 FAINT = 0.02
-"""Below this share of the signal's usual fundamental its phase is taken as unknown: noise and crosstalk."""
+"""Below this share of the signal's usual fundamental its phase counts as unknown: noise and crosstalk."""
 FORGOTTEN = 1 / 3000
-"""Share of a fall of the fundamental that is taken as usual per chunk: ten minutes."""
+"""Share of a fall of the fundamental that becomes the usual level per chunk: ten minutes."""
 SHARE = 0.25
-"""Least share of the power that the fundamental has in a window whose phase is believed."""
+"""Least share of the power that the fundamental has in a window whose phase is used."""
 HELD = 4 * HOPS_PER_CYCLE
-"""Hops of an unknown phase that are held back."""
+"""Hops of unknown phase that are held back."""
 CONTEXT = 2 * HOPS_PER_CYCLE
-"""Hops before a piece that come with it: the slope at its end may need them."""
+"""Hops before a piece that are returned with it, because the slope at its end may need them."""
 
 
 def joined_hops(told: list[FloatArray]) -> FloatArray:
-    """(4, m) of some pieces."""
+    """(4, m) the hops of several pieces, joined."""
     return told[0] if len(told) == 1 else np.concatenate((np.empty((4, 0)), *told), axis=1)
 
 
 class Tracker:
-    """Follows one run of samples: no gap, one gain. `push_volts` as they come, `end` when it ends.
+    """Follows one run of samples without a gap, with one gain: `push_volts` for each piece, `end` at its end.
 
-    Positions count from the run's first sample. Raises and errors: see `cycles.track`, the same thing.
+    Positions count from the run's first sample. Raises and errors are those of `cycles.track`.
     """
 
     def __init__(self, rate_hz: float, nominal_hz: float) -> None:
@@ -78,12 +78,12 @@ class Tracker:
         self._volts = np.empty(0)
         self._base = 0  # position of _volts[0]
         self._samples = 0
-        self._next = 0  # hop that is looked at next
+        self._next = 0  # next hop to process
         self._hz = self._tuned_hz = nominal_hz
         self._usual = 0.0  # size of the fundamental
         self._looked = np.empty((5, 0))  # position, angle, size, seen, tuned (rad per sample)
-        self._told = 0  # how many of _looked have been reported
-        self._anchor: tuple[float, float] | None = None  # position and phase of the hop reported last
+        self._told = 0  # number of hops of _looked already reported
+        self._anchor: tuple[float, float] | None = None  # position and phase of the last reported hop
         self._highest_rad = -np.inf
         self._begun = False
         self._believed = np.empty((3, 0))  # position, raw phase, tuned: a chunk of hops reported before
@@ -107,22 +107,22 @@ class Tracker:
         return joined_hops(told)
 
     def append_volts(self, volts: SignalArray) -> None:
-        """The samples that follow, checked already."""
+        """Appends the following samples, which are checked already."""
         self._volts = np.concatenate((self._volts, volts))
         self._samples += len(volts)
 
     @property
     def has_chunk(self) -> bool:
-        """Whether the samples of the next chunk are there."""
+        """Whether the samples of the next chunk have arrived."""
         return (self._next + self._chunk - 1) * self._hop + self._reach < self._samples
 
     def step(self) -> FloatArray:
-        """The hops that the next chunk makes final."""
+        """Processes the next chunk and returns the hops that become final."""
         self._look(self._next + self._chunk)
         return self._tell(ended=False)
 
     def finish(self) -> FloatArray:
-        """(4, m) the hops that are left."""
+        """(4, m) the remaining hops."""
         self._look(self._samples // self._hop + 1)
         return self._tell(ended=True)
 
@@ -146,24 +146,24 @@ class Tracker:
             open=not ended,
         )
 
-    # What a chunk takes and leaves when nothing happens in it; `in_step` does what lies between for many.
+    # The input and the result of a chunk in which nothing happens; `in_step` processes many of them together.
 
     @property
     def pace(self) -> tuple[float, float, float] | None:
-        """What trackers share that can take a chunk together; None: not before it has found its way."""
+        """Values that trackers must share to process a chunk together; None until the tracker has settled."""
         at_rest = self._looked.shape[1] == 2 * AROUND and self._told == AROUND
         if not (at_rest and self._believed.shape[1] == self._chunk):
             return None
         return self._like_hz, self.nominal_hz, self._tuned_hz
 
     def chunk(self) -> tuple[FloatArray, Kernel]:
-        """(hops, hop) samples of the next chunk, and what they are to be weighed with."""
+        """(hops, hop) samples of the next chunk, and the kernel to weigh them with."""
         tuned = kernel(self._like_hz / self._tuned_hz, self._hop)
         first = self._next * self._hop - self._base
         return hops_of(self._volts, first, self._hop, self._chunk, tuned), tuned
 
     def row(self) -> tuple[FloatArray, FloatArray, float, float, float, float, float]:
-        """Hops looked at, those believed, first new position, usual size, anchor, highest phase."""
+        """Hops processed, those used, first new position, usual size, anchor, highest phase."""
         position, phase_rad = self._anchor or (0.0, 0.0)
         first = float(self._next * self._hop)
         return self._looked, self._believed, first, self._usual, position, phase_rad, self._highest_rad
@@ -177,7 +177,7 @@ class Tracker:
         anchor: tuple[float, float],
         highest_rad: float,
     ) -> None:
-        """The chunk has been taken."""
+        """Stores the result of a chunk that was processed elsewhere."""
         self._looked, self._believed, self._hz, self._usual = looked, believed, hz, usual
         self._anchor, self._highest_rad = anchor, highest_rad
         self._passed(self._next + self._chunk)
@@ -209,7 +209,7 @@ class Tracker:
             self._base += keep
 
     def _phasors(self, first: int, last: int, tuned: Kernel) -> tuple[FloatArray, float]:
-        """Rows of `_looked`; what the fundamental's usual size is with them."""
+        """Rows of `_looked`, and the fundamental's usual size including them."""
         looked = np.empty((5, last - first))
         looked[0] = np.arange(first * self._hop, last * self._hop, self._hop)
         blocks = hops_of(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)

@@ -1,13 +1,13 @@
-"""Windows of 10/12 cycles, gapless from cycle edge to cycle edge, begun again at every UTC 10-minute tick.
+"""Windows of 10/12 cycles, gapless from cycle edge to cycle edge, started again at every UTC 10-minute tick.
 
-The window that is under way at a tick is completed; the next begins at the first cycle edge at or after
-the tick and overlaps it. A gap in the samples ends a run: its last window, incomplete, is dropped and
-counted, and nothing is closed up. Where there is no fundamental the windows go on at the last known
-length, or the nominal one, with `known` False.
+The window that is open at a tick is completed; the next begins at the first cycle edge at or after the tick
+and overlaps it. A gap in the samples ends a run: its last, incomplete window is dropped and counted; the gap
+is never closed up. Where there is no fundamental the windows continue at the last known length, or the
+nominal one, with `known` False.
 
-Streaming and batch are the same code, and what is looked at depends on sample indices alone: any
-blocks give the same bits (test_measure_stream.py). A window is given as soon as its context is tracked,
-0.1 to 0.3 s after its end.
+Streaming and batch are the same code, and the result depends on sample indices alone: any blocks give the
+same bits (test_measure_stream.py). A window is returned as soon as its context is tracked, 0.1 to 0.3 s after
+its end.
 
 Source: IEC 61000-4-30:2015, 4.4 (10/12-cycle windows) and 4.5 (resynchronisation at the 10-minute tick).
 """
@@ -36,17 +36,17 @@ from opq_measure.timebase.tracker import LOWEST, Tracker
 from opq_measure.timebase.window import Window as Window
 
 CONTEXT_CYCLES = 3
-"""Samples on both sides of a window for filters and for whoever looks across the joint."""
+"""Length of context on both sides of a window, for filters and for analyses across the joint."""
 RATE_CHANGE = 1e-3
-"""A rate that differs by more is another signal; a disciplined crystal's moves by less than 100 ppm."""
+"""A rate that differs by more means another signal; a disciplined crystal's moves by less than 100 ppm."""
 
 
 class Windows:
-    """Cuts the windows of one signal out of its pieces: `push_samples` as they come, `end` when it ends.
+    """Cuts the windows of one signal out of its pieces: `push_samples` for each piece, `end` when it ends.
 
     Raises:
-        ValueError: see `signal.check_signal`. A piece that is refused leaves no trace: it may be sent again,
-            mended; else what comes after it is after a gap.
+        ValueError: see `signal.check_signal`. A refused piece changes nothing: it may be pushed again,
+            corrected; otherwise there is a gap before the next piece.
     """
 
     def __init__(self, nominal_hz: float) -> None:
@@ -54,30 +54,30 @@ class Windows:
         self.dropped_cycles = 0
         """Whole cycles of incomplete windows before gaps and at the end."""
         self.runs = 0
-        """Runs begun; the gaps are one less."""
+        """Runs begun; there is one gap less."""
         self.rest: Window | None = None
-        """What is left of a run behind its last window, for whoever looks at cycles: fewer cycles, and maybe
-        a half one, whose edge is the last of `half_edges`. It belongs to the run that ended last."""
+        """What is left of a run after its last window, for analyses by cycle: fewer cycles, and possibly a
+        half one, whose edge is the last of `half_edges`. It belongs to the run that ended last."""
         self._nominal_hz = nominal_hz
         self._run: _Run | None = None
         self._last: SignalPiece | None = None
 
     def push_samples(self, samples: SignalPiece, clock: Sequence[TimeMark] = ()) -> list[Window]:
-        """Take in the piece that comes next; every window that is complete now, in order.
+        """Accepts the next piece and returns every window that is complete now, in order.
 
-        `clock`: where within the piece the time is given again, rising.
+        `clock`: further time marks within the piece, rising.
         """
         return push_samples_of_all([self], [samples], [clock])[0]
 
     def _begin(self, samples: SignalPiece) -> tuple["_Run", FloatArray]:
-        """The run that a piece belongs to, and its volts; nothing has changed yet."""
+        """The run that a piece belongs to, and its volts; changes nothing."""
         run = self._run
         if run is None or self._last is None or not _follows(self._last, samples):
             run = _Run(samples, self._nominal_hz)
         return run, run.volts_of(samples)
 
     def _take(self, samples: SignalPiece, run: "_Run", begun: list[Window]) -> list[Window]:
-        """What `_begin` said is so."""
+        """Makes the run that `_begin` returned the current one."""
         found = begun
         if run is not self._run:
             found = self.end() + begun
@@ -87,16 +87,17 @@ class Windows:
         return found
 
     def expected_end(self, first_sample: float, cycles: int) -> float | None:
-        """Sample at which the cycles from one edge on will end, if the frequency stays; None: not known yet.
+        """Sample at which the cycles from an edge on will end if the frequency stays; None if not known yet.
 
-        Both on the Box's axis.
+        Both positions are on the Box's axis.
         """
         return None if self._run is None else self._run.expected_end(first_sample, cycles)
 
     def untracked(self, first_sample: float, cycles: int) -> Window | None:
-        """Cycles from one edge on whose samples are there, before their phase is tracked: for whoever cannot
-        wait for that. The edges go on at the frequency tracked last; of the window only time, samples and
-        edges are to be believed. None: its samples are not all there any more, or not yet.
+        """Cycles from an edge on whose samples are there but not yet tracked, for callers that cannot wait.
+
+        The edges continue at the frequency tracked last; only its time, samples and edges are valid.
+        None where not all of its samples are held any more, or not yet.
 
         Error: with steady mains the edges are within 0.1 samples of the tracked ones; a phase jump moves
         them by up to half a cycle (test_measure_untracked.py).
@@ -104,7 +105,7 @@ class Windows:
         return None if self._run is None else self._run.untracked(first_sample, cycles)
 
     def end(self) -> list[Window]:
-        """The signal ends or a gap follows: the windows that are left; then a new run may begin."""
+        """Returns the remaining windows at the end of the signal or before a gap; a new run may follow."""
         if self._run is None:
             return []
         found = self._run.end()
@@ -119,14 +120,14 @@ def push_samples_of_all(
     pieces: Sequence[SignalPiece],
     clocks: Sequence[Sequence[TimeMark]] | None = None,
 ) -> list[list[Window]]:
-    """As `push_samples` of each with its piece, the same bits, for a third of the time; no cutter twice.
+    """As `push_samples` of each cutter with its piece: the same bits in a third of the time; no cutter twice.
 
     Raises:
-        ValueError: one of the pieces is refused; none of them leaves a trace.
+        ValueError: one of the pieces is refused; then none of them changes anything.
     """
     found: list[list[Window]] = [[] for _ in cutters]
     filled = [at for at, piece in enumerate(pieces) if len(piece.volts)]
-    begun = [cutters[at]._begin(pieces[at]) for at in filled]  # first of all: it may refuse
+    begun = [cutters[at]._begin(pieces[at]) for at in filled]  # goes first because it may refuse
     hops = feed_all([run.tracker for run, _ in begun], [volts for _, volts in begun])
     for at, (run, volts), own in zip(filled, begun, hops, strict=True):
         clock = () if clocks is None else clocks[at]
@@ -156,13 +157,13 @@ def _follows(before: SignalPiece, samples: SignalPiece) -> bool:
 
 
 class _Run:
-    """Samples without a gap. Positions count from its first sample."""
+    """A run of samples without a gap. Positions count from its first sample."""
 
     def __init__(self, first: SignalPiece, nominal_hz: float) -> None:
         self.dropped_cycles = 0
         self.rest: Window | None = None
         self._first_sample = first.first_sample
-        self.tracker = Tracker(first.rate_hz, nominal_hz)  # refuses a rate that is none
+        self.tracker = Tracker(first.rate_hz, nominal_hz)  # refuses an invalid rate
         self._nominal_hz = nominal_hz
         self._cycles = cycles_per_window(nominal_hz)
         self._widest = int(CONTEXT_CYCLES * first.rate_hz / nominal_hz / LOWEST) + 1  # context, samples
@@ -175,7 +176,7 @@ class _Run:
         self._tick = False  # whether that is the first after a tick
 
     def volts_of(self, samples: SignalPiece) -> FloatArray:
-        """Checked and in volts."""
+        """The samples in volts, checked."""
         check_samples(samples.volts)
         volts = np.asarray(samples.volts, dtype=np.float64)
         if samples.v_per_lsb == 1.0:
@@ -217,11 +218,11 @@ class _Run:
         halves = start + half * np.arange(-1.0, 2.0 * cycles + 1)
         first = max(self._base, math.floor(start) - self._widest)
         window = self._window(whole, np.append(halves, math.nan), first, end, goes_on=False)
-        window.half_before = float(halves[0]) - first  # also after a tick: it is no beginning
+        window.half_before = float(halves[0]) - first  # also after a tick: this window is no beginning
         return window
 
     def _turning(self) -> float:
-        """Phase per sample at which the tracked one goes on; the median, so that a jump does not bend it."""
+        """Phase per sample at which the track continues; the median, so that a jump does not distort it."""
         position, phase_rad = self._hops[0], self._hops[1]
         reach = min(REACH, len(position) - 1)
         if reach < 1:
@@ -231,7 +232,7 @@ class _Run:
         )
 
     def _rest(self, whole: Track, cycle: int, last_half: int) -> Window | None:
-        """The half cycles from phase `cycle` on to the last of the run."""
+        """The half cycles from phase `cycle` to the last one of the run."""
         if last_half <= 2 * cycle:
             return None
         halves = whole.at(np.pi * np.arange(2.0 * cycle - 1, last_half + 1))
@@ -256,7 +257,7 @@ class _Run:
         return found
 
     def _track(self, ended: bool) -> Track:
-        """The fundamental from the run's first sample, or what is left of it, to the last hop or sample."""
+        """The fundamental from the run's first sample (or the first one held) to the last hop or sample."""
         position, phase_rad, amplitude, known = self._hops
         end = self._base + len(self._volts) if ended else int(position[-1])
         rate_hz = self._axis.rate_hz(self._base)
@@ -264,7 +265,7 @@ class _Run:
         return Track(end, rate_hz, self._nominal_hz, position, phase_rad, amplitude, known > 0, begin)
 
     def _complete(self, whole: Track, cycle: int, ended: bool) -> list[Window]:
-        """The windows from phase `cycle` on that are complete, and whose context is tracked."""
+        """The windows from phase `cycle` on that are complete and have a tracked context."""
         found: list[Window] = []
         reached_rad = (
             whole.phase_at_rad(whole.samples) + TURN * SLACK if ended else float(whole.phase_rad[-1])
@@ -293,7 +294,7 @@ class _Run:
         return found
 
     def _window(self, whole: Track, halves: FloatArray, first: int, last: int, goes_on: bool) -> Window:
-        """From a half edge before the window's first to one after its last."""
+        """A window; `halves` reach from a half edge before its first to one after its last."""
         start, end = float(halves[1]), float(halves[-2])
         rate_hz = self._axis.rate_hz(start)
         low, begin, stop, high = whole.positions.searchsorted((first, start, end, last)).tolist()
@@ -333,17 +334,17 @@ class _Run:
         )
 
     def _follow(self, window: Window, cycle: int) -> tuple[int, bool]:
-        """Where the next window begins, in turns, and whether after a tick."""
+        """Phase at which the next window begins, in turns, and whether it is the first after a tick."""
         tick_ns = tick_within(window.start_ns, window.end_ns, window.rate_hz) if window.overlap else None
         if tick_ns is None or window.start_ns is None or window.end_ns is None:
             return cycle + self._cycles, tick_between(window.end_ns, window.end_ns, window.rate_hz)
         share = (tick_ns - window.start_ns) / (window.end_ns - window.start_ns)
         place = window.edges[0] + share * (window.edges[-1] - window.edges[0])
         cycles = int(window.edges.searchsorted(place - ON_TICK_SAMPLES))
-        return cycle + max(1, cycles), True  # a clock that was set may put the tick at the window's begin
+        return cycle + max(1, cycles), True  # a clock that was set may put the tick at the window's start
 
     def _forget(self, start: float) -> None:
-        """Let go what the window from `start` on does not need, not even as context."""
+        """Drops what the window from `start` on does not need, not even as context."""
         keep = math.floor(start) - self._widest - 1
         if keep <= self._base:
             return

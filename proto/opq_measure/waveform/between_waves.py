@@ -1,8 +1,8 @@
-"""What lies between two steady waves: the wave before carried on, the one after carried back.
+"""What lies between two steady waves: the wave before, extrapolated, and the one after, extrapolated back.
 
-Around a transient both are fitted where nothing else happens, and taken off. Where they differ, as at the
-edge of a dip, the one is switched to the other; with a ringing on the edge the instant that leaves
-least energy is half a wave late, so that the onset is offered, too.
+Around a transient both are fitted where nothing else happens, and subtracted. Where they differ, as at the
+edge of a dip, the one is switched to the other. With a ringing on the edge the instant of least energy is
+half a wave late, so that the onset is returned as a second choice.
 """
 
 import cmath
@@ -16,19 +16,19 @@ from opq_measure.waveform.residual import wave_after, wave_before
 from opq_measure.waveform.steady import Steady
 
 CYCLES = 6.0
-"""Stretch fitted on either side."""
+"""Cycles fitted on either side."""
 STEP = 0.02
-"""Change of the fundamental from which the waves before and after are not blended but switched."""
+"""Change of the fundamental from which the waves before and after are switched instead of blended."""
 HARMONIC_STEP = 0.04
-"""The same of the harmonics, as a load switches them; what a ringing leaves in six cycles is less."""
+"""The same for the harmonics, as a load switches them; what a ringing leaves in six cycles is less."""
 GRAIN = 3
-"""Samples around a switch in which a sampler's filter rings: only beyond both waves counts."""
+"""Samples around a switch in which a sampler's filter rings: there only what is beyond both waves counts."""
 RINGS = 0.3
-"""Share of the residual beside a switch that it has farther off, from which it is no filter's."""
+"""Share of the residual at a switch that the rest has to reach; below, the residual there is the filter's."""
 CARRIED_CYCLES = 4.0
-"""How far the wave before is carried on: 0.01 Hz of wander leaves 0.4 % of the fundamental."""
+"""Length over which the wave before is extrapolated: 0.01 Hz of wander leaves 0.4 % of the fundamental."""
 CLEAR_CYCLES, BEHIND_CYCLES = 0.1, 0.5
-"""Left out before and after a transient when the waves are fitted."""
+"""Cycles left out before and after a transient when the waves are fitted."""
 ONSET_SIGMAS = 6.0
 
 
@@ -40,9 +40,9 @@ def waves_around(
     beside: tuple[int, int],
     changes: tuple[Change, ...],
 ) -> tuple[Steady | None, Steady | None]:
-    """The steady waves on both sides, over no change; where they are too short, those of the change.
+    """The steady waves on both sides, containing no change; where they are too short, those of the change.
 
-    Other transients, `beside`, are kept out as far as two cycles are left.
+    Other transients, `beside`, are left out as long as two cycles remain.
     """
     period = tracked.rate_hz / tracked.nominal_hz
     low, high = begin - CLEAR_CYCLES * period, end + BEHIND_CYCLES * period
@@ -69,7 +69,7 @@ def residuals_between(
 ) -> list[FloatArray]:
     """(stop - first,) samples `first` .. `stop` - 1 without both waves; at a step, for two instants of it.
 
-    Without a step the wave before is carried on, over long stretches blended into the one after.
+    Without a step the wave before is extrapolated; over long stretches it is blended into the one after.
     """
     part = np.asarray(volts[first:stop], dtype=np.float64)
     if before is None or behind is None:
@@ -82,7 +82,7 @@ def residuals_between(
     steps = abs(behind.amplitude * turn - before.amplitude) >= STEP * most
     if not steps and _harmonics_apart(before, behind, middle) < HARMONIC_STEP * most:
         if (stop - first) * before.hz < CARRIED_CYCLES * before.rate_hz:
-            return [part - early]  # the wave after may hold the tail of a ringing
+            return [part - early]  # the wave after may contain the tail of a ringing
         share = np.linspace(0.0, 1.0, stop - first)
         return [part - (1 - share) * early - share * late]
     position = round(change_between(volts, before, behind, first, stop)[0] + 0.5) - first
@@ -93,7 +93,7 @@ def residuals_between(
 
 
 def _harmonics_apart(before: Steady, behind: Steady, position: float) -> float:
-    """How far the harmonics of two waves are apart at one place, in the signal's unit."""
+    """Distance between the harmonics of two waves at one place, in the signal's unit."""
     orders = np.arange(2, min(len(before.lines), len(behind.lines)))
     there, here = (
         wave.lines[orders] * np.exp(1j * orders * wave.step_rad * (position - wave.middle))

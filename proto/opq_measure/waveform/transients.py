@@ -1,8 +1,8 @@
-"""Transients: what is short and fast, and does not come again in the cycle before or after.
+"""Transients: short, fast deviations that do not recur in the cycle before or after.
 
-Found above 240 Hz, where a sample differs from the same place in the cycle before and from that in the cycle
-after: so harmonics and periodic notches are none, whatever their size. Measured on the residual after the
-steady wave before, carried over, and the one after, carried back; a dip's edge between the two is none.
+Found above 240 Hz, where a sample differs from the same place in the cycle before and in the cycle after: so
+harmonics and periodic notches are none, whatever their size. Measured on the residual after the steady wave
+before, extrapolated, and the one after, extrapolated back; a dip's edge between the two is none.
 
 Source: IEEE 1159-2019, 4.2 (impulsive and oscillatory transients, spectral content and duration).
 """
@@ -23,13 +23,13 @@ from opq_measure.waveform.residual import phases_rad
 from opq_measure.waveform.steady import Steady
 
 CUTOFF_HZ = 240.0
-"""Half way of a transition of 350 Hz: the fundamental is down by 60 dB, ringing of 300 Hz is in."""
+"""Middle of a transition of 350 Hz: the fundamental is down by 60 dB, ringing of 300 Hz passes."""
 LEAST_PU = 0.05
-"""Least peak, of the fundamental's; the original's noise floor was 6 V of 170 V, 0.035."""
+"""Least peak over the fundamental's; the original's noise floor was 6 V of 170 V, 0.035."""
 SIGMAS = 6.0
-"""Least peak, of the noise: once in 10^9 samples."""
+"""Least peak over the noise: exceeded by chance once in 10^9 samples."""
 QUIET_S = 0.004
-"""What is nearer together is one transient; the original's max.lull.ms."""
+"""Deviations closer together than this are one transient; the original's max.lull.ms."""
 LONGEST_S = 0.5
 """Longer than any transient; a signal that is never quiet is cut here, so that memory is bounded."""
 
@@ -54,7 +54,7 @@ class Transient:
     """From 10 to 90 % of the first half wave's extreme."""
     energy_v2s: float
     half_waves: int
-    """Those of at least 20 % of the peak, of alternating sign."""
+    """Number of half waves of at least 20 % of the peak, of alternating sign."""
     frequency_hz: float
     damping_s: float
     ringing: float
@@ -94,10 +94,10 @@ def transients_in(
     """Every transient of a stretch, in time order.
 
     Args:
-        volts: (n,) counts or volts, the waveform of an event; two cycles or more around what is looked for.
-        least_pu: least peak, of the fundamental's peak; never less than 6 sigma of the noise.
-        most: transients measured at most, the first ones, so that the time is bounded.
-        changes: gives `changes_in` of it, asked only where a transient is.
+        volts: (n,) counts or volts, the waveform of an event; with two cycles or more around each transient.
+        least_pu: least peak over the fundamental's peak; never less than 6 sigma of the noise.
+        most: only the first so many transients are measured, so that the time is bounded.
+        changes: returns `changes_in` of `volts`; called only where a transient is.
     Raises:
         ValueError: `least_pu` is not positive.
 
@@ -113,7 +113,7 @@ def transients_in(
     usual = tracked.amplitude[tracked.known]
     peak = float(np.median(usual)) if len(usual) else 0.0
     if tracked.rate_hz <= 2 * CUTOFF_HZ:
-        return ()  # nothing that fast is in the samples
+        return ()  # such a rate contains nothing that fast
     if not peak > 0 or len(volts) < tap_count(tracked.rate_hz) + 3 * tracked.rate_hz / tracked.nominal_hz:
         return ()
     groups = _groups(_unlike_neighbours(volts, tracked, least_pu * peak), tracked.rate_hz)
@@ -134,12 +134,12 @@ def transients_in(
 
 
 def _tail(before: Transient, measured: Transient) -> bool:
-    """What begins before the last one ended and is smaller belongs to it."""
+    """Whether it is the tail of the one before: it begins before that ends, and is smaller."""
     return measured.start < before.stop and abs(measured.peak_v) < abs(before.peak_v)
 
 
 def _unlike_neighbours(volts: SignalArray, tracked: Track, least: float) -> BoolArray:
-    """(n,) where the fast part is unlike that of the cycle before and that of the cycle after."""
+    """(n,) where the fast part differs from that of the cycle before and that of the cycle after."""
     rate_hz = tracked.rate_hz
     fast = high_pass(volts, rate_hz, CUTOFF_HZ)
     first = tap_count(rate_hz) // 2
@@ -226,15 +226,15 @@ def _measured(
 
 
 def _noise(volts: SignalArray, wave: Steady) -> float:
-    """Sigma beside a transient by the median, so that another one does not count; a burst of noise does."""
+    """Sigma around a transient by the median, which ignores another transient but not a burst of noise."""
     left = np.asarray(volts[wave.start : wave.stop], dtype=np.float64) - wave.volts(wave.start, wave.stop)
     return min(wave.rest, 1.4826 * float(np.median(np.abs(left))))
 
 
 def _cleanest(residuals: list[FloatArray], pulses: list[Pulse | None]) -> tuple[FloatArray, Pulse | None]:
-    """The instant of a step is right where what is left is one ringing, or one impulse, most purely.
+    """The residual and pulse of the step's instant that leaves one ringing, or one impulse, most purely.
 
-    Without a ringing for any instant it is the first one, that of least energy.
+    Without a ringing for any instant, those of the first one, which has the least energy.
     """
     both = list(zip(residuals, pulses, strict=True))
     if not any(pulse is not None and pulse.ring is not None for pulse in pulses):

@@ -1,8 +1,8 @@
 """Which web pages may send a request: the Host, Origin and Sec-Fetch-Site of a browser's request.
 
-A page may send a POST to any address without being asked; the browser says whose page it is. And a page
-whose own name resolves to this machine (DNS rebinding) reaches a server that listens on loopback; the
-browser then sends that name as Host. Headers are a mapping with names in lower case.
+A page may send a POST to any address; the browser then adds the page's origin. And a page whose own name
+resolves to this machine (DNS rebinding) reaches a server that listens on loopback; the browser then sends
+that name as Host. Headers are a mapping with names in lower case.
 """
 
 import ipaddress
@@ -48,10 +48,10 @@ def ip_address(text: str) -> "ipaddress.IPv4Address | ipaddress.IPv6Address | No
 
 
 def page_refusal(headers: Mapping[str, str], on_loopback: bool) -> str | None:
-    """Why a request is refused as a foreign page's; None: it is our page's, or no page's.
+    """Returns why a request is refused as a foreign page's; None for own pages and other clients.
 
-    `on_loopback`: only loopback is listened at, so that every page of this machine may ask, under every
-    port. Else a page may ask that came from the Host it asks.
+    With `on_loopback` the server listens only on loopback, so every page of this machine may send requests,
+    from any port. Otherwise only pages that came from the requested Host may.
     """
     host = headers.get("host", "localhost")
     if on_loopback and not is_loopback(host):

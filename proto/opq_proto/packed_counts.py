@@ -1,7 +1,7 @@
-"""Counts as protobuf's packed varints, many at once: what an upb list of ints costs 31 us a Cycle for.
+"""Encodes many counts at once as protobuf's packed varints; an upb list of ints takes 31 us per Cycle.
 
-A negative int32 takes ten bytes on protobuf's wire, so there are at most 65,536 spellings of a count:
-they are looked up, and the bytes are those of any protobuf encoder (test_packed_counts.py).
+A count has 65,536 values, so their encodings are looked up in a table (a negative int32 takes ten bytes on
+protobuf's wire). The bytes are those of any protobuf encoder (test_packed_counts.py).
 Source: protobuf's encoding rules (varint, sign-extended int32; packed repeated fields).
 """
 
@@ -16,9 +16,10 @@ LONGEST_BYTES = 10
 
 
 def packed_rows(counts: NDArray[np.int16], row: int) -> Iterator[memoryview]:
-    """The packed bytes of each whole row of `row` counts, in order; without key and length.
+    """Yields the packed bytes of each whole row of `row` counts, in order; without key and length.
 
-    Laid over each other from the third byte down: what a short spelling has not is the next one's.
+    The bytes are written from the third of each count down to the first, so that the next count overwrites
+    places that a short encoding does not use.
     """
     rows = len(counts) // row
     if rows == 0:
@@ -40,7 +41,7 @@ def packed_rows(counts: NDArray[np.int16], row: int) -> Iterator[memoryview]:
 
 
 def varint(number: int) -> bytes:
-    """A whole number from 0 as protobuf's varint."""
+    """Returns a whole number from 0 as protobuf's varint."""
     found = bytearray()
     while number > 0x7F:
         found.append(number & 0x7F | 0x80)
@@ -50,14 +51,14 @@ def varint(number: int) -> bytes:
 
 
 _MORE = 0xFF
-"""What a negative number's fourth to ninth bytes are: seven ones, and more follows."""
+"""The fourth to ninth bytes of a negative number: seven ones, and the bit that more follows."""
 
 
 @cache
 def _spellings() -> tuple[tuple[NDArray[np.uint8], ...], NDArray[np.uint8]]:
-    """First three bytes, (65536,) each, and (65536,) lengths, by the bits as uint16; made at first use.
+    """Returns first three bytes, (65536,) each, and (65536,) lengths, by the bits as uint16; cached.
 
-    Where there are fewer bytes the rest means nothing.
+    Bytes beyond a length have no meaning.
     """
     wide = np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.int64)
     lengths = np.where(wide < 0, LONGEST_BYTES, 1 + (wide >= 1 << 7) + (wide >= 1 << 14)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Why a serial port cannot be opened, in few words; pyserial says the port's name and the errno twice."""
+"""Why a serial port cannot be opened, in few words; pyserial's text has port name and errno twice."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ HINTS = {
 
 
 def why_not_opened(error: Exception) -> str:
-    """The reason and what to do, without the port's name.
+    """Returns the reason and what to do, without the port's name.
 
     >>> why_not_opened(FileNotFoundError(errno.ENOENT, "could not open port /dev/ttyUSB0: ..."))
     'no such port; see /dev/serial/by-id for those there are'

@@ -1,6 +1,6 @@
 """Rate limits: log lines at most once per period, and token buckets per key.
 
-Strangers can cause both without end, so that the number of keys is limited too.
+Unknown peers can cause any number of both, so the number of keys is limited too.
 """
 
 import time
@@ -16,7 +16,7 @@ MOST_KEYS = 1000
 
 
 class RateLimitedLog:
-    """A log that writes about one matter once per period; the next line says how many it stands for.
+    """A log that writes about one matter once per period; the next line has the count since then.
 
     The matter is the event's name, and `key` where one is given (a Box, a peer). One owner.
     """
@@ -36,7 +36,7 @@ class RateLimitedLog:
         self._lines: dict[Hashable, tuple[float, int]] = {}
 
     def due(self, matter: Hashable) -> int:
-        """Count an occurrence. 0: it is too soon for a line; else how many the line stands for."""
+        """Counts an occurrence; returns how many the line stands for, 0 where it is too soon for a line."""
         now_s = self._monotonic_s()
         if matter not in self._lines and len(self._lines) >= self._most_keys:
             recent = {m: line for m, line in self._lines.items() if now_s - line[0] < self._period_s}
@@ -51,7 +51,7 @@ class RateLimitedLog:
         return count + 1
 
     def debug(self, event: str, *, key: Hashable = None, **facts: Any) -> bool:
-        """Write the line if it is due; `count` is added where it stands for more than one."""
+        """Writes the line if it is due; adds `count` where it stands for more than one."""
         return self._write(self._log.debug, event, key, facts)
 
     def info(self, event: str, *, key: Hashable = None, **facts: Any) -> bool:
@@ -80,7 +80,7 @@ class RateLimitedLog:
 
 
 class TokenBuckets:
-    """Per key: `burst` actions at once, then `per_s` each second. The key unseen for longest is forgotten."""
+    """Allows each key `burst` actions at once, then `per_s` each second; forgets the least recent keys."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class TokenBuckets:
         return min(self._burst, tokens + (now_s - at_s) * self._per_s)
 
     def spend(self, key: Hashable, tokens: float = 1.0) -> bool:
-        """Take so many tokens; False when there are less, and nothing is taken."""
+        """Takes tokens; False, with nothing taken, where there are fewer."""
         left = self.left(key)
         may = left >= tokens
         self._buckets[key] = (left - tokens if may else left, self._monotonic_s())
@@ -113,7 +113,7 @@ class TokenBuckets:
         return may
 
     def give_back(self, key: Hashable) -> None:
-        """Return a token that was spent on something that could not be done."""
+        """Gives back a token that was spent on an action that failed."""
         if key in self._buckets:
             tokens, at_s = self._buckets[key]
             self._buckets[key] = (tokens + 1.0, at_s)

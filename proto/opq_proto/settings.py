@@ -72,7 +72,7 @@ def checked_config(
 
 
 def configured(config_class: type[Config], settings: Mapping[str, Any]) -> Config:
-    """As `checked_config`; raises ValueError with every problem."""
+    """Returns the Config; raises ValueError with every problem."""
     config, problems = checked_config(config_class, settings)
     if config is None:
         raise ValueError("; ".join(problems))
@@ -80,7 +80,7 @@ def configured(config_class: type[Config], settings: Mapping[str, Any]) -> Confi
 
 
 def unknown_key(key: str, known: Mapping[str, object]) -> str:
-    """What is said of a key that is not known: the one that was probably meant, or all there are."""
+    """Returns the text for an unknown key: the key that was probably meant, or all known keys."""
     import difflib  # only for a key that is misspelt
 
     near = difflib.get_close_matches(key, known, n=1)
@@ -111,7 +111,7 @@ def _out_of_range(value: Any, item: "Field[Any]") -> str | None:
 
 
 def _read(value: Any, kind: Any, item: "Field[Any]") -> tuple[Any, str | None]:
-    """As `_checked`, for a field, which may hold a duration or have a reader of its own."""
+    """Checks a field's value as `_checked` does; the field may be a duration or have its own reader."""
     read = milliseconds if item.metadata.get("ms") else item.metadata.get("read")
     if read is None:
         return _checked(value, kind)
@@ -122,7 +122,7 @@ def _read(value: Any, kind: Any, item: "Field[Any]") -> tuple[Any, str | None]:
 
 
 def _checked(value: Any, kind: Any) -> tuple[Any, str | None]:
-    """`value` as `kind`, and what is wrong with it."""
+    """Returns `value` as `kind`, and what is wrong with it (None if nothing is)."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
         return value, None

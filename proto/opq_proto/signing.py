@@ -45,7 +45,7 @@ def read_private(path: Path) -> PrivateKeyTypes:
     """Reads a private key of any kind from PEM without a password.
 
     Raises:
-        SigningError: it says why.
+        SigningError: it cannot be read; the text says why.
     """
     try:
         return serialization.load_pem_private_key(path.read_bytes(), password=None)
@@ -90,7 +90,7 @@ def firmware_key(path: Path) -> Ed25519PrivateKey:
 
 
 def public_of(key: Ed25519PrivateKey | Ed25519PublicKey) -> PublicKey:
-    """Its public half as bytes."""
+    """Returns the public half of a key as bytes."""
     return PublicKey((key.public_key() if isinstance(key, Ed25519PrivateKey) else key).public_bytes_raw())
 
 
@@ -107,7 +107,7 @@ def firmware_public_key(path: Path) -> PublicKey:
 
 
 def new_key(path: Path) -> Path:
-    """A new Ed25519 pair: `path` readable by you alone, and `path`.pub beside it, which is returned.
+    """Makes a new Ed25519 pair: `path`, readable only by its owner, and `path`.pub, which is returned.
 
     Raises:
         SigningError: one of them exists already; nothing is changed.
@@ -130,7 +130,7 @@ def new_key(path: Path) -> Path:
 
 
 def development_key(data_folder: Path) -> Path:
-    """This machine's own signing key, made once; Boxes that trust it take no other's firmware."""
+    """Returns this machine's own signing key, made once; Boxes that trust it accept no other firmware."""
     path = data_folder / "firmware" / "development.pem"
     if not path.exists():
         new_key(path)

@@ -1,8 +1,8 @@
-"""Between the nouns of `opq_proto.messages` and the protobuf frames of Boxes and brokers.
+"""Converts between the nouns of `opq_proto.messages` and the protobuf frames of Boxes and brokers.
 
-Milliseconds exist on the original's wire and nowhere else; ours are the fields from 1000 on
-(proto/opqbox3.proto). Whatever cannot be read raises FrameError and nothing else. Waveforms are
-in `opq_proto.wire_waveforms` and can be had from here.
+Milliseconds exist only on the original's wire; fields from 1000 on are additions of this project
+(proto/opqbox3.proto). Unreadable bytes raise FrameError and nothing else. Waveforms are in
+`opq_proto.wire_waveforms` and can be imported from here.
 """
 
 import time
@@ -54,9 +54,9 @@ __all__ = [
 ]
 
 ACK_PLUGIN = "opq-ack"
-"""Which sequences are stored (contracts.md, Acknowledgement); a Box does not answer it."""
+"""Reports which sequences are stored (contracts.md, Acknowledgement); a Box does not answer it."""
 CLAIM_PLUGIN = "opq-claim"
-"""Spends a code that the Box's gateway shows; answered by `claim_accepted` alone where it fits."""
+"""Uses a code that the Box's gateway shows; the answer is `claim_accepted` only where the code is right."""
 _LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
 _TIMES_NS = range(2**62)  # 1970 to 2116: a second before or after still is an int64
 _TIMES_MS = range(2**62 // 1_000_000)
@@ -71,7 +71,7 @@ def topic(box_id: str) -> bytes:
 
 
 def measurement_to_wire(measurement: Measurement) -> bytes:
-    """The protobuf Measurement without values that are not finite and nominal ones that cannot be true.
+    """Makes a protobuf Measurement, without values that are not finite and impossible nominal values.
 
     Raises:
         FrameError: the box id or a time does not fit the wire.
@@ -109,10 +109,10 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
 
 
 def measurement_from_wire(data: bytes) -> Measurement:
-    """Read a protobuf Measurement, the original's or ours.
+    """Reads a protobuf Measurement, the original's or this project's.
 
-    Metrics that are not finite, nominal values that cannot be true and a clock_id beyond 2**63 - 1 are
-    unknown and left out; an unknown time source counts as FREE.
+    Metrics that are not finite, impossible nominal values and a clock_id beyond 2**63 - 1 are left out; an
+    unknown time source counts as FREE.
 
     Raises:
         FrameError: not a Measurement, empty, a time before 1970 or after 2116, a window longer than
@@ -137,7 +137,7 @@ def measurement_from_wire(data: bytes) -> Measurement:
     metrics: dict[str, Metric] = {}
     for key, entry in message.metrics.items():
         low, high, average = entry.min, entry.max, entry.average
-        # the sum is not finite when one of them is not; nearly always one look is enough
+        # the sum is not finite if one of them is not; nearly always this one check is enough
         if isfinite(low + high + average) or (isfinite(low) and isfinite(high) and isfinite(average)):
             metrics[key] = Metric(low, high, average)
     return Measurement(
@@ -210,7 +210,7 @@ def plugin_command(
 
 
 def command_name(command: Command) -> str:
-    """What rights call it: `data`, `info`, `rate`, or `plugin/NAME`; empty: it commands nothing."""
+    """Returns a command's name in rights: `data`, `info`, `rate`, or `plugin/NAME`; "" for an empty one."""
     kind = command.WhichOneof("command")
     if kind == "send_command_to_plugin":
         return f"plugin/{command.send_command_to_plugin.plugin_name}"
@@ -218,7 +218,7 @@ def command_name(command: Command) -> str:
 
 
 def claim_accepted(box_id: str) -> str:
-    """`detail` of the answer to CLAIM_PLUGIN; an original Box says ok to whatever it is asked, without it."""
+    """Returns `detail` of the answer to CLAIM_PLUGIN; an original Box answers ok to all, without `detail`."""
     return f"Box {box_id} is claimed by this code"
 
 

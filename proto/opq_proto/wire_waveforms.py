@@ -1,7 +1,8 @@
 """Waveforms on the wire: a Response header, then Cycles of 200 samples, one per frame.
 
-Our Cycles say which sample they begin with, so that a hole is seen and named; an original Box's
-say only when each was read, and are taken as neighbours. Source: opq-interop A.5, B.1; contracts.md.
+Cycles of this project have the number of their first sample, so that a gap is found and named. Those of an
+original Box have only the time when each was read, and are taken as contiguous. Source: opq-interop A.5, B.1;
+contracts.md.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ ORIGINAL_RATE_MILLIHZ = 12_000_000
 
 NOT_SAMPLED_YET = "not sampled yet when the answer was due"
 REQUEST_TOO_LONG = "the request is longer than one answer may be"
-"""Reasons of a gap after an answer whose samples may be had by asking again."""
+"""Reasons of a gap after an answer whose samples a second request may get."""
 
 MAX_SPAN_SAMPLES = 10**10
 """Samples from the first to the last of one answer: nine days at 12 kS/s; more is a broken index."""
@@ -44,7 +45,7 @@ def box_number(box_id: str) -> int:
 
 
 def time_source(number: int) -> TimeSource:
-    """The TimeSource of a wire number; one that we do not know counts as FREE."""
+    """Returns the TimeSource of a wire number; an unknown one counts as FREE."""
     return _SOURCES.get(number, TimeSource.FREE)
 
 
@@ -69,9 +70,9 @@ def waveform_to_frames(
     available_start_ns: int | None = None,
     available_end_ns: int | None = None,
 ) -> list[bytes]:
-    """The whole answer to a data command: header, then Cycles; header 0/0 when there is nothing.
+    """Returns the whole answer to a data command: header, then Cycles; header 0/0 where there is nothing.
 
-    Gaps of the waveform, its gain and its rate go into the header, and what the Box still has.
+    The header has the waveform's gaps, gain and rate, and the span that the Box still has.
     """
     header = GetDataResponseHeader()
     cycles = [] if wave is None else _cycles(wave)
@@ -120,10 +121,10 @@ def waveform_from_frames(
 ) -> tuple[Response, Waveform | None]:
     """The Response and the samples after it; None when it has none (or answers something else).
 
-    From our Boxes the time is the first Cycle's, with the largest uncertainty of all, and holes
-    between Cycles are gaps with the header's reason; Cycles that came twice count once. From an
-    original Box Cycles are neighbours, sample 0 is the first one's time stamp less its length,
-    the source is FREE with unknown uncertainty, the rate 12 kS/s.
+    For Boxes of this project the time is the first Cycle's, with the largest uncertainty of all; missing
+    samples between Cycles are gaps with the header's reason; Cycles that came twice count once. For an
+    original Box Cycles are contiguous, the time of sample 0 is the first Cycle's time stamp minus its
+    length, the source is FREE with unknown uncertainty, the rate 12 kS/s.
 
     Args:
         v_per_lsb_fallback: gain of a Box that does not say its own, or says one that cannot be true.

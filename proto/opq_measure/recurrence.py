@@ -66,12 +66,12 @@ def at_least(count: int, total: int, share: float) -> float:
 
 
 SPREAD = 0.1
-"""An interval counts as the same within so much of it, either way."""
+"""Relative deviation within which an interval counts as the same, either way."""
 BURST_S = 60.0
-"""What follows within a minute is the same occurrence: reclosings."""
+"""Occurrences within a minute are one occurrence: reclosings."""
 SHORTEST_S = 120.0
 FEWEST = 4
-"""Times between occurrences before anything is said; three of them alike."""
+"""Fewest times between occurrences for a result; at least three of them alike."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A signal with its analysis: what a classification is made of."""
+"""A signal with its analysis: the input of a classification."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -16,21 +16,21 @@ from opq_measure.signal import BoolArray, FloatArray
 DEFAULT_LIMITS = Limits()
 TRANSIENTS = ("impulsive_transient", "oscillatory_transient")
 SHORT_CYCLES, NOISE_SIGMAS = 2.0, 3.0
-"""A dip of fewer cycles, beyond its limit by less than so much of the rms's scatter, is the noise's."""
+"""A dip of fewer cycles, beyond its limit by less than so many times the rms's scatter, is due to noise."""
 TOGETHER = 5
-"""Urms(1/2) values of three cycles."""
+"""Number of Urms(1/2) values in three cycles."""
 BESIDE_CYCLES = 1.5
-"""Around a dip, a step or a jump no cycle counts for the mean one, nor for the envelope."""
+"""Cycles around a dip, a step or a jump that are left out of the mean cycle and of the envelope."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSignal:
-    """A signal without gaps and what was measured of it. `volts` (n,)."""
+    """A signal without gaps and its analysis. `volts` (n,)."""
 
     volts: FloatArray
     analysis: SignalAnalysis
     rms_limits: Limits = DEFAULT_LIMITS
-    """Those that the analysis was made with."""
+    """The limits that the analysis was made with."""
 
     @property
     def cycle(self) -> float:
@@ -50,7 +50,7 @@ class MeasuredSignal:
         return float(np.median(alive)) if len(alive) else math.nan
 
     def sudden(self) -> list[Occurrence]:
-        """Jumps, transients and steps, also those that came with a dip."""
+        """Jumps, transients and steps, including those that came with a dip."""
         kinds = (*TRANSIENTS, "phase_jump", "rapid_voltage_change")
         every = chain(self.analysis.occurrences, *self.analysis.details)
         return sorted((each for each in every if each.kind in kinds), key=lambda each: each.start_sample)

@@ -1,8 +1,9 @@
 """Where a waveform changes into another one: a step or a short ramp, to a fraction of a millisecond.
 
-The cycle before the change, carried on, and the cycle after it, carried back, are the two waveforms; the
-change is where the signal leaves the one for the other. All that differs shows where: amplitude, phase,
-harmonics. Rms alone sees little of a step beside a zero crossing, and takes a phase jump for a dip.
+The two waveforms are the cycle before the change, repeated forwards, and the cycle after it, repeated
+backwards. The change is where the signal switches from the one to the other. Every difference helps to find
+it: amplitude, phase, harmonics. The rms alone shows little of a step near a zero crossing, and shows a phase
+jump as a dip.
 
 Source: maximum likelihood of a change point between two known waveforms in white noise (Basseville and
 Nikiforov, Detection of Abrupt Changes, 1993, 2.6), the ramp a mixture of both.
@@ -15,18 +16,19 @@ from opq_measure.signal import FloatArray
 MISFIT = 0.06
 """Most of the difference's energy that the model may leave; noise of 40 dB leaves 0.02 of a dip of 10 %."""
 STEP_MODEL, RAMP_MODEL, NOISE = 0.02, 0.0007, 3.0
-"""What a step or a ramp may leave: such a share of the difference, and so often what two cycles differ by."""
+"""Energy that a step or a ramp may leave: a share of the difference's, plus a multiple of that between two
+cycles."""
 SHARP = 0.25
-"""A ramp of so many cycles counts as a step: what comes after it need not be steady."""
+"""A ramp of up to so many cycles counts as a step: the signal after it need not be steady."""
 CLEARLY = 0.5
-"""A longer ramp is believed when it leaves less than this share of what a shorter one leaves."""
+"""A longer ramp is accepted if it leaves less than this share of what a shorter one leaves."""
 REACHES = (
     (0.5, (0.06, 0.08, 0.1, 0.12, 0.15, 0.19, 0.23, 0.28, 0.33, 0.39, 0.46, 0.54)),
     (1.5, (0.6, 0.7, 0.85, 1, 1.2, 1.4, 1.65)),
 )
-"""How far around the change is looked, and lengths of ramps that are tried beside the step, in cycles."""
+"""Search range around the change, and lengths of ramps that are tried besides the step, in cycles."""
 LEAST_CYCLES, MOST_CYCLES = 0.3, 3.6
-"""Length of a dip that `dip_between` looks for; a shallow one of 3.5 has but five Urms(1/2) that show it."""
+"""Lengths of dips that `dip_between` finds; only five Urms(1/2) show a shallow one of 3.5."""
 
 
 def change_at(volts: FloatArray, near: float, cycle: float, level: float) -> float | None:
@@ -34,9 +36,9 @@ def change_at(volts: FloatArray, near: float, cycle: float, level: float) -> flo
 
     Args:
         volts: (n,) float64.
-        near: position within half a cycle of which the change lies.
+        near: position within half a cycle of the change.
         cycle: samples per cycle.
-        level: rms, in the unit of `volts`; of a step only the middle is reported.
+        level: rms, in the unit of `volts`; for a step its middle is returned whatever the level.
     Returns:
         A position in `volts`, between two samples; None where no such change explains the signal.
     """
@@ -51,7 +53,7 @@ def change_at(volts: FloatArray, near: float, cycle: float, level: float) -> flo
 def _change(
     volts: FloatArray, near: float, cycle: float, level: float, reach: float, ramps: tuple[float, ...]
 ) -> tuple[float, float]:
-    """The share of the energy that the best change leaves, within `reach` cycles; infinity without one."""
+    """Share of the energy that the best change within `reach` cycles leaves, and its place; or infinity."""
     first, last = round(near - reach * cycle), round(near + reach * cycle)
     carry = np.ceil(2 * reach) * cycle
     if first - carry < 0 or last + carry > len(volts) - 1:
@@ -80,7 +82,7 @@ def _change(
 
 
 def _unlike(volts: FloatArray, first: int, last: int, carry: float, cycle: float) -> float:
-    """Energy by which a cycle differs from the one beside it, on the steadier side; infinity when unknown."""
+    """Energy of the difference between neighbouring cycles, on the steadier side; infinity if unknown."""
     found = np.inf
     for side in (-1, 1):
         begin, end = (first + side * carry, last + side * (carry + cycle))
@@ -96,7 +98,7 @@ def _unlike(volts: FloatArray, first: int, last: int, carry: float, cycle: float
 def dip_between(volts: FloatArray, begin: float, end: float, cycle: float) -> tuple[float, float] | None:
     """First and last position of a dip or swell shorter than 3.5 cycles, near `begin` .. `end`.
 
-    Inside, the signal is the cycle before, carried on, with another amplitude and phase; outside it is that
+    Inside, the signal is the cycle before, repeated, with another amplitude and phase; outside it is that
     cycle itself. None where this does not explain the signal.
     """
     first, last = round(begin - cycle / 2), round(end + cycle / 2)
@@ -112,7 +114,7 @@ def dip_between(volts: FloatArray, begin: float, end: float, cycle: float) -> tu
     xx, xw, xq, ww, qq, wq = sums[:, None, stops] - sums[:, starts, None]
     determinant = np.maximum(ww * qq - wq * wq, 1e-9 * ww * qq + 1e-300)
     explained = (xw * xw * qq - 2 * xw * xq * wq + xq * xq * ww) / determinant
-    outside = xx - 2 * xw + ww  # what is left inside when the dip is not believed
+    outside = xx - 2 * xw + ww  # energy left inside without a dip
     total = float(np.sum((now - wave) ** 2))
     cost = total - outside + (xx - explained)
     length = stops[None, :] - starts[:, None]
@@ -124,7 +126,7 @@ def dip_between(volts: FloatArray, begin: float, end: float, cycle: float) -> tu
 
 
 def _carried(volts: FloatArray, first: int, last: int, by: float) -> FloatArray:
-    """What stands `by` samples later, at the samples `first` .. `last`."""
+    """The values `by` samples later than the samples `first` .. `last`, interpolated."""
     begin = int(np.floor(first + by))
     part, rest = volts[begin : begin + last - first + 1], first + by - begin
     if rest == 0:
@@ -136,12 +138,12 @@ def _carried(volts: FloatArray, first: int, last: int, by: float) -> FloatArray:
 def _best_ramp(
     sums: tuple[FloatArray, FloatArray, FloatArray, FloatArray], whole: float, length: float
 ) -> tuple[float, float]:
-    """Where a ramp of `length` samples begins that fits best, and what it leaves; it lies wholly inside.
+    """Start of the best ramp of `length` samples, and the energy that it leaves; it lies wholly inside.
 
     Args:
-        sums: products of what is left with the change and of the change with itself, and both from each
-            position to the end.
-        whole: energy of what is left.
+        sums: products of the residual with the change and of the change with itself, and the sums of both
+            from each position to the end.
+        whole: energy of the residual.
     """
     cross, square, cross_behind, square_behind = sums
     starts = np.arange(0, len(cross) - int(length), 2)
@@ -151,17 +153,17 @@ def _best_ramp(
     own = np.correlate(square, rising * rising)[starts] + square_behind[behind]
     cost = whole - 2 * mixed + own
     at = int(np.argmin(cost))
-    if at in (0, len(starts) - 1):  # it goes on outside
+    if at in (0, len(starts) - 1):  # the best ramp lies partly outside
         return 0.0, np.inf
     return float(starts[at]), float(cost[at])
 
 
 def _from(values: FloatArray) -> FloatArray:
-    """(n + 1,): the sum from each position to the end."""
+    """(n + 1,) sum from each position to the end."""
     return np.concatenate((np.cumsum(values[::-1])[::-1], [0.0]))
 
 
 def _share(before: FloatArray, after: FloatArray, level: float) -> float:
-    """Which part of the way from one rms to the other `level` is."""
+    """Position of `level` between the rms of the two, 0 to 1."""
     own, other = (float(np.sqrt(np.mean(wave * wave))) for wave in (before, after))
     return 0.5 if own == other else min(max((level - own) / (other - own), 0.0), 1.0)

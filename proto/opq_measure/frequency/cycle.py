@@ -1,12 +1,12 @@
-"""Frequency of every single cycle, with harmonics and DC carried over from the second before.
+"""Frequency of every single cycle, with harmonics and DC taken from the second before.
 
-A cycle alone bounds its frequency at 9 mHz (60 dB) when nine harmonics are unknown, at 2.9 mHz when they are
-known; and known they are, from the second before, as phasors locked to the fundamental. Only amplitude,
-phase and frequency are fitted to the cycle. Where the harmonics carried over no longer fit (the rest
-of a cycle is larger than the noise was), its frequency is that of the 1.5 cycles around
-it, harmonics fitted with it.
+From a cycle alone its frequency is known to 9 mHz at best (60 dB) if nine harmonics are unknown, and to 2.9
+mHz if they are known. They are known from the second before, as phasors locked to the fundamental. So only
+amplitude, phase and frequency are fitted to the cycle. Where these harmonics no longer fit (the residual of a
+cycle is larger than the noise was), its frequency is that of the 1.5 cycles around it, with
+harmonics fitted too.
 
-What it measures while the frequency wanders: its mean over the cycle, weighted by a parabola.
+While the frequency wanders, the result is its mean over the cycle, weighted by a parabola.
 """
 
 from collections import deque
@@ -24,25 +24,25 @@ ORDERS = 50
 WINDOWS = 5
 """A second of 10/12-cycle windows."""
 MISFIT = 1.3
-"""Rest of a cycle over the noise from which the harmonics no longer fit; six sigma for 200 samples."""
+"""Residual of a cycle over the noise from which the harmonics no longer fit; six sigma for 200 samples."""
 FLOOR = 1e-6
-"""A share of the fundamental: a rest that is no misfit whatever the noise was, rounding for one."""
+"""Share of the fundamental: a smaller residual, such as rounding, is no misfit whatever the noise was."""
 SIGNIFICANT = 4.0
-"""An order enters when it is so much larger than the noise makes it."""
+"""An order is used if it is this many times larger than the noise makes it."""
 BROKEN = 0.05
-"""Rest of a fit over the fundamental from which a frequency means nothing: a step within the span."""
+"""Residual of a fit over the fundamental from which its frequency is invalid: a step within the span."""
 DISAGREE = 5.0
 """Deviations of the mean of a window's cycles from which harmonics have changed below the noise."""
 STRADDLES = 2.0
-"""Rest of a window over the noise before from which it is taken for one with a step in it."""
+"""Residual of a window over the noise before from which it counts as containing a step."""
 PATIENCE = 3
-"""Windows in a row; then it is the noise that has grown."""
+"""Windows in a row that may count as containing a step; after that, the noise has grown."""
 STEPS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class CycleFrequencies:
-    """(cycles,) each: `hz`, NaN unknown; `carried`, False where 1.5 cycles stood in."""
+    """(cycles,) each: `hz`, NaN if unknown; `carried`, False where the fit of 1.5 cycles was used."""
 
     hz: FloatArray
     carried: BoolArray
@@ -50,7 +50,7 @@ class CycleFrequencies:
 
 @dataclass(frozen=True, slots=True)
 class _Harmonics:
-    """What a window had beside its fundamental: `phasors[k]` for order k, turned to fundamental phase 0."""
+    """A window without its fundamental: `phasors[k]` for order k, turned to fundamental phase 0."""
 
     phasors: ComplexArray
     dc: float
@@ -59,7 +59,7 @@ class _Harmonics:
 
 
 class CycleFrequency:
-    """The frequency of each cycle of windows as they come; after a gap it starts again."""
+    """The frequency of each cycle of successive windows; after a gap it starts again."""
 
     def __init__(self) -> None:
         self._before: deque[_Harmonics] = deque(maxlen=WINDOWS)
@@ -67,10 +67,10 @@ class CycleFrequency:
         self._strange = 0
 
     def push_window(self, window: Window) -> CycleFrequencies:
-        """The cycles of the next window.
+        """The frequencies of the next window's cycles.
 
         Error: sigma 2.3 mHz at 60 dB, 0.28 mHz at 78 dB, 42.5 to 69 Hz with harmonics of 3 %
-        (test_measure_cycle_frequency.py). CPU: 8 ms per second, 40 ms with nothing to carry over.
+        (test_measure_cycle_frequency.py). CPU: 8 ms per second, 40 ms without known harmonics.
         """
         if window.index == 0:
             self._before.clear()
@@ -85,12 +85,12 @@ class CycleFrequency:
         for number in np.flatnonzero(~fits):
             hz[number] = _alone_hz(window, int(number))
         if np.count_nonzero(fits) < cycles / 2:
-            self._before.clear()  # the harmonics have changed: what was before is of no use
+            self._before.clear()  # the harmonics have changed: the earlier ones are of no use
         self._learn(_harmonics(window))
         return CycleFrequencies(hz, fits)
 
     def _learn(self, found: _Harmonics) -> None:
-        """Keep what a window had, unless it straddles a step: nothing would be a misfit beside its rest."""
+        """Stores the harmonics of a window, unless it contains a step: its residual would hide misfits."""
         if found.residual > STRADDLES * self._noise and self._strange < PATIENCE:
             self._strange += 1
             return
@@ -100,7 +100,7 @@ class CycleFrequency:
 
 
 def _mean(before: deque[_Harmonics]) -> _Harmonics:
-    """Phasors and DC over the windows, without the orders that are but noise."""
+    """Phasors and DC over the windows, without the orders that are only noise."""
     phasors = np.mean([each.phasors for each in before], axis=0)
     residual = float(np.median([each.residual for each in before]))
     least = SIGNIFICANT * residual * np.sqrt(2 / sum(each.samples for each in before))
@@ -119,7 +119,7 @@ def _harmonics(window: Window) -> _Harmonics:
 
 
 def _carried(window: Window, known: _Harmonics) -> tuple[FloatArray, BoolArray]:
-    """Amplitude, phase and frequency of all cycles by Gauss-Newton; and whether the rest is noise."""
+    """Frequencies of all cycles, by Gauss-Newton with amplitude and phase; and whether the rest is noise."""
     starts = window.edges[:-1]
     length = round(float(window.edges[-1] - window.edges[0]) / len(starts))
     first = np.clip(np.rint(starts).astype(np.int64), 0, len(window.volts) - length)
@@ -151,7 +151,7 @@ def _carried(window: Window, known: _Harmonics) -> tuple[FloatArray, BoolArray]:
 
 
 def _agrees(window: Window, hz: FloatArray, rest: float) -> bool:
-    """Whether the cycles' mean is that of all of them together: it shows harmonics lost in the noise.
+    """Whether the cycles' mean is that of all together; if not, harmonics hidden in the noise changed.
 
     `rest`: over the fundamental's peak. A cycle's deviation is `sqrt(24 / n) rest rate / (2 pi n)`.
     """
@@ -175,7 +175,7 @@ def _sums(phasors: ComplexArray, turn: ComplexArray) -> tuple[FloatArray, FloatA
 
 
 def _alone_hz(window: Window, number: int) -> float:
-    """The 1.5 cycles around a cycle; NaN where a step lies in them, or the run ends."""
+    """Frequency of the 1.5 cycles around a cycle; NaN where they contain a step, or the run ends."""
     middle = float(window.edges[number] + window.edges[number + 1]) / 2
     span = short_span(middle, window.frequency_hz, window.rate_hz, len(window.volts))
     if span is None:

@@ -11,29 +11,30 @@ from opq_measure.signal import BoolArray, FloatArray, IndexArray
 from opq_measure.timebase.phasors import WINDOW_CYCLES, unmirrored
 
 HOPS_PER_CYCLE = 4
-"""Nominally; the hops are a whole number of samples apart, the same for the whole of a run."""
+"""The nominal number; hops are a whole number of samples apart, the same for the whole of a run."""
 STEP = 0.05
-"""Change of amplitude over one cycle, of the larger, from which a window counts as straddling a step."""
+"""Change of amplitude over one cycle, of the larger one, from which a window straddles a step."""
 FAR_FAINT = 0.3
 """A window this much fainter than one a cycle away straddles the tail of a step."""
 AROUND = HOPS_PER_CYCLE
 """Hops on either side that are needed to see a step."""
 WIDEST = 0.1
-"""Mistuning up to which the mirror image is taken out; beyond, the phase is turning, not mistuned."""
+"""Mistuning up to which the mirror image is removed; beyond it the phase itself is turning."""
 MOST_BEND = 0.06
-"""Curvature, rad per square of a cycle: 35 Hz/s; more is a jump, and a slope over it says nothing."""
+"""Curvature, rad per square of a cycle: 35 Hz/s; a larger one is a jump, and a slope over it is invalid."""
 FEWEST = 2 * AROUND + 1
-"""Hops from which a bend of the phase is seen."""
+"""Fewest hops that show a bend of the phase."""
 TURN = 2 * np.pi
 SECOND_MOMENT = WINDOW_CYCLES**2 * (1 / 12 - 2 / TURN**2)
 """Variance of the Hann window, in squares of its cycles."""
 
 
 def is_steady(size: FloatArray, seen: BoolArray) -> BoolArray:
-    """Where a phase can be believed: not while the amplitude steps, for there DC and image leak in.
+    """Where the phase is valid: not while the amplitude steps, because DC and image leak in there.
 
     Args:
-        size: (..., m + 2 AROUND), seen: (..., m), of the hops that are asked for and of those around them.
+        size: (..., m + 2 AROUND) of the m hops and those around them.
+        seen: (..., m) of the hops.
     """
     pair = np.maximum(size[..., 1:], size[..., :-1])
     four = np.maximum(pair[..., 2:], pair[..., :-2])
@@ -47,7 +48,7 @@ def is_steady(size: FloatArray, seen: BoolArray) -> BoolArray:
 def unwrapped(
     positions: FloatArray, angles_rad: FloatArray, per_sample: float, anchor: tuple[float, float] | None
 ) -> FloatArray:
-    """Angles as one phase that goes on from `anchor` (position, phase) by about `per_sample` rad."""
+    """Angles as one phase that continues from `anchor` (position, phase) by about `per_sample` rad."""
     if anchor is None:
         anchor = (float(positions[0]), float(angles_rad[0]))
     carrier = anchor[1] + per_sample * (positions - anchor[0])
@@ -61,13 +62,13 @@ def unwrapped(
 def corrected(
     positions: FloatArray, phase_rad: FloatArray, tuned: FloatArray, hop: int, per_sample: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Phases without the mirror image and without the bend of a ramp; what to multiply their sizes with.
+    """Phases without the mirror image and without the bend of a ramp; and the factors for their sizes.
 
     Args:
-        positions, phase_rad: (m,) of phasors that are believed, the phase unwrapped.
+        positions, phase_rad: (m,) of the valid phasors, the phase unwrapped.
         tuned: (m,) rad per sample, what each phasor's kernel was tuned to.
-        hop: samples between neighbours; where some are missing, or the phase jumps, the slope is that of
-            those beside, `per_sample` where there are none.
+        hop: samples between neighbours; where some are missing, or the phase jumps, the slope is interpolated
+            between the others; it is `per_sample` where there are none.
     """
     count = len(positions)
     if count < 2:
@@ -78,7 +79,7 @@ def corrected(
     slope = (phase_rad[high] - phase_rad[low]) / run
     bend = np.zeros(count) if count < FEWEST else (slope[high] - slope[low]) / (between * hop)
     most = MOST_BEND * (per_sample / TURN) ** 2
-    if not contiguous or bend @ bend > most * most:  # seldom, so that none is looked at one by one
+    if not contiguous or bend @ bend > most * most:  # this is rare, so single hops are not checked otherwise
         broken = (np.abs(bend) > most) | (run != apart * hop)
         broken |= broken[low] | broken[high]
         sound = np.flatnonzero(~broken)
@@ -90,7 +91,7 @@ def corrected(
 def straightened(
     phase_rad: FloatArray, slope: FloatArray, bend: FloatArray, tuned: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """What `corrected` gives for phases whose slope and bend are known, all (..., m)."""
+    """The result of `corrected` for phases whose slope and bend are known, all (..., m)."""
     mistuned = np.minimum(np.maximum(slope / tuned - 1, -WIDEST), WIDEST)
     turn, gain = unmirrored(phase_rad, mistuned)
     return phase_rad + turn - bend * (SECOND_MOMENT / 2 * TURN**2) / (tuned * tuned), gain
@@ -115,7 +116,7 @@ def carried(
     per_sample: float,
     anchor: tuple[float, float] | None,
 ) -> FloatArray:
-    """(m,) phases of all hops: evenly between those that are `believed`, by `per_sample` beyond them."""
+    """(m,) phases of all hops: interpolated between the `believed` ones, by `per_sample` beyond them."""
     first, last = positions[0], positions[-1]
     if anchor is None:
         anchor = (first, phase_rad[0] - per_sample * (believed[0] - first))

@@ -1,4 +1,4 @@
-"""Processes that a bench starts: what one of them takes, and how it ends."""
+"""Processes that a bench starts: their CPU time, and their end."""
 
 import subprocess
 from typing import Any
@@ -9,7 +9,7 @@ END_S = 20.0
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time so far."""
+    """User and system time of a process so far."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
@@ -19,7 +19,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def end_process(process: "subprocess.Popen[Any]") -> None:
-    """Ask it to end; killed when it has not after END_S."""
+    """Asks a process to end; kills it after END_S."""
     process.terminate()
     try:
         process.wait(END_S)

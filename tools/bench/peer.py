@@ -1,4 +1,4 @@
-"""The peer that the measurement core is held against: pqopen-lib from PyPI (extra `bench`).
+"""The peer that the measurement core is compared with: pqopen-lib from PyPI (extra `bench`).
 
 It is fed block by block into one channel buffer, with harmonics and its trapezoidal rms on. Its zero
 crossings settle over a second, so SETTLE_S is left out of every figure.
@@ -26,12 +26,12 @@ MISSING = "pqopen-lib is not installed: pip install 'opq-toolkit[bench]'"
 
 
 class NoPeerError(OpqError):
-    """The peer is not installed; the benchmark has nothing to stand beside."""
+    """The peer is not installed, so there is nothing to compare with."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerFigures:
-    """What the peer says of a signal after SETTLE_S, and what it cost.
+    """The peer's figures of a signal after SETTLE_S, and its cost.
 
     `cycle_hz` (c,), `cycle_v` (c,), `half_v` (2 c,) rms of single half cycles, `window_v` (w,),
     `thd_percent` (w,), `orders_v` (w, 51) rms by order.
@@ -48,7 +48,7 @@ class PeerFigures:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredDip:
-    """Samples at which it begins and ends, and its residual."""
+    """Samples at which a dip begins and ends, and its residual."""
 
     start: float
     stop: float
@@ -56,7 +56,7 @@ class MeasuredDip:
 
 
 def measured(volts: FloatArray, rate_hz: float, nominal_hz: float) -> PeerFigures:
-    """Run the peer over a signal.
+    """Runs the peer over a signal.
 
     Raises:
         NoPeerError: it is not installed.
@@ -86,7 +86,7 @@ def measured(volts: FloatArray, rate_hz: float, nominal_hz: float) -> PeerFigure
 
 
 def errors(volts: FloatArray, truth: Truth, rate_hz: float, nominal_hz: float) -> Mapping[str, FloatArray]:
-    """Errors by quantity, as `measure.errors_of`; its shortest frequency is that of a cycle."""
+    """The peer's errors by quantity, as `measure.errors_of`; its shortest frequency is that of a cycle."""
     found = measured(volts, rate_hz, nominal_hz)
     frequency_hz = float(truth.frequency_hz(np.zeros(1))[0])
     per_second = round(frequency_hz)
@@ -106,7 +106,7 @@ def errors(volts: FloatArray, truth: Truth, rate_hz: float, nominal_hz: float) -
 def dip(
     volts: FloatArray, rate_hz: float, nominal_hz: float, enter_v: float, hysteresis_v: float
 ) -> MeasuredDip | None:
-    """The first dip of its Urms(1/2), by its own event detector; None when it saw none.
+    """The first dip in the peer's Urms(1/2), by its own event detector; None when it found none.
 
     Raises:
         NoPeerError: it is not installed.
@@ -151,7 +151,7 @@ NOMINAL_HZ = 50.0
 def peer_pst(
     blocks: Iterable[FloatArray], rate_hz: float, nominal_v: float, run_in_s: float
 ) -> tuple[float, float]:
-    """Pst after the run-in, and CPU seconds; a block is some whole cycles of 50 Hz.
+    """The peer's Pst after the run-in, and CPU seconds; a block is some whole cycles of 50 Hz.
 
     Raises:
         NoPeerError: it is not installed.

@@ -1,8 +1,8 @@
-"""How long each stage takes from the sample to the page; what a Box costs.
+"""Time of each stage from the sample to the page, and the cost of a Box.
 
-The whole house runs as under `up`: simulated Boxes on ptys, gateway, compact cloud, page. Sags are
+The whole system runs as under `up`: simulated Boxes on ptys, gateway, compact cloud, page. Sags are
 injected at Box 1, one after the other at varying moments of the measurement window, and followed
-by the log lines of the services. CPU and memory per Box are differences between a house of many
+by the log lines of the services. CPU and memory per Box are differences between a system of many
 Boxes and one of a single Box, at the original's rate of a Measurement per 60 cycles.
 
 The baseline, in the same run, is one bare CurveZMQ hop (pyzmq, PUB to SUB, a 106-byte message as
@@ -30,22 +30,22 @@ from opq_tools.up.session import UpSession
 
 SAGS, QUICK_SAGS = 50, 8
 APART_S = 4.37
-"""From sag to sag: longer than an event's span (1 s before, 1 s window, 1 s after), and no whole number
-of windows, so that the sags fall on every moment of it."""
+"""Time from sag to sag: longer than an event's span (1 s before, 1 s window, 1 s after), and not a whole
+number of windows, so that the sags fall on every moment of a window."""
 START_S = 30.0
 INCIDENT_S = 20.0
 MANY_BOXES, QUICK_MANY_BOXES = 12, 6
 SETTLE_S, WATCH_S, QUICK_WATCH_S = 8.0, 30.0, 12.0
 HOPS = 500
 MESSAGE_BYTES = 106
-"""A Measurement with four metrics on the wire."""
+"""Size of a Measurement with four metrics on the wire."""
 OURS = ("gateway", "cloud")
-"""Processes whose cost is counted; simulated Boxes stand for hardware."""
+"""Processes whose cost is counted; simulated Boxes represent hardware."""
 
 
 @contextmanager
 def running(boxes: int, trace: bool) -> Iterator[tuple[UpSession, UpPlan]]:
-    """A house with so many simulated Boxes in a folder of its own, up when the block begins."""
+    """A system of simulated Boxes in a folder of its own, ready when the block begins."""
     with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
         offset = free_offset(PORTS)
         if offset is None:
@@ -73,10 +73,10 @@ def _await_sampling(session: UpSession, boxes: int) -> None:
 
 
 def latencies(sags: int) -> dict[str, list[float]]:
-    """Milliseconds of each stage, per sag; a sag whose way is not known in full is an error."""
+    """Milliseconds of each stage, per sag; a sag with a missing stage is an error."""
     found: dict[str, list[float]] = {}
     with running(1, trace=True) as (session, plan):
-        time.sleep(3.0)  # the trigger's state and the first windows
+        time.sleep(3.0)  # for the trigger's state and the first windows
         done: set[int] = set()
         for number in range(sags):
             began = time.monotonic()
@@ -105,7 +105,7 @@ def latencies(sags: int) -> dict[str, list[float]]:
 
 
 def cost(boxes: int, watch_s: float) -> dict[str, tuple[float, float]]:
-    """Process -> (CPU seconds per second, resident bytes) with so many quiet Boxes."""
+    """Process -> (CPU seconds per second, resident bytes) with `boxes` quiet Boxes."""
     with running(boxes, trace=False) as (session, _):
         watched = {child.name: child.pid or 0 for child in session.children if child.name in OURS}
         _drain(session, SETTLE_S)
@@ -126,7 +126,7 @@ def _drain(session: UpSession, seconds: float) -> None:
 
 
 def bare_hop_ms(hops: int) -> list[float]:
-    """Milliseconds of one message over a bare CURVE PUB to SUB hop, a message at a time."""
+    """Milliseconds of each message over a bare CURVE PUB to SUB hop, one message at a time."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     server_public, server_secret = zmq.curve_keypair()
     public, secret = zmq.curve_keypair()
@@ -145,7 +145,7 @@ def bare_hop_ms(hops: int) -> list[float]:
             sender.setsockopt(option, key)
         sender.connect(f"tcp://127.0.0.1:{port}")
         message = [b"0001", bytes(MESSAGE_BYTES)]
-        while not receiver.poll(20):  # the subscription takes a while to arrive
+        while not receiver.poll(20):  # the subscription takes time to arrive
             sender.send_multipart(message)
         while receiver.poll(100):
             receiver.recv_multipart()
@@ -164,7 +164,7 @@ def bare_hop_ms(hops: int) -> list[float]:
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes some 6 minutes; `quick` some 2."""
+    """Takes about 6 minutes; `quick` about 2."""
     sags = QUICK_SAGS if quick else SAGS
     many = QUICK_MANY_BOXES if quick else MANY_BOXES
     watch_s = QUICK_WATCH_S if quick else WATCH_S

@@ -1,4 +1,4 @@
-"""What a benchmark gives: figures with their spread, a baseline of the same run, the machine."""
+"""Result of a benchmark: figures with their spread, a baseline from the same run, the machine."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ Found = TypeVar("Found")
 class BenchCase:
     """One figure: the value to quote and the spread of its runs.
 
-    `limit`: what it may be at most; `peer`: the same figure of the peer named in the baseline; `because`: why
+    `limit`: largest allowed value; `peer`: the same figure of the peer named in the baseline; `because`: why
     it is not as good as one of them. None and empty where there is none.
     """
 
@@ -35,7 +35,7 @@ class BenchCase:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What the figures are held against, measured in the same run."""
+    """The value to compare the figures with, measured in the same run."""
 
     name: str
     value: float
@@ -44,7 +44,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """What a benchmark gives; `ratio` is that of the case which the baseline's name says."""
+    """Result of a benchmark; `ratio` is that of the case named by the baseline."""
 
     results: tuple[BenchCase, ...]
     baseline: Baseline
@@ -67,7 +67,7 @@ def case(
 
 
 def machine() -> dict[str, Any]:
-    """The machine that measured."""
+    """Facts of the machine that measured."""
     cpu = platform.processor() or "unknown"
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -80,7 +80,7 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that runs; None outside one."""
+    """The commit of the running checkout; None outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
     try:
         answer = subprocess.run(git, capture_output=True, text=True, timeout=10, check=False)
@@ -102,13 +102,13 @@ def row_text(row: BenchCase) -> str:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of all do not exceed (nearest rank)."""
+    """The value that a `share` of all values does not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * round(share * 100) // 100) - 1))]
 
 
 def cpu_of(do: Callable[[], Found]) -> tuple[float, Found]:
-    """CPU seconds of this process during the call, and what it returned."""
+    """CPU seconds of this process during the call, and its result."""
     began = time.process_time()
     found = do()
     return max(time.process_time() - began, 1e-9), found

@@ -1,4 +1,4 @@
-"""The embedded store: what a Measurement costs, and a span of one Box beside reading its raw trends.
+"""The embedded store: cost of a Measurement, and of a span of one Box compared with reading its raw trends.
 
 CPU is this process's, of the store's calls alone; bytes are all that it wrote: log and checkpoint. The
 baseline is the longest span by reading one-minute trends, as every chart would have to without levels.
@@ -36,9 +36,9 @@ TREND_BOXES = 50
 MIDDLE, SPREAD = np.array([60.0, 120.0, 0.02, 1.0]), np.array([0.005, 0.3, 0.001, 0.2])
 """Middle and spread of METRIC_NAMES."""
 SPANS = {"6 h": 0.25, "24 h": 1.0, "7 d": 7.0, "30 d": 30.0, "90 d": 90.0, "365 d": 365.0}
-"""Days; `--quick` has those up to 30."""
+"""Span -> days; `--quick` has those up to 30."""
 CPU_LIMIT_MS = 100.0
-"""The limit for any span, by the page's own call."""
+"""Limit of CPU for any span, by the page's own call."""
 
 
 def run(quick: bool) -> BenchResult:
@@ -62,7 +62,7 @@ def run(quick: bool) -> BenchResult:
 
 
 def measurement_cost(path: Path, minutes: int) -> list[BenchCase]:
-    """Append, trends of each minute and their levels, for BOXES Boxes at one a second."""
+    """Cost of append, trends of each minute and their levels, for BOXES Boxes at one Measurement a second."""
     draw = random.Random(1)
     pool = [_metrics(draw) for _ in range(500)]
     store, trends = EmbeddedStore(path), Trends()
@@ -99,9 +99,9 @@ def measurement_cost(path: Path, minutes: int) -> list[BenchCase]:
 
 
 def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
-    """MANY Boxes at one a second as Makai stores them: columns, 200 ms of them at once, noise in each number.
+    """Cost of MANY Boxes at one a second as Makai stores them: columns of 200 ms, noise in each number.
 
-    Each Box has a clock of its own, as where none shares its gateway: the dearest case.
+    Each Box has a clock of its own, as if on a gateway of its own: the most expensive case.
     """
     draw = np.random.default_rng(1)
     boxes = MeasuredBoxes(tuple(map(str, range(MANY))), (Nominal(120.0, 60.0),) * MANY)
@@ -139,7 +139,7 @@ def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
 
 
 def trend_size(path: Path, hours: int) -> list[BenchCase]:
-    """TREND_BOXES Boxes' minutes as they come, each minute of all, with all levels above."""
+    """Bytes of the trends of TREND_BOXES Boxes, stored minute by minute, with all levels above."""
     draw = random.Random(3)
     pool = [{key: (m.min, m.max, m.average) for key, m in _metrics(draw).items()} for _ in range(997)]
     store, bytes_before = EmbeddedStore(path), _written()
@@ -160,7 +160,7 @@ def trend_size(path: Path, hours: int) -> list[BenchCase]:
 
 
 def filled(store: EmbeddedStore, days: int) -> list[BenchCase]:
-    """One Box's minutes, rolled up: what that costs."""
+    """Fills the store with one Box's minutes and rolls them up; rows of the cost."""
     draw = random.Random(2)
     pool = [{key: (m.min, m.max, m.average) for key, m in _metrics(draw).items()} for _ in range(997)]
     minutes = days * 1440
@@ -174,7 +174,7 @@ def filled(store: EmbeddedStore, days: int) -> list[BenchCase]:
     while store.roll_up(NOW_MS + 2 * DAY_MS, slice_rows=500):
         pass
     rolled_s = time.process_time() - began_s - put_s
-    while store.expire(NOW_MS // 1000, slice_rows=50_000):  # as they are kept: 90 days of minutes, then hours
+    while store.expire(NOW_MS // 1000, slice_rows=50_000):  # as retained: 90 days of minutes, then hours
         pass
     return [
         case("a minute put: CPU", "us", [put_s / minutes * 1e6]),
@@ -214,7 +214,7 @@ def cost_ms(call: Callable[[], int], runs: int = 5) -> tuple[list[float], int]:
 
 
 def _metrics(draw: random.Random) -> dict[str, Metric]:
-    """Numbers that a 32-bit float holds, as the wire's do."""
+    """Metrics with numbers that fit a 32-bit float, as on the wire."""
     volts = 120 + draw.randint(-64, 64) / 64
     hz = 60 + draw.randint(-16, 16) / 1024
     return {
@@ -226,6 +226,6 @@ def _metrics(draw: random.Random) -> dict[str, Metric]:
 
 
 def _written() -> int:
-    """Bytes that this process handed to the system."""
+    """Bytes that this process has written to the system."""
     lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("wchar")))

@@ -1,1 +1,1 @@
-"""Synchrophasors in the tests of C37.118.1, beside each limit."""
+"""Synchrophasors in the tests of C37.118.1, compared with the limits."""

@@ -1,6 +1,6 @@
 """Synchrophasors against C37.118.1: TVE, FE and RFE of each steady-state and dynamic test, step responses.
 
-Each row is the worst error of one test and class beside its limit (`limit`, from memory: see
+Each row is the worst error of one test and class with its limit (`limit`, from memory: see
 phasor_limits.py); signals and truth are closed forms. Samples come at 12 000.37 per second, off the
 reporting grid. The baseline is the limit of 1 % TVE over the range of frequencies, class M, 60/s.
 """
@@ -26,7 +26,7 @@ NOT_REQUIRED = "no limit: a rate that the standard does not require"
 
 
 def rows_of(name: str, errors: PhasorErrors, limit: PhasorLimit) -> list[BenchCase]:
-    """TVE, FE and RFE of one test."""
+    """Rows of TVE, FE and RFE of one test."""
     found = []
     for quantity, unit, values, most in (
         ("TVE", "%", errors.tve_percent, limit.tve_percent),
@@ -61,7 +61,7 @@ def unit_rows(unit: ReportingUnit, dense: bool) -> Iterator[BenchCase]:
 
 
 def cpu_ms_per_s(unit: ReportingUnit) -> float:
-    """CPU of a second of 12 kS/s in pieces of 0.2 s."""
+    """CPU for a second of 12 kS/s in pieces of 0.2 s."""
     signal = steady(unit.nominal_hz, unit.nominal_hz + 0.02)
     pieces = [signal.samples(0.2 * number, 0.2 * (number + 1)) for number in range(50)]
     whole = np.concatenate([piece.volts for piece in pieces])
@@ -111,7 +111,7 @@ def steady_and_dynamic(unit: ReportingUnit, dense: bool) -> Iterator[tuple[str, 
 
 
 def _length_s(unit: ReportingUnit) -> float:
-    """Reports enough to meet every phase of what ripples."""
+    """Seconds with enough reports to cover every phase of a ripple."""
     return max(0.5, 12 / unit.reports_per_s)
 
 
@@ -166,7 +166,7 @@ def _modulation(
 
 
 def _ramp(unit: ReportingUnit, limits: PhasorLimits) -> PhasorErrors:
-    """The ramp and what stands around it; around its two ends nothing is asked."""
+    """Errors on the ramp and on both sides; near its two ends there is no limit."""
     low, high = unit.nominal_hz - limits.reach_hz, unit.nominal_hz + limits.reach_hz
     parts = []
     for start, stop in ((low, high), (high, low)):

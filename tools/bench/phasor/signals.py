@@ -15,12 +15,12 @@ Floats = NDArray[np.float64]
 EPOCH_NS = 1_700_000_000 * 1_000_000_000
 RATE_HZ = 12_000.37
 OFF_GRID_NS = 31_234
-"""The first sample lies this much after the instant that was asked for."""
+"""Time from the requested instant to the first sample."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhasorTruth:
-    """The phasor (rms and angle as one number), frequency and ROCOF at each time asked for."""
+    """The phasor (rms and angle as one number), frequency and ROCOF at each requested time."""
 
     phasor: NDArray[np.complex128]
     frequency_hz: Floats
@@ -29,7 +29,7 @@ class PhasorTruth:
 
 @dataclass(frozen=True, slots=True)
 class TestSignal:
-    """`size(t) * sqrt(2) * cos(2 pi (nominal_hz t + turns(t)))` and something added.
+    """`size(t) * sqrt(2) * cos(2 pi (nominal_hz t + turns(t)))` plus an added signal.
 
     `turns(t)` gives the phase against the nominal cosine in turns, and its first and second derivative.
     """
@@ -40,7 +40,7 @@ class TestSignal:
     added: Callable[[Floats], Floats] | None = None
 
     def samples(self, start_s: float, stop_s: float) -> SignalPiece:
-        """What a converter gives from `start_s` to `stop_s`."""
+        """Samples of a converter from `start_s` to `stop_s`."""
         start_ns = EPOCH_NS + round(start_s * 1e9) + OFF_GRID_NS
         count = int((stop_s - start_s) * RATE_HZ)
         t = (start_ns - EPOCH_NS) / 1e9 + np.arange(count) / RATE_HZ
@@ -51,7 +51,7 @@ class TestSignal:
         return SignalPiece(volts, 0, RATE_HZ, start_ns)
 
     def truth(self, t: Floats) -> PhasorTruth:
-        """What is to be reported."""
+        """The true values at times `t`."""
         turns, slope, bend = self.turns(t)
         return PhasorTruth(self.size(t) * np.exp(2j * np.pi * turns), self.nominal_hz + slope, bend)
 
@@ -70,7 +70,7 @@ def steady(nominal_hz: float, hz: float, rms: float = 1.0, turns: float = 0.0) -
 
 
 def disturbed(nominal_hz: float, hz: float, tone_hz: float, share: float) -> TestSignal:
-    """A sine and another one beside it: a harmonic, or out-of-band interference."""
+    """A sine plus a second one: a harmonic, or out-of-band interference."""
     clean = steady(nominal_hz, hz, turns=0.1)
     return TestSignal(
         nominal_hz, clean.size, clean.turns, lambda t: share * np.cos(2 * np.pi * tone_hz * t + 0.7)
@@ -78,7 +78,7 @@ def disturbed(nominal_hz: float, hz: float, tone_hz: float, share: float) -> Tes
 
 
 def modulated(nominal_hz: float, modulation_hz: float, amplitude: float, phase_rad: float) -> TestSignal:
-    """Amplitude modulated by a share, phase by an angle; 5.5.6, equations for kx and ka."""
+    """A sine with amplitude modulated by a share and phase by an angle; 5.5.6, equations for kx and ka."""
     w = 2 * np.pi * modulation_hz
     depth = phase_rad / (2 * np.pi)
 
@@ -90,7 +90,7 @@ def modulated(nominal_hz: float, modulation_hz: float, amplitude: float, phase_r
 
 
 def ramp(nominal_hz: float, from_hz: float, to_hz: float, rate_hz_s: float) -> TestSignal:
-    """The frequency rises or falls evenly from time 0 on, and stands before and after."""
+    """The frequency changes linearly from time 0 on, and is constant before and after."""
     length = abs(to_hz - from_hz) / rate_hz_s
     slope = np.sign(to_hz - from_hz) * rate_hz_s
 

@@ -1,4 +1,4 @@
-"""What a phasor measurement unit makes of a test signal, held against the truth."""
+"""Compares the reports of a phasor measurement unit for a test signal with the true values."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class ReportingUnit:
         return Pmu(self.nominal_hz, self.reports_per_s, self.pmu_class).latency_s
 
     def reports(self, signal: TestSignal, start_s: float, stop_s: float) -> tuple[Floats, list[Phasor]]:
-        """Reports from `start_s` to `stop_s` and their times; the samples around them are made."""
+        """Reports from `start_s` to `stop_s` and their times; makes the samples that they need."""
         pmu = Pmu(self.nominal_hz, self.reports_per_s, self.pmu_class)
         spare_s = pmu.latency_s + 2 / self.reports_per_s
         found = pmu.push_samples(signal.samples(start_s - spare_s, stop_s + spare_s))
@@ -57,7 +57,7 @@ class ReportingUnit:
         return np.arange(first, last + 1) / self.reports_per_s, wanted
 
     def errors(self, signal: TestSignal, start_s: float, stop_s: float) -> PhasorErrors:
-        """Against the truth, at every report."""
+        """Errors of every report against the true values."""
         t, found = self.reports(signal, start_s, stop_s)
         truth = signal.truth(t)
         value = np.array([report.value for report in found])
@@ -72,7 +72,7 @@ class ReportingUnit:
 
 
 def joined(parts: Iterable[PhasorErrors]) -> PhasorErrors:
-    """All errors, in the order of time."""
+    """Joins all errors, in the order of time."""
     parts = list(parts)
     t = np.concatenate([part.t for part in parts])
     order = np.argsort(t, kind="stable")
@@ -140,6 +140,6 @@ def _step(
 
 
 def _longest(t: Floats, over: NDArray[np.bool_]) -> float:
-    """From the first time that the error leaves its limit to the time it is back for good."""
+    """Seconds from the first time that the error exceeds its limit to its final return."""
     outside = np.flatnonzero(over)
     return float(t[min(outside[-1] + 1, len(t) - 1)] - t[outside[0]]) if len(outside) else 0.0

@@ -1,4 +1,4 @@
-"""The rule engine on one core: filter, windows, fan-out, very many thresholds; rules' bytes, births, latency.
+"""The rule engine on one core: filter, windows, fan-out, thresholds; bytes, creation and latency of rules.
 
 CPU is that of the whole process, from JSON bytes to the sink, all threads; its limit is the target's
 inverse (>= 1 M events/s/core: <= 1 us). The baseline is a loop that decodes, compares, encodes.
@@ -24,20 +24,20 @@ PACE_HZ, TICK_S = 10_000, 0.001
 
 
 def thresholds(count: int) -> list[dict[str, Any]]:
-    """Few match: 0.04 % of the events are above the lowest one."""
+    """Rules with thresholds; few match: 0.04 % of the events are above the lowest one."""
     return [
         rule(f"rule{k}", f"SELECT box, v FROM s WHERE v > {130 + 10 * k / count:.5f}") for k in range(count)
     ]
 
 
 def windowed(count: int) -> list[dict[str, Any]]:
-    """Each has a window and a HAVING of its own; none of them lets anything through."""
+    """Rules with a window and a HAVING each; none of them passes any row."""
     statement = "SELECT box, avg(v) AS a FROM s GROUP BY box, TUMBLINGWINDOW(ss, 1) HAVING avg(v) <"
     return [rule(f"low{k}", f"{statement} {90 + 10 * k / count:.5f}") for k in range(count)]
 
 
 def plain_loop_us(given: Sequence[bytes]) -> float:
-    """The time of one event: msgspec, an if, msgspec."""
+    """Time of one event in a plain loop: msgspec, an if, msgspec."""
     decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
     sent = []
     began_s = time.process_time()
@@ -90,7 +90,7 @@ def birth_rows(count: int) -> list[BenchCase]:
 
 
 def bytes_of(warm: Sequence[dict[str, Any]], bodies: Sequence[dict[str, Any]]) -> float:
-    """Memory of one of `bodies`, idle, on top of those of `warm`."""
+    """Memory of one idle rule of `bodies`, in addition to those of `warm`."""
     with engine(lambda: PayloadSource(PayloadLoad((), 0)), lambda: CountingSink([0])) as made:
         made.create_rules([{**each, "id": f"warm{k}"} for k, each in enumerate(warm)])
         gc.collect()
@@ -104,7 +104,7 @@ def bytes_of(warm: Sequence[dict[str, Any]], bodies: Sequence[dict[str, Any]]) -
 
 
 class PacedSource(Source):
-    """Payloads with their time of birth, so many per second."""
+    """Emits payloads with their creation time, PACE_HZ per second."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -129,7 +129,7 @@ class PacedSource(Source):
 
 
 class LatencySink(Sink):
-    """How old each emission is when it comes."""
+    """Collects the age of each emission on arrival."""
 
     def __init__(self, ages_ms: list[float]) -> None:
         self._ages_ms = ages_ms
@@ -142,7 +142,7 @@ class LatencySink(Sink):
 
 
 def latency_rows(seconds: float, qos: int, limit_ms: float | None) -> list[BenchCase]:
-    """Every event passes: from the source's call to the sink's, at 10,000 a second."""
+    """Latency from the source's call to the sink's, at 10,000 events a second, all of which pass."""
     ages_ms: list[float] = []
     source = PacedSource(seconds)
     with engine(lambda: source, lambda: LatencySink(ages_ms)) as made:

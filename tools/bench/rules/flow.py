@@ -1,4 +1,4 @@
-"""An engine whose source gives ready payloads, and whose sink counts, or looks at its clock."""
+"""An engine whose source emits ready payloads, and whose sink counts or takes times."""
 
 import itertools
 import random
@@ -18,7 +18,7 @@ from opq_rules.rule_plugins import RulePlugins
 
 BOXES = 16
 AT_ONCE = 500
-"""Payloads of one call: what a broker's client hands on under load."""
+"""Payloads per call, as a broker's client passes on under load."""
 
 
 def payloads(count: int, seed: int = 1) -> list[bytes]:
@@ -39,7 +39,7 @@ def payloads(count: int, seed: int = 1) -> list[bytes]:
 
 @dataclass(slots=True)
 class PayloadLoad:
-    """What a source gives: `rounds` times all payloads, as fast as they are taken, when `go` is set."""
+    """Load of a source: all payloads `rounds` times, as fast as they are taken."""
 
     payloads: Sequence[bytes]
     rounds: int
@@ -47,7 +47,7 @@ class PayloadLoad:
     done: bool = False
     began_s: float = 0.0
     began_cpu_s: float = 0.0
-    """When the first was given: all rules are there then."""
+    """CPU time at the first payload, when all rules exist."""
 
 
 class PayloadSource(Source):
@@ -71,7 +71,7 @@ class PayloadSource(Source):
 
 
 class CountingSink(Sink):
-    """How many emissions came."""
+    """Counts the emissions."""
 
     def __init__(self, taken: list[int]) -> None:
         self._taken = taken
@@ -84,7 +84,7 @@ class CountingSink(Sink):
 
 
 class BenchTypes(RulePlugins):
-    """The toolkit's types, and those of the benchmark."""
+    """The toolkit's plug-in types, and those of the benchmark."""
 
     def __init__(self, data_dir: Path, source: Callable[[], Source], sink: Callable[[], Sink]) -> None:
         super().__init__(data_dir)
@@ -99,7 +99,7 @@ class BenchTypes(RulePlugins):
 
 @contextmanager
 def engine(source: Callable[[], Source], sink: Callable[[], Sink]) -> Iterator[Engine]:
-    """Runs, with a shared stream `s` of the source; its folder goes with it."""
+    """Runs an engine with a shared stream `s` of the source; its folder is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="opq-bench-rules-") as folder:
         made = Engine(Path(folder), BenchTypes(Path(folder), source, sink))
         made.start()
@@ -115,7 +115,7 @@ def engine(source: Callable[[], Source], sink: Callable[[], Sink]) -> Iterator[E
 
 
 def rule(name: str, sql: str, **options: Any) -> dict[str, Any]:
-    """To the benchmark's sink."""
+    """A rule with the benchmark's sink."""
     return {
         "id": name,
         "sql": sql,
@@ -136,7 +136,7 @@ class FlowRun:
 
 
 def flowed(rules: Sequence[dict[str, Any]], load: PayloadLoad) -> FlowRun:
-    """All of the load through the rules, from the bytes to the sink."""
+    """Runs the whole load through the rules, from the bytes to the sink."""
     taken = [0]
     with engine(lambda: PayloadSource(load), lambda: CountingSink(taken)) as made:
         problems = made.create_rules(rules)

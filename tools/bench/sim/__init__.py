@@ -1,1 +1,1 @@
-"""`bench sim`: what a simulated Box costs at each depth."""
+"""`bench sim`: cost of a simulated Box at each depth."""

@@ -1,4 +1,4 @@
-"""Every figure of `bench sim`: what a simulated Box costs at each depth, beside the first in the same run.
+"""Every figure of `bench sim`: cost of a simulated Box at each depth, compared with the first depth.
 
 (a) Boxes on ptys and a gateway; (b) samples into the gateway's code, no serial line; (c) Measurements in
 closed form; a history under a virtual clock. Cost is CPU of our processes: brokers are a plain listener,
@@ -40,17 +40,17 @@ ANSWERED_S = 2.0
 """Waveforms are asked for so long before they are counted, and what was asked is answered so long after."""
 HISTORY_BOXES, HISTORY_S, QUICK_HISTORY_S = 100, 3600.0, 720.0
 WHOLE_1, WHOLE_6 = 0.6, 2.5
-"""CPU seconds a second of 10,000 Boxes at one and at six Measurements a second."""
+"""CPU seconds per second of 10,000 Boxes at one and at six Measurements a second."""
 BOX_KB, PER_CORE, BOX_HOURS_PER_MINUTE = 150.0, 300.0, 600.0
 ENDS_S, QUICK_ENDS_S = 600.0, 100.0
-"""No part begins later, or waits longer for its Boxes."""
+"""Time after which no part begins, and no part waits for its Boxes."""
 BY_LINE = "(a) Boxes on ptys and a gateway: a Box"
 Part = Callable[[float], list[BenchCase]]
-"""Measures in about so many seconds at most, and raises OpqError where it cannot."""
+"""Measures within about the given seconds; raises OpqError where it cannot."""
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes some 4 minutes, 10 at most; `quick` some 1.5, 2 at most."""
+    """Takes about 4 minutes, at most 10; `quick` about 1.5, at most 2."""
     watch_s = QUICK_WATCH_S if quick else WATCH_S
     boxes = QUICK_BOXES if quick else BOXES
     parts: dict[str, Part] = {
@@ -86,7 +86,7 @@ def measured(parts: dict[str, Part], within_s: float) -> list[BenchCase]:
 
 
 def _by_line(boxes: int, watch_s: float, left_s: float) -> list[BenchCase]:
-    """Cost of a Box and second: the gateway's process and that of cheap Boxes on ptys."""
+    """Cost per Box and second: the gateway's process and that of cheap Boxes on ptys."""
     click.echo(f"{boxes} Boxes on ptys ...", err=True)
     with house(boxes, config={"ring": {"compress": False}, "measuring": {"flicker": False}}) as up:
         up.rest(5.0)
@@ -177,7 +177,7 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
 
 
 def _not_answered(counts: dict[str, int]) -> str:
-    """Which of the Boxes' own doing it is; what is neither was late, or is the listener's."""
+    """Counts of answers that the Boxes themselves dropped; others were late, or lost at the listener."""
     dropped, refused = counts["answers_dropped"], counts["commands_overflow"]
     return f"{dropped} dropped as their socket was full, {refused} refused as too many waited"
 

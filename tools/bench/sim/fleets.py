@@ -27,26 +27,26 @@ from opq_proto.keys import generate
 START_S = 600.0
 ANSWER_S, END_S = 20.0, 10.0
 FIRST_BOX = 10_001
-"""Ids of one length: none is the prefix of another, so no Box hears another's commands."""
+"""First of ids of one length: none is a prefix of another, so no Box gets another's commands."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetCost:
-    """What one process took over a while."""
+    """Cost of one process over a span."""
 
     elapsed_s: float
     cpu_s_per_s: float
     heard: Heard
-    """In the while."""
+    """What the listener counted in the span."""
     counts: dict[str, int]
-    """At its end."""
+    """Counters of the Boxes at its end."""
     boxes_kb: float
-    """Its own memory, less what it had before it had Boxes."""
+    """The process' own memory, minus that before its Boxes were made."""
     memory_kb: float
-    """All of it, shared pages by their share."""
+    """All memory, with shared pages by their share."""
     start_s: float
     start_cpu_s: float
-    """Until all Boxes stood."""
+    """CPU until all Boxes were connected."""
 
 
 def serve_boxes(
@@ -58,7 +58,7 @@ def serve_boxes(
     folder: str,
     samples: bool,
 ) -> None:
-    """The Boxes of a process; each "counts" that comes is answered, "end" ends it."""
+    """Runs the Boxes of a process; answers each "counts" from the pipe, and ends at "end"."""
     log.configure("boxes", "warning")
     before_kb = own_memory_kb()
     ids = [str(FIRST_BOX + number) for number in range(boxes)]
@@ -77,7 +77,7 @@ def serve_boxes(
 
 
 class BenchFleet:
-    """Up as long as `fleet` lasts."""
+    """A running fleet; ends with the block of `fleet`."""
 
     def __init__(self, pipe: Connection, listener: Connection, pid: int, start_within_s: float) -> None:
         self._pipe, self._listener, self._pid = pipe, listener, pid
@@ -86,7 +86,7 @@ class BenchFleet:
         self._start_s = self._start_cpu_s = 0.0
 
     def counts(self, within_s: float = ANSWER_S) -> tuple[float, float, dict[str, int]]:
-        """Memory of the Boxes and of all, kB, and what is counted."""
+        """Memory of the Boxes and of the whole process in kB, and the Boxes' counters."""
         self._pipe.send("counts")
         if not self._pipe.poll(within_s):
             raise OpqError(f"the fleet's process does not answer within {within_s:.0f} s")
@@ -94,13 +94,13 @@ class BenchFleet:
         return found
 
     def heard(self, waveforms_per_s: float = 0.0) -> Heard:
-        """What arrived so far; from now on so many waveforms are asked for."""
+        """What arrived so far; from now on the listener requests `waveforms_per_s`."""
         self._listener.send(waveforms_per_s)
         found: Heard = self._listener.recv()
         return found
 
     def wait(self) -> None:
-        """Until every Box stands and was acknowledged.
+        """Waits until every Box is connected and was acknowledged.
 
         Raises:
             OpqError: not within the time to start.
@@ -118,7 +118,7 @@ class BenchFleet:
             time.sleep(0.5)
 
     def cost(self, seconds: float, waveforms_per_s: float = 0.0) -> FleetCost:
-        """What the process takes for so long."""
+        """Measures the process' cost for `seconds`."""
         before, began_s, heard = self.cpu_s(), time.monotonic(), self.heard(waveforms_per_s)
         time.sleep(seconds)
         used, elapsed_s, after = self.cpu_s() - before, time.monotonic() - began_s, self.heard()
@@ -136,16 +136,16 @@ class BenchFleet:
         )
 
     def cpu_s(self) -> float:
-        """User and system, of the fleet's process."""
+        """User and system time of the fleet's process."""
         return cpu_s(self._pid)
 
 
 @contextmanager
 def fleet(boxes: int, cycles: int, samples: bool = False, start_s: float = START_S) -> Iterator[BenchFleet]:
-    """So many Boxes in one process, all standing, and the listener in another.
+    """Runs `boxes` Boxes in one process, all connected, and the listener in another.
 
     Raises:
-        OpqError: they do not stand within `start_s`.
+        OpqError: they are not connected within `start_s`.
     """
     if start_s <= 0:
         raise OpqError("no time is left")

@@ -1,4 +1,4 @@
-"""Brokers that cost little, so that a fleet has the machine: a process of its own, in plain pyzmq.
+"""Cheap brokers in a process of their own, in plain pyzmq, so that a fleet has the machine.
 
 It admits every key, acknowledges what it hears every five seconds, as Makai does, and asks for waveforms at a
 pace. It decodes a Measurement only for its numbers. Not what is measured.
@@ -18,7 +18,7 @@ from opq_proto.wire import ACK_PLUGIN, data_command, plugin_command
 ACKNOWLEDGE_S = 5.0
 WAVEFORM_S = 3.0
 LATE_S = 1.0
-"""Asked for what ended so long ago."""
+"""Age of the end of a requested waveform."""
 BURST = 2000
 
 
@@ -29,15 +29,15 @@ class Heard:
     boxes: int = 0
     measurements: int = 0
     missing: int = 0
-    """Sequence numbers that were passed over."""
+    """Sequence numbers that were skipped."""
     asked: int = 0
-    """Waveforms."""
+    """Requested waveforms."""
     answers: int = 0
     samples: int = 0
 
 
 class PlainBrokers:
-    """All three sockets in one thread."""
+    """The brokers' three sockets, in one thread."""
 
     def __init__(self, public: bytes, secret: bytes) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -60,7 +60,7 @@ class PlainBrokers:
         self._asked_s = self._acknowledged_s = time.monotonic()
 
     def turn(self) -> None:
-        """Some of what waits, and what is due."""
+        """Reads some waiting messages, and sends what is due."""
         self._heard.poll(20)
         self._read_measurements()
         self._read_answers()
@@ -74,7 +74,7 @@ class PlainBrokers:
             self._send(box, plugin_command(str(box), ACK_PLUGIN, str(self._newest[box]), "ack"))
         wanted = int(self._waveforms_per_s * (now_s - self._asked_s))
         if wanted and boxes:
-            self._asked_s += wanted / self._waveforms_per_s  # what is left of a turn counts in the next
+            self._asked_s += wanted / self._waveforms_per_s  # the fraction counts in the next turn
             end_ns = time.time_ns() - round(LATE_S * 1e9)
             for number in range(wanted):
                 box = boxes[(self.counted.asked + number) % len(boxes)]  # each in turn, answered or not
@@ -83,7 +83,7 @@ class PlainBrokers:
             self.counted = replace(self.counted, asked=self.counted.asked + wanted)
 
     def ask_waveforms(self, per_s: float) -> None:
-        """From now on so many a second."""
+        """Requests `per_s` waveforms a second from now on."""
         self._waveforms_per_s, self._asked_s = per_s, time.monotonic()
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class PlainBrokers:
 
 
 def serve(pipe: Connection, public: bytes, secret: bytes) -> None:
-    """Until "end" comes; a number sets the pace of waveforms, each answer is what was counted."""
+    """Runs until "end" comes; a number sets the rate of requests, and is answered with the counts."""
     brokers = PlainBrokers(public, secret)
     pipe.send(brokers.endpoints)
     while True:

@@ -1,4 +1,4 @@
-"""What a second of a Box costs from samples to Measurement, stage by stage, under a virtual clock.
+"""Cost of a second of a Box from samples to Measurement, stage by stage, under a virtual clock.
 
 Boxes that cannot keep pace with a busy machine say nothing of what they cost; here nobody has to. A stage is
 the least of several rounds, in CPU time of this thread, so that other work moves it little. Without sockets.
@@ -20,11 +20,11 @@ from opq_proto.messages import TimeSource
 
 STAGES = ("samples", "crossings", "windows", "figures", "measurements")
 SETTLE_ROUNDS = 3
-"""Trackers find their way and tables are filled."""
+"""Rounds in which trackers settle and tables are filled."""
 
 
 class StagedBox(NamedTuple):
-    """One Box's way from sample to Measurement."""
+    """The parts of one Box from sample to Measurement."""
 
     source: SampleSource
     clock: BoxStamps
@@ -33,11 +33,11 @@ class StagedBox(NamedTuple):
 
 
 def stage_costs_ms(boxes: int, rounds: int, local: bool) -> dict[str, float]:
-    """CPU ms of a Box and second, by STAGES; so many Boxes go together, as they do in a process.
+    """CPU ms per Box and second, by STAGES; `boxes` Boxes run together, as in a process.
 
     Args:
         rounds: seconds of signal; at least one more than SETTLE_ROUNDS.
-        local: as a real gateway, which makes Values and notices, too; else as a fleet's Box.
+        local: as a real gateway, which also makes Values and notices; otherwise as a fleet's Box.
     """
     clock = RunClock(0, 1_795_305_600_300_000_000, 100, TimeSource.GPS)
     grid = plain_grid([str(10_001 + number) for number in range(boxes)])

@@ -1,1 +1,1 @@
-"""`opq-tools bench triggers`: what each class's trigger misses and what none should have found."""
+"""`opq-tools bench triggers`: disturbances that triggers miss, and false events."""

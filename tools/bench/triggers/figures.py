@@ -34,7 +34,7 @@ QUIET_H, QUICK_QUIET_H = 20.0, 0.5
 QUIET_BOXES = 12
 SAMPLED, QUICK_SAMPLED = 12, 1
 SAMPLED_S, QUICK_SAMPLED_S = 300.0, 150.0
-"""Recordings of nothing at each frequency, and how long each is."""
+"""Number of recordings without a disturbance at each frequency, and the length of each."""
 COST_S, QUICK_COST_S = 600, 120
 MONTH_H = 720.0
 LIMIT_US, LIMIT_EVENTS, LIMIT_FREQUENCY = 15.0, 3.0, 1.0
@@ -44,7 +44,7 @@ PRESETS = ("plain", "continental_50", "island")
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes some 25 minutes; `quick` under one."""
+    """Takes about 25 minutes; `quick` under one."""
     rows = list(_recall(QUICK_TRIALS if quick else TRIALS))
     rows += _quiet(QUICK_QUIET_H if quick else QUIET_H)
     rows.append(_sampled(*((QUICK_SAMPLED, QUICK_SAMPLED_S) if quick else (SAMPLED, SAMPLED_S))))
@@ -96,7 +96,7 @@ def _grid(preset: str) -> FleetGrid:
 
 
 def _events(grid: FleetGrid, hours: float) -> list[str]:
-    """`because` of each."""
+    """`because` of each event."""
     boxes = VirtualBoxes(grid, START_NS)
     with TemporaryDirectory() as folder:
         judge = CountedJudge(Path(folder))
@@ -111,7 +111,7 @@ def _events(grid: FleetGrid, hours: float) -> list[str]:
 
 
 def _sampled(trials: int, seconds: float) -> BenchCase:
-    """Onsets in windows of nothing, measured from samples."""
+    """Onsets in windows without a disturbance, measured from samples."""
     config, windows, found = CloudConfig(), 0, 0
     for hz in (50, 60):
         for index in range(trials):
@@ -124,7 +124,7 @@ def _sampled(trials: int, seconds: float) -> BenchCase:
 
 
 def _cost(seconds: int) -> tuple[list[float], list[float]]:
-    """µs of each ten seconds of 20 quiet Boxes: with the two triggers of before, and with all."""
+    """µs for each ten seconds of 20 quiet Boxes: with the two baseline triggers, and with all."""
     config = CloudConfig()
     section = config.triggering_service
     two = replace(section, plugins=(PluginEntry(name="threshold"), PluginEntry(name="edge_rule")))

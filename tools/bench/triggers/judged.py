@@ -18,22 +18,21 @@ from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 
 PRIMED_WINDOWS = 200
-"""Shown before a trial: what is usual is known then (statistical: 120 windows)."""
+"""Windows before a trial, so that triggers know the usual values (statistical: 120 windows)."""
 
 
 @dataclass(slots=True)
 class JudgedOnsets:
-    """What was decided in a span: trigger -> how often it was the first, and how often at all."""
+    """Onsets decided in a span: `first`: the first trigger; `all`: trigger -> number of its onsets."""
 
     first: str | None = None
     all: Counter[str] = field(default_factory=Counter)
 
 
 def onsets(rows: Sequence[Measurement], from_ns: int, to_ns: int, config: CloudConfig) -> JudgedOnsets:
-    """Which default triggers decide an onset between the two moments, and which of them comes first.
+    """Finds the default triggers that decide an onset between the two moments, and the first of them.
 
-    The windows that end before `from_ns`, where there are any, are shown again and again before: then every
-    trigger knows what is usual.
+    Windows that end before `from_ns` are repeated before the rows: every trigger then knows the usual values.
     """
     triggers = TriggersInUse(config.triggering_service, ServiceCounters(), log.get())
     calm = [row for row in rows if not row.crossing and _full(row) and window_ns(row)[1] < from_ns][1:]
@@ -56,7 +55,7 @@ def _full(row: Measurement) -> bool:
 
 
 def earlier_windows(calm: Sequence[Measurement], count: int) -> Iterable[Measurement]:
-    """The same windows over and over, one after the other, up to where the first one begins."""
+    """Repeats the same windows, one after the other, up to the beginning of the first one."""
     if not calm:
         return
     begin_ns = window_ns(calm[0])[0]
@@ -69,7 +68,7 @@ def earlier_windows(calm: Sequence[Measurement], count: int) -> Iterable[Measure
 
 
 def judge_without_store(config: CloudConfig) -> MeasurementJudge:
-    """For Measurements that open no event: what an onset would need is not there."""
+    """A judge for Measurements that open no event: it has no store for an onset."""
     triggers = TriggersInUse(config.triggering_service, ServiceCounters(), log.get())
     boxes = BoxRegister(config.nominal)
     openings = EventOpenings(config.triggering_service, "bench", boxes, ServiceCounters())
@@ -77,7 +76,7 @@ def judge_without_store(config: CloudConfig) -> MeasurementJudge:
 
 
 class CountedJudge:
-    """The judge with a store of its own: every event that it opens is there."""
+    """The judge with a store of its own, which holds every event that it opens."""
 
     def __init__(self, folder: Path) -> None:
         config = CloudConfig()
@@ -91,7 +90,7 @@ class CountedJudge:
         self._judge = MeasurementJudge(boxes, triggers, self._openings, lambda: self._now_s)
 
     def judge(self, columns: MeasurementColumns | None, rows: Sequence[Measurement], now_s: float) -> None:
-        """Those of one moment, as a history judges them; `now_s`: seconds of the run."""
+        """Judges the Measurements of one moment, as a history does; `now_s`: seconds of the run."""
         self._now_s = now_s
         if columns is not None and (rows or not self._judge.judge_quiet(columns)):
             rows = [*columns.measurements(), *rows]
@@ -100,12 +99,12 @@ class CountedJudge:
         self.advance(now_s)
 
     def advance(self, now_s: float) -> None:
-        """What is due by then is asked for."""
+        """Advances the openings, which send requests that are due."""
         self._now_s = now_s
         self._openings.advance(now_s)
 
     def events(self) -> list[str]:
-        """`because` of each."""
+        """`because` of each event."""
         return [record.because for record in self._store.events(limit=100_000)]
 
     def close(self) -> None:

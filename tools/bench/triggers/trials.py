@@ -28,9 +28,9 @@ from opq_measure.timebase.window import Window
 from opq_proto.messages import Measurement, TimeSource
 
 REST_S = 6.0
-"""Steady voltage before the disturbance; half as much after it, unless asked for more."""
+"""Seconds of steady voltage before the disturbance; half as much after it, unless `after_s` is more."""
 LONGEST_S = 10.0
-"""A lasting class is not tried for longer: its trigger has decided by then or never."""
+"""Longest trial of a lasting class: its trigger decides by then or never."""
 UNCERTAINTY_NS = 100
 SIZES = {
     "sag": "residual",
@@ -57,7 +57,7 @@ WEAKEST_IS_MOST = ("sag", "interruption", "undervoltage")
 
 
 def weakest(kind: str, numbers: DrawnNumbers) -> DrawnNumbers:
-    """The same with the class's size at the weak end of the table, its sign as drawn."""
+    """The drawn numbers with the class's size at the weak end of the table, and the sign as drawn."""
     values = dict(numbers.values)
     table = {one.name: one for one in MAGNITUDES[kind]}
     for name in SIZES[kind].split("|"):
@@ -73,7 +73,7 @@ def weakest(kind: str, numbers: DrawnNumbers) -> DrawnNumbers:
 def trial(
     kind: str, hz: int, index: int, snr_db: float, start_ns: int, after_s: float = REST_S / 2
 ) -> tuple[list[Measurement], int, int]:
-    """Its Measurements in the order of their ends, and the span [from_ns, to_ns) of the disturbance.
+    """The trial's Measurements in the order of their ends, and the span [from_ns, to_ns) of the disturbance.
 
     Args:
         kind: a class of the table, or `none`.

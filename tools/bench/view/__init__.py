@@ -1,1 +1,1 @@
-"""`opq-tools bench view`: View over a full store, as it is asked, beside a bare page of the same server."""
+"""`opq-tools bench view`: requests to View over a full store, compared with a bare page."""

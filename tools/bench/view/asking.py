@@ -1,4 +1,4 @@
-"""Servers of their own process, and how their pages are asked: first byte, whole answer, CPU from /proc."""
+"""Servers in processes of their own, and timed requests: first byte, whole answer, CPU from /proc."""
 
 import http.client
 import socket
@@ -18,7 +18,7 @@ from opq_proto.keys import KeyFolder
 from opq_proto.ports import PORTS
 
 CLAIM, CLAIMS = 8895, 50
-"""The port whose owner has all others at its offset; it is no service's at any of them."""
+"""Port whose owner may use all others at its offset; no service uses it at any offset."""
 START_LIMIT_S = 120.0
 HEADERS = {"Accept-Encoding": "gzip"}
 REST_PAUSE_S = 1.1 / PER_S
@@ -54,7 +54,7 @@ uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One page, asked many times; milliseconds, and bytes on the wire."""
+    """Figures of one page, requested many times: milliseconds, and bytes on the wire."""
 
     first_ms: list[float]
     whole_ms: list[float]
@@ -69,7 +69,7 @@ class Server:
     port: int
     pid: int
     started_s: float
-    """From its start to its first answer."""
+    """Seconds from the start to the first answer."""
 
     @property
     def offset(self) -> int:
@@ -84,14 +84,14 @@ class Server:
 
 @contextmanager
 def view_server(folder: Path) -> Iterator[Server]:
-    """`opq-cloud view` over a store."""
+    """Runs `opq-cloud view` over a store."""
     with _cloud("view", folder) as server:
         yield server
 
 
 @contextmanager
 def cloud_server(folder: Path) -> Iterator[Server]:
-    """`opq-cloud all` over a store, as `up` runs it."""
+    """Runs `opq-cloud all` over a store, as `up` does."""
     KeyFolder(folder / "curve").ensure(())
     with _cloud("all", folder) as server:
         yield server
@@ -108,7 +108,7 @@ def _cloud(command: str, folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def bare_server() -> Iterator[Server]:
-    """One page of Starlette without anything else."""
+    """Runs one page of Starlette without anything else."""
     with held_offset() as offset:
         port = PORTS["view"] + offset
         with _running([sys.executable, "-c", BARE, str(port)], port) as server:
@@ -117,7 +117,7 @@ def bare_server() -> Iterator[Server]:
 
 @contextmanager
 def streaming_server(size: int) -> Iterator[Server]:
-    """A bare Starlette whose `/` is a stream of so many bytes each second."""
+    """Runs a bare Starlette whose `/` streams `size` bytes each second."""
     with held_offset() as offset:
         port = PORTS["view"] + offset
         with _running([sys.executable, "-c", STREAMING, str(port), str(size)], port, "/ready") as server:
@@ -145,9 +145,9 @@ def _running(command: list[str], port: int, path: str = "/") -> Iterator[Server]
 
 
 def ask(server: Server, path: str, runs: int, pause_s: float = 0.0) -> Asked:
-    """The page `runs` times over one connection, after one look that is not counted.
+    """Requests the page `runs` times over one connection, after one request that is not counted.
 
-    REST is asked as often as it may be: REST_PAUSE_S.
+    REST is requested as often as its rate limit permits: REST_PAUSE_S.
 
     Raises:
         RuntimeError: an answer other than 200.
@@ -178,10 +178,10 @@ def _get(connection: http.client.HTTPConnection, path: str) -> tuple[float, floa
 
 @contextmanager
 def held_offset() -> Iterator[int]:
-    """A `--port-offset` that no other bench has while this one holds it, every default port free.
+    """Reserves a `--port-offset` against other benches, with every default port free.
 
     Raises:
-        PortBusyError: there is none.
+        PortBusyError: no offset is free.
     """
     with socket.socket() as claim:
         for number in range(CLAIMS):

@@ -1,13 +1,13 @@
 """View's memory while people come and go: sessions begin and end, live pages open and close.
 
 A process of its own runs `opq-cloud view`, another one sends a Measurement a second of each of ten Boxes.
-Each turn fifty people get a session, open `/live` for some Boxes and one page, stay for a second, close both,
-and their sessions end; every fifth breaks off unread. Memory is compared between a third of the time and the
-end, so that what is kept within a bound has filled up. The baseline is its memory when it has started.
+Each turn fifty people get a session, open `/live` for some Boxes and one page, stay for a second and close
+both; then their sessions end. Every fifth disconnects without reading. Memory is compared between a third of
+the time and the end, so that bounded caches are full by then. The baseline is View's memory after its start.
 
-The last five minutes of each Box are kept, so that less than 15 minutes show a growth that ends.
-One thing fills up more slowly, and grows on a little after a third: the readers of SQLite, eight that stay
-open of each of the two databases, with the pages that they have read.
+View keeps the last five minutes of each Box, so a run of less than 15 minutes shows a growth that ends later.
+The readers of SQLite fill up more slowly, and grow a little after a third of the time: eight stay open for
+each of the two databases, with the pages that they have read.
 
     OPQ_BENCH_CHURN_SECONDS=900     with --quick 40; 3600 is the hour of the issue
 """
@@ -51,7 +51,7 @@ def run(quick: bool) -> BenchResult:
 
 
 async def _churn(store: CloudStore, server: Server, seconds: float) -> tuple[list[BenchCase], int, int]:
-    """Rows; bytes of memory after a third of the time and at the end."""
+    """Returns rows, and bytes of memory after a third of the time and at the end."""
     account = store.people.add_account("ada@example.org", "Ada", "admin", "no-hash")
     assert account is not None
     sign_in, began_s, cpu_s = SignIn(store.people), time.monotonic(), server.cpu_s()
@@ -79,14 +79,14 @@ async def _churn(store: CloudStore, server: Server, seconds: float) -> tuple[lis
 
 
 async def _person(port: int, secret: str, turn: int, number: int) -> bool:
-    """Whether the page came: a live feed of some Boxes, beside it a page, then both are closed."""
+    """Opens a live feed of some Boxes and a page, then closes both; returns whether the page came."""
     first = (turn * 7 + number) % BOXES
     boxes = ",".join(str(1 + (first + each) % BOXES) for each in range(1 + number % 20))
     page = PAGES[(turn + number) % len(PAGES)].format(box=first + 1, incident=1 + first)
     live, feed = await _ask(port, f"/live?values={boxes}", secret)
     reader, writer = await _ask(port, page, secret)
     head = b""
-    if number % 5:  # the others break off unread
+    if number % 5:  # the others disconnect without reading
         head = await reader.readline()
         await reader.read(100_000)
     await asyncio.sleep(STAY_S)

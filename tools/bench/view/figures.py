@@ -1,9 +1,9 @@
-"""View as it is asked: the first byte and the whole of each page, beside a bare page of the same server.
+"""Requests to View: the first byte and the whole of each page, compared with a bare page of the same server.
 
 A process of its own runs `opq-cloud view` over a store with 10^7 Measurements, 10^5 incidents and 10,000
-Boxes; this one asks. CPU is the server's, from /proc; bytes are those on the wire, gzip. The baseline is one
-empty page of Starlette under the same uvicorn, asked the same way in the same run. Other sizes by the
-environment:
+Boxes; this one sends requests. CPU is the server's, from /proc; bytes are those on the wire, gzip. The
+baseline is one empty page of Starlette under the same uvicorn, requested the same way in the same run. Other
+sizes by the environment:
 
     OPQ_BENCH_VIEW_BOXES=10000              with --quick 1,000
     OPQ_BENCH_VIEW_INCIDENTS=100000         with --quick 5,000
@@ -29,10 +29,10 @@ from bench.view.filled import fill_boxes, fill_days, fill_incidents, fill_measur
 from opq_cloud.store import open_store
 
 FIRST_BYTE_LIMIT_MS, WHOLE_LIMIT_MS = 50.0, 150.0
-"""p99 of what is wanted of each page (issue of View, at 10^7 Measurements)."""
+"""Limits of each page's p99 (issue of View, at 10^7 Measurements)."""
 MAPS_S, MAP_EVERY_S = 10.0, 2.0
 EXPORT, EXPORTS, EXPORT_PAUSE_S = "a week's incidents exported", 3, 2.5
-"""View answers an export every two seconds; there are few of them here."""
+"""View answers one export every two seconds, so there are few of them here."""
 FULL = {"BOXES": 10_000, "INCIDENTS": 100_000, "MEASUREMENTS": 10_000_000, "DAYS": 365, "MAPS": 0}
 QUICK = {"BOXES": 1_000, "INCIDENTS": 5_000, "MEASUREMENTS": 40_000, "DAYS": 7, "MAPS": 0}
 
@@ -63,7 +63,7 @@ def run(quick: bool) -> BenchResult:
 
 @contextmanager
 def store_folder() -> Iterator[Path]:
-    """One that is kept, where the environment names it."""
+    """Folder of the store: a kept one where the environment names it, or else a temporary one."""
     if kept := os.environ.get("OPQ_BENCH_VIEW_STORE"):
         Path(kept).mkdir(parents=True, exist_ok=True)
         yield Path(kept)
@@ -73,7 +73,7 @@ def store_folder() -> Iterator[Path]:
 
 
 def fill(folder: Path, sizes: Mapping[str, int]) -> list[BenchCase]:
-    """CPU and time of each part; nothing where the store is filled already."""
+    """Fills the store; rows with CPU and time of each part, none where it is filled already."""
     now_ms, boxes = time.time_ns() // 1_000_000, sizes["BOXES"]
     rows: list[BenchCase] = []
     with closing(open_store(None, folder)) as store:
@@ -94,7 +94,7 @@ def fill(folder: Path, sizes: Mapping[str, int]) -> list[BenchCase]:
 
 
 def paths(incidents: int, days: int) -> Mapping[str, str]:
-    """What is asked for; every page that a visitor looks at."""
+    """Name -> path of every page that a visitor sees."""
     chosen = urlencode({"class": "sag", "from": "now-7d", "severity": "4"})
     return {
         "front page": "/",
@@ -111,7 +111,7 @@ def paths(incidents: int, days: int) -> Mapping[str, str]:
 
 
 def open_maps(server: Server, maps: int) -> BenchCase:
-    """CPU of the server while so many maps are open, each asking for what has changed."""
+    """CPU of the server while `maps` maps are open, each requesting changes."""
     stop_s, asked, lock = time.monotonic() + MAPS_S, [0], threading.Lock()
 
     def watch(number: int) -> None:

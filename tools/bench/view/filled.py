@@ -1,7 +1,7 @@
-"""A store as the live system would have written it: Boxes, Measurements, incidents over a year, minutes.
+"""Fills a store as the live system would: Boxes, Measurements, incidents over a year, minutes.
 
-All by the store's own interface. Boxes come from several threads, so that their commits are joined; old
-Measurements as columns, thirty a Box to a block, the newest one by one with their sequence numbers.
+It uses the store's own interface. Boxes are written by several threads, so that their commits are joined; old
+Measurements as columns, thirty of a Box per block; the newest one by one with their sequence numbers.
 """
 
 from collections.abc import Iterable
@@ -19,19 +19,19 @@ from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger
 
 PLAN_SIZE = 500
-"""Incidents that are written at once."""
+"""Number of incidents written at once."""
 KINDS = ("sag", "swell", "interruption", "impulsive_transient", "harmonics")
 WRITERS = 64
 NEWEST_S = 5
-"""So many of the newest Measurements of each Box are written one by one."""
+"""Number of the newest Measurements of each Box that are written one by one."""
 BLOCK_S = 30
-"""A second each: those of a Box that one call hands over as columns."""
+"""Measurements of a Box, one a second, that one call passes as columns."""
 BOXES_AT_ONCE = 2_000
 NOMINAL = Nominal(120.0, 60.0)
 
 
 def fill_boxes(store: CloudStore, boxes: int) -> None:
-    """On a grid over an island, four feeders to a region."""
+    """Stores Boxes on a grid over an island, with four feeders per region."""
 
     def put(number: int) -> None:
         slug = f"p{number}"
@@ -45,7 +45,7 @@ def fill_boxes(store: CloudStore, boxes: int) -> None:
 
 
 def fill_measurements(store: CloudStore, boxes: int, count: int, now_ms: int) -> None:
-    """One a second of each Box, up to now; at least `count` of all."""
+    """Stores one Measurement a second of each Box, up to now; at least `count` in total."""
     seconds = max(1, ceil(count / boxes))
     blocks = max(0, seconds - NEWEST_S) // BLOCK_S
     measured = MeasuredBoxes(tuple(str(box) for box in range(1, boxes + 1)), (NOMINAL,) * boxes)
@@ -88,7 +88,7 @@ def _second(boxes: int, at_ms: int, sequence: int) -> Iterable[Measurement]:
 
 
 def fill_incidents(store: CloudStore, boxes: int, count: int, now_ms: int) -> None:
-    """Over a year, PLAN_SIZE to an event, each at one Box."""
+    """Stores incidents over a year, PLAN_SIZE per event, each at one Box."""
     apart_ns = 365 * DAY_MS * 10**6 // count
     for first in range(0, count, PLAN_SIZE):
         places = range(first, min(first + PLAN_SIZE, count))
@@ -136,7 +136,7 @@ def _facts(incident_id: int, one: Finding) -> IncidentFacts:
 
 
 def fill_days(store: CloudStore, days: int, now_ms: int) -> None:
-    """One Box's minutes with their levels."""
+    """Stores one Box's minutes with their levels."""
     first_ms = (now_ms - days * DAY_MS) // TREND_MS * TREND_MS
     metrics = {"rms": (119.0, 121.0, 120.0), "f": (59.98, 60.02, 60.0), "thd": (0.02, 0.03, 0.025)}
     for begin in range(0, days * 1440, 5000):

@@ -1,7 +1,7 @@
-"""From a stored waveform to an open page: the whole cloud in one process, as `up` runs it, and a live feed.
+"""Latency from a stored waveform to an open page: the whole cloud in one process, as in `up`.
 
-This process stores events as Makai does, names them on Mauka's bus, and reads what a page is sent. Both have
-one clock. Events begin at any moment of View's second, one after another.
+This process stores events as Makai does, announces them on Mauka's bus, and reads a page's live feed. Both
+processes have the same clock. Events begin at any moment of View's second, one after another.
 """
 
 import json
@@ -36,7 +36,7 @@ END_S = 60.0
 
 
 class _Arrivals(threading.Thread):
-    """When the first word of each event's incident came; `run` of those that inherit ends with `close`."""
+    """Arrival of the first notice of each event's incident; `close` ends `run` of a subclass."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -50,7 +50,7 @@ class _Arrivals(threading.Thread):
             self._came.notify()
 
     def wait_for(self, event_id: int) -> int:
-        """UTC in ns; END_S from now: it did not come."""
+        """Waits for the arrival; UTC in ns, or END_S from now where it did not come."""
         last_ns = time.time_ns() + round(END_S * 1e9)
         with self._came:
             self._came.wait_for(lambda: event_id in self._came_ns, END_S)
@@ -58,7 +58,7 @@ class _Arrivals(threading.Thread):
 
 
 class _ToldOnBus(_Arrivals):
-    """Where Mauka tells of incidents."""
+    """Reads Mauka's notices of incidents from the bus."""
 
     def __init__(self, context: Context, endpoint: str) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class _ToldOnBus(_Arrivals):
 
 
 class _Page(_Arrivals):
-    """A page of no Box that has `/live` open."""
+    """A page without Boxes that has `/live` open."""
 
     def __init__(self, port: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Page(_Arrivals):
 
 @contextmanager
 def _bus(context: Context, port: int) -> Iterator[Publisher]:
-    """Where Makai's events are named to Mauka."""
+    """Publishes Makai's events to Mauka."""
     with closing(Publisher(context, 1000, ServiceCounters())) as bus:
         bus.connect(f"tcp://127.0.0.1:{port}")
         if not bus.wait_heard(END_S):
@@ -119,7 +119,7 @@ def _bus(context: Context, port: int) -> Iterator[Publisher]:
 
 
 def rows(quick: bool) -> Iterator[BenchCase]:
-    """Percentiles of the wall; what did not come is as late as END_S."""
+    """Percentiles of wall time; what did not come counts as END_S."""
     count = QUICK_EVENTS if quick else EVENTS
     click.echo(f"{count} events of {BOXES} Boxes to an open page, one at a time ...", err=True)
     spent_ms = list(_spent_ms(count))
@@ -135,7 +135,7 @@ def rows(quick: bool) -> Iterator[BenchCase]:
 
 
 def _spent_ms(count: int) -> Iterator[tuple[float, float]]:
-    """To the page's feed, and what of that came after the bus had it."""
+    """Yields (ms to the page's feed, ms of that after the notice on the bus)."""
     chance = random.Random(1)
     with (
         TemporaryDirectory() as folder,

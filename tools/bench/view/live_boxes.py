@@ -1,4 +1,4 @@
-"""Boxes that send a Measurement a second each, as the broker hands them on, in a process of their own."""
+"""Boxes that send a Measurement a second each, as the broker passes them on, in a process of their own."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ while True:
 
 @contextmanager
 def feeding_boxes(endpoint: str, boxes: int) -> Iterator[None]:
-    """`boxes` Boxes, numbered from 1, a tenth of them each 100 ms; values move from second to second.
+    """Runs `boxes` Boxes, numbered from 1; a tenth sends each 100 ms, and values change every second.
 
     Raises:
         RuntimeError: it cannot bind its endpoint, or it ended before it was asked to.

@@ -33,7 +33,7 @@ from opq_cloud.store import open_store
 from opq_proto.ports import PORTS
 
 CORES_LIMIT, KB_LIMIT, MAP_LATE_LIMIT_MS = 0.5, 100.0, 1000.0
-"""Wanted of 500 viewers and 10,000 Boxes (issue of View)."""
+"""Limits for 500 viewers and 10,000 Boxes (issue of View)."""
 ON_A_PAGE = 100
 SETTLE_S = 5.0
 MAP_EVERY_S = 1.0
@@ -58,7 +58,7 @@ def run(quick: bool) -> BenchResult:
 
 
 def _of_boxes(boxes: int, viewers: int, seconds: float) -> tuple[list[BenchCase], float, float]:
-    """Its rows; bytes a second of one page; cores that the pages cost beyond the Boxes."""
+    """Rows; bytes a second of one page; cores that the pages cost in addition to the Boxes."""
     pages = -(-boxes // ON_A_PAGE)
     paths = [_page(number % pages, boxes) for number in range(viewers)]
     rows: list[BenchCase] = []
@@ -91,7 +91,7 @@ def _watch(server: Server, paths: Sequence[str], seconds: float, every_s: float 
 
 
 def _wait_for_room(server: Server) -> None:
-    """Until View knows that the pages before are gone, ROOM_LIMIT_S at most: the next would be too many."""
+    """Waits until View has released earlier pages, at most ROOM_LIMIT_S: more would exceed its limit."""
     until_s = time.monotonic() + ROOM_LIMIT_S
     while time.monotonic() < until_s:
         with (
@@ -105,7 +105,7 @@ def _wait_for_room(server: Server) -> None:
 
 
 def _said(*rows: BenchCase) -> tuple[BenchCase, ...]:
-    """A run that is ended early has said what it measured."""
+    """Prints rows at once, so that a run that is ended early has shown its figures."""
     for row in rows:
         print(row_text(row), file=sys.stderr, flush=True)
     return rows

@@ -15,23 +15,23 @@ _TIME = re.compile(rb'"timestamp_ms": ?(\d+)')
 
 @dataclass(slots=True)
 class Watched:
-    """What came to all pages together while it was measured."""
+    """What all pages together received during the measurement."""
 
     seconds: float = 0.0
-    """How long it was measured: longer than asked where the machine is busy."""
+    """Length of the measurement, which is longer on a busy machine."""
     streams: int = 0
     unopened: int = 0
-    """Pages whose connection was not there in OPEN_LIMIT_S all together."""
+    """Pages that were not connected when OPEN_LIMIT_S for all was over."""
     refused: int = 0
     ended: int = 0
     empty: int = 0
-    """Pages that got nothing at all while it was measured."""
+    """Pages that received nothing during the measurement."""
     wire_bytes: int = 0
     measurements: int = 0
     answers: int = 0
-    """Answers to maps that ask; for a stream, the states and changes of its map."""
+    """Answers to maps that poll; for a stream, the states and changes of its map."""
     late_ms: list[float] = field(default_factory=list)
-    """From a Measurement's time to its arrival, of the first page; of maps from a question to its answer."""
+    """Time from a Measurement to its arrival, for the first page; for maps, from request to answer."""
     cores: float = 0.0
     resident_bytes: int = 0
     grown_bytes_per_s: float = 0.0
@@ -41,7 +41,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class ViewCost:
-    """What a server has used by a moment."""
+    """Resources that a server has used so far."""
 
     at_s: float
     cpu_s: float
@@ -57,7 +57,7 @@ class _Stream(asyncio.Protocol):
         self._timed = timed
         self._begun = self._packed = False
         self.got_something = False
-        """An event since it was measured."""
+        """Whether an event came since the measurement began."""
         self._chunked = b""
         self._text = zlib.decompressobj(16 + zlib.MAX_WBITS)
         self.transport: asyncio.Transport | None = None
@@ -92,7 +92,7 @@ class _Stream(asyncio.Protocol):
             watched.late_ms += [now_ms - int(each) for each in _TIME.findall(text)]
 
     def _chunks(self, data: bytes) -> Iterator[bytes]:
-        """Bodies of the whole chunks that are there (RFC 9112, 7.1)."""
+        """Bodies of the complete chunks received so far (RFC 9112, 7.1)."""
         self._chunked += data
         while True:
             length, ends, rest = self._chunked.partition(b"\r\n")
@@ -106,9 +106,9 @@ class _Stream(asyncio.Protocol):
 
 
 class _Map(asyncio.Protocol):
-    """One map: it asks for the state again, a second after each answer.
+    """One map, which requests the state again after each answer, `every_s` later.
 
-    A connection that was ended while it waited is opened again, as a browser does.
+    A connection that ended meanwhile is opened again, as a browser does.
     """
 
     def __init__(self, watched: Watched, port: int, path: str, every_s: float) -> None:
@@ -119,7 +119,7 @@ class _Map(asyncio.Protocol):
         self._etag = b""
         self._data = b""
         self._asked_s: float | None = None
-        """While its answer is due."""
+        """Time of the request while its answer is due."""
         self._opening: asyncio.Task[object] | None = None
         self.got_something = False
         self.transport: asyncio.Transport | None = None
@@ -179,12 +179,12 @@ def watch(
     figures: Callable[[], ViewCost],
     every_s: float = 0.0,
 ) -> Watched:
-    """Open a page for each path, and count for `seconds` what comes.
+    """Opens a page for each path, and counts what comes in `seconds`.
 
     Args:
-        settle_s: how long they are open before anything is counted.
-        figures: of the server.
-        every_s: 0: streams; else maps that ask again so long after each answer.
+        settle_s: time that they are open before counting begins.
+        figures: returns the server's figures.
+        every_s: 0: streams; otherwise maps, with this time from an answer to the next request.
     """
     return asyncio.run(_watch(port, paths, settle_s, seconds, figures, every_s))
 

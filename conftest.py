@@ -1,6 +1,6 @@
-"""How the whole suite runs: examples per profile, files over workers, and what each room costs.
+"""How the whole suite runs: examples per profile, files over workers, and the cost of each room.
 
-`tools/test` chooses the profile `ci` and the workers; a plain `pytest` stays serial and plays every example.
+`tools/test` chooses the profile `ci` and the workers; a plain `pytest` is serial and runs every example.
 """
 
 import contextlib
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
 EXAMPLES = {"opq": 1.0, "ci": 0.25, "nightly": 2.0}
-"""Profile of Hypothesis -> which part of a test's own number of examples it plays."""
+"""Profile of Hypothesis -> factor on each test's own number of examples."""
 TOGETHER = ("hil/tests/test_hil_clock_on_pc.py", "hil/tests/test_hil_binary.py")
-"""Files for one and the same worker: the second looks at the emulator's runs of the first."""
+"""Files for the same worker: the second one reads the emulator's runs of the first."""
 DEAREST_FILES = 20
 MOST_UNSTEADY = 10
-"""Tests of a whole run that may pass only when they are run again; more of them are a failure."""
+"""Most tests of a whole run that may pass only in a rerun; more of them are a failure."""
 _SPENT_S = pytest.StashKey[float]()
 _TIMES = pytest.StashKey[dict[str, float]]()
 _TIMES_INPUT = "opq_test_times_s"
 
 for _name in EXAMPLES:
-    # no deadline: on a busy machine it says nothing about the code
+    # no deadline: a busy machine would exceed it without a fault of the code
     settings.register_profile(_name, deadline=None, print_blob=True)
 settings.load_profile("opq")
 
@@ -42,13 +42,13 @@ settings.load_profile("opq")
 class LogOfTests(io.TextIOBase):
     """Lines of services into `sys.stderr`, except between two tests, when pytest captures nothing.
 
-    What a module's own stack says then would stand among the dots, and belongs to no test.
+    Lines of a module's own stack would then appear among the dots, and belong to no test.
     """
 
     terminal = sys.__stderr__
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):  # the test whose stderr it was is over
+        with contextlib.suppress(OSError, ValueError):  # the test that owned this stderr is over
             if sys.stderr is not None and sys.stderr is not self.terminal:
                 sys.stderr.write(text)
         return len(text)
@@ -65,19 +65,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> None:
-    """Log as a service does, whatever an earlier test left.
+    """Logs as a service does, independent of earlier tests.
 
     A command run within a test may leave a level that hides later lines, and structlog's own default
     draws each traceback with rich and every local value: seconds where a value is a long waveform.
     """
-    import structlog  # after `log`, which imports it without 90 modules of rich
+    import structlog  # after `log`, which imports structlog without 90 modules of rich
 
     log.configure("test")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(_LOG))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Scale each test's own number of examples; on a worker, put the files that last long first."""
+    """Scales each test's own number of examples; on a worker, puts long files first."""
     part = EXAMPLES.get(settings.get_current_profile_name(), 1.0)
     functions = {
         getattr(item.obj, "__func__", item.obj) for item in items if isinstance(item, pytest.Function)
@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             )
     for machine in {item.cls for item in items if isinstance(item, pytest.Function) and item.cls}:
         own = getattr(machine, "settings", None)
-        if isinstance(own, settings):  # a state machine's
+        if isinstance(own, settings):  # of a state machine
             machine.settings = settings(own, max_examples=math.ceil(own.max_examples * part))
     if hasattr(config, "workerinput"):
         limit_s: dict[object, float] = {}
@@ -108,7 +108,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: "WorkerController") -> None:
-    """All workers sort by one table, whoever renews it meanwhile."""
+    """Gives all workers one table to sort by, even if another run renews it meanwhile."""
     config = node.config
     if _TIMES not in config.stash:
         config.stash[_TIMES] = read_times_s(_times_table())
@@ -117,7 +117,7 @@ def pytest_configure_node(node: "WorkerController") -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadFileScheduling | None":
-    """Whole files; the first worker takes long ones, the others short ones, and they meet in the middle.
+    """Distributes whole files: the first worker begins with the longest, the others with the shortest.
 
     So two stacks or emulators seldom share the cores, and no long file is left for the end.
     """
@@ -147,12 +147,12 @@ def _cpu_s() -> float:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
-    """Each report carries the CPU time since the one before it, over to the process that prints."""
+    """Adds to each report the CPU time since the one before, for the process that prints."""
     try:
         report = yield
     except SystemError:
-        # CPython 3.11 counts the parser's depth for all threads together: pytest's look at the source of a
-        # failed test can end so while another thread parses, and would end the whole run
+        # CPython 3.11 counts the parser's depth for all threads together: pytest's parsing of the source of a
+        # failed test can raise this while another thread parses, and would end the whole run
         report = pytest.TestReport.from_item_and_call(item, call)
     before_s, now_s = item.config.stash.get(_SPENT_S, 0.0), _cpu_s()
     item.config.stash[_SPENT_S] = now_s
@@ -167,23 +167,23 @@ def _times_table() -> Path:
 
 
 def _failed_steps() -> list[str]:
-    """What of tools/suite.py failed until now."""
+    """Steps of tools/suite.py that have failed so far."""
     record = os.environ.get("OPQ_FAILED_STEPS")
     return Path(record).read_text().splitlines() if record else []
 
 
 class _Bill:
-    """Adds up what each room costs, and fails the whole run when one outgrows its share."""
+    """Adds up the cost of each room, and fails the whole run when one exceeds its share."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._costs = RoomCosts(read_shares(config.rootpath / "pyproject.toml"))
-        # a part of the suite says nothing about shares
+        # shares apply only to the whole suite
         self._whole = config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword
         self._whole = self._whole and config.option.markexpr in config.getini("addopts")
         self._unsteady: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        again = report.outcome == "rerun"  # pytest-rerunfailures: failed, and is run once more
+        again = report.outcome == "rerun"  # pytest-rerunfailures: failed, and runs once more
         if again:
             crash = getattr(report.longrepr, "reprcrash", None)
             self._unsteady[report.nodeid] = str(getattr(crash, "message", report.longrepr)).partition("\n")[0]

@@ -30,7 +30,7 @@ QUIET = (
     "Failed to run TYPE_CHECKING code",
     "Error parsing type stubs for opq_proto",  # protobuf's own generated stubs are for type checkers only
 )
-"""Warnings of pdoc that are known and say nothing of our pages."""
+"""Known warnings of pdoc that do not concern our pages."""
 
 
 def modules(package: str) -> list[str]:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
 CORES = min(4, max(2, os.cpu_count() or 2))
 WORKERS = CORES + 2
-"""Half of a test's time it waits: for processes to start, for a Box's next second."""
+"""More than cores: a test waits half of its time, for starting processes or a Box's next second."""
 PYTEST = (
     PYTHON, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--hypothesis-profile", "ci",
     "--durations", "20", "--durations-min", "1", "--reruns", "1",
@@ -35,7 +35,7 @@ PYTEST = (
 FAILED_STEPS = "OPQ_FAILED_STEPS"
 """File with the names of the steps that failed, for conftest.py; it may grow while the tests run."""
 MYPY_CACHE = ".mypy_cache"
-"""mypy's own; what it found of this content of the sources holds in every checkout."""
+"""mypy's own cache; its results for a source's content are valid in every checkout."""
 END_S = 20.0
 """How long pytest may take to end its fixtures after Ctrl-C."""
 _SUBREAPER = 36
@@ -47,7 +47,7 @@ class Step:
     name: str
     command: tuple[str, ...]
     otherwise: str = ""
-    """Where the step may fail: what follows from it."""
+    """Consequence, where the step may fail."""
 
 
 STEPS = (
@@ -63,7 +63,7 @@ STEPS = (
     ),
     Step("style (ruff)", (PYTHON, "-m", "ruff", "check", ".")),
     Step("format (ruff)", (PYTHON, "-m", "ruff", "format", "--check", ".")),
-    # all workers read the compiled tests that these leave; else each of them compiles all
+    # these leave compiled tests for all workers; otherwise each worker compiles all
     *(
         Step(
             f"tests are found in {', '.join(rooms)}",
@@ -73,7 +73,7 @@ STEPS = (
     ),
 )
 BESIDE = (
-    # a minute of one core each; the tests leave some of theirs idle, and go first
+    # a minute of one core each; the tests have priority, but leave some CPU idle
     Step("types (mypy --strict)", ("nice", "-n", "10", PYTHON, "-m", "mypy")),
     Step(
         "API pages (pdoc), build/api",
@@ -96,7 +96,7 @@ class _Running:
 
 
 def side_by_side(steps: Sequence[Step], cores: int = CORES) -> list[str]:
-    """Run the steps, as many at once as there are cores, and print each one's output when it ends.
+    """Runs the steps, as many at once as there are cores, and prints each one's output when it ends.
 
     Returns the names of those that failed and must not.
     """
@@ -121,7 +121,7 @@ def side_by_side(steps: Sequence[Step], cores: int = CORES) -> list[str]:
 def with_tests(
     command: Sequence[str], beside: Sequence[Step], failed: Sequence[str]
 ) -> tuple[int, list[str]]:
-    """Run the tests and `beside`, one by one; `failed` and what fails of them is in the file FAILED_STEPS.
+    """Runs the tests, and the steps of `beside` one by one; FAILED_STEPS lists `failed` and steps that fail.
 
     Returns the tests' exit code and the names of the steps beside them that failed.
     """
@@ -137,7 +137,7 @@ def with_tests(
                 except OSError as problem:  # it cannot be started
                     say(f"== {step.name}: FAILED: {problem}")
                     later.append(step.name)
-                with contextlib.suppress(FileNotFoundError):  # after Ctrl-C nobody reads it any more
+                with contextlib.suppress(FileNotFoundError):  # after Ctrl-C it is no longer read
                     record.write_text("".join(f"{name}\n" for name in (*failed, *later)))
 
         steps = threading.Thread(target=run, name="beside", daemon=True)
@@ -150,9 +150,9 @@ def with_tests(
 
 @contextlib.contextmanager
 def kept_types(checkout: Path, kept: Path) -> Iterator[None]:
-    """A new checkout begins with the cache of mypy that the one before left in `kept`, and leaves its own.
+    """Gives a new checkout the cache of mypy that an earlier one left in `kept`, and stores its own there.
 
-    Copied, as two mypy must not write to one cache. mypy holds each file's content against it.
+    The cache is copied, because two mypy must not write to one cache. mypy checks it against each file.
     """
     own = checkout / MYPY_CACHE
     if kept.exists() and not own.exists():
@@ -164,7 +164,7 @@ def kept_types(checkout: Path, kept: Path) -> Iterator[None]:
             shutil.copytree(own, Path(folder) / "new")
             with contextlib.suppress(FileNotFoundError):
                 kept.rename(Path(folder) / "before")
-            with contextlib.suppress(OSError):  # another checkout was quicker
+            with contextlib.suppress(OSError):  # another checkout stored its cache first
                 (Path(folder) / "new").rename(kept)
 
 
@@ -182,7 +182,7 @@ def _report(ended: _Running) -> None:
 
 @contextlib.contextmanager
 def nobody_left() -> Iterator[None]:
-    """Whatever was started in the block has ended after it, also what its parents have forgotten.
+    """Ends all processes that the block started, also those that their parents left behind.
 
     Raises:
         KeyboardInterrupt: SIGTERM or SIGHUP came.

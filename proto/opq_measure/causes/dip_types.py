@@ -1,12 +1,12 @@
-"""The seven types of dips of three phases, A to G, from two phases or three of one place.
+"""The seven types of dips of three phases, A to G, from two or three phases of one place.
 
 Each type is linear in one complex number, the characteristic voltage V: what is left between the faulted
-phases. V is fitted by least squares for every type and symmetrical phase; the rest of the fit says how well
-the type explains the phasors. Where two phases leave several types open, the probabilities say so.
+phases. V is fitted by least squares for every type and symmetrical phase; the residual of the fit shows how
+well the type explains the phasors. Where two phases leave several types open, the probabilities show it.
 
     A  three phases alike           B  one phase to neutral          C  two phases towards each other
-    D  one deep, two a little: C behind a delta-star transformer     E  two phases to earth
-    F  E behind one such transformer                                 G  E behind two
+    D  one deep, two a little: C after a delta-star transformer      E  two phases to earth
+    F  E after one such transformer                                  G  E after two
 
 Source: Bollen, "Understanding Power Quality Problems", 2000, 4.4.2 and tables 4.9 to 4.12 (the types).
 """
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 SIGMA = 0.03
-"""Standard deviation of a phasor of before: loads, noise, places that are not quite one."""
+"""Standard deviation of a phasor, over the voltage before: loads, noise, places not quite the same."""
 LEAST_DEPTH = 0.06
-"""Share of the voltage before, in one phase: less shows no type."""
+"""Share of the voltage before that one phase has to change by; a smaller change shows no type."""
 MOST_V = 1.05
-"""A characteristic voltage beyond that of before is none."""
+"""Share of the voltage before; a larger characteristic voltage makes a type less likely."""
 _TURN = cmath.exp(2j * math.pi / 3)
 _FRAME = (1.0 + 0j, _TURN**2, _TURN)
 _R = math.sqrt(3)
@@ -38,7 +38,7 @@ _PLAIN = {
 }
 """Type -> phases a, b, c as `constant + V * factor`, with a the symmetrical phase."""
 SHARES = {"A": 0.3, "B": 0.15, "C": 0.2, "D": 0.2, "E": 0.05, "F": 0.06, "G": 0.04}
-"""How often each is expected where the phasors do not say; ours."""
+"""Expected share of each type where the phasors do not decide; our own estimate."""
 WORDS = {
     "A": "all three phases alike",
     "B": "one phase to neutral",
@@ -52,22 +52,22 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class DipType:
-    """`probability` among the seven types, for these phasors; `rest` of the fit, rms of before."""
+    """`probability` among the seven types; `rest`: rms residual of the fit, over the voltage before."""
 
     letter: str
     probability: float
     characteristic_v: complex
     """Share of the voltage before."""
     symmetrical: str
-    """a, b or c: the phase that is different from the two others; for A any."""
+    """a, b or c: the phase that differs from the two others; for A any."""
     rest: float
 
 
 def dip_type_of(phasors: Mapping[str, complex]) -> DipType | None:
-    """The type that fits best; None: less than two phases, or none is deep enough.
+    """The type that fits best; None with less than two phases, or if none is deep enough.
 
     Args:
-        phasors: phase (a, b or c) -> its phasor during the dip over that of before, carried on.
+        phasors: phase (a, b or c) -> its phasor during the dip over that before, extrapolated.
     Raises:
         ValueError: another phase.
     """
@@ -92,7 +92,7 @@ def dip_type_of(phasors: Mapping[str, complex]) -> DipType | None:
 
 
 def _fitted(letter: str, place: int, phasors: Mapping[str, complex]) -> DipType:
-    """One type with one symmetrical phase; its probability is left open."""
+    """The fit of one type with one symmetrical phase; its probability is still 0."""
     constant, factor = _PLAIN[letter]
     wanted, columns = [], []
     for phase, seen in phasors.items():

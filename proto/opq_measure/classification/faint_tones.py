@@ -19,26 +19,26 @@ from opq_measure.signal import BoolArray, FloatArray
 LEAST_HZ, MOST_HZ = 20.0, 3000.0
 CHANCE = 1e-5
 AROUND_HZ = 300.0
-"""The noise of a line is that of its surroundings, the median."""
+"""Range around a line whose median gives its noise."""
 POWER_S, HOP_S = 0.08, 0.02
-"""A bit of ripple control has 0.1 s and more."""
+"""Length and distance of stretches whose power is compared; a bit of ripple control has 0.1 s and more."""
 SMOOTH_HOPS = 25
-"""Half a second: longer than most bits, shorter than what is looked for."""
+"""Half a second: longer than most bits, shorter than a stretch with a line."""
 BOUND_HOPS, LEAST_HOPS = 5, 100
-"""A stretch begins and ends to 0.1 s and lasts for two seconds, longer than any bits of a telegram alike."""
+"""A stretch begins and ends to 0.1 s and lasts two seconds or more, longer than equal bits of a telegram."""
 BESIDE_POWER = 0.25
-"""Power beside a stretch against that in it, from which it is a telegram that goes on."""
+"""Power beside a stretch over that in it from which on the line is a telegram that continues."""
 LEAST_KEYED_S = 1.2
-"""In less a telegram has too few bits."""
+"""A shorter signal has too few bits of a telegram."""
 KEYED = 0.35
-"""Scatter of the power beyond a steady line's, of its square; one that is on for 74 % of the time has it."""
+"""Scatter of the power beyond a steady line's, over its square; a line on for 74 % of the time has it."""
 LEAST_ON = 0.25
-"""Share of the time that a telegram is on."""
+"""Least share of the time that a telegram is on."""
 LEAST_SHARE = 0.7
 BETWEEN = 0.6
 """Share of the way from one harmonic to the next; beyond it the next one is nearer."""
 BESIDE_HZ = 2.0
-"""So near to a harmonic what is left is the harmonic's own movement."""
+"""A residual this near to a harmonic is the harmonic's own movement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class FaintTone:
     on_share: float
     keyed: bool
     mirrored: bool
-    """Another of half its size or more lies on the other side of the fundamental: a modulation."""
+    """Another line of half its size or more lies on the other side of the fundamental: a modulation."""
     sigmas: float
 
 
@@ -66,9 +66,9 @@ def faint_tone(
     """The strongest line, if one stands out.
 
     Args:
-        residual: (n,) volts, what the mean cycle leaves; usable (n,): where it is believed.
-        fundamental_v: its rms; mains_hz: its frequency.
-        least_percent: of the fundamental; a smaller line is none, on for a quarter of the time or more.
+        residual: (n,) volts, what the mean cycle leaves; usable (n,): where it is valid.
+        fundamental_v: rms of the fundamental; mains_hz: its frequency.
+        least_percent: of the fundamental; smaller lines are ignored, if on for a quarter of the time or more.
         least_share: of the residual that has to be usable.
     """
     count = len(residual)
@@ -85,7 +85,7 @@ def faint_tone(
         return None
     at = int(np.argmax(np.where(inside, power, 0.0)))
     if power[beside & (np.abs(bins_hz - bins_hz[at]) < BETWEEN * mains_hz)].max(initial=0.0) > power[at]:
-        return None  # what a harmonic leaves that comes or goes
+        return None  # the residual of a harmonic that comes or goes
     near = inside & (np.abs(bins_hz - bins_hz[at]) < AROUND_HZ)
     floor = float(np.median(power[near])) / math.log(2)
     if not power[at] > floor * math.log(np.count_nonzero(inside) / CHANCE):
@@ -130,9 +130,9 @@ def _power(
 
 
 def _while_there(power: FloatArray, noise: float) -> FloatArray:
-    """The power of a line, every `HOP_S`, where it is there; all of it if that is not one stretch.
+    """The power of a line, every `HOP_S`, while it lasts; all of it if that is not one stretch.
 
-    What is there from one instant to another is no telegram, which comes and goes more often than that.
+    A line that lasts from one instant to another is no telegram: that comes and goes more often.
     """
     smooth = np.convolve(power, np.ones(SMOOTH_HOPS), "same")
     above = np.flatnonzero(smooth > smooth.max() / 2)
@@ -143,9 +143,9 @@ def _while_there(power: FloatArray, noise: float) -> FloatArray:
 
 
 def _stretch(power: FloatArray, noise: float) -> slice:
-    """The one stretch of a line in which noise makes holes; all of it where as much lies outside.
+    """The one stretch of a line in which noise makes gaps; all of it where as much lies outside.
 
-    Its beginning and end are those that leave the least squares.
+    Its beginning and end are those with the least squares.
     """
     count = len(power)
     bounds = np.append(np.arange(0, count, BOUND_HOPS), count)

@@ -24,18 +24,18 @@ RING_DECAY_S = 0.0025
 IMPULSE_DECAY_S = 0.0002
 FRAME_S = 0.0105
 STEP_S = 0.0007
-"""From instant to instant: a ringing is weighed with a beginning that is off by half of it at most."""
+"""Time between the tried beginnings: that of a ringing is off by half of it at most."""
 CHANCE = 0.001
-"""The chance that noise gives one in a whole signal."""
+"""Accepted chance that noise gives a transient in a whole signal."""
 BELOW_HALF_HZ = 500.0
-"""A ringing is sought so far below half the sampling rate: nearer, a line of noise meets its own image."""
+"""Ringing is searched so far below half the sampling rate: nearer, a line of noise meets its own image."""
 IN_CACHE = 512
-"""Frames that are transformed at once."""
+"""Number of frames that are transformed at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaintTransient:
-    """`start` in samples of the residual, `peak` in its unit, `sigmas` what it stands out by."""
+    """`start` in samples of the residual, `peak` in its unit, `sigmas` by which it stands out."""
 
     start: int
     stop: int
@@ -48,12 +48,12 @@ class FaintTransient:
 def faint_transient(
     residual: FloatArray, usable: BoolArray, rate_hz: float, sigma: float = math.nan
 ) -> FaintTransient | None:
-    """The one that is least likely by chance, if any stands out.
+    """The transient that is least likely by chance, if any stands out.
 
     Args:
         residual: (n,) what the steady wave leaves.
-        usable: (n,) where it is believed; dips, jumps and transients already found are not.
-        sigma: the noise, where most of the residual may be the transient; else by what is usable.
+        usable: (n,) where it is valid: outside of dips, jumps and transients already found.
+        sigma: the noise, where most of the residual may be the transient; else from the usable part.
     """
     is_known = math.isfinite(sigma)
     if not is_known:
@@ -103,7 +103,7 @@ class RingingTest:
 
 
 def _ringing(clean: FloatArray, rate_hz: float, is_white: bool) -> tuple[float, FaintTransient] | None:
-    """With the logarithm of its chance."""
+    """The most likely ringing, with the logarithm of its chance."""
     size, step = max(16, round(FRAME_S * rate_hz)), max(1, round(STEP_S * rate_hz))
     shape = np.exp(-np.arange(size) / (RING_DECAY_S * rate_hz))
     own = float(np.sum(shape * shape))
@@ -137,7 +137,7 @@ def _ringing(clean: FloatArray, rate_hz: float, is_white: bool) -> tuple[float, 
 
 
 def _impulse(clean: FloatArray, rate_hz: float, is_white: bool) -> tuple[float, FaintTransient] | None:
-    """With the logarithm of its chance."""
+    """The most likely impulse, with the logarithm of its chance."""
     size = max(2, round(3 * IMPULSE_DECAY_S * rate_hz))
     shape = np.exp(-np.arange(size) / (IMPULSE_DECAY_S * rate_hz))
     weighed = np.correlate(clean, shape, "valid") / math.sqrt(float(np.sum(shape * shape)))
@@ -152,7 +152,7 @@ def _impulse(clean: FloatArray, rate_hz: float, is_white: bool) -> tuple[float, 
 
 
 def _log_erfc(value: float) -> float:
-    """Also where erfc is too small for a double: Abramowitz and Stegun 7.1.23."""
+    """The logarithm of erfc, also where that is too small for a double: Abramowitz and Stegun 7.1.23."""
     if value < 5.0:
         return math.log(math.erfc(value))
     return -value * value - math.log(value * math.sqrt(math.pi)) - 1 / (2 * value * value)

@@ -1,8 +1,8 @@
-"""What lasts, where a dip or swell takes so much of a signal that no window of 10/12 cycles is clear of it.
+"""Lasting disturbances in a signal where no window of 10/12 cycles is clear of a dip or swell.
 
-The windows of 61000-4-30 that meet a dip are flagged and say nothing (4.7 there). A second with a dip of
-half of it may have no other. The cycles beside the dip still show harmonics, DC and frequency: by the mean
-cycle (`mean_cycle`), and by how long the clear cycles are. Lines there are those of `faint_tones`.
+Windows that contain part of a dip are flagged and not used (61000-4-30, 4.7). A second with a dip of half of
+it may have no others. The cycles beside the dip still show harmonics and DC, by the mean cycle
+(`mean_cycle`), and the frequency, by the length of the clear cycles. `faint_tones` finds lines there.
 """
 
 import math
@@ -19,13 +19,13 @@ from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.signal import BoolArray
 
 LEAST_BESIDE = 3
-"""Cycles that follow each other, for their length to be known."""
+"""Least number of consecutive cycles from which their length is measured."""
 ORDERS = 25
-"""Harmonics of the mean cycle that count; higher ones are small, and its noise is in all."""
+"""Harmonics of the mean cycle that are counted; higher ones are small, and all contain its noise."""
 
 
 def harmonics_between(signal: MeasuredSignal, mean: MeanCycle, limits: ClassLimits) -> Iterable[Occurrence]:
-    """THD of the mean cycle, without what its noise makes of it; nothing where a window is clear."""
+    """THD of the mean cycle, corrected for its noise; nothing where a window is clear."""
     if np.isfinite(signal.analysis.course.thd).any():
         return
     thd_percent = 100 * mean_thd(mean, signal.cycle)
@@ -56,7 +56,7 @@ def offset_between(signal: MeasuredSignal, mean: MeanCycle, limits: ClassLimits)
 
 
 def mean_thd(mean: MeanCycle, cycle_samples: float) -> float:
-    """A ratio, orders 2 to 25; `cycle_samples` of the signal, by which its noise is known."""
+    """THD as a ratio, orders 2 to 25; `cycle_samples`: samples per cycle, for its noise."""
     points = len(mean.volts)
     power = (2 / points * np.abs(np.fft.rfft(mean.volts))) ** 2
     of_noise = 4 / points * mean.rest_v**2 * points / (cycle_samples * mean.cycles)
@@ -66,7 +66,7 @@ def mean_thd(mean: MeanCycle, cycle_samples: float) -> float:
 
 
 def frequency_between(signal: MeasuredSignal, usable: BoolArray, limits: ClassLimits) -> Iterable[Occurrence]:
-    """The frequency of the clear stretches, eight cycles in all at least; nothing where a window is clear.
+    """The frequency of the clear stretches, eight cycles or more in all; nothing where a window is clear.
 
     Args:
         usable: (c,) which cycles are clear, as many as the analysis has starts of cycles, less one.
@@ -83,7 +83,7 @@ def frequency_between(signal: MeasuredSignal, usable: BoolArray, limits: ClassLi
     count = sum(len(each) - 1 for each in parts)
     if count < LEAST_CYCLES:
         return
-    # one length of the cycle for all of them, with an offset of each
+    # one length of the cycle for all stretches, with an offset for each
     at = [np.arange(len(each)) - (len(each) - 1) / 2 for each in parts]
     sums = [float(place @ each) for place, each in zip(at, parts, strict=True)]
     hz = analysis.rate_hz * sum(float(place @ place) for place in at) / sum(sums)

@@ -1,4 +1,4 @@
-"""From which value on a class counts: one set for `classify` and for all analyses of Mauka.
+"""The limits from which a class counts: one set for `classify` and for all analyses of Mauka.
 
 A file of its own, so that the parts of the classifier need not import each other for it.
 """
@@ -17,7 +17,7 @@ from opq_measure.waveform.transients import LEAST_PU
 
 @dataclass(frozen=True, slots=True)
 class ClassLimits:
-    """docs/classes.md has the source of each; the rms ones are `Limits`."""
+    """docs/classes.md gives the source of each limit; the rms ones are `Limits`."""
 
     rms: Limits = field(default_factory=Limits)
     thd_percent: float = MOST_THD_PERCENT

@@ -1,8 +1,8 @@
-"""Flicker in a second or two: lines in the course of the rms, weighed as lamp, eye and brain weigh them.
+"""Flicker in a second or two: lines in the course of the rms, weighted as by lamp, eye and brain.
 
-A flickermeter needs seconds to forget its own beginning. The envelope has none: each line of its
-spectrum that stands out of the noise is a sine fluctuation, whose Pinst the lamp's filter gives. Pst is
-that of a fluctuation that goes on so for ten minutes.
+A flickermeter needs seconds to settle. The envelope does not: each line of its spectrum that stands out of
+the noise is a sine fluctuation, whose Pinst follows from the lamp's filter. Pst is that of a fluctuation that
+continues like this for ten minutes.
 
 Source: IEC 61000-4-15:2010, 5.5 (weighting filter) and 5.7; table 1 is met by the filter.
 """
@@ -19,47 +19,47 @@ from opq_measure.signal import BoolArray, FloatArray
 
 LEAST_S = 1.0
 LEAST_PLACED_S = 5.0
-"""In a shorter stretch it goes on from end to end."""
+"""In a shorter stretch, flicker is taken to last from end to end."""
 LEAST_PERIODS = 3.0
-"""Periods of a line in the envelope: a slower swing may be a step or a ramp."""
+"""Least number of periods of a line in the envelope: a slower swing may be a step or a ramp."""
 SLOWEST_HZ = 1.5
 LEAST_USUAL = 0.5
-"""Median of the swing against its rms: 1 of a sine, 0.67 of noise, little of one dip among calm."""
+"""Least median of the swing over its rms: 1 for a sine, 0.67 for noise, little for one dip in calm."""
 HIGHEST_HZ_SHARE, QUIET_HZ_SHARE = 0.8, 0.45
-"""Shares of the mains frequency: one cycle's rms hardly sees faster lines; between them nothing flickers."""
+"""Shares of the mains frequency: a cycle's rms hardly shows faster lines; between both none flickers."""
 CHANCE = 0.02
-"""The chance that noise gives a line in a whole signal, were its level known; by the larger of two estimates
-of it one of 400."""
+"""The chance that noise gives a line in a whole signal if its level were known; with the larger of two
+estimates of the level it is one in 400."""
 LONGEST_S = 10.0
-"""A longer stretch is looked at in parts of so much, each half over the next: flicker may end."""
+"""A longer stretch is analysed in parts of this length that overlap by half: flicker may end."""
 SMOOTH_S = 1.0
-"""So much of a line is taken together to see where it begins and ends."""
+"""Length over which a line is averaged to find where it begins and ends."""
 FINER = 4
-"""Places where a line is looked for, per bin: between two it loses no more than a twentieth of its power."""
+"""Searched frequencies per bin: between two of them, a line loses no more than a twentieth of its power."""
 EDGE_SHARE = 0.2
-"""Share of the stretch that is faded where lines are looked for: a line loses a tenth of its power against
-noise by it, and a third by a Hann window."""
+"""Share of the stretch that is faded in and out in the search for lines: it costs a line a tenth of its power
+against noise; a Hann window costs a third."""
 BESIDE = 2
-"""Bins to either side that belong to a line, by the Hann window."""
+"""Bins on either side that belong to a line, because of the Hann window."""
 OF_STEP = 2
-"""Values of Urms(1/2) that a step has a part in, to either side."""
+"""Values of Urms(1/2) on either side of a step that contain part of it."""
 PST_OF_STEADY = 0.5096
 """Pst^2 of a Pinst that is always 1: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08; 4-15, 5.7."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeFlicker:
-    """Lines in a stretch of the envelope; none stands out where `pst` is 0 and `hz` NaN."""
+    """Flicker lines in a stretch of the envelope; `pst` is 0 and `hz` NaN where none stands out."""
 
     pst: float
-    """Pst if it goes on for ten minutes."""
+    """Pst if it continues for ten minutes."""
     hz: float
     """Frequency of the strongest line."""
     stretch: slice
-    """Which values of the envelope it was seen in."""
+    """The values of the envelope in which it was found."""
     begins: bool = False
     ends: bool = False
-    """Whether it is seen to begin and to end: at a step of the level or within a long stretch."""
+    """Whether its beginning and its end were found: at a step of the level or within a long stretch."""
 
 
 def envelope_flicker(
@@ -70,13 +70,13 @@ def envelope_flicker(
     noise_v: float = 0.0,
     rate_hz: float = 12_000.0,
 ) -> EnvelopeFlicker:
-    """The strongest of the stretches between steps of the level.
+    """The strongest flicker of the stretches between steps of the level.
 
     Args:
         half_rms_v: (h,) Urms(1/2).
         usable: (h,) those outside of dips, steps and jumps; the longest stretch of them counts.
         noise_v: rms of white noise in the samples, which moves the rms of a cycle by
-            noise / sqrt(samples of a cycle); the scatter of few bins may say too little of it.
+            noise / sqrt(samples of a cycle); the scatter of few bins may underestimate it.
     Error: 5 % of Pst for one sine of 4 to 16 Hz at 40 dB (test_measure_classify.py).
     """
     longest = _longest(usable & np.isfinite(half_rms_v))
@@ -97,7 +97,7 @@ def envelope_flicker(
 
 
 def _parts(stretch: slice, longest: int) -> list[slice]:
-    """All of it, or parts of one length that lie half over each other."""
+    """The whole stretch, or parts of one length that overlap by half or more."""
     count = stretch.stop - stretch.start
     if count <= longest:
         return [stretch]
@@ -107,11 +107,11 @@ def _parts(stretch: slice, longest: int) -> list[slice]:
 
 
 def _placed(found: EnvelopeFlicker, values: FloatArray, per_s: float) -> EnvelopeFlicker:
-    """From where to where the line has half of its size; a mean over a second is half there."""
+    """The stretch in which the line has half of its size; a mean over a second has half at an end."""
     size = round(SMOOTH_S * per_s)
     turned = (values / values.mean() - 1) * np.exp(-2j * np.pi * found.hz / per_s * np.arange(len(values)))
     swing = np.abs(np.convolve(turned, np.ones(size) / size, "same"))
-    swing = swing[size // 2 : len(swing) - size // 2]  # whole seconds
+    swing = swing[size // 2 : len(swing) - size // 2]  # only means over whole seconds
     above = np.flatnonzero(swing > swing.max() / 2)
     first, last = int(above[0]), int(above[-1])
     begins, ends = first > 0, last < len(swing) - 1
@@ -123,7 +123,7 @@ def _placed(found: EnvelopeFlicker, values: FloatArray, per_s: float) -> Envelop
 def _pst_of(
     values: FloatArray, nominal_v: float, nominal_hz: float, noise_v: float, rate_hz: float, tries: float
 ) -> tuple[float, float]:
-    """Pst and the strongest line of one stretch of Urms(1/2); `tries` bins are looked at in all stretches."""
+    """Pst and frequency of the strongest line of a stretch of Urms(1/2); `tries`: bins searched in all."""
     per_s = 2 * nominal_hz
     if len(values) < LEAST_S * per_s:
         return 0.0, np.nan
@@ -138,14 +138,14 @@ def _pst_of(
     fast = hz > QUIET_HZ_SHARE * nominal_hz
     of_noise = (
         2 * (noise_v / mean) ** 2 * nominal_hz / rate_hz
-    )  # two: half of each cycle is the next one's, too
+    )  # factor 2: consecutive cycles overlap by half
     quiet = max(float(np.median(lines[fast])) / np.log(2), of_noise * float(np.sum(window * window)))
     out = _stand_out(off, hz, per_s, nominal_hz, of_noise, math.log(max(tries, 1.0) / CHANCE))
     swing = float(np.median(np.abs(off))) >= LEAST_USUAL * float(off.std())
     if not (out.any() and swing):
         return 0.0, np.nan
     near = np.convolve(out, np.ones(2 * BESIDE + 1), "same") > 0
-    # amplitude^2 of (1 + a sin) from the power of all bins of its line; squared by the lamp it is 2 a
+    # amplitude^2 of (1 + a sin) from the power of all bins of its line; the lamp's square makes it 2 a
     square = 4 * np.maximum(lines[near] - quiet, 0.0) / (float(np.sum(window * window)) * len(values))
     lamp = lamp_for(nominal_v, nominal_hz)
     felt = 2 * square * np.abs(lamp.response(hz[near])) ** 2 * lamp.scale()
@@ -155,9 +155,9 @@ def _pst_of(
 def _stand_out(
     off: FloatArray, hz: FloatArray, per_s: float, nominal_hz: float, of_noise: float, least: float
 ) -> BoolArray:
-    """(k,) the bins of `hz` in or near which a line has `least` times the mean power of noise.
+    """(k,) whether a line in or near each bin of `hz` has more than `least` times the mean power of noise.
 
-    Looked for in a stretch that hardly fades, and between bins, too.
+    The search uses a window that hardly fades, and frequencies between bins, too.
     """
     count = len(off)
     edge = np.minimum(np.arange(1, count + 1), np.arange(count, 0, -1)) / (EDGE_SHARE / 2 * count)

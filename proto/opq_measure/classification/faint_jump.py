@@ -1,7 +1,8 @@
-"""A phase jump that drowns in the noise of single samples: by when the cycles begin, before and after.
+"""A phase jump hidden in the noise of single samples, found from where cycles begin before and after it.
 
-A jump of six degrees moves all the cycles after it, by twenty times what noise of 20 dB moves the mean of
-six. So two straight lines through the beginnings of the cycles on both sides, apart where they meet, show it.
+A jump of six degrees moves all the cycles after it by twenty times as much as noise of 20 dB moves the mean
+of six. So two straight lines are fitted to the beginnings of the cycles on both sides; their distance where
+they meet is the jump.
 
 Source: change point of a line in white noise; the limit is that of `phase_jump`.
 """
@@ -13,16 +14,16 @@ import numpy as np
 from opq_measure.signal import BoolArray, FloatArray, IndexArray
 
 SIDE_CYCLES = 6
-"""Fitted on each side."""
+"""Cycles that are fitted on each side."""
 LEAST_CYCLES = 4
 SMEARED_CYCLES = 1
-"""On either side of a jump; the tracker's window sees both."""
+"""Cycles left out on either side of a jump, as the tracker's window covers both sides."""
 SIGMAS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class FaintJump:
-    """`position` in samples, good to a cycle; `amplitude_ratio` of the rms after over before."""
+    """`position` in samples, accurate to a cycle; `amplitude_ratio`: rms after over rms before."""
 
     position: float
     degrees: float
@@ -31,12 +32,12 @@ class FaintJump:
 
 
 def faint_jump(starts: FloatArray, rms_v: FloatArray, usable: BoolArray) -> FaintJump | None:
-    """The largest step in the phase of a signal, where it stands out.
+    """The largest step in the phase of a signal, if it stands out of the noise.
 
     Args:
         starts: (c,) fractional samples at which cycles begin.
-        rms_v: (c - 1,) or more; of these cycles.
-        usable: (c,) those that no dip or step touches.
+        rms_v: (c - 1,) or more; the rms of these cycles.
+        usable: (c,) whether no dip or step touches the cycle.
     """
     span = SMEARED_CYCLES + SIDE_CYCLES
     bad = np.concatenate(([0], np.cumsum(~usable)))
@@ -61,9 +62,9 @@ def faint_jump(starts: FloatArray, rms_v: FloatArray, usable: BoolArray) -> Fain
 
 
 def _steps(starts: FloatArray, places: IndexArray) -> tuple[FloatArray, FloatArray]:
-    """(p,) degrees that the fundamental has gained at these cycles, and their uncertainty.
+    """(p,) degrees by which the fundamental's phase advances at these cycles, and their uncertainty.
 
-    One slope for both sides. As many cycles as the first place has beside it within `starts` are fitted.
+    Both sides have one slope. As many cycles are fitted as the first place has on each side within `starts`.
     """
     span = SMEARED_CYCLES + SIDE_CYCLES
     turns = np.arange(-min(span, int(places[0])), min(span, len(starts) - 1 - int(places[0])) + 1)

@@ -1,8 +1,8 @@
-"""Reasons and confidence of a part, from the figures that the measurement core gave it.
+"""Reasons and confidence of a part, from the figures of the measurement core.
 
-A part's own probability says how far its figure is beyond its limit. It knows nothing of what else the
-noise does: a class that is not seen, or one more that is. Those shares were set from small runs on other
-seeds than `bench classify` prints, and the bench says how far the confidence is from what comes true.
+A part's own probability shows how far its figure is beyond its limit. It does not contain other effects of
+noise: a class that is missed, or one too many. The shares for these were set from small runs with other seeds
+than those of `bench classify`, which prints how far the confidence is from the share that is right.
 """
 
 import math
@@ -21,9 +21,9 @@ Found = Disturbance | Occurrence
 QUIET_PU, NOISY_PU = 0.03, 0.10
 """Noise against the fundamental, rms: 30 dB and 20 dB."""
 RIGHT_QUIET, RIGHT_NOISY = 0.995, 0.985
-"""Share of parts that are taken to be right there."""
+"""Share of parts that are assumed to be right at these levels of noise."""
 OFTEN_MISSED = {"none": 0.75, "harmonics": 0.95, "impulsive_transient": 0.96, "oscillatory_transient": 0.96}
-"""The share for these classes where it is noisy: where nothing is seen, noise hides most."""
+"""The share for these classes in much noise: where nothing is found, noise hides most."""
 UNITS = {
     "_percent_max": "%",
     "_percent": "%",
@@ -54,7 +54,7 @@ LIMITS: Mapping[str, tuple[str, Callable[[ClassLimits, float], float]]] = {
 def judged(
     found: Found, with_it: tuple[Occurrence, ...], noise_pu: float, limits: ClassLimits
 ) -> ClassifiedPart:
-    """A candidate as a part. `with_it`: jumps and transients at its edges; `noise_pu` of the peak."""
+    """A candidate as a part. `with_it`: jumps and transients at its edges; `noise_pu`: see `noise_ratio`."""
     if isinstance(found, Disturbance):
         reasons, because = _level_reasons(found, with_it, limits)
         severity = severity_of_part(found.kind, {}, found.residual_percent, found.itic, found.duration_s, 0.0)
@@ -108,7 +108,7 @@ def _unit(name: str) -> str:
 
 
 def calibrated(kind: str, confidence: float, noise_pu: float) -> float:
-    """0 .. 1, for a part of a class."""
+    """The confidence, 0 .. 1, with the share of parts of this class that are right in such noise."""
     noisy = OFTEN_MISSED.get(kind, RIGHT_NOISY)
     right = float(np.interp(noise_pu, (QUIET_PU, NOISY_PU), (RIGHT_QUIET, noisy)))
     return min(1.0, max(0.0, confidence)) * right

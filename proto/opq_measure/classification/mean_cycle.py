@@ -1,7 +1,7 @@
-"""The mean cycle of a signal, and what is seen in it that drowns in the noise of single cycles.
+"""The mean cycle of a signal, and the notches in it that noise hides in single cycles.
 
-All cycles outside of dips and jumps are laid over each other by their phase. Noise falls by the root of their
-number (14 dB for 25 cycles), what comes again in every cycle stays: harmonics and commutation notches.
+All cycles outside of dips and jumps are aligned by their phase and averaged. Noise falls by the root of their
+number (14 dB for 25 cycles); what repeats in every cycle stays: harmonics and commutation notches.
 
 Source: synchronous averaging; the search for notches is `waveform.notches`, IEEE 1159-2019, 4.5.4.
 """
@@ -18,16 +18,16 @@ from opq_measure.waveform.notches import Notching, notching_in
 IntArray = NDArray[np.int64]
 LEAST_CYCLES = 8
 ORDERS = 13
-"""Harmonics of the wave beside the notches."""
+"""Harmonics that describe the wave without its notches."""
 REPEATED = 4
-"""Copies of the mean cycle in which notches are looked for: one window."""
+"""Copies of the mean cycle that are searched for notches: one window."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeanCycle:
-    """`volts` (p,) over one cycle from its rising zero crossing, of `cycles` cycles; `rest_v` what is left.
+    """`volts` (p,): one cycle from its rising zero crossing, the mean of `cycles` cycles.
 
-    `rest_v` is the rms of the signal around its mean cycle, noise for the most part.
+    `rest_v` is the rms of the signal's deviation from its mean cycle, noise for the most part.
     """
 
     volts: FloatArray
@@ -40,14 +40,14 @@ class MeanCycle:
         return float(2 * np.abs(np.fft.rfft(self.volts)[1]) / len(self.volts))
 
     def beside_harmonics(self, cycle_samples: float) -> float:
-        """Power beyond order 13, of what the noise of `cycles` cycles of so many samples has there."""
+        """Power above order 13, over that which the noise of `cycles` cycles of so many samples has there."""
         points = len(self.volts)
         power = np.abs(np.fft.rfft(self.volts)[ORDERS + 1 :]) ** 2
         of_noise = self.rest_v**2 / (cycle_samples * self.cycles) * (points - 2 * ORDERS - 1)
         return float(2 * power.sum() / points**2) / max(of_noise, 1e-300)
 
     def residual_of(self, volts: SignalArray, starts: FloatArray) -> tuple[FloatArray, IntArray]:
-        """What it leaves of a signal from the first cycle to the last, and the cycle of each sample."""
+        """The residual of a signal from the first cycle to the last, and the cycle of each sample."""
         at, phase, cycle = _phases(volts, starts)
         part = np.asarray(volts[at[0] : at[-1] + 1], dtype=np.float64)
         points = len(self.volts)
@@ -65,7 +65,7 @@ def _phases(volts: SignalArray, starts: FloatArray) -> tuple[IntArray, FloatArra
 
 
 def mean_cycle(volts: SignalArray, starts: FloatArray, usable: BoolArray, points: int) -> MeanCycle | None:
-    """The cycles `starts[k] .. starts[k + 1]` where `usable`, over each other.
+    """The mean of the cycles `starts[k] .. starts[k + 1]` that are `usable`, aligned by phase.
 
     Args:
         volts: (n,) volts.
@@ -73,7 +73,7 @@ def mean_cycle(volts: SignalArray, starts: FloatArray, usable: BoolArray, points
         usable: (c - 1,) which of them count.
         points: of the mean cycle; fewer than samples in a cycle, so that none stays empty.
     Returns:
-        None with fewer than eight cycles.
+        None with fewer than eight cycles, or if a point stays empty.
     """
     count = int(np.count_nonzero(usable))
     if count < LEAST_CYCLES or starts[0] > len(volts) - 2:
@@ -90,7 +90,7 @@ def mean_cycle(volts: SignalArray, starts: FloatArray, usable: BoolArray, points
     means = np.bincount(place, part, points) / number
     beside = (
         np.bincount(place, turned - near, points) / number
-    )  # near 50.00 Hz samples fall alike in each cycle
+    )  # near 50.00 Hz, samples have the same phases in each cycle
     grid = np.arange(points)
     mean = np.interp(grid, grid + beside, means, period=points)
     rest = part - np.interp(turned, np.arange(points + 1), np.append(mean, mean[0]))
@@ -100,8 +100,8 @@ def mean_cycle(volts: SignalArray, starts: FloatArray, usable: BoolArray, points
 def notching_of(found: MeanCycle, nominal_hz: float) -> Notching | None:
     """Notches in the mean cycle, 3 % of the peak and deeper, in every cycle at the same angles.
 
-    Shallow ones may stand out of what noise is left only where three points, 0.25 ms, are taken together;
-    a converter makes more than one in a cycle, which noise hardly does.
+    Shallow ones may stand out of the remaining noise only where three points, 0.25 ms, are averaged. These
+    count if there is more than one per cycle, as a converter makes them; noise hardly does.
     """
     seen = _notching(found, found.volts, nominal_hz)
     if seen is not None:
@@ -131,7 +131,7 @@ def _notching(found: MeanCycle, volts: FloatArray, nominal_hz: float) -> Notchin
 
 
 def thd_outside(found: MeanCycle, notching: Notching) -> float:
-    """THD of the wave that passes through the mean cycle beside its notches, orders 2 to 13; a ratio."""
+    """THD as a ratio, orders 2 to 13, of the wave that fits the mean cycle outside of its notches."""
     points = len(found.volts)
     turn = 2 * np.pi * np.arange(points) / points
     lead = float(np.angle(np.fft.rfft(found.volts)[1])) + np.pi / 2

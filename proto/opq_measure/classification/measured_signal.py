@@ -56,10 +56,10 @@ class MeasuredSignal:
         return sorted((each for each in every if each.kind in kinds), key=lambda each: each.start_sample)
 
     def by_noise(self, level: Disturbance) -> bool:
-        """Whether a dip or swell is no further beyond its limit than noise takes the rms of a cycle.
+        """Whether noise alone can move the rms of a cycle as far beyond the limit as this dip or swell is.
 
-        The rms of a cycle of n samples scatters by noise / sqrt(n). Among all the cycles of a signal that is
-        near the limit one is beyond it soon; of a longer dip the mean counts.
+        The rms of a cycle of n samples scatters by noise / sqrt(n). Where a signal is near the limit, one of
+        its many cycles is soon beyond it; so for a longer dip the mean counts.
         """
         sigma_percent = self._sigma_percent
         limit = self.rms_limits.threshold_percent(1 if level.residual_percent > 100 else -1)
@@ -68,7 +68,7 @@ class MeasuredSignal:
         return level.duration_cycles < SHORT_CYCLES or not self._beyond(level, limit)
 
     def is_change_by_noise(self, change: Occurrence, limit_percent: float) -> bool:
-        """The same of a rapid voltage change that came back; there the mean of three cycles counts."""
+        """The same for a rapid voltage change that came back; there the mean of three cycles counts."""
         if change.kind != "rapid_voltage_change":
             return False
         largest = abs(change.figures["largest_change_percent"])
@@ -89,15 +89,16 @@ class MeasuredSignal:
 
     @property
     def _sigma_percent(self) -> float:
-        """What noise moves the rms of a cycle by, percent of nominal; 0 where the noise is not known."""
+        """Scatter of the rms of a cycle by noise, percent of nominal; 0 where the noise is not known."""
         noise_v = self.analysis.noise_v
         known = math.isfinite(noise_v)
         return 100 * noise_v / self.analysis.nominal_v / math.sqrt(self.cycle) if known else 0.0
 
     def left_percent(self, level: Disturbance) -> float:
-        """The least of some cycles of a dip together, without the noise: one value of many is low by it.
+        """The least mean of some cycles of a dip, without the noise, percent of nominal.
 
-        NaN where one of them is not known.
+        The least single value of many is too low because of the noise. NaN where values or noise are not
+        known.
         """
         course = self.analysis.course.noise
         known = course[np.isfinite(course)]
@@ -105,20 +106,20 @@ class MeasuredSignal:
         square_v2 = self._inside_v(level) ** 2
         if not (len(square_v2) and math.isfinite(noise_v)):
             return math.nan
-        # of a short dip some values have a part in the wave beside it, and in a ringing at its beginning
+        # in a short dip, some values contain part of the wave beside it or of a ringing at its start
         together = min(TOGETHER, max(1, len(square_v2) // 3))
         least_v2 = float(np.convolve(square_v2, np.ones(together) / together, "valid").min())
         return 100 * math.sqrt(max(0.0, least_v2 - noise_v**2)) / self.analysis.nominal_v
 
     def _inside_v(self, level: Disturbance) -> FloatArray:
-        """Urms(1/2) that are known while a dip or swell lasts."""
+        """The known Urms(1/2) values while a dip or swell lasts."""
         starts, half_rms_v = self.analysis.half_starts, self.analysis.half_rms_v
         return half_rms_v[
             (starts >= level.start_sample) & (starts < level.end_sample) & np.isfinite(half_rms_v)
         ]
 
     def _beyond(self, level: Disturbance, limit_percent: float) -> bool:
-        """Whether its mean, without the noise, is beyond the limit."""
+        """Whether the mean of a dip or swell, without the noise, is beyond the limit."""
         inside_v = self._inside_v(level)
         if not len(inside_v):
             return True
@@ -127,9 +128,9 @@ class MeasuredSignal:
         return percent > limit_percent if level.residual_percent > 100 else percent < limit_percent
 
     def clear_of(self, starts: FloatArray, also: Sequence[Occurrence] = ()) -> BoolArray:
-        """(k,) which cycles that begin at `starts` (k,) no dip, step, jump or transient touches.
+        """(k,) whether the cycle at each of `starts` (k,) is clear of dips, steps, jumps and transients.
 
-        `also` is what else was found of these, as in the end of a signal that no window holds.
+        `also`: further ones that were found, such as those in the end of a signal that no window contains.
         """
         clear = np.ones(len(starts), dtype=np.bool_)
         beside = BESIDE_CYCLES * self.cycle
@@ -145,7 +146,7 @@ class MeasuredSignal:
         return clear
 
     def windows_without(self, kinds: Collection[str]) -> BoolArray:
-        """(w,) which windows of the course nothing sudden of these classes touches."""
+        """(w,) whether each window of the course is clear of sudden occurrences of these classes."""
         course = self.analysis.course
         clear = np.ones(len(course.starts), dtype=np.bool_)
         for each in self.sudden():

@@ -1,4 +1,4 @@
-"""What a classification says: the class, its parts, the reasons of each as data and as a sentence."""
+"""The result of a classification: the class, its parts, the reasons for each as data and as a sentence."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ NONE, UNKNOWN = "none", "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One measured number that a verdict rests on. `limit` is None where it only describes."""
+    """One measured number on which a verdict is based. `limit` is None where the number only describes."""
 
     name: str
     value: float
@@ -19,13 +19,13 @@ class Reason:
     limit: float | None = None
 
     def entry(self) -> dict[str, object]:
-        """As in the JSON."""
+        """The JSON object of this reason."""
         return {"name": self.name, "value": self.value, "unit": self.unit, "limit": self.limit}
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedPart:
-    """One disturbance in a signal; `found` is what the measurement core says of it."""
+    """One disturbance in a signal; `found` is the result of the measurement core for it."""
 
     kind: str
     found: Disturbance | Occurrence
@@ -37,7 +37,7 @@ class ClassifiedPart:
     because: str
 
     def entry(self) -> dict[str, object]:
-        """As in the JSON; `end_s` is None while it is open."""
+        """The JSON object of this part; `end_s` is None while it is open."""
         return {
             "class": self.kind,
             "start_s": self.found.start_s,
@@ -52,10 +52,10 @@ class ClassifiedPart:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The answer for one signal.
+    """The class of one signal.
 
-    `kind` is one class, several joined by `+` in alphabetical order, `none` or `unknown`; `severity` that of
-    the worst part, None where it is not known.
+    `kind` is one class, several joined by `+` in alphabetical order, `none` or `unknown`; `severity` is that
+    of the worst part, None where it is not known.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Classification:
     parts: tuple[ClassifiedPart, ...] = ()
     because: str = ""
     reasons: tuple[Reason, ...] = field(default=())
-    """Those of `none` and `unknown`, which have no part."""
+    """The reasons for `none` and `unknown`, which have no part."""
 
     def entry(self, file: str) -> dict[str, object]:
         """The JSON of `opq-tools classify`."""

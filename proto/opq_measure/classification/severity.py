@@ -1,13 +1,13 @@
 """Severity of a disturbance: 0 to 10, one scale for all classes, to one decimal. Pure.
 
-Voltage: the band of the ITIC curve's verdict, as that says what equipment makes of it: 0 to 4 where it goes
-on, 4 to 8 where it may stop, 7 to 10 where it may be harmed; in the band 0.6 of it by how far off nominal,
-0.4 by the logarithm of the duration from 10 ms to 100 s. What lasts has 2 at the limit of its standard, and 3
-more for each doubling. A transient has 5 at the fundamental's peak, a phase jump 10 at 60 degrees, an outage
-10.
+Voltage: the verdict of the ITIC curve gives the band, as it shows the effect on equipment: 0 to 4 where it
+continues, 4 to 8 where it may stop, 7 to 10 where it may be damaged. Within the band, 0.6 depends on the
+distance from nominal and 0.4 on the logarithm of the duration from 10 ms to 100 s. A lasting disturbance has
+2 at the limit of its standard, and 3 more for each doubling. A transient has 5 at the fundamental's peak, a
+phase jump 10 at 60 degrees, an outage 10.
 
 Source: ITI (CBEMA) Application Note of 2000 for the bands; the limits are those of docs/classes.md (EN
-50160:2010 for THD, frequency, flicker). How steeply it rises is ours, and compared with nobody's judgement.
+50160:2010 for THD, frequency, flicker). The slopes are ours, and were compared with nobody's judgement.
 """
 
 import math
@@ -20,10 +20,10 @@ BY_DEPTH = 0.6
 AT_LIMIT, PER_DOUBLING = 2.0, 3.0
 PER_PEAK, PER_DEGREE = 5.0, 1 / 6
 MIDDLING = 2.0
-"""Severity of a class that no figure says more of."""
+"""Severity of a class without a known figure."""
 MOST = 10.0
 DEVIATION_SHARE = 0.01
-"""Share of nominal frequency."""
+"""Limit of a frequency deviation, as a share of nominal."""
 LASTING: Mapping[str, tuple[tuple[str, ...], float]] = {
     "harmonics": (("thd_percent",), 8.0),
     "interharmonics": (("interharmonic_percent",), 1.0),
@@ -35,8 +35,8 @@ LASTING: Mapping[str, tuple[tuple[str, ...], float]] = {
     "flicker": (("pst_of_seen", "pst"), 1.0),
     "unbalance": (("u2_percent", "magnitudes_percent"), 2.0),
 }
-"""Class -> the figures that say how much, the first that is known counts; and the limit. The scale is fixed:
-these are the limits by default (a test holds them together), and stay where somebody sets another one."""
+"""Class -> the figures that measure it, of which the first known one counts; and the limit. The scale is
+fixed: these are the default limits (a test compares them), and they stay where other limits are set."""
 
 
 def severity_of_part(
@@ -47,7 +47,7 @@ def severity_of_part(
     duration_s: float,
     nominal_hz: float,
 ) -> float:
-    """0 to 10; of a combination that of its worst part.
+    """The severity, 0 to 10; for a combination, that of its worst part.
 
     Args:
         kind: a class, or several joined by `+`.

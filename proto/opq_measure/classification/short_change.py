@@ -1,9 +1,9 @@
-"""A rapid voltage change in a waveform that is too short, or too noisy, for the rule of 61000-4-30; and where
-one begins, finer than its half cycles.
+"""Rapid voltage changes in a waveform that is too short or too noisy for the rule of 61000-4-30.
 
-The standard wants a steady second before and after, each value of it within the hysteresis. An event's
-waveform often ends sooner, and in noise single values leave it by chance. Here the rms has to be steady
-for a third of a second, and the mean of three cycles to leave it by the threshold.
+The standard requires a steady second before and after, with each value within the hysteresis. An event's
+waveform often ends sooner, and noise moves single values out of it by chance. Here the rms has to be steady
+for a third of a second, and the mean of three cycles has to leave it by the threshold. The start of a change
+is located more finely than by half cycles.
 
 Source: IEC 61000-4-30:2015, 5.11 (Urms(1/2) against its mean; dUmax, dUss); the shorter times are ours.
 """
@@ -19,20 +19,20 @@ from opq_measure.signal import BoolArray, FloatArray
 
 STEADY_S = 0.33
 TOGETHER = 5
-"""Urms(1/2) values that are taken together, three cycles."""
+"""Number of Urms(1/2) values that are averaged: three cycles."""
 MOST_SCATTER = 0.25
-"""The share of the change by which a steady rms may scatter."""
+"""Largest scatter of a steady rms, as a share of the change."""
 
 
 LATE_CYCLES, EARLY_CYCLES, NEAR_CYCLES = 0.45, 0.55, 0.75
-"""So long after a step Urms(1/2) leaves its mean, so long before the mean of five; give or take so much."""
+"""Cycles: Urms(1/2) leaves its mean so long after a step, the mean of five so long before; tolerance."""
 BEFORE = 10
-"""Urms(1/2) values that say what the voltage was."""
+"""Number of Urms(1/2) values that give the voltage before."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShortChange:
-    """`start`, `stop` index the Urms(1/2); percents of nominal, with sign. `back`: it is as it was."""
+    """`start`, `stop` index the Urms(1/2); percents of nominal, with sign. `back`: the voltage came back."""
 
     start: int
     stop: int
@@ -45,7 +45,7 @@ class ShortChange:
 def short_change_in(
     half_rms_v: FloatArray, usable: BoolArray, nominal_v: float, nominal_hz: float, threshold_percent: float
 ) -> ShortChange | None:
-    """The change, if there is one. Args: half_rms_v, usable (h,): values outside of dips and jumps."""
+    """The change, if there is one. `usable` (h,) marks the `half_rms_v` (h,) outside of dips and jumps."""
     percent = 100 * half_rms_v / nominal_v
     known = usable & np.isfinite(percent)
     steady = round(STEADY_S * 2 * nominal_hz)
@@ -69,9 +69,9 @@ def short_change_in(
 
 
 def begun_at_step(change: Occurrence, signal: MeasuredSignal, late_cycles: float = LATE_CYCLES) -> Occurrence:
-    """A rapid voltage change that begins where the samples step; as it is where they show no step.
+    """A rapid voltage change with its start moved to the step in the samples; unchanged if they show no step.
 
-    By Urms(1/2) it begins 5 to 16 ms late, by the step within 0.1 ms at 40 dB of noise and better.
+    Urms(1/2) places the start 5 to 16 ms late, the step within 0.1 ms at 40 dB of noise and better.
     """
     analysis, cycle = signal.analysis, signal.cycle
     near = change.start_sample - late_cycles * cycle

@@ -1,1 +1,1 @@
-"""Everything that is said of a recording at once: the `opq-tools analyze` contract."""
+"""The complete analysis of a recording: the `opq-tools analyze` contract."""

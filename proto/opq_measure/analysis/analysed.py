@@ -1,4 +1,4 @@
-"""What an analysis says of a signal, and how it stands in the `opq-tools analyze` contract."""
+"""The result of an analysis, and its form in the `opq-tools analyze` contract."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from opq_measure.frequency.ten_seconds import TenSeconds
 from opq_measure.signal import BoolArray, FloatArray
 
 ROWS_AT_ONCE = 1 << 12
-"""Cycles that are turned into objects together."""
+"""Number of cycles that are converted to objects at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,18 @@ class MissingSamples:
 
 @dataclass(frozen=True, slots=True)
 class SignalAnalysis:
-    """What the measurement core says of a signal. Arrays have NaN where a value is not known.
+    """The results of the measurement core for a signal. Arrays have NaN where a value is not known.
 
-    `cycle_starts`, `rms_v`, `frequency_hz` (c,) per cycle; `half_starts`, `half_rms_v` (h,) Urms(1/2);
-    starts in fractional samples from sample 0. Per 10/12-cycle window (w,): `window_starts`, `window_hz`,
+    `cycle_starts`, `rms_v`, `frequency_hz` (c,) per cycle; `half_starts`, `half_rms_v` (h,) Urms(1/2); starts
+    in fractional samples from sample 0. Per 10/12-cycle window (w,): `window_starts`, `window_hz`,
     `window_thd` (a ratio) and `flagged`, touched by a dip, swell or interruption (4-30:2015, 4.7).
-    `harmonics` and `interharmonics` (50,) mean ratio to the fundamental, of windows that are not flagged;
-    `details` what came with each of `disturbances`, such as a phase jump at its start.
+    `harmonics` and `interharmonics` (50,): mean ratio to the fundamental, of windows that are not flagged;
+    `details`: what came with each of `disturbances`, such as a phase jump at its start.
     """
 
     rate_hz: float
     samples: int
-    """From the first to the last, gaps included."""
+    """Number from the first to the last, gaps included."""
     nominal_v: float
     nominal_hz: float
     start_ns: int | None
@@ -67,7 +67,7 @@ class SignalAnalysis:
     aggregates: tuple[Aggregate, ...]
     ten_seconds: tuple[TenSeconds, ...]
     course: Course
-    """What the windows say, for `conditions` of other limits."""
+    """The quantities of the windows, for `conditions` with other limits."""
 
     @property
     def events(self) -> tuple[Disturbance | Occurrence, ...]:
@@ -79,7 +79,7 @@ class SignalAnalysis:
         return self.samples / self.rate_hz
 
     def contract(self, file: str) -> dict[str, object]:
-        """The contract's JSON object: SI units, unknown is None. Large: see `summary`."""
+        """The contract's JSON object, in SI units, with None for unknown. It is large; see `summary`."""
         return {
             **self.summary(file),
             "cycles": list(chain.from_iterable(self.cycle_rows())),
@@ -127,17 +127,17 @@ class SignalAnalysis:
         }
 
     def cycle_rows(self) -> Iterator[list[dict[str, float | None]]]:
-        """The contract's `cycles`, some thousand at a time."""
+        """The contract's `cycles`, some thousands at a time."""
         return _rows(
             self.cycle_starts / self.rate_hz, {"rms_v": self.rms_v, "frequency_hz": self.frequency_hz}
         )
 
     def half_cycle_rows(self) -> Iterator[list[dict[str, float | None]]]:
-        """The contract's `half_cycles`, some thousand at a time."""
+        """The contract's `half_cycles`, some thousands at a time."""
         return _rows(self.half_starts / self.rate_hz, {"rms_v": self.half_rms_v})
 
     def _unflagged(self) -> BoolArray:
-        """The windows that count; all of them where no other is left."""
+        """(w,) the unflagged windows; where all are flagged, all."""
         return ~self.flagged if not self.flagged.all() else self.flagged
 
 

@@ -1,11 +1,11 @@
-"""Everything that is said of a recording at once: the `opq-tools analyze` contract.
+"""The complete analysis of a recording: the `opq-tools analyze` contract.
 
-The signal is cut into 10/12-cycle windows and all quantities stand on their edges. What is held in memory are
-results: 16 bytes per half cycle and some hundred per window, 25 MB for an hour. Batch is the
-stream with one end: any blocks give the same bits (test_measure_analysis.py).
+The signal is cut into 10/12-cycle windows, and all quantities refer to their edges. Only results are held in
+memory: 16 bytes per half cycle and some hundred per window, 25 MB for an hour. Batch and stream are the same
+computation: any blocks give the same bits (test_measure_analysis.py).
 
-Windows that a dip, swell or interruption touches are flagged (IEC 61000-4-30:2015, 4.7) and left out of
-THD and harmonics, unless no other is left: a step inside a window is no harmonic.
+Windows that a dip, swell or interruption touches are flagged (IEC 61000-4-30:2015, 4.7) and left out of THD
+and harmonics, unless there are no others: a step inside a window is no harmonic.
 """
 
 from collections.abc import Iterable
@@ -28,20 +28,20 @@ from opq_measure.signal import MOST_V, SignalArray, SignalPiece, check_signal
 from opq_measure.timebase.windows import Window, Windows
 
 BLOCK = 1 << 17
-"""Samples at once, 11 s: in the cache, and often enough for whoever shows how far it is."""
+"""Samples that are pushed at once, 11 s: they fit in the cache, and progress can be shown often enough."""
 PASSES_CYCLES = 2.0
-"""So near to a sudden change the rms is that of both sides."""
+"""Cycles around a sudden change in which the rms contains the wave on both sides."""
 AT_ONCE = 8
-"""Windows measured together."""
+"""Number of windows that are measured together."""
 
 
 class Analyser:
-    """All quantities and disturbances of a stream: `push_samples` as they come, `end` when it ends.
+    """Measures a stream's quantities and disturbances: `push_samples` for each piece, `end` after the last.
 
     Args:
         nominal_v: Udin, the declared voltage to which `limits` refer.
     Raises:
-        ValueError: see `signal.check_signal`; a nominal is not positive; samples that go back.
+        ValueError: see `signal.check_signal`; a nominal is not positive; samples that were pushed already.
 
     CPU at 12 kS/s: 4 ms per second of signal on a busy machine, flicker included.
     """
@@ -69,7 +69,7 @@ class Analyser:
         self._aggregates: list[Aggregate] = []
 
     def push_samples(self, samples: SignalPiece) -> None:
-        """The piece that comes next; where its `first_sample` jumps on there is a gap."""
+        """Accepts the next piece; where its `first_sample` jumps ahead there is a gap."""
         if self._first is None or self._detector is None:
             check_signal(samples.volts[:0], samples.rate_hz, self._nominal_hz)
             rapid = RapidLimits()
@@ -95,7 +95,7 @@ class Analyser:
         self._flicker.push_samples(piece)
 
     def end(self) -> SignalAnalysis:
-        """The signal is over: what there is to say of it.
+        """Ends the signal and returns its analysis.
 
         Raises:
             ValueError: nothing was pushed.
@@ -167,7 +167,7 @@ class Analyser:
             self._measure(self._flagging.push_window(window, notices))
 
     def _end_run(self, last: Iterable[Window]) -> None:
-        """The last windows of a run, what is left after them, and whatever waited for them."""
+        """Measures the last windows of a run, the rest after them, and windows that waited for these."""
         self._take(last)
         assert self._detector is not None
         notices: list[Notice] = []
@@ -186,7 +186,7 @@ class Analyser:
                 self._occurrences.append(_rapid(notice, self._first.rate_hz, self._nominal_hz))
 
     def _measure(self, settled: Iterable[tuple[Window, bool]], flush: bool = False) -> None:
-        """Windows whose flags are certain, by eights from the run's beginning on."""
+        """Measures windows whose flags are final, eight at a time from the beginning of the run."""
         self._settled += settled
         while len(self._settled) >= AT_ONCE or (flush and self._settled):
             part, self._settled = self._settled[:AT_ONCE], self._settled[AT_ONCE:]
@@ -205,11 +205,11 @@ def analyze(
     v_per_lsb: float = 1.0,
     start_ns: int | None = None,
 ) -> SignalAnalysis:
-    """All quantities and disturbances of a signal; `Analyser` over all of it.
+    """All quantities and disturbances of a signal, by one `Analyser` over all of it.
 
     Args:
         signal: (n,) volts, or counts with their gain in `v_per_lsb`; mapped arrays are read block by block.
-        start_ns: UTC of its first sample; without it ten minutes count from there.
+        start_ns: UTC of its first sample; without it, ten-minute intervals count from that sample.
     Raises:
         ValueError: see `signal.check_signal`; a nominal or the gain is not positive.
     """
@@ -225,7 +225,7 @@ def analyze(
 def _parted(
     disturbances: tuple[Disturbance, ...], suddens: list[Occurrence], cycle: float
 ) -> tuple[tuple[tuple[Occurrence, ...], ...], list[Occurrence]]:
-    """What came with each disturbance, from a cycle before to a cycle after it, and what came alone."""
+    """The sudden events from a cycle before to a cycle after each disturbance, and those that came alone."""
     details = tuple(
         tuple(
             each
@@ -241,9 +241,10 @@ def _parted(
 def _steps(
     changes: list[Occurrence], disturbances: tuple[Disturbance, ...], suddens: list[Occurrence], cycle: float
 ) -> list[Occurrence]:
-    """Rapid voltage changes but for those that only pass by: what a jump of the phase or a dip's edge makes.
+    """Rapid voltage changes, without the apparent ones at a phase jump or at the edge of a dip.
 
-    The rms over a cycle with a jump in it is lower, and back a cycle later, though the voltage never changed.
+    The rms over a cycle with a phase jump in it is lower, and back a cycle later, though the voltage never
+    changed.
     """
     steady = RapidLimits().threshold_percent - RapidLimits().hysteresis_percent
     jumps = [each.start_sample for each in suddens]
@@ -261,7 +262,7 @@ def _steps(
 
 
 def _within(event: Disturbance, rate_hz: float) -> Disturbance:
-    """As `Occurrence.within`; the start moves by less than it is good to, so that the name holds."""
+    """Like `Occurrence.within`. The start moves by less than its uncertainty, so the class stays valid."""
     if event.start_sample > ON_FIRST_SAMPLES:
         return event
     return replace(event, start_sample=0.0, start_s=0.0, duration_s=event.end_sample / rate_hz)

@@ -1,4 +1,4 @@
-"""The quantities of every 10/12-cycle window of a signal, in time order, and their means over all of it."""
+"""The quantities of every 10/12-cycle window of a signal, in time order, and their means over all windows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,15 +21,15 @@ from opq_measure.timebase.windows import Window
 from opq_measure.waveform.notches import SHARP, SHARP_ORDER, notching_in
 
 QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"), Quantity("thd_percent"))
-"""Put together over 150/180 cycles, ten minutes and two hours."""
+"""Quantities that are aggregated over 150/180 cycles, ten minutes and two hours."""
 LOOK_EVERY = 4
-"""Windows; for notches and for the noise one of them is looked at, which says as much."""
+"""One window in so many is searched for notches and noise, which shows as much as all."""
 NOISY = 1.4
-"""Times the power that noise has in these orders: four times the scatter of 111 bins."""
+"""Multiple of the noise's power in these orders that notches exceed: four times the scatter of 111 bins."""
 
 
 class Growing:
-    """(n,) float64; room is doubled when it is full."""
+    """A growing array (n,) of float64; its capacity is doubled when it is full."""
 
     def __init__(self) -> None:
         self._room = np.empty(1024)
@@ -39,7 +39,7 @@ class Growing:
         return self._count
 
     def add(self, values: FloatArray) -> None:
-        """After what is there."""
+        """Appends values."""
         needed = self._count + len(values)
         if needed > len(self._room):
             room = np.empty(max(needed, 2 * len(self._room)))
@@ -49,20 +49,20 @@ class Growing:
         self._count = needed
 
     def array(self) -> FloatArray:
-        """A view of what is there now."""
+        """A view of the present values."""
         return self._room[: self._count]
 
 
 APART = 1 / 8
-"""A share of a cycle: an edge nearer to the last one is the same, of two windows that overlap at a tick."""
+"""Share of a cycle: an edge this near to the last one is the same edge, in windows that overlap at a tick."""
 
 
 class WindowCourse:
-    """Windows in, in order, some at a time. Flagged ones count only where there is no other."""
+    """Measures windows, pushed in order, some at a time. Flagged ones count only where there is no other."""
 
     def __init__(self, nominal_hz: float) -> None:
         self.starts, self.stops, self.flagged = Growing(), Growing(), Growing()
-        """Per window; samples on the Box's axis, and 0 or 1."""
+        """One entry per window: samples on the Box's axis; 0 or 1 for `flagged`."""
         self.frequency_hz, self.thd = Growing(), Growing()
         self._interharmonic, self._interharmonic_hz = Growing(), Growing()
         self._notch, self._notches = Growing(), Growing()
@@ -71,11 +71,11 @@ class WindowCourse:
         self._nominal_hz = nominal_hz
         self._cycles = cycles_per_window(nominal_hz)
         self._aggregator = Aggregator(QUANTITIES, nominal_hz)
-        self._sums = np.zeros((2, 2 * ORDERS + 1))  # of windows unflagged and flagged: ratios and DC
+        self._sums = np.zeros((2, 2 * ORDERS + 1))  # unflagged and flagged windows: ratios and DC
         self._counts = np.zeros((2, 2))  # windows with a fundamental, and all
 
     def push_windows(self, settled: Sequence[tuple[Window, bool]]) -> list[Aggregate]:
-        """The next windows with their flags; the intervals that they finish."""
+        """Accepts the next windows with their flags; returns the intervals that they complete."""
         windows = [window for window, _ in settled]
         flagged = np.array([flag for _, flag in settled])
         spectrum = spectrum_of(windows, self._cycles)
@@ -98,7 +98,7 @@ class WindowCourse:
         ]
 
     def end(self) -> list[Aggregate]:
-        """The intervals under way when the signal is over."""
+        """Returns the unfinished intervals at the end of the signal."""
         return self._aggregator.end()
 
     def harmonics(self) -> FloatArray:
@@ -110,18 +110,18 @@ class WindowCourse:
         return self._mean()[ORDERS:-1]
 
     def offset_v(self) -> float:
-        """DC."""
+        """The mean direct voltage of the windows; NaN without windows."""
         row = self._row()
         return float(self._sums[row, -1] / self._counts[row, 1]) if self._counts[row, 1] else float("nan")
 
     def noise_v(self) -> float:
-        """Rms of white noise up to half the rate, as the median window has it between its harmonics."""
+        """Rms of white noise up to half the rate: the median of what windows have between their harmonics."""
         found = self._noise_v.array()
         found = found[np.isfinite(found)]
         return float(np.median(found)) if len(found) else float("nan")
 
     def course(self, rate_hz: float) -> Course:
-        """For `conditions`: flagged windows are unknown."""
+        """The course for `conditions`, with quantities of flagged windows unknown."""
         clear = self.flagged.array() == 0
         hz, thd, line, line_hz, mirrored, noise, dc_v, notch = (
             np.where(clear, each.array(), np.nan)
@@ -178,7 +178,7 @@ class WindowCourse:
         self._dc_v.add(spectrum.lines[:, 0].real)
 
     def _look(self, windows: Sequence[Window], spectrum: Spectrum, floors: FloatArray) -> None:
-        """For one window in four: its noise and its notches."""
+        """Measures noise and notches of one window in four."""
         looked = slice(None, None, LOOK_EVERY)
         part = Spectrum(
             spectrum.cycles, spectrum.bin_hz[looked], spectrum.lines[looked], spectrum.power[looked]
@@ -192,7 +192,7 @@ class WindowCourse:
             NOISY * 3 * (ORDERS - SHARP_ORDER + 1) * np.nan_to_num(floor) ** 2
         )  # a subgroup has three bins
         high = np.nan_to_num(orders[:, SHARP_ORDER - 1 :] ** 2)
-        power = high.sum(axis=1) - high.max(axis=1)  # one harmonic alone is none of notches
+        power = high.sum(axis=1) - high.max(axis=1)  # a single harmonic is no notching
         sharp = power > (SHARP * orders[:, 0]) ** 2 + noise
         for at, looks in zip(range(0, len(windows), LOOK_EVERY), sharp.tolist(), strict=True):
             notch[at], count[at] = _notches(windows[at]) if looks else (0.0, 0.0)
@@ -208,7 +208,7 @@ class WindowCourse:
         return self._aggregator.push_values(WindowTime.of(window), values, flagged)
 
     def _row(self) -> int:
-        """Unflagged windows, where there are any."""
+        """Row of the unflagged windows, or of the flagged ones if there are only these."""
         return 0 if self._counts[0, 0] or not self._counts[1, 0] else 1
 
     def _mean(self) -> FloatArray:
@@ -220,7 +220,7 @@ class WindowCourse:
 
 
 def _mirrored(spectrum: Spectrum, hz: FloatArray) -> FloatArray:
-    """(w,) rms as far below the fundamental as `hz` is above it, or the other way round; 0 beyond DC."""
+    """(w,) rms at the mirror image of `hz` about the fundamental; 0 where that is beyond DC."""
     place = 2 * spectrum.cycles - hz / spectrum.bin_hz
     inside = np.isfinite(place) & (place > 1) & (place < 2 * spectrum.cycles - 1)
     near = np.where(inside, np.round(np.nan_to_num(place)), 1).astype(np.int64)
@@ -230,7 +230,7 @@ def _mirrored(spectrum: Spectrum, hz: FloatArray) -> FloatArray:
 
 
 def _notches(window: Window) -> tuple[float, float]:
-    """Depth of the deepest periodic notch against the fundamental's peak, and how many per cycle."""
+    """Depth of the deepest periodic notch over the fundamental's peak, and the number per cycle."""
     found = notching_in(window.volts, window.track)
     if not found:
         return 0.0, 0.0
@@ -239,17 +239,17 @@ def _notches(window: Window) -> tuple[float, float]:
 
 
 class CycleCourse:
-    """Windows in, in order; their cycles one after the other. A cycle is Urms(1/2) of its first half."""
+    """The cycles of windows, pushed in order. The rms of a cycle is the Urms(1/2) that begins with it."""
 
     def __init__(self) -> None:
         self.starts, self.rms_v, self.frequency_hz = Growing(), Growing(), Growing()
-        """Per cycle, (c,); starts are samples on the Box's axis."""
+        """(c,) one entry per cycle; starts are samples on the Box's axis."""
         self.half_starts, self.half_rms_v = Growing(), Growing()
         """Urms(1/2), (h,)."""
         self._last = -np.inf
 
     def push_window(self, window: Window) -> None:
-        """The next window, or what is left of a run after its last one."""
+        """Accepts the next window, or the rest of a run after its last window."""
         halves = window.half_edges
         if np.isfinite(window.next_half):
             halves = np.append(halves, window.next_half)
@@ -270,7 +270,7 @@ class CycleCourse:
 
 
 class FlickerCourse:
-    """Samples in; intervals of ten minutes when all is over."""
+    """Accepts samples; returns intervals of ten minutes at the end."""
 
     def __init__(self, nominal_v: float, nominal_hz: float) -> None:
         self._lamp = lamp_for(nominal_v, nominal_hz)
@@ -280,13 +280,13 @@ class FlickerCourse:
         self._intervals: list[FlickerInterval] = []
 
     def push_samples(self, samples: SignalPiece) -> None:
-        """The piece that comes next; kept until there are 5 s."""
+        """Accepts the next piece; holds pieces back until there are 5 s of them."""
         if self._meter is not None:
             self._intervals += self._meter.push_samples(samples)
             return
         if samples.rate_hz < LEAST_RATE * self._lamp.nominal_hz:
             return
-        self._samples_waiting += len(samples.volts)  # whole numbers, whatever the blocks
+        self._samples_waiting += len(samples.volts)  # an integer, the same for any blocks
         if self._samples_waiting < MIN_S * samples.rate_hz:
             self._waiting.append(replace(samples, volts=np.array(samples.volts)))
             return
@@ -296,13 +296,13 @@ class FlickerCourse:
         self._waiting.clear()
 
     def end(self) -> list[FlickerInterval]:
-        """All ten minutes, or what there is of them."""
+        """Returns all ten-minute intervals, including unfinished ones."""
         if self._meter is not None:
             self._intervals += self._meter.end()
         return self._intervals
 
     def found(self) -> Flicker:
-        """The largest, after `end`."""
+        """The largest Pinst and Pst; valid after `end`."""
         peaks = [each.pinst_max for each in self._intervals if np.isfinite(each.pinst_max)]
         psts = [each.pst for each in self._intervals if np.isfinite(each.pst)]
         return Flicker(max(peaks) if peaks else None, max(psts) if psts else None)

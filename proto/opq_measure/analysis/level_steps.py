@@ -1,28 +1,31 @@
-"""Where a level has one or two steps, of a load switched on and perhaps off: no fluctuation, though it may be
-that what lies between them fluctuates."""
+"""Steps in a level: one or two, from a load that is switched on and perhaps off.
+
+Steps are no fluctuation, but the level between them may fluctuate.
+"""
 
 import numpy as np
 
 from opq_measure.signal import FloatArray
 
 ONE_STEP, TWO_STEPS = 0.5, 0.8
-"""Shares of the power of a swing that steps explain. One step explains 0.15 of three periods of a sine, 0.18
-of three square waves; two explain 0.58 and 0.73, and 0.9 of a load on and off."""
+"""Least shares of the power of a swing that one step or two explain. For three periods of a sine, one
+explains 0.15 and two 0.58; for three square waves, 0.18 and 0.73. Two explain 0.9 of a load on and off."""
 LESS_BY_SECOND = 0.5
-"""A second step leaves less than this share of what the first one leaves."""
+"""A second step counts if it leaves less than this share of what the first one leaves."""
 ROUNDS = 4
-"""Times that one of two steps is placed beside the other."""
+"""Rounds in which one of two steps is placed again while the other is kept."""
 LEAST_POWER = 0.5
-"""Power of a unit step beside what is known; a smaller one repeats a known step or the line."""
+"""Least power of a unit step without the known parts; one with less repeats a known step or the line."""
 LEAST_VALUES = 8
 ROUNDING = 1e-20
-"""Share of the level's power below which a swing is the rounding of doubles."""
+"""Share of the level's power below which a swing is only the rounding of doubles."""
 
 
 def step_places(level: FloatArray) -> tuple[int, ...]:
-    """First values of `level` (n,) after the one or two steps that it mostly is, ascending; else empty.
+    """Indices, rising, of the first values after the one or two steps that explain most of `level` (n,).
 
-    Steps, mean and slope are fitted together by least squares, one step after the other, in O(n).
+    Empty where steps explain too little. Steps, mean and slope are fitted together by least squares, one step
+    after the other, in O(n).
     """
     count = len(level)
     if count < LEAST_VALUES:
@@ -58,7 +61,7 @@ def _less(level: FloatArray, known: list[FloatArray]) -> FloatArray:
 
 
 def _best_place(rest: FloatArray, known: list[FloatArray]) -> int:
-    """After which value the step is that, beside all of `known`, takes most of `rest`."""
+    """Index of the value after which a step, with all of `known` removed, explains most of `rest`."""
     power = np.arange(len(rest) - 1, 0, -1.0)
     for each in known:
         power -= _behind(each) ** 2
@@ -78,6 +81,6 @@ def _power(level: FloatArray) -> float:
 
 
 def _behind(values: FloatArray) -> FloatArray:
-    """(n - 1,) the sum of all that follows each value but the last."""
+    """(n - 1,) the sum of all values after each one but the last."""
     found: FloatArray = np.cumsum(values[::-1])[-2::-1]
     return found

@@ -1,10 +1,10 @@
-"""Steady levels that `analyze` gives as figures and Mauka as classes: direct voltage and noise.
+"""Direct voltage and noise: steady levels that `analyze` reports as figures and Mauka as classes.
 
-Every converter has an offset and every Box some noise, which are not the mains'. So a level counts from an
-upper limit on wherever it comes from, and from a lower one where it rose within the signal.
+Every converter has an offset and every Box some noise that do not come from the mains. So a level above an
+upper limit always counts, and one above a lower limit only where it rose within the signal.
 
 Source: IEEE 1159-2019, 4.5.1 and 4.5.5 and table 2 (DC offset to 0.1 %, noise to 1 %: typical, no limits);
-the limits are ours. Both recordings of 2019 have 0.9 % of direct voltage throughout: the converter's.
+the limits are ours. Both recordings of 2019 have 0.9 % of direct voltage throughout, from the converter.
 """
 
 from collections.abc import Iterator
@@ -19,29 +19,29 @@ from opq_measure.signal import FloatArray
 
 LEAST_S = 1.0
 LEVEL_SIGMA = 0.05
-"""Standard uncertainty of a level, of itself."""
+"""Relative standard uncertainty of a level."""
 QUIET_SHARE = 10.0
-"""Percentile of the levels that is the quiet one."""
+"""Percentile of the levels that counts as the quiet level."""
 
 
 @dataclass(frozen=True, slots=True)
 class LevelLimits:
-    """`most_percent` counts anywhere, `rise_percent` over the quiet part of the same signal."""
+    """`most_percent` applies anywhere, `rise_percent` where a level rose above the signal's quiet part."""
 
     most_percent: float
     rise_percent: float
     times: float = 1.0
-    """The quiet level that one which rose has at least."""
+    """Least multiple of the quiet level that counts as a rise."""
 
 
 DC_LIMITS = LevelLimits(1.5, 0.5)
-"""By the nominal voltage."""
+"""Percent of the nominal voltage."""
 NOISE_LIMITS = LevelLimits(6.0, 2.0, 2.0)
-"""By the fundamental."""
+"""Percent of the fundamental."""
 
 
 def dc_offset_in(course: Course, nominal_v: float, limits: LevelLimits = DC_LIMITS) -> list[Occurrence]:
-    """Direct voltage, as the windows' means; its sign is that of the mean."""
+    """Direct voltage, from the means of the windows; its sign is that of their mean."""
     percent = 100 * course.dc_v / nominal_v
     known = percent[np.isfinite(percent)]
     if len(known) == 0:
@@ -65,7 +65,7 @@ def dc_offset_in(course: Course, nominal_v: float, limits: LevelLimits = DC_LIMI
 
 
 def noise_in(course: Course, limits: LevelLimits = NOISE_LIMITS) -> list[Occurrence]:
-    """Noise between DC and half the rate, from what lies between the harmonics."""
+    """Noise from DC to half the rate, measured between the harmonics."""
     percent = 100 * course.noise
     known = percent[np.isfinite(percent)]
     if len(known) == 0:
@@ -90,7 +90,7 @@ def noise_in(course: Course, limits: LevelLimits = NOISE_LIMITS) -> list[Occurre
 def _looks(
     level: FloatArray, rise: FloatArray, limits: LevelLimits, quiet: float, unit: str
 ) -> Iterator[tuple[FloatArray, float, str]]:
-    """What rose within the signal, then what is there throughout; the first that lasts counts."""
+    """First the values that rose within the signal, then all; the caller uses the first that last."""
     if np.nanmax(rise) > limits.rise_percent:
         yield rise, limits.rise_percent, f", from {quiet:.2f} {unit}"
     if np.nanmax(level) > limits.most_percent:

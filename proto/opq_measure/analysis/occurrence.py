@@ -1,19 +1,19 @@
-"""A disturbance of another class than the rms ones: no residual and no verdict, but its own figures."""
+"""A disturbance of a class other than the rms ones: no residual and no verdict, but figures of its own."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 ON_FIRST_SAMPLES = 0.01
-"""A position as near to sample 0, or before it, is there: edges fitted at the first sample lie beside it."""
+"""Positions before sample 0 or this near to it count as 0: edges fitted there are off by a little."""
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """`start_sample` .. `end_sample` are fractional samples of the signal, times count from its sample 0.
+    """`start_sample` .. `end_sample` are fractional samples of the signal; times count from its sample 0.
 
-    `figures` are the numbers of its class, with units in their names. While `open` at the end of the
-    signal, `end_s` is None; `open_at_start`: it was there from the signal's beginning on.
+    `figures` are the numbers of its class, with units in their names. `open`: it lasts to the end of the
+    signal, and `end_s` is None; `open_at_start`: it is there from the signal's beginning on.
     """
 
     kind: str
@@ -22,7 +22,7 @@ class Occurrence:
     rate_hz: float
     nominal_hz: float
     confidence: float
-    """0.5 .. 1: the probability that its figure is truly beyond the threshold, by its uncertainty."""
+    """0.5 .. 1: the probability that its figure is truly beyond the threshold, given its uncertainty."""
     because: str
     figures: Mapping[str, float] = field(default_factory=dict)
     open: bool = False
@@ -38,17 +38,17 @@ class Occurrence:
 
     @property
     def duration_s(self) -> float:
-        """That seen so far while it is open."""
+        """Its duration so far while it is open."""
         return (self.end_sample - self.start_sample) / self.rate_hz
 
     def within(self) -> "Occurrence":
-        """With no position before sample 0, nor a rounding after it."""
+        """A copy in which positions before sample 0, or within rounding of it, are 0."""
         return replace(
             self, start_sample=from_sample_0(self.start_sample), end_sample=from_sample_0(self.end_sample)
         )
 
     def entry(self) -> dict[str, object]:
-        """The JSON object of the analyze contract's `events`, and its figures."""
+        """The JSON object of the analyze contract's `events`, with its figures."""
         return {
             "class": self.kind,
             "ieee1159": None,
@@ -69,12 +69,12 @@ class Occurrence:
 
 
 def from_sample_0(position: float) -> float:
-    """A position on the signal: 0.0 for one at its first sample, give or take rounding."""
+    """The position, or 0.0 where it is before the first sample or within rounding of it."""
     return position if position > ON_FIRST_SAMPLES else 0.0
 
 
 def confidence_of(value: float, threshold: float, sigma: float) -> float:
-    """The probability that what was measured as `value` is beyond `threshold`, for a normal error."""
+    """The probability that a quantity measured as `value` is beyond `threshold`, for a normal error."""
     if not sigma > 0:
         return 1.0
     return 0.5 * (1 + math.erf((value - threshold) / (sigma * math.sqrt(2))))

@@ -1,1 +1,1 @@
-"""What made a disturbance, as far as voltage shows it: traits of one waveform, dip types of three phases."""
+"""Causes of disturbances, as far as voltage shows them: traits of one waveform, dip types of three phases."""

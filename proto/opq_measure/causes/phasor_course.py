@@ -1,9 +1,9 @@
-"""The fundamental and low harmonics of a waveform over time, each cycle against the wave before.
+"""The fundamental and low harmonics of a waveform over time, relative to the wave before a moment.
 
     x_k(t) = 2 / T * integral over one cycle around t of v exp(-j 2 pi k f t)
 
-with f that of before a moment: what is as before stands still, a jump of phase turns `relative`, and another
-frequency turns it on and on.
+with f the frequency before the moment. For an unchanged wave `relative` stays constant, a phase jump turns it
+once, and another frequency turns it steadily.
 
 Source: Bollen and Gu, "Signal Processing of Power Quality Disturbances", 2006, 3.3 (one-cycle window).
 """
@@ -18,30 +18,30 @@ from opq_measure.signal import FloatArray, SignalArray
 
 ComplexArray = NDArray[np.complex128]
 PER_CYCLE = 60
-"""Samples that are left of a cycle: enough for the fifth harmonic."""
+"""Samples per cycle that are kept: enough for the fifth harmonic."""
 HOPS_PER_CYCLE = 4
 BEFORE_CYCLES, LEAST_BEFORE_CYCLES = 12.0, 3.0
-"""So many cycles before the moment give size, phase and frequency of before."""
+"""Most and fewest cycles from which size, phase and frequency before the moment are taken."""
 GUARD_CYCLES = 1.0
-"""Nearer to the moment a cycle may hold some of what comes."""
+"""Nearer to the moment, a cycle may contain part of the wave after it."""
 HARMONIC_CYCLES = 20.0
 MOST_BENT_RAD = 0.2
-"""Rest of a straight line through the phase before, rms, up to which it counts as steady."""
+"""Largest rms deviation of the phase before from a straight line; beyond it, the wave is not steady."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhasorCourse:
-    """Times are seconds from the moment; hops are a quarter of a cycle apart.
+    """Phasors around a moment; times are seconds from it, hops are a quarter of a cycle apart.
 
-    `relative` (h,) the fundamental over that of before, carried on; `harmonics` order -> its size at the
-    first hops, up to twenty cycles after the moment, of the fundamental before.
+    `relative` (h,): the fundamental over the one from before, extrapolated; `harmonics`: order -> its size at
+    the first hops, up to twenty cycles after the moment, as a share of the fundamental before.
     """
 
     time_s: FloatArray
     relative: ComplexArray
     harmonics: dict[int, FloatArray]
     hz: float
-    """Before the moment."""
+    """Frequency before the moment."""
     peak_v: float
     """Peak of the fundamental before the onset, in the signal's unit."""
 
@@ -59,12 +59,14 @@ def phasor_course(
     seconds: float,
     orders: tuple[int, ...] = (2, 3, 5),
 ) -> PhasorCourse | None:
-    """The course around a moment; None: less than three cycles lie before it, or they are not steady.
+    """The course around a moment; None if too little lies before it, or that is not steady.
+
+    At least four cycles are needed before the moment, and five in all.
 
     Args:
         volts: (n,) volts or counts.
-        hz: about the frequency before, good to 2 %.
-        seconds: how much after the moment is looked at.
+        hz: approximate frequency before, accurate to 2 %.
+        seconds: length of the part after the moment.
     Raises:
         ValueError: hz or rate is not positive, or a cycle has less than 20 samples.
     """
@@ -138,7 +140,7 @@ def _one_cycle(
 
 
 def _turning(count: int, step_rad: float, first: float) -> ComplexArray:
-    """(count,) exp(j step_rad (first + i)): a product of one row and one column of its turns."""
+    """(count,) exp(j step_rad (first + i)), as the product of one column and one row."""
     width = max(1, math.isqrt(count))
     rows = -(-count // width)
     outer = np.exp(1j * step_rad * (first + width * np.arange(rows)))

@@ -1,1 +1,1 @@
-"""What the original project's Mauka measures, exactly as it does, where it deviates from standards."""
+"""Measurements of the original project's Mauka, reproduced exactly where they deviate from standards."""

@@ -1,9 +1,10 @@
-"""Verdicts as the original project's Mauka gives them, where it deviates from the curves: to compare with.
+"""Verdicts of the original project's Mauka, which deviate from the curves; for comparison.
 
-What differs from `events.curves`: comparisons are plain, so that rounding decides on a line (132 V of
-120 V are 110.00000000000001 % and prohibited); SEMI F47 counts its line as a violation, goes on to 1000 s
-and begins above one cycle; ITIC has the part above 120 % for less than 3 ms; IEEE 1159 gives 30 cycles of sag
-as momentary and names a swell by every band that holds it. All durations are cycles of 60 Hz.
+Differences from `events.curves`: values are compared without tolerance, so that rounding decides on a line
+(132 V of 120 V are 110.00000000000001 % and prohibited); SEMI F47 counts its line as a violation, goes on to
+1000 s and begins above one cycle; ITIC has the part above 120 % for less than 3 ms; IEEE 1159 classifies 30
+cycles of sag as momentary and names a swell by every band that contains it.
+All durations are cycles of 60 Hz.
 
 Source: the original's Ieee1159VoltagePlugin, IticPlugin and SemiF47Plugin (opq-interop, E.3).
 """
@@ -15,13 +16,13 @@ from typing import Final
 from opq_measure.events.curves import IticVerdict
 
 CYCLES_PER_MS: Final = 0.06
-"""The original knows 60 Hz only."""
+"""The original assumes 60 Hz."""
 PROHIBITED: Final = ((0.01, 500.0), (0.06, 200.0), (0.18, 140.0), (0.18, 120.0), (30.0, 120.0), (30.0, 110.0))
-"""(cycles, %) corners; above is prohibited, straight lines between, from the last one level."""
+"""(cycles, %) corners; above them is prohibited. Straight between them, level after the last."""
 NO_DAMAGE: Final = ((1.2, 0.0), (30.0, 70.0), (600.0, 80.0), (math.inf, 90.0))
-"""(until cycles, below %)."""
+"""(until cycles, below %) of the no-damage region."""
 VIOLATION: Final = ((12.0, 50.0), (30.0, 70.0), (600.0, 80.0), (60_000.0, 90.0))
-"""(until cycles, %): on the line or below, and on a riser up to its upper end, is a violation."""
+"""(until cycles, %): a violation is on the line or below it, or on a riser up to its upper end."""
 VIOLATION_FROM_CYCLES: Final = 1.001
 
 BANDS: Final = (
@@ -39,11 +40,11 @@ BANDS: Final = (
     ((1.1, 1.4), ((30.0, 180.0, "Momentary:Swell"),)),
     ((1.1, 1.8), ((0.5, 30.0, "Instantaneous:Swell"),)),
 )
-"""Band of Vrms / 120 V, inclusive but for 0.1 of an interruption; rows (from cycles, to cycles, class)."""
+"""Bands of Vrms / 120 V, inclusive except 0.1 for an interruption; rows (from cycles, to cycles, class)."""
 
 
 def original_itic(percent: float, cycles: float) -> IticVerdict:
-    """The place of (cycles, mean Vrms in % of nominal); a point on a line is inside."""
+    """The region of (cycles, mean Vrms in % of nominal); a point on a line counts as inside."""
     if cycles >= PROHIBITED[0][0] and percent > _upper(cycles):
         return "prohibited"
     level = next((level for until, level in NO_DAMAGE if cycles <= until), NO_DAMAGE[-1][1])
@@ -58,7 +59,7 @@ def original_semi_f47(percent: float, cycles: float) -> bool:
 
 
 def original_ieee1159(per_unit: float, cycles: float) -> tuple[str, ...]:
-    """The class that each band gives to a run of so many cycles; in one band the last row that fits."""
+    """The classes of a run of so many cycles, one per band that contains it: the last row that fits."""
     found = []
     for number, ((low, high), rows) in enumerate(BANDS):
         inside = low <= per_unit < high if number == 0 else low <= per_unit <= high
@@ -69,7 +70,7 @@ def original_ieee1159(per_unit: float, cycles: float) -> tuple[str, ...]:
 
 
 def _fits(cycles: float, first: float, last: float) -> bool:
-    """Lower limits of 0.5 and 30 cycles are inclusive, 180 and 3600 are not; upper limits are."""
+    """Lower limits of 0.5 and 30 cycles are inclusive, 180 and 3600 are not; all upper limits are."""
     return (cycles >= first if first <= 30 else cycles > first) and cycles <= last
 
 

@@ -1,4 +1,4 @@
-"""Per 200 samples, as the original cuts every waveform: rms, frequency, THD. Source: opq-interop E.3."""
+"""Rms, frequency and THD per 200 samples, as the original cuts every waveform. Source: opq-interop E.3."""
 
 from typing import Final
 
@@ -7,18 +7,18 @@ import numpy as np
 from opq_measure.signal import FloatArray
 
 CYCLE_SAMPLES: Final = 200
-"""The original's cycle at 12 kS/s, whatever the mains do."""
+"""The original's cycle at 12 kS/s, whatever the mains frequency is."""
 STEPS: Final = 8
-"""Steps of Gauss and Newton; a sine with 5 % of harmonics is at its end after 4."""
+"""Gauss-Newton steps; a sine with 5 % of harmonics has converged after 4."""
 FARTHEST_HZ = 20.0
 LEAST_PU = 0.05
-"""Below this share of the median amplitude there is no sine to be fitted."""
+"""Share of the median amplitude below which there is no sine to fit."""
 LOWEST_HZ, HIGHEST_HZ = 40.0, 70.0
 HIGHEST_ORDER: Final = 99
 
 
 def window_rms_v(volts: FloatArray) -> FloatArray:
-    """(ceil(n / 200),) float64, volts: rms per fixed 200 samples, the last of what is left."""
+    """(ceil(n / 200),) float64, volts: rms of each 200 samples; the last entry is of the remaining ones."""
     starts = np.arange(0, len(volts), CYCLE_SAMPLES)
     sums = np.add.reduceat(volts * volts, starts) if len(starts) else np.zeros(0)
     lengths = np.diff(np.append(starts, len(volts)))
@@ -28,7 +28,7 @@ def window_rms_v(volts: FloatArray) -> FloatArray:
 def fitted_cycles_hz(volts: FloatArray, rate_hz: float) -> FloatArray:
     """(n // 200,) float64, hertz: the frequency of the sine and constant that fit each 200 samples best.
 
-    NaN where there is none: an amplitude below LEAST_PU of the median one, or a fit that does not settle.
+    NaN where the amplitude is below LEAST_PU of the median one, or the fit does not converge.
     Error: one cycle with noise of 30 dB has a standard deviation of 0.09 Hz (test_mauka_payloads.py).
     Source: opq-interop E.3, MakaiEvent; IEEE 1057-2017, 5.3 (four parameters).
     """
@@ -61,7 +61,7 @@ def fitted_cycles_hz(volts: FloatArray, rate_hz: float) -> FloatArray:
 
 
 def _strongest_hz(volts: FloatArray, rate_hz: float) -> float:
-    """The strongest line of the whole piece where mains are, to within a bin: where the fits begin."""
+    """The strongest line of the whole piece at mains frequencies, to within a bin: the fits start there."""
     spectrum = np.abs(np.fft.rfft((volts - volts.mean()) * np.hanning(len(volts)), 4 * len(volts)))
     bins_hz = np.fft.rfftfreq(4 * len(volts), 1 / rate_hz)
     mains = (bins_hz >= LOWEST_HZ) & (bins_hz <= HIGHEST_HZ)

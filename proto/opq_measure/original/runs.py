@@ -13,12 +13,12 @@ from opq_measure.signal import FloatArray
 
 NOMINAL_V: Final = 120.0
 JUMP, LEAST_PIECE, PENALTY = 5, 2, 1.0
-"""Settings of PELT: change points lie at multiples of 5 cycles, pieces have 2 at least, each costs 1 V2."""
+"""Settings of PELT: change points lie at multiples of 5 cycles, a piece has at least 2, each costs 1 V2."""
 
 
 @dataclass(frozen=True, slots=True)
 class CycleRun:
-    """Cycles [start, stop) and what the original calls them."""
+    """Cycles [start, stop) and the original's name for them."""
 
     start: int
     stop: int
@@ -30,14 +30,14 @@ class CycleRun:
 
 @dataclass(frozen=True, slots=True)
 class ConstantPiece:
-    """Cycles [start, stop) of a constant rms, and their place on the two curves."""
+    """Cycles [start, stop) of a constant rms, and the verdicts of the two curves on them."""
 
     start: int
     stop: int
     mean_v: float
     itic: IticVerdict
     semi_f47: bool
-    """A violation."""
+    """Whether it is a violation."""
 
 
 def runs_within(values: FloatArray, low: float, high: float) -> Iterator[tuple[int, int]]:
@@ -87,7 +87,7 @@ def constant_pieces(rms_v: FloatArray) -> list[ConstantPiece]:
 def change_points(
     values: FloatArray, penalty: float = PENALTY, jump: int = JUMP, least: int = LEAST_PIECE
 ) -> list[int]:
-    """Ends of the pieces of constant mean with the least squares and `penalty` for each; the last is n.
+    """Ends of pieces of constant mean with the least sum of squares plus `penalty` per piece; the last is n.
 
     Source: R. Killick, P. Fearnhead, I. A. Eckley, J. Am. Stat. Assoc. 107 (2012), PELT; with the grid of
     `ruptures` 1.1 (jump, min_size), which the original uses. Without pruning the optimum is the same.

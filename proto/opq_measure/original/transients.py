@@ -1,8 +1,8 @@
 """Transients as the original's TransientPlugin names them. Source: opq-interop E.3, H.47.
 
-What is above the noise floor after a low pass has been taken away is cut into windows; each has the first of
-four names that fits, and beside it the count of zero crossings that it adds. Its faults are its own: a spike
-of one sample on the crest has no name, and a damped ringing of 1 or 2 kHz is arcing.
+The low-passed signal is subtracted, and what is above the noise floor is cut into windows. Each window gets
+the first of four names that fits, and the number of zero crossings that it adds. The original's faults are
+kept: a spike of one sample on the crest has no name, and a damped ringing of 1 or 2 kHz is arcing.
 """
 
 import math
@@ -17,11 +17,11 @@ from opq_measure.signal import FloatArray, IndexArray
 RATE_HZ: Final = 12_000.0
 SAMPLES_PER_MS: Final = 12
 ARCING_CROSSINGS: Final = 10
-"""In the original too it is this number, whatever the setting says."""
+"""The original uses this number too, whatever its setting is."""
 LEAST_REPEATED: Final = 3
 SIGNIFICANT: Final = 0.05
 FIRST_V, FIRST_DECAY, FIRST_HZ = 120 * 2**0.5, 200.0, 2500.0
-"""Where the fit of a damped cosine begins."""
+"""Initial values for the fit of a damped cosine."""
 STEPS, LARGEST_DAMPING = 200, 1e12
 SETTLED: Final = 1e-10
 TransientName = Literal["impulsive", "arcing", "oscillatory", "periodic_notching"]
@@ -42,7 +42,7 @@ class TransientSettings:
 
 @dataclass(frozen=True, slots=True)
 class OriginalTransient:
-    """Samples [start, stop), and what the original says of them.
+    """Samples [start, stop) as the original classifies them.
 
     Attributes:
         name: None where it only adds zero crossings.
@@ -60,7 +60,7 @@ def original_transients(volts: FloatArray, settings: TransientSettings) -> list[
     """Each window that has a name, or more zero crossings than its fundamental, in time order.
 
     Args:
-        volts: (n,) float64, at 12 kS/s without a gap; of less than 16 samples there are none.
+        volts: (n,) float64, at 12 kS/s without a gap; fewer than 16 samples give no result.
     """
     fundamental = low_passed(volts, settings.filter_order, settings.cutoff_hz / (RATE_HZ / 2))
     if fundamental is None:
@@ -113,7 +113,7 @@ def _named(
 
 
 def _impulsive(part: FloatArray, above: FloatArray) -> dict[str, float] | None:
-    """Where what is above the floor has one sign."""
+    """The metadata of an impulse; None unless all that is above the floor has one sign."""
     if np.any(above > 0) and np.any(above < 0):
         return None
     height = np.abs(above)
@@ -135,7 +135,7 @@ def _crossings(values: FloatArray) -> IndexArray:
 
 
 def _oscillatory(part: FloatArray) -> dict[str, float] | None:
-    """A damped cosine fits better than a decay alone, by an F-test with 2 degrees of freedom."""
+    """The metadata if a damped cosine fits better than a decay alone: F-test, 2 degrees of freedom."""
     count = len(part)
     if count <= 5:
         return None
@@ -143,7 +143,7 @@ def _oscillatory(part: FloatArray) -> dict[str, float] | None:
     first = np.array([FIRST_V, FIRST_DECAY, FIRST_HZ, 0.0, 0.0])
     fitted, squares = _least_squares(first, lambda p: part - _damped(t_s, p), lambda p: _slopes(t_s, p))
     _, plain = _least_squares(
-        np.zeros(2),  # there the decay is its own constant too
+        np.zeros(2),  # in the original the decay rate is also the constant
         lambda p: part - p[0] * np.exp(np.clip(-p[1] * t_s, -700, 700)) - p[1],
         lambda p: _decay_slopes(t_s, p),
     )
@@ -173,7 +173,7 @@ def _decay_slopes(t_s: FloatArray, p: FloatArray) -> FloatArray:
 def _least_squares(
     first: FloatArray, misfit: Callable[[FloatArray], FloatArray], slopes: Callable[[FloatArray], FloatArray]
 ) -> tuple[FloatArray, float]:
-    """Levenberg and Marquardt: the parameters, and the sum of squares that is left."""
+    """The parameters by Levenberg-Marquardt, and the remaining sum of squares."""
     at, damping = first, 1e-2
     left = misfit(at)
     squares = float(left @ left)
@@ -199,9 +199,9 @@ def _least_squares(
 def _notching(
     above: FloatArray, fundamental: FloatArray, settings: TransientSettings
 ) -> dict[str, float] | None:
-    """All of it opposes the fundamental, and it comes back at even distances.
+    """The metadata of notching: all of it opposes the fundamental and repeats at even distances.
 
-    Two notches and less have no distances that could differ: there they are periodic, without a period.
+    Two notches or fewer have no distances that could differ; they count as periodic, without a period.
     """
     if np.any(np.sign(above) * np.sign(fundamental) > 0):
         return None
@@ -225,7 +225,7 @@ def _notching(
 
 
 def _peaks(values: FloatArray) -> IndexArray:
-    """Samples above their neighbours; of a level top the middle, rounded down."""
+    """Indices of samples above their neighbours; for a flat top, its middle, rounded down."""
     change = np.flatnonzero(np.diff(values))
     starts, ends = np.concatenate(([0], change + 1)), np.concatenate((change, [len(values) - 1]))
     levels = values[starts]
@@ -236,7 +236,7 @@ def _peaks(values: FloatArray) -> IndexArray:
 def _extra_crossings(
     volts: FloatArray, fundamental: FloatArray, part: FloatArray, settings: TransientSettings
 ) -> int:
-    """Sign changes of the wave that its fundamental has not, where what differs is above the floor."""
+    """Sign changes that the wave has beyond its fundamental's, where the residual is above the floor."""
     ours, theirs = np.diff(np.signbit(volts)), np.diff(np.signbit(fundamental))
     if ours.sum() <= theirs.sum():
         return 0
@@ -245,11 +245,11 @@ def _extra_crossings(
 
 
 def low_passed(values: FloatArray, order: int, cutoff: float) -> FloatArray | None:
-    """`values` without what is above `cutoff`, a share of half the rate; no delay. None: too short.
+    """Low-passes `values` at `cutoff`, a share of half the rate, without delay; None if they are too few.
 
-    A Butterworth low pass run forwards and back, as the original takes the fundamental: the same numbers as
-    SciPy's `butter` and `filtfilt` with their defaults give (test_measure_original.py); SciPy itself is no
-    dependency of ours.
+    It is a Butterworth filter, run forwards and back, as the original determines the fundamental. It gives
+    the same numbers as SciPy's `butter` and `filtfilt` with their defaults (test_measure_original.py); SciPy
+    itself is no dependency of ours.
 
     Raises:
         ValueError: `order` is not 1 to 8, or `cutoff` not between 0 and 1.
@@ -271,7 +271,7 @@ def low_passed(values: FloatArray, order: int, cutoff: float) -> FloatArray | No
 
 
 def low_pass(order: int, cutoff: float) -> tuple[FloatArray, FloatArray]:
-    """Numerator and denominator in powers of z to the minus one."""
+    """Numerator and denominator of the filter, in powers of 1/z."""
     if not (1 <= order <= 8 and 0 < cutoff < 1):
         raise ValueError(f"a low pass of order {order} at {cutoff:g} of half the rate")
     warped = 4 * math.tan(math.pi * cutoff / 2)
@@ -283,7 +283,7 @@ def low_pass(order: int, cutoff: float) -> tuple[FloatArray, FloatArray]:
 
 
 def _steady_state(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """What the delays hold after a step of one that has lasted for ever."""
+    """State of the delays after a unit step has settled."""
     order = len(denominator) - 1
     shift = np.eye(order, k=1)
     shift[:, 0] = -denominator[1:]
@@ -293,7 +293,7 @@ def _steady_state(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
 def _filtered(
     numerator: FloatArray, denominator: FloatArray, values: FloatArray, delays: FloatArray
 ) -> FloatArray:
-    """Direct form II, transposed; 1 us and less a sample."""
+    """Filters in transposed direct form II; 1 us per sample or less."""
     held = [*delays.tolist(), 0.0]
     taps = list(zip(range(len(delays)), numerator[1:].tolist(), denominator[1:].tolist(), strict=True))
     first = float(numerator[0])

@@ -1,8 +1,8 @@
-"""Sums of a signal with the lines of one frequency, and back, in two stages of the square root of its length.
+"""Projects a signal on the lines of one frequency, and back, in two stages of about sqrt(n) terms each.
 
-A power of the turn at sample i w + j is that at i w times that at j, so that a stretch laid out in rows of w
-samples needs the powers of one row and of one column only, and a matrix product does the rest. For 1,440
-samples and 51 lines this is a tenth of the work of a table of all powers.
+The complex exponential at sample i w + j is the product of those at i w and at j. So a stretch laid out in
+rows of w samples needs only the exponentials of one row and one column; a matrix product does the rest. For
+1,440 samples and 51 lines this takes a tenth of the work of a table of all exponentials.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from opq_measure.signal import FloatArray
 ComplexArray = NDArray[np.complex128]
 IndexArray = NDArray[np.intp]
 ALONE = 1 << 18
-"""Multiplications of a matrix product that OpenBLAS makes in the calling thread."""
+"""Number of multiplications up to which OpenBLAS computes a matrix product in the calling thread."""
 
 
 def line_sums(part: FloatArray, step: float, orders: int) -> tuple[ComplexArray, ComplexArray]:
-    """Sums of x exp(-j k step u) and of u x exp(-j k step u), u from the middle of the stretch.
+    """Sums of x exp(-j k step u) and of u x exp(-j k step u), with u from the middle of the stretch.
 
     Args:
         part: (n,) the stretch.
         step: radians per sample of order 1.
     Returns:
-        two of (orders + 1,), for k = 0 .. orders.
+        two arrays (orders + 1,), for k = 0 .. orders.
     """
     rows, width = _layout(len(part))
     grid = np.zeros((rows, width))
@@ -61,7 +61,7 @@ def line_powers(at: FloatArray, step: float, orders: int) -> ComplexArray:
 
 
 def product_in_one_thread(grid: FloatArray, kernel: FloatArray) -> FloatArray:
-    """`grid @ kernel` in parts for which BLAS wakes no threads: their waiting costs 20 times the work."""
+    """`grid @ kernel` in parts so small that BLAS uses no threads, whose waiting costs 20 times the work."""
     rows = max(1, ALONE // kernel.size)
     if rows >= len(grid):
         return grid @ kernel
@@ -69,14 +69,17 @@ def product_in_one_thread(grid: FloatArray, kernel: FloatArray) -> FloatArray:
 
 
 def _layout(count: int) -> tuple[int, int]:
-    """(rows, samples of a row) that hold `count`."""
+    """(rows, samples per row) of a grid that holds `count` samples."""
     width = max(8, int(np.sqrt(count)))
     return -(-count // width), width
 
 
 @dataclass(frozen=True, slots=True)
 class LineSlope:
-    """`change` of the step, (2, orders + 1) `drift` of the sizes for it, `gain` of its square."""
+    """`change` of the step; (2, orders + 1) `drift` of the sizes per unit of it.
+
+    `gain` is the sum of squares that the change explains, over the square of the change.
+    """
 
     change: float
     drift: FloatArray
@@ -84,14 +87,14 @@ class LineSlope:
 
 
 class LineProducts:
-    """Sums over all u of products of cos(k s u), sin(k s u) and of the wave's slope by s, in closed form.
+    """Sums over all u of products of cos(k s u), sin(k s u) and the wave's derivative by s, in closed form.
 
-    With G(t) the sum of cos(t u), a Dirichlet kernel, that of u sin(t u) is -G'(t), of u^2 cos(t u) -G''(t).
-    Cosines and sines do not see each other over symmetric u: two systems of half the size.
+    With G(t) the sum of cos(t u), a Dirichlet kernel, the sum of u sin(t u) is -G'(t), that of u^2 cos(t u)
+    is -G''(t). Cosines and sines are orthogonal over symmetric u: two systems of half the size.
     """
 
     def __init__(self, size: int, step: float, orders: int) -> None:
-        """`orders * step` below pi; `size` samples, a cycle or more."""
+        """Requires `orders * step` below pi and `size` samples of a cycle or more."""
         half = step * np.arange(1, 2 * orders + 1) / 2
         low, low_rise = np.sin(half), np.cos(half) / 2
         ratio = np.sin(size * half) / low
@@ -110,11 +113,11 @@ class LineProducts:
         self._order = np.arange(orders + 1, dtype=np.float64)
 
     def fitted(self, sums: ComplexArray) -> FloatArray:
-        """(2, orders + 1) cosines and sines of the signal with these `line_sums`, by least squares."""
+        """(2, orders + 1) cosines and sines that fit the signal with these `line_sums`, by least squares."""
         return self._solved(np.stack((sums.real, -sums.imag)))
 
     def slope(self, fitted: FloatArray, moments: ComplexArray) -> "LineSlope":
-        """What the signal says of the step: the derivative of the wave by it, against what is left."""
+        """The best change of the step: the residual against the derivative of the wave by the step."""
         cosines, sines = self._order * fitted[0], self._order * fitted[1]
         orders = len(self._order) - 1
         beyond, apart = self._rises[orders:], self._rises[: 2 * orders + 1]

@@ -1,17 +1,17 @@
-"""Whether occurrences come back at one interval, or at one time of day, and how unlikely that is by chance.
+"""Occurrences that repeat at one interval or one time of day, and how unlikely that is by chance.
 
-Occurrences that follow each other closely are taken together: a fault with its reclosings, or an afternoon of
-lightning, is one, for its members are not independent, and a test that counts them singly finds a regularity
-that is none. Pure.
+Occurrences that follow each other closely count as one, such as a fault with its reclosings or an afternoon
+of lightning: they are not independent, and a test that counts each of them finds regularity where there is
+none. Pure.
 
-One interval: "six of the last eight came 15 min after the one before". Under chance occurrences have no
-memory, so the times between them are exponential, of whatever rate. The probability that such a time lies in
-[m, 1.22 m] is largest at one rate, and known in closed form; so the probability that k of n lie there is at
-most that of the binomial distribution, and, as m was chosen among the n, at most n times that of k - 1 of the
-others. `chance` is that upper bound, whatever the rate.
+One interval: "six of the last eight came 15 min after the one before". By chance alone, occurrences have no
+memory, so the times between them are exponential, whatever their rate. The probability that such a time lies
+in [m, 1.22 m] is largest at one rate, and known in closed form; so the probability that k of n lie there is
+at most that of the binomial distribution, and, as m was chosen among the n, at most n times that of k - 1 of
+the others. `chance` is that upper bound, whatever the rate.
 
-A span of the day: "seven of the last nine between 06:58 and 07:03". What is counted is the largest number of
-occurrences in a span of the circle of 24 hours, for four widths of it (a scan statistic). Under chance each
+A span of the day: "seven of the last nine between 06:58 and 07:03". The statistic is the largest number of
+occurrences in any span of the 24-hour circle, for four widths of it (a scan statistic). By chance alone, each
 occurrence falls anywhere in the day, independent of the others; the probability that any span of width w
 holds k of n is at most n times that of k - 1 of the other n - 1 within w after a given one, and with four
 widths at most four times the least of these. So `chance` is an upper bound.
@@ -28,11 +28,11 @@ from opq_measure.signal import FloatArray
 
 
 def burst_starts(times_s: FloatArray, apart_s: float) -> FloatArray:
-    """The first moment of each burst.
+    """The time of the first occurrence of each burst.
 
     Args:
         times_s: (n,) seconds, in any order.
-        apart_s: what comes within it after the one before belongs to the same burst.
+        apart_s: an occurrence within this time after the one before belongs to the same burst.
     Returns:
         (m,) rising, m <= n.
     Raises:
@@ -66,19 +66,20 @@ def at_least(count: int, total: int, share: float) -> float:
 
 
 SPREAD = 0.1
-"""Relative deviation within which an interval counts as the same, either way."""
+"""Relative deviation, up or down, within which an interval counts as the same."""
 BURST_S = 60.0
-"""Occurrences within a minute are one occurrence: reclosings."""
+"""Occurrences within a minute count as one, such as reclosings."""
 SHORTEST_S = 120.0
 FEWEST = 4
-"""Fewest times between occurrences for a result; at least three of them alike."""
+"""Least number of intervals between occurrences for a result; at least three of them have to be alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepeatedInterval:
-    """`count` of `total` times between two occurrences are alike.
+    """`count` of `total` intervals between occurrences are alike.
 
-    `least_s`, `middle_s`, `most_s`: of those that are alike. `chance`: how likely that is by chance, at most.
+    `least_s`, `middle_s` (the median), `most_s`: of the intervals that are alike. `chance`: upper bound of
+    the probability of that by chance.
     """
 
     count: int
@@ -90,7 +91,7 @@ class RepeatedInterval:
 
 
 def repeated_interval(times_s: FloatArray) -> RepeatedInterval | None:
-    """The interval that is least likely by chance; None: too few occurrences, or none are alike.
+    """The interval that is least likely by chance; None with too few occurrences, or if none are alike.
 
     Args:
         times_s: (n,) seconds, in any order.
@@ -120,7 +121,7 @@ def repeated_interval(times_s: FloatArray) -> RepeatedInterval | None:
 
 
 def _largest_share(least_s: float) -> float:
-    """The largest probability over all rates that a time without memory, above `BURST_S`, lies there."""
+    """Largest probability, at any rate, that an exponential time above `BURST_S` is 1 to 1.22 `least_s`."""
     low = least_s - BURST_S
     high = least_s * (1 + SPREAD) / (1 - SPREAD) - BURST_S
     ratio = low / high
@@ -129,20 +130,20 @@ def _largest_share(least_s: float) -> float:
 
 DAY_S = 86_400.0
 WIDTHS_S = (300.0, 900.0, 3600.0, 10_800.0)
-"""Lengths of the spans that are looked at."""
+"""Lengths of the spans that are tried."""
 X_ = 3600.0
-"""What follows within an hour is the same occurrence: a storm is no daily habit."""
+"""Occurrences within an hour count as one, so that a storm does not look like a daily pattern."""
 FEWEST_OF_DAY = 4
-"""Occurrences, and three days of them within the span, before anything is said."""
+"""Least number of occurrences for a result; three of them, on `FEWEST_DAYS` days, have to lie in the span."""
 FEWEST_DAYS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class DailySpan:
-    """`count` of `total` occurrences fell within it.
+    """A span of the day with `count` of `total` occurrences.
 
     `first_s` and `last_s`: seconds after midnight of the first and the last of them along the span, so that
-    `last_s < first_s` where it goes over midnight. `chance`: how likely that is by chance, at most.
+    `last_s < first_s` where it crosses midnight. `chance`: upper bound of the probability of that by chance.
     """
 
     count: int
@@ -153,7 +154,7 @@ class DailySpan:
 
 
 def daily_span(times_s: FloatArray) -> DailySpan | None:
-    """The span of the day that is least likely by chance; None: too few occurrences or days.
+    """The span of the day that is least likely by chance; None with too few occurrences or days.
 
     Args:
         times_s: (n,) seconds of local time since any midnight, in any order.

@@ -1,9 +1,8 @@
 """Root mean square over cycles with fractional boundaries.
 
-The square of the signal is summed over the whole samples of a span; what a boundary between two samples
-adds or takes follows from the polynomial through the eight squares around it, with the end correction
-of Euler and Maclaurin, so that a half cycle is as exact as a whole one. DC is not removed: it is part of
-the rms value.
+The squares of the whole samples of a span are summed. What a boundary between two samples adds or removes is
+computed from the polynomial through the eight squares around it, with the Euler-Maclaurin end correction; so
+a half cycle is as exact as a whole one. DC is not removed: it is part of the rms value.
 
 Source: IEC 61000-4-30:2015, 5.2 (magnitude of the supply voltage, a true rms value) and 5.4.1;
 Abramowitz and Stegun, 25.4.7 (Euler-Maclaurin) and 25.2 (Lagrange).
@@ -16,11 +15,11 @@ import numpy as np
 from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray
 
 STENCIL = np.arange(-3, 5)
-"""Samples around a boundary, from the whole sample before it."""
+"""Offsets of the samples around a boundary, relative to the whole sample before it."""
 
 
 def cycle_rms_v(volts: SignalArray, edges: FloatArray) -> FloatArray:
-    """Rms of each cycle; of a whole window when only its two ends are handed in.
+    """Rms of each cycle, or of a whole window if `edges` holds only its two ends.
 
     Args:
         volts: (n,) float or counts; the result has its unit.
@@ -91,10 +90,10 @@ def energies(volts: SignalArray, edges: FloatArray) -> FloatArray:
 
 
 def energies_together(volts: Sequence[SignalArray], edges: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """`energies` of windows at once, the same bits; each of `volts` with its row of `edges`.
+    """`energies` of several windows at once, bit-identical; each of `volts` has its own row of `edges`.
 
     Returns:
-        (w, m - 1) energies, and (w,) the largest magnitude in each of `volts`, context and all.
+        (w, m - 1) energies, and (w,) the largest magnitude in each of `volts`, context included.
     Raises:
         ValueError: edges do not rise, or leave their `volts`.
     """
@@ -127,7 +126,8 @@ def _energies(volts: SignalArray, edges: FloatArray) -> FloatArray:
     around = square[np.minimum(np.maximum(whole[:, np.newaxis] + STENCIL, 0), len(square) - 1)]
     weights = (rest[:, np.newaxis] ** POWERS) @ BOUNDARY
     boundary = np.einsum("ij,ij->i", weights, around)
-    sums = np.add.reduceat(square, whole)[:-1] * (whole[1:] > whole[:-1])  # of an empty span it gives one
+    # reduceat returns one sample for an empty span; the factor makes that 0
+    sums = np.add.reduceat(square, whole)[:-1] * (whole[1:] > whole[:-1])
     found: FloatArray = sums + (boundary[1:] - boundary[:-1])
     return found
 
@@ -135,8 +135,8 @@ def _energies(volts: SignalArray, edges: FloatArray) -> FloatArray:
 def _boundary() -> FloatArray:
     """(9, 8) weights of the squares around a boundary, per power of its distance d from the sample before.
 
-    They give g / 2 - g' / 12 + g''' / 720 - g''''' / 30240 at that sample, what the sum over the samples
-    before it lacks to an integral (Euler-Maclaurin), and the integral over d.
+    They give g / 2 - g' / 12 + g''' / 720 - g''''' / 30240 at that sample, which the sum over the samples
+    before it lacks to be an integral (Euler-Maclaurin), and the integral over d.
     """
     found = np.zeros((len(STENCIL) + 1, len(STENCIL)))
     for k, at in enumerate(STENCIL):

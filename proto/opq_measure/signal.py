@@ -1,4 +1,4 @@
-"""What a signal is to this package: array types, a piece of it with its time, the check all entries share."""
+"""Array types, the piece of a signal with its time, and the checks that all entry points share."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,22 +10,23 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 IndexArray = NDArray[np.int64]
 SignalArray = NDArray[Any]
-"""(n,) of int16 counts or of floats; memory-mapped arrays are welcome, they are read block by block."""
+"""(n,) int16 counts or floats; memory-mapped arrays are read block by block."""
 
 MOST_V = 1e12
-"""Beyond any voltage and any count; squares and their sums stay far from overflow."""
+"""Larger than any voltage or count; squares of it and their sums stay far from overflow."""
 LEAST_HZ = 10.0
-"""Two cycles in 200 ms; of one, a subgroup (61000-4-7:2002, 3.2.4) would hold the neighbouring orders."""
+"""Two cycles in 200 ms; with one, a subgroup (61000-4-7:2002, 3.2.4) would hold the neighbouring orders."""
 BLOCK_SAMPLES = 1 << 19
-"""Samples that are turned into float64 at once: 4 MiB, so that a day of signal needs no day of memory."""
+"""Samples converted to float64 at once: 4 MiB, so that memory does not grow with the signal's length."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignalPiece:
-    """A piece of one signal: its place on the Box's axis, its measured rate, and its time if known.
+    """A piece of one signal: its place on the Box's sample axis, its measured rate, and its time if known.
 
-    Pieces follow each other when `first_sample` goes on where the last ended, with the same gain and a
-    rate within 1000 ppm (it is measured against PPS again with every piece). Anything else is a gap.
+    Two pieces are consecutive if `first_sample` continues where the one before ended, the gain is the same
+    and the rate is within 1000 ppm (it is measured against PPS again for every piece). Anything else is a
+    gap.
     """
 
     volts: SignalArray
@@ -46,29 +47,29 @@ class SignalPiece:
 
 
 def like_rate_hz(rate_hz: float) -> float:
-    """A rate to four digits: what is made for it (weights, filters) serves all Boxes of a kind.
+    """Rounds a rate to four digits, so that weights and filters made for it serve all Boxes of a kind.
 
-    Each has its own crystal, and measures its rate again each second.
+    Each Box has its own crystal and measures its rate again every second.
     """
     return float(f"{rate_hz:.4g}")
 
 
 def check_nominal(nominal_hz: float) -> None:
-    """Refuse a nominal frequency that is none.
+    """Rejects a nominal frequency that is not possible.
 
     Raises:
-        ValueError: not a number from 10 Hz.
+        ValueError: not a finite number of at least 10 Hz.
     """
     if not LEAST_HZ <= nominal_hz < np.inf:
         raise ValueError(f"nominal_hz is {nominal_hz:g}, want a number from {LEAST_HZ:g}")
 
 
 def check_signal(volts: SignalArray, rate_hz: float, nominal_hz: float) -> None:
-    """Refuse what no quantity can be computed of.
+    """Rejects a signal from which no quantity can be computed.
 
     Raises:
-        ValueError: no array, not one-dimensional, not numbers, a value that is not finite, a nominal
-            frequency below 10 Hz, or a rate that is not at least 20 samples per nominal cycle.
+        ValueError: no array, not one-dimensional, not numbers, a value that is not finite or beyond 1e12, a
+            nominal frequency below 10 Hz, or a rate that is not at least 20 samples per nominal cycle.
     """
     check_nominal(nominal_hz)
     if not (np.isfinite(rate_hz) and rate_hz >= 20 * nominal_hz):
@@ -77,10 +78,10 @@ def check_signal(volts: SignalArray, rate_hz: float, nominal_hz: float) -> None:
 
 
 def check_samples(volts: SignalArray) -> None:
-    """Refuse what are no samples.
+    """Rejects anything that is not an array of samples.
 
     Raises:
-        ValueError: no array, not one-dimensional, not numbers, a value that is not finite.
+        ValueError: no array, not one-dimensional, not numbers, a value that is not finite or beyond 1e12.
     """
     if not isinstance(volts, np.ndarray):
         raise ValueError(f"the signal is a {type(volts).__name__}, want a NumPy array")
@@ -92,7 +93,7 @@ def check_samples(volts: SignalArray) -> None:
         return
     for first in range(0, len(volts), BLOCK_SAMPLES):
         block = np.asarray(volts[first : first + BLOCK_SAMPLES], dtype=np.float64)
-        if np.einsum("i,i", block, block) <= MOST_V * MOST_V:  # quick, and wakes no thread; False for NaN
+        if np.einsum("i,i", block, block) <= MOST_V * MOST_V:  # fast, and starts no thread; False for NaN
             continue
         finite = np.abs(block) <= MOST_V
         if not finite.all():

@@ -1,4 +1,4 @@
-"""The value of an interval: mean, least and most of many quantities.
+"""The values of an interval: mean, minimum and maximum of many quantities.
 
 Source: IEC 61000-4-30:2015, 4.5 (square root of the mean of squares) and 4.7 (flagged values stay visible).
 """
@@ -18,9 +18,9 @@ Value = float | FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What is aggregated: `width` values per window (50 for harmonics).
+    """A quantity to aggregate, with `width` values per window (50 for harmonics).
 
-    Magnitudes have a quadratic mean, frequency, angles and Pst an arithmetic one.
+    Magnitudes have a quadratic mean; frequency, angles and Pst have an arithmetic one.
     """
 
     name: str
@@ -40,10 +40,11 @@ class Statistics(NamedTuple):
 class Aggregate:
     """One finished interval.
 
-    `kind`: `150_cycles`, `180_cycles` (15 windows), `10_min` or `2_h`. `start_ns`, `end_ns`: of the
-    windows for 150/180 cycles, of the ticks for the others, where `end_ns` is the standard's time tag.
-    `count` windows; `coverage` 0 .. 1 of the interval, exactly 1 without a gap. `mean`, `min`, `max` (q,)
-    in the order of `quantities`, `known` (q,) windows that had the value; min and max are those of windows.
+    `kind`: `150_cycles`, `180_cycles` (15 windows), `10_min` or `2_h`. `start_ns`, `end_ns`: for 150/180
+    cycles the limits of the windows, for the others the ticks, and then `end_ns` is the standard's time tag.
+    `count`: number of windows. `coverage`: 0 .. 1 of the interval, exactly 1 without a gap. `mean`, `min`,
+    `max`: (q,) in the order of `quantities`; min and max are those of windows. `known`: (q,) number of
+    windows with the value.
     """
 
     kind: str
@@ -69,7 +70,7 @@ class Aggregate:
         return found
 
     def entry(self) -> dict[str, object]:
-        """The JSON object: unknown is None, no NaN."""
+        """The aggregate as a JSON object; an unknown value is None, never NaN."""
         return {
             "kind": self.kind,
             "start_ns": self.start_ns,
@@ -92,24 +93,24 @@ def _known(value: Value) -> float | list[float | None] | None:
 
 
 def under_v(rms_v: FloatArray, declared_v: float) -> FloatArray:
-    """(w,) 10/12-cycle rms, at most the declared voltage; to be aggregated quadratically. NaN stays NaN."""
+    """(w,) 10/12-cycle rms limited to at most the declared voltage, for a quadratic mean. NaN stays NaN."""
     found: FloatArray = np.minimum(rms_v, _checked(declared_v))
     return found
 
 
 def over_v(rms_v: FloatArray, declared_v: float) -> FloatArray:
-    """(w,) 10/12-cycle rms, at least the declared voltage; to be aggregated quadratically. NaN stays NaN."""
+    """(w,) 10/12-cycle rms raised to at least the declared voltage, for a quadratic mean. NaN stays NaN."""
     found: FloatArray = np.maximum(rms_v, _checked(declared_v))
     return found
 
 
 def underdeviation_percent(mean_v: float, declared_v: float) -> float:
-    """Percent of the declared voltage, from 0; `mean_v` is the aggregate of `under_v`."""
+    """Underdeviation, % of the declared voltage, 0 or more; `mean_v` is the aggregate of `under_v`."""
     return 100 * (_checked(declared_v) - mean_v) / declared_v
 
 
 def overdeviation_percent(mean_v: float, declared_v: float) -> float:
-    """Percent of the declared voltage, from 0; `mean_v` is the aggregate of `over_v`."""
+    """Overdeviation, % of the declared voltage, 0 or more; `mean_v` is the aggregate of `over_v`."""
     return 100 * (mean_v - _checked(declared_v)) / declared_v
 
 

@@ -1,15 +1,16 @@
-"""Values of 10/12-cycle windows put together: 150/180 cycles, 10 minutes, 2 hours.
+"""Values of 10/12-cycle windows combined over 150/180 cycles, 10 minutes and 2 hours.
 
 Ten minutes are made of windows, not of the three-second values, and two hours of twelve times ten minutes.
-A tick of ten minutes (UTC) begins a new interval of every kind; the window that runs over it belongs to the
-ten minutes before, and the 150/180 cycles under way go on until they have their fifteen windows, so
-that two of them overlap. Flagged values are aggregated like all others and flag what holds them.
+A tick of ten minutes (UTC) begins a new interval of every kind. The window that runs over it belongs to the
+ten minutes before. The 150/180 cycles that are incomplete at the tick continue until they have their fifteen
+windows, so that two of them overlap. Flagged values are aggregated like all others, and flag every interval
+that contains them.
 
-Without UTC ten minutes count from the first window on, and the aggregates say so (`utc` False).
+Without UTC, intervals count from the first window on, and the aggregates have `utc` False.
 
 Source: IEC 61000-4-30:2015, 4.4, 4.5 (intervals, square root of the mean of squares) and 4.7 (flagging);
-clauses from memory. Which windows complete the pending 150/180 cycles after a tick the standard's
-text leaves open: here the new ones.
+clauses from memory. The standard's text leaves open which windows complete the pending 150/180 cycles after
+a tick; here it is the new ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +24,12 @@ from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.window import WindowTime
 
 TEN_MINUTES_NS = 600 * 10**9
-"""4-30:2015, 4.5."""
+"""Ten minutes; IEC 61000-4-30:2015, 4.5."""
 
 
 @dataclass(slots=True)
 class Row:
-    """A window's values in one row (q,), NaN where unknown; nobody changes one."""
+    """A window's values in one row (q,), NaN where unknown; not changed after it is made."""
 
     time: WindowTime
     flagged: bool
@@ -36,10 +37,10 @@ class Row:
 
 
 class Interval:
-    """Count, sums, least and most of each value since `start_ns`.
+    """Count, sums, minimum and maximum of each value since `start_ns`.
 
-    `square` (q,) says which values have a quadratic mean. `whole` is False when its start or a gap is
-    missing. NaN is left out: `fmin` and `fmax` take the other one.
+    `square` (q,) is True for values with a quadratic mean. `whole` is False when the start is missing or
+    there is a gap. NaN is left out: `fmin` and `fmax` return the other value.
     """
 
     def __init__(self, start_ns: int, square: BoolArray, whole: bool = True) -> None:
@@ -56,7 +57,7 @@ class Interval:
         self._sum = np.zeros(len(square))
 
     def add(self, windows: Sequence[Row]) -> None:
-        """Windows that follow."""
+        """Adds the next windows."""
         rows = np.array([window.values for window in windows])
         known = ~np.isnan(rows)
         weight = np.add.reduce(known, axis=0)
@@ -71,7 +72,7 @@ class Interval:
         self._sum += np.add.reduce(rows, axis=0, where=known)
 
     def join(self, part: "Interval") -> None:
-        """As `add` of the windows of a part of it."""
+        """Adds a part of this interval whose windows are summed already."""
         self.count += part.count
         self.covered_ns += part.covered_ns
         self.flagged |= part.flagged
@@ -82,7 +83,7 @@ class Interval:
         self.max = np.fmax(self.max, part.max)
 
     def include(self, ten: "Interval", coverage: float) -> None:
-        """Ten minutes into two hours: whole ones weigh the same, others by what they cover."""
+        """Adds ten minutes to two hours, weighted by `coverage`; whole ten minutes have equal weight."""
         weight = np.where(ten.known > 0, coverage, 0.0)
         mean = np.where(ten.known > 0, ten._sum / np.maximum(ten._weight, 1), 0.0)
         self.count += ten.count
@@ -95,7 +96,7 @@ class Interval:
         self.max = np.fmax(self.max, ten.max)
 
     def mean(self) -> FloatArray:
-        """(q,) quadratic or arithmetic; NaN where nothing was known."""
+        """(q,) quadratic or arithmetic mean; NaN where nothing was known."""
         mean = np.full(len(self._sum), np.nan)
         np.divide(self._sum, self._weight, out=mean, where=self._weight > 0)
         np.sqrt(mean, out=mean, where=self._square)
@@ -107,7 +108,7 @@ WINDOWS = 15
 TWO_HOURS_NS = 12 * TEN_MINUTES_NS
 WINDOW_NS = round(WINDOW_S * 1e9)
 TICK_NS = 10_000
-"""Rounding of a start on a tick, far below a cycle; `windows` takes a hundredth of a sample as on it."""
+"""Tolerance for a start on a tick, far below a cycle; in `windows` it is a hundredth of a sample."""
 
 
 class Aggregator:
@@ -116,7 +117,7 @@ class Aggregator:
     Raises:
         ValueError: no quantity, a name twice, or a width below 1.
 
-    Error: that of rounding, 1e-12 of the value (test_measure_aggregation.py).
+    Error: rounding only, 1e-12 of the value (test_measure_aggregation.py).
     """
 
     def __init__(self, quantities: Sequence[Quantity], nominal_hz: float = 60.0) -> None:
@@ -133,29 +134,29 @@ class Aggregator:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything that is not finished, the origin of intervals without UTC too."""
+        """Discards everything unfinished, and the origin of intervals without UTC."""
         self._origin_ns: int | None = None
         self._last: WindowTime | None = None
         self._pending: list[Row] = []  # since the last 150/180 cycles or tick; not yet in `_ten`
-        self._carried: list[Row] = []  # 150/180 cycles that a tick found under way
+        self._carried: list[Row] = []  # 150/180 cycles that were incomplete at a tick
         self._ten: Interval | None = None
         self._two: Interval | None = None
 
     def push_values(
         self, time: WindowTime, values: Mapping[str, float | FloatArray] | FloatArray, flagged: bool = False
     ) -> list[Aggregate]:
-        """The intervals that this window finishes.
+        """Adds a window and returns the intervals that it finishes.
 
         Args:
-            values: each quantity's value or (width,) array; NaN or absent is unknown and left out. Or all of
-                them in one row, in the order of `quantities`, which is not copied.
+            values: each quantity's value or (width,) array by its name; NaN or a missing name is unknown and
+                left out. Or one row of all values, in the order of `quantities`; the row is not copied.
             flagged: a dip, swell or interruption touches the window (4-30:2015, 4.7).
         Raises:
             ValueError: the window ends before it begins, or a value or row has another width.
 
-        A window that does not begin after the one before comes of a clock that was set back. Within the ten
-        minutes under way (a leap second) they go on; from further back what was under way ends, with the
-        coverage it has, and counting begins again.
+        A window that does not begin after the previous one means that the clock was set back. If it lies
+        within the current ten minutes (a leap second), they continue. Otherwise the current intervals end,
+        with the coverage they have, and counting begins again.
         """
         if time.end_ns <= time.start_ns:
             raise ValueError(f"window {time.start_ns} .. {time.end_ns} ns ends before it begins")
@@ -165,7 +166,7 @@ class Aggregator:
         if last is not None:
             set_back = time.start_ns <= last.start_ns
             if time.utc != last.utc or (set_back and not self._within_ten(time)):
-                found += self.end()  # another count of time: nothing goes on from one to the other
+                found += self.end()  # UTC came or went, or the clock was set far back: no interval continues
             elif set_back or time.start_ns - last.end_ns > self._gap_ns:
                 self._break()
         start_ns = self._interval_of(time)
@@ -189,7 +190,10 @@ class Aggregator:
         return found
 
     def end(self) -> list[Aggregate]:
-        """The end of the run: intervals under way, with the coverage they have; 150/180 cycles only whole."""
+        """Ends the run and returns its current ten minutes and two hours, with the coverage they have.
+
+        Incomplete 150/180 cycles give no aggregate.
+        """
         found = self._close_ten() + self._close_two()
         self.reset()
         return found
@@ -212,7 +216,7 @@ class Aggregator:
         return row
 
     def _interval_of(self, time: WindowTime) -> int:
-        """Start of the ten minutes a window belongs to; its flags decide where rounding would."""
+        """Start of the ten minutes of a window; near a tick its `tick` and `overlap` decide, not rounding."""
         if self._origin_ns is None:
             self._origin_ns = 0 if time.utc else time.start_ns
         nudge = TICK_NS if time.tick else -TICK_NS if time.overlap else 0
@@ -223,7 +227,10 @@ class Aggregator:
         return self._ten is not None and self._ten.start_ns == self._interval_of(time)
 
     def _slack_for(self, time: WindowTime) -> int:
-        """Without UTC nothing is resynchronised: the window over the border began up to a window before."""
+        """Largest delay of the first window of whole ten minutes, ns.
+
+        Without UTC nothing is resynchronised, and the window over the border began up to a window before it.
+        """
         return self._slack_ns if time.utc else WINDOW_NS + self._slack_ns
 
     def _break(self) -> None:
@@ -243,7 +250,7 @@ class Aggregator:
         return sums
 
     def _short(self, sums: Interval) -> Aggregate:
-        """Fifteen windows, of which the last came last."""
+        """The 150/180 cycles that end with the latest window."""
         assert self._last is not None
         return self._finished(self._kind, sums, self._last.end_ns, 1.0)
 

@@ -1,7 +1,7 @@
-"""What EN 50160 asks of a week's values: shares within limits, percentiles, and its limits for low voltage.
+"""Requirements of EN 50160 on a week's values: shares within limits, percentiles, its limits for low voltage.
 
 The values are aggregates: 10 min for voltage, harmonics, THD and unbalance, 2 h for Plt, 10 s for frequency,
-3 s for signalling. Unknown values count neither way; flagged ones are the caller's to leave out (the
+3 s for signalling. Unknown values are not counted. The caller leaves out flagged values (the
 standard speaks of normal operation, interruptions excluded).
 
 Source: EN 50160:2010, 4.2 (low voltage, interconnected systems), limits from memory.
@@ -25,7 +25,7 @@ HARMONICS_PERCENT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """So many percent of the values from `low` to `high`, limits included."""
+    """At least `percent` of the values must lie from `low` to `high`, limits included."""
 
     name: str
     percent: float
@@ -36,7 +36,7 @@ class Requirement:
 LOW_VOLTAGE: Final = (
     Requirement("rms_percent", 95.0, 90.0, 110.0),  # 4.2.2.2, of the declared voltage
     Requirement("rms_percent", 100.0, 85.0, 110.0),
-    Requirement("frequency_percent", 99.5, 99.0, 101.0),  # 4.2.1, of the nominal frequency; of a year
+    Requirement("frequency_percent", 99.5, 99.0, 101.0),  # 4.2.1, of the nominal frequency; over a year
     Requirement("frequency_percent", 100.0, 94.0, 104.0),
     Requirement("plt", 95.0, high=1.0),  # 4.2.3.2
     Requirement("u2_percent", 95.0, high=2.0),  # 4.2.4
@@ -47,7 +47,7 @@ LOW_VOLTAGE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ComplianceVerdict:
-    """How a week stands to a requirement; `share_percent` NaN and `met` None when no value is known."""
+    """Whether a week meets a requirement; `share_percent` NaN and `met` None when no value is known."""
 
     requirement: Requirement
     count: int
@@ -56,10 +56,10 @@ class ComplianceVerdict:
 
 
 def percentile(values: FloatArray, percent: float) -> float:
-    """The least of the values that `percent` of the known ones do not exceed; NaN when none is known.
+    """The smallest value that `percent` % of the known values do not exceed; NaN when none is known.
 
-    Nearest rank, no interpolation, so that "95 % of the values are within the limit" and "the 95 % value
-    is within the limit" say the same.
+    It is the nearest rank, without interpolation, so that "95 % of the values are within the limit" and "the
+    95 % value is within the limit" mean the same.
     """
     if not 0 < percent <= 100:
         raise ValueError(f"percent is {percent}, want above 0 and to 100")
@@ -70,7 +70,7 @@ def percentile(values: FloatArray, percent: float) -> float:
 
 
 def judge(values: FloatArray, requirement: Requirement) -> ComplianceVerdict:
-    """Whether enough of the (n,) values lie within the requirement's limits; NaN is unknown."""
+    """Checks whether enough of the (n,) values lie within the requirement's limits; NaN is unknown."""
     known = values[~np.isnan(values)]
     if len(known) == 0:
         return ComplianceVerdict(requirement, 0, math.nan, None)

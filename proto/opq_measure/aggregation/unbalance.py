@@ -1,9 +1,10 @@
 """Unbalance of three phases, each measured by a Box of its own: u2 and u0 by symmetrical components.
 
-The three Boxes share no sample clock, so that what is joined is their fundamental phasors: each fitted
-over its own 10/12-cycle window, turned to one instant of UTC by the window's own frequency. A clock error
-of 1 us between two Boxes is 0.4 mrad at 60 Hz and up to 0.013 percentage points of u2: with GPS nothing, with
-NTP (1 ms) 13. Boxes between the lines need no clock: there is a formula of the three magnitudes.
+The three Boxes share no sample clock. Their fundamental phasors are joined instead of samples: each is fitted
+over its own 10/12-cycle window and turned to one instant of UTC with the window's own frequency. A clock
+error of 1 us between two Boxes is 0.4 mrad at 60 Hz and up to 0.013 percentage points of u2: negligible with
+GPS, 13 percentage points with NTP (1 ms). Boxes between the lines need no common clock: a formula of the
+three magnitudes is enough.
 
 Source: IEC 61000-4-30:2015, 5.7 (fundamental only, 10/12 cycles; u2, u0 and the formula with beta).
 """
@@ -27,20 +28,21 @@ ComplexArray = NDArray[np.complex128]
 
 TURN: Final = cmath.exp(2j * math.pi / 3)
 FAINT = 0.05
-"""Positive sequence, of the phases' rms, below which there is no rotating system to speak of."""
+"""Positive sequence, as a share of the phases' rms, below which no rotating system is recognised."""
 ROW = 64
-"""Samples that share their exponentials, about the root of a window."""
+"""Samples in a row of `_turned_sum`, about the square root of a window's length."""
 BETTER = 0.05
-"""A share of a window: so much nearer to each other other windows must lie to be joined instead."""
+"""Share of a window's length by which other windows must lie nearer to each other to be joined instead."""
 WAITING = 64
-"""Windows of a Box that wait for the other two, 13 s; longer, and the other is not coming."""
+"""Most windows of a Box that wait for the other two, 13 s; beyond that the oldest is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseWindow:
-    """The fundamental of one phase over a window: `phasor` rms and angle at the window's middle (cosine).
+    """The fundamental of one phase over a window.
 
-    `uncertainty_ns`: standard uncertainty of the Box's clock against UTC.
+    `phasor`: rms and angle at the window's middle (cosine). `uncertainty_ns`: standard uncertainty of the
+    Box's clock against UTC.
     """
 
     start_ns: int
@@ -74,9 +76,9 @@ class PhaseWindow:
 class Unbalance:
     """Unbalance of one window; NaN and None where a phase is unknown or no field rotates.
 
-    `rotation` as the phases were numbered: with `acb` two are swapped, and the percentages are those
-    of the system as it rotates. `*_v` rms of the positive, negative and zero sequence. `clock_percent`:
-    standard uncertainty of u2 and u0 from the three clocks, in percentage points.
+    `rotation`: with the phases as they are numbered; `acb` means that two are swapped, and the percentages
+    are those of the system as it rotates. `*_v`: rms of the positive, negative and zero sequence.
+    `clock_percent`: standard uncertainty of u2 and u0 from the three clocks, in percentage points.
     """
 
     start_ns: int
@@ -102,7 +104,7 @@ def unbalance(phasors: ComplexArray, start_ns: int = 0, end_ns: int = 0) -> Unba
     """u2 and u0 of (3,) phasors at one instant, in any common unit.
 
     Error: u2 and u0 below 0.003 percentage points (class A: 0.15), 42.5 to 69 Hz at 12 kS/s with harmonics,
-    windows of three sample clocks (test_measure_unbalance.py); clock errors come on top.
+    windows of three sample clocks (test_measure_unbalance.py); clock errors are added to it.
     Source: IEC 61000-4-30:2015, 5.7.1; Fortescue 1918.
     """
     zero, forward, backward = np.abs(symmetrical_components(phasors)).tolist()
@@ -116,7 +118,7 @@ def unbalance(phasors: ComplexArray, start_ns: int = 0, end_ns: int = 0) -> Unba
 
 
 def clock_percent(frequency_hz: float, uncertainties_ns: Sequence[float]) -> float:
-    """Standard uncertainty of u2 and u0, in percentage points, from those of the three clocks.
+    """Standard uncertainty of u2 and u0, in percentage points, from the uncertainties of the three clocks.
 
     A phase that is late by e rad adds e / 3 to the negative and to the zero sequence.
     """
@@ -124,12 +126,12 @@ def clock_percent(frequency_hz: float, uncertainties_ns: Sequence[float]) -> flo
 
 
 def magnitude_unbalance_percent(magnitudes: FloatArray) -> FloatArray:
-    """(...) largest deviation of (..., 3) rms to neutral from their mean, of that mean; NaN where that is 0.
+    """(...) largest deviation of (..., 3) rms to neutral from their mean, in percent of the mean.
 
-    What can be said without a clock in common: of u2 alone, and of u0 alone, it is 87 to 100 %; where both
-    are there it is anything from 0 to their sum.
+    It needs no common clock. It is 87 to 100 % of u2 where there is no u0, and of u0 where there is no u2;
+    with both it is anything from 0 to their sum. NaN where the mean is 0.
 
-    Source: IEEE Std 112-1991, phase voltage unbalance rate; NEMA MG 1 has the same of line voltages.
+    Source: IEEE Std 112-1991, phase voltage unbalance rate; NEMA MG 1 defines the same for line voltages.
     """
     mean = np.mean(magnitudes, axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -138,9 +140,9 @@ def magnitude_unbalance_percent(magnitudes: FloatArray) -> FloatArray:
 
 
 def line_unbalance_percent(u12_v: float, u23_v: float, u31_v: float) -> float:
-    """u2 of the fundamental rms of the three line voltages; NaN when they form no triangle.
+    """u2 from the fundamental rms of the three line voltages; NaN when they form no triangle.
 
-    Exact, since line voltages have no zero sequence; u0 cannot be had from them.
+    It is exact, since line voltages have no zero sequence; u0 cannot be found from them.
 
     Source: IEC 61000-4-30:2015, 5.7.1, equation with beta.
     """
@@ -155,15 +157,15 @@ def line_unbalance_percent(u12_v: float, u23_v: float, u31_v: float) -> float:
 
 
 def fundamental(volts: SignalArray, start: float, stop: float, cycles: int) -> complex:
-    """The fundamental's rms phasor between two cycle edges, angle at the middle, `cycles` apart.
+    """The fundamental's rms phasor between two edges that are `cycles` apart; its angle is at the middle.
 
     Args:
         volts: (n,) counts or volts; `start`, `stop` fractional positions in it, 0 .. n.
     Raises:
         ValueError: the window leaves the signal or has less than 10 samples a cycle.
 
-    Every part of the window counts alike, its ends to a fraction of a sample (trapezoids), so that the
-    windows of three Boxes answer alike to a step.
+    All parts of the window have equal weight, its ends to a fraction of a sample (trapezoids), so that the
+    windows of three Boxes respond alike to a step.
     Error: 1e-7 of the value with 5 % harmonics, 42.5 to 69 Hz at 12 kS/s (test_measure_unbalance.py).
     """
     if not 0 <= start < stop <= len(volts):
@@ -187,7 +189,7 @@ def fundamental(volts: SignalArray, start: float, stop: float, cycles: int) -> c
 
 
 def _turned_sum(volts: FloatArray, step: float, begin: float) -> complex:
-    """Sum of volts[k] exp(i step (begin + k)): in rows, so that few exponentials are needed."""
+    """Sum of volts[k] exp(i step (begin + k)), computed in rows, so that few exponentials are needed."""
     rows = -(-len(volts) // ROW)
     padded = np.zeros(rows * ROW)
     padded[: len(volts)] = volts
@@ -198,10 +200,11 @@ def _turned_sum(volts: FloatArray, step: float, begin: float) -> complex:
 
 
 class Group:
-    """Three Boxes, joined on UTC: windows in, as they come from each, and unbalance out, in time order.
+    """Joins the windows of three Boxes by UTC and returns their unbalance in time order.
 
-    The windows that lie nearest to each other are joined: after a tick they are a cycle apart at most, but
-    of Boxes that have just begun up to two thirds of a window. `unmatched` counts those without a partner.
+    The windows that lie nearest to each other are joined. After a tick they are a cycle apart at most; for
+    Boxes that have just started it is up to two thirds of a window. `unmatched` counts windows without a
+    partner.
     """
 
     def __init__(self) -> None:
@@ -209,9 +212,10 @@ class Group:
         self.unmatched = 0
 
     def push_window(self, phase: int, window: PhaseWindow) -> list[Unbalance]:
-        """What a window of phase 0, 1 or 2 (a, b, c) completes; the order between phases does not matter.
+        """The unbalances that a window of phase 0, 1 or 2 (a, b, c) completes; phases may come in any order.
 
-        A window that is not after the one before, of a clock that was set back, begins its phase again.
+        A window that does not begin after the previous one of its phase comes from a clock that was set back;
+        the windows of this phase that still wait are dropped.
 
         Raises:
             ValueError: another phase.
@@ -240,7 +244,7 @@ class Group:
 
 
 def _others_are_nearer(heads: list[PhaseWindow]) -> bool:
-    """Whether the oldest window is better left out: one or two phases' next ones lie nearer to the rest."""
+    """True to leave out the oldest window: the next ones of one or two phases lie nearer to the rest."""
     first, second, third = sorted(heads, key=lambda head: head.middle_ns)
     length_ns = first.end_ns - first.start_ns
     next_one = first.middle_ns + length_ns - second.middle_ns

@@ -1,14 +1,14 @@
 """The filters of synchrophasors: a low pass about the fundamental, with its first two derivatives.
 
-A power of a cosine over a whole number of cycles of the signal's own frequency, times a sinc where the
-stop band has to begin early. Whole cycles put zeros on DC, the mirror image and all harmonics; the
+The window is a power of a cosine over a whole number of cycles of the signal's own frequency, times a sinc
+where the stop band has to begin early. Whole cycles put zeros on DC, the mirror image and all harmonics; the
 power lets the second derivative (ROCOF) go to zero at the ends. Class P: 3 cycles. Class M: 12
 reporting intervals with a cut-off at 0.2 to 0.27 of the reporting rate, so that half of it is 45 dB down;
-where that half is beyond the nominal frequency, 5 cycles.
+where the reporting rate is above the nominal frequency, 5 cycles.
 
 Source: IEEE C37.118.1-2011, annex C (reference models: a triangle of two cycles for P, sinc and
-Hamming by table for M). Departed from: its P model leans on three phases to cancel the image and its
-M table knows one rate of sampling.
+Hamming by table for M). The filters here differ because its P model relies on three phases to cancel the
+image, and its M table is for one sampling rate.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ import numpy as np
 from opq_measure.signal import FloatArray
 
 NEAR = 0.3
-"""Half a filter's turn, in rad, up to which its gain is a parabola to 1e-4 of what it takes away."""
+"""Turn over half a filter, in rad, below which the gain is a parabola; error 1e-4 of the loss 1 - gain."""
 
 
 class PmuClass(Enum):
-    """Protection: fast, 3 cycles. Measurement: no aliases from beyond half the reporting rate."""
+    """P (protection): fast, 3 cycles. M (measurement): no aliases from above half the reporting rate."""
 
     P = "P"
     M = "M"
@@ -37,11 +37,11 @@ class Shape:
     cycles: int
     power: int
     cutoff: float = 0.0
-    """Per cycle: of the frequency to which the filter is tuned."""
+    """Per cycle of the frequency to which the filter is tuned."""
 
 
 def shape_of(pmu_class: PmuClass, nominal_hz: float, reports_per_s: int) -> Shape:
-    """The filter of a class; what it was chosen by is `opq-tools bench phasor`."""
+    """The filter shape of a class, chosen with `opq-tools bench phasor`."""
     if pmu_class is PmuClass.P:
         return Shape(3, 4)
     if reports_per_s > nominal_hz:
@@ -69,17 +69,17 @@ class Filter:
     """Second moment of the weights, in samples squared."""
 
     def of(self, frame: FloatArray) -> list[float]:
-        """The six products. Not by BLAS, which would wake its threads for the long filters."""
+        """The six products, computed without BLAS, which would start its threads for the long filters."""
         products: list[float] = np.einsum("ij,j->i", self.kernel, frame).tolist()
         return products
 
     def power(self, frame: FloatArray) -> float:
-        """Power of all that is in the filter's span, without DC."""
+        """Power of the signal in the filter's span, without DC."""
         weighted = frame * self.weights
         return float(np.einsum("i,i->", weighted, frame)) - float(weighted.sum()) ** 2
 
     def gain(self, off: float) -> float:
-        """Gain for a steady sine `off` rad per sample beside `omega`."""
+        """Gain for a steady sine whose frequency differs from `omega` by `off` rad per sample."""
         if abs(off) * self.half < NEAR:
             return 1 - off * off * self.spread / 2
         turns = np.cos(off * np.arange(-self.half, self.half + 1))
@@ -87,7 +87,7 @@ class Filter:
 
 
 def half_samples(shape: Shape, omega: float) -> int:
-    """Samples either side of the middle."""
+    """Samples on either side of the middle."""
     return int(np.floor(shape.cycles * np.pi / omega))
 
 
@@ -110,7 +110,7 @@ def tuned(shape: Shape, omega: float) -> Filter:
 
 
 def _window(shape: Shape, v: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The shape and its two derivatives by v."""
+    """The shape and its first two derivatives by v."""
     rate = np.pi / shape.cycles
     cosine, sine = np.cos(rate * v), np.sin(rate * v)
     power = shape.power
@@ -126,7 +126,7 @@ def _window(shape: Shape, v: FloatArray) -> tuple[FloatArray, FloatArray, FloatA
 
 
 def _sinc(width: float, v: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """sin(pi width v) / (pi width v) and its two derivatives by v."""
+    """sin(pi width v) / (pi width v) and its first two derivatives by v."""
     scale = np.pi * width
     z = scale * v
     near = np.abs(z) < 1e-3

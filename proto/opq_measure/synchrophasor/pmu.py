@@ -1,8 +1,8 @@
 """Synchrophasors on the UTC grid: magnitude, angle, frequency and ROCOF, class P and M.
 
-The samples need not fall on the grid: a phasor is taken at the sample nearest to the report's instant
-and turned by the rest with its own frequency and ROCOF. Two passes: the first finds the frequency, the second
-is tuned to it, so that the mirror image and the harmonics stay in the zeros of the filter at
+The samples need not fall on the grid: a phasor is computed at the sample nearest to the report's instant
+and turned to that instant with its own frequency and ROCOF. The first of two passes finds the frequency, the
+second is tuned to it, so that the mirror image and the harmonics stay in the zeros of the filter at
 any frequency; a single phase is enough.
 
 Source: IEEE C37.118.1-2011 with amendment C37.118.1a-2014, 4.2 (definitions), 5.3 (reporting), 5.5 (limits).
@@ -22,11 +22,14 @@ NAN = math.nan
 TUNED = 0.1
 """The second pass follows the frequency this far from nominal, as a share of it: 5 or 6 Hz."""
 BIN = 5e-4
-"""Filters are made for steps of frequency of this share: 25 or 30 mHz; the image is then 130 dB down."""
+"""Step of the frequencies that filters are made for, as a share of nominal: 25 or 30 mHz.
+
+The image is then 130 dB down.
+"""
 BELIEVED = 0.1
-"""Least share of the power in the filter's span that the fundamental has where its phase is believed."""
+"""Least share of the power in the filter's span that the fundamental must have for its phase to be valid."""
 FAR = 0.3
-"""A frequency this share of the tuned one away is none of the mains: noise, DC, a zero of the amplitude."""
+"""A frequency this share away from the tuned one is not the mains: noise, DC, a zero of the amplitude."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Phasor:
     """One report; NaN where there is no fundamental."""
 
     time_ns: int
-    """UTC; whole multiples of 1 / reports_per_s from the second, rounded down."""
+    """UTC; a whole multiple of 1 / reports_per_s after the second, rounded down to nanoseconds."""
     rms_v: float
     angle_rad: float
     """-pi .. pi, against a cosine of the nominal frequency with its crest on the UTC second."""
@@ -43,7 +46,7 @@ class Phasor:
 
     @property
     def value(self) -> complex:
-        """rms and angle as one number."""
+        """The rms and angle as one complex number."""
         return complex(self.rms_v * np.exp(1j * self.angle_rad))
 
 
@@ -59,7 +62,7 @@ class Pmu:
             nominal_hz: 50 or 60; whole, since the reference is a cosine that begins again each second.
             reports_per_s: whole, from 1 to four times `nominal_hz`.
         Raises:
-            ValueError: either is not so.
+            ValueError: `nominal_hz` is not a whole number from 10 to 400, or `reports_per_s` is not as above.
         """
         if nominal_hz != int(nominal_hz) or not 10 <= nominal_hz <= 400:
             raise ValueError(f"nominal_hz is {nominal_hz}, want a whole number from 10 to 400")
@@ -76,7 +79,7 @@ class Pmu:
 
     @property
     def latency_s(self) -> float:
-        """From a report's instant to the last sample it needs: half of the longest filter."""
+        """Time from a report's instant to the last sample it needs: half of the longest filter."""
         return self._shape.cycles / 2 / (self.nominal_hz * (1 - TUNED))
 
     def push_samples(self, samples: SignalPiece) -> list[Phasor]:
@@ -143,7 +146,7 @@ class Pmu:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """Peak phasor at a sample, growth of its logarithm, frequency and its rise, per sample; NaN unknown."""
+    """Peak phasor at a sample; growth of its logarithm, frequency and its rise, per sample; NaN: unknown."""
 
     phasor: complex
     growth: float
@@ -166,5 +169,5 @@ def _taken(frame: FloatArray, filter_: Filter) -> _Taken:
 
 
 def phasors(samples: SignalPiece, nominal_hz: float, reports_per_s: int, pmu_class: PmuClass) -> list[Phasor]:
-    """All reports of one piece: `Pmu` over the whole."""
+    """All reports of one piece, computed by `Pmu`."""
     return Pmu(nominal_hz, reports_per_s, pmu_class).push_samples(samples)

@@ -1,10 +1,10 @@
 """Where the cycles of the mains begin and end: the fundamental, tracked by its phase.
 
 A Hann window of two cycles moves over the signal in steps of a quarter cycle; the phase of the
-fundamental under it, unwrapped, says at which fractional sample each cycle begins. The window's
+fundamental under it, unwrapped, gives the fractional sample at which each cycle begins. The window's
 length follows the signal's own frequency, so that DC, the mirror image and all harmonics fall into its
 zeros; dips, notches and harmonics therefore do not move the boundaries. Where there is no
-fundamental (an interruption) the boundaries go on evenly from the last to the next that was seen.
+fundamental (an interruption) the boundaries are evenly spaced from the last one seen to the next one.
 
 Source: IEC 61000-4-30:2015, 5.1 (frequency by cycles of the fundamental) and 5.4.1 (zero crossings of
 the fundamental as window boundaries).
@@ -55,7 +55,7 @@ def cycle_edges(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) ->
     """Rising zero crossings of the fundamental.
 
     Args:
-        volts: (n,) counts or volts, offset and harmonics may stay in. A stream is `Tracker`'s.
+        volts: (n,) counts or volts; DC and harmonics may stay in it. For a stream use `Tracker`.
     Returns:
         (m,) float64, rising, fractional sample positions 0 .. n; sample k is at position k. Cycle i
         is `edges[i] .. edges[i + 1]`. Empty for fewer than two nominal cycles of signal.
@@ -67,5 +67,5 @@ def cycle_edges(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) ->
 
 
 def half_cycle_edges(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) -> FloatArray:
-    """Rising and falling zero crossings of the fundamental, as `cycle_edges`."""
+    """Rising and falling zero crossings of the fundamental; otherwise like `cycle_edges`."""
     return track(volts, rate_hz, nominal_hz).edges(2)

@@ -99,9 +99,9 @@ def straightened(
 
 @lru_cache(maxsize=512)
 def neighbour_hops(count: int) -> tuple[IndexArray, IndexArray, FloatArray, FloatArray, FloatArray]:
-    """For each of `count` hops the ones a cycle before and after, as far as there are any, and in hops:
+    """The hops a cycle before and after each of `count` hops, clipped to the ends; three distances in hops.
 
-    how far apart they are, how far after their middle the hop is, and how far apart their own middles are.
+    The distances are: between these two; from their middle to the hop; between the middles of these two.
     """
     index = np.arange(count)
     low, high = np.maximum(index - AROUND, 0), np.minimum(index + AROUND, count - 1)

@@ -1,9 +1,10 @@
-"""Many trackers in step: the chunks of all of them are looked at in one call each, row by row.
+"""Many trackers in step: each call processes the next chunks of all of them, one chunk per row.
 
-A chunk of one signal is fifty numbers, and NumPy's calls cost more than they do: sixteen signals together
-take a fourth of the time. Rows do not see each other, and which way a chunk goes depends on its own signal
-alone, so the bits are those of a tracker alone (test_measure_in_step.py). The quiet way is that of a chunk
-whose fundamental is there, at the tuned frequency, and does not step; any other goes through its own tracker.
+A chunk of one signal is fifty numbers, and the calls of NumPy cost more than their arithmetic: sixteen
+signals together take a fourth of the time. Rows do not affect each other, and how a chunk is processed
+depends on its own signal alone, so the bits are those of a tracker alone (test_measure_in_step.py). A chunk
+is quiet if its fundamental is there, at the tuned frequency, and does not step; only quiet chunks are
+processed together, any other by its own tracker.
 """
 
 from collections.abc import Sequence
@@ -34,13 +35,13 @@ from opq_measure.timebase.tracker import (
 )
 
 FEWEST = 3
-"""Trackers for which rows pay."""
+"""Fewest trackers for which processing in rows saves time."""
 AT_ONCE = 64
-"""Trackers in one call: 1.5 MB of samples; more leave the cache."""
+"""Most trackers in one call: 1.5 MB of samples; more do not fit in the cache."""
 
 
 def feed_all(trackers: Sequence[Tracker], volts: Sequence[SignalArray]) -> list[FloatArray]:
-    """As `Tracker.feed` of each with its samples, which are checked already; no tracker twice."""
+    """`Tracker.feed` of each tracker with its samples, which are checked already; no tracker twice."""
     told: list[list[FloatArray]] = [[] for _ in trackers]
     for tracker, part in zip(trackers, volts, strict=True):
         tracker.append_volts(part)
@@ -68,7 +69,7 @@ def feed_all(trackers: Sequence[Tracker], volts: Sequence[SignalArray]) -> list[
 
 
 def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
-    """The hops that the next chunk makes final, of trackers of one pace; None where it is not quiet."""
+    """The hops that the next chunks make final, for trackers of one pace; None where it is not quiet."""
     rate_hz, nominal_hz, tuned_hz = trackers[0].pace or (0.0, 0.0, 0.0)
     chunks = [tracker.chunk() for tracker in trackers]
     tuned = chunks[0][1]
@@ -101,12 +102,12 @@ def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
     np.maximum.accumulate(phase_rad, axis=1, out=told[:, 1])
     np.maximum(told[:, 1], highest_rad[:, np.newaxis], out=told[:, 1])
     highest = told[:, 1, -1].tolist()
-    told[:, 1] += np.pi / 2  # of a cosine: the sine's zero crossings are asked for
+    told[:, 1] += np.pi / 2  # from cosine to sine, whose zero crossings are the edges
     np.multiply(final[:, 2], 2.0, out=told[:, 2])
     told[:, 2] *= gain
     told[:, 3] = 1.0
     found: list[FloatArray | None] = []
-    rest = looked[:, :, count:].copy()  # no tracker keeps the others' rows alive
+    rest = looked[:, :, count:].copy()  # a copy, so that no tracker keeps the others' rows alive
     ends = zip(final[:, 0, -1].tolist(), phase_rad[:, -1].tolist(), strict=True)
     rows = zip(trackers, quiet.tolist(), hz.tolist(), usual.tolist(), ends, highest, strict=True)
     for at, (tracker, is_quiet, own_hz, own_usual, anchor, own_highest) in enumerate(rows):
@@ -128,7 +129,7 @@ def _usual(size: FloatArray, share: FloatArray, before: FloatArray) -> tuple[Flo
 def _frequency_hz(
     phase: FloatArray, per_sample: float, hop: int, rate_hz: float, nominal_hz: float
 ) -> FloatArray:
-    """(b,) as `Tracker._frequency_hz`."""
+    """(b,) Hz, each computed like `Tracker._frequency_hz`."""
     cycle = HOPS_PER_CYCLE
     steps = phase[:, cycle:] - (phase[:, :-cycle] + per_sample * cycle * hop)
     steps -= TURN * np.rint(steps / TURN)
@@ -144,7 +145,7 @@ def _unwrapped(
     since: FloatArray,
     phase: FloatArray,
 ) -> FloatArray:
-    """(b, m) as `hops.unwrapped`."""
+    """(b, m) phases, each row computed like `hops.unwrapped`."""
     carrier = phase + per_sample * (positions - since)
     off = (angles_rad - carrier) / TURN
     turns = off.copy()
@@ -156,7 +157,7 @@ def _unwrapped(
 def _corrected(
     joined: FloatArray, hop: int, per_sample: FloatArray
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """(b, m) phases and (b, m) gains as `hops.corrected`, and (b,) where that needed nothing else."""
+    """(b, m) phases and gains like `hops.corrected`; (b,) True where no hop is missing and no phase jumps."""
     position, raw, tuned = joined[:, 0], joined[:, 1], joined[:, 2]
     count = joined.shape[2]
     low, high, apart, off, between = neighbour_hops(count)

@@ -9,9 +9,9 @@ from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.hops import HOPS_PER_CYCLE, MOST_BEND, TURN
 
 REACH = 4 * HOPS_PER_CYCLE
-"""Hops by which the phase is carried on to the ends of the signal, a cycle away."""
+"""Hops from which the phase is extrapolated to the ends of the signal, a cycle away."""
 SLACK = 1e-6
-"""Share of a step of phase: an edge so little outside the signal is on its first or last sample."""
+"""Share of a step of phase: an edge outside the signal by no more is on its first or last sample."""
 
 
 @dataclass(slots=True)
@@ -20,12 +20,12 @@ class Track:
 
     `positions` (m,) in samples, `phase_rad` (m,) unwrapped, a rising zero crossing at multiples of
     2 pi; `amplitude` (m,) peak, in the signal's unit; `known` (m,) False where the phase was only
-    carried on. Empty for a signal shorter than two nominal cycles.
+    extrapolated. Empty for a signal shorter than two nominal cycles.
 
-    The track speaks for `begin` .. `samples`. Hops may lie outside of it, as context; where they end
-    inside, the phase goes on at the neighbouring frequency. A piece that is `joined` goes on from
-    the one before, to which an edge on `begin` belongs; one that is `open` is gone on with.
-    Not `frozen`: every window has one, and nobody changes it.
+    The track is valid for `begin` .. `samples`. Hops may lie outside of it, as context; where they end
+    inside, the phase continues at the neighbouring frequency. A piece that is `joined` continues the
+    previous one, to which an edge on `begin` belongs; a piece that is `open` is followed by another.
+    Not `frozen`, because every window has one; it is not changed after it is made.
     """
 
     samples: int
@@ -40,7 +40,10 @@ class Track:
     open: bool = False
 
     def edges(self, per_cycle: int = 1) -> FloatArray:
-        """Fractional sample positions, rising, `begin` .. `samples`: the phase passes `2 pi / per_cycle`."""
+        """Positions where the phase passes multiples of `2 pi / per_cycle`: fractional samples, rising.
+
+        They lie within `begin` .. `samples`.
+        """
         if len(self.positions) == 0:
             return np.empty(0)
         positions, phase_rad = self._to_the_ends()
@@ -52,7 +55,7 @@ class Track:
         return found if self.joined else np.maximum(found, self.begin)
 
     def at(self, phases_rad: FloatArray) -> FloatArray:
-        """Positions of phases; those that the ends of the track do not reach are on its ends."""
+        """Positions of phases; a phase beyond an end of the track has the position of that end."""
         positions, phase_rad = self._to_the_ends()
         found: FloatArray = np.interp(phases_rad, phase_rad, positions)
         return found
@@ -62,20 +65,20 @@ class Track:
         return float(np.interp(position, *self._to_the_ends()))
 
     def known_between(self, starts: FloatArray, stops: FloatArray) -> BoolArray:
-        """(m,) whether the fundamental was seen in at least half of each span of positions."""
+        """(m,) True where the fundamental was seen in at least half of the span of positions."""
         if len(self.positions) == 0:
             return np.zeros(len(starts), dtype=np.bool_)
         seen = np.concatenate(([0.0], np.cumsum(self.known)))
         first = np.searchsorted(self.positions, starts)
         last = np.searchsorted(self.positions, stops)
-        empty = last <= first  # before the first or after the last window: believe the nearest
+        empty = last <= first  # no hop inside, as beyond the first or last one: use its neighbour
         first = np.where(empty, np.clip(first - 1, 0, len(self.positions) - 1), first)
         last = np.where(empty, first + 1, last)
         known: BoolArray = seen[last] - seen[first] >= 0.5 * (last - first)
         return known
 
     def frequency_hz(self, start: float, stop: float) -> float:
-        """Slope of the phase by least squares between two positions; NaN where nothing was seen."""
+        """Slope of the phase between two positions by least squares, Hz; NaN below two known hops."""
         return self.frequency_of_hz(*self.positions.searchsorted((start, stop)).tolist())
 
     def frequency_of_hz(self, first: int, last: int) -> float:
@@ -92,7 +95,7 @@ class Track:
         return slope * self.rate_hz / TURN
 
     def _to_the_ends(self) -> tuple[FloatArray, FloatArray]:
-        """Positions and phase, carried on at the neighbouring frequency to both ends."""
+        """Positions and phase, extrapolated at the neighbouring frequency to both ends."""
         positions, phase_rad = self.positions, self.phase_rad
         short, early = bool(positions[0] > self.begin), bool(positions[-1] < self.samples)
         if not (short or early):
@@ -106,7 +109,7 @@ class Track:
         return np.concatenate((head, positions, tail)), np.concatenate((before, phase_rad, after))
 
     def _beyond(self, positions: FloatArray, phase_rad: FloatArray, places: FloatArray) -> FloatArray:
-        """Phase at places before the first of these hops: slope and bend as in the cycles beside it."""
+        """Phase at places before the first of these hops: slope and bend as in the cycles next to it."""
         reach = min(len(positions) - 1, REACH)
         away = places - positions[0]
         if reach == 0:
@@ -123,7 +126,7 @@ class Track:
 
 @lru_cache(maxsize=256)
 def _slope_weights(count: int) -> FloatArray:
-    """What the slope by least squares over `count` evenly spaced values multiplies them with."""
+    """(count,) weights that give the slope of evenly spaced values by least squares."""
     index = np.arange(count) - (count - 1) / 2
     weights: FloatArray = index / (index @ index)
     return weights

@@ -4,17 +4,17 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 TICK_NS = 600 * 10**9
-"""UTC ten minutes; IEC 61000-4-30:2015, 4.5."""
+"""Ten minutes of UTC; IEC 61000-4-30:2015, 4.5."""
 ON_TICK_SAMPLES = 0.01
-"""An edge as near to a tick, less than a microsecond, is on it."""
+"""Distance from a tick, less than a microsecond, up to which an edge is on it."""
 
 
 ROUNDING_NS = 1
-"""What two times of one clock may differ by, each a whole number."""
+"""Largest difference of two times of one clock that is only rounding to whole nanoseconds."""
 
 
 class TimeMark(NamedTuple):
-    """What is known at a sample: the time, None where it is not known, and the rate from there on."""
+    """A sample's time, None where it is not known, and the rate from there on."""
 
     first_sample: int
     rate_hz: float
@@ -22,19 +22,19 @@ class TimeMark(NamedTuple):
 
 
 class TimeAxis:
-    """Positions of a run, counted from its first sample, to UTC: by the last mark that gave the time.
+    """Converts positions, counted from a run's first sample, to UTC, by the last mark that gave the time.
 
-    A mark at the same rate whose time differs only by the rounding to nanoseconds says nothing new: so the
-    cutting into pieces leaves no trace.
+    A mark at the same rate whose time differs only by the rounding to nanoseconds is ignored, so that the
+    result does not depend on the cutting into pieces.
     """
 
     def __init__(self, first_sample: int) -> None:
         self._first_sample = first_sample
         self._begins: list[int] = []
-        self._told: list[tuple[float, int | None]] = []  # rate, time at its begin
+        self._told: list[tuple[float, int | None]] = []  # rate, time where it begins
 
     def add(self, first_sample: int, rate_hz: float, start_ns: int | None) -> None:
-        """Take in the mark that comes next."""
+        """Accepts the next mark."""
         begin = first_sample - self._first_sample
         if self._told:
             if start_ns is None:
@@ -59,13 +59,13 @@ class TimeAxis:
         return start_ns + round((position - self._begins[index]) * 1e9 / rate_hz)
 
     def forget(self, position: float) -> None:
-        """Nothing before `position` is asked for any more."""
+        """Drops the marks that are needed only before `position`."""
         gone = max(0, bisect_right(self._begins, position) - 1)
         del self._begins[:gone], self._told[:gone]
 
 
 def tick_within(start_ns: int | None, end_ns: int | None, rate_hz: float) -> int | None:
-    """The tick between two times, not on one of them."""
+    """The tick between two times, but not on one of them; None without one, or where a time is not known."""
     if start_ns is None or end_ns is None:
         return None
     slack_ns = round(ON_TICK_SAMPLES * 1e9 / rate_hz)
@@ -74,7 +74,7 @@ def tick_within(start_ns: int | None, end_ns: int | None, rate_hz: float) -> int
 
 
 def tick_between(begin_ns: int | None, time_ns: int | None, rate_hz: float) -> bool:
-    """Whether a tick lies between two times, or on one of them."""
+    """True if a tick lies between two times, or on one of them; False where a time is not known."""
     if begin_ns is None or time_ns is None:
         return False
     slack_ns = round(ON_TICK_SAMPLES * 1e9 / rate_hz)

@@ -43,12 +43,12 @@ LOWEST, HIGHEST = 0.65, 1.45
 BIN = 0.002
 """Share of nominal between the frequencies a kernel is tuned to."""
 MISTUNED = 0.0025
-"""From here a chunk is processed again with a better kernel; above BIN / 2, so that this ends."""
+"""Mistuning from which a chunk is processed again with a better kernel; above BIN / 2, so that this ends."""
 PASSES = 4
 FAINT = 0.02
 """Below this share of the signal's usual fundamental its phase counts as unknown: noise and crosstalk."""
 FORGOTTEN = 1 / 3000
-"""Share of a fall of the fundamental that becomes the usual level per chunk: ten minutes."""
+"""Share by which the usual level follows a fall of the fundamental per chunk: ten minutes."""
 SHARE = 0.25
 """Least share of the power that the fundamental has in a window whose phase is used."""
 HELD = 4 * HOPS_PER_CYCLE
@@ -71,7 +71,7 @@ class Tracker:
     def __init__(self, rate_hz: float, nominal_hz: float) -> None:
         check_signal(np.empty(0), rate_hz, nominal_hz)
         self.rate_hz, self.nominal_hz = rate_hz, nominal_hz
-        self._like_hz = like_rate_hz(rate_hz)  # by which all is reckoned in here, so that Boxes go together
+        self._like_hz = like_rate_hz(rate_hz)  # used in here, so that Boxes can be processed together
         self._hop = max(1, round(rate_hz / nominal_hz / HOPS_PER_CYCLE))
         self._chunk = HOPS_PER_CYCLE * max(1, round(WINDOW_S * nominal_hz))
         self._reach = int(rate_hz / nominal_hz / LOWEST) + 2  # half of the longest window
@@ -163,7 +163,7 @@ class Tracker:
         return hops_of(self._volts, first, self._hop, self._chunk, tuned), tuned
 
     def row(self) -> tuple[FloatArray, FloatArray, float, float, float, float, float]:
-        """Hops processed, those used, first new position, usual size, anchor, highest phase."""
+        """Hops processed, those used, first new position, usual size, anchor (two values), highest phase."""
         position, phase_rad = self._anchor or (0.0, 0.0)
         first = float(self._next * self._hop)
         return self._looked, self._believed, first, self._usual, position, phase_rad, self._highest_rad
@@ -183,7 +183,7 @@ class Tracker:
         self._passed(self._next + self._chunk)
 
     def _look(self, stop: int) -> None:
-        """Phasors of the hops up to `stop`, as far as their windows lie inside the run."""
+        """Computes the phasors of the hops up to `stop` whose windows lie inside the run."""
         looked, usual = None, 0.0
         for _ in range(PASSES):
             tuned = kernel(self._like_hz / self._tuned_hz, self._hop)
@@ -209,7 +209,7 @@ class Tracker:
             self._base += keep
 
     def _phasors(self, first: int, last: int, tuned: Kernel) -> tuple[FloatArray, float]:
-        """Rows of `_looked`, and the fundamental's usual size including them."""
+        """New columns of `_looked`, and the fundamental's usual size including them."""
         looked = np.empty((5, last - first))
         looked[0] = np.arange(first * self._hop, last * self._hop, self._hop)
         blocks = hops_of(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)
@@ -221,14 +221,14 @@ class Tracker:
         return looked, usual
 
     def _usual_size(self, size: FloatArray) -> float:
-        """The largest but a tenth of these, or what is left of what was usual."""
+        """The size that a tenth of these exceed, or the slowly falling usual size where that is larger."""
         if len(size) == 0:
             return self._usual
         level = float(np.partition(size, 9 * len(size) // 10)[9 * len(size) // 10])
         return max(level, self._usual + FORGOTTEN * (level - self._usual))
 
     def _frequency_hz(self, looked: FloatArray) -> float:
-        """The median over steps of a cycle; what was found last where there is none."""
+        """The median frequency over steps of a cycle; the last one found where there is no such step."""
         cycle = HOPS_PER_CYCLE
         per_sample = looked[4, 0]
         steps = looked[1, cycle:] - (looked[1, :-cycle] + per_sample * cycle * self._hop)
@@ -241,7 +241,7 @@ class Tracker:
         return float(min(max(found, LOWEST * self.nominal_hz), HIGHEST * self.nominal_hz))
 
     def _tell(self, ended: bool) -> FloatArray:
-        """The hops whose phase is final now."""
+        """(4, m) the hops whose phase is final now."""
         count = self._looked.shape[1] - self._told - (0 if ended else AROUND)
         if count <= 0:
             return np.empty((4, 0))
@@ -258,7 +258,7 @@ class Tracker:
         np.maximum.accumulate(phase_rad, out=told[1])
         np.maximum(told[1], self._highest_rad, out=told[1])
         self._highest_rad = float(told[1, -1])
-        told[1] += np.pi / 2  # of a cosine: the sine's zero crossings are asked for
+        told[1] += np.pi / 2  # from cosine to sine, whose zero crossings are the edges
         np.multiply(looked[2], 2.0, out=told[2])
         told[2, steady] *= gain
         told[3] = looked[3]
@@ -269,7 +269,7 @@ class Tracker:
         return told
 
     def _phase_rad(self, looked: FloatArray, steady: IndexArray) -> tuple[FloatArray, FloatArray]:
-        """Phases of all these hops, and what to multiply the sizes of the steady ones with."""
+        """Phases of all these hops, and factors for the sizes of the steady ones."""
         position = looked[0]
         whole = len(steady) == len(position)
         per_sample = self._per_sample(whole)
@@ -285,7 +285,7 @@ class Tracker:
         return phase + per_sample * (position - since), np.empty(0)
 
     def _corrected(self, believed: FloatArray, per_sample: float) -> tuple[FloatArray, FloatArray]:
-        """`hops.corrected`, with those reported before beside them."""
+        """`hops.corrected` of these hops, with those reported before as context."""
         joined = np.concatenate((self._believed, believed), axis=1)
         before = min(self._believed.shape[1], CONTEXT)
         position, raw, tuned = joined[:, self._believed.shape[1] - before :]
@@ -294,12 +294,16 @@ class Tracker:
         return phase_rad[before:], gain[before:]
 
     def _per_sample(self, whole: bool) -> float:
-        """Rise of the phase: where it has to be carried on, that of the last chunk's worth of steady hops."""
+        """Rise of the phase, rad; where it is interpolated, that of the last chunk's worth of steady hops."""
         usual = None if whole else usual_slope(self._believed[0], self._believed[1], self._hop)
         return TURN * self._hz / self._like_hz if usual is None else usual
 
     def _steady(self, count: int) -> BoolArray:
-        """Which of the next `count` hops to believe; those seen, where many are and none is steady."""
+        """True for those of the next `count` hops whose phase is used: the steady ones.
+
+        Where none is steady, these are all that were seen, if nothing was reported before or half a chunk was
+        seen.
+        """
         told = self._told
         size = self._looked[2, max(0, told - AROUND) : told + count + AROUND]
         lack = max(0, AROUND - told), told + count + AROUND - self._looked.shape[1]

@@ -10,7 +10,7 @@ from opq_measure.timebase.phase import Track
 class Window:
     """Whole cycles of one run, with context. Positions are fractional samples in `volts`.
 
-    Not `frozen`: that costs 2 us to make. Nobody changes one.
+    Not `frozen`, because that costs 2 us for each; it is not changed after it is made.
     """
 
     index: int
@@ -38,22 +38,23 @@ class Window:
     known: bool
     """The fundamental was seen in at least half of the window."""
     tick: bool
-    """The first after a 10-minute tick."""
+    """The first window after a 10-minute tick."""
     overlap: bool
-    """Runs over a 10-minute tick; complete, and overlapped by the next (4-30:2015, 4.5)."""
+    """The window runs over a 10-minute tick; it is complete, and the next overlaps it (4-30:2015, 4.5)."""
     track: Track
     """The fundamental over all of `volts`."""
 
 
 CLOCK_SET_NS = 1_000_000
-"""A window that by UTC lasts so much longer or shorter than its samples: the clock was set within it."""
+"""Difference of a window's lengths by UTC and by its samples above which the clock was set within it."""
 
 
 @dataclass(slots=True)
 class WindowTime:
     """When a window's values hold. `tick`: it begins at a tick of ten minutes; `overlap`: it runs over one.
 
-    Without UTC times count from anywhere, e.g. from sample 0, and `utc` is False. Nobody changes one.
+    Without UTC, times count from any origin, e.g. from sample 0, and `utc` is False. Not changed after it is
+    made.
     """
 
     start_ns: int
@@ -66,7 +67,8 @@ class WindowTime:
     def of(cls, window: Window) -> "WindowTime":
         """The time of a window as `windows` cuts it; without UTC its time counts from the Box's sample 0.
 
-        A clock that was set within the window (a leap second, the first fix) is taken as it is at its end.
+        If the clock was set within the window (a leap second, the first fix), the start is computed from the
+        end.
         """
         if window.start_ns is not None and window.end_ns is not None:
             lasts_ns = round(float(window.edges[-1] - window.edges[0]) * 1e9 / window.rate_hz)

@@ -54,7 +54,7 @@ class Windows:
         self.dropped_cycles = 0
         """Whole cycles of incomplete windows before gaps and at the end."""
         self.runs = 0
-        """Runs begun; there is one gap less."""
+        """Runs begun, one more than gaps."""
         self.rest: Window | None = None
         """What is left of a run after its last window, for analyses by cycle: fewer cycles, and possibly a
         half one, whose edge is the last of `half_edges`. It belongs to the run that ended last."""
@@ -120,7 +120,7 @@ def push_samples_of_all(
     pieces: Sequence[SignalPiece],
     clocks: Sequence[Sequence[TimeMark]] | None = None,
 ) -> list[list[Window]]:
-    """As `push_samples` of each cutter with its piece: the same bits in a third of the time; no cutter twice.
+    """`push_samples` of each cutter with its piece: the same bits in a third of the time; no cutter twice.
 
     Raises:
         ValueError: one of the pieces is refused; then none of them changes anything.
@@ -138,7 +138,7 @@ def push_samples_of_all(
 def windows_of(
     volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0, start_ns: int | None = None
 ) -> Iterator[Window]:
-    """The windows of a whole signal, also memory-mapped: it is read block by block."""
+    """The windows of a whole signal, which may be memory-mapped: it is read block by block."""
     check_signal(volts, rate_hz, nominal_hz)
     cutter = Windows(nominal_hz)
     whole = SignalPiece(volts, 0, rate_hz, start_ns)
@@ -218,7 +218,7 @@ class _Run:
         halves = start + half * np.arange(-1.0, 2.0 * cycles + 1)
         first = max(self._base, math.floor(start) - self._widest)
         window = self._window(whole, np.append(halves, math.nan), first, end, goes_on=False)
-        window.half_before = float(halves[0]) - first  # also after a tick: this window is no beginning
+        window.half_before = float(halves[0]) - first  # also after a tick: Urms(1/2) goes on
         return window
 
     def _turning(self) -> float:
@@ -273,7 +273,7 @@ class _Run:
         most = math.floor(reached_rad / TURN) - cycle
         if most < self._cycles:
             return found
-        table = whole.at(np.pi * np.arange(2.0 * cycle - 1, 2.0 * (cycle + most) + 2))  # of half edges
+        table = whole.at(np.pi * np.arange(2.0 * cycle - 1, 2.0 * (cycle + most) + 2))  # half edges
         origin = cycle
         while reached_rad >= TURN * (cycle + self._cycles) + (0.0 if ended else np.pi):
             at = 2 * (cycle - origin)

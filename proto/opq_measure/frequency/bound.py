@@ -1,7 +1,8 @@
 """The Cramer-Rao bound: how well a frequency can be known at all from noisy samples.
 
 Source: S. M. Kay, Fundamentals of Statistical Signal Processing I (1993), 3.9 and 3.11. The well known
-`sqrt(6 / (eta N^3))` is for complex exponentials and too small by sqrt(2) for what a converter gives.
+`sqrt(6 / (eta N^3))` is for complex exponentials and too small by sqrt(2) for the real samples of a
+converter.
 """
 
 import numpy as np
@@ -18,12 +19,12 @@ def bound_hz(
 ) -> float:
     """Least standard deviation of the frequency of a real sinusoid in white Gaussian noise.
 
-    By the inverse of the Fisher matrix over frequency, amplitude, phase, DC (unless known) and cosine
-    and sine of the orders 2 .. `unknown_orders`.
+    Computed from the inverse of the Fisher matrix over frequency, amplitude, phase, DC (unless known) and
+    cosine and sine of the orders 2 .. `unknown_orders`.
 
     Args:
-        signal_to_noise_db: power of the fundamental over the power of the noise in all of the band.
-        phase_rad: of the cosine in the middle of the samples.
+        signal_to_noise_db: power of the fundamental over the power of the noise in the whole band.
+        phase_rad: phase of the cosine in the middle of the samples.
     """
     angle = 2 * np.pi * frequency_hz / rate_hz * (np.arange(samples) - (samples - 1) / 2)
     slope = -(angle / frequency_hz) * np.sin(angle + phase_rad)

@@ -1,10 +1,10 @@
-"""A stretch of mains fitted by a sine, its harmonics and DC at once: the frequency at the Cramer-Rao bound.
+"""Fits a sine, its harmonics and DC to a stretch of mains at once: the frequency at the Cramer-Rao bound.
 
 Least squares over DC, cosine and sine of every order and the fundamental's frequency, by Gauss-Newton
 steps. Positions are counted from the middle of the stretch, so that cosines and sines do not mix and
-their Gram matrices have a closed form (sums of cosines); the products with the samples are made
-in two stages of the square root of their number. Harmonics and DC therefore cost the fundamental
-nothing but what they cost the bound, and no window throws samples away.
+their Gram matrices have a closed form (sums of cosines); the products with the samples are computed
+in two stages of the square root of their number. Harmonics and DC therefore worsen the frequency only as far
+as they raise the bound, and no window discards samples.
 
 Source: S. M. Kay, Fundamentals of Statistical Signal Processing I (1993), 3.7 and 8.9; the bound of a real
 sinusoid is that of 3.11 with DC, amplitude and phase unknown.
@@ -21,22 +21,22 @@ from opq_measure.signal import FloatArray, SignalArray
 ComplexArray = NDArray[np.complex128]
 
 SHARE = 0.25
-"""Least share of the alternating power that the fundamental has where a frequency is believed."""
+"""Least share of the alternating power that the fundamental must have for its frequency to be valid."""
 FREE = 0.45
-"""Orders are fitted up to this share of the rate; nearer to half of it cosine and sine grow alike."""
+"""Orders are fitted up to this share of the rate; closer to half the rate, cosine and sine become alike."""
 SETTLED = 1e-8
-"""Relative step after which one more, which is always made, is below 1e-12 of the frequency."""
+"""Relative step below which the next one, which is always made, is below 1e-12 of the frequency."""
 FAR = 0.6
-"""Cycles per stretch that one step may move; the main lobe of a stretch ends at one."""
+"""Largest change by one step, in cycles per stretch; the main lobe of a stretch ends at one."""
 
 
 @dataclass(frozen=True, slots=True)
 class HarmonicFit:
-    """What was found in a stretch of `samples`.
+    """The fit to a stretch of `samples`.
 
     `frequency_hz` is NaN where there is no fundamental or the steps did not settle. `phasors` (orders,)
     complex peak of order 1 .. at the middle of the stretch, sample (samples - 1) / 2: a signal
-    `Re(sum_k phasors[k - 1] exp(2 pi j k f t)) + dc`. `residual` is the rms of what was left.
+    `Re(sum_k phasors[k - 1] exp(2 pi j k f t)) + dc`. `residual` is the rms of the rest.
     """
 
     samples: int
@@ -54,10 +54,10 @@ def fit_harmonics(
     Args:
         volts: (n,) counts or volts, at least one cycle and 2 * orders + 4 samples.
         near_hz: within 0.3 cycles per stretch of the frequency: 0.3 Hz for a second, 10 Hz for 1.5 cycles.
-        orders: fewer are taken where the rate is too low for them.
+        orders: fewer are fitted where the rate is too low for them.
         steps: most Gauss-Newton steps before the last one, which is always made.
     Raises:
-        ValueError: too few samples, or `near_hz` is no frequency below FREE of the rate.
+        ValueError: too few samples, or `near_hz` is not above 0 and up to FREE of the rate.
 
     Error: at the bound, bias below 1e-9 of the frequency without noise (test_measure_frequency.py).
     """
@@ -101,7 +101,7 @@ def _read(
 
 
 def _step(x: FloatArray, omega: float, orders: int) -> tuple[float, FloatArray, FloatArray, float]:
-    """The Gauss-Newton step of `omega`; DC and cosines; sines; the energy that they explain."""
+    """The Gauss-Newton step of `omega`, amplitudes of DC and cosines, of sines, the energy they explain."""
     sums, moment = _projections(x, omega, orders)
     gram = gram_of(len(x), omega, orders)
     even = _solve(gram.even, sums.real, gram.slope_even)

@@ -1,8 +1,8 @@
 """Frequency over a second, at the bound: sine, harmonics and DC fitted together.
 
-What it measures while the frequency wanders: its mean over the stretch, weighted by the parabola
-`6 u (1 - u)` (u from 0 to 1 over the stretch), as every least squares fit of a phase does. Where a sine of
-one frequency and amplitude does not fit, the tracked phase is taken, which follows both.
+While the frequency wanders, the result is its mean over the stretch, weighted by the parabola
+`6 u (1 - u)` (u from 0 to 1 over the stretch), as in every least squares fit of a phase. Where a sine of
+one frequency and amplitude does not fit, the tracked phase is used, which follows changes of both.
 """
 
 import numpy as np
@@ -12,12 +12,12 @@ from opq_measure.signal import FloatArray, SignalArray, check_signal
 from opq_measure.timebase.cycles import track
 
 ORDERS = 50
-"""What 61000-4-7 counts as harmonics; each that is left out leaks into the fundamental."""
+"""The harmonics that IEC 61000-4-7 counts; each that is left out leaks into the fundamental."""
 MISFIT = 0.02
 """Rest of the fit over the fundamental from which the frequency is that of the tracked phase: while amplitude
 or frequency change, a step, interharmonics. Noise at 37 dB is as much."""
 LOW, HIGH = 0.65, 1.45
-"""Searched range, of the nominal frequency: 42.5 to 69 Hz from either nominal."""
+"""Searched range, as shares of the nominal frequency: 42.5 to 69 Hz from either nominal."""
 
 
 def one_second_hz(
@@ -27,7 +27,7 @@ def one_second_hz(
 
     Args:
         volts: (n,) counts or volts, at least four nominal cycles.
-        near_hz: within 0.3 cycles per stretch of the frequency, where known: saves the coarse search.
+        near_hz: the frequency within 0.3 cycles per stretch, where it is known; saves the coarse search.
     Returns:
         Hz; NaN where the fundamental is less than a quarter of the alternating power.
     Raises:
@@ -48,8 +48,9 @@ def one_second_hz(
 
 
 def coarse_hz(volts: FloatArray, rate_hz: float, nominal_hz: float) -> float:
-    """Peak of the Hann spectrum between LOW and HIGH of nominal, by two lines; off by 0.05 / duration.
+    """Peak of the Hann spectrum between LOW and HIGH of nominal, interpolated from two lines.
 
+    Error: 0.05 / duration.
     Source: T. Grandke, IEEE Trans. Instrum. Meas. 32-2 (1983) 350.
     """
     samples = len(volts)

@@ -1,9 +1,9 @@
 """Rate of change of frequency over a stated window: the curvature of the fundamental's phase.
 
-Least squares of a parabola through the tracked phase. Over a window of T seconds, noise at a ratio of eta
-(powers; 60 dB is 1e6) leaves at least `sqrt(180 / (eta rate T)) / (pi T^2)` Hz/s: 0.22 mHz/s over
-half a second at 60 dB and 12 kS/s. While the ROCOF itself changes, its mean under
-`30 u^2 (1 - u)^2` is measured, u from 0 to 1 over the window.
+A parabola is fitted to the tracked phase by least squares. Over a window of T seconds, noise at a ratio of
+eta (powers; 60 dB is 1e6) leaves at least `sqrt(180 / (eta rate T)) / (pi T^2)` Hz/s: 0.22 mHz/s over half a
+second at 60 dB and 12 kS/s. While the ROCOF itself changes, its mean weighted by `30 u^2 (1 - u)^2` is
+measured, u from 0 to 1 over the window.
 
 Source: IEEE C37.118.1-2011, 4.2 (definition); the bound: S. M. Kay, Fundamentals of Statistical Signal
 Processing I (1993), 3.11, for a phase with a quadratic term.
@@ -23,14 +23,14 @@ from opq_measure.timebase.cycles import Track
 from opq_measure.timebase.windows import Window
 
 LEAST = 6
-"""Known phases of a window; a parabola needs three."""
+"""Fewest known phases of a window; a parabola needs three."""
 SHARE = 0.75
-"""Share of its phases that a window must have known."""
+"""Least share of a window's phases that must be known."""
 
 
 @dataclass(frozen=True, slots=True)
 class RocofValue:
-    """Over the span that ends at `end_ns` (None without UTC); NaN where too little was seen."""
+    """ROCOF over the span that ends at `end_ns` (None without UTC); NaN where too little was seen."""
 
     end_ns: int | None
     hz_s: float
@@ -42,8 +42,8 @@ def rocof_hz_s(tracked: Track, start: float, stop: float) -> float:
     Returns:
         NaN where less than three quarters of the phases between are known, or fewer than six.
 
-    Error: 0.93 of the bound over 0.2 to 1 s, 60 dB (the first and last phase know a cycle beyond the
-    window); a ramp of 10 Hz/s to 0.1 % (test_measure_rocof.py).
+    Error: 0.93 of the bound over 0.2 to 1 s, 60 dB (the first and last phase use samples up to a cycle beyond
+    the window); a ramp of 10 Hz/s to 0.1 % (test_measure_rocof.py).
     """
     chosen = (tracked.positions >= start) & (tracked.positions < stop)
     return _curvature_hz_s(
@@ -57,7 +57,7 @@ class Rocof:
     def __init__(self, span_s: float = 0.5) -> None:
         """
         Raises:
-            ValueError: a span below 0.1 s: half of what is left is noise.
+            ValueError: a span below 0.1 s, where half of the result is noise, or above 10 s.
         """
         if not 0.1 <= span_s <= 10:
             raise ValueError(f"span_s is {span_s:g}, want 0.1 to 10")
@@ -66,7 +66,7 @@ class Rocof:
         self._seen = -np.inf
 
     def push_window(self, window: Window) -> RocofValue:
-        """Take in the next window; NaN until a run is as long as the span."""
+        """The ROCOF over the span up to the next window's end; NaN until a run is as long as the span."""
         if window.index == 0:
             self._parts.clear()
             self._seen = -np.inf
@@ -92,7 +92,7 @@ class _Part(NamedTuple):
     phase_rad: FloatArray
     known: BoolArray
     whole: bool
-    """All are known."""
+    """All phases are known."""
 
 
 def _part_of(window: Window, begin: float, end: float) -> _Part | None:
@@ -136,20 +136,20 @@ def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArr
     middle = (at[0] + at[-1]) / 2
     t = (at - middle) / rate_hz
     design = np.column_stack((np.ones(count), t, t * t / 2))
-    scale = np.array([1.0, t[-1], t[-1] ** 2])  # columns of like size
+    scale = np.array([1.0, t[-1], t[-1] ** 2])  # columns of similar size
     found = np.linalg.lstsq(design / scale, phase - phase[0], rcond=None)[0] / scale
     return float(found[2]) / (2 * np.pi)
 
 
 def _even_hz_s(phase_rad: FloatArray, step: float, rate_hz: float) -> float:
-    """Rate of change by known phases `step` samples apart."""
+    """Rate of change of frequency, from known phases that are `step` samples apart."""
     curvature = float(_weights(len(phase_rad)) @ (phase_rad - phase_rad[0]))
     return curvature * (rate_hz / step) ** 2 / (2 * np.pi)
 
 
 @lru_cache(maxsize=64)
 def _weights(count: int) -> FloatArray:
-    """What the curvature by least squares over `count` evenly spaced values multiplies them with."""
+    """(count,) weights that give the curvature of evenly spaced values by least squares."""
     index = np.arange(count) - (count - 1) / 2
     bow = index * index - (index @ index) / count
     weights: FloatArray = 2 * bow / (bow @ bow)

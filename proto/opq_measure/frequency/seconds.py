@@ -18,7 +18,7 @@ class SecondFrequency:
 class Seconds:
     """Frequency second by second as pieces come in; any cutting into pieces gives the same bits.
 
-    A second that is not whole, at the begin, at a gap, at the end, is left out.
+    An incomplete second (at the beginning, at a gap, at the end) is left out.
     """
 
     def __init__(self, nominal_hz: float) -> None:

@@ -1,6 +1,7 @@
-"""Frequency over one and a half cycles, of itself alone: its harmonics are fitted with it.
+"""Frequency over one and a half cycles, from these samples alone: the harmonics are fitted too.
 
-One cycle with unknown harmonics bounds the frequency at 9 mHz (60 dB); half a cycle more, at 1.33 mHz.
+With unknown harmonics the bound of the frequency is 9 mHz for one cycle (60 dB), and 1.33 mHz for one and a
+half.
 """
 
 import math
@@ -10,7 +11,7 @@ from opq_measure.signal import SignalArray, check_samples
 
 CYCLES = 1.5
 ORDERS = 25
-"""At the bound up to 40; rectifiers' 11, 13, 17, 19, 23 and 25 are in it."""
+"""The error is at the bound up to 40; 25 include those of rectifiers: 11, 13, 17, 19, 23 and 25."""
 
 
 def short_hz(volts: SignalArray, rate_hz: float, near_hz: float) -> float:
@@ -18,14 +19,14 @@ def short_hz(volts: SignalArray, rate_hz: float, near_hz: float) -> float:
 
     Args:
         volts: (n,) counts or volts, at least 1.2 cycles.
-        near_hz: the running estimate, within 5 Hz; from a nominal frequency it would not always converge.
+        near_hz: the latest estimate, within 5 Hz; from a nominal frequency the fit would not always converge.
     Returns:
         Hz; NaN where the fundamental is less than a quarter of the alternating power.
     Raises:
         ValueError: see `signal.check_samples`; fewer than 1.2 cycles, or too few samples for one order.
 
     Error: 1.3 mHz at 60 dB, 0.16 mHz at 78 dB (1.0 of the bound), 42.5 to 69 Hz at 12 kS/s
-    (test_measure_frequency.py); CPU 0.7 ms. Harmonics beyond order 25 leak in, 1 % of order 29 as 1 mHz.
+    (test_measure_frequency.py); CPU 0.7 ms. Harmonics beyond order 25 leak in: 1 % of order 29 adds 1 mHz.
     """
     check_samples(volts)
     if not 1.2 * rate_hz <= len(volts) * near_hz < math.inf:

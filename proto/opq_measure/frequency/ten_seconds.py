@@ -1,7 +1,7 @@
 """Power frequency over 10 s: whole cycles that lie within ten seconds of UTC, over their duration.
 
-A cycle that runs over the border belongs to neither side. Cycles that the signal lost, or in which no
-fundamental was seen, are in neither count nor duration; `coverage` says so.
+A cycle that runs over the border is counted on neither side. Cycles that are missing in the signal, or in
+which no fundamental was seen, are left out of both count and duration, and lower `coverage`.
 
 Source: IEC 61000-4-30:2015, 5.1 (class A: 10 mHz from 42.5 to 57.5 and 51 to 69 Hz), from memory.
 """
@@ -22,7 +22,7 @@ TEN_SECONDS_NS = 10 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class TenSeconds:
-    """`frequency_hz` of `cycles` whole cycles, NaN where none was seen; `coverage` 0 .. 1 of the interval.
+    """The frequency of `cycles` whole cycles, NaN where none was seen; `coverage` 0 .. 1 of the interval.
 
     `start_ns` is a whole ten seconds of UTC, or (`utc` False) counts from the signal's first cycle.
     """
@@ -53,23 +53,23 @@ class TenSecondFrequency:
     def push_window(
         self, window: Window, flagged: bool = False, time: WindowTime | None = None
     ) -> list[TenSeconds]:
-        """The ten seconds that this window finishes.
+        """Adds a window and returns the ten-second values that it finishes.
 
         Args:
-            window: the next; a window over a 10-minute tick and the one after it share cycles.
+            window: the next one; a window over a 10-minute tick and the one after it share cycles.
             flagged: a dip, swell or interruption touches it.
-            time: its own, where the caller has it.
+            time: the window's time, where the caller has it already.
         """
         time = time or WindowTime.of(window)
         found = []
         if self._open and (time.utc != self._utc or time.end_ns <= self._start_ns):
-            found += self.end()  # another count of time, or a clock that was set back
+            found += self.end()  # UTC came or went, or the clock was set back
         if not self._open:
             self._open = True
             origin_ns = time.start_ns // TEN_SECONDS_NS * TEN_SECONDS_NS if time.utc else time.start_ns
             self._begin(origin_ns, time.utc)
             self._reached_ns = time.start_ns
-        elif time.start_ns <= self._last_ns:  # set back, but not after the start: a leap second
+        elif time.start_ns <= self._last_ns:  # set back within the interval: a leap second
             self._reached_ns = time.start_ns
         self._last_ns = time.start_ns
         if self._goes_in_whole(window, time):
@@ -91,7 +91,10 @@ class TenSecondFrequency:
         return found
 
     def _goes_in_whole(self, window: Window, time: WindowTime) -> bool:
-        """Count a window that joins the last, in which every cycle was seen and no border lies: most."""
+        """Counts a window at once if it joins the last, all its cycles were seen and it crosses no border.
+
+        Most windows are like this; for any other it returns False and counts nothing.
+        """
         since_ns = round(float(window.edges[-1] - window.edges[0]) * 1e9 / window.rate_hz)
         cycles = len(window.edges) - 1
         inside = (
@@ -121,13 +124,13 @@ class TenSecondFrequency:
             self._duration_ns += int(np.diff(edges_ns)[counted].sum())
 
     def end(self) -> list[TenSeconds]:
-        """The end of the signal: the interval under way, with the coverage it has."""
+        """Ends the signal and returns the current interval, with the coverage it has."""
         found = self._finished()
         self._open = False
         return found
 
     def _finished(self) -> list[TenSeconds]:
-        """Nothing of an interval of which nothing was seen, as in a gap."""
+        """The current interval; empty where nothing of it was seen, as in a gap."""
         if not self._open or self._reached_ns <= self._start_ns:
             return []
         frequency_hz = self._cycles * 1e9 / self._duration_ns if self._cycles else math.nan
@@ -147,7 +150,7 @@ def ten_seconds_of(
         ValueError: see `signal.check_signal`.
 
     Error: below 0.01 mHz at 75 dB of noise with the harmonics of class A's testing states
-    (`bench class_a`); the clock's own error comes on top, 0.06 mHz for 1 ppm.
+    (`bench class_a`); the clock's own error is added, 0.06 mHz for 1 ppm.
     """
     meter = TenSecondFrequency()
     for window in windows_of(volts, rate_hz, nominal_hz, start_ns):

@@ -1,7 +1,7 @@
 """The samples of a run that are still needed, and where UTC instants fall among them.
 
-The run's clock is that of its first piece, and a piece sets it again whose time differs from it by more than
-its own rounding: so the cutting into pieces leaves no trace, and a crystal's drift is followed.
+The run's clock is that of its first piece. A piece whose time differs from it by more than `SLIP_NS` sets it
+again. The cutting into pieces therefore does not affect the result, and a crystal's drift is followed.
 """
 
 import numpy as np
@@ -12,11 +12,11 @@ SECOND_NS = 1_000_000_000
 SLIP_NS = 100
 """A piece whose time is this far from the run's clock sets it again: 0.04 mrad at 60 Hz."""
 DRIFT = 1e-3
-"""Largest relative step of the rate that is a better measurement and not another signal."""
+"""Largest relative change of the rate that is a better measurement; a larger one means another signal."""
 
 
 class UtcRun:
-    """Samples `first` .. `end` (indices on the Box's axis), in the unit that they came in: `gain` volts."""
+    """Samples `first` .. `end` (indices on the Box's axis), in their original unit of `gain` volts."""
 
     def __init__(self) -> None:
         self.first = 0
@@ -31,7 +31,7 @@ class UtcRun:
         return self.first + len(self._held)
 
     def push_samples(self, samples: SignalPiece) -> bool:
-        """Take in the next piece; True where it begins a new run.
+        """Accepts the next piece; returns True where it begins a new run.
 
         Raises:
             ValueError: `start_ns` is not known.
@@ -56,10 +56,10 @@ class UtcRun:
 
     def _late_ns(self, sample: int, time_ns: int) -> float:
         since_ns = (sample - self._sample) * SECOND_NS / self.rate_hz
-        return time_ns - (self._time_ns or 0) - since_ns  # whole numbers first: 1.7e18 ns are no float
+        return time_ns - (self._time_ns or 0) - since_ns  # integers first: 1.7e18 ns do not fit a float
 
     def position(self, count: int, per_s: int = 1) -> float:
-        """Where the UTC instant `count / per_s` seconds falls, in samples on the Box's axis."""
+        """Position of the UTC instant `count / per_s` seconds, in samples on the Box's axis."""
         since_ns = (count * SECOND_NS - (self._time_ns or 0) * per_s) / per_s
         return self._sample + since_ns * self.rate_hz / SECOND_NS
 
@@ -69,11 +69,11 @@ class UtcRun:
         return -(-((self._time_ns or 0) + since_ns) * per_s // SECOND_NS)
 
     def frame(self, first: int, last: int) -> FloatArray:
-        """A copy of samples `first` .. `last`: aligned alike for BLAS, whatever came before."""
+        """A copy of samples `first` .. `last`: its alignment for BLAS does not depend on earlier pieces."""
         return self._held[first - self.first : last - self.first].copy()
 
     def forget(self, before: int) -> None:
-        """Samples before this one are not asked for any more."""
+        """Drops the samples before this one."""
         spare = min(before, self.end) - self.first
         if spare > 0:
             self._held, self.first = self._held[spare:], self.first + spare

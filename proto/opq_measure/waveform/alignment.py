@@ -1,9 +1,10 @@
-"""How far two recordings of one event are apart in time, from their samples alone.
+"""The time offset between two recordings of one event, from their samples alone.
 
-The fundamental's phase gives the lag to a hundredth of a sample, but not the cycle. The cycle is given by
-what happens only once: the difference from one cycle before, which is nothing while the voltage is steady
-and lasts for a cycle at each edge of a dip. Two places of one grid differ in phase by some tenths of a
-degree, and by others before and after an event: the lag is the middle of both, its uncertainty holds that.
+The fundamental's phase gives the lag to a hundredth of a sample, but not the number of whole cycles. That
+number comes from what happens only once: the difference from one cycle before, which is zero while the
+voltage is steady and lasts for a cycle at each edge of a dip. The phase differs between two places of one
+grid by some tenths of a degree, and not by the same amount before and after an event: the lag is the mean of
+the lags before and after, and its uncertainty includes their difference.
 
 Source: Knapp and Carter 1976 (delay by cross-correlation), for the cycle.
 """
@@ -25,23 +26,25 @@ STRETCH_CYCLES = 5.0
 ORDERS = 25
 """Harmonics fitted with the phase; higher ones are small and far from it."""
 CALM, CALM_OVER_NOISE = 0.02, 1.5
-"""Rest of a stretch's fit, of the fundamental's peak, up to which it counts as steady: 37 dB of noise; in
-more noise so many times the rest that is usual in that recording."""
+"""A stretch counts as steady up to this rms residual of its fit, a share of the fundamental's peak: 37 dB of
+noise; in more noise, up to CALM_OVER_NOISE times the median residual of that recording's stretches."""
 LOUD = 2.0
-"""Times the usual difference from a cycle before, over a cycle, from which it says more than noise."""
+"""The rms over a cycle of the difference from one cycle before is more than noise above so many times its
+median."""
 EVENT_SHARE = 0.2
-"""A share of the largest rms over a cycle of what happens: what is above is the event."""
+"""The event is where the rms over a cycle of that difference exceeds this share of its maximum."""
 LEAST_SIMILAR = 0.5
-"""Correlation of what happens once, from which the choice of the cycle is believed."""
+"""Least correlation of the differences at which the choice of the cycle is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
     """Sample n of the second recording shows the instant of sample n + `samples` of the first.
 
-    `uncertainty_samples` a standard one; `before` and `after` the event from the phase alone, NaN where there
-    is no steady stretch. `similarity` the correlation of what happened, `next_best` that of the next choice
-    of a cycle: the nearer the two, the less sure is the cycle.
+    `uncertainty_samples` is a standard uncertainty. `before` and `after` are the lags before and after the
+    event from the phase alone, NaN where there is no steady stretch. `similarity` is the correlation at the
+    chosen cycle, `next_best` the highest one at another cycle: the closer they are, the less certain the
+    cycle.
     """
 
     samples: float
@@ -63,15 +66,15 @@ def lag_between(
     """The lag of two recordings of the same event in the same grid.
 
     Args:
-        first, second: (n,) and (m,) counts or volts, each of its own gain, of the seconds around a dip,
-            swell, step or jump that both have seen; held in memory whole.
+        first, second: (n,) and (m,) counts or volts, each with its own gain, of the seconds around a dip,
+            swell, step or jump that both have recorded; held in memory as a whole.
         rate_hz: of both; a difference of 10 ppm is 0.1 samples in a second.
         least_overlap_s: how much of the two has to overlap.
     Raises:
-        ValueError: see `signal.check_signal`; shorter than 10 cycles; nothing happens in them by which the
-            cycle could be found; no steady stretch in both.
+        ValueError: see `signal.check_signal`; shorter than 10 cycles; nothing happens in them that identifies
+            the cycle; no steady stretch in both.
 
-    Error: 0.001 samples rms for a grid without angle between the places, at 30 dB of noise within 20 us rms
+    Error: 0.001 samples rms for a grid without angle between the places; at 30 dB of noise within 20 us rms
     for dips of 15 to 90 % (test_measure_alignment.py); on the two real recordings 822.5
     (test_measure_recordings.py).
     """
@@ -110,7 +113,10 @@ def lag_between(
 
 
 def _news(volts: SignalArray, tracked: Track) -> FloatArray:
-    """(n,) the difference from a cycle before, of the fundamental's size; 0 in the first cycle."""
+    """(n,) the difference from one cycle before, as a share of the fundamental's amplitude.
+
+    It is 0 in the first cycle and where it is not more than noise.
+    """
     part = np.asarray(volts, dtype=np.float64)
     at = np.arange(len(part), dtype=np.float64)
     phase = phases_rad(tracked, at)
@@ -124,7 +130,7 @@ def _news(volts: SignalArray, tracked: Track) -> FloatArray:
 
 
 def _similarity(first: FloatArray, second: FloatArray, overlap: int) -> tuple[FloatArray, FloatArray]:
-    """Lags with enough overlap, and the correlation at each, normalised by all that happens in both."""
+    """Lags with enough overlap, and the correlation at each, normalised by the whole energy of both."""
     power = math.sqrt(float(first @ first) * float(second @ second))
     lags = np.arange(-(len(second) - 1), len(first), dtype=np.float64)
     inside = (np.minimum(len(first), lags + len(second)) - np.maximum(0.0, lags)) >= overlap
@@ -145,7 +151,7 @@ def _correlation(first: FloatArray, second: FloatArray) -> FloatArray:
 
 
 def _event(news: FloatArray, period: float) -> tuple[float, float]:
-    """From where to where something happens: the rms over a cycle is above a share of its largest."""
+    """First and last sample of the event: the rms over a cycle is above a share of its maximum."""
     size = round(period)
     energy = np.concatenate(([0.0], np.cumsum(news**2)))
     rms = np.sqrt(np.maximum(energy[size:] - energy[:-size], 0.0))
@@ -161,7 +167,7 @@ def _by_phase(
     begin: float,
     end: float,
 ) -> FloatArray:
-    """(k,) the lag by the phases of both, over each stretch between two samples of the first."""
+    """(k,) the lag from the phases of both, in each steady stretch from `begin` to `end` of the first."""
     rate_hz = tracks[0].rate_hz
     size = round(STRETCH_CYCLES * rate_hz / tracks[0].nominal_hz)
     start = math.ceil(max(begin, coarse, 0))

@@ -1,7 +1,7 @@
 """Clipped tops: the converter (or a saturated transformer) holds the crests at one value.
 
-A crest counts as clipped when it stays within a small share of the signal's extreme value for longer than a
-sine of that amplitude can, and more than once: a flat top of third harmonic is rounder than that.
+A crest counts as clipped when it stays within a small share of the signal's extreme value for three times as
+long as a sine of that amplitude can: a flat top due to the third harmonic is rounder than that.
 """
 
 import math
@@ -14,15 +14,15 @@ from opq_measure.signal import BoolArray, FloatArray, SignalArray
 WIDTH = 1e-3
 """Share of the extreme value that counts as the top: above the noise of 60 dB, below any curvature."""
 TIMES_A_SINE = 3.0
-"""A sine is within 0.1 % of its peak for 1.4 % of a cycle; flat tops of harmonics for up to twice that."""
+"""A sine is within 0.1 % of its peak for 1.4 % of a cycle; the flat top of harmonics for up to twice that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clipping:
-    """Clipped tops of a stretch; `share` of all samples that lie on a clipped top.
+    """Clipped tops of a stretch; `share` is the share of all samples that lie on a clipped top.
 
-    `high` and `low` are the values the crests are held at, NaN where that side is not clipped, in the
-    signal's unit. `tops` how many crests; `longest_samples` the longest.
+    `high` and `low` are the values at which the crests are cut off, NaN where that side is not clipped, in
+    the signal's unit. `tops` is the number of clipped crests, `longest_samples` the length of the longest.
     """
 
     share: float
@@ -33,7 +33,7 @@ class Clipping:
 
 
 def clipping_in(volts: SignalArray, rate_hz: float, hz: float) -> Clipping:
-    """Whether and where crests are cut off.
+    """Finds the crests that are cut off.
 
     Args:
         volts: (n,) counts or volts.
@@ -63,7 +63,7 @@ def clipping_in(volts: SignalArray, rate_hz: float, hz: float) -> Clipping:
 
 
 def _grain(part: FloatArray) -> float:
-    """The converter's step as the data show it: of few bits, a crest rests on one code."""
+    """The converter's step, from the data: with few bits, a crest stays on one code without clipping."""
     steps = np.abs(np.diff(part))
     return float(steps[steps > 0].min(initial=math.inf)) if np.any(steps > 0) else 0.0
 

@@ -1,7 +1,7 @@
-"""What is fast in the voltage: a high pass, and its peak.
+"""The fast part of the voltage: a high pass, and the peak after it.
 
 The original Box reports as `trans` the largest magnitude after a 125-tap FIR high pass of 400 Hz at
-12 kS/s; this is the same with taps of our own. Fundamental and third harmonic are down by 60 dB.
+12 kS/s; this is the same with different taps. Fundamental and third harmonic are down by 60 dB.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def tap_count(rate_hz: float) -> int:
 
 
 def high_pass(volts: SignalArray, rate_hz: float, cutoff_hz: float = CUTOFF_HZ) -> FloatArray:
-    """What is above `cutoff_hz`, linear phase, only where the whole filter has samples.
+    """The signal above `cutoff_hz`, with linear phase, only where the whole filter has samples.
 
     Returns:
         (max(0, n - tap_count(rate_hz) + 1),) float64; entry k belongs to sample k + tap_count // 2.
@@ -43,15 +43,16 @@ def high_pass(volts: SignalArray, rate_hz: float, cutoff_hz: float = CUTOFF_HZ) 
 def cycle_peaks_v(volts: Sequence[SignalArray], edges: FloatArray, rate_hz: float) -> FloatArray:
     """The largest magnitude above 400 Hz in each cycle of some windows, in the unit of `volts`.
 
-    The filter of `high_pass` by FFT: a third of the time, and the same to 1e-14 of the largest sample. It is
-    that of `like_rate_hz`, one for all Boxes of a kind; a window's bits do not depend on the others.
+    This is the filter of `high_pass` by FFT, in a third of the time; the results agree to 1e-14 of the
+    largest sample. The filter is the one for `like_rate_hz`, the same for all Boxes of a kind. The result of
+    a window does not depend on the other windows, to the last bit.
 
     Args:
-        volts: of each window, with half a filter of context on both sides where there is.
+        volts: samples of each window, with half a filter of context on both sides where available.
         edges: (w, c + 1) rising, fractional positions of the cycles' edges in them.
     Returns:
-        (w, c) float64; NaN for a window that is shorter than the filter. Where, at the ends of a short run,
-        two cycles fall together: the largest of all for each.
+        (w, c) float64; NaN for a window that is shorter than the filter. Where two cycles coincide at
+        the ends of a short run, each cycle of the window has the largest magnitude of the whole window.
     """
     rate_hz = like_rate_hz(rate_hz)
     taps = tap_count(rate_hz)
@@ -79,8 +80,8 @@ def transient_peak_v(volts: SignalArray, rate_hz: float) -> float | None:
 def _peaks_v(parts: list[SignalArray], starts: IndexArray, size: int, rate_hz: float) -> FloatArray:
     """(w, c) peaks of windows that share an FFT of `size` points, which is longer than any of them.
 
-    `starts` (w, c): where cycles begin after the filter. Its first `tap_count - 1` values are left out: the
-    end of the part is mixed into them.
+    `starts` (w, c): where the cycles begin in the filter's output. The first `tap_count - 1` values of the
+    output are left out: the end of the part is mixed into them.
     """
     rows = np.zeros((len(parts), size))
     for row, part in zip(rows, parts, strict=True):
@@ -101,7 +102,7 @@ def _peaks_v(parts: list[SignalArray], starts: IndexArray, size: int, rate_hz: f
 
 @lru_cache(maxsize=16)
 def _response(rate_hz: float, size: int) -> ComplexArray:
-    """(size // 2 + 1,) of the filter."""
+    """(size // 2 + 1,) frequency response of the filter."""
     found: ComplexArray = np.fft.rfft(_taps(rate_hz, CUTOFF_HZ), size)
     return found
 
@@ -111,6 +112,6 @@ def _taps(rate_hz: float, cutoff_hz: float) -> FloatArray:
     count = tap_count(rate_hz)
     offsets = np.arange(count) - count // 2
     low = np.sinc(2 * cutoff_hz / rate_hz * offsets) * np.kaiser(count, KAISER_BETA)
-    high: FloatArray = -low / low.sum()  # DC passes the low pass with exactly 1, hence here with 0
+    high: FloatArray = -low / low.sum()  # the low pass has a gain of exactly 1 at DC, so this has 0
     high[count // 2] += 1.0
     return high

@@ -1,9 +1,9 @@
 """Periodic notching: what a converter's commutation cuts out of the wave, at the same angles in each cycle.
 
-The wave without notches is fitted to the samples outside of them: DC and low harmonics, by least squares in
-which a sample counts the less the farther it is off, and those between two jumps not at all. What is off by
-more than noise is a notch; only places that have one in most cycles are reported. So neither a transient is
-one, which does not come again, nor a harmonic, which is nowhere near zero for long.
+The wave without notches is fitted to the samples outside of them: DC and low harmonics, by least squares. A
+sample counts less the farther it is off the fit, and samples between two jumps do not count at all. A
+deviation larger than noise is a notch; only places that have one in most cycles are reported. So a transient
+is not reported, because it does not come again, nor a harmonic, because it never stays near zero for long.
 
 Source: IEEE 519-2022, 3 and 5.4 (notch depth d and area width x depth; the limits are of 519-2014, table 3);
 IEEE 1159-2019, 4.5.4. Robust fit: Tukey's biweight, Holland and Welsch 1977.
@@ -20,30 +20,30 @@ from opq_measure.timebase.cycles import Track, cycles_per_window
 from opq_measure.waveform.residual import phases_rad
 
 ORDERS = (1, 3, 5, 7, 7, 7, 7, 13, 13, 13)
-"""Highest harmonic in each round: first the coarse form, or the fit would take notches for harmonics."""
+"""Highest harmonic in each round of the fit: the coarse form first, or it would fit notches as harmonics."""
 RIDGE = 1e-7
-"""Holds order 13 back by 0.6 %, order 7 by 0.05 %, where all samples are in; in the gaps, much more."""
+"""Reduces order 13 by 0.6 % and order 7 by 0.05 % where all samples count, and much more across gaps."""
 BIWEIGHT = 4.7
 """In sigma; Tukey's constant for 95 % efficiency in normal noise."""
 LEAST = 0.03
-"""Least depth that is reported, of the fundamental's peak."""
+"""Least depth that is reported, as a share of the fundamental's peak."""
 SIGMAS = 6.0
-"""Least depth, of the noise between the notches."""
+"""Least depth, as a multiple of the noise between the notches."""
 NORMAL = 4.5
-"""Sigma of normal noise that one window in fifty exceeds; it is then looked at in full."""
+"""In sigma: one window in fifty of normal noise exceeds it and is then analysed in full."""
 JUMP = 0.3
-"""A multiple of the least depth: a jump within one sample that begins or ends a notch."""
+"""A share of the least depth: the least jump within one sample that begins or ends a notch."""
 MOST_SHARE = 0.4
-"""A share of the time; notches that fill more of it are another form of wave."""
+"""A share of the time: deviations that fill more of it are another form of wave, not notches."""
 MOST_DEGREES = 30.0
-"""Width of one notch; six of them are a half of the cycle."""
+"""Largest width of one notch; six of them fill half of the cycle."""
 APART_DEGREES = 4.0
 """Notches at angles that differ by less are at the same place."""
 MOST_CYCLES = 0.75
-"""Share of the cycles that have a notch at a place, from which it is periodic."""
+"""Notches at a place are periodic when at least this share of the cycles has one there."""
 LEAST_CYCLES = 3
 SHARP = 0.002
-"""Share of the fundamental that notches of 3 % exceed from order SHARP_ORDER on, which ORDERS do not fit."""
+"""Share of the fundamental that notches of 3 % exceed in the orders from SHARP_ORDER on, beyond ORDERS."""
 SHARP_ORDER = 14
 
 
@@ -54,17 +54,17 @@ class NotchPlace:
     phase_degrees: float
     """Angle of the middle, 0 at the rising zero crossing of the fundamental."""
     jitter_degrees: float
-    """Standard deviation of the angle; a sample's grain is 0.5 at 60 Hz and 12 kS/s."""
+    """Standard deviation of the angle; the sample grid alone gives 0.5 at 60 Hz and 12 kS/s."""
     width_us: float
-    """At half of the depth."""
+    """Width at half of the depth."""
     depth_v: float
     """Mean depth below (or above) the wave without notches, area / width, in the signal's unit."""
     depth_percent: float
-    """Percent of that wave's value at the middle; above 100 the voltage changes its sign."""
+    """Depth in percent of that wave's value at the notch's middle; above 100 the voltage changes its sign."""
     area_v_us: float
     toward_zero: bool
     share: float
-    """Share of the cycles that have it."""
+    """Share of the cycles that have a notch here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Notching:
     cycles: int
     places: tuple[NotchPlace, ...]
     noise_v: float
-    """Rms between the notches."""
+    """Rms of the noise between the notches."""
 
     @property
     def per_cycle(self) -> int:
@@ -90,7 +90,7 @@ class Notching:
 
     @property
     def area_v_us(self) -> float:
-        """In one cycle, all notches."""
+        """Area of all notches of one cycle."""
         return sum(place.area_v_us for place in self.places)
 
 
@@ -98,15 +98,15 @@ def notching_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tup
     """The windows of 10/12 cycles in which there is periodic notching, in time order.
 
     Args:
-        volts: (n,) counts or volts; read window by window. The last window may be shorter, from 3 cycles.
-        least: least depth, of the fundamental's peak.
+        volts: (n,) counts or volts; read window by window. The last window may have as few as 3 cycles.
+        least: least depth, as a share of the fundamental's peak.
     Raises:
         ValueError: `least` is not between 0 and 1.
 
     Error: at 12 kS/s and 60 dB, over 12 cycles, for notches of 12 to 90 % and 0.3 to 0.8 ms: depth 1.5 %,
-    width 16 us and area 4 % rms; near 60.00 Hz the samples fall alike in each cycle, then width and area
-    are off by up to a sample. Angle 0.3 degrees; few deep notches shift the fundamental, from which it
-    counts (test_measure_notches.py).
+    width 16 us and area 4 % rms; near 60.00 Hz the samples have the same angles in each cycle, and width and
+    area are off by up to a sample. Angle 0.3 degrees; a few deep notches shift the fundamental, to which the
+    angle refers (test_measure_notches.py).
     """
     if not 0 < least < 1:
         raise ValueError(f"least is {least:g}, want a share between 0 and 1")
@@ -133,7 +133,7 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
     widest = MOST_DEGREES / 360.0 * float(np.diff(edges).mean())
     jumps = _between_jumps(part, JUMP * least * peak, widest)
     if most < NORMAL * 1.4826 * float(np.median(np.abs(off))) and not jumps.any():
-        return None  # what they leave is noise
+        return None  # the rest is noise
     wave, noise = _without_notches(basis, part, 1e-4 * peak, jumps)
     deviation = part - wave
     level = max(least * peak, SIGMAS * noise)
@@ -167,10 +167,10 @@ def _basis(phase: FloatArray) -> FloatArray:
 
 
 def _between_jumps(part: FloatArray, least: float, widest: float) -> BoolArray:
-    """(n,) True between a jump and the nearest one back; where to begin with the fit outside of notches."""
+    """(n,) True between a jump and the nearest jump back; the fit begins without these samples."""
     slope = np.diff(part)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(slope, 4, "edge"), 9)
-    steps = slope - np.median(around, axis=1)  # of the wave itself a slope is left alone
+    steps = slope - np.median(around, axis=1)  # without the slope of the wave itself
     least = max(least, SIGMAS * 1.4826 * float(np.median(np.abs(steps))))
     at = np.flatnonzero(np.abs(steps) > least)
     inside = np.zeros(len(part), dtype=np.bool_)
@@ -204,7 +204,7 @@ def _without_notches(
         inside = off[weight > 0] if orders == max(ORDERS) else off
         spread = max(1.4826 * float(np.median(inside)), floor)
         weight = np.maximum(0.0, 1 - (off / (BIWEIGHT * spread)) ** 2) ** 2
-        out = weight == 0  # the samples beside a notch are its edges
+        out = weight == 0  # the samples next to a notch are its edges
         weight[:-1][out[1:]] = 0.0
         weight[1:][out[:-1]] = 0.0
     return wave, spread
@@ -216,12 +216,12 @@ def _solved(basis: FloatArray, part: FloatArray, weight: FloatArray | None = Non
     order = np.arange(1, len(gram) + 1) // 2
     gram[np.diag_indices_from(gram)] += (
         RIDGE * len(part) * order**4
-    )  # no high order that only notches would show
+    )  # against high orders that only notches would suggest
     return np.asarray(np.linalg.solve(gram, weighted.T @ part), dtype=np.float64)
 
 
 def _runs(beyond: BoolArray, size: FloatArray, level: float) -> list[tuple[int, int]]:
-    """Spans beyond half the level that reach the level somewhere, not at the ends of the window."""
+    """Spans beyond half the level that reach the level, except those at the ends of the window."""
     bounds = np.flatnonzero(np.diff(np.concatenate(([False], beyond, [False])).astype(np.int8)))
     return [
         (int(begin), int(end))
@@ -233,7 +233,7 @@ def _runs(beyond: BoolArray, size: FloatArray, level: float) -> list[tuple[int, 
 def _notch(
     deviation: FloatArray, wave: FloatArray, phase: FloatArray, begin: int, end: int
 ) -> tuple[float, float, float, float, float]:
-    """Angle in degrees, width in samples, area, share of the wave there, whether toward zero (1 or 0)."""
+    """Angle in degrees, width in samples, area, depth as a share of the wave, toward zero (1 or 0)."""
     sign = 1.0 if deviation[begin:end].sum() > 0 else -1.0
     dip = sign * deviation[begin - 1 : end + 1]
     at = np.arange(begin - 1, end + 1, dtype=np.float64)
@@ -260,7 +260,7 @@ def _places(notches: FloatArray, cycles: int, rate_hz: float) -> tuple[NotchPlac
     notches = notches[order]
     gaps = np.flatnonzero(np.diff(notches[:, 0]) > APART_DEGREES) + 1
     groups = np.split(notches, gaps)
-    if len(groups) > 1 and groups[0][0, 0] + 360.0 - groups[-1][-1, 0] < APART_DEGREES:  # over 0 degrees
+    if len(groups) > 1 and groups[0][0, 0] + 360.0 - groups[-1][-1, 0] < APART_DEGREES:  # across 0 degrees
         last = groups.pop()
         last[:, 0] -= 360.0
         groups[0] = np.concatenate((last, groups[0]))

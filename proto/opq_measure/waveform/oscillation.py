@@ -1,8 +1,8 @@
-"""A damped oscillation: frequency, damping and size of what rings.
+"""A damped oscillation: its frequency, damping and amplitude.
 
 Least squares of exp(-t / damping) (a cos + b sin); a and b are eliminated (variable projection), frequency
-and damping are found by Gauss-Newton from the peak of the spectrum. At the bound for white noise, and
-without the grain of an FFT.
+and damping are found by Gauss-Newton from the peak of the spectrum. The error is at the bound for white
+noise, and is not limited by the bins of an FFT.
 
 Source: Kumaresan and Tufts 1982 (damped sinusoids); Golub and Pereyra 1973 (variable projection).
 """
@@ -17,7 +17,7 @@ from opq_measure.signal import FloatArray
 STEPS = 30
 """Gauss-Newton steps at most; eight are usual."""
 LEAST_SAMPLES = 6
-"""Four unknowns and something to judge them by."""
+"""Four unknowns, and two more samples to judge the fit by."""
 BACK = 6
 """Halvings of a step that makes the fit worse."""
 
@@ -26,8 +26,9 @@ BACK = 6
 class Oscillation:
     """amplitude exp(-t / damping_s) cos(2 pi frequency_hz t + phase_rad), t from the first sample.
 
-    `amplitude` in the signal's unit; `damping_s` to 1/e, negative for one that grows; `share` of the energy
-    that the fit explains: 1 for one pure ringing, about 0 for noise.
+    `amplitude` is in the signal's unit; `damping_s` is the time to 1/e, negative for an oscillation that
+    grows; `share` is the part of the energy that the fit explains: 1 for one pure ringing, about 0 for
+    noise.
     """
 
     frequency_hz: float
@@ -37,7 +38,7 @@ class Oscillation:
     share: float
 
     def values(self, t_s: FloatArray) -> FloatArray:
-        """(m,) the fitted oscillation at times from the first sample."""
+        """(m,) the fitted oscillation at the times `t_s` (m,), counted from the first sample."""
         swing = np.cos(2 * math.pi * self.frequency_hz * t_s + self.phase_rad)
         found: FloatArray = self.amplitude * np.exp(-t_s / self.damping_s) * swing
         return found
@@ -47,7 +48,7 @@ def oscillation(volts: FloatArray, rate_hz: float) -> Oscillation | None:
     """The damped oscillation that fits a residual best, from its first sample to its last.
 
     Args:
-        volts: (n,) of the disturbance alone, from where it rings freely.
+        volts: (n,) samples of the disturbance alone, from where it rings freely.
     Returns:
         None for fewer than 6 samples or all zeros.
 
@@ -60,7 +61,7 @@ def oscillation(volts: FloatArray, rate_hz: float) -> Oscillation | None:
     n = np.arange(len(volts), dtype=np.float64)
     decay = 1.0 / max(
         2.0 * float(n @ volts**2) / total, 1.0
-    )  # of one ringing the energy's middle is damping / 2
+    )  # the energy of one ringing has its centre at damping / 2
     pole = np.array([decay, _strongest(volts)])
     factor, left = _eliminated(volts, n, pole)
     for _ in range(STEPS):
@@ -111,9 +112,9 @@ def _eliminated(volts: FloatArray, n: FloatArray, pole: FloatArray) -> tuple[Flo
 
 
 def _step(volts: FloatArray, n: FloatArray, pole: FloatArray, factor: FloatArray) -> FloatArray:
-    """Gauss-Newton in decay and angle; cosine and sine take their own part."""
+    """The Gauss-Newton step in decay and angle; the factors of cosine and sine are fitted with it."""
     basis = _basis(n, pole)
-    turned = basis @ np.array([factor[1], -factor[0]])  # derivative by the angle, less n
+    turned = basis @ np.array([factor[1], -factor[0]])  # derivative by the angle, without its factor n
     jacobian = np.column_stack((basis, -n * (basis @ factor), n * turned))
     found: FloatArray = np.linalg.lstsq(jacobian, volts - basis @ factor, rcond=None)[0][2:]
     return found

@@ -1,8 +1,8 @@
-"""Jumps of the phase: the fundamental goes on at another angle than it should.
+"""Jumps of the phase: the fundamental continues at another angle than expected.
 
-The phase before, carried on at the frequency before, against the phase after, carried back at the frequency
-after, at the instant of the change (`waveform.change`): neither a step of frequency nor one of the
-amplitude counts as a jump.
+A jump is the difference of two phases at the instant of the change (`waveform.change`): the phase before,
+extrapolated forward at the frequency before, and the phase after, extrapolated back at the frequency after.
+So neither a step of the frequency nor one of the amplitude counts as a jump.
 
 Source: IEC 61000-4-30:2015, annex C (phase shift as a characteristic of a dip; clause from memory);
 Bollen, Understanding Power Quality Problems, 2000, 4.5 (phase-angle jump: positive when the voltage leads).
@@ -19,18 +19,18 @@ from opq_measure.waveform.change import LEAST, Change, changes_in
 from opq_measure.waveform.steady import Steady
 
 LEAST_DEGREES = 3.0
-"""Least jump reported by default; below it, distant switching does as much all day."""
+"""Least jump reported by default; distant switching causes smaller ones all day."""
 
 SIGNIFICANT = 4.0
-"""Standard uncertainties that a jump has to have: of noise alone there is no phase."""
+"""A jump has to exceed so many of its standard uncertainties: noise alone has no defined phase."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseJump:
     """One jump; `position` in fractional samples of the signal, `time_s` from its sample 0.
 
-    `degrees` -180 .. 180, positive when the voltage comes to lead; `amplitude_ratio` fundamental after over
-    before. Uncertainties are standard ones, for white noise.
+    `degrees` is -180 .. 180, positive when the voltage leads after the jump; `amplitude_ratio` is the
+    fundamental after divided by that before. Uncertainties are standard ones, for white noise.
     """
 
     position: float
@@ -55,9 +55,9 @@ def phase_jumps_in(
         volts: (n,) counts or volts, the waveform of an event with some cycles before and after.
         tracked: `cycles.track` of it.
         least_degrees: 1 .. 180.
-        changes: `changes_in` of it by `least_step` or less, where they are known already.
+        changes: `changes_in` of it with a step of `least_step` or less, where they are known already.
     Raises:
-        ValueError: `least_degrees` is outside.
+        ValueError: `least_degrees` is outside 1 .. 180.
 
     Error: 0.004 degrees and 0.3 samples rms at 60 dB, 57 to 63 Hz, with 3 % harmonics; 0.011 degrees with a
     dip or a step of frequency, 0.07 when the new wave lasts 0.6 to 4 cycles (test_measure_phase_jump.py).
@@ -75,12 +75,12 @@ def phase_jumps_in(
 
 
 def least_step(least_degrees: float) -> float:
-    """The step from which a change is looked at: of half the jump, so that the finder is not the judge."""
+    """The least step of a change to examine: that of half the jump, so that the search misses no jump."""
     return min(2 * math.sin(math.radians(least_degrees) / 4), LEAST)
 
 
 def phase_jump_of(change: Change) -> PhaseJump:
-    """What a change of the wave does to the phase of the fundamental."""
+    """The jump in the phase of the fundamental at a change of the wave."""
     before, after = change.before, change.after
     return PhaseJump(
         position=change.position,
@@ -100,7 +100,10 @@ def _uncertainty_rad(change: Change) -> float:
 
 
 def _carried_rad(wave: Steady) -> float:
-    """Phase at the end of a fit with a free frequency: twice that in its middle; Rife and Boorstyn 1974."""
+    """Uncertainty of the phase at the end of a fit with free frequency: twice that in its middle.
+
+    Source: Rife and Boorstyn 1974.
+    """
     if wave.amplitude <= 0:
         return math.pi
     return min(math.pi, 2 * wave.rest / wave.amplitude * math.sqrt(2 / (wave.stop - wave.start)))

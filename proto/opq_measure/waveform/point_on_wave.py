@@ -1,7 +1,7 @@
-"""Point on wave: at which angle of the fundamental something began or ended.
+"""Point on wave: the angle of the fundamental at which an event begins or ends.
 
-0 degrees is the rising zero crossing, 90 the positive crest. The angle at which a dip begins is that of
-the voltage before, carried on; the one at which it ends, that of the voltage after, carried back.
+0 degrees is the rising zero crossing, 90 the positive crest. A dip begins at the angle of the voltage before
+it, extrapolated forward, and ends at the angle of the voltage after it, extrapolated back.
 
 Source: IEC 61000-4-11:2020, 3 (phase angle of a dip); CIGRE C4.110, 2010 (point-on-wave characteristics).
 """
@@ -16,14 +16,14 @@ from opq_measure.waveform.change import Change, change_near
 
 @dataclass(frozen=True, slots=True)
 class PointOnWave:
-    """`position` in fractional samples, angles in degrees 0 .. 360; uncertainty a standard one."""
+    """`position` is in fractional samples, angles are degrees 0 .. 360; the uncertainty is a standard one."""
 
     position: float
     time_s: float
     degrees_before: float
-    """Angle of the fundamental before, carried on: what counts for a beginning."""
+    """Angle of the fundamental before, extrapolated forward: the one to use for a beginning."""
     degrees_after: float
-    """Angle of the fundamental after, carried back: what counts for an end."""
+    """Angle of the fundamental after, extrapolated back: the one to use for an end."""
     uncertainty_degrees: float
 
 
@@ -33,8 +33,8 @@ def point_on_wave(
     """The angle at which the wave changes near a position, such as the start or the end of a dip.
 
     Args:
-        near: fractional sample position, right to a cycle, e.g. `Disturbance.start_sample`.
-        first, stop: neighbouring changes, e.g. the dip's end for its start.
+        near: fractional sample position, accurate to a cycle, e.g. `Disturbance.start_sample`.
+        first, stop: positions of the neighbouring changes, e.g. the dip's end where `near` is its start.
     Returns:
         None where too little signal is left on both sides.
 

@@ -16,17 +16,17 @@ from opq_measure.waveform.oscillation import Oscillation, oscillation
 END = 0.1
 """A share of the peak: where a pulse begins and ends."""
 SIGMAS = 4.0
-"""A multiple of the noise: what counts as part of the pulse at least."""
+"""A multiple of the noise: the least value that counts as part of the pulse."""
 GAP_S = 0.002
-"""Between two half waves above `END`: half a period of 250 Hz."""
+"""Longest gap between two half waves above `END`: half a period of 250 Hz."""
 LOBE = 0.2
-"""A share of the peak: a half wave of a ringing; a filter's ripple beside an impulse is smaller."""
+"""A share of the peak: the least half wave of a ringing; a filter's ripple beside an impulse is smaller."""
 CLEAN = 0.95
-"""Share of the energy in one ringing, from which its peak is taken between samples."""
+"""Above this share of the energy in one ringing, its peak is interpolated between samples."""
 LEAST_HALF_WAVES = 3
-"""From which a pulse is a ringing."""
+"""Half waves from which on a pulse is a ringing."""
 DECAYS_S = np.geomspace(5e-5, 2e-3, 12)
-"""Decays of impulses that are tried; neighbours explain the same to 1 %."""
+"""Decay times of impulses that are tried; neighbouring ones explain the same energy to 1 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,17 @@ class Pulse:
     rise_samples: float
     """From 10 to 90 % of the first half wave's extreme."""
     energy: float
-    """The integral of the square from start to stop, per second."""
+    """The integral of the square over time in seconds, from start to stop."""
     half_waves: int
     ring: Oscillation | None
-    """With at least 3 half waves."""
+    """Fitted where the pulse has at least 3 half waves."""
     unexplained: float
-    """Share of its energy by degree of freedom: beside one damped oscillation; with fewer half waves, beside
-    one decay to one side."""
+    """Share of its energy, per degree of freedom, that one damped oscillation does not explain; with fewer
+    half waves, that one decay to one side does not explain."""
 
 
 def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None:
-    """The shape of the largest pulse of a residual; None for one of zeros."""
+    """The shape of the largest pulse of a residual; None where the residual is zero."""
     largest = int(np.argmax(np.abs(residual)))
     peak = float(residual[largest])
     if peak == 0:
@@ -78,7 +78,7 @@ def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None
 
 
 def _decay_share(part: FloatArray, rate_hz: float) -> float:
-    """How much of the energy an impulse explains that fades from the first sample on, or from the largest."""
+    """Share of the energy explained by an impulse that decays from the first sample, or from the largest."""
     explained = 0.0
     for fading in (part, part[int(np.argmax(np.abs(part))) :]):
         shapes = np.exp(-np.arange(len(fading)) / (rate_hz * DECAYS_S[:, None]))
@@ -87,7 +87,7 @@ def _decay_share(part: FloatArray, rate_hz: float) -> float:
 
 
 def _extent(above: BoolArray, largest: int, gap: int) -> tuple[int, int]:
-    """The span around the largest sample that is above the level with no longer gap."""
+    """The span around the largest sample that is above the level, with no gap longer than `gap` samples."""
     at = np.flatnonzero(above)
     middle = int(np.searchsorted(at, largest))
     breaks = np.flatnonzero(np.diff(at) > gap)
@@ -136,7 +136,7 @@ def _rise(residual: FloatArray, low: int, lobes: list[int]) -> float:
 def _between_samples(
     ring: Oscillation, low: int, largest: int, start: float, rate_hz: float
 ) -> tuple[float, float]:
-    """Place and value of the extreme of a ringing beside its largest sample, as fitted."""
+    """Place and value of the fitted ringing's extreme, near its largest sample."""
     fine = np.linspace(start, largest + 1.0, 16 * math.ceil(largest + 2.0 - start))
     values = ring.values((fine - low) / rate_hz)
     best = int(np.argmax(np.abs(values)))

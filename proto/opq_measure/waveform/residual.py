@@ -1,8 +1,8 @@
-"""The residual: what is left of a signal without its fundamental, or without all of its steady wave.
+"""The residual: a signal without its fundamental, or without all of its steady wave.
 
-Two ways. After the tracked fundamental: amplitude and phase follow the mains, harmonics and all
-disturbances stay. After a steady wave carried over from before (`waveform.steady`): harmonics and DC are
-gone, too, and what is left is the disturbance and the noise.
+There are two ways. Subtracting the tracked fundamental, whose amplitude and phase follow the mains, leaves
+harmonics and all disturbances. Subtracting a steady wave that is extrapolated from before
+(`waveform.steady`) removes harmonics and DC, too, and leaves the disturbance and the noise.
 """
 
 import math
@@ -19,7 +19,7 @@ def fundamental_v(tracked: Track, first: int, stop: int) -> FloatArray:
 
     Zeros where nothing was tracked at all. At the ends of the signal the last amplitude is held.
     Error: 1e-4 of the amplitude for a steady sine (test_measure_residual.py); within a cycle of a step
-    the track is smeared over its window of two cycles; take off a `wave_before` there.
+    the track is smeared over its window of two cycles; subtract a `wave_before` there.
     """
     if len(tracked.positions) == 0:
         return np.zeros(stop - first)
@@ -30,7 +30,7 @@ def fundamental_v(tracked: Track, first: int, stop: int) -> FloatArray:
 
 
 def phases_rad(tracked: Track, at: FloatArray) -> FloatArray:
-    """Phase of the tracked fundamental at many positions, carried on beyond the ends of the track."""
+    """Phase of the tracked fundamental at many positions, extrapolated beyond the ends of the track."""
     positions, phase_rad = tracked.positions, tracked.phase_rad
     nominal = 2 * np.pi * tracked.nominal_hz / tracked.rate_hz
     if len(positions) == 0:
@@ -47,13 +47,13 @@ def phases_rad(tracked: Track, at: FloatArray) -> FloatArray:
 
 
 def residual_v(volts: SignalArray, tracked: Track, first: int = 0, stop: int | None = None) -> FloatArray:
-    """(stop - first,) samples `first` .. `stop` - 1 less the tracked fundamental; DC and harmonics stay."""
+    """(stop - first,) samples `first` .. `stop` - 1 minus the tracked fundamental; DC and harmonics stay."""
     stop = len(volts) if stop is None else stop
     return np.asarray(volts[first:stop], dtype=np.float64) - fundamental_v(tracked, first, stop)
 
 
 def wave_before(volts: SignalArray, tracked: Track, position: float, cycles: float = 6.0) -> Steady | None:
-    """The steady wave of the `cycles` cycles that end at a position; None with less than 1.5 of them."""
+    """The steady wave of the `cycles` cycles that end at a position; None with less than 1.5 cycles there."""
     period = tracked.rate_hz / tracked.nominal_hz
     stop = min(math.floor(position), len(volts))
     start = max(0, math.ceil(stop - cycles * period))
@@ -61,7 +61,7 @@ def wave_before(volts: SignalArray, tracked: Track, position: float, cycles: flo
 
 
 def wave_after(volts: SignalArray, tracked: Track, position: float, cycles: float = 6.0) -> Steady | None:
-    """The steady wave of the `cycles` cycles from a position on; None with less than 1.5 of them."""
+    """The steady wave of the `cycles` cycles from a position on; None with less than 1.5 cycles there."""
     start = max(0, math.ceil(position))
     stop = min(math.floor(start + cycles * tracked.rate_hz / tracked.nominal_hz), len(volts))
     return _wave(volts, tracked, start, stop)

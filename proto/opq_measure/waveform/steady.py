@@ -1,9 +1,9 @@
 """A steady wave: DC and harmonics of one constant frequency, fitted to a stretch of signal.
 
-It is what a signal was before something happened (or is after it), and can be carried over: the
-difference between the signal and it is the disturbance.
+It describes a signal before an event (or after it) and can be extrapolated: the signal minus this wave is
+the disturbance.
 
-The fit is the exact least squares one. At an even sample rate its normal equations are a Toeplitz matrix
+The fit is the exact least squares one. At a uniform sample rate its normal equations are a Toeplitz matrix
 whose entries are known in closed form, so that it costs little more than a DFT of the wanted lines and needs
 no whole number of cycles. The frequency is found by Gauss-Newton steps in which the harmonics are eliminated.
 
@@ -25,29 +25,30 @@ ComplexArray = NDArray[np.complex128]
 ORDERS = 50
 """Highest order; as IEC 61000-4-30:2015, 5.8."""
 BAND = 0.45
-"""A share of the rate: harmonics above are left in the signal, there a sampler's filter has its edge."""
+"""A share of the rate: harmonics above are not fitted, because a sampler's filter has its edge there."""
 LEAST_CYCLES = 1.05
-"""Below one cycle DC and fundamental can't be separated."""
+"""Below one cycle DC and fundamental cannot be separated."""
 FREE_CYCLES = 1.4
 """From here on the frequency is fitted, too; limits.md section 8: 1.4 mHz over 1.5 cycles at 60 dB."""
 SETTLED_RAD = 1e-6
-"""Change of the phase over the stretch that is made without another fit: what that leaves is its square."""
+"""A smaller change of the phase over the stretch is applied without another fit: its square remains."""
 SETTLED_SIGMA = 0.2
-"""Such a share of what the noise leaves uncertain, sqrt(24 / n) noise / amplitude, too."""
+"""So is a change below this share of the uncertainty due to noise, sqrt(24 / n) noise / amplitude."""
 STEPS = 4
 """Gauss-Newton steps at most; from 0.1 Hz off two are enough."""
 FEW_ORDERS = 7
-"""The first steps fit so many: the frequency is the fundamental's for the most part, at a third of it all."""
+"""Orders in the first steps: the frequency depends mostly on the fundamental, and a step costs a third."""
 NEAR_RAD = 0.03
-"""Change of the phase over the stretch from which on all orders are fitted."""
+"""All orders are fitted once the change of the phase over the stretch is below this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """A wave of constant frequency; the real part of the sum of lines[k] exp(i k step_rad (p - middle)) at p.
+    """A wave of constant frequency: at p the real part of the sum of lines[k] exp(i k step_rad (p - middle)).
 
-    `start` .. `stop` the samples it was fitted to; `lines` (orders + 1,) complex, in the signal's unit, line
-    0 is DC; `rest` rms of what the fit leaves, the noise, corrected for the degrees of freedom used.
+    `start` .. `stop` are the samples it was fitted to. `lines` are (orders + 1,) complex, in the signal's
+    unit; line 0 is DC. `rest` is the rms residual of the fit, the noise, corrected for the degrees of freedom
+    used.
     """
 
     rate_hz: float
@@ -59,7 +60,7 @@ class Steady:
 
     @property
     def middle(self) -> float:
-        """The position from which `lines` count their phase."""
+        """The position to which the phases of `lines` refer."""
         return (self.start + self.stop - 1) / 2
 
     @property
@@ -82,7 +83,10 @@ class Steady:
         return math.pi / 2 + float(np.angle(self.lines[1])) + self.step_rad * (position - self.middle)
 
     def scaled(self, volts: SignalArray, start: int, stop: int) -> "Steady":
-        """This wave, turned and scaled as a whole so as to fit other samples: for stretches below a cycle."""
+        """This wave fitted to other samples by one complex factor on all orders; DC stays.
+
+        It is for stretches below a cycle.
+        """
         angle = self.step_rad * (np.arange(start, stop) - self.middle)
         turned = np.exp(1j * angle)
         total = np.zeros(stop - start, dtype=np.complex128)
@@ -109,11 +113,13 @@ def steady_wave(
     """The steady wave that fits samples `start` .. `stop` - 1 best.
 
     Args:
-        volts: (n,) counts or volts. A few cycles up to some seconds: takes 16 (orders + 1) bytes per sample.
-        hz: the frequency to begin with, right to 0.2 cycles over the stretch; refined from 1.4 cycles on.
-        orders: highest harmonic, else 50 or what lies below 0.45 of the rate.
+        volts: (n,) counts or volts. The fit is for a few cycles up to some seconds: it takes
+            16 (orders + 1) bytes per sample.
+        hz: first value of the frequency, accurate to 0.2 cycles over the stretch; refined from 1.4 cycles on.
+        orders: highest harmonic; by default 50, or what lies below 0.45 of the rate. Fewer are fitted where
+            the stretch has less than twice as many samples as unknowns.
     Raises:
-        ValueError: shorter than 1.05 cycles or than twice the unknowns, or it leaves the signal.
+        ValueError: shorter than 1.05 cycles, or it leaves the signal.
 
     Error: at the Cramer-Rao bound; frequency 1.2 mHz over 1.5 cycles with 10 orders, 0.17 mHz over 6 and
     60 uHz over 12 cycles with 50, at 60 dB (test_measure_residual.py).
@@ -150,10 +156,10 @@ def steady_wave(
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """`sizes` (2, orders + 1) of cosines and sines around the middle, `rest` the sum of squares left.
+    """`sizes` (2, orders + 1) of cosines and sines about the middle; `rest` is the sum of squares left.
 
-    `change` of the step that Gauss-Newton asks for; `drift` of the sizes for each radian of it, `gain` what
-    its square takes from the rest.
+    `change` is the Gauss-Newton change of the angle per sample; `drift` is the change of `sizes` per radian
+    of it; `gain` times its square is the decrease of `rest`.
     """
 
     sizes: FloatArray
@@ -163,7 +169,7 @@ class _Fit:
     gain: float
 
     def moved(self) -> "_Fit":
-        """What the fit at the next step would be, for a change that is small."""
+        """The fit at the next step, estimated for a small change."""
         rest = max(0.0, self.rest - self.gain * self.change**2)
         return replace(self, sizes=self.sizes + self.change * self.drift, rest=rest, change=0.0)
 

@@ -1,9 +1,9 @@
-"""Calm windows: those in which no Urms(1/2) can lie beyond a threshold, known from what was measured anyhow.
+"""Calm windows: those in which no Urms(1/2) can lie beyond a threshold, known from what is measured anyway.
 
-Urms(1/2) for events takes the usual length of a cycle, that of a window the distance of its own edges. The
-two spans begin alike and differ by d samples, which can change the length by d at most, and the energy by d
-times the square of the largest sample. While that leaves every value inside of the thresholds, nothing is to
-be looked at.
+Urms(1/2) for events spans a cycle of the usual length, Urms(1/2) of a window the distance of its own edges.
+The two spans begin at the same sample and differ by d samples, which can change the length by d at most, and
+the energy by d times the square of the largest sample. While every value stays within the thresholds in
+spite of that, Urms(1/2) for events need not be computed.
 """
 
 import math
@@ -16,32 +16,32 @@ from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 
 MARGIN = 1e-3
-"""A share of the value: interpolation at both ends (1e-5, see `one_cycle` and `rms`), with room."""
+"""A share of the value: more than the interpolation error at both ends (1e-5, see `one_cycle_rms`, `rms`)."""
 
 
 class Extent(NamedTuple):
-    """What a window stays within: its Urms(1/2) and the last of them, its samples, its cycles."""
+    """Limits within which a window stays: of its Urms(1/2) (with the last one), its samples, its cycles."""
 
     least_v: float
     most_v: float
     last_v: float
     peak_v: float
-    """Over all samples, context and all."""
+    """Largest magnitude of all samples, context included."""
     shortest: float
     longest: float
-    """Cycle from any half edge on, samples."""
+    """Longest cycle from any half edge on, samples; `shortest` likewise."""
 
 
 @dataclass(slots=True)
 class Calm:
-    """A window's shortest and longest cycle, samples, and by how much they may differ from the usual one."""
+    """A window's shortest and longest cycle, and by how much they may differ from the usual one; samples."""
 
     shortest: float
     longest: float
     room: float
 
     def agrees_with(self, other: "Calm") -> bool:
-        """Whether the two stay calm by cycles as long as those of either."""
+        """Whether both windows stay calm with the cycle lengths of either."""
         apart = max(self.longest, other.longest) - min(self.shortest, other.shortest)
         return apart <= min(self.room, other.room)
 
@@ -67,7 +67,7 @@ def extents_of(urms_v: FloatArray, peaks_v: FloatArray, half_edges: FloatArray) 
 
 
 def calm(extent: Extent, limits: Limits, nominal_v: float) -> Calm | None:
-    """None where a value of the window is, or might be, beyond a threshold."""
+    """The Calm of a window; None where one of its values is, or might be, beyond a threshold."""
     low_v, high_v = extent.least_v * (1 - MARGIN), extent.most_v * (1 + MARGIN)
     sag_v = limits.sag_percent / 100 * nominal_v
     swell_v = limits.swell_percent / 100 * nominal_v

@@ -25,18 +25,18 @@ class ThresholdCrossing:
     number: int
     sign: int
     reference_v: float
-    """What its percents refer to, from its beginning on."""
+    """The voltage that its percentages refer to; fixed when it begins."""
     first: int
     first_percent: float
     worst_percent: float
     stop: int | None = None
     start_sample: float | None = None
-    """Found later, finer than the values."""
+    """Found later, with finer resolution than the values."""
     cycle: float = 0.0
-    """Samples per cycle before it, or, of one that was there first, in it."""
+    """Samples per cycle before it; if it is open at the start of the run, in it."""
 
     def short(self) -> bool:
-        """Whether it may be too short for a cycle beside each of its ends."""
+        """Whether it may be too short to contain a whole cycle next to each of its ends."""
         return self.stop is not None and self.stop - self.first <= SHORT_WINDOWS
 
 
@@ -51,7 +51,7 @@ class Crossings:
         self.begin_run()
 
     def begin_run(self) -> None:
-        """Forget what was under way; the reference and the numbers go on."""
+        """Discards an open crossing; the reference and the numbering continue."""
         self._open: ThresholdCrossing | None = None
         self._group_rms: list[float] = []
         self._touched = False
@@ -72,9 +72,9 @@ class Crossings:
         return self._reference.volts
 
     def push_rms(self, rms_v: FloatArray, first: int) -> tuple[list[ThresholdCrossing], BoolArray]:
-        """The crossings that begin in the values that follow, and which values (n,) lie in one.
+        """The crossings that begin in the next values, and (n,) whether each value lies in one.
 
-        `first` is the index of rms_v[0]. A crossing that ends gets its `stop`.
+        `first` is the index of rms_v[0]. When a crossing ends, its `stop` is set.
         """
         beyond = np.zeros(len(rms_v), dtype=np.bool_)
         if not self._group:
@@ -89,9 +89,9 @@ class Crossings:
         return begun, beyond
 
     def _follow(self, rms_v: FloatArray, first: int, beyond: BoolArray) -> list[ThresholdCrossing]:
-        """With one reference for all values; marks `beyond`."""
+        """The crossings that begin in values with one reference; sets `beyond`."""
         percent = rms_v * (100 / self._reference.volts)
-        sag = self._limits.sag_percent - LINE_PERCENT  # on a line is inside
+        sag = self._limits.sag_percent - LINE_PERCENT  # a value on the line is inside
         swell = self._limits.swell_percent + LINE_PERCENT
         hysteresis = self._limits.hysteresis_percent
         begun = []
@@ -123,7 +123,7 @@ class Crossings:
         return ThresholdCrossing(self._count - 1, sign, self._reference.volts, first, percent, percent)
 
     def _renew_reference(self, rms_v: FloatArray, first: int, flagged: bool) -> None:
-        """Usr by the rms of 10/12 cycles: every second value, for a value spans a cycle."""
+        """Updates Usr by the rms of 10/12 cycles: from every second value, because a value spans a cycle."""
         self._group_rms += rms_v[first % 2 :: 2].tolist()
         self._touched |= flagged
         if (first + len(rms_v)) % self._group == 0:
@@ -133,13 +133,13 @@ class Crossings:
 
 
 AROUND = 8
-"""Half cycles before and after that a cycle's length is the median of: a jump touches 7 of the 17."""
+"""The length of a cycle is a median over so many half cycles before and after: a jump affects 7 of the 17."""
 
 
 def cycle_lengths(half_edges: FloatArray, first: int, stop: int) -> FloatArray:
     """(stop - first,) samples: the median length of a cycle around each of the half edges `first` .. `stop`.
 
-    At the ends of `half_edges` the nearest whole neighbourhood counts; a frequency ramp goes through.
+    At the ends of `half_edges` the nearest whole neighbourhood is used; the median follows a frequency ramp.
     """
     lengths = half_edges[2:] - half_edges[:-2]
     around = min(AROUND, (len(lengths) - 1) // 2)
@@ -159,13 +159,14 @@ def usual_length(half_edges: FloatArray) -> float:
 def one_cycle_rms(volts: FloatArray, starts: FloatArray, ends: FloatArray) -> FloatArray:
     """(m,) rms of `volts` from each of `starts` to each of `ends`: Urms(1/2) for events.
 
-    Where the phase jumps, the distance of two edges is no cycle for a while, and the rms over it is wrong by
-    percents: a dip with a jump of 30 degrees would look 1 to 3 % deeper. A steady sine over exactly one of
-    its own periods has its true rms wherever the period begins, so the median length of the cycles around is
-    taken. Otherwise the numbers are those of `rms.half_cycle_rms_v` (3.25 and 5.4.1).
+    Near a phase jump the distance of two edges is not one cycle, and the rms over it is wrong by percents: a
+    dip with a jump of 30 degrees would look 1 to 3 % deeper. A steady sine over exactly one of its periods
+    has its true rms wherever it begins, so the median length of the cycles around is used.
+    Otherwise the numbers are those of `rms.half_cycle_rms_v` (3.25 and 5.4.1).
 
-    Both are fractional; a stretch that would leave `volts` at its end is moved back into it. Each value
-    depends on its own samples alone, so that it is the same to the last bit however a stream was cut.
+    `starts` and `ends` are fractional; a span that would leave `volts` at its end is moved back into it.
+    Each value depends on its own samples alone, so that it is the same to the last bit however a stream was
+    cut.
 
     Error: below 1e-5 of the value for one period of a sine with 3 % harmonics, 42.5 to 69 Hz at
     12 kS/s (test_measure_one_cycle.py).

@@ -1,8 +1,8 @@
 """Verdicts on a dip or swell by its residual voltage and duration: ITIC, SEMI F47, IEEE 1159.
 
-All three take rms events as a point (duration, residual voltage). A point on a line counts as inside, on a
-riser too; so that 0.7 * 120 V for exactly 0.5 s, as measured, is on the line, the lines have a small width:
-0.02 % of nominal for ITIC and F47, 0.001 % for IEEE 1159, a billionth of a duration.
+All three treat an rms event as a point (duration, residual voltage). A point on a line, also on a vertical
+one, counts as inside. The lines have a small width, so that a measured 0.7 * 120 V for exactly 0.5 s is on
+the line: 0.02 % of nominal for ITIC and F47, 0.001 % for IEEE 1159, a billionth of a duration.
 
     ITIC, lower    >= 0 % to 20 ms, >= 70 % to 0.5 s, >= 80 % to 10 s, >= 90 % on; else no_damage
     ITIC, upper    <= 120 % to 0.5 s, <= 110 % on; else prohibited
@@ -10,9 +10,9 @@ riser too; so that 0.7 * 120 V for exactly 0.5 s, as measured, is on the line, t
     IEEE 1159      interruption < 10 %, sag 10 .. 90 %, swell >= 110 %; 0.5 cycle to 30 cycles instantaneous,
                    to 3 s momentary, to 60 s temporary, then sustained or under-/overvoltage
 
-The parts of ITIC's upper curve below 3 ms (140 and 200 %) are for transients, which rms does not see. The
-original project's deviating curves are in `original.curves`. Values from memory, as contracts.md
-has them; the tables of the standards could not be looked up.
+The parts of ITIC's upper curve below 3 ms (140 and 200 %) are for transients, which rms values do not show.
+The original project's deviating curves are in `original.curves`. The values are from memory, as in
+contracts.md; the tables of the standards could not be looked up.
 """
 
 import math
@@ -24,13 +24,13 @@ SemiF47Verdict = Literal["pass", "fail", "not_applicable"]
 ITIC_LOW: Final = ((0.020, 0.0), (0.5, 70.0), (10.0, 80.0), (math.inf, 90.0))
 """(until s, at least % of nominal); ITI (CBEMA) curve, revised 2000."""
 ITIC_HIGH: Final = ((0.5, 120.0), (math.inf, 110.0))
-"""(until s, at most % of nominal); ITI (CBEMA) curve, revised 2000, the part that rms can see."""
+"""(until s, at most % of nominal); ITI (CBEMA) curve, revised 2000, the part for rms values."""
 SEMI_F47: Final = ((0.2, 50.0), (0.5, 70.0), (1.0, 80.0))
 """(until s, at least % of nominal); SEMI F47-0706, table 1."""
 LINE_PERCENT: Final = 1e-3
-"""Width of a threshold, of nominal: what the rms of a steady voltage is off by."""
+"""Width of a threshold, percent of nominal: the error of the rms of a steady voltage."""
 STEP_PERCENT: Final = 0.02
-"""Width of a curve's line: what the rms right beside a step is off by; class A may be off by 0.1 %."""
+"""Width of a curve's line: the error of the rms right next to a step; class A may be off by 0.1 %."""
 LINE_WIDTH: Final = 1e-9
 """Width of a line in time, relative: far below any measurement, far above rounding."""
 
@@ -42,14 +42,14 @@ TEMPORARY_S: Final = 60.0
 
 
 def lasting_words(cycles: float, seconds: float) -> str:
-    """`9.24 cycles`, and as a time what is not instantaneous by IEEE 1159: `25 s`."""
+    """The duration as text: `9.24 cycles`, or `25 s` where it is longer than instantaneous in IEEE 1159."""
     if cycles <= INSTANTANEOUS_CYCLES:
         return f"{cycles:.3g} cycles"
     return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:.0f} s"
 
 
 def itic(residual_percent: float, duration_s: float) -> IticVerdict:
-    """Place of an rms event against the ITI curve.
+    """The verdict of the ITI curve on an rms event.
 
     Args:
         residual_percent: of nominal; the minimum of a dip, the maximum of a swell.
@@ -69,7 +69,7 @@ def itic(residual_percent: float, duration_s: float) -> IticVerdict:
 
 
 def semi_f47(residual_percent: float, duration_s: float) -> SemiF47Verdict:
-    """Whether equipment by SEMI F47 has to ride through a dip: `pass` on and above the line, `fail` below.
+    """Whether equipment that meets SEMI F47 rides through a dip: `pass` on and above the line, `fail` below.
 
     `not_applicable` for a dip longer than 1 s, where the standard draws no line, and for a swell
     (above 100 %).
@@ -83,10 +83,11 @@ def semi_f47(residual_percent: float, duration_s: float) -> SemiF47Verdict:
 def ieee1159(residual_percent: float, duration_s: float, nominal_hz: float) -> str | None:
     """Name of an rms variation, or None for one that IEEE 1159 has no name for.
 
-    Below 10 % an interruption, 10 to 90 % a sag, from 110 % a swell; between them, and shorter than half a
-    cycle, nothing. Half a cycle to 30 cycles is instantaneous, to 3 s momentary, to 1 min temporary, longer
-    a sustained interruption, an undervoltage or an overvoltage. A limit belongs to the shorter
-    duration. The standard's upper magnitudes of swells are typical values and no limits here.
+    Below 10 % it is an interruption, from 10 to 90 % a sag, from 110 % a swell; values between and durations
+    below half a cycle have no name. Half a cycle to 30 cycles is instantaneous, to 3 s momentary, to 1 min
+    temporary, longer a sustained interruption, an undervoltage or an overvoltage. A duration on a limit
+    belongs to the shorter class. The standard's upper magnitudes of swells are typical values and not limits
+    here.
 
     Source: IEEE 1159-2019, table 2 (magnitudes and durations).
     """
@@ -112,12 +113,12 @@ def ieee1159(residual_percent: float, duration_s: float, nominal_hz: float) -> s
 
 
 def below(percent: float, limit_percent: float, width_percent: float = LINE_PERCENT) -> bool:
-    """Whether a measured rms, of nominal, lies below a limit and not on its line."""
+    """Whether a measured rms, in percent of nominal, lies below a limit and not on its line."""
     return percent < limit_percent - width_percent
 
 
 def _level(steps: tuple[tuple[float, float], ...], duration_s: float) -> float:
-    """The level that holds for a duration; on a riser, the more lenient one before it."""
+    """The level that holds for a duration; on a vertical line, the more lenient one before it."""
     return next(level for until_s, level in steps if _at_least(until_s, duration_s))
 
 

@@ -1,9 +1,9 @@
-"""Dips, swells and interruptions of a stream, as they begin and as they end.
+"""Dips, swells and interruptions of a stream, reported when they begin and when they end.
 
 A dip begins when Urms(1/2) falls below its threshold and ends when it is back at the threshold plus the
-hysteresis. A Detector takes one run of samples with its half-cycle edges in blocks of any size and gives the
-same events, to the last bit, as with the whole run at once. Its memory does not grow, however long an event
-lasts.
+hysteresis. A Detector accepts one run of samples with its half-cycle edges in blocks of any size and reports
+the same events, to the last bit, as with the whole run at once. Its memory does not grow, however long an
+event lasts.
 
 Source: IEC 61000-4-30:2015, 5.4 (thresholds, hysteresis, sliding reference) and 5.5.
 """
@@ -29,16 +29,16 @@ from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.windows import Window
 
 KEPT = 3 * REACH
-"""Half cycles that are kept: both ends of a short event, what is around them, and what is not yet decided."""
+"""Half cycles that are kept: both ends of a short event, the cycles around them, values not yet decided."""
 LEAST_EDGES = 8
-"""Half edges outside an event by which the length of a cycle is known."""
+"""Least number of half edges outside an event from which the length of a cycle is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Onset:
-    """A dip or swell has begun at `start_sample`, good to a cycle; its Disturbance says it finer.
+    """A dip or swell has begun at `start_sample`, accurate to a cycle; its Disturbance has a finer start.
 
-    `percent` is the first Urms(1/2) beyond the threshold, of the reference.
+    `percent` is the first Urms(1/2) beyond the threshold, in percent of the reference.
     """
 
     number: int
@@ -58,8 +58,8 @@ class Detector:
         nominal_v: Udin, the declared voltage to which `limits` refer.
         v_per_lsb: volts per count, when the samples are counts.
         sliding: thresholds follow the sliding reference (4-30, 5.4.4) instead of Udin; its 10/12 cycles are
-            counted from the run's beginning and not begun again at ten minutes.
-        rapid_change: look for rapid voltage changes, too.
+            counted from the run's beginning and do not restart at ten minutes.
+        rapid_change: limits of rapid voltage changes; None detects none.
     Raises:
         ValueError: `nominal_v`, `rate_hz`, `nominal_hz` or `v_per_lsb` is not a positive number.
 
@@ -67,8 +67,8 @@ class Detector:
 
     Error: rectangular dips and swells from 1.6 cycles on, 45 to 66 Hz, 3 % of harmonics, noise 55 dB or more
     below: residual 0.03 % of nominal (0.3 % at 40 dB: the lowest of noisy values), start and end 0.13 ms
-    (0.4 ms at 40 dB); with phase jumps to 1 rad the ends 1 ms, of ramps 1.4 ms (test_measure_events.py).
-    The lowest Urms(1/2) is the standard's residual: that of a cycle across a phase jump is truly
+    (0.4 ms at 40 dB); the ends 1 ms with phase jumps up to 1 rad, 1.4 ms with ramps (test_measure_events.py).
+    The residual is the lowest Urms(1/2), as in the standard: that of a cycle across a phase jump is truly
     lower than those on either side.
     """
 
@@ -103,11 +103,11 @@ class Detector:
 
     @property
     def reference_v(self) -> float:
-        """What percents refer to now: Udin, or the sliding reference."""
+        """The voltage that percentages refer to now: Udin, or the sliding reference."""
         return self._crossings.reference_v
 
     def push_volts(self, volts: SignalArray, half_edges: FloatArray) -> list[Notice]:
-        """The samples that follow, and the half-cycle edges that became final; what they show.
+        """Accepts the next samples and the half-cycle edges that became final; returns their notices.
 
         Args:
             volts: (n,) the next samples of the run; may be empty.
@@ -122,13 +122,13 @@ class Detector:
         return self._advance()
 
     def push_window(self, window: Window, extent: Extent | None = None) -> list[Notice]:
-        """The 10/12-cycle window that follows (instead of `push_volts`), in volts; it may overlap the last.
+        """Accepts the next 10/12-cycle window, in volts (instead of `push_volts`); it may overlap the last.
 
-        The first window of a run ends the run before it: a gap. Positions then count on the Box's
-        axis, and what lies after the last whole window of a run is not seen.
+        The first window of a run ends the run before it: there is a gap. Positions then count on the Box's
+        axis, and samples after the last whole window of a run are not used.
 
-        `extent`, where the caller has it: while a window stays so far within the thresholds that no
-        Urms(1/2) can be beyond, none is looked at.
+        `extent` saves time where the caller has it: while a window stays so far within the thresholds that
+        no Urms(1/2) can be beyond them, none is computed.
 
         Raises:
             ValueError: samples are missing before it.
@@ -158,12 +158,15 @@ class Detector:
 
     @property
     def _looks_ahead(self) -> bool:
-        """Whether a calm Urms(1/2) changes nothing: no event is open or waits, no other follows them."""
+        """Whether a calm Urms(1/2) has no effect.
+
+        No event is open or waits, and there is neither a sliding reference nor a search for rapid changes.
+        """
         follows = self._crossings.sliding or self._crossings.is_open or self._rapid is not None
         return not (follows or self._waiting or self._ended)
 
     def end(self) -> list[Notice]:
-        """The run ends here: what was still waiting; an event under way is reported as open."""
+        """Ends the run and returns the notices that were still waiting; an event under way is open."""
         if self._ended:
             return []
         self._ended = True
@@ -193,7 +196,7 @@ class Detector:
         return one_cycle_rms(recent.volts, starts - begin, ends - begin) * self._v_per_lsb
 
     def _decide(self, rms_v: FloatArray, first: int) -> list[Notice]:
-        """Onsets and rapid changes of the values that follow; what begins waits for its ends."""
+        """Onsets and rapid changes of the next values; an event that begins waits for its ends."""
         begun, beyond = self._crossings.push_rms(rms_v, first)
         self._waiting += begun
         notices: list[Notice] = [self._onset(each) for each in begun]
@@ -209,7 +212,7 @@ class Detector:
         return Onset(event.number, kind, float((start + stop) / 2), event.first_percent)
 
     def _settle(self) -> list[Notice]:
-        """Give the events, in order, whose ends have enough after them."""
+        """The events, in order, whose ends have enough half edges after them."""
         found: list[Notice] = []
         while self._waiting:
             event = self._waiting[0]
@@ -267,7 +270,7 @@ class Detector:
     def _find_both(
         self, event: ThresholdCrossing, stop: int, start: float, end: float
     ) -> tuple[float, float]:
-        """Both ends of a short event, if they are better known together."""
+        """Both ends of a short event, found together where possible, else as given."""
         around, begin = self._surroundings(event.first, stop, event.first)
         found = around.dip(start - begin, end - begin)
         return (start, end) if found is None else (begin + found[0], begin + found[1])
@@ -275,7 +278,7 @@ class Detector:
     def _surroundings(self, window: int, last: int, change: int) -> tuple[Surroundings, int]:
         """The stretch around the half edges `window` .. `last`, and its first sample.
 
-        A cycle is as long as outside the event: before its start, or after its end.
+        The length of a cycle is measured outside the event: before its start, or after its end.
         """
         volts, edges, begin, half = self._recent.around(window - REACH, last + REACH)
         outside = edges[: change - half + 1] if change == window else edges[change - half :]

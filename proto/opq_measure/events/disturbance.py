@@ -1,8 +1,8 @@
 """One dip, swell or interruption, with its name and its verdicts.
 
-A dip is one event for its whole length and named by its deepest value: below the interruption threshold an
-interruption (IEC 61000-4-30:2015, 5.5: every voltage interruption of a single-phase system is at the
-same time a dip), otherwise a sag; longer than 60 s an undervoltage.
+A dip is one event for its whole length and is named after its deepest value: below the interruption
+threshold an interruption (IEC 61000-4-30:2015, 5.5: every voltage interruption of a single-phase system is at
+the same time a dip), otherwise a sag; longer than 60 s an undervoltage.
 
 Source: names IEEE 1159-2019; verdicts `events.curves`.
 """
@@ -26,7 +26,7 @@ RMS_SIGMA_PERCENT = 0.1
 """Standard uncertainty of Urms(1/2): class A has 0.2 % of Udin (4-30:2015, 5.4.5.1), taken as 2 sigma."""
 
 RESOLUTION_SAMPLES = 3.0
-"""A measured duration may be longer than the true one by so much; a dip on a line of time is inside."""
+"""A measured duration may exceed the true one by so much; it is subtracted before the verdicts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Disturbance:
     """0.5 .. 1: the probability that the residual is truly beyond the threshold, at class A uncertainty."""
     because: str
     number: int = 0
-    """Its number within the run, from 0: that of its `Onset`."""
+    """Its number within the Detector, from 0: that of its `Onset`."""
 
     def entry(self) -> dict[str, object]:
         """The JSON object of the analyze contract's `events`, and a little more."""
@@ -81,7 +81,7 @@ class Disturbance:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRmsEvent:
-    """What was measured of an rms event; `sign` -1 for a dip, +1 for a swell."""
+    """The measured values of an rms event; `sign` is -1 for a dip, +1 for a swell."""
 
     number: int
     sign: int
@@ -94,7 +94,7 @@ class MeasuredRmsEvent:
     open_at_start: bool
 
     def named(self, rate_hz: float, nominal_hz: float, limits: Limits) -> Disturbance:
-        """With class, IEEE 1159 name, verdicts and the reason."""
+        """The Disturbance: these values with class, IEEE 1159 name, verdicts and the reason."""
         duration_s = (self.end_sample - self.start_sample) / rate_hz
         judged_s = max(0.0, duration_s - RESOLUTION_SAMPLES / rate_hz)
         percent, threshold = self.residual_percent, limits.threshold_percent(self.sign)

@@ -1,4 +1,4 @@
-"""Every dip, swell and interruption of a signal: the Detector, fed with the whole of it.
+"""Every dip, swell and interruption of a signal: a Detector run over all of it.
 
 Source: IEC 61000-4-30:2015, 5.4 and 5.5; names IEEE 1159-2019.
 """
@@ -14,7 +14,7 @@ from opq_measure.timebase.cycles import track
 __all__ = ["Disturbance", "Limits", "disturbances_in", "find_disturbances"]
 
 HALF_CYCLES_AT_ONCE = 600
-"""5 or 6 seconds: enough for vectors, little enough memory for a day of signal."""
+"""5 or 6 seconds: enough for fast array operations, and little memory even for a day of signal."""
 
 
 def find_disturbances(
@@ -43,7 +43,7 @@ def find_disturbances(
 def disturbances_in(
     detector: Detector, volts: SignalArray, half_edges: FloatArray
 ) -> tuple[Disturbance, ...]:
-    """What a new detector finds in a whole run whose half-cycle edges are known; counts may be mapped."""
+    """What a new detector finds in a whole run with known half-cycle edges; `volts` may be memory-mapped."""
     notices = []
     done = 0
     for first in range(0, len(half_edges), HALF_CYCLES_AT_ONCE):

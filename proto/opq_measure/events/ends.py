@@ -1,9 +1,9 @@
 """When an rms event starts and ends, finer than the half cycles of Urms(1/2).
 
-Urms(1/2) looks at a whole cycle, so by the standard's time stamps a dip of d cycles lasts
-d to d + 1.1 cycles (5.4.5.2 allows an error of a cycle). Which events there are and how deep, Urms(1/2)
-alone decides; when they start and end is then looked up where the waveform changes (`events.steps`)
-or, where it changes slowly, in the rms over half a cycle moved sample by sample.
+Urms(1/2) spans a whole cycle, so by the standard's time stamps a dip of d cycles lasts d to d + 1.1 cycles
+(5.4.5.2 allows an error of a cycle). Urms(1/2) alone decides which events there are and how deep they are.
+Their start and end are then found where the waveform changes (`events.steps`) or, where it changes slowly,
+from the rms over half a cycle, moved sample by sample.
 
 Source: IEC 61000-4-30:2015, 5.4.
 """
@@ -16,18 +16,18 @@ from opq_measure.events.steps import change_at, dip_between
 from opq_measure.signal import FloatArray
 
 SHORT_WINDOWS = 5
-"""A span of so few Urms(1/2) may be an event below 1.5 cycles, too short for a cycle beside its step; of a
-shallow event it may be 3.5 cycles."""
+"""A span of so few Urms(1/2) may be an event below 1.5 cycles, too short to contain a whole cycle next to its
+step; a shallow event may have 3.5 cycles."""
 REACH = 16
-"""Half edges before and after an end that are looked at: for DC, for the length of a cycle."""
+"""Half edges that are used before and after an end: for DC, for the length of a cycle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """The stretch of a run in which an end lies; positions count from its first sample.
 
-    `window` is the half edge from which the last Urms(1/2) beyond the threshold (the first, of a
-    start) spans two half cycles.
+    `window` is the half edge at which the last Urms(1/2) beyond the threshold begins (for a start, the first
+    one); it spans two half cycles.
     """
 
     volts: FloatArray
@@ -38,8 +38,8 @@ class Surroundings:
     def crossing(self, level: float, sign: int, which: int, smooth: bool = False) -> float:
         """Middle of the first (`which` 0) or last (-1) half cycle beyond `level`; `sign` -1 for a dip.
 
-        `smooth` looks at the mean of half a cycle of such half cycles: a double zero at twice the mains,
-        so that a slow ramp is seen without ripple; a step is smeared.
+        `smooth` averages these again over half a cycle: that has a double zero at twice the mains frequency,
+        so that a slow ramp has no ripple; a step is smeared.
         """
         half = max(1, round(self.cycle / 2))
         volts = self.volts - self._dc()
@@ -59,7 +59,7 @@ class Surroundings:
         return at + middle
 
     def passing(self, level: float, sign: int, which: int) -> float:
-        """Where a start (`which` 0) or end (-1) is: the step or short ramp there, else the slow crossing."""
+        """Position of a start (`which` 0) or end (-1): a step or short ramp there, else the slow crossing."""
         near = self.crossing(level, sign, which)
         changed = change_at(self.volts, near, self.cycle, level)
         return self.crossing(level, sign, which, smooth=True) if changed is None else changed
@@ -69,7 +69,7 @@ class Surroundings:
         return dip_between(self.volts, begin, end, self.cycle)
 
     def _dc(self) -> float:
-        """The median of the means of the cycles around; a mean across a step is no DC, but most have none."""
+        """The median of the means of the cycles around: a mean across a step is not DC, but few have one."""
         edges = np.clip(np.rint(self.half_edges).astype(np.int64), 0, len(self.volts))
         if len(edges) < 3:
             return 0.0
@@ -78,7 +78,7 @@ class Surroundings:
 
 
 def _moving_mean(values: FloatArray, window: int) -> FloatArray:
-    """Entry i is of values[i : i + window]."""
+    """Entry i is the mean of values[i : i + window]."""
     total = np.concatenate(([0.0], np.cumsum(values)))
     found: FloatArray = (total[window:] - total[:-window]) / window
     return found

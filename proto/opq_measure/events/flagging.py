@@ -1,7 +1,7 @@
 """Which windows a dip, swell or interruption touches: their values are kept, used and flagged.
 
-The beginning of an event is reported some cycles late, its end later; so a window waits until everything
-that may touch it has been reported, one window of 10/12 cycles. Rapid voltage changes do not flag.
+The beginning of an event is reported some cycles late, its end later. So a window waits until every event
+that may touch it has been reported: one window of 10/12 cycles. Rapid voltage changes do not flag.
 
 Source: IEC 61000-4-30:2015, 4.7.
 """
@@ -16,19 +16,19 @@ from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.windows import Window
 
 LATEST_CYCLES = 9
-"""The Detector reports an event's end 8 cycles after it at the latest, its beginning before."""
+"""The Detector reports an event's end at most 8 cycles after it, its beginning earlier."""
 
 
 @dataclass(slots=True)
 class _Touch:
-    """Samples on the Box's axis from which and to which an event touches; to the end while it is open."""
+    """The span of an event in samples on the Box's axis; `stop` is infinite while the event is open."""
 
     start: float
     stop: float = math.inf
 
 
 class Flagging:
-    """Windows in, as `Detector.push_window` takes them too, and out again in order, with their flags."""
+    """Accepts the windows that `Detector.push_window` accepts and returns them in order, with their flags."""
 
     def __init__(self) -> None:
         self._waiting: deque[Window] = deque()
@@ -38,13 +38,13 @@ class Flagging:
         """The windows whose flags are certain now.
 
         Args:
-            window: the next; `index` 0 begins a new run, before which everything is certain.
-            notices: what `Detector.push_window` reported of this same window.
+            window: the next; `index` 0 begins a new run, and all windows before it are certain.
+            notices: what `Detector.push_window` reported for this same window.
         """
         told = list(notices)
         found: list[tuple[Window, bool]] = []
-        if window.index == 0:  # the detector has reported the end of the run before in the same breath
-            end = window.first_sample + len(window.volts)  # the Box may have counted from 0 again
+        if window.index == 0:  # the same call of the detector also reported the end of the run before
+            end = window.first_sample + len(window.volts)  # the Box may have restarted its count at 0
             new = [window.first_sample <= notice.start_sample < end for notice in told]
             found = self.end(notice for notice, is_new in zip(told, new, strict=True) if not is_new)
             told = [notice for notice, is_new in zip(told, new, strict=True) if is_new]
@@ -55,7 +55,7 @@ class Flagging:
         return found
 
     def end(self, notices: Iterable[Notice] = ()) -> list[tuple[Window, bool]]:
-        """The windows left at the end of a run, with what `Detector.end` reported."""
+        """The windows left at the end of a run; `notices` are what `Detector.end` reported."""
         if self._waiting:
             self._take(notices, self._waiting[-1])
         found = [self._next() for _ in range(len(self._waiting))]
@@ -65,7 +65,7 @@ class Flagging:
     def _take(self, notices: Iterable[Notice], window: Window) -> None:
         for notice in notices:
             if isinstance(notice, Onset):
-                cycle = window.rate_hz / window.nominal_hz  # an onset is good to one
+                cycle = window.rate_hz / window.nominal_hz  # an onset is accurate to one
                 self._events[notice.number] = _Touch(notice.start_sample - cycle)
             elif isinstance(notice, Disturbance):
                 self._events[notice.number] = _Touch(notice.start_sample, notice.end_sample)

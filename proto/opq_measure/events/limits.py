@@ -39,7 +39,7 @@ class Limits:
         return self.sag_percent if sign < 0 else self.swell_percent
 
     def back_percent(self, sign: int) -> float:
-        """Where it ends: the threshold and the hysteresis."""
+        """Where it ends: back from the threshold by the hysteresis."""
         return self.threshold_percent(sign) - sign * self.hysteresis_percent
 
 
@@ -49,14 +49,14 @@ KEEP, TAKE = 0.9967, 0.0033
 
 @dataclass(slots=True)
 class SlidingReference:
-    """Usr of the standard, renewed by every 10/12-cycle rms that no event touches.
+    """Usr of the standard, updated by every 10/12-cycle rms that no event touches.
 
-    Begins with the declared voltage, so that it needs some minutes to come to a supply that lies far from it.
+    It begins at the declared voltage, so it needs some minutes to reach a supply voltage far from that.
     """
 
     volts: float
 
     def push_window_rms(self, window_rms_v: float, flagged: bool) -> None:
-        """The 10/12-cycle rms that follows; one that is flagged leaves the reference as it is."""
+        """Accepts the next 10/12-cycle rms; a flagged one leaves the reference unchanged."""
         if not flagged:
             self.volts = KEEP * self.volts + TAKE * window_rms_v

@@ -1,7 +1,7 @@
 """A dip, swell or interruption of a group of channels: three Boxes on the phases of one supply.
 
 A dip of the group begins when any channel is below its threshold and ends when all are back; an interruption
-begins when all are below theirs and ends when any is back. Times are UTC; clock errors between Boxes go in.
+begins when all are below theirs and ends when any is back. Times are UTC and include clock errors of Boxes.
 
 Source: IEC 61000-4-30:2015, 5.4.3.1 and 5.4.3.2 (polyphase dips and swells), 5.5.2 (interruptions).
 """
@@ -15,7 +15,7 @@ SWELLS = ("swell", "overvoltage")
 
 @dataclass(frozen=True, slots=True)
 class ChannelEvent:
-    """What one channel saw, half open; `end_ns` None while it lasts. `kind` is that of a Disturbance."""
+    """An event of one channel, half open; `end_ns` is None while it lasts. `kind` is as in Disturbance."""
 
     channel: str
     kind: str
@@ -41,11 +41,11 @@ def group_events(events: Iterable[ChannelEvent], channels: Sequence[str]) -> tup
 
     Args:
         events: of its channels, in any order; those of other channels are left out.
-        channels: all that are measured; an interruption has to take all of them at one time.
+        channels: all that are measured; an interruption has to affect all of them at one time.
     Returns:
-        Dips and swells apart. A dip is called an interruption when each channel has one and the three
-        have a time in common; it then lasts from the first beginning of a dip to the last end, for the
-        depth within a channel's event is not reported.
+        Dips and swells separately. A dip is called an interruption when each channel has an interruption and
+        they have a time in common; it then lasts from the first beginning of a dip to the last end, because
+        the depth within a channel's event is not reported.
     Raises:
         ValueError: no channel, or an event ends before it begins.
     """
@@ -64,7 +64,7 @@ def group_events(events: Iterable[ChannelEvent], channels: Sequence[str]) -> tup
 
 
 def _overlapping(events: Sequence[ChannelEvent]) -> list[list[ChannelEvent]]:
-    """Runs of events that leave no time without one; sorted by start."""
+    """Groups of events that overlap or touch in time; `events` are sorted by start."""
     found: list[list[ChannelEvent]] = []
     for each in events:
         if found and any(_lasts_to(other, each.start_ns) for other in found[-1]):
@@ -93,7 +93,7 @@ def _joined(events: Sequence[ChannelEvent], channels: Sequence[str]) -> GroupEve
 
 
 def _kind(events: Sequence[ChannelEvent], channels: Sequence[str], worst: ChannelEvent) -> str:
-    """As the worst channel's, but an interruption only when all channels have one at one time."""
+    """The kind of the worst channel, but an interruption only when all channels have one at one time."""
     if worst.kind != "interruption":
         return worst.kind
     interrupted = [each for each in events if each.kind == "interruption"]

@@ -1,8 +1,8 @@
 """Rapid voltage changes: from one steady rms to another, too small for a dip or swell.
 
-The voltage is steady while each of the last 100/120 Urms(1/2), a second, lies within the threshold of their
-mean. When it no longer does, a change begins; when it is steady again, by the threshold less the
-hysteresis, the change is over. One during which a dip or swell was seen is none.
+The voltage is steady while each of the last 100/120 Urms(1/2) (one second) lies within the threshold of their
+mean. When one no longer does, a change begins; when the voltage is steady again, by the threshold minus the
+hysteresis, the change is over. A change during which a dip or swell occurs is not reported.
 
 Source: IEC 61000-4-30:2015, 5.11 (from memory: threshold 1 to 6 % of Udin, hysteresis half of it).
 """
@@ -17,7 +17,7 @@ from opq_measure.signal import BoolArray, FloatArray
 
 @dataclass(frozen=True, slots=True)
 class RapidLimits:
-    """Threshold and hysteresis in percent of Udin; 5.11 leaves them to the user, in EN 50160's tables 5 %.
+    """Threshold and hysteresis in percent of Udin; 5.11 leaves them to the user; EN 50160's tables have 5 %.
 
     Raises:
         ValueError: the threshold is not positive, or the hysteresis not below it.
@@ -38,11 +38,11 @@ class RapidLimits:
 
 @dataclass(frozen=True, slots=True)
 class RapidChange:
-    """One rapid voltage change; positions are samples of the run, good to a half cycle.
+    """One rapid voltage change; positions are samples of the run, accurate to a half cycle.
 
-    `steady_change_percent` is dUss, the new steady mean less the old one; `largest_change_percent` is dUmax,
-    the Urms(1/2) during the change that lies furthest from the old mean, less that mean. Both of Udin, with
-    sign.
+    `steady_change_percent` is dUss, the new steady mean minus the old one; `largest_change_percent` is dUmax,
+    the Urms(1/2) during the change that lies furthest from the old mean, minus that mean. Both are in percent
+    of Udin, with sign.
     """
 
     start_sample: float
@@ -52,9 +52,9 @@ class RapidChange:
 
 
 class RapidChanges:
-    """Follows Urms(1/2) and gives each rapid voltage change when it is over, a second later.
+    """Follows Urms(1/2) and reports each rapid voltage change when it is over, a second later.
 
-    One that is under way when the run ends is not given: neither of its figures is known.
+    A change that is under way when the run ends is not reported: neither of its figures is known.
     """
 
     def __init__(self, limits: RapidLimits, nominal_hz: float) -> None:
@@ -72,11 +72,11 @@ class RapidChanges:
     def push_percent(
         self, percent: FloatArray, positions: FloatArray, beyond: BoolArray
     ) -> list[RapidChange]:
-        """The Urms(1/2) that follow.
+        """Accepts the next Urms(1/2) and returns the changes that are over.
 
         Args:
-            percent: (n,) of Udin.
-            positions: (n,) where the middle of each lies, samples of the run.
+            percent: (n,) percent of Udin.
+            positions: (n,) the middle of each, in samples of the run.
             beyond: (n,) whether a dip or swell is under way.
         """
         values = np.concatenate((self._values, percent))
@@ -96,7 +96,7 @@ class RapidChanges:
     def _follow(
         self, values: FloatArray, places: FloatArray, means: FloatArray, spread: FloatArray, spoilt: BoolArray
     ) -> list[RapidChange]:
-        """Entry i of the last three is of the second that ends with values[i + count - 1]."""
+        """Entry i of `means`, `spread`, `spoilt` is for the second that ends with values[i + count - 1]."""
         within = self._limits.threshold_percent
         back = within - self._limits.hysteresis_percent
         found = []
@@ -115,7 +115,7 @@ class RapidChanges:
             if self._mean is not None:
                 self._age += 1
                 self._spoilt |= bool(spoilt[at])
-                if self._age >= self._count:  # the oldest of the second lies after the beginning
+                if self._age >= self._count:  # the second's oldest value lies after the beginning
                     self._far(float(values[at]))
             if spread[at] <= (back if self._mean is not None else within):
                 if self._mean is not None and not self._spoilt:

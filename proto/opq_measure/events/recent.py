@@ -8,22 +8,22 @@ from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.window import Window
 
 JOINED_SAMPLES = 1.0
-"""An edge as near to the last is the same."""
+"""An edge this close to the last one is the same edge."""
 
 
 class Recent:
     """Grows at one end and is cut at the other; positions and indices never change.
 
     `volts[0]` is sample `first_sample` of the run, `edges[0]` its half-cycle edge `first_edge`, at an
-    absolute position. Windows may be held as they are: they are joined when somebody looks, which in a quiet
-    voltage nobody ever does.
+    absolute position. Windows may be held unjoined: they are joined when their samples or edges are read,
+    which does not happen while the voltage is quiet.
     """
 
     def __init__(self, first_sample: int = 0) -> None:
         self.stop_sample = first_sample
         self.stop_edge = 0
         self.last_edge = -np.inf
-        """Its position."""
+        """Position of the newest half edge."""
         self._volts: FloatArray = np.empty(0)
         self._edges: FloatArray = np.empty(0)
         self._first_sample = first_sample
@@ -52,7 +52,7 @@ class Recent:
         return self._first_edge
 
     def add(self, volts: SignalArray, half_edges: FloatArray) -> None:
-        """The samples and edges that follow.
+        """Appends the next samples and edges.
 
         Raises:
             ValueError: edges do not rise, or lie after the samples.
@@ -77,7 +77,7 @@ class Recent:
         return abs(window.first_sample + float(window.half_edges[0]) - self.last_edge) < JOINED_SAMPLES
 
     def hold(self, window: Window) -> None:
-        """A window that goes on, in volts."""
+        """Appends a window, in volts, that begins on the last edge; it is joined later."""
         self._held.append((self.stop_edge - 1, window))
         self.stop_sample = window.first_sample + len(window.volts)
         self.stop_edge += len(window.half_edges) - 1
@@ -88,7 +88,7 @@ class Recent:
         return self.edges[first - self.first_edge : stop - self.first_edge]
 
     def around(self, first: int, last: int) -> tuple[FloatArray, FloatArray, int, int]:
-        """Between two half edges: samples, edges in them, the first sample and the first edge of the run."""
+        """Between two half edges: samples, edges within them, number of the first sample and first edge."""
         first, last = max(first, self.first_edge), min(last, self.stop_edge - 1)
         edges = self.positions(first, last + 1)
         begin = max(self.first_sample, int(np.floor(edges[0])))
@@ -97,7 +97,7 @@ class Recent:
         return part, edges - begin, begin, first
 
     def forget(self, before_edge: int) -> None:
-        """Drop what lies before a half edge; of held windows whole ones."""
+        """Drops everything before a half edge; held windows only as a whole."""
         self._forgotten = before_edge
         held = self._held
         if not held:
@@ -112,7 +112,7 @@ class Recent:
         if not self._held:
             return
         volts, edges = [self._volts], [self._edges]
-        if len(self._edges) == 0:  # let go
+        if len(self._edges) == 0:  # forgotten
             self._first_edge, first = self._held[0]
             self._first_sample = first.first_sample
             edges.append(first.first_sample + first.half_edges[:1])

@@ -26,8 +26,10 @@ class Span:
 def spans_below(values: FloatArray, enter: float, leave: float) -> tuple[Span, ...]:
     """Spans that begin with a value < `enter` and end before the first value >= `leave`.
 
+    A NaN neither begins nor ends a span.
+
     Raises:
-        ValueError: `leave` lies below `enter`. A NaN neither begins nor ends a span.
+        ValueError: `leave` lies below `enter`.
     """
     if leave < enter:
         raise ValueError(f"leave {leave:g} lies below enter {enter:g}")

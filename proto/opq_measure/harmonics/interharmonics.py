@@ -1,8 +1,8 @@
-"""What lies between the harmonics: interharmonic groups, the strongest line, and the noise floor.
+"""The spectrum between the harmonics: interharmonic groups, the strongest line, and the noise floor.
 
-The interharmonic of order h lies between the harmonics h and h + 1; order 0 below the fundamental. Its
+The interharmonic of order h lies between the harmonics h and h + 1; order 0 lies below the fundamental. Its
 centred subgroup leaves out the bins next to the two harmonics. They belong to the harmonics' own
-subgroups, so that what modulates a harmonic is not counted twice.
+subgroups, so that the modulation of a harmonic is not counted twice.
 
 Source: IEC 61000-4-7:2002+A1:2008, annex A, equations A.1 to A.4 (from memory of the standard).
 """
@@ -28,7 +28,7 @@ def interharmonic_groups(spectrum: Spectrum) -> FloatArray:
 
 
 def interharmonic_subgroups(spectrum: Spectrum) -> FloatArray:
-    """(w, 50) as `interharmonic_groups`, centred: without the bins beside the harmonics.
+    """(w, 50) as `interharmonic_groups`, centred: without the bins next to the harmonics.
 
     NaN for windows of fewer than four cycles, which have no bin left.
     """
@@ -42,10 +42,10 @@ def strongest_interharmonic(spectrum: Spectrum) -> tuple[FloatArray, FloatArray]
         (w,) Hz and (w,) rms. In a window of noise alone it is the largest bin of the noise:
         compare with `noise_floor`. NaN for windows of fewer than five cycles, and of zeros.
 
-    Two neighbouring bins under a Hann window, so that other lines do not reach here, say by their ratio
-    where the line is, and how strong.
+    The ratio of two neighbouring bins gives the frequency and the size of the line; they are under a Hann
+    window, so that other lines do not leak into them.
     Error: 0.01 Hz (0.012 below the fundamental) and 0.1 % of the line without noise, 1 % of the fundamental,
-    in the middle third between two harmonics, also beside another of a fifth of it
+    in the middle third between two harmonics, also next to another line of a fifth of it
     (test_measure_interharmonics.py).
     Source: V. K. Jain et al., IEEE Trans. Instrum. Meas. 28 (1979), and T. Grandke, ibid. 32 (1983).
     """
@@ -66,11 +66,12 @@ def strongest_interharmonic(spectrum: Spectrum) -> tuple[FloatArray, FloatArray]
 def noise_floor(spectrum: Spectrum) -> FloatArray:
     """(w,) rms of white noise in one bin, from the median of the bins between harmonics.
 
-    Under a Hann window, so that a few interharmonics move the median but little. THD has of it sqrt(147)
-    times in quadrature (49 subgroups of three bins), a group sqrt(10) (50 Hz) or sqrt(12) times. Over a band
-    of B Hz the noise is this times sqrt(B / bin_hz). NaN for windows of fewer than four cycles.
+    The bins are under a Hann window, so that a few interharmonics hardly change the median. THD includes
+    sqrt(147) times this value in quadrature (49 subgroups of three bins), a group sqrt(10) (50 Hz) or
+    sqrt(12) times. Over a band of B Hz the noise is this times sqrt(B / bin_hz). NaN for windows of fewer
+    than four cycles.
 
-    Error: 5 % rms of itself, one window; 3 % too much beside lines 500 times as strong
+    Error: 5 % rms of itself, one window; 3 % too high next to lines 500 times as strong
     (test_measure_interharmonics.py).
     """
     inner = np.flatnonzero(_inner(spectrum)[: spectrum.cycles * ORDERS])
@@ -78,7 +79,7 @@ def noise_floor(spectrum: Spectrum) -> FloatArray:
         return np.full(len(spectrum), np.nan)
     lines = _under_hann(spectrum)[:, inner]
     power = lines.real**2 + lines.imag**2
-    middle = np.median if np.isfinite(power).all() else np.nanmedian  # which is 10 times slower
+    middle = np.median if np.isfinite(power).all() else np.nanmedian  # nanmedian is 10 times slower
     found: FloatArray = np.sqrt(middle(power, axis=1) / (MEDIAN_OF_POWER * HANN_POWER))
     return found
 

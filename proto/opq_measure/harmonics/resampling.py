@@ -1,16 +1,17 @@
 """A window of whole cycles, resampled by the phase of the fundamental, and its DFT.
 
 The samples of a window do not begin and end where its cycles do, and a drifting frequency smears
-order 50 over fifty times the drift. Both vanish when the signal is taken at equal steps of the fundamental's
-phase, from the window's first edge to its last: every harmonic falls on its bin at any frequency, and an FFT
-of a convenient size does the rest. The way between two samples is a B-spline of degree 5 on the samples
-themselves: six taps, whose response sinc(f / rate)^6 is exact and is taken out of the bins afterwards. Its
-images fall above order 50, or are weaker than 0.15 % of the harmonic, of order 30 or more, that they mirror.
+order 50 over fifty times the drift. Both vanish when the signal is sampled at equal steps of the
+fundamental's phase, from the window's first edge to its last: every harmonic falls on its bin at any
+frequency, and an FFT of a convenient size does the rest. Between two samples the signal is a B-spline of
+degree 5 on the samples themselves: six taps, whose response sinc(f / rate)^6 is exact and is corrected in the
+bins afterwards. Its images fall above order 50, or are weaker than 0.15 % of the harmonic, of order 30 or
+more, that they mirror.
 
-Chosen over two others by measurement, at 12 kS/s and 42.5 to 69 Hz: a tracked DFT, a matrix of 600
+Chosen over two other methods by measurement, at 12 kS/s and 42.5 to 69 Hz: a tracked DFT, a matrix of 600
 frequencies by 2,400 samples, takes 1.1 ms per window, and 40 ms to build for each frequency; a DFT of
 whole samples with the fundamental fitted and taken out, which this replaces, took 0.3 ms and lost 3 % of
-order 50, at a drift of 1 Hz/s 36 % of it. This takes 0.07 ms and loses 0.006 %, drifting or not.
+order 50, at a drift of 1 Hz/s 36 % of it. This one takes 0.07 ms and loses 0.006 %, with drift or without.
 
 Source: IEC 61000-4-7:2002+A1:2008, 4.4.1 (window locked to the fundamental, off by at most 0.03 %);
 M. Unser, "Splines", IEEE Signal Processing Magazine, November 1999 (B-splines and their response).
@@ -29,9 +30,9 @@ ComplexArray = NDArray[np.complex128]
 
 DEGREE: Final = 5
 REACH: Final = 2
-"""Samples before the one at or before a point that the spline takes in; after it one more."""
+"""Samples that the spline uses before the one at or before a point; after it, it uses one more."""
 USABLE: Final = 0.49
-"""Share of the rate: above, the spline passes too little to be taken out, and no converter passes any."""
+"""Share of the rate: above, the spline passes too little to be corrected, and converters pass nothing."""
 FINE: Final = 0.3
 """A share of the rate: bins above need more points, so that images of low frequencies stay out of them."""
 POINTS_PER_SAMPLE: Final = 1.05
@@ -39,13 +40,13 @@ FINE_POINTS_PER_SAMPLE: Final = 1.5
 FAST: Final = (8, 9, 10, 12)
 """Numbers of points, times a power of two: quick to transform, and far apart so that windows share them."""
 BLOCK_POINTS: Final = 2560
-"""Points resampled at once: their polynomials stay in the cache; larger arrays are fresh pages each time."""
+"""Points resampled at once: their polynomials stay in the cache; larger arrays need new pages each time."""
 GAIN_STEP: Final = 1 / 256
-"""Relative step of window lengths for which the gain is kept; between them it is a parabola."""
+"""Relative step of window lengths for which the gain is cached; between them a parabola interpolates it."""
 MOST_WARP: Final = 0.1
-"""A share of the window: edges bent more than this are no drift of a frequency."""
+"""A share of the window: a larger deviation of the edges from even spacing is no drift of the frequency."""
 BUBBLES: Final = 2
-"""Shapes of drift: frequency that runs evenly, and its change."""
+"""Number of drift shapes: a steady drift of the frequency, and a change of that drift."""
 
 _SPLINE: Final = (
     np.array(
@@ -70,7 +71,7 @@ def point_count(length: float, fine: bool = False) -> int:
 
 
 def fast_count(least: float) -> int:
-    """Points, at least so many, that are quick to transform."""
+    """The smallest number of points from `least` on that is quick to transform."""
     return _fast_count(math.ceil(least))
 
 
@@ -86,9 +87,9 @@ def resample(volts: SignalArray, edges: FloatArray, out: FloatArray) -> None:
     Args:
         volts: (n,) counts or volts.
         edges: (c + 1,) rising fractional positions in 0 .. n, the window's cycle edges; of two only,
-            the frequency is taken as steady. Edges bent beyond reason (`MOST_WARP`) count as two.
-        out: (points,) float64, filled; attenuated by sinc(f / rate)^6. Beyond the signal's ends it is
-            carried on mirrored, which takes at most three samples.
+            the frequency is taken as steady. Edges that deviate by more than `MOST_WARP` count as two.
+        out: (points,) float64, filled; attenuated by sinc(f / rate)^6. Beyond its ends the signal is
+            continued by its mirror image, for at most three samples.
     """
     drift, start = _drift(edges), float(edges[0])
     basis = _basis(len(out))
@@ -99,7 +100,7 @@ def resample(volts: SignalArray, edges: FloatArray, out: FloatArray) -> None:
 
 
 def _between(volts: SignalArray, at: FloatArray, out: FloatArray) -> None:
-    """The spline at the rising positions `at`, which are spent."""
+    """Writes the spline at the rising positions `at` into `out`; overwrites `at`."""
     first = math.floor(at[0])
     block = _block(volts, first - REACH, int(at[-1]) + DEGREE - REACH + 1)
     samples = len(block) - DEGREE
@@ -117,11 +118,11 @@ def _between(volts: SignalArray, at: FloatArray, out: FloatArray) -> None:
 
 
 def lines_of(resampled: FloatArray, lengths: list[float], bins: int) -> ComplexArray:
-    """DFT bins 0 .. bins - 1 of resampled windows, the spline's response taken out.
+    """DFT bins 0 .. bins - 1 of resampled windows, corrected for the spline's response.
 
     Args:
         resampled: (w, points) of `resample`.
-        lengths: w times samples from first to last edge.
+        lengths: w values, samples from the first to the last edge of each window.
     Returns:
         (w, bins) complex, rms values with the phase of a cosine at the window's first edge; bin 0
         is DC itself. NaN above 0.49 of the rate.
@@ -138,7 +139,7 @@ def lines_of(resampled: FloatArray, lengths: list[float], bins: int) -> ComplexA
 
 
 def _gain(length: float, bins: int, points: int) -> FloatArray:
-    """(bins,) what takes out the spline's response and makes rms values, of a window of that length."""
+    """(bins,) factors that correct the spline's response and give rms values, for a window of that length."""
     near = round(math.log(length) / GAIN_STEP)
     off = length / math.exp(near * GAIN_STEP) - 1
     middle, slope, curve = _gains(near, points)
@@ -162,7 +163,7 @@ def _gains(near: int, points: int) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def _block(volts: SignalArray, first: int, stop: int) -> FloatArray:
-    """volts[first:stop] in float64, carried on where it begins before the signal or ends after it."""
+    """volts[first:stop] in float64, continued where it begins before the signal or ends after it."""
     held = np.ascontiguousarray(volts[max(first, 0) : min(stop, len(volts))], dtype=np.float64)
     if len(held) == stop - first:
         return held
@@ -170,7 +171,7 @@ def _block(volts: SignalArray, first: int, stop: int) -> FloatArray:
 
 
 def _drift(edges: FloatArray) -> FloatArray:
-    """(1 + BUBBLES,) of `_basis`: the window's length, and how its edges bend between its ends."""
+    """(1 + BUBBLES,) factors of `_basis`: the window's length, and its edges' deviation from even spacing."""
     length = float(edges[-1] - edges[0])
     cycles = len(edges) - 1
     if cycles <= BUBBLES:
@@ -189,7 +190,7 @@ def _bubbles(phase: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=16)
 def _fit(cycles: int) -> tuple[FloatArray, FloatArray]:
-    """Where the inner edges lie, of the window, and the least squares fit of the bubbles to their offsets."""
+    """Even positions of the inner edges, shares of the window, and the fit of bubbles to their offsets."""
     even = np.arange(1, cycles) / cycles
     return even, np.linalg.pinv(_bubbles(even).T).astype(np.float64)
 

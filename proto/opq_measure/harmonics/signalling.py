@@ -1,9 +1,9 @@
-"""Mains signalling: the voltage of a ripple control carrier below 3 kHz, and its telegrams from a threshold.
+"""Mains signalling: the voltage of a ripple control carrier below 3 kHz, and telegrams above a threshold.
 
 The carrier's level in a 10/12-cycle window is the one bin of the DFT nearest to it, or the root of the sum of
-squares of the four nearest that are no harmonics. Off the middle of a bin part of a steady carrier falls
-outside of them (four bins: up to 5.1 %, 3.7 % at 316.67 Hz; one bin: up to 36 %); how much follows from
-the carrier's frequency alone, and is put back with `restored`. The standard's own value has it not.
+squares of the four nearest that are no harmonics. Off the middle of a bin, part of a steady carrier falls
+outside of them (four bins: up to 5.1 %, 3.7 % at 316.67 Hz; one bin: up to 36 %). This part follows from
+the carrier's frequency alone; `restored` corrects it. The standard's own value does not include it.
 
 Source: IEC 61000-4-30:2015, 5.10 (single bin or four nearest bins, record of up to 120 s from the threshold;
 class A: 5 % of levels from 3 to 15 % of Udin, 0.15 % of Udin from 1 to 3 %); clause from memory.
@@ -29,7 +29,7 @@ def signalling_v(
     """Level of a carrier in each of w windows, in the spectrum's unit.
 
     Args:
-        carrier_hz: as the operator has it; one that is no multiple of the fundamental.
+        carrier_hz: the operator's carrier frequency, not a multiple of the fundamental.
         restored: divide by the share of a steady carrier that falls into the bins.
     Returns:
         (w,) float64; NaN where the carrier's bins are beyond the last.
@@ -62,9 +62,10 @@ def signalling_v(
 
 @dataclass(frozen=True, slots=True)
 class Telegram:
-    """A record from the first window above the threshold: `levels` (k,) per window, NaN where unknown.
+    """A record that begins with the first window above the threshold.
 
-    `complete` is False when the signal, or its count of time, ended before the record did.
+    `levels` (k,) has one value per window, NaN where unknown. `complete` is False when the signal ended, or
+    its clock was set back, before the record was complete.
     """
 
     start_ns: int
@@ -78,7 +79,7 @@ class Telegram:
 
 
 class Telegrams:
-    """Levels in, records out: each begins above `threshold` and lasts `record_s`.
+    """Makes records from levels: each begins above `threshold` and lasts `record_s`.
 
     Raises:
         ValueError: a threshold that is not positive, or a record not in 0 .. 120 s.
@@ -95,7 +96,7 @@ class Telegrams:
         self._start_ns = self._end_ns = 0
 
     def push_level(self, start_ns: int, end_ns: int, level: float) -> list[Telegram]:
-        """The record that this window finishes; a clock that was set back ends one, too."""
+        """Accepts the next level; returns the record that it completes, or that a clock set back ends."""
         found = self._close(False) if self._levels and end_ns <= self._end_ns else []
         if not self._levels and not level > self.threshold:  # also NaN
             return found
@@ -106,7 +107,7 @@ class Telegrams:
         return found + (self._close(True) if end_ns - self._start_ns >= self._record_ns else [])
 
     def end(self) -> list[Telegram]:
-        """The end of the run: the record under way."""
+        """Ends the run and returns the record under way."""
         return self._close(False) if self._levels else []
 
     def _close(self, complete: bool) -> list[Telegram]:

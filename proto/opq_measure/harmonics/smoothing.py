@@ -15,7 +15,7 @@ TIME_CONSTANT_S: Final = 1.5
 
 
 class Smoothing:
-    """One or many values, window after window; blocks may be cut anywhere."""
+    """Smooths one or many values, window after window; the blocks may be of any size."""
 
     def __init__(self, time_constant_s: float = TIME_CONSTANT_S) -> None:
         if not time_constant_s > 0:
@@ -24,13 +24,13 @@ class Smoothing:
         self._held: FloatArray | None = None
 
     def push_values(self, values: FloatArray, step_s: float = 0.2) -> FloatArray:
-        """Smooth what has come since.
+        """Smooths the next values.
 
         Args:
             values: (w,) or (w, m), one row per window.
-            step_s: between windows.
+            step_s: time from window to window.
         Returns:
-            as `values`. It begins with the first known value; NaN stays NaN and is passed over.
+            The shape of `values`. Smoothing begins with the first known value; NaN stays NaN and is skipped.
         Raises:
             ValueError: `step_s` is not positive.
         """

@@ -5,9 +5,9 @@ phase (`resampling`), so that every 10th (12th) bin of its DFT is a harmonic, wh
 while it drifts. Bins are about 5 Hz apart; a subgroup is a harmonic with the bin on either side, a group
 reaches half way to the next order.
 
-Noise is not taken out, as the standard takes none out: white noise 60 dB under the fundamental is in a
-subgroup at 12 kS/s with 0.005 % and in THD with 0.035 percentage points where there is no other
-distortion, 0.0002 beside 3 %. `interharmonics.noise_floor` says how much it is.
+Noise is not removed, because the standard does not remove it: white noise 60 dB below the fundamental
+contributes at 12 kS/s 0.005 % to a subgroup, and to THD 0.035 percentage points where there is no other
+distortion, 0.0002 in addition to 3 %. `interharmonics.noise_floor` measures it.
 
 Source: IEC 61000-4-7:2002+A1:2008, 3.2 and 3.3 (groups, subgroups, THD; numbers of equations and clauses
 from memory of the standard, not checked against its text), 4.4.1 and 5.6.
@@ -29,19 +29,19 @@ from opq_measure.timebase.cycles import cycle_edges
 ORDERS: Final = 50
 """Highest order; IEC 61000-4-30:2015, 5.8 asks for 50 (class A)."""
 SLACK_SAMPLES: Final = 0.1
-"""An edge as little outside the samples is on their end."""
+"""An edge this little outside the samples counts as on their end."""
 AT_ONCE: Final = 4
-"""Windows that go into one FFT call; more than 100 kB cost more in fresh pages than they save in calls."""
+"""Windows that go into one FFT call; more than 100 kB cost more in new pages than they save in calls."""
 PWHD_ORDERS: Final = (14, 40)
 """Orders of the partial weighted harmonic distortion; IEC 61000-3-12:2011, 3.3."""
 
 
 class Locked(Protocol):
-    """Samples and where the cycles of a window lie in them; `windows.Window` is one."""
+    """Samples of a window and the positions of its cycles in them; `windows.Window` is one."""
 
     @property
     def volts(self) -> SignalArray:
-        """(n,) counts or volts, with two samples of context where there are."""
+        """(n,) counts or volts, with two samples of context where available."""
 
     @property
     def edges(self) -> FloatArray:
@@ -53,7 +53,7 @@ class Locked(Protocol):
 
 
 class Stretch(NamedTuple):
-    """A window by hand."""
+    """A window from its samples, edges and rate alone."""
 
     volts: SignalArray
     edges: FloatArray
@@ -66,8 +66,8 @@ class Spectrum:
 
     `lines` (w, bins) complex, in the signal's unit: rms value and phase of bin k as a cosine at the
     window's first edge; bin `cycles` is the fundamental, bin 0 DC. `power` (w, bins) their squared
-    magnitude. `bin_hz` (w,) the distance of the bins, about 5 Hz. NaN above 0.49 of the rate; what is said
-    of all orders together (THD, PWHD) is then said of those below.
+    magnitude. `bin_hz` (w,) the distance of the bins, about 5 Hz. NaN above 0.49 of the rate;
+    values over all orders (THD, PWHD) then include only those below.
     """
 
     cycles: int
@@ -84,15 +84,15 @@ class Spectrum:
         return np.sqrt(self.power)
 
     def harmonics(self) -> FloatArray:
-        """(w, 50) rms of order 1 .. 50, the one bin; NaN above the usable band."""
+        """(w, 50) rms of order 1 .. 50, its own bin alone; NaN above the usable band."""
         return np.sqrt(self._at(0))
 
     def subgroups(self) -> FloatArray:
-        """(w, 50) rms of order 1 .. 50 with the bins beside; NaN above the usable band. Equation 9."""
+        """(w, 50) rms of order 1 .. 50 with the bin on either side; NaN above the usable band. Equation 9."""
         return np.sqrt(self._subgroup_power)
 
     def groups(self) -> FloatArray:
-        """(w, 50) as `subgroups`, with all bins half way to the next order, the last halved; equation 8."""
+        """(w, 50) as `subgroups`, with all bins half way to the next orders, the last halved; equation 8."""
         half = self.cycles // 2
         span = slice(self.cycles - half, self.cycles - half + self.cycles * ORDERS)
         whole = self.power[:, span].reshape(len(self), ORDERS, self.cycles).sum(axis=2)
@@ -103,7 +103,7 @@ class Spectrum:
 
     def phase_rad(self) -> FloatArray:
         """(w, 50) angle of each order, -pi .. pi: order h is sqrt(2) rms sin(h wt + phase) with the
-        fundamental sqrt(2) rms sin(wt); so the first is 0. Noise where there is no such harmonic."""
+        fundamental sqrt(2) rms sin(wt); so the first is 0. The angle is noise where there is no harmonic."""
         angle = np.angle(self.lines[:, self.cycles :: self.cycles][:, :ORDERS]) + np.pi / 2
         relative = angle - angle[:, :1] * np.arange(1, ORDERS + 1)
         wrapped: FloatArray = relative - 2 * np.pi * np.round(relative / (2 * np.pi))
@@ -112,7 +112,7 @@ class Spectrum:
     def thd(self) -> FloatArray:
         """(w,) THDS: subgroups 2 .. 50 against the first, a ratio; NaN without a fundamental. 4-7: 3.3.3.
 
-        Without a known fundamental it is the ratio of noise to noise, which the caller leaves out.
+        Where the fundamental is only noise, it is a ratio of noise to noise, which the caller has to discard.
         """
         return _distortion(self._subgroup_power)
 
@@ -121,7 +121,7 @@ class Spectrum:
         return _distortion(self.groups() ** 2)
 
     def thd_of_harmonics(self) -> FloatArray:
-        """(w,) THD: orders 2 .. 50, their one bin, against the first, a ratio. 4-7: 3.3.1."""
+        """(w,) THD: orders 2 .. 50, their own bins alone, against the first, a ratio. 4-7: 3.3.1."""
         return _distortion(self._at(0))
 
     def pwhd(self, lowest: int = PWHD_ORDERS[0], highest: int = PWHD_ORDERS[1]) -> FloatArray:
@@ -173,13 +173,13 @@ def spectrum_of(windows: Sequence[Locked], cycles: int, top_hz: float = 0.0) -> 
     Args:
         windows: `windows.Window`s, or stretches; each with `cycles` + 1 edges, or with two, between which
             the frequency is taken as steady.
-        top_hz: bins to at least here, where more than order 50 is wanted; see `bands`.
+        top_hz: the bins reach at least to here, where more than order 50 is needed; see `bands`.
     Raises:
         ValueError: edges that do not rise, leave the samples or are not 2 or `cycles` + 1.
 
-    Memory: 15 kB per window; of hours of signal hand in some windows at a time, the bits are the same.
+    Memory: 15 kB per window; pass hours of signal as some windows at a time, with the same result to the bit.
     Error at 12 kS/s, 42.5 to 69 Hz, steady or drifting by 1 Hz/s, no noise: every order below 0.007 % of the
-    fundamental with six of up to 5 % anywhere, THD 0.003 percentage points; with 3 % in orders 3 to 9
+    fundamental with six of up to 5 % at any order, THD 0.003 percentage points; with 3 % in orders 3 to 9
     and tracked edges 0.0002 % and 0.0001. Noise of 60 dB adds its own, 0.003 % rms to an order and
     0.002 points rms to THD, and no bias (test_measure_harmonics.py).
     CPU at 12 kS/s: 97 us for one window with subgroups and THD, 65 us each in one call of 16.
@@ -219,7 +219,7 @@ def _length(volts: SignalArray, edges: FloatArray, cycles: int) -> float:
 
 
 def _alike(counts: list[int]) -> Iterator[slice]:
-    """Neighbours of one size, few enough for the cache."""
+    """Slices of neighbouring windows with the same number of points, at most AT_ONCE."""
     first = 0
     for at in range(1, len(counts) + 1):
         if at == len(counts) or counts[at] != counts[first] or at - first == AT_ONCE:
@@ -228,7 +228,7 @@ def _alike(counts: list[int]) -> Iterator[slice]:
 
 
 def _distortion(power: FloatArray) -> FloatArray:
-    """(w,) root of what is after the first column against it; orders that are not known count as none."""
+    """(w,) root of the ratio of all later columns to the first; unknown orders count as 0."""
     harmonic = power[:, 1:].sum(axis=1)
     if math.isnan(harmonic.sum()):
         harmonic = np.nansum(power[:, 1:], axis=1)

@@ -1,6 +1,6 @@
 """The reference lamps of the flickermeter, with the eye that sees them: block 3 as analogue filters.
 
-A lamp goes with a mains frequency, for the low pass that takes away the doubled mains lies lower at
+A lamp belongs to a mains frequency, because the low pass that removes the doubled mains frequency is lower at
 50 Hz. So there are four: the two usual ones, and the cross pairs (120 V at 50 Hz, 230 V at 60 Hz).
 
 Source: IEC 61000-4-15:2010, 5.5. The text of the standard was not at hand. The ten coefficients and the
@@ -27,7 +27,7 @@ FEELING_HZ = 8.8
 SMOOTH_S = 0.3
 """Time constant of block 4; IEC 61000-4-15:2010, 5.6."""
 BETWEEN_V = 170.0
-"""Halfway between the two lamps, on a scale of ratios; 100 V goes with 120 V."""
+"""Halfway between the two lamps, on a logarithmic scale; 100 V uses the lamp of 120 V."""
 BETWEEN_HZ = 55.0
 TURN = 2 * np.pi
 
@@ -47,7 +47,7 @@ class Lamp:
     """Corner of the low pass: 35 Hz at 50 Hz, 42 Hz at 60 Hz; 5.5.1."""
 
     def weighting(self) -> tuple[list[complex], list[complex], float]:
-        """Zeros, poles (rad/s) and gain of the weighting filter, lamp, eye and brain in one."""
+        """Zeros, poles (rad/s) and gain of the weighting filter: lamp, eye and brain together."""
         w1, w2, w3, w4 = self.omega
         swing = 1j * np.sqrt(w1 * w1 - self.damping**2)
         zeros, poles = [0j, -w2 + 0j], [-self.damping + swing, -self.damping - swing, -w3 + 0j, -w4 + 0j]
@@ -68,9 +68,9 @@ class Lamp:
         return found
 
     def scale(self) -> float:
-        """Scale of block 3's squared output: the fluctuation that is just felt shall peak at Pinst = 1.
+        """Scale of block 3's squared output: the fluctuation that is just felt peaks at Pinst = 1.
 
-        Its ripple of 17.6 Hz, as far as block 4 leaves it, is part of the peak.
+        The part of its ripple of 17.6 Hz that passes block 4 belongs to the peak.
         """
         swing = self.felt_percent / 100 * abs(self.response(np.array([FEELING_HZ]))[0])
         ripple = 1 / np.hypot(1, 2 * TURN * FEELING_HZ * SMOOTH_S)
@@ -98,7 +98,7 @@ def lamp_for(nominal_v: float, nominal_hz: float | None = None) -> Lamp:
     """The reference lamp of a nominal voltage: 120 V below 170 V (also 100 V), 230 V above.
 
     Args:
-        nominal_hz: of the mains; None stands for the usual one, 60 Hz with 120 V and 50 Hz with 230 V.
+        nominal_hz: of the mains; None means the usual one, 60 Hz with 120 V and 50 Hz with 230 V.
     Raises:
         ValueError: the voltage is not a positive number.
     """

@@ -1,7 +1,7 @@
 """Flickermeter: Pst of every ten minutes and Plt of every two hours of a stream of samples.
 
-Blocks 1 to 4 are in `sensation`, lamp and eye in `lamps`, the statistics of block 5 in `severity`. Here
-is what a stream needs: ten minutes by UTC, gaps, and a clock that may be set while it runs.
+Blocks 1 to 4 are in `sensation`, lamp and eye in `lamps`, the statistics of block 5 in `severity`. This
+module adds what a stream needs: ten minutes by UTC, gaps, and a clock that may be set while it runs.
 
 Source: IEC 61000-4-15:2010; IEC 61000-4-30:2015, 5.3 (class A: aligned to UTC).
 """
@@ -20,7 +20,7 @@ from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray, SignalPie
 MIN_S = 5.0
 """Shorter signals have no value: after the 2 s that the filters need too little would be left."""
 LEAST_SHARE = 0.95
-"""Share of ten minutes: with less seen there is no Pst. The two seconds after a gap count as not seen."""
+"""Share of ten minutes that Pst needs. The two seconds after a gap do not count."""
 PST_S = 600.0
 """Observation time of Pst; IEC 61000-4-15:2010, 5.7.1."""
 PSTS_PER_PLT = 12
@@ -30,23 +30,23 @@ WEIGHTS = (0.0314, 0.0525, 0.0657, 0.28, 0.08)
 EXCEEDED = ((0.1,), (0.7, 1.0, 1.5), (2.2, 3.0, 4.0), (6.0, 8.0, 10.0, 13.0, 17.0), (30.0, 50.0, 80.0))
 """Percent of the time that each level is exceeded for; the levels of a group are averaged ("s", smoothed)."""
 KEPT_HZ = 300.0
-"""Pinst is classified so often; after 300 ms of smoothing little is left above 20 Hz."""
+"""Rate at which Pinst is classified; after 300 ms of smoothing little is left above 20 Hz."""
 PST_NS = round(PST_S * 1e9)
 SLACK_NS = 1_000_000
-"""A tick counts from 1 ms before, so that a block which begins on it, give or take rounding, begins the new
-ten minutes: three hundred times less than what Pinst smooths over."""
+"""Ten minutes begin 1 ms early, so that a block that begins on their start, apart from rounding, begins the
+new ten minutes; Pinst smooths over three hundred times as long."""
 ON_SAMPLE = 0.01
-"""Samples; a tick as little after one is on it: nanoseconds are rounded, and that differs by block."""
+"""In samples: a start this little after a sample is on it, for nanoseconds are rounded block by block."""
 LEAST_RATE = 20.0
 """Samples per cycle of the lamp's mains; see `signal.check_signal`."""
 MOST_PPM = 1000.0
-"""A change of rate beyond this is another run."""
+"""A larger change of the rate begins a new run."""
 
 
 def severity(felt: FloatArray) -> float:
-    """Pst of Pinst, (n,) evenly spaced over ten minutes; NaN for none.
+    """Pst from Pinst, (n,) evenly spaced over ten minutes; NaN without values.
 
-    The percentiles are exact, of the values themselves: there are no classes, so no range to leave.
+    The percentiles are exact, of the values themselves: there are no classes, so no value is out of range.
 
     Source: IEC 61000-4-15:2010, 5.7.2.
     """
@@ -77,8 +77,8 @@ class FlickerInterval:
     `first_sample`, `end_sample`: absolute, half open, what was pushed in it; accurate to a value of Pinst
     (some 3 ms). `start_ns`, `end_ns`: the ten minutes' own UTC; None when the samples came without time,
     then they count from the start of the run. `pst` NaN when less than 95 % of the ten minutes were seen,
-    `pinst_max` NaN when nothing. `plt`: of the two hours that end here (even hours UTC), else NaN.
-    `seen_s`: seconds with a Pinst to be believed.
+    `pinst_max` NaN when nothing was. `plt`: of the two hours that end here (even hours UTC), else NaN.
+    `seen_s`: seconds with a valid Pinst.
     """
 
     first_sample: int
@@ -101,7 +101,7 @@ class _Open:
     felt: list[NDArray[np.float32]] = field(default_factory=list)
     pinst_max: float = float("nan")
     seen: Counter[float] = field(default_factory=Counter)
-    """Rate of Pinst -> values; whole numbers, for sums of seconds would go by how blocks were cut."""
+    """Rate of Pinst -> count of values; sums of seconds would depend on how the blocks are cut."""
 
     @property
     def seen_s(self) -> float:
@@ -109,10 +109,10 @@ class _Open:
 
 
 class Flickermeter:
-    """Blocks 1 to 5, streaming; any blocks give the numbers of one call, bit for bit.
+    """Blocks 1 to 5, streaming; pieces of any size give the same numbers as one call, bit for bit.
 
     A run ends where `first_sample` jumps or the rate (by more than 1000 ppm) or the gain changes: the
-    filters begin again, Pinst of the first two seconds is left out, the ten minutes go on.
+    filters restart, Pinst of the first two seconds is left out, the ten minutes continue.
 
     Raises:
         ValueError: from `push_samples`, see `signal.check_signal`.
@@ -135,7 +135,7 @@ class Flickermeter:
         self._psts: list[tuple[int, float]] = []
 
     def push_samples(self, samples: SignalPiece) -> list[FlickerInterval]:
-        """The intervals that are over now; Pinst runs up to two seconds after the samples."""
+        """The intervals that are over now; Pinst is up to two seconds behind the samples."""
         found = []
         if self._sensation is None or not self._goes_on(samples):
             found += self._end_run(samples.start_ns is not None)
@@ -149,7 +149,7 @@ class Flickermeter:
         return found + list(self._classified(felt, self._sensation))
 
     def end(self) -> list[FlickerInterval]:
-        """What is left, when the stream is over: the interval that is still open is among it."""
+        """Ends the stream and returns the intervals left, with the one that is still open."""
         return self._end_run(False)
 
     def _goes_on(self, samples: SignalPiece) -> bool:
@@ -158,7 +158,7 @@ class Flickermeter:
         return samples.first_sample == self._next_sample and same_rate and samples.v_per_lsb == v_per_lsb
 
     def _end_run(self, timed: bool) -> list[FlickerInterval]:
-        """The run is over; its last ten minutes too, unless both they and what follows have UTC."""
+        """Ends the run, and its last ten minutes unless both they and the next samples have UTC."""
         if self._sensation is None:
             return []
         found = list(self._classified(self._sensation.end(), self._sensation))
@@ -170,11 +170,11 @@ class Flickermeter:
         return found
 
     def _mark(self, samples: SignalPiece, sensation: Sensation) -> None:
-        """Note at which value of the run each ten minutes begin that begin in these samples."""
+        """Records, for all ten minutes that begin in these samples, at which value of the run they begin."""
         run_first = self._run[0]
         if samples.start_ns is not None:
             self._told = (samples.first_sample, samples.start_ns)
-        timed = self._told is not None  # a piece without a time goes on in that of the last
+        timed = self._told is not None  # a piece without a time continues that of the last
         since, told_ns = self._told or (run_first, 0)
         start_ns = told_ns + round((samples.first_sample - since) / samples.rate_hz * 1e9) + SLACK_NS
         end_ns = start_ns + round(len(samples.volts) / samples.rate_hz * 1e9)
@@ -188,7 +188,7 @@ class Flickermeter:
                 self._add_mark(position, later, timed, sensation)
 
     def _jitters(self, number: int, start_ns: int) -> bool:
-        """Whether the clock, set back by less than a second, only seems to leave the ten minutes begun."""
+        """Whether the clock was set back by less than a second, so that the ten minutes begun go on."""
         return self._number == number + 1 and (number + 1) * PST_NS - start_ns < 1_000_000_000
 
     def _add_mark(self, position: float, number: int, timed: bool, sensation: Sensation) -> None:
@@ -196,7 +196,7 @@ class Flickermeter:
         self._number = number
 
     def _classified(self, felt: FloatArray, sensation: Sensation) -> Iterator[FlickerInterval]:
-        """Give the values to their ten minutes; those that are over come out."""
+        """Assigns the values to their ten minutes and yields those that are over."""
         first, last = self._values, self._values + len(felt)
         while first < last:
             if self._marks and self._marks[0][0] <= first:
@@ -212,7 +212,7 @@ class Flickermeter:
         self._values = last
 
     def _collect(self, felt: FloatArray, first: int, sensation: Sensation) -> None:
-        """Keep every some value by its place in the run, so that it does not matter how blocks were cut."""
+        """Keeps each `step`-th value, counted in the run, so that it does not matter how blocks were cut."""
         settling = max(0, round(SETTLE_S * sensation.work_hz) - first)
         felt, first = felt[settling:], first + settling
         if len(felt) == 0 or self._open is None:
@@ -240,7 +240,7 @@ class Flickermeter:
         )
 
     def _long_term(self, number: int, pst: float) -> float:
-        """Plt, when these ten minutes end an even hour and the eleven before are there."""
+        """Plt, when these ten minutes end at an even hour and the eleven before are known; else NaN."""
         self._psts = [*self._psts[-(PSTS_PER_PLT - 1) :], (number, pst)]
         numbers = [known for known, _ in self._psts]
         if (number + 1) % PSTS_PER_PLT or numbers != list(range(number - PSTS_PER_PLT + 1, number + 1)):
@@ -250,7 +250,7 @@ class Flickermeter:
 
 @dataclass(frozen=True, slots=True)
 class Flicker:
-    """`pinst_max` after settling; `pst`, the largest of the ten-minute spans. None where too short for it."""
+    """`pinst_max` after settling; `pst`, the largest of the ten-minute spans. None if too short for it."""
 
     pinst_max: float | None
     pst: float | None

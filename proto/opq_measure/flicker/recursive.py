@@ -1,9 +1,9 @@
 """Recursive filters of block 3 and 4, in NumPy: a cascade of second-order sections, run by blocks.
 
-In the recursion each sample waits for the one before it. A block of them does not: its output is one matrix
-times its samples, and one times the few numbers that the filter remembers. Those numbers hop from block to
-block, and are summed up in log2(blocks) steps. `scipy.signal` has the same filters, which tests compare; it
-takes 143 MB on disk, 63 MB of memory and 0.7 s CPU to import, and nothing else needs it.
+In the recursion each sample depends on the one before it. A block of samples avoids that: its output is one
+matrix times its samples, plus another times the few numbers of the filter's state. The states of all blocks
+are computed in log2(blocks) steps. `scipy.signal` has the same filters, and tests compare with them; it takes
+143 MB on disk, 63 MB of memory and 0.7 s CPU to import, and nothing else needs it.
 """
 
 import math
@@ -21,37 +21,37 @@ Section = tuple[float, float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class _AtOnce:
-    """What a block does, as matrices for rows of numbers; d numbers are remembered."""
+    """The filter over one block, as matrices for rows of numbers; the state has d numbers."""
 
     from_samples: FloatArray
     """(block, block): samples to output."""
     from_state: FloatArray
-    """(d, block): what was remembered to output."""
+    """(d, block): state to output."""
     to_state: FloatArray
-    """(block, d): samples to what is remembered after them."""
+    """(block, d): samples to the state after them."""
     onward: FloatArray
-    """(d, d): what was remembered to what is left of it a block later."""
+    """(d, d): state to what is left of it a block later."""
 
 
 class Recursive:
-    """One cascade with what it remembers; at rest when made.
+    """One cascade and its state; at rest when created.
 
-    Its state is that of direct form II transposed, section by section.
+    The state is that of direct form II transposed, section by section.
     """
 
     def __init__(self, sections: Sequence[Section], block: int) -> None:
-        """`block` samples at once: `run` takes whole blocks but for the last call."""
+        """`block` samples are computed at once: `run` takes whole blocks, except in the last call."""
         self._block = block
         self._at_once = _at_once(tuple(sections), block)
         self._state = np.zeros(2 * len(sections))
 
     def settle(self, level: float) -> None:
-        """As after `level` for ever; not for a filter that never settles."""
+        """Sets the state after an endless constant `level`; not for a filter that never settles."""
         gained = self._at_once.to_state.sum(axis=0) * level
         self._state = np.linalg.solve(np.eye(len(gained)) - self._at_once.onward.T, gained)
 
     def run(self, samples: FloatArray) -> FloatArray:
-        """(n,) filtered, of (n,); `n` is a multiple of `block`, or nothing follows."""
+        """(n,) filtered samples, from (n,); `n` is a multiple of `block`, except in the last call."""
         padding = -len(samples) % self._block
         if padding:
             samples = np.concatenate((samples, np.zeros(padding)))
@@ -59,7 +59,7 @@ class Recursive:
         by = self._at_once
         states = np.concatenate((self._state[None], blocks @ by.to_state))
         onward, step = by.onward, 1
-        while step < len(states):  # after each turn a row holds what the last 2 * step blocks left behind
+        while step < len(states):  # after each turn a row holds the effect of the last 2 * step blocks
             states[step:] = states[step:] + states[:-step] @ onward
             onward, step = onward @ onward, 2 * step
         self._state = states[-1].copy()
@@ -69,8 +69,8 @@ class Recursive:
 
 @lru_cache(maxsize=32)
 def _at_once(sections: tuple[Section, ...], block: int) -> _AtOnce:
-    """The same for all Boxes of one rate; found by letting the cascade run over one block, sample by sample:
-    from each remembered number alone, and from an impulse."""
+    """The matrices, the same for all Boxes of one rate. The cascade runs over one block, sample by sample:
+    from each number of the state alone, and from an impulse."""
     places = 2 * len(sections)
     states = np.zeros((places + 1, places))
     states[:places] = np.eye(places)
@@ -93,7 +93,7 @@ def _at_once(sections: tuple[Section, ...], block: int) -> _AtOnce:
 
 
 def low_pass_sections(order: int, corner_hz: float, rate_hz: float) -> list[Section]:
-    """Butterworth of order 1 or an even one; bilinear, true at its corner."""
+    """A Butterworth low pass of order 1 or an even order; bilinear, exact at its corner."""
     k = math.tan(math.pi * corner_hz / rate_hz)
     if order == 1:
         return [(k / (1 + k), k / (1 + k), 0.0, (k - 1) / (k + 1), 0.0)]
@@ -107,7 +107,7 @@ def low_pass_sections(order: int, corner_hz: float, rate_hz: float) -> list[Sect
 
 
 def high_pass_sections(corner_hz: float, rate_hz: float) -> list[Section]:
-    """A filter of first order; bilinear, true at its corner."""
+    """A high pass of first order; bilinear, exact at its corner."""
     k = math.tan(math.pi * corner_hz / rate_hz)
     return [(1 / (1 + k), -1 / (1 + k), 0.0, (k - 1) / (k + 1), 0.0)]
 
@@ -115,8 +115,8 @@ def high_pass_sections(corner_hz: float, rate_hz: float) -> list[Section]:
 def bilinear(
     zeros: Sequence[complex], poles: Sequence[complex], gain: float, hz: float, rate_hz: float
 ) -> list[Section]:
-    """An analogue filter in rad/s, true at `hz`; poles and zeros in pairs that are real together, an even
-    number of poles, as many zeros or fewer."""
+    """The sections of an analogue filter in rad/s, exact at `hz`. Poles and zeros come in pairs with a real
+    polynomial; the number of poles is even, and there are as many zeros or fewer."""
     stretch = 2 * math.pi * hz / math.tan(math.pi * hz / rate_hz)
     there = [(stretch + zero) / (stretch - zero) for zero in zeros]
     there += [-1.0 + 0j] * (len(poles) - len(zeros))  # those at infinity

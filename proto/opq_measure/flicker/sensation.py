@@ -1,11 +1,11 @@
-"""Pinst: how strongly the eye feels the light of a lamp on this voltage, at every moment.
+"""Pinst: how strongly the eye perceives the flicker of a lamp on this voltage, at every moment.
 
-Blocks 1 to 4 of the flickermeter, streaming. The voltage without its DC is squared (block 2), thinned to some
-4 kHz and low-passed (35 or 42 Hz, of block 3), divided by the square of its own rms of 27.3 s (block 1),
-weighted by lamp and eye (block 3), squared and smoothed with 300 ms (block 4). The division comes after the
-low pass because there is an rms without the ripple of the mains, whatever their frequency; it is so slow that
-the filter does not see it. All filters keep their state, and what is computed together are always the same
-two seconds of the run, so that any blocks give the numbers of one call, bit for bit.
+Blocks 1 to 4 of the flickermeter, streaming. The voltage without its DC is squared (block 2), decimated to
+about 4 kHz and low-passed (35 or 42 Hz, of block 3), divided by the square of its own rms of 27.3 s (block
+1), weighted by lamp and eye (block 3), squared and smoothed with 300 ms (block 4). The division comes after
+the low pass because the rms has no ripple of the mains there, at any mains frequency; the divisor changes so
+slowly that the order does not matter. All filters keep their state, and always the same two seconds of the
+run are computed together, so that pieces of any size give the same numbers as one call, bit for bit.
 
 Source: IEC 61000-4-15:2010, 5.3 to 5.6.
 """
@@ -20,40 +20,41 @@ from opq_measure.flicker.recursive import Recursive, bilinear, high_pass_section
 from opq_measure.signal import FloatArray, SignalArray, check_signal
 
 WORK_HZ = 4000.0
-"""Filters run near this rate: their bilinear images are within 0.04 % of the analogue ones up to 33 Hz."""
+"""Filters run near this rate: the bilinear filters are within 0.04 % of the analogue ones up to 33 Hz."""
 TAPS_PER_STEP = 6
-"""Low pass before the thinning, taps per sample kept: 80 dB where the mains would fold into 0 .. 50 Hz."""
+"""Taps of the low pass before decimation, per sample kept: 80 dB where mains would alias to 0 .. 50 Hz."""
 KAISER_BETA = 7.9
 """80 dB; Kaiser 1974."""
 MEAN_S = 27.3
 """Time constant of the normalising rms, 1 min from 10 to 90 %; IEC 61000-4-15:2010, 5.3."""
 RMS_S = 0.1
-"""So much of rms goes into its mean at once."""
+"""The mean of the rms is updated in steps of this length."""
 STEPS = 20
-"""Times RMS_S that are computed together: of one second a third of the time would go into calls."""
+"""Steps of RMS_S that are computed together: with one second, calls would take a third of the time."""
 ABSENT = 0.1
-"""Below this share of its mean the voltage is interrupted, and no new mean: a lamp that is off tells
-nothing of the supply, and what comes back would stand against a mean of almost zero."""
+"""Below this share of its mean the voltage is interrupted and the mean is not updated: a lamp that is off
+shows nothing of the supply, and the voltage that returns would be divided by a mean of almost zero."""
 FADE_S = 0.5
-"""The doubled mains is switched on so slowly that the filters do not ring; over before SETTLE_S."""
+"""The ripple at the doubled mains frequency is faded in over this time, so that the filters do not ring; it
+is over before SETTLE_S."""
 SETTLE_S = 2.0
-"""What the filters need from rest; Pinst is not to be believed before."""
+"""Time that the filters need from rest; Pinst is not valid before."""
 
 
 class Sensation:
     """Pinst of one uninterrupted run of samples.
 
-    Pinst 1 is just felt by half of the people. It comes at `work_hz`, value k for the time up to sample
-    `group * (k + 1)`, late by about 2 ms against the analogue filters. The level of the signal does not
-    matter, its first two seconds are the first mean.
+    Half of all people just perceive Pinst = 1. Its rate is `work_hz`; value k is for the time up to sample
+    `group * (k + 1)`, about 2 ms later than with the analogue filters. The level of the signal does not
+    matter; its first two seconds give the first mean.
 
     Raises:
         ValueError: from `push_volts`, see `signal.check_signal`.
 
     Error: against the analogue filters below 0.1 % of Pinst for fluctuations of 0.5 to 33 Hz at 12 kS/s;
-    tables 1 and 2 within 1 %, four lamps (test_measure_flicker.py). Off nominal the low pass lets by
-    some of the doubled mains, as the standard's does: Pinst 0.0002 at 50 Hz, 0.002 at 42.5 Hz with 35 Hz;
-    0.009 (120 V) and 0.024 (230 V) at 42.5 Hz with 42 Hz.
+    tables 1 and 2 within 1 %, four lamps (test_measure_flicker.py). Off nominal the low pass passes
+    some of the doubled mains frequency, as the standard's does: Pinst 0.0002 at 50 Hz, 0.002 at 42.5 Hz with
+    35 Hz; 0.009 (120 V) and 0.024 (230 V) at 42.5 Hz with 42 Hz.
     Source: IEC 61000-4-15:2010, 5.3 to 5.6.
     """
 
@@ -77,7 +78,7 @@ class Sensation:
         self._done = 0
 
     def push_volts(self, volts: SignalArray) -> FloatArray:
-        """(k,) Pinst of what is whole now, some two seconds at a time; `volts` (n,) are the next samples."""
+        """(k,) Pinst of each complete chunk of some two seconds; `volts` (n,) are the next samples."""
         check_signal(volts, self.rate_hz, self.lamp.nominal_hz)
         found = []
         while len(volts):
@@ -111,8 +112,8 @@ class Sensation:
         return found
 
     def _without_offset(self, volts: FloatArray) -> FloatArray:
-        """Take away what a transformer would: DC, which squaring turns into a fluctuation at the mains'
-        own frequency. A Hann mean over the chunk has no mains in it, at any frequency of it."""
+        """Removes DC, as a transformer would: squaring turns it into a fluctuation at the mains frequency.
+        A Hann-weighted mean over the chunk contains nothing of the mains, at any mains frequency."""
         if len(volts) == self._chunk:
             offset = float(self._hann @ volts)
         else:  # the last of the run
@@ -138,7 +139,7 @@ class Sensation:
         return found
 
     def _faded_in(self, square: FloatArray) -> FloatArray:
-        """From rest on the mean, the ripple of the doubled mains grows slowly: the filters do not ring."""
+        """Starts at the mean and fades in the ripple of the doubled mains: the filters do not ring."""
         fading = round(FADE_S * self.work_hz)
         if self._done >= fading:
             return square
@@ -151,7 +152,7 @@ class Sensation:
         return mean + (square - mean) * (0.5 - 0.5 * np.cos(np.pi * np.minimum(at / fading, 1.0)))
 
     def _mean_square(self, low: FloatArray) -> FloatArray:
-        """Block 1: the square of the first-order mean of the rms, in straight lines of 0.1 s; never 0."""
+        """Block 1: the square of the first-order mean of the rms, linear over steps of 0.1 s; never 0."""
         starts = np.arange(0, len(low), self._step)
         sizes = np.minimum(self._step, len(low) - starts)
         rms = np.add.reduceat(np.sqrt(np.maximum(low, 0.0)), starts) / sizes
@@ -175,13 +176,13 @@ def instantaneous(volts: SignalArray, rate_hz: float, lamp: Lamp) -> tuple[Float
 
 @lru_cache(maxsize=4)
 def _hann(samples: int) -> FloatArray:
-    """Weights of a mean; of all Boxes of one rate, for it is 0.2 MB."""
+    """Weights of a mean; shared by all Boxes of one rate, because they take 0.2 MB."""
     weights: FloatArray = np.hanning(samples + 2)[1:-1] * (2.0 / (samples + 1))
     return weights
 
 
 def _taps(group: int) -> FloatArray:
-    """Low pass of unit gain at 0 Hz for thinning by `group`; a multiple of `group` long."""
+    """Low pass of unit gain at 0 Hz for decimation by `group`; a multiple of `group` long."""
     if group == 1:
         return np.ones(1)
     at = np.arange(TAPS_PER_STEP * group) - (TAPS_PER_STEP * group - 1) / 2
@@ -193,8 +194,8 @@ def _taps(group: int) -> FloatArray:
 def _filters(lamp: Lamp, work_hz: float) -> tuple[Recursive, Recursive, Recursive]:
     """The low pass, the rest of block 3, and the smoothing of block 4.
 
-    Bilinear, each filter true at the frequency where it matters: the low pass at its corner, the
-    weighting where it is felt most.
+    Bilinear, each filter exact at the frequency where it matters: the low pass at its corner, the
+    weighting where a fluctuation is felt most.
     """
     weigh = high_pass_sections(LOW_CORNER_HZ, work_hz) + bilinear(*lamp.weighting(), FEELING_HZ, work_hz)
     smooth = low_pass_sections(1, 1 / (2 * np.pi * SMOOTH_S), work_hz)

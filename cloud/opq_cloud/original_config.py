@@ -134,9 +134,9 @@ def kind_of(document: Document) -> str | None:
 
 
 def from_original(kind: str, document: Document, where: str, notify: Notify = log_notice) -> Values:
-    """Returns our keys and values for an original file's.
+    """Translates the keys and values of an original file into ours.
 
-    Raises ConfigError: an address is no text, or a number is none.
+    Raises ConfigError: an address is not a text, or a number is not a number.
     """
     found: Values = {}
     problems = []

@@ -1,8 +1,8 @@
-"""Urms(1/2) of long dips and swells, requested from the Boxes' gateways, which keep it in their ledgers.
+"""Requests Urms(1/2) of long dips and swells from the gateways of the Boxes, which store it in their ledgers.
 
 A long disturbance is sampled at its two ends. Its event states the span for half cycles
-(`EventRecord.half_cycles_ns`); the event service asks each Box once that span is over, again where no
-answer comes, and records the result or the reason why there is none. Unanswered requests are found again
+(`EventRecord.half_cycles_ns`). The event service asks each Box once that span is over, and asks again where
+no answer comes. It records the result, or the reason why there is none. Unanswered requests are found again
 after a restart. Identities are `half_<token>_<instance>`; an original Box answers yes with nothing in it
 and is not asked again. Times are passed in, monotonic seconds.
 """

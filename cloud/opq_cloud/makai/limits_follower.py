@@ -1,8 +1,8 @@
 """Follows the document `makai_config` in the store: limits of each Box, and settings of triggers.
 
 A thread reads it every second, so that a store that is slow or away delays no Measurement. While the store
-is away, the values read last hold. The original reads it every 60 s, ends where there is none, and keeps an
-override that was removed (opq-interop A.11, H.17, H.18).
+is away, the last values stay in force. The original differs: it reads the document every 60 s, ends where the
+document is absent, and continues to use an override that was removed (opq-interop A.11, H.17, H.18).
 """
 
 from opq_cloud.makai.periodic_call import PeriodicCall

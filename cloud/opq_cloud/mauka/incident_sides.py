@@ -151,7 +151,7 @@ def _is_behind(phasor: complex, deepest: complex, busbar: complex | None) -> boo
 
 
 def _has_rest(phasor: complex, busbar: complex | None) -> bool:
-    """Returns True if some of the busbar's voltage is left, at the same angle: at the fault there is none."""
+    """Returns True if part of the busbar's voltage remains at the same angle. At the fault none remains."""
     if busbar is None or not REST <= abs(phasor) <= min(LARGEST_REST, abs(busbar) / 3):
         return False
     return abs(math.degrees(cmath.phase(phasor / busbar))) <= REST_DEGREES

@@ -147,7 +147,7 @@ class MaukaPlugin:
 
     @property
     def last_error(self) -> str | None:
-        """Error of the newest failure that has not succeeded since; None when there is none."""
+        """The error of the newest failed call that has not succeeded since; None if there is no such call."""
         return next(reversed(list(self._errors.values())), None)
 
     def guard(self, what: str, call: Callable[[], object], **ids: object) -> bool:

@@ -61,7 +61,7 @@ class KeyedDocuments(Protocol):
         """
 
     def original_user(self, name: str) -> OriginalUser | None:
-        """Return a user of the original's View (Meteor) by name or e-mail; None where there is none."""
+        """Return a user of the original's View (Meteor) by name or e-mail; None where nobody has it."""
 
     def remove_original_user(self, name: str) -> None:
         """Remove that user, with its profile, Box ownership and notifications."""

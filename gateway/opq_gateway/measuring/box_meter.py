@@ -185,7 +185,7 @@ class BoxMeter:
             for measured in self.measurements.accept_untracked(figures):
                 self._sinks.measured(measured)
 
-    def look(self) -> None:
+    def report_edges(self) -> None:
         """Runs the detectors on the windows that wait for them; later windows count as another run."""
         if self._edges is not None and self._previous is not None:
             self._edge(self._edges.end(), self._edges.limited, self._previous)
@@ -268,7 +268,7 @@ class BoxMeter:
             )
 
     def _end_run(self, rest: Window | None) -> None:
-        self.look()
+        self.report_edges()
         figures = None if rest is None else rest_figures(rest)
         for measured in self.measurements.end(figures):
             self._sinks.measured(measured)

@@ -106,7 +106,7 @@ class DisturbedBoxes:
         still find.
         """
         gone = self._boxes.pop(box)
-        gone.meter.look()
+        gone.meter.report_edges()
         return gone.made
 
     def push(self, now_s: float) -> list[tuple[int, Measurement]]:

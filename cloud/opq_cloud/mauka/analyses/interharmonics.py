@@ -1,8 +1,8 @@
-"""Interharmonics: a steady line between the harmonics.
+"""Interharmonics: a spectral component between the harmonics that stays.
 
 In: Event.  Out: Finding, in time order.  State: none.
-A line that comes and goes is mains signalling; two lines next to the fundamental are flicker. A line within
-some 7 Hz of a harmonic cannot be told apart from it.
+A component that comes and goes is mains signalling; two of them next to the fundamental are flicker. A
+component within some 7 Hz of a harmonic cannot be told apart from it.
 Source: IEC 61000-4-30:2015, 5.9; EN 50160:2010 leaves the level open, the limit is ours.
 """
 

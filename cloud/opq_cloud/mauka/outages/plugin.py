@@ -140,7 +140,7 @@ def plan_withdrawal(reader: JoinStore, finding: Finding, event_id: int, place_of
 
 
 def _led_again(rest: list[KnownFinding]) -> tuple[FindingMove, ...]:
-    """Makes the first of the remaining findings the leader, where there is none."""
+    """Makes the earliest of the remaining findings the leading one, if none of them leads the incident."""
     sharp = [one for one in rest if not is_steady(one.finding.kind)]
     if not sharp or any(one.leads for one in sharp):
         return ()

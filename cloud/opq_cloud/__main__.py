@@ -118,8 +118,8 @@ HELP = {
     "triggering-service": "Measurements into the store, trigger plug-ins, acknowledgements.",
     "mauka": "Bus (9882, 9883) and analyses: findings and incidents.",
     "view": "The page on http://127.0.0.1:8888.",
-    "notifications": "Who is told of incidents, silent Boxes and services; POST /notify on 8917.",
-    "health": "Asks the services of other processes how they are, and answers for all on 8912.",
+    "notifications": "Notifications of incidents, silent Boxes and services; POST /notify on 8917.",
+    "health": "Collects the health of services in other processes, and answers for all on 8912.",
 }
 
 
@@ -196,9 +196,9 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
 
 
 WITHOUT_FILES = (
-    "FILES are as --config. Without any, what the original reads: $TRIGGERING_BROKER_SETTINGS, "
-    "$ACQUISITION_BROKER_SETTINGS, $MAKAI_SETTINGS, $MAUKA_SETTINGS, $HEALTH_SETTINGS, else its files in "
-    "/etc/opq."
+    "FILES are configuration files, as with --config. Without any, the configuration is read as by the "
+    "original: from $TRIGGERING_BROKER_SETTINGS, $ACQUISITION_BROKER_SETTINGS, $MAKAI_SETTINGS, "
+    "$MAUKA_SETTINGS, $HEALTH_SETTINGS, else from its files in /etc/opq."
 )
 
 
@@ -219,15 +219,13 @@ def print_first_admin(config: CloudConfig, data_dir: Path) -> OpqError | None:
 
 
 def _with_first_admin(command: click.Command) -> click.Command:
-    text = "Print the link that makes the first administrator, once, within a day; then end."
+    text = "Print the link that makes the first administrator (valid once, for a day), then end."
     command.params.append(click.Option(["--first-admin"], is_flag=True, help=text))
     return command
 
 
 def _with_scheduler(command: click.Command) -> click.Command:
-    text = (
-        "Analyse what waits in the store on a Dask scheduler's workers (tcp://HOST:PORT, local:2); then end."
-    )
+    text = "Analyse waiting events on a Dask scheduler's workers (tcp://HOST:PORT, or local:2), then end."
     command.params.append(click.Option(["--scheduler"], metavar="ADDRESS", help=text))
     return command
 
@@ -244,12 +242,14 @@ def _command(name: str) -> click.Command:
         "paths",
         type=click.Path(path_type=Path),
         multiple=True,
-        help="TOML, or an original JSON file (may be given several times).",
+        help="Configuration file: TOML, or the original's JSON; repeatable.",
     )
     @click.option(
-        "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Keys and embedded store."
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Data folder with keys and the embedded store.",
     )
-    @port_offset_option("Added to every default port.")
+    @port_offset_option("Number to add to every default port.")
     @click.option(
         "--embedded",
         type=click.Path(path_type=Path),
@@ -322,7 +322,7 @@ class _WithPart(click.Command):
 @click.command("graph")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@port_offset_option("The port offset of the running system.")
+@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
 def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
     """What runs in a running Mauka, what each plug-in takes and gives: text, or a drawing.
 

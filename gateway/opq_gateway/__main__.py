@@ -40,7 +40,7 @@ RETRY_S = 5.0
 @port_offset_option("The same as for `run`.")
 @click.pass_context
 def main(context: click.Context, config_path: Path | None, data_dir: Path | None, port_offset: int) -> None:
-    """Serve Boxes on serial ports: keep raw samples, measure, forward over CurveZMQ."""
+    """Serve Boxes on serial ports: store raw samples, measure, send over CurveZMQ."""
     context.obj = (config_path, data_dir, port_offset)
     if context.invoked_subcommand is None:
         if config_path is None:
@@ -50,12 +50,17 @@ def main(context: click.Context, config_path: Path | None, data_dir: Path | None
 
 @main.command()
 @click.option(
-    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="TOML or JSON."
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Configuration file, TOML or JSON.",
 )
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="D: ring, sequences, keys."
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data folder with ring, sequence numbers and keys.",
 )
-@port_offset_option("Added to every default port.", default=None)
+@port_offset_option("Number to add to every default port.", default=None)
 @click.pass_obj
 def run(
     outer: tuple[Path | None, Path | None, int],
@@ -75,13 +80,18 @@ def run(
 
 @main.command("claim-code", short_help="Show a code by which its owner claims BOX in View.")
 @click.argument("box_id", metavar="BOX")
-@click.option("--endpoint", default="127.0.0.1:8913", show_default=True, help="Its `health_endpoint`.")
-@port_offset_option("Of the running gateway.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option(
+    "--endpoint",
+    default="127.0.0.1:8913",
+    show_default=True,
+    help="Address of the running gateway: its `health_endpoint`.",
+)
+@port_offset_option("Number that the running gateway adds to every port.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> None:
-    """Show a code by which its owner claims BOX in View: ten minutes, once.
+    """Show a code by which its owner claims BOX in View, valid for ten minutes and one use.
 
-    The gateway must run on this machine.  Example: opq-gateway claim-code 1
+    The gateway must run on this machine. Example: opq-gateway claim-code 1
     """
     from opq_gateway.local.running_gateway import ask_claim_code, claim_words
 
@@ -94,9 +104,14 @@ def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> N
 
 
 @main.command("status", short_help="Boxes, clocks, GPS and claim codes of the running gateway.")
-@click.option("--endpoint", default="127.0.0.1:8913", show_default=True, help="Its `health_endpoint`.")
-@port_offset_option("Of the running gateway.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option(
+    "--endpoint",
+    default="127.0.0.1:8913",
+    show_default=True,
+    help="Address of the running gateway: its `health_endpoint`.",
+)
+@port_offset_option("Number that the running gateway adds to every port.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def status(endpoint: str, port_offset: int, as_json: bool) -> None:
     """Show Boxes, their clocks, GPS and open claim codes of the gateway that runs on this machine.
 
@@ -118,7 +133,7 @@ def status(endpoint: str, port_offset: int, as_json: bool) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def rules(arguments: tuple[str, ...]) -> None:
-    """Stream rules as a process of their own; `opq-gateway rules --help` says more."""
+    """Run stream rules as a separate process; see `opq-gateway rules --help`."""
     try:
         from opq_rules.api.command import main as rules_main
     except ImportError as error:

@@ -108,11 +108,11 @@ class NoBenchmarksError(OpqError):
 
 @click.command("bench")
 @click.argument("name", required=False)
-@click.option("--list", "list_all", is_flag=True, help="Name all benchmarks.")
-@click.option("--quick", is_flag=True, help="Fewer runs, under a minute.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--list", "list_all", is_flag=True, help="List all benchmarks.")
+@click.option("--quick", is_flag=True, help="Make fewer runs, less than a minute.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> None:
-    """Measure one thing and print it beside its baseline.
+    """Run one benchmark and print the result next to its baseline.
 
     Example: opq-tools bench pipeline --quick --json
     """

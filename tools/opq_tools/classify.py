@@ -25,11 +25,30 @@ LONGEST_SAMPLES = 1 << 25
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@click.option("--rate-hz", type=float, callback=positive_number, help="Samples per second.")
-@click.option("--volts-per-lsb", type=float, callback=positive_number, help="Gain of int16 counts.")
-@click.option("--nominal-volts", type=float, callback=positive_number, help="Declared voltage; else 120.")
-@click.option("--nominal-hz", type=float, callback=positive_number, help="50 or 60; else 60.")
-@click.option("--channel", help="COMTRADE: name or number of the analogue channel; else the first voltage.")
+@click.option(
+    "--rate-hz",
+    type=float,
+    callback=positive_number,
+    help="Sampling rate of the recording, samples per second.",
+)
+@click.option(
+    "--volts-per-lsb",
+    type=float,
+    callback=positive_number,
+    help="Gain of the recording: volts per int16 count.",
+)
+@click.option(
+    "--nominal-volts", type=float, callback=positive_number, help="Nominal voltage, V rms.  [default: 120]"
+)
+@click.option(
+    "--nominal-hz",
+    type=float,
+    callback=positive_number,
+    help="Nominal frequency, 50 or 60 Hz.  [default: 60]",
+)
+@click.option(
+    "--channel", help="COMTRADE: name or number of the analogue channel.  [default: the first voltage]"
+)
 def command(
     file: Path,
     as_json: bool,

@@ -187,13 +187,19 @@ def command() -> None:
     """
 
 
-@command.command("check", short_help="Say everything that is wrong with a file; nothing is started.")
+@command.command("check", short_help="Report everything that is wrong with a file; nothing is started.")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option("--kind", type=click.Choice(SAMPLES), help="Whose file it is; default: known by its keys.")
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="As its service will get it."
+    "--kind",
+    type=click.Choice(SAMPLES),
+    help="Program that the file is for.  [default: recognised by its keys]",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data folder that its service will get.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @click.option(
     "--sample",
     type=click.Choice(SAMPLES),
@@ -204,12 +210,12 @@ def command() -> None:
 def check_command(
     file: Path | None, kind: str | None, data_dir: Path | None, as_json: bool, sample: str | None
 ) -> None:
-    """Say everything that is wrong with FILE (TOML or JSON, ours or the original's), and start nothing.
+    """Report everything that is wrong with FILE (TOML or JSON, ours or the original's); nothing is started.
 
-    A file for `opq-tools up --config` has the tables [gateway] and [cloud]; each is judged by its room.
+    A file for `opq-tools up --config` has the tables [gateway] and [cloud]; each is checked.
 
-    Looks at keys and values, and at what the machine must have: key files, ports, a folder to write
-    in. Exit code 0: fine; 1: right in itself, but this machine lacks something; 2: wrong.
+    Checks keys and values, and what the machine must have: key files, ports, a folder to write
+    in. Exit code 0: correct; 1: correct, but this machine lacks something; 2: wrong.
 
     Example: opq-tools config check gateway.toml; opq-tools config check --sample > gateway.toml
     """

@@ -31,7 +31,7 @@ Decorated = Callable[..., None]
 
 @click.group("export", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Events, incidents, findings and Measurements out of the store, as files.
+    """Export events, incidents, findings and Measurements from the store into files.
 
     \b
     Examples: opq-tools export event 17 --format comtrade --out event-17.zip
@@ -40,7 +40,7 @@ def command() -> None:
 
 
 licence_option = click.option(
-    "--licence", default="", help="Said in the file: on which terms it may be used."
+    "--licence", default="", help="Licence to state in the file: the terms on which it may be used."
 )
 
 
@@ -54,10 +54,10 @@ def waveform_options(decorated: Decorated) -> Decorated:
             type=click.Choice(DATA_FORMS),
             default="binary",
             show_default=True,
-            help="How COMTRADE keeps samples.",
+            help="Form of the samples in COMTRADE.",
         ),
         click.option(
-            "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="FILE to write."
+            "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write."
         ),
     ):
         decorated = option(decorated)
@@ -72,7 +72,7 @@ def table_options(decorated: Decorated) -> Decorated:
         click.option(
             "--out",
             type=click.Path(dir_okay=False, path_type=Path),
-            help="Written whole or not at all, with where the data come from in it.",
+            help="File to write, complete or not at all, with the origin of the data.  [default: stdout]",
         ),
         click.option(
             "--format",
@@ -80,35 +80,35 @@ def table_options(decorated: Decorated) -> Decorated:
             type=click.Choice(["csv", "json", "parquet"]),
             default="json",
             show_default=True,
-            help="What the file is.",
+            help="Format of the file.",
         ),
-        to_option("Before this time (UTC)."),
-        from_option("From this time on (UTC)."),
+        to_option("Only data before this time (UTC)."),
+        from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h."),
     ):
         decorated = option(decorated)
     return decorated
 
 
-@command.command("event", short_help="The waveforms of an event.")
+@command.command("event", short_help="Export the waveforms of an event.")
 @click.argument("event_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
-@click.option("--box", "box_ids", multiple=True, help="This Box alone; repeatable.  [default: all]")
+@click.option("--box", "box_ids", multiple=True, help="Only this Box, by number; repeatable.  [default: all]")
 @click.option(
     "--format",
     "form",
     type=click.Choice(WAVEFORM_FORMS),
     default="comtrade",
     show_default=True,
-    help="What the file is; a zip where there are several.",
+    help="Format of the file; several files come in a zip.",
 )
 @waveform_options
 def event(
     store: CloudStore, event_id: int, box_ids: tuple[str, ...], form: WaveformForm, out: Path,
     data: DataForm, licence: str,
 ) -> None:  # fmt: skip
-    """The waveforms of an event, as converter counts with their gain and time.
+    """Export the waveforms of an event, as converter counts with their gain and time.
 
-    COMTRADE and NPY are a zip; CFF and WAV are one file of one Box, a zip of several; CSV, JSON and
-    PQDIF hold all.
+    COMTRADE and NPY come in a zip. CFF and WAV are one file for one Box, a zip for several. CSV, JSON and
+    PQDIF have all Boxes in one file.
 
     Example: opq-tools export event 17 --format cff --box 1 --out dip.cff
     """
@@ -116,7 +116,7 @@ def event(
     _write(event_file(f"event-{event_id}", records, form, data), out)
 
 
-@command.command("incident", short_help="An incident: its findings, or the waveforms of its events.")
+@command.command("incident", short_help="Export an incident's findings, or the waveforms of its events.")
 @click.argument("incident_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 @click.option(
     "--format",
@@ -124,11 +124,11 @@ def event(
     type=click.Choice([*WAVEFORM_FORMS, "findings-csv", "findings-json", "findings-parquet"]),
     default="comtrade",
     show_default=True,
-    help="What the file is; a zip where there are several.",
+    help="Format of the file; several files come in a zip.",
 )
 @waveform_options
 def incident(store: CloudStore, incident_id: int, form: str, out: Path, data: DataForm, licence: str) -> None:
-    """All waveforms of an incident's events, or its findings as a table.
+    """Export all waveforms of an incident's events, or its findings as a table.
 
     Example: opq-tools export incident 3 --format findings-csv --out findings.csv
     """
@@ -142,40 +142,40 @@ def incident(store: CloudStore, incident_id: int, form: str, out: Path, data: Da
         _write(event_file(f"incident-{incident_id}", records, wanted, data), out)
 
 
-@command.command("incidents", short_help="Every incident of a span of time.")
+@command.command("incidents", short_help="Export every incident of a span of time.")
 @table_options
 def incidents(
     store: CloudStore, start_ns: int | None, end_ns: int | None, form: TableForm, out: Path | None,
     licence: str,
 ) -> None:  # fmt: skip
-    """Every incident of a span of time, by rising id.
+    """Export every incident of a span of time, by rising number.
 
     Example: opq-tools export incidents --from 2026-11-20 --format csv --out incidents.csv
     """
     _write_table(incident_table(all_incidents(store, start_ns, end_ns), licence), form, out)
 
 
-@command.command("findings", short_help="Every finding of a span of time.")
+@command.command("findings", short_help="Export every finding of a span of time.")
 @table_options
 def findings(
     store: CloudStore, start_ns: int | None, end_ns: int | None, form: TableForm, out: Path | None,
     licence: str,
 ) -> None:  # fmt: skip
-    """Every finding of the incidents of a span of time.
+    """Export every finding of the incidents of a span of time.
 
     Example: opq-tools export findings --format parquet --out findings.parquet
     """
     _write_table(finding_table(all_incidents(store, start_ns, end_ns), licence), form, out)
 
 
-@command.command("measurements", short_help="Every Measurement of a span of time.")
-@click.option("--box", "box_ids", multiple=True, help="This Box alone; repeatable.  [default: all]")
+@command.command("measurements", short_help="Export every Measurement of a span of time.")
+@click.option("--box", "box_ids", multiple=True, help="Only this Box, by number; repeatable.  [default: all]")
 @table_options
 def measurements(
     store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,
     form: TableForm, out: Path | None, licence: str,
 ) -> None:  # fmt: skip
-    """Every Measurement of a span of time, in time order per Box; on stdout the rows alone.
+    """Export every Measurement of a span of time, in time order per Box; stdout gets only the rows.
 
     Example: opq-tools export measurements --from 2026-11-20 --format json
     """

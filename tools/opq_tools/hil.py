@@ -28,16 +28,16 @@ FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD}
 
 @click.group("hil", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Hardware in the loop: the firmware that one would flash, on an emulator or a board.
+    """Hardware in the loop: test the real firmware on an emulator or a board.
 
     Example: opq-tools hil run boots cold_start
     """
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def list_scenarios(as_json: bool) -> None:
-    """Name every scenario and what it shows.
+    """List every scenario and what it shows.
 
     Example: opq-tools hil list
     """
@@ -66,52 +66,60 @@ def list_scenarios(as_json: bool) -> None:
     type=click.Choice(sorted(BACKENDS)),
     default="qemu",
     show_default=True,
-    help="What runs the firmware.",
+    help="Backend that runs the firmware.",
 )
 @click.option("--port", default="", metavar="PORT", help="Serial port of the board (--backend board).")
 @click.option(
-    "--board", type=click.Choice(list(BOARDS)), default="opqbox", show_default=True, help="Which it is."
+    "--board", type=click.Choice(list(BOARDS)), default="opqbox", show_default=True, help="Kind of the board."
 )
-@click.option("--suite", type=click.Choice(["A", "B"]), help="All of one suite: A in virtual time, B live.")
-@click.option("--soak", is_flag=True, help="The long ones too.")
+@click.option(
+    "--suite",
+    type=click.Choice(["A", "B"]),
+    help="Play all scenarios of one suite: A in virtual time, B live.",
+)
+@click.option("--soak", is_flag=True, help="Also play the long scenarios.")
 @click.option(
     "--firmware",
     "firmware_dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of built boards; without it they are built. [$OPQ_FIRMWARE_DIR]",
+    help="Folder with built boards; without it they are built. [$OPQ_FIRMWARE_DIR]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Keep worlds, logs, reports here. [./hil-DATE]",
+    help="Folder for worlds, logs and reports. [./hil-DATE]",
 )
 @click.option(
     "--keep-digests",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Play the eight short worlds and write what their runs come to.",
+    help="Play the eight short worlds and write the digests of their runs into this file.",
 )
 @click.option(
     "--digests",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Play them and hold them to this file, e.g. hil/digests/qemu.json.",
+    help="Play them and compare the digests with this file, e.g. hil/digests/qemu.json.",
 )
 @click.option(
-    "--seeds", type=click.IntRange(1), help="gateway-faults, cloud-faults: so many schedules.  [default: 12]"
+    "--seeds",
+    type=click.IntRange(1),
+    help="For gateway-faults and cloud-faults: number of schedules.  [default: 12]",
 )
-@click.option("--first", type=click.IntRange(0), help="The same two: from this seed on.  [default: 1]")
 @click.option(
-    "--side-by-side", type=click.IntRange(1, 64), help="The same two: so many at once.  [default: 2; 4]"
+    "--first", type=click.IntRange(0), help="For these two: seed of the first schedule.  [default: 1]"
+)
+@click.option(
+    "--side-by-side", type=click.IntRange(1, 64), help="For these two: schedules at once.  [default: 2; 4]"
 )
 @click.option(
     "--log",
     "seed_log",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The same two: a JSON line per seed that ended; seeds that are in it are not played again.",
+    help="For these two: file for a JSON line per finished seed; seeds in it are not played again.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1)
 def run(
     backend_name: str,
@@ -130,7 +138,7 @@ def run(
     as_json: bool,
     names: tuple[str, ...],
 ) -> None:
-    """Play scenarios; without names all but the soaks. Exit code 1 when one failed.
+    """Play scenarios; without names, all except soaks. Exit code 1 if one failed.
 
     With --digests or --keep-digests the names are those of the short worlds (hil/README.md).
     `gateway-faults` and `cloud-faults`, each alone, play schedules of faults at a real gateway or cloud,
@@ -189,12 +197,12 @@ def run(
         sys.exit(1)
 
 
-@command.command("compare", short_help="What two kept runs of one world differ in.")
+@command.command("compare", short_help="Show how two kept runs of one world differ.")
 @click.argument("run_a", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("run_b", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def compare_runs(run_a: Path, run_b: Path, as_json: bool) -> None:
-    """What two kept runs of one world differ in; exit code 1 when they do.
+    """Show how two kept runs of one world differ; exit code 1 if they do.
 
     Example: opq-tools hil compare a/cold_start/run b/cold_start/run
     """

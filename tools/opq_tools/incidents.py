@@ -23,7 +23,7 @@ class_type = click.Choice(tuple(CLASS_WORDS))
 
 @click.group("incidents", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Incidents of the store, and what people say of them and do to them.
+    """Find the store's incidents; note, label, split and merge them.
 
     \b
     Examples: opq-tools incidents list --class sag --box 1
@@ -33,16 +33,23 @@ def command() -> None:
     """
 
 
-@command.command("list", short_help="Incidents, newest first.")
+@command.command("list", short_help="List incidents, newest first.")
 @click.option(
-    "--class", "kind", type=class_type, help="Incidents of this class; each part of a combination counts."
+    "--class",
+    "kind",
+    type=class_type,
+    help="Only incidents of this class, also as part of a combination such as harmonics+sag.",
 )
-@click.option("--box", "box_id", default="", help="That this Box saw.")
-@from_option("That end after this time (UTC).")
-@to_option("That begin before this time (UTC).")
-@click.option("--words", default="", help="Whose notes have all these words.")
+@click.option("--box", "box_id", default="", help="Only incidents that this Box saw.")
+@from_option("Only those that end after this time (UTC), e.g. 2026-11-20 or now-7d.")
+@to_option("Only those that begin before this time (UTC).")
+@click.option("--words", default="", help="Only incidents whose notes have all these words.")
 @click.option(
-    "--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many."
+    "--limit",
+    type=click.IntRange(1, MOST_LISTED),
+    default=50,
+    show_default=True,
+    help="Print at most this many.",
 )
 @json_option
 @store_command
@@ -56,7 +63,7 @@ def list_incidents(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Incidents, newest first, from the index.
+    """List incidents, newest first, from the index.
 
     Example: opq-tools incidents list --class sag --from now-7d --limit 10
     """
@@ -72,12 +79,12 @@ def list_incidents(
         click.echo("no incident is stored for that")
 
 
-@command.command("notes", short_help="What people said of an incident, and did to it.")
+@command.command("notes", short_help="List an incident's notes and edits by people.")
 @incident_argument
 @json_option
 @store_command
 def notes(store: CloudStore, incident_id: int, as_json: bool) -> None:
-    """What people said of an incident, and did to it, oldest first.
+    """List an incident's notes and edits by people, oldest first.
 
     Example: opq-tools incidents notes 17
     """
@@ -94,12 +101,12 @@ def notes(store: CloudStore, incident_id: int, as_json: bool) -> None:
         click.echo(f"nobody has said anything of incident {incident_id}")
 
 
-@command.command("note", short_help="Say something of an incident.")
+@command.command("note", short_help="Add a note to an incident.")
 @incident_argument
 @click.argument("text")
 @store_command
 def note(store: CloudStore, incident_id: int, text: str) -> None:
-    """Keep a note with an incident.
+    """Add a note to an incident.
 
     Example: opq-tools incidents note 17 "the crane again"
     """
@@ -108,12 +115,12 @@ def note(store: CloudStore, incident_id: int, text: str) -> None:
     click.echo(f"incident {incident_id} has the note")
 
 
-@command.command("label", short_help="Give an incident a class, which wins over the machine's.")
+@command.command("label", short_help="Give an incident a class, which replaces the machine's.")
 @incident_argument
 @click.argument("kind", metavar="CLASS", required=False, default="")
 @store_command
 def label(store: CloudStore, incident_id: int, kind: str) -> None:
-    """Give an incident a class; without CLASS, take the label back.
+    """Give an incident a class (a label); without CLASS, remove its label.
 
     Example: opq-tools incidents label 17 mains_signalling
     """
@@ -122,13 +129,13 @@ def label(store: CloudStore, incident_id: int, kind: str) -> None:
     click.echo(_line(_known(store, incident_id)))
 
 
-@command.command("labels", short_help="All labelled incidents, and how often the analyses agree.")
+@command.command("labels", short_help="List labelled incidents, and how often the analyses agree.")
 @json_option
 @store_command
 def labels(store: CloudStore, as_json: bool) -> None:
-    """All incidents that people labelled, and the precision and recall of the analyses against them.
+    """List the incidents that people labelled, and the precision and recall of the analyses against them.
 
-    With --json each has the figures of its findings: a set to train with.
+    With --json each has the figures of its findings, to train with.
 
     Example: opq-tools incidents labels --json
     """
@@ -154,21 +161,21 @@ def labels(store: CloudStore, as_json: bool) -> None:
     )
 
 
-@command.command("split", short_help="Make findings of an incident one of their own.")
+@command.command("split", short_help="Split findings off an incident into a new one.")
 @incident_argument
-@click.option("--box", "box_ids", multiple=True, help="All findings of this Box; may be repeated.")
+@click.option("--box", "box_ids", multiple=True, help="Split off all findings of this Box; repeatable.")
 @click.option(
     "--finding",
     "finding_ids",
     type=click.IntRange(1, 2**63 - 1),
     multiple=True,
-    help="A finding's number; repeatable.",
+    help="Split off the finding with this number; repeatable.",
 )
 @store_command
 def split(
     store: CloudStore, incident_id: int, box_ids: tuple[str, ...], finding_ids: tuple[int, ...]
 ) -> None:
-    """Make some findings of an incident an incident of their own; the next analysis leaves it so.
+    """Split findings off an incident into a new one; the next analysis does not undo it.
 
     Example: opq-tools incidents split 17 --box 4
     """
@@ -179,13 +186,13 @@ def split(
         click.echo(_line(_known(store, number)))
 
 
-@command.command("merge", short_help="Make several incidents one.")
+@command.command("merge", short_help="Merge several incidents into one.")
 @click.argument(
     "incident_ids", metavar="ID ID...", type=click.IntRange(1, 2**63 - 1), nargs=-1, required=True
 )
 @store_command
 def merge(store: CloudStore, incident_ids: tuple[int, ...]) -> None:
-    """Make several incidents one, under the lowest of their numbers; the next analysis leaves it so.
+    """Merge incidents under the lowest of their numbers; the next analysis does not undo it.
 
     Example: opq-tools incidents merge 17 18
     """

@@ -26,24 +26,26 @@ MOST_EVENTS = 100_000
     "event_ids",
     type=click.IntRange(1, LARGEST_ID),
     multiple=True,
-    help="A stored event, to be analysed (again); repeatable.",
+    help="Number of a stored event to analyse again; repeatable.",
 )
 @click.option(
     "--file",
     "path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The message as bytes, e.g. a serialized MaukaMessage.",
+    help="File with the message as bytes, e.g. a serialized MaukaMessage.",
 )
 @from_option("All stored events from this time on (UTC).")
 @to_option("All stored events before this time (UTC).")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where --from, --to and --event-id look for events.  [default: that of `up`]",
+    help="Data folder with the events of --from, --to and --event-id.  [default: that of `up`]",
 )
-@click.option("--mongo-uri", help="The same, in a MongoDB.")
-@click.option("--endpoint", help="The bus, where plug-ins publish.  [default: tcp://127.0.0.1:9882]")
-@port_offset_option("The port offset of the running system.")
+@click.option("--mongo-uri", help="URI of the store where it is a MongoDB.")
+@click.option(
+    "--endpoint", help="Address of the bus where plug-ins publish.  [default: tcp://127.0.0.1:9882]"
+)
+@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
 def command(
     topic: str,
     message: str | None,
@@ -58,8 +60,8 @@ def command(
 ) -> None:
     """Publish on TOPIC of Mauka's bus: the text MESSAGE, a file, stored events or a range of them.
 
-    An event that is injected again is analysed again, and each finding is kept once. With --endpoint alone
-    nobody knows its store, and --event-id is published as it is.
+    An event that is injected again is analysed again, and each finding is stored once. With --endpoint but no
+    store, --event-id is published without a check.
 
     \b
     Examples: opq-tools inject MakaiEvent --event-id 1

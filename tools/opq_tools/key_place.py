@@ -63,20 +63,22 @@ def keys_option(default: str) -> Callable[[Decorated], Decorated]:
 data_dir_option = _place_option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Holds the key folder.  [default: that of `up`]",
+    help="Data folder with the key folder in it.  [default: that of `up`]",
 )
-json_option = _place_option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+json_option = _place_option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
 def mongo_option(
-    text: str = "The store with the log of changes, where it is a MongoDB.",
+    text: str = "URI of the store that gets the log entry, where it is a MongoDB.",
 ) -> Callable[[Decorated], Decorated]:
     """The option `--mongo-uri`; `text` is its help."""
     return _place_option("--mongo-uri", help=text)
 
 
 force_option = click.option(
-    "--force", is_flag=True, help="Also where an exchange waits: the key that was made for it ends."
+    "--force",
+    is_flag=True,
+    help="Also where an exchange is still waiting; the key that was made for it becomes invalid.",
 )
 
 

@@ -33,15 +33,19 @@ def box_ids(text: str) -> tuple[str, ...]:
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for the keys, e.g. D/curve."
 )
-@click.option("--server", is_flag=True, help="Make the server's pair (one serves 9880, 8194 and 8196).")
-@click.option("--boxes", default="", metavar="IDS", help="Boxes to make pairs for, e.g. 1,2,5-9.")
 @click.option(
-    "--force", is_flag=True, help="Overwrite keys that exist; peers that hold the old ones are cut off."
+    "--server", is_flag=True, help="Make the server's pair; the ports 9880, 8194 and 8196 use the same one."
+)
+@click.option(
+    "--boxes", default="", metavar="IDS", help="Numbers of the Boxes to make pairs for, e.g. 1,2,5-9."
+)
+@click.option(
+    "--force", is_flag=True, help="Overwrite existing keys; peers with the old ones lose their connection."
 )
 def command(out: Path, server: bool, boxes: str, force: bool) -> None:
-    """Make CURVE key pairs in ZPL files; private ones are readable by you alone.
+    """Make CURVE key pairs in ZPL files; only you can read the private ones.
 
-    Nothing is overwritten without --force: existing keys are named and nothing is changed.
+    Without --force nothing is overwritten: where keys exist, they are listed and nothing is changed.
 
     Example: opq-tools keygen --out ~/.local/share/opq/curve --server --boxes 1,2,5-9
     """

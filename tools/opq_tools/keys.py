@@ -73,7 +73,7 @@ _public = click.option(
 
 @click.group("keys", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Who is admitted: list, add, revoke and exchange keys, on a running and on a stopped cloud.
+    """Keys of Boxes and services: list, add, revoke and exchange them, while the cloud runs or not.
 
     \b
     Examples: opq-tools keys list
@@ -85,13 +85,13 @@ command.add_command(backend)
 command.add_command(server)
 
 
-@command.command("list", short_help="Every Box's key, its state, and whether it is connected.")
+@command.command("list", short_help="List every Box's key, its state, and whether it is connected.")
 @_place_options
-@mongo_option("The store, where it is a MongoDB: it knows when a Box was last heard.")
-@port_offset_option("The port offset of the running system.")
+@mongo_option("URI of the store where it is a MongoDB; it has the time of each Box's last message.")
+@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
 @pass_place
 def list_keys(place: KeyPlace, port_offset: int) -> None:
-    """Every Box's key, its state, and whether it is connected; null where no broker can say.
+    """List every Box's key, its state, and whether it is connected; null where no broker answers.
 
     Example: opq-tools keys list --json
     """
@@ -134,7 +134,7 @@ def list_keys(place: KeyPlace, port_offset: int) -> None:
 @mongo_option()
 @pass_place
 def add(place: KeyPlace, boxes: tuple[str, ...], public_key: str | None) -> None:
-    """Admit Boxes: make a pair for each, or take the public key that one of them made itself.
+    """Admit BOXES: make a key pair for each, or take the public key of a pair that a Box made itself.
 
     \b
     Examples: opq-tools keys add 5-9
@@ -145,13 +145,13 @@ def add(place: KeyPlace, boxes: tuple[str, ...], public_key: str | None) -> None
     _report(_each(boxes, lambda box_id: register.add(box_id, public), log), place)
 
 
-@command.command("revoke", short_help="Shut Boxes out: their connections end within a second.")
+@command.command("revoke", short_help="Revoke Boxes' keys: their connections end within a second.")
 @_boxes
 @_place_options
 @mongo_option()
 @pass_place
 def revoke(place: KeyPlace, boxes: tuple[str, ...]) -> None:
-    """Shut Boxes out: their connections end within a second, and nobody else's.
+    """Revoke the keys of BOXES: their connections end within a second, and nobody else's.
 
     Example: opq-tools keys revoke 4
     """
@@ -173,10 +173,10 @@ def revoke(place: KeyPlace, boxes: tuple[str, ...]) -> None:
 @mongo_option()
 @pass_place
 def rotate(place: KeyPlace, boxes: tuple[str, ...], public_key: str | None, force: bool) -> None:
-    """Exchange keys while Boxes send: the new one is admitted beside the old one, until it has spoken.
+    """Exchange the keys of BOXES while they send; both keys are admitted until the new one is used.
 
-    Bring each private file to its gateway and start that again; the first frame with the new key ends the
-    old one. Until then `keys list` says rotating.
+    Copy each private file to its gateway and restart the gateway. The first frame with the new key makes the
+    old one invalid. Until then `keys list` shows `rotating`.
 
     Example: opq-tools keys rotate 1
     """

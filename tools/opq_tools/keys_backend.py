@@ -37,7 +37,7 @@ _names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 def backend() -> None:
     """Keys of services: who may connect to 9881 to 9885, 9899, 9777, 10000, 10001 and 12000.
 
-    They are asked for where the cloud's configuration says `[backend_keys] enabled = true`.
+    They are required where the cloud's configuration has `[backend_keys] enabled = true`.
 
     Example: opq-tools keys backend add cloud
     """
@@ -49,7 +49,7 @@ def backend() -> None:
 @json_option
 @pass_place
 def list_names(place: KeyPlace) -> None:
-    """Every name's key and its state.
+    """List every name's key and its state.
 
     Example: opq-tools keys backend list --json
     """
@@ -119,14 +119,14 @@ def add_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None)
         click.echo("\n".join(map(str, written)))
 
 
-@backend.command("revoke", short_help="Shut NAMEs out: their connections end within a second.")
+@backend.command("revoke", short_help="Revoke NAMEs' keys: their connections end within a second.")
 @_names
 @_folder
 @data_dir_option
 @mongo_option()
 @pass_place
 def revoke_service(place: KeyPlace, names: tuple[str, ...]) -> None:
-    """Shut NAMEs out: their connections end within a second, and nobody else's.
+    """Revoke the keys of NAMEs: their connections end within a second, and nobody else's.
 
     Example: opq-tools keys backend revoke view
     """
@@ -152,12 +152,12 @@ def revoke_service(place: KeyPlace, names: tuple[str, ...]) -> None:
 @json_option
 @pass_place
 def rotate_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None, force: bool) -> None:
-    """Exchange the keys of NAMEs while services run, or before they start; without NAME of all whose private
-    file is here.
+    """Exchange the keys of NAMEs while services run, or before they start.
 
-    The new key is admitted beside the old one. Running services take the new private file within two
-    seconds, on a second connection beside the first; ten seconds after it was first heard the old key ends.
-    Bring the private file of a service on another machine there: until then its old key holds.
+    Without NAME, all keys are exchanged whose private file is here. The new key is admitted together with the
+    old one. Running services read the new private file within two seconds and open a second connection with
+    it. Ten seconds after the first message on it the old key becomes invalid. Copy the private file of a
+    service on another machine to that machine: until then its old key stays valid.
 
     Example: opq-tools keys backend rotate
     """
@@ -188,7 +188,7 @@ def rotate_service(place: KeyPlace, names: tuple[str, ...], public_key: str | No
         click.echo("\n".join(str(path) for files in written.values() for path in files))
 
 
-@backend.command("allow", short_help="What NAME's key may do: everything, read, or some ports.")
+@backend.command("allow", short_help="Set what NAME's key may do: everything, read, or some ports.")
 @click.argument("name")
 @click.argument("rights", metavar="RIGHT...", nargs=-1, required=True)
 @_folder
@@ -197,11 +197,14 @@ def rotate_service(place: KeyPlace, names: tuple[str, ...], public_key: str | No
 @json_option
 @pass_place
 def allow(place: KeyPlace, name: str, rights: tuple[str, ...]) -> None:
-    """What NAME's key may do: `everything`, `read` (subscribe, at each address that publishes), a port, or a
-    port and how the topics begin that it may subscribe to; at 9884 how the commands begin that it may send:
-    data, info, rate, plugin/NAME, event, evnew.
+    """Set what NAME's key may do.
 
-    It holds within a second, also for who is connected; who may do less is ended and connects again.
+    RIGHT is `everything`, `read` (subscribe, at each address that publishes), a port, or a port with the
+    beginnings of the topics that it may subscribe to. At port 9884 these are the beginnings of the commands
+    that it may send: data, info, rate, plugin/NAME, event, evnew.
+
+    It takes effect within a second, also for existing connections; one that may do less is ended and connects
+    again.
 
     \b
     Examples: opq-tools keys backend allow view read

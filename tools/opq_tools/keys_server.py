@@ -24,31 +24,34 @@ from opq_tools.key_place import (
 NAMED = 10
 
 
-@click.group("server", short_help="The pair of the server itself.")
+@click.group("server", short_help="The server's own key pair.")
 def server() -> None:
-    """The pair of the server itself, which Boxes, or services, know it by.
+    """The server's own key pair, by which Boxes or services recognise it.
 
     Example: opq-tools keys server rotate --backend
     """
 
 
-@server.command(
-    "rotate", short_help="Replace the pair; whoever has the old key is cut off at the next start."
+@server.command("rotate", short_help="Replace the pair; the old key is invalid from the next start.")
+@click.option(
+    "--backend",
+    "of_backend",
+    is_flag=True,
+    help="The pair of the addresses behind the brokers, which services use.",
 )
-@click.option("--backend", "of_backend", is_flag=True, help="That of the addresses behind the brokers.")
-@click.option("--force", is_flag=True, help="Also where somebody would be cut off.")
+@click.option("--force", is_flag=True, help="Also where a Box or service would lose its connection.")
 @keys_option("curve in --data-dir, or backend")
 @data_dir_option
 @mongo_option()
 @json_option
 @pass_place
 def rotate_server(place: KeyPlace, of_backend: bool, force: bool) -> None:
-    """Replace the server's pair. It holds from the next start of the services that bind on; then whoever has
-    the old public key gets in no more.
+    """Replace the server's pair, from the next start of the services that bind.
 
-    A Box has one server key, and reads it when its gateway starts: this refuses while Boxes are admitted,
-    and says how many. With --backend services of this machine follow by themselves; it refuses while a name
-    is admitted whose private file is elsewhere.
+    After that start, nobody can connect with the old public key. A Box has one server key, which its gateway
+    reads at its start. So the command refuses while Boxes are admitted, and prints how many. With --backend
+    the services of this machine use the new key by themselves; the command refuses while a name is admitted
+    whose private file is on another machine.
 
     Example: opq-tools keys server rotate --backend
     """

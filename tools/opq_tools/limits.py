@@ -62,14 +62,16 @@ def _store_options(command: F) -> F:
 
 
 _box_option = click.option(
-    "--box", "box_id", metavar="BOX", callback=_box, help="The limits of this Box alone."
+    "--box", "box_id", metavar="BOX", callback=_box, help="Only the limits of this Box."
 )
-_trigger_option = click.option("--trigger", metavar="NAME", help="Settings of this built-in trigger.")
+_trigger_option = click.option(
+    "--trigger", metavar="NAME", help="Settings of this built-in trigger, e.g. frequency."
+)
 
 
 @click.group("limits", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Limits that Makai triggers by, in the store: of all Boxes, of single ones, and of each trigger.
+    """Limits in the store at which Makai triggers: for all Boxes, for single ones, and for each trigger.
 
     \b
     Examples: opq-tools limits list
@@ -80,10 +82,10 @@ def command() -> None:
     """
 
 
-@command.command("list", short_help="What the store's makai_config holds.")
+@command.command("list", short_help="List the limits in the store's makai_config.")
 @_store_options
 def list_limits(as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
-    """What the store's makai_config holds; without one the configuration of Makai holds.
+    """List the limits in the store's makai_config; without one, Makai's configuration file applies.
 
     Example: opq-tools limits list --json
     """
@@ -105,11 +107,11 @@ def set_limits(
     data_dir: Path | None,
     mongo_uri: str | None,
 ) -> None:
-    """Set limits; what is not named stays. A Makai that runs follows within two seconds.
+    """Set limits; others stay. A running Makai uses them within two seconds.
 
     NAME is ref_v, ref_hz, percent_v_low, percent_v_high, percent_hz_low, percent_hz_high or percent_thd_high;
     with --trigger a setting of that trigger (`limits triggers` lists them), where none turns a limit off.
-    The first limits want ref_v and ref_hz: they hold for every Box without limits of its own.
+    The first limits need ref_v and ref_hz. They apply to every Box without limits of its own.
 
     \b
     Examples: opq-tools limits set ref_v=120 ref_hz=60 percent_v_low=8
@@ -127,11 +129,11 @@ def set_limits(
     _change(change, "set limits", as_json, data_dir, mongo_uri)
 
 
-@command.command("remove", short_help="Take away limits of a Box, settings of a trigger, or all.")
+@command.command("remove", short_help="Remove limits of a Box, settings of a trigger, or all.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_box_option
 @_trigger_option
-@click.option("--all", "everything", is_flag=True, help="The whole makai_config.")
+@click.option("--all", "everything", is_flag=True, help="Remove the whole makai_config.")
 @_store_options
 def remove_limits(
     names: tuple[str, ...],
@@ -142,7 +144,7 @@ def remove_limits(
     data_dir: Path | None,
     mongo_uri: str | None,
 ) -> None:
-    """Take away a Box's limits, a trigger's settings (those NAMED, or all of it), or everything.
+    """Remove a Box's limits, a trigger's settings (the NAMEs, or all), or everything.
 
     \b
     Examples: opq-tools limits remove --box 4
@@ -169,9 +171,9 @@ def remove_limits(
 
 @command.command("triggers")
 @click.argument("names", nargs=-1, metavar="[TRIGGER]...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def list_triggers(names: tuple[str, ...], as_json: bool) -> None:
-    """Every setting of the built-in triggers: default, range, meaning.
+    """List the settings of built-in triggers: default, range, meaning.
 
     Example: opq-tools limits triggers frequency
     """

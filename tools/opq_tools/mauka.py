@@ -15,7 +15,7 @@ PROMPT = "opq-mauka> "
 @click.command("mauka", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@port_offset_option("The port offset of the running system.")
+@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
 def command(words: tuple[str, ...], endpoint: str | None, port_offset: int) -> None:
     """Send a command about plug-ins to Mauka; without WORDS, a prompt with completion.
 

@@ -28,30 +28,32 @@ Settings = dict[str, dict[str, object]]
 
 
 @click.command("reanalyse")
-@from_option("Events from then on (UTC).")
-@to_option("Events before this time (UTC).")
-@click.option("--dry-run", is_flag=True, help="Show what it would change; the store stays as it is.")
-@click.option("--analysis", "names", multiple=True, metavar="NAME", help="Only this one; repeatable.")
+@from_option("Only events from this time on (UTC), e.g. 2026-11-20.")
+@to_option("Only events before this time (UTC).")
+@click.option("--dry-run", is_flag=True, help="Only show the changes; the store stays as it is.")
+@click.option(
+    "--analysis", "names", multiple=True, metavar="NAME", help="Run only this analysis; repeatable."
+)
 @click.option(
     "--set",
     "changed",
     multiple=True,
     metavar="NAME.FIELD=VALUE",
-    help="A setting, e.g. rms_voltage.sag_percent=85; repeatable.",
+    help="Setting of an analysis, e.g. rms_voltage.sag_percent=85; repeatable.",
 )
 @click.option(
     "--config",
     "paths",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="The cloud's, for its [[mauka.analyses]] and nominal values.",
+    help="The cloud's configuration file, for its [[mauka.analyses]] and nominal values.",
 )
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
     help="Analyse on a Dask scheduler's workers: tcp://HOST:PORT, or local[:N] for N processes here.",
 )
-@click.option("--jobs", is_flag=True, help="List the last 20 that were ordered over REST; none is begun.")
+@click.option("--jobs", is_flag=True, help="Only list the last 20 re-analyses that were ordered over REST.")
 @json_option
 @data_option
 @mongo_option
@@ -68,12 +70,12 @@ def command(
     data_dir: Path | None,
     mongo_uri: str | None,
 ) -> None:
-    """Analyse stored events again, and replace what was found before.
+    """Analyse stored events again, and replace the earlier findings.
 
     Built-in analyses run, and those that are installed in the cloud with this data folder. Findings and
-    incidents keep their numbers where they are what they were. Labels, splits and merges by people stay. What
-    an analysis that is not asked here has found stays too. Doing it twice changes nothing.
-    A run that was ended goes on where it was when it is begun again.
+    incidents keep their numbers where they are still the same. Labels, splits and merges by people stay, and
+    so do findings of analyses that are not run here. A second run changes nothing. A run that was interrupted
+    continues where it stopped when it is started again.
 
     \b
     Examples: opq-tools reanalyse --from 2026-11-20 --dry-run

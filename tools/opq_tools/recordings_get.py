@@ -84,12 +84,12 @@ def command() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("recordings"),
     show_default=True,
-    help="Folder for the files.",
+    help="Folder for the downloaded files.",
 )
-@click.option("--base-url", default=BASE_URL, show_default=True, help="A mirror with the same paths.")
-@click.option("--force", is_flag=True, help="Replace a file of the same name that is another one.")
+@click.option("--base-url", default=BASE_URL, show_default=True, help="URL of a mirror with the same paths.")
+@click.option("--force", is_flag=True, help="Replace a file of the same name with other contents.")
 def get(out: Path, base_url: str, force: bool) -> None:
-    """Download both recordings, check them, and write what is known of each beside it.
+    """Download both recordings, check them, and write the known facts of each into a .json file.
 
     \b
     Example:

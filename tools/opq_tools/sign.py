@@ -47,13 +47,15 @@ FIRMWARE = (b"OPQF", b"OPQW")
 @click.command("sign")
 @click.argument("key", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option("--out", type=click.Path(path_type=Path), help="Default: the firmware itself, or FILE.sig.")
-@click.option("--detached", is_flag=True, help="FILE.sig for firmware, too.")
-@click.option("--new-key", "make_key", is_flag=True, help="Make an Ed25519 pair: KEY, and KEY.pub beside it.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File to write. Default: the firmware itself, or FILE.sig."
+)
+@click.option("--detached", is_flag=True, help="Write FILE.sig for firmware, too.")
+@click.option("--new-key", "make_key", is_flag=True, help="Make an Ed25519 pair: the files KEY and KEY.pub.")
 def command(key: Path, file: Path | None, out: Path | None, detached: bool, make_key: bool) -> None:
     """Sign FILE with the private KEY (PEM).
 
-    Firmware (.opqfw or one image) takes an Ed25519 signature into its header. Any other file gets FILE.sig
+    Firmware (.opqfw or one image) gets an Ed25519 signature in its header. Any other file gets FILE.sig
     in the form of the original's opq-sign.sh, by an Ed25519, RSA, EC or DSA key; opq-verify.sh reads it.
 
     Example: opq-tools sign --new-key release.pem; opq-tools sign release.pem firmware.opqfw
@@ -99,13 +101,13 @@ def _write(path: Path, data: bytes) -> None:
 @click.argument("pubkey", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("sig", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def verify_command(pubkey: Path, file: Path, sig: Path | None, as_json: bool) -> None:
-    """Check the signature of FILE by PUBKEY (PEM; a private key's file will do).
+    """Check the signature of FILE with PUBKEY (PEM; a private key's file works too).
 
     Firmware is checked as a Box would: header, Ed25519 signature, SHA-256, vectors, for each slot. With SIG,
     and for any other file, it is the signature in SIG (default FILE.sig), as openssl or opq-sign.sh made it.
-    Exit code 1: it is not good.
+    Exit code 1: the signature is not valid.
 
     Example: opq-tools verify release.pem.pub firmware.opqfw
     """

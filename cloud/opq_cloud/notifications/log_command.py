@@ -24,7 +24,7 @@ from opq_proto.errors import OpqError
 )
 @click.option("--account", default="", help="E-mail of one account.  [default: all]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def notifications_log(
     paths: tuple[Path, ...], data_dir: Path | None, account: str, limit: int, as_json: bool
 ) -> None:

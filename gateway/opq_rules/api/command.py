@@ -16,13 +16,22 @@ from opq_rules.api.service import RulesService
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", "path", type=click.Path(path_type=Path, dir_okay=False), help="TOML or JSON.")
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Rules and state below it."
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Configuration file, TOML or JSON.",
 )
-@click.option("--host", default=None, help="Address of REST; 127.0.0.1. Beyond loopback: token_file.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=None, help="9081.")
-@port_offset_option("Added to the default port.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data folder for rules and their state.",
+)
+@click.option(
+    "--host", default=None, help="Address for REST (default 127.0.0.1); beyond loopback it needs token_file."
+)
+@click.option("--port", type=click.IntRange(0, 65_535), default=None, help="Port of REST (default 9081).")
+@port_offset_option("Number to add to the default port.")
 def run(
     path: Path | None, data_dir: Path | None, host: str | None, port: int | None, port_offset: int
 ) -> int:

@@ -56,19 +56,45 @@ def _utc(_context: click.Context, option: click.Parameter, value: str | None) ->
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@click.option("--rate-hz", type=float, callback=positive_number, help="Samples per second.")
-@click.option("--volts-per-lsb", type=float, callback=positive_number, help="Gain of int16 counts.")
-@click.option("--nominal-volts", type=float, callback=positive_number, help="Declared voltage; else 120.")
-@click.option("--nominal-hz", type=float, callback=positive_number, help="50 or 60; else 60.")
-@click.option("--start", "start_ns", callback=_utc, help="UTC of the first sample, ISO 8601.")
+@click.option(
+    "--rate-hz",
+    type=float,
+    callback=positive_number,
+    help="Sampling rate of the recording, samples per second.",
+)
+@click.option(
+    "--volts-per-lsb",
+    type=float,
+    callback=positive_number,
+    help="Gain of the recording: volts per int16 count.",
+)
+@click.option(
+    "--nominal-volts", type=float, callback=positive_number, help="Nominal voltage, V rms.  [default: 120]"
+)
+@click.option(
+    "--nominal-hz",
+    type=float,
+    callback=positive_number,
+    help="Nominal frequency, 50 or 60 Hz.  [default: 60]",
+)
+@click.option(
+    "--start",
+    "start_ns",
+    callback=_utc,
+    help="Time of the first sample (UTC, ISO 8601), e.g. 2026-11-20T10:00:00.",
+)
 @click.option("--dip-threshold-percent", type=float, default=90.0, show_default=True, help="Of nominal.")
 @click.option("--swell-threshold-percent", type=float, default=110.0, show_default=True, help="Of nominal.")
 @click.option(
     "--interruption-threshold-percent", type=float, default=10.0, show_default=True, help="Of nominal."
 )
 @click.option("--hysteresis-percent", type=float, default=2.0, show_default=True, help="Of nominal.")
-@click.option("--channel", help="COMTRADE: name or number of the analogue channel; else the first voltage.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw into a .png, .svg or .pdf file.")
+@click.option(
+    "--channel", help="COMTRADE: name or number of the analogue channel.  [default: the first voltage]"
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="Also draw the results into this .png, .svg or .pdf file."
+)
 def command(
     file: Path,
     as_json: bool,

@@ -29,21 +29,25 @@ INFO_UNITS = {"calibration_constant": "counts per volt", "measurement_rate": "cy
 
 
 @click.group("box")
-@click.option("--commands", metavar="URL", help="Broker's commands.  [default: tcp://127.0.0.1:9884]")
-@click.option("--answers", metavar="URL", help="Broker's answers.  [default: tcp://127.0.0.1:9899]")
-@port_offset_option("The port offset of the running system.")
+@click.option(
+    "--commands", metavar="URL", help="Address for the broker's commands.  [default: tcp://127.0.0.1:9884]"
+)
+@click.option(
+    "--answers", metavar="URL", help="Address for the broker's answers.  [default: tcp://127.0.0.1:9899]"
+)
+@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
 @click.option(
     "--timeout-s",
     type=click.FloatRange(0.1, 600),
     default=TIMEOUT_S,
     show_default=True,
-    help="The longest wait for an answer.",
+    help="Longest wait for an answer, s.",
 )
 @click.pass_context
 def command(
     context: click.Context, commands: str | None, answers: str | None, port_offset: int, timeout_s: float
 ) -> None:
-    """Ask a Box something, through Makai and its gateway.
+    """Send a request to a Box, through Makai and its gateway.
 
     \b
     Examples: opq-tools box info 1
@@ -64,7 +68,7 @@ def _number(context: click.Context, parameter: click.Parameter, text: str) -> st
 
 
 box_argument = click.argument("box_id", metavar="BOX", callback=_number)
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
 @command.command()
@@ -72,7 +76,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 @json_option
 @click.pass_obj
 def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None:
-    """Who it is: addresses, uptime, gain, key, rate, what it lost.
+    """Show its addresses, uptime, gain, key, rate and losses.
 
     Example: opq-tools box info 1 --json
     """
@@ -89,7 +93,7 @@ def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None
 @json_option
 @click.pass_obj
 def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: bool) -> None:
-    """Set the CYCLES per Measurement, until the gateway's next start.
+    """Set the CYCLES per Measurement, until its gateway restarts.
 
     Example: opq-tools box rate 1 12
     """
@@ -101,13 +105,13 @@ def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: 
 @command.command()
 @box_argument
 @click.argument("assignment", required=False, metavar="[KEY=VALUE]")
-@click.option("--force", is_flag=True, help="Also its number (box_id).")
+@click.option("--force", is_flag=True, help="Also allow its number (box_id) to be changed.")
 @json_option
 @click.pass_obj
 def settings(
     connection: tuple[str, str, float], box_id: str, assignment: str | None, force: bool, as_json: bool
 ) -> None:
-    """Show its settings, or change one; it keeps them in flash.
+    """Show its settings, or change one (kept in flash).
 
     Example: opq-tools box settings 1 led=off
     """
@@ -128,7 +132,7 @@ def settings(
 @json_option
 @click.pass_obj
 def reset(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None:
-    """Restart it.
+    """Restart the Box.
 
     Example: opq-tools box reset 1
     """
@@ -136,13 +140,13 @@ def reset(connection: tuple[str, str, float], box_id: str, as_json: bool) -> Non
     _tell({"box_id": box_id, "done": "starts again"}, as_json)
 
 
-@command.command(short_help="Set its clock; a Box with GPS keeps its own.")
+@command.command(short_help="Set its clock; a Box with GPS keeps its own time.")
 @box_argument
 @click.argument("utc_ms", required=False, type=click.IntRange(0))
 @json_option
 @click.pass_obj
 def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None, as_json: bool) -> None:
-    """Give it the time (UTC_MS, or its gateway's); a Box with GPS keeps its own.
+    """Set its clock to UTC_MS (ms since 1970) or to its gateway's time; a Box with GPS keeps its own time.
 
     Example: opq-tools box time 1
     """
@@ -150,14 +154,16 @@ def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None, as
     _tell({"box_id": box_id, "done": said or "the time is set"}, as_json)
 
 
-@command.command("update", short_help="Put firmware into it while it samples.")
+@command.command("update", short_help="Update its firmware while it samples.")
 @box_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 @click.pass_obj
 def update_command(connection: tuple[str, str, float], box_id: str, file: Path, as_json: bool) -> None:
-    """Put the firmware FILE (.opqfw) into it while it samples; the Box checks the signature itself, starts
-    it on trial, and goes back to the old one by itself without health.
+    """Update it to the firmware FILE (.opqfw) while it samples.
+
+    The Box checks the signature itself and starts the new firmware on trial. If that does not become healthy,
+    the Box returns to the old one by itself.
 
     Example: opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
     """
@@ -174,14 +180,14 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
         click.echo(end.words)
 
 
-@command.command(short_help="Its samples of a span, as a recording.")
+@command.command(short_help="Fetch its samples of a span, as a recording.")
 @box_argument
-@from_option("From this time on (UTC).", required=True)
-@to_option("Before this time (UTC).", required=True)
+@from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.", required=True)
+@to_option("Only data before this time (UTC).", required=True)
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="FILE.i16 to write."
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write, FILE.i16."
 )
-@click.option("--wait", is_flag=True, help="For a --to that is not sampled yet, up to 60 s ahead.")
+@click.option("--wait", is_flag=True, help="Wait for samples up to --to, which may be up to 60 s ahead.")
 @json_option
 @click.pass_obj
 def waveform(
@@ -193,7 +199,7 @@ def waveform(
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Its samples of a span, as a recording: FILE.i16, and FILE.json that says what they are.
+    """Fetch its samples of a span as a recording: FILE.i16, and FILE.json with rate, gain and time.
 
     Example: opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
     """
@@ -210,11 +216,11 @@ def waveform(
     _tell({**facts, "file": str(out)}, as_json)
 
 
-@command.command("half-cycles", short_help="The rms of each half cycle while dips and swells lasted.")
+@command.command("half-cycles", short_help="Fetch the rms of each half cycle during dips and swells.")
 @box_argument
-@from_option("From this time on (UTC).", required=True)
-@to_option("Before this time (UTC).", required=True)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="FILE.csv to write.")
+@from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.", required=True)
+@to_option("Only data before this time (UTC).", required=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write, FILE.csv.")
 @json_option
 @click.pass_obj
 def half_cycles(
@@ -225,7 +231,7 @@ def half_cycles(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Its rms of each half cycle while dips and swells lasted, as its gateway has kept it.
+    """Fetch the rms of each half cycle during dips and swells, which its gateway has stored.
 
     Example: opq-tools box half-cycles 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:20:00 --out dip.csv
     """

@@ -40,13 +40,15 @@ def _box_id(context: click.Context, parameter: click.Parameter, text: str) -> st
 
 
 box_argument = click.argument("box_id", metavar="BOX", callback=_box_id)
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 data_option = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Data folder that holds the store.  [default: that of `up`]",
+    help="Data folder with the store in it.  [default: that of `up`]",
 )
-mongo_option = click.option("--mongo-uri", help="The store, where it is a MongoDB.")
+mongo_option = click.option(
+    "--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq."
+)
 
 
 @contextmanager
@@ -84,11 +86,11 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--all", "everyone", is_flag=True, help="Those too that are retired.")
+@click.option("--all", "everyone", is_flag=True, help="Also list retired Boxes.")
 @json_option
 @store_command
 def list_boxes(store: CloudStore, everyone: bool, as_json: bool) -> None:
-    """Every Box that is stored or was heard, by number.
+    """List every Box that is stored or has sent something, by number.
 
     Example: opq-tools boxes list --json
     """
@@ -107,7 +109,7 @@ def list_boxes(store: CloudStore, everyone: bool, as_json: bool) -> None:
 @json_option
 @store_command
 def show_box(store: CloudStore, box_id: str, as_json: bool) -> None:
-    """All that is known of one Box.
+    """Show all stored facts of one Box.
 
     Example: opq-tools boxes show 1
     """
@@ -120,17 +122,17 @@ def show_box(store: CloudStore, box_id: str, as_json: bool) -> None:
     _echo(row, as_json)
 
 
-@command.command("set", short_help="Say what a Box is: name, place, gain, nominal values.")
+@command.command("set", short_help="Set name, place, gain and nominal values of a Box.")
 @box_argument
 @fact_options
 @json_option
 @data_option
 @mongo_option
 def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None, **given: Any) -> None:
-    """Say what a Box is; what is not said stays as it is, and "" takes a text away.
+    """Set facts of a Box. Facts that are not given stay as they are; "" removes a text.
 
     A Box that moves to another location keeps its former one in its archive. A gain that the Box states
-    itself replaces the one given here with its next waveform.
+    itself replaces the one given here when its next waveform arrives.
 
     \b
     Examples: opq-tools boxes set 1 --name Cellar --lat 21.31 --lon -157.81
@@ -159,7 +161,7 @@ def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str 
 @data_option
 @mongo_option
 def retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
-    """Take a Box out of service for good; what it measured stays.
+    """Take a Box out of service for good; its data stays.
 
     It is unplugged, no longer listed without --all, and its key is revoked where the key folder has one.
     `boxes set BOX --plugged-in` takes it into service again; then it needs a key: `keys add BOX`.
@@ -181,8 +183,16 @@ def retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | N
 
 @command.command("import")
 @click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--locations", type=click.Path(dir_okay=False, path_type=Path), help="The same of `locations`.")
-@click.option("--regions", type=click.Path(dir_okay=False, path_type=Path), help="The same of `regions`.")
+@click.option(
+    "--locations",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also import the collection `locations` from this file.",
+)
+@click.option(
+    "--regions",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also import the collection `regions` from this file.",
+)
 @json_option
 @data_option
 @mongo_option
@@ -194,10 +204,10 @@ def import_boxes(
     data_dir: Path | None,
     mongo_uri: str | None,
 ) -> None:
-    """Take over the original's `opq_boxes`, as `mongoexport` writes it.
+    """Import the original's `opq_boxes`, as `mongoexport` writes it.
 
-    One document a line, or one array. Names, places with their archive, gains and keys come along; what
-    the file does not have stays as it is. One wrong document, and nothing is imported.
+    FILE has one document a line, or one array. Names, places with their archive, gains and keys are imported;
+    a field that is not in the file stays as it is. If one document is wrong, nothing is imported.
 
     \b
     Examples: mongoexport --db opq --collection opq_boxes --out opq_boxes.json

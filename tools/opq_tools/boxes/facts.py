@@ -51,8 +51,8 @@ def _name(context: click.Context, parameter: click.Parameter, text: str | None) 
 
 
 _FACTS = (
-    click.option("--name", callback=_name, help="As pages show it beside the Box's number."),
-    click.option("--description", callback=_text, help="A line about it."),
+    click.option("--name", callback=_name, help="Name, shown on pages next to the Box's number."),
+    click.option("--description", callback=_text, help="Description, one line."),
     click.option(
         "--lat",
         "latitude",
@@ -70,28 +70,39 @@ _FACTS = (
     click.option(
         "--location",
         callback=_text,
-        help="Short name of its place: one that is known, or a new one with --lat and --lon.",
+        help="Short name of its place: a known one, or a new one together with --lat and --lon.",
     ),
-    click.option("--region", callback=_text, help="Short name of the region; its location lies in it too."),
-    click.option("--feeder", callback=_text, help="Which feeder it hangs on."),
-    click.option("--phase", callback=_text, help="Which phase it measures, e.g. L1."),
-    click.option("--grid", callback=_text, help="Boxes of one grid see one frequency.  [default: 1]"),
+    click.option(
+        "--region", callback=_text, help="Short name of its region; its location is put into the same region."
+    ),
+    click.option("--feeder", callback=_text, help="Name of the feeder that it is connected to."),
+    click.option("--phase", callback=_text, help="Phase that it measures, e.g. L1."),
+    click.option(
+        "--grid", callback=_text, help="Name of its grid; Boxes of one grid have one frequency.  [default: 1]"
+    ),
     click.option(
         "--nominal-v",
         metavar="NUMBER",
         callback=_between(*NOMINAL_V),
-        help="What it is meant to measure, volts.",
+        help="Nominal voltage, V rms.",
     ),
-    click.option("--nominal-hz", metavar="NUMBER", callback=_between(*NOMINAL_HZ), help="The same, hertz."),
-    click.option("--unplugged/--plugged-in", "unplugged", default=None, help="Nobody expects to hear it."),
     click.option(
-        "--v-per-lsb", metavar="NUMBER", callback=_between(*GAIN_V), help="Volts per count of its converter."
+        "--nominal-hz", metavar="NUMBER", callback=_between(*NOMINAL_HZ), help="Nominal frequency, Hz."
+    ),
+    click.option(
+        "--unplugged/--plugged-in", "unplugged", default=None, help="Whether the Box is expected to send."
+    ),
+    click.option(
+        "--v-per-lsb",
+        metavar="NUMBER",
+        callback=_between(*GAIN_V),
+        help="Gain: volts per count of its converter.",
     ),
     click.option(
         "--calibration-constant",
         metavar="NUMBER",
         callback=_between(1 / GAIN_V[1], 1 / GAIN_V[0]),
-        help="Counts per volt, the original's figure: 1 / v_per_lsb.",
+        help="Gain as in the original: counts per volt, 1 / v_per_lsb.",
     ),
 )
 

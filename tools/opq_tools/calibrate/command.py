@@ -143,7 +143,11 @@ def _positive(_context: click.Context, option: click.Parameter, value: float | N
 @click.command()
 @click.argument("port")
 @click.option(
-    "--reference-v", type=float, required=True, callback=_positive, help="What the reference reads."
+    "--reference-v",
+    type=float,
+    required=True,
+    callback=_positive,
+    help="Reading of the reference voltmeter, V rms.",
 )
 @click.option(
     "--reference-angle-deg",
@@ -152,11 +156,15 @@ def _positive(_context: click.Context, option: click.Parameter, value: float | N
     "(a source locked to GPS at a whole number of Hz, e.g. exactly 60).",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True, help="How long it measures."
+    "--seconds",
+    type=click.FloatRange(1, 600),
+    default=10.0,
+    show_default=True,
+    help="Length of the measurement, s.",
 )
-@click.option("--yes", is_flag=True, help="Put the settings without asking.")
+@click.option("--yes", is_flag=True, help="Write the settings without a question.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else; wants --yes."
+    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else; needs --yes."
 )
 def command(
     port: str, reference_v: float, reference_angle_deg: float | None, seconds: float, yes: bool, as_json: bool
@@ -164,7 +172,8 @@ def command(
     """Calibrate a Box: gain and offset against a reference voltmeter, phase against a reference source.
 
     Connect the reference to the Box's own terminals, wait until both are warm (20 minutes), and stop the
-    gateway that holds PORT. Steady voltage only: a change of more than 0.2 % within the reading is refused.
+    gateway that uses PORT. The voltage has to be steady: a change of more than 0.2 % while it measures is
+    an error.
 
     \b
     Example:

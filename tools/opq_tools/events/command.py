@@ -36,7 +36,7 @@ event_argument = click.argument("event_id", metavar="ID", type=click.IntRange(1,
 
 @click.group("events", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """What was asked for, of whom, why, and how long each step took.
+    """Events: which Boxes were asked, why, and how long each step took.
 
     \b
     Examples: opq-tools events list --from 2026-11-20
@@ -44,19 +44,23 @@ def command() -> None:
     """
 
 
-@command.command("list", short_help="Events, newest first.")
-@click.option("--box", "box_id", help="Those that asked this Box.")
-@from_option("That end after this time (UTC).")
-@to_option("That begin before this time (UTC).")
+@command.command("list", short_help="List events, newest first.")
+@click.option("--box", "box_id", help="Only events that asked this Box.")
+@from_option("Only those that end after this time (UTC), e.g. 2026-11-20 or now-7d.")
+@to_option("Only those that begin before this time (UTC).")
 @click.option(
-    "--limit", type=click.IntRange(1, MOST_EVENTS), default=50, show_default=True, help="At most so many."
+    "--limit",
+    type=click.IntRange(1, MOST_EVENTS),
+    default=50,
+    show_default=True,
+    help="Print at most this many.",
 )
 @json_option
 @store_command
 def list_events(
     store: CloudStore, box_id: str | None, start_ns: int | None, end_ns: int | None, limit: int, as_json: bool
 ) -> None:
-    """Events, newest first.
+    """List events, newest first.
 
     Example: opq-tools events list --box 1 --limit 10
     """
@@ -71,12 +75,12 @@ def list_events(
         click.echo("no event is stored for that")
 
 
-@command.command("show", short_help="All that is known of one event.")
+@command.command("show", short_help="Show one event: its Boxes, answers, incidents, causes.")
 @event_argument
 @json_option
 @store_command
 def show_event(store: CloudStore, event_id: int, as_json: bool) -> None:
-    """All that is known of one event: whom it asked, why each, who answered, its incidents and their causes.
+    """Show one event: which Boxes it asked and why, which answered, its incidents and their causes.
 
     Example: opq-tools events show 17
     """
@@ -108,15 +112,15 @@ def show_event(store: CloudStore, event_id: int, as_json: bool) -> None:
             click.echo(f"{name:<16} {line}")
 
 
-@command.command("trace", short_help="One event's way from the crossing to the incident.")
+@command.command("trace", short_help="Show one event's steps from the limit crossing to the incident.")
 @event_argument
 @json_option
 @store_command
 def trace(store: CloudStore, event_id: int, as_json: bool) -> None:
-    """One event's way from the crossing to the incident, with the time of each step.
+    """Show one event's steps from the limit crossing to the incident, with the time of each.
 
-    Times count from the end of the Measurement that crossed. A step of an event that an older version stored
-    has no time.
+    Times count from the end of the Measurement that crossed the limit. A step of an event
+    that an older version stored has no time.
 
     Example: opq-tools events trace 17
     """

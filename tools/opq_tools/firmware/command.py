@@ -46,7 +46,7 @@ def _three_numbers(_context: click.Context, _option: click.Parameter, version: s
     "chosen",
     multiple=True,
     callback=_known_boards,
-    help="One of device/port/boards; again for more. Default: all.",
+    help="Board to build for, one of device/port/boards; repeatable. Default: all.",
 )
 @click.option(
     "--key",
@@ -56,13 +56,13 @@ def _three_numbers(_context: click.Context, _option: click.Parameter, version: s
 @click.option(
     "--version",
     callback=_three_numbers,
-    help="What the firmware says of itself, e.g. 1.2.3-rc1. Default: pyproject.toml's.",
+    help="Version that the firmware reports, e.g. 1.2.3-rc1. Default: pyproject.toml's.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the results. Default: build/firmware."
 )
 @click.option("--refresh", is_flag=True, help="Ask the mirror for a newer point release of the sources.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def build_command(
     chosen: tuple[str, ...],
     key: Path | None,
@@ -71,9 +71,9 @@ def build_command(
     refresh: bool,
     as_json: bool,
 ) -> None:
-    """Both slots and the boot loader: built, held to their budgets, signed.
+    """Build both slots and the boot loader, check sizes, sign.
 
-    The first build fetches MicroPython's source by the machine's Debian mirror (6 MB), or takes
+    The first build fetches MicroPython's source from the machine's Debian mirror (6 MB), or uses
     MICROPYTHON_DIR; it needs gcc-arm-none-eabi and newlib. The same sources give the same bytes.
 
     Example: opq-tools firmware build --board opqbox

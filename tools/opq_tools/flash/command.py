@@ -22,31 +22,45 @@ ROM_BAUD = 115_200
 
 @click.command("flash")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--port", metavar="P", help="Serial port of the chip's ROM boot loader (BOOT0 high, reset).")
-@click.option("--dfu", is_flag=True, help="USB DFU, by dfu-util (BOOT0 high, reset).")
+@click.option(
+    "--port", metavar="P", help="Use the chip's ROM boot loader on this serial port (BOOT0 high, reset)."
+)
+@click.option("--dfu", is_flag=True, help="Use USB DFU, through dfu-util (BOOT0 high, reset).")
 @click.option(
     "--probe",
     is_flag=False,
     flag_value="auto",
     type=click.Choice(["auto", "openocd", "pyocd"]),
-    help="Debug probe on SWD, by openocd or pyocd.",
+    help="Use a debug probe on SWD, through openocd or pyocd.",
 )
-@click.option("--link", "--box", metavar="P", help="Serial port of a running Box: update in place.")
-@click.option("--who", is_flag=True, help="Only say who is there; nothing is written.")
-@click.option("--board", default="", help="Board that this is, where nothing on it says.")
-@click.option("--address", help="Where a .bin goes, e.g. 0x08020000.  [default: 0x08000000]")
+@click.option("--link", "--box", metavar="P", help="Update a running Box in place, through this serial port.")
+@click.option("--who", is_flag=True, help="Only print which chip or Box answers; nothing is written.")
+@click.option("--board", default="", help="Name of the board, where the chip does not report it.")
+@click.option("--address", help="Address for a .bin file, e.g. 0x08020000.  [default: 0x08000000]")
 @click.option(
-    "--public-key", type=click.Path(path_type=Path), help="Key (PEM) the firmware must be signed by."
+    "--public-key",
+    type=click.Path(path_type=Path),
+    help="Public key (PEM) that must have signed the firmware.",
 )
-@click.option("--allow-unsigned", is_flag=True, help="Also firmware without a good signature.")
-@click.option("--allow-downgrade", is_flag=True, help="Also firmware older than what is there.")
-@click.option("--other-board", is_flag=True, help="Also firmware for another board.")
-@click.option("--baud", type=click.IntRange(1200, 2_000_000), help="[default: 115200 ROM, 921600 link]")
-@click.option("--reset-lines", is_flag=True, help="DTR is NRST and RTS is BOOT0 (as with stm32loader).")
-@click.option("--serial", default="", help="Serial number of the USB device, where several wait in DFU mode.")
+@click.option("--allow-unsigned", is_flag=True, help="Also write firmware without a valid signature.")
+@click.option(
+    "--allow-downgrade", is_flag=True, help="Also write firmware that is older than the present one."
+)
+@click.option("--other-board", is_flag=True, help="Also write firmware for another board.")
+@click.option(
+    "--baud",
+    type=click.IntRange(1200, 2_000_000),
+    help="Bits per second.  [default: 115200 for the ROM, 921600 for --link]",
+)
+@click.option(
+    "--reset-lines",
+    is_flag=True,
+    help="Reset the chip by the port's lines: DTR is NRST and RTS is BOOT0 (as with stm32loader).",
+)
+@click.option("--serial", default="", help="Serial number of the USB device, where several are in DFU mode.")
 @click.option("--interface", help="openocd's interface file.  [default: interface/stlink.cfg]")
-@click.option("--no-start", is_flag=True, help="Leave the chip where it is afterwards.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--no-start", is_flag=True, help="Do not start the firmware afterwards.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(
     file: Path | None,
     port: str | None,
@@ -69,8 +83,8 @@ def command(
 ) -> None:
     """Put FILE (.opqfw, flash.bin, .bin or .elf) onto a chip or a running Box, and read it back.
 
-    A bare chip takes `flash.bin`, boot loader included; after that `.opqfw` files. Settings stay.
-    Nothing is written when the board, the version or the signature speaks against it.
+    An empty chip needs `flash.bin`, which includes the boot loader; later use `.opqfw` files. Settings stay.
+    Nothing is written if the board, the version or the signature does not fit.
 
     \b
     Examples: opq-tools flash build/firmware/opqbox/flash.bin --port /dev/ttyUSB0

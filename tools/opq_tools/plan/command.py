@@ -13,50 +13,52 @@ TABLE_BOXES = (1_000, 10_000, 100_000, 1_000_000)
 _STANDARD = Demand(1)
 
 
-@click.command("plan", short_help="Machines for so many Boxes: cores, descriptors, memory, disk.")
-@click.option("--boxes", type=click.IntRange(1, 10**9), help="How many; wanted unless --table.")
+@click.command("plan", short_help="Machines for many Boxes: cores, descriptors, memory, disk.")
+@click.option(
+    "--boxes", type=click.IntRange(1, 10**9), help="Number of Boxes; needed unless --table is given."
+)
 @click.option(
     "--rate", type=click.FloatRange(0.001, 60), default=1.0, show_default=True,
-    help="Measurements a second of each Box.",
+    help="Measurements per second of each Box.",
 )  # fmt: skip
 @click.option(
-    "--makais", type=click.IntRange(1, 10**6), help="That share them.  [default: as few as will do]"
+    "--makais", type=click.IntRange(1, 10**6), help="Number of Makais.  [default: as few as possible]"
 )
 @click.option(
     "--core-share", type=click.FloatRange(0.01, 1.0), default=_STANDARD.core_share, show_default=True,
-    help="Of a core, what the busiest process may use on average.",
+    help="Part of a core that the busiest process may use on average, 0 to 1.",
 )  # fmt: skip
 @click.option(
     "--events-per-month", type=click.FloatRange(0, 10**6), default=_STANDARD.events_per_month,
-    show_default=True, help="Of each Box, in which it is the one that saw it.",
+    show_default=True, help="Events per month that each Box opens.",
 )  # fmt: skip
 @click.option(
     "--boxes-per-event", type=click.IntRange(1, 200), default=_STANDARD.boxes_per_event, show_default=True,
-    help="Asked for samples of one dip.",
+    help="Boxes that are asked for samples of one dip.",
 )  # fmt: skip
 @click.option(
     "--boxes-per-gateway",
     type=click.IntRange(1, 64),
     default=_STANDARD.boxes_per_gateway,
     show_default=True,
-    help="Boxes on one gateway.",
+    help="Boxes per gateway.",
 )
 @click.option(
     "--measurements-days", type=click.FloatRange(0.01, 10_000), default=_STANDARD.measurements_days,
-    show_default=True, help="They are kept, as laha_config says.",
+    show_default=True, help="Days for which Measurements are kept (laha_config).",
 )  # fmt: skip
 @click.option(
     "--event-days", type=click.FloatRange(0.01, 10_000), default=_STANDARD.event_days,
-    show_default=True, help="Events and their waveforms are kept.",
+    show_default=True, help="Days for which events and their waveforms are kept.",
 )  # fmt: skip
-@click.option("--table", is_flag=True, help="The table of docs/plan.md.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--table", is_flag=True, help="Print the table of docs/plan.md.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(
     boxes: int | None, rate: float, makais: int | None, table: bool, as_json: bool, **more: float
 ) -> None:
-    """Reckon what BOXES want of machines, from figures that a bench measured; each is named with its command.
+    """Calculate the machines for a number of Boxes, from measured figures, each with its bench command.
 
-    One Makai is a system of its own, with brokers, services, View and a store. Several share no Boxes.
+    One Makai is a whole system, with brokers, services, View and a store. Several Makais share no Boxes.
 
     \b
     Examples: opq-tools plan --boxes 10000

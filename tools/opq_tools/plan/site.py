@@ -30,7 +30,7 @@ class Demand:
 
     boxes: int
     rate_hz: float = 1.0
-    """Measurements a second of each Box."""
+    """Measurements per second of each Box."""
     core_share: float = 0.5
     """The share of one core that the busiest process may use on average."""
     boxes_per_gateway: int = 64

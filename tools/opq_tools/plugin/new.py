@@ -12,7 +12,7 @@ ENGINE = {"source": "sources", "sink": "sinks", "function": "functions"}
 FOLDERS = {**ENGINE, "trigger": "triggers", "analysis": "analyses"}
 
 
-@click.command("new", short_help="Write a new plug-in that works, to begin with.")
+@click.command("new", short_help="Write a new, working plug-in to start from.")
 @click.argument("kind", type=click.Choice(list(FOLDERS)))
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path), required=False)

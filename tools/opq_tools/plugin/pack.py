@@ -10,10 +10,17 @@ from opq_proto.whole_file import write_whole_file
 
 @click.command("pack")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
-@click.option("--out", type=click.Path(path_type=Path), help="Default: <name>-<version>.zip here.")
-@click.option("--sign", "key", type=click.Path(path_type=Path), help="Private Ed25519 key (PEM).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File to write. Default: <name>-<version>.zip here."
+)
+@click.option(
+    "--sign",
+    "key",
+    type=click.Path(path_type=Path),
+    help="Private Ed25519 key (PEM) to sign the package with.",
+)
 def command(folder: Path, out: Path | None, key: Path | None) -> None:
-    """Pack the plug-in in FOLDER.
+    """Pack the plug-in in FOLDER into a zip.
 
     \b
     Example:

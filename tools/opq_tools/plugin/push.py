@@ -27,18 +27,18 @@ LOAD_S = 120.0
     show_default=True,
     help="The system of `opq-tools up`, or of `opq-tools up --sim N`; both are found by --port-offset.",
 )
-@click.option("--watch", is_flag=True, help="Again whenever a file is saved, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Push again whenever a file is saved, until Ctrl-C.")
 @click.option("--name", help="Name of the deployed folder.  [default: that of FOLDER]")
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@port_offset_option("The port offset of the running system.")
+@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
 def command(
     folder: Path, into: str, watch: bool, name: str | None, endpoint: str | None, port_offset: int
 ) -> None:
-    """Run the plug-ins in FOLDER, laid out as the original's developer guide says, in a running Mauka.
+    """Run the plug-ins in FOLDER, laid out as in the original's developer guide, in a running Mauka.
 
     FOLDER has plugins/__init__.py, plugins/NAME.py and, with the list, OpqMauka.py. Each runs in a confined
-    process of its own; what ran before is replaced between two messages. One that does not start changes
-    nothing.
+    process of its own; its earlier version is replaced between two messages. If a plug-in does not start,
+    nothing is changed.
 
     \b
     Example: opq-tools plugin push my-plugins --watch

@@ -35,22 +35,23 @@ FOLDERS = {
 @click.option(
     "--samples", type=click.Path(path_type=Path, dir_okay=False), help=f"Default: its own {SAMPLES}."
 )
-@click.option("--seconds", default=5.0, show_default=True, help="So long a source may take.")
+@click.option("--seconds", default=5.0, show_default=True, help="Longest time that a source may take, s.")
 @click.option(
     "--data-set",
     "per_class",
     type=click.IntRange(1, MOST_PER_CLASS),
     metavar="N",
-    help="Analyses: also N recordings of the Sim of each class at 50 and 60 Hz; precision and recall.",
+    help="For an analysis: also N simulated recordings of each class at 50 and "
+    "60 Hz; prints precision and recall.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the recordings.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(
     plugin: Path, samples: Path | None, seconds: float, per_class: int | None, seed: int, as_json: bool
 ) -> None:
-    """Test PLUGIN, a folder or a zip: start, handshake, configure, sample rows, what has to be refused.
+    """Test PLUGIN, a folder or a zip: start, handshake, configure, sample rows, inputs that must be refused.
 
-    Exit code 1: something is not as the samples say. --data-set 10 also scores an analysis.
+    Exit code 1: a result differs from the samples. --data-set 10 also scores an analysis.
 
     Example: opq-tools plugin test mysql-sink
     """

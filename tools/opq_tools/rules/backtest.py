@@ -39,9 +39,11 @@ class BacktestRule:
     options: dict[str, Any]
 
 
-@click.command("backtest", short_help="What a rule would have told of a recording or of history.")
+@click.command("backtest", short_help="Show what a rule would have reported for a recording or history.")
 @click.argument("rule")
-@click.option("-f", "--file", is_flag=True, help="RULE is a file with the rule's JSON or its SELECT.")
+@click.option(
+    "-f", "--file", is_flag=True, help="RULE is the path of a file with the rule's JSON or its SELECT."
+)
 @click.option(
     "--recording",
     "recordings",
@@ -49,14 +51,14 @@ class BacktestRule:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A waveform, as `analyze` reads it; repeatable.  [default: stored history]",
 )
-@click.option("--box", "box_ids", multiple=True, help="History of this Box; repeatable.")
-@from_option("From this time on (UTC).")
-@to_option("Before this time (UTC).")
+@click.option("--box", "box_ids", multiple=True, help="Only history of this Box; repeatable.")
+@from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.")
+@to_option("Only data before this time (UTC).")
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder that holds the store."
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder with the store in it."
 )
-@click.option("--mongo-uri", help="The store, where it is a MongoDB.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @asks
 def command(
     server: RuleServer,
@@ -70,7 +72,7 @@ def command(
     mongo_uri: str | None,
     as_json: bool,
 ) -> None:
-    """What a rule would have told of a recording, or of what the cloud has stored.
+    """Show what a rule would have reported for a recording, or for the cloud's stored history.
 
     RULE is the id of a rule in a running engine, or a SELECT (then no engine is needed). Columns of its
     stream: box, timestamp_ms, rms, rms_min, rms_max, f, thd ... A recording without a start begins at 0.

@@ -9,7 +9,7 @@ import click
 from opq_tools.rules.server import RuleServer, asks, text_of
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
 def family(what: str) -> click.Group:
@@ -37,7 +37,10 @@ def family(what: str) -> click.Group:
     @click.argument("name", required=False)
     @click.argument("definition", required=False)
     @click.option(
-        "-f", "--file", default=None, help="Holds the definition, with its name if NAME is left out."
+        "-f",
+        "--file",
+        default=None,
+        help="File with the definition; it has the name too if NAME is left out.",
     )
     @asks
     def create(server: RuleServer, name: str | None, definition: str | None, file: str | None) -> None:
@@ -57,7 +60,7 @@ def family(what: str) -> click.Group:
     )
     @click.argument("name")
     @click.argument("definition", required=False)
-    @click.option("-f", "--file", default=None, help="Holds the definition; - for stdin.")
+    @click.option("-f", "--file", default=None, help="File with the definition; - for stdin.")
     @asks
     def update(server: RuleServer, name: str, definition: str | None, file: str | None) -> None:
         sql = statement(name, text_of(definition, file, "the definition"))
@@ -84,7 +87,7 @@ def family(what: str) -> click.Group:
 
     @group.command("delete", help=told(f"Drop a {what}; refused while rules use it.", "delete demo"))
     @click.argument("name")
-    @click.option("--force", is_flag=True, help="Rules that use it stop.")
+    @click.option("--force", is_flag=True, help="Delete it although rules use it; these stop.")
     @asks
     def delete(server: RuleServer, name: str, force: bool) -> None:
         click.echo(server.request("DELETE", f"{path}/{name}" + ("?force=true" if force else "")))

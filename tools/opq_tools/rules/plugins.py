@@ -25,7 +25,7 @@ _ZIP = click.option(
     "--zip",
     "zip_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A zip on this machine; it is uploaded.",
+    help="Zip on this machine to upload, instead of PACKAGE (a URL).",
 )
 
 
@@ -65,7 +65,7 @@ def _package(
 def create_plugin(
     server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None
 ) -> None:
-    """Install a plug-in, from a URL or of this machine; a higher version takes over live.
+    """Install a plug-in from a URL or a zip of this machine; a higher version replaces the running one.
 
     KIND is source, sink, function, trigger, analysis or portable.
 
@@ -83,12 +83,12 @@ def create_plugin(
 @click.argument("name")
 @click.argument("package", required=False)
 @_ZIP
-@click.option("--downgrade", is_flag=True, help="Also to a lower version.")
+@click.option("--downgrade", is_flag=True, help="Also allow a lower version.")
 @asks
 def update_plugin(
     server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None, downgrade: bool
 ) -> None:
-    """Replace a plug-in while rules run; when the new one fails the old one goes on.
+    """Replace a plug-in while rules run; if the new one fails, the old one goes on.
 
     Example: opq-tools plugin update sink mysql -z mysqlSink.zip
     """
@@ -97,11 +97,11 @@ def update_plugin(
         _say(server.request("PUT", path, body))
 
 
-@click.command("list", short_help="Installed plug-ins of a kind.")
+@click.command("list", short_help="List the installed plug-ins of a kind.")
 @_KIND_OR_UDF
 @asks
 def list_plugins(server: RuleServer, kind: str) -> None:
-    """Installed plug-ins of a kind; udf: the functions that they bring to SQL.
+    """List the installed plug-ins of a kind; KIND udf lists the SQL functions that they add.
 
     \b
     Example:
@@ -121,19 +121,19 @@ def list_plugins(server: RuleServer, kind: str) -> None:
 @click.argument("name")
 @asks
 def show_plugin(server: RuleServer, kind: str, name: str) -> None:
-    """Name and version; of a udf the plug-in that has it.
+    """Show name and version; for a udf, the plug-in that has it.
 
     Example: opq-tools plugin show sink mysql
     """
     click.echo(json.dumps(server.request("GET", f"/plugins/{KINDS.get(kind, 'udfs')}/{name}")))
 
 
-@click.command("register", short_help="Say again which functions a plug-in has.")
+@click.command("register", short_help="Register the functions of a plug-in again.")
 @click.argument("name")
 @click.argument("functions", nargs=-1, required=True)
 @asks
 def register(server: RuleServer, name: str, functions: tuple[str, ...]) -> None:
-    """Say again which functions a plug-in has; installing has done so already.
+    """Register the functions of a plug-in again; installing it has already done so.
 
     Example: opq-tools plugin register maths twice thrice
     """
@@ -145,7 +145,7 @@ def register(server: RuleServer, name: str, functions: tuple[str, ...]) -> None:
 @click.argument("name")
 @asks
 def plugin_status(server: RuleServer, kind: str, name: str) -> None:
-    """Process, protections, rules that use it, calls and failures.
+    """Show process, protections, rules that use it, calls and failures.
 
     Example: opq-tools plugin status sink mysql
     """
@@ -157,7 +157,7 @@ def plugin_status(server: RuleServer, kind: str, name: str) -> None:
 @click.argument("name")
 @asks
 def rollback(server: RuleServer, kind: str, name: str) -> None:
-    """Back to the version before, live.
+    """Return to the previous version, live.
 
     Example: opq-tools plugin rollback sink mysql
     """
@@ -167,7 +167,7 @@ def rollback(server: RuleServer, kind: str, name: str) -> None:
 @click.command("delete")
 @_KIND
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Also while rules use it.")
+@click.option("--force", is_flag=True, help="Also delete it while rules use it.")
 @asks
 def delete_plugin(server: RuleServer, kind: str, name: str, force: bool) -> None:
     """Remove all versions of a plug-in.

@@ -7,14 +7,14 @@ from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 @click.command("query")
 @click.argument("sql", required=False)
-@click.option("--limit", type=click.IntRange(min=1), default=None, help="End after so many rows.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="End after this many rows.")
 @asks
 def command(server: RuleServer, sql: str | None, limit: int | None) -> None:
     """Run a SELECT as a temporary rule and print its rows until Ctrl-C, a JSON object in each line.
 
-    A record that cannot be computed is such a line too, with `error`.
+    For a record that cannot be computed, the line has `error`.
 
-    Without SQL it asks for one after the other; an empty line, `quit` or Ctrl-D ends it.
+    Without SQL it prompts for statements; an empty line, `quit` or Ctrl-D ends it.
 
     \b
     Example:

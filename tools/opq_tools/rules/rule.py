@@ -15,7 +15,7 @@ LATE = {
     "backtest": "opq_tools.rules.backtest",
 }
 """Commands that have files of their own."""
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
 class _Group(click.Group):
@@ -42,11 +42,16 @@ def command() -> None:
 @command.command("create")
 @click.argument("name")
 @click.argument("rule", required=False)
-@click.option("-f", "--file", default=None, help="Holds the rule; - for stdin.")
+@click.option("-f", "--file", default=None, help="File with the rule; - for stdin.")
 @click.option(
-    "--action", "actions", multiple=True, help="With a SELECT: e.g. '{\"log\":{}}', which is the default."
+    "--action",
+    "actions",
+    multiple=True,
+    help="Where the rows of a SELECT go, as JSON.  [default: '{\"log\":{}}']",
 )
-@click.option("--qos", type=click.IntRange(0, 2), default=None, help="With a SELECT: 0, 1 or 2.")
+@click.option(
+    "--qos", type=click.IntRange(0, 2), default=None, help="Quality of service of a SELECT: 0, 1 or 2."
+)
 @asks
 def create_rule(
     server: RuleServer,
@@ -56,10 +61,10 @@ def create_rule(
     actions: tuple[str, ...],
     qos: int | None,
 ) -> None:
-    """A rule from its JSON, or from a SELECT.
+    """Create a rule from its JSON, or from a SELECT.
 
-    Single quotes of SQL vanish inside a word in single quotes: write "SELECT * FROM demo WHERE box = '4'", or
-    -f - and the rule on stdin.
+    The shell removes single quotes of SQL inside a word in single quotes: write
+    "SELECT * FROM demo WHERE box = '4'", or -f - and the rule on stdin.
 
     \b
     Example:
@@ -73,9 +78,9 @@ def create_rule(
 @command.command("update")
 @click.argument("name")
 @click.argument("rule", required=False)
-@click.option("-f", "--file", default=None, help="Holds the rule; - for stdin.")
-@click.option("--action", "actions", multiple=True, help="With a SELECT.")
-@click.option("--qos", type=click.IntRange(0, 2), default=None, help="With a SELECT.")
+@click.option("-f", "--file", default=None, help="File with the rule; - for stdin.")
+@click.option("--action", "actions", multiple=True, help="The same as for `create`.")
+@click.option("--qos", type=click.IntRange(0, 2), default=None, help="The same as for `create`.")
 @asks
 def update_rule(
     server: RuleServer,
@@ -85,7 +90,7 @@ def update_rule(
     actions: tuple[str, ...],
     qos: int | None,
 ) -> None:
-    """Replace a rule; when the new one is refused the old one goes on.
+    """Replace a rule; if the new one is refused, the old one goes on.
 
     \b
     Example:
@@ -99,10 +104,10 @@ def update_rule(
 @command.command("validate")
 @click.argument("name")
 @click.argument("rule", required=False)
-@click.option("-f", "--file", default=None, help="Holds the rule; - for stdin.")
+@click.option("-f", "--file", default=None, help="File with the rule; - for stdin.")
 @asks
 def validate(server: RuleServer, name: str, rule: str | None, file: str | None) -> None:
-    """Would a rule be taken? Nothing is changed.
+    """Check whether a rule would be accepted; nothing is changed.
 
     Example: opq-tools rule validate deep "SELECT box FROM boxes"
     """
@@ -115,7 +120,7 @@ def validate(server: RuleServer, name: str, rule: str | None, file: str | None) 
 @_JSON
 @asks
 def rules(server: RuleServer, as_json: bool) -> None:
-    """All rules with their state.
+    """List all rules with their state.
 
     Example: opq-tools rule list
     """
@@ -131,7 +136,7 @@ def rules(server: RuleServer, as_json: bool) -> None:
 @click.argument("name")
 @asks
 def show_rule(server: RuleServer, name: str) -> None:
-    """The rule's JSON; passwords and tokens as ******.
+    """Show the rule's JSON; passwords and tokens are ******.
 
     Example: opq-tools rule show deep
     """
@@ -143,7 +148,7 @@ def show_rule(server: RuleServer, name: str) -> None:
 @_JSON
 @asks
 def rule_status(server: RuleServer, name: str, as_json: bool) -> None:
-    """State and counters.
+    """Show state and counters of a rule.
 
     Example: opq-tools rule status deep
     """
@@ -159,7 +164,7 @@ def rule_status(server: RuleServer, name: str, as_json: bool) -> None:
 @click.argument("name")
 @asks
 def explain(server: RuleServer, name: str) -> None:
-    """The plan, and what the rule shares with others.
+    """Show the plan of a rule, and what it shares with others.
 
     Example: opq-tools rule explain deep
     """
@@ -170,7 +175,7 @@ def explain(server: RuleServer, name: str) -> None:
 @click.argument("name")
 @asks
 def topo(server: RuleServer, name: str) -> None:
-    """Nodes and what flows between them, as JSON.
+    """Show the nodes of a rule and what flows between them, as JSON.
 
     Example: opq-tools rule topo deep
     """
@@ -185,10 +190,10 @@ def _simple(verb: str, line: str, method: str, path: str) -> None:
         click.echo(server.request(method, path.format(name=name)))
 
 
-_simple("start", "Let a rule run.", "POST", "/rules/{name}/start")
-_simple("stop", "Stop a rule; it leaves its schedule.", "POST", "/rules/{name}/stop")
-_simple("restart", "Stop a rule and let it run again.", "POST", "/rules/{name}/restart")
-_simple("delete", "Delete a rule with its state and what it has not sent.", "DELETE", "/rules/{name}")
+_simple("start", "Start a rule.", "POST", "/rules/{name}/start")
+_simple("stop", "Stop a rule; its schedule does not start it again.", "POST", "/rules/{name}/stop")
+_simple("restart", "Stop a rule and start it again.", "POST", "/rules/{name}/restart")
+_simple("delete", "Delete a rule with its state and its unsent results.", "DELETE", "/rules/{name}")
 
 
 def _body(name: str, text: str, actions: tuple[str, ...], qos: int | None) -> dict[str, Any]:

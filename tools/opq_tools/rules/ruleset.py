@@ -14,7 +14,7 @@ _MOST_IN_BODY = 1 << 20
 
 @click.group("ruleset")
 def command() -> None:
-    """Take all streams, tables and rules along.
+    """Export and import all streams, tables and rules.
 
     \b
     Example:
@@ -25,11 +25,13 @@ def command() -> None:
 
 @command.command("export")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option("--data", is_flag=True, help="Named configurations too, and which plug-ins are needed.")
-@click.option("--rule", "rules", multiple=True, help="With --data: this rule and what it needs; repeatable.")
+@click.option("--data", is_flag=True, help="Also export named configurations, and which plug-ins are needed.")
+@click.option(
+    "--rule", "rules", multiple=True, help="With --data: only this rule and what it needs; repeatable."
+)
 @asks
 def export(server: RuleServer, file: Path, data: bool, rules: tuple[str, ...]) -> None:
-    """Into FILE (- for stdout). Passwords of rules are in it: keep it as you keep them.
+    """Export into FILE (- for stdout). It contains the passwords of rules: protect it as you protect them.
 
     \b
     Example:
@@ -57,13 +59,15 @@ def export(server: RuleServer, file: Path, data: bool, rules: tuple[str, ...]) -
 
 
 @command.command("import")
-@click.option("-f", "--file", required=True, help="What export wrote; - for stdin.")
-@click.option("--data", is_flag=True, help="All or nothing, in place of what is there.")
-@click.option("--partial", is_flag=True, help="With --data: beside what is there.")
-@click.option("--dry", is_flag=True, help="With --data: only look whether it can be read.")
+@click.option("-f", "--file", required=True, help="File that `export` wrote; - for stdin.")
+@click.option(
+    "--data", is_flag=True, help="Replace everything that exists by the file's contents, all or nothing."
+)
+@click.option("--partial", is_flag=True, help="With --data: add to what exists instead of replacing it.")
+@click.option("--dry", is_flag=True, help="With --data: only check whether the file can be read.")
 @asks
 def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) -> None:
-    """Define what is in a file; what is there already is left as it is.
+    """Import from a file; existing definitions stay.
 
     Example: opq-tools ruleset import -f rules.json
     """
@@ -90,7 +94,7 @@ def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) ->
 @command.command("status")
 @asks
 def import_status(server: RuleServer) -> None:
-    """Why the last import of data was refused, as JSON; {}: it was not.
+    """Show why the last import was refused, or {} (JSON).
 
     Example: opq-tools ruleset status
     """

@@ -9,7 +9,7 @@ import click
 from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-_VERSION = click.option("--version", default="", help="An update has to have a greater one.")
+_VERSION = click.option("--version", default="", help="Version of the schema; an update needs a greater one.")
 
 
 @click.group("schema")
@@ -46,7 +46,7 @@ def create_schema(server: RuleServer, name: str, file: Path, version: str) -> No
 @_VERSION
 @asks
 def update_schema(server: RuleServer, name: str, file: Path, version: str) -> None:
-    """Replace a schema while rules run, or make it.
+    """Replace a schema while rules run, or create it.
 
     Example: opq-tools schema update lab lab.proto
     """
@@ -55,10 +55,10 @@ def update_schema(server: RuleServer, name: str, file: Path, version: str) -> No
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @asks
 def list_schemas(server: RuleServer, as_json: bool) -> None:
-    """Names of all schemas, the built-in ones too.
+    """List all schemas, also the built-in ones.
 
     Example: opq-tools schema list
     """
@@ -68,10 +68,10 @@ def list_schemas(server: RuleServer, as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @asks
 def show_schema(server: RuleServer, name: str, as_json: bool) -> None:
-    """Its messages, as SCHEMAID names them, and who uses it.
+    """Show a schema's messages (as in SCHEMAID) and its users.
 
     Example: opq-tools schema show lab
     """
@@ -87,7 +87,7 @@ def show_schema(server: RuleServer, name: str, as_json: bool) -> None:
 @click.argument("name")
 @asks
 def delete_schema(server: RuleServer, name: str) -> None:
-    """Refused while streams or sinks use it.
+    """Delete a schema; refused while streams or sinks use it.
 
     Example: opq-tools schema delete lab
     """

@@ -113,7 +113,7 @@ def asks(function: _F) -> _F:
         show_envvar=True,
         default=DEFAULT_URL,
         show_default=True,
-        help="Address of the rule engine.",
+        help="Address of the rule engine's REST interface.",
     )
     token = click.option(
         "--token-file",
@@ -121,7 +121,7 @@ def asks(function: _F) -> _F:
         show_envvar=True,
         type=click.Path(path_type=Path, dir_okay=False),
         default=None,
-        help="Holds the token, where one is asked for.",
+        help="File with the access token, where the rule engine requires one.",
     )
     return cast("_F", url(token(with_server)))
 

@@ -20,16 +20,18 @@ _SETTLE_S = 1.0
     type=click.Choice(["always", "head"]),
     default="always",
     show_default=True,
-    help="Each record, or the first of each batch.",
+    help="Trace each record, or the first of each batch.",
 )
-@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="Traces to print.")
-@click.option("--follow", is_flag=True, help="Until Ctrl-C, without a count.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object in each line.")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=1, show_default=True, help="Number of traces to print."
+)
+@click.option("--follow", is_flag=True, help="Print traces until Ctrl-C, without a limit.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @asks
 def command(server: RuleServer, name: str, strategy: str, count: int, follow: bool, as_json: bool) -> None:
     """Follow single records through a rule, as trees.
 
-    It is traced until --count of them are printed, or Ctrl-C.
+    It ends after --count traces, or at Ctrl-C.
 
     \b
     Example:

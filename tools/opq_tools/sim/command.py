@@ -13,14 +13,14 @@ Decorated = TypeVar("Decorated", bound=Callable[..., object])
 PLACES = {
     "run": ("opq_tools.sim.run", "Run N Boxes, each on its own pty, until Ctrl-C."),
     "event": ("opq_tools.sim.event", "Disturb a Box, or the network, of a running `sim` or `up` now."),
-    "status": ("opq_tools.sim.status", "Which Boxes a running `sim` or `up` has, and what has happened."),
+    "status": ("opq_tools.sim.status", "Show the Boxes of a running `sim` or `up`, and what has happened."),
     "stop": ("opq_tools.sim.status:stop_command", "End a running `sim`."),
     "show": ("opq_tools.sim.show", "Draw the network of a scenario, with what happens."),
     "gen": ("opq_tools.sim.gen", "Samples of the original's simulator, on stdout."),
-    "score": ("opq_tools.sim.score", "Stored incidents against the truth of a run."),
-    "history": ("opq_tools.sim.history.command", "Days of a simulated grid in minutes, into a store."),
+    "score": ("opq_tools.sim.score", "Compare stored incidents with the truth of a run."),
+    "history": ("opq_tools.sim.history.command", "Simulate days of a grid within minutes, into a store."),
     "fleet": ("opq_tools.sim.fleet", "Thousands of Boxes straight on CURVE, without serial lines."),
-    "dataset": ("opq_tools.sim.dataset", "Labelled recordings of every class."),
+    "dataset": ("opq_tools.sim.dataset", "Write labelled recordings of every class."),
 }
 """Subcommand -> (module that has the `command`, its line in the list)."""
 
@@ -47,7 +47,7 @@ data_dir_option = click.option(
 ports_dir_option = click.option(
     "--ports-dir",
     type=click.Path(path_type=Path),
-    help="Folder of ports and control socket. [DATA_DIR/ports]",
+    help="Folder of the simulated ports and the control socket. [DATA_DIR/ports]",
 )
 
 
@@ -57,11 +57,15 @@ def outage_options(function: Decorated) -> Decorated:
         "--outage-every-s",
         type=click.FloatRange(0),
         default=0.0,
-        help="Mean time between a Box's network outages. [none]",
+        help="Mean seconds between two network outages of a Box. [none]",
     )
     length = click.FloatRange(0, min_open=True)
     lasts = click.option(
-        "--outage-s", type=length, default=60.0, show_default=True, help="Their mean length."
+        "--outage-s",
+        type=length,
+        default=60.0,
+        show_default=True,
+        help="Mean length of these outages, seconds.",
     )
     return every(lasts(function))
 

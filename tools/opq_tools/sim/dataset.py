@@ -13,8 +13,12 @@ from opq_tools.progress import shown_progress
 MOST_PER_CLASS = 99_999
 
 
-@click.command("dataset", short_help="Labelled recordings of every class.")
-@click.option("--classes", default=",".join(ALL_CLASSES), help="By commas; a+b: both.  [default: all]")
+@click.command("dataset", short_help="Write labelled recordings of every class.")
+@click.option(
+    "--classes",
+    default=",".join(ALL_CLASSES),
+    help="Classes, separated by commas; a+b is both at once.  [default: all]",
+)
 @click.option(
     "--per-class",
     type=click.IntRange(1, MOST_PER_CLASS),
@@ -22,16 +26,30 @@ MOST_PER_CLASS = 99_999
     show_default=True,
     help="Recordings of each class at each frequency.",
 )
-@click.option("--snr-db", type=float, default=30.0, show_default=True, help="Noise under the fundamental.")
-@click.option("--hz", default="50,60", show_default=True, help="Nominal: 50 (230 V), 60 (120 V) or both.")
 @click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="The same: the same bytes."
+    "--snr-db",
+    type=float,
+    default=30.0,
+    show_default=True,
+    help="Signal-to-noise ratio against the fundamental, dB.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder.")
+@click.option(
+    "--hz", default="50,60", show_default=True, help="Nominal frequency: 50 (230 V), 60 (120 V) or both."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Seed of all random numbers; the same seed gives the same bytes.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the files, new or empty."
+)
 def command(classes: str, per_class: int, snr_db: float, hz: str, seed: int, out: Path) -> None:
-    """Write labelled recordings: NAME.i16 and NAME.json as `analyze` reads them, truth.jsonl beside.
+    """Write labelled recordings: NAME.i16 and NAME.json as `analyze` reads them, and truth.jsonl.
 
-    Magnitudes are drawn from the table in docs/sim.md. The folder appears when all of it is there.
+    Magnitudes are random, from the table in docs/sim.md. The folder appears when it is complete.
 
     Example: opq-tools sim dataset --classes sag,harmonics+sag,none --per-class 200 --seed 7 --out sags
     """

@@ -14,34 +14,46 @@ AT_A_BOX = (*KINDS, SUPPLY_LOST)
 
 @click.command(
     "event",
-    short_help="A disturbance now, in a running `sim` or `up`.",
+    short_help="Cause a disturbance now, in a running `sim` or `up`.",
     epilog=f"At a Box: {', '.join(AT_A_BOX)}.\n\nIn a network: {', '.join(CAUSES)}; docs/sim.md has each.",
 )
 @click.argument("kind", metavar="KIND", type=click.Choice([*AT_A_BOX, *CAUSES]))
-@click.option("--box", "box_id", help="Which Box is disturbed; a simulated one.")
-@click.option("--at", help="Where something happens in a network: a bus, a point of a feeder, a transformer.")
+@click.option("--box", "box_id", help="Number of the simulated Box to disturb.")
+@click.option(
+    "--at", help="Place in the network: a bus, a point of a feeder or a transformer, e.g. feeder2/3.1km."
+)
 @click.option(
     "--depth",
     type=click.FloatRange(0, 10, min_open=True),
-    help="Share of the voltage lost (sag: 0.3 leaves 70 %), added, or changed. [a usual one of the kind]",
+    help="Share of nominal that is lost (sag: 0.3 leaves 70 %), added or changed. [typical of KIND]",
 )
-@click.option("--cycles", type=click.FloatRange(0, 36_000, min_open=True), help="How long. [of the kind]")
-@click.option("--angle-deg", type=float, help="Point on wave of the start. [of the kind, mostly 0]")
 @click.option(
-    "--hz", type=float, help="Frequency of a tone, a ringing, flicker; Hz of a frequency deviation."
+    "--cycles",
+    type=click.FloatRange(0, 36_000, min_open=True),
+    help="Duration in cycles of the mains. [typical of KIND]",
 )
-@click.option("--degrees", type=float, help="Size of a phase jump.")
+@click.option(
+    "--angle-deg", type=float, help="Angle of the voltage at the start, degrees. [typical of KIND, mostly 0]"
+)
+@click.option(
+    "--hz",
+    type=float,
+    help="Hz: frequency of a tone, a ringing or flicker, or size of a frequency deviation.",
+)
+@click.option("--degrees", type=float, help="Size of a phase jump, degrees.")
 @click.option("--type", "fault_type", help="Type of a fault: LG, LL, LLG, LLL. [LG]")
-@click.option("--clear-ms", type=float, help="How long a fault lasts until it is cleared. [100]")
+@click.option("--clear-ms", type=float, help="Milliseconds until a fault is cleared. [100]")
 @click.option(
-    "--seconds", type=click.FloatRange(0, 1e6, min_open=True), help="How long a Box's supply is lost. [30]"
+    "--seconds",
+    type=click.FloatRange(0, 1e6, min_open=True),
+    help="Seconds for which a Box's supply is lost. [30]",
 )
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Anything else of a cause; of supply_lost battery_s, outlet_dead.",
+    help="Another setting of KIND as NAME=VALUE, e.g. kw=90; of supply_lost: battery_s, outlet_dead.",
 )
 @data_dir_option
 @ports_dir_option
@@ -61,7 +73,7 @@ def command(
     data_dir: Path | None,
     ports_dir: Path | None,
 ) -> None:
-    """Disturb one Box of a running `sim` or `up` now, or its supply, or let something happen in its network.
+    """Cause a disturbance now, in a running `sim` or `up`: at one Box, of its supply, or in its network.
 
     \b
     Examples:

@@ -32,37 +32,53 @@ SHOWN = (
 BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
 
 
-@click.command("fleet", short_help="Boxes by the thousand, straight on the brokers.")
+@click.command("fleet", short_help="Run up to thousands of Boxes, connected directly to the brokers.")
+@click.option("--boxes", type=click.IntRange(1, 100_000), required=True, help="Number of Boxes.")
 @click.option(
-    "--boxes", type=click.IntRange(1, 100_000), required=True, help="How many, from --first-box on."
+    "--first-box",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of the first Box; the others follow.",
 )
-@click.option("--first-box", type=click.IntRange(1), default=1, show_default=True, help="Id of the first.")
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
-    help="Spread over so many. [one per 1700 Boxes, 200 with --samples]",
+    help="Number of processes. [one per 1700 Boxes, with --samples one per 200]",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0.1, 60),
     default=1.0,
     show_default=True,
-    help="Measurements per Box and second.",
-)
-@click.option("--scenario", help="File with a network, or a shipped one by its name. [an undisturbed grid]")
-@click.option(
-    "--truth", type=click.Path(path_type=Path), help="Folder for the truth of the scenario's disturbances."
+    help="Measurements per second of each Box.",
 )
 @click.option(
-    "--samples", is_flag=True, help="Measure samples with the gateway's code; some hundred Boxes per core."
-)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where the brokers are.")
-@port_offset_option("Added to the brokers' ports.")
-@click.option(
-    "--nominal-v", type=click.FloatRange(10, 1000), default=120.0, show_default=True, help="Volts, rms."
+    "--scenario", help="Scenario file with a network, or the name of a shipped one. [an undisturbed grid]"
 )
 @click.option(
-    "--nominal-hz", type=click.Choice(["50", "60"]), default="60", show_default=True, help="Of the grid."
+    "--truth", type=click.Path(path_type=Path), help="Folder for the true disturbances (truth.jsonl)."
+)
+@click.option(
+    "--samples",
+    is_flag=True,
+    help="Make samples and measure them with the gateway's code; some hundred Boxes per core.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Host of the brokers.")
+@port_offset_option("Number added to the brokers' ports.")
+@click.option(
+    "--nominal-v",
+    type=click.FloatRange(10, 1000),
+    default=120.0,
+    show_default=True,
+    help="Nominal voltage, V rms.",
+)
+@click.option(
+    "--nominal-hz",
+    type=click.Choice(["50", "60"]),
+    default="60",
+    show_default=True,
+    help="Nominal frequency of the grid, Hz.",
 )
 @outage_options
 @click.option(
@@ -70,17 +86,15 @@ BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
     type=click.IntRange(1),
     default=4000,
     show_default=True,
-    help="Disk space for what is not acknowledged.",
+    help="Disk space for Measurements that are not acknowledged, MB.",
 )
 @click.option(
-    "--for-s", type=click.FloatRange(0, min_open=True), help="End after so many seconds. [at Ctrl-C]"
+    "--for-s", type=click.FloatRange(0, min_open=True), help="End after this many seconds. [at Ctrl-C]"
 )
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print what was counted as one JSON document at the end."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print the counters as one JSON document at the end.")
 @data_dir_option
 def command(
     boxes: int,
@@ -104,8 +118,8 @@ def command(
 ) -> None:
     """Run Boxes that send their Measurements straight to the brokers, each under its own key, until Ctrl-C.
 
-    Keys are those of DATA_DIR/curve (`opq-tools keygen`). What the cloud has not acknowledged waits in
-    DATA_DIR/fleet. A line on stderr each 10 s says how it goes.
+    Keys are those of DATA_DIR/curve (`opq-tools keygen`). Measurements that the cloud has not acknowledged
+    wait in DATA_DIR/fleet. Progress is a line on stderr each 10 s.
 
     \b
     Examples:

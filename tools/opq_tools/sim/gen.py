@@ -19,8 +19,8 @@ AT_ONCE = 100_000
 def command(config: str, samples: int) -> None:
     """Print N samples of the original's simulator, one a line, in counts of 1/152 V.
 
-    CONFIG is a file with what would be POSTed to its control, or a candidate by name:
-    sag or swell, samples before, samples long, pu.
+    CONFIG is a file with the body of a POST to that simulator's control, or a name such as
+    sag_1200_30000_0.5: sag or swell, samples before it, its length in samples, voltage in pu.
 
     Example: opq-tools sim gen sag_1200_30000_0.5 36000
     """

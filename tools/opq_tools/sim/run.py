@@ -31,23 +31,31 @@ from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folde
 @click.option(
     "--foreign",
     type=click.Choice(["cur", "leg"]),
-    help="As Boxes of the original's Rust (cur) or C++ (leg) generation, on DATA_DIR's brokers; no ptys.",
+    help="Act as Boxes of the original's Rust (cur) or C++ (leg) generation, "
+    "connected to DATA_DIR's brokers; no ptys.",
 )
-@click.option("--first-id", type=click.IntRange(0), help="--foreign: ids from this one on. [as without it]")
-@port_offset_option("--foreign: that of the brokers. [0]")
+@click.option(
+    "--first-id",
+    type=click.IntRange(0),
+    help="With --foreign: number of the first Box. [as without --foreign]",
+)
+@port_offset_option("With --foreign: number added to the brokers' ports. [0]")
 @click.option(
     "--truth",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="With a scenario that has a network: write what happens there.",
+    help="Folder for the true disturbances (truth.jsonl), of a scenario that has a network.",
 )
 @click.option(
     "--control-port",
     type=click.IntRange(0, 65_535),
-    help="Samples of the original's simulator, with its HTTP control here (8000 in the original; 0: any).",
+    help="Send the samples of the original's simulator, with its HTTP control "
+    "on this port (8000 there; 0: any free one).",
 )
 @click.option(
-    "--fifo", type=click.Path(path_type=Path), help="--control-port: its frames, too (/tmp/opqsim there)."
+    "--fifo",
+    type=click.Path(path_type=Path),
+    help="With --control-port: also write its frames to this FIFO (/tmp/opqsim in the original).",
 )
 @data_dir_option
 @ports_dir_option
@@ -64,7 +72,7 @@ def command(
     data_dir: Path | None,
     ports_dir: Path | None,
 ) -> None:
-    """Run N Boxes, each on its own pty, until Ctrl-C: the scenario's first, then undisturbed ones.
+    """Run N Boxes, each on its own pty, until Ctrl-C: first those of the scenario, then undisturbed ones.
 
     Prints one line per Box, `box ID PATH`; PATH speaks the serial link of a Box.
 

@@ -22,17 +22,17 @@ BEFORE_NS = 60 * 10**9
 MOST_INCIDENTS = 1_000_000
 
 
-@click.command("score", short_help="Stored incidents against the truth of a run.")
+@click.command("score", short_help="Compare stored incidents with the truth of a run.")
 @click.option(
     "--truth", "folder", required=True, type=click.Path(path_type=Path), help="Folder with truth.jsonl."
 )
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Data folder that holds the store. [that of `up`]"
+    "--data-dir", type=click.Path(path_type=Path), help="Data folder with the store in it. [that of `up`]"
 )
-@click.option("--mongo-uri", help="The store, where it is a MongoDB.")
-@from_option("Incidents from this time on (UTC).")
-@to_option("Incidents before this time (UTC).")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq.")
+@from_option("Only incidents from this time on (UTC).")
+@to_option("Only incidents before this time (UTC).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(
     folder: Path,
     data_dir: Path | None,
@@ -43,8 +43,8 @@ def command(
 ) -> None:
     """Compare stored incidents with the truth that `sim --truth DIR` wrote.
 
-    Without --from, incidents count from a minute before the first true disturbance on. A line of truth.jsonl
-    that is none is named on stderr and passed over.
+    Without --from, incidents count from a minute before the first true disturbance on. An invalid line of
+    truth.jsonl is reported on stderr and skipped.
 
     Example: opq-tools sim score --truth /tmp/truth --json
     """

@@ -19,7 +19,7 @@ from opq_proto.errors import ConfigError
     "--plot",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Also draw each cause once: .png, .svg or .pdf.",
+    help="Also draw each cause once, into this .png, .svg or .pdf file.",
 )
 def command(scenario: str, plot: Path | None) -> None:
     """Draw the network of a scenario file, or of a shipped one by its name, with its Boxes.

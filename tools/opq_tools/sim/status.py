@@ -9,8 +9,8 @@ from opq_hil.box.control import request_control
 from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
 
 
-@click.command("status", short_help="Which Boxes a running `sim` or `up` has, and what has happened.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.command("status", short_help="Show the Boxes of a running `sim` or `up`, and what has happened.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @data_dir_option
 @ports_dir_option
 def command(as_json: bool, data_dir: Path | None, ports_dir: Path | None) -> None:

@@ -54,47 +54,52 @@ class InUseError(OpqError):
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A recording to replay as a Box.",
+    help="Replay this recording as a Box; repeatable.",
 )
-@click.option("--sim", type=click.IntRange(0, 200), default=None, metavar="N", help="Simulated Boxes.")
 @click.option(
-    "--scenario", type=click.Path(path_type=Path), default=None, help="What simulated Boxes live through."
+    "--sim", type=click.IntRange(0, 200), default=None, metavar="N", help="Number of simulated Boxes."
+)
+@click.option(
+    "--scenario",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Scenario that simulated Boxes play: a file, or the name of a shipped one, e.g. village.",
 )
 @click.option(
     "--truth",
     type=click.Path(path_type=Path),
     default=None,
     metavar="DIR",
-    help="With a scenario that has a network: write what happens there.",
+    help="Folder for the true disturbances (truth.jsonl), of a scenario that has a network.",
 )
 @click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
     default=None,
-    help="TOML with tables [gateway] and [cloud], laid over the defaults.",
+    help="TOML file with tables [gateway] and [cloud]; its values replace the defaults.",
 )
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
     default=None,
-    help="Keys, ring, database, logs. [${XDG_DATA_HOME:-~/.local/share}/opq]",
+    help="Folder for keys, ring, database and logs. [${XDG_DATA_HOME:-~/.local/share}/opq]",
 )
-@port_offset_option("Add K to every port.")
+@port_offset_option("Add K to every port, so that a second system can run on this machine.")
 @click.option(
     "--replay-every-s",
     type=click.FloatRange(min=15.0),
     default=60.0,
     show_default=True,
-    help="Time from one play to the next.",
+    help="Seconds from the beginning of one replay to the next.",
 )
-@click.option("--until-incident", is_flag=True, help="End when the first incident is on the page and over.")
+@click.option("--until-incident", is_flag=True, help="End when the first incident is over and on the page.")
 @click.option(
     "--timeout-s",
     type=click.FloatRange(min=1.0),
     default=120.0,
     show_default=True,
-    help="With --until-incident: give up after.",
+    help="With --until-incident: give up after this many seconds.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="With --until-incident: print the result as one JSON document."
@@ -115,10 +120,10 @@ def command(
     as_json: bool,
     open_page: bool,
 ) -> None:
-    """Run the whole house on this machine; Ctrl-C ends everything.
+    """Run Boxes, gateway, cloud and web page on this machine; Ctrl-C ends everything.
 
-    Without --box, --replay and --sim: Boxes 1 and 4 live through a reconstructed lightning dip,
-    Box 2 through a quiet day.
+    Without --box, --replay and --sim, three Boxes are simulated: Boxes 1 and 4 see a reconstructed
+    lightning dip each minute, Box 2 sees no disturbance.
 
     Example: opq-tools up --replay event_9354_box1.i16 --replay event_9354_box4.i16
     """

@@ -33,28 +33,35 @@ from opq_tools.sim.history.progress_file import HistoryProgress, read_progress, 
 MOST_DAYS = 3650
 
 
-@click.command("history", short_help="Days of a simulated grid in minutes, into a store.")
+@click.command("history", short_help="Simulate days of a grid within minutes, into a store.")
 @click.option("--scenario", help="Scenario file with a network, or the name of a shipped one. [undisturbed]")
 @click.option(
-    "--days", type=click.FloatRange(0, MOST_DAYS, min_open=True), required=True, help="How long it lasts."
+    "--days",
+    type=click.FloatRange(0, MOST_DAYS, min_open=True),
+    required=True,
+    help="Length of the history, days.",
 )
-@click.option("--boxes", type=click.IntRange(1, 10_000), help="How many. [those of the scenario, else 3]")
+@click.option(
+    "--boxes", type=click.IntRange(1, 10_000), help="Number of Boxes. [those of the scenario, else 3]"
+)
 @click.option(
     "--into",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="Data folder, as `up --data-dir` takes it.",
+    help="Data folder for the store; `up --data-dir` opens it.",
 )
-@click.option("--end", "end_ns", callback=moment_ns, metavar="TIME", help="When it ends (UTC). [now]")
+@click.option("--end", "end_ns", callback=moment_ns, metavar="TIME", help="End of the history (UTC). [now]")
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
 )
 @outage_options
 @click.option(
-    "--truth", type=click.Path(file_okay=False, path_type=Path), help="Write what really happened there."
+    "--truth",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the true disturbances (truth.jsonl).",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else.")
 def command(
     scenario: str | None,
     days: float,
@@ -67,11 +74,11 @@ def command(
     truth: Path | None,
     as_json: bool,
 ) -> None:
-    """Days of a simulated grid in minutes, from its disturbances to incidents, under a virtual clock.
+    """Simulate days of a grid within minutes, from disturbances to incidents, under a virtual clock.
 
     Grid and Boxes are those of `sim fleet`, triggers and analyses those of the cloud, with their default
-    settings. Stopped with Ctrl-C or killed, the same command goes on where it was. `up --data-dir` opens
-    the folder afterwards; Measurements are kept there for a day from now on, trends and incidents for long.
+    settings. After Ctrl-C or a kill, the same command continues where it stopped. `up --data-dir` opens
+    the folder afterwards; Measurements are kept there for a day from now on, trends and incidents longer.
 
     Example: opq-tools sim history --scenario village --days 1 --into /tmp/village --truth /tmp/truth
     """

@@ -32,6 +32,7 @@ from opq_cloud.export.tables import (
 )
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.incident_index import IncidentFilter
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.seen import SeenStore
 from opq_cloud.view.accounts.visitors import Visitor
@@ -138,9 +139,9 @@ def test_incidents_and_findings(store: CloudStore) -> None:
     assert pyarrow.parquet.read_table(
         io.BytesIO(written(finding_table(all_incidents(store)), "parquet"))
     ).num_rows == len(findings)
-    assert list(all_incidents(store, end_ns=10**9)) == []
-    assert list(all_incidents(store, start_ns=2 * T_MS * 10**6)) == []
-    assert len(list(all_incidents(store, start_ns=10**9, end_ns=T_MS * 10**6))) == 1
+    assert list(all_incidents(store, IncidentFilter(end_ns=10**9))) == []
+    assert list(all_incidents(store, IncidentFilter(start_ns=2 * T_MS * 10**6))) == []
+    assert len(list(all_incidents(store, IncidentFilter(start_ns=10**9, end_ns=T_MS * 10**6)))) == 1
 
 
 def test_the_index_gives_the_same_incidents_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,10 +152,14 @@ def test_the_index_gives_the_same_incidents_in_pages(tmp_path: Path, monkeypatch
         put_findings(store, 1, [Finding("swell", str(number), at_ns, at_ns + 10**8, 1000, closed=True)])
     every = list(all_incidents(store))
     monkeypatch.setattr("opq_cloud.export.selection.INDEX_ROWS", 2)
-    assert len(every) >= 6 and list(all_incidents(store, 0, 4 * 10**18)) == every
+    assert (
+        len(every) >= 6
+        and list(all_incidents(store, IncidentFilter(order="severe", end_ns=4 * 10**18))) == every
+    )
     assert [each.start_ns for each in every] == sorted(each.start_ns for each in every)
     third = (T_MS + 3 * 60_000) * 10**6
-    assert [each.box_ids for each in all_incidents(store, third, third + 1)] == [("3",)]
+    at_third = IncidentFilter(start_ns=third, end_ns=third + 1)
+    assert [each.box_ids for each in all_incidents(store, at_third)] == [("3",)]
     seen = SeenStore(store, Visitor(full=frozenset(("2", "3"))))
     assert [each.box_ids for each in all_incidents(seen)][-2:] == [("2",), ("3",)]
     store.close()

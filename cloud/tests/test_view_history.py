@@ -293,6 +293,9 @@ def test_the_page_holds_its_span_and_needs_no_script(client: TestClient, store: 
     assert 'href="?from=now-12h&amp;to=now#past" data-step-to="out"' in page
     part = client.get("/boxes/1/history?from=now-6h&to=now").text
     assert part.count('id="history-body"') == 1 and "<html" not in part
+    for form in ("csv", "json", "parquet"):
+        link = f"/api/v1/exports/measurements?box=1&from=now-6h&to=now&format={form}"
+        assert f'href="{link.replace("&", "&amp;")}" download' in page and client.get(link).status_code == 200
     assert client.get("/boxes/1?from=x").status_code == 400
     assert client.get("/boxes/77/history").status_code == 404
 

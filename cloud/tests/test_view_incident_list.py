@@ -69,6 +69,23 @@ def walked(client: TestClient, query: str) -> list[int]:
     raise AssertionError("pages without end")
 
 
+def downloaded(client: TestClient, query: str) -> list[int]:
+    """The incidents of the files to which the list of this filter leads, in order of their start."""
+    page = client.get(f"/incidents?{query}&order=severe").text
+    links = [each.replace("&amp;", "&") for each in re.findall(r'href="(/api/v1/exports/[^"]+)"', page)]
+    if not links:
+        return []
+    files = {re.sub(r"\?.*=", ".", link).rpartition("/")[2]: client.get(link) for link in links}
+    assert {name: answer.status_code for name, answer in files.items()} == dict.fromkeys(
+        (f"{table}.{form}" for table in ("incidents", "findings") for form in ("csv", "json", "parquet")), 200
+    )
+    numbers = [each["id"] for each in files["incidents.json"].json()["incidents"]]
+    assert {each["incident_id"] for each in files["findings.json"].json()["findings"]} == {*numbers}
+    rows = [line for line in files["incidents.csv"].text.splitlines() if not line.startswith("#")]
+    assert [int(row.partition(",")[0]) for row in rows[1:]] == numbers
+    return numbers
+
+
 @pytest.mark.parametrize(
     ("query", "numbers"),
     [
@@ -87,6 +104,7 @@ def test_each_filter_finds_all_of_its_incidents_and_no_other(
     client: TestClient, query: str, numbers: list[int]
 ) -> None:
     assert walked(client, query) == numbers
+    assert downloaded(client, query) == sorted(numbers)
     if numbers:
         assert f"{len(numbers)} incident" in client.get(f"/incidents?{query}").text
     else:

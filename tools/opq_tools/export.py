@@ -19,7 +19,9 @@ from opq_cloud.export.selection import (
     measurement_table,
 )
 from opq_cloud.export.tables import ExportTable, TableForm, table_pieces
+from opq_cloud.store.incident_index import IncidentFilter
 from opq_cloud.store.store import CloudStore
+from opq_cloud.view.words import CLASS_WORDS
 from opq_proto.whole_file import write_whole_file
 from opq_tools.boxes.command import store_command
 from opq_tools.moment import from_option, to_option
@@ -142,30 +144,47 @@ def incident(store: CloudStore, incident_id: int, form: str, out: Path, data: Da
         _write(event_file(f"incident-{incident_id}", records, wanted, data), out)
 
 
+def chosen_incidents(decorated: Decorated) -> Decorated:
+    """Adds the options that choose incidents, beside a span of time."""
+    for option in (
+        click.option("--box", "box_id", default="", help="Only what this Box saw."),
+        click.option(
+            "--class", "kind", type=click.Choice(tuple(CLASS_WORDS)),
+            help="Only this class; each part of a combination counts.",
+        ),
+    ):  # fmt: skip
+        decorated = option(decorated)
+    return decorated
+
+
 @command.command("incidents", short_help="Export every incident of a span of time.")
+@chosen_incidents
 @table_options
 def incidents(
     store: CloudStore, start_ns: int | None, end_ns: int | None, form: TableForm, out: Path | None,
-    licence: str,
+    licence: str, kind: str | None, box_id: str,
 ) -> None:  # fmt: skip
-    """Export every incident of a span of time, by rising number.
+    """Export every incident of a span of time, by rising start.
 
-    Example: opq-tools export incidents --from 2026-11-20 --format csv --out incidents.csv
+    Example: opq-tools export incidents --from 2026-11-20 --class sag --format csv --out sags.csv
     """
-    _write_table(incident_table(all_incidents(store, start_ns, end_ns), licence), form, out)
+    wanted = IncidentFilter(kind or "", box_id, start_ns=start_ns, end_ns=end_ns)
+    _write_table(incident_table(all_incidents(store, wanted), licence), form, out)
 
 
 @command.command("findings", short_help="Export every finding of a span of time.")
+@chosen_incidents
 @table_options
 def findings(
     store: CloudStore, start_ns: int | None, end_ns: int | None, form: TableForm, out: Path | None,
-    licence: str,
+    licence: str, kind: str | None, box_id: str,
 ) -> None:  # fmt: skip
-    """Export every finding of the incidents of a span of time.
+    """Export every finding of the incidents of a span of time, also those of other Boxes and classes.
 
-    Example: opq-tools export findings --format parquet --out findings.parquet
+    Example: opq-tools export findings --box 1 --format parquet --out findings.parquet
     """
-    _write_table(finding_table(all_incidents(store, start_ns, end_ns), licence), form, out)
+    wanted = IncidentFilter(kind or "", box_id, start_ns=start_ns, end_ns=end_ns)
+    _write_table(finding_table(all_incidents(store, wanted), licence), form, out)
 
 
 @command.command("measurements", short_help="Export every Measurement of a span of time.")

@@ -148,6 +148,8 @@ def test_incidents_as_a_file_say_where_they_come_from(scene: Path, tmp_path: Pat
     found = json.loads(out.read_text())
     assert found["provenance"]["licence"] == "CC0-1.0" and found["incidents"][0]["class"] == "sag"
     assert json.loads(ran("findings", "--data-dir", str(scene)).stdout)[0]["incident_id"] == 1
+    for chosen, count in (("--class", "sag"), 1), (("--class", "swell"), 0), (("--box", "77"), 0):
+        assert len(json.loads(ran("incidents", *chosen, "--data-dir", str(scene)).stdout)) == count
 
 
 def test_what_is_not_there_is_said_and_leaves_the_old_file(scene: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ The store is any `ShownStore`; View passes one that returns only what its visito
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from opq_cloud.export.records import ExportError, WaveformRecord, known_uncertainty_ns, software_name
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
@@ -65,6 +65,7 @@ INCIDENT_COLUMNS = (
 )
 
 
+EVERY_INCIDENT = IncidentFilter()
 INDEX_ROWS = 200
 """Entries of the index that are read at once."""
 
@@ -170,11 +171,9 @@ def finding_table(incidents: Iterable[Incident], licence: str = "") -> ExportTab
     return ExportTable("findings", FINDING_COLUMNS, lambda: rows, _facts(licence))
 
 
-def all_incidents(
-    source: ShownStore, start_ns: int | None = None, end_ns: int | None = None
-) -> Iterator[Incident]:
-    """Yields the incidents that meet [start_ns, end_ns), one at a time, by rising start; without limit."""
-    wanted = IncidentFilter(start_ns=start_ns, end_ns=end_ns)
+def all_incidents(source: ShownStore, wanted: IncidentFilter = EVERY_INCIDENT) -> Iterator[Incident]:
+    """Yields the incidents of a filter, one at a time, by rising start whatever its order; without limit."""
+    wanted = replace(wanted, order="newest")
     beyond: IndexPlace | None = None
     while entries := source.find_incidents(wanted, INDEX_ROWS, beyond, back=True):
         for entry in entries:

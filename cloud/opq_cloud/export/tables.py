@@ -6,6 +6,7 @@ and null in JSON and Parquet.
 """
 
 import csv
+import importlib.util
 import io
 import json
 import math
@@ -34,6 +35,13 @@ MEDIA_TYPES: dict[TableForm, str] = {
     "json": "application/json",
     "parquet": "application/vnd.apache.parquet",
 }
+FORM_WORDS: dict[TableForm, str] = {"csv": "CSV", "json": "JSON", "parquet": "Parquet"}
+
+
+def written_forms() -> dict[TableForm, str]:
+    """Forms that this installation writes, with their words: Parquet needs pyarrow."""
+    without = set() if importlib.util.find_spec("pyarrow") else {"parquet"}
+    return {form: text for form, text in FORM_WORDS.items() if form not in without}
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,13 @@ class ListAddress:
     def query(self) -> str:
         return urlencode(self.fields)
 
+    @property
+    def export_query(self) -> str:
+        """The query of an export of the same incidents: without an order, of any time where none is given."""
+        return urlencode(
+            {"from": "", "to": ""} | {name: text for name, text in self.fields if name != "order"}
+        )
+
     def cell_query(self) -> Callable[[str], str]:
         """A function that makes the query with another cell, or without a cell for an empty text."""
         place = FIELDS.index("cell")

@@ -11,6 +11,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from opq_cloud.export.tables import written_forms
 from opq_cloud.store.incident_index import COLUMNS, IncidentFilter, entry_of_incident
 from opq_cloud.view import incident_page, words
 from opq_cloud.view.accounts.account_context import marked_time
@@ -102,6 +103,7 @@ class Pages:
         )
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
         self._templates.filters.update(local_time=marked_time)
+        self._templates.globals["table_forms"] = written_forms()
         self._templates.filters.update(headline=words.headline, outline=words.outline, boxes=words.boxes)
         self._questions = BoxQuestions(context.addresses)
         self._asks = TokenBuckets(ASKS_AT_ONCE, ASKS_PER_S)

@@ -36,7 +36,8 @@ def asked_span(start: str, end: str, now_ns: int) -> TimeSpan:
 
 def refuse_unknown_values(request: Request) -> None:
     """Raises RestProblemError 400 for an unknown query value: a misspelt filter would let everything pass."""
-    taken = [each.alias for each in request.scope["route"].dependant.query_params]
+    route = request.scope["route"].dependant
+    taken = [each.alias for part in (route, *route.dependencies) for each in part.query_params]
     for name in request.query_params:
         if name not in taken:
             near = difflib.get_close_matches(name, taken, n=1)

@@ -5,7 +5,7 @@ the public only where a Box's owner allows it; to a token only with the scope `w
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -24,6 +24,7 @@ from opq_cloud.export.selection import (
 )
 from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, TableForm, table_pieces
 from opq_cloud.view.context import ViewContext
+from opq_cloud.view.incident_list import WORDS_CHARACTERS, read_list_address
 from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.rest.answers import RequestLimits, asked_span, etag_of, tagged
 from opq_cloud.view.rest.problems import RestProblemError
@@ -49,6 +50,27 @@ FILE_ANSWER: dict[int | str, dict[str, Any]] = {
         },
     }
 }
+
+
+def chosen_incidents(
+    start: From = "now-30d",
+    end: To = "now",
+    kind: Annotated[str, Query(alias="class", max_length=60, examples=["sag"])] = "",
+    box: Annotated[str, Query(max_length=32, examples=["1"])] = "",
+    region: Annotated[str, Query(max_length=200)] = "",
+    scope: Annotated[str, Query(max_length=20, examples=["local"])] = "",
+    severity: Annotated[str, Query(max_length=7, description="this or more", examples=["4"])] = "",
+    words: Annotated[str, Query(max_length=WORDS_CHARACTERS, description="all of them in notes")] = "",
+    cell: Annotated[str, Query(max_length=7, description="a field of `/incidents`")] = "",
+) -> dict[str, str]:
+    """The values of a filter under their names in an address of the list of incidents."""
+    return {
+        "from": start, "to": end, "class": kind, "box": box, "region": region, "scope": scope,
+        "severity": severity, "words": words, "cell": cell,
+    }  # fmt: skip
+
+
+Chosen = Annotated[dict[str, str], Depends(chosen_incidents)]
 
 
 class ExportRoutes:
@@ -122,26 +144,17 @@ class ExportRoutes:
         return _table("measurements", table, form)
 
     def incidents(
-        self,
-        start: From = "now-30d",
-        end: To = "now",
-        form: Annotated[TableForm, Query(alias="format")] = "csv",
+        self, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv"
     ) -> Response:
-        """Every incident of a span."""
-        return _table("incidents", incident_table(self._incidents(start, end)), form)
+        """Every incident of a filter, as the list of incidents has it; of the last 30 days without one."""
+        return _table("incidents", incident_table(self._incidents(chosen)), form)
 
-    def findings(
-        self,
-        start: From = "now-30d",
-        end: To = "now",
-        form: Annotated[TableForm, Query(alias="format")] = "csv",
-    ) -> Response:
-        """Every finding of the incidents of a span."""
-        return _table("findings", finding_table(self._incidents(start, end)), form)
+    def findings(self, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv") -> Response:
+        """Every finding of the incidents of such a filter."""
+        return _table("findings", finding_table(self._incidents(chosen)), form)
 
-    def _incidents(self, start: str, end: str) -> Iterator[Incident]:
-        span = asked_span(start, end, self._context.now_ns())
-        return all_incidents(self._context.store, span.start_ms * 1_000_000, span.end_ms * 1_000_000)
+    def _incidents(self, chosen: Mapping[str, str]) -> Iterator[Incident]:
+        return all_incidents(self._context.store, read_list_address(self._context, chosen).wanted)
 
 
 def _box_ids(boxes: Sequence[str] | None) -> list[str]:

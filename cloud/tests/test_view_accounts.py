@@ -75,6 +75,25 @@ def test_never_and_always_are_settings(tmp_path: Path) -> None:
             assert FormBrowser(running.url).get("/") == status
 
 
+def test_voltages_are_in_the_unit_of_the_account_where_an_address_names_none(
+    scene: demo.Scene, browser: FormBrowser
+) -> None:
+    demo.fill(scene.store, time.time_ns(), minutes=2)
+    add_people(scene, ada="admin")
+    browser.sign_in("ada@example.org")
+    profile = {"name": "Ada", "theme": "system", "time_zone": "UTC"}
+    assert browser.post("/account/profile", "/account", **profile, voltage_unit="furlongs") == 400
+    assert browser.post("/account/profile", "/account", **profile, voltage_unit="percent") == 303
+    assert browser.post("/account/profile", "/account", **profile) == 303, "a form of before keeps it"
+    browser.get("/account")
+    assert '<option value="percent" selected>' in browser.text
+    for path in ("/compare?box=1", "/incidents/1/examine?show=1"):
+        for asked, shown in (("", "y=percent"), ("&y=V", "y=V"), ("&y=percent", "y=percent")):
+            assert browser.get(path + asked) == 200
+            link = re.search(r'href="([^"]+)"[^>]*>Link to (exactly )?this view<', browser.text)
+            assert link is not None and shown in link[1], "a link shows everybody the same"
+
+
 def test_a_session_begins_anew_at_sign_in_and_ends_at_sign_out(
     scene: demo.Scene, browser: FormBrowser
 ) -> None:

@@ -198,6 +198,7 @@ def test_one_address_says_the_view(client: TestClient, store: CloudStore) -> Non
     assert "Voltage, %" in page and page.count('class="past-means"') == 2
     ticked = client.get("/compare?box=1&box=2&metric=rms_v&y=percent&from=now-2h&to=now").text
     assert f'href="/compare?{query.replace("&", "&amp;")}"' in ticked, "boxes ticked in the form are the same"
+    assert "metric=f_hz&amp;y=percent" in client.get("/compare?box=1&metric=f_hz&y=percent").text
     group = client.get("/compare?region=north&together=1&from=now-2h").text
     assert "Region north, 2 Boxes as one." in group and group.count('class="past-means"') == 1
 
@@ -231,6 +232,7 @@ REFUSED = (
     ("box=../x", 404, "No Box with this id is known"),
     ("region=nowhere", 404, "No region of this name has a Box"),
     ("metric=watts", 404, "there are rms_v, f_hz, thd_percent"),
+    ("y=furlongs", 400, "want V or percent"),
     ("weeks=9", 400, "weeks is &#39;9&#39;; want 0 to 5"),
     ("weeks=2&tz=Mars", 400, "want a zone such as Pacific/Honolulu"),
     ("from=noon", 400, "from is &#39;noon&#39;"),

@@ -65,6 +65,8 @@ class Account:
     recovery_hashes: tuple[str, ...] = ()
     time_zone: str = "UTC"
     theme: str = "system"
+    voltage_unit: str = "V"
+    """`V` or `percent` of nominal: where an address of Examine or `/compare` names none."""
     openid: str = ""
     """Issuer and subject where the person signs in by OpenID Connect; empty where by password only."""
 

@@ -32,6 +32,7 @@ from opq_cloud.view.accounts.sign_in import MOST_SESSIONS, SESSION_S
 from opq_cloud.view.accounts.visitors import ASKING, SESSION_COOKIE, Visitor
 
 THEMES = {"system": "As the system", "light": "Light", "dark": "Dark"}
+VOLTAGE_UNITS = {"V": "Volts", "percent": "% of nominal"}
 TOKEN_DAYS = (7, 30, 90, 365)
 MOST_TOKENS = 20
 DAY_S = 86_400
@@ -82,6 +83,7 @@ class AccountPages:
             sessions=[(each, each.token_hash == visitor.session_hash) for each in self._sessions(account)],
             tokens=people.tickets("token", account.account_id),
             themes=THEMES,
+            voltage_units=VOLTAGE_UNITS,
             openid_name=self._context.openid_name,
             token_days=TOKEN_DAYS,
             boxes=sorted(visitor.own, key=box_order),
@@ -93,17 +95,21 @@ class AccountPages:
     def change_profile(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         name, theme = form.text("name", 80) or account.email, form.text("theme")
-        zone = form.text("time_zone", 64) or "UTC"
+        zone, unit = form.text("time_zone", 64) or "UTC", form.text("voltage_unit") or account.voltage_unit
         if theme not in THEMES:
             raise HTTPException(400, f"{theme} is no theme; there are {', '.join(THEMES)}.")
+        if unit not in VOLTAGE_UNITS:
+            raise HTTPException(400, f"{unit} is no unit of voltages; there are {', '.join(VOLTAGE_UNITS)}.")
+
+        def changed(was: Account) -> Account:
+            return replace(was, name=name, theme=theme, time_zone=zone, voltage_unit=unit)
+
+        after = {"theme": theme, "time_zone": zone, "voltage_unit": unit}
         if not _is_zone(zone):
             problem = f"{zone} is no time zone; write one such as Pacific/Honolulu, or UTC."
-            return self._page(
-                replace(account, name=name, theme=theme, time_zone=zone), problem=problem, code=400
-            )
-        self._change(visitor, lambda was: replace(was, name=name, theme=theme, time_zone=zone))
-        before = {"theme": account.theme, "time_zone": account.time_zone}
-        after = {"theme": theme, "time_zone": zone}
+            return self._page(changed(account), problem=problem, code=400)
+        self._change(visitor, changed)
+        before = {field: getattr(account, field) for field in after}
         self._context.note(visitor, "changed name and preferences", account.account_id, before, after)
         return see_other("/account?saved=1")
 

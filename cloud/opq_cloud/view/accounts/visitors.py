@@ -71,6 +71,11 @@ class Visitor:
         return self.account is not None or (self.everything and not self.on_this_machine)
 
     @property
+    def voltage_unit(self) -> str:
+        """The unit of voltages where an address names none."""
+        return self.account.voltage_unit if self.account else "V"
+
+    @property
     def unlimited(self) -> bool:
         """Whether nothing is hidden, so that the store can be read directly."""
         return self.everything and not self.without_waveforms

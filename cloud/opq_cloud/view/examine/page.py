@@ -112,7 +112,8 @@ class ExaminePages:
     ) -> dict[str, object]:  # fmt: skip
         length_ms = (incident.end_ns - incident.start_ns) / 1e6
         try:
-            address = read_address(length_ms, t, a, b, ",".join(show or ()), ",".join(panel or ()), y)
+            unit = y or self._context.visitor.voltage_unit
+            address = read_address(length_ms, t, a, b, ",".join(show or ()), ",".join(panel or ()), unit)
         except ValueError as error:
             raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
         found = read_signals(self._context, self._cache, incident, address)

@@ -31,18 +31,22 @@ class CompareAddress:
     choice: BoxChoice
     span: TimeSpan
     metric: str
-    percent: bool
-    """Percent of each Box's own nominal voltage."""
+    voltage_unit: str
+    """`V`, or `percent` of each Box's own nominal voltage."""
     together: bool
     weeks: int
     zone: ZoneInfo
+
+    @property
+    def percent(self) -> bool:
+        return self.metric == "rms_v" and self.voltage_unit == "percent"
 
     @property
     def fields(self) -> dict[str, str]:
         return {
             **self.choice.fields,
             "metric": self.metric,
-            "y": "percent" if self.percent else "",
+            "y": self.voltage_unit,
             "together": "1" if self.together else "",
             "weeks": str(self.weeks) if self.weeks else "",
             "tz": self.zone.key if self.weeks else "",
@@ -79,11 +83,18 @@ def read_compare_address(
         choice,
         span,
         metric,
-        percent=metric == "rms_v" and params.get("y", "") == "percent",
+        voltage_unit=_voltage_unit(context, params.get("y", "")),
         together=bool(params.get("together")) or many or weeks != "0",
         weeks=int(weeks),
         zone=asked_zone(context, params.get("tz", "")),
     )
+
+
+def _voltage_unit(context: ViewContext, named: str) -> str:
+    """The unit of the address, or else of the account. Raises HTTPException 400 if there is no such."""
+    if named not in ("", "V", "percent"):
+        raise HTTPException(400, f"y is {named[:40]!r}; want V or percent.")
+    return named or context.visitor.voltage_unit
 
 
 def asked_zone(context: ViewContext, name: str) -> ZoneInfo:

@@ -1,6 +1,7 @@
 """A View with accounts, and a browser of HTTP alone: cookies, forms, redirects as a browser has them."""
 
 import functools
+import hashlib
 import html
 import http.client
 import re
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
+import bcrypt
 import pytest
 from argon2 import PasswordHasher
 from starlette.routing import Mount
@@ -92,6 +94,12 @@ def add_people(scene: demo.Scene, **roles: str) -> dict[str, str]:
         assert account is not None
         made[name] = account.account_id
     return made
+
+
+def meteors_hash(password: str, rounds: int = 4) -> str:
+    """What the original's View (Meteor) stores of a password."""
+    digest = hashlib.sha256(password.encode()).hexdigest().encode()
+    return bcrypt.hashpw(digest, bcrypt.gensalt(rounds)).decode()
 
 
 def app_routes(routes: Iterable[object], prefix: str = "") -> Iterator[str]:

@@ -1,15 +1,13 @@
 """The pages of notifications: rules, the button that sends a test, tokens for stream rules, the log."""
 
-import hashlib
 import json
 import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import bcrypt
 import pytest
-from account_scene import PASSWORD, FormBrowser, add_people
+from account_scene import PASSWORD, FormBrowser, add_people, meteors_hash
 
 from opq_cloud.store.account_records import BoxAccess, secret_hash
 from opq_cloud.store.keyed_documents import OriginalUser
@@ -257,11 +255,10 @@ def test_preferences_of_the_originals_view_are_rules(
 
 def test_a_user_of_the_originals_view_comes_over_with_rules(scene: demo.Scene) -> None:
     wishes = {"email": True, "max_per_day": "once a day", "notification_types": ["new incident"]}
-    hashed = hashlib.sha256(PASSWORD.encode()).hexdigest().encode()
-    stored = bcrypt.hashpw(hashed, bcrypt.gensalt(4)).decode()
-    user = OriginalUser("lee@example.org", stored, "Lee", False, ("9",), wishes)
+    user = OriginalUser("lee@example.org", meteors_hash(PASSWORD), "Lee", False, ("9",), wishes)
     people = scene.store.people
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(people), "has_original_users", lambda _: True)
         patch.setattr(type(people), "original_user", lambda _, name: user if name == user.username else None)
         account = SignIn(people).account_of("lee@example.org", PASSWORD, "")
     assert account is not None

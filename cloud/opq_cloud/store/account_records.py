@@ -196,6 +196,10 @@ class AccountRecords:
             self._documents.remove_original_user(account.email)
         return tuple(freed)
 
+    def has_original_users(self) -> bool:
+        """Returns whether the store is a database of the original with users of its View."""
+        return self._documents.has_original_users()
+
     def original_user(self, name: str) -> OriginalUser | None:
         """Returns a user of the original's View, to take over; None in the embedded store."""
         return self._documents.original_user(name.strip().lower())

@@ -163,6 +163,9 @@ class EmbeddedDocuments:
         foreign = database.foreign_version()
         return None if foreign is None else (own, foreign)
 
+    def has_original_users(self) -> bool:
+        return False
+
     def original_user(self, name: str) -> OriginalUser | None:
         return None  # the original's database is a MongoDB
 

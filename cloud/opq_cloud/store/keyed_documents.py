@@ -60,6 +60,9 @@ class KeyedDocuments(Protocol):
         The value may also differ without a change.
         """
 
+    def has_original_users(self) -> bool:
+        """Whether the database has users of the original's View, who may sign in with their passwords."""
+
     def original_user(self, name: str) -> OriginalUser | None:
         """Return a user of the original's View (Meteor) by name or e-mail; None where nobody has it."""
 

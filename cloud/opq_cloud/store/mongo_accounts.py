@@ -107,6 +107,10 @@ class MongoDocuments:
         return result
 
     @store_errors
+    def has_original_users(self) -> bool:
+        return self._db.users.find_one({}, {"_id": True}) is not None
+
+    @store_errors
     def original_user(self, name: str) -> OriginalUser | None:
         found = self._original(name)
         stored = ((found or {}).get("services") or {}).get("password") or {}

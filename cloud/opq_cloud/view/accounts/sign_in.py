@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from opq_cloud.store.account_records import Account, AccountRecords, AccountSession
+from opq_cloud.store.keyed_documents import OriginalUser
 from opq_cloud.store.notification_records import NotificationRecords
 from opq_cloud.view.accounts.original_rules import original_rules
 from opq_cloud.view.accounts.passwords import (
@@ -80,13 +81,12 @@ class SignIn:
     def account_of(self, email: str, password: str, code: str) -> Account | None:
         """The account with this password and, where it has a second factor, this code; otherwise None."""
         account = self._people.account_of(email)
-        if account is None:
-            account = self._from_original(email, password)
-            fits = account is not None
-            if not fits:
-                password_fits(None, password)
-        else:
-            fits = password_fits(account.password_hash, password)
+        fits = password_fits(account.password_hash if account else None, password)
+        if self._people.has_original_users():  # whoever signs in: the time says nothing of whose e-mail it is
+            user = None if account else self._people.original_user(email)
+            if original_password_fits(user.bcrypt_hash if user else None, password) and user:
+                account = self._from_original(user, password)
+                fits = account is not None
         if account is None or not fits or account.disabled:
             return None
         return account if not account.totp_secret or self.use_code(account, code) else None
@@ -124,14 +124,11 @@ class SignIn:
         self._people.keep_sessions(account.account_id, MOST_SESSIONS)
         return secret
 
-    def _from_original(self, email: str, password: str) -> Account | None:
+    def _from_original(self, user: OriginalUser, password: str) -> Account | None:
         """Makes an account at the first sign-in of a user of the original's View, with their Boxes and rules.
 
         The password is hashed again.
         """
-        user = self._people.original_user(email)
-        if user is None or not original_password_fits(user.bcrypt_hash, password):
-            return None
         role = "admin" if user.admin else "owner"
         made = self._people.add_account(user.username, user.name, role, hash_password(password))
         if made is None:

@@ -193,7 +193,7 @@ def fill(store: CloudStore, now_ns: int, minutes: int = 60) -> Incident | None:
 
 
 class Scene:
-    """A View over a store in `folder`, with the sockets that a broker and Mauka's bus would have."""
+    """A View over a store in `folder` or MongoDB, with sockets as a broker and Mauka's bus have them."""
 
     def __init__(
         self,
@@ -202,8 +202,9 @@ class Scene:
         poll_s: float = 1.0,
         keys: KeyFolder | None = None,
         addresses: ServiceAddresses | None = None,
+        mongo_uri: str | None = None,
     ) -> None:
-        self.store = open_store(None, folder)
+        self.store = open_store(mongo_uri, folder)
         self.keys = keys
         self._zmq = zmq.Context()
         self._stop = threading.Event()

@@ -2,10 +2,12 @@
 
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from account_scene import PASSWORD, FormBrowser, meteors_hash
 from bson.int64 import Int64
 from gridfs import GridFS
 from pymongo import MongoClient
@@ -14,6 +16,7 @@ from pymongo.database import Database
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.mongo import MongoStore
+from opq_cloud.view import demo
 from opq_proto.errors import StoreError
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
@@ -118,6 +121,40 @@ def test_the_places_of_an_original_database_are_read_and_ours_are_written_as_it_
     assert (box["name"], box["description"], box["calibration_constant"]) == ("Box 1", "Lab", 152.1)
     assert box["location_archive"] == [{"location": "uhm", "location_start_time_ms": T_MS}]
     assert db.locations.find_one({"slug": "kailua"})["coordinates"] == [-157.74, 21.4]
+
+
+@pytest.mark.usefixtures("cheap_argon2")
+def test_a_user_of_the_original_signs_in_to_view_and_finds_boxes_places_incidents_and_wishes(
+    db: Any, mongo_uri: str, tmp_path: Path
+) -> None:
+    db.locations.insert_one({"slug": "uhm", "coordinates": [-157.8, 21.3], "description": "UH Manoa"})
+    password = {"password": {"bcrypt": meteors_hash(PASSWORD)}}
+    db.users.insert_one({"_id": "u1", "username": "ada@example.org", "services": password})
+    wishes = {"email": True, "max_per_day": "once a day", "notification_types": ["new incident"]}
+    db.UserProfiles.insert_one(
+        {"username": "ada@example.org", "firstName": "Ada", "lastName": "L", "role": "user",
+         "unseen_notifications": True, "notification_preferences": wishes}
+    )  # fmt: skip
+    db.BoxOwners.insert_one({"username": "ada@example.org", "boxId": "1"})
+    theirs = ("users", "UserProfiles", "BoxOwners", "locations", "opq_boxes", "incidents")
+    before = {name: list(db[name].find()) for name in theirs}
+    with demo.Scene(tmp_path, poll_s=30.0, mongo_uri=mongo_uri) as scene:
+        browser = FormBrowser(scene.url)
+        assert browser.sign_in("ada@example.org", "wrong password") == 403
+        assert browser.sign_in("ada@example.org") == 303
+        for path, shown in (
+            ("/boxes/1", "UH Manoa"), ("/boxes/1/settings", "21.3"), ("/incidents", "#41"),
+            ("/incidents/41", "Box 1"), ("/map", "Box 1"), ("/account", "Ada L"),
+            ("/account/notifications", "New incidents"),
+        ):  # fmt: skip
+            assert browser.get(path) == 200 and shown in browser.text, path
+        assert {name: list(db[name].find()) for name in theirs} == before
+        account = scene.store.people.account_of("ada@example.org")
+        assert account is not None and account.password_hash.startswith("$argon2id$")
+        db.users.update_one({"_id": "u1"}, {"$set": {"services.password.bcrypt": meteors_hash("another")}})
+        again = FormBrowser(scene.url)
+        assert again.sign_in("ada@example.org", "another") == 403, "Meteor's is accepted once"
+        assert again.sign_in("ada@example.org") == 303
 
 
 def test_every_row_has_the_fields_that_the_originals_get_event_data_takes(store: MongoStore, db: Any) -> None:

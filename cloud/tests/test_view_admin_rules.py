@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from account_scene import FormBrowser, add_people
@@ -38,6 +38,7 @@ class FakeEngine(ThreadingHTTPServer):
         self.asked: list[tuple[str, str, object, str]] = []
         self.rules: dict[str, dict[str, object]] = {}
         self.streams = ["boxes"]
+        self.plugin, self.plugin_help = "loud", "Cries <b>at</b> dips."
         self.reading = 0
         """Clients that read rows now."""
         self._lock = threading.Lock()
@@ -117,13 +118,13 @@ class EngineHandler(BaseHTTPRequestHandler):
             case "GET", "/plugins/portables":
                 return 200, [
                     {
-                        "name": "loud",
+                        "name": engine.plugin,
                         "version": "1.0.0",
-                        "triggers": ["loud"],
-                        "help": "Cries <b>at</b> dips.",
+                        "triggers": [engine.plugin],
+                        "help": engine.plugin_help,
                     }
                 ]
-            case "GET", "/plugins/portables/loud/status":
+            case "GET", _ if unquote(path) == f"/plugins/portables/{engine.plugin}/status":
                 return 200, {
                     "status": "running",
                     "version": "1.1.0",

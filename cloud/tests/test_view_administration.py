@@ -51,8 +51,10 @@ METRICS = (
 class FakeHealth(BaseHTTPRequestHandler):
     """A service's health: what `opq-cloud all` answers."""
 
+    health = HEALTH
+
     def do_GET(self) -> None:
-        bodies = {"/": json.dumps(HEALTH), "/metrics": METRICS, "/connections": '{"1": 2}'}
+        bodies = {"/": json.dumps(self.health), "/metrics": METRICS, "/connections": '{"1": 2}'}
         body = bodies.get(self.path, "").encode()
         self.send_response(200 if body else 404)
         self.send_header("Content-Length", str(len(body)))

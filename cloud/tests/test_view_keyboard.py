@@ -6,10 +6,13 @@ One short flow by default; `pytest -m slow` goes through all of them and walks e
 import re
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import comtrade
+import numpy as np
 import pyotp
 import pytest
 from account_scene import PASSWORD, add_people
@@ -138,7 +141,7 @@ def test_a_box_is_claimed(scene: demo.Scene, keyboard: Keyboard) -> None:
 
 
 @pytest.mark.slow
-def test_an_incident_is_exported_and_split(scene: demo.Scene, keyboard: Keyboard) -> None:
+def test_an_incident_is_exported_and_split(scene: demo.Scene, keyboard: Keyboard, tmp_path: Path) -> None:
     sign_in(keyboard, scene, "ada")
     page = keyboard.page
     keyboard.open(f"{scene.url}/incidents/1")
@@ -146,7 +149,19 @@ def test_an_incident_is_exported_and_split(scene: demo.Scene, keyboard: Keyboard
     keyboard.tab_to("COMTRADE", "a")
     with page.expect_download() as download:
         keyboard.press("Enter")
-    assert download.value.suggested_filename.endswith((".zip", ".cff", ".cfg"))
+    assert download.value.suggested_filename == "incident-1-comtrade.zip"
+    incident = scene.store.incident(1)
+    assert incident is not None
+    with zipfile.ZipFile(download.value.path()) as archive:
+        archive.extractall(tmp_path)
+    events = [scene.store.event(event_id) for event_id in incident.event_ids]
+    waves = [(event.event_id, wave) for event in events if event for wave in event.waveforms]
+    assert len(waves) == 3
+    for event_id, wave in waves:  # as somebody else's program reads it
+        read = comtrade.Comtrade(use_numpy_arrays=True, use_double_precision=True, ignore_warnings=True)
+        stem = tmp_path / f"event-{event_id}-box-{wave.box_id}"
+        read.load(f"{stem}.cfg", f"{stem}.dat")
+        assert np.array_equal(np.round(read.analog[0] / wave.v_per_lsb), wave.counts)
     keyboard.tab_to("Split", "summary")
     keyboard.press("Space")
     keyboard.press("Tab")

@@ -1,14 +1,25 @@
 """Kill -9 in mid-notification: the receiver gets it once after the restart, under its id, and no more."""
 
+import asyncio
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from free_ports import free_offset, free_port
-from notification_scene import SECRET, HookReceiver, NotificationScene, notification_scene, sag_at
+from notification_scene import (
+    LIMIT_S,
+    SECRET,
+    HookReceiver,
+    MailSink,
+    NotificationScene,
+    notification_scene,
+    sag_at,
+)
 from waiting import wait_for
 
 CONFIG = """
@@ -17,12 +28,30 @@ bus_endpoint = "tcp://127.0.0.1:{bus}"
 private_hosts = ["127.0.0.1"]
 claim_s = 0.5
 poll_s = 0.1
+[view.mail]
+server = "127.0.0.1:{mail}"
+security = "none"
 """
 
 
-def start(scene: NotificationScene) -> "subprocess.Popen[bytes]":
+class SlowSink(MailSink):
+    """Keeps its first client waiting in the middle of a mail, before it has taken anything."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        super().__init__()
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, _: Any) -> str:  # noqa: N802
+        if not self.begun.is_set():
+            self.begun.set()
+            await asyncio.sleep(LIMIT_S)
+        envelope.rcpt_tos.append(address)
+        return "250 taken"
+
+
+def start(scene: NotificationScene, mail_port: int = 1) -> "subprocess.Popen[bytes]":
     config = scene.folder / "cloud.toml"
-    config.write_text(CONFIG.format(bus=free_port()), encoding="utf-8")
+    config.write_text(CONFIG.format(bus=free_port(), mail=mail_port), encoding="utf-8")
     command = [sys.executable, "-m", "opq_cloud", "notifications", "--config", str(config)]
     where = ["--data-dir", str(scene.folder), "--port-offset", str(free_offset())]
     return subprocess.Popen([*command, *where], stderr=subprocess.DEVNULL)
@@ -52,3 +81,28 @@ def test_what_was_being_sent_at_the_kill_is_sent_once_after_the_restart(tmp_path
             process.wait()
         first, again, other = (each["id"] for each in hook.bodies)
         assert first == again != other
+
+
+@pytest.mark.slow
+def test_a_mail_whose_sender_was_killed_comes_once_after_the_restart(tmp_path: Path) -> None:
+    with SlowSink() as sink, notification_scene(tmp_path) as scene:
+        ada = scene.add_account("ada", boxes=("1",))
+        scene.add_rule(ada, "mail")
+        now_ns = time.time_ns()
+        scene.put_findings(sag_at("1", now_ns - 60 * 10**9), heard=False)
+        process = start(scene, sink.port)
+        try:
+            assert sink.begun.wait(LIMIT_S)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert [each.state for each in scene.records.entries(ada)] == ["sending"] and not sink.mails
+            process = start(scene, sink.port)
+            wait_for(lambda: [each.state for each in scene.records.entries(ada)] == ["sent"])
+            scene.put_findings(sag_at("1", now_ns - 300 * 10**9), heard=False)  # comes after all of the first
+            wait_for(lambda: [each.state for each in scene.records.entries(ada)] == ["sent"] * 2)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
+        assert len({mail["Message-ID"] for mail in sink.mails}) == len(sink.mails) == 2

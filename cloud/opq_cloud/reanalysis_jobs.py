@@ -303,13 +303,13 @@ class ReanalysisJobs:
                             break
                     if not pipe.poll(POLL_S):
                         continue
-                    told = pipe.recv()
-                    if isinstance(told, ReanalysisProgress):
-                        job = replace(job, done=told.done, of=told.of)
+                    message = pipe.recv()
+                    if isinstance(message, ReanalysisProgress):
+                        job = replace(job, done=message.done, of=message.of)
                         self._note(job)
-                    elif isinstance(told, ReanalysisEnd):
-                        state: State = "done" if told.error is None else "failed"
-                        return replace(job, state=state, report=told.report, error=told.error)
+                    elif isinstance(message, ReanalysisEnd):
+                        state: State = "done" if message.error is None else "failed"
+                        return replace(job, state=state, report=message.report, error=message.error)
                 if self._closed.is_set():
                     return job  # the next service resumes it
                 return replace(job, state="ended", error="it was ended; the same order goes on from there")

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 RESTART_S = 1.0
 STOP_S = 2.0
-TOLD = 3
+PROBLEMS_SHOWN = 3
 """Most Boxes in trouble that the service manager's line names."""
 
 
@@ -96,7 +96,7 @@ class Gateway:
             OpqError: the data folder cannot be used.
         """
         assert self.config.health_endpoint is not None
-        power = PowerFail(self.config.power, stop.set, tell=self._tell_power)
+        power = PowerFail(self.config.power, stop.set, report=self._report_power)
         with contextlib.ExitStack() as held:
             held.callback(os.close, _lock(data_folder(self.config)))
             pages = pages_of(self.metrics, ledgers_of(self.config))
@@ -196,7 +196,7 @@ class Gateway:
             queue.close()
         self._log.info("gateway.stopped", late_threads=late)
 
-    def _tell_power(self, failing: bool) -> None:
+    def _report_power(self, failing: bool) -> None:
         """Makes the last Measurements report a failing supply, which explains the silence after them."""
         for status in self.statuses.values():
             status.gateway_failing = failing
@@ -268,9 +268,9 @@ class Gateway:
         now_s = time.monotonic()
         found = {box_id: status.problem(now_s) for box_id, status in self.statuses.items()}
         problems = [f"Box {box_id}: {problem}" for box_id, problem in found.items() if problem is not None]
-        more = f"; and {len(problems) - TOLD} more" if len(problems) > TOLD else ""
+        more = f"; and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
         well = f"{len(found)} {'Box' if len(found) == 1 else 'Boxes'} well"
-        return "; ".join(problems[:TOLD]) + more if problems else well
+        return "; ".join(problems[:PROBLEMS_SHOWN]) + more if problems else well
 
     def _thread(
         self, name: str, box_id: str, run: Callable[[threading.Event], None], stop: threading.Event

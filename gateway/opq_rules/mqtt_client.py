@@ -73,10 +73,10 @@ class Client:
             self._client.tls_insecure_set(login.insecureSkipVerify)
         self._client.reconnect_delay_set(1, 30)
         self._client.max_queued_messages_set(1)  # the pipeline stores what cannot be sent; paho should not
-        self._tell, self._subscribe = on_link or (lambda up, why: None), subscribe
+        self._on_link, self._subscribe = on_link or (lambda up, why: None), subscribe
         self._answered, self._refusal = threading.Event(), ""
         self._client.on_connect = self._connected
-        self._client.on_connect_fail = lambda *_: self._tell(False, f"{login.server} is out of reach")
+        self._client.on_connect_fail = lambda *_: self._on_link(False, f"{login.server} is out of reach")
         self._client.on_disconnect = lambda *facts: self._refused(str(facts[3]))
         if on_message is not None:
             self._client.on_message = lambda _, __, message: on_message(
@@ -129,13 +129,13 @@ class Client:
         self._answered.set()
         if self._subscribe is not None:
             client.subscribe(*self._subscribe)
-        self._tell(True, "")
+        self._on_link(True, "")
 
     def _refused(self, why: str) -> None:
         if not self._answered.is_set():
             self._refusal = why
             self._answered.set()
-        self._tell(False, why)
+        self._on_link(False, why)
 
 
 def _with_scheme(server: str) -> str:

@@ -114,7 +114,7 @@ def test_what_one_store_lacks_is_held_though_another_has_it_over_a_restart_too(
 ) -> None:
     def acknowledge(store: str, upto: int, following: int) -> None:
         bench.uplink.acknowledge("1", CloudAcknowledgement(upto, store=store))
-        wait_for(lambda: bench.uplink._lines["1"].told is None)
+        wait_for(lambda: bench.uplink._lines["1"].acknowledgement is None)
         bench.publish(following)  # by the thread that looks at what was acknowledged, after it
         wait_for(lambda: following in bench.numbers())
 

@@ -105,7 +105,7 @@ def foreign_boxes() -> Iterator[ForeignBoxes]:
     from opq_hil.foreign.generations import foreign_host
 
     with ExitStack() as running:
-        yield lambda *told, **named: running.enter_context(foreign_host(*told, **named))
+        yield lambda *args, **named: running.enter_context(foreign_host(*args, **named))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -49,9 +49,9 @@ def section(cls: type[Config]) -> type[Config]:
 
 def default_data_dir() -> Path:
     """Returns `$XDG_DATA_HOME/opq`, by default `~/.local/share/opq`; ignores a relative XDG_DATA_HOME."""
-    told = os.environ.get("XDG_DATA_HOME", "")
-    if told and Path(told).is_absolute():
-        return Path(told) / "opq"
+    value = os.environ.get("XDG_DATA_HOME", "")
+    if value and Path(value).is_absolute():
+        return Path(value) / "opq"
     try:
         return Path.home() / ".local" / "share" / "opq"
     except RuntimeError as error:

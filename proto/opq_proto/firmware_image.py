@@ -92,14 +92,14 @@ VERDICT_WORDS: Mapping[Verdict, str] = {
     Verdict.BAD_HASH: "changed: the SHA-256 is not the header's",
     Verdict.BAD_VECTORS: "its stack pointer or reset vector points nowhere",
 }
-_TOLD = re.compile(r"verdict (\d+)", re.ASCII)
+_VERDICT = re.compile(r"verdict (\d+)", re.ASCII)
 
 
 def refusal_words(status: str, detail: str) -> str:
     """Returns why a Box refused an image, from its acknowledgement: the verdict, else status and detail."""
-    told = _TOLD.fullmatch(detail)
-    if told and int(told[1]) in set(Verdict):
-        return VERDICT_WORDS[Verdict(int(told[1]))]
+    found = _VERDICT.fullmatch(detail)
+    if found and int(found[1]) in set(Verdict):
+        return VERDICT_WORDS[Verdict(int(found[1]))]
     return f"{status.lower().replace('_', ' ')}{': ' if detail else ''}{detail}"
 
 

@@ -52,7 +52,7 @@ class WireRows:
     at: NDArray[np.int64]
     """Places of the Measurements in the batch."""
     box: NDArray[np.int64]
-    told_ms: NDArray[np.int64]
+    timestamp_ms: NDArray[np.int64]
     start_ns: NDArray[np.int64]
     end_ns: NDArray[np.int64]
     uncertainty_ns: NDArray[np.int64]
@@ -74,8 +74,9 @@ class WireRows:
         return len(self.at)
 
 
-_FIELDS = {1: "box", 2: "told_ms", 1000: "start_ns", 1001: "end_ns", 1002: "uncertainty_ns", 1003: "source",
-           1004: "sequence", 1005: "backfilled", 1007: "oldest", 1012: "clock_id"}  # fmt: skip
+_FIELDS = {1: "box", 2: "timestamp_ms", 1000: "start_ns", 1001: "end_ns", 1002: "uncertainty_ns",
+           1003: "source", 1004: "sequence", 1005: "backfilled", 1007: "oldest",
+           1012: "clock_id"}  # fmt: skip
 _ABSENT = {"source": 0, "sequence": -1, "backfilled": 0, "oldest": -1, "clock_id": 0}
 
 
@@ -207,7 +208,7 @@ def _regular(found: Columns) -> NDArray[np.bool_]:
     start_ns, end_ns = found["start_ns"], found["end_ns"]
     fine = np.isfinite(found["metrics"]).all(axis=(1, 2))
     fine = fine & (found["box"] <= _LARGEST_U32) & (found["uncertainty_ns"] <= _LARGEST_U32)
-    fine = fine & (found["source"] <= 3) & (found["told_ms"] < _TIMES_NS // 1_000_000)
+    fine = fine & (found["source"] <= 3) & (found["timestamp_ms"] < _TIMES_NS // 1_000_000)
     fine = fine & (found["backfilled"] <= 1)
     fine = fine & (start_ns < _TIMES_NS) & (end_ns < _TIMES_NS) & (start_ns <= end_ns)
     return np.asarray(fine & (end_ns - start_ns <= MAX_WINDOW_NS), np.bool_)

@@ -114,7 +114,7 @@ class MeasurementColumns:
         return [
             Measurement(
                 boxes.ids[box],
-                told_ms,
+                timestamp_ms,
                 {name: Metric(*row) for name, row in zip(METRIC_NAMES, values, strict=True)},
                 start_ns,
                 end_ns,
@@ -123,7 +123,7 @@ class MeasurementColumns:
                 nominal_v=boxes.nominals[box].volts,
                 nominal_hz=boxes.nominals[box].hz,
             )
-            for box, told_ms, start_ns, end_ns, values in rows
+            for box, timestamp_ms, start_ns, end_ns, values in rows
         ]
 
 
@@ -134,7 +134,7 @@ class NumberedColumns(MeasurementColumns):
     The common `uncertainty_ns` and `source` have no meaning here.
     """
 
-    told_ms: NDArray[np.int64]
+    timestamps_ms: NDArray[np.int64]
     """(n,) `Measurement.timestamp_ms`."""
     sequence: NDArray[np.int64]
     oldest: NDArray[np.int64]
@@ -149,7 +149,7 @@ class NumberedColumns(MeasurementColumns):
 
     @cached_property
     def timestamp_ms(self) -> NDArray[np.int64]:
-        return self.told_ms
+        return self.timestamps_ms
 
     @property
     def sequences(self) -> NDArray[np.int64] | None:
@@ -164,7 +164,7 @@ class NumberedColumns(MeasurementColumns):
         return [
             Measurement(
                 ids[box],
-                told_ms,
+                timestamp_ms,
                 {name: Metric(*row) for name, row in zip(METRIC_NAMES, values, strict=True)},
                 start_ns,
                 end_ns,
@@ -177,14 +177,14 @@ class NumberedColumns(MeasurementColumns):
                 nominal_hz=nominal_hz or None,
                 clock_id=clock_id or None,
             )
-            for box, start_ns, end_ns, values, told_ms, sequence, oldest, uncertainty_ns, source, clock_id,
-            (nominal_v, nominal_hz) in rows
+            for box, start_ns, end_ns, values, timestamp_ms, sequence, oldest, uncertainty_ns, source,
+            clock_id, (nominal_v, nominal_hz) in rows
         ]  # fmt: skip
 
 
 _OF_ROWS = (
-    "which", "start_ns", "end_ns", "metrics", "told_ms", "sequence", "oldest", "uncertainties_ns", "sources",
-    "clock_ids", "said",
+    "which", "start_ns", "end_ns", "metrics", "timestamps_ms", "sequence", "oldest", "uncertainties_ns",
+    "sources", "clock_ids", "said",
 )  # fmt: skip
 
 

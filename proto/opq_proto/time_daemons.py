@@ -32,10 +32,10 @@ def asked_clock(timesync: Path = TIMESYNC) -> ClockState:
         return kernel
     if not (timesync / "synchronized").exists():
         return UNSYNCHRONISED
-    told = timesyncd_clock(_said("timedatectl", "show-timesync", "--property=NTPMessage"))
-    if told.source is TimeSource.FREE or kernel.source is TimeSource.FREE:
+    daemon = timesyncd_clock(_said("timedatectl", "show-timesync", "--property=NTPMessage"))
+    if daemon.source is TimeSource.FREE or kernel.source is TimeSource.FREE:
         return kernel
-    return max(told, kernel, key=lambda state: state.uncertainty_ns)
+    return max(daemon, kernel, key=lambda state: state.uncertainty_ns)
 
 
 def chrony_clock(tracking: str) -> ClockState:

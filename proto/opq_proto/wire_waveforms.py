@@ -140,8 +140,8 @@ def waveform_from_frames(
     if not read:
         return response, None
     data = response.get_data_response
-    told = data.HasField("volts_per_lsb") and GAIN_V[0] <= data.volts_per_lsb <= GAIN_V[1]
-    v_per_lsb = data.volts_per_lsb if told else v_per_lsb_fallback
+    has_gain = data.HasField("volts_per_lsb") and GAIN_V[0] <= data.volts_per_lsb <= GAIN_V[1]
+    v_per_lsb = data.volts_per_lsb if has_gain else v_per_lsb_fallback
     if v_per_lsb is None:
         raise FrameError(f"Box {response.box_id}: volts_per_lsb is not sent and no calibration is known")
     rate_millihz = data.rate_millihz if data.HasField("rate_millihz") else ORIGINAL_RATE_MILLIHZ

@@ -46,7 +46,7 @@ def objects(wire: WireRows) -> list[Measurement]:
     said = np.stack((wire.nominal_v, wire.nominal_hz), axis=1)
     rows = NumberedColumns(
         boxes, np.arange(len(wire)), wire.start_ns, wire.end_ns, wire.metrics, 0, TimeSource.FREE,
-        wire.told_ms, wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id, said,
+        wire.timestamp_ms, wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id, said,
     ).measurements()  # fmt: skip
     late = wire.backfilled.tolist()
     return [replace(row, backfilled=bool(each)) for row, each in zip(rows, late, strict=True)]

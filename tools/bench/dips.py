@@ -54,8 +54,8 @@ def _errors(seed: int) -> tuple[Errors | None, Errors | None]:
     )
     seen = find_disturbances(volts, RATE_HZ, NOMINAL_V, NOMINAL_HZ)
     mine = [MeasuredDip(one.start_sample, one.end_sample, one.residual_v) for one in seen]
-    told = peer_dip(volts, RATE_HZ, NOMINAL_HZ, ENTER * NOMINAL_V, HYSTERESIS * NOMINAL_V)
-    return _error(mine[0], truth) if len(mine) == 1 else None, _error(told, truth) if told else None
+    peer = peer_dip(volts, RATE_HZ, NOMINAL_HZ, ENTER * NOMINAL_V, HYSTERESIS * NOMINAL_V)
+    return _error(mine[0], truth) if len(mine) == 1 else None, _error(peer, truth) if peer else None
 
 
 def _error(found: MeasuredDip, truth: Truth) -> Errors:

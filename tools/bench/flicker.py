@@ -209,12 +209,12 @@ def _peer(blocks: Iterable[FloatArray], run_in_s: float) -> tuple[float, float] 
     try:
         return peer_pst(blocks, RATE_HZ, LAMP_230V.nominal_v, run_in_s)
     except NoPeerError as missing:
-        _tell(str(missing))
+        _print(str(missing))
         return None
 
 
 @functools.cache
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     """Prints a text only once."""
     click.echo(text, err=True)
 

@@ -70,17 +70,17 @@ def measured(volts: FloatArray, rate_hz: float, nominal_hz: float) -> PeerFigure
     cpu_s = time.process_time() - began
     start = round(SETTLE_S * rate_hz)
 
-    def told(name: str) -> FloatArray:
+    def column(name: str) -> FloatArray:
         values, at = system.output_channels[name].read_data_by_acq_sidx(0, len(volts))
         return np.asarray(values, dtype=np.float64)[np.asarray(at) >= start]
 
     return PeerFigures(
-        cycle_hz=told("Freq"),
-        cycle_v=told("U1_1p_rms"),
-        half_v=told("U1_hp_rms"),
-        window_v=told("U1_rms"),
-        thd_percent=told("U1_THD"),
-        orders_v=told("U1_H_rms"),
+        cycle_hz=column("Freq"),
+        cycle_v=column("U1_1p_rms"),
+        half_v=column("U1_hp_rms"),
+        window_v=column("U1_rms"),
+        thd_percent=column("U1_THD"),
+        orders_v=column("U1_H_rms"),
         cpu_ms_per_s=1e3 * cpu_s * rate_hz / len(volts),
     )
 

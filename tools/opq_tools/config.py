@@ -231,14 +231,14 @@ def check_command(
         guessed = kind_of(document)
         checked = _check(file, document, kind or guessed, data_dir)
     except ConfigError as error:
-        _tell_error(file, error, as_json)
+        _show_error(file, error, as_json)
         if guessed and not (kind or as_json):
             click.echo(f"It was read as a file of {guessed}; --kind names another.", err=True)
         sys.exit(error.exit_code)
     if as_json:
         click.echo(json.dumps(_document(file, checked.kind, checked.problems, checked.notes)))
     else:
-        _tell(file, checked)
+        _show(file, checked)
     sys.exit(1 if checked.problems else 0)
 
 
@@ -256,7 +256,7 @@ def _sample(which: str) -> str:
     return sample_toml(Config)
 
 
-def _tell(file: Path, checked: Checked) -> None:
+def _show(file: Path, checked: Checked) -> None:
     if checked.problems:
         count = "1 problem" if len(checked.problems) == 1 else f"{len(checked.problems)} problems"
         click.echo(f"{file}: {count} ({checked.kind})")
@@ -270,7 +270,7 @@ def _tell(file: Path, checked: Checked) -> None:
         click.echo(f"  {item.key.ljust(width)}{item.text}")
 
 
-def _tell_error(file: Path, error: ConfigError, as_json: bool) -> None:
+def _show_error(file: Path, error: ConfigError, as_json: bool) -> None:
     if not as_json:
         click.echo(f"opq-tools: {error}", err=True)
         return

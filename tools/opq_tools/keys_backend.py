@@ -215,7 +215,7 @@ def allow(place: KeyPlace, name: str, rights: tuple[str, ...]) -> None:
     path = keys.rights_file(name)
     if not keys.public_keys.is_dir():
         raise KeyFileError(f"{keys.public_keys} is missing; opq-tools keys backend add makes it")
-    before = {"rights": _told(keys, name)}
+    before = {"rights": _rights_words(keys, name)}
     if rights == ("everything",):
         path.unlink(missing_ok=True)
     else:
@@ -224,15 +224,15 @@ def allow(place: KeyPlace, name: str, rights: tuple[str, ...]) -> None:
         except KeyFileError as error:
             raise click.UsageError(str(error)) from error
         write_whole_file(path, [f"{line}\n".encode() for line in rights])
-    after = {"rights": _told(keys, name)}
+    after = {"rights": _rights_words(keys, name)}
     place.note([("changed what services may do", f"services {name}", before, after)])
     if place.as_json:
         click.echo(json.dumps({"name": name, "rights": _lines(keys, name)}, indent=1))
     else:
-        click.echo(f"{name} may: {_told(keys, name)}")
+        click.echo(f"{name} may: {_rights_words(keys, name)}")
 
 
-def _told(keys: BackendKeyFolder, name: str) -> str:
+def _rights_words(keys: BackendKeyFolder, name: str) -> str:
     lines = _lines(keys, name)
     return "everything" if lines is None else ", ".join(lines) or "nothing"
 

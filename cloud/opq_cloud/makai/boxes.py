@@ -86,10 +86,10 @@ class BoxRegister:
         """Notes that each of these was heard now, with its window."""
         if not columns.once:
             spans = zip(columns.start_ns.tolist(), columns.end_ns.tolist(), strict=True)
-            for box_id, told_ms, window_ns in zip(
+            for box_id, timestamp_ms, window_ns in zip(
                 ids_of(columns), columns.timestamp_ms.tolist(), spans, strict=True
             ):
-                self.note_heard(box_id, told_ms)
+                self.note_heard(box_id, timestamp_ms)
                 self.note_window(box_id, window_ns)
             return
         ids, lengths_ns = ids_of(columns), columns.end_ns - columns.start_ns
@@ -120,11 +120,11 @@ class BoxRegister:
 
     def note_heard_elsewhere(self, heard: NDArray[np.int64]) -> None:
         """Notes Boxes from another share's `heard_since`; MOST_BOXES are known at most."""
-        for number, told_ms, length_ns, longest_ns in heard.tolist():
+        for number, timestamp_ms, length_ns, longest_ns in heard.tolist():
             box_id = str(number)
             if len(self._heard) >= MOST_BOXES and box_id not in self._heard:
                 continue
-            self.note_heard(box_id, told_ms)
+            self.note_heard(box_id, timestamp_ms)
             self._window_ns[box_id] = length_ns
             self._alive_longest_ns = max(self._alive_longest_ns, length_ns)
             self._rhythm_s[box_id] = longest_ns / 1e9

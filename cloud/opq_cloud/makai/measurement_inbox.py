@@ -164,6 +164,6 @@ def _columns(
     wire: WireRows, boxes: MeasuredBoxes, which: NDArray[np.int64], said: NDArray[np.float32]
 ) -> NumberedColumns:
     return NumberedColumns(
-        boxes, which, wire.start_ns, wire.end_ns, wire.metrics, 0, TimeSource.FREE, wire.told_ms,
+        boxes, which, wire.start_ns, wire.end_ns, wire.metrics, 0, TimeSource.FREE, wire.timestamp_ms,
         wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id, said,
     )  # fmt: skip

@@ -74,12 +74,12 @@ def beat_frames(number: int, of: int, heard: NDArray[np.int64]) -> list[bytes]:
 
 def onset_frames(handed: HandedOnset) -> list[bytes]:
     """Encodes an onset. Raises FrameError: its Measurement does not fit the wire format."""
-    said = [handed.number, handed.compare, _told(handed.decision)]
+    said = [handed.number, handed.compare, _decision_json(handed.decision)]
     return [ONSET, json.dumps(said).encode(), measurement_to_wire(handed.measurement)]
 
 
 def end_frames(handed: HandedEnd) -> list[bytes]:
-    return [END, json.dumps([handed.number, handed.box_id, _told(handed.decision)]).encode()]
+    return [END, json.dumps([handed.number, handed.box_id, _decision_json(handed.decision)]).encode()]
 
 
 def shares_frames(here: SharesHere) -> list[bytes]:
@@ -136,7 +136,7 @@ def _heard(data: bytes) -> NDArray[np.int64]:
     return heard
 
 
-def _told(decision: Decision | None) -> list[object] | None:
+def _decision_json(decision: Decision | None) -> list[object] | None:
     if decision is None:
         return None
     each = decision

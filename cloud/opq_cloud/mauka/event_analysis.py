@@ -241,7 +241,7 @@ def analyse_stored(
             continue
         event = with_wiring(event, partial(place_of_box, store))
         result = analyse_event(event, analyses, nominal_of, states)
-        phases = {box_id: told.phase for box_id, told in event.wiring.items()}
+        phases = {box_id: wiring.phase for box_id, wiring in event.wiring.items()}
         by = clock_alignments(event, result.findings, phases.get, nominal_of)
         record = store.event_record(event_id) if ordered else None
         order = () if record is None else in_order_of_look(event, record.opened_by)

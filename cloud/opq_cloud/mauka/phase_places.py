@@ -84,9 +84,9 @@ def phase_places(event: Event) -> tuple[list[PhasePlace], list[str]]:
     """
     there: dict[tuple[str, str], list[Waveform]] = {}
     for wave in event.waveforms:
-        told = event.wiring.get(wave.box_id, BoxWiring())
-        if told.place:
-            there.setdefault((told.place, told.feeder or ""), []).append(wave)
+        wiring = event.wiring.get(wave.box_id, BoxWiring())
+        if wiring.place:
+            there.setdefault((wiring.place, wiring.feeder or ""), []).append(wave)
     found, problems = [], []
     for (name, _), waves in sorted(there.items()):
         if len(waves) < len(PHASES):

@@ -156,8 +156,8 @@ class MaukaPlugin:
             call()
         except StoreError as error:  # the disk is full, the database is away: no fault of the plug-in's
             self._note_failed(what, error)
-            told = {"plugin": self.name, "what": what, "error": str(error), **ids}
-            self._limited.error("plugin.store_failed", key=what, **told)
+            facts = {"plugin": self.name, "what": what, "error": str(error), **ids}
+            self._limited.error("plugin.store_failed", key=what, **facts)
             return False
         except Exception as error:
             self._note_failed(what, error)

@@ -333,7 +333,7 @@ class AnalysisRunner(MaukaPlugin):
         found: dict[str, WaveformAlignment] = {}
 
         def align() -> None:
-            phases = {box_id: told.phase for box_id, told in event.wiring.items()}
+            phases = {box_id: wiring.phase for box_id, wiring in event.wiring.items()}
             found.update(clock_alignments(event, findings, phases.get, self._nominal_of))
 
         self.guard("alignment", align, event_id=event.event_id)

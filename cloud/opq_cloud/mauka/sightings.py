@@ -193,5 +193,5 @@ def _order(finding: Finding) -> tuple[float, float, float, int, int, str]:
     """
     percent = finding.residual_percent
     off = -1.0 if percent is None else abs(percent - 100.0)
-    told = -math.inf if finding.alignment is None else -float(finding.alignment.uncertainty_ns)
-    return off, -(percent or 0.0), told, len(finding.also_at), len(finding.figures), repr(finding)
+    certainty = -math.inf if finding.alignment is None else -float(finding.alignment.uncertainty_ns)
+    return off, -(percent or 0.0), certainty, len(finding.also_at), len(finding.figures), repr(finding)

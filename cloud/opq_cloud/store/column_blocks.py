@@ -41,40 +41,42 @@ def column_blocks(columns: MeasurementColumns) -> list[ColumnBlock] | None:
     if not columns.finite or not (0 <= columns.uncertainty_ns < 1 << 32):
         return None
     order = np.argsort(columns.which, kind="stable")
-    box, told_ms = columns.which[order], columns.timestamp_ms[order]
+    box, timestamp_ms = columns.which[order], columns.timestamp_ms[order]
     begins = np.flatnonzero(np.diff(box, prepend=-1))
     if len(columns) < LEAST_ROWS * len(begins):
         return None
-    later = np.diff(told_ms) > 0
+    later = np.diff(timestamp_ms) > 0
     later[begins[1:] - 1] = True
-    first_ms = told_ms[begins].repeat(np.diff(begins, append=len(box)))
-    if not later.all() or int((told_ms - first_ms).max()) >= MOST_OFFSET:
+    first_ms = timestamp_ms[begins].repeat(np.diff(begins, append=len(box)))
+    if not later.all() or int((timestamp_ms - first_ms).max()) >= MOST_OFFSET:
         return None
     rows = np.zeros(len(columns), FIXED_ROW)
     metrics = columns.metrics[order][:, METRIC_ORDER]
-    rows["offset_ms"] = told_ms - first_ms
+    rows["offset_ms"] = timestamp_ms - first_ms
     rows["averages"] = metrics[:, :, 2]
     rows["flags"] = FIXED_FLAGS | int(columns.source) << 4
-    rows["end_offset_ns"] = columns.end_ns[order] - told_ms * 1_000_000
+    rows["end_offset_ns"] = columns.end_ns[order] - timestamp_ms * 1_000_000
     rows["duration_ns"] = length_ns[order]
     rows["uncertainty_ns"] = columns.uncertainty_ns
     rows["ends"] = metrics[:, :, :2].reshape(len(rows), -1)
-    return list(_blocks(columns, box[begins].tolist(), begins.tolist(), told_ms.tolist(), rows.tobytes()))
+    return list(
+        _blocks(columns, box[begins].tolist(), begins.tolist(), timestamp_ms.tolist(), rows.tobytes())
+    )
 
 
 def _blocks(
-    columns: MeasurementColumns, boxes: list[int], begins: list[int], told_ms: list[int], data: bytes
+    columns: MeasurementColumns, boxes: list[int], begins: list[int], timestamp_ms: list[int], data: bytes
 ) -> Iterator[ColumnBlock]:
     size = FIXED_ROW.itemsize
-    for box, begin, end in zip(boxes, begins, [*begins[1:], len(told_ms)], strict=True):
+    for box, begin, end in zip(boxes, begins, [*begins[1:], len(timestamp_ms)], strict=True):
         last = b"\0\0\0\0" + data[(end - 1) * size + 4 : end * size]  # at offset 0 of its own block
         yield ColumnBlock(
             columns.boxes.ids[box],
-            told_ms[begin],
-            told_ms[end - 1],
+            timestamp_ms[begin],
+            timestamp_ms[end - 1],
             end - begin,
-            fixed_head(told_ms[begin], end - begin) + data[begin * size : end * size],
-            fixed_head(told_ms[end - 1], 1) + last,
+            fixed_head(timestamp_ms[begin], end - begin) + data[begin * size : end * size],
+            fixed_head(timestamp_ms[end - 1], 1) + last,
         )
 
 

@@ -414,8 +414,8 @@ def known_from_document(document: Document) -> KnownFinding:
 
 
 def _alignment(document: Document) -> WaveformAlignment | None:
-    told = document.get("alignment")
-    return None if told is None else WaveformAlignment(**told)
+    fields = document.get("alignment")
+    return None if fields is None else WaveformAlignment(**fields)
 
 
 def _pairs(figures: Iterable[Sequence[Any]]) -> tuple[tuple[str, float], ...]:

@@ -159,10 +159,10 @@ class EmbeddedEvents(EmbeddedPart):
 
         def job(connection: sqlite3.Connection) -> bool:
             document = _document(connection, event_id)
-            told = document.setdefault("half_cycles", {})
-            if told.get(found.box_id) == "":
+            half_cycles = document.setdefault("half_cycles", {})
+            if half_cycles.get(found.box_id) == "":
                 return False
-            told[found.box_id] = ""
+            half_cycles[found.box_id] = ""
             delete_file(connection, filename)
             put_file(connection, filename, data, {"event_id": event_id, "box_id": found.box_id})
             document["revision"] = document.get("revision", 0) + 1
@@ -185,8 +185,8 @@ class EmbeddedEvents(EmbeddedPart):
         found = {}
         with self._database.read() as connection:
             rows = connection.execute("SELECT document FROM events WHERE event_id = ?", (event_id,))
-            told = [json.loads(text).get("half_cycles", {}) for (text,) in rows.fetchall()]
-            for box_id in (box_id for each in told for box_id, why in each.items() if not why):
+            stored = [json.loads(text).get("half_cycles", {}) for (text,) in rows.fetchall()]
+            for box_id in (box_id for each in stored for box_id, why in each.items() if not why):
                 data = read_file(connection, half_cycles_name(event_id, box_id))
                 found[box_id] = half_cycles_of_bytes(box_id, data)
         return found

@@ -207,9 +207,9 @@ class MeasurementLog(EmbeddedPart):
         return found
 
     def _append_parcel(self, connection: sqlite3.Connection, parcel: ParcelRows) -> int:
-        told_ms = parcel["told_ms"]
+        timestamp_ms = parcel["timestamp_ms"]
         self._last_parcel += 1
-        span = int(told_ms.min()), int(told_ms.max()), len(parcel)
+        span = int(timestamp_ms.min()), int(timestamp_ms.max()), len(parcel)
         self._slots.put(connection, self._last_parcel, span, *pack_parcel(parcel))
         self._parcel_rows += len(parcel)
         return len(parcel)
@@ -329,7 +329,7 @@ class MeasurementLog(EmbeddedPart):
             ).fetchall()
         for number, rows in rows_by_box(parcels).items():
             known = newest.get(names[number])
-            if known is None or int(rows["told_ms"][-1]) >= known.timestamp_ms:
+            if known is None or int(rows["timestamp_ms"][-1]) >= known.timestamp_ms:
                 newest[names[number]] = next(measurements_of(names[number], rows[-1:]))
         return newest
 

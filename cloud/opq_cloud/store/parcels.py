@@ -35,9 +35,9 @@ from opq_proto.decision import NS_PER_MS
 from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 
-PARCEL_ROW = np.dtype([("box", "<u4"), ("told_ms", "<i8"), ("row", CLOCKED_ROW)])
-"""`row.offset_ms` is 0, because the time is in `told_ms`; `row.sequence` is the whole number."""
-_PACKED_ROW = np.dtype([("told_ms", "<i8"), ("row", CLOCKED_ROW)])
+PARCEL_ROW = np.dtype([("box", "<u4"), ("timestamp_ms", "<i8"), ("row", CLOCKED_ROW)])
+"""`row.offset_ms` is 0, because the time is in `timestamp_ms`; `row.sequence` is the whole number."""
+_PACKED_ROW = np.dtype([("timestamp_ms", "<i8"), ("row", CLOCKED_ROW)])
 _ROW_HEAD = struct.Struct("<Iq")
 LEAST_ROWS = 20
 """Fewer rows that came one by one go into the append table: a parcel takes at least a page."""
@@ -62,7 +62,7 @@ def fitting(columns: NumberedColumns) -> NDArray[np.bool_]:
 def parcel_rows(columns: NumberedColumns, numbers: NDArray[np.int64]) -> ParcelRows:
     """Returns (n,) PARCEL_ROW of columns that fit; `numbers` are (n,) the Boxes' numbers in `box_marks`."""
     found: ParcelRows = np.zeros(len(columns), PARCEL_ROW)
-    found["box"], found["told_ms"] = numbers, columns.timestamp_ms
+    found["box"], found["timestamp_ms"] = numbers, columns.timestamp_ms
     rows = found["row"]
     metrics = columns.metrics[:, METRIC_ORDER]
     holds = columns.oldest >= 0
@@ -89,7 +89,7 @@ def pack_parcel(rows: ParcelRows) -> tuple[bytes, bytes]:
     """Returns `boxes` and `packed`. In byte columns, values equal in all rows take hardly any space."""
     rows = rows[np.argsort(rows["box"], kind="stable")]
     inner = np.empty(len(rows), _PACKED_ROW)
-    inner["told_ms"], inner["row"] = rows["told_ms"], rows["row"]
+    inner["timestamp_ms"], inner["row"] = rows["timestamp_ms"], rows["row"]
     turned = inner.view(np.uint8).reshape(len(rows), _PACKED_ROW.itemsize).T
     stretches = [_deflated(turned[:, at : at + STRETCH_ROWS]) for at in range(0, len(rows), STRETCH_ROWS)]
     steps = np.diff(rows["box"])
@@ -140,7 +140,7 @@ def _unpack_rows(
         low, high = max(first, begin), min(stop, begin + STRETCH_ROWS)
         turned = np.frombuffer(zlib.decompress(data, _RAW), np.uint8).reshape(_PACKED_ROW.itemsize, -1)
         inner = np.ascontiguousarray(turned[:, low - begin : high - begin].T).view(_PACKED_ROW).reshape(-1)
-        rows["told_ms"][low - first : high - first] = inner["told_ms"]
+        rows["timestamp_ms"][low - first : high - first] = inner["timestamp_ms"]
         rows["row"][low - first : high - first] = inner["row"]
     return rows
 
@@ -163,28 +163,28 @@ def rows_by_box(parcels: Sequence[tuple[bytes | None, bytes]]) -> dict[int, Parc
     if not parcels:
         return {}
     rows = np.concatenate([unpack_parcel(*each) for each in parcels])
-    rows = rows[np.lexsort((rows["told_ms"], rows["box"]))]
+    rows = rows[np.lexsort((rows["timestamp_ms"], rows["box"]))]
     begins = np.flatnonzero(np.diff(rows["box"].astype(np.int64), prepend=-1))
     return dict(zip(rows["box"][begins].tolist(), np.split(rows, begins[1:]), strict=True))
 
 
 def within(rows: ParcelRows, start_ms: int, end_ms: int) -> ParcelRows:
     """Returns the rows in [start_ms, end_ms)."""
-    told_ms = rows["told_ms"]
-    found: ParcelRows = rows[(told_ms >= start_ms) & (told_ms < end_ms)]
+    timestamp_ms = rows["timestamp_ms"]
+    found: ParcelRows = rows[(timestamp_ms >= start_ms) & (timestamp_ms < end_ms)]
     return found
 
 
 def measurements_of(box_id: str, rows: ParcelRows) -> Iterator[Measurement]:
     """Yields the Measurements of one Box's rows."""
-    for told_ms, row in zip(rows["told_ms"].tolist(), unpacked_rows(rows["row"]), strict=True):
-        yield unpacked_measurement(box_id, told_ms, row[1], row)
+    for timestamp_ms, row in zip(rows["timestamp_ms"].tolist(), unpacked_rows(rows["row"]), strict=True):
+        yield unpacked_measurement(box_id, timestamp_ms, row[1], row)
 
 
 def parcel_block(rows: ParcelRows) -> bytes | None:
     """Returns the block of one Box's rows, in time order; None where they span too long a time."""
-    first_ms, first = int(rows["told_ms"][0]), int(rows["row"]["sequence"][0])
-    offsets = rows["told_ms"] - first_ms
+    first_ms, first = int(rows["timestamp_ms"][0]), int(rows["row"]["sequence"][0])
+    offsets = rows["timestamp_ms"] - first_ms
     if int(offsets[-1]) >= 1 << 32:
         return None
     inner = rows["row"].copy()

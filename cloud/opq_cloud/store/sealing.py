@@ -149,9 +149,9 @@ def _block(single: list[MeasurementRow], of_parcels: ParcelRows | None) -> BoxBl
     if of_parcels is not None and not single:
         packed, newest = parcel_block(of_parcels), parcel_block(of_parcels[-1:])
         if packed is not None and newest is not None:
-            told_ms, sequences = of_parcels["told_ms"], of_parcels["row"]["sequence"].tolist()
+            timestamp_ms, sequences = of_parcels["timestamp_ms"], of_parcels["row"]["sequence"].tolist()
             return BoxBlock(
-                int(told_ms[0]), int(told_ms[-1]), len(of_parcels), packed, newest, sequences, None
+                int(timestamp_ms[0]), int(timestamp_ms[-1]), len(of_parcels), packed, newest, sequences, None
             )
     if of_parcels is not None:
         both = [*single, *map(row_from_measurement, measurements_of("", of_parcels))]

@@ -51,13 +51,13 @@ def incident_at(
     places (for one Box it is that place), so it is kept only where the place of every Box may be seen
     (`sees_place`, by default `sees`).
     """
-    told = not any(each.finding.beside and _is_hidden(each, sees) for each in incident.findings)
+    unhidden = not any(each.finding.beside and _is_hidden(each, sees) for each in incident.findings)
     whole = all(sees(box_id) for box_id in incident.box_ids)
     placed = incident.centre is None or (whole and all(map(sees_place or sees, incident.box_ids)))
     references = {each.finding.alignment.box_id for each in incident.findings if each.finding.alignment}
     references |= {each.aligned_to for each in incident.arrivals if each.aligned_to}
     reached = {box_id for each in incident.findings for box_id in each.finding.also_at}
-    if whole and told and placed and all(map(sees, references | reached)):
+    if whole and unhidden and placed and all(map(sees, references | reached)):
         return incident
     findings = tuple(_as_seen(each, sees) for each in incident.findings if sees(each.finding.box_id))
     arrivals = tuple(
@@ -71,7 +71,7 @@ def incident_at(
             findings=findings,
             arrivals=arrivals,
             scope=incident.scope if all(map(sees, reached)) else None,
-            hypotheses=incident.hypotheses if told else (),
+            hypotheses=incident.hypotheses if unhidden else (),
             centre=incident.centre if placed else None,
         )
     if not findings:

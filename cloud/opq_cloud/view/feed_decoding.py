@@ -74,18 +74,18 @@ class WireMetrics(Mapping[str, Metric]):
 def _measurements(wire: WireRows) -> list[Measurement]:
     """The Measurements as `measurement_from_wire` would return them."""
     columns = (
-        wire.box, wire.told_ms, wire.start_ns, wire.end_ns, wire.uncertainty_ns, wire.source,
+        wire.box, wire.timestamp_ms, wire.start_ns, wire.end_ns, wire.uncertainty_ns, wire.source,
         wire.sequence, wire.oldest, wire.backfilled, wire.nominal_v, wire.nominal_hz, wire.clock_id,
     )  # fmt: skip
     floats = wire.metrics.tobytes()
     return [
         Measurement(
-            str(box), told_ms, WireMetrics(floats[first : first + _ROW_BYTES]),
+            str(box), timestamp_ms, WireMetrics(floats[first : first + _ROW_BYTES]),
             start_ns, end_ns, uncertainty_ns, _SOURCES[source], None if sequence < 0 else sequence,
             None if oldest < 0 else oldest, bool(backfilled), False, nominal_v or None, nominal_hz or None,
             clock_id or None,
         )
-        for first, box, told_ms, start_ns, end_ns, uncertainty_ns, source, sequence, oldest, backfilled,
+        for first, box, timestamp_ms, start_ns, end_ns, uncertainty_ns, source, sequence, oldest, backfilled,
         nominal_v, nominal_hz, clock_id in zip(
             range(0, len(floats), _ROW_BYTES), *(column.tolist() for column in columns), strict=True
         )

@@ -139,7 +139,7 @@ class LiveReader:
             ready = dict(poller.poll(self._wait_ms()))
             if bus in ready:
                 self._read_bus(bus)
-            self._tell()
+            self._notify()
             for socket in measurements:
                 if socket in ready:
                     self._read_measurements(socket)
@@ -184,7 +184,7 @@ class LiveReader:
                 named.remove(min(named))
                 self._counters.add("live_dropped", label="incident")
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Reads incidents that are due."""
         for pace in (self._new, self._grown):
             if pace.named and time.monotonic() >= pace.next_s:

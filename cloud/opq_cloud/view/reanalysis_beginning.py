@@ -50,11 +50,11 @@ def _words(job: ReanalysisJob, start: str, end: str) -> str:
     return f"re-analysis {job.number}, {kind}, from {start} to {end}"
 
 
-def _result_words(told: str, job: ReanalysisJob) -> str:
+def _result_words(title: str, job: ReanalysisJob) -> str:
     report = job.report
     if report is None:
-        return f"{told}: {job.error}, {job.done} events analysed"
+        return f"{title}: {job.error}, {job.done} events analysed"
     found = report["findings"]
     assert isinstance(found, dict)
     counts = ", ".join(f"{count} {name}" for name, count in found.items() if count)
-    return f"{told}: {report['events']} events; findings: {counts or 'none'}"
+    return f"{title}: {report['events']} events; findings: {counts or 'none'}"

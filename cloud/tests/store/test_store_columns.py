@@ -194,7 +194,7 @@ def test_parcels_are_sealed_into_blocks_with_what_waits_beside_them(
 
 def test_what_no_parcel_holds_is_stored_all_the_same(embedded: EmbeddedStore) -> None:
     one = numbered(0, 4)
-    one.sequence[0], one.told_ms[1], one.oldest[4] = -1, 5, 3
+    one.sequence[0], one.timestamps_ms[1], one.oldest[4] = -1, 5, 3
     assert embedded.append_measurements((), [one]) == 12
     assert embedded.append_measurements((), [one]) == 0
     assert stored(embedded) == wanted(one)
@@ -244,7 +244,7 @@ def test_parcels_of_a_store_of_before_are_read_and_sealed(
     one = numbered(0, 20)
     rows = parcel_rows(one, one.which + 1)
     turned = np.ascontiguousarray(rows.view(np.uint8).reshape(len(rows), PARCEL_ROW.itemsize).T)
-    span = int(one.told_ms.min()), int(one.told_ms.max()), len(rows), zlib.compress(turned.tobytes(), 1)
+    span = int(one.timestamps_ms.min()), int(one.told_ms.max()), len(rows), zlib.compress(turned.tobytes(), 1)
     with sqlite3.connect(path) as connection:
         connection.executemany("INSERT INTO box_marks (box_id) VALUES (?)", [(each,) for each in BOXES.ids])
         connection.execute("INSERT INTO parcels VALUES (1, ?, ?, ?, ?)", span)

@@ -266,15 +266,15 @@ class CommandHandler:
         if sent.plugin_name != ACKNOWLEDGE:
             self._order(desk, command)
             return
-        told = acknowledgement(sent.message, command.identity)
-        if told is None:
+        found = acknowledgement(sent.message, command.identity)
+        if found is None:
             desk.counters.add("commands_malformed")
             return
         desk.counters.add("acknowledgements")
-        desk.status.acknowledged_sequence = told.upto
+        desk.status.acknowledged_sequence = found.upto
         desk.status.acknowledged_monotonic_s = self._monotonic_s()
         if desk.acknowledge is not None:
-            desk.acknowledge(told)
+            desk.acknowledge(found)
 
     def _half_cycles(self, desk: CommandedBox, ledger: LedgerReader, command: Command) -> None:
         response = self._response(desk, command)

@@ -60,8 +60,8 @@ class BoxOrders:
         if message and not (message.isascii() and message.isdigit() and len(message) <= 16):
             reply(False, f"time is {message[:LONGEST_ARGUMENT]!r}; want UTC in ms since 1970, or nothing")
             return
-        told_ms = message or str(self._now_ns() // 1_000_000)
-        self._ask(Operation.SYNC_TIME, told_ms, reply)
+        utc_ms = message or str(self._now_ns() // 1_000_000)
+        self._ask(Operation.SYNC_TIME, utc_ms, reply)
 
     def _settings(self, message: str, reply: Reply) -> None:
         if not message:

@@ -28,11 +28,11 @@ class PowerFail:
         config: PowerSection,
         end: Callable[[], object],
         monotonic_s: Callable[[], float] = time.monotonic,
-        tell: Callable[[bool], object] = lambda failing: None,
+        report: Callable[[bool], object] = lambda failing: None,
     ) -> None:
-        """`tell` is called at each change with whether the supply fails, before `end`."""
+        """`report` is called at each change with whether the supply fails, before `end`."""
         self._config = config
-        self._end, self._tell = end, tell
+        self._end, self._report = end, report
         self._monotonic_s = monotonic_s
         self._log = log.get(service="gateway")
         self._since_s: float | None = None
@@ -69,11 +69,11 @@ class PowerFail:
         elif not self._input_failed():
             if self._since_s is not None:
                 self._log.info("power.back", after_s=round(now_s - self._since_s, 1))
-                self._tell(False)
+                self._report(False)
             self._since_s = None
         elif self._since_s is None:
             self._since_s = now_s
-            self._tell(True)
+            self._report(True)
             self._log.warning("power.failing", wait_s=self._config.wait_s)
         if self._since_s is not None and now_s - self._since_s >= self._config.wait_s:
             self._fail(str(self._config.fail_input), now_s - self._since_s)
@@ -92,7 +92,7 @@ class PowerFail:
     def _fail(self, reason: str, after_s: float) -> None:
         if not self.failed:
             self.failed = True
-            self._tell(True)
+            self._report(True)
             self._log.error("power.failed", reason=reason, after_s=round(after_s, 1))
             self._end()
 

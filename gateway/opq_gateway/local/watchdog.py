@@ -24,7 +24,7 @@ class Notifier:
         self._address = environment.get("NOTIFY_SOCKET", "")
         self.watchdog_s = _watchdog_s(environment)
         """The manager ends this process after this long without a notice; None: it does not."""
-        self._told = ""
+        self._status_sent = ""
         self._lost = False
 
     @property
@@ -38,8 +38,8 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """Sends one line for `systemctl status`; an unchanged line is not sent again."""
-        if text != self._told:
-            self._told = text
+        if text != self._status_sent:
+            self._status_sent = text
             self._send(f"STATUS={text.splitlines()[0][:MOST_LETTERS] if text else ''}")
 
     def alive(self) -> None:

@@ -75,13 +75,13 @@ def _measurement(
     sides."""
     start_ns, stop_ns = before.measurement.end_ns or 0, after.measurement.start_ns or 0
     per_sample = (stop_ns - start_ns) / (after.first_sample - before.end_sample)
-    told = {"rms": figures.rms_v, "f": figures.f_hz, "thd": figures.thd, "trans": figures.trans_v}
+    values = {"rms": figures.rms_v, "f": figures.f_hz, "thd": figures.thd, "trans": figures.trans_v}
     uncertainties = [each.measurement.uncertainty_ns or 0 for each in (before, after)]
     end_ns = start_ns + round((end - before.end_sample) * per_sample)
     return replace(
         before.measurement,
         timestamp_ms=(end_ns + 500_000) // 1_000_000,
-        metrics={name: Metric(value, value, value) for name, value in told.items() if value is not None},
+        metrics={name: Metric(value, value, value) for name, value in values.items() if value is not None},
         start_ns=start_ns + round((first - before.end_sample) * per_sample),
         end_ns=end_ns,
         uncertainty_ns=max(uncertainties),

@@ -71,7 +71,7 @@ class Sinks:
 
     measured: Callable[[Measured], None]
     values: Callable[[Values], None]
-    told: Callable[[DisturbanceNotice], None]
+    notice: Callable[[DisturbanceNotice], None]
     window: Callable[[Window, int, TimeSource], None]
     """Takes each 10/12-cycle window with its clock, for groups of Boxes."""
     phasor: Callable[[PhasorReport], None]
@@ -134,13 +134,13 @@ class BoxMeter:
         for block in blocks:
             if not len(block.counts):
                 continue
-            off_ns, told = self._clock_line.accept_block(block)
+            off_ns, is_timed = self._clock_line.accept_block(block)
             if self._last is not None and not _follows(self._last, block, off_ns):
                 self._wait(run, clock)
                 run, clock = [], []
                 self.gap()
-            if told or not run:
-                t_ns = block.t_ns if told else block.t_ns - off_ns  # the same result however it is cut
+            if is_timed or not run:
+                t_ns = block.t_ns if is_timed else block.t_ns - off_ns  # the same result however it is cut
                 clock.append(TimeMark(block.first_sample, block.rate_millihz / 1000, t_ns))
             run.append(block)
             self._last = block
@@ -256,7 +256,7 @@ class BoxMeter:
             self._clock_line.forget(self._oldest(window))
         else:
             self._unsettled.append((figures, rocof, clock))
-            self._tell(*self._disturbances.accept_window(window, figures.extent, clock))
+            self._report(*self._disturbances.accept_window(window, figures.extent, clock))
         if self._edges is not None:
             self._edge(self._edges.accept_window(figures), self._edges.limited, window)
 
@@ -275,15 +275,15 @@ class BoxMeter:
         if self._disturbances is not None:
             at = rest if rest is not None else self._previous
             clock = (0, TimeSource.FREE) if at is None else self._clock_of(at)
-            self._tell(*self._disturbances.end(rest, self._previous, clock))
+            self._report(*self._disturbances.end(rest, self._previous, clock))
         self._previous = None
 
     def _clock_of(self, window: Window) -> tuple[int, TimeSource]:
         return self._clock_line.over(window.first_sample, window.first_sample + len(window.volts))
 
-    def _tell(self, told: Sequence[DisturbanceNotice], settled: Sequence[tuple[Window, bool]]) -> None:
-        for each in told:
-            self._sinks.told(each)
+    def _report(self, notices: Sequence[DisturbanceNotice], settled: Sequence[tuple[Window, bool]]) -> None:
+        for each in notices:
+            self._sinks.notice(each)
         for window, flagged in settled:
             figures, rocof, clock = self._unsettled.popleft()
             assert figures.window is window

@@ -36,10 +36,10 @@ class Disturbances:
     ) -> tuple[list[DisturbanceNotice], list[tuple[Window, bool]]]:
         """Takes the next window."""
         notices = self._detector.push_window(window, extent)
-        told = self._notices_told(notices, window, clock)
+        found = self._notices_from(notices, window, clock)
         if "dip" in self._open:
-            told += self._interruption(window, extent, clock)
-        return told, self._flagging.push_window(window, notices)
+            found += self._interruption(window, extent, clock)
+        return found, self._flagging.push_window(window, notices)
 
     def end(
         self, rest: Window | None, last: Window | None, clock: tuple[int, TimeSource]
@@ -50,12 +50,12 @@ class Disturbances:
             notices += self._detector.push_window(rest)
         notices += self._detector.end()
         at = rest if rest is not None else last
-        told = [] if at is None else self._notices_told(notices, at, clock)
+        found = [] if at is None else self._notices_from(notices, at, clock)
         if at is not None:
-            told += [self._say(kind, at.end_ns or 0, False, None, clock) for kind in sorted(self._open)]
-        return told, self._flagging.end(notices)
+            found += [self._notice(kind, at.end_ns or 0, False, None, clock) for kind in sorted(self._open)]
+        return found, self._flagging.end(notices)
 
-    def _notices_told(
+    def _notices_from(
         self, notices: Iterable[Notice], window: Window, clock: tuple[int, TimeSource]
     ) -> list[DisturbanceNotice]:
         found = []
@@ -63,7 +63,7 @@ class Disturbances:
             if isinstance(notice, Onset):
                 level_v = notice.percent / 100 * self._nominal_v
                 kind = KIND[notice.kind]
-                found.append(self._say(kind, _time_ns(window, notice.start_sample), True, level_v, clock))
+                found.append(self._notice(kind, _time_ns(window, notice.start_sample), True, level_v, clock))
             elif isinstance(notice, Disturbance):
                 end_ns = _time_ns(window, notice.end_sample)
                 residual_v = notice.residual_v
@@ -71,10 +71,10 @@ class Disturbances:
                     notice.kind == "interruption" and "interruption" not in self._open
                 ):  # shorter than a window
                     start_ns = _time_ns(window, notice.start_sample)
-                    found.append(self._say("interruption", start_ns, True, residual_v, clock))
+                    found.append(self._notice("interruption", start_ns, True, residual_v, clock))
                 if "interruption" in self._open:
-                    found.append(self._say("interruption", end_ns, False, residual_v, clock))
-                found.append(self._say(KIND[notice.kind], end_ns, False, residual_v, clock))
+                    found.append(self._notice("interruption", end_ns, False, residual_v, clock))
+                found.append(self._notice(KIND[notice.kind], end_ns, False, residual_v, clock))
         return found
 
     def _interruption(
@@ -84,12 +84,12 @@ class Disturbances:
         back_v = limit_v + self._limits.hysteresis_percent / 100 * self._nominal_v
         assert window.start_ns is not None and window.end_ns is not None
         if "interruption" not in self._open and extent.least_v < limit_v:
-            return [self._say("interruption", window.start_ns, True, extent.least_v, clock)]
+            return [self._notice("interruption", window.start_ns, True, extent.least_v, clock)]
         if "interruption" in self._open and extent.last_v >= back_v:
-            return [self._say("interruption", window.end_ns, False, extent.last_v, clock)]
+            return [self._notice("interruption", window.end_ns, False, extent.last_v, clock)]
         return []
 
-    def _say(
+    def _notice(
         self, kind: str, t_ns: int, entering: bool, rms_v: float | None, clock: tuple[int, TimeSource]
     ) -> DisturbanceNotice:
         (self._open.add if entering else self._open.discard)(kind)

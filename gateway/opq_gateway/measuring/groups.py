@@ -39,18 +39,18 @@ class GroupMeter:
         clock = max(self._uncertain_ns), min(self._sources)
         found = []
         for each in self._joined.push_window(phase, unbalance.PhaseWindow.of(window, uncertainty_ns)):
-            told = {
+            values = {
                 "u2_ratio": each.u2_percent / 100,
                 "u0_ratio": each.u0_percent / 100,
                 "positive_v": each.positive_v,
                 "clock_ratio": each.clock_percent / 100,
             }
-            if not math.isfinite(told["u2_ratio"]):
+            if not math.isfinite(values["u2_ratio"]):
                 continue
             name = self.group.name
-            found.append(Values(name, "window", each.start_ns, each.end_ns, *clock, False, known_of(told)))
+            found.append(Values(name, "window", each.start_ns, each.end_ns, *clock, False, known_of(values)))
             time = WindowTime(each.start_ns, each.end_ns, window.tick, window.overlap)
-            for aggregate in self._aggregator.push_values(time, {key: told[key] for key in _NAMES}):
+            for aggregate in self._aggregator.push_values(time, {key: values[key] for key in _NAMES}):
                 means = {key: value.mean for key, value in aggregate.values().items()}
                 found.append(
                     Values(

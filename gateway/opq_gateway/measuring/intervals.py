@@ -57,9 +57,9 @@ class Intervals:
         """Values of ten minutes of flicker, and of two hours where they end with these."""
         if interval.start_ns is None or interval.end_ns is None:
             return []
-        told: Mapping[str, float | FloatArray] = {"pst": interval.pst, "pinst_max": interval.pinst_max}
+        severity: Mapping[str, float | FloatArray] = {"pst": interval.pst, "pinst_max": interval.pinst_max}
         flagged = math.isnan(interval.pst)
-        found = [self._values("10min", interval.start_ns, interval.end_ns, clock, flagged, told)]
+        found = [self._values("10min", interval.start_ns, interval.end_ns, clock, flagged, severity)]
         if math.isfinite(interval.plt):
             start_ns = interval.end_ns - 12 * (interval.end_ns - interval.start_ns)
             found.append(self._values("2h", start_ns, interval.end_ns, clock, False, {"plt": interval.plt}))
@@ -71,15 +71,15 @@ class Intervals:
         return found + [self._ten(each, clock) for each in self._ten_seconds.end()]
 
     def _ten(self, ten: TenSeconds, clock: tuple[int, TimeSource]) -> Values:
-        told: Mapping[str, float | FloatArray] = {"f_hz": ten.frequency_hz, "coverage_ratio": ten.coverage}
-        return self._values("10s", ten.start_ns, ten.end_ns, clock, ten.flagged, told)
+        values: Mapping[str, float | FloatArray] = {"f_hz": ten.frequency_hz, "coverage_ratio": ten.coverage}
+        return self._values("10s", ten.start_ns, ten.end_ns, clock, ten.flagged, values)
 
     def _aggregated(self, aggregate: Aggregate, clock: tuple[int, TimeSource]) -> Values:
         flagged = aggregate.flagged or aggregate.coverage < 1.0  # a gap is in it
-        told = _told(aggregate.values(), self._nominal_v)
-        told["coverage_ratio"] = aggregate.coverage
+        values = _known_statistics(aggregate.values(), self._nominal_v)
+        values["coverage_ratio"] = aggregate.coverage
         kind = KIND.get(aggregate.kind, "3s")
-        return self._values(kind, aggregate.start_ns, aggregate.end_ns, clock, flagged, told)
+        return self._values(kind, aggregate.start_ns, aggregate.end_ns, clock, flagged, values)
 
     def _values(
         self,
@@ -88,9 +88,9 @@ class Intervals:
         end_ns: int,
         clock: tuple[int, TimeSource],
         flagged: bool,
-        told: Mapping[str, float | FloatArray],
+        values: Mapping[str, float | FloatArray],
     ) -> Values:
-        return Values(self._box_id, kind, start_ns, end_ns, *clock, flagged, known_of(told))
+        return Values(self._box_id, kind, start_ns, end_ns, *clock, flagged, known_of(values))
 
 
 def half_cycles_of(
@@ -102,32 +102,32 @@ def half_cycles_of(
     known = np.isfinite(figures.urms_v)
     if not known.any():
         return None
-    told = {"urms_v": tuple(figures.urms_v[known].tolist()), "at_s": tuple(at_s[known].tolist())}
-    return Values(box_id, "half", time.start_ns, time.end_ns, *clock, True, told)
+    values = {"urms_v": tuple(figures.urms_v[known].tolist()), "at_s": tuple(at_s[known].tolist())}
+    return Values(box_id, "half", time.start_ns, time.end_ns, *clock, True, values)
 
 
-def known_of(told: Mapping[str, float | FloatArray]) -> dict[str, float | tuple[float, ...]]:
+def known_of(values: Mapping[str, float | FloatArray]) -> dict[str, float | tuple[float, ...]]:
     """The quantities that are known."""
     found: dict[str, float | tuple[float, ...]] = {}
-    for name, value in told.items():
-        if isinstance(value, np.ndarray):
-            _add_row(found, name, value.tolist())
-        elif math.isfinite(value):
-            found[name] = float(value)
+    for name, number in values.items():
+        if isinstance(number, np.ndarray):
+            _add_row(found, name, number.tolist())
+        elif math.isfinite(number):
+            found[name] = float(number)
     return found
 
 
 def _of_row(row: list[float]) -> dict[str, float | tuple[float, ...]]:
     """Quantities of a window's row, `figures.QUANTITIES`; `under_v` and `over_v` are only for aggregates."""
-    found: dict[str, float | tuple[float, ...]] = dict(zip(_TOLD, row, strict=False))
+    found: dict[str, float | tuple[float, ...]] = dict(zip(_NAMES, row, strict=False))
     if not math.isfinite(sum(row)):
-        found = {name: value for name, value in zip(_TOLD, row, strict=False) if math.isfinite(value)}
+        found = {name: value for name, value in zip(_NAMES, row, strict=False) if math.isfinite(value)}
     _add_row(found, "harmonics_v", row[HARMONICS])
     _add_row(found, "interharmonics_v", row[INTERHARMONICS])
     return found
 
 
-_TOLD = ("rms_v", "urms_min_v", "urms_max_v", "f_hz", "thd_ratio")
+_NAMES = ("rms_v", "urms_min_v", "urms_max_v", "f_hz", "thd_ratio")
 
 
 def _add_row(found: dict[str, float | tuple[float, ...]], name: str, row: list[float]) -> None:
@@ -138,7 +138,9 @@ def _add_row(found: dict[str, float | tuple[float, ...]], name: str, row: list[f
         found[name] = tuple(row)
 
 
-def _told(statistics: Mapping[str, Statistics], nominal_v: float) -> dict[str, float | FloatArray]:
+def _known_statistics(
+    statistics: Mapping[str, Statistics], nominal_v: float
+) -> dict[str, float | FloatArray]:
     rms, hertz = statistics["rms_v"], statistics["f_hz"]
     return {
         "rms_v": rms.mean,

@@ -241,11 +241,11 @@ def _crc(head: bytes | memoryview, rows: bytes | memoryview) -> int:
 
 def _row(values: Values) -> tuple[int, int, int, int, bool, dict[str, float | bytes]]:
     """A row to store; arrays (harmonics) in single precision: 6e-8 of the value, half the bytes."""
-    told = {
+    packed = {
         name: _floats(len(value)).pack(*value) if isinstance(value, tuple) else value
         for name, value in values.values.items()
     }
-    return values.start_ns, values.end_ns, values.uncertainty_ns, int(values.source), values.flagged, told
+    return values.start_ns, values.end_ns, values.uncertainty_ns, int(values.source), values.flagged, packed
 
 
 @lru_cache
@@ -254,10 +254,10 @@ def _floats(count: int) -> struct.Struct:
 
 
 def _values(box_id: str, kind: str, row: tuple[int, int, int, int, bool, dict[str, float | bytes]]) -> Values:
-    start_ns, end_ns, uncertainty_ns, source, flagged, told = row
+    start_ns, end_ns, uncertainty_ns, source, flagged, packed = row
     known: dict[str, float | tuple[float, ...]] = {
         name: _floats(len(value) // 4).unpack(value) if isinstance(value, bytes) else value
-        for name, value in told.items()
+        for name, value in packed.items()
     }
     return Values(box_id, kind, start_ns, end_ns, uncertainty_ns, TimeSource(source), flagged, known)
 

@@ -238,7 +238,7 @@ class MeasuredBox:
         return Sinks(
             measured=self._measured,
             values=self._values,
-            told=outside.feed.offer,
+            notice=outside.feed.offer,
             edge=self._edge,
             window=lambda window, uncertainty_ns, source: outside.window(
                 self.plan.box_id, window, uncertainty_ns, source

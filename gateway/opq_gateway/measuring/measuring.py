@@ -249,14 +249,16 @@ def measuring_of(
         phasors = PhasorPlan(asked.reports_per_s, PmuClass(asked.pmu_class))
     unknown = sorted(set(config.uplink.send) - METRICS)
     if unknown:
-        told = "there are rms f thd trans h2 .. h50 rocof pst unbalance"
-        raise ConfigError(f"uplink.send: {', '.join(unknown)}: not known; {told}, nothing was started")
+        allowed = "there are rms f thd trans h2 .. h50 rocof pst unbalance"
+        raise ConfigError(f"uplink.send: {', '.join(unknown)}: not known; {allowed}, nothing was started")
     held = {box_id: ring.segments() for box_id, ring in rings.items()}
     for group in config.group:
         strangers = sorted(set(group.boxes) - statuses.keys())
         if strangers or len(set(group.boxes)) < 3:
-            told = f"no [[box]] has id {', '.join(strangers)}" if strangers else "wants three different Boxes"
-            raise ConfigError(f"group {group.name}: {told}, nothing was started")
+            allowed = (
+                f"no [[box]] has id {', '.join(strangers)}" if strangers else "wants three different Boxes"
+            )
+            raise ConfigError(f"group {group.name}: {allowed}, nothing was started")
     try:
         places = {
             group.name: Ledger(data_folder(config) / f"group-{group.name}", group.name, *keep)

@@ -22,7 +22,7 @@ import msgspec
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, Values
 from opq_gateway.status import BoxStatus
 
-MOST_TOLD = 200
+MOST_DISTURBANCES = 200
 """Most disturbances that wait for an absent broker; beyond it the oldest are dropped and counted."""
 SILENT_S = 5.0
 """A Box without samples for this long is offline."""
@@ -55,7 +55,7 @@ class MqttTopics:
 
     Attributes:
         dropped: lost items because the broker was away: values that newer ones replaced,
-            disturbances beyond MOST_TOLD.
+            disturbances beyond MOST_DISTURBANCES.
     """
 
     def __init__(self, base: str, boxes: Mapping[str, BoxStatus], every_s: float) -> None:
@@ -64,7 +64,7 @@ class MqttTopics:
         self._boxes = boxes
         self._every_s = every_s
         self._newest: dict[str, _Newest] = {}
-        self._told: deque[MqttMessage] = deque()
+        self._disturbances: deque[MqttMessage] = deque()
         self._last: dict[str, MqttMessage] = {}
         self._ongoing: dict[str, set[str]] = {}
         self._statuses: dict[str, bytes] = {}
@@ -73,7 +73,7 @@ class MqttTopics:
         """Takes items from the feed."""
         for item in items:
             if isinstance(item, DisturbanceNotice):
-                self._tell(item)
+                self._accept_notice(item)
             elif isinstance(item, Values) and item.kind != "window":
                 self._take(item, connected)
 
@@ -84,19 +84,19 @@ class MqttTopics:
             self.dropped += 1
         newest.values, newest.waits = values, True
 
-    def _tell(self, told: DisturbanceNotice) -> None:
-        message = self._disturbance(told)
+    def _accept_notice(self, notice: DisturbanceNotice) -> None:
+        message = self._disturbance(notice)
         self._last[message.topic] = message
-        self._told.append(message)
-        if len(self._told) > MOST_TOLD:
-            self._told.popleft()
+        self._disturbances.append(message)
+        if len(self._disturbances) > MOST_DISTURBANCES:
+            self._disturbances.popleft()
             self.dropped += 1
 
     def repeat_all(self) -> None:
         """Publishes everything again, for a broker that has none of it."""
         self._statuses.clear()
-        waiting = {message.topic for message in self._told}
-        self._told.extend(message for topic, message in self._last.items() if topic not in waiting)
+        waiting = {message.topic for message in self._disturbances}
+        self._disturbances.extend(message for topic, message in self._last.items() if topic not in waiting)
         for newest in self._newest.values():
             newest.waits, newest.published_s = True, -math.inf
 
@@ -107,7 +107,7 @@ class MqttTopics:
             for box_id, status in self._boxes.items()
             if (message := self._status(box_id, status, now_s)) is not None
         ]
-        messages += self._told
+        messages += self._disturbances
         for topic, newest in self._newest.items():
             if newest.waits and now_s - newest.published_s >= self._every_s:
                 newest.given = newest.values
@@ -120,8 +120,8 @@ class MqttTopics:
         if newest is not None:
             newest.published_s = now_s
             newest.waits = newest.values is not newest.given
-        elif self._told and self._told[0] is message:
-            self._told.popleft()
+        elif self._disturbances and self._disturbances[0] is message:
+            self._disturbances.popleft()
         elif message.payload in (ONLINE, OFFLINE):
             self._statuses[message.topic] = message.payload
 
@@ -131,24 +131,26 @@ class MqttTopics:
         topic = f"{self.base}/{self._place(box_id)}/status"
         return None if self._statuses.get(topic) == payload else MqttMessage(topic, payload)
 
-    def _disturbance(self, told: DisturbanceNotice) -> MqttMessage:
-        ongoing = self._ongoing.setdefault(told.box_id, set())
-        if told.entering:
-            ongoing.add(told.kind)
+    def _disturbance(self, notice: DisturbanceNotice) -> MqttMessage:
+        ongoing = self._ongoing.setdefault(notice.box_id, set())
+        if notice.entering:
+            ongoing.add(notice.kind)
         else:
-            ongoing.discard(told.kind)
+            ongoing.discard(notice.kind)
         facts = {
-            "kind": told.kind,
-            "entering": told.entering,
+            "kind": notice.kind,
+            "entering": notice.entering,
             "ongoing": sorted(ongoing),
-            "time": _iso(told.t_ns),
-            "t_ns": told.t_ns,
-            "uncertainty_ns": told.uncertainty_ns,
-            "source": told.source.name.lower(),
+            "time": _iso(notice.t_ns),
+            "t_ns": notice.t_ns,
+            "uncertainty_ns": notice.uncertainty_ns,
+            "source": notice.source.name.lower(),
         }
-        if told.rms_v is not None and math.isfinite(told.rms_v):
-            facts["rms_v"] = told.rms_v
-        return MqttMessage(f"{self.base}/{self._place(told.box_id)}/disturbance", msgspec.json.encode(facts))
+        if notice.rms_v is not None and math.isfinite(notice.rms_v):
+            facts["rms_v"] = notice.rms_v
+        return MqttMessage(
+            f"{self.base}/{self._place(notice.box_id)}/disturbance", msgspec.json.encode(facts)
+        )
 
     def _place(self, box_id: str) -> str:
         return place(box_id, box_id in self._boxes)

@@ -141,7 +141,7 @@ class MqttPublisher:
         while not stop.wait(LOOK_S):
             self._gather()
             broker.is_connected()
-            if broker.was_told_online():  # a Home Assistant that starts gets its devices again
+            if broker.came_online():  # a Home Assistant that starts gets its devices again
                 self._discovery.repeat_all()
             self._send(broker, self._discovery.due(), stop)
             self._send(broker, self._board.due(time.monotonic()), stop)
@@ -208,7 +208,7 @@ class _Broker:
             raise self._problem
         return self._connected.is_set()
 
-    def was_told_online(self) -> bool:
+    def came_online(self) -> bool:
         """Whether an ONLINE message has come since the last call."""
         if not self._online.is_set():
             return False

@@ -32,7 +32,7 @@ ONLY_FRAME = bytes(2)
 LAST_ID_CODE = 65534
 MOST_STATIONS = 700
 """A frame holds 64 KiB; configuration 3 takes up to 89 bytes per PMU."""
-NOT_TOLD = math.inf
+UNKNOWN = math.inf
 """Latitude, longitude and elevation where they are not known."""
 
 
@@ -148,7 +148,7 @@ def _station_3(stream: PmuStream, station: PmuStation) -> bytes:
     and delay."""
     delay_us = round(stream.latency_s * 1e6)
     scale = struct.pack(">HBBff", 0, PHASES[station.phase], 0, 1.0, 0.0)
-    place = struct.pack(">fff", NOT_TOLD, NOT_TOLD, NOT_TOLD)
+    place = struct.pack(">fff", UNKNOWN, UNKNOWN, UNKNOWN)
     filtered = struct.pack(">cii", stream.pmu_class.value.encode(), 2 * delay_us, delay_us)
     return (
         _counted(station.name)

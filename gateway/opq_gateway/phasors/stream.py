@@ -19,7 +19,7 @@ from opq_measure.synchrophasor.pmu import Pmu
 from opq_proto.errors import ConfigError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 
-CHANGE_TOLD_S = 60.0
+CHANGE_REPORTED_S = 60.0
 """STAT reports a changed configuration for this long."""
 TRIGGERS = {
     "dip": PhasorTrigger.MAGNITUDE_LOW,
@@ -90,7 +90,7 @@ class PhasorStream:
             if isinstance(item, PhasorReport):
                 self._alignment.accept_phasor(item, now_s)
             elif isinstance(item, DisturbanceNotice):
-                self._tell(item)
+                self._accept_notice(item)
         return [frame_bytes(self._data(instant, now_s)) for instant in self._alignment.due(now_s)]
 
     def next_s(self) -> float | None:
@@ -125,12 +125,12 @@ class PhasorStream:
             self.stream = replace(self.stream, stations=stations, change=self.stream.change + 1)
             self._changed_s = now_s
 
-    def _tell(self, told: DisturbanceNotice) -> None:
-        ongoing = self._disturbed.setdefault(told.box_id, set())
-        if told.entering:
-            ongoing.add(told.kind)
+    def _accept_notice(self, notice: DisturbanceNotice) -> None:
+        ongoing = self._disturbed.setdefault(notice.box_id, set())
+        if notice.entering:
+            ongoing.add(notice.kind)
         else:
-            ongoing.discard(told.kind)
+            ongoing.discard(notice.kind)
 
     def _data(self, instant: Instant, now_s: float) -> Frame:
         reports = [
@@ -153,6 +153,6 @@ class PhasorStream:
             uncertainty_ns=UNKNOWN_UNCERTAINTY_NS if phasor is None else phasor.uncertainty_ns,
             unlocked_s=now_s - self._synced_s.get(box_id, -math.inf),
             trigger=min(kinds, default=None),
-            configuration_changed=now_s - self._changed_s < CHANGE_TOLD_S,
+            configuration_changed=now_s - self._changed_s < CHANGE_REPORTED_S,
         )
         return phasor, standing

@@ -141,12 +141,12 @@ class SegmentCatalogue:
         found = {}
         for entry in _entries(self.folder):
             try:
-                told = entry.stat()
+                status = entry.stat()
             except FileNotFoundError:
                 continue  # the writer deleted it
-            if not stat.S_ISREG(told.st_mode):
+            if not stat.S_ISREG(status.st_mode):
                 continue  # foreign; opening a pipe would wait for ever
-            seen = (told.st_ino, told.st_mtime_ns, told.st_size)
+            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
             before = self._seen.get(entry.name)
             if before is None or before[0] != seen:
                 before = seen, _opened(self.folder / entry.name)

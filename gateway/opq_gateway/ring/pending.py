@@ -31,19 +31,19 @@ class PendingLosses:
 
     def __init__(self, newest: Segment | None) -> None:
         """Continues after the newest segment."""
-        self._told: list[Gap] = []
+        self._gaps: list[Gap] = []
         self._lost: list[Lost] = []
         self._fresh = True
         self._at: Segment | _Position | None = newest
 
     def accept_gap(self, gap: Gap) -> None:
         """Records that samples before the next block are given up."""
-        self._told.append(gap)
+        self._gaps.append(gap)
 
     @property
     def none(self) -> bool:
         """Whether no loss is known; there may still be a hole before the next block."""
-        return not self._told and not self._lost
+        return not self._gaps and not self._lost
 
     def before(self, block: SampleBlock) -> list[Lost]:
         """Every loss that has to be written before `block`."""
@@ -53,14 +53,14 @@ class PendingLosses:
         """Records that the losses are in `segment`, whose end is the position from now on."""
         self._at = segment
         self._fresh = False
-        self._told, self._lost = [], []
+        self._gaps, self._lost = [], []
 
     def refuse(self, blocks: Sequence[SampleBlock], why: str) -> None:
         """Records that the disk took none of these blocks."""
         for block in blocks:
             for hole in self._hole(block):
                 self._add(hole)
-            self._told = []
+            self._gaps = []
             reason = f"the disk did not take them: {why}"
             lost = Lost(
                 block.boot_id, block.first_sample, len(block.counts), block.t_ns, block.end_ns, reason
@@ -89,7 +89,7 @@ class PendingLosses:
         if block.overrun_before:
             reason = OVERRUN
         found = []
-        for gap in completed(position, block.first_sample, self._told, reason):
+        for gap in completed(position, block.first_sample, self._gaps, reason):
             begin_ns = max(0, block.time_ns(gap.first_sample)) if start_ns is None else start_ns
             start_ns = max(begin_ns, block.time_ns(gap.first_sample + gap.samples))
             found.append(Lost(block.boot_id, gap.first_sample, gap.samples, begin_ns, start_ns, gap.reason))

@@ -63,8 +63,8 @@ def raw_layout(data: bytes) -> RawLayout | None:
     if len(data) < HEAD_BYTES:
         return None
     magic, capacity, _, epoch, boot_id, v_per_lsb, _ = _HEAD.unpack_from(data)
-    told = int.from_bytes(data[_HEAD.size : _HEAD.size + 4], "little")
-    if magic != MAGIC or told != zlib.crc32(data[: _HEAD.size]) or not 0 < capacity <= MOST_CAPACITY:
+    checksum = int.from_bytes(data[_HEAD.size : _HEAD.size + 4], "little")
+    if magic != MAGIC or checksum != zlib.crc32(data[: _HEAD.size]) or not 0 < capacity <= MOST_CAPACITY:
         return None
 
     def time_ns(one: bytes, index: int) -> int | None:

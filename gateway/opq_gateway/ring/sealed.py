@@ -56,9 +56,13 @@ def rows_to_bytes(part: RecordColumns) -> bytes:
     for at, name in enumerate(_NAMES[3:], 3):
         table[at] = np.diff(rows[name].astype(np.int64), prepend=np.int64(0))
     planes = table.astype("<i8").view(np.uint8).reshape(-1, 8).T
-    told = b"".join(_loss(one) for one in part.lost)
+    losses = b"".join(_loss(one) for one in part.lost)
     deflate = zlib.compressobj(9, zlib.DEFLATED, _NO_FRAME)
-    return _ROWS_HEAD.pack(len(rows), len(told)) + deflate.compress(planes.tobytes() + told) + deflate.flush()
+    return (
+        _ROWS_HEAD.pack(len(rows), len(losses))
+        + deflate.compress(planes.tobytes() + losses)
+        + deflate.flush()
+    )
 
 
 def rows_of_bytes(data: bytes) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
@@ -249,10 +253,10 @@ def _opened(
     chunks: Sequence[bytes], boot_id: int, v_per_lsb: float, counts: bool, end_ns: int | None = None
 ) -> list[RecordColumns | None]:
     """The chunks, unpacked together, only up to `end_ns` where it is given; None for a damaged one."""
-    told = [_told(data, end_ns) for data in chunks]
-    unpacked = iter(_unpacked([one for one in told if one is not None and one.samples]) if counts else ())
+    readable = [_read_chunk(data, end_ns) for data in chunks]
+    unpacked = iter(_unpacked([one for one in readable if one is not None and one.samples]) if counts else ())
     opened: list[RecordColumns | None] = []
-    for one in told:
+    for one in readable:
         if one is None:
             opened.append(None)
             continue
@@ -265,7 +269,7 @@ def _opened(
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Chunk:
     """A chunk whose rows are unpacked and whose samples are still packed."""
 
     rows: NDArray[np.void]
@@ -277,7 +281,7 @@ class _Told:
         return int(self.rows["count"].sum(dtype=np.int64))
 
 
-def _told(data: bytes, end_ns: int | None) -> _Told | None:
+def _read_chunk(data: bytes, end_ns: int | None) -> _Chunk | None:
     if len(data) < _CHUNK.size:
         return None
     crc, length = _CHUNK.unpack_from(data)
@@ -289,15 +293,15 @@ def _told(data: bytes, end_ns: int | None) -> _Told | None:
         return None  # content is checked as well as the crc; the caller counts it
     if end_ns is not None:
         rows = rows[: int(np.searchsorted(rows["t_ns"], end_ns))]  # times rise within a segment
-    return _Told(rows, lost, data[_CHUNK.size + length :])
+    return _Chunk(rows, lost, data[_CHUNK.size + length :])
 
 
-def _unpacked(told: Sequence[_Told]) -> list[NDArray[np.int16] | None]:
+def _unpacked(chunks: Sequence[_Chunk]) -> list[NDArray[np.int16] | None]:
     """The samples of each; None for damaged ones, which only slow the others down."""
     try:
-        return list(unpack_all([one.packed for one in told], [one.samples for one in told]))
+        return list(unpack_all([one.packed for one in chunks], [one.samples for one in chunks]))
     except ValueError:
-        return [None] if len(told) == 1 else [found for one in told for found in _unpacked([one])]
+        return [None] if len(chunks) == 1 else [found for one in chunks for found in _unpacked([one])]
 
 
 def _index(fd: int) -> SealedIndex | None:

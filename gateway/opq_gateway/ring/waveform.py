@@ -74,10 +74,12 @@ def _joined(box_id: str, parts: list[RecordColumns], lost: list[Lost]) -> Wavefo
     rows = np.concatenate([part.rows for part in parts]) if len(parts) > 1 else parts[0].rows
     counts = [part.counts for part in parts]
     first, ends = rows["first_sample"], rows["first_sample"] + rows["count"]
-    told = [Gap(one.first_sample, one.samples, one.reason) for one in lost if one.boot_id == parts[0].boot_id]
+    gaps_known = [
+        Gap(one.first_sample, one.samples, one.reason) for one in lost if one.boot_id == parts[0].boot_id
+    ]
     gaps: list[Gap] = []
     for at in np.flatnonzero(first[1:] > ends[:-1]):
-        gaps += completed(int(ends[at]), int(first[at + 1]), told, NOT_HELD)
+        gaps += completed(int(ends[at]), int(first[at + 1]), gaps_known, NOT_HELD)
     return Waveform(
         box_id=box_id,
         start_ns=int(rows["t_ns"][0]),
@@ -126,8 +128,8 @@ class Holes:
         self._before = Lost(stretch.boot_id, int(ends[-1]), 0, int(ends_ns[-1]), int(ends_ns[-1]), NOT_HELD)
 
     def _hole(self, start: Lost, end_sample: int, end_ns: int, lost: Iterable[Lost]) -> None:
-        told = [Gap(o.first_sample, o.samples, "") for o in lost if o.boot_id == start.boot_id]
-        for gap in completed(start.first_sample, end_sample, told, NOT_HELD):
+        gaps_known = [Gap(o.first_sample, o.samples, "") for o in lost if o.boot_id == start.boot_id]
+        for gap in completed(start.first_sample, end_sample, gaps_known, NOT_HELD):
             if gap.reason:
                 hole = replace(start, first_sample=gap.first_sample, samples=gap.samples)
                 self.found.append(replace(hole, end_ns=max(start.start_ns, end_ns)))

@@ -58,17 +58,17 @@ class Axis:
             counts = samples.counts
             if samples.first_sample != expected or samples.flags or not len(counts):
                 break
-            told = stamp(samples, True, now_s)
-            if told is None:
+            stamped = stamp(samples, True, now_s)
+            if stamped is None:
                 break
             block = SampleBlock(
                 boot_id,
                 v_per_lsb,
                 expected,
-                told.t_ns,
-                told.uncertainty_ns,
-                told.source,
-                told.rate_millihz,
+                stamped.t_ns,
+                stamped.uncertainty_ns,
+                stamped.source,
+                stamped.rate_millihz,
                 counts,
             )
             blocks.append(block)
@@ -110,10 +110,10 @@ class Axis:
 
     def stamped(self, crossing: Crossing) -> Crossing | None:
         """The crossing, with this axis' time where the Box has none; None where the time is not known yet."""
-        told = crossing.source != TimeSource.FREE or crossing.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS
-        stamp = None if told else self.clock.at(crossing.sample)
+        is_timed = crossing.source != TimeSource.FREE or crossing.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS
+        stamp = None if is_timed else self.clock.at(crossing.sample)
         if stamp is None:
-            return crossing if told or self.clock.believed else None
+            return crossing if is_timed or self.clock.believed else None
         return replace(crossing, t_ns=stamp.t_ns, uncertainty_ns=stamp.uncertainty_ns, source=stamp.source)
 
     def _hold(self, samples: Samples) -> list[Output]:

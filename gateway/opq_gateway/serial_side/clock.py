@@ -104,7 +104,7 @@ class BoxClock:
         self._kept = False
         """Whether the ring's time is continued although the system's clock differs."""
         self._believed: bool | None = None
-        self._told: Samples | None = None  # the last live block with a known time
+        self._last_timed: Samples | None = None  # the last live block with a known time
         self._gps: deque[tuple[int, int]] = deque()  # (sample, UTC), at least a second apart
         self._arrivals: Arrivals | None = None
         self._system: SystemTime | None = None
@@ -126,7 +126,7 @@ class BoxClock:
             return samples
         if self._believed is None:
             near = abs(samples.t_ns - self._clocks.now_ns()) < PLAUSIBLE_NS or self._as_before(samples)
-            self._believed = near and self._told is None
+            self._believed = near and self._last_timed is None
         if self._believed:
             if live:
                 self._comparison.compare(samples, self._clocks.now_ns(), now_s)
@@ -181,7 +181,7 @@ class BoxClock:
         compared = self._clocks.gps
         if compared is not None and samples.source >= TimeSource.HOLDOVER:
             compared.accept_block(self._box_id, samples, now_s)
-        last, self._told = self._told, samples
+        last, self._last_timed = self._last_timed, samples
         if last is not None and self._arrivals is None:
             elapsed_ns = (samples.first_sample - last.first_sample) * 10**12 // last.rate_millihz
             by_ns = samples.t_ns - last.t_ns - elapsed_ns
@@ -247,7 +247,7 @@ class BoxClock:
         """Handles a live block without a time."""
         full = self._collect(samples, now_s)
         began = self._steering.begun
-        if full or (not began and (now_s - self._began_s >= START_S or self._told is not None)):
+        if full or (not began and (now_s - self._began_s >= START_S or self._last_timed is not None)):
             self._aim(self._newest)
         elif not began and self._before is not None:
             self._aim(self._newest, only_as_before=True)
@@ -262,7 +262,7 @@ class BoxClock:
         bound_ns = None
         if bearing.source is not TimeSource.FREE:
             bound_ns = bearing.bound_ns + DELAY_NS / 2 + fit.bound_ns
-        if self._told is not None and self._holds_over(self._told, sample, bound_ns):
+        if self._last_timed is not None and self._holds_over(self._last_timed, sample, bound_ns):
             self._by_gps = False
             return
         period_ns = fit.period_ns / bearing.period_ns
@@ -324,17 +324,17 @@ class BoxClock:
         self._kept = True
         return self._system.keep_offset(offset_ns)
 
-    def _holds_over(self, told: Samples, sample: int, other_bound_ns: float | None) -> bool:
+    def _holds_over(self, timed: Samples, sample: int, other_bound_ns: float | None) -> bool:
         """Whether to hold over from the Box's last stamp: yes, unless the system's clock is twice as good by
         now."""
-        period_ns = self._gps_period_ns(told)
-        bound_ns = told.uncertainty_ns + 1000.0
+        period_ns = self._gps_period_ns(timed)
+        bound_ns = timed.uncertainty_ns + 1000.0
         if not self._steering.begun:  # begins at the last stamp itself, so that resent blocks fit too
-            known_ns = bound_ns if told.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS else None
+            known_ns = bound_ns if timed.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS else None
             rate_millihz = round(1e12 / period_ns)
             held = Aim(
-                told.first_sample,
-                told.t_ns,
+                timed.first_sample,
+                timed.t_ns,
                 period_ns,
                 known_ns,
                 HOLDOVER_DRIFT,
@@ -343,16 +343,16 @@ class BoxClock:
             )
             self._steering.go(held)
             return True
-        bound_ns += HOLDOVER_DRIFT * (sample - told.first_sample) * period_ns
+        bound_ns += HOLDOVER_DRIFT * (sample - timed.first_sample) * period_ns
         return other_bound_ns is None or 2 * other_bound_ns >= bound_ns
 
-    def _gps_period_ns(self, told: Samples) -> float:
+    def _gps_period_ns(self, timed: Samples) -> float:
         """The period as last measured against GPS over minutes; otherwise as the Box reports it."""
         if self._gps:
             (first, first_ns), (last, last_ns) = self._gps[0], self._gps[-1]
             if last_ns - first_ns >= RATE_S * 1e8:
                 return (last_ns - first_ns) / (last - first)
-        return 1e12 / told.rate_millihz
+        return 1e12 / timed.rate_millihz
 
     def _go_on(self, aim: Aim) -> None:
         """Continues the ring's time after a restart of the gateway, without a wait for START_S."""

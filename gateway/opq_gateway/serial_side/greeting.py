@@ -106,15 +106,15 @@ class BoxLog:
         self._log = log
         self._counters = counters
         self._lines = lines
-        self._told = 0
+        self._lines_logged = 0
 
     def write_line(self, message: Log) -> None:
         """Logs one line of the Box."""
         self._counters.add("log_lines")
         if self._lines.due("log lines of the Box"):
-            self._told = 0
-        self._told += 1
-        if self._told > BOX_LINES:
+            self._lines_logged = 0
+        self._lines_logged += 1
+        if self._lines_logged > BOX_LINES:
             self._counters.add("log_lines_untold")
             return
         event, warns, facts = log_codes.words(message)

@@ -193,9 +193,9 @@ class Intake:
         """Logs the counts of finally lost samples that have risen."""
         before, now = box_losses(None, self._status.losses), box_losses(None, losses)
         self._status.losses = losses
-        told = {name: now[name] for name in GONE if now.get(name, 0) > before.get(name, 0)}
-        if told:
-            self._lines.warning("box.lost", **told)
+        grown = {name: now[name] for name in GONE if now.get(name, 0) > before.get(name, 0)}
+        if grown:
+            self._lines.warning("box.lost", **grown)
 
     def _restart(self, hello: Hello) -> None:
         """Begins a new axis; after a restart of the gateway it continues from the ring."""

@@ -72,7 +72,7 @@ class BoxUplink:
     """Bytes of answers handed in; written by the command handler."""
     taken_bytes: int = 0
     """Bytes of answers taken out; written by the uplink."""
-    told: CloudAcknowledgement | None = None
+    acknowledgement: CloudAcknowledgement | None = None
     """The newest acknowledgement not yet applied; the command handler sets it, the uplink takes it."""
     connection: UplinkConnection | None = None
     down_since_s: float | None = None
@@ -179,28 +179,30 @@ class BoxUplink:
 
     def apply_acknowledgement(self, now_s: float) -> None:
         """Applies the newest acknowledgement, if there is one."""
-        told, self.told = self.told, None
-        if told is None:
+        acknowledgement, self.acknowledgement = self.acknowledgement, None
+        if acknowledgement is None:
             return
         following = self.queue.next(self.box_id)
-        if following is not None and told.upto >= following:
-            self._ahead(told.upto, following)
+        if following is not None and acknowledgement.upto >= following:
+            self._ahead(acknowledgement.upto, following)
             return  # this gateway holds none of these numbers
-        told = self.stores.combine(told, now_s)
+        acknowledgement = self.stores.combine(acknowledgement, now_s)
         if not self.acknowledging:
-            log.get(service="gateway").info("uplink.acknowledges", box_id=self.box_id, upto=told.upto)
+            log.get(service="gateway").info(
+                "uplink.acknowledges", box_id=self.box_id, upto=acknowledgement.upto
+            )
         self._set_acknowledging(True)
         self._again = False
-        self.queue.acknowledged(self.box_id, told.upto)
-        self.backlog.acknowledged(told.upto)
+        self.queue.acknowledged(self.box_id, acknowledgement.upto)
+        self.backlog.acknowledged(acknowledgement.upto)
         held = self.queue.held(self.box_id)
         self._waits_since_s = None if held is None else now_s
         lost = 0
         if held is not None:
             least, most = held[0], held[1] - 1
-            holes = [(max(first, least), min(last, most)) for first, last in told.missing]
+            holes = [(max(first, least), min(last, most)) for first, last in acknowledgement.missing]
             holes = [hole for hole in holes if hole[0] <= hole[1]]
-            lost = self.backlog.missed(holes, told.upto, told.highest, now_s)
+            lost = self.backlog.missed(holes, acknowledgement.upto, acknowledgement.highest, now_s)
         self.pace.note_acknowledged(lost, now_s)
 
     def tend(self, now_s: float) -> None:

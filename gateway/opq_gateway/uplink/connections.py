@@ -134,7 +134,7 @@ class UplinkConnections:
             elif sweep:
                 self.serve(line)
             line.tend(now_s)
-            self._tell_waiting(line, now_s)
+            self._log_waiting(line, now_s)
 
     def _connect(self, line: BoxUplink) -> None:
         assert self._context is not None
@@ -186,7 +186,7 @@ class UplinkConnections:
         line.counters.add("uplink_connected")
         self._log.info("uplink.connected", box_id=line.box_id, endpoint=self._endpoints.trigger)
 
-    def _tell_waiting(self, line: BoxUplink, now_s: float) -> None:
+    def _log_waiting(self, line: BoxUplink, now_s: float) -> None:
         if line.down_since_s is None or now_s - line.down_since_s < WAITING_S:
             return
         line.down_since_s = None

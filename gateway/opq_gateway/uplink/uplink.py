@@ -138,9 +138,9 @@ class Uplink:
         self._urgent = True
         self._wake(box_id)
 
-    def acknowledge(self, box_id: str, told: CloudAcknowledgement) -> None:
+    def acknowledge(self, box_id: str, acknowledgement: CloudAcknowledgement) -> None:
         """Hands in what the cloud acknowledged; only the newest is used."""
-        self._lines[box_id].told = told
+        self._lines[box_id].acknowledgement = acknowledgement
         self._wake(box_id)
 
     def respond(self, box_id: str, frames: list[bytes]) -> None:
@@ -283,13 +283,13 @@ class Uplink:
     def _checkpoints(self, stop: threading.Event) -> None:
         """Moves the queue's log to the disk itself, in a thread of its own, since the uplink must not wait
         for it."""
-        told = ""
+        reported = ""
         while not stop.wait(CHECKPOINT_S):
             try:
                 self._queue.checkpoint()
             except sqlite3.Error as error:
-                if str(error) != told:
+                if str(error) != reported:
                     self._log.warning("queue.not_on_disk", reason=str(error))
-                told = str(error)
+                reported = str(error)
             else:
-                told = ""
+                reported = ""

@@ -140,7 +140,7 @@ def _between(lines: Lines, start: int, end: int) -> Iterator[bytes | str | None]
 
 
 Record = JsonObject | str | None
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -150,27 +150,27 @@ class BrokenFileError(Exception):
 
 
 def records(
-    path: Path, config: Config, taken: int, tell: Tell, stopped: Callable[[], bool]
+    path: Path, config: Config, taken: int, report: Report, stopped: Callable[[], bool]
 ) -> Iterator[Record]:
     """The records of the whole file; the first `taken` are None. Raises OSError, BrokenFileError."""
     try:
         with open_plain_file(path) as plain, gzip.open(plain) if config.decompression else plain as file:
             if config.fileType == "json":
-                yield from _of_json(file, path, taken, tell)
+                yield from _of_json(file, path, taken, report)
                 return
             lines = Lines(file, stopped=stopped)
             start, end = config.ignoreStartLines, config.ignoreEndLines
             some = _between(lines, start, end) if start or end else iter(lines)
             if config.fileType == "lines":
-                yield from of_lines(some, lines, path, taken, tell)
+                yield from of_lines(some, lines, path, taken, report)
             else:
-                yield from _of_csv(some, lines, path, config, taken, tell)
+                yield from _of_csv(some, lines, path, config, taken, report)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BrokenFileError(f"{path}: {type(error).__name__}: {error}") from None
 
 
 def of_lines(
-    some: Iterator[bytes | str | None], lines: Lines, path: Path, taken: int, tell: Tell
+    some: Iterator[bytes | str | None], lines: Lines, path: Path, taken: int, report: Report
 ) -> Iterator[Record]:
     """Records of the JSON lines `some` of `lines`; empty lines are no records. PAUSE is passed on."""
     decode = msgspec.json.Decoder().decode
@@ -187,18 +187,18 @@ def of_lines(
         try:
             row = decode(line) if line is not None else None
         except _UNREADABLE as error:
-            tell(f"{path}, line {lines.place}: {error}")
+            report(f"{path}, line {lines.place}: {error}")
             yield None
             continue
         if isinstance(row, dict):
             yield row
             continue
         wrong = _too_long() if line is None else f"a line is {type(row).__name__}; want an object"
-        tell(f"{path}, line {lines.place}: {wrong}")
+        report(f"{path}, line {lines.place}: {wrong}")
         yield None
 
 
-def _of_json(file: BinaryIO | gzip.GzipFile, path: Path, taken: int, tell: Tell) -> Iterator[Record]:
+def _of_json(file: BinaryIO | gzip.GzipFile, path: Path, taken: int, report: Report) -> Iterator[Record]:
     data = file.read(LONGEST_BYTES + 1)
     if len(data) > LONGEST_BYTES:
         raise BrokenFileError(f"{path}: has more than {LONGEST_BYTES} bytes")
@@ -211,12 +211,12 @@ def _of_json(file: BinaryIO | gzip.GzipFile, path: Path, taken: int, tell: Tell)
             yield each if number > taken else None
             continue
         if number > taken:
-            tell(f"{path}, record {number}: is {type(each).__name__}; want an object")
+            report(f"{path}, record {number}: is {type(each).__name__}; want an object")
         yield None
 
 
 def _of_csv(
-    some: Iterator[bytes | str | None], lines: Lines, path: Path, config: Config, taken: int, tell: Tell
+    some: Iterator[bytes | str | None], lines: Lines, path: Path, config: Config, taken: int, report: Report
 ) -> Iterator[Record]:
     wrong = ""
 
@@ -255,7 +255,7 @@ def _of_csv(
             continue
         number += 1
         if wrong and number > taken:
-            tell(f"{path}, line {lines.place}: {wrong}")
+            report(f"{path}, line {lines.place}: {wrong}")
         if wrong or number <= taken:
             yield None
         else:

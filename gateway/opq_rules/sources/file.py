@@ -119,23 +119,23 @@ class Source(SourceOfSdk):
         if not files:
             return
         path = self._at / self._done[0] if self._at.is_dir() and self._done[0] else files[0]
-        ignored, tell = self._config.ignoreStartLines, context.emit_error
+        ignored, report = self._config.ignoreStartLines, context.emit_error
         current, known = rotation.left_in(path, self._mark, ignored)
         if self._mark and not known:
             if current.inode != self._mark.inode:
-                tell(f"{path}: is another file, and the one that was read is not beside it")
+                report(f"{path}: is another file, and the one that was read is not beside it")
             self._done, self._mark = ("", 0), None
         taken = self._done[1]
         while True:
             with current:
                 coming = current.come(context, partial(rotation.has_ended, path))
-                found = of_lines(coming, current.lines, path, taken, tell)
+                found = of_lines(coming, current.lines, path, taken, report)
                 how = self._hand_on(path, found, context, taken, current)
                 if how == "stopped" or context.stopped:
                     return
                 taken = 0
                 if how == "ended":
-                    following = rotation.after(path, current, ignored, tell)
+                    following = rotation.after(path, current, ignored, report)
                 else:
                     self._done, self._mark = ("", 0), None
                     following = Generation(path, ignored)

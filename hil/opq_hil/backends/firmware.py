@@ -57,13 +57,13 @@ def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
     Raises:
         FirmwareError: no folder is named, or no board is in it.
     """
-    told = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if told is None:
+    place = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    if place is None:
         raise FirmwareError(f"no built firmware: opq-tools firmware build, then --firmware DIR or {VARIABLE}")
     key = Path(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
-    found = {board: board_firmware(told, board, key) for board in BOARDS if (told / board / FLASH).exists()}
+    found = {board: board_firmware(place, board, key) for board in BOARDS if (place / board / FLASH).exists()}
     if not found:
-        raise FirmwareError(f"{told}: no {FLASH} of {' or '.join(BOARDS)} in it; opq-tools firmware build")
+        raise FirmwareError(f"{place}: no {FLASH} of {' or '.join(BOARDS)} in it; opq-tools firmware build")
     return found
 
 

@@ -31,11 +31,11 @@ def monocypher(cache: Path | None = None) -> SourceTree:
     Raises:
         SourceError: it is not available here; the text says what to do instead.
     """
-    told = os.environ.get(VARIABLE)
-    if told:
-        path = Path(told).expanduser().resolve()
+    value = os.environ.get(VARIABLE)
+    if value:
+        path = Path(value).expanduser().resolve()
         if not (path / "monocypher.c").exists():
-            raise SourceError(f"{VARIABLE}={told}: no monocypher.c in it")
+            raise SourceError(f"{VARIABLE}={value}: no monocypher.c in it")
         return SourceTree("monocypher", path, "unknown", "", note=f"from {VARIABLE}, not hashed")
     folder = (cache or cache_folder()) / "sources" / f"{PACKAGE}-{SHA256[:16]}"
     with locked(folder.parent / f"{PACKAGE}.lock"):

@@ -59,7 +59,7 @@ class Qemu:
     def binary(self) -> QemuBinary | None:
         """The binary to run; None if there is no QEMU at all."""
         if not self._found:
-            self._found.append(find_qemu(_silent if self.quiet else _tell))
+            self._found.append(find_qemu(_silent if self.quiet else _print))
         return self._found[0]
 
     @property
@@ -196,7 +196,7 @@ class QmpClock:
                 self._heard += more
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -246,14 +246,14 @@ def _ninja(build: Path, say: Say) -> None:
             cwd=build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         ) as process,
     ):  # fmt: skip
-        told = 0.0
+        reported_s = 0.0
         lines: list[str] = []
         for line in process.stdout or ():
             kept.write(line)
             lines = [*lines[-400:], line]
             step = re.match(r"\[(\d+)/(\d+)\]", line)
-            if step and time.monotonic() - told > 10:
-                told = time.monotonic()
+            if step and time.monotonic() - reported_s > 10:
+                reported_s = time.monotonic()
                 say(f"  {step[1]} of {step[2]} files")
     if process.returncode:
         wrong = [line.strip() for line in lines if "error:" in line] or [

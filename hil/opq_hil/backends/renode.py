@@ -51,8 +51,8 @@ _OUTSIDE = re.compile(r"non existing peripheral at (0x[0-9A-F]+)")
 
 def find_renode() -> Path | None:
     """The `renode` to run: from the environment variable, else on PATH."""
-    told = os.environ.get(VARIABLE)
-    found = told if told else shutil.which("renode")
+    value = os.environ.get(VARIABLE)
+    found = value if value else shutil.which("renode")
     return Path(found) if found and Path(found).exists() else None
 
 
@@ -210,10 +210,10 @@ class RenodeSession:
         Raises:
             BackendError: it does not report its time.
         """
-        told = self._ask("emulation GetTimeSourceInfo")
-        found = _TIME.search(told)
+        answer = self._ask("emulation GetTimeSourceInfo")
+        found = _TIME.search(answer)
         if found is None:
-            raise BackendError(f"Renode does not say what time it is: {told!r}")
+            raise BackendError(f"Renode does not say what time it is: {answer!r}")
         hours, minutes, rest = found.groups()
         return (int(hours) * 60 + int(minutes)) * 60 + float(rest)
 

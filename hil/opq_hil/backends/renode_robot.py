@@ -22,8 +22,8 @@ TEST_LIMIT = "30 min"
 
 def find_renode_test() -> Path | None:
     """`renode-test`: in the folder of the program that RENODE names, else on PATH."""
-    told = os.environ.get("RENODE")
-    beside = Path(told).parent / "renode-test" if told else None
+    value = os.environ.get("RENODE")
+    beside = Path(value).parent / "renode-test" if value else None
     if beside is not None and beside.exists():
         return beside
     found = shutil.which("renode-test")
@@ -61,15 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--results", type=Path, default=Path("renode-results"))
     parser.add_argument("--include", action="append", default=[], metavar="TAG")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     program = find_renode_test()
     if program is None:
         print("no renode-test here (RENODE, or PATH): hil/renode/README.md says whence", file=sys.stderr)
         return NO_RENODE
-    if told.firmware is None or not (told.firmware / "opqbox" / "flash.bin").exists():
+    if options.firmware is None or not (options.firmware / "opqbox" / "flash.bin").exists():
         parser.error("--firmware: want the folder that `opq-tools firmware build` makes")
-    suites = told.suites or (SUITES if "soak" in told.include else SUITES[:-1])
-    line = command(program, told.firmware.absolute(), told.results.absolute(), suites, told.include)
+    suites = options.suites or (SUITES if "soak" in options.include else SUITES[:-1])
+    line = command(program, options.firmware.absolute(), options.results.absolute(), suites, options.include)
     return subprocess.run(line, env=environment(), check=False).returncode
 
 

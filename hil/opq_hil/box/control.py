@@ -188,9 +188,9 @@ class Control:
         if request.get("kind") == SUPPLY_LOST:
             return self._supply_lost(request, box_id)
         _allow(request, EVENT_KEYS)
-        told = {key: value for key in NUMBER_KEYS if (value := _number(request, key)) is not None}
+        given = {key: value for key in NUMBER_KEYS if (value := _number(request, key)) is not None}
         kind = str(request.get("kind", ""))
-        numbers = numbers_for(kind, told)
+        numbers = numbers_for(kind, given)
         source = self._host.boxes[box_id].source
         wanted = on_demand(kind, numbers, source.nominal_v, source.nominal_hz)
         event = self._host.add_event(box_id, wanted)
@@ -319,14 +319,14 @@ def truth_written(host: EventHost, folder: Path | None) -> Iterator[None]:
     if system is None:
         raise ConfigError("--truth: only a scenario with a network has a truth; try --scenario village")
     files: list[TruthFiles] = []
-    told: dict[str, BoxTimes] = {}
+    written: dict[str, BoxTimes] = {}
     also = host.on_open
 
     def outages() -> Sequence[BoxOutage]:
         """Outages, with those of supplies that were lost on demand."""
         times = box_times_of(host.boxes)
-        if times != told:
-            told.update(times)
+        if times != written:
+            written.update(times)
             write_box_times(folder, times, host.clock.start_ns)
         return outages_of(times)
 

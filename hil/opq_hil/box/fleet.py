@@ -49,7 +49,7 @@ class Fleet:
     replayed: tuple[tuple[str, Path, Recording], ...]
     """(box id, file, recording)."""
     scenario: str | None
-    told: MainsScenario | PowerScenario | None
+    scenario_config: MainsScenario | PowerScenario | None
     scenario_box_ids: tuple[str, ...]
     plain_box_ids: tuple[str, ...]
     every_s: float | None
@@ -81,14 +81,14 @@ class Fleet:
     def announcement(self) -> str:
         """One line: what each Box does, and when the first disturbance comes."""
         parts = [f"Box {box_id} replays {path.name}" for box_id, path, _ in self.replayed]
-        if self.told is not None and self.scenario_box_ids:
-            title = self.told.title or Path(str(self.scenario)).name
+        if self.scenario_config is not None and self.scenario_box_ids:
+            title = self.scenario_config.title or Path(str(self.scenario)).name
             parts.append(f"{_boxes(self.scenario_box_ids)}: {title}")
         if self.plain_box_ids:
             parts.append(f"{_boxes(self.plain_box_ids)}: simulated, undisturbed")
         first_s, every_s = self._first_disturbance_s()
         if first_s is not None:
-            what = "disturbance" if isinstance(self.told, PowerScenario) else "dip"
+            what = "disturbance" if isinstance(self.scenario_config, PowerScenario) else "dip"
             again = f", then every {every_s:g} s" if every_s else ""
             parts.append(f"the first {what} comes {first_s:.0f} s after the Boxes start{again}")
         return "; ".join(parts)
@@ -107,8 +107,12 @@ class Fleet:
                 sources[box_id] = (SIMULATED, made)
         volts, hz = self._nominal()
         grid = Grid(hz, wander_hz=0.01, wander_s=47.0)
-        if self.told is not None:
-            grid = grid_course(self.told) if isinstance(self.told, PowerScenario) else grid_of(self.told)
+        if self.scenario_config is not None:
+            grid = (
+                grid_course(self.scenario_config)
+                if isinstance(self.scenario_config, PowerScenario)
+                else grid_of(self.scenario_config)
+            )
         for box_id in self.plain_box_ids:
             sources[box_id] = (SIMULATED, plain_generator(box_id, grid, volts, hz, self.seed))
         return [
@@ -118,20 +122,20 @@ class Fleet:
 
     def _nominal(self) -> tuple[float, float]:
         """Volts and hertz of the plain Boxes: from the scenario, else from the first recording."""
-        if self.told is not None:
-            return self.told.nominal_v, self.told.nominal_hz
+        if self.scenario_config is not None:
+            return self.scenario_config.nominal_v, self.scenario_config.nominal_hz
         for _, _, recording in self.replayed:
             return recording.nominal_v, recording.nominal_hz
         return 120.0, 60.0
 
     def _scenario_sources(self) -> dict[str, SampleSource]:
         """The sample sources of the scenario's Boxes, by Box id."""
-        if isinstance(self.told, PowerScenario):
-            system = power_system_of(self.told, self.seed)
+        if isinstance(self.scenario_config, PowerScenario):
+            system = power_system_of(self.scenario_config, self.seed)
             system.on_refusal = _log_refusal
-            played = recorded_sources(self.told, self.every_s or EVERY_S, self.lead_s or LEAD_S)
-            return {**power_sources(self.told, system, self.seed), **played}
-        return dict(generators(self.told, self.seed)) if self.told is not None else {}
+            played = recorded_sources(self.scenario_config, self.every_s or EVERY_S, self.lead_s or LEAD_S)
+            return {**power_sources(self.scenario_config, system, self.seed), **played}
+        return dict(generators(self.scenario_config, self.seed)) if self.scenario_config is not None else {}
 
     def _first_disturbance_s(self) -> tuple[float | None, float]:
         """Seconds from the start to the first disturbance, None if none comes; then the seconds between
@@ -139,12 +143,12 @@ class Fleet:
         """
         every_s = self.every_s or EVERY_S
         known = [source.first_disturbance_s for source in self._replays()]
-        if isinstance(self.told, PowerScenario):
-            known += [each.at_s for each in self.told.cause]
+        if isinstance(self.scenario_config, PowerScenario):
+            known += [each.at_s for each in self.scenario_config.cause]
             every_s = every_s if self.replayed else 0.0
-        elif self.told is not None and any(box.event for box in self.told.box):
-            known.append(self.told.lead_s)
-            every_s = self.told.every_s
+        elif self.scenario_config is not None and any(box.event for box in self.scenario_config.box):
+            known.append(self.scenario_config.lead_s)
+            every_s = self.scenario_config.every_s
         return min((at for at in known if at is not None), default=None), every_s
 
     def _replays(self) -> tuple[Replay, ...]:
@@ -173,8 +177,8 @@ def plan_fleet(
         scenario, sim = DEFAULT, 1
     recordings = [read_recording(path) for path in replays]
     named = [recording.box_id for recording in recordings if recording.box_id]
-    told = _read_scenario(scenario, replay_every_s, lead_s) if scenario else None
-    named += [box.id for box in told.box] if told else []
+    scenario_config = _read_scenario(scenario, replay_every_s, lead_s) if scenario else None
+    named += [box.id for box in scenario_config.box] if scenario_config else []
     twice = sorted({box_id for box_id in named if named.count(box_id) > 1}, key=int)
     if twice:
         raise ConfigError(f"{_boxes(twice)}: asked for twice, by recordings or scenario; give each once")
@@ -186,15 +190,15 @@ def plan_fleet(
     fleet = Fleet(
         replayed=replayed,
         scenario=str(scenario) if scenario else None,
-        told=told,
-        scenario_box_ids=tuple(box.id for box in told.box) if told else (),
+        scenario_config=scenario_config,
+        scenario_box_ids=tuple(box.id for box in scenario_config.box) if scenario_config else (),
         plain_box_ids=tuple(next(free) for _ in range(sim or 0)),
         every_s=replay_every_s,
         lead_s=lead_s,
         seed=seed,
         truth=truth,
     )
-    if truth is not None and not isinstance(told, PowerScenario):
+    if truth is not None and not isinstance(scenario_config, PowerScenario):
         raise ConfigError("--truth: only a scenario with a network has a truth; try --scenario village")
     fleet.boxes()  # reports now what cannot be played
     return fleet

@@ -46,7 +46,7 @@ class SimulatedPlace:
 
 def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
     """Returns a place for every Box of the fleet, except those that replay a file."""
-    scenario = fleet.told
+    scenario = fleet.scenario_config
     stem = Path(fleet.scenario).stem if fleet.scenario else PLAIN_REGION
     middle = BORNHOLM if scenario is not None and scenario.nominal_hz < 55 else OAHU
     free = _spiral(middle)
@@ -80,7 +80,7 @@ def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
 def three_phase_places(fleet: Fleet) -> dict[str, tuple[str, str, str]]:
     """Places with a GPS-timed Box on each phase (GPS for the angles): slug to the Boxes on a, b and c."""
     found: dict[str, dict[str, str]] = {}
-    if isinstance(scenario := fleet.told, PowerScenario):
+    if isinstance(scenario := fleet.scenario_config, PowerScenario):
         clocks = {box.id: box.clock for box in scenario.box}
         for each in simulated_places(fleet):
             clock = clocks.get(each.box_id)
@@ -101,12 +101,12 @@ def places_of_network(
     for box in scenario.box:
         if box.at not in points:
             points[box.at] = next(free)
-        told = named.get(box.at)
+        config = named.get(box.at)
         found.append(
             SimulatedPlace(
                 box.id,
                 _slug(f"{stem} {box.at}"),
-                told.name if told is not None and told.name else box.at,
+                config.name if config is not None and config.name else box.at,
                 *points[box.at],
                 scenario.region or stem,
                 system.feeder_of(box.at),

@@ -124,9 +124,9 @@ def _wrong_with(
         absent = sorted(set(dip.boxes) - seen, key=int)
         without = [box_id for box_id in absent if not any(box_id in event.missing for event in about)]
         if without:
-            told = "; ".join(map(_of_event, about))
+            listed = "; ".join(map(_of_event, about))
             problems.append(
-                f"dip {dip.number}: Boxes {', '.join(without)} saw it and are in no incident ({told})"
+                f"dip {dip.number}: Boxes {', '.join(without)} saw it and are in no incident ({listed})"
             )
     if len(own) > 1:
         problems.append(f"dip {dip.number}: split in {len(own)} incidents")

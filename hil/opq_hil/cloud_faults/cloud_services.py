@@ -159,8 +159,8 @@ class CloudServices:
 
 def _write(path: Path, data_dir: Path, keys: Path, more: dict[str, dict[str, str]]) -> Path:
     sections = {name: {**SCALED.get(name, {}), **more.get(name, {})} for name in (*SCALED, *more)}
-    told = {"data_dir": str(data_dir), "keys": {"folder": str(keys)}, **sections}
-    path.write_text(tomli_w.dumps(told), encoding="utf-8")
+    settings = {"data_dir": str(data_dir), "keys": {"folder": str(keys)}, **sections}
+    path.write_text(tomli_w.dumps(settings), encoding="utf-8")
     return path
 
 

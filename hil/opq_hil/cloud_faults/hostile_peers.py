@@ -186,8 +186,8 @@ class HostilePeers:
             if sockets is None:
                 continue
             while sockets.command.poll(0):
-                told = sockets.command.recv_multipart()
-                self.overheard += not told[0].startswith((role.own_id.encode(), LEG_TOPIC))
+                message = sockets.command.recv_multipart()
+                self.overheard += not message[0].startswith((role.own_id.encode(), LEG_TOPIC))
             if name == "repeated":
                 continue
             for _ in range(VOLLEY):

@@ -298,8 +298,8 @@ class CloudWorld:
         while (objection := condition()) is not None:
             if time.monotonic() > until_s:
                 words = [f"; {each.name}: {each.last_words}" for each in self.services.processes]
-                told = "".join(each for each in words if not each.endswith(": "))
-                raise ServiceError(f"not within {timeout_s:g} s: {what}: {objection}{told}")
+                logged = "".join(each for each in words if not each.endswith(": "))
+                raise ServiceError(f"not within {timeout_s:g} s: {what}: {objection}{logged}")
             self._run(0.1)
 
     def _met(self) -> str | None:

@@ -125,7 +125,7 @@ def _truth(
         {"class": one.kind, **_span(one, start_ns), "drawn": dict(numbers[one.kind].values)}
         for one in mains.placed
     ]
-    told: dict[str, Any] = {
+    truth: dict[str, Any] = {
         "id": number,
         "cause": "data_set" if parts else None,
         "class": kind,
@@ -135,16 +135,16 @@ def _truth(
         "boxes": {},
     }
     if parts:
-        told["boxes"][BOX_ID] = {
+        truth["boxes"][BOX_ID] = {
             "class": kind,
             "residual_percent": _residual_percent(mains, facts["nominal_volts"]),
             "phase_jump_deg": sum(
                 one.disturbance.degrees for one in mains.placed if isinstance(one.disturbance, PhaseJumpEvent)
             ),
-            "arrival_ns": told["start_ns"],
+            "arrival_ns": truth["start_ns"],
             "side": None,
         }
-    return {**told, "nominal_hz": facts["nominal_hz"], "parts": parts}
+    return {**truth, "nominal_hz": facts["nominal_hz"], "parts": parts}
 
 
 def _span(one: PlacedDisturbance, start_ns: int) -> dict[str, int]:

@@ -102,7 +102,7 @@ def report(boxes: CountingBoxes, stop: threading.Event, began_cpu_s: float) -> N
         over = stop.wait(COUNT_S)
         used = resource.getrusage(resource.RUSAGE_SELF)
         cpu_s = used.ru_utime + used.ru_stime
-        told = {
+        figures = {
             **boxes.counts(),
             "processes": 1,
             "cpu_s": round(cpu_s, 3),
@@ -110,22 +110,22 @@ def report(boxes: CountingBoxes, stop: threading.Event, began_cpu_s: float) -> N
             "memory_kb": memory_kb(),
             "files": len(list(Path("/proc/self/fd").iterdir())),
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(figures), flush=True)
         if over:
             return
 
 
 def main() -> None:
     """Serves the Boxes until SIGTERM."""
-    told = json.loads(sys.stdin.readline())
-    end_with(int(told["parent"]))
+    order = json.loads(sys.stdin.readline())
+    end_with(int(order["parent"]))
     log.configure("boxes", "warning")
-    spec = FleetSpec(**told["spec"])
-    clock = RunClock(**{**told["clock"], "source": TimeSource(told["clock"]["source"])})
+    spec = FleetSpec(**order["spec"])
+    clock = RunClock(**{**order["clock"], "source": TimeSource(order["clock"]["source"])})
     stop, ended = threading.Event(), threading.Event()
     with stopped_by_signals(stop):
         try:
-            boxes = made_boxes(spec, int(told["process"]), clock)
+            boxes = made_boxes(spec, int(order["process"]), clock)
         except OpqError as error:
             sys.exit(str(error))
         reporting = threading.Thread(target=report, args=(boxes, ended, time.process_time()))

@@ -57,9 +57,9 @@ class CalmOutlets:
         return float(self._outlets[box].voltage.cycles(np.array([t_s]))[0]) - common
 
     def _put(self, box: int, steady: SteadyVoltage, at_s: float) -> None:
-        told = hash((steady.fundamental_v, steady.dc_v, steady.ratios.tobytes()))
-        if told != self._known[box]:
-            self._known[box] = told
+        digest = hash((steady.fundamental_v, steady.dc_v, steady.ratios.tobytes()))
+        if digest != self._known[box]:
+            self._known[box] = digest
             outlet = self._outlets[box]
             read = SteadyVoltage(
                 steady.fundamental_v * outlet.gain, steady.ratios, steady.dc_v * outlet.gain + outlet.offset_v

@@ -87,7 +87,7 @@ class Delivery:
         self._stores = [StoreAcknowledgements(store_forgotten_s) for _ in box_ids]
         self.paces = [ResendPace() for _ in box_ids]
         self._swept_s = 0.0
-        self._told: dict[int, CloudAcknowledgement] = {}
+        self._acknowledged: dict[int, CloudAcknowledgement] = {}
         """The newest acknowledgement with holes, by Box."""
         self._left_out: set[int] = set()
         """Boxes that lost their connection in this sweep, or have more to send; the next one handles them."""
@@ -111,28 +111,30 @@ class Delivery:
         self.counts.sent += sent
         self.counts.unheard += len(bodies) - sent
 
-    def acknowledge(self, box: int, told: CloudAcknowledgement, now_s: float) -> None:
+    def acknowledge(self, box: int, acknowledgement: CloudAcknowledgement, now_s: float) -> None:
         """Handles the cloud's report of what it has stored of a Box."""
-        if told.upto < self._held.next[box]:
-            told = self._stores[box].combine(told, now_s)
-        if not self._held.acknowledge(box, told.upto):
+        if acknowledgement.upto < self._held.next[box]:
+            acknowledgement = self._stores[box].combine(acknowledgement, now_s)
+        if not self._held.acknowledge(box, acknowledgement.upto):
             if not self.counts.acknowledgements_ahead:
-                log.get(service="boxes").warning("fleet.acknowledged_ahead", acknowledged=told.upto)
+                log.get(service="boxes").warning(
+                    "fleet.acknowledged_ahead", acknowledged=acknowledgement.upto
+                )
             self.counts.acknowledgements_ahead += 1
             return
         self.counts.acknowledgements += 1
         self.acknowledging[box] = True
         self._acknowledged_s[box] = now_s
-        if told.missing and not self._stores[box].others:  # one store may lack what another has
-            self._told[box] = told
+        if acknowledgement.missing and not self._stores[box].others:  # one store may lack what another has
+            self._acknowledged[box] = acknowledgement
         else:
-            self._told.pop(box, None)
+            self._acknowledged.pop(box, None)
         flown = int(self._marks[0][1][box]) if self._marks else 0
-        waits = told.highest is not None and told.highest < self._flown_until[box]
+        waits = acknowledgement.highest is not None and acknowledgement.highest < self._flown_until[box]
         under_way = int(self._flown_last[box]) if waits else -1
         lost = 0
         due_first, due_last = int(self._due_first[box]), int(self._due_last[box])
-        for first, last in told.missing:
+        for first, last in acknowledgement.missing:
             first, last = max(first, under_way + 1), min(last, flown - 1)
             if first <= last:
                 lost += last - first + 1 - max(0, min(last, due_last) - max(first, due_first) + 1)
@@ -169,7 +171,7 @@ class Delivery:
             box = row.box
             if box in self._left_out or not self._due_first[box] <= row.sequence <= self._due_last[box]:
                 continue
-            if _is_stored(self._told.get(box), row.sequence):
+            if _is_stored(self._acknowledged.get(box), row.sequence):
                 self._due_first[box] = row.sequence + 1
                 continue
             tail = sequence_tail(row.sequence, min(row.sequence, int(self._held.floor[box])), True)
@@ -219,8 +221,8 @@ class Delivery:
     def _first_hole(self, box: int) -> int:
         """The lowest sequence that is due and, as far as known, not stored."""
         first = int(self._due_first[box])
-        if (told := self._told.get(box)) is not None:
-            first = next((max(first, hole[0]) for hole in told.missing if hole[1] >= first), first)
+        if (acknowledgement := self._acknowledged.get(box)) is not None:
+            first = next((max(first, hole[0]) for hole in acknowledgement.missing if hole[1] >= first), first)
             first = min(first, int(self._due_last[box]))
             self._due_first[box] = first
         return first
@@ -245,8 +247,8 @@ class Delivery:
             self._due_last[box] = max(self._due_last[box], last)
 
 
-def _is_stored(told: CloudAcknowledgement | None, sequence: int) -> bool:
+def _is_stored(acknowledgement: CloudAcknowledgement | None, sequence: int) -> bool:
     """True if the acknowledgement reports the sequence as stored: everything between two of its holes is."""
-    if told is None or sequence > told.missing[-1][1]:
+    if acknowledgement is None or sequence > acknowledgement.missing[-1][1]:
         return False
-    return not any(first <= sequence <= last for first, last in told.missing)
+    return not any(first <= sequence <= last for first, last in acknowledgement.missing)

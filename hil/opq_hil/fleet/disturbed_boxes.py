@@ -160,7 +160,7 @@ def _sinks(measured: Callable[[Measured], None], edge: Callable[[Measurement, in
     return Sinks(
         measured=measured,
         values=nothing,
-        told=nothing,
+        notice=nothing,
         window=nothing,
         phasor=nothing,
         phasors_wanted=lambda: False,

@@ -87,8 +87,8 @@ def check_fleet(spec: FleetSpec) -> None:
             f"opq-tools keygen --out {keys.root}{server} --boxes {spec.first_box}-{last}"
         )
     kept = Path(spec.data_dir) / "fleet" / SPREAD
-    told = {"processes": spec.processes, "first_box": spec.first_box}
-    if kept.exists() and json.loads(kept.read_text()) != told:
+    layout = {"processes": spec.processes, "first_box": spec.first_box}
+    if kept.exists() and json.loads(kept.read_text()) != layout:
         before = json.loads(kept.read_text())
         raise ConfigError(
             f"{kept.parent} is of a fleet with --processes {before['processes']} --first-box "
@@ -96,7 +96,7 @@ def check_fleet(spec: FleetSpec) -> None:
             "use these, or delete the folder with what was never acknowledged"
         )
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(told))
+    kept.write_text(json.dumps(layout))
 
 
 def run_fleet(
@@ -165,7 +165,7 @@ def total_of(latest: Mapping[int, Counts]) -> Counts:
 
 
 def _started(spec: FleetSpec, process: int, clock: RunClock) -> "subprocess.Popen[str]":
-    told = {"spec": asdict(spec), "process": process, "parent": os.getpid(), "clock": asdict(clock)}
+    order = {"spec": asdict(spec), "process": process, "parent": os.getpid(), "clock": asdict(clock)}
     made = subprocess.Popen(
         [sys.executable, "-m", "opq_hil.fleet"],
         stdin=subprocess.PIPE,
@@ -174,7 +174,7 @@ def _started(spec: FleetSpec, process: int, clock: RunClock) -> "subprocess.Pope
         start_new_session=True,  # a terminal's Ctrl-C is for this process alone; it ends the others
     )
     assert made.stdin is not None
-    made.stdin.write(json.dumps(told) + "\n")
+    made.stdin.write(json.dumps(order) + "\n")
     made.stdin.close()
     return made
 

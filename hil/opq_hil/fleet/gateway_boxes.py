@@ -112,9 +112,9 @@ class GatewayBoxes:
             status = BoxStatus(box.box_id, plan.cycles, hello=hello)
             self._statuses.append(status)
             numbers = source.nominal_v, source.nominal_hz, plan.cycles
-            told = MeasuringPlan(box.box_id, *numbers, flicker=flicker, detectors=True, local=False)
+            measuring_plan = MeasuringPlan(box.box_id, *numbers, flicker=flicker, detectors=True, local=False)
             self._uplink.add(box.box_id, pair, counters, status)
-            self._measuring.add(told, counters, status, None)
+            self._measuring.add(measuring_plan, counters, status, None)
             self._measuring.restart(box.box_id, hello)
             store = SourceStore(box.box_id, outlet.samples, source.rate_millihz, clock)
             desk = CommandedBox(

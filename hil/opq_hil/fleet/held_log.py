@@ -73,11 +73,11 @@ class HeldLog:
         self._wrote: tuple[bytes, bytes] = b"", b""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            told = self._told()
-            start = [told.get(str(number), (now_ms, now_ms)) for number in self._numbers.tolist()]
+            stored = self._stored()
+            start = [stored.get(str(number), (now_ms, now_ms)) for number in self._numbers.tolist()]
             self.next = np.array([each[0] for each in start], np.int64)
             self.floor = np.array([each[1] for each in start], np.int64)
-            self.is_new = np.array([str(number) not in told for number in self._numbers.tolist()])
+            self.is_new = np.array([str(number) not in stored for number in self._numbers.tolist()])
             self._reopen()
             self._begin_segment()
             self.write_numbers()
@@ -181,9 +181,9 @@ class HeldLog:
         if now == self._wrote:
             return
         rows = zip(self._numbers.tolist(), self.next.tolist(), self.floor.tolist(), strict=True)
-        told = {str(number): (following, floor) for number, following, floor in rows}
+        numbers = {str(number): (following, floor) for number, following, floor in rows}
         beside = self._folder / (NUMBERS + ".new")
-        beside.write_text(json.dumps(told))
+        beside.write_text(json.dumps(numbers))
         beside.replace(self._folder / NUMBERS)
         self._wrote = now
 
@@ -195,7 +195,7 @@ class HeldLog:
             log.get(service="boxes").error("fleet.log_failed", reason=str(error))
         self._segments[-1].seal()
 
-    def _told(self) -> dict[str, tuple[int, int]]:
+    def _stored(self) -> dict[str, tuple[int, int]]:
         path = self._folder / NUMBERS
         if not path.exists():
             return {}

@@ -67,15 +67,17 @@ class MeasurementRows:
             metrics: (n, 4, 3) of METRIC_NAMES: minimum, maximum, mean.
         """
         values = metrics.astype(np.float32)
-        told_ms = (end_ns + 500_000) // 1_000_000
+        timestamp_ms = (end_ns + 500_000) // 1_000_000
         ordinary = np.isfinite(values).all(axis=(1, 2)) & (values != 0).all(axis=(1, 2))
-        ordinary &= (told_ms >= _MS_RANGE[0]) & (told_ms < _MS_RANGE[1]) & (self._numbers[which] > 0)
+        ordinary &= (
+            (timestamp_ms >= _MS_RANGE[0]) & (timestamp_ms < _MS_RANGE[1]) & (self._numbers[which] > 0)
+        )
         found: list[bytes] = [b""] * len(which)
         for width in np.unique(self._widths[which]).tolist():
             alike = np.flatnonzero(ordinary & (self._widths[which] == width))
             if len(alike):
                 rows = self._matrix(
-                    which[alike], start_ns[alike], end_ns[alike], told_ms[alike], values[alike], width
+                    which[alike], start_ns[alike], end_ns[alike], timestamp_ms[alike], values[alike], width
                 )
                 size, data = rows.shape[1], rows.tobytes()
                 for place, at in enumerate(alike.tolist()):
@@ -89,13 +91,13 @@ class MeasurementRows:
         which: IndexArray,
         start_ns: IndexArray,
         end_ns: IndexArray,
-        told_ms: IndexArray,
+        timestamp_ms: IndexArray,
         values: NDArray[np.float32],
         width: int,
     ) -> NDArray[np.uint8]:
         """(n, length) bytes for Boxes whose ids have `width` bytes."""
         parts: list[bytes | tuple[int, IndexArray] | NDArray[np.float32]] = [
-            _key(1, _VARINT), (width, self._numbers[which]), _key(2, _VARINT), (_MS_BYTES, told_ms),
+            _key(1, _VARINT), (width, self._numbers[which]), _key(2, _VARINT), (_MS_BYTES, timestamp_ms),
         ]  # fmt: skip
         for number, name in enumerate(METRIC_NAMES):
             entry = b"\x0a" + varint(len(name)) + name.encode() + b"\x12\x0f"
@@ -111,14 +113,14 @@ class MeasurementRows:
         return _joined(parts, len(which))
 
     def _one(self, box: int, start_ns: int, end_ns: int, metrics: FloatArray) -> bytes:
-        told = {
+        fields = {
             name: Metric(*row) for name, row in zip(METRIC_NAMES, metrics.tolist(), strict=True)
         }  # values that are not finite are left out on the wire
         return measurement_to_wire(
             Measurement(
                 self._box_ids[box],
                 (end_ns + 500_000) // 1_000_000,
-                told,
+                fields,
                 start_ns,
                 end_ns,
                 self._uncertainty_ns,

@@ -239,8 +239,8 @@ class FleetWorker:
             asks_data = False  # the handler counts it
         (self._handler.offer if asks_data else self._handler.handle_command)(self._ids[box], data)
 
-    def _acknowledged(self, box: int, told: CloudAcknowledgement) -> None:
-        self.delivery.acknowledge(box, told, time.monotonic())
+    def _acknowledged(self, box: int, acknowledgement: CloudAcknowledgement) -> None:
+        self.delivery.acknowledge(box, acknowledgement, time.monotonic())
 
     def _set_cycles(self, box: int, status: BoxStatus, cycles: int) -> None:
         status.measurement_cycles = cycles

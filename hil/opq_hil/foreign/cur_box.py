@@ -98,8 +98,8 @@ class CurBox:
         """Number and body of the one-of, and the cycles after it."""
         if command.kind == wire.INFO:
             uptime_s = 0 if self._started_ns is None else (now_ns - self._started_ns) // 10**9
-            told = wire.cur_info_answer(self._addresses, uptime_s, self._public_key, self.rate_cycles)
-            return wire.INFO_RESPONSE, told, []
+            answer = wire.cur_info_answer(self._addresses, uptime_s, self._public_key, self.rate_cycles)
+            return wire.INFO_RESPONSE, answer, []
         if command.kind == wire.RATE:
             old, self.rate_cycles = self.rate_cycles, command.cycles
             return wire.RATE_RESPONSE, wire.cur_rate_answer(old), []

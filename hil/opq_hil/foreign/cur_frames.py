@@ -88,9 +88,9 @@ def cur_info_answer(addresses: Sequence[str], uptime_s: int, public_key: bytes, 
     mac_addr [1] and wifi_network [2] are sent as "" and calibration_constant [5] as 0: proto3 writes none of
     them. Each address is followed by `:0` and a line feed.
     """
-    told = "".join(f"{address}:0\n" for address in addresses).encode("ascii")
+    lines = "".join(f"{address}:0\n" for address in addresses).encode("ascii")
     return (
-        bytes_field(3, told)
+        bytes_field(3, lines)
         + varint_field(4, uptime_s)
         + bytes_field(6, public_key)
         + varint_field(7, rate_cycles)

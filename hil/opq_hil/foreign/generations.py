@@ -61,7 +61,7 @@ def foreign_host(
                 f"an original Box measures nominal voltages up to {MOST_NOMINAL_V:g} V"
             )
     keys.ensure(sources)
-    told = endpoints or ForeignEndpoints(
+    places = endpoints or ForeignEndpoints(
         endpoint("triggering_box", port_offset),
         endpoint("command_box", port_offset),
         endpoint("response_box", port_offset),
@@ -71,7 +71,7 @@ def foreign_host(
     for box_id, source in sources.items():
         pair = read_secret_file(keys.box_secret(box_id))
         boxes.append(ConnectedBox(foreign_peer(generation, box_id, CALIBRATION, pair), source, pair))
-    return ForeignHost(told, boxes)
+    return ForeignHost(places, boxes)
 
 
 def key_folder(data_dir: Path) -> KeyFolder:

@@ -99,8 +99,8 @@ class ForkServer:
             socket.send_fds(self._channel, [request], [writing])
         finally:
             os.close(writing)
-        told, (pidfd,), _, _ = socket.recv_fds(self._channel, 64, 1)
-        return ForkedProcess(int(told), pidfd, os.fdopen(reading, "rb"))
+        pid, (pidfd,), _, _ = socket.recv_fds(self._channel, 64, 1)
+        return ForkedProcess(int(pid), pidfd, os.fdopen(reading, "rb"))
 
 
 def fork_server(modules: Sequence[str]) -> ForkServer:

@@ -68,23 +68,23 @@ def write_gateway(
     path: Path, data_dir: Path, keys: Path, offset: int, boxes: Mapping[str, Path]
 ) -> list[str]:
     """Writes gateway.toml; returns the command's arguments."""
-    told = {
+    settings = {
         "data_dir": str(data_dir),
         "measurement_cycles": MEASUREMENT_CYCLES,
         "keys": {"folder": str(keys)},
         "uplink": UPLINK,
         "box": [{"id": box_id, "port": str(port)} for box_id, port in boxes.items()],
     }
-    path.write_text(tomli_w.dumps(told), encoding="utf-8")
+    path.write_text(tomli_w.dumps(settings), encoding="utf-8")
     return ["opq_gateway", "run", "--config", str(path), "--port-offset", str(offset)]
 
 
 def write_cloud(path: Path, data_dir: Path, keys: Path, offset: int) -> list[str]:
     """Writes cloud.toml with its time-outs on the scaled clock; returns the command's arguments."""
-    told = {
+    settings = {
         "data_dir": str(data_dir),
         "keys": {"folder": str(keys)},
         "triggering_service": {"ack_interval_s": 0.1, "batch_ms": 50},
     }
-    path.write_text(tomli_w.dumps(told), encoding="utf-8")
+    path.write_text(tomli_w.dumps(settings), encoding="utf-8")
     return ["opq_cloud", "all", "--config", str(path), "--port-offset", str(offset)]

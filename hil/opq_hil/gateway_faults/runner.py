@@ -40,10 +40,10 @@ class SeededWorld:
         self,
         seeds: Sequence[int],
         folder: Path,
-        told: Callable[[Document], None] = lambda _: None,
+        on_document: Callable[[Document], None] = lambda _: None,
         side_by_side: int | None = None,
     ) -> list[Document]:
-        """Plays the schedules of `seeds`; `told` is called as each ends, one call at a time.
+        """Plays the schedules of `seeds`; `on_document` is called as each ends, one call at a time.
 
         The files of a schedule stay in `folder` if something is not accounted for.
         """
@@ -64,7 +64,7 @@ class SeededWorld:
                 shutil.rmtree(place)
             with lock:
                 if not interrupted.is_set():
-                    told(document)
+                    on_document(document)
             return document
 
         with ThreadPoolExecutor(side_by_side or self.side_by_side) as pool:

@@ -164,7 +164,7 @@ ON_DEMAND: dict[str, EventKind] = {
 KINDS = tuple(ON_DEMAND)
 
 
-def numbers_for(kind: str, told: dict[str, float]) -> EventNumbers:
+def numbers_for(kind: str, given: dict[str, float]) -> EventNumbers:
     """The kind's usual numbers, replaced by the given ones.
 
     Raises:
@@ -173,7 +173,7 @@ def numbers_for(kind: str, told: dict[str, float]) -> EventNumbers:
     if kind not in ON_DEMAND:
         raise ValueError(f"kind is {kind!r}; want one of {', '.join(KINDS)}")
     row = ON_DEMAND[kind]
-    numbers = replace(row.usual, **told)
+    numbers = replace(row.usual, **given)
     for name, least, most in (
         ("depth", 0.0, row.most_depth),
         ("cycles", 0.0, MOST_CYCLES),

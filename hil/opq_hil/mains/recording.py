@@ -60,8 +60,8 @@ def read_recording(path: Path | str) -> Recording:
         raise RecordingError(f"{meta_path}: is no JSON: {error}") from error
     if not isinstance(meta, dict):
         raise RecordingError(f"{meta_path}: want an object of keys")
-    told = meta.get("sha256")
-    if isinstance(told, str) and told and hashlib.sha256(data).hexdigest() != told.lower():
+    checksum = meta.get("sha256")
+    if isinstance(checksum, str) and checksum and hashlib.sha256(data).hexdigest() != checksum.lower():
         raise RecordingError(f"{path}: its sha256 is not the one in {meta_path.name}; get the file again")
     rate_hz = _positive(meta, "rate_hz", None, meta_path)
     axis = meta.get("first_sample_on_box1_axis")

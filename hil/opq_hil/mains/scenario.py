@@ -152,9 +152,11 @@ def load_scenario(name: str | Path = DEFAULT, overrides: Mapping[str, Any] | Non
 
 def grid_of(scenario: MainsScenario) -> Grid:
     """The grid that all Boxes of a scenario share."""
-    told = scenario.grid
-    excursions = (GridExcursion(scenario.lead_s, scenario.every_s, told.excursion),) if told.excursion else ()
-    return Grid(told.frequency_hz, told.wander_hz, told.wander_s, excursions=excursions)
+    config = scenario.grid
+    excursions = (
+        (GridExcursion(scenario.lead_s, scenario.every_s, config.excursion),) if config.excursion else ()
+    )
+    return Grid(config.frequency_hz, config.wander_hz, config.wander_s, excursions=excursions)
 
 
 def generators(scenario: MainsScenario, seed: int = 1) -> dict[str, Generator]:
@@ -194,29 +196,29 @@ def _generator(scenario: MainsScenario, box: BoxConfig, grid: Grid, seed: int) -
         effective_bits=box.effective_bits,
     )
     recurring = tuple(
-        Recurring(_event(told, signal), scenario.lead_s + told.after_s, scenario.every_s)
-        for told in box.event
+        Recurring(_event(event, signal), scenario.lead_s + event.after_s, scenario.every_s)
+        for event in box.event
     )
     return Generator(signal, grid, seed=seed * 1_000_003 + int(box.id), recurring=recurring)
 
 
-def _numbers(told: EventConfig) -> EventNumbers:
-    given = {name: getattr(told, name) for name in ("depth", "cycles", "angle_deg", "hz", "degrees")}
-    return numbers_for(told.kind, {name: value for name, value in given.items() if value is not None})
+def _numbers(config: EventConfig) -> EventNumbers:
+    given = {name: getattr(config, name) for name in ("depth", "cycles", "angle_deg", "hz", "degrees")}
+    return numbers_for(config.kind, {name: value for name, value in given.items() if value is not None})
 
 
-def _event(told: EventConfig, signal: MainsSignal) -> GridEvent | MainsDisturbance:
+def _event(config: EventConfig, signal: MainsSignal) -> GridEvent | MainsDisturbance:
     dip_share = DIP_SHARE * signal.nominal_v / signal.rms_v
-    if told.kind != "profile":
-        event = on_demand(told.kind, _numbers(told), signal.rms_v, signal.nominal_hz)
-        if isinstance(event, GridEvent) and event.shape and told.kind != "swell":
+    if config.kind != "profile":
+        event = on_demand(config.kind, _numbers(config), signal.rms_v, signal.nominal_hz)
+        if isinstance(event, GridEvent) and event.shape and config.kind != "swell":
             return replace(event, mark_cycles=first_below(event.shape, dip_share))
         return event
     shape = steps(
-        [level_v / signal.rms_v for level_v in told.half_cycle_rms_v],
-        recovery=[(at, level_v / signal.rms_v) for at, level_v in told.recovery],
+        [level_v / signal.rms_v for level_v in config.half_cycle_rms_v],
+        recovery=[(at, level_v / signal.rms_v) for at, level_v in config.recovery],
     )
-    event = GridEvent("profile", told.angle_deg / 360, shape)
+    event = GridEvent("profile", config.angle_deg / 360, shape)
     return replace(event, mark_cycles=first_below(shape, dip_share))
 
 

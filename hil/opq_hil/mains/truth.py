@@ -128,8 +128,8 @@ class Truth:
         first = max(0, int(np.searchsorted(edges, start, side="right")) - 2)
         last = min(len(edges) - 2, int(np.searchsorted(edges, stop)))
         if start >= self.samples or last <= first:
-            told = f"disturbance {number} lies at samples {start:g} .. {stop:g}"
-            raise ValueError(f"{told}; want a whole cycle of the {self.samples} samples that touches it")
+            problem = f"disturbance {number} lies at samples {start:g} .. {stop:g}"
+            raise ValueError(f"{problem}; want a whole cycle of the {self.samples} samples that touches it")
         found = self.rms_v_between(edges[first:last], edges[first + 2 : last + 2])
         low, high = float(found.min()), float(found.max())
         return low if abs(low - self.rms_v) >= abs(high - self.rms_v) else high

@@ -60,13 +60,13 @@ class Mains:
         if not (0 <= self.noise_v < math.inf and 0 <= self.pink_v < math.inf):
             raise ValueError(f"noise_v is {self.noise_v}, pink_v {self.pink_v}; want numbers from 0")
         if not (0 <= self.wave.fundamental_v < math.inf and math.isfinite(self.wave.dc_v)):
-            told = f"fundamental_v is {self.wave.fundamental_v}, dc_v {self.wave.dc_v}"
-            raise ValueError(f"{told}; want a number from 0, and a number")
+            problem = f"fundamental_v is {self.wave.fundamental_v}, dc_v {self.wave.dc_v}"
+            raise ValueError(f"{problem}; want a number from 0, and a number")
         if not math.isfinite(self.grid.phase_cycles):
             raise ValueError(f"phase_cycles is {self.grid.phase_cycles}; want a number")
         if not self.highest_hz < self.rate_hz / 2:
-            told = f"{self.highest_hz:g} Hz at {self.rate_hz:g} samples/s"
-            raise ValueError(f"{told}; want below half of it, or it folds back")
+            problem = f"{self.highest_hz:g} Hz at {self.rate_hz:g} samples/s"
+            raise ValueError(f"{problem}; want below half of it, or it folds back")
         placed, grid = place_all(self.disturbances, self.grid)
         object.__setattr__(self, "placed", placed)
         object.__setattr__(self, "turned_grid", grid)

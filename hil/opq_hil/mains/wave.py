@@ -123,7 +123,7 @@ def powers_of(turn: FloatArray, orders: Iterable[int]) -> Iterator[NDArray[np.co
 
 
 def harmonics_of(
-    told: Mapping[int, float | tuple[float, float]] | Iterable[Harmonic], seed: int | None = None
+    harmonics: Mapping[int, float | tuple[float, float]] | Iterable[Harmonic], seed: int | None = None
 ) -> tuple[Harmonic, ...]:
     """Harmonics from `{order: percent}` or `{order: (percent, phase_deg)}`, checked.
 
@@ -134,7 +134,7 @@ def harmonics_of(
     """
     chance = np.random.default_rng((seed, 0x48)) if seed is not None else None
     found = []
-    for entry in told.items() if isinstance(told, Mapping) else told:
+    for entry in harmonics.items() if isinstance(harmonics, Mapping) else harmonics:
         if isinstance(entry, Harmonic):
             found.append(entry)
             continue

@@ -88,8 +88,8 @@ class OriginalSim:
             counts = np.clip(np.rint(volts * COUNTS_PER_VOLT), -32768, 32767)
         return np.asarray(counts, dtype=np.int16)
 
-    def _take_state(self, told: Mapping[str, Any]) -> None:
-        for key, value in told.items():
+    def _take_state(self, state: Mapping[str, Any]) -> None:
+        for key, value in state.items():
             if key not in self.state or type(value) is not float or not math.isfinite(value):
                 self.ignored[str(key)[:40]] += 1
             elif key == "sample_rate_hz" and value <= 0:
@@ -133,11 +133,11 @@ class OriginalSim:
         return made
 
 
-def _filters(told: object) -> list[SimFilter]:
-    if not isinstance(told, list) or len(told) > MOST_FILTERS:
+def _filters(filters: object) -> list[SimFilter]:
+    if not isinstance(filters, list) or len(filters) > MOST_FILTERS:
         raise OriginalSimError(f"filters: want an array of at most {MOST_FILTERS}")
     found = []
-    for number, one in enumerate(told):
+    for number, one in enumerate(filters):
         if not isinstance(one, dict) or one.get("name") not in (VRMS, NOP):
             raise OriginalSimError(f"filters[{number}]: want an object with the name {VRMS} or {NOP}")
         delay = one.get("delay_samples")

@@ -176,15 +176,15 @@ def _handler(stream: OriginalSimStream) -> type[ReplyHandler]:
             self._refuse(200, "want a POST with state, filters or reset")  # as the original: a body says it
 
         def do_POST(self) -> None:
-            told = self.headers.get("Content-Length", "")
+            length = self.headers.get("Content-Length", "")
             if self.path != "/":
                 self._refuse(404, "want a POST to /")
                 return
-            if not (told.isascii() and told.isdigit()) or int(told[:9]) > LARGEST_BODY:
-                self._refuse(400, f"Content-Length is {told[:20]!r}; want 0 to {LARGEST_BODY}")
+            if not (length.isascii() and length.isdigit()) or int(length[:9]) > LARGEST_BODY:
+                self._refuse(400, f"Content-Length is {length[:20]!r}; want 0 to {LARGEST_BODY}")
                 return
             try:
-                stream.accept_request(json.loads(self.rfile.read(int(told))))
+                stream.accept_request(json.loads(self.rfile.read(int(length))))
             except (ValueError, RecursionError) as error:  # OriginalSimError is a ValueError
                 stream.refused += 1
                 self._refuse(400, str(error)[:200])

@@ -178,7 +178,7 @@ class TruthFiles:
         self._start_ns = start_ns
         self._system = system
         self._outages = outages
-        self._told: set[BoxOutage] = set()
+        self._written: set[BoxOutage] = set()
         self._steps = 0
         self._truth: TextIO = (folder / TRUTH).open("w", encoding="utf-8")
         self._frequency: TextIO = (folder / FREQUENCY).open("w", encoding="utf-8")
@@ -195,8 +195,8 @@ class TruthFiles:
         if steps <= self._steps:
             return
         for outage in self._outages():
-            if outage.begin_s <= reached_s and outage not in self._told:
-                self._told.add(outage)
+            if outage.begin_s <= reached_s and outage not in self._written:
+                self._written.add(outage)
                 line = outage_line(outage, self._system, self._start_ns)
                 if line is not None:
                     self._write(line)

@@ -225,10 +225,10 @@ def _misplaced(scenario: PowerScenario) -> Iterator[str]:
         (f"hourly[{index}]", HOURLY, each.at, {"kw": each.kw, "spectrum": each.spectrum})
         for index, each in enumerate(scenario.hourly)
     ]
-    for index, told in enumerate(scenario.process):
+    for index, config in enumerate(scenario.process):
         for end in (0, 1):
-            values = {**told.values, **{key: span[end] for key, span in told.between.items()}}
-            wanted += [(f"process[{index}]", told.kind, place, values) for place in told.at]
+            values = {**config.values, **{key: span[end] for key, span in config.between.items()}}
+            wanted += [(f"process[{index}]", config.kind, place, values) for place in config.at]
     found: dict[str, None] = {}
     for where, kind, place, values in wanted:
         try:
@@ -329,41 +329,41 @@ def schedule_of(scenario: PowerScenario, seed: int = 1) -> Iterator[tuple[float,
     return heapq.merge(*runs, key=lambda item: item[0])
 
 
-def _scheduled(told: ScheduledCauseConfig) -> Iterator[tuple[float, Cause]]:
-    cause, number = cause_of(told.kind, told.at, told.values), 0
+def _scheduled(config: ScheduledCauseConfig) -> Iterator[tuple[float, Cause]]:
+    cause, number = cause_of(config.kind, config.at, config.values), 0
     while True:
-        yield told.at_s + number * told.every_s, cause
+        yield config.at_s + number * config.every_s, cause
         number += 1
-        if not told.every_s:
+        if not config.every_s:
             return
 
 
-def _hourly(told: HourlyLoadConfig, start_hour: float) -> Iterator[tuple[float, Cause]]:
+def _hourly(config: HourlyLoadConfig, start_hour: float) -> Iterator[tuple[float, Cause]]:
     """A load per hour, on for that hour; the first one until the next full hour."""
     for hour in count(math.floor(start_hour)):
         begin_s = max(0.0, (hour - start_hour) * 3600)
         seconds = (hour + 1 - start_hour) * 3600 - begin_s
-        kw = told.kw * told.shares[hour % 24]
+        kw = config.kw * config.shares[hour % 24]
         if kw:
-            values: dict[str, CauseValue] = {"kw": kw, "spectrum": told.spectrum, "seconds": seconds}
-            yield begin_s, cause_of(HOURLY, told.at, values)
+            values: dict[str, CauseValue] = {"kw": kw, "spectrum": config.spectrum, "seconds": seconds}
+            yield begin_s, cause_of(HOURLY, config.at, values)
 
 
 def _random(
-    told: RandomCauseConfig, chance: np.random.Generator, start_hour: float
+    config: RandomCauseConfig, chance: np.random.Generator, start_hour: float
 ) -> Iterator[tuple[float, Cause]]:
     """A Poisson process of the full rate, without the causes outside the hours."""
     at_s = 0.0
-    low, high = told.hours
+    low, high = config.hours
     while True:
-        at_s = round(at_s + float(chance.exponential(3600 / told.per_hour)), 6)
-        place = told.at[int(chance.integers(len(told.at)))]
-        values: dict[str, CauseValue] = dict(told.values)
-        values |= {key: round(float(chance.uniform(*span)), 6) for key, span in told.between.items()}
+        at_s = round(at_s + float(chance.exponential(3600 / config.per_hour)), 6)
+        place = config.at[int(chance.integers(len(config.at)))]
+        values: dict[str, CauseValue] = dict(config.values)
+        values |= {key: round(float(chance.uniform(*span)), 6) for key, span in config.between.items()}
         hour = (start_hour + at_s / 3600) % 24
         inside = low <= hour < high if low <= high else hour >= low or hour < high
         if inside:
-            yield at_s, cause_of(told.kind, place, values)
+            yield at_s, cause_of(config.kind, place, values)
 
 
 def _harmonics(box: OutletConfig, seed: int) -> tuple[Harmonic, ...]:

@@ -163,8 +163,10 @@ def recorded_sources(
     Raises:
         RecordingError: a file cannot be played (a loaded scenario's can).
     """
-    told = {box.id: read_recording(Path(box.recording)) for box in scenario.box if box.recording is not None}
-    return dict(zip(told, replays(list(told.values()), every_s, lead_s), strict=True))
+    recordings = {
+        box.id: read_recording(Path(box.recording)) for box in scenario.box if box.recording is not None
+    }
+    return dict(zip(recordings, replays(list(recordings.values()), every_s, lead_s), strict=True))
 
 
 def _source(scenario: PowerScenario, box: OutletConfig, system: PowerSystem, seed: int) -> PowerSource:

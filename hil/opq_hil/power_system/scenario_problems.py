@@ -123,9 +123,9 @@ def _cause_problems(
     kind, values = row.get("kind"), row.get("values")
     if not isinstance(kind, str) or not isinstance(at, str):
         return []  # its field reports the fault
-    told = {**(values if isinstance(values, Mapping) else {}), **drawn}
+    given = {**(values if isinstance(values, Mapping) else {}), **drawn}
     try:
-        cause_of(kind, at, told)
+        cause_of(kind, at, given)
     except ValueError as error:
         return [Problem((*path, "kind" if "is no cause" in str(error) else "values"), str(error))]
     return []

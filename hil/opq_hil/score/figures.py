@@ -222,10 +222,10 @@ def _sides_right(
 ) -> list[bool]:
     """For each Box of a found one whose side is known twice: True if both sides agree."""
     return [
-        told == span.side
+        side == span.side
         for t, each in enumerate(match.of_truth)
         if each
-        for box_id, told in found[each[0]].sides.items()
+        for box_id, side in found[each[0]].sides.items()
         if (span := truth[t].boxes.get(box_id)) is not None and span.side is not None
     ]
 

@@ -75,12 +75,12 @@ def _disturbance(line: object, number: str) -> TrueDisturbance | None:
     if not isinstance(boxes, dict) or not boxes:
         raise ValueError(f"boxes is {_short(boxes)}; want an object with one Box at least")
     spans = {}
-    for box_id, told in boxes.items():
-        if not isinstance(told, dict):
-            raise ValueError(f"boxes: {_short(box_id)} is {_short(told)}; want an object")
-        begin_ns = _time(told, "arrival_ns") if told.get("arrival_ns") is not None else start_ns
-        box_kind = _text(told, "class") if told.get("class") is not None else kind
-        side = told.get("side")
+    for box_id, facts in boxes.items():
+        if not isinstance(facts, dict):
+            raise ValueError(f"boxes: {_short(box_id)} is {_short(facts)}; want an object")
+        begin_ns = _time(facts, "arrival_ns") if facts.get("arrival_ns") is not None else start_ns
+        box_kind = _text(facts, "class") if facts.get("class") is not None else kind
+        side = facts.get("side")
         spans[box_id] = BoxSpan(
             box_kind, begin_ns, max(begin_ns, end_ns), side=side if isinstance(side, str) else None
         )

@@ -60,11 +60,12 @@ def play_all(
     backend: Backend,
     firmware: Mapping[str, Firmware],
     folder: Path,
-    told: Callable[[ScenarioVerdict], None] = lambda _: None,
+    on_verdict: Callable[[ScenarioVerdict], None] = lambda _: None,
 ) -> list[ScenarioVerdict]:
     """Plays scenarios, EMULATORS of suite A at a time, then those of suite B one by one.
 
-    `told` is called as each ends, one call at a time, from any thread. An interrupt (Ctrl-C) ends what runs.
+    `on_verdict` is called as each ends, one call at a time, from any thread. An interrupt (Ctrl-C) ends
+    what runs.
     """
     lock = threading.Lock()
     interrupted = threading.Event()
@@ -73,7 +74,7 @@ def play_all(
         verdict = play(scenario, backend, firmware, folder, time.monotonic)
         with lock:
             if not interrupted.is_set():
-                told(verdict)
+                on_verdict(verdict)
         return verdict
 
     played = [scenario for scenario in scenarios if scenario.suite == "A"]

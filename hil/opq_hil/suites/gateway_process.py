@@ -107,13 +107,13 @@ class GatewayProcess:
             for name in ("trigger_endpoint", "command_endpoint", "response_endpoint")
         }
         config = self.folder / "gateway.toml"
-        told = {
+        settings = {
             "data_dir": str(self.folder),
             "health_endpoint": f"127.0.0.1:{_free_port()}",
             "box": [{"id": box_id, "port": port} for box_id, port in self._ports.items()],
             "uplink": nowhere,
         }
-        config.write_text(tomli_w.dumps(told), encoding="utf-8")
+        config.write_text(tomli_w.dumps(settings), encoding="utf-8")
         self._log = (self.folder / "gateway.log").open("wb")
         self._command = [sys.executable, "-m", "opq_gateway", "run", "--config", str(config)]
         self.start()

@@ -29,8 +29,8 @@ LEAD_S = 45
 
 def recordings_folder() -> Path:
     """Folder of the real recordings: `OPQ_RECORDINGS`, else next to the checkout."""
-    told = os.environ.get(VARIABLE)
-    return Path(told) if told else Path(__file__).parents[4] / "shared" / "data" / "recordings"
+    value = os.environ.get(VARIABLE)
+    return Path(value) if value else Path(__file__).parents[4] / "shared" / "data" / "recordings"
 
 
 def real_dip() -> NDArray[np.int16]:
@@ -104,7 +104,7 @@ def through_gateway(folder: Path, data: bytes, blocks: int) -> list[SampleBlock]
         with GatewayProcess({"1": os.ttyname(slave)}, folder / "gateway") as gateway:
             opened = folder / "gateway" / "gateway.log"
             gateway.wait_until(lambda: b"serial.opened" in opened.read_bytes(), BACK_S, "the port is open")
-            _tell(master, data)
+            _write_slowly(master, data)
             gateway.wait_until(
                 lambda: gateway.samples() >= 200 * blocks, BACK_S, f"{200 * blocks} samples in the ring"
             )
@@ -114,7 +114,7 @@ def through_gateway(folder: Path, data: bytes, blocks: int) -> list[SampleBlock]
         os.close(slave)
 
 
-def _tell(master: int, data: bytes) -> None:
+def _write_slowly(master: int, data: bytes) -> None:
     """Writes all data; reads what comes back and ignores it."""
     os.set_blocking(master, False)
     sent = 0

@@ -35,10 +35,10 @@ def boots(bench: Bench) -> Figures:
             verdicts[board] = f"skipped: {error}"
         except (ScenarioFailedError, NotReachedError) as error:
             verdicts[board] = f"failed: {error}"
-    told = "; ".join(f"{board} {verdict}" for board, verdict in verdicts.items())
-    require(not any(verdict.startswith("failed") for verdict in verdicts.values()), told)
+    results = "; ".join(f"{board} {verdict}" for board, verdict in verdicts.items())
+    require(not any(verdict.startswith("failed") for verdict in verdicts.values()), results)
     if "passed" not in verdicts.values():
-        raise SkippedError(told)
+        raise SkippedError(results)
     return {**verdicts, **figures}
 
 

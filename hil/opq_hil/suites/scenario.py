@@ -115,8 +115,8 @@ class Bench:
         if not before.is_file():
             raise SkippedError("a board cannot be given a flash with settings in it")
         image = hashlib.sha256(before.read_bytes()).hexdigest()[:12]
-        told = (f"{name}-{value}" for name, value in sorted(settings.items()))
-        key = "_".join([board, image, f"{seconds}s", *told])
+        named = (f"{name}-{value}" for name, value in sorted(settings.items()))
+        key = "_".join([board, image, f"{seconds}s", *named])
         path = self.folder.parent / "prepared" / f"{key}.bin"
         with _preparing:
             if not path.exists():

@@ -129,8 +129,8 @@ class World:
         if self.gps is not None:
             yield from (f"pps {edge}" for edge in self.gps.pulses(self.oscillator, self.end_ns))
             text = self.gps.text(self.oscillator, self.end_ns)
-            told = "".join(f"{at} {said.hex()}\n" for at, said in text)
-            (folder / "gps.txt").write_text(told, encoding="ascii")
+            contents = "".join(f"{at} {said.hex()}\n" for at, said in text)
+            (folder / "gps.txt").write_text(contents, encoding="ascii")
             yield "bytes_file usart3 gps.txt"
         for sequence, (at_ns, said) in enumerate(sorted(self.said, key=lambda entry: entry[0])):
             frame = said if isinstance(said, bytes) else b"\0" + link.encode(said, sequence)

@@ -234,8 +234,8 @@ def _parted(
         )
         for event in disturbances
     )
-    told = {id(each) for part in details for each in part}
-    return details, [each for each in suddens if id(each) not in told]
+    reported = {id(each) for part in details for each in part}
+    return details, [each for each in suddens if id(each) not in reported]
 
 
 def _steps(

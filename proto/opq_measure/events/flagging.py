@@ -41,14 +41,14 @@ class Flagging:
             window: the next; `index` 0 begins a new run, and all windows before it are certain.
             notices: what `Detector.push_window` reported for this same window.
         """
-        told = list(notices)
+        given = list(notices)
         found: list[tuple[Window, bool]] = []
         if window.index == 0:  # the same call of the detector also reported the end of the run before
             end = window.first_sample + len(window.volts)  # the Box may have restarted its count at 0
-            new = [window.first_sample <= notice.start_sample < end for notice in told]
-            found = self.end(notice for notice, is_new in zip(told, new, strict=True) if not is_new)
-            told = [notice for notice, is_new in zip(told, new, strict=True) if is_new]
-        self._take(told, window)
+            new = [window.first_sample <= notice.start_sample < end for notice in given]
+            found = self.end(notice for notice, is_new in zip(given, new, strict=True) if not is_new)
+            given = [notice for notice, is_new in zip(given, new, strict=True) if is_new]
+        self._take(given, window)
         self._waiting.append(window)
         while len(self._waiting) > math.ceil(LATEST_CYCLES / (len(window.edges) - 1)):
             found.append(self._next())

@@ -126,7 +126,9 @@ class Flickermeter:
         self.lamp = lamp
         self._sensation: Sensation | None = None
         self._run: tuple[int, float, float] = (0, 0.0, 1.0)  # first sample, rate, gain
-        self._told: tuple[int, int] | None = None  # sample and UTC of the last piece of the run that had it
+        self._last_time: tuple[int, int] | None = (
+            None  # sample and UTC of the last piece of the run that had it
+        )
         self._next_sample = 0
         self._values = 0
         self._marks: list[tuple[int, int, bool]] = []  # (value of the run, number, timed), rising
@@ -142,7 +144,7 @@ class Flickermeter:
             self._sensation = Sensation(samples.rate_hz, self.lamp)
             self._run = (samples.first_sample, samples.rate_hz, samples.v_per_lsb)
             self._values = 0
-            self._told = None
+            self._last_time = None
         self._mark(samples, self._sensation)
         felt = self._sensation.push_volts(samples.volts)
         self._next_sample = samples.first_sample + len(samples.volts)
@@ -173,10 +175,10 @@ class Flickermeter:
         """Records, for all ten minutes that begin in these samples, at which value of the run they begin."""
         run_first = self._run[0]
         if samples.start_ns is not None:
-            self._told = (samples.first_sample, samples.start_ns)
-        timed = self._told is not None  # a piece without a time continues that of the last
-        since, told_ns = self._told or (run_first, 0)
-        start_ns = told_ns + round((samples.first_sample - since) / samples.rate_hz * 1e9) + SLACK_NS
+            self._last_time = (samples.first_sample, samples.start_ns)
+        timed = self._last_time is not None  # a piece without a time continues that of the last
+        since, last_ns = self._last_time or (run_first, 0)
+        start_ns = last_ns + round((samples.first_sample - since) / samples.rate_hz * 1e9) + SLACK_NS
         end_ns = start_ns + round(len(samples.volts) / samples.rate_hz * 1e9)
         number = start_ns // PST_NS
         at = samples.first_sample - run_first

@@ -46,8 +46,8 @@ def track(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) -> Track
     """
     check_signal(volts, rate_hz, nominal_hz)
     tracker = Tracker(rate_hz, nominal_hz)
-    told = [tracker.feed(volts[k : k + BLOCK_SAMPLES]) for k in range(0, len(volts), BLOCK_SAMPLES)]
-    positions, phase_rad, amplitude, known = np.concatenate((*told, tracker.finish()), axis=1)
+    hops = [tracker.feed(volts[k : k + BLOCK_SAMPLES]) for k in range(0, len(volts), BLOCK_SAMPLES)]
+    positions, phase_rad, amplitude, known = np.concatenate((*hops, tracker.finish()), axis=1)
     return Track(len(volts), rate_hz, nominal_hz, positions, phase_rad, amplitude, known > 0)
 
 

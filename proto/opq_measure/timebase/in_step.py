@@ -42,7 +42,7 @@ AT_ONCE = 64
 
 def feed_all(trackers: Sequence[Tracker], volts: Sequence[SignalArray]) -> list[FloatArray]:
     """`Tracker.feed` of each tracker with its samples, which are checked already; no tracker twice."""
-    told: list[list[FloatArray]] = [[] for _ in trackers]
+    reported: list[list[FloatArray]] = [[] for _ in trackers]
     for tracker, part in zip(trackers, volts, strict=True):
         tracker.append_volts(part)
     waiting = [at for at, tracker in enumerate(trackers) if tracker.has_chunk]
@@ -51,21 +51,21 @@ def feed_all(trackers: Sequence[Tracker], volts: Sequence[SignalArray]) -> list[
         for at in waiting:
             pace = trackers[at].pace
             if pace is None:
-                told[at].append(trackers[at].step())
+                reported[at].append(trackers[at].step())
             else:
                 together.setdefault(pace, []).append(at)
         for group in together.values():
             if len(group) < FEWEST:
                 for at in group:
-                    told[at].append(trackers[at].step())
+                    reported[at].append(trackers[at].step())
                 continue
             for first in range(0, len(group), AT_ONCE):
                 part_of = group[first : first + AT_ONCE]
                 found = _step([trackers[at] for at in part_of])
                 for at, hops in zip(part_of, found, strict=True):
-                    told[at].append(trackers[at].step() if hops is None else hops)
+                    reported[at].append(trackers[at].step() if hops is None else hops)
         waiting = [at for at in waiting if trackers[at].has_chunk]
-    return [joined_hops(each) for each in told]
+    return [joined_hops(each) for each in reported]
 
 
 def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
@@ -97,15 +97,15 @@ def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
         np.concatenate((believed[:, :, -CONTEXT:], newly), axis=2), hop, per_hop
     )
     quiet &= smooth
-    told = np.empty((len(trackers), 4, count))
-    told[:, 0] = final[:, 0]
-    np.maximum.accumulate(phase_rad, axis=1, out=told[:, 1])
-    np.maximum(told[:, 1], highest_rad[:, np.newaxis], out=told[:, 1])
-    highest = told[:, 1, -1].tolist()
-    told[:, 1] += np.pi / 2  # from cosine to sine, whose zero crossings are the edges
-    np.multiply(final[:, 2], 2.0, out=told[:, 2])
-    told[:, 2] *= gain
-    told[:, 3] = 1.0
+    hops = np.empty((len(trackers), 4, count))
+    hops[:, 0] = final[:, 0]
+    np.maximum.accumulate(phase_rad, axis=1, out=hops[:, 1])
+    np.maximum(hops[:, 1], highest_rad[:, np.newaxis], out=hops[:, 1])
+    highest = hops[:, 1, -1].tolist()
+    hops[:, 1] += np.pi / 2  # from cosine to sine, whose zero crossings are the edges
+    np.multiply(final[:, 2], 2.0, out=hops[:, 2])
+    hops[:, 2] *= gain
+    hops[:, 3] = 1.0
     found: list[FloatArray | None] = []
     rest = looked[:, :, count:].copy()  # a copy, so that no tracker keeps the others' rows alive
     ends = zip(final[:, 0, -1].tolist(), phase_rad[:, -1].tolist(), strict=True)
@@ -113,7 +113,7 @@ def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
     for at, (tracker, is_quiet, own_hz, own_usual, anchor, own_highest) in enumerate(rows):
         if is_quiet:
             tracker.set_row(rest[at], newly[at], own_hz, own_usual, anchor, own_highest)
-        found.append(told[at] if is_quiet else None)
+        found.append(hops[at] if is_quiet else None)
     return found
 
 

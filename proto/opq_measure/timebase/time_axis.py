@@ -31,29 +31,29 @@ class TimeAxis:
     def __init__(self, first_sample: int) -> None:
         self._first_sample = first_sample
         self._begins: list[int] = []
-        self._told: list[tuple[float, int | None]] = []  # rate, time where it begins
+        self._segments: list[tuple[float, int | None]] = []  # rate, time where it begins
 
     def add(self, first_sample: int, rate_hz: float, start_ns: int | None) -> None:
         """Accepts the next mark."""
         begin = first_sample - self._first_sample
-        if self._told:
+        if self._segments:
             if start_ns is None:
                 return
-            rate, told_ns = self._told[-1]
-            if rate == rate_hz and told_ns is not None:
-                off_ns = start_ns - told_ns - (begin - self._begins[-1]) * 1e9 / rate
+            rate, begin_ns = self._segments[-1]
+            if rate == rate_hz and begin_ns is not None:
+                off_ns = start_ns - begin_ns - (begin - self._begins[-1]) * 1e9 / rate
                 if -ROUNDING_NS <= round(off_ns) <= ROUNDING_NS:
                     return
         self._begins.append(begin)
-        self._told.append((rate_hz, start_ns))
+        self._segments.append((rate_hz, start_ns))
 
     def rate_hz(self, position: float) -> float:
-        return self._told[max(0, bisect_right(self._begins, position) - 1)][0]
+        return self._segments[max(0, bisect_right(self._begins, position) - 1)][0]
 
     def time_ns(self, position: float) -> int | None:
         """None as long as no mark has given the time."""
         index = max(0, bisect_right(self._begins, position) - 1)
-        rate_hz, start_ns = self._told[index]
+        rate_hz, start_ns = self._segments[index]
         if start_ns is None:
             return None
         return start_ns + round((position - self._begins[index]) * 1e9 / rate_hz)
@@ -61,7 +61,7 @@ class TimeAxis:
     def forget(self, position: float) -> None:
         """Drops the marks that are needed only before `position`."""
         gone = max(0, bisect_right(self._begins, position) - 1)
-        del self._begins[:gone], self._told[:gone]
+        del self._begins[:gone], self._segments[:gone]
 
 
 def tick_within(start_ns: int | None, end_ns: int | None, rate_hz: float) -> int | None:

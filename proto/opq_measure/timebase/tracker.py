@@ -57,9 +57,9 @@ CONTEXT = 2 * HOPS_PER_CYCLE
 """Hops before a piece that are returned with it, because the slope at its end may need them."""
 
 
-def joined_hops(told: list[FloatArray]) -> FloatArray:
+def joined_hops(hops: list[FloatArray]) -> FloatArray:
     """(4, m) the hops of several pieces, joined."""
-    return told[0] if len(told) == 1 else np.concatenate((np.empty((4, 0)), *told), axis=1)
+    return hops[0] if len(hops) == 1 else np.concatenate((np.empty((4, 0)), *hops), axis=1)
 
 
 class Tracker:
@@ -82,7 +82,7 @@ class Tracker:
         self._hz = self._tuned_hz = nominal_hz
         self._usual = 0.0  # size of the fundamental
         self._looked = np.empty((5, 0))  # position, angle, size, seen, tuned (rad per sample)
-        self._told = 0  # number of hops of _looked already reported
+        self._reported = 0  # number of hops of _looked already reported
         self._anchor: tuple[float, float] | None = None  # position and phase of the last reported hop
         self._highest_rad = -np.inf
         self._begun = False
@@ -101,10 +101,10 @@ class Tracker:
         """(4, m) the hops that are final now: position, phase, amplitude, and 1 where known, else 0."""
         check_samples(volts)
         self.append_volts(volts)
-        told = []
+        hops = []
         while self.has_chunk:
-            told.append(self.step())
-        return joined_hops(told)
+            hops.append(self.step())
+        return joined_hops(hops)
 
     def append_volts(self, volts: SignalArray) -> None:
         """Appends the following samples, which are checked already."""
@@ -119,12 +119,12 @@ class Tracker:
     def step(self) -> FloatArray:
         """Processes the next chunk and returns the hops that become final."""
         self._look(self._next + self._chunk)
-        return self._tell(ended=False)
+        return self._take_hops(ended=False)
 
     def finish(self) -> FloatArray:
         """(4, m) the remaining hops."""
         self._look(self._samples // self._hop + 1)
-        return self._tell(ended=True)
+        return self._take_hops(ended=True)
 
     def _piece(self, hops: FloatArray, ended: bool) -> Track:
         lead = self._lead
@@ -151,7 +151,7 @@ class Tracker:
     @property
     def pace(self) -> tuple[float, float, float] | None:
         """Values that trackers must share to process a chunk together; None until the tracker has settled."""
-        at_rest = self._looked.shape[1] == 2 * AROUND and self._told == AROUND
+        at_rest = self._looked.shape[1] == 2 * AROUND and self._reported == AROUND
         if not (at_rest and self._believed.shape[1] == self._chunk):
             return None
         return self._like_hz, self.nominal_hz, self._tuned_hz
@@ -240,9 +240,9 @@ class Tracker:
         found = (per_sample + float(steps[len(steps) // 2]) / (cycle * self._hop)) * self._like_hz / TURN
         return float(min(max(found, LOWEST * self.nominal_hz), HIGHEST * self.nominal_hz))
 
-    def _tell(self, ended: bool) -> FloatArray:
+    def _take_hops(self, ended: bool) -> FloatArray:
         """(4, m) the hops whose phase is final now."""
-        count = self._looked.shape[1] - self._told - (0 if ended else AROUND)
+        count = self._looked.shape[1] - self._reported - (0 if ended else AROUND)
         if count <= 0:
             return np.empty((4, 0))
         steady = np.flatnonzero(self._steady(count))
@@ -250,23 +250,23 @@ class Tracker:
             count = max(steady[-1] + 1 if len(steady) else 0, count - HELD)
             if count <= (0 if self._begun else CONTEXT):
                 return np.empty((4, 0))
-        looked = self._looked[:, self._told : self._told + count]
+        looked = self._looked[:, self._reported : self._reported + count]
         phase_rad, gain = self._phase_rad(looked, steady)
         self._anchor = (float(looked[0, -1]), float(phase_rad[-1]))
-        told = np.empty((4, count))
-        told[0] = looked[0]
-        np.maximum.accumulate(phase_rad, out=told[1])
-        np.maximum(told[1], self._highest_rad, out=told[1])
-        self._highest_rad = float(told[1, -1])
-        told[1] += np.pi / 2  # from cosine to sine, whose zero crossings are the edges
-        np.multiply(looked[2], 2.0, out=told[2])
-        told[2, steady] *= gain
-        told[3] = looked[3]
-        keep = max(0, self._told + count - AROUND)
+        hops = np.empty((4, count))
+        hops[0] = looked[0]
+        np.maximum.accumulate(phase_rad, out=hops[1])
+        np.maximum(hops[1], self._highest_rad, out=hops[1])
+        self._highest_rad = float(hops[1, -1])
+        hops[1] += np.pi / 2  # from cosine to sine, whose zero crossings are the edges
+        np.multiply(looked[2], 2.0, out=hops[2])
+        hops[2, steady] *= gain
+        hops[3] = looked[3]
+        keep = max(0, self._reported + count - AROUND)
         self._looked = self._looked[:, keep:]
-        self._told += count - keep
+        self._reported += count - keep
         self._begun = True
-        return told
+        return hops
 
     def _phase_rad(self, looked: FloatArray, steady: IndexArray) -> tuple[FloatArray, FloatArray]:
         """Phases of all these hops, and factors for the sizes of the steady ones."""
@@ -304,12 +304,12 @@ class Tracker:
         Where none is steady, these are all that were seen, if nothing was reported before or half a chunk was
         seen.
         """
-        told = self._told
-        size = self._looked[2, max(0, told - AROUND) : told + count + AROUND]
-        lack = max(0, AROUND - told), told + count + AROUND - self._looked.shape[1]
+        first = self._reported
+        size = self._looked[2, max(0, first - AROUND) : first + count + AROUND]
+        lack = max(0, AROUND - first), first + count + AROUND - self._looked.shape[1]
         if lack[0] > 0 or lack[1] > 0:
             size = np.pad(size, (lack[0], max(0, lack[1])), "edge")
-        seen = self._looked[3, told : told + count] > 0
+        seen = self._looked[3, first : first + count] > 0
         steady = is_steady(size, seen)
         alone = self._anchor is None or 2 * np.count_nonzero(seen) >= self._chunk
         return seen if alone and not steady.any() else steady

@@ -92,18 +92,18 @@ def lag_between(
     begin, end = _event(news[0], rate_hz / nominal_hz)
     before = _by_phase(first, second, tracks, coarse, 0.0, begin)
     after = _by_phase(first, second, tracks, coarse, end, math.inf)
-    told = [float(np.median(part)) for part in (before, after) if len(part)]
-    if not told:
+    medians = [float(np.median(part)) for part in (before, after) if len(part)]
+    if not medians:
         raise ValueError(f"no steady stretch of {STRETCH_CYCLES:g} cycles that both recordings have")
     period = rate_hz / nominal_hz
     other = similarity[np.abs(lags - coarse) > 0.5 * period]
     scatter = [float(np.std(part)) / math.sqrt(len(part)) for part in (before, after) if len(part)]
-    lag = float(np.mean(told))
+    lag = float(np.mean(medians))
     return Lag(
         samples=lag,
         seconds=lag / rate_hz,
         uncertainty_samples=math.hypot(
-            (told[0] - told[-1]) / 2, max(scatter), SITES_DEGREES / 360.0 * period
+            (medians[0] - medians[-1]) / 2, max(scatter), SITES_DEGREES / 360.0 * period
         ),
         before=float(np.median(before)) if len(before) else math.nan,
         after=float(np.median(after)) if len(after) else math.nan,

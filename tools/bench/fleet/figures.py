@@ -128,10 +128,10 @@ class FleetWatch:
             yield case("... not answered", "", [float(len(asking.unanswered))], limit=0.0,
                        because="; ".join(asking.unanswered[:NAMED]))  # fmt: skip
         own_faults = {name: self._total.get(name, 0.0) for name in OWN_FAULTS if self._total.get(name)}
-        told = [f"{name} {count:g}" for name, count in own_faults.items()]
-        told += [self._failure] if self._failure else []
+        faults = [f"{name} {count:g}" for name, count in own_faults.items()]
+        faults += [self._failure] if self._failure else []
         count = sum(own_faults.values()) + bool(self._failure)
-        yield case("simulator: its own faults", "", [float(count)], limit=0.0, because="; ".join(told))
+        yield case("simulator: its own faults", "", [float(count)], limit=0.0, because="; ".join(faults))
         yield case("connections lost before the end", "", [self._latest.get("lost", 0.0)])
 
     def _run(self) -> None:

@@ -24,8 +24,8 @@ def numbers_of(folders: Iterable[Path]) -> dict[str, tuple[int, int]]:
     for folder in folders:
         path = folder / NUMBERS
         if path.exists():
-            told = json.loads(path.read_text(encoding="utf-8"))
-            found |= {box_id: (int(following), int(floor)) for box_id, (following, floor) in told.items()}
+            numbers = json.loads(path.read_text(encoding="utf-8"))
+            found |= {box_id: (int(following), int(floor)) for box_id, (following, floor) in numbers.items()}
     return found
 
 

@@ -87,7 +87,7 @@ class RepeatedSource:
         return (self._sag.start,) if self._sag and first == self._sag.start else ()
 
 
-class TellingBox(Box):
+class LoggingBox(Box):
     """Logs when a Crossing has been sent."""
 
     def send(self, message: LinkMessage) -> None:
@@ -106,8 +106,8 @@ def main(boxes: int, ports_dir: Path, sag_every_s: float) -> None:
     if not sag_every_s:
         serve(sources, ports_dir, stop)
         return
-    told = [TellingBox(str(number), source) for number, source in enumerate(sources, start=1)]
-    with BoxHost(told, ports_dir=ports_dir):
+    logging_boxes = [LoggingBox(str(number), source) for number, source in enumerate(sources, start=1)]
+    with BoxHost(logging_boxes, ports_dir=ports_dir):
         for number in count():
             if stop.wait(sag_every_s):
                 return

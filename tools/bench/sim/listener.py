@@ -129,9 +129,9 @@ def serve(pipe: Connection, public: bytes, secret: bytes) -> None:
     while True:
         brokers.turn()
         if pipe.poll():
-            told = pipe.recv()
-            if told == "end":
+            message = pipe.recv()
+            if message == "end":
                 brokers.close()
                 return
-            brokers.ask_waveforms(float(told))
+            brokers.ask_waveforms(float(message))
             pipe.send(brokers.counted)

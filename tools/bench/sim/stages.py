@@ -75,7 +75,7 @@ def _staged(box_id: str, source: SampleSource, clock: RunClock, local: bool) -> 
     sinks = Sinks(
         measured=lambda _: None,
         values=lambda _: None,
-        told=lambda _: None,
+        notice=lambda _: None,
         window=lambda *_: None,
         phasor=lambda _: None,
         phasors_wanted=lambda: False,

@@ -57,7 +57,7 @@ class _Arrivals(threading.Thread):
             return self._came_ns.get(event_id, last_ns)
 
 
-class _ToldOnBus(_Arrivals):
+class _BusArrivals(_Arrivals):
     """Reads Mauka's notices of incidents from the bus."""
 
     def __init__(self, context: Context, endpoint: str) -> None:
@@ -143,10 +143,12 @@ def _spent_ms(count: int) -> Iterator[tuple[float, float]]:
         cloud_server(Path(folder)) as server,
         service_context() as context,
         _bus(context, PORTS["mauka_in"] + server.offset) as bus,
-        closing(_ToldOnBus(context, f"tcp://127.0.0.1:{PORTS['mauka_out'] + server.offset}")) as told,
+        closing(
+            _BusArrivals(context, f"tcp://127.0.0.1:{PORTS['mauka_out'] + server.offset}")
+        ) as announcements,
         closing(_Page(server.port)) as page,
     ):
-        told.start()
+        announcements.start()
         page.start()
         for number in range(WARM_EVENTS + count):
             event_id = put_waveforms(store, number, BOXES)
@@ -155,7 +157,7 @@ def _spent_ms(count: int) -> Iterator[tuple[float, float]]:
             bus.send([MAKAI_EVENT.encode(), makai_event(event_id).SerializeToString()])
             came_ns = page.wait_for(event_id)
             if number >= WARM_EVENTS:
-                yield (came_ns - stored_ns) / 1e6, (came_ns - told.wait_for(event_id)) / 1e6
+                yield (came_ns - stored_ns) / 1e6, (came_ns - announcements.wait_for(event_id)) / 1e6
             until_s = time.monotonic() + END_S
             while time.monotonic() < until_s and any(
                 one.event_id == event_id for one in store.unanalysed_events()

@@ -82,9 +82,9 @@ def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None
     """
     with _asking(connection) as (asking, timeout_s):
         found = asking.send_command(info_command(box_id, asking.identity), timeout_s).info_response
-    told = {field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields}
+    fields = {field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields}
     units = {"uptime": "ms" if found.firmware else "s", **INFO_UNITS}  # an original Box sends seconds
-    _tell(told | {"losses": dict(found.losses)}, as_json, units)
+    _show(fields | {"losses": dict(found.losses)}, as_json, units)
 
 
 @command.command()
@@ -99,7 +99,7 @@ def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: 
     """
     with _asking(connection) as (asking, timeout_s):
         answer = asking.send_command(rate_command(box_id, cycles, asking.identity), timeout_s)
-    _tell({"old_cycles": answer.message_rate_reponse.old_rate_cycles, "cycles": cycles}, as_json)
+    _show({"old_cycles": answer.message_rate_reponse.old_rate_cycles, "cycles": cycles}, as_json)
 
 
 @command.command()
@@ -122,9 +122,9 @@ def settings(
         )
     said = _order(connection, box_id, "opq-settings", assignment or "")
     if assignment is None:
-        _tell(json.loads(said), as_json)
+        _show(json.loads(said), as_json)
     else:
-        _tell({"set": assignment}, as_json)
+        _show({"set": assignment}, as_json)
 
 
 @command.command()
@@ -137,7 +137,7 @@ def reset(connection: tuple[str, str, float], box_id: str, as_json: bool) -> Non
     Example: opq-tools box reset 1
     """
     _order(connection, box_id, "opq-reset", "")
-    _tell({"box_id": box_id, "done": "starts again"}, as_json)
+    _show({"box_id": box_id, "done": "starts again"}, as_json)
 
 
 @command.command(short_help="Set its clock; a Box with GPS keeps its own time.")
@@ -151,7 +151,7 @@ def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None, as
     Example: opq-tools box time 1
     """
     said = _order(connection, box_id, "opq-time", "" if utc_ms is None else str(utc_ms))
-    _tell({"box_id": box_id, "done": said or "the time is set"}, as_json)
+    _show({"box_id": box_id, "done": said or "the time is set"}, as_json)
 
 
 @command.command("update", short_help="Update its firmware while it samples.")
@@ -175,7 +175,7 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
     with _asking(connection) as (asking, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:
         send_firmware(asking, box_id, data, timeout_s, _permille(bar))
         end = follow_update(asking, box_id, version, timeout_s, _permille(bar))
-    _tell({"state": end.state, "firmware": end.firmware}, as_json)
+    _show({"state": end.state, "firmware": end.firmware}, as_json)
     if not as_json:
         click.echo(end.words)
 
@@ -213,7 +213,7 @@ def waveform(
             f"{gap['samples']} samples from sample {gap['first_sample']} are missing: {gap['reason']}",
             err=True,
         )
-    _tell({**facts, "file": str(out)}, as_json)
+    _show({**facts, "file": str(out)}, as_json)
 
 
 @command.command("half-cycles", short_help="Fetch the rms of each half cycle during dips and swells.")
@@ -239,7 +239,7 @@ def half_cycles(
         found = list(fetch_half_cycles(asking, box_id, (start_ns, end_ns), timeout_s))
     if out is not None:
         write_table(out, found)
-    _tell({**facts_of(found), **({} if out is None else {"file": str(out)})}, as_json)
+    _show({**facts_of(found), **({} if out is None else {"file": str(out)})}, as_json)
 
 
 def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:
@@ -264,7 +264,7 @@ def _order(connection: tuple[str, str, float], box_id: str, plugin: str, message
         return asking.send_order(box_id, plugin, message, timeout_s)
 
 
-def _tell(facts: dict[str, Any], as_json: bool, units: Mapping[str, str] = NO_UNITS) -> None:
+def _show(facts: dict[str, Any], as_json: bool, units: Mapping[str, str] = NO_UNITS) -> None:
     """Prints the facts; `units` has the unit of each key that does not end in one."""
     if as_json:
         click.echo(json.dumps(facts))

@@ -38,11 +38,11 @@ def fetch_half_cycles(
     for _ in range(MOST_ANSWERS):
         question = half_cycles_question(start_ns, end_ns)
         command = plugin_command(box_id, HALF_CYCLES_PLUGIN, question, asking.identity)
-        told = asking.send_command(command, timeout_s).command_to_plugin_response
-        if not told.HasField("half_cycles"):
-            why = told.detail or "its gateway keeps no half cycles"
+        answer = asking.send_command(command, timeout_s).command_to_plugin_response
+        if not answer.HasField("half_cycles"):
+            why = answer.detail or "its gateway keeps no half cycles"
             raise NoHalfCyclesError(f"Box {box_id}: {why}")
-        found = half_cycles_from_wire(box_id, told.half_cycles)
+        found = half_cycles_from_wire(box_id, answer.half_cycles)
         yield found
         if not start_ns < found.end_ns < end_ns:
             return

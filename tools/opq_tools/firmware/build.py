@@ -193,8 +193,8 @@ def _forget_if_other(objects: Path, device: Path, tools: Toolchain) -> None:
 
 
 def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None:
-    told = [f"{name}={value}" for name, value in {**variables, "BUILD": str(objects)}.items()]
-    command = (tools.make, "-C", str(room), f"-j{os.cpu_count() or 1}", *told)
+    settings = [f"{name}={value}" for name, value in {**variables, "BUILD": str(objects)}.items()]
+    command = (tools.make, "-C", str(room), f"-j{os.cpu_count() or 1}", *settings)
     environment = {
         **{
             name: value

@@ -62,7 +62,9 @@ def reachable(
         seen.add(name)
         yield name, caller
         called = {*binary.functions[name].calls}
-        called.update(target for told in pointers.get(name, ()) for target in named(binary, told))
+        called.update(
+            target for target_name in pointers.get(name, ()) for target in named(binary, target_name)
+        )
         waiting += [(callee, name) for callee in sorted(called)]
 
 
@@ -152,8 +154,8 @@ class Depths:
             return self._known.get(name, Depth(0, ()))
         function = self._binary.functions[name]
         own = max(self._frames.get(name, 0), function.frame_bytes)
-        told = self._pointers.get(name.partition("@")[0], ())
-        callees = {*function.calls, *(callee for target in told for callee in named(self._binary, target))}
+        targets = self._pointers.get(name.partition("@")[0], ())
+        callees = {*function.calls, *(callee for target in targets for callee in named(self._binary, target))}
         deepest = Depth(0, ())
         for callee in sorted(callees):
             if not callee.startswith(self._ends) or not self._ends:
@@ -221,10 +223,10 @@ def check_build(folder: Path, objects: Path, port: Path, board: str) -> BuildFig
 
 
 def _budgets(path: Path) -> dict[str, int]:
-    told = tomllib.loads(path.read_text())
-    if set(told) != set(BUDGETS):
-        raise FirmwareBuildError(f"{path}: want exactly {', '.join(BUDGETS)}; found {', '.join(told)}")
-    return {name: int(told[name]) for name in BUDGETS}
+    budgets = tomllib.loads(path.read_text())
+    if set(budgets) != set(BUDGETS):
+        raise FirmwareBuildError(f"{path}: want exactly {', '.join(BUDGETS)}; found {', '.join(budgets)}")
+    return {name: int(budgets[name]) for name in BUDGETS}
 
 
 def _check(

@@ -78,15 +78,15 @@ def build_command(
 
     Example: opq-tools firmware build --board opqbox
     """
-    told_version = version or tree_version()
+    version_text = version or tree_version()
     wait = Console(stderr=True)  # not shown in a pipe
     with wait.status("looking for compiler and sources"):
         tools = find_toolchain(refresh=refresh)
     built = []
     for board in chosen or boards():
-        with wait.status(f"building {board} {told_version} (25 s the first time)"):
+        with wait.status(f"building {board} {version_text} (25 s the first time)"):
             out_folder = out or ROOT / "build/firmware"
-            built.append(build(board, tools, out=out_folder, version=told_version, key=key))
+            built.append(build(board, tools, out=out_folder, version=version_text, key=key))
     if as_json:
         click.echo(json.dumps([each.as_json() for each in built], indent=1))
     else:

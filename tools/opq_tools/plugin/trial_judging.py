@@ -31,7 +31,7 @@ def trial_trigger(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict[
             want = bool(case.get("decides", False))
             return "" if (decision is not None) is want else f"gave {decision}; want decides = {want}"
 
-        results[f"{what}, measurement {number + 1}"] = _told(decides)
+        results[f"{what}, measurement {number + 1}"] = _result_of(decides)
     trigger.close()
     return results
 
@@ -48,10 +48,10 @@ def trial_analysis(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict
         def finds(number: int = number, case: dict[str, Any] = case) -> str:
             found = analysis.analyse(event_of(case, number, nominal.hz), nominal.volts, nominal.hz)
             want = int(case.get("finds", 0))
-            told = "; ".join(f"{each.kind}: {each.because}" for each in found)
-            return "" if len(found) == want else f"gave {len(found)} findings ({told}); want {want}"
+            findings = "; ".join(f"{each.kind}: {each.because}" for each in found)
+            return "" if len(found) == want else f"gave {len(found)} findings ({findings}); want {want}"
 
-        results[f"{what}, event {number + 1}"] = _told(finds)
+        results[f"{what}, event {number + 1}"] = _result_of(finds)
     analysis.close()
     return results
 
@@ -81,8 +81,8 @@ def event_of(case: dict[str, Any], number: int, hz: float) -> Event:
 
 
 def _nominal(about: dict[str, Any]) -> Nominal:
-    told = about.get("nominal", {})
-    return Nominal(float(told.get("volts", 120.0)), float(told.get("hz", 60.0)))
+    nominal = about.get("nominal", {})
+    return Nominal(float(nominal.get("volts", 120.0)), float(nominal.get("hz", 60.0)))
 
 
 def _refusals(what: str, make: Callable[[], Any], about: dict[str, Any]) -> dict[str, str]:
@@ -91,16 +91,16 @@ def _refusals(what: str, make: Callable[[], Any], about: dict[str, Any]) -> dict
         try:
             make().configure(wrong)
         except ValueError:
-            told = "ok"
+            result = "ok"
         except (OSError, PluginError) as error:
-            told = f"by {error}; want ValueError with the name of the setting"
+            result = f"by {error}; want ValueError with the name of the setting"
         else:
-            told = "it was taken"
-        results[f"{what} refuses {json.dumps(wrong)}"] = told
+            result = "it was taken"
+        results[f"{what} refuses {json.dumps(wrong)}"] = result
     return results
 
 
-def _told(run: Callable[[], str]) -> str:
+def _result_of(run: Callable[[], str]) -> str:
     try:
         return run() or "ok"
     except (OSError, ValueError, TypeError, PluginError) as error:

@@ -102,9 +102,9 @@ def command(
     except RuleError as error:
         raise ServerRefusedError(str(error)) from error
     if as_json:
-        told = [{"timestamp_ms": ms, "rows": emission} for ms, emission in found]
+        emissions = [{"timestamp_ms": ms, "rows": emission} for ms, emission in found]
         failed = {"late": counted.late, "errors": counted.errors, "last_error": counted.last_error}
-        click.echo(json.dumps({"records": len(rows), "emissions": told, **failed}))
+        click.echo(json.dumps({"records": len(rows), "emissions": emissions, **failed}))
         return
     for ms, emission in found:
         click.echo(

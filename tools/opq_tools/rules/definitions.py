@@ -22,10 +22,10 @@ def family(what: str) -> click.Group:
     options = 'DATASOURCE="demo"' if what == "stream" else 'DATASOURCE="demo", TYPE="memory"'
     definition = f"demo '() WITH ({options})'"
 
-    def told(line: str, rest: str) -> str:
+    def help_text(line: str, rest: str) -> str:
         return f"{line}\n\n\b\nExample:\n  opq-tools {what} {rest}"
 
-    group.help = told(f"Define, list and drop {what}s of a running rule engine.", f"create {definition}")
+    group.help = help_text(f"Define, list and drop {what}s of a running rule engine.", f"create {definition}")
 
     def statement(name: str | None, text: str) -> str:
         text = text.strip()
@@ -33,7 +33,7 @@ def family(what: str) -> click.Group:
 
     creates = f"`(columns) WITH (...)`, or the whole CREATE {what.upper()} statement."
 
-    @group.command("create", help=told(creates, f"create {definition}"))
+    @group.command("create", help=help_text(creates, f"create {definition}"))
     @click.argument("name", required=False)
     @click.argument("definition", required=False)
     @click.option(
@@ -56,7 +56,8 @@ def family(what: str) -> click.Group:
         click.echo(f"{what} {name} created" if name else answer)
 
     @group.command(
-        "update", help=told(f"Define a {what} anew; rules that use it go on with it.", f"update {definition}")
+        "update",
+        help=help_text(f"Define a {what} anew; rules that use it go on with it.", f"update {definition}"),
     )
     @click.argument("name")
     @click.argument("definition", required=False)
@@ -66,14 +67,14 @@ def family(what: str) -> click.Group:
         sql = statement(name, text_of(definition, file, "the definition"))
         click.echo(server.request("PUT", f"{path}/{name}", {"sql": sql}, sql))
 
-    @group.command("list", help=told(f"Names of all {what}s.", "list"))
+    @group.command("list", help=help_text(f"Names of all {what}s.", "list"))
     @_JSON
     @asks
     def names(server: RuleServer, as_json: bool) -> None:
         found = server.request("GET", path)
         click.echo(json.dumps(found) if as_json else "\n".join(found) or f"no {what}s")
 
-    @group.command("show", help=told(f"Columns and options of a {what}.", "show demo"))
+    @group.command("show", help=help_text(f"Columns and options of a {what}.", "show demo"))
     @click.argument("name")
     @_JSON
     @asks
@@ -85,7 +86,7 @@ def family(what: str) -> click.Group:
             _table(server.request("GET", f"{path}/{name}/schema"), server.request("GET", f"{path}/{name}"))
         )
 
-    @group.command("delete", help=told(f"Drop a {what}; refused while rules use it.", "delete demo"))
+    @group.command("delete", help=help_text(f"Drop a {what}; refused while rules use it.", "delete demo"))
     @click.argument("name")
     @click.option("--force", is_flag=True, help="Delete it although rules use it; these stop.")
     @asks

@@ -156,8 +156,8 @@ def rule_status(server: RuleServer, name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    told = {key: value for key, value in found.items() if value not in (0, "", None)}
-    click.echo("\n".join(f"{key}: {value}" for key, value in told.items()))
+    shown = {key: value for key, value in found.items() if value not in (0, "", None)}
+    click.echo("\n".join(f"{key}: {value}" for key, value in shown.items()))
 
 
 @command.command("explain")

@@ -81,15 +81,15 @@ class RuleServer:
 
 def _refusal(answer: httpx.Response, sql: str | None) -> str:
     try:
-        told = answer.json()
-        text = str(told["message"])
+        body = answer.json()
+        text = str(body["message"])
     except (ValueError, KeyError, TypeError):
         return f"{answer.status_code}: {answer.text[:500]}"
-    if hint := told.get("hint"):
+    if hint := body.get("hint"):
         text += f"; {hint}"
     if answer.status_code == 401:
         text += "; --token-file names a file with it"
-    line, column = told.get("line"), told.get("column")
+    line, column = body.get("line"), body.get("column")
     if line is None or column is None:
         return text
     text = f"line {line}, column {column}: {text}"

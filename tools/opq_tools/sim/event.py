@@ -86,10 +86,10 @@ def command(
     folder = ports_folder(data_dir, ports_dir)
     numbers = {"depth": depth, "cycles": cycles, "angle_deg": angle_deg, "hz": hz, "degrees": degrees}
     of_cause = {"type": fault_type, "clear_ms": clear_ms, **_settings(settings)}
-    told = {name: value for name, value in numbers.items() if value is not None}
+    given = {name: value for name, value in numbers.items() if value is not None}
     set_of_cause = {name: value for name, value in of_cause.items() if value is not None}
     if kind == SUPPLY_LOST:
-        if box_id is None or at is not None or told or fault_type is not None or clear_ms is not None:
+        if box_id is None or at is not None or given or fault_type is not None or clear_ms is not None:
             raise click.UsageError(f"{kind} is of one Box: give --box, and --seconds or --set alone")
         lost = {} if seconds is None else {"seconds": seconds}
         request = {"do": "event", "box": box_id, "kind": kind, "values": _settings(settings), **lost}
@@ -102,14 +102,14 @@ def command(
             raise click.UsageError(
                 f"{kind} happens in a network: give --at, such as --at feeder2/3.1km, no --box"
             )
-        request = {"do": "event", "cause": kind, "at": at, "values": {**told, **set_of_cause}}
+        request = {"do": "event", "cause": kind, "at": at, "values": {**given, **set_of_cause}}
         click.echo(request_control(folder, request)["words"])
         return
     if box_id is None or at is not None or set_of_cause:
         raise click.UsageError(
             f"{kind} is of one Box: give --box, such as --box 1, and no --at, --type, --clear-ms or --set"
         )
-    answer = request_control(folder, {"do": "event", "box": box_id, "kind": kind, **told})
+    answer = request_control(folder, {"do": "event", "box": box_id, "kind": kind, **given})
     click.echo(f"box {box_id}: {answer['words']}")
 
 

@@ -100,11 +100,11 @@ def command(
         return
     host = BoxHost(hosted, ports_dir=folder)
 
-    def tell() -> None:
+    def show() -> None:
         for box in hosted:
             click.echo(f"box {box.box_id} {folder / f'box{box.box_id}'}")
 
-    host.on_open = tell
+    host.on_open = show
     stop = threading.Event()
     try:
         with stopped_by_signals(stop), truth_written(host, truth), controlled(hosted, control_port, fifo):

@@ -138,8 +138,8 @@ def _show(figures: ScoreFigures, nothing: int) -> None:
     right, sharp = figures["scope_right"], figures["scope_right_sharp"]
     console.print(f"scope right: {_percent(right)}, without steady states {_percent(sharp)}")
     console.print(f"first cause right: {_percent(figures['cause_right'])}")
-    told = f"upstream or downstream right: {_percent(figures['side_right'])}"
-    console.print(f"{told}, said of {figures['sides']} Boxes")
+    sides = f"upstream or downstream right: {_percent(figures['side_right'])}"
+    console.print(f"{sides}, said of {figures['sides']} Boxes")
     off = figures["place_error_km"]
     if off["median"] is not None:
         within = f"90 % within {off['p90']:g} km, of {off['incidents']} incidents"

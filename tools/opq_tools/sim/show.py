@@ -32,27 +32,27 @@ def command(scenario: str, plot: Path | None) -> None:
     path = scenario_path(scenario)
     if not has_network(path):
         raise ConfigError(f"{path.name} has no network to draw; try village")
-    told = load_power_scenario(path)
-    click.echo(told.title or path.stem)
+    config = load_power_scenario(path)
+    click.echo(config.title or path.stem)
     marks: dict[str, list[str]] = {}
-    for box in told.box:
+    for box in config.box:
         marks.setdefault(box.at, []).append(f"Box {box.id} on {box.phase}")
-    click.echo(one_line_diagram(power_network(told), marks), nl=False)
-    for line in happenings(told):
+    click.echo(one_line_diagram(power_network(config), marks), nl=False)
+    for line in happenings(config):
         click.echo(line)
     if plot is not None:
         from opq_tools.sim.picture import save_picture  # imports matplotlib: only for drawing
 
-        save_picture(plot, told)
+        save_picture(plot, config)
 
 
-def happenings(told: PowerScenario) -> list[str]:
+def happenings(scenario: PowerScenario) -> list[str]:
     """Events of a scenario, a line each, in time order; random ones last."""
     lines = []
-    for each in sorted(told.cause, key=lambda cause: cause.at_s):
+    for each in sorted(scenario.cause, key=lambda cause: cause.at_s):
         again = f", then every {each.every_s:g} s" if each.every_s else ""
         lines.append(f"{each.at_s:7g} s  {each.kind} at {each.at}{again}")
-    for process in told.process:
+    for process in scenario.process:
         low, high = process.hours
         when = "" if (low, high) == (0.0, 24.0) else f", from {low:g} to {high:g} o'clock"
         lines.append(f"{process.per_hour:7g} /h {process.kind} at {' or '.join(process.at)}{when}")

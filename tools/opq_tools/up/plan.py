@@ -167,14 +167,14 @@ class UpPlan:
 
     def _emulator(self, box: HardwareBox) -> list[str]:
         folder = self.data_dir / "emulated" / f"box{box.box_id}"
-        told = {
+        options = {
             "backend": box.emulator,
             "box-id": box.box_id,
             "flash": self.flash,
             "port": self._link(box.box_id),
             "folder": folder,
         }
-        words = [f"--{name}={value}" for name, value in told.items()]
+        words = [f"--{name}={value}" for name, value in options.items()]
         return [sys.executable, "-m", "opq_hil.backends.emulated", *words]
 
     def _link(self, box_id: str) -> Path:

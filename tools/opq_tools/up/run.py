@@ -57,7 +57,7 @@ class UpRun:
         self._first_admin_link = access.first_admin_link
         self._began = time.monotonic()
         self._real_ports = {box.port for box in plan.hardware if not box.emulated}
-        self._told_pages: Newest[int, None] = Newest()
+        self._reported_pages: Newest[int, None] = Newest()
         self._counted = dict.fromkeys(COUNTED, 0)
         self._busy_said_s = -BUSY_EVERY_S
         self._page_up = False
@@ -102,7 +102,7 @@ class UpRun:
                     on_page()
             line = self._session.next_line(TICK_S)
             if line:
-                self._tell(line)
+                self._handle_line(line)
             if not line or time.monotonic() - tended_s > TICK_S:
                 tended_s = time.monotonic()
                 outcome = self._tend()
@@ -116,9 +116,9 @@ class UpRun:
                     return UpOutcome(error=self._nothing_seen(), exit_code=1)
         return UpOutcome()
 
-    def _tell(self, line: ChildLine) -> None:
+    def _handle_line(self, line: ChildLine) -> None:
         if line.child == PAGE:
-            self._tell_page(line.facts["incident"])
+            self._report_page(line.facts["incident"])
             return
         name = line.facts.get("event")
         if name in self._counted:
@@ -137,11 +137,11 @@ class UpRun:
         elif line.facts.get("level") in ("error", "critical"):
             self._say(line.child, trouble(line.facts))
 
-    def _tell_page(self, incident: Mapping[str, Any]) -> None:
+    def _report_page(self, incident: Mapping[str, Any]) -> None:
         incident_id = incident["id"]
-        if incident_id in self._told_pages:
+        if incident_id in self._reported_pages:
             return
-        self._told_pages.put(incident_id, None)
+        self._reported_pages.put(incident_id, None)
         residual = incident.get("residual_percent")
         much = f" to {residual:.1f} %" if isinstance(residual, int | float) else ""
         where = f"{self._view_url}/incidents/{incident_id}"

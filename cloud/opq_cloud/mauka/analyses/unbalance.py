@@ -108,7 +108,7 @@ def _finding(
     """Makes a finding of the Box on phase a, which stands for the place."""
     volts = np.sqrt(np.nanmean(course.magnitudes[span.start : span.stop] ** 2, axis=0)).tolist()
     start_ns, end_ns = course.starts_ns[span.start], course.ends_ns[span.stop - 1]
-    told = ", ".join(f"{letter} {level_v:.1f} V" for letter, level_v in zip("abc", volts, strict=True))
+    levels = ", ".join(f"{letter} {level_v:.1f} V" for letter, level_v in zip("abc", volts, strict=True))
     figures |= {"uncertainty_percent": sigma}
     figures |= {f"rms_{letter}_v": level_v for letter, level_v in zip("abc", volts, strict=True)}
     return Finding(
@@ -121,7 +121,7 @@ def _finding(
         onset_seen=bool(np.isfinite(course.phasors[: span.start]).all(axis=1).any()),
         duration_cycles=(end_ns - start_ns) / 1e9 * config.nominal_hz,
         confidence=confidence,
-        because=f"{because}, \N{PLUS-MINUS SIGN}{sigma:.2f} points ({place.boxes}: {told})",
+        because=f"{because}, \N{PLUS-MINUS SIGN}{sigma:.2f} points ({place.boxes}: {levels})",
         figures=tuple(figures.items()),
         beside=tuple(wave.box_id for wave in place.waves[1:]),
     )

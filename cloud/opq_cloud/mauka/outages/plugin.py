@@ -112,8 +112,8 @@ class OutagePlugin(MaukaPlugin):
 
     def status(self) -> dict[str, object]:
         """Returns the base's status, the Boxes in an outage, and why other silent Boxes are in none."""
-        told = {"open_outages": sorted(self.watch.open_outages), "silences": dict(self.watch.silences)}
-        return {**super().status(), **told}
+        outages = {"open_outages": sorted(self.watch.open_outages), "silences": dict(self.watch.silences)}
+        return {**super().status(), **outages}
 
 
 def plan_withdrawal(reader: JoinStore, finding: Finding, event_id: int, place_of: PlaceOf) -> JoinPlan:

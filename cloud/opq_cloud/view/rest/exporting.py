@@ -170,8 +170,8 @@ def _waveforms(
     request: Request, stem: str, records: Sequence[WaveformRecord], form: WaveformForm, data: DataForm
 ) -> Response:
     """The same data give the same bytes, so the ETag is made from their facts."""
-    told = json.dumps([form, data, *((each.facts(), each.event.revision) for each in records)])
-    etag = etag_of(told.encode())
+    contents = json.dumps([form, data, *((each.facts(), each.event.revision) for each in records)])
+    etag = etag_of(contents.encode())
     return tagged(request, etag) or _sent(event_file(stem, records, form, data), {"ETag": etag})
 
 

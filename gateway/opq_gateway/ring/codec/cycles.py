@@ -67,14 +67,14 @@ def encode_cycles(values: Integers) -> bytes | None:
         delay_shift=_shift(float(np.sqrt(np.mean((values[2:] - values[:-2]) ** 2.0))), noise),
         gain_shift=_shift(float(np.sqrt(np.mean(values**2.0))), noise),
     )
-    predicted, told = _told(values, setup)
+    predicted, coefficients = _fit_predictor(values, setup)
     at = setup.opening_samples
     kinds, level_of, residuals = laid_out(values[at:], predicted, setup.stretch_samples, fine)
     flags = 0
     for run, flag in ((0, DELAY_STEPS), (2, GAIN_STEPS)):
-        steps = _wrapped(np.diff(told[run], prepend=0))
-        if np.abs(steps).sum() < np.abs(told[run]).sum():
-            told[run], flags = steps, flags | flag
+        steps = _wrapped(np.diff(coefficients[run], prepend=0))
+        if np.abs(steps).sum() < np.abs(coefficients[run]).sum():
+            coefficients[run], flags = steps, flags | flag
     opening = _wrapped(np.diff(values[:at], n=2, prepend=[0, 0]))
     head = _HEAD.pack(
         setup.period,
@@ -84,7 +84,7 @@ def encode_cycles(values: Integers) -> bytes | None:
         kinds.classes | kinds.order << 4,
         kinds.levels,
     )
-    return head + encode_runs([opening, *told, level_of, *residuals], _centres(kinds))
+    return head + encode_runs([opening, *coefficients, level_of, *residuals], _centres(kinds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +142,18 @@ class _ChunkReader:
     def take_runs(self, runs: list[Integers]) -> None:
         """Takes the decoded runs."""
         _check(runs, self.setup, self.samples, self.kinds.levels)
-        told = runs[1:5]
+        coefficients = runs[1:5]
         for run, flag in ((0, DELAY_STEPS), (2, GAIN_STEPS)):
             if self._flags & flag:
-                told[run] = _wrapped(np.cumsum(told[run]))
+                coefficients[run] = _wrapped(np.cumsum(coefficients[run]))
         self.opening = _wrapped(np.cumsum(np.cumsum(runs[0])))
         self.residuals = Residuals(runs[_BEFORE_RESIDUALS:], runs[5], self.kinds)
-        self._told = [run.reshape(-1, self.setup.parts)[: self.stretches] for run in told]
+        self._fit_predictor = [run.reshape(-1, self.setup.parts)[: self.stretches] for run in coefficients]
 
     @property
     def coded_delays(self) -> list[int]:
         """The delay that each stretch codes, for steering the period."""
-        found: list[int] = self._told[0].sum(axis=1).tolist()
+        found: list[int] = self._fit_predictor[0].sum(axis=1).tolist()
         return found
 
     def spread(self, delays: Floats, gains: Floats) -> None:
@@ -161,7 +161,7 @@ class _ChunkReader:
         setup = self.setup
         ramp = ramps(setup.stretch_samples, setup.parts)
         for out, run, shift in ((delays, 0, setup.delay_shift), (gains, 2, setup.gain_shift)):
-            numbers = np.stack(self._told[run : run + 2], axis=2).reshape(-1, 2 * setup.parts)
+            numbers = np.stack(self._fit_predictor[run : run + 2], axis=2).reshape(-1, 2 * setup.parts)
             np.matmul(numbers.astype(np.float64), ramp * 2.0**-shift, out=out)
 
 
@@ -256,12 +256,12 @@ def _centres(kinds: Kinds) -> list[int]:
     return [0] * _BEFORE_RESIDUALS + kinds.centres()
 
 
-def _told(values: Integers, setup: PredictorSetup) -> tuple[Floats, list[Integers]]:
+def _fit_predictor(values: Integers, setup: PredictorSetup) -> tuple[Floats, list[Integers]]:
     """Predictions after the opening, in Q12, and the numbers to code: level and slope of delay and gain."""
     predictor = Predictor([setup], setup.stretches(len(values)))
     predictor.history[0, : len(values)] = values
     predicted = []
-    told: list[list[Integers]] = [[], [], [], []]
+    coefficients: list[list[Integers]] = [[], [], [], []]
     delay_scale, gain_scale = 2.0**-setup.delay_shift, 2.0**-setup.gain_shift
     scale = np.repeat([delay_scale, gain_scale], 2 * setup.parts)[:, None]
     ramp = ramps(setup.stretch_samples, setup.parts)
@@ -270,18 +270,18 @@ def _told(values: Integers, setup: PredictorSetup) -> tuple[Floats, list[Integer
         wanted = values[at : at + setup.stretch_samples]
         period, lags = np.array([[course.periods[-1]]]), np.array([[course.lags[-1]]])
         cycles = predictor.cycles(index, period, lags, course.ahead)[0, 0, : len(wanted) + 2]
-        told_by = ramp[:, : len(wanted)]
-        basis = np.concatenate(((cycles[2:] - cycles[:-2]) * told_by, cycles[1:-1] * told_by)) * scale
+        ramp_part = ramp[:, : len(wanted)]
+        basis = np.concatenate(((cycles[2:] - cycles[:-2]) * ramp_part, cycles[1:-1] * ramp_part)) * scale
         square = basis @ basis.T
         square[np.diag_indices_from(square)] += 1e-6 * np.trace(square) / len(square) + 1e-6
         found = np.linalg.solve(square, basis @ (wanted * UNIT - cycles[1:-1]))
         numbers = np.clip(np.rint(found), -32768, 32767)
         delay, gain = numbers[: 2 * setup.parts], numbers[2 * setup.parts :]
-        predicted.append(corrected(cycles, delay @ told_by * delay_scale, gain @ told_by * gain_scale))
-        for run, part in zip(told, (delay[::2], delay[1::2], gain[::2], gain[1::2]), strict=True):
+        predicted.append(corrected(cycles, delay @ ramp_part * delay_scale, gain @ ramp_part * gain_scale))
+        for run, part in zip(coefficients, (delay[::2], delay[1::2], gain[::2], gain[1::2]), strict=True):
             run.append(part.astype(np.int64))
-        course.advance(int(told[0][-1].sum()))
-    return np.concatenate(predicted), [np.concatenate(run) for run in told]
+        course.advance(int(coefficients[0][-1].sum()))
+    return np.concatenate(predicted), [np.concatenate(run) for run in coefficients]
 
 
 def _noise(values: Integers) -> float:

@@ -53,7 +53,7 @@ class BackendAdmission:
         self._log = log.get()
         self._limited = RateLimitedLog(self._log)
         self._allowed = AllowList(folder, counters, self._log, counted_as="backend_admitted_now")
-        self._heard_s: dict[str, float] = {}
+        self._first_seen_s: dict[str, float] = {}
         """Second key of a name -> when it was first used."""
         self._problems: dict[str, str] = {}
         self._check_s = 0.0
@@ -122,7 +122,7 @@ class BackendAdmission:
             right = rights[name] if name in rights else self._right_of(name)
             if _topics(right, port, publishes) is not None:
                 if key in self._allowed.incoming:
-                    self._heard_s.setdefault(key, time.monotonic())
+                    self._first_seen_s.setdefault(key, time.monotonic())
                 return [b"1.0", request_id, b"200", b"OK", key.encode(), b""]
             problem = f"{name} has no right to port {port}"
             self._counters.add("backend_without_right", label=f"{name} {port}")
@@ -159,10 +159,10 @@ class BackendAdmission:
         return found
 
     def _end_first_keys(self, now_s: float) -> None:
-        for key, heard_s in list(self._heard_s.items()):
-            if now_s < heard_s + TOGETHER_S:
+        for key, first_seen_s in list(self._first_seen_s.items()):
+            if now_s < first_seen_s + TOGETHER_S:
                 continue
-            del self._heard_s[key]
+            del self._first_seen_s[key]
             name = self._allowed.incoming.get(key)
             if name is None:
                 continue  # revoked meanwhile, or another service was first
@@ -170,7 +170,7 @@ class BackendAdmission:
                 done = KeyRegister(self._folder).complete_rotation(name, key.encode("ascii"))
             except KeyFileError as error:
                 self._limited.error("backend.key_not_exchanged", key=name, name=name, error=str(error))
-                self._heard_s[key] = now_s
+                self._first_seen_s[key] = now_s
                 continue
             if done:
                 self._counters.add("backend_keys_exchanged", label=name)

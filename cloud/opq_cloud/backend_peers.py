@@ -29,7 +29,7 @@ from opq_cloud.tcp_connections import (
 )
 from opq_proto import log
 from opq_proto.errors import OpqError
-from opq_proto.measurement_turns import heard_topics
+from opq_proto.measurement_turns import subscribed_topics
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
 
@@ -101,7 +101,7 @@ class BackendPeers:
         self._publishes = socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB)
         self._log = RateLimitedLog(log.get())
         self._peers: dict[int, BackendPeer] = {}
-        self._heard: set[int] = set()
+        self._active: set[int] = set()
         self._checked_s = time.monotonic()
         self._admission, self._turns = admission, turns
         self._unplaced = False
@@ -128,7 +128,7 @@ class BackendPeers:
         for first, frames in receive(self._socket, limit):
             number = _descriptor(first)
             if number is not None:
-                self._heard.add(number)
+                self._active.add(number)
             self._sender = None if self._admission is None else self._note_key(number, first)
             if self._admission is not None and self._sender is None:
                 if self._socket.getsockopt(zmq.TYPE) == zmq.REP:
@@ -157,7 +157,7 @@ class BackendPeers:
                 yield frames[0]
 
     @property
-    def hears(self) -> tuple[bool, bool]:
+    def forms_wanted(self) -> tuple[bool, bool]:
         """Whether any peer receives turns, and whether any receives single messages."""
         peers = self._peers.values()
         single = self._unplaced or any(peer.topics > peer.turns for peer in peers)
@@ -176,7 +176,7 @@ class BackendPeers:
             return
         peer.topics = max(0, peer.topics + step)  # it may end what it never began
         if self._turns:
-            peer.turns = max(0, peer.turns + step * heard_topics(first, data[1:])[1])
+            peer.turns = max(0, peer.turns + step * subscribed_topics(first, data[1:])[1])
         if peer.topics > self._limits.topics:
             self._end(number, "topics")
 
@@ -197,7 +197,7 @@ class BackendPeers:
         self._end_revoked()
         for number, peer in list(self._peers.items()):
             self._check_peer(number, peer, passed_s)
-        self._heard.clear()
+        self._active.clear()
         self._counters.set("backend_connections_now", len(self._peers), label=self._name)
 
     def _note_changes(self) -> None:
@@ -232,7 +232,7 @@ class BackendPeers:
                     self._end(number, "without right")
                 return False
         if data[:1] in (b"\x00", b"\x01"):
-            topics = heard_topics(first, data[1:])[0] if self._turns else (data[1:],)
+            topics = subscribed_topics(first, data[1:])[0] if self._turns else (data[1:],)
             for topic in topics:
                 self._socket.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, topic)
         return True
@@ -292,7 +292,7 @@ class BackendPeers:
         info = tcp_info(number)
         received = bytes_at(info, BYTES_RECEIVED_AT)
         if received is not None:
-            if number in self._heard:
+            if number in self._active:
                 peer.allowed_to = received + self._most_received
             else:
                 at_most = received + self._most_received

@@ -66,7 +66,7 @@ class FanoutSocket:
         """Sends topics with their Measurements, in each subscriber's form. pressing: may not wait."""
         if self._peers is None or not messages:
             return
-        turns, single = self._peers.hears
+        turns, single = self._peers.forms_wanted
         if turns:
             self.send([turn_message(messages, pressing)])
         send = self._send if turns else self.send  # one subscriber has either form: it counts once

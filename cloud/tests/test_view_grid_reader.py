@@ -42,7 +42,7 @@ class Grid:
         self.now_s += 1.0
         metrics = {"rms": Metric(volts, volts, volts), "f": Metric(60, 60, 60.01)}
         row = replace(Measurement(box_id, round(self.now_s * 1000), metrics), **facts)  # type: ignore[arg-type]
-        self.context.whole_hub.accept_measurement(row, heard_ms=self.context.now_ns() // 1_000_000)
+        self.context.whole_hub.accept_measurement(row, received_ms=self.context.now_ns() // 1_000_000)
 
     def levels(self, visitor: Visitor = OPEN) -> dict[str, float | None]:
         """Box -> percent of nominal, as the visitor sees it; None: silent."""

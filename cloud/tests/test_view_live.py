@@ -193,7 +193,7 @@ def test_a_box_is_silent_later_than_its_own_rhythm_allows_and_not_before() -> No
     hub = LiveHub(ServiceCounters(), lambda: 5000)
     hub.accept_measurement(_measurement("1", 1))
     heard = hub.newest("1")
-    assert heard is not None and (heard.heard_ms, heard.silent_after_ms) == (5000, 10_000)
+    assert heard is not None and (heard.received_ms, heard.silent_after_ms) == (5000, 10_000)
     hub.accept_measurement(_window(60_000, 60.0))
     for k in range(1, 200):  # a change in idle mode: a second each, for three minutes
         hub.accept_measurement(_window(60_000 + 1000 * k))

@@ -84,7 +84,7 @@ def test_many_boxes_are_rows_a_hundred_to_a_page_the_silent_ones_first(context: 
             continue  # never heard
         metrics = {"rms": Metric(119.0, 121.0, 120.0 + number / 100), "f": Metric(59.9, 60.1, 60.0)}
         row = Measurement(box_id=str(number), timestamp_ms=now_ms, metrics=metrics)
-        context.whole_hub.accept_measurement(row, heard_ms=now_ms)
+        context.whole_hub.accept_measurement(row, received_ms=now_ms)
     first, third, none = pages(context, "/", "/?page=3", "/?page=4")
     assert [answer.status_code for answer in (first, third, none)] == [200, 200, 404]
     boxes = re.findall(r'data-box="(\d+)"', first.text)

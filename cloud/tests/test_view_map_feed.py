@@ -53,7 +53,7 @@ class Maps:
         self.now_s += 0.01
         metrics = {"rms": Metric(volts, volts, volts), "f": Metric(60, 60, 60.01)}
         row = Measurement(box_id, round(self.now_s * 1000), metrics)
-        self.context.whole_hub.accept_measurement(row, heard_ms=self.context.now_ns() // 1_000_000)
+        self.context.whole_hub.accept_measurement(row, received_ms=self.context.now_ns() // 1_000_000)
 
     def take(self, who: str, visitor: Visitor, window: str = "") -> bytes:
         """What a map is sent now; put together as a browser does (`feed_worker.js`)."""

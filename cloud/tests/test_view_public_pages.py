@@ -98,7 +98,7 @@ class PublicView:
     def hear(self) -> None:
         now_ms = self.now_ns // 1_000_000
         for outlet in ISLAND:
-            self.hub.accept_measurement(island_measurement(outlet, now_ms, 1), heard_ms=now_ms)
+            self.hub.accept_measurement(island_measurement(outlet, now_ms, 1), received_ms=now_ms)
 
 
 @pytest.fixture

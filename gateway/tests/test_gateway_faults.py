@@ -26,7 +26,7 @@ from opq_hil.box.box import Box
 from opq_hil.box.faults import LineFaults
 from opq_hil.box.host import BoxHost
 from opq_hil.mains.generator import Generator
-from opq_hil.suites.gateway_process import Kills, deaf_since_s
+from opq_hil.suites.gateway_process import Kills, recovery_since_s
 from opq_proto.keys import KeyFolder, read_key_file
 from opq_proto.messages import Measurement
 
@@ -144,7 +144,7 @@ def test_one_wrong_byte_in_ten_thousand_loses_nothing(tmp_path: Path, makai: Any
 
 def test_kill_9_of_the_gateway_loses_no_sample_and_uses_no_sequence_twice(tmp_path: Path, makai: Any) -> None:
     log = tmp_path / "log"
-    killed_ns, end_sample, deaf_s = 0, 0, []
+    killed_ns, end_sample, recovery_s = 0, 0, []
     ring = Ring(tmp_path / "gateway" / "box1" / "ring", "1", 1.0)
     with BoxHost([Box("1")]) as host:
         path = written(tmp_path, makai, host.ports)
@@ -155,7 +155,7 @@ def test_kill_9_of_the_gateway_loses_no_sample_and_uses_no_sequence_twice(tmp_pa
                 wait_for(lambda seen=seen: len(makai.measurements) >= seen + 2)
             finally:
                 if killed_ns:
-                    deaf_s.append(deaf_since_s(log, "1", end_sample, killed_ns))
+                    recovery_s.append(recovery_since_s(log, "1", end_sample, killed_ns))
                 os.kill(gateway.pid, signal.SIGKILL)
                 killed_ns = time.monotonic_ns()
                 gateway.wait(60)
@@ -168,7 +168,7 @@ def test_kill_9_of_the_gateway_loses_no_sample_and_uses_no_sequence_twice(tmp_pa
         finally:
             gateway.terminate()
             assert gateway.wait(60) == 0
-            deaf_s.append(deaf_since_s(log, "1", end_sample, killed_ns))
+            recovery_s.append(recovery_since_s(log, "1", end_sample, killed_ns))
     by_number: dict[int | None, set[tuple[int | None, int | None]]] = {}
     for measurement in makai.decoded():  # what left just before a kill may come again, under its own number
         by_number.setdefault(measurement.sequence, set()).add((measurement.start_ns, measurement.end_ns))
@@ -178,7 +178,7 @@ def test_kill_9_of_the_gateway_loses_no_sample_and_uses_no_sequence_twice(tmp_pa
     assert starts == sorted(set(starts))
     blocks = ring.read_blocks(0, 2**62)
     missing = sum(after.first_sample - before.end_sample for before, after in itertools.pairwise(blocks))
-    assert missing <= Kills(tuple(deaf_s)).excused_samples  # what came while it was dead was sent again
+    assert missing <= Kills(tuple(recovery_s)).excused_samples  # what came while it was dead was sent again
     for block in blocks:
         assert np.array_equal(block.counts, Generator(seed=1).counts(block.first_sample, len(block.counts)))
     lines = [json.loads(line) for line in log.read_text().splitlines()]

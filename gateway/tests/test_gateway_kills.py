@@ -8,7 +8,13 @@ import pytest
 
 from opq_hil.gateway_faults.boxes import CabledBoxes
 from opq_hil.gateway_faults.world import BOX_IDS
-from opq_hil.suites.gateway_process import UNREAD_EMULATED_S, GatewayProcess, Kills, deaf_since_s, longest_s
+from opq_hil.suites.gateway_process import (
+    UNREAD_EMULATED_S,
+    GatewayProcess,
+    Kills,
+    longest_s,
+    recovery_since_s,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +32,7 @@ def test_no_sample_is_lost_by_kills(tmp_path: Path, kills: int) -> None:
         done = gateway.survive_kills(kills)
         lost = {box_id: gateway.lost(box_id) for box_id in BOX_IDS}
         blocks = {box_id: gateway.blocks(box_id) for box_id in BOX_IDS}
-    print(f"{kills} kills: lost {lost}; Boxes asked again after {max(done.deaf_s):.2f} s at most")
+    print(f"{kills} kills: lost {lost}; Boxes asked again after {max(done.recovery_s):.2f} s at most")
     assert max(lost.values()) <= done.excused_samples
     for box_id, found in blocks.items():
         first = found[0].first_sample
@@ -37,22 +43,25 @@ def test_no_sample_is_lost_by_kills(tmp_path: Path, kills: int) -> None:
 
 def test_what_a_box_cannot_hold_any_more_is_excused_and_of_an_emulated_one_0_4_s_more() -> None:
     """Of two kills; the Box of the first still held everything."""
-    deaf_s = (2.5, 3.2)
-    assert (Kills(deaf_s).excused_samples, Kills(deaf_s, UNREAD_EMULATED_S).excused_samples) == (2400, 7200)
+    recovery_s = (2.5, 3.2)
+    assert (Kills(recovery_s).excused_samples, Kills(recovery_s, UNREAD_EMULATED_S).excused_samples) == (
+        2400,
+        7200,
+    )
 
 
 @pytest.mark.parametrize(
-    ("asked", "deaf_s"),
+    ("asked", "recovery_s"),
     [
         ({"early_s": 4.0, "early_first": 50_000, "early_sample": 72_000}, 1.0),
         ({"early_s": 0.0}, 7.0),
     ],
 )
 def test_how_long_a_box_was_not_asked_is_told_by_its_samples(
-    tmp_path: Path, asked: dict[str, float], deaf_s: float
+    tmp_path: Path, asked: dict[str, float], recovery_s: float
 ) -> None:
     opened = {"event": "serial.opened", "box_id": "1", **asked}
     lines = [{**opened, "monotonic_ns": at_s * 10**9} for at_s in (1, 9)]
     lines.insert(1, {**lines[1], "box_id": "12", "early_sample": 0})
     (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert deaf_since_s(tmp_path / "log", "1", 60_000, 2 * 10**9) == pytest.approx(deaf_s)
+    assert recovery_since_s(tmp_path / "log", "1", 60_000, 2 * 10**9) == pytest.approx(recovery_s)

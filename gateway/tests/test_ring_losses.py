@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from telling_blocks import T0_NS, block, blocks, ns, pattern
 
-from opq_gateway.ring.lost import BEFORE_HEARD, NOT_HELD, NOT_RUNNING, Lost
+from opq_gateway.ring.lost import BEFORE_CONTACT, NOT_HELD, NOT_RUNNING, Lost
 from opq_gateway.ring.raw import HEAD_BYTES
 from opq_gateway.ring.record import stride_bytes
 from opq_gateway.ring.ring import Ring
@@ -62,7 +62,7 @@ def test_holes_that_nobody_told_are_recorded_with_what_is_known_of_them(tmp_path
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(2600))
     assert told(ring.read_lost(*ALL)) == [
-        (0, 1000, BEFORE_HEARD),
+        (0, 1000, BEFORE_CONTACT),
         (1200, 200, NOT_RESENT),
         (1600, 200, OVERRUN),
         (2000, 600, NOT_RUNNING),
@@ -101,7 +101,7 @@ def test_a_first_index_beyond_all_reason_is_a_loss_of_unknown_age(tmp_path: Path
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(replace(block(0), first_sample=2**61))
     (lost,) = ring.read_lost(*ALL)
-    assert (lost.samples, lost.start_ns, lost.reason) == (2**61, 0, BEFORE_HEARD)
+    assert (lost.samples, lost.start_ns, lost.reason) == (2**61, 0, BEFORE_CONTACT)
 
 
 def test_a_damaged_record_is_a_hole_with_a_reason_too(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.ring.lost import BEFORE_HEARD
+from opq_gateway.ring.lost import BEFORE_CONTACT
 from opq_hil.gateway_faults import accounts
 from opq_hil.gateway_faults.boxes import Cable
 from opq_hil.gateway_faults.child import put_step_ns
@@ -23,7 +23,7 @@ from opq_hil.gateway_faults.gauges import GatewayReading, SampleFlow
 from opq_hil.gateway_faults.places import free_offset
 from opq_hil.gateway_faults.runner import GATEWAY
 from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, FaultSchedule, draw
-from opq_hil.gateway_faults.service import ServiceProcess, longest_deaf_s
+from opq_hil.gateway_faults.service import ServiceProcess, longest_recovery_s
 from opq_hil.gateway_faults.verdict import play_gateway, unexcused_gaps
 from opq_hil.gateway_faults.wire import FaultyRelay
 from opq_hil.gateway_faults.world import BOX_IDS
@@ -89,11 +89,11 @@ def test_a_wrong_count_and_a_block_kept_twice_are_told() -> None:
 
 
 def test_a_gap_whose_samples_the_box_could_have_sent_again_needs_an_excuse() -> None:
-    lived = {BEFORE_HEARD: 800, "lost": 200}
+    lived = {BEFORE_CONTACT: 800, "lost": 200}
     assert "200 samples" in unexcused_gaps(FaultSchedule(1, ()), lived, 0.0)[0]
     assert not unexcused_gaps(FaultSchedule(1, (Fault("disk_full", 2.0, 3.0),)), lived, 0.0)
     assert not unexcused_gaps(FaultSchedule(1, ()), lived, 12.0)
-    assert "400000 samples" in unexcused_gaps(FaultSchedule(1, ()), {BEFORE_HEARD: 400_000}, 0.0)[0]
+    assert "400000 samples" in unexcused_gaps(FaultSchedule(1, ()), {BEFORE_CONTACT: 400_000}, 0.0)[0]
 
 
 def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_told() -> None:
@@ -234,18 +234,18 @@ def test_a_service_is_started_again_and_says_how_long_nobody_was_heard(tmp_path:
         while not service.last_words and time.monotonic() < until_s:
             time.sleep(0.02)
         service.kill()
-        assert service.last_words == "last words" and service.deaf_s("1") > 0
+        assert service.last_words == "last words" and service.recovery_s("1") > 0
         service.start()
     service.kill()
-    assert (service.starts, service.deaf_s("2") > 0, service.complaints) == (2, True, [])
+    assert (service.starts, service.recovery_s("2") > 0, service.complaints) == (2, True, [])
 
 
 def test_a_box_whose_answer_was_not_written_before_the_next_kill_was_not_asked() -> None:
     changes = [(4.5, "12", False), (7.1, "12", True), (8.1, "", False), (9.6, "12", True)]
-    assert longest_deaf_s(changes, {}, "12", 20.0) == pytest.approx(2.6)
-    assert longest_deaf_s(changes, {(8.1, "12"): 8.0}, "12", 20.0) == pytest.approx(2.6)
-    assert longest_deaf_s(changes, {(8.1, "12"): 4.5}, "12", 20.0) == pytest.approx(5.1)
-    assert longest_deaf_s(changes, {(8.1, "12"): 4.5}, "1", 20.0) == pytest.approx(11.9)
+    assert longest_recovery_s(changes, {}, "12", 20.0) == pytest.approx(2.6)
+    assert longest_recovery_s(changes, {(8.1, "12"): 8.0}, "12", 20.0) == pytest.approx(2.6)
+    assert longest_recovery_s(changes, {(8.1, "12"): 4.5}, "12", 20.0) == pytest.approx(5.1)
+    assert longest_recovery_s(changes, {(8.1, "12"): 4.5}, "1", 20.0) == pytest.approx(11.9)
 
 
 def reading(**counts: int) -> GatewayReading:

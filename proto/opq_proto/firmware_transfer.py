@@ -76,17 +76,17 @@ def follow_update(
     Raises:
         TransferError: the Box does not run it, or its state is not known.
     """
-    state, since_s, heard_s = "", time.monotonic(), time.monotonic()
+    state, since_s, received_s = "", time.monotonic(), time.monotonic()
     while True:
         now_s = time.monotonic()
         try:
             status = json.loads(asking.send_order(box_id, "opq-update", "status", timeout_s))
         except UnansweredError as error:
-            if now_s - heard_s > SILENT_S:
+            if now_s - received_s > SILENT_S:
                 raise TransferError(f"{error}. Whether it runs the new firmware is not known") from error
             show(state, 0, 0)
             continue
-        heard_s = time.monotonic()
+        received_s = time.monotonic()
         if (status["state"] in WRITING) != (state in WRITING):
             since_s = now_s
         firmware = str(status.get("firmware", ""))

@@ -34,7 +34,7 @@ def ask_for_turns(socket: "zmq.Socket[bytes]") -> None:
     socket.setsockopt(zmq.METADATA, _PROPERTY.encode() + b":1")
 
 
-def heard_topics(first: zmq.Frame, topic: bytes) -> tuple[Sequence[bytes], bool]:
+def subscribed_topics(first: zmq.Frame, topic: bytes) -> tuple[Sequence[bytes], bool]:
     """Returns the topics for a subscriber to `topic`, and whether it gets turns; `first` is its frame."""
     if topic:
         return (topic,), False

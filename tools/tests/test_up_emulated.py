@@ -13,7 +13,7 @@ from house_under_test import House, get_json, house, until
 from opq_gateway.ring.ring import Ring
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.emulated import DIP_SHARE
-from opq_hil.suites.gateway_process import UNREAD_EMULATED_S, Kills, deaf_since_s, longest_s
+from opq_hil.suites.gateway_process import UNREAD_EMULATED_S, Kills, longest_s, recovery_since_s
 from opq_proto.errors import OpqError
 from opq_tools.built_firmware import prepare
 
@@ -75,7 +75,7 @@ def killed(up: House, kills: int) -> None:
         newest = ring.newest()
         return 0 if newest is None else newest.end_sample
 
-    end, deaf_s = 0, list[float]()
+    end, recovery_s = 0, list[float]()
     for _ in range(kills):
         # `up` starts what ran less than 5 s later and later: 7 s of the Box from kill to kill
         until(lambda least=end + 84_000 if end else 1: end_sample() >= least, 40, "samples before the kill")
@@ -83,12 +83,12 @@ def killed(up: House, kills: int) -> None:
         killed_ns, end = time.monotonic_ns(), end_sample()
         # 2.7 times as many samples as are new pass the line: after three seconds of them it has caught up
         until(lambda end=end: end_sample() > end + 36_000, 40, "samples after the kill")
-        deaf_s.append(deaf_since_s(up.data_dir / "log" / "gateway.log", "1", end, killed_ns))
+        recovery_s.append(recovery_since_s(up.data_dir / "log" / "gateway.log", "1", end, killed_ns))
     end = end_sample()
     blocks = [block for block in ring.read_blocks(0, 2**62) if block.end_sample <= end]
     missing = sum(after.first_sample - before.end_sample for before, after in itertools.pairwise(blocks))
     samples = sum(len(block.counts) for block in blocks)
-    print(f"{kills} kills: {missing} of {samples} samples lost; {deaf_s} s")
-    assert missing <= Kills(tuple(deaf_s), UNREAD_EMULATED_S).excused_samples, (
-        f"the Box was asked again after {deaf_s} s"
+    print(f"{kills} kills: {missing} of {samples} samples lost; {recovery_s} s")
+    assert missing <= Kills(tuple(recovery_s), UNREAD_EMULATED_S).excused_samples, (
+        f"the Box was asked again after {recovery_s} s"
     )

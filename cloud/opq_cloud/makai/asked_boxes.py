@@ -89,18 +89,18 @@ class BoxPlaces:
             for box_id, place in self._places.items()
         }
         self._nowhere = codes.code("grid", DEFAULT_GRID), UNKNOWN, UNKNOWN, *(np.nan,) * 3
-        self._heard: tuple[str, ...] = ()
+        self._reporting: tuple[str, ...] = ()
         self._facts = self._facts_of([])
-        """Facts of the Boxes in `_heard`; kept because the next decision mostly has the same Boxes."""
+        """Facts of the Boxes in `_reporting`; kept because the next decision mostly has the same Boxes."""
 
     def place(self, box_id: str) -> BoxPlace:
         """A Box's place; for a Box that the store does not know, the default grid and nothing else."""
         return self._places.get(box_id) or BoxPlace()
 
-    def asked_boxes(self, box_id: str, heard: Sequence[str], limits: AskingSection) -> AskedBoxes:
+    def asked_boxes(self, box_id: str, reporting: Sequence[str], limits: AskingSection) -> AskedBoxes:
         """Returns the Boxes to ask about what `box_id` saw, among the Boxes heard lately."""
-        if tuple(heard) != self._heard:
-            self._heard, self._facts = tuple(heard), self._facts_of(sorted(heard, key=box_order))
+        if tuple(reporting) != self._reporting:
+            self._reporting, self._facts = tuple(reporting), self._facts_of(sorted(reporting, key=box_order))
         facts = self._facts
         ids, own = facts.ids, bisect_left(facts.ids, box_order(box_id), key=box_order)
         is_heard = own < len(ids) and ids[own] == box_id

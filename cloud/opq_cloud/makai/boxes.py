@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai.asked_boxes import BoxPlaces
 from opq_cloud.makai.quiet_rows import ids_of
-from opq_cloud.makai.share_messages import HEARD_COLUMNS
+from opq_cloud.makai.share_messages import RECEIVED_COLUMNS
 from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.store import BoxRecord, CloudStore, box_order
@@ -40,7 +40,7 @@ class BoxRegister:
     def __init__(self, default: Nominal, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._default = default
         self._now = monotonic_s
-        self._heard: dict[str, float] = {}
+        self._received_s: dict[str, float] = {}
         self._forgotten = 0
         self._last_ms: dict[str, int] = {}
         self._nominal: dict[str, Nominal] = {}
@@ -63,12 +63,12 @@ class BoxRegister:
     @property
     def appeared(self) -> int:
         """How often an unknown Box was heard; never falls."""
-        return len(self._heard) + self._forgotten
+        return len(self._received_s) + self._forgotten
 
-    def note_heard(self, box_id: str, timestamp_ms: int) -> None:
+    def note_received(self, box_id: str, timestamp_ms: int) -> None:
         if box_id not in self._alive:
             self._alive_found = (0.0, -math.inf)
-        self._heard[box_id] = self._now()
+        self._received_s[box_id] = self._now()
         self._last_ms[box_id] = timestamp_ms
 
     def note_window(self, box_id: str, window_ns: tuple[int, int]) -> None:
@@ -89,13 +89,13 @@ class BoxRegister:
             for box_id, timestamp_ms, window_ns in zip(
                 ids_of(columns), columns.timestamp_ms.tolist(), spans, strict=True
             ):
-                self.note_heard(box_id, timestamp_ms)
+                self.note_received(box_id, timestamp_ms)
                 self.note_window(box_id, window_ns)
             return
         ids, lengths_ns = ids_of(columns), columns.end_ns - columns.start_ns
         if not self._alive.keys() >= set(ids):
             self._alive_found = (0.0, -math.inf)
-        self._heard.update(dict.fromkeys(ids, self._now()))
+        self._received_s.update(dict.fromkeys(ids, self._now()))
         self._last_ms.update(zip(ids, columns.timestamp_ms.tolist(), strict=True))
         self._window_ns.update(zip(ids, lengths_ns.tolist(), strict=True))
         self._alive_longest_ns = max(self._alive_longest_ns, int(lengths_ns.max(initial=0)))
@@ -104,8 +104,8 @@ class BoxRegister:
         rhythms_s = np.maximum(lengths_s, rhythms_s * 0.5 ** (lengths_s / RHYTHM_HALVES_S))
         self._rhythm_s.update(zip(ids, rhythms_s.tolist(), strict=True))
 
-    def heard_since(self, since_s: float) -> NDArray[np.int64]:
-        """Returns (n, HEARD_COLUMNS) the Boxes heard after `since_s`, for the first share."""
+    def received_since(self, since_s: float) -> NDArray[np.int64]:
+        """Returns (n, RECEIVED_COLUMNS) the Boxes heard after `since_s`, for the first share."""
         rows = [
             (
                 int(box_id),
@@ -113,18 +113,18 @@ class BoxRegister:
                 self._window_ns.get(box_id, 0),
                 round(self._rhythm_s.get(box_id, 0.0) * 1e9),
             )
-            for box_id, at_s in self._heard.items()
+            for box_id, at_s in self._received_s.items()
             if at_s > since_s
         ]
-        return np.array(rows, np.int64).reshape(-1, HEARD_COLUMNS)
+        return np.array(rows, np.int64).reshape(-1, RECEIVED_COLUMNS)
 
-    def note_heard_elsewhere(self, heard: NDArray[np.int64]) -> None:
-        """Notes Boxes from another share's `heard_since`; MOST_BOXES are known at most."""
-        for number, timestamp_ms, length_ns, longest_ns in heard.tolist():
+    def note_received_elsewhere(self, received: NDArray[np.int64]) -> None:
+        """Notes Boxes from another share's `received_since`; MOST_BOXES are known at most."""
+        for number, timestamp_ms, length_ns, longest_ns in received.tolist():
             box_id = str(number)
-            if len(self._heard) >= MOST_BOXES and box_id not in self._heard:
+            if len(self._received_s) >= MOST_BOXES and box_id not in self._received_s:
                 continue
-            self.note_heard(box_id, timestamp_ms)
+            self.note_received(box_id, timestamp_ms)
             self._window_ns[box_id] = length_ns
             self._alive_longest_ns = max(self._alive_longest_ns, length_ns)
             self._rhythm_s[box_id] = longest_ns / 1e9
@@ -132,7 +132,7 @@ class BoxRegister:
     def forget(self, box_ids: Iterable[str]) -> None:
         """Removes Boxes that another share hears from now on."""
         for box_id in box_ids:
-            self._forgotten += self._heard.pop(box_id, None) is not None
+            self._forgotten += self._received_s.pop(box_id, None) is not None
             for known in (self._last_ms, self._window_ns, self._rhythm_s):
                 known.pop(box_id, None)
         self._alive_found = (0.0, -math.inf)
@@ -154,7 +154,7 @@ class BoxRegister:
             return
         since = now_s - within_s
         rhythm_s = self._rhythm_s.get
-        alive = dict.fromkeys(box for box, at in self._heard.items() if at + rhythm_s(box, 0.0) >= since)
+        alive = dict.fromkeys(box for box, at in self._received_s.items() if at + rhythm_s(box, 0.0) >= since)
         if alive.keys() != self._alive.keys():
             self._alive, self._alive_ids = alive, tuple(sorted(alive, key=box_order))
         self._alive_longest_ns = max((self._window_ns.get(box_id, 0) for box_id in self._alive), default=0)
@@ -190,7 +190,7 @@ class BoxRegister:
         """One report per Box heard today; `timestamp` is its last measurement's, as in the original."""
         now = self._now()
         found = []
-        for box_id, at in sorted(self._heard.items(), key=lambda item: box_order(item[0])):
+        for box_id, at in sorted(self._received_s.items(), key=lambda item: box_order(item[0])):
             quiet_s = now - at
             if quiet_s < FORGOTTEN_S:
                 stale_s = STALE_S + self._rhythm_s.get(box_id, 0.0)

@@ -83,11 +83,11 @@ class MeasurementLinks:
             new += single
             if len(self._sockets) == 1:
                 return new, pressing
-            heard = dict.fromkeys([frames[0] for frames in new], number)
-            self.at.update(heard)
+            senders = dict.fromkeys([frames[0] for frames in new], number)
+            self.at.update(senders)
             if len(self.at) > MOST_PLACES:  # topics of Boxes that no longer exist
                 self.at.clear()
-                self.at.update(heard)
+                self.at.update(senders)
             received += new
         return received, pressing
 

@@ -56,7 +56,7 @@ class PresentShare:
     """A further share that is here."""
 
     peer: bytes
-    heard_s: float
+    received_s: float
 
 
 class FirstShare:
@@ -129,10 +129,10 @@ class FirstShare:
                 self._read(frames[0], frames[1:], now_s)
         if now_s - self._looked_s > STOOD_S:
             for present in self._present.values():
-                present.heard_s = now_s
+                present.received_s = now_s
         self._looked_s = now_s
         for number, present in list(self._present.items()):
-            if now_s > present.heard_s + LEASE_S:
+            if now_s > present.received_s + LEASE_S:
                 self._leave(number, now_s, "silent")
         self._use_present(now_s)
         for peer, numbers in self._settled.items():
@@ -158,7 +158,7 @@ class FirstShare:
             self._limited.warning("share.malformed", error=str(error))
             return
         if isinstance(said, ShareBeat):
-            self._boxes.note_heard_elsewhere(said.heard)
+            self._boxes.note_received_elsewhere(said.received)
             problem = self._meet(peer, said, now_s)
             try_send(self._socket, [peer, *shares_frames(SharesHere(self.shares, problem))])
         elif isinstance(said, (HandedOnset, HandedEnd)):

@@ -157,9 +157,9 @@ class FurtherShare:
         self._counters.set("onsets_waiting_now", len(self._waiting))
         if not int(self._socket.get(zmq.EVENTS)) & zmq.POLLOUT:
             return  # no other share is there
-        heard = self._boxes.heard_since(self._beat_s)
+        received = self._boxes.received_since(self._beat_s)
         self._beat_s, self._reported = now_s, self._boxes.appeared
-        try_send(self._socket, beat_frames(self._share.number, self._share.of, heard))
+        try_send(self._socket, beat_frames(self._share.number, self._share.of, received))
 
     def may_be_first(self, now_s: float) -> bool:
         """Returns True if the first share is away, and it is this one's turn to take its place."""

@@ -86,18 +86,18 @@ class GrowingEvents:
     def _answer(self, record: EventRecord, number: int, request: AskedSamples) -> None:
         """Answers one request. Raises StoreError: it waits for the next time."""
         age_ns = max(0, time.time_ns() - (request.requested_ns or 0))
-        heard = frozenset(self._boxes.alive(self._alive_s))
-        if age_ns < PATIENCE_NS and not heard.intersection(request.spans or request.beside):
+        reporting = frozenset(self._boxes.alive(self._alive_s))
+        if age_ns < PATIENCE_NS and not reporting.intersection(request.spans or request.beside):
             return
         refused: Counter[str] = Counter()
         spans: dict[str, NsSpan] = {}
         if age_ns > LATEST_NS:
             refused[TOO_LATE] += max(1, len(request.spans))
         else:
-            wanted = self._neighbours(record, request, heard) if request.beside else request.spans
+            wanted = self._neighbours(record, request, reporting) if request.beside else request.spans
             if not wanted:
                 refused[NO_NEIGHBOUR] += 1
-            spans = self._affordable(record, wanted, heard, refused)
+            spans = self._affordable(record, wanted, reporting, refused)
         answer = SamplesAnswer(spans, dict(refused), time.time_ns())
         if not self._store.answer_request(record.event_id, number, answer):
             return
@@ -121,14 +121,14 @@ class GrowingEvents:
         self,
         record: EventRecord,
         wanted: Mapping[str, NsSpan],
-        heard: frozenset[str],
+        reporting: frozenset[str],
         refused: Counter[str],
     ) -> dict[str, NsSpan]:
         """Returns the Boxes that are asked; adds the reasons for the others to `refused`."""
         asked: dict[str, NsSpan] = {}
         known = set(record.boxes_triggered)
         for box_id, span in wanted.items():
-            if box_id not in heard:
+            if box_id not in reporting:
                 refused[NOT_HEARD] += 1
             elif self._recent.covering(box_id, *span) or self._completions.will_ask(box_id, *span):
                 refused[IN_EVENT] += 1
@@ -142,14 +142,14 @@ class GrowingEvents:
         return asked
 
     def _neighbours(
-        self, record: EventRecord, request: AskedSamples, heard: frozenset[str]
+        self, record: EventRecord, request: AskedSamples, reporting: frozenset[str]
     ) -> dict[str, NsSpan]:
         """Returns the Boxes nearest to those of the request that are not asked yet; at most `most_boxes`.
 
         Each Box of the request gives its nearest one before any gives its second.
         """
         span = request.span_ns or (record.start_ns, record.end_ns)
-        others = sorted(heard.difference(record.boxes_triggered))
+        others = sorted(reporting.difference(record.boxes_triggered))
         if not others:
             return {}
         rows = [self._nearest(box_id, others, request.most_boxes) for box_id in request.beside]

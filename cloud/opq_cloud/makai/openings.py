@@ -180,8 +180,8 @@ class EventOpenings:
     def _trigger(self, measurement: Measurement, decision: Decision, local: bool = False) -> Trigger | None:
         """Makes the trigger; None when no budget is left for the Box itself."""
         box_id = measurement.box_id
-        heard = self._boxes.alive(self._config.alive_s)
-        asked = self._boxes.places.asked_boxes(box_id, heard, self._config.asking)
+        reporting = self._boxes.alive(self._config.alive_s)
+        asked = self._boxes.places.asked_boxes(box_id, reporting, self._config.asking)
         # another Box's window that holds the same moment lies within one window's length of this one
         start_ns, end_ns = asked_span_ns(measurement, decision, self._config, self._pad_ns(), local=local)
         affordable, refused = self._budget.spend(

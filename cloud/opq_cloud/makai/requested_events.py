@@ -24,7 +24,7 @@ EVENT_REQUEST = b"evreq"
 KNOWN_BOXES = 10_000
 WITNESSES = 50
 """Limit of the asked Boxes where none is named (contracts.md)."""
-HEARD_MS = 60_000
+REPORTING_MS = 60_000
 
 
 class RequestedEvents:
@@ -67,7 +67,7 @@ class RequestedEvents:
         request = read_event_request(data)
         if request is None:
             raise FrameError("no RequestEventMessage")
-        boxes = request.box_ids or _heard(store, now_ms)
+        boxes = request.box_ids or _reporting(store, now_ms)
         if self._begun is None or self._begun[0] != data:
             self._open = {token for token in self._open if is_open(token)}
             if len(self._open) >= self._most_open:
@@ -113,11 +113,11 @@ class RequestedEvents:
             self._noted.spend(box_id, 1)
 
 
-def _heard(store: CloudStore, now_ms: int) -> tuple[str, ...]:
+def _reporting(store: CloudStore, now_ms: int) -> tuple[str, ...]:
     """Returns Boxes with a Measurement of the last minute, the newest first where there are many."""
     newest = sorted(store.latest_measurements().values(), key=lambda row: -row.timestamp_ms)
-    heard = [row.box_id for row in newest if abs(now_ms - row.timestamp_ms) < HEARD_MS]
-    return tuple(sorted(heard[:WITNESSES], key=box_order))
+    reporting = [row.box_id for row in newest if abs(now_ms - row.timestamp_ms) < REPORTING_MS]
+    return tuple(sorted(reporting[:WITNESSES], key=box_order))
 
 
 def _description(request: EventRequest) -> str:

@@ -18,9 +18,9 @@ from opq_proto.wire import MAX_WINDOW_NS, measurement_from_wire, measurement_to_
 from opq_proto.wire_waveforms import box_number
 
 BEAT, ONSET, END, BYE, SHARES, SETTLED = b"beat", b"onset", b"end", b"bye", b"shares", b"settled"
-HEARD_COLUMNS = 4
+RECEIVED_COLUMNS = 4
 """Box number, time of its last Measurement in ms, length of its window, its longest lately, both ns."""
-MOST_HEARD = 100_000
+MOST_RECEIVED = 100_000
 """Boxes of one beat."""
 MOST_NUMBER = 2**63 - 1
 MOST_WORDS = 2000
@@ -34,8 +34,8 @@ class ShareBeat:
 
     number: int
     of: int
-    heard: NDArray[np.int64]
-    """(n, HEARD_COLUMNS) its Boxes since its last beat."""
+    received: NDArray[np.int64]
+    """(n, RECEIVED_COLUMNS) its Boxes since its last beat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ class HandedEnd:
     decision: Decision
 
 
-def beat_frames(number: int, of: int, heard: NDArray[np.int64]) -> list[bytes]:
+def beat_frames(number: int, of: int, received: NDArray[np.int64]) -> list[bytes]:
     """Encodes a message for `read_message`; the same holds for all below."""
-    return [BEAT, json.dumps([number, of]).encode(), heard.astype("<i8").tobytes()]
+    return [BEAT, json.dumps([number, of]).encode(), received.astype("<i8").tobytes()]
 
 
 def onset_frames(handed: HandedOnset) -> list[bytes]:
@@ -103,7 +103,7 @@ def read_message(
         if kind == BYE:
             return None
         if kind == BEAT:
-            return ShareBeat(_whole(said[0]), _whole(said[1]), _heard(frames[2]))
+            return ShareBeat(_whole(said[0]), _whole(said[1]), _read_received(frames[2]))
         if kind == ONSET:
             row = measurement_from_wire(frames[2])
             box_number(row.box_id)
@@ -124,16 +124,16 @@ def read_message(
     raise FrameError(f"{kind[:20]!r}: no message of another share")
 
 
-def _heard(data: bytes) -> NDArray[np.int64]:
+def _read_received(data: bytes) -> NDArray[np.int64]:
     """Reads the Boxes of a beat, with windows limited to MAX_WINDOW_NS: a longer one would keep a Box
     alive for ever.
     """
-    heard = np.frombuffer(data, "<i8").astype(np.int64).reshape(-1, HEARD_COLUMNS)
-    numbers = heard[:, 0]
-    if len(heard) > MOST_HEARD or bool(((numbers < 0) | (numbers >= 2**31)).any()):
+    received = np.frombuffer(data, "<i8").astype(np.int64).reshape(-1, RECEIVED_COLUMNS)
+    numbers = received[:, 0]
+    if len(received) > MOST_RECEIVED or bool(((numbers < 0) | (numbers >= 2**31)).any()):
         raise ValueError("too many Boxes, or one that cannot be")
-    np.clip(heard[:, 2:], 0, MAX_WINDOW_NS, out=heard[:, 2:])
-    return heard
+    np.clip(received[:, 2:], 0, MAX_WINDOW_NS, out=received[:, 2:])
+    return received
 
 
 def _decision_json(decision: Decision | None) -> list[object] | None:

@@ -101,18 +101,18 @@ class Publisher:
         with self._lock:
             self._keys.follow()
 
-    def wait_heard(self, timeout_s: float, stop: Stop | None = None) -> bool:
+    def wait_subscribed(self, timeout_s: float, stop: Stop | None = None) -> bool:
         """Waits until somebody has subscribed: messages sent before are lost (the slow joiner)."""
         end_s = time.monotonic() + timeout_s
         while not (stop is not None and stop.is_set()):
-            if self.heard():
+            if self.has_subscriber():
                 return True
             if time.monotonic() >= end_s:
                 break
             self.socket.poll(20)
         return False
 
-    def heard(self) -> bool:
+    def has_subscriber(self) -> bool:
         """Returns True if anybody is subscribed now; reads what subscribers sent."""
         with self._lock:
             self._read_subscriptions()
@@ -206,7 +206,7 @@ class BusBroker:
             poller.register(out.socket, zmq.POLLIN)  # subscriptions are read, or they would pile up
             while not stop.is_set():
                 poller.poll(POLL_MS)
-                out.heard()
+                out.has_subscriber()
                 peers.check()
                 self._forward(peers, out)
 
@@ -285,7 +285,7 @@ def inject(messages: Iterable[tuple[str, bytes]], endpoint: str = BUS_ENDPOINT, 
     counters = ServiceCounters()
     with service_context() as context, closing(Publisher(context, INJECT_HWM, counters)) as out:
         out.connect(endpoint)
-        if not out.wait_heard(wait_s):
+        if not out.wait_subscribed(wait_s):
             raise NobodyListensError(
                 f"nobody listens at {endpoint} (waited {wait_s:g} s): start `opq-cloud mauka` or "
                 "`opq-tools up`, or give its address or --port-offset, or its keys (docs/backend-keys.md)"

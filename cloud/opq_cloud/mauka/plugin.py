@@ -53,7 +53,7 @@ DEFAULTS: PluginConfig = {
 
 MESSAGES_PER_TURN = 100
 FIRST_HEARTBEAT_S = 1.0  # the original's 5 s (opq-interop A.11) only keep `/status` empty for longer
-WAIT_HEARD_S = 1.0
+WAIT_SUBSCRIBED_S = 1.0
 JOIN_POLL_MS = 10
 IDLE, BUSY, STOPPED, CRASHED = "IDLE", "BUSY", "STOPPED", "CRASHED"
 """The original has the first two; the others are the last heartbeat of a loop that ended."""
@@ -204,8 +204,8 @@ class MaukaPlugin:
 
     def _wait_joined(self, source: Socket, out: Publisher, stop: Stop) -> None:
         """Publishes our own name on the bus until it comes back: messages published from now on reach us."""
-        end_s = time.monotonic() + WAIT_HEARD_S
-        if not out.wait_heard(WAIT_HEARD_S, stop):
+        end_s = time.monotonic() + WAIT_SUBSCRIBED_S
+        if not out.wait_subscribed(WAIT_SUBSCRIBED_S, stop):
             return
         while not (source.poll(JOIN_POLL_MS) or stop.is_set() or time.monotonic() > end_s):
             out.send([self.name.encode(), b""])

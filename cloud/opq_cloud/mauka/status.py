@@ -29,7 +29,7 @@ class PluginHeartbeat:
     """The last heartbeat of one plug-in."""
 
     plugin_name: str
-    heard_s: float
+    received_s: float
     """Arrival by our monotonic clock."""
     timestamp_ms: int
     last_recv_ms: int
@@ -55,7 +55,7 @@ class PluginHeartbeat:
 
     def trouble(self, now_s: float) -> str | None:
         """Returns why it is not ok; None when it is."""
-        silent_s = now_s - self.heard_s
+        silent_s = now_s - self.received_s
         if self.plugin_state == CRASHED:
             return "its loop crashed"
         if self.plugin_state == STOPPED:
@@ -68,7 +68,7 @@ class PluginHeartbeat:
         return None if error is None else str(error)
 
 
-def read_heartbeat(message: MaukaMessage, heard_s: float) -> tuple[PluginHeartbeat, bool]:
+def read_heartbeat(message: MaukaMessage, received_s: float) -> tuple[PluginHeartbeat, bool]:
     """Returns the heartbeat of a message, and whether its status is JSON; otherwise the status is empty.
 
     Raises:
@@ -83,7 +83,7 @@ def read_heartbeat(message: MaukaMessage, heard_s: float) -> tuple[PluginHeartbe
     except ValueError:
         is_json = False
     return PluginHeartbeat(
-        message.source, heard_s, message.timestamp_ms, beat.last_received_timestamp_ms, beat.plugin_state,
+        message.source, received_s, message.timestamp_ms, beat.last_received_timestamp_ms, beat.plugin_state,
         status if isinstance(status, dict) else {},
     ), is_json  # fmt: skip
 
@@ -100,27 +100,27 @@ class StatusPlugin(MaukaPlugin):
         self._clock = clock
         self._started_s = clock()
         self._expected = tuple(expected)
-        self._heard: dict[str, PluginHeartbeat] = {}
+        self._heartbeats: dict[str, PluginHeartbeat] = {}
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         try:
-            heard, is_json = read_heartbeat(mauka_message, self._clock())
+            heartbeat, is_json = read_heartbeat(mauka_message, self._clock())
         except FrameError:
             self.counters.add("malformed")
             return
         if not is_json:
             self.counters.add("malformed")
-        self._heard.pop(heard.plugin_name, None)
-        if heard.plugin_state == STOPPED and heard.plugin_name not in self._expected:
+        self._heartbeats.pop(heartbeat.plugin_name, None)
+        if heartbeat.plugin_state == STOPPED and heartbeat.plugin_name not in self._expected:
             return  # it was stopped on purpose
-        self._heard[heard.plugin_name] = heard
-        if len(self._heard) > PLUGINS:
-            del self._heard[next(iter(self._heard))]
+        self._heartbeats[heartbeat.plugin_name] = heartbeat
+        if len(self._heartbeats) > PLUGINS:
+            del self._heartbeats[next(iter(self._heartbeats))]
 
     def plugin_status(self) -> list[Mapping[str, object]]:
         """Returns the rows of `/status`, by name."""
-        heard = self._heard.copy()
-        return [heard[name].row() for name in sorted(heard)]
+        heartbeats = self._heartbeats.copy()
+        return [heartbeats[name].row() for name in sorted(heartbeats)]
 
     def health(self) -> list[HealthReport]:
         """Returns one component per plug-in that sent a heartbeat or is expected.
@@ -129,13 +129,13 @@ class StatusPlugin(MaukaPlugin):
         component down 20 s after its timestamp, and heartbeats may be rarer); otherwise its heartbeat's.
         """
         now_s = self._clock()
-        heard = self._heard.copy()
+        heartbeats = self._heartbeats.copy()
         parts = []
-        for name in sorted(heard):
-            trouble = heard[name].trouble(now_s)
-            last_s = int(time.time()) if trouble is None else heard[name].timestamp_ms // 1000
+        for name in sorted(heartbeats):
+            trouble = heartbeats[name].trouble(now_s)
+            last_s = int(time.time()) if trouble is None else heartbeats[name].timestamp_ms // 1000
             parts.append(HealthReport(name, trouble is None, last_s, trouble))
         for name in self._expected:
-            if name not in heard and now_s - self._started_s > GRACE_S:
+            if name not in heartbeats and now_s - self._started_s > GRACE_S:
                 parts.append(HealthReport(name, False, info="never heard on the bus"))
         return parts

@@ -134,14 +134,14 @@ class SystemStatsPlugin(MaukaPlugin):
 
     def _note_heartbeat(self, message: MaukaMessage) -> None:
         try:
-            heard, _ = read_heartbeat(message, self._clock())
+            heartbeat, _ = read_heartbeat(message, self._clock())
         except FrameError:
             self.counters.add("malformed")
             return
         # a name with a dot or a dollar is not a valid key of MongoDB's for every reader
-        name = heard.plugin_name.replace(".", "_").replace("$", "_")
+        name = heartbeat.plugin_name.replace(".", "_").replace("$", "_")
         if name and (name in self._plugins or len(self._plugins) < PLUGINS):
-            self._plugins[name] = {key: int(heard.number(key, 0)) for key in PLUGIN_KEYS}
+            self._plugins[name] = {key: int(heartbeat.number(key, 0)) for key in PLUGIN_KEYS}
 
     def _active_boxes(self) -> list[str]:
         since_ms = time.time_ns() // 1_000_000 - ACTIVE_MS

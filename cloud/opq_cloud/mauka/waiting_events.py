@@ -21,7 +21,7 @@ LOOK_S = 0.5
 """Interval of the searches for finished events; 10 us in the embedded store."""
 ANNOUNCED_NS = 250_000_000
 """An event finished less than this ago is about to be announced, and is not taken from the store."""
-UNHEARD_S = 2.0
+UNANNOUNCED_S = 2.0
 """Interval of the searches for an original service's events, whose records have to be read."""
 UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: then an open event is analysed as it is
 SOON_S = 0.5
@@ -60,7 +60,7 @@ class WaitingEvents:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._counters, self._clock = store, counters, clock
-        self._next_look_s = self._next_unheard_s = clock()
+        self._next_look_s = self._next_unannounced_s = clock()
         self._first_look = True
         """Announcements from before the first search were not received."""
         self._next_unfinished_s = 0.0
@@ -74,7 +74,7 @@ class WaitingEvents:
 
     def begin(self) -> None:
         """Makes the next call search the store at once, at a start."""
-        self._next_look_s = self._next_unheard_s = self._clock()
+        self._next_look_s = self._next_unannounced_s = self._clock()
         self._first_look = True
         self._backlog.clear()
 
@@ -140,9 +140,9 @@ class WaitingEvents:
         now_s = self._clock()
         if not self._backlog and now_s >= self._next_look_s:
             self._next_look_s = now_s + LOOK_S
-            if now_s >= self._next_unheard_s:
-                self._next_unheard_s = now_s + UNHEARD_S
-                self._originals.add_unheard(self._store().events(limit=RECENT_EVENTS), time.time_ns())
+            if now_s >= self._next_unannounced_s:
+                self._next_unannounced_s = now_s + UNANNOUNCED_S
+                self._originals.add_unannounced(self._store().events(limit=RECENT_EVENTS), time.time_ns())
             self._backlog.extend(self._due(now_s, in_hand, announced and not self._first_look))
             self._first_look = False
         if not self._backlog:
@@ -208,7 +208,7 @@ LATEST_S = 10.0
 """getDataAfterS of the original (opq-interop A.11)."""
 WATCH_S = 30.0
 """The original joins answers for 20 s (opq-interop A.11), and stores each after its arrival."""
-UNHEARD_NS = 60 * 10**9
+UNANNOUNCED_NS = 60 * 10**9
 LIMIT = 1000
 
 
@@ -258,13 +258,13 @@ class OriginalEvents:
             self._watched.popitem(last=False)
             self._counters.add("forgotten_events")
 
-    def add_unheard(self, newest: Iterable[EventRecord], utc_ns: int) -> None:
+    def add_unannounced(self, newest: Iterable[EventRecord], utc_ns: int) -> None:
         """Adds events whose announcement was lost.
 
         Args:
             newest: events of the store, of any kind.
         """
-        since_ns = utc_ns - UNHEARD_NS
+        since_ns = utc_ns - UNANNOUNCED_NS
         for record in newest:
             new = record.original and not record.analysed and record.end_ns > since_ns
             if new and record.event_id not in self._over:

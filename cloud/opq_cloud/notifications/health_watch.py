@@ -52,11 +52,11 @@ class HealthWatch:
         """
         now_ms = self._now_ms()
         boxes = {each.box_id: each for each in self._store.boxes()}
-        unheard = {each.box_id for each in boxes.values() if each.unplugged or each.retired_ms}
+        out_of_service = {each.box_id for each in boxes.values() if each.unplugged or each.retired_ms}
         known = [
             (HealthComponent(each.name, each.name in boxes or each.name.isdigit()), each)
             for each in reports
-            if each.name not in unheard
+            if each.name not in out_of_service
         ]
         made = sum(self._say_back(component) for component, report in known if report.ok)
         for outage in self._outages.accept_reports(known, now_ms):

@@ -68,9 +68,9 @@ class IncidentWatch:
         """
         since_ns: dict[int, int] = {}
         for frames in waiting_messages(bus):
-            heard = self._heard(frames)
-            if heard is not None:
-                number, analysed = heard
+            received = self._read_incident(frames)
+            if received is not None:
+                number, analysed = received
                 least_ns = 0 if analysed else self._now_ns() - LOOKED_BACK_NS
                 since_ns[number] = min(least_ns, since_ns.get(number, least_ns))
         try:
@@ -157,7 +157,7 @@ class IncidentWatch:
         self._held.pop(incident.incident_id, None)
         return made
 
-    def _heard(self, frames: list[bytes]) -> tuple[int, bool] | None:
+    def _read_incident(self, frames: list[bytes]) -> tuple[int, bool] | None:
         """Returns the incident's number in a message and whether an analysis changed the incident.
 
         None where the message is malformed or the incident is gone.

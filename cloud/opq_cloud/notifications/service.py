@@ -110,22 +110,22 @@ class Notifications:
     ) -> None:
         look_s, had_turn = 0.0, self._lease is None
         while not stop.is_set():
-            heard = bool(bus.poll(min(POLL_MS, round(self._section.poll_s * 1000))))
+            has_message = bool(bus.poll(min(POLL_MS, round(self._section.poll_s * 1000))))
             has_turn = self._lease is None or self._lease.held()
             try:
                 if has_turn and not had_turn:
                     watch.begin()
                 had_turn = has_turn
-                if heard and has_turn:
+                if has_message and has_turn:
                     watch.read_bus(bus)
-                elif heard:
-                    heard = False  # the service that has the lease finds the incident in the store
+                elif has_message:
+                    has_message = False  # the service that has the lease finds the incident in the store
                     list(waiting_messages(bus))
                 self._keys.follow()
-                heard |= has_turn and watch.check_held()
-                if heard or time.monotonic() >= look_s:
+                has_message |= has_turn and watch.check_held()
+                if has_message or time.monotonic() >= look_s:
                     look_s = time.monotonic() + self._section.poll_s
-                    if not heard:
+                    if not has_message:
                         if has_turn:
                             watch.check_incidents()
                         self._expire(book)

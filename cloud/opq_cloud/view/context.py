@@ -146,7 +146,7 @@ class ViewContext:
     def box_ids(self) -> list[str]:
         """The ids of all visible Boxes that are stored or have sent data, sorted by number."""
         if self.visitor.everything:
-            return self.whole_registry.every_id(self.whole_hub.heard_count(), self.whole_hub.box_ids)
+            return self.whole_registry.every_id(self.whole_hub.box_count(), self.whole_hub.box_ids)
         known = self.places()
         strange = [box_id for box_id in self.hub.box_ids() if box_id not in known]
         return sorted((*known, *strange), key=natural_order) if strange else list(known)

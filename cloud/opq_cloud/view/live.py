@@ -69,18 +69,20 @@ class LiveHub:
         self._counted: dict[Boxes, tuple[float, bytes]] = {}
         self._closed = False
 
-    def accept_measurement(self, measurement: Measurement, heard_ms: int | None = None) -> None:
+    def accept_measurement(self, measurement: Measurement, received_ms: int | None = None) -> None:
         """Stores a Measurement and sends it to streams; late (backfilled) or repeated ones change nothing.
 
-        `heard_ms`: the time of arrival, if not now (milliseconds since 1970).
+        `received_ms`: the time of arrival, if not now (milliseconds since 1970).
         """
-        self.accept_measurements((measurement,), heard_ms)
+        self.accept_measurements((measurement,), received_ms)
 
-    def accept_measurements(self, measurements: Sequence[Measurement], heard_ms: int | None = None) -> None:
+    def accept_measurements(
+        self, measurements: Sequence[Measurement], received_ms: int | None = None
+    ) -> None:
         """Like `accept_measurement`, for several that arrived together."""
         for first in range(0, len(measurements), ACCEPTED_AT_ONCE):
             with self._lock:
-                at_ms = self._now_ms() if heard_ms is None else heard_ms
+                at_ms = self._now_ms() if received_ms is None else received_ms
                 for measurement in measurements[first : first + ACCEPTED_AT_ONCE]:
                     self._accept(measurement, at_ms)
 
@@ -149,9 +151,9 @@ class LiveHub:
     def newest_ms(self, box_ids: Iterable[str] | None = None) -> int | None:
         """Time of the newest Measurement of all Boxes, or of these; None where none has sent data."""
         with self._lock:
-            return max(map(_newest_ms, self._heard(box_ids)), default=None)
+            return max(map(_newest_ms, self._boxes_with_data(box_ids)), default=None)
 
-    def heard_count(self) -> int:
+    def box_count(self) -> int:
         """The number of Boxes that have sent data; none is forgotten."""
         return len(self._recent)
 
@@ -186,9 +188,9 @@ class LiveHub:
             subscriber.network = network
             if not self._enter(subscriber, after):
                 return None
-            for recent in self._heard(boxes):
-                heard = recent.newest()
-                subscriber.add(measurement_message(heard.measurement, heard, self._now_ms()))
+            for recent in self._boxes_with_data(boxes):
+                newest = recent.newest()
+                subscriber.add(measurement_message(newest.measurement, newest, self._now_ms()))
                 if len(subscriber.measurements) >= MEASUREMENTS_WAITING:
                     break
             self._offered.add(subscriber, boxes)
@@ -345,15 +347,15 @@ class LiveHub:
             del self._audiences[audience.boxes]
             self._shown.discard(audience, audience.boxes)
 
-    def _heard(self, boxes: Iterable[str] | None) -> Iterable[RecentMeasurements]:
+    def _boxes_with_data(self, boxes: Iterable[str] | None) -> Iterable[RecentMeasurements]:
         if boxes is None:
             return self._recent.values()
         return [self._recent[box_id] for box_id in boxes if box_id in self._recent]
 
     def _newest_text(self, audience: Audience) -> bytes:
-        heard = [recent.newest() for recent in islice(self._heard(audience.boxes), NEWEST_BOXES)]
+        newest = [recent.newest() for recent in islice(self._boxes_with_data(audience.boxes), NEWEST_BOXES)]
         now_ms = self._now_ms()
-        return b"".join(measurement_message(each.measurement, each, now_ms).wire for each in heard)
+        return b"".join(measurement_message(each.measurement, each, now_ms).wire for each in newest)
 
     def _reporting(self, seen: Boxes, now_s: float) -> bytes:
         """How many of these Boxes report; where none does, the time of the newest value."""
@@ -367,7 +369,7 @@ class LiveHub:
         live_now = self._live[1]
         facts: dict[str, int | None] = {"reporting": len(live_now if seen is None else live_now & seen)}
         if not facts["reporting"]:
-            facts["newest_ms"] = max(map(_newest_ms, self._heard(seen)), default=None)
+            facts["newest_ms"] = max(map(_newest_ms, self._boxes_with_data(seen)), default=None)
         if len(self._counted) >= AUDIENCES_COUNTED:
             self._counted.clear()
         self._counted[seen] = now_s, LiveMessage("reporting", json.dumps(facts)).wire

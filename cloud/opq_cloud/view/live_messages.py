@@ -66,13 +66,13 @@ _FINITE_TEXT = (
 )
 
 
-def measurement_message(measurement: Measurement, heard: NewestMeasurement, now_ms: int) -> LiveMessage:
-    age_ms = max(0, now_ms - heard.heard_ms)
+def measurement_message(measurement: Measurement, newest: NewestMeasurement, now_ms: int) -> LiveMessage:
+    age_ms = max(0, now_ms - newest.received_ms)
     return LiveMessage(
         "measurement",
-        _finite_text(measurement, age_ms, heard.silent_after_ms)
+        _finite_text(measurement, age_ms, newest.silent_after_ms)
         or json.dumps(
-            {**measurement_json(measurement), "age_ms": age_ms, "silent_after_ms": heard.silent_after_ms}
+            {**measurement_json(measurement), "age_ms": age_ms, "silent_after_ms": newest.silent_after_ms}
         ),
         box_id=measurement.box_id,
     )

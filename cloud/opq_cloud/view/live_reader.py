@@ -99,7 +99,7 @@ class LiveReader:
         limit = max(LEAST_SEEDED, min(RECENT_MEASUREMENTS, SEEDED // boxes))
         for rows in self._store.last_minutes(RECENT_MS, limit):
             for item in rows:
-                self._hub.accept_measurement(item, heard_ms=item.timestamp_ms)
+                self._hub.accept_measurement(item, received_ms=item.timestamp_ms)
         self._read_incidents(limit=100)
 
     def run(self, stop: threading.Event) -> None:

@@ -297,11 +297,11 @@ class Pages:
     ) -> Card:
         """A Box's card; it has no line without steps or without a scale."""
         hub = self._context.hub
-        heard = hub.newest(record.box_id)
-        newest = heard.measurement if heard else None
+        latest = hub.newest(record.box_id)
+        newest = latest.measurement if latest else None
         values = measurement_json(newest) if newest else {}
-        age_ms = max(0, self._context.now_ns() // 1_000_000 - heard.heard_ms) if heard else 0
-        live = heard is not None and age_ms < heard.silent_after_ms
+        age_ms = max(0, self._context.now_ns() // 1_000_000 - latest.received_ms) if latest else 0
+        live = latest is not None and age_ms < latest.silent_after_ms
         spark = sparkline(steps, record.nominal_v, scale) if scale else None
         return Card(
             box_id=record.box_id,
@@ -309,7 +309,7 @@ class Pages:
             nominal_v=record.nominal_v,
             nominal_hz=record.nominal_hz,
             live=live,
-            state=words.state(live, age_ms, FRESH_MS) if heard else "Not heard yet",
+            state=words.state(live, age_ms, FRESH_MS) if latest else "Not heard yet",
             time_words=words.utc(newest.timestamp_ms * 1_000_000, 0) if newest else words.UNKNOWN,
             time_ns=newest.timestamp_ms * 1_000_000 if newest else None,
             clock_words=_clock_words(newest),

@@ -27,7 +27,7 @@ class NewestMeasurement:
     """A Box's newest Measurement with all values, its time of arrival, and when the Box counts as silent."""
 
     measurement: Measurement
-    heard_ms: int
+    received_ms: int
     silent_after_ms: int
 
 
@@ -43,13 +43,13 @@ class RecentMeasurements:
         self._rows: deque[Measurement] = deque()
         self._window: Measurement | None = None  # the newest that is not a crossing
         self._longest_ms, self._longest_at_ms = 0, 0
-        self._heard_ms = 0
+        self._received_ms = 0
         self.newest_ms = 0
         """Time of the newest Measurement."""
         self.silent_ms = 0
         """The time from which the Box counts as silent, by its own rhythm."""
 
-    def accept(self, measurement: Measurement, heard_ms: int, kept: int = RECENT_MEASUREMENTS) -> bool:
+    def accept(self, measurement: Measurement, received_ms: int, kept: int = RECENT_MEASUREMENTS) -> bool:
         """Adds a Measurement and keeps the newest `kept`. Returns False for a late or repeated one."""
         before = self._rows[-1] if measurement.crossing and self._rows else self._window
         if before is not None and measurement.timestamp_ms <= before.timestamp_ms:
@@ -65,29 +65,34 @@ class RecentMeasurements:
         self._rows.extend(reversed(came_first))
         while len(self._rows) > kept:
             self._rows.popleft()
-        self._heard_ms = heard_ms
+        self._received_ms = received_ms
         if not measurement.crossing:
             self._window = measurement
             self._note_rhythm(measurement)
         self.newest_ms = self._rows[-1].timestamp_ms
-        self.silent_ms = heard_ms + FRESH_MS + self._longest_ms
+        self.silent_ms = received_ms + FRESH_MS + self._longest_ms
         return True
 
     def newest(self) -> NewestMeasurement:
         """The newest Measurement. Raises IndexError when nothing was accepted yet."""
-        return NewestMeasurement(self.filled(self._rows[-1]), self._heard_ms, FRESH_MS + self._longest_ms)
+        return NewestMeasurement(self.filled(self._rows[-1]), self._received_ms, FRESH_MS + self._longest_ms)
 
     def values_now(self) -> tuple[float, float, int, int]:
         """Newest volts and hertz (NaN where unknown), time of arrival and time until it is silent, in ms."""
         newest = self._rows[-1]
         silent_after_ms = FRESH_MS + self._longest_ms
         if isinstance(newest.metrics, WireMetrics):
-            return newest.metrics.average("rms"), newest.metrics.average("f"), self._heard_ms, silent_after_ms
+            return (
+                newest.metrics.average("rms"),
+                newest.metrics.average("f"),
+                self._received_ms,
+                silent_after_ms,
+            )
         rms, f = newest.metrics.get("rms"), newest.metrics.get("f")
         if newest.crossing and self._window is not None:
             rms, f = rms or self._window.metrics.get("rms"), f or self._window.metrics.get("f")
         volts, hertz = rms.average if rms else nan, f.average if f else nan
-        return volts, hertz, self._heard_ms, silent_after_ms
+        return volts, hertz, self._received_ms, silent_after_ms
 
     def filled(self, measurement: Measurement) -> Measurement:
         """A crossing has only `rms`: its other values are those of the newest window."""

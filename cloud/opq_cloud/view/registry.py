@@ -63,18 +63,18 @@ class RegistryReader:
                     self._registry = self._read(revision, self._registry)
         return self._registry
 
-    def every_id(self, heard_count: int, heard: Callable[[], list[str]]) -> list[str]:
-        """The ids of all Boxes, stored or in `heard`, in numerical order; not to be changed.
+    def every_id(self, box_count: int, box_ids: Callable[[], list[str]]) -> list[str]:
+        """The ids of all Boxes, stored or in `box_ids`, in numerical order; not to be changed.
 
-        heard_count: the length of `heard`; none is forgotten, so an equal number means the same Boxes.
+        box_count: the length of `box_ids`; none is forgotten, so an equal number means the same Boxes.
         """
         registry = self.now()
         kept = self._every
-        if kept[0] is not registry or kept[1] != heard_count:
+        if kept[0] is not registry or kept[1] != box_count:
             known = registry.records
-            strange = [box_id for box_id in heard() if box_id not in known]
+            strange = [box_id for box_id in box_ids() if box_id not in known]
             ids = sorted((*known, *strange), key=natural_order) if strange else list(known)
-            kept = self._every = registry, heard_count, ids
+            kept = self._every = registry, box_count, ids
         return kept[2]
 
     def _read(self, revision: int, before: BoxRegistry) -> BoxRegistry:

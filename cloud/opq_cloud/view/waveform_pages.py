@@ -149,8 +149,8 @@ class WaveformPages:
     def _page(self, visitor: Visitor, box_id: str, problem: str = "", code: int = 200) -> HTMLResponse:
         self._known(visitor, box_id)
         now_ns = self._context.now_ns()
-        heard = self._context.hub.newest(box_id)
-        live = heard is not None and now_ns // 1_000_000 - heard.heard_ms < heard.silent_after_ms
+        latest = self._context.hub.newest(box_id)
+        live = latest is not None and now_ns // 1_000_000 - latest.received_ms < latest.silent_after_ms
         rows: list[tuple[int, int, str, RequestState]] = [
             (each.event_id, each.start_ns, words.duration((each.end_ns - each.start_ns) / 1e9),
              request_state(each, box_id, now_ns))

@@ -303,9 +303,9 @@ def test_identities_have_three_parts() -> None:
 def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
     clock = Clock()
     boxes = BoxRegister(Nominal(120, 60), clock)
-    boxes.note_heard("10", 1_000)
+    boxes.note_received("10", 1_000)
     clock.now_s = 5
-    boxes.note_heard("2", 6_000)
+    boxes.note_received("2", 6_000)
     assert boxes.alive(10) == ("2", "10")
     clock.now_s = 12
     assert boxes.alive(10) == ("2",)
@@ -322,11 +322,11 @@ def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
 def test_a_box_that_sends_a_minute_in_one_is_alive_for_that_minute() -> None:
     clock = Clock()
     boxes = BoxRegister(Nominal(120, 60), clock)
-    boxes.note_heard("1", 1_000)
+    boxes.note_received("1", 1_000)
     boxes.note_window("1", (0, 60 * 10**9))
     clock.now_s = 60
     assert boxes.alive(10) == ("1",) and boxes.health()[0].ok
-    boxes.note_heard("1", 61_000)
+    boxes.note_received("1", 61_000)
     boxes.note_window("1", (60 * 10**9, 61 * 10**9))  # a change in between
     clock.now_s = 120
     assert boxes.alive(10) == ("1",)
@@ -334,12 +334,12 @@ def test_a_box_that_sends_a_minute_in_one_is_alive_for_that_minute() -> None:
     assert boxes.alive(10) == () and not boxes.health()[0].ok
     for _ in range(60):  # a minute of changes: the next is a minute in one again
         boxes.note_window("1", (0, 10**9))
-    boxes.note_heard("1", 200_000)
+    boxes.note_received("1", 200_000)
     clock.now_s += 59
     assert boxes.alive(10) == ("1",)
     for _ in range(1800):  # no longer in idle mode
         boxes.note_window("1", (0, 10**9))
-    boxes.note_heard("1", 2_000_000)
+    boxes.note_received("1", 2_000_000)
     clock.now_s += 12
     assert boxes.alive(10) == ()
 

@@ -43,7 +43,7 @@ class HeardBoxes:
         self.counters = ServiceCounters()
         self.boxes = BoxRegister(Nominal(120.0, 60.0), lambda: self.now_s)
         for box_id in "12345":
-            self.boxes.note_heard(box_id, 0)
+            self.boxes.note_received(box_id, 0)
             self.boxes.note_window(box_id, (0, SECOND_NS))
         section = replace(TriggeringServiceSection(), asking=AskingSection())
         self.openings = EventOpenings(section, "test", self.boxes, self.counters)
@@ -62,7 +62,7 @@ class HeardBoxes:
         """Lengths of the events that there are then, seconds, the oldest first."""
         self.now_s = now_s
         for box_id in "12345":
-            self.boxes.note_heard(box_id, 0)
+            self.boxes.note_received(box_id, 0)
         self.openings.advance(now_s)
         events = sorted(self.store.events(), key=lambda event: event.event_id)
         return [round((event.end_ns - event.start_ns) / SECOND_NS, 1) for event in events]

@@ -49,7 +49,7 @@ class AskingGrid:
             }
         )
         for k in range(1, 7):
-            self.boxes.note_heard(str(k), 0)
+            self.boxes.note_received(str(k), 0)
             self.boxes.note_window(str(k), (0, S))
         self.section = replace(TriggeringServiceSection(), asking=replace(AskingSection(), **asking))
         self.commands: list[Command] = []
@@ -79,7 +79,7 @@ class AskingGrid:
     def advance(self) -> None:
         self.now_s += 2.0
         for k in range(1, 7):
-            self.boxes.note_heard(str(k), 0)
+            self.boxes.note_received(str(k), 0)
         self.openings.growing.advance(self.now_s)
 
     def answers(self) -> list[tuple[str, tuple[str, ...], dict[str, int]]]:

@@ -252,18 +252,18 @@ def test_a_box_that_is_new_is_said_at_once_and_before_an_onset() -> None:
             assert socket.poll(5000, zmq.POLLOUT)
             further.beat(now_s := time.monotonic())
             assert [heard(each) for each in came()] == [[]]
-            register.note_heard("4", 1000)
+            register.note_received("4", 1000)
             further.beat(now_s)
             further.beat(now_s)
             assert [heard(each) for each in came()] == [[4]]
-            register.note_heard("1", 1000)
+            register.note_received("1", 1000)
             row = Measurement("1", 5000, {"rms": Metric(60.0, 60.0, 60.0)}, 4 * S, 5 * S, 100, sequence=9)
             assert further.open_at_onset(row, Decision("rms", 60.0, 108.0, "low"), stored=True)
             beat, onset = came()
             assert 1 in heard(beat) and isinstance(onset, HandedOnset)
             register.forget(["4"])
             further.beat(now_s)
-            register.note_heard("30", 1000)
+            register.note_received("30", 1000)
             further.beat(now_s)
             assert [30 in heard(each) for each in came()] == [True]
 

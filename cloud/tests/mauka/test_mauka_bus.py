@@ -66,7 +66,7 @@ def test_one_full_peer_makes_a_counter_move_by_each_message_it_misses(stuck):
     out, reader, counters, endpoint = stuck
     reader.bind(endpoint)
     out.connect(endpoint)
-    while not out.wait_heard(0.05):
+    while not out.wait_subscribed(0.05):
         reader.poll(10)  # a bound SUB subscribes when its thread enters it (limits.md section 1)
     sent = sum(out.send([b"t", LARGE]) for _ in range(200))
     assert sent < 100
@@ -80,7 +80,7 @@ def test_a_full_subscriber_is_counted_and_takes_nothing_from_the_others(stuck, w
     out, reader, counters, endpoint = stuck
     out.bind(endpoint, "test", "bus")
     reader.connect(endpoint)
-    assert out.wait_heard(60)
+    assert out.wait_subscribed(60)
     quick = wire.context.socket(zmq.SUB)
     quick.setsockopt(zmq.RCVTIMEO, 60_000)
     quick.setsockopt(zmq.SUBSCRIBE, b"t")

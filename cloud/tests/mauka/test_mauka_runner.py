@@ -353,11 +353,11 @@ def test_the_services_of_a_configuration_work_together(tmp_path, store, running,
     (analysis,) = [row for row in runner["analyses"] if row["name"] == "rms_voltage"]
     assert (analysis["name"], analysis["runs"], analysis["failures"]) == ("rms_voltage", "built in", 0)
 
-    def heard():
+    def has_subscriber():
         rows = {row["name"]: row for row in status.plugin_status()[0]["analyses"]}
         return rows["rms_voltage"] if rows["rms_voltage"]["handled_ms_mean"] else None
 
-    cost = until(heard)
+    cost = until(has_subscriber)
     assert 0 < cost["handled_ms_mean"] <= cost["handled_ms_longest"]
     assert cost["memory_mb"] is None, "it is in Mauka's own process"
 
@@ -379,7 +379,7 @@ def test_each_new_or_changed_incident_is_published_and_nothing_else(bus, runner,
     hears = Hears(bus.settings)
     running.start(hears)
     running.start(runner)
-    assert until(lambda: runner._out is not None and runner._out.heard())
+    assert until(lambda: runner._out is not None and runner._out.has_subscriber())
     store.put_box(BoxRecord("1", "Box 1", feeder="north", location="mill"))
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
     inject([event_message(event_id)], bus.sub)

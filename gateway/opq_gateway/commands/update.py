@@ -55,7 +55,7 @@ class FirmwareUpdate:
         self._line = line
         self._later = later
         self._box = status
-        self._before = self._heard_of_box()
+        self._before = self._box_state()
         self._wanted = (0, "")
         self._file = bytearray()
         self._images: dict[Slot, bytes] = {}
@@ -144,7 +144,7 @@ class FirmwareUpdate:
             return False, f"no firmware file: {error}"
         self._file.clear()
         self.state, self._offset, self._tries = "erasing", 0, 0
-        self._before = self._heard_of_box()
+        self._before = self._box_state()
         self._busy_until_s = self._now_s + ERASE_S
         self._next()
         return True, "erasing" if self.busy else self.reason
@@ -172,9 +172,9 @@ class FirmwareUpdate:
 
     def _answered(self, round_: int, answer: BoxAnswer) -> None:
         """Passes an answer from the serial side's thread to the handler's."""
-        self._later(partial(self._heard, round_, answer))
+        self._later(partial(self._accept_answer, round_, answer))
 
-    def _heard(self, round_: int, answer: BoxAnswer) -> None:
+    def _accept_answer(self, round_: int, answer: BoxAnswer) -> None:
         if round_ != self._round or not self.busy:
             return
         if answer.status is None:
@@ -237,13 +237,13 @@ class FirmwareUpdate:
         if state != "restarting":
             self._image, self._images, self._offset = b"", {}, 0
 
-    def _heard_of_box(self) -> tuple[int | None, Log | None]:
+    def _box_state(self) -> tuple[int | None, Log | None]:
         """The Box's boot id, and its newest report of a trial's end."""
         hello = self._box.hello
         return None if hello is None else hello.boot_id, self._box.trial_end
 
     def _status(self) -> str:
-        boot_id, end = self._heard_of_box()
+        boot_id, end = self._box_state()
         if self.state in ("restarting", "on trial"):
             if end is not None and end is not self._before[1]:
                 self.state = "confirmed" if end.code == UPDATE_CONFIRMED else "rolled back"

@@ -105,14 +105,14 @@ class HealthServer:
 
         lines = RateLimitedLog(log.get(service="gateway"))
 
-        def unheard(reason: str) -> None:
+        def refused(reason: str) -> None:
             lines.warning("health.overflow", reason=reason)
             if counters is not None:
                 counters.add("health_overflow")
 
         handler = _handler({"/": page, **pages}, claims)
         try:
-            self._server = HttpServer("health", endpoint, handler, on_refused=unheard, on_late=unheard)
+            self._server = HttpServer("health", endpoint, handler, on_refused=refused, on_late=refused)
         except PortBusyError as error:
             more = "is another gateway running? Set health_endpoint, or move all ports with --port-offset"
             raise PortBusyError(f"{error}; {more}") from error

@@ -52,7 +52,7 @@ class Alignment:
         self._count = count
         self._known = frozenset(box_ids)
         self._expected: set[str] = set()
-        self._heard: dict[str, _NewestPhasor] = {}
+        self._newest: dict[str, _NewestPhasor] = {}
         self._best_id = ""
         self._pending: dict[int, _Pending] = {}
         self._left_ns: int | None = None
@@ -103,10 +103,10 @@ class Alignment:
 
     def _axis_ns(self, phasor: PhasorReport, now_s: float) -> int:
         """The newest instant of the Box with the best time among those heard lately, `phasor` included."""
-        heard = _NewestPhasor(phasor, now_s)
-        self._heard[phasor.box_id] = heard
-        best = self._heard.get(self._best_id)
-        if best is None or now_s - best.at_s > FORGOTTEN_S or heard.rank() > best.rank():
+        newest = _NewestPhasor(phasor, now_s)
+        self._newest[phasor.box_id] = newest
+        best = self._newest.get(self._best_id)
+        if best is None or now_s - best.at_s > FORGOTTEN_S or newest.rank() > best.rank():
             self._best_id = phasor.box_id
-            best = heard
+            best = newest
         return best.phasor.t_ns

@@ -143,23 +143,23 @@ class PhasorServer:
         if client not in self._clients:
             return
         try:
-            heard = client.recv(READ_BYTES)
+            received = client.recv(READ_BYTES)
         except BlockingIOError:
-            heard = None
+            received = None
         except OSError as error:
             self._end(client, error.strerror or "failed")
             return
-        if heard == b"":
+        if received == b"":
             self._end(client, "client closed")
             return
-        if heard:
-            self._obey(client, heard)
+        if received:
+            self._execute(client, received)
         if client in self._clients:
             self._flush(client)
 
-    def _obey(self, client: socket.socket, heard: bytes) -> None:
+    def _execute(self, client: socket.socket, received: bytes) -> None:
         state = self._clients[client]
-        for frame in state.reader.feed(heard):
+        for frame in state.reader.feed(received):
             order = order_of(frame) if frame.id_code == self._stream.stream.id_code else None
             answer = None if order is None else self._stream.answer(order)
             if order in (Order.DATA_ON, Order.DATA_OFF):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from opq_proto.messages import Gap
 
 NOT_RUNNING = "the gateway was not running, or ended before it could keep them"
-BEFORE_HEARD = "sampled before the gateway heard this start of the Box"
+BEFORE_CONTACT = "sampled before the gateway heard this start of the Box"
 NOT_HELD = "not on the disk: damaged, or not written back before a power cut"
 _PAYLOAD = struct.Struct("<IQqqH")
 

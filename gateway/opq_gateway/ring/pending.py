@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.ring.lost import BEFORE_HEARD, NOT_RUNNING, Lost, completed
+from opq_gateway.ring.lost import BEFORE_CONTACT, NOT_RUNNING, Lost, completed
 from opq_gateway.ring.segment import Segment
 from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN
 from opq_proto.messages import Gap
@@ -85,7 +85,7 @@ class PendingLosses:
             reason = NOT_RUNNING if self._fresh else NOT_RESENT
         else:
             position, start_ns = 0, None
-            reason = BEFORE_HEARD
+            reason = BEFORE_CONTACT
         if block.overrun_before:
             reason = OVERRUN
         found = []

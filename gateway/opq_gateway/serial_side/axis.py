@@ -37,7 +37,7 @@ class Axis:
         self.clock = BoxClock(clocks, before, str(hello.box_id))
         self._held: list[Samples] = []
         self._backward = 0
-        self._heard_s = 0.0
+        self._received_s = 0.0
         self.too_old = 0
         """Samples left out because they lie before the run's first."""
         self.line = Reassembly(hello.ring_samples)
@@ -82,7 +82,7 @@ class Axis:
     def accept_samples(self, samples: Samples, hello: Hello) -> list[Output] | None:
         """Takes a block; returns what is in order now and what to request. None: the indices began again
         elsewhere."""
-        self._heard_s = now_s = self._clocks.monotonic_s()
+        self._received_s = now_s = self._clocks.monotonic_s()
         self._hello = hello
         live = not samples.flags & FLAG_RESENT
         stamp = self.clock.stamp(samples, live, now_s)
@@ -96,7 +96,7 @@ class Axis:
 
     def tick(self) -> list[Output]:
         """Gives up a hole after LONGEST_SILENCE_S without samples, so that the blocks after it leave."""
-        silent = self.line.waiting and self._clocks.monotonic_s() - self._heard_s >= LONGEST_SILENCE_S
+        silent = self.line.waiting and self._clocks.monotonic_s() - self._received_s >= LONGEST_SILENCE_S
         return self.line.flush() if silent else []
 
     def flush(self, reason: str = NOT_RESENT) -> list[Output]:

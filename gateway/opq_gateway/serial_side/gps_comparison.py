@@ -126,20 +126,20 @@ class _ComparedBox:
         self._began_s = now_s
         self._stated_ns = 0
         self._last: Samples | None = None
-        self.heard_s = now_s
+        self.received_s = now_s
 
     def accept_block(self, samples: Samples, now_s: float) -> bool:
         """Adds a live block; True when `line` is new."""
         last = self._last
         if (
             last is None
-            or now_s - self.heard_s > ABSENT_S
+            or now_s - self.received_s > ABSENT_S
             or stepped(last, samples)
             or (samples.source is TimeSource.GPS and self._stated_ns > COARSE_NS)
         ):
             self._begin(now_s)
             self.line = None
-        self._last, self.heard_s = samples, now_s
+        self._last, self.received_s = samples, now_s
         self._stated_ns = max(self._stated_ns, samples.uncertainty_ns)
         arrived_ns = round(now_s * 1e9)
         end_ns = samples.t_ns + len(samples.counts) * 10**12 // samples.rate_millihz
@@ -219,32 +219,32 @@ class GpsComparison:
 
     def _make_room(self, now_s: float) -> bool:
         """Forgets the Boxes that are silent; True when there was one."""
-        silent = [box_id for box_id, box in self._boxes.items() if now_s - box.heard_s > ABSENT_S]
+        silent = [box_id for box_id, box in self._boxes.items() if now_s - box.received_s > ABSENT_S]
         for box_id in silent:
             self._agrees(self._boxes.pop(box_id))
         return bool(silent)
 
     def _choose(self, monotonic_ns: int) -> None:
         """Chooses the line to follow after one has changed."""
-        heard = [
+        box_lines = [
             box.line
             for box in self._boxes.values()
             if box.line is not None and monotonic_ns - box.line.newest_ns <= STALE_S * 1e9
         ]
-        witnesses = heard + self._system_line(monotonic_ns)
+        witnesses = box_lines + self._system_line(monotonic_ns)
         awaited = [box for box in self._boxes.values() if box.line is None]
         if self._followed is None and any(
-            monotonic_ns - box.heard_s * S_NS <= START_S * S_NS for box in awaited
+            monotonic_ns - box.received_s * S_NS <= START_S * S_NS for box in awaited
         ):
             return  # it may contradict the others
-        elected, self._doubt_ns = self._elected(heard, witnesses, monotonic_ns)
+        elected, self._doubt_ns = self._elected(box_lines, witnesses, monotonic_ns)
         if elected is not None:
             if self._followed is None or elected.box_id != self._followed.box_id:
                 self._log.info("gps.followed", box_id=elected.box_id)
             self._followed = elected
             drift_ppm = round((elected.period_ns - 1) * 1e6, 3) if elected.fitted else None
             self.state = replace(self.state, box_id=elected.box_id, drift_ppm=drift_ppm)
-        for line in heard:
+        for line in box_lines:
             others = [self._followed] if self._followed is not None else witnesses
             against = [other for other in others if not line.agrees(other, monotonic_ns)]
             if against:
@@ -253,7 +253,7 @@ class GpsComparison:
                 self._agrees(self._boxes[line.box_id])
 
     def _elected(
-        self, heard: list[TimeLine], witnesses: list[TimeLine], monotonic_ns: int
+        self, box_lines: list[TimeLine], witnesses: list[TimeLine], monotonic_ns: int
     ) -> tuple[TimeLine | None, float]:
         """The line to follow from now on (None: no change), and what to add to the current line's bound."""
 
@@ -263,12 +263,12 @@ class GpsComparison:
         def bound_ns(line: TimeLine) -> float:
             return line.bound_ns(monotonic_ns)
 
-        best = max(heard, key=lambda line: (support(line), -bound_ns(line)))
+        best = max(box_lines, key=lambda line: (support(line), -bound_ns(line)))
         most = 2 * support(best) > len(witnesses)
         known = self._followed
         if known is None:
             return (best if most else None), 0.0
-        agreeing = [line for line in heard if line.agrees(known, monotonic_ns)]
+        agreeing = [line for line in box_lines if line.agrees(known, monotonic_ns)]
         if agreeing and not (most and support(best) > 1 and best not in agreeing):
             self._apart_s = None
             same = [line for line in agreeing if line.box_id == known.box_id]

@@ -137,7 +137,7 @@ class Reassembly:
             if self._asked and self._order[-1] - self._asked_at >= ASK_AGAIN_SAMPLES:
                 self._asked.clear()  # the requested samples did not come: request them again
                 self._look = True
-            if not self._hopeless():
+            if not self._is_lost():
                 return out + self._ask()
             out.append(self._give_up())
             out += self._take()
@@ -181,7 +181,7 @@ class Reassembly:
                 self._look = self._look or at > 0 or block.first_sample > first
                 return
 
-    def _hopeless(self) -> bool:
+    def _is_lost(self) -> bool:
         """Whether to give up the first hole."""
         assert self._expected is not None
         end, newest = self._order[0], self._order[-1]
@@ -190,8 +190,8 @@ class Reassembly:
         if any(first < end and stop > self._expected for first, stop in self._asked):
             return False  # its samples are on their way
         since = self._unanswered_from
-        deaf = since is not None and newest - since >= self._most_wait
-        return (deaf or self._waiting[end].overrun_before) and newest - end >= SOON_SAMPLES
+        timed_out = since is not None and newest - since >= self._most_wait
+        return (timed_out or self._waiting[end].overrun_before) and newest - end >= SOON_SAMPLES
 
     def _ask(self) -> list[Output]:
         """Requests for what is missing and not on its way."""

@@ -76,7 +76,7 @@ class BoxStation:
         self._opening: Opening | None = None
         self._open_at_s = 0.0
         self._waits = Backoff(BACKOFF_S)
-        self._heard_s = 0.0
+        self._received_s = 0.0
         self._look_s = 0.0
         self._sequence = 0
         self._bytes = 0
@@ -109,7 +109,7 @@ class BoxStation:
         else:
             data = self._read(self._port, events, now_s)
             if data or self._arrears:
-                self._heard(data, now_s)
+                self._accept_data(data, now_s)
         self._intake.tick()
 
     def failed(self) -> None:
@@ -144,10 +144,10 @@ class BoxStation:
             self._lost(error.strerror or str(error), now_s)
         return data
 
-    def _heard(self, data: bytes, now_s: float) -> None:
+    def _accept_data(self, data: bytes, now_s: float) -> None:
         assert self._intake is not None
         if data:
-            self._heard_s = now_s
+            self._received_s = now_s
         self._bytes += len(data)
         decoder = self._decoder
         messages = decoder.feed(data)
@@ -170,7 +170,7 @@ class BoxStation:
             if overruns or wrong:
                 self.counters.add("serial_overruns", overruns)
                 self.counters.add("serial_line_errors", wrong)
-        if now_s - self._heard_s > SILENT_S:
+        if now_s - self._received_s > SILENT_S:
             raise OSError(f"no byte for {SILENT_S:g} s")
         path = self.box.port
         if path.startswith("/"):
@@ -220,7 +220,7 @@ class BoxStation:
         self._port, self.fd = port, port.fileno()
         self._poll.register(self.fd, select.POLLIN)
         self._line_errors = LineErrors(self.fd)
-        self._heard_s = self._look_s = now_s
+        self._received_s = self._look_s = now_s
         self._status.serial_open = True
         self._status.serial_problem = ""
         self.counters.add("serial_opened")

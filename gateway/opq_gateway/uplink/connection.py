@@ -123,8 +123,8 @@ class UplinkConnection:
 
     def files(self) -> list[int]:
         """Descriptors to wait for: one is readable when `service` may have something to read."""
-        heard = (self.sockets["trigger"], self.sockets["command"], *self.monitors.values())
-        return [int(socket.getsockopt(zmq.FD)) for socket in heard]
+        read = (self.sockets["trigger"], self.sockets["command"], *self.monitors.values())
+        return [int(socket.getsockopt(zmq.FD)) for socket in read]
 
     def service(self, on_command: Callable[[bytes], None], on_malformed: Callable[[], None]) -> None:
         """Drains commands, subscriptions and monitor events completely, for a descriptor signals them only

@@ -40,7 +40,9 @@ class StoreAcknowledgements:
         stores[acknowledged.store] = acknowledged.upto, now_s
         if len(stores) == 1:
             return acknowledged
-        for name in [name for name, (_, heard_s) in stores.items() if now_s - heard_s > self._forgotten_s]:
+        for name in [
+            name for name, (_, received_s) in stores.items() if now_s - received_s > self._forgotten_s
+        ]:
             del stores[name]
         if len(stores) > MOST_STORES:
             del stores[next(iter(stores))]

@@ -203,7 +203,7 @@ class WorkerSupervisor:
             "protections": self._protections,
             "crashes": self.crashes,
             "survivors_killed": self.survivors,
-            "heartbeat_age_s": None if process is None else round(time.monotonic() - process.heard_s, 3),
+            "heartbeat_age_s": None if process is None else round(time.monotonic() - process.received_s, 3),
             "tells_dropped": self._sending.dropped,
             "output_bytes": self._output.bytes,
             "output_dropped_bytes": self._output.dropped_bytes,

@@ -154,7 +154,7 @@ class WorkerProcess:
         self.calls: dict[int, PendingCall] = {}
         self.ready: Ready | None = None
         """Its handshake, once it has arrived."""
-        self.heard_s = self.started_s = time.monotonic()
+        self.received_s = self.started_s = time.monotonic()
         self.why = ""
 
     def read_until_end(
@@ -245,7 +245,7 @@ class WorkerProcess:
     def _is_late(self, now_s: float, start_s: float) -> str:
         if not self.ready and now_s - self.started_s > start_s:
             return f"no handshake within {start_s:g} s"
-        if now_s - self.heard_s > SILENCE_S + (0 if self.ready else start_s):
+        if now_s - self.received_s > SILENCE_S + (0 if self.ready else start_s):
             return f"no sign of life for {SILENCE_S:g} s"
         return ""
 
@@ -259,7 +259,7 @@ class WorkerProcess:
             self.why = self.why or GONE
             return
         if messages:
-            self.heard_s = time.monotonic()
+            self.received_s = time.monotonic()
         for message in messages:
             try:
                 accept_message(self, message)

@@ -144,7 +144,7 @@ class Watermark:
 
     def __init__(self, sources: int, tolerance_ms: int, idle_ms: int = 0) -> None:
         self._largest_ms = [_NEVER_MS] * sources
-        self._heard_ms: list[int | None] = [None] * sources
+        self._received_ms: list[int | None] = [None] * sources
         self._tolerance_ms = tolerance_ms
         self._idle_ms = idle_ms
         self._waiting: list[Record] = []
@@ -154,7 +154,7 @@ class Watermark:
 
     def offer(self, record: Record, arrived_ms: int) -> bool:
         """Adds a record. False: it is late, or too many wait."""
-        self._heard_ms[record.source] = arrived_ms
+        self._received_ms[record.source] = arrived_ms
         if record.ms < self.ms or len(self._waiting) >= MOST_WAITING:
             return False
         if record.ms > self._largest_ms[record.source]:
@@ -173,8 +173,8 @@ class Watermark:
         if self._idle_ms and len(self._largest_ms) > 1:
             awake = [
                 largest_ms
-                for largest_ms, heard_ms in zip(self._largest_ms, self._heard_ms, strict=True)
-                if heard_ms is not None and arrived_ms - heard_ms < self._idle_ms
+                for largest_ms, received_ms in zip(self._largest_ms, self._received_ms, strict=True)
+                if received_ms is not None and arrived_ms - received_ms < self._idle_ms
             ]
             least_ms = min(awake) if awake else least_ms
         if least_ms != _NEVER_MS and least_ms - self._tolerance_ms > self.ms:
@@ -192,17 +192,17 @@ class Watermark:
         """Time at which the next stream becomes idle."""
         if not self._idle_ms or len(self._largest_ms) < 2:
             return None
-        dues = (heard + self._idle_ms for heard in self._heard_ms if heard is not None)
+        dues = (received + self._idle_ms for received in self._received_ms if received is not None)
         return min((due_ms for due_ms in dues if due_ms > self._looked_ms), default=None)
 
     def state(self) -> State:
         return {
             "largest_ms": self._largest_ms,
-            "heard_ms": self._heard_ms,
+            "heard_ms": self._received_ms,
             "waiting": [list(record) for record in self._waiting],
             "ms": self.ms,
         }
 
     def restore(self, state: State) -> None:
-        self._largest_ms, self._heard_ms = list(state["largest_ms"]), list(state["heard_ms"])
+        self._largest_ms, self._received_ms = list(state["largest_ms"]), list(state["heard_ms"])
         self._waiting, self.ms = records_of(state["waiting"]), state["ms"]

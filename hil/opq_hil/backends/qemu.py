@@ -155,7 +155,7 @@ class QmpClock:
     def __init__(self, line: socket.socket) -> None:
         line.settimeout(ANSWER_LIMIT_S)
         self._line = line
-        self._heard = b""
+        self._received = b""
         self._ready = False
 
     def read_s(self) -> float:
@@ -183,9 +183,9 @@ class QmpClock:
         line = {"execute": command, **({"arguments": arguments} if arguments else {})}
         self._line.sendall(json.dumps(line).encode() + b"\n")
         while True:
-            head, newline, rest = self._heard.partition(b"\n")
+            head, newline, rest = self._received.partition(b"\n")
             if newline:
-                self._heard = rest
+                self._received = rest
                 answer: Mapping[str, Any] = json.loads(head)
                 if "return" in answer or "error" in answer:  # neither greeting nor event
                     return answer
@@ -193,7 +193,7 @@ class QmpClock:
                 more = self._line.recv(65_536)
                 if not more:
                     raise ConnectionError("it has ended")
-                self._heard += more
+                self._received += more
 
 
 def _print(text: str) -> None:

@@ -103,10 +103,10 @@ class HostilePeers:
 
     def _run(self) -> None:
         self._context: zmq.Context[Socket] = zmq.Context()
-        heard = self._context.socket(zmq.SUB)
-        heard.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        heard.subscribe(b"")
-        heard.connect(self._backend)
+        listener = self._context.socket(zmq.SUB)
+        listener.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        listener.subscribe(b"")
+        listener.connect(self._backend)
         roles = {name: _Role(self._own_id) for name in self.sent}
         turn_s = 0.0
         while not self._stop.is_set():
@@ -119,15 +119,15 @@ class HostilePeers:
             }
             for name, role in roles.items():
                 self._connect(name, role, *wanted[name])
-            if heard.poll(POLL_MS):
-                self._hear(heard.recv_multipart(), roles["repeated"])
+            if listener.poll(POLL_MS):
+                self._check_received(listener.recv_multipart(), roles["repeated"])
             if time.monotonic() - turn_s >= POLL_MS / 1000:
                 turn_s = time.monotonic()
                 self._volleys(roles, wishes)
         for role in roles.values():
             if role.sockets is not None:
                 role.sockets.close()
-        heard.close(0)
+        listener.close(0)
         self._context.term()
 
     def _connect(self, name: str, role: _Role, own_id: str, key: KeyPair | None) -> None:
@@ -158,7 +158,7 @@ class HostilePeers:
             made.append(socket)
         return PeerSockets(*made)
 
-    def _hear(self, frames: list[bytes], role: _Role) -> None:
+    def _check_received(self, frames: list[bytes], role: _Role) -> None:
         """Notes the newest Measurement of a Box; holds back those of a repeated Box, to send them in
         another order.
         """

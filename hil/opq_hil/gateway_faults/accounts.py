@@ -101,19 +101,19 @@ def revised(box_id: str, before: Iterable[SampleBlock], after: Iterable[SampleBl
     return [f"Box {box_id}: stamps of {len(off)} blocks were revised, the first at {off[0]}"] if off else []
 
 
-def once(stored: Sequence[Measurement], heard: Mapping[tuple[str, int], Measurement]) -> list[str]:
+def once(stored: Sequence[Measurement], received: Mapping[tuple[str, int], Measurement]) -> list[str]:
     """Problems of Measurements that reached the broker and are not stored exactly once, unchanged in time."""
     problems = []
     numbers = Counter((each.box_id, each.sequence) for each in stored if each.sequence is not None)
     doubled = [key for key, count in numbers.items() if count > 1]
     if doubled:
         problems.append(f"{len(doubled)} Measurements are stored twice: {shown(map(str, doubled))}")
-    missing = sorted(key for key in heard if key not in numbers)
+    missing = sorted(key for key in received if key not in numbers)
     if missing:
         problems.append(f"{len(missing)} Measurements were heard and not stored: {shown(map(str, missing))}")
     other = []
     for each in stored:
-        first = heard.get((each.box_id, each.sequence or 0))
+        first = received.get((each.box_id, each.sequence or 0))
         if first is not None and (first.start_ns, first.end_ns) != (each.start_ns, each.end_ns):
             other.append((each.box_id, each.sequence))
     if other:

@@ -20,14 +20,14 @@ class BrokerListener:
     """Receives in a thread of its own for the `with` block.
 
     Attributes:
-        heard: (Box, sequence) -> the first copy that passed.
+        received: (Box, sequence) -> the first copy that passed.
         contradicted: sequences whose copies differ in what was measured.
         copies: all Measurements that passed, the repeated ones too.
         repeated: copies that the duplicate sent.
     """
 
     def __init__(self, backend: str, trigger: str, command: str, server_key: bytes) -> None:
-        self.heard: dict[tuple[str, int], Measurement] = {}
+        self.received: dict[tuple[str, int], Measurement] = {}
         self.unnumbered = 0
         self.contradicted: list[str] = []
         self.copies = 0
@@ -37,7 +37,7 @@ class BrokerListener:
         self._endpoints = (backend, trigger, command)
         self._server_key = server_key
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="broker-listener", daemon=True)
 
     def __enter__(self) -> "BrokerListener":
         self._thread.start()
@@ -65,7 +65,7 @@ class BrokerListener:
             if not backend.poll(POLL_MS):
                 continue
             frames = backend.recv_multipart()
-            new = self._hear(frames)
+            new = self._receive(frames)
             if new is not None and new.box_id == connected:
                 sockets[0].send_multipart(frames)
                 self.repeated += 1
@@ -88,7 +88,7 @@ class BrokerListener:
             sockets.append(socket)
         return sockets
 
-    def _hear(self, frames: list[bytes]) -> Measurement | None:
+    def _receive(self, frames: list[bytes]) -> Measurement | None:
         """The Measurement if it is new; None if it was received before."""
         try:
             measurement = measurement_from_wire(frames[-1])
@@ -99,7 +99,7 @@ class BrokerListener:
             self.unnumbered += 1
             return None
         key = (measurement.box_id, measurement.sequence)
-        first = self.heard.setdefault(key, measurement)
+        first = self.received.setdefault(key, measurement)
         if first is measurement:
             return measurement
         if _measured(first) != _measured(measurement):

@@ -63,7 +63,7 @@ class Evidence:
     ring: dict[str, RingContents] = field(default_factory=dict)
     early: dict[str, list[SampleBlock]] = field(default_factory=dict)
     """Blocks that the ring held at the first kill."""
-    deaf_s: dict[str, float] = field(default_factory=dict)
+    recovery_s: dict[str, float] = field(default_factory=dict)
     """Longest time from a kill of the gateway until it received samples of the Box again."""
     queued: set[tuple[str, int]] = field(default_factory=set)
     """(Box, sequence) of Measurements that were seen on the gateway's disk."""

@@ -132,11 +132,11 @@ class ServiceProcess:
                 self._reader.join(1.0)
         return time.monotonic() - begin_s
 
-    def deaf_s(self, box_id: str) -> float:
+    def recovery_s(self, box_id: str) -> float:
         """The longest time from a kill, several in a row, or a pulled plug, until the gateway opened the
         Box again.
         """
-        return longest_deaf_s(self._deaf, self._written, box_id, time.monotonic())
+        return longest_recovery_s(self._deaf, self._written, box_id, time.monotonic())
 
     def _read(self, stream: IO[bytes]) -> None:
         """Reads its output through a pipe, so that a full disk does not affect the log too."""
@@ -155,7 +155,7 @@ class ServiceProcess:
                     self.complaints.append(f"{self.name}: {_short(text)}")
 
 
-def longest_deaf_s(
+def longest_recovery_s(
     changes: Sequence[tuple[float, str, bool]],
     written: Mapping[tuple[float, str], float],
     box_id: str,
@@ -171,11 +171,11 @@ def longest_deaf_s(
     """
     longest_s, since_s = 0.0, None
     asked: tuple[float, float] | None = None  # (begin of the time without a request, its end)
-    for at_s, whose, heard in sorted(changes):
-        if whose in ("", box_id) and not heard and since_s is None:
+    for at_s, whose, received in sorted(changes):
+        if whose in ("", box_id) and not received and since_s is None:
             lost = asked is not None and written.get((at_s, box_id), at_s) <= asked[1]
             since_s = asked[0] if asked is not None and lost else at_s
-        elif whose == box_id and heard and since_s is not None:
+        elif whose == box_id and received and since_s is not None:
             longest_s, asked, since_s = max(longest_s, at_s - since_s), (since_s, at_s), None
     return longest_s if since_s is None else max(longest_s, now_s - since_s)
 

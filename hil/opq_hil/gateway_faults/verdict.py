@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from opq_gateway.ring.lost import BEFORE_HEARD
+from opq_gateway.ring.lost import BEFORE_CONTACT
 from opq_hil.box.box import RING_SAMPLES
 from opq_hil.gateway_faults import accounts
 from opq_hil.gateway_faults.evidence import Evidence
@@ -94,11 +94,11 @@ def _judge(verdict: ScheduleVerdict, schedule: FaultSchedule, world: FaultWorld,
         if jumps >= world.gateway.starts:
             problems.append(f"Box {box_id}: time jumped {jumps} times in {world.gateway.starts} starts")
         figures[f"holes_{box_id}"] = accounts.missing_sequences(stored)
-    problems += unexcused_gaps(schedule, reasons, max(lived.deaf_s.values()))
-    problems += accounts.once(lived.stored, world.ear.heard)
+    problems += unexcused_gaps(schedule, reasons, max(lived.recovery_s.values()))
+    problems += accounts.once(lived.stored, world.listener.received)
     problems += accounts.kept_promise(lived.stored, lived.queued)
-    if world.ear.contradicted:
-        problems.append(f"copies of a Measurement differ: {', '.join(world.ear.contradicted[:3])}")
+    if world.listener.contradicted:
+        problems.append(f"copies of a Measurement differ: {', '.join(world.listener.contradicted[:3])}")
     figures |= {
         "samples_sent": sent,
         "samples_in_ring": in_ring,
@@ -108,18 +108,18 @@ def _judge(verdict: ScheduleVerdict, schedule: FaultSchedule, world: FaultWorld,
     }
 
 
-def unexcused_gaps(schedule: FaultSchedule, in_gaps: Mapping[str, int], deaf_s: float) -> list[str]:
+def unexcused_gaps(schedule: FaultSchedule, in_gaps: Mapping[str, int], recovery_s: float) -> list[str]:
     """Gaps that no fault explains: anything shorter than the Box's own ring can be sent again.
 
     Args:
         in_gaps: reason -> samples of all Boxes.
-        deaf_s: longest time from a kill, or from a pulled plug, until a Box got a request again.
+        recovery_s: longest time from a kill, or from a pulled plug, until a Box got a request again.
     """
     problems = []
-    if in_gaps.get(BEFORE_HEARD, 0) > CONTACT_SAMPLES:
-        problems.append(f"{in_gaps[BEFORE_HEARD]} samples had come before the first was heard")
-    lost = {reason: count for reason, count in in_gaps.items() if count and reason != BEFORE_HEARD}
+    if in_gaps.get(BEFORE_CONTACT, 0) > CONTACT_SAMPLES:
+        problems.append(f"{in_gaps[BEFORE_CONTACT]} samples had come before the first was heard")
+    lost = {reason: count for reason, count in in_gaps.items() if count and reason != BEFORE_CONTACT}
     full = any(fault.kind == "disk_full" for fault in schedule.faults)
-    if lost and not full and deaf_s < RESENT_S:
+    if lost and not full and recovery_s < RESENT_S:
         problems += [f"{count} samples in gaps without need: {reason}" for reason, count in lost.items()]
     return problems

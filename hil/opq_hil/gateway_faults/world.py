@@ -70,7 +70,7 @@ class FaultWorld:
         targets = {name: ports.with_offset(name, cloud_offset) for name in places.RELAYED}
         self._wire = FaultyRelay(targets, listen, schedule.seed)
         self._boxes = CabledBoxes(BOX_IDS, folder / "ports")
-        self._ear = BrokerListener(
+        self._listener = BrokerListener(
             ports.endpoint("triggering_backend", cloud_offset),
             ports.endpoint("triggering_box", cloud_offset),
             ports.endpoint("command_box", cloud_offset),
@@ -89,7 +89,7 @@ class FaultWorld:
                 opening.callback(service.kill)
                 service.start()
             opening.enter_context(self._wire)
-            opening.enter_context(self._ear)
+            opening.enter_context(self._listener)
             self._wait(self._up, UP_S, "the gateway is up")
             opening.enter_context(self._boxes)
             self._wait(self._met, UP_S, "Boxes, gateway and brokers have met")
@@ -128,16 +128,16 @@ class FaultWorld:
             except ServiceError as error:
                 lived.problems.append(str(error))
             lived.problems += service.complaints
-        lived.deaf_s = {box_id: self.gateway.deaf_s(box_id) for box_id in BOX_IDS}
-        lived.figures["longest_deaf_s"] = round(max(lived.deaf_s.values()), 1)
+        lived.recovery_s = {box_id: self.gateway.recovery_s(box_id) for box_id in BOX_IDS}
+        lived.figures["longest_deaf_s"] = round(max(lived.recovery_s.values()), 1)
         lived.ring = {box_id: ring_contents(self._disk.folder, box_id) for box_id in BOX_IDS}
         lived.queued |= backlog(self._disk.folder) or set()
         lived.stored = exported(self._folder / "cloud")
         return lived
 
     @property
-    def ear(self) -> BrokerListener:
-        return self._ear
+    def listener(self) -> BrokerListener:
+        return self._listener
 
     @property
     def boxes(self) -> CabledBoxes:
@@ -188,7 +188,7 @@ class FaultWorld:
             case "duplicate":
                 box_id = fault.box_id or ""
                 pair = read_secret_file(self._keys.box_secret(box_id))
-                self._ear.duplicate = (box_id, pair) if begins else None
+                self._listener.duplicate = (box_id, pair) if begins else None
 
     def _unwritten_s(self) -> dict[str, float]:
         """Seconds of samples, per Box, that a killed gateway did not write to disk."""
@@ -224,7 +224,9 @@ class FaultWorld:
         return "it does not answer" if gauges.read(self._health_port) is None else None
 
     def _met(self) -> str | None:
-        absent = [box_id for box_id in BOX_IDS if not any(key[0] == box_id for key in list(self._ear.heard))]
+        absent = [
+            box_id for box_id in BOX_IDS if not any(key[0] == box_id for key in list(self._listener.received))
+        ]
         return f"nothing heard of Boxes {', '.join(absent)}" if absent else None
 
     def _settling(self) -> Callable[[], str | None]:
@@ -238,7 +240,7 @@ class FaultWorld:
             if reading is None:
                 return "the gateway does not answer"
             now = tuple(reading.total(name) for name in ("samples", "missing_samples", "measurements"))
-            now = (*now, len(self._ear.heard), self._ear.copies)
+            now = (*now, len(self._listener.received), self._listener.copies)
             if now != before:
                 moved_s, before = time.monotonic(), now
             waiting = backlog(self._disk.folder)
@@ -255,8 +257,8 @@ class FaultWorld:
         """Time until which a Box is measured. Queued is enough: the listener, a subscriber, may miss the last
         one, and the verdict checks that it is stored.
         """
-        heard = list(self._ear.heard.items())
-        heard_ns = max((each.end_ns or 0 for (name, _), each in heard if name == box_id), default=0)
+        received = list(self._listener.received.items())
+        heard_ns = max((each.end_ns or 0 for (name, _), each in received if name == box_id), default=0)
         return max(heard_ns, queued_to_ns(self._disk.folder, box_id))
 
     def _ring_ns(self, box_id: str) -> int:
@@ -272,10 +274,10 @@ class FaultWorld:
             "bytes_corrupted": sum(cable.corrupted_bytes for cable in cables),
             "bytes_unplugged": sum(cable.unplugged_bytes for cable in cables),
             "bytes_unread": sum(cable.lost_bytes for cable in cables),
-            "heard": len(self._ear.heard),
-            "unnumbered": self._ear.unnumbered,
-            "copies": self._ear.copies,
-            "repeated_by_duplicate": self._ear.repeated,
+            "heard": len(self._listener.received),
+            "unnumbered": self._listener.unnumbered,
+            "copies": self._listener.copies,
+            "repeated_by_duplicate": self._listener.repeated,
         }
         reading = gauges.read(self._health_port)
         if reading is not None and reading.total("failures"):

@@ -62,20 +62,20 @@ class GatewayFailedError(OpqError):
 class Kills:
     """The kills of a run.
 
-    `deaf_s`: for each kill, from the newest sample on disk until the last Box got its request for the held
-    samples, plus the time for which this machine delayed Boxes that it plays itself meanwhile.
+    `recovery_s`: for each kill, from the newest sample on disk until the last Box got its request for the
+    held samples, plus the time for which this machine delayed Boxes that it plays itself meanwhile.
 
     A gateway that a busy machine delayed is late when it is killed: data that it had not read are lost.
     """
 
-    deaf_s: tuple[float, ...]
+    recovery_s: tuple[float, ...]
     unread_s: float = UNREAD_S
 
     @property
     def excused_samples(self) -> int:
         """Samples per Box that it no longer held when a busy machine requested them."""
         held_s = HELD_S - self.unread_s
-        return sum(max(0, round((deaf_s - held_s) * RATE_HZ)) for deaf_s in self.deaf_s)
+        return sum(max(0, round((recovery_s - held_s) * RATE_HZ)) for recovery_s in self.recovery_s)
 
 
 class GatewayProcess:
@@ -196,7 +196,7 @@ class GatewayProcess:
         """
         chance = random.Random(seed)
         self._wait_for_more()
-        deaf_s: list[float] = []
+        recovery_s: list[float] = []
         for _ in range(kills):
             self.pass_time(chance.uniform(CAUGHT_UP_S, CAUGHT_UP_S + CAUGHT_UP_MORE_S))
             self.kill()
@@ -206,8 +206,10 @@ class GatewayProcess:
             self.start()
             self._wait_for_more()
             log, held_up_s = self.folder / "gateway.log", self._held_up_s() - held_up_s
-            deaf_s.append(max(deaf_since_s(log, *each, killed_ns) for each in ends.items()) + held_up_s)
-        return Kills(tuple(deaf_s), self._unread_s)
+            recovery_s.append(
+                max(recovery_since_s(log, *each, killed_ns) for each in ends.items()) + held_up_s
+            )
+        return Kills(tuple(recovery_s), self._unread_s)
 
     def _wait_for_more(self) -> None:
         before = {box_id: self.end_sample(box_id) for box_id in self._ports}
@@ -225,7 +227,7 @@ class GatewayProcess:
         return self._rings.get(box_id)
 
 
-def deaf_since_s(log: Path, box_id: str, end_sample: int, killed_ns: int) -> float:
+def recovery_since_s(log: Path, box_id: str, end_sample: int, killed_ns: int) -> float:
     """Age of `end_sample`, the newest on disk at a kill, when the gateway requested the samples after it.
 
     Read from the log of the gateway that was started next. Counted in the Box's own samples, because stamps

@@ -77,7 +77,7 @@ def killed(bench: Bench, kills: int = 3) -> Figures:
         lost, samples = running.lost("1"), running.samples("1")
     excused = done.excused_samples
     require(lost <= excused, f"{lost} of {samples} samples missing after {kills} kills, {excused} excused")
-    figures = {"samples": samples, "lost": lost, "longest_deaf_s": max(done.deaf_s)}
+    figures = {"samples": samples, "lost": lost, "longest_deaf_s": max(done.recovery_s)}
     return {"kills": kills, **figures}
 
 

@@ -52,7 +52,7 @@ class SampleTicks:
         return (block.t_ns - true_ns) - (virtual_ns - whole)
 
 
-def moments(blocks: Sequence[Samples], heard_ns: Sequence[int]) -> SampleTicks:
+def moments(blocks: Sequence[Samples], received_ns: Sequence[int]) -> SampleTicks:
     """Reads the ticks out of the counts.
 
     The low 16 bits of sample 0's tick are in every sample and must agree. The high bits follow from the time
@@ -65,8 +65,8 @@ def moments(blocks: Sequence[Samples], heard_ns: Sequence[int]) -> SampleTicks:
     low = {int(value) for block in blocks for value in np.unique(_zero(block))}
     require(len(low) == 1, f"samples are not 7000 ticks apart: {len(low)} different origins, want 1")
     latest = min(
-        tick_of(heard) - TICKS_PER_SAMPLE * (block.first_sample + len(block.counts) - 1)
-        for block, heard in zip(blocks, heard_ns, strict=True)
+        tick_of(received_at) - TICKS_PER_SAMPLE * (block.first_sample + len(block.counts) - 1)
+        for block, received_at in zip(blocks, received_ns, strict=True)
     )
     return SampleTicks(latest - (latest - low.pop()) % TURN)
 

@@ -47,13 +47,13 @@ LEAST_PULSE_S, LONGEST_PULSE_S = 0.6, 2.5
 def tones_in(course: Course, limit_percent: float = MOST_INTERHARMONIC_PERCENT) -> list[Occurrence]:
     """Interharmonics and mains signalling of a signal, in time order."""
     percent = 100 * course.interharmonic
-    heard = _stands_out(course)
+    audible = _stands_out(course)
     found: list[Occurrence] = []
     taken = np.zeros(len(percent), bool)
-    for span, hz in _telegrams(course, percent, heard, limit_percent):
+    for span, hz in _telegrams(course, percent, audible, limit_percent):
         taken[span.start : span.stop] = True
         found.append(_signalling(course, span, percent, hz, limit_percent))
-    steady = np.where(taken | ~heard & np.isfinite(percent), 0.0, percent)
+    steady = np.where(taken | ~audible & np.isfinite(percent), 0.0, percent)
     for span in lasting(steady, limit_percent):
         most, mean = most_and_mean(percent, span)
         hz = float(np.nanmedian(course.interharmonic_hz[span.start : span.stop]))
@@ -73,16 +73,16 @@ def tones_in(course: Course, limit_percent: float = MOST_INTERHARMONIC_PERCENT) 
 def _stands_out(course: Course) -> BoolArray:
     """(w,) whether the strongest line is a line: neither noise nor one side of a modulation."""
     bin_noise = course.noise * np.sqrt(2 / (WINDOW_S * course.rate_hz))
-    heard: BoolArray = course.interharmonic > OVER_NOISE * np.nan_to_num(bin_noise)
+    audible: BoolArray = course.interharmonic > OVER_NOISE * np.nan_to_num(bin_noise)
     beside = np.abs(course.interharmonic_hz - course.nominal_hz) < course.nominal_hz
-    return heard & ~(beside & (course.mirrored > MODULATED * course.interharmonic))
+    return audible & ~(beside & (course.mirrored > MODULATED * course.interharmonic))
 
 
 def _telegrams(
-    course: Course, percent: FloatArray, heard: BoolArray, limit_percent: float
+    course: Course, percent: FloatArray, audible: BoolArray, limit_percent: float
 ) -> Iterator[tuple[Span, float]]:
     """Runs of windows with one line that comes and goes, and the frequency of each."""
-    on = np.flatnonzero(heard & (percent > limit_percent))
+    on = np.flatnonzero(audible & (percent > limit_percent))
     while len(on):
         hz = float(np.median(course.interharmonic_hz[on]))
         same = on[np.abs(course.interharmonic_hz[on] - hz) <= SAME_HZ]
@@ -97,11 +97,11 @@ def _telegrams(
                 yield span, hz
 
 
-def _is_keyed(percent: FloatArray, span: Span, heard: int) -> bool:
-    """Whether a line of `span`, present in `heard` windows of it, comes and goes within."""
+def _is_keyed(percent: FloatArray, span: Span, audible: int) -> bool:
+    """Whether a line of `span`, present in `audible` windows of it, comes and goes within."""
     inner = percent[span.start + 1 : span.stop - 1]
     inner = inner[np.isfinite(inner)]
-    if len(inner) < windows_in(LEAST_TELEGRAM_S) or heard <= 2:
+    if len(inner) < windows_in(LEAST_TELEGRAM_S) or audible <= 2:
         return False
     high, low = np.percentile(inner, 85), np.percentile(inner, 15)
     return bool(low < KEYED * high)

@@ -43,7 +43,7 @@ STAND_S = 1200.0
 """Longest wait until all Boxes are connected; then it measures with those that are."""
 SETTLED_S, SETTLE_MOST_S = 5.0, 120.0
 """Time without new stored Measurements that ends the wait, and the longest wait."""
-HEARD_MOST_S = 120.0
+REPORTING_MOST_S = 120.0
 END_MOST_S = 180.0
 """Longest wait for the fleet's end; a fleet kills its processes earlier."""
 LOOK_S = 1.0
@@ -188,10 +188,10 @@ class FleetWatch:
         began_s = time.monotonic()
         self._makai.restart(*SERVICES)
         while (
-            heard := self._makai.boxes_heard()
-        ) < self._boxes and time.monotonic() - began_s < HEARD_MOST_S:
+            reporting := self._makai.boxes_reporting()
+        ) < self._boxes and time.monotonic() - began_s < REPORTING_MOST_S:
             time.sleep(0.1)
-        why = f"{self._boxes - heard} are not" if heard < self._boxes else ""
+        why = f"{self._boxes - reporting} are not" if reporting < self._boxes else ""
         name = "each Box is heard again after all services were killed"
         return case(name, "s", [time.monotonic() - began_s], limit=10.0, because=why)
 

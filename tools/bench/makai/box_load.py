@@ -35,7 +35,7 @@ TICK_S = 0.02
 SPREAD_S = 0.001
 """Wait between sends under load: Boxes send one after the other, not in bursts."""
 EARLIER, SPACING_NS = 20_000, 30 * 10**9
-HEARD_S = 120.0
+ANSWERED_S = 120.0
 """Longest wait for all Boxes."""
 COMMAND_S = 5.0
 """A command that takes longer counts as lost."""
@@ -68,7 +68,7 @@ class BoxLoad:
         self._draw = np.random.default_rng(1)
         self._crossings = 0
         """Crossings so far; each is half a minute after the one before."""
-        self._before, self._heard_s = self._sequences.copy(), np.full(boxes, np.nan)
+        self._before, self._answered_s = self._sequences.copy(), np.full(boxes, np.nan)
         """By Box: sequence before `heard`, and monotonic time of the first acknowledgement of a later one."""
 
     def connect(self) -> dict[str, float]:
@@ -124,12 +124,12 @@ class BoxLoad:
     def heard(self, rate_hz: float) -> dict[str, list[float]]:
         """Seconds until each Box has an acknowledgement of a Measurement sent from now on."""
         self._before, began_s = self._sequences.copy(), time.monotonic()
-        self._heard_s = np.full(len(self._before), np.nan)
-        while np.isnan(self._heard_s).any() and time.monotonic() < began_s + HEARD_S:
+        self._answered_s = np.full(len(self._before), np.nan)
+        while np.isnan(self._answered_s).any() and time.monotonic() < began_s + ANSWERED_S:
             self.lines.open_more(time.monotonic())
             self.lines.tend(time.monotonic())
             self.run(rate_hz, 1.5 / rate_hz)  # longer than a round, so that each Box sends
-        return {"latencies_s": (self._heard_s[~np.isnan(self._heard_s)] - began_s).tolist()}
+        return {"latencies_s": (self._answered_s[~np.isnan(self._answered_s)] - began_s).tolist()}
 
     def cross(self, count: int) -> dict[str, list[float]]:
         """Lets one Box after the other cross; returns the seconds to each command."""
@@ -178,8 +178,8 @@ class BoxLoad:
         crossed, command = self._crossed, command_from_wire(data)
         if command.send_command_to_plugin.plugin_name == ACK_PLUGIN:
             newest = int(re.findall("[0-9]+", command.send_command_to_plugin.message)[-1])
-            if newest > self._before[box] and np.isnan(self._heard_s[box]):
-                self._heard_s[box] = time.monotonic()
+            if newest > self._before[box] and np.isnan(self._answered_s[box]):
+                self._answered_s[box] = time.monotonic()
         if box != crossed.box or crossed.asked_s:
             return
         asked = command.data_command  # all fields are 0 in other commands

@@ -115,7 +115,7 @@ class MakaiProcesses:
         cpu_s, rss = values["process_cpu_seconds_total"], values["process_resident_memory_bytes"]
         return ProcessFigures(cpu_s, rss, values, stages)
 
-    def boxes_heard(self) -> int:
+    def boxes_reporting(self) -> int:
         """Boxes that the triggering service has heard lately, by its health; 0 where it does not answer."""
         try:
             text = self._read("triggering-service", "/")

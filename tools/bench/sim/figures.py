@@ -139,27 +139,27 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
     with fleet(boxes, cycles, start_s=left_s - watch_s * (1 + waveforms)) as up:
         found = up.cost(watch_s)
         if waveforms:
-            up.heard(WAVEFORMS_PER_S / PROCESSES)
+            up.traffic(WAVEFORMS_PER_S / PROCESSES)
             time.sleep(ANSWERED_S)
             asked = up.cost(watch_s, WAVEFORMS_PER_S / PROCESSES)
             time.sleep(ANSWERED_S)
-            in_all = up.heard()
+            in_all = up.traffic()
             unanswered = in_all.asked - in_all.answers
             why = _not_answered(up.counts()[2]) if unanswered else ""
     whole = 10_000 / boxes
-    heard = found.heard.measurements / (boxes * rate * found.elapsed_s)
+    traffic = found.traffic.measurements / (boxes * rate * found.elapsed_s)
     rows = [
         case(f"{name}: a Box", "ms/s", [found.cpu_s_per_s / boxes * 1e3]),
         case(f"{name}: a Measurement", "us", [found.cpu_s_per_s / boxes / rate * 1e6]),
         case(f"{name}: 10,000 Boxes", "CPU s/s", [found.cpu_s_per_s * whole], limit=limit),
-        case(f"{name}: heard of what is wanted", "", [heard]),
+        case(f"{name}: heard of what is wanted", "", [traffic]),
         case(f"{name}: memory per Box, process apart", "kB", [found.boxes_kb / boxes], limit=BOX_KB),
         case(f"{name}: memory per Box, all", "kB", [found.memory_kb / boxes]),
         case(f"{name}: start, CPU per Box", "ms", [found.start_cpu_s / boxes * 1e3]),
         _lost(name, found),
     ]
     if asked is not None:
-        answered = asked.heard.answers / asked.elapsed_s
+        answered = asked.traffic.answers / asked.elapsed_s
         each_ms = (asked.cpu_s_per_s - found.cpu_s_per_s) / max(answered, 1e-9) * 1e3
         rows += [
             case("(c) waveforms of 3 s beside, six processes", "1/s", [answered * PROCESSES]),
@@ -171,7 +171,7 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
                 because=why,
             ),
             case("(c) a waveform of 3 s", "ms", [each_ms]),
-            case("(c) samples of a waveform", "", [asked.heard.samples / max(asked.heard.answers, 1)]),
+            case("(c) samples of a waveform", "", [asked.traffic.samples / max(asked.traffic.answers, 1)]),
         ]
     return rows
 
@@ -187,7 +187,7 @@ def _lost(name: str, found: FleetCost) -> BenchCase:
         found.counts["expired"]
         + found.counts["not_held"]
         + found.counts["answers_dropped"]
-        + found.heard.missing
+        + found.traffic.missing
     )
     return case(f"{name}: lost or dropped", "", [float(lost)], limit=0.0)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import zmq
 
 from bench.own_processes import cpu_s
-from bench.sim.listener import Heard, serve
+from bench.sim.listener import BrokerTraffic, serve
 from opq_gateway.uplink.connection import Endpoints
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.__main__ import memory_kb, own_memory_kb
@@ -36,7 +36,7 @@ class FleetCost:
 
     elapsed_s: float
     cpu_s_per_s: float
-    heard: Heard
+    traffic: BrokerTraffic
     """What the listener counted in the span."""
     counts: dict[str, int]
     """Counters of the Boxes at its end."""
@@ -93,10 +93,10 @@ class BenchFleet:
         found: tuple[float, float, dict[str, int]] = self._pipe.recv()
         return found
 
-    def heard(self, waveforms_per_s: float = 0.0) -> Heard:
+    def traffic(self, waveforms_per_s: float = 0.0) -> BrokerTraffic:
         """What arrived so far; from now on the listener requests `waveforms_per_s`."""
         self._listener.send(waveforms_per_s)
-        found: Heard = self._listener.recv()
+        found: BrokerTraffic = self._listener.recv()
         return found
 
     def wait(self) -> None:
@@ -119,17 +119,17 @@ class BenchFleet:
 
     def cost(self, seconds: float, waveforms_per_s: float = 0.0) -> FleetCost:
         """Measures the process' cost for `seconds`."""
-        before, began_s, heard = self.cpu_s(), time.monotonic(), self.heard(waveforms_per_s)
+        before, began_s, traffic = self.cpu_s(), time.monotonic(), self.traffic(waveforms_per_s)
         time.sleep(seconds)
-        used, elapsed_s, after = self.cpu_s() - before, time.monotonic() - began_s, self.heard()
+        used, elapsed_s, after = self.cpu_s() - before, time.monotonic() - began_s, self.traffic()
         boxes_kb, all_kb, counts = self.counts()
-        during = Heard(
+        during = BrokerTraffic(
             after.boxes,
-            after.measurements - heard.measurements,
-            after.missing - heard.missing,
-            after.asked - heard.asked,
-            after.answers - heard.answers,
-            after.samples - heard.samples,
+            after.measurements - traffic.measurements,
+            after.missing - traffic.missing,
+            after.asked - traffic.asked,
+            after.answers - traffic.answers,
+            after.samples - traffic.samples,
         )
         return FleetCost(
             elapsed_s, used / elapsed_s, during, counts, boxes_kb, all_kb, self._start_s, self._start_cpu_s

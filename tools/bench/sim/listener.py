@@ -23,7 +23,7 @@ BURST = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class BrokerTraffic:
     """What the listener counted so far."""
 
     boxes: int = 0
@@ -50,10 +50,10 @@ class PlainBrokers:
             socket.setsockopt(zmq.BACKLOG, 4096)
             socket.rcvhwm = 500_000
             made.append((socket, socket.bind_to_random_port("tcp://127.0.0.1")))
-        (self._heard, trigger), (self._commands, command), (self._answers, response) = made
-        self._heard.subscribe(b"")
+        (self._measurements, trigger), (self._commands, command), (self._answers, response) = made
+        self._measurements.subscribe(b"")
         self.endpoints = Endpoints(*(f"tcp://127.0.0.1:{port}" for port in (trigger, command, response)))
-        self.counted = Heard()
+        self.counted = BrokerTraffic()
         self._waveforms_per_s = 0.0
         self._newest: dict[int, int] = {}
         self._due: deque[int] = deque()
@@ -61,7 +61,7 @@ class PlainBrokers:
 
     def turn(self) -> None:
         """Reads some waiting messages, and sends what is due."""
-        self._heard.poll(20)
+        self._measurements.poll(20)
         self._read_measurements()
         self._read_answers()
         now_s = time.monotonic()
@@ -96,7 +96,7 @@ class PlainBrokers:
         count = missing = 0
         for _ in range(BURST):
             try:
-                _, body = self._heard.recv_multipart(zmq.NOBLOCK)
+                _, body = self._measurements.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             message = Measurement.FromString(body)

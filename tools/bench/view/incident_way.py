@@ -113,7 +113,7 @@ def _bus(context: Context, port: int) -> Iterator[Publisher]:
     """Publishes Makai's events to Mauka."""
     with closing(Publisher(context, 1000, ServiceCounters())) as bus:
         bus.connect(f"tcp://127.0.0.1:{port}")
-        if not bus.wait_heard(END_S):
+        if not bus.wait_subscribed(END_S):
             raise RuntimeError(f"nobody listens on {port}")
         yield bus
 

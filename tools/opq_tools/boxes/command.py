@@ -237,9 +237,9 @@ def import_boxes(
 def box_rows(store: CloudStore) -> list[dict[str, Any]]:
     """All known Boxes (stored or heard from), sorted by number; fields as in contracts.md, and more."""
     locations, regions = store.locations(), store.regions()
-    heard_ms = {box_id: row.timestamp_ms for box_id, row in store.latest_measurements().items()}
+    last_ms = {box_id: row.timestamp_ms for box_id, row in store.latest_measurements().items()}
     records = {record.box_id: record for record in store.boxes()}
-    for box_id in heard_ms:
+    for box_id in last_ms:
         records.setdefault(box_id, BoxRecord(box_id, f"Box {box_id}"))
     rows = []
     for record in sorted(records.values(), key=lambda record: box_order(record.box_id)):
@@ -259,7 +259,7 @@ def box_rows(store: CloudStore) -> list[dict[str, Any]]:
                 "nominal_v": record.nominal_v,
                 "nominal_hz": record.nominal_hz,
                 "unplugged": bool(record.unplugged),
-                "last_seen_ms": heard_ms.get(record.box_id),
+                "last_seen_ms": last_ms.get(record.box_id),
                 "description": record.description,
                 "location_slug": record.location,
                 "location_start_time_ms": record.location_start_time_ms,
@@ -280,14 +280,14 @@ def _row_if_known(store: CloudStore, box_id: str) -> dict[str, Any]:
     return next((row for row in box_rows(store) if row["box_id"] == box_id), {})
 
 
-HEARD = ("box_id", "last_seen_ms", "location_archive", "location_start_time_ms", "v_per_lsb")
+NOT_SET = ("box_id", "last_seen_ms", "location_archive", "location_start_time_ms", "v_per_lsb")
 """Fields that the Box or the store writes: the log of changes leaves them out."""
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """A flat row of texts and numbers: a location becomes latitude and longitude."""
     place = row.get("location") or {}
-    flat = {key: value for key, value in row.items() if key not in (*HEARD, "location") and value != ""}
+    flat = {key: value for key, value in row.items() if key not in (*NOT_SET, "location") and value != ""}
     return {**flat, "latitude": place.get("lat"), "longitude": place.get("lon")}
 
 

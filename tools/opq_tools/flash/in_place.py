@@ -65,7 +65,7 @@ class BoxLink:
         self._line = line
         self._answer_s = ANSWER_S
         self._decoder = Decoder()
-        self._heard: deque[LinkMessage] = deque()
+        self._received: deque[LinkMessage] = deque()
         self._sequence = 0
         self._command_id = secrets.randbelow(0xFFFF)
         self.resent = 0
@@ -164,10 +164,10 @@ class BoxLink:
         """The first wanted message; skips samples and other messages, but notes log codes."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
-            if not self._heard:
-                self._heard.extend(message for _, message in self._decoder.feed(self._line.some()))
-            while self._heard:
-                message = self._heard.popleft()
+            if not self._received:
+                self._received.extend(message for _, message in self._decoder.feed(self._line.some()))
+            while self._received:
+                message = self._received.popleft()
                 if isinstance(message, Log):
                     self.logged.add(message.code)
                 if wanted(message):

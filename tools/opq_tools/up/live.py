@@ -120,21 +120,21 @@ class SilenceWatch:
         if not (isinstance(box_id, str) and isinstance(age_ms, int) and isinstance(silent_after_ms, int)):
             return
         with self._lock:
-            heard = self._boxes.get(box_id)
-            if heard is None:
+            box = self._boxes.get(box_id)
+            if box is None:
                 if len(self._boxes) < MOST_BOXES:
                     self._boxes[box_id] = _BoxSilence(moment_ns - age_ms * 10**6, silent_after_ms * 10**6)
                 return
-            heard.last_ns = max(heard.last_ns, moment_ns - age_ms * 10**6)
-            heard.silent_after_ns = silent_after_ms * 10**6
+            box.last_ns = max(box.last_ns, moment_ns - age_ms * 10**6)
+            box.silent_after_ns = silent_after_ms * 10**6
 
     def changes(self, now_ns: int) -> list[tuple[str, bool]]:
         """(Box, whether it is silent now) of those that fell silent or report again since the last call."""
         found = []
         with self._lock:
-            for box_id, heard in self._boxes.items():
-                silent = now_ns - heard.last_ns > heard.silent_after_ns
-                if silent != heard.silent:
-                    heard.silent = silent
+            for box_id, box in self._boxes.items():
+                silent = now_ns - box.last_ns > box.silent_after_ns
+                if silent != box.silent:
+                    box.silent = silent
                     found.append((box_id, silent))
         return found

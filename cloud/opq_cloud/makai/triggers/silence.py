@@ -21,7 +21,7 @@ from opq_proto.supply_word import supplied_restart
 name = "silence"
 kind = "trigger"
 
-NOT_HEARD_NS = 2**62
+NEVER_NS = 2**62
 """A Box that was not heard before has no silence."""
 
 
@@ -92,9 +92,7 @@ def is_quiet(
         return True
     if not columns.once:
         return False
-    last_ns = [
-        NOT_HEARD_NS if (last := state.get(box_id)) is None else last.end_ns for box_id in ids_of(columns)
-    ]
+    last_ns = [NEVER_NS if (last := state.get(box_id)) is None else last.end_ns for box_id in ids_of(columns)]
     quiet: NDArray[np.bool_] = (columns.start_ns - np.array(last_ns, np.int64)) / 1e9 < config.silence_s
     return quiet
 

@@ -55,7 +55,7 @@ class SilenceSigns:
     last_percent: float | None
     """Its lowest rms of the last two seconds before, in percent of nominal."""
     neighbours: Sequence[NeighbourSight]
-    others_heard: int
+    others_report: int
     """Number of Boxes that are no neighbours and sent Measurements after it began."""
     restart: str = ""
     """Why the Box restarted at the end of the silence while its supply was there; empty: not known."""
@@ -144,8 +144,8 @@ def _last_voltage(signs: SilenceSigns) -> CauseEvidence | None:
 
 def _signs_around(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
     silent = [each.box_id for each in signs.neighbours if each.silent]
-    heard = [each for each in signs.neighbours if not each.silent and each.lowest_percent is not None]
-    if signs.silent and not signs.over and not heard and not signs.others_heard:
+    reporting = [each for each in signs.neighbours if not each.silent and each.lowest_percent is not None]
+    if signs.silent and not signs.over and not reporting and not signs.others_report:
         words = "no other Box is heard either"
         return (CauseEvidence("nobody_heard", words, None, "", -2.0),)
     together = None
@@ -154,16 +154,16 @@ def _signs_around(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
         others = "another Box" if count == 1 else f"{count} other Boxes"
         words = f"{others} of the same feeder or place fell silent with it"
         together = CauseEvidence("together", words, count, "Boxes", float(min(count, MOST_TOGETHER)))
-    return together, _neighbours_voltage(heard)
+    return together, _neighbours_voltage(reporting)
 
 
-def _neighbours_voltage(heard: Sequence[NeighbourSight]) -> CauseEvidence | None:
-    if not heard:
+def _neighbours_voltage(reporting: Sequence[NeighbourSight]) -> CauseEvidence | None:
+    if not reporting:
         return None
-    worst = min(heard, key=lambda each: (each.lowest_percent or 0.0, each.box_id))
+    worst = min(reporting, key=lambda each: (each.lowest_percent or 0.0, each.box_id))
     percent = worst.lowest_percent or 0.0
     if percent >= DIP_PERCENT:
-        words = f"{_boxes([each.box_id for each in heard])} beside it went on at a normal voltage"
+        words = f"{_boxes([each.box_id for each in reporting])} beside it went on at a normal voltage"
         return CauseEvidence("neighbour_well", words, percent, "%", -0.5)
     dead = percent < DEAD_PERCENT  # viewers of the silent Box may not know which Box, nor how much
     words = (

@@ -111,7 +111,7 @@ class OutageWatch:
         self._store, self._config, self._nominal = store, config, nominal
         self._lossless, self._looked = lossless, False
         self._place_of, self._clock = place_of, clock
-        self._heard: dict[str, _NewestMeasurement] = {}
+        self._newest: dict[str, _NewestMeasurement] = {}
         self._stored: dict[str, _StoredStretch] = {}
         """By Box: stored Measurements since the last check, as far as `note_stored` got them."""
         self._open: dict[str, Finding] = {}
@@ -153,10 +153,10 @@ class OutageWatch:
         newest = store.latest_measurements()
         changes, back = self._changes, list[tuple[str, Measurement]]()
         for box_id, row in newest.items():
-            known, end_ns = self._heard.get(box_id), _end_ns(row)
+            known, end_ns = self._newest.get(box_id), _end_ns(row)
             if known is None:
                 first = self._first_since(row) if self._looked else self._last_before(box_id, row)
-                self._heard[box_id] = known = _NewestMeasurement(
+                self._newest[box_id] = known = _NewestMeasurement(
                     first, _end_ns(first), now_s, True, not self._looked
                 )
             if end_ns <= known.end_ns:
@@ -165,11 +165,11 @@ class OutageWatch:
             if self._is_dark(row):
                 self._dark.setdefault(box_id, known.row)
             if box_id in self._dark:
-                self._note_heard(known, row, now_s)
+                self._note_measurement(known, row, now_s)
             elif box_id in self._open or (was_silent and not self._is_shown_whole(known, row)):
                 back.append((box_id, row))
             else:
-                self._note_heard(known, row, now_s)
+                self._note_measurement(known, row, now_s)
         self._looked = True
         self._stored.clear()
         for box_id, row in back:
@@ -197,7 +197,7 @@ class OutageWatch:
         ]
         return before[-1] if before else row
 
-    def _note_heard(self, known: _NewestMeasurement, row: Measurement, now_s: float) -> None:
+    def _note_measurement(self, known: _NewestMeasurement, row: Measurement, now_s: float) -> None:
         known.end_ns = _end_ns(row)
         known.at_s, known.judged, known.of_old = now_s, False, False
         if not row.crossing:
@@ -215,7 +215,7 @@ class OutageWatch:
         self, store: CloudStore, box_id: str, row: Measurement, now_s: float
     ) -> Iterable[OutageChange]:
         """Judges each silence since the last check of a Box that sends again, by its numbers."""
-        known = self._heard[box_id]
+        known = self._newest[box_id]
         for before, after in pairwise(self._rows_since(store, box_id, known.row, _end_ns(row))):
             silent_ns = window_ns(after)[0] - _end_ns(before)
             if silent_ns < self._config.silence_s * S:
@@ -225,7 +225,7 @@ class OutageWatch:
                 yield from self._judge_over(store, box_id, before, after)
         if row.crossing:
             return  # its first whole window is still to come
-        self._note_heard(known, row, now_s)
+        self._note_measurement(known, row, now_s)
         was = self._open.get(box_id)
         if was is None or _end_ns(row) - was.start_ns < self._config.silence_s * S:
             return  # or the row is what its gateway kept of the window in which it fell silent
@@ -252,8 +252,8 @@ class OutageWatch:
         if was is None and not self._is_expected(store.box(box_id)):
             return
         start_ns, end_ns = _end_ns(before), window_ns(after)[0]
-        of_old = was is None and self._heard[box_id].of_old
-        if of_old and not self._lossless and not self._anybody_heard(store, box_id, start_ns, end_ns):
+        of_old = was is None and self._newest[box_id].of_old
+        if of_old and not self._lossless and not self._anybody_reported(store, box_id, start_ns, end_ns):
             return
         measured = 0.0 if self._lossless else measured_s(before, after)
         around, word = self._around(store, box_id, before), supply_word(before.metrics)
@@ -271,17 +271,17 @@ class OutageWatch:
             if was is not None:
                 yield OutageChange(was, withdrawn=True)
 
-    def _anybody_heard(self, store: CloudStore, box_id: str, start_ns: int, end_ns: int) -> bool:
+    def _anybody_reported(self, store: CloudStore, box_id: str, start_ns: int, end_ns: int) -> bool:
         """Returns True if another Box measured during a silence, except in its first and last seconds."""
         first_ms, last_ms = (start_ns + EDGE_NS) // NS_PER_MS, (end_ns - EDGE_NS) // NS_PER_MS
-        others = (other_id for other_id in self._heard if other_id != box_id)
+        others = (other_id for other_id in self._newest if other_id != box_id)
         return first_ms < last_ms and any(store.measurements(each, first_ms, last_ms, 1) for each in others)
 
     def _judge_dark(self, store: CloudStore) -> Iterator[OutageChange]:
         """Judges Boxes on battery without voltage for `silence_s`, and those whose voltage is back."""
         opened = 0
         for box_id, lit in list(self._dark.items()):
-            known = self._heard[box_id]
+            known = self._newest[box_id]
             dark_s = (known.end_ns - _end_ns(lit)) / S
             if not self._is_dark(known.row):
                 del self._dark[box_id]
@@ -337,15 +337,15 @@ class OutageWatch:
         after_s = max(ORIGINAL_S, self._config.silence_s) if self._config.compat else self._config.silence_s
         silent = [
             (now_s - known.at_s, box_id)
-            for box_id, known in self._heard.items()
+            for box_id, known in self._newest.items()
             if box_id not in self._open and not known.judged and now_s - known.at_s >= after_s
         ]
         self.silences = {}
         for silent_s, box_id in sorted(silent)[:MOST_JUDGED]:
             if silent_s > self._config.longest_h * 3600 or not self._is_expected(store.box(box_id)):
-                self._heard[box_id].judged = True
+                self._newest[box_id].judged = True
                 continue
-            row = self._dark.get(box_id, self._heard[box_id].row)
+            row = self._dark.get(box_id, self._newest[box_id].row)
             around = self._around(store, box_id, row)
             signs = SilenceSigns(silent_s, False, None, *around, supply=self._last_word(store, box_id))
             judged = judge_silence(signs)
@@ -360,7 +360,7 @@ class OutageWatch:
 
     def _last_word(self, store: CloudStore, box_id: str) -> SupplyWord | None:
         """Returns its last report of its supply: in its last Measurement, or `well` in its last minute."""
-        last = self._heard[box_id].row
+        last = self._newest[box_id].row
         if (word := supply_word(last.metrics)) is not None:
             return word
         before = self._rows_between(store, box_id, _end_ns(last) - WELL_NS, _end_ns(last))
@@ -381,11 +381,11 @@ class OutageWatch:
         self, store: CloudStore, box_id: str, before: Measurement
     ) -> tuple[float | None, Sequence[NeighbourSight], int]:
         """Returns its last voltage, its neighbours, and how many others sent after it fell silent."""
-        at_ns = max(_end_ns(before), self._heard[box_id].end_ns if before is self._heard[box_id].row else 0)
+        at_ns = max(_end_ns(before), self._newest[box_id].end_ns if before is self._newest[box_id].row else 0)
         own = self._place_of(box_id)
         neighbours: list[NeighbourSight] = []
         others = 0
-        for other_id, other in self._heard.items():
+        for other_id, other in self._newest.items():
             if other_id == box_id:
                 continue
             together = self._together(other, at_ns)

@@ -45,7 +45,7 @@ class AdminBox:
     record: BoxRecord
     live: bool
     state: str
-    heard_ns: int | None
+    received_ns: int | None
     """The time stamp of the newest data from it."""
     clock: str
     clock_doubtful: bool
@@ -104,9 +104,9 @@ def admin_box(
 ) -> AdminBox:
     """Builds a Box's row. `last_ms`: time of its newest stored Measurement, where View has received none."""
     measurement = newest.measurement if newest else None
-    age_ms = max(0, now_ms - newest.heard_ms) if newest else 0
+    age_ms = max(0, now_ms - newest.received_ms) if newest else 0
     live = newest is not None and age_ms < newest.silent_after_ms
-    heard_ms = measurement.timestamp_ms if measurement else last_ms
+    received_ms = measurement.timestamp_ms if measurement else last_ms
     public = key.public_key if key else record.public_key
     bound_ns = measurement.uncertainty_ns if measurement else None
     free = measurement is not None and measurement.source is TimeSource.FREE
@@ -114,7 +114,7 @@ def admin_box(
         record=record,
         live=live,
         state=words.state(live, age_ms, FRESH_MS) if newest else "Not heard yet",
-        heard_ns=None if heard_ms is None else heard_ms * 1_000_000,
+        received_ns=None if received_ms is None else received_ms * 1_000_000,
         clock="not known" if measurement is None
         else f"{words.source(measurement.source)}, {words.uncertainty(bound_ns)}",
         clock_doubtful=free or (bound_ns or 0) > DOUBTFUL_CLOCK_NS,

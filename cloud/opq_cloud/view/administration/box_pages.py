@@ -251,8 +251,8 @@ def known_box(context: AdminContext, box_id: str) -> BoxRecord:
     if not BOX_ID.fullmatch(box_id):
         raise HTTPException(404, "No Box with this id is known.")
     record = context.store.box(box_id)
-    heard = context.view.whole_hub.newest(box_id) is not None
-    if record is None and not heard and box_id not in read_keys(context):
+    has_reported = context.view.whole_hub.newest(box_id) is not None
+    if record is None and not has_reported and box_id not in read_keys(context):
         raise HTTPException(404, "No Box with this id is known.")
     return record or BoxRecord(box_id, f"Box {box_id}")
 

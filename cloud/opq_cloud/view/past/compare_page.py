@@ -182,8 +182,8 @@ class ComparePages:
         kept = self._context.store.measurements(box_id, end_ms - CLOCK_MS, end_ms + 1000)
         if kept:
             return _clock_words(kept[-1])
-        heard = self._context.hub.newest(box_id)
-        return f"not kept; now {_clock_words(heard.measurement)}" if heard else "not kept"
+        latest = self._context.hub.newest(box_id)
+        return f"not kept; now {_clock_words(latest.measurement)}" if latest else "not kept"
 
     def _clocks(self, box_ids: Sequence[str]) -> str:
         """How many Boxes have which time source: `now GPS 3, NTP 1`."""

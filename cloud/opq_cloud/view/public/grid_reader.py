@@ -31,7 +31,7 @@ Audience = tuple[bool, frozenset[str], frozenset[str], frozenset[str]]
 
 
 @dataclass(frozen=True, eq=False)
-class _Heard:
+class _NewestValues:
     """The newest values of all Boxes that have sent data, in the order of their first message."""
 
     ids: tuple[str, ...]
@@ -42,10 +42,10 @@ class _Heard:
 
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """The unchanged Boxes of an audience, and the index of each in `_Heard`, or -1."""
+    """The unchanged Boxes of an audience, and the index of each in `_NewestValues`, or -1."""
 
     registry: BoxRegistry
-    heard: int
+    values: int
     fixed: FixedBoxes
     place: Whole
 
@@ -60,7 +60,7 @@ class GridReader:
         self.radius_km = radius_km
         self._fuzzed: dict[str, tuple[Place, Place | None]] = {}
         self._seen: KeptAnswers[BoxesNow] = KeptAnswers(SEEN_S, AUDIENCES, monotonic_s)
-        self._heard: KeptAnswers[_Heard] = KeptAnswers(SEEN_S, 1, monotonic_s)
+        self._values: KeptAnswers[_NewestValues] = KeptAnswers(SEEN_S, 1, monotonic_s)
         self._kept: OrderedDict[Audience, _Kept] = OrderedDict()
         self._salt: bytes | None = None
 
@@ -97,30 +97,30 @@ class GridReader:
 
     def _read(self, visitor: Visitor, audience: Audience) -> BoxesNow:
         """Reads the Boxes again only after a change; measured values come by columns."""
-        registry, heard = self._context.whole_registry.now(), self._heard.of(None, self._read_heard)
+        registry, values = self._context.whole_registry.now(), self._values.of(None, self._read_values)
         kept = self._kept.get(audience)
-        if kept is None or kept.registry is not registry or kept.heard != len(heard.ids):
+        if kept is None or kept.registry is not registry or kept.values != len(values.ids):
             fixed = FixedBoxes(countable(self._read_boxes(visitor, registry)))
-            places = {box_id: place for place, box_id in enumerate(heard.ids)}
+            places = {box_id: place for place, box_id in enumerate(values.ids)}
             place = np.array([places.get(each.box_id, -1) for each in fixed.boxes], np.int64)
-            kept = self._kept[audience] = _Kept(registry, len(heard.ids), fixed, place)
+            kept = self._kept[audience] = _Kept(registry, len(values.ids), fixed, place)
             while len(self._kept) > AUDIENCES:
                 self._kept.pop(next(iter(self._kept)), None)
-        live = (kept.place >= 0) & heard.live[kept.place]
-        volts = np.where(live, heard.volts[kept.place], np.nan)
-        hertz = np.where(live, heard.hertz[kept.place], np.nan)
+        live = (kept.place >= 0) & values.live[kept.place]
+        volts = np.where(live, values.volts[kept.place], np.nan)
+        hertz = np.where(live, values.hertz[kept.place], np.nan)
         return BoxesNow(kept.fixed, volts / kept.fixed.nominal_v * 100.0, hertz, ~live)
 
-    def _read_heard(self) -> _Heard:
+    def _read_values(self) -> _NewestValues:
         """Reads the hub once for all audiences; the last row stands for Boxes without data."""
         rows = self._context.whole_hub.values_now()
         ids = tuple(self._context.whole_hub.box_ids())[: len(rows)]
         table = np.array([*rows, (np.nan, np.nan, 0, 0)], np.float64)
-        volts, hertz, heard_ms, silent_after_ms = table.T
-        live = self._context.now_ns() // 1_000_000 - heard_ms < silent_after_ms
+        volts, hertz, received_ms, silent_after_ms = table.T
+        live = self._context.now_ns() // 1_000_000 - received_ms < silent_after_ms
         live[-1] = False
         table[~np.isfinite(table)] = np.nan
-        return _Heard(ids, volts, hertz, live)
+        return _NewestValues(ids, volts, hertz, live)
 
     def _read_boxes(self, visitor: Visitor, registry: BoxRegistry) -> list[BoxNow]:
         """The Boxes without values, as silent ones."""

@@ -80,9 +80,9 @@ class ReadRoutes:
         """One Box."""
         if not self._context.knows(box_id):
             raise RestProblemError(404, f"There is no Box {box_id} that you may see.")
-        heard = self._context.hub.newest(box_id)
+        latest = self._context.hub.newest(box_id)
         shown = self._context.box(box_id)
-        return json_answer(request, self._box_json(shown, None if heard is None else heard.measurement))
+        return json_answer(request, self._box_json(shown, None if latest is None else latest.measurement))
 
     def measurements(
         self,

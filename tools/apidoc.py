@@ -62,5 +62,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Build the API pages.")
     parser.add_argument("--without-source", action="store_true")
     parser.add_argument("output", type=Path)
-    asked = parser.parse_args()
-    sys.exit(main(asked.output, source=not asked.without_source))
+    options = parser.parse_args()
+    sys.exit(main(options.output, source=not options.without_source))

@@ -329,11 +329,11 @@ def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
     Example: opq-cloud mauka graph --svg mauka.svg
     """
     from opq_cloud.mauka.graph import graph_svg, graph_text, read_nodes
-    from opq_cloud.mauka.plugin_commands import ask_manager
+    from opq_cloud.mauka.plugin_commands import query_manager
 
     try:
         where = endpoint or f"tcp://127.0.0.1:{with_offset('plugin_manager', port_offset)}"
-        nodes = read_nodes(json.loads(ask_manager("graph", where, wait_s=10.0)))
+        nodes = read_nodes(json.loads(query_manager("graph", where, wait_s=10.0)))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except OpqError as error:

@@ -52,7 +52,7 @@ class BackendLimits:
     connections: int = 256
     topics: int = 1000
     """Limit of the topics of one subscriber."""
-    asked_bytes: int = 64 * 1024
+    subscriber_bytes: int = 64 * 1024
     """Limit of the bytes that a subscriber may send, subscriptions included."""
     message_bytes: int = 8 * 2**20
     """Limit of the bytes of an incomplete message."""
@@ -286,7 +286,7 @@ class BackendPeers:
 
     @property
     def _most_received(self) -> int:
-        return self._limits.asked_bytes if self._publishes else self._limits.message_bytes
+        return self._limits.subscriber_bytes if self._publishes else self._limits.message_bytes
 
     def _check_peer(self, number: int, peer: BackendPeer, passed_s: float) -> None:
         info = tcp_info(number)

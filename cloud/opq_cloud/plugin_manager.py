@@ -50,7 +50,7 @@ class PluginManager:
 
         if not NAME.fullmatch(name):
             raise PluginManagerError(f"{name[:80]} is no name of a plug-in")
-        said = self._asked(f"{VERBS[verb]} {name}", COMMAND_S)
+        said = self._answer_to(f"{VERBS[verb]} {name}", COMMAND_S)
         text = COLOURED.sub("", said)
         if not succeeded(said):
             raise PluginManagerError(text.removeprefix("ERROR. "))
@@ -64,19 +64,19 @@ class PluginManager:
 
     def _json(self, command: str) -> list[Mapping[str, Any]]:
         try:
-            found = json.loads(self._asked(command, LOOK_S))
+            found = json.loads(self._answer_to(command, LOOK_S))
         except ValueError as error:
             raise PluginManagerError("Mauka's plug-in manager answers no JSON") from error
         if not isinstance(found, list):
             raise PluginManagerError("Mauka's plug-in manager answers no list")
         return found
 
-    def _asked(self, command: str, wait_s: float) -> str:
-        from opq_cloud.mauka.plugin_commands import ask_manager
+    def _answer_to(self, command: str, wait_s: float) -> str:
+        from opq_cloud.mauka.plugin_commands import query_manager
 
         if not self._endpoint:
             raise PluginManagerError("this View knows no address of Mauka's plug-in manager")
         try:
-            return ask_manager(command, self._endpoint, wait_s)
+            return query_manager(command, self._endpoint, wait_s)
         except OpqError as error:
             raise PluginManagerError(str(error)) from error

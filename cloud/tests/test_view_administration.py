@@ -19,7 +19,7 @@ from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import AskingRequest, Visitors
+from opq_cloud.view.accounts.visitors import RequestFacts, Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses, health_url, reachable
 from opq_cloud.view.administration.box_facts import AdminBox
 from opq_cloud.view.administration.front_page import concerns
@@ -288,7 +288,7 @@ def test_a_token_of_an_admin_and_a_view_that_asks_nobody_show_no_administration(
     secret = ada.text.partition('<code class="secret">')[2].partition("<")[0]
     program = FormBrowser(scene.url)
     assert program.get("/admin/audit.json", Authorization=f"Bearer {secret}") == 404
-    asking = AskingRequest({"host": "127.0.0.1"}, "127.0.0.1")
+    asking = RequestFacts({"host": "127.0.0.1"}, "127.0.0.1")
     behind_a_proxy = Visitors(scene.store.people, replace(scene.config, sign_in="never")).of(asking)
     assert behind_a_proxy.everything and not behind_a_proxy.sees_administration
 

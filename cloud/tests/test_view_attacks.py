@@ -25,8 +25,8 @@ from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.account_records import BoxAccess
-from opq_cloud.store.asked_samples import AskedSamples
 from opq_cloud.store.keyed_documents import OriginalUser
+from opq_cloud.store.sample_requests import StoredSampleRequest
 from opq_cloud.store.store import CloudStore, EventRecord
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.account_context import checked_email
@@ -330,7 +330,9 @@ def test_the_record_of_an_event_names_no_box_that_is_not_seen_and_counts_none() 
         not_asked={"saw": 3},
         onset_ns=(2000, 3000),
         decided_ns=4000,
-        more={1: AskedSamples("mine", "Box 1 dips", {"1": (0, 9)}, boxes=("1",), refused={"bound": 3})},
+        more={
+            1: StoredSampleRequest("mine", "Box 1 dips", {"1": (0, 9)}, boxes=("1",), refused={"bound": 3})
+        },
         owed={"1": (0, 9)},
     )
     store = cast(CloudStore, SimpleNamespace(event_record=lambda _: whole))

@@ -14,7 +14,7 @@ import pytest
 from opq_cloud.config import ViewSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
-from opq_cloud.view.accounts.visitors import ASKING, OPEN, AskingRequest, Visitor, Visitors
+from opq_cloud.view.accounts.visitors import OPEN, VISITOR, RequestFacts, Visitor, Visitors
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.public.fuzz import distance_km
@@ -47,11 +47,11 @@ class Grid:
     def levels(self, visitor: Visitor = OPEN) -> dict[str, float | None]:
         """Box -> percent of nominal, as the visitor sees it; None: silent."""
         self.now_s += 1.0
-        token = ASKING.set(visitor)
+        token = VISITOR.set(visitor)
         try:
             now = self.reader.boxes()
         finally:
-            ASKING.reset(token)
+            VISITOR.reset(token)
         rows = zip(now.fixed.boxes, now.u_percent.tolist(), now.silent.tolist(), strict=True)
         return {box.box_id: None if silent else round(level, 3) for box, level, silent in rows}
 
@@ -102,7 +102,7 @@ def test_each_audience_has_its_own(grid: Grid) -> None:
 
 
 def test_the_state_of_a_map_is_of_now(grid: Grid) -> None:
-    token = ASKING.set(OPEN)
+    token = VISITOR.set(OPEN)
     try:
         grid.send("1", 100.0)
         grid.now_s += 1.0
@@ -115,7 +115,7 @@ def test_the_state_of_a_map_is_of_now(grid: Grid) -> None:
         (mark,) = cast(dict[str, dict[str, str]], live_state(grid.reader, None)["marks"]).values()
         assert mark["tone"] == "too-low" and TONES["too-low"] in mark["text"]
     finally:
-        ASKING.reset(token)
+        VISITOR.reset(token)
 
 
 def test_medians_of_groups_are_those_of_statistics() -> None:
@@ -149,10 +149,10 @@ def test_what_many_ask_for_at_once_is_made_once() -> None:
 def test_who_says_nothing_of_themselves_is_known_without_the_store(grid: Grid) -> None:
     visitors = grid.context.visitors
     assert visitors is not None
-    plain = AskingRequest({"host": "127.0.0.1"}, "127.0.0.1")
+    plain = RequestFacts({"host": "127.0.0.1"}, "127.0.0.1")
     assert visitors.at_once(plain) is None, "nothing is known yet"
     assert visitors.of(plain) == visitors.at_once(plain)
     for header in ("cookie", "authorization"):
-        assert visitors.at_once(AskingRequest({**plain.headers, header: "x"}, "127.0.0.1")) is None
+        assert visitors.at_once(RequestFacts({**plain.headers, header: "x"}, "127.0.0.1")) is None
     visitors.forget()
     assert visitors.at_once(plain) is None

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from opq_cloud.config import ViewSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, Trend, open_store
-from opq_cloud.view.accounts.visitors import ASKING, Visitor, Visitors
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor, Visitors
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
@@ -252,10 +252,10 @@ def test_a_group_holds_the_boxes_that_the_visitor_sees_and_a_feeder_is_not_said_
     counters = ServiceCounters()
     visitors = Visitors(store.people, ViewSection())
     context = ViewContext(store, LiveHub(counters), counters, visitors=visitors)
-    token = ASKING.set(Visitor(full=frozenset("1"), public=frozenset("4")))
+    token = VISITOR.set(Visitor(full=frozenset("1"), public=frozenset("4")))
     try:
         found = read_groups(context)
     finally:
-        ASKING.reset(token)
+        VISITOR.reset(token)
     assert found.regions == {"north": ("1",), "south": ("4",)}
     assert found.feeders == {"F1": ("1",)}

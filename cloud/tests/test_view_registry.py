@@ -8,7 +8,7 @@ import pytest
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.registry import RegistryReader
@@ -50,7 +50,7 @@ def test_it_is_made_again_only_after_a_change_even_of_another_process(
 def test_a_visitor_gets_no_box_region_or_place_of_others(store: CloudStore) -> None:
     fill(store)
     context = ViewContext(store, LiveHub(ServiceCounters()), ServiceCounters(), visitors=object())  # type: ignore[arg-type]
-    token = ASKING.set(Visitor(full=frozenset({"1"}), public=frozenset({"10", "77"})))
+    token = VISITOR.set(Visitor(full=frozenset({"1"}), public=frozenset({"10", "77"})))
     try:
         assert context.box_ids() == ["1", "10"] and list(context.places()) == ["1", "10"]
         assert context.regions() == {"north": ("1",)}
@@ -60,7 +60,7 @@ def test_a_visitor_gets_no_box_region_or_place_of_others(store: CloudStore) -> N
             ("name 10", None),
         ]
         assert context.box("2").name == "" and context.place_words("2") == ""
-        ASKING.set(Visitor(public=frozenset({"10"})))
+        VISITOR.set(Visitor(public=frozenset({"10"})))
         assert context.regions() == {} and context.box_ids() == ["10"]
     finally:
-        ASKING.reset(token)
+        VISITOR.reset(token)

@@ -18,7 +18,7 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.store.account_records import BoxAccess
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.rest.answers import RequestLimits, cursor_place, cursor_text, limit_key
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_proto.rate_limit import TokenBuckets
@@ -214,13 +214,13 @@ def test_a_cursor_of_another_list_is_none() -> None:
 
 
 async def refused(limits: RequestLimits, visitor: Visitor) -> RestProblemError | None:
-    token = ASKING.set(visitor)
+    token = VISITOR.set(visitor)
     try:
         await limits.request()
     except RestProblemError as error:
         return error
     finally:
-        ASKING.reset(token)
+        VISITOR.reset(token)
     return None
 
 

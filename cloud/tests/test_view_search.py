@@ -7,7 +7,7 @@ import pytest
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.store import LocationRecord
-from opq_cloud.view.accounts.visitors import ASKING, OPEN, Visitor
+from opq_cloud.view.accounts.visitors import OPEN, VISITOR, Visitor
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.search import INSIDE, NOT, START, WHOLE, WORD, find, fit_of
@@ -62,14 +62,14 @@ def test_a_public_box_is_not_found_by_where_it_stands(context: ViewContext) -> N
         context.counters,
         visitors=object(),  # type: ignore[arg-type]
     )
-    token = ASKING.set(Visitor(public=frozenset({"2"})))
+    token = VISITOR.set(Visitor(public=frozenset({"2"})))
     try:
         assert found(shown, "cellar") == ["Box 2, Cellar"]
         assert found(shown, "hale mahina") == found(shown, "f7") == []
         assert all("Hale" not in hit.detail and "f7" not in hit.detail for hit in find(shown, "cellar"))
         assert found(shown, "box 1") == []
     finally:
-        ASKING.reset(token)
+        VISITOR.reset(token)
 
 
 def test_pages_are_those_that_the_visitor_may_open(context: ViewContext) -> None:

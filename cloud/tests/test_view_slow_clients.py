@@ -25,7 +25,7 @@ from opq_cloud.view import demo
 from opq_cloud.view.accounts import passwords
 from opq_cloud.view.accounts.forms import AT_ONCE, MOST_WAITING
 from opq_cloud.view.accounts.sign_in import MOST_SESSIONS, SignIn
-from opq_cloud.view.accounts.visitors import AskingRequest, Visitors
+from opq_cloud.view.accounts.visitors import RequestFacts, Visitors
 from opq_cloud.view.connections import ConnectionLimits, ViewConnections, ViewProtocol
 from opq_proto.messages import Measurement, Metric, TimeSource
 
@@ -295,7 +295,7 @@ def test_whose_the_boxes_are_is_read_again_when_that_has_changed_alone(tmp_path:
 
         def looked() -> int:
             now_s[0] += 2.0
-            visitors.of(AskingRequest({"host": "pq.example"}, "192.0.2.1"))
+            visitors.of(RequestFacts({"host": "pq.example"}, "192.0.2.1"))
             return len(reads)
 
         account_id = add_people(scene, ada="owner")["ada"]
@@ -303,7 +303,7 @@ def test_whose_the_boxes_are_is_read_again_when_that_has_changed_alone(tmp_path:
         secret = SignIn(people).begin_session(*people.accounts(), "", "")
         assert [looked(), looked(), looked()] == [first] * 3  # sessions are another table
         assert people.claim_box("1", account_id) and looked() == first + 1 == looked()
-        asked = AskingRequest({"host": "pq.example", "cookie": f"opq_session={secret}"}, "192.0.2.1")
+        asked = RequestFacts({"host": "pq.example", "cookie": f"opq_session={secret}"}, "192.0.2.1")
         assert visitors.of(asked).own == {"1"}
         with closing(demo.open_store(None, tmp_path)) as another:
             another.people.share_box("2", account_id, True)

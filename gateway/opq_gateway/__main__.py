@@ -93,10 +93,10 @@ def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> N
 
     The gateway must run on this machine. Example: opq-gateway claim-code 1
     """
-    from opq_gateway.local.running_gateway import ask_claim_code, claim_words
+    from opq_gateway.local.running_gateway import claim_words, make_claim_code
 
     try:
-        made = ask_claim_code(endpoint, port_offset, box_id)
+        made = make_claim_code(endpoint, port_offset, box_id)
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         sys.exit(error.exit_code)
@@ -117,10 +117,10 @@ def status(endpoint: str, port_offset: int, as_json: bool) -> None:
 
     Example: opq-gateway status
     """
-    from opq_gateway.local.running_gateway import ask_status, status_words
+    from opq_gateway.local.running_gateway import read_status, status_words
 
     try:
-        found = ask_status(endpoint, port_offset)
+        found = read_status(endpoint, port_offset)
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         sys.exit(error.exit_code)

@@ -81,7 +81,7 @@ def test_blocks_frames_and_requests_are_of_one_size() -> None:
 def test_a_hello_comes_as_often_as_others_count_on() -> None:
     every_s = constant("app/sampler.py", "HELLO_COMMANDED_MS") / 1000
     assert every_s == box.HELLO_S
-    assert 3 * every_s < station.SILENT_S and every_s > greeting.ASK_HELLO_S
+    assert 3 * every_s < station.SILENT_S and every_s > greeting.REQUEST_HELLO_S
 
 
 def test_the_line_has_one_speed() -> None:

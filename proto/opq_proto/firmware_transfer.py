@@ -52,24 +52,24 @@ class UpdateEnd:
         return f"It runs {self.firmware}; whether the Box has confirmed it is not known."
 
 
-def send_firmware(asking: CommandClient, box_id: str, data: bytes, timeout_s: float, show: Shown) -> None:
+def send_firmware(client: CommandClient, box_id: str, data: bytes, timeout_s: float, show: Shown) -> None:
     """Sends the whole file to the gateway, which then writes the image that the Box needs.
 
     Raises:
         TransferError: Box or gateway refuse it, or do not answer; the text says what is known of the Box.
     """
-    _order(asking, box_id, f"begin {len(data)} {hashlib.sha256(data).hexdigest()}", timeout_s)
+    _order(client, box_id, f"begin {len(data)} {hashlib.sha256(data).hexdigest()}", timeout_s)
     offset = 0
     while offset < len(data):
         show(TO_THE_GATEWAY, offset, len(data))
         piece = base64.b64encode(data[offset : offset + PIECE_BYTES]).decode()
-        offset = int(_order(asking, box_id, f"data {offset} {piece}", timeout_s))
+        offset = int(_order(client, box_id, f"data {offset} {piece}", timeout_s))
     show(TO_THE_GATEWAY, offset, len(data))
-    _order(asking, box_id, INSTALL, timeout_s)
+    _order(client, box_id, INSTALL, timeout_s)
 
 
 def follow_update(
-    asking: CommandClient, box_id: str, version: int, timeout_s: float, show: Shown
+    client: CommandClient, box_id: str, version: int, timeout_s: float, show: Shown
 ) -> UpdateEnd:
     """Waits until the Box runs this version; also for a transfer that another client has started.
 
@@ -80,7 +80,7 @@ def follow_update(
     while True:
         now_s = time.monotonic()
         try:
-            status = json.loads(asking.send_order(box_id, "opq-update", "status", timeout_s))
+            status = json.loads(client.send_order(box_id, "opq-update", "status", timeout_s))
         except UnansweredError as error:
             if now_s - received_s > SILENT_S:
                 raise TransferError(f"{error}. Whether it runs the new firmware is not known") from error
@@ -105,15 +105,15 @@ def follow_update(
         time.sleep(POLL_S)
 
 
-def cancel_update(asking: CommandClient, box_id: str, timeout_s: float) -> None:
+def cancel_update(client: CommandClient, box_id: str, timeout_s: float) -> None:
     """Cancels the update in the gateway; the Box keeps its firmware. Raises TransferError."""
-    _order(asking, box_id, "cancel", timeout_s)
+    _order(client, box_id, "cancel", timeout_s)
 
 
-def _order(asking: CommandClient, box_id: str, message: str, timeout_s: float) -> str:
+def _order(client: CommandClient, box_id: str, message: str, timeout_s: float) -> str:
     for left in reversed(range(TRIES)):
         try:
-            return asking.send_order(box_id, "opq-update", message, timeout_s)
+            return client.send_order(box_id, "opq-update", message, timeout_s)
         except BoxRefusedError as error:
             raise TransferError(f"{error}; it keeps its firmware") from error
         except UnansweredError as error:

@@ -29,7 +29,7 @@ _LENGTHS = struct.Struct("<II")
 _SIZES = len(TURN) + _LENGTHS.size
 
 
-def ask_for_turns(socket: "zmq.Socket[bytes]") -> None:
+def request_turns(socket: "zmq.Socket[bytes]") -> None:
     """Makes a SUB socket request turns; call it before the socket connects."""
     socket.setsockopt(zmq.METADATA, _PROPERTY.encode() + b":1")
 

@@ -92,7 +92,7 @@ class Trigger:
     completes: int | None = None
     """The event with the beginning of the same disturbance; None for an onset."""
     asked_as: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """(reason, Boxes that are asked for it); the reasons are those of `asked_boxes.REASONS`."""
+    """(reason, Boxes that are asked for it); the reasons are those of `requested_boxes.REASONS`."""
     not_asked: tuple[tuple[str, int], ...] = ()
     """(reason, number of Boxes with recent data that are not asked)."""
     onset_ns: tuple[int, int] | None = None

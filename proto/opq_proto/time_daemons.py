@@ -1,7 +1,7 @@
 """State of the system's clock as chrony or systemd-timesyncd report it; they know more than the kernel.
 
 With chrony without `rtcsync` the kernel reports "not synchronised"; timesyncd sets the kernel's error to 0 at
-each poll. So the daemon itself is queried where there is one. A query runs a program for at most ASK_S; a
+each poll. So the daemon itself is queried where there is one. A query runs a program for at most TIMEOUT_S; a
 pure function parses its answer.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from opq_proto.clock import ClockState, system_clock
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
-ASK_S = 2.0
+TIMEOUT_S = 2.0
 TIMESYNC = Path("/run/systemd/timesync")
 WAY_NS = 50_000_000
 """Half of the round trip to a server, which timesyncd does not report; a bad line has 0.1 s."""
@@ -22,7 +22,7 @@ _UNITS_NS = {"us": 1e3, "ms": 1e6, "s": 1e9, "min": 60e9, "h": 3600e9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|min|h)\b")
 
 
-def asked_clock(timesync: Path = TIMESYNC) -> ClockState:
+def read_clock_state(timesync: Path = TIMESYNC) -> ClockState:
     """Returns chrony's state, else timesyncd's, else the kernel's. Runs programs, so it is slow."""
     tracking = _said("chronyc", "-c", "-n", "tracking")
     if tracking:
@@ -83,7 +83,7 @@ def _said(program: str, *arguments: str) -> str:
         return ""
     command = [path, *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""

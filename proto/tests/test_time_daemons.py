@@ -8,7 +8,7 @@ import pytest
 from opq_proto import time_daemons
 from opq_proto.clock import ClockState
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
-from opq_proto.time_daemons import UNSYNCHRONISED, asked_clock, chrony_clock, timesyncd_clock
+from opq_proto.time_daemons import UNSYNCHRONISED, chrony_clock, read_clock_state, timesyncd_clock
 
 GOOD = (
     "A29FC87B,162.159.200.123,4,1700000000.5,0.000010,-0.00002,0.0001,-8.2,0.0,0.03,0.004,0.0006,64.7,Normal"
@@ -74,9 +74,9 @@ def test_a_program_is_found_where_the_shell_finds_it(tmp_path: Path, monkeypatch
 
 def test_chrony_is_believed_over_the_kernel_where_it_runs(programs: Path) -> None:
     script(programs / "chronyc", f"echo '{GOOD}'")
-    assert asked_clock(programs / "none").source is TimeSource.NTP
+    assert read_clock_state(programs / "none").source is TimeSource.NTP
     script(programs / "chronyc", "echo '506 Cannot talk to daemon'; exit 1")
-    assert asked_clock(programs / "none") == time_daemons.system_clock()
+    assert read_clock_state(programs / "none") == time_daemons.system_clock()
 
 
 def test_timesyncd_counts_where_its_folder_is_and_the_worse_word_with_the_kernels(
@@ -85,17 +85,17 @@ def test_timesyncd_counts_where_its_folder_is_and_the_worse_word_with_the_kernel
     kernel = ClockState(TimeSource.NTP, 1000)
     monkeypatch.setattr(time_daemons, "system_clock", lambda: kernel)
     folder = programs / "timesync"
-    assert asked_clock(folder) == kernel
+    assert read_clock_state(folder) == kernel
     folder.mkdir()
-    assert asked_clock(folder) == UNSYNCHRONISED
+    assert read_clock_state(folder) == UNSYNCHRONISED
     (folder / "synchronized").touch()
     script(programs / "timedatectl", f"echo '{MESSAGE.replace('1min 1.5s', '3ms')}'")
-    assert asked_clock(folder).uncertainty_ns == 52_339_000
+    assert read_clock_state(folder).uncertainty_ns == 52_339_000
     kernel = ClockState(TimeSource.NTP, 99_000_000)
-    assert asked_clock(folder) == kernel
+    assert read_clock_state(folder) == kernel
 
 
 def test_a_program_that_hangs_is_given_up(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_daemons, "ASK_S", 0.1)
     script(programs / "chronyc", "exec sleep 20")
-    assert asked_clock(programs / "none") == time_daemons.system_clock()
+    assert read_clock_state(programs / "none") == time_daemons.system_clock()

@@ -121,8 +121,8 @@ def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> Non
             click.echo(f"{known:<12} {line}")
         return
     if name not in BENCHMARKS:
-        asked = "name a benchmark" if name is None else f"no benchmark {name!r}"
-        raise click.UsageError(f"{asked}; there are: {', '.join(BENCHMARKS)}")
+        problem = "name a benchmark" if name is None else f"no benchmark {name!r}"
+        raise click.UsageError(f"{problem}; there are: {', '.join(BENCHMARKS)}")
     if not FOLDER.is_dir():
         raise NoBenchmarksError(
             "the benchmarks are not part of an installed opq-toolkit; clone the project, "

@@ -38,7 +38,7 @@ from opq_tools.keygen import box_ids
 from opq_tools.keys_backend import backend
 from opq_tools.keys_server import server
 
-ASK_S = 2.0
+TIMEOUT_S = 2.0
 LARGEST_ANSWER_BYTES = 64 * 2**20
 WHERE = ("mauka_health", "triggering_broker_health")
 """Services that may answer: the whole cloud, in `up` and `opq-cloud all`, or a triggering broker alone."""
@@ -239,7 +239,7 @@ def _connections(port_offset: int) -> dict[str, int] | None:
     for name in WHERE:
         try:
             url = f"http://127.0.0.1:{with_offset(name, port_offset)}/connections"
-            with urlopen(url, timeout=ASK_S) as answer:
+            with urlopen(url, timeout=TIMEOUT_S) as answer:
                 found = json.loads(answer.read(LARGEST_ANSWER_BYTES))
         except (URLError, HTTPException, OSError, ValueError):
             continue

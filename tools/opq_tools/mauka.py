@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
+from opq_cloud.mauka.plugin_commands import query_manager, succeeded
 from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
 from opq_tools.service_address import service_address
@@ -29,7 +29,7 @@ def command(words: tuple[str, ...], endpoint: str | None, port_offset: int) -> N
     """
     where = manager_endpoint(endpoint, port_offset)
     if words:
-        answer = ask_manager(" ".join(words), where)
+        answer = query_manager(" ".join(words), where)
         click.echo(answer.rstrip("\n"))
         sys.exit(0 if succeeded(answer) else 1)
     run_prompt(where)
@@ -42,7 +42,7 @@ def manager_endpoint(endpoint: str | None, port_offset: int) -> str:
 
 def run_prompt(where: str) -> None:
     """Runs a prompt until `exit` or the end of the input; a failed command does not end it."""
-    vocabulary = ask_manager("completions", where, wait_s=5.0).split(",")
+    vocabulary = query_manager("completions", where, wait_s=5.0).split(",")
     if sys.stdin.isatty():
         import readline
 
@@ -59,7 +59,7 @@ def run_prompt(where: str) -> None:
         if not line:
             continue
         try:
-            answer = ask_manager(line, where)
+            answer = query_manager(line, where)
         except OpqError as error:
             click.echo(f"opq-tools: {error}", err=True)
             continue

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import open_store
-from opq_cloud.store.asked_samples import AskedSamples, SamplesAnswer
+from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 from opq_tools.cli import tools
 
@@ -96,7 +96,7 @@ def test_what_an_analysis_asked_for_and_makais_answer_are_shown(tmp_path: Path) 
     stored(tmp_path)
     store = open_store(None, tmp_path)
     span = (ZERO_NS + 2 * S, ZERO_NS + 6 * S)
-    wanted = AskedSamples(
+    wanted = StoredSampleRequest(
         "rms_voltage", "the sag lasts", {"1": span, "2": span}, requested_ns=ZERO_NS + 4 * S
     )
     store.request_samples(1, [wanted], 2)

@@ -335,6 +335,6 @@ class AcquisitionBroker:
         self._pending.remove(response.seq)
         self._leg.note_today(box_id)
         self.counters.add("responses", label=box_id)
-        asked_s = request.until_s - self._config.pending_s
-        self.counters.stages.add("command_answered", time.monotonic() - asked_s)
+        sent_s = request.until_s - self._config.pending_s
+        self.counters.stages.add("command_answered", time.monotonic() - sent_s)
         answers.send([request.identity.encode("utf-8"), *frames])

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.asked_boxes import BoxPlaces
 from opq_cloud.makai.quiet_rows import ids_of
+from opq_cloud.makai.requested_boxes import BoxPlaces
 from opq_cloud.makai.share_messages import RECEIVED_COLUMNS
 from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
 from opq_cloud.store.box_place import box_place

@@ -14,7 +14,7 @@ from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.sockets import Context, Socket, open_socket
 from opq_proto.errors import FrameError
-from opq_proto.measurement_turns import ask_for_turns, waiting_measurements
+from opq_proto.measurement_turns import request_turns, waiting_measurements
 from opq_proto.wire import command_from_wire, topic
 from opq_proto.zmq_inbox import try_send
 
@@ -37,7 +37,7 @@ def linked(
     for endpoint in endpoints:
         sockets.append(opened.enter_context(closing(open_socket(context, kind, **options))))
         if turns:
-            ask_for_turns(sockets[-1])
+            request_turns(sockets[-1])
         keys.connect(sockets[-1], endpoint, key)
     return sockets
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from opq_cloud.makai.asked_boxes import SAW
 from opq_cloud.makai.event_requests import new_token
 from opq_cloud.makai.recent_events import RecentEvents
+from opq_cloud.makai.requested_boxes import SAW
 from opq_proto.decision import Decision
 from opq_proto.messages import Trigger
 
@@ -48,7 +48,7 @@ class Completions:
         if decision.span_ns is None or self._recent.covering(box_id, *decision.span_ns) is not None:
             return
         start_ns, end_ns = decision.span_ns
-        if self.will_ask(box_id, start_ns, end_ns):
+        if self.is_requested(box_id, start_ns, end_ns):
             return
         for known in self._waiting:
             if max(abs(start_ns - known.start_ns), abs(end_ns - known.end_ns)) <= tolerance_ns:
@@ -60,7 +60,7 @@ class Completions:
                 return
         self._waiting.append(_OverSpan(start_ns, end_ns, decision, due_s, {box_id: None}))
 
-    def will_ask(self, box_id: str, start_ns: int, end_ns: int) -> bool:
+    def is_requested(self, box_id: str, start_ns: int, end_ns: int) -> bool:
         """Returns True if a waiting span will ask this Box for all of [start_ns, end_ns)."""
         return any(
             box_id in over.box_ids

@@ -52,7 +52,7 @@ def parse_identity(text: str) -> tuple[str, str] | None:
 class AwaitedBox:
     """A Box from which an event waits for samples, or for the rest of them."""
 
-    ask_at_s: float
+    next_s: float
     pause_s: float
     """Time from the next request to the one after it; it doubles up to `ask_again_s`."""
     reach_ns: int | None = None
@@ -95,7 +95,7 @@ class OpenEvent:
     def over(self, now_s: float) -> bool:
         return now_s >= self.give_up_s or (not self.foreign and not self.waiting)
 
-    def span_to_ask(self, box_id: str) -> tuple[int, int]:
+    def span_missing(self, box_id: str) -> tuple[int, int]:
         """Returns the span still to come from this Box; it overlaps the samples here, so parts meet."""
         start_ns, end_ns = self.span_of(box_id)
         reach_ns = self.waiting[box_id].reach_ns
@@ -179,7 +179,7 @@ class OpenEvents:
         box = event.waiting[box_id]
         wait_s = min(ends_in_s(event.span_of(box_id)[1], utc_ns) + SAMPLED_S, self._again_s)
         box.pause_s = wait_s if box.reach_ns is None else max(wait_s, box.pause_s)
-        box.ask_at_s = now_s + box.pause_s
+        box.next_s = now_s + box.pause_s
         box.reach_ns = max(reach.reach_ns, box.reach_ns or 0)
         box.short = reach.short or ""
 
@@ -192,10 +192,10 @@ class OpenEvents:
         due = []
         for event in self._by_token.values():
             for box_id, box in event.waiting.items():
-                if now_s < box.ask_at_s or is_here(event.token, box_id):
+                if now_s < box.next_s or is_here(event.token, box_id):
                     continue
                 due.append((event, box_id))
-                box.ask_at_s = now_s + box.pause_s
+                box.next_s = now_s + box.pause_s
                 box.pause_s = min(2 * box.pause_s, self._again_s)
         return due
 

@@ -73,7 +73,7 @@ IDS_AT_ONCE = 20
 LATE_KEPT = 10_000
 """Finished tokens remembered, to distinguish a late answer from an original makai's new event."""
 ANNOUNCE_LATEST_S = 5.0
-FIRST_ASK_S = 0.25
+FIRST_REQUEST_S = 0.25
 """After a restart: by then Boxes are connecting again; a command to a Box not yet connected is lost."""
 
 
@@ -163,7 +163,7 @@ class EventService:
         now = time.monotonic()
         self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
         self._inbox = AnswerInbox()
-        self._open.refresh(self._store.unfinished_events(), now, time.time_ns(), FIRST_ASK_S)
+        self._open.refresh(self._store.unfinished_events(), now, time.time_ns(), FIRST_REQUEST_S)
         self._half_cycles = HalfCycleRequests()
         newest = self._store.events(limit=1000)
         self._half_cycles.note_events(newest, now, time.time_ns())
@@ -201,11 +201,11 @@ class EventService:
                 try:
                     unfinished = self._store.unfinished_events()
                     self._open.refresh(unfinished, now, time.time_ns())
-                    self._ask_half_cycles(unfinished, now)
+                    self._request_half_cycles(unfinished, now)
                 except StoreError as error:
                     self._store_failed(error)
                 if not self._inbox.behind:
-                    self._ask_again(self._open.due_requests(now, self._inbox.holds_answer))
+                    self._request_again(self._open.due_requests(now, self._inbox.holds_answer))
                 self.counters.set("events_open_now", len(self._open))
                 self.counters.set("answers_waiting_now", len(self._inbox))
                 self.counters.set("answers_waiting_bytes_now", self._inbox.size_bytes)
@@ -291,31 +291,31 @@ class EventService:
         response = response_from_wire(frames[1])
         box_id, answer = str(response.box_id), response.command_to_plugin_response
         self.counters.add("half_cycles_bytes", len(frames[1]), label=box_id)
-        asked = self._half_cycles.asked(token, box_id)
-        if asked is None:
+        request = self._half_cycles.find(token, box_id)
+        if request is None:
             self.counters.add("half_cycles_not_asked_for", label=box_id)
             return
         if not answer.HasField("half_cycles"):
             why = answer.detail or "its gateway keeps none"
-            self._store.mark_no_half_cycles(asked.event_id, box_id, why)
+            self._store.mark_no_half_cycles(request.event_id, box_id, why)
             self.counters.add("half_cycles_refused", label=box_id)
         else:
             found = half_cycles_from_wire(box_id, answer.half_cycles)
             if not len(found.t_ns):
-                self._store.mark_no_half_cycles(asked.event_id, box_id, "its gateway has none of this time")
+                self._store.mark_no_half_cycles(request.event_id, box_id, "its gateway has none of this time")
                 self.counters.add("half_cycles_empty", label=box_id)
-            elif self._store.put_half_cycles(asked.event_id, found):
+            elif self._store.put_half_cycles(request.event_id, found):
                 self.counters.add("half_cycles_stored", label=box_id)
                 self._log.info(
                     "event.half_cycles_stored",
-                    event_id=asked.event_id,
+                    event_id=request.event_id,
                     box_id=box_id,
                     points=len(found.t_ns),
                     half_cycles_in_a_point=found.every,
                 )
         self._half_cycles.answered(token, box_id)
 
-    def _ask_half_cycles(self, records: Iterable[EventRecord], now: float) -> None:
+    def _request_half_cycles(self, records: Iterable[EventRecord], now: float) -> None:
         """Requests half cycles. Raises StoreError: a Box that was given up is not recorded, and asked
         after a restart.
         """
@@ -372,7 +372,7 @@ class EventService:
             self.counters.add("waveforms_stored" if new else "answers_doubled", label=box_id)
         reach = reach_of(response, wave, *event.span_of(box_id))
         owing = box_id in event.waiting and event.answers_last(box_id, wave)
-        if owing and not self._ask_for_rest(event, box_id, reach, new):
+        if owing and not self._request_rest(event, box_id, reach, new):
             if box_id not in event.received:
                 self._store.mark_missing(event.event_id, box_id, _why_empty(response))
             del event.waiting[box_id]
@@ -385,7 +385,7 @@ class EventService:
             event.announced = True
             self._announce(instance, event.event_id)
 
-    def _ask_for_rest(self, event: OpenEvent, box_id: str, reach: AnswerReach, new: bool) -> bool:
+    def _request_rest(self, event: OpenEvent, box_id: str, reach: AnswerReach, new: bool) -> bool:
         """Returns True if the Box is asked again: its answer was short, and may be longer next time."""
         box = event.waiting[box_id]
         if not new and not reach.ours:
@@ -493,11 +493,11 @@ class EventService:
             return "completions_finished"
         return "events_grown" if record.analysed_ns is not None and record.more else None
 
-    def _ask_again(self, due: Iterable[tuple[OpenEvent, str]]) -> None:
+    def _request_again(self, due: Iterable[tuple[OpenEvent, str]]) -> None:
         for event, box_id in due:
             identity = request_identity(event.token, event.instance or self._instance)
             try:
-                command = data_command(box_id, *event.span_to_ask(box_id), identity)
+                command = data_command(box_id, *event.span_missing(box_id), identity)
             except FrameError as error:  # a Box id in the store that does not fit the wire format
                 self._log.warning("event.cannot_ask", event_id=event.event_id, error=str(error))
                 continue

@@ -1,6 +1,6 @@
 """Requests of analyses for more samples: read from the store, granted within the budgets, sent to the Boxes.
 
-A request waits in its event's document (`opq_cloud.store.asked_samples`). The answer is written first: from
+A request waits in its event's document (`opq_cloud.store.sample_requests`). The answer is written first: from
 then on the event waits for the granted Boxes' samples, so that the event service asks them again
 whatever is killed; then one command per Box goes out. Refused requests are written with the reasons.
 Belongs to the triggering service's loop.
@@ -11,18 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from opq_cloud.config import AskingSection
-from opq_cloud.makai.asked_boxes import FEEDER, NEAR, NO_PLACE, REGION
-from opq_cloud.makai.asking_budget import AskingBudget, bytes_of_span
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.completions import BOUND, Completions
 from opq_cloud.makai.recent_events import RecentEvents
+from opq_cloud.makai.request_budget import RequestBudget, bytes_of_span
+from opq_cloud.makai.requested_boxes import FEEDER, NEAR, NO_PLACE, REGION
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.asked_samples import (
+from opq_cloud.store.sample_requests import (
     ANALYSIS_ASKED,
     WAITING,
-    AskedSamples,
     NsSpan,
     SamplesAnswer,
+    StoredSampleRequest,
 )
 from opq_cloud.store.store import CloudStore, EventRecord
 from opq_proto import log
@@ -36,7 +36,7 @@ PATIENCE_NS = 10 * 10**9
 LATEST_NS = 3600 * 10**9
 """A request without an answer for an hour is refused."""
 NOT_HEARD, IN_EVENT, NO_NEIGHBOUR, TOO_LATE = "not_heard", "in_event", "no_neighbour", "too_late"
-"""Reasons of refusal, in addition to BOUND and those of `asking_budget`: the Box is not heard; another
+"""Reasons of refusal, in addition to BOUND and those of `request_budget`: the Box is not heard; another
 event has the samples, or will have; no neighbour is left to ask; the request is an hour old.
 """
 NEIGHBOUR_REASONS = (FEEDER, NEAR, REGION, NO_PLACE)
@@ -53,7 +53,7 @@ class GrowingEvents:
         limits: AskingSection,
         alive_s: float,
         boxes: BoxRegister,
-        budget: AskingBudget,
+        budget: RequestBudget,
         counters: ServiceCounters,
     ) -> None:
         self._limits, self._alive_s = limits, alive_s
@@ -83,7 +83,7 @@ class GrowingEvents:
             self._counters.add("store_errors")
             self._limited.error("requests.not_read", error=str(error))
 
-    def _answer(self, record: EventRecord, number: int, request: AskedSamples) -> None:
+    def _answer(self, record: EventRecord, number: int, request: StoredSampleRequest) -> None:
         """Answers one request. Raises StoreError: it waits for the next time."""
         age_ns = max(0, time.time_ns() - (request.requested_ns or 0))
         reporting = frozenset(self._boxes.alive(self._alive_s))
@@ -125,24 +125,24 @@ class GrowingEvents:
         refused: Counter[str],
     ) -> dict[str, NsSpan]:
         """Returns the Boxes that are asked; adds the reasons for the others to `refused`."""
-        asked: dict[str, NsSpan] = {}
+        spans: dict[str, NsSpan] = {}
         known = set(record.boxes_triggered)
         for box_id, span in wanted.items():
             if box_id not in reporting:
                 refused[NOT_HEARD] += 1
-            elif self._recent.covering(box_id, *span) or self._completions.will_ask(box_id, *span):
+            elif self._recent.covering(box_id, *span) or self._completions.is_requested(box_id, *span):
                 refused[IN_EVENT] += 1
             elif box_id not in known and len(known) >= self._limits.most_boxes_of_event:
                 refused[BOUND] += 1
             elif reason := self._budget.spend_for(record.opened_by, box_id, bytes_of_span(*span)):
                 refused[reason] += 1
             else:
-                asked[box_id] = span
+                spans[box_id] = span
                 known.add(box_id)
-        return asked
+        return spans
 
     def _neighbours(
-        self, record: EventRecord, request: AskedSamples, reporting: frozenset[str]
+        self, record: EventRecord, request: StoredSampleRequest, reporting: frozenset[str]
     ) -> dict[str, NsSpan]:
         """Returns the Boxes nearest to those of the request that are not asked yet; at most `most_boxes`.
 
@@ -161,5 +161,5 @@ class GrowingEvents:
         return chosen
 
     def _nearest(self, box_id: str, others: Iterable[str], most: int) -> list[str]:
-        rows = dict(self._boxes.places.asked_boxes(box_id, tuple(others), self._limits).by_reason)
+        rows = dict(self._boxes.places.requested_boxes(box_id, tuple(others), self._limits).by_reason)
         return [each for reason in NEIGHBOUR_REASONS for each in rows.get(reason, ())][:most]

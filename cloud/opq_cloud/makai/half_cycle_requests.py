@@ -28,22 +28,22 @@ MOST_KNOWN = 10_000
 
 
 @dataclass(slots=True)
-class AskedForHalfCycles:
+class HalfCycleRequest:
     """A Box of an event that has not answered."""
 
     event_id: int
     token: str
     box_id: str
     span_ns: tuple[int, int]
-    ask_at_s: float
-    asked: int = 0
+    next_s: float
+    sent: int = 0
 
 
 class HalfCycleRequests:
     """When each Box is asked; bounded by MOST_WAITING, MOST_KNOWN. Belongs to the event service's loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str], AskedForHalfCycles] = {}
+        self._waiting: dict[tuple[str, str], HalfCycleRequest] = {}
         self._known: dict[int, int] = {}
         """Event -> end of its span: the same event is read four times a second."""
 
@@ -71,8 +71,8 @@ class HalfCycleRequests:
                 if len(self._waiting) >= MOST_WAITING:
                     no_room += 1
                     continue
-                asked = AskedForHalfCycles(record.event_id, record.token, box_id, span_ns, at_s)
-                self._waiting[record.token, box_id] = asked
+                request = HalfCycleRequest(record.event_id, record.token, box_id, span_ns, at_s)
+                self._waiting[record.token, box_id] = request
         return no_room
 
     def _forget(self, utc_ns: int) -> None:
@@ -82,20 +82,20 @@ class HalfCycleRequests:
             newer = [(event, end_ns) for event, end_ns in self._known.items() if end_ns >= over]
             self._known = dict(newer[-MOST_KNOWN:])
 
-    def due(self, now_s: float) -> tuple[list[AskedForHalfCycles], list[AskedForHalfCycles]]:
+    def due(self, now_s: float) -> tuple[list[HalfCycleRequest], list[HalfCycleRequest]]:
         """Returns the Boxes to ask now, and those that are given up because they were asked often enough."""
-        ask, give_up = [], []
-        for each in [one for one in self._waiting.values() if now_s >= one.ask_at_s]:
-            if each.asked == len(PAUSES_S):
+        due_now, give_up = [], []
+        for each in [one for one in self._waiting.values() if now_s >= one.next_s]:
+            if each.sent == len(PAUSES_S):
                 give_up.append(each)
                 del self._waiting[each.token, each.box_id]
             else:
-                each.ask_at_s = now_s + PAUSES_S[each.asked]
-                each.asked += 1
-                ask.append(each)
-        return ask, give_up
+                each.next_s = now_s + PAUSES_S[each.sent]
+                each.sent += 1
+                due_now.append(each)
+        return due_now, give_up
 
-    def asked(self, token: str, box_id: str) -> AskedForHalfCycles | None:
+    def find(self, token: str, box_id: str) -> HalfCycleRequest | None:
         """Returns the question that an answer belongs to; None: nobody waits for it."""
         return self._waiting.get((token, box_id))
 

@@ -1,9 +1,9 @@
 """From a decision to an event: first on disk, then one command per Box.
 
 `EventOpenings` belongs to the triggering service's loop. A decision asks some Boxes for some seconds
-(`asked_boxes`, `asked_span`), as far as the budgets allow; a Box that crosses within a window of it joins
-the same event. Disturbances that outlasted the request at their onset are requested once more; events that
-the store refused are tried again.
+(`requested_boxes`, `request_span`), as far as the budgets allow; a Box that crosses within a window of it
+joins the same event. Disturbances that outlasted the request at their onset are requested once more; events
+that the store refused are tried again.
 """
 
 import time
@@ -13,15 +13,15 @@ from dataclasses import replace
 from functools import partial
 
 from opq_cloud.config import TriggeringServiceSection
-from opq_cloud.makai.asked_boxes import SAW, AskedBoxes
-from opq_cloud.makai.asked_span import SHOWN_BY_TRANSIENTS, asked_span_ns, located
-from opq_cloud.makai.asking_budget import AskingBudget, bytes_of_half_cycles, bytes_of_span
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.brief_onsets import BriefOnsets, HeldOnset
 from opq_cloud.makai.completions import BOUND, Completions
 from opq_cloud.makai.event_requests import new_token, request_identity
 from opq_cloud.makai.growing_events import GrowingEvents
 from opq_cloud.makai.recent_events import EventSpan, RecentEvents
+from opq_cloud.makai.request_budget import RequestBudget, bytes_of_half_cycles, bytes_of_span
+from opq_cloud.makai.request_span import SHOWN_BY_TRANSIENTS, located, request_span_ns
+from opq_cloud.makai.requested_boxes import SAW, RequestedBoxes
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.store import CloudStore, EventRecord, box_order
 from opq_proto import log
@@ -56,7 +56,7 @@ class EventOpenings:
         self._counters = counters
         self._log = log.get(service="triggering-service")
         self._limited = RateLimitedLog(self._log)
-        self._budget = AskingBudget(config.asking, boxes.now_s)
+        self._budget = RequestBudget(config.asking, boxes.now_s)
         self._refused: deque[tuple[Callable[[], object], Measurement | None]] = deque(maxlen=RETRIES_KEPT)
         """Calls to repeat, each with the Measurement that is to be accepted with it."""
         self._joining: set[tuple[int, str]] = set()
@@ -88,8 +88,8 @@ class EventOpenings:
 
     def health(self) -> HealthReport:
         """Reports always as well, because leaving Boxes out is intended; it states how many."""
-        asked, left = (int(self._counters.total(name)) for name in ("boxes_asked", "boxes_not_asked"))
-        info = f"asked {asked} times a Box for {self._counters.total('asked_bytes') / 1e6:.1f} MB"
+        requested, left = (int(self._counters.total(name)) for name in ("boxes_asked", "boxes_not_asked"))
+        info = f"asked {requested} times a Box for {self._counters.total('asked_bytes') / 1e6:.1f} MB"
         by = self._counters.snapshot().get("boxes_not_asked", {})
         if left:
             info += f"; did not ask {left} times: " + ", ".join(
@@ -106,7 +106,7 @@ class EventOpenings:
         self._counters.add("decisions", label=decision.metric)
         start_ns, end_ns = span_ns = window_ns(measurement)
         box_id = measurement.box_id
-        if self._completions.will_ask(box_id, *span_ns):  # sent again, or the next dip soon after
+        if self._completions.is_requested(box_id, *span_ns):  # sent again, or the next dip soon after
             self._counters.add("triggers_merged", label=box_id)
             return False
         exact = located(measurement, decision)
@@ -142,12 +142,12 @@ class EventOpenings:
         for trigger, decision in self._completions.due(now_s):
             size = _bytes_of(trigger)
             affordable, refused = self._budget.spend(trigger.box_ids, (), size)
-            asked = AskedBoxes(trigger.asked_as).only(affordable)
-            trigger = self._with_boxes(trigger, asked, Counter(dict(trigger.not_asked)) + refused)
+            requested = RequestedBoxes(trigger.asked_as).only(affordable)
+            trigger = self._with_boxes(trigger, requested, Counter(dict(trigger.not_asked)) + refused)
             if trigger.box_ids:
                 self._open(trigger, None, decision)
             else:
-                self._note_nobody_asked(trigger.opened_by, decision)
+                self._note_no_request(trigger.opened_by, decision)
         if self._refused and now_s >= self._retry_s:
             self._retry_s = now_s + RETRY_S
             for _ in range(len(self._refused)):
@@ -181,16 +181,16 @@ class EventOpenings:
         """Makes the trigger; None when no budget is left for the Box itself."""
         box_id = measurement.box_id
         reporting = self._boxes.alive(self._config.alive_s)
-        asked = self._boxes.places.asked_boxes(box_id, reporting, self._config.asking)
+        requested = self._boxes.places.requested_boxes(box_id, reporting, self._config.asking)
         # another Box's window that holds the same moment lies within one window's length of this one
-        start_ns, end_ns = asked_span_ns(measurement, decision, self._config, self._pad_ns(), local=local)
+        start_ns, end_ns = request_span_ns(measurement, decision, self._config, self._pad_ns(), local=local)
         affordable, refused = self._budget.spend(
-            (box_id,), asked.box_ids[1:], bytes_of_span(start_ns, end_ns)
+            (box_id,), requested.box_ids[1:], bytes_of_span(start_ns, end_ns)
         )
-        not_asked = Counter({BOUND: asked.left_out}) + refused
+        not_asked = Counter({BOUND: requested.left_out}) + refused
         if not affordable:
             self._count_not_asked(not_asked)
-            self._note_nobody_asked(box_id, decision)
+            self._note_no_request(box_id, decision)
             return None
         trigger = Trigger(
             token=new_token(),
@@ -201,15 +201,15 @@ class EventOpenings:
             because=f"Box {box_id}, {decision.because}",
             onset_ns=window_ns(measurement),
         )
-        return self._with_boxes(trigger, asked.only(affordable), not_asked)
+        return self._with_boxes(trigger, requested.only(affordable), not_asked)
 
-    def _with_boxes(self, trigger: Trigger, asked: AskedBoxes, not_asked: Counter[str]) -> Trigger:
+    def _with_boxes(self, trigger: Trigger, requested: RequestedBoxes, not_asked: Counter[str]) -> Trigger:
         self._count_not_asked(not_asked)
         return replace(
             trigger,
             decided_ns=time.time_ns(),
-            box_ids=tuple(sorted(asked.box_ids, key=box_order)),
-            asked_as=asked.by_reason,
+            box_ids=tuple(sorted(requested.box_ids, key=box_order)),
+            asked_as=requested.by_reason,
             not_asked=tuple(sorted(not_asked.items())),
         )
 
@@ -217,7 +217,7 @@ class EventOpenings:
         for reason, count in not_asked.items():
             self._counters.add("boxes_not_asked", count, label=reason)
 
-    def _note_nobody_asked(self, box_id: str, decision: Decision) -> None:
+    def _note_no_request(self, box_id: str, decision: Decision) -> None:
         self._counters.add("decisions_not_asked", label=box_id)
         self._limited.warning("trigger.over_budget", key=box_id, box_id=box_id, because=decision.because)
 
@@ -227,14 +227,14 @@ class EventOpenings:
 
     def _join(self, there: EventSpan, measurement: Measurement, decision: Decision, stored: bool) -> bool:
         """Adds another Box that saw it: it is asked for the same span, where there is room for it."""
-        box_id, asking = measurement.box_id, self._config.asking
+        box_id, limits = measurement.box_id, self._config.asking
         if (there.event_id, box_id) in self._joining:
             self._counters.add("triggers_merged", label=box_id)
             return False
         place = self._boxes.places.place(box_id)
         part = place.feeder or place.region or ""
-        full = len(there.box_ids) >= asking.most_boxes_of_event or (
-            part != "" and there.joined.get(part, 0) >= asking.most_joining_of_feeder
+        full = len(there.box_ids) >= limits.most_boxes_of_event or (
+            part != "" and there.joined.get(part, 0) >= limits.most_joining_of_feeder
         )
         reason = None
         if full and box_id not in there.box_ids:  # one of them: the event ended without it

@@ -42,7 +42,7 @@ DENSE_PER_S = 400
 """With fewer, a turn would be gathered for one or two: they are sent at once."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
-ASKED_BYTES = 128 * 1024
+SUBSCRIBER_BYTES = 128 * 1024
 """With keys a subscription takes 40 bytes, and a share of the Boxes has up to a thousand."""
 PEERS_MS = 20
 """Interval of handling handshakes, the key folder and subscriptions while Measurements arrive. While none do,
@@ -93,7 +93,7 @@ class TriggeringBroker:
             boxes.socket.setsockopt(zmq.SUBSCRIBE, b"")
             queue_messages = self._config.send_queue_messages
             door = opened.enter_context(backend_door(context, [self._config.backend_endpoint], self.counters))
-            limits = BackendLimits(asked_bytes=ASKED_BYTES)
+            limits = BackendLimits(subscriber_bytes=SUBSCRIBER_BYTES)
             backend = opened.enter_context(
                 closing(
                     FanoutSocket(door.context, self.counters, queue_messages, limits, door.admission, True)

@@ -1,6 +1,6 @@
 """Triggering service: measurements in; into the store; triggers out, as commands to the Boxes.
 
-A decision of a plug-in becomes a Trigger for some Boxes (`asked_boxes.py`). First its event is opened
+A decision of a plug-in becomes a Trigger for some Boxes (`requested_boxes.py`). First its event is opened
 (on disk), then one command per Box goes out: a kill in between loses nothing, the event service
 repeats requests that were never answered. A measurement goes to the store, and is acknowledged to
 its Box, only after the plug-ins have seen it and its event is on disk.

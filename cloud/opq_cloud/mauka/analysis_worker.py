@@ -80,14 +80,14 @@ def run_worker(pipe: Connection) -> None:
         failed: dict[str, str] = {}
         spent_s: dict[str, float] = {}
         unjudged: dict[str, str] = {}
-        asked = [analysis for analysis in analyses if analysis.name not in task.left_out]
+        chosen = [analysis for analysis in analyses if analysis.name not in task.left_out]
         try:
-            first = first_findings(task.parts, task.order, asked, pipe.send)
+            first = first_findings(task.parts, task.order, chosen, pipe.send)
         except MemoryError:
             os._exit(1)
         if first:
             pipe.send(FirstFindings(tuple(first)))
-        for analysis in asked:
+        for analysis in chosen:
             pipe.send(analysis.name)
             began_s = time.perf_counter()
             found, error = analyse_parts(analysis, task.parts, {})

@@ -254,7 +254,7 @@ class JoinPlanning:
             steady.append(each)
         own = {box_id: [onset(one) for one in known.values()] for box_id, known in self._own.items()}
         places = place_onsets(self._reader, sharp, before, own, lambda box_id: self._place_of(box_id).grid)
-        groups |= {each.one.finding_id: (each.group, each.leads) for each in places.asked}
+        groups |= {each.one.finding_id: (each.group, each.leads) for each in places.placed_again}
         places.moved += self._placed_steady(steady, groups)
         unique = {id(group): group for group, _ in groups.values()}
         unique |= {id(each.group): each.group for each in places.moved}

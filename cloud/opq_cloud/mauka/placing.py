@@ -31,7 +31,7 @@ class PlacedOnset:
 class OnsetPlaces:
     """The places of the given findings, and of stored findings that now belong elsewhere."""
 
-    asked: list[PlacedOnset] = field(default_factory=list)
+    placed_again: list[PlacedOnset] = field(default_factory=list)
     moved: list[PlacedOnset] = field(default_factory=list)
 
 
@@ -48,11 +48,11 @@ def place_onsets(
         before: the stored versions of these, and findings that they have absorbed.
         own: by Box of `sharp`, the stored findings that begin near them.
     """
-    asked, known = sorted(sharp, key=onset_key), list(before)
-    if not asked and not known:
+    placed_again, known = sorted(sharp, key=onset_key), list(before)
+    if not placed_again and not known:
         return OnsetPlaces()
-    return (None if known else _join_new(reader, asked, own, grid_of)) or _place_again(
-        reader, asked, known, grid_of
+    return (None if known else _join_new(reader, placed_again, own, grid_of)) or _place_again(
+        reader, placed_again, known, grid_of
     )
 
 
@@ -80,7 +80,7 @@ def _join_new(
         leads = group.anchors[-1] is one
         if _changes_others(reader, one, group, leads, known[at:]):
             return None
-        places.asked.append(PlacedOnset(one, group, leads))
+        places.placed_again.append(PlacedOnset(one, group, leads))
     return places
 
 
@@ -118,16 +118,16 @@ def _place_again(
             else:
                 placed.append((one, scan.keep(one) if one.by_hand else scan.place(one)))
         _give_numbers(scan.groups)
-        asked, moved = [], []
+        placed_again, moved = [], []
         for one, group in placed:
             each = PlacedOnset(one, group, any(anchor is one for anchor in group.anchors))
             if one.finding_id in changing:
-                asked.append(each)
+                placed_again.append(each)
             elif (group.incident_id, each.leads) != (one.incident_id, one.leads):
                 moved.append(each)
         settled_ns = max([last_ns, *(each.one.start_ns for each in moved)]) + SETTLED_NS
         if settled_ns <= until_ns:
-            return OnsetPlaces(asked, moved)
+            return OnsetPlaces(placed_again, moved)
         until_ns = settled_ns + READ_NS
 
 

@@ -60,7 +60,7 @@ def error(text: str) -> str:
     return f"{RED}ERROR{PLAIN}. {text}"
 
 
-def ask_manager(command: str, endpoint: str, wait_s: float = 60.0) -> str:
+def query_manager(command: str, endpoint: str, wait_s: float = 60.0) -> str:
     """Sends one command to a running Mauka; returns its answer.
 
     Raises NobodyListensError: no connection after CONNECTED_S, or no answer within `wait_s`; loading a

@@ -18,7 +18,6 @@ from typing import Any
 
 from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
 from opq_cloud.mauka.analysis_pool import AnalysisJob, AnalysisPool
-from opq_cloud.mauka.asking import SampleAsking
 from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.clock_alignment import Alignments, clock_alignments, stamped
 from opq_cloud.mauka.event_analysis import (
@@ -39,6 +38,7 @@ from opq_cloud.mauka.open_disturbances import MOST_FOLLOWED, OpenDisturbances
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.plugin_cost import PluginCosts
 from opq_cloud.mauka.provenance import VERSION, provenance_of
+from opq_cloud.mauka.sample_requester import SampleRequester
 from opq_cloud.mauka.waiting_events import EventTurn, WaitingEvents
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import HealthReport, turn_health
@@ -94,7 +94,7 @@ class AnalysisRunner(MaukaPlugin):
         self._installed = installed
         self._writer = FindingWriter(store)
         self._announcer = IncidentAnnouncer(self, store, clock)
-        self._asking = SampleAsking(store, asking or MoreSamplesSection(), self.counters, clock)
+        self._requester = SampleRequester(store, asking or MoreSamplesSection(), self.counters, clock)
         self._costs = PluginCosts()
         self._unjudged: dict[str, str] = {}
         """Analysis -> why it could find nothing, in the last event where that was so."""
@@ -138,7 +138,7 @@ class AnalysisRunner(MaukaPlugin):
         for turn in self._waiting.overdue():
             self._take(turn)
         self.grow_open_disturbances()
-        self.guard("answers to requests", self._asking.note_answers)
+        self.guard("answers to requests", self._requester.note_answers)
         self.guard("announcements", self._announcer.announce_others)
         self._waiting.take_originals()
         if self.pool is not None and self._serve_pool(self.pool):
@@ -220,9 +220,9 @@ class AnalysisRunner(MaukaPlugin):
             event, record = read
             order = in_order_of_look(event, record.opened_by)
             job = AnalysisJob(event_id, event, (), record, again, complete)
-            asked = [one for one in self.analyses if one.name not in self.left_out]
+            chosen = [one for one in self.analyses if one.name not in self.left_out]
             parts = by_nominal(event, self._nominal_of).items() if order else ()
-            self._begin_incidents(job, first_findings(parts, order, asked))
+            self._begin_incidents(job, first_findings(parts, order, chosen))
             self._finish(job, self._run_analyses(self.analyses, event, outcome), outcome)
 
     def _begin_incidents(self, job: AnalysisJob, findings: Sequence[Finding]) -> None:
@@ -311,7 +311,7 @@ class AnalysisRunner(MaukaPlugin):
                 running: list[Analysis | InstalledAnalysis] = [*self.analyses, *installed]
                 running = [one for one in running if one.name not in self.left_out]
                 parts = by_nominal(job.event, self._nominal_of)
-                self._asking.request_samples(job.record, parts, found, running, self.guard)
+                self._requester.request_samples(job.record, parts, found, running, self.guard)
         if job.complete and outcome.complete and store.mark_analysed(event_id, job.record.revision):
             self._waiting.note_marked(event_id, now_ms)
         written = [(one, stored_ns) for done, stored_ns in stored for one in done.stored]
@@ -434,7 +434,7 @@ class AnalysisRunner(MaukaPlugin):
         what = f"analysis {analysis.name}"
         source = provenance_of(analysis) if isinstance(analysis, Analysis) else analysis.provenance
 
-        def ask(event: Event) -> bool:
+        def analyse(event: Event) -> bool:
             return self.guard(
                 what,
                 lambda: findings.extend(source.stamped(analysis.findings_in(event, nominal, self._states))),
@@ -442,12 +442,12 @@ class AnalysisRunner(MaukaPlugin):
                 box_ids=[wave.box_id for wave in event.waveforms],
             )
 
-        if ask(part):
+        if analyse(part):
             return True
         if len(part.waveforms) > 1 and analysis.alone:
             error = self._errors[what]
             for wave in part.waveforms:
-                ask(replace(part, waveforms=(wave,)))
+                analyse(replace(part, waveforms=(wave,)))
             self._errors[what] = error  # success with one Box does not make the event a success
         return False
 

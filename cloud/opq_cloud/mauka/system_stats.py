@@ -30,7 +30,7 @@ KEPT_S = 86_400
 FORGOTTEN_EACH = 20
 ACTIVE_MS = 5_000
 """A Box is active if it sent a Measurement within this time, as in the original."""
-ASKED_EACH = 100
+REQUESTED_EACH = 100
 """Number of Boxes whose rate is requested per document, in turn."""
 MOST_RATES = 100_000
 PLUGIN_KEYS = ("messages_received", "messages_published", "bytes_received", "bytes_published")
@@ -63,7 +63,7 @@ class SystemStatsPlugin(MaukaPlugin):
         self._plugins: dict[str, dict[str, int]] = {}
         self._gone = dict.fromkeys(DOMAINS.values(), 0)
         self._rates: dict[str, int] = {}
-        self._asked: list[str] = []
+        self._unread: list[str] = []
         """Boxes whose rate is still to be requested in this round."""
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
@@ -91,7 +91,7 @@ class SystemStatsPlugin(MaukaPlugin):
             self._next_s = now_s + self._section.interval_s
             active = self._active_boxes()
             self._put(self.document(active))
-            self._ask_rates(active)
+            self._request_rates(active)
         return False
 
     def document(self, active: Collection[str]) -> dict[str, Any]:
@@ -156,10 +156,10 @@ class SystemStatsPlugin(MaukaPlugin):
         for old in documents.newest(LAHA_STATS, _key(now_s - KEPT_S), FORGOTTEN_EACH):
             documents.remove(LAHA_STATS, _key(int(old["timestamp_s"])))
 
-    def _ask_rates(self, active: Collection[str]) -> None:
-        if not self._asked:
-            self._asked = sorted(active)
-        now, self._asked = self._asked[:ASKED_EACH], self._asked[ASKED_EACH:]
+    def _request_rates(self, active: Collection[str]) -> None:
+        if not self._unread:
+            self._unread = sorted(active)
+        now, self._unread = self._unread[:REQUESTED_EACH], self._unread[REQUESTED_EACH:]
         if now:
             message = new_message(self.name)
             message.box_measurement_rate_request.box_ids.extend(now)

@@ -72,7 +72,7 @@ def with_request(config: MakaiConfig | None, request: ThresholdOptimizationReque
 def _with_values(
     limits: TriggeringLimits, request: ThresholdOptimizationRequest, prefix: str
 ) -> TriggeringLimits:
-    asked = {name: float(getattr(request, prefix + of)) for name, of in FIELDS.items()}
+    values = {name: float(getattr(request, prefix + of)) for name, of in FIELDS.items()}
     return replace(
-        limits, **{name: value for name, value in asked.items() if value > 0 and math.isfinite(value)}
+        limits, **{name: value for name, value in values.items() if value > 0 and math.isfinite(value)}
     )

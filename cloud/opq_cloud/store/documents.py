@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from opq_cloud.store.asked_samples import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.severity import severity_of
 from opq_cloud.store.store import EventRecord, box_order
 from opq_proto.decision import NS_PER_MS

@@ -9,15 +9,6 @@ import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from opq_cloud.store.asked_samples import (
-    WAITING,
-    AskedSamples,
-    SamplesAnswer,
-    answered_request,
-    new_requests,
-    request_document,
-    requests_of,
-)
 from opq_cloud.store.documents import (
     Document,
     by_box,
@@ -34,6 +25,15 @@ from opq_cloud.store.documents import (
     widened,
 )
 from opq_cloud.store.incident_index import IndexPlace
+from opq_cloud.store.sample_requests import (
+    WAITING,
+    SamplesAnswer,
+    StoredSampleRequest,
+    answered_request,
+    new_requests,
+    request_document,
+    requests_of,
+)
 from opq_cloud.store.schema import EmbeddedPart, next_number
 from opq_cloud.store.sealing import counter
 from opq_cloud.store.store import EventRecord
@@ -88,7 +88,7 @@ class EmbeddedEvents(EmbeddedPart):
 
         self._database.write(job)
 
-    def request_samples(self, event_id: int, wanted: Sequence[AskedSamples], most_rounds: int) -> int:
+    def request_samples(self, event_id: int, wanted: Sequence[StoredSampleRequest], most_rounds: int) -> int:
         def job(connection: sqlite3.Connection) -> int:
             try:
                 document = _document(connection, event_id)

@@ -15,17 +15,6 @@ from gridfs.grid_file import GridOut
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from opq_cloud.store.asked_samples import (
-    ANALYSIS_ASKED,
-    LONGER,
-    WAITING,
-    AskedSamples,
-    SamplesAnswer,
-    answered_request,
-    new_requests,
-    request_document,
-    requests_of,
-)
 from opq_cloud.store.documents import (
     Document,
     by_box,
@@ -42,6 +31,17 @@ from opq_cloud.store.documents import (
 )
 from opq_cloud.store.incident_index import IndexPlace
 from opq_cloud.store.mongo_server import MongoPart, MongoServer, store_errors
+from opq_cloud.store.sample_requests import (
+    ANALYSIS_ASKED,
+    LONGER,
+    WAITING,
+    SamplesAnswer,
+    StoredSampleRequest,
+    answered_request,
+    new_requests,
+    request_document,
+    requests_of,
+)
 from opq_cloud.store.store import EventRecord
 from opq_cloud.store.waveform_parts import joined_waveform
 from opq_proto.decision import NS_PER_MS
@@ -98,7 +98,7 @@ class MongoEvents(MongoPart):
         self._events.update_one(same, {"$set": {"not_asked": dict(not_asked)}})
 
     @store_errors
-    def request_samples(self, event_id: int, wanted: Sequence[AskedSamples], most_rounds: int) -> int:
+    def request_samples(self, event_id: int, wanted: Sequence[StoredSampleRequest], most_rounds: int) -> int:
         while True:
             document = self._events.find_one({"event_id": event_id})
             known = {} if document is None else requests_of(document)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from opq_cloud.store.account_records import AccountRecords
-from opq_cloud.store.asked_samples import AskedSamples, NsSpan, SamplesAnswer
 from opq_cloud.store.histogram import TrendHistogram
 from opq_cloud.store.incident_index import IncidentFilter, IncidentNote, IndexedIncident, IndexPlace
 from opq_cloud.store.incident_parts import IndexedParts
 from opq_cloud.store.join_plan import CarriedOut, FindingOnset, IncidentFacts, JoinPlan, KnownFinding
 from opq_cloud.store.makai_documents import BrokerTraffic, MakaiConfig
+from opq_cloud.store.sample_requests import NsSpan, SamplesAnswer, StoredSampleRequest
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Event, Incident, Measurement, Trigger, Waveform
@@ -113,7 +113,7 @@ class EventRecord:
     finished_ns: int | None = None
     analysed_ns: int | None = None
     """When (UTC) it was decided, finished and analysed; None where it was not, or by an older version."""
-    more: dict[int, AskedSamples] = field(default_factory=dict)
+    more: dict[int, StoredSampleRequest] = field(default_factory=dict)
     """Number -> request of an analysis for more samples."""
     owed: dict[str, NsSpan] = field(default_factory=dict)
     """Box -> the span it was asked for because of such a request, where this is not the event's own span."""
@@ -352,11 +352,11 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         is not made again.
         """
 
-    def request_samples(self, event_id: int, wanted: Sequence[AskedSamples], most_rounds: int) -> int:
+    def request_samples(self, event_id: int, wanted: Sequence[StoredSampleRequest], most_rounds: int) -> int:
         """Adds requests of analyses for more samples; returns how many are new.
 
         Idempotent by Box and span, and by the Boxes whose neighbours are asked; nothing is added beyond
-        `most_rounds` (`asked_samples.new_requests`). An expired event is not made again.
+        `most_rounds` (`sample_requests.new_requests`). An expired event is not made again.
         """
 
     def events_with_requests(self, limit: int = 100) -> list[EventRecord]:

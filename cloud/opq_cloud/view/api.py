@@ -17,7 +17,7 @@ from opq_cloud.view import charts
 from opq_cloud.view.box_history import METRICS, read_history
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label, read_incidents, whole_id
 from opq_cloud.view.half_cycle_lines import whole_line
-from opq_cloud.view.history_page import From, To, asked_span
+from opq_cloud.view.history_page import From, To, query_span
 from opq_cloud.view.incident_list import place_of
 from opq_cloud.view.incident_page import corners, past_before
 from opq_cloud.view.live_messages import measurement_json
@@ -109,7 +109,7 @@ class Api:
         rows: Annotated[int, Query(ge=1, le=MAX_ROWS)] = MAX_ROWS,
     ) -> JSONResponse:
         """Any span of a Box by rows of one length: [min, mean, max] of each metric, and what they cover."""
-        span = asked_span(self._context, start, end)
+        span = query_span(self._context, start, end)
         now_ms = self._context.now_ns() // 1_000_000
         try:
             history = read_history(self._context.store, _box(box_id), span, now_ms, rows)

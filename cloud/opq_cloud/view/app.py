@@ -30,9 +30,9 @@ from opq_cloud.view.accounts.openid_pages import OpenIdPages
 from opq_cloud.view.accounts.saved_pages import SavedViewPages
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.themes import theme_routes
-from opq_cloud.view.accounts.visitors import ASKING, UNKNOWN, Visitor
+from opq_cloud.view.accounts.visitors import UNKNOWN, VISITOR, Visitor
 from opq_cloud.view.administration.admin_routes import admin_router
-from opq_cloud.view.administration.asked_box import BoxQuestions
+from opq_cloud.view.administration.box_client import BoxClient
 from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.edit_pages import IncidentEditPages
@@ -114,7 +114,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
         for made in (
             EntryPages(accounts, FormPlaces(context.counters)),
             AccountPages(accounts),
-            BoxSettingsPages(accounts, BoxQuestions(context.addresses).spend_claim_code),
+            BoxSettingsPages(accounts, BoxClient(context.addresses).spend_claim_code),
             AdminPages(accounts),
             NotificationPages(accounts),
             SavedViewPages(accounts),
@@ -183,11 +183,11 @@ def _add_errors(
 
     def on_gate(scope: Scope, error: StoreError) -> Response:
         """The visitor is not known, so the page shows nothing about accounts."""
-        token = ASKING.set(UNKNOWN)
+        token = VISITOR.set(UNKNOWN)
         try:
             return on_store(Request(scope), error)
         finally:
-            ASKING.reset(token)
+            VISITOR.reset(token)
 
     def on_failure(request: Request, error: Exception) -> Response:
         context.counters.add("requests_failed")
@@ -210,8 +210,8 @@ def page_of_form(routes: Sequence[BaseRoute], path: str) -> str:
     if path.startswith("/admin/rules/"):  # the rule may have been deleted
         return "/admin/rules"
     while path := path.rpartition("/")[0]:
-        asked = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
-        if any(route.matches(asked)[0] == Match.FULL for route in routes):
+        scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
+        if any(route.matches(scope)[0] == Match.FULL for route in routes):
             return path
     return "/"
 

@@ -12,7 +12,7 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incident_index import IncidentFilter, IndexPlace
 from opq_cloud.store.store import BoxRecord, CloudStore, ShownStore
-from opq_cloud.view.accounts.gate import asking_now
+from opq_cloud.view.accounts.gate import current_visitor
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.seen import SeenHub, SeenStore
@@ -77,7 +77,7 @@ class ViewContext:
 
     @property
     def visitor(self) -> Visitor:
-        return OPEN if self.visitors is None else asking_now()
+        return OPEN if self.visitors is None else current_visitor()
 
     def half_cycles(self, event_id: int) -> list[tuple[str, HalfCycleRms]]:
         """Box and Urms(1/2) of a long dip or swell; empty for most events."""

@@ -27,7 +27,7 @@ METRICS = (
 _UNKNOWN = (None, None, None)
 
 
-def asked_span(context: ViewContext, start: str, end: str) -> TimeSpan:
+def query_span(context: ViewContext, start: str, end: str) -> TimeSpan:
     """The span of an address. Raises HTTPException 400 with what was wrong."""
     try:
         return read_span(start, end, context.now_ns() // 1_000_000)
@@ -38,10 +38,10 @@ def asked_span(context: ViewContext, start: str, end: str) -> TimeSpan:
 def chosen_span(context: ViewContext, box_ids: Sequence[str], start: str, end: str) -> TimeSpan:
     """The span of the address; where it gives none, the longest `first_span` of the first Boxes.
 
-    Raises HTTPException 400 like `asked_span`.
+    Raises HTTPException 400 like `query_span`.
     """
     if start or end or not box_ids:
-        return asked_span(context, start or DEFAULT[0], end or DEFAULT[1])
+        return query_span(context, start or DEFAULT[0], end or DEFAULT[1])
     now_ms = context.now_ns() // 1_000_000
     spans = (first_span(context.store, box_id, now_ms) for box_id in box_ids[:BOXES_LOOKED_AT])
     return max(spans, key=lambda span: span.length_ms)

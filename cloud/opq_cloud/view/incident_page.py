@@ -13,7 +13,7 @@ from opq_cloud.view import words
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
 from opq_cloud.view.live_messages import fingerprint
-from opq_cloud.view.past.compare_address import asked_zone
+from opq_cloud.view.past.compare_address import query_zone
 from opq_cloud.view.registry import natural_order
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW
 from opq_measure.events.disturbances import Limits
@@ -135,7 +135,7 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
 
 def past_before(context: ViewContext, incident: Incident) -> IncidentPast:
     """The earlier incidents that the visitor sees, in the visitor's time zone."""
-    zone = asked_zone(context, "")
+    zone = query_zone(context, "")
     # where the visitor does not see every Box, each entry is made again from the whole incident
     compared = COMPARED if context.visitor.everything else COMPARED_IN_PART
     return past_of(context.store, incident, zone, zone.key, compared)

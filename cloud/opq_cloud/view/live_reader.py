@@ -32,7 +32,7 @@ from opq_cloud.view.recent import RECENT_MEASUREMENTS, RECENT_MS
 from opq_cloud.view.words import Names
 from opq_proto import mauka_pb2
 from opq_proto.errors import StoreError
-from opq_proto.measurement_turns import ask_for_turns, waiting_measurements
+from opq_proto.measurement_turns import request_turns, waiting_measurements
 from opq_proto.messages import Incident
 from opq_proto.zmq_inbox import waiting_messages
 
@@ -117,7 +117,7 @@ class LiveReader:
                 socket.rcvhwm = 10_000 if socket is bus else TURNS  # no more are read; the store has them all
                 socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
                 if socket is not bus:
-                    ask_for_turns(socket)
+                    request_turns(socket)
                 for topic in topics:
                     socket.subscribe(topic)
                 keys.connect(socket, endpoint, key)

@@ -21,7 +21,7 @@ from opq_cloud.view.accounts.seen import SeenFeed
 from opq_cloud.view.accounts.visitors import (
     PROXY_HEADERS,
     WHO,
-    AskingRequest,
+    RequestFacts,
     Visitor,
     Visitors,
     visitor_network,
@@ -38,7 +38,7 @@ from opq_proto.errors import StoreError
 HEARTBEAT_S = 15.0
 CHECKED_EVERY_S = 2.0
 """How often a live feed checks whether its visitor may still see what it shows."""
-ASKERS_KEPT = 1024
+VISITORS_KEPT = 1024
 RETRY_MS = 1000
 """A browser tries again after this time."""
 AGAIN_S = 10
@@ -57,7 +57,7 @@ class LiveRoute:
         self._hub = context.whole_hub
         self._heartbeat_s = heartbeat_s
         self._frames = SharedFrames()
-        self._checked: KeptAnswers[Visitor] = KeptAnswers(CHECKED_EVERY_S / 2, ASKERS_KEPT)
+        self._checked: KeptAnswers[Visitor] = KeptAnswers(CHECKED_EVERY_S / 2, VISITORS_KEPT)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -68,8 +68,8 @@ class LiveRoute:
         if self._hub.full():
             text = f"All {self._hub.streams} live feeds are taken ([view] live_streams); try again.\n"
             return PlainTextResponse(text, 503, {"Retry-After": str(AGAIN_S)})
-        asking = request_facts(request.scope)
-        if self._hub.full_of(visitor_network(asking.address)):
+        facts = request_facts(request.scope)
+        if self._hub.full_of(visitor_network(facts.address)):
             text = (
                 f"Your address has {self._hub.streams_of_network} live feeds open, the most that one address "
                 "may have ([view] live_streams); close one and try again.\n"
@@ -86,9 +86,9 @@ class LiveRoute:
                 if frames is not None:
                     headers["Content-Encoding"] = "gzip"
                 shown, made_for = read_page_boxes(query), query.get("feed")
-                stream = self._page(after, asking, feed, shown, windows, frames, made_for)
+                stream = self._page(after, facts, feed, shown, windows, frames, made_for)
             else:
-                stream = self._events(after, asking, feed, read_live_filter(query, self._region_boxes))
+                stream = self._events(after, facts, feed, read_live_filter(query, self._region_boxes))
         except ValueError as error:
             raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
@@ -98,13 +98,13 @@ class LiveRoute:
         yield from self._context.regions().get(region, ())
 
     async def _events(
-        self, after: str | None, asking: AskingRequest, feed: SeenFeed, wanted: LiveFilter
+        self, after: str | None, facts: RequestFacts, feed: SeenFeed, wanted: LiveFilter
     ) -> AsyncIterator[bytes]:
         """Yields each Measurement at once: for programs."""
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
         boxes = _seen_of(feed.visitor, wanted.boxes)
-        network = visitor_network(asking.address)
+        network = visitor_network(facts.address)
         subscriber = self._hub.subscribe(
             loop_wake(loop, news), after, wanted.after(feed.shown), boxes, network
         )
@@ -115,7 +115,7 @@ class LiveRoute:
             yield f"retry: {RETRY_MS}\n\n".encode()
             while not subscriber.closed:
                 if loop.time() - checked_s >= CHECKED_EVERY_S:
-                    if not await self._still_may(asking, feed, subscriber, wanted.boxes):
+                    if not await self._still_may(facts, feed, subscriber, wanted.boxes):
                         return  # the client connects again, as its present visitor
                     checked_s = loop.time()
                 news.clear()
@@ -134,7 +134,7 @@ class LiveRoute:
     async def _page(
         self,
         after: str | None,
-        asking: AskingRequest,
+        facts: RequestFacts,
         feed: SeenFeed,
         shown: Boxes,
         windows: Windows,
@@ -149,7 +149,7 @@ class LiveRoute:
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
         boxes, seen = _seen_of(feed.visitor, shown), _seen_of(feed.visitor, None)
-        network = visitor_network(asking.address)
+        network = visitor_network(facts.address)
         page = self._hub.open_page(loop_wake(loop, news), after, feed.shown, boxes, seen, network)
         if page is None:
             return
@@ -161,7 +161,7 @@ class LiveRoute:
             may = made_for in (None, begun.feed_name)
             while not page.closed:
                 if loop.time() - checked_s >= CHECKED_EVERY_S:
-                    may = await self._still_may(asking, feed, page, shown) and feed.visitor.sees_all_of(begun)
+                    may = await self._still_may(facts, feed, page, shown) and feed.visitor.sees_all_of(begun)
                     checked_s = loop.time()
                 if not may:
                     yield ENDED if frames is None else frames.of(ENDED)
@@ -189,16 +189,16 @@ class LiveRoute:
             self._hub.unsubscribe(page)
 
     async def _still_may(
-        self, asking: AskingRequest, feed: SeenFeed, stream: Subscriber, wanted: Boxes
+        self, facts: RequestFacts, feed: SeenFeed, stream: Subscriber, wanted: Boxes
     ) -> bool:
         """Checks the visitor again: a session may have ended, a Box may have another owner now."""
         visitors = self._context.visitors
         if visitors is None:
             return True
         try:
-            now = visitors.at_once(asking)
+            now = visitors.at_once(facts)
             if now is None:
-                now = await anyio.to_thread.run_sync(self._visitor, visitors, asking)
+                now = await anyio.to_thread.run_sync(self._visitor, visitors, facts)
         except StoreError:
             return True  # like the pages, the feed continues with what is known
         before = feed.visitor
@@ -208,10 +208,10 @@ class LiveRoute:
             self._hub.show(stream, _seen_of(now, wanted), _seen_of(now, None))
         return same and now.sees_something
 
-    def _visitor(self, visitors: Visitors, asking: AskingRequest) -> Visitor:
+    def _visitor(self, visitors: Visitors, facts: RequestFacts) -> Visitor:
         """Streams of one browser share one query."""
-        facts = tuple(asking.headers.get(name) for name in ("host", *WHO, *PROXY_HEADERS))
-        return self._checked.of((asking.peer, facts), lambda: visitors.of(asking))
+        who = tuple(facts.headers.get(name) for name in ("host", *WHO, *PROXY_HEADERS))
+        return self._checked.of((facts.peer, who), lambda: visitors.of(facts))
 
 
 def _seen_of(visitor: Visitor, boxes: Boxes) -> Boxes:

@@ -15,12 +15,12 @@ from opq_cloud.export.tables import written_forms
 from opq_cloud.store.incident_index import COLUMNS, IncidentFilter, entry_of_incident
 from opq_cloud.view import incident_page, words
 from opq_cloud.view.accounts.account_context import marked_time
-from opq_cloud.view.administration.asked_box import BoxNotAskedError, BoxQuestions, BoxReport
+from opq_cloud.view.administration.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.edit_pages import remark_values
 from opq_cloud.view.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.examine.page import ExaminePages
-from opq_cloud.view.history_page import From, To, asked_span, chosen_span, history_values
+from opq_cloud.view.history_page import From, To, chosen_span, history_values, query_span
 from opq_cloud.view.incident_list import (
     ORDER_WORDS,
     PER_PAGE,
@@ -60,7 +60,7 @@ BOXES_A_PAGE = 100
 BOXES_OFFERED = 200
 """Boxes in a list to choose from; where there are more, the number is typed."""
 ON_BOX_PAGE = 10
-ASKS_AT_ONCE, ASKS_PER_S = 3.0, 0.1
+COMMANDS_AT_ONCE, COMMANDS_PER_S = 3.0, 0.1
 """Requests of one account at once, and per second: each holds a thread, for seconds at a Box that is away."""
 HOUR_MS = 3_600_000
 NO_BOX = "No Box with this id is known."
@@ -105,8 +105,8 @@ class Pages:
         self._templates.filters.update(local_time=marked_time)
         self._templates.globals["table_forms"] = written_forms()
         self._templates.filters.update(headline=words.headline, outline=words.outline, boxes=words.boxes)
-        self._questions = BoxQuestions(context.addresses)
-        self._asks = TokenBuckets(ASKS_AT_ONCE, ASKS_PER_S)
+        self._questions = BoxClient(context.addresses)
+        self._command_limits = TokenBuckets(COMMANDS_AT_ONCE, COMMANDS_PER_S)
         self.examine = ExaminePages(context, self.render)
         self.compare = ComparePages(context, self.render)
         self.calendar = CalendarPages(context, self.render)
@@ -121,7 +121,7 @@ class Pages:
 
     def error(self, code: int, text: str, request: Request | None = None) -> HTMLResponse:
         """A readable page for a failed request, with advice."""
-        ways = error_ways(code, self._context.visitor, *_asked(request))
+        ways = error_ways(code, self._context.visitor, *_request_words(request))
         made = self.render(
             "error.html", code=code, status=code, text=text, ways=ways, retry_every_s=RETRY_EVERY_S
         )
@@ -236,7 +236,7 @@ class Pages:
     def history(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
         """The history part of a Box's page, for a page that replaces it."""
         record = self._known_box(box_id)
-        span = asked_span(self._context, start, end)
+        span = query_span(self._context, start, end)
         return self.render("history.html", "boxes", 200, **history_values(self._context, record, span))
 
     def _known_box(self, box_id: str) -> ShownBox:
@@ -250,11 +250,11 @@ class Pages:
         visitor = self._context.visitor
         if not ask or visitor.account is None or not visitor.may_change(box_id):
             return None, ""
-        if not self._asks.spend(visitor.account.account_id):
+        if not self._command_limits.spend(visitor.account.account_id):
             return None, "You asked a moment ago; ask again in some seconds."
         try:
-            return self._questions.ask_info(box_id), ""
-        except BoxNotAskedError as error:
+            return self._questions.read_info(box_id), ""
+        except BoxClientError as error:
             return None, f"{error}."
 
     def box(
@@ -322,7 +322,7 @@ class Pages:
         )
 
 
-def _asked(request: Request | None) -> tuple[str, str, str]:
+def _request_words(request: Request | None) -> tuple[str, str, str]:
     """The path and method of a request, and the page of ours that a form was sent from."""
     if request is None:
         return "/", "GET", ""

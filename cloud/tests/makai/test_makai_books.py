@@ -157,13 +157,13 @@ def test_a_box_whose_answer_was_short_is_asked_for_the_rest_when_it_is_sampled()
     events.refresh([record(end_ns=10 * second_ns)], now_s=0, utc_ns=7 * second_ns)
     event = events.get("t")
     assert event is not None
-    assert event.span_to_ask("1") == (0, 10 * second_ns)
+    assert event.span_missing("1") == (0, 10 * second_ns)
     events.note_short(event, "1", AnswerReach(7 * second_ns, "cut", False), now_s=1, utc_ns=8 * second_ns)
-    assert event.span_to_ask("1") == (6_500_000_000, 10 * second_ns)
+    assert event.span_missing("1") == (6_500_000_000, 10 * second_ns)
     assert due(events, 3.4) == []
     assert due(events, 3.5) == [("t", "1")], "half a second after its end, and the other one later"
     events.note_short(event, "1", AnswerReach(10 * second_ns, "cut", False), now_s=4, utc_ns=12 * second_ns)
-    assert event.span_to_ask("1") == (9_500_000_000, 10 * second_ns)
+    assert event.span_missing("1") == (9_500_000_000, 10 * second_ns)
 
 
 def test_a_box_whose_answer_is_here_is_neither_asked_nor_given_up() -> None:

@@ -13,7 +13,7 @@ from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.service import ServiceCounters
 from opq_proto.errors import PortBusyError
-from opq_proto.measurement_turns import ask_for_turns, waiting_measurements
+from opq_proto.measurement_turns import request_turns, waiting_measurements
 from opq_proto.opqbox3_pb2 import Command, Measurement
 
 
@@ -228,7 +228,7 @@ def test_who_says_so_hears_turns_and_everyone_else_each_measurement(makai: Any) 
     brokers, own = makai.brokers(), makai.peer()
     counters = brokers.triggering.counters
     reads, two = own.context.socket(zmq.SUB), own.context.socket(zmq.SUB)
-    ask_for_turns(reads)
+    request_turns(reads)
     for subscriber, topics in ((reads, (b"",)), (two, (b"0004", b"0010"))):
         for each in topics:
             subscriber.subscribe(each)

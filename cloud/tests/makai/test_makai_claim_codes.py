@@ -10,9 +10,9 @@ from account_scene import FormBrowser, add_people
 
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.administration import asked_box
+from opq_cloud.view.administration import box_client
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.administration.asked_box import BoxQuestions, BoxReport
+from opq_cloud.view.administration.box_client import BoxClient, BoxReport
 from opq_gateway.commands.claim_codes import MOST_TRIES, ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
@@ -127,8 +127,8 @@ def test_who_asks_a_box_that_is_away_keeps_nobody_from_claiming_theirs(
         goes_on.wait(60)
         raise UnansweredError(f"Box {box_id} does not answer")
 
-    monkeypatch.setattr(asked_box, "_said", away)
-    monkeypatch.setattr(asked_box, "BUSY_S", 0.1)
+    monkeypatch.setattr(box_client, "_said", away)
+    monkeypatch.setattr(box_client, "BUSY_S", 0.1)
     eve = scene.store.people.account_of("eve@example.org")
     assert eve is not None and scene.store.people.claim_box("4", eve.account_id)
     asks = threading.Thread(target=browsers["eve"].get, args=("/boxes/4?ask=1",))
@@ -147,7 +147,7 @@ def test_a_guesser_at_the_brokers_own_address_has_twenty_tries_and_no_other_box_
 ) -> None:
     """Past View and its limits: who reaches the address in clear of the acquisition broker."""
     scene, desks, _ = house
-    questions = BoxQuestions(scene.addresses)
+    questions = BoxClient(scene.addresses)
     code = desks["4"].claims.make("4").code
     for _ in range(MOST_TRIES):
         assert not desks["4"].claims.spend("4", "AAAA-AAAA")

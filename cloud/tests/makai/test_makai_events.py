@@ -146,8 +146,8 @@ def test_a_dip_becomes_an_event_with_every_box_heard(cloud: Cloud) -> None:
         assert listener.recv_multipart() == [instance.encode(), str(record.event_id).encode()]
         event = cloud.store.event(record.event_id)
         assert [wave.box_id for wave in event.waveforms] == ["1", "4"]
-        asked_samples = (spans.pop()[1] - (at_ms - 1550)) * 12
-        assert asked_samples <= len(event.waveforms[0].counts) < asked_samples + 400
+        sample_requests = (spans.pop()[1] - (at_ms - 1550)) * 12
+        assert sample_requests <= len(event.waveforms[0].counts) < sample_requests + 400
         assert event.waveforms[0].counts[:600].tolist() == [0] * 200 + [1] * 200 + [2] * 200
         assert not listener.poll(300), "announced once"
 

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from opq_cloud.config import AskingSection, EventServiceSection, TriggeringServiceSection
-from opq_cloud.makai.asked_boxes import BoxPlaces
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_requests import OpenEvents
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.requested_boxes import BoxPlaces
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.asked_samples import AskedSamples
 from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.sample_requests import StoredSampleRequest
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform
 from opq_proto.opqbox3_pb2 import Command
@@ -71,7 +71,7 @@ class AskingGrid:
         self.commands.append(Command.FromString(command))
         return True
 
-    def ask(self, *wanted: AskedSamples) -> None:
+    def ask(self, *wanted: StoredSampleRequest) -> None:
         now_ns = time.time_ns()
         self.store.request_samples(self.event_id, [replace(each, requested_ns=now_ns) for each in wanted], 5)
         self.advance()
@@ -95,8 +95,8 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
     opened.close()
 
 
-LONGER = AskedSamples("rms_voltage", "it lasts", spans={"1": LATER, "9": LATER})
-BESIDE = AskedSamples("rms_voltage", "its border", beside=("2",), most_boxes=2, span_ns=OWN)
+LONGER = StoredSampleRequest("rms_voltage", "it lasts", spans={"1": LATER, "9": LATER})
+BESIDE = StoredSampleRequest("rms_voltage", "its border", beside=("2",), most_boxes=2, span_ns=OWN)
 
 
 def test_a_request_is_granted_and_its_boxes_are_asked_for_just_that(store: CloudStore) -> None:
@@ -178,7 +178,7 @@ def test_an_open_event_waits_for_the_longer_span_and_not_for_an_old_answer(store
     events.refresh(store.unfinished_events(), 0.0, OWN[1])
     event = events.get("t" * 30)
     assert event is not None and list(event.waiting) == ["1"]
-    assert event.span_to_ask("1") == LATER
+    assert event.span_missing("1") == LATER
     first = Waveform("1", START_NS, 0, TimeSource.GPS, 12_000_000, 0.02, 0, np.zeros(36_000, np.int16))
     assert not event.answers_last("1", first), "what the event asked for at first, come late"
     assert event.answers_last("1", replace(first, start_ns=LATER[0])) and event.answers_last("1", None)

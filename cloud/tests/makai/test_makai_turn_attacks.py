@@ -20,7 +20,7 @@ from opq_cloud.store import open_store
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
 from opq_proto.decision import Nominal
-from opq_proto.measurement_turns import PRESSING, TURN, ask_for_turns, turn_message, waiting_measurements
+from opq_proto.measurement_turns import PRESSING, TURN, request_turns, turn_message, waiting_measurements
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire import measurement_to_wire, topic
 
@@ -108,7 +108,7 @@ def test_a_turn_that_a_box_sends_goes_nowhere(makai: Any) -> None:
     brokers, own = makai.brokers(), makai.peer()
     counters = brokers.triggering.counters
     with makai.running(brokers.triggering), closing(own.context.socket(zmq.SUB)) as reads:
-        ask_for_turns(reads)
+        request_turns(reads)
         reads.subscribe(b"")
         reads.connect(brokers.triggering_config.backend_endpoint)
         box, client = makai.box(brokers, "1"), makai.client(brokers)

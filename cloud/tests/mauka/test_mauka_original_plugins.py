@@ -128,7 +128,7 @@ class LaterPlugin(plugins.base_plugin.MaukaPlugin):
     assert service.status("LaterPlugin")["malformed"] == 1
 
 
-ASKING = """
+VISITOR = """
 try:
     found = self.request_next_available_incident_id()
 except Exception as error:
@@ -154,7 +154,7 @@ def test_a_confined_plugin_gets_numbers_of_incidents_where_no_key_is_asked_for(
     running.start(ids)
     made = original_plugins(tmp_path, {**bus.settings, INCIDENT_ID_KEY: address}, call_s=60.0)
     running.start(made)
-    deploy(made, write_folder(tmp_path / "mine", Asking=plugin_code("Asking", ASKING)))
+    deploy(made, write_folder(tmp_path / "mine", Asking=plugin_code("Asking", VISITOR)))
     heard, writer = wire.subscriber(bus, "numbers"), wire.publisher(bus.sub)
     for number in (b"1", b"2"):
         writer.send_multipart([b"foo", b""])

@@ -21,7 +21,7 @@ from opq_cloud.__main__ import cloud
 from opq_cloud.mauka import plugin_commands
 from opq_cloud.mauka.bus import NobodyListensError
 from opq_cloud.mauka.deployments import PluginDeployments
-from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
+from opq_cloud.mauka.plugin_commands import query_manager, succeeded
 from opq_proto.errors import PluginError
 from opq_tools.cli import tools
 
@@ -54,12 +54,12 @@ class Mauka:
         end_s = time.monotonic() + 120
         while True:
             try:
-                return ask_manager("help", self.manager, wait_s=1.0)
+                return query_manager("help", self.manager, wait_s=1.0)
             except NobodyListensError:
                 assert time.monotonic() < end_s and self.process.poll() is None, self.lines()
 
     def ask(self, command):
-        return ask_manager(command, self.manager)
+        return query_manager(command, self.manager)
 
     def status(self, name):
         return json.loads(self.ask(f"status {name}"))
@@ -264,4 +264,4 @@ def test_a_deployment_is_whole_or_not_there_and_old_ones_go(tmp_path):
 def test_where_nobody_is_the_command_does_not_wait_for_an_answer(monkeypatch):
     monkeypatch.setattr(plugin_commands, "CONNECTED_S", 0.2)
     with pytest.raises(NobodyListensError, match=r"waited 0\.2 s"):
-        ask_manager("help", f"tcp://127.0.0.1:{free_ports.free_port()}", wait_s=3600.0)
+        query_manager("help", f"tcp://127.0.0.1:{free_ports.free_port()}", wait_s=3600.0)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.asked_samples import (
+from opq_cloud.store.sample_requests import (
     ASKED,
     LONGER,
     REFUSED,
-    AskedSamples,
     SamplesAnswer,
+    StoredSampleRequest,
     new_requests,
 )
 from opq_proto.messages import TimeSource, Trigger, Waveform
@@ -22,8 +22,8 @@ S = 10**9
 OWN = NOW_NS, NOW_NS + 2 * S
 TRIGGER = Trigger("a" * 30, *OWN, ("1", "4"), "1", "threshold: rms 80 V below 114 V")
 LATER = OWN[1] - S // 2, OWN[1] + 3 * S
-WANTED = AskedSamples("rms_voltage", "the sag lasts", spans={"1": LATER}, requested_ns=NOW_NS)
-BESIDE = AskedSamples("rms_voltage", "its border", beside=("1", "4"), most_boxes=3, span_ns=OWN)
+WANTED = StoredSampleRequest("rms_voltage", "the sag lasts", spans={"1": LATER}, requested_ns=NOW_NS)
+BESIDE = StoredSampleRequest("rms_voltage", "its border", beside=("1", "4"), most_boxes=3, span_ns=OWN)
 MADE_NS = NOW_NS + 9 * S
 
 

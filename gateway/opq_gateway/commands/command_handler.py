@@ -188,16 +188,16 @@ class CommandHandler:
         self._waiting = []
 
     def _data(self, desk: CommandedBox, command: Command) -> None:
-        asked = command.data_command
-        start_ns, end_ns = asked.start_ms * 1_000_000, asked.end_ms * 1_000_000
+        data = command.data_command
+        start_ns, end_ns = data.start_ms * 1_000_000, data.end_ms * 1_000_000
         rate_hz = desk.status.rate_hz
         longest_ns = min(self._longest_ns, round(MOST_FRAMES * CYCLE_SAMPLES / rate_hz * 1e9))
-        whole = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns, inside=not asked.wait)
+        whole = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns, inside=not data.wait)
         request = limited(whole, desk.ring.span(), longest_ns)
         desk.counters.add("requests_shortened", request.shortened)
         self._log.debug("request.received", box_id=request.box_id, start_ns=start_ns, end_ns=end_ns)
         ahead_s = self._ahead_s(desk.status, request.end_ns)
-        pointless = not asked.wait or request.end_ns <= start_ns or ahead_s < -GRACE_S
+        pointless = not data.wait or request.end_ns <= start_ns or ahead_s < -GRACE_S
         if pointless or ready(desk.ring, request):
             self._answer_data(desk, request)
         elif len(self._waiting) >= WAITING:

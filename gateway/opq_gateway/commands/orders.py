@@ -41,7 +41,7 @@ class BoxOrders:
         """Carries out an order; False: there is no such order."""
         match plugin:
             case "opq-reset":
-                self._ask(Operation.RESET, "", reply)
+                self._send_command(Operation.RESET, "", reply)
             case "opq-time":
                 self._time(message, reply)
             case "opq-settings":
@@ -61,17 +61,17 @@ class BoxOrders:
             reply(False, f"time is {message[:LONGEST_ARGUMENT]!r}; want UTC in ms since 1970, or nothing")
             return
         utc_ms = message or str(self._now_ns() // 1_000_000)
-        self._ask(Operation.SYNC_TIME, utc_ms, reply)
+        self._send_command(Operation.SYNC_TIME, utc_ms, reply)
 
     def _settings(self, message: str, reply: Reply) -> None:
         if not message:
-            self._ask(Operation.GET_SETTINGS, "", reply)
+            self._send_command(Operation.GET_SETTINGS, "", reply)
         elif "=" not in message or len(message) > LONGEST_ARGUMENT:
             reply(False, f"want key=value of at most {LONGEST_ARGUMENT} characters, or nothing")
         else:
-            self._ask(Operation.PUT_SETTING, message, reply)
+            self._send_command(Operation.PUT_SETTING, message, reply)
 
-    def _ask(self, operation: Operation, argument: str, reply: Reply) -> None:
+    def _send_command(self, operation: Operation, argument: str, reply: Reply) -> None:
         def done(answer: BoxAnswer) -> None:
             self._later(partial(reply, *words(answer)))
 

@@ -185,8 +185,8 @@ def _outer_gaps(
         old = span is not None and request.start_ns < span.start_ns
         before = (Gap(start, wave.first_sample - start, BEFORE_RING if old else NOTHING),)
     end = wave.first_sample + len(wave.counts) + sum(gap.samples for gap in wave.gaps)
-    asked_end = _last_inside(wave, request.end_ns) if request.inside else None
-    missing = (_sample_at(wave, request.end_ns, up=True) if asked_end is None else asked_end) - end
+    wanted_end = _last_inside(wave, request.end_ns) if request.inside else None
+    missing = (_sample_at(wave, request.end_ns, up=True) if wanted_end is None else wanted_end) - end
     if missing > 0:
         late = span is None or request.end_ns > span.end_ns
         behind = (Gap(end, missing, NOT_SAMPLED_YET if late else NOTHING),)

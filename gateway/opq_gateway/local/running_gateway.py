@@ -45,7 +45,7 @@ class RunningGateway:
             return status, None
 
 
-def ask_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, object]:
+def make_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, object]:
     """Requests a new claim code: `{"box_id", "code", "valid_s"}`.
 
     Raises:
@@ -75,7 +75,7 @@ UNKNOWN_NS = 2**32 - 1
 SOURCES = {"gps": "GPS", "holdover": "GPS lost, held over", "ntp": "by another clock", "free": "free-running"}
 
 
-def ask_status(endpoint: str, port_offset: int) -> dict[str, Any]:
+def read_status(endpoint: str, port_offset: int) -> dict[str, Any]:
     """Requests the status: `{"boxes", "gps_comparison", "claim_codes"}`.
 
     Raises:

@@ -243,10 +243,10 @@ def measuring_of(
         )
     except ValueError as error:
         raise ConfigError(f"measuring: {error}, nothing was started") from error
-    asked = config.phasors
+    section = config.phasors
     phasors = None
-    if asked.endpoint is not None:
-        phasors = PhasorPlan(asked.reports_per_s, PmuClass(asked.pmu_class))
+    if section.endpoint is not None:
+        phasors = PhasorPlan(section.reports_per_s, PmuClass(section.pmu_class))
     unknown = sorted(set(config.uplink.send) - METRICS)
     if unknown:
         allowed = "there are rms f thd trans h2 .. h50 rocof pst unbalance"

@@ -43,22 +43,22 @@ def stream_of(
     Raises:
         ConfigError: too many Boxes for the frames of one stream.
     """
-    asked = config.phasors
-    pmu_class = PmuClass(asked.pmu_class)
+    section = config.phasors
+    pmu_class = PmuClass(section.pmu_class)
     phases = {box_id: number for group in config.group for number, box_id in enumerate(group.boxes)}
     stations = configurations.stations_of([box.id for box in config.box], phases)
     if len(stations) > configurations.MOST_STATIONS:
         raise ConfigError(
             f"phasors: {len(stations)} Boxes; the frames of one stream hold {configurations.MOST_STATIONS}"
         )
-    latency_s = Pmu(LOWEST_HZ, asked.reports_per_s, pmu_class).latency_s
-    stream = PmuStream(asked.id_code, asked.reports_per_s, pmu_class, latency_s, stations)
+    latency_s = Pmu(LOWEST_HZ, section.reports_per_s, pmu_class).latency_s
+    stream = PmuStream(section.id_code, section.reports_per_s, pmu_class, latency_s, stations)
 
     def nominal_hz(box_id: str) -> float | None:
         hello = statuses[box_id].hello
         return None if hello is None else hello.nominal_hz
 
-    return PhasorStream(stream, asked.wait_s, nominal_hz, lambda name, box_id: counters[box_id].add(name))
+    return PhasorStream(stream, section.wait_s, nominal_hz, lambda name, box_id: counters[box_id].add(name))
 
 
 class PhasorStream:

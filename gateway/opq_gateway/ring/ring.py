@@ -130,7 +130,7 @@ class Ring:
         """
         done = 0
         try:
-            self._ask_again()
+            self._retry()
             while done < len(blocks):
                 done += self._write(blocks[done:])
         except OSError as error:
@@ -150,7 +150,7 @@ class Ring:
             self._pending = PendingLosses(self.newest())
         return self._pending
 
-    def _ask_again(self) -> None:
+    def _retry(self) -> None:
         if self._refused is not None:
             error, until_s = self._refused
             if self._monotonic_s() < until_s:

@@ -105,7 +105,7 @@ class Sealer:
     def _sealed(self, box_id: str, segment: Segment, stop: threading.Event) -> bool:
         """Seals a segment. True: the next may follow at once; False: the child or the disk needs time."""
         try:
-            answer = self._ask(segment.path, stop)
+            answer = self._request_seal(segment.path, stop)
             if "made" in answer:
                 self._replace(box_id, segment, Path(answer["made"]))
             elif "problem" in answer:
@@ -135,7 +135,7 @@ class Sealer:
             "ring.not_sealed", box_id=box_id, path=str(segment.path), tries=count, reason=reason
         )
 
-    def _ask(self, path: Path, stop: threading.Event) -> dict[str, str]:
+    def _request_seal(self, path: Path, stop: threading.Event) -> dict[str, str]:
         """The child's answer: "made", "problem" or "refused"; empty when stopped meanwhile."""
         if self._child is None:
             self._child = subprocess.Popen(  # a Ctrl-C is for us alone; the child ends with us

@@ -76,7 +76,7 @@ class EdgeRules:
         own: dict[tuple[str, str], Callable[[], Any]] = {
             ("source", "opqbox"): partial(Source, self._measured, rows_of),
             ("source", "opqwave"): partial(WaveSource, self._waves),
-            ("sink", "request_waveform"): partial(Sink, self._ask),
+            ("sink", "request_waveform"): partial(Sink, self._request_waveform),
         }
         self._service = RulesService(settings, own=own)
         self.port = self._service.port
@@ -105,7 +105,7 @@ class EdgeRules:
     def close(self) -> None:
         self._service.stop()
 
-    def _ask(self, request: Request) -> bool:
+    def _request_waveform(self, request: Request) -> bool:
         """Sends a request to Makai, from a sink's thread. ValueError: no such Box here."""
         status = self._statuses.get(request.box_id)
         if status is None:

@@ -56,7 +56,7 @@ ONCE = (Operation.RESET, Operation.UPDATE_END, Operation.REPL, Operation.SYNC_TI
 
 
 @dataclass(slots=True)
-class _Asked:
+class _QueuedCommand:
     """A command that waits for its answer; `operation` is None for a piece of an image."""
 
     operation: Operation | None
@@ -78,20 +78,20 @@ class BoxCommands:
         self._to_box = to_box
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[_QueuedCommand] = deque()
         self._open = False
-        self._current: _Asked | None = None
+        self._current: _QueuedCommand | None = None
         self._command_id = 0
         self.on_setting: Callable[[], None] = lambda: None
         """Called in the reader's thread after a setting of the Box was changed."""
 
     def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
         """Queues a command; False: the port is not open, or too many commands wait."""
-        return self._queue_command(_Asked(operation, argument, 0, b"", timeout_s, done))
+        return self._queue_command(_QueuedCommand(operation, argument, 0, b"", timeout_s, done))
 
     def send_update_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
         """Queues a piece of a firmware image; False as above."""
-        return self._queue_command(_Asked(None, "", offset, data, timeout_s, done))
+        return self._queue_command(_QueuedCommand(None, "", offset, data, timeout_s, done))
 
     def send_unanswered(self, operation: Operation) -> None:
         """Sends a command at once, without waiting for an answer; reader's thread."""
@@ -111,8 +111,8 @@ class BoxCommands:
         if self._current is not None:
             left.insert(0, self._current)
             self._current = None
-        for asked in left:
-            asked.done(BoxAnswer(None, "the port was lost"))
+        for command in left:
+            command.done(BoxAnswer(None, "the port was lost"))
 
     def accept_answer(self, message: Acknowledgement | Settings) -> None:
         """Handles an answer of the Box; ignores one that is too late or was not requested here."""
@@ -144,26 +144,26 @@ class BoxCommands:
             if current.operation not in ONCE:
                 self._send(current)
 
-    def _queue_command(self, asked: _Asked) -> bool:
+    def _queue_command(self, command: _QueuedCommand) -> bool:
         with self._lock:
             if not self._open or len(self._waiting) >= WAITING:
                 return False
-            self._waiting.append(asked)
+            self._waiting.append(command)
             return True
 
     def _send_next(self) -> None:
         with self._lock:
-            asked = self._waiting.popleft()
-        asked.command_id = self._next_id()
-        asked.sent_s = self._monotonic_s()
-        self._current = asked
-        self._send(asked)
+            command = self._waiting.popleft()
+        command.command_id = self._next_id()
+        command.sent_s = self._monotonic_s()
+        self._current = command
+        self._send(command)
 
-    def _send(self, asked: _Asked) -> None:
-        if asked.operation is None:
-            self._to_box(UpdateData(asked.command_id, asked.offset, asked.data))
+    def _send(self, command: _QueuedCommand) -> None:
+        if command.operation is None:
+            self._to_box(UpdateData(command.command_id, command.offset, command.data))
         else:
-            self._to_box(Command(asked.command_id, asked.operation, asked.argument))
+            self._to_box(Command(command.command_id, command.operation, command.argument))
 
     def _end(self, acknowledged: Acknowledgement, settings: tuple[tuple[str, str], ...] | None) -> None:
         current, self._current = self._current, None

@@ -43,7 +43,7 @@ class CrossingLimits:
         self._commands = commands
         self._refused = refused
         self._known_boot: int | None = None  # the start of the Box for which the limits are settled
-        self._asked = False
+        self._is_requested = False
         commands.on_setting = self.forget
 
     def forget(self) -> None:
@@ -56,18 +56,18 @@ class CrossingLimits:
 
     def hello(self, hello: Hello) -> None:
         """Handles a hello: sends the limits, unless the Box has them."""
-        if not self._argument or self._asked or self._known_boot == hello.boot_id:
+        if not self._argument or self._is_requested or self._known_boot == hello.boot_id:
             return
 
         def done(answer: BoxAnswer) -> None:
-            self._asked = False
+            self._is_requested = False
             if answer.status is None:
                 return  # tried again with the next hello
             self._known_boot = hello.boot_id
             if answer.status is not Status.DONE:
                 self._refused(f"{answer.status.name.lower()} {answer.detail}".strip())
 
-        self._asked = self._commands.send_command(
+        self._is_requested = self._commands.send_command(
             Operation.CROSSING_LIMITS, self._argument, LIMITS_TIMEOUT_S, done
         )
 

@@ -51,9 +51,9 @@ class EarlyPort:
         self._ring = ring
         self.data = bytearray()
         self.dropped_bytes = 0
-        self.asked_s: float | None = None
+        self.requested_s: float | None = None
         """Monotonic time of the first request; None: not yet sent."""
-        self.asked_first = self.asked_sample = 0
+        self.requested_first = self.requested_end = 0
         """First sample of that request, and the end of what the Box had sent by then."""
         self._read_to = 0
         self._decoder: Decoder | None = None
@@ -62,7 +62,7 @@ class EarlyPort:
         """Spans [first, end) of received samples, without overlap."""
         self._coming: tuple[int, int] | None = None
         """The part of the first request that the Box has still to send."""
-        self._asked_again_s = 0.0
+        self._requested_again_s = 0.0
 
     def request_samples(self) -> None:
         """Requests a hello, the samples before the first live block, and what was lost."""
@@ -76,7 +76,7 @@ class EarlyPort:
         self._read_to = len(self.data)
         blocks = [message for _, message in messages if isinstance(message, Samples)]
         now_s = time.monotonic()
-        if self.asked_s is None:
+        if self.requested_s is None:
             live = next((block for block in blocks if not block.flags & FLAG_RESENT), None)
             if live is None:
                 return
@@ -84,13 +84,13 @@ class EarlyPort:
             first = max(self._stored_to(live.first_sample), live.first_sample - REACH_SAMPLES)
             if first < live.first_sample:
                 self._write(link.encode(Resend(first, live.first_sample - first), 1))
-            self.asked_first = first
-            self.asked_sample = max(block.first_sample + len(block.counts) for block in blocks)
-            self.asked_s = self._asked_again_s = now_s
+            self.requested_first = first
+            self.requested_end = max(block.first_sample + len(block.counts) for block in blocks)
+            self.requested_s = self._requested_again_s = now_s
         if blocks:
             self._arrive(blocks)
-        if now_s - self._asked_again_s >= AGAIN_S:
-            self._asked_again_s = now_s
+        if now_s - self._requested_again_s >= AGAIN_S:
+            self._requested_again_s = now_s
             for sequence, (first, end) in enumerate(self._holes(), start=2):
                 self._write(link.encode(Resend(first, end - first), sequence))
 
@@ -106,11 +106,13 @@ class EarlyPort:
 
     def _holes(self) -> list[tuple[int, int]]:
         """Spans that the line lost, without the part that the Box, which sends in order, is still sending."""
-        asked, live, before = self.asked_first, self._live_sample, self._coming
+        requested, live, before = self.requested_first, self._live_sample, self._coming
         arrived = self._arrived
         if arrived[0][0] >= live:
-            arrived = [(asked, asked), *arrived]
-        holes = [(max(asked, end), first) for (_, end), (first, _) in pairwise(arrived) if first > asked]
+            arrived = [(requested, requested), *arrived]
+        holes = [
+            (max(requested, end), first) for (_, end), (first, _) in pairwise(arrived) if first > requested
+        ]
         self._coming = next((hole for hole in holes if hole[1] == live), None)
         return [hole for hole in holes if hole != self._coming or hole == before][:MOST_HOLES]
 
@@ -142,13 +144,13 @@ class EarlyPorts:
         self._wanted = [one for one in ports if one[0].startswith("/")]
         self._open: dict[str, EarlyPort] = {}
         self._lock = threading.Lock()
-        self._may_ask = False
+        self._may_request = False
         if self._wanted:
             threading.Thread(target=self._run, name="early ports", daemon=True).start()
 
     def allow_requests(self) -> None:
         """Allows requests to the Boxes; call it once the link's messages are imported."""
-        self._may_ask = True
+        self._may_request = True
 
     def take_port(self, path: str) -> EarlyPort | None:
         """Hands an open port and its bytes to the caller; None where it is not open here."""
@@ -187,7 +189,7 @@ class EarlyPorts:
                 if port is not None and not _read(port):
                     port.device.close()  # the port hung up: the Station opens it again
                     del self._open[open_now[fd]]
-            if self._may_ask:
+            if self._may_request:
                 for port in self._open.values():
                     port.request_samples()
             return bool(self._open)

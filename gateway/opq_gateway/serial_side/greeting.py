@@ -14,7 +14,7 @@ from opq_proto.link_messages import Hello, Log
 from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, nominal_or_none
 from opq_proto.rate_limit import RateLimitedLog
 
-ASK_HELLO_S = 1.0
+REQUEST_HELLO_S = 1.0
 MOST_RATE_MILLIHZ = 1_000_000_000
 """Twenty times what 921,600 baud can carry."""
 
@@ -28,28 +28,28 @@ class Greeting:
         counters: BoxCounters,
         lines: RateLimitedLog,
         monotonic_s: Callable[[], float],
-        ask: Callable[[], None],
+        request: Callable[[], None],
     ) -> None:
         self.hello: Hello | None = None
         self._status = status
         self._counters = counters
         self._lines = lines
         self._monotonic_s = monotonic_s
-        self._ask = ask
-        self._asked_s: float | None = None
+        self._request = request
+        self._requested_s: float | None = None
         self._told_foreign = 0
 
     def opened(self) -> None:
         """The port was opened; requests a hello."""
-        self._asked_s = None
+        self._requested_s = None
         self.request_hello()
 
     def request_hello(self) -> None:
-        """Requests a hello, at most once per ASK_HELLO_S."""
+        """Requests a hello, at most once per REQUEST_HELLO_S."""
         now_s = self._monotonic_s()
-        if self._asked_s is None or now_s - self._asked_s >= ASK_HELLO_S:
-            self._asked_s = now_s
-            self._ask()
+        if self._requested_s is None or now_s - self._requested_s >= REQUEST_HELLO_S:
+            self._requested_s = now_s
+            self._request()
 
     def accept_hello(self, hello: Hello) -> bool:
         """Handles a hello; True when it is from the configured Box and can be true."""

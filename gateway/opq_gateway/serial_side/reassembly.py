@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from opq_gateway.blocks import SampleBlock
 from opq_proto.messages import Gap
 
-ASK_AGAIN_SAMPLES = 1800
+REQUEST_AGAIN_SAMPLES = 1800
 """After this many live samples (0.15 s at 12 kS/s) without any of the requested ones, request or answer was
 lost. A round and a frame take 30 ms; a Box may first send 4 KB that wait already, 44 ms."""
-SOON_SAMPLES = 3 * ASK_AGAIN_SAMPLES
+SOON_SAMPLES = 3 * REQUEST_AGAIN_SAMPLES
 """A hole is given up after this many samples where the Box reports that it lost them itself, or where it
 answered no request while its whole ring went by."""
 MOST_REACH_SAMPLES = 240_000
@@ -30,7 +30,7 @@ MOST_REACH_SAMPLES = 240_000
 it."""
 WAITING_BLOCKS = 4096
 """Most blocks held after a hole: a little over 20 s of 200-sample blocks at 12 kS/s."""
-MOST_ASKS = 16
+MOST_REQUESTS = 16
 """Most requests at once; a Box keeps a list of 32 (device/cmodules/pipeline/resends.h)."""
 MOST_AHEAD = 8000
 """Most samples requested and not yet here: 0.3 s of a line's capacity. With more, whatever is lost again
@@ -71,10 +71,10 @@ class Reassembly:
         self._expected: int | None = None
         self._waiting: dict[int, SampleBlock] = {}
         self._order: list[int] = []  # first samples of the waiting blocks, rising
-        self._asked: deque[tuple[int, int]] = deque()  # [first, end) in order of request, not yet passed
-        self._asked_at = 0  # newest sample at the last request or at the last block that answered one
+        self._requested: deque[tuple[int, int]] = deque()  # [first, end) in order of request, not yet passed
+        self._requested_at = 0  # newest sample at the last request or at the last block that answered one
         self._unanswered_from: int | None = None  # the newest sample at the first unanswered request
-        self._look = False  # something may be missing that was not requested
+        self._may_miss = False  # something may be missing that was not requested
 
     @property
     def expected(self) -> int | None:
@@ -126,7 +126,7 @@ class Reassembly:
             if first not in self._waiting:
                 insort(order, first)
         elif not order or first > order[-1]:
-            self._look = self._look or not order or first > self._waiting[order[-1]].end_sample
+            self._may_miss = self._may_miss or not order or first > self._waiting[order[-1]].end_sample
             order.append(first)
         self._waiting[first] = block
 
@@ -134,14 +134,14 @@ class Reassembly:
         """Returns what is in order, and requests or gives up what is missing."""
         out = self._take()
         while self._waiting:
-            if self._asked and self._order[-1] - self._asked_at >= ASK_AGAIN_SAMPLES:
-                self._asked.clear()  # the requested samples did not come: request them again
-                self._look = True
+            if self._requested and self._order[-1] - self._requested_at >= REQUEST_AGAIN_SAMPLES:
+                self._requested.clear()  # the requested samples did not come: request them again
+                self._may_miss = True
             if not self._is_lost():
-                return out + self._ask()
+                return out + self._request()
             out.append(self._give_up())
             out += self._take()
-        self._asked.clear()
+        self._requested.clear()
         return out
 
     def flush(self, reason: str = NOT_RESENT) -> list[Output]:
@@ -150,7 +150,7 @@ class Reassembly:
         while self._waiting:
             out.append(self._give_up(reason))
             out += self._take()
-        self._asked.clear()
+        self._requested.clear()
         return out
 
     def _take(self) -> list[Output]:
@@ -171,14 +171,14 @@ class Reassembly:
 
     def _passed(self, block: SampleBlock) -> None:
         """Handles a requested block: what was requested before it was sent, and is lost if it is not here."""
-        for at, (first, end) in enumerate(self._asked):
+        for at, (first, end) in enumerate(self._requested):
             if first < block.end_sample and block.first_sample < end:
                 for _ in range(at + 1):
-                    self._asked.popleft()
+                    self._requested.popleft()
                 if block.end_sample < end:
-                    self._asked.appendleft((block.end_sample, end))
-                self._asked_at = self._order[-1]
-                self._look = self._look or at > 0 or block.first_sample > first
+                    self._requested.appendleft((block.end_sample, end))
+                self._requested_at = self._order[-1]
+                self._may_miss = self._may_miss or at > 0 or block.first_sample > first
                 return
 
     def _is_lost(self) -> bool:
@@ -187,36 +187,36 @@ class Reassembly:
         end, newest = self._order[0], self._order[-1]
         if newest - end >= self._most_wait:
             return True
-        if any(first < end and stop > self._expected for first, stop in self._asked):
+        if any(first < end and stop > self._expected for first, stop in self._requested):
             return False  # its samples are on their way
         since = self._unanswered_from
         timed_out = since is not None and newest - since >= self._most_wait
         return (timed_out or self._waiting[end].overrun_before) and newest - end >= SOON_SAMPLES
 
-    def _ask(self) -> list[Output]:
+    def _request(self) -> list[Output]:
         """Requests for what is missing and not on its way."""
-        requests = MOST_ASKS - len(self._asked)
-        samples = MOST_AHEAD - sum(end - first for first, end in self._asked)
-        if not self._look or requests <= 0 or samples <= MOST_AHEAD // 2:
+        requests = MOST_REQUESTS - len(self._requested)
+        samples = MOST_AHEAD - sum(end - first for first, end in self._requested)
+        if not self._may_miss or requests <= 0 or samples <= MOST_AHEAD // 2:
             return []
-        self._look = False
+        self._may_miss = False
         missing: list[tuple[int, int]] = []
         for begin, end in self._holes():
             first = max(begin, self._order[-1] - self._reach)  # the Box has no older ones
-            for start, stop in _without(first, end, self._asked):
+            for start, stop in _without(first, end, self._requested):
                 if len(missing) == requests or samples <= 0:
-                    self._look = True
+                    self._may_miss = True
                     break
                 missing.append((start, min(stop, start + samples)))
                 samples -= stop - start
-            if self._look:
+            if self._may_miss:
                 break  # later holes have time
-        self._look = self._look or samples < 0
-        if missing and not self._asked:
-            self._asked_at = self._order[-1]
+        self._may_miss = self._may_miss or samples < 0
+        if missing and not self._requested:
+            self._requested_at = self._order[-1]
         if missing and self._unanswered_from is None:
             self._unanswered_from = self._order[-1]
-        self._asked.extend(missing)
+        self._requested.extend(missing)
         return [ResendRequest(first, end - first) for first, end in missing]
 
     def _holes(self) -> list[tuple[int, int]]:
@@ -237,15 +237,15 @@ class Reassembly:
             reason = OVERRUN
             self._unanswered_from = None  # the Box had nothing to answer with
         gap = Gap(self._expected, end - self._expected, reason)
-        self._look = True
+        self._may_miss = True
         self._expected = end
         return gap
 
 
-def _without(first: int, end: int, asked: deque[tuple[int, int]]) -> list[tuple[int, int]]:
+def _without(first: int, end: int, requested: deque[tuple[int, int]]) -> list[tuple[int, int]]:
     """[first, end) without what was requested already."""
     left = []
-    for start, stop in sorted(asked):
+    for start, stop in sorted(requested):
         if start < end and stop > first:
             if start > first:
                 left.append((first, start))

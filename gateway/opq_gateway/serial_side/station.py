@@ -224,11 +224,11 @@ class BoxStation:
         self._status.serial_open = True
         self._status.serial_problem = ""
         self.counters.add("serial_opened")
-        asked: dict[str, float] = {"early_s": 0.0}
-        if early is not None and early.asked_s is not None:
-            asked = {"early_s": round(now_s - early.asked_s, 3)}
-            asked |= {"early_first": early.asked_first, "early_sample": early.asked_sample}
-        self._log.info("serial.opened", port=self.box.port, **asked)
+        facts: dict[str, float] = {"early_s": 0.0}
+        if early is not None and early.requested_s is not None:
+            facts = {"early_s": round(now_s - early.requested_s, 3)}
+            facts |= {"early_first": early.requested_first, "early_sample": early.requested_end}
+        self._log.info("serial.opened", port=self.box.port, **facts)
         self._intake.opened()
 
     def _lost(self, reason: str, now_s: float) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from opq_proto import log
 from opq_proto.clock import ClockState, system_clock
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
-from opq_proto.time_daemons import asked_clock
+from opq_proto.time_daemons import read_clock_state
 
 SET_NS = 1_000_000
 """Two readings of the two clocks agree better than this, unless one was set."""
@@ -128,7 +128,7 @@ def read_offset(now_ns: Callable[[], int], monotonic_s: Callable[[], float]) -> 
     return best[1], best[2]
 
 
-ASK_EACH_S = 16.0
+READ_EACH_S = 16.0
 """Period of the checks; a daemon polls its servers every 64 s at the soonest (NTP, RFC 5905)."""
 
 
@@ -145,10 +145,10 @@ class ClockWatch:
     def run(self, stop: threading.Event) -> None:
         """Checks until `stop`; logs a change of the time source."""
         while not stop.is_set():
-            before, self._state = self._state, asked_clock()
+            before, self._state = self._state, read_clock_state()
             if before.source is not self._state.source:
                 facts = {"source": self._state.source.name.lower()}
                 log.get(service="gateway").info(
                     "clock.changed", **facts, uncertainty_ns=self._state.uncertainty_ns
                 )
-            stop.wait(ASK_EACH_S)
+            stop.wait(READ_EACH_S)

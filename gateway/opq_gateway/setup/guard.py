@@ -62,51 +62,51 @@ class SetupGuard:
         self._guesses = TokenBuckets(GUESSES, 1 / GUESS_S, ADDRESSES, monotonic_s)
         self._changes = TokenBuckets(CHANGES, 1 / CHANGE_S, ADDRESSES, monotonic_s)
 
-    def refusal(self, asked: SetupRequest, access_point: bool) -> SetupRefusal | None:
+    def refusal(self, request: SetupRequest, access_point: bool) -> SetupRefusal | None:
         """Why this request is refused; None: it is served. `access_point`: whether we are one now."""
-        if not is_own_host(asked.headers.get("host", "")):
+        if not is_own_host(request.headers.get("host", "")):
             return SetupRefusal(400, "this page answers under its address or this machine's name only")
-        if not self._trusted(asked, access_point):
-            refused = self._password_refusal(asked)
+        if not self._trusted(request, access_point):
+            refused = self._password_refusal(request)
             if refused is not None:
                 return refused
-        if asked.method != "POST":
+        if request.method != "POST":
             return None
-        return self._change_refusal(asked)
+        return self._change_refusal(request)
 
-    def _trusted(self, asked: SetupRequest, access_point: bool) -> bool:
-        peer = ip_address(asked.peer)
-        if peer is None or {"x-forwarded-for", "forwarded", "x-real-ip"} & asked.headers.keys():
+    def _trusted(self, request: SetupRequest, access_point: bool) -> bool:
+        peer = ip_address(request.peer)
+        if peer is None or {"x-forwarded-for", "forwarded", "x-real-ip"} & request.headers.keys():
             return False  # a proxy on this machine forwards somebody else's request
         if peer.is_loopback:
             return True
         # both ends: Linux answers for 10.42.0.1 on its other interfaces, too
-        return access_point and ip_address(asked.here) == ACCESS_POINT and peer in ACCESS_POINT_NET
+        return access_point and ip_address(request.here) == ACCESS_POINT and peer in ACCESS_POINT_NET
 
-    def _password_refusal(self, asked: SetupRequest) -> SetupRefusal | None:
+    def _password_refusal(self, request: SetupRequest) -> SetupRefusal | None:
         if self._password is None:
             return SetupRefusal(403, "no setup.password_file is configured: only this machine itself may ask")
-        if self._guesses.left(asked.peer) < 1:
+        if self._guesses.left(request.peer) < 1:
             return SetupRefusal(429, "too many wrong passwords; wait", round(GUESS_S))
-        said = asked.headers.get("authorization")
+        said = request.headers.get("authorization")
         if said is not None and _is_right(said, self._password):
             return None
         if said is not None:
-            self._guesses.spend(asked.peer)
+            self._guesses.spend(request.peer)
         return SetupRefusal(401, f"user {USER} and the set-up password, please")
 
-    def _change_refusal(self, asked: SetupRequest) -> SetupRefusal | None:
-        kind = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
+    def _change_refusal(self, request: SetupRequest) -> SetupRefusal | None:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             return SetupRefusal(415, "want Content-Type: application/json")
-        if (foreign := page_refusal(asked.headers, on_loopback=False)) is not None:
+        if (foreign := page_refusal(request.headers, on_loopback=False)) is not None:
             return SetupRefusal(403, foreign)
-        length = asked.headers.get("content-length", "")
+        length = request.headers.get("content-length", "")
         if not length.isdecimal():
             return SetupRefusal(411, "want a Content-Length")
         if len(length) > 9 or int(length) > MOST_BODY_BYTES:
             return SetupRefusal(413, f"longer than {MOST_BODY_BYTES} bytes")
-        if not self._changes.spend(asked.peer):
+        if not self._changes.spend(request.peer):
             return SetupRefusal(429, "too many changes; wait", round(CHANGE_S))
         return None
 

@@ -65,10 +65,10 @@ def _handler(
         def _refused(self) -> bool:
             headers = {name.lower(): value for name, value in self.headers.items()}
             here = self.connection.getsockname()[0]
-            asked = SetupRequest(self.command, headers, self.client_address[0], here)
+            request = SetupRequest(self.command, headers, self.client_address[0], here)
             with lock:
                 access_point = wifi is not None and wifi.state in ("access point", "joining")
-                refusal = guard.refusal(asked, access_point)
+                refusal = guard.refusal(request, access_point)
             if refusal is None:
                 if wifi is not None and access_point:
                     wifi.used()

@@ -222,7 +222,7 @@ class RemoteFunction(Remote):
             why = self._supervisor.last_error or "it failed twice in a row"
             raise sdk.RowError(f"{self._symbol}: not asked for another {wait_s:.1f} s: {why}")
         try:
-            answer = self._asked(list(args), context)
+            answer = self._call_worker(list(args), context)
         except OSError as error:
             self._circuit.record_failure()
             raise sdk.RowError(f"{self._symbol}: {error}") from None
@@ -237,7 +237,7 @@ class RemoteFunction(Remote):
         self._make_first()
         return bool(self.call("is_aggregate"))
 
-    def _asked(self, args: list[Value], context: sdk.Context) -> Value:
+    def _call_worker(self, args: list[Value], context: sdk.Context) -> Value:
         """Calls the function; once per crash it waits for the next process."""
         try:
             return self.call("exec", args, context)

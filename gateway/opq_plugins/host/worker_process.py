@@ -28,7 +28,7 @@ SILENCE_S = 20.0
 OUTPUT_BYTES_PER_S = 4 << 20
 """What a plug-in may print; it has to wait with more."""
 KEPT_BYTES = 16 << 10
-UNASKED_PER_S, REPORTS_PER_S = 10.0, 100.0
+UNREQUESTED_PER_S, REPORTS_PER_S = 10.0, 100.0
 AT_ONCE = 1_000.0
 """Burst allowed at once: of answers to calls that are over, and of log lines and error texts."""
 MOST_STATE_BYTES = 16 << 20
@@ -84,14 +84,14 @@ class WorkerLimits:
     def __init__(self) -> None:
         self.dropped = 0
         """Reports that were not passed on."""
-        self._unasked = TokenBuckets(AT_ONCE, UNASKED_PER_S)
+        self._unrequested = TokenBuckets(AT_ONCE, UNREQUESTED_PER_S)
         self._reports = TokenBuckets(AT_ONCE, REPORTS_PER_S)
         self._state_bytes: dict[int, dict[str, int]] = {}
         self._encoder = msgspec.msgpack.Encoder()
 
     def count_unasked(self) -> None:
         """Counts an unrequested frame. Raises ValueError where there are too many to be an accident."""
-        if not self._unasked.spend(None):
+        if not self._unrequested.spend(None):
             raise ValueError("answers to calls that nobody made")
 
     def may_report(self) -> bool:

@@ -103,8 +103,8 @@ class TriggerModule:
 
     def quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_]:
         """(n,) whether each needs no `decide`; all False where the module cannot say."""
-        ask = getattr(self._module, "is_quiet", None)
-        quiet = ask is not None and self._begun and ask(columns, self._config, self._state)
+        is_quiet = getattr(self._module, "is_quiet", None)
+        quiet = is_quiet is not None and self._begun and is_quiet(columns, self._config, self._state)
         if isinstance(quiet, np.ndarray) and quiet.dtype == np.bool_ and quiet.shape == (len(columns),):
             return quiet  # nearly all modules return this; the line below costs more than most triggers
         return np.broadcast_to(np.asarray(quiet, np.bool_), len(columns))

@@ -79,10 +79,10 @@ def _joined(
     candidates = _candidates(lefts, rights, step, nothing, context)
     pairs: list[list[tuple[int, Joined]]] = []
     """Per left row the matching right rows' numbers, with the joined rows."""
-    asked = made = 0
+    looked_up = made = 0
     for left, numbers in zip(lefts, candidates, strict=True):
-        asked += len(numbers)
-        if asked > MOST_PAIRS or made > MOST_JOINED:
+        looked_up += len(numbers)
+        if looked_up > MOST_PAIRS or made > MOST_JOINED:
             raise RowError(f"more than {MOST_PAIRS} pairs, or {MOST_JOINED} rows of them, in one window")
         before, following = left[:index], left[index + 1 :]
         of_left = [(number, (*before, rights[number], *following)) for number in numbers]
@@ -245,7 +245,7 @@ class Scans:
 
 
 def _kept_rows(table: Origin) -> int:
-    asked = table.definition.retain_size
-    if asked is not None:
-        return asked
+    limit = table.definition.retain_size
+    if limit is not None:
+        return limit
     return MOST_ROWS if table.definition.type in BATCH_TYPES else 1

@@ -22,8 +22,8 @@ def query_window(
     plan: QueryPlan, facts: RuleFacts, context: QueryContext, faults: QueryErrors
 ) -> QueryWindow | None:
     """The window, or None where the statement has none."""
-    asked = plan.window
-    if asked is None:
+    definition = plan.window
+    if definition is None:
         return None
     grouping = None if plan.joined or plan.gated else plan.grouping
 
@@ -67,28 +67,30 @@ def query_window(
     merge: Merge = joined_records
     if grouping is not None and grouping.merges:
         part, again, merge = groups, quiet_groups, partial(merged_panes, fresh=groups)
-    length_ms, empty = asked.length_ms or 0, facts.send_empty_window
+    length_ms, empty = definition.length_ms or 0, facts.send_empty_window
     triggers = None if plan.when is None else guarded(plan.when)
     window: Tumbling | Hopping
-    match asked.kind:
+    match definition.kind:
         case "tumbling":
-            window = Tumbling(Ends.of(asked.unit, length_ms, plan.zone), fresh, empty, faults.keep_left_out)
+            window = Tumbling(
+                Ends.of(definition.unit, length_ms, plan.zone), fresh, empty, faults.keep_left_out
+            )
         case "cycle":
-            aligned = Ends(_CYCLES_MS[asked.count or 10], 10 * MINUTE_MS, UTC)
+            aligned = Ends(_CYCLES_MS[definition.count or 10], 10 * MINUTE_MS, UTC)
             window = Tumbling(aligned, fresh, empty, faults.keep_left_out)
         case "hopping":
-            hops = Ends.of(asked.unit, asked.hop_ms or length_ms, plan.zone)
+            hops = Ends.of(definition.unit, definition.hop_ms or length_ms, plan.zone)
             window = Hopping(hops, length_ms, part, merge, empty, faults.keep_left_out)
-        case "sliding" if grouping is not None and grouping.removes and not asked.delay_ms:
+        case "sliding" if grouping is not None and grouping.removes and not definition.delay_ms:
             return SlidingGroups(length_ms, triggers, running)
         case "sliding":
-            return Sliding(length_ms, asked.delay_ms or 0, triggers, part, again, merge)
+            return Sliding(length_ms, definition.delay_ms or 0, triggers, part, again, merge)
         case "session":
-            ticks = Ends.of(asked.unit, length_ms, plan.zone)
-            return SessionWindow(ticks, asked.timeout_ms or 0, fresh)
+            ticks = Ends.of(definition.unit, length_ms, plan.zone)
+            return SessionWindow(ticks, definition.timeout_ms or 0, fresh)
         case "count":
-            size = asked.count or 1
-            return CountWindow(size, asked.every or size, fresh, guarded(plan.before))
+            size = definition.count or 1
+            return CountWindow(size, definition.every or size, fresh, guarded(plan.before))
         case "state":
             ends = None if plan.end is None else guarded(plan.end)
             return StateWindow(guarded(plan.begin), ends, partition, fresh)

@@ -69,15 +69,17 @@ class Sink(SinkOfSdk):
     wants = "rows"
 
     def __init__(
-        self, ask: Callable[[Request], bool] | None = None, monotonic_s: Callable[[], float] = time.monotonic
+        self,
+        send_request: Callable[[Request], bool] | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ask`: makes a request; returns False where there is no room now."""
-        self._ask, self._now_s = ask, monotonic_s
+        """`send_request`: makes a request; returns False where there is no room now."""
+        self._send_request, self._now_s = send_request, monotonic_s
         self.counts = {"over_rate": 0}
 
     def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
-        if self._ask is None:
+        if self._send_request is None:
             raise ValueError(
                 "request_waveform works inside Makai ([triggering_service.rules]) or a gateway ([rules])"
             )
@@ -102,11 +104,11 @@ class Sink(SinkOfSdk):
 
     def _request(self, request: Request) -> None:
         """Makes the request. Makai merges overlapping spans, and requests missing parts again."""
-        assert self._ask is not None
+        assert self._send_request is not None
         key = request.rule_id, request.box_id
         if self._allowance is not None and not self._allowance.spend(key):
             self.counts["over_rate"] += 1
-        elif not self._ask(request):
+        elif not self._send_request(request):
             if self._allowance is not None:
                 self._allowance.give_back(key)
             raise ConnectionError("too many requests wait for an answer")

@@ -133,8 +133,8 @@ class Sink(SinkOfSdk):
         for row, row_id in zip(rows, ids, strict=True):
             rule, emission, number = _numbers(row_id)
             if rule not in stored:
-                asked = sqlalchemy.select(_TAKEN.c.emission, _TAKEN.c.row).where(_TAKEN.c.rule == rule)
-                found = connection.execute(asked).one_or_none()
+                statement = sqlalchemy.select(_TAKEN.c.emission, _TAKEN.c.row).where(_TAKEN.c.rule == rule)
+                found = connection.execute(statement).one_or_none()
                 stored[rule] = None if found is None else (found[0], found[1])
             last = taken.get(rule, stored[rule])
             if last is None or (emission, number) > last:

@@ -42,7 +42,7 @@ class Source(SourceOfSdk):
         with http_client(config.timeout / 1000, headers, config.insecureSkipVerify) as client:
             while not context.stopped:
                 try:
-                    answer = self._ask(client)
+                    answer = self._fetch(client)
                 except (httpx.HTTPError, ValueError) as error:
                     why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                     context.connected(False, f"{self._url}: {why}")
@@ -53,7 +53,7 @@ class Source(SourceOfSdk):
                     last = answer
                 context.wait(config.interval / 1000)
 
-    def _ask(self, client: httpx.Client) -> bytes:
+    def _fetch(self, client: httpx.Client) -> bytes:
         content = self._config.body.encode() if self._config.bodyType != "none" else None
         with client.stream(self._config.method, self._url, content=content) as answer:
             if not answer.is_success:

@@ -133,13 +133,13 @@ class LookupSource(LookupSourceOfSdk):
     def lookup(
         self, context: Context, columns: Sequence[str], keys: Sequence[str], values: Sequence[Any]
     ) -> list[JsonObject]:
-        asked = dict(zip(keys, values, strict=True))
-        if self._key in asked:
+        wanted = dict(zip(keys, values, strict=True))
+        if self._key in wanted:
             try:
-                found = self._rows.get(asked[self._key])
+                found = self._rows.get(wanted[self._key])
             except TypeError:
                 return []
             rows = [] if found is None else [found]
         else:
             rows = list(self._rows.values())
-        return [row for row in rows if all(row.get(key) == value for key, value in asked.items())]
+        return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]

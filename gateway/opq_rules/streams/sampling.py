@@ -32,7 +32,7 @@ class Sampling:
 def sampling_of(type_name: str, properties: Mapping[str, object]) -> tuple[Sampling | None, JsonObject]:
     """The sampling (None: none), and the source's own properties. Raises ValueError."""
     own = dict(properties)
-    if type_name in _WITHOUT or _asks(type_name):
+    if type_name in _WITHOUT or _is_poll_source(type_name):
         return None, own
     given, field = own.pop("interval", 0), own.pop("mergeField", "")
     try:
@@ -46,7 +46,7 @@ def sampling_of(type_name: str, properties: Mapping[str, object]) -> tuple[Sampl
     return (Sampling(interval_ms / 1000, field) if interval_ms else None), own
 
 
-def _asks(type_name: str) -> bool:
+def _is_poll_source(type_name: str) -> bool:
     """Whether `interval` is the source's own property; all properties of a plug-in are its own."""
     config = getattr(module_of("source", type_name), "Config", None)
     return config is None or "interval" in {each.name for each in fields(config)}

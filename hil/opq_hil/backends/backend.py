@@ -41,7 +41,7 @@ class StandsStillError(BackendError):
     """Virtual time stands still."""
 
 
-ASK_S = 0.25
+READ_S = 0.25
 """Shortest time between two requests: an answer costs a QEMU 8 ms of a core that it needs for its pace (20
 requests a second, on a busy machine).
 """
@@ -52,13 +52,13 @@ virtual time.
 
 
 class EmulatorClock:
-    """Seconds since power-on in an emulator, requested at most once per ASK_S of the host's time."""
+    """Seconds since power-on in an emulator, requested at most once per READ_S of the host's time."""
 
-    def __init__(self, ask_s: Callable[[], float], still_limit_s: float = STILL_S) -> None:
-        self._ask_s = ask_s
+    def __init__(self, read_s: Callable[[], float], still_limit_s: float = STILL_S) -> None:
+        self._read_s = read_s
         self._still_limit_s = still_limit_s
         self._now_s = -1.0
-        self._asked_s = self._moved_s = float("-inf")
+        self._polled_s = self._moved_s = float("-inf")
 
     def __call__(self) -> float:
         """The emulator's time now.
@@ -68,16 +68,15 @@ class EmulatorClock:
             BackendError: the emulator does not answer.
         """
         host_s = time.monotonic()
-        if host_s - self._asked_s < ASK_S:
+        if host_s - self._polled_s < READ_S:
             return self._now_s
-        found_s = self._ask_s()
-        self._asked_s = time.monotonic()
+        found_s = self._read_s()
+        self._polled_s = time.monotonic()
         if found_s != self._now_s:
-            self._now_s, self._moved_s = found_s, self._asked_s
-        elif self._asked_s - self._moved_s > self._still_limit_s:
-            raise StandsStillError(
-                f"virtual time stands still at {found_s:.3f} s, for {self._asked_s - self._moved_s:.0f} s now"
-            )
+            self._now_s, self._moved_s = found_s, self._polled_s
+        elif self._polled_s - self._moved_s > self._still_limit_s:
+            still_s = self._polled_s - self._moved_s
+            raise StandsStillError(f"virtual time stands still at {found_s:.3f} s, for {still_s:.0f} s now")
         return found_s
 
 

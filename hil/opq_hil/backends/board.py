@@ -51,20 +51,20 @@ class BoardBackend:
             return "no port: give --hil-port, or --port"
         if world is None:
             return None
-        asked = []
+        unmet = []
         if isinstance(world.mains, Played) or (world.mains is not None and world.mains.dips):
-            asked.append("a waveform of its own")  # any mains will do for a plain sine
+            unmet.append("a waveform of its own")  # any mains will do for a plain sine
         if world.gps is not None and _faulty(world.gps):
-            asked.append("faults of the GPS receiver")
+            unmet.append("faults of the GPS receiver")
         if world.oscillator != Oscillator():
-            asked.append("a bad oscillator")
+            unmet.append("a bad oscillator")
         if world.power != PowerScript():
-            asked.append("power faults")
+            unmet.append("power faults")
         if world.noise:
-            asked.append("noise on the link")
+            unmet.append("noise on the link")
         if world.pins:
-            asked.append("pins")
-        return f"a board cannot be given {', '.join(asked)} from here" if asked else None
+            unmet.append("pins")
+        return f"a board cannot be given {', '.join(unmet)} from here" if unmet else None
 
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float

@@ -98,9 +98,9 @@ class PtyRelay:
             os.close(self._master)  # the gateway's port hangs up, as when a plug is pulled
 
     def _somebody(self) -> bool:
-        ask = select.poll()
-        ask.register(self._master, 0)
-        return not any(events & select.POLLHUP for _, events in ask.poll(0))
+        poll = select.poll()
+        poll.register(self._master, 0)
+        return not any(events & select.POLLHUP for _, events in poll.poll(0))
 
     def _offer(self, data: bytes) -> int:
         """Writes what the gateway's pty accepts now; returns how much that was."""

@@ -166,9 +166,9 @@ class QmpClock:
         """
         try:
             if not self._ready:
-                self._ask("qmp_capabilities")
+                self._execute("qmp_capabilities")
                 self._ready = True
-            answer = self._ask("qom-get", path="/machine", property=CLOCK)
+            answer = self._execute("qom-get", path="/machine", property=CLOCK)
         except (OSError, ValueError) as error:
             raise BackendError(f"QEMU does not say what time it is: {error}") from error
         if not isinstance(answer.get("return"), int):
@@ -179,7 +179,7 @@ class QmpClock:
             )
         return int(answer["return"]) / NS
 
-    def _ask(self, command: str, **arguments: str) -> Mapping[str, Any]:
+    def _execute(self, command: str, **arguments: str) -> Mapping[str, Any]:
         line = {"execute": command, **({"arguments": arguments} if arguments else {})}
         self._line.sendall(json.dumps(line).encode() + b"\n")
         while True:

@@ -202,7 +202,7 @@ class RenodeSession:
             NoAnswerInTimeError: it takes longer than `limit_s`.
         """
         self.said.append(command)
-        return self._ask(command, limit_s)
+        return self._execute(command, limit_s)
 
     def read_virtual_s(self) -> float:
         """The emulator's time now, to the quantum of 1 ms.
@@ -210,7 +210,7 @@ class RenodeSession:
         Raises:
             BackendError: it does not report its time.
         """
-        answer = self._ask("emulation GetTimeSourceInfo")
+        answer = self._execute("emulation GetTimeSourceInfo")
         found = _TIME.search(answer)
         if found is None:
             raise BackendError(f"Renode does not say what time it is: {answer!r}")
@@ -223,7 +223,7 @@ class RenodeSession:
         with contextlib.suppress(OSError, xmlrpc.client.Error, http.client.HTTPException):
             self._server.stop_remote_server()  # it may end before it answers
 
-    def _ask(self, command: str, limit_s: float | None = None) -> str:
+    def _execute(self, command: str, limit_s: float | None = None) -> str:
         self._transport.limit_s = ANSWER_LIMIT_S if limit_s is None else limit_s
         try:
             answer: Any = self._server.run_keyword("ExecuteCommand", [command])

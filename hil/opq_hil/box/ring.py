@@ -26,7 +26,7 @@ class BoxRing:
         self.refused = 0
         self._block = block_samples
         self._held: deque[Samples] = deque(maxlen=blocks)
-        self._asked: deque[int] = deque(maxlen=2 * blocks)  # first samples, in the order of the requests
+        self._requested: deque[int] = deque(maxlen=2 * blocks)  # first samples, in the order of the requests
 
     def append(self, samples: Samples) -> None:
         """Stores the newest block."""
@@ -35,7 +35,7 @@ class BoxRing:
     def clear(self) -> None:
         """Drops all blocks and requests, as after a reset."""
         self._held.clear()
-        self._asked.clear()
+        self._requested.clear()
 
     @property
     def samples(self) -> int:
@@ -44,22 +44,22 @@ class BoxRing:
 
     def accept_resend(self, resend: Resend) -> None:
         """Notes which of the blocks held here a Resend covers, and counts the others as refused."""
-        wanted = set(self._asked)
+        wanted = set(self._requested)
         held = {samples.first_sample for samples in self._held}
         first = resend.first_sample // self._block * self._block
         end = resend.first_sample + resend.count
         begin = max(first, min(held, default=end))
         self.refused += max(0, min(begin, end) - first) // self._block
         for first in range(begin, min(end, max(held, default=0) + self._block), self._block):
-            if first not in held or (first not in wanted and len(self._asked) == self._asked.maxlen):
+            if first not in held or (first not in wanted and len(self._requested) == self._requested.maxlen):
                 self.refused += 1
             elif first not in wanted:
-                self._asked.append(first)
+                self._requested.append(first)
 
     def next_resent(self) -> Samples | None:
         """The next block to send again, flagged; None when no request waits."""
-        while self._asked:
-            first = self._asked.popleft()
+        while self._requested:
+            first = self._requested.popleft()
             samples = next((held for held in self._held if held.first_sample == first), None)
             if samples is not None:
                 return replace(samples, flags=samples.flags | FLAG_RESENT)

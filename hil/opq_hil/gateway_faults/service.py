@@ -170,13 +170,13 @@ def longest_recovery_s(
         written: (kill, Box) -> when the newest sample then on disk was taken.
     """
     longest_s, since_s = 0.0, None
-    asked: tuple[float, float] | None = None  # (begin of the time without a request, its end)
+    unrequested: tuple[float, float] | None = None  # (begin of the time without a request, its end)
     for at_s, whose, received in sorted(changes):
         if whose in ("", box_id) and not received and since_s is None:
-            lost = asked is not None and written.get((at_s, box_id), at_s) <= asked[1]
-            since_s = asked[0] if asked is not None and lost else at_s
+            lost = unrequested is not None and written.get((at_s, box_id), at_s) <= unrequested[1]
+            since_s = unrequested[0] if unrequested is not None and lost else at_s
         elif whose == box_id and received and since_s is not None:
-            longest_s, asked, since_s = max(longest_s, at_s - since_s), (since_s, at_s), None
+            longest_s, unrequested, since_s = max(longest_s, at_s - since_s), (since_s, at_s), None
     return longest_s if since_s is None else max(longest_s, now_s - since_s)
 
 

@@ -38,16 +38,16 @@ class Topology:
         self._bus_v = {bus.id: bus.nominal_kv * 1000 / SQRT3 for bus in config.bus}
         self.nominal_v: dict[str, float] = {}
         """Volts, phase to neutral, by node."""
-        asked = [bus.id for bus in config.bus]
+        bus_ids = [bus.id for bus in config.bus]
         for transformer in config.transformer:
-            asked += [transformer.from_bus, transformer.to_bus]
+            bus_ids += [transformer.from_bus, transformer.to_bus]
         for feeder in config.feeder:
-            asked += [feeder.from_bus, feeder.to_bus or str(Place(feeder.id, feeder.km))]
-        asked += [load.bus for load in config.load]
-        asked += [capacitor.bus for capacitor in config.capacitor]
-        asked += [generation.bus for generation in config.generation]
+            bus_ids += [feeder.from_bus, feeder.to_bus or str(Place(feeder.id, feeder.km))]
+        bus_ids += [load.bus for load in config.load]
+        bus_ids += [capacitor.bus for capacitor in config.capacitor]
+        bus_ids += [generation.bus for generation in config.generation]
         on_feeder: dict[str, set[float]] = {feeder.id: {0.0, feeder.km} for feeder in config.feeder}
-        for text in (*asked, *places):
+        for text in (*bus_ids, *places):
             node = Place.parse(self.node(text))
             self.nominal_v[str(node)] = self._bus_v[self._root(node)]
             if node.km is not None:

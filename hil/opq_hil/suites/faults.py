@@ -46,8 +46,8 @@ def corrupted_line(bench: Bench) -> Figures:
         said += [(second * NS, Resend(newest - age * RATE_HZ, RATE_HZ)) for age in (2, 1)]
     noise = (BitNoise(1e-4, False, 5), BitNoise(1e-4, True, 6))
     run = bench.run(World(seconds * NS, said=tuple(said), noise=noise))
-    asked_for = range(4 * RATE_HZ, (seconds - 5) * RATE_HZ)
-    blocks = [block for block in run.capture.of(Samples) if block.first_sample in asked_for]
+    requested = range(4 * RATE_HZ, (seconds - 5) * RATE_HZ)
+    blocks = [block for block in run.capture.of(Samples) if block.first_sample in requested]
     whole = waveform(blocks)
     require(whole.conflicts == 0, f"{whole.conflicts} samples came with two values: a bad frame passed")
     lost_frames = frames_lost(run)
@@ -93,22 +93,22 @@ def silent_spell(bench: Bench) -> Figures:
 
 
 def _silent(bench: Bench, silent_s: int) -> tuple[FirmwareRun, Figures]:
-    ask_s = 7 + silent_s
-    asked = (ask_s - 3) * RATE_HZ + RATE_HZ // 2  # of the ring's 3.2 s
+    request_s = 7 + silent_s
+    requested = (request_s - 3) * RATE_HZ + RATE_HZ // 2  # of the ring's 3.2 s
     said: tuple[tuple[int, LinkMessage | bytes], ...] = (
         (6 * NS, Command(1, Operation.HELLO)),
-        (ask_s * NS, Command(2, Operation.HELLO)),
-        (ask_s * NS, Resend(asked, 2 * RATE_HZ)),
+        (request_s * NS, Command(2, Operation.HELLO)),
+        (request_s * NS, Resend(requested, 2 * RATE_HZ)),
     )
-    run = bench.run(World((ask_s + 5) * NS, said=said))
-    nothing_missed(run.capture, since_s=5.0, end_s=ask_s + 5)
+    run = bench.run(World((request_s + 5) * NS, said=said))
+    nothing_missed(run.capture, since_s=5.0, end_s=request_s + 5)
     answers = [answer.status for answer in run.capture.of(Acknowledgement)]
     require(answers == [Status.DONE, Status.DONE], f"commands ended as {answers}")
     again = [block for block in run.capture.of(Samples) if block.flags & 4]
     have = waveform(again) if again else None
     require(
         have is not None
-        and have.first_sample == asked
+        and have.first_sample == requested
         and len(have.counts) == 2 * RATE_HZ
         and not have.missing,
         f"of 24000 samples asked for, {0 if have is None else len(have.counts) - have.missing} came again",

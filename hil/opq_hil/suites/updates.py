@@ -67,9 +67,9 @@ def update_script(image: bytes, start_ns: int, first_id: int, send_bytes: int | 
         (start_ns + NS // 4, UpdateData(first_id + 1, HEADER_BYTES, image[HEADER_BYTES:PIECE_BYTES])),
     ]
     at_ns = start_ns + ERASE_NS
-    for asked_ns in range(start_ns + NS, at_ns + NS, NS // 2):
-        newest = (asked_ns - NS // 5) * RATE_HZ // NS
-        said.append((asked_ns, Resend(max(0, newest - 5 * RATE_HZ // 2), 2 * RATE_HZ)))
+    for request_ns in range(start_ns + NS, at_ns + NS, NS // 2):
+        newest = (request_ns - NS // 5) * RATE_HZ // NS
+        said.append((request_ns, Resend(max(0, newest - 5 * RATE_HZ // 2), 2 * RATE_HZ)))
     body = image[:send_bytes]
     for offset in range(HEADER_BYTES, len(body), PIECE_BYTES):
         said.append((at_ns, UpdateData(first_id + 1, offset, body[offset : offset + PIECE_BYTES])))

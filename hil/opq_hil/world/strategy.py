@@ -12,7 +12,7 @@ from opq_hil.world.line import BenchLine, NoAnswerError
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import GpsState, GpsStatus, Hello, Operation, Samples
 
-ASK_AGAIN_S = 1.0
+REPEAT_S = 1.0
 Condition = Callable[[TimedMessage], bool | None]
 
 
@@ -105,7 +105,7 @@ def _wake(line: BenchLine, timeout_s: float) -> None:
     end = line.now_s() + timeout_s
     while True:
         try:
-            line.send_command(Operation.HELLO, timeout_s=ASK_AGAIN_S)
+            line.send_command(Operation.HELLO, timeout_s=REPEAT_S)
             return
         except NoAnswerError:
             if line.now_s() > end:

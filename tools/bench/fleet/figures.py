@@ -85,7 +85,7 @@ class FleetWatch:
         self._failure = ""
         self._start_cpu_s = 0.0
         self._begun: dict[str, tuple[int, int]] = {}
-        self._asking: WaveformAsking | None = None
+        self._requests: WaveformRequests | None = None
 
     def play(self, watch_s: float) -> Iterator[BenchCase]:
         """Runs the fleet and yields figures of its cost."""
@@ -120,13 +120,13 @@ class FleetWatch:
         )
         yield case("services: Boxes that lost some", "", [float(len(problems))], limit=0.0,
                    because="; ".join(problems[:NAMED]))  # fmt: skip
-        asking = self._asking
-        if asking is not None:
-            latencies_ms = [1e3 * each for each in asking.latencies_s] or [0.0]
-            yield case("waveforms asked for", "", [float(asking.asked)])
+        requests = self._requests
+        if requests is not None:
+            latencies_ms = [1e3 * each for each in requests.latencies_s] or [0.0]
+            yield case("waveforms asked for", "", [float(requests.requested)])
             yield case("... answered, p99", "ms", latencies_ms, percentile(latencies_ms, 0.99))
-            yield case("... not answered", "", [float(len(asking.unanswered))], limit=0.0,
-                       because="; ".join(asking.unanswered[:NAMED]))  # fmt: skip
+            yield case("... not answered", "", [float(len(requests.unanswered))], limit=0.0,
+                       because="; ".join(requests.unanswered[:NAMED]))  # fmt: skip
         own_faults = {name: self._total.get(name, 0.0) for name in OWN_FAULTS if self._total.get(name)}
         faults = [f"{name} {count:g}" for name, count in own_faults.items()]
         faults += [self._failure] if self._failure else []
@@ -165,7 +165,7 @@ class FleetWatch:
             endpoint(name, self._makai.offset) for name in ("command_backend", "response_backend")
         )
         box_ids = [str(FIRST_BOX + at * 7919 % self._boxes) for at in range(self._boxes)]
-        with WaveformAsking(commands, answers, box_ids) as self._asking:
+        with WaveformRequests(commands, answers, box_ids) as self._requests:
             while time.monotonic() - began_s < watch_s and not self._failure:
                 time.sleep(LOOK_S)
         elapsed_s = time.monotonic() - began_s
@@ -216,25 +216,25 @@ WAVEFORM_S, ENDED_S = 3.0, 1.0
 ANSWER_S = 20.0
 
 
-class WaveformAsking:
+class WaveformRequests:
     """Requests waveforms during the `with` block, in a thread of its own.
 
     Attributes:
-        asked, answered: number of waveforms.
+        requested, answered: number of waveforms.
         samples: number of samples in the answers.
         latencies_s: latency of each answer.
         unanswered: a line for each that was not answered, or not in time.
     """
 
     def __init__(self, command_endpoint: str, answer_endpoint: str, box_ids: Sequence[str]) -> None:
-        self.asked = self.answered = self.samples = 0
+        self.requested = self.answered = self.samples = 0
         self.latencies_s: list[float] = []
         self.unanswered: list[str] = []
         self._endpoints, self._box_ids = (command_endpoint, answer_endpoint), box_ids
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="asking", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="waveform-requests", daemon=True)
 
-    def __enter__(self) -> "WaveformAsking":
+    def __enter__(self) -> "WaveformRequests":
         self._thread.start()
         return self
 
@@ -246,24 +246,26 @@ class WaveformAsking:
         began_s = time.monotonic()
         with CommandClient(*self._endpoints) as client:
             for box_id in itertools.cycle(self._box_ids):
-                asked_s = time.monotonic()
+                requested_s = time.monotonic()
                 try:
-                    self._ask(client, box_id)
+                    self._request(client, box_id)
                 except OpqError as error:
-                    self.unanswered.append(f"Box {box_id}, asked after {asked_s - began_s:.0f} s: {error}")
-                if self._stop.wait(max(0.0, asked_s + EVERY_S - time.monotonic())):
+                    self.unanswered.append(
+                        f"Box {box_id}, asked after {requested_s - began_s:.0f} s: {error}"
+                    )
+                if self._stop.wait(max(0.0, requested_s + EVERY_S - time.monotonic())):
                     return
 
-    def _ask(self, client: CommandClient, box_id: str) -> None:
+    def _request(self, client: CommandClient, box_id: str) -> None:
         """Requests a waveform and waits for it; raises UnansweredError, FrameError."""
-        asked_s = time.monotonic()
+        requested_s = time.monotonic()
         end_ns = time.time_ns() - round(ENDED_S * 1e9)
         command = data_command(box_id, end_ns - round(WAVEFORM_S * 1e9), end_ns, client.identity, wait=False)
-        self.asked += 1
+        self.requested += 1
         frames = client.send_for_frames(command, ANSWER_S)
         response, wave = waveform_from_frames(frames[0], frames[1:])
         if wave is None or response.box_id != int(box_id):
             raise UnansweredError("an answer without samples, or of another Box")
         self.answered += 1
         self.samples += len(wave.counts)
-        self.latencies_s.append(time.monotonic() - asked_s)
+        self.latencies_s.append(time.monotonic() - requested_s)

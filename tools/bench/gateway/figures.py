@@ -56,9 +56,9 @@ def run(quick: bool) -> BenchResult:
     bare = bare_hop_ms(HOPS)
     rows = [*_costs(quick), *_apart(quick), *_uplink(quick), *_disk(quick)]
     click.echo("raw requests of 10 s ...", err=True)
-    asked_ms = requests_ms(QUICK_REQUESTS if quick else REQUESTS)
-    rows.append(case("raw request of 10 s: median", "ms", asked_ms))
-    rows.append(case("raw request of 10 s: p99", "ms", asked_ms, percentile(asked_ms, 0.99), REQUEST_MS))
+    request_ms = requests_ms(QUICK_REQUESTS if quick else REQUESTS)
+    rows.append(case("raw request of 10 s: median", "ms", request_ms))
+    rows.append(case("raw request of 10 s: p99", "ms", request_ms, percentile(request_ms, 0.99), REQUEST_MS))
     sags = QUICK_SAGS if quick else SAGS
     click.echo(f"crossings, {sags} sags, some {sags * APART_S:.0f} s ...", err=True)
     back_ms = crossings_ms(sags)
@@ -192,16 +192,16 @@ SOON_S = 3.0
 """A request that comes later is not counted as the answer to the crossing."""
 
 
-def requests_ms(asked: int) -> list[float]:
+def requests_ms(count: int) -> list[float]:
     """Milliseconds from a received command to its last Cycle in the socket; 10 s of samples each."""
     with house(1, debug=True) as up:
         up.rest(REQUEST_S + 5)
         commands, answers = (endpoint(name, up.offset) for name in ("command_backend", "response_backend"))
-        with CommandClient(commands, answers) as asking:
-            for _ in range(asked):
+        with CommandClient(commands, answers) as client:
+            for _ in range(count):
                 end_ns = time.time_ns() - 2 * 10**9
-                asking.send_command(
-                    data_command("1", end_ns - REQUEST_S * 10**9, end_ns, asking.identity), 10.0
+                client.send_command(
+                    data_command("1", end_ns - REQUEST_S * 10**9, end_ns, client.identity), 10.0
                 )
                 time.sleep(PAUSE_S)
         found: list[float] = []

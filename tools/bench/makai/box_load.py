@@ -48,7 +48,7 @@ class CrossedBox:
     box: int = -1
     at_ms: int = 0
     """Time of the crossing by the Box; a command for another span asks it only as a neighbour."""
-    asked_s: float = 0.0
+    requested_s: float = 0.0
 
 
 class BoxLoad:
@@ -106,8 +106,8 @@ class BoxLoad:
                 else:
                     refused += 1
             if (now_s - began_s) * crossings_per_s > number:
-                if number and self._crossed.asked_s:
-                    found.append(self._crossed.asked_s - crossed_s)
+                if number and self._crossed.requested_s:
+                    found.append(self._crossed.requested_s - crossed_s)
                 crossed_s = self._cross()
                 number, sent = number + 1, sent + 1
             self.lines.wait(SPREAD_S)
@@ -137,9 +137,9 @@ class BoxLoad:
 
     def _awaited(self, crossed_s: float) -> list[float]:
         """Seconds from the last crossing to its command; empty where it did not come within COMMAND_S."""
-        while not self._crossed.asked_s and time.monotonic() < crossed_s + COMMAND_S:
+        while not self._crossed.requested_s and time.monotonic() < crossed_s + COMMAND_S:
             self.lines.wait(COMMAND_S)
-        return [self._crossed.asked_s - crossed_s] if self._crossed.asked_s else []
+        return [self._crossed.requested_s - crossed_s] if self._crossed.requested_s else []
 
     def _cross(self) -> float:
         """Lets the next Box cross; returns the monotonic time."""
@@ -180,11 +180,11 @@ class BoxLoad:
             newest = int(re.findall("[0-9]+", command.send_command_to_plugin.message)[-1])
             if newest > self._before[box] and np.isnan(self._answered_s[box]):
                 self._answered_s[box] = time.monotonic()
-        if box != crossed.box or crossed.asked_s:
+        if box != crossed.box or crossed.requested_s:
             return
         asked = command.data_command  # all fields are 0 in other commands
         if asked.start_ms <= crossed.at_ms <= asked.end_ms:
-            crossed.asked_s = time.monotonic()
+            crossed.requested_s = time.monotonic()
 
 
 def main() -> None:

@@ -76,11 +76,11 @@ def _of_boxes(boxes: int, viewers: int, seconds: float) -> tuple[list[BenchCase]
                 sent = _watch(server, [MAP] * viewers, seconds)
                 rows += _said(*_of_maps(f"{boxes} Boxes, {viewers} maps", viewers, sent, alone, CORES_LIMIT))
                 _wait_for_room(server)
-                asked = _watch(server, ["/map/state"] * viewers, seconds, MAP_EVERY_S)
+                polled = _watch(server, ["/map/state"] * viewers, seconds, MAP_EVERY_S)
                 rows += _said(
-                    *_of_maps(f"{boxes} Boxes, {viewers} maps that ask", viewers, asked, alone),
-                    *_late("  from a question to its answer", asked.late_ms, MAP_LATE_LIMIT_MS),
-                    case("resident memory of View", "MB", [asked.resident_bytes / 1e6]),
+                    *_of_maps(f"{boxes} Boxes, {viewers} maps that ask", viewers, polled, alone),
+                    *_late("  from a question to its answer", polled.late_ms, MAP_LATE_LIMIT_MS),
+                    case("resident memory of View", "MB", [polled.resident_bytes / 1e6]),
                 )
     return rows, open_.wire_bytes / open_.seconds / viewers, open_.cores - alone.cores
 
@@ -96,10 +96,10 @@ def _wait_for_room(server: Server) -> None:
     while time.monotonic() < until_s:
         with (
             contextlib.suppress(OSError),
-            closing(HTTPConnection("127.0.0.1", server.port, timeout=5)) as asked,
+            closing(HTTPConnection("127.0.0.1", server.port, timeout=5)) as connection,
         ):
-            asked.request("GET", "/metrics")
-            if b"\nopq_view_clients_now 0.0" in asked.getresponse().read():
+            connection.request("GET", "/metrics")
+            if b"\nopq_view_clients_now 0.0" in connection.getresponse().read():
                 return
         time.sleep(0.5)
 

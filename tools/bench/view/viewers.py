@@ -118,7 +118,7 @@ class _Map(asyncio.Protocol):
         self._every_s = every_s
         self._etag = b""
         self._data = b""
-        self._asked_s: float | None = None
+        self._requested_s: float | None = None
         """Time of the request while its answer is due."""
         self._opening: asyncio.Task[object] | None = None
         self.got_something = False
@@ -130,16 +130,16 @@ class _Map(asyncio.Protocol):
             self._watched.streams += 1
         self.transport = transport
         self._data = b""
-        self._ask()
+        self._request()
 
-    def _ask(self) -> None:
+    def _request(self) -> None:
         if self.transport is None or self.transport.is_closing():
             loop = asyncio.get_running_loop()
             self._opening = loop.create_task(self._open_again())
             return
         held = b"If-None-Match: " + self._etag + b"\r\n" if self._etag else b""
         head = f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: gzip\r\n".encode()
-        self._asked_s = time.monotonic()
+        self._requested_s = time.monotonic()
         self.transport.write(head + held + b"\r\n")
 
     def data_received(self, data: bytes) -> None:
@@ -156,10 +156,10 @@ class _Map(asyncio.Protocol):
         self._data = b""
         self.got_something = True
         self._watched.answers += 1
-        if self._asked_s is not None:
-            self._watched.late_ms.append((time.monotonic() - self._asked_s) * 1000)
-        self._asked_s = None
-        asyncio.get_running_loop().call_later(self._every_s, self._ask)
+        if self._requested_s is not None:
+            self._watched.late_ms.append((time.monotonic() - self._requested_s) * 1000)
+        self._requested_s = None
+        asyncio.get_running_loop().call_later(self._every_s, self._request)
 
     async def _open_again(self) -> None:
         with contextlib.suppress(OSError):
@@ -167,8 +167,8 @@ class _Map(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._watched.ended += 1
-        if self._asked_s is not None:
-            asyncio.get_running_loop().call_later(self._every_s, self._ask)
+        if self._requested_s is not None:
+            asyncio.get_running_loop().call_later(self._every_s, self._request)
 
 
 def watch(

@@ -80,8 +80,8 @@ def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None
 
     Example: opq-tools box info 1 --json
     """
-    with _asking(connection) as (asking, timeout_s):
-        found = asking.send_command(info_command(box_id, asking.identity), timeout_s).info_response
+    with _command_client(connection) as (client, timeout_s):
+        found = client.send_command(info_command(box_id, client.identity), timeout_s).info_response
     fields = {field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields}
     units = {"uptime": "ms" if found.firmware else "s", **INFO_UNITS}  # an original Box sends seconds
     _show(fields | {"losses": dict(found.losses)}, as_json, units)
@@ -97,8 +97,8 @@ def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: 
 
     Example: opq-tools box rate 1 12
     """
-    with _asking(connection) as (asking, timeout_s):
-        answer = asking.send_command(rate_command(box_id, cycles, asking.identity), timeout_s)
+    with _command_client(connection) as (client, timeout_s):
+        answer = client.send_command(rate_command(box_id, cycles, client.identity), timeout_s)
     _show({"old_cycles": answer.message_rate_reponse.old_rate_cycles, "cycles": cycles}, as_json)
 
 
@@ -172,9 +172,9 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
     except OSError as error:
         raise TransferError(f"{file}: {error.strerror}") from error
     version = describe_firmware(data).version  # reports faults of the file before anything is sent
-    with _asking(connection) as (asking, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:
-        send_firmware(asking, box_id, data, timeout_s, _permille(bar))
-        end = follow_update(asking, box_id, version, timeout_s, _permille(bar))
+    with _command_client(connection) as (client, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:
+        send_firmware(client, box_id, data, timeout_s, _permille(bar))
+        end = follow_update(client, box_id, version, timeout_s, _permille(bar))
     _show({"state": end.state, "firmware": end.firmware}, as_json)
     if not as_json:
         click.echo(end.words)
@@ -205,8 +205,8 @@ def waveform(
     """
     if out.suffix != ".i16":
         raise click.BadParameter(f"{out} is no .i16; want for example dip.i16", param_hint="--out")
-    with _asking(connection) as (asking, timeout_s):
-        answer = fetch_waveform(asking, box_id, (start_ns, end_ns), timeout_s, wait)
+    with _command_client(connection) as (client, timeout_s):
+        answer = fetch_waveform(client, box_id, (start_ns, end_ns), timeout_s, wait)
     facts = write_recording(out, *answer)
     for gap in facts["gaps"]:
         click.echo(
@@ -235,8 +235,8 @@ def half_cycles(
 
     Example: opq-tools box half-cycles 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:20:00 --out dip.csv
     """
-    with _asking(connection) as (asking, timeout_s):
-        found = list(fetch_half_cycles(asking, box_id, (start_ns, end_ns), timeout_s))
+    with _command_client(connection) as (client, timeout_s):
+        found = list(fetch_half_cycles(client, box_id, (start_ns, end_ns), timeout_s))
     if out is not None:
         write_table(out, found)
     _show({**facts_of(found), **({} if out is None else {"file": str(out)})}, as_json)
@@ -253,15 +253,15 @@ def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:
 
 
 @contextmanager
-def _asking(connection: tuple[str, str, float]) -> Iterator[tuple[CommandClient, float]]:
+def _command_client(connection: tuple[str, str, float]) -> Iterator[tuple[CommandClient, float]]:
     to, back, timeout_s = connection
-    with CommandClient(to, back) as asking:
-        yield asking, timeout_s
+    with CommandClient(to, back) as client:
+        yield client, timeout_s
 
 
 def _order(connection: tuple[str, str, float], box_id: str, plugin: str, message: str) -> str:
-    with _asking(connection) as (asking, timeout_s):
-        return asking.send_order(box_id, plugin, message, timeout_s)
+    with _command_client(connection) as (client, timeout_s):
+        return client.send_order(box_id, plugin, message, timeout_s)
 
 
 def _show(facts: dict[str, Any], as_json: bool, units: Mapping[str, str] = NO_UNITS) -> None:

@@ -24,7 +24,7 @@ class NoHalfCyclesError(OpqError):
 
 
 def fetch_half_cycles(
-    asking: CommandClient, box_id: str, span_ns: tuple[int, int], timeout_s: float
+    client: CommandClient, box_id: str, span_ns: tuple[int, int], timeout_s: float
 ) -> Iterator[HalfCycleRms]:
     """Yields the gateway's answers for [start, end) one after the other; an answer may be empty.
 
@@ -37,8 +37,8 @@ def fetch_half_cycles(
         raise NoHalfCyclesError("--to is not after --from")
     for _ in range(MOST_ANSWERS):
         question = half_cycles_question(start_ns, end_ns)
-        command = plugin_command(box_id, HALF_CYCLES_PLUGIN, question, asking.identity)
-        answer = asking.send_command(command, timeout_s).command_to_plugin_response
+        command = plugin_command(box_id, HALF_CYCLES_PLUGIN, question, client.identity)
+        answer = client.send_command(command, timeout_s).command_to_plugin_response
         if not answer.HasField("half_cycles"):
             why = answer.detail or "its gateway keeps no half cycles"
             raise NoHalfCyclesError(f"Box {box_id}: {why}")

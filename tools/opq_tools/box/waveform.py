@@ -19,7 +19,7 @@ class NoSamplesError(OpqError):
 
 
 def fetch_waveform(
-    asking: CommandClient, box_id: str, span_ns: tuple[int, int], timeout_s: float, wait: bool
+    client: CommandClient, box_id: str, span_ns: tuple[int, int], timeout_s: float, wait: bool
 ) -> tuple[Response, Waveform]:
     """Requests the samples of [start, end).
 
@@ -35,8 +35,8 @@ def fetch_waveform(
     ahead_s = (end_ns - round(datetime.now(UTC).timestamp() * 1e9)) / 1e9
     if wait and ahead_s > LONGEST_WAIT_S:
         raise NoSamplesError(f"--to is {ahead_s:.0f} s ahead; want {LONGEST_WAIT_S:.0f} s at most")
-    command = data_command(box_id, start_ns, end_ns, asking.identity, wait)
-    frames = asking.send_for_frames(command, timeout_s + (max(0.0, ahead_s) if wait else 0.0))
+    command = data_command(box_id, start_ns, end_ns, client.identity, wait)
+    frames = client.send_for_frames(command, timeout_s + (max(0.0, ahead_s) if wait else 0.0))
     response, wave = waveform_from_frames(frames[0], frames[1:])
     if wave is None:
         reasons = "; ".join(gap.reason for gap in response.get_data_response.gap)

@@ -10,9 +10,9 @@ import click
 
 from opq_cloud.incident_past import IncidentPast, past_of, recurrence_sentences
 from opq_cloud.store import CloudStore
-from opq_cloud.store.asked_samples import request_json
 from opq_cloud.store.cause_words import cause_sentence
 from opq_cloud.store.incident_json import cause_json, found_by, source_words
+from opq_cloud.store.sample_requests import request_json
 from opq_cloud.store.store import EventRecord
 from opq_cloud.view.words import class_phrase
 from opq_proto.errors import OpqError
@@ -165,17 +165,22 @@ def event_row(record: EventRecord) -> dict[str, Any]:
 
 def _event_words(record: EventRecord, incident_ids: list[int]) -> list[tuple[str, str]]:
     """Name and text of each known fact of an event, for a person; unknown facts are left out."""
-    asked, received = record.boxes_triggered, record.boxes_received
+    requested, received = record.boxes_triggered, record.boxes_received
     reasons = "; ".join(f"{why}: {', '.join(ids)}" for why, ids in record.asked_as.items())
     rows = [
         ("event", str(record.event_id)),
         ("start", f"{_when(record.start_ns)}, {(record.end_ns - record.start_ns) / 1e9:.3g} s"),
         ("why", record.because),
         ("completes", "" if record.completes is None else f"event {record.completes}"),
-        ("asked", f"{len(asked)} Boxes: {', '.join(asked)}" if len(asked) > 1 else f"Box {', '.join(asked)}"),
+        (
+            "asked",
+            f"{len(requested)} Boxes: {', '.join(requested)}"
+            if len(requested) > 1
+            else f"Box {', '.join(requested)}",
+        ),
         ("asked because", reasons),
         ("not asked", "; ".join(f"{why}: {count}" for why, count in record.not_asked.items())),
-        ("answered", f"{len(received)} of {len(asked)}"),
+        ("answered", f"{len(received)} of {len(requested)}"),
         *(("missing", f"Box {box_id}: {why}") for box_id, why in record.missing.items()),
         *(("short", f"Box {box_id}: {why}") for box_id, why in record.short.items()),
         *(
@@ -218,11 +223,11 @@ def _incidents_of(store: CloudStore, record: EventRecord) -> list[Incident]:
 def _line(row: dict[str, Any]) -> str:
     seconds = (row["end_ms"] - row["start_ms"]) / 1000
     state = "analysed" if row["analysed"] else "finished" if row["finished"] else "open"
-    asked, received = row["boxes_triggered"], row["boxes_received"]
-    boxes = ", ".join(asked[:BOXES_NAMED]) + (", ..." if len(asked) > BOXES_NAMED else "")
+    requested, received = row["boxes_triggered"], row["boxes_received"]
+    boxes = ", ".join(requested[:BOXES_NAMED]) + (", ..." if len(requested) > BOXES_NAMED else "")
     return (
         f"{row['event_id']:>6}  {_when(row['start_ms'] * 10**6)}  {seconds:.3g} s  {state}  "
-        f"{len(received)} of {len(asked)} Boxes ({boxes})  {row['because']}"
+        f"{len(received)} of {len(requested)} Boxes ({boxes})  {row['because']}"
     )
 
 

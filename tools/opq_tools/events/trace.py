@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from opq_cloud.store.asked_samples import WAITING
+from opq_cloud.store.sample_requests import WAITING
 from opq_cloud.store.store import EventRecord, box_order
 from opq_cloud.view.words import class_phrase
 from opq_proto.messages import Incident
@@ -43,9 +43,9 @@ def traced_steps(
             TracedStep("measured", end_ns, f"a Measurement over {length_ms:.0f} ms ends", record.opened_by)
         )
     steps.append(TracedStep("decided", record.decided_ns, record.because))
-    asked = ", ".join(f"{reason} {len(boxes)}" for reason, boxes in record.asked_as.items())
+    reasons = ", ".join(f"{reason} {len(boxes)}" for reason, boxes in record.asked_as.items())
     left = sum(record.not_asked.values())
-    what = f"{len(record.boxes_triggered)} Boxes asked{f' ({asked})' if asked else ''}"
+    what = f"{len(record.boxes_triggered)} Boxes asked{f' ({reasons})' if reasons else ''}"
     steps.append(TracedStep("asked", record.decided_ns, what + (f", {left} not" if left else "")))
     seconds = (record.end_ns - record.start_ns) / 1e9
     steps.append(TracedStep("sampled", record.end_ns, f"the last of {seconds:.3g} s that were asked for"))

@@ -101,7 +101,7 @@ class BoxLink:
         command_id = self._next_id()
         last = "no answer"
         while time.monotonic() < end:
-            answer = self._ask(Command(command_id, operation, argument), command_id, self._answer_s)
+            answer = self._exchange(Command(command_id, operation, argument), command_id, self._answer_s)
             if answer is None:
                 self.resent += 1
                 continue
@@ -123,7 +123,7 @@ class BoxLink:
         while offset < len(image):
             command_id = self._next_id()
             piece = UpdateData(command_id, offset, image[offset : offset + PIECE_BYTES])
-            answer = self._ask(piece, command_id, self._answer_s)
+            answer = self._exchange(piece, command_id, self._answer_s)
             if answer is None:
                 self.resent += 1
                 failures += 1
@@ -152,7 +152,7 @@ class BoxLink:
         self._line.write(encode(message, self._sequence))
         self._sequence += 1
 
-    def _ask(self, message: LinkMessage, command_id: int, within_s: float) -> Acknowledgement | None:
+    def _exchange(self, message: LinkMessage, command_id: int, within_s: float) -> Acknowledgement | None:
         def answers(found: LinkMessage) -> bool:
             return isinstance(found, Acknowledgement) and found.command_id == command_id
 

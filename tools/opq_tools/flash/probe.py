@@ -100,13 +100,13 @@ class PyOcd(Probe):
         return programs.run_program(self._program, [*fixed, *arguments], doing=doing)
 
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
-        asked = [
+        commands = [
             part
             for address, count in wanted.items()
             for part in ("-c", f"read32 0x{address:08x} {4 * count}")
         ]
         found = {}
-        for address, words in self._WORDS.findall(self._run(doing, "commander", *asked)):
+        for address, words in self._WORDS.findall(self._run(doing, "commander", *commands)):
             for at, word in enumerate(words.split()):
                 found[int(address, 16) + 4 * at] = int(word, 16)
         return found

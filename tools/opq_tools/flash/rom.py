@@ -137,17 +137,17 @@ class RomLoader:
         finally:
             self._line.timeout = self._answer_s
 
-    def _agreed(self, ask: Callable[[], Result]) -> Result:
+    def _agreed(self, call: Callable[[], Result]) -> Result:
         before: Result | None = None
         for _ in range(2 * TRIES):
-            answer = self._again("asking the chip who it is", ask)
+            answer = self._again("asking the chip who it is", call)
             if answer == before:
                 return answer
             before = answer
         raise FlashError(f"{self._line.name}: no two answers agree; the line is too bad. Nothing was written")
 
-    def _again(self, what: str, ask: Callable[[], Result]) -> Result:
-        """Repeats `ask` until it is answered.
+    def _again(self, what: str, call: Callable[[], Result]) -> Result:
+        """Repeats `call` until it is answered.
 
         Raises:
             LineError: it was not answered in all tries.
@@ -159,7 +159,7 @@ class RomLoader:
                 self.retries += 1
                 self._find_place()
             try:
-                return ask()
+                return call()
             except (CommandError, LineError) as error:
                 problems.append(str(error))
         if sum(problem.startswith("NACK Command") for problem in problems) >= REFUSALS:

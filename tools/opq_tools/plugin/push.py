@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from opq_cloud.mauka.deployments import PluginDeployment, PluginDeployments
-from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
+from opq_cloud.mauka.plugin_commands import query_manager, succeeded
 from opq_plugins.original.layout import listed_plugins, plugin_files
 from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
 from opq_tools.mauka import manager_endpoint
 
 LOOK_S = 0.3
-ASK_S = 5.0
+ANSWER_S = 5.0
 LOAD_S = 120.0
 
 
@@ -65,12 +65,12 @@ def push(folder: Path, where: str, name: str | None = None) -> bool:
     """Copies plug-ins to Mauka's folder and loads them; False, with a line on stderr, on failure."""
     try:
         listed_plugins(folder)  # first: needs no Mauka
-        target = ask_manager("plugin-folder", where, ASK_S)
+        target = query_manager("plugin-folder", where, ANSWER_S)
         if not succeeded(target):
             click.echo(target, err=True)
             return False
         deployed = _deployed(folder, Path(target), name)
-        answer = ask_manager(f"load-plugin {deployed.name}", where, LOAD_S)
+        answer = query_manager(f"load-plugin {deployed.name}", where, LOAD_S)
     except OpqError as error:
         click.echo(f"opq-tools: {error}", err=True)
         return False

@@ -28,7 +28,7 @@ from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import definition_of
 from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_recording
 from opq_tools.moment import from_option, to_option
-from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
+from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
 
 NS_PER_S = 1_000_000_000
 
@@ -59,7 +59,7 @@ class BacktestRule:
 )
 @click.option("--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-@asks
+@server_command
 def command(
     server: RuleServer,
     rule: str,

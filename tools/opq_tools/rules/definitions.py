@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from opq_tools.rules.server import RuleServer, asks, text_of
+from opq_tools.rules.server import RuleServer, text_of, server_command
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
@@ -42,7 +42,7 @@ def family(what: str) -> click.Group:
         default=None,
         help="File with the definition; it has the name too if NAME is left out.",
     )
-    @asks
+    @server_command
     def create(server: RuleServer, name: str | None, definition: str | None, file: str | None) -> None:
         if name is not None and definition is None and file is None and _NAME.match(name):
             name, definition = None, name
@@ -62,14 +62,14 @@ def family(what: str) -> click.Group:
     @click.argument("name")
     @click.argument("definition", required=False)
     @click.option("-f", "--file", default=None, help="File with the definition; - for stdin.")
-    @asks
+    @server_command
     def update(server: RuleServer, name: str, definition: str | None, file: str | None) -> None:
         sql = statement(name, text_of(definition, file, "the definition"))
         click.echo(server.request("PUT", f"{path}/{name}", {"sql": sql}, sql))
 
     @group.command("list", help=help_text(f"Names of all {what}s.", "list"))
     @_JSON
-    @asks
+    @server_command
     def names(server: RuleServer, as_json: bool) -> None:
         found = server.request("GET", path)
         click.echo(json.dumps(found) if as_json else "\n".join(found) or f"no {what}s")
@@ -77,7 +77,7 @@ def family(what: str) -> click.Group:
     @group.command("show", help=help_text(f"Columns and options of a {what}.", "show demo"))
     @click.argument("name")
     @_JSON
-    @asks
+    @server_command
     def show(server: RuleServer, name: str, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(server.request("GET", f"{path}/{name}")))
@@ -89,7 +89,7 @@ def family(what: str) -> click.Group:
     @group.command("delete", help=help_text(f"Drop a {what}; refused while rules use it.", "delete demo"))
     @click.argument("name")
     @click.option("--force", is_flag=True, help="Delete it although rules use it; these stop.")
-    @asks
+    @server_command
     def delete(server: RuleServer, name: str, force: bool) -> None:
         click.echo(server.request("DELETE", f"{path}/{name}" + ("?force=true" if force else "")))
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import click
 
-from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
+from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
 
 KINDS = {
     "source": "sources",
@@ -61,7 +61,7 @@ def _package(
 @click.argument("name")
 @click.argument("package", required=False)
 @_ZIP
-@asks
+@server_command
 def create_plugin(
     server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None
 ) -> None:
@@ -84,7 +84,7 @@ def create_plugin(
 @click.argument("package", required=False)
 @_ZIP
 @click.option("--downgrade", is_flag=True, help="Also allow a lower version.")
-@asks
+@server_command
 def update_plugin(
     server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None, downgrade: bool
 ) -> None:
@@ -99,7 +99,7 @@ def update_plugin(
 
 @click.command("list", short_help="List the installed plug-ins of a kind.")
 @_KIND_OR_UDF
-@asks
+@server_command
 def list_plugins(server: RuleServer, kind: str) -> None:
     """List the installed plug-ins of a kind; KIND udf lists the SQL functions that they add.
 
@@ -119,7 +119,7 @@ def list_plugins(server: RuleServer, kind: str) -> None:
 @click.command("show")
 @_KIND_OR_UDF
 @click.argument("name")
-@asks
+@server_command
 def show_plugin(server: RuleServer, kind: str, name: str) -> None:
     """Show name and version; for a udf, the plug-in that has it.
 
@@ -131,7 +131,7 @@ def show_plugin(server: RuleServer, kind: str, name: str) -> None:
 @click.command("register", short_help="Register the functions of a plug-in again.")
 @click.argument("name")
 @click.argument("functions", nargs=-1, required=True)
-@asks
+@server_command
 def register(server: RuleServer, name: str, functions: tuple[str, ...]) -> None:
     """Register the functions of a plug-in again; installing it has already done so.
 
@@ -143,7 +143,7 @@ def register(server: RuleServer, name: str, functions: tuple[str, ...]) -> None:
 @click.command("status")
 @_KIND
 @click.argument("name")
-@asks
+@server_command
 def plugin_status(server: RuleServer, kind: str, name: str) -> None:
     """Show process, protections, rules that use it, calls and failures.
 
@@ -155,7 +155,7 @@ def plugin_status(server: RuleServer, kind: str, name: str) -> None:
 @click.command("rollback")
 @_KIND
 @click.argument("name")
-@asks
+@server_command
 def rollback(server: RuleServer, kind: str, name: str) -> None:
     """Return to the previous version, live.
 
@@ -168,7 +168,7 @@ def rollback(server: RuleServer, kind: str, name: str) -> None:
 @_KIND
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also delete it while rules use it.")
-@asks
+@server_command
 def delete_plugin(server: RuleServer, kind: str, name: str, force: bool) -> None:
     """Remove all versions of a plug-in.
 

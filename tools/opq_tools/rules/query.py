@@ -2,13 +2,13 @@
 
 import click
 
-from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
+from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
 
 
 @click.command("query")
 @click.argument("sql", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="End after this many rows.")
-@asks
+@server_command
 def command(server: RuleServer, sql: str | None, limit: int | None) -> None:
     """Run a SELECT as a temporary rule and print its rows until Ctrl-C, a JSON object in each line.
 
@@ -23,14 +23,14 @@ def command(server: RuleServer, sql: str | None, limit: int | None) -> None:
     if sql is not None:
         _rows(server, sql, limit)
         return
-    while (asked := _asked()) is not None:
+    while (statement := _read_statement()) is not None:
         try:
-            _rows(server, asked, limit)
+            _rows(server, statement, limit)
         except ServerRefusedError as error:
             click.echo(error, err=True)
 
 
-def _asked() -> str | None:
+def _read_statement() -> str | None:
     """A line from the prompt, which looks unlike the rows; None: the user ends."""
     try:
         line: str = click.prompt("opq", default="", show_default=False, prompt_suffix="> ", err=True).strip()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from opq_tools.rules.server import RuleServer, ServerRefusedError, asks, text_of
+from opq_tools.rules.server import RuleServer, ServerRefusedError, text_of, server_command
 
 LATE = {
     "trace": "opq_tools.rules.tracing",
@@ -52,7 +52,7 @@ def command() -> None:
 @click.option(
     "--qos", type=click.IntRange(0, 2), default=None, help="Quality of service of a SELECT: 0, 1 or 2."
 )
-@asks
+@server_command
 def create_rule(
     server: RuleServer,
     name: str,
@@ -81,7 +81,7 @@ def create_rule(
 @click.option("-f", "--file", default=None, help="File with the rule; - for stdin.")
 @click.option("--action", "actions", multiple=True, help="The same as for `create`.")
 @click.option("--qos", type=click.IntRange(0, 2), default=None, help="The same as for `create`.")
-@asks
+@server_command
 def update_rule(
     server: RuleServer,
     name: str,
@@ -105,7 +105,7 @@ def update_rule(
 @click.argument("name")
 @click.argument("rule", required=False)
 @click.option("-f", "--file", default=None, help="File with the rule; - for stdin.")
-@asks
+@server_command
 def validate(server: RuleServer, name: str, rule: str | None, file: str | None) -> None:
     """Check whether a rule would be accepted; nothing is changed.
 
@@ -118,7 +118,7 @@ def validate(server: RuleServer, name: str, rule: str | None, file: str | None) 
 
 @command.command("list")
 @_JSON
-@asks
+@server_command
 def rules(server: RuleServer, as_json: bool) -> None:
     """List all rules with their state.
 
@@ -134,7 +134,7 @@ def rules(server: RuleServer, as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("name")
-@asks
+@server_command
 def show_rule(server: RuleServer, name: str) -> None:
     """Show the rule's JSON; passwords and tokens are ******.
 
@@ -146,7 +146,7 @@ def show_rule(server: RuleServer, name: str) -> None:
 @command.command("status")
 @click.argument("name")
 @_JSON
-@asks
+@server_command
 def rule_status(server: RuleServer, name: str, as_json: bool) -> None:
     """Show state and counters of a rule.
 
@@ -162,7 +162,7 @@ def rule_status(server: RuleServer, name: str, as_json: bool) -> None:
 
 @command.command("explain")
 @click.argument("name")
-@asks
+@server_command
 def explain(server: RuleServer, name: str) -> None:
     """Show the plan of a rule, and what it shares with others.
 
@@ -173,7 +173,7 @@ def explain(server: RuleServer, name: str) -> None:
 
 @command.command("topo")
 @click.argument("name")
-@asks
+@server_command
 def topo(server: RuleServer, name: str) -> None:
     """Show the nodes of a rule and what flows between them, as JSON.
 
@@ -185,7 +185,7 @@ def topo(server: RuleServer, name: str) -> None:
 def _simple(verb: str, line: str, method: str, path: str) -> None:
     @command.command(verb, help=f"{line}\n\nExample: opq-tools rule {verb} deep")
     @click.argument("name")
-    @asks
+    @server_command
     def run(server: RuleServer, name: str) -> None:
         click.echo(server.request(method, path.format(name=name)))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from opq_tools.rules.server import RuleServer, ServerRefusedError, asks, text_of
+from opq_tools.rules.server import RuleServer, ServerRefusedError, text_of, server_command
 
 _MOST_IN_BODY = 1 << 20
 """Characters; longer rule sets are uploaded, because a request's body has at most 4 MiB."""
@@ -29,7 +29,7 @@ def command() -> None:
 @click.option(
     "--rule", "rules", multiple=True, help="With --data: only this rule and what it needs; repeatable."
 )
-@asks
+@server_command
 def export(server: RuleServer, file: Path, data: bool, rules: tuple[str, ...]) -> None:
     """Export into FILE (- for stdout). It contains the passwords of rules: protect it as you protect them.
 
@@ -65,7 +65,7 @@ def export(server: RuleServer, file: Path, data: bool, rules: tuple[str, ...]) -
 )
 @click.option("--partial", is_flag=True, help="With --data: add to what exists instead of replacing it.")
 @click.option("--dry", is_flag=True, help="With --data: only check whether the file can be read.")
-@asks
+@server_command
 def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) -> None:
     """Import from a file; existing definitions stay.
 
@@ -92,7 +92,7 @@ def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) ->
 
 
 @command.command("status")
-@asks
+@server_command
 def import_status(server: RuleServer) -> None:
     """Show why the last import was refused, or {} (JSON).
 

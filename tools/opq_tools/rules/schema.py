@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
+from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 _VERSION = click.option("--version", default="", help="Version of the schema; an update needs a greater one.")
@@ -26,7 +26,7 @@ def command() -> None:
 @click.argument("name")
 @_FILE
 @_VERSION
-@asks
+@server_command
 def create_schema(server: RuleServer, name: str, file: Path, version: str) -> None:
     """Make a schema of a .proto file or a descriptor set.
 
@@ -44,7 +44,7 @@ def create_schema(server: RuleServer, name: str, file: Path, version: str) -> No
 @click.argument("name")
 @_FILE
 @_VERSION
-@asks
+@server_command
 def update_schema(server: RuleServer, name: str, file: Path, version: str) -> None:
     """Replace a schema while rules run, or create it.
 
@@ -56,7 +56,7 @@ def update_schema(server: RuleServer, name: str, file: Path, version: str) -> No
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-@asks
+@server_command
 def list_schemas(server: RuleServer, as_json: bool) -> None:
     """List all schemas, also the built-in ones.
 
@@ -69,7 +69,7 @@ def list_schemas(server: RuleServer, as_json: bool) -> None:
 @command.command("show")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-@asks
+@server_command
 def show_schema(server: RuleServer, name: str, as_json: bool) -> None:
     """Show a schema's messages (as in SCHEMAID) and its users.
 
@@ -85,7 +85,7 @@ def show_schema(server: RuleServer, name: str, as_json: bool) -> None:
 
 @command.command("delete")
 @click.argument("name")
-@asks
+@server_command
 def delete_schema(server: RuleServer, name: str) -> None:
     """Delete a schema; refused while streams or sinks use it.
 

@@ -34,7 +34,7 @@ class RuleServer:
     def request(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
         """Sends a request; returns JSON as objects, anything else as text. Raises ServerRefusedError."""
         given = {} if body is None else {"json": body}
-        return self._asked(method, path, given, sql)
+        return self._send(method, path, given, sql)
 
     def upload(self, file: Path, name: str) -> str:
         """Uploads a file as `name`; returns its place at the engine. Raises ServerRefusedError."""
@@ -47,9 +47,9 @@ class RuleServer:
     def upload_bytes(self, content: bytes, name: str) -> str:
         """Uploads bytes, as `upload`."""
         given = {"files": {"uploadFile": (name, content)}}
-        return str(self._asked("POST", "/config/uploads", given, None))
+        return str(self._send("POST", "/config/uploads", given, None))
 
-    def _asked(self, method: str, path: str, given: dict[str, Any], sql: str | None) -> Any:
+    def _send(self, method: str, path: str, given: dict[str, Any], sql: str | None) -> Any:
         try:
             answer = self._http.request(method, path, **given)
         except httpx.TransportError as error:
@@ -99,7 +99,7 @@ def _refusal(answer: httpx.Response, sql: str | None) -> str:
     return text
 
 
-def asks(function: _F) -> _F:
+def server_command(function: _F) -> _F:
     """Decorator: adds `--url` and `--token-file`, and passes a `RuleServer` as the first argument."""
 
     def with_server(url: str, token_file: Path | None, **others: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
+from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
 
 _LOOK_S = 0.2
 _SETTLE_S = 1.0
@@ -27,7 +27,7 @@ _SETTLE_S = 1.0
 )
 @click.option("--follow", is_flag=True, help="Print traces until Ctrl-C, without a limit.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-@asks
+@server_command
 def command(server: RuleServer, name: str, strategy: str, count: int, follow: bool, as_json: bool) -> None:
     """Follow single records through a rule, as trees.
 

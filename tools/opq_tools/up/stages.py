@@ -137,12 +137,12 @@ def stage_line(line: ChildLine) -> tuple[str, str] | None:
             lost = f"{box} lost {facts.get('samples')} samples"
             return "boxes", f"this machine is too busy: {lost}, which may look like an outage"
         case "trigger.decided":
-            asked = ", ".join(map(str, facts.get("boxes") or ()))
-            whom = f"; asking Boxes {asked}" if asked else ""
+            box_words = ", ".join(map(str, facts.get("boxes") or ()))
+            whom = f"; asking Boxes {box_words}" if box_words else ""
             return "makai", f"trigger: {facts.get('because')}{whom}"
         case "trigger.completes":
-            asked = ", ".join(map(str, facts.get("boxes") or ()))
-            return "makai", f"trigger: {facts.get('because')}; asking Boxes {asked}"
+            box_words = ", ".join(map(str, facts.get("boxes") or ()))
+            return "makai", f"trigger: {facts.get('because')}; asking Boxes {box_words}"
         case "event.waveform_stored":
             return (
                 "makai",

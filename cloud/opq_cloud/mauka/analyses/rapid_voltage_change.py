@@ -47,12 +47,12 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
 def wants(event: Event, findings: Sequence[Finding], config: Config) -> tuple[SampleRequest, ...]:
     """Requests the steady second where a waveform begins too late or ends too early to hold it."""
     found = {each.box_id for each in findings}
-    asked = (
+    requests = (
         _steady_second(RESULTS.against_before(piece), config)
         for piece in measured_runs(event, config, EVENT_LIMITS.rms)
         if piece.run.box_id not in found
     )
-    return tuple(each for each in asked if each is not None)
+    return tuple(each for each in requests if each is not None)
 
 
 def _steady_second(piece: MeasuredRun, config: Config) -> SampleRequest | None:

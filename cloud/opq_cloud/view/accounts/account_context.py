@@ -19,7 +19,7 @@ from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.passwords import new_secret, secret_hash
 from opq_cloud.view.accounts.sign_in import SESSION_S, SignIn
-from opq_cloud.view.accounts.visitors import ASKING, FORM_COOKIE, SESSION_COOKIE, Visitor, Visitors
+from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
 from opq_proto.keys import KeyFolder
 
 EMAIL_CHARACTERS = 254
@@ -58,7 +58,7 @@ class AccountContext:
 
     def page(self, template: str, here: str = "account", code: int = 200, **values: object) -> HTMLResponse:
         """Renders a page with a form. Browsers must not store it; before sign-in it is bound to a cookie."""
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         fresh = ""
         if not visitor.form_secret:
             fresh = new_secret()

@@ -29,7 +29,7 @@ from opq_cloud.view.accounts.passwords import (
     totp_step_of,
 )
 from opq_cloud.view.accounts.sign_in import MOST_SESSIONS, SESSION_S
-from opq_cloud.view.accounts.visitors import ASKING, SESSION_COOKIE, Visitor
+from opq_cloud.view.accounts.visitors import SESSION_COOKIE, VISITOR, Visitor
 
 THEMES = {"system": "As the system", "light": "Light", "dark": "Dark"}
 VOLTAGE_UNITS = {"V": "Volts", "percent": "% of nominal"}
@@ -66,13 +66,13 @@ class AccountPages:
         return router
 
     def account_page(self, saved: bool = False) -> Response:
-        return self._page(own_account(ASKING.get()), notice="Saved." if saved else "")
+        return self._page(own_account(VISITOR.get()), notice="Saved." if saved else "")
 
     def _page(
         self, account: Account, notice: str = "", problem: str = "", token: str = "", code: int = 200
     ) -> HTMLResponse:
         people = self._context.people
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         return self._context.page(
             "account.html",
             code=code,
@@ -135,7 +135,7 @@ class AccountPages:
 
     # The second factor
     def second_factor_page(self) -> Response:
-        account = own_account(ASKING.get())
+        account = own_account(VISITOR.get())
         if account.totp_secret:
             return see_other("/account")
         return self._second_factor_page(account, new_totp_secret())
@@ -235,7 +235,7 @@ class AccountPages:
     # All data of an account, and deletion
     def data(self) -> Response:
         """Downloads all that is stored of the account, except hashes and secrets."""
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         account = own_account(visitor)
         people = self._context.people
         secret = ("password_hash", "totp_secret", "totp_step", "recovery_hashes")

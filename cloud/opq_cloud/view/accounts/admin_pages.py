@@ -10,7 +10,7 @@ from opq_cloud.view.accounts.account_context import AccountContext, checked_emai
 from opq_cloud.view.accounts.account_pages import delete_account, last_admin, own_account
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.links import INVITATION_S, make_ticket
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 
 ROLE_WORDS = {
     "admin": "Administrator: everything",
@@ -134,7 +134,7 @@ class AdminPages:
 
     def _admin(self) -> None:
         """Raises 404 for others, so that they do not learn which pages exist."""
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         if not visitor.administers:
             raise HTTPException(404, "There is no page at this address.")
 

@@ -19,7 +19,7 @@ from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.links import CLAIM_S, make_ticket
 from opq_cloud.view.accounts.nominal_form import read_nominal_form
 from opq_cloud.view.accounts.passwords import same_fingerprint, secret_hash
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.registry import BOX_ID
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.key_register import key_fingerprint
@@ -67,7 +67,7 @@ class BoxSettingsPages:
         return router
 
     def boxes_page(self) -> Response:
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         if visitor.account is None:
             raise HTTPException(401, "Sign in first.")
         return self._boxes_page(visitor)
@@ -269,7 +269,7 @@ class BoxSettingsPages:
 
     def _own(self, box_id: str) -> str:
         """Raises 404 also for another owner's Box, so that the answer does not reveal whether it exists."""
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         if not BOX_ID.fullmatch(box_id) or not visitor.may_change(box_id):
             raise HTTPException(404, "You have no Box with this id.")
         if box_id not in visitor.own and self._context.store.box(box_id) is None:

@@ -11,7 +11,7 @@ from opq_cloud.view.accounts.account_context import AccountContext, checked_emai
 from opq_cloud.view.accounts.forms import FormPlaces, SentForm, form_route, own_path, see_other
 from opq_cloud.view.accounts.links import RESET_S, make_ticket
 from opq_cloud.view.accounts.passwords import hash_password, password_problem, secret_hash
-from opq_cloud.view.accounts.visitors import ASKING, SESSION_COOKIE, Visitor
+from opq_cloud.view.accounts.visitors import SESSION_COOKIE, VISITOR, Visitor
 
 MADE = "Your account is there. Sign in with it."
 ENDED = "You are signed out: the session of this browser has ended. Sign in, and you are back where you were."
@@ -37,7 +37,7 @@ class EntryPages:
             ("/sign-in", self.sign_in_page, self.sign_in),
             ("/first-admin", self.first_admin_page, self.first_admin),
             ("/register", self.register_page, self.register),
-            ("/reset", self.reset_page, self.ask_reset),
+            ("/reset", self.reset_page, self.request_reset),
             ("/reset/new", self.new_password_page, self.new_password),
         ):
             router.add_api_route(path, page, response_class=HTMLResponse)
@@ -48,14 +48,14 @@ class EntryPages:
     # Sign in and out
     def sign_in_page(self, wanted: Next = "/", made: bool = False, ended: bool = False) -> Response:
         """`made`: the account was made just now; `ended`: the session of the previous page has ended."""
-        if ASKING.get().account is not None:
+        if VISITOR.get().account is not None:
             return see_other(own_path(wanted))
         return self._sign_in_page(wanted, MADE if made else ENDED if ended else "")
 
     def _sign_in_page(
         self, wanted: str, notice: str = "", problem: str = "", code: int = 200
     ) -> HTMLResponse:
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         config = self._context.visitors.config
         return self._context.page(
             "sign_in.html",
@@ -197,7 +197,7 @@ class EntryPages:
             "reset.html", here="sign-in", sent=False, mail_ready=self._context.mailer.ready
         )
 
-    def ask_reset(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+    def request_reset(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         email = checked_email(form.text("email"))
         if not self._context.sign_in.limits.spend(f"reset {email}", visitor.address):
             raise HTTPException(429, TOO_OFTEN)

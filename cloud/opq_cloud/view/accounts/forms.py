@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 from starlette.requests import ClientDisconnect
 
 from opq_cloud.service import ServiceCounters
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 
 MAX_FORM_BYTES = 16_384
 MAX_FIELDS = 64
@@ -105,7 +105,7 @@ def form_route(
     """
 
     async def endpoint(request: Request) -> Response:
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         if places is None and not visitor.session_hash:
             raise HTTPException(401, SIGNED_OUT)
         form = await read_form(request)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote
 import anyio.to_thread
 
 from opq_cloud.view.accounts.forms import FORM_TYPE
-from opq_cloud.view.accounts.visitors import ASKING, NOBODY, AskingRequest, Visitor, Visitors
+from opq_cloud.view.accounts.visitors import NOBODY, VISITOR, RequestFacts, Visitor, Visitors
 from opq_cloud.view.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_proto.errors import StoreError
 
@@ -30,7 +30,7 @@ NO_PAGE = ("/api/", "/live", "/map/state", "/search/found")
 
 
 class VisitorGate:
-    """ASGI middleware inside the guard; sets ASKING for the request."""
+    """ASGI middleware inside the guard; sets VISITOR for the request."""
 
     def __init__(
         self,
@@ -50,11 +50,13 @@ class VisitorGate:
             await self._app(scope, receive, send)
             return
         try:
-            asked = self._visitors.anonymous if _under(scope["path"], FOR_EVERYBODY) else self._visitors.of
+            visitor_of = (
+                self._visitors.anonymous if _under(scope["path"], FOR_EVERYBODY) else self._visitors.of
+            )
             facts = request_facts(scope)
             visitor = self._visitors.at_once(facts)
             if visitor is None:
-                visitor = await anyio.to_thread.run_sync(asked, facts)
+                visitor = await anyio.to_thread.run_sync(visitor_of, facts)
         except StoreError as error:
             if _under(scope["path"], (V1,)):
                 await send_problem(send, 503, "The store cannot be read now.", scope["path"])
@@ -68,39 +70,39 @@ class VisitorGate:
         regions = bool(visitor.regional) and _under(path, WITH_REGIONS)
         if not (visitor.sees_something or regions or _under(path, (*TO_SIGN_IN, *FOR_EVERYBODY))):
             if _is_form(scope, facts) and not _under(path, NO_PAGE):
-                token = ASKING.set(visitor)
+                token = VISITOR.set(visitor)
                 try:
                     answer = self._signed_out(scope)
                 finally:
-                    ASKING.reset(token)
+                    VISITOR.reset(token)
                 await answer(scope, receive, send)
             else:
                 await _refuse(scope, send)
             return
-        token = ASKING.set(visitor)
+        token = VISITOR.set(visitor)
         try:
             await self._app(scope, receive, send)
         finally:
-            ASKING.reset(token)
+            VISITOR.reset(token)
 
 
-def request_facts(scope: Scope) -> AskingRequest:
+def request_facts(scope: Scope) -> RequestFacts:
     """The headers and the address of a request; where a header is sent twice, the last one counts."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     peer = scope.get("client")
-    return AskingRequest(headers, peer[0] if peer else "")
+    return RequestFacts(headers, peer[0] if peer else "")
 
 
-def asking_now() -> Visitor:
+def current_visitor() -> Visitor:
     """The visitor of the request that is being answered."""
-    return ASKING.get(NOBODY)
+    return VISITOR.get(NOBODY)
 
 
 def _under(path: str, roots: tuple[str, ...]) -> bool:
     return any(path == root or path.startswith(f"{root.rstrip('/')}/") for root in roots)
 
 
-def _is_form(scope: Scope, facts: AskingRequest) -> bool:
+def _is_form(scope: Scope, facts: RequestFacts) -> bool:
     return scope["method"] == "POST" and facts.headers.get("content-type", "").startswith(FORM_TYPES)
 
 

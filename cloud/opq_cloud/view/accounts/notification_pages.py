@@ -32,7 +32,7 @@ from opq_cloud.view.accounts.notification_form import (
     rule_words,
 )
 from opq_cloud.view.accounts.passwords import new_secret
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.words import CLASS_WORDS
 
 PAGE = "/account/notifications"
@@ -72,7 +72,7 @@ class NotificationPages:
         return self._list_page()
 
     def _list_page(self, problem: str = "", token: str = "", code: int = 200) -> HTMLResponse:
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         account = own_account(visitor)
         return self._context.page(
             "notifications.html",
@@ -97,7 +97,7 @@ class NotificationPages:
 
     # Rules
     def new_page(self, about: str = "incident") -> Response:
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         account = own_account(visitor)
         return self._rule_page(new_rule(account.account_id, _about(about, visitor)), fresh=True)
 
@@ -115,8 +115,8 @@ class NotificationPages:
             rule=rule,
             fresh=fresh,
             problem=" ".join(problems or ()),
-            account=own_account(ASKING.get()),
-            about_words=may_be_about(ASKING.get()),
+            account=own_account(VISITOR.get()),
+            about_words=may_be_about(VISITOR.get()),
             channel_words=CHANNEL_WORDS,
             digest_words=DIGEST_WORDS,
             class_words=CLASS_WORDS,
@@ -206,7 +206,7 @@ class NotificationPages:
 
     def _own(self, rule_id: str) -> NotificationRule:
         """The visitor's own rule. Raises HTTPException 404 where it belongs to another account."""
-        account = own_account(ASKING.get())
+        account = own_account(VISITOR.get())
         found = self._records.rule(rule_id) if len(rule_id) <= 32 else None
         if found is None or found.account_id != account.account_id:
             raise HTTPException(404, NO_RULE)

@@ -22,7 +22,7 @@ from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
 from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other
 from opq_cloud.view.accounts.openid_provider import OpenIdError, OpenIdPerson, OpenIdProvider
 from opq_cloud.view.accounts.passwords import new_secret, secret_hash
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 
 FLOW_COOKIE: Final = "opq_openid"
 FLOW_S: Final = 600
@@ -116,7 +116,7 @@ class OpenIdPages:
     def back(self, request: Request, code: Text = "", state: Text = "", error: Text = "") -> Response:
         """Handles the browser's return from the provider, and deletes the cookie of the flow."""
         try:
-            answer = self._came_back(request, ASKING.get(), code, state, error)
+            answer = self._came_back(request, VISITOR.get(), code, state, error)
         except HTTPException as refusal:
             answer = self._refused(str(refusal.detail), refusal.status_code)
         answer.delete_cookie(FLOW_COOKIE)

@@ -78,7 +78,7 @@ class OpenIdProvider:
     def address(self, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
         """The address where the browser signs in. Raises OpenIdError."""
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        asked = {
+        query = {
             "response_type": "code",
             "client_id": self.config.client_id,
             "redirect_uri": redirect_uri,
@@ -89,7 +89,7 @@ class OpenIdProvider:
             "code_challenge_method": "S256",
         }
         endpoint = self._endpoint("authorization_endpoint")
-        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(asked)}"
+        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}"
 
     def person(self, code: str, redirect_uri: str, nonce: str, verifier: str) -> OpenIdPerson:
         """The person that a code stands for; the code cannot be used again. Raises OpenIdError."""
@@ -101,7 +101,7 @@ class OpenIdProvider:
             "code_verifier": verifier,
         }
         basic = (self.config.client_id, self._secret) if self._secret else None
-        token = self._ask(self._endpoint("token_endpoint"), form, basic).get("id_token")
+        token = self._fetch_json(self._endpoint("token_endpoint"), form, basic).get("id_token")
         if not isinstance(token, str):
             raise OpenIdError("the provider's answer has no ID token")
         return self._checked(token, nonce)
@@ -157,7 +157,7 @@ class OpenIdProvider:
             kept = self._keys
         if kept is not None and self._monotonic_s() - kept[0] < most_s:
             return kept[1]
-        keys = self._ask(self._endpoint("jwks_uri"))
+        keys = self._fetch_json(self._endpoint("jwks_uri"))
         with self._lock:
             self._keys = self._monotonic_s(), keys
         return keys
@@ -173,7 +173,7 @@ class OpenIdProvider:
             kept = self._described
         if kept is not None and self._monotonic_s() - kept[0] < KEPT_S:
             return kept[1]
-        described = self._ask(f"{self.config.issuer.rstrip('/')}/.well-known/openid-configuration")
+        described = self._fetch_json(f"{self.config.issuer.rstrip('/')}/.well-known/openid-configuration")
         if described.get("issuer") != self.config.issuer:
             raise OpenIdError(
                 f"the provider calls itself {str(described.get('issuer'))[:200]!r}, not {self.config.issuer}"
@@ -182,7 +182,7 @@ class OpenIdProvider:
             self._described = self._monotonic_s(), described
         return described
 
-    def _ask(
+    def _fetch_json(
         self, address: str, form: Mapping[str, str] | None = None, basic: tuple[str, str] | None = None
     ) -> dict[str, Any]:
         """Requests a JSON object, by GET or by POST of `form`. Raises OpenIdError."""

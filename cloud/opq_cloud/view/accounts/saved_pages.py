@@ -10,7 +10,7 @@ from opq_cloud.store.saved_views import MOST_SAVED, SavedViewRecords
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.account_pages import own_account
 from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.registry import BOX_ID
 
 NAME_CHARACTERS = 80
@@ -36,7 +36,7 @@ class SavedViewPages:
         return router
 
     def list_page(self) -> HTMLResponse:
-        account = own_account(ASKING.get())
+        account = own_account(VISITOR.get())
         views = self._records.saved(account.account_id)
         rows = [(each, KIND_WORDS[each.path.split("/")[1].partition("?")[0]]) for each in views]
         return self._context.page("saved_views.html", rows=rows, most=NAME_CHARACTERS)

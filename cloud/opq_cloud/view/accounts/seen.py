@@ -126,8 +126,8 @@ def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
     that the visitor does not see.
     """
     sees = visitor.sees
-    asked = tuple(box_id for box_id in found.boxes_triggered if sees(box_id))
-    if not asked:
+    requested = tuple(box_id for box_id in found.boxes_triggered if sees(box_id))
+    if not requested:
         return None
     named = {*found.boxes_triggered, *(box_id for each in found.asked_as.values() for box_id in each)}
     for request in found.more.values():
@@ -136,7 +136,7 @@ def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
     seen_as = {why: tuple(each for each in boxes if sees(each)) for why, boxes in found.asked_as.items()}
     return replace(
         found,
-        boxes_triggered=asked,
+        boxes_triggered=requested,
         boxes_received=tuple(box_id for box_id in found.boxes_received if sees(box_id)),
         missing={box_id: why for box_id, why in found.missing.items() if sees(box_id)},
         short={box_id: why for box_id, why in found.short.items() if sees(box_id)},

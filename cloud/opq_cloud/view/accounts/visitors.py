@@ -159,7 +159,7 @@ NOBODY = Visitor()
 UNKNOWN = Visitor(accounts_in_use=False)
 """The visitor where the store cannot be read: nothing is shown, not even about accounts."""
 OPEN = Visitor(everything=True, accounts_in_use=False)
-ASKING: contextvars.ContextVar[Visitor] = contextvars.ContextVar("asking", default=NOBODY)
+VISITOR: contextvars.ContextVar[Visitor] = contextvars.ContextVar("asking", default=NOBODY)
 """The visitor of the request that this thread or task answers; a task that sets none sees nothing."""
 
 
@@ -181,7 +181,7 @@ def _signed(secret: str, salt: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class AskingRequest:
+class RequestFacts:
     """The facts of an HTTP request that identify its sender."""
 
     headers: Mapping[str, str]
@@ -258,7 +258,7 @@ class Visitors:
         self._accesses: _BoxAccesses | None = None
         self._expire_s = monotonic_s() + EXPIRE_EVERY_S
 
-    def of(self, request: AskingRequest) -> Visitor:
+    def of(self, request: RequestFacts) -> Visitor:
         """The visitor of a request. Raises StoreError when the store cannot be read."""
         known = self._read()
         if self.config.sign_in == "never":
@@ -281,7 +281,7 @@ class Visitors:
             )
         return self._signed_in(request, known, public) or self._by_token(request, known, public) or public
 
-    def at_once(self, request: AskingRequest) -> Visitor | None:
+    def at_once(self, request: RequestFacts) -> Visitor | None:
         """Like `of`, but None where the store is needed; without session and token, cached facts may do."""
         with self._lock:
             known = self._known
@@ -289,11 +289,9 @@ class Visitors:
         fresh = known is not None and now_s - known.read_s < CACHED_S and now_s < self._expire_s
         return self.of(request) if fresh and not any(name in request.headers for name in WHO) else None
 
-    def anonymous(self, request: AskingRequest) -> Visitor:
+    def anonymous(self, request: RequestFacts) -> Visitor:
         """What the same request would see without session and token: what may be shared with everybody."""
-        return self.of(
-            AskingRequest({n: v for n, v in request.headers.items() if n not in WHO}, request.peer)
-        )
+        return self.of(RequestFacts({n: v for n, v in request.headers.items() if n not in WHO}, request.peer))
 
     def forget(self) -> None:
         """Discards cached facts, because this process has changed something."""
@@ -304,7 +302,7 @@ class Visitors:
         """The accesses by Box, at most CACHED_S old."""
         return self._read().boxes.of_box
 
-    def _signed_in(self, request: AskingRequest, known: _Known, public: Visitor) -> Visitor | None:
+    def _signed_in(self, request: RequestFacts, known: _Known, public: Visitor) -> Visitor | None:
         secret = request.cookie(SESSION_COOKIE)
         if not secret:
             return None
@@ -321,7 +319,7 @@ class Visitors:
             self.people.touch_session(session.token_hash, now_ms)
         return _visitor(account, known, public, session.token_hash, secret)
 
-    def _by_token(self, request: AskingRequest, known: _Known, public: Visitor) -> Visitor | None:
+    def _by_token(self, request: RequestFacts, known: _Known, public: Visitor) -> Visitor | None:
         """The visitor of `Authorization: Bearer opq_…`; the scope `write` allows to request waveforms."""
         secret = request.bearer_token
         if not secret.startswith("opq_"):

@@ -6,7 +6,7 @@ from fastapi import HTTPException, Response
 
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.accounts.account_context import AccountContext
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import RuleEngine
 from opq_cloud.view.context import ViewContext
@@ -49,21 +49,21 @@ class AdminContext:
 
     def looks(self) -> Visitor:
         """The visitor, who may read. Raises 404 for others, so that they do not learn which pages exist."""
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         if not visitor.sees_administration:
             raise HTTPException(404, NO_PAGE)
         return visitor
 
     def changes(self) -> Visitor:
         """The visitor, who may change. Raises 404 for others."""
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         if not visitor.administers:
             raise HTTPException(404, NO_PAGE)
         return visitor
 
     def page(self, template: str, part: str, code: int = 200, **values: object) -> Response:
         """Renders a page; `part` marks its place in the navigation of administration."""
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         return self.accounts.page(
             f"administration/{template}",
             here="admin",

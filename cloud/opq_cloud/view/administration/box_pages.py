@@ -24,16 +24,16 @@ from opq_cloud.view.accounts.box_settings import (
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
-from opq_cloud.view.administration.asked_box import (
+from opq_cloud.view.administration.audit_pages import audit_row
+from opq_cloud.view.administration.box_client import (
     LEAST_CYCLES,
     MOST_CYCLES,
     NUMBER,
-    BoxNotAskedError,
-    BoxQuestions,
+    BoxClient,
+    BoxClientError,
     BoxReport,
     checked_cycles,
 )
-from opq_cloud.view.administration.audit_pages import audit_row
 from opq_cloud.view.administration.box_facts import AdminBox, admin_box, counts_of, read_box_form, window_s
 from opq_cloud.view.administration.health_client import read_connections, read_counts, read_services
 from opq_cloud.view.registry import BOX_ID
@@ -50,7 +50,7 @@ class BoxAdminPages:
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
-        self._asked = BoxQuestions(context.addresses)
+        self._box_client = BoxClient(context.addresses)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -101,8 +101,8 @@ class BoxAdminPages:
         if not ask or not visitor.administers:
             return self._box_page(record, notice="Saved." if saved else "")
         try:
-            return self._box_page(record, said=self._asked.ask_info_and_settings(record.box_id))
-        except BoxNotAskedError as error:
+            return self._box_page(record, said=self._box_client.read_info_and_settings(record.box_id))
+        except BoxClientError as error:
             return self._box_page(record, not_asked=f"{error}.")
 
     def _box_page(
@@ -189,8 +189,8 @@ class BoxAdminPages:
         except ValueError as error:
             return self._box_page(record, str(error), 400)
         try:
-            change = self._asked.set_rate(box_id, cycles)
-        except BoxNotAskedError as error:
+            change = self._box_client.set_rate(box_id, cycles)
+        except BoxClientError as error:
             return self._box_page(record, f"The measurement rate was not set: {error}.", 409)
         if change.after is not None and change.after != cycles:
             text = f"Box {box_id} refuses {cycles} cycles and keeps {change.after}."
@@ -208,8 +208,8 @@ class BoxAdminPages:
         record = self._known(request.path_params["box_id"])
         box_id, key = record.box_id, form.text("key", 60)
         try:
-            before, after = self._asked.set_setting(box_id, key, form.text("value", 200))
-        except BoxNotAskedError as error:
+            before, after = self._box_client.set_setting(box_id, key, form.text("value", 200))
+        except BoxClientError as error:
             return self._box_page(record, f"The setting was not changed: {error}.", 409)
         self._context.accounts.note(
             visitor, "changed a setting in a Box", f"box {box_id}", {key: before}, {key: after}

@@ -245,14 +245,14 @@ class FirmwareJobs:
                 if job.box_id in self._stopping and now.may_stop:
                     raise _StoppedError(f"Stopped by a person ({state})")
 
-        with CommandClient(self._addresses.commands, self._addresses.answers, CONNECT_S) as asking:
+        with CommandClient(self._addresses.commands, self._addresses.answers, CONNECT_S) as client:
             try:
                 if data is not None:
-                    send_firmware(asking, job.box_id, data, ANSWER_S, show)
-                end = follow_update(asking, job.box_id, job.version, ANSWER_S, show)
+                    send_firmware(client, job.box_id, data, ANSWER_S, show)
+                end = follow_update(client, job.box_id, job.version, ANSWER_S, show)
                 return True, end.words
             except _StoppedError as error:
-                cancel_update(asking, job.box_id, ANSWER_S)
+                cancel_update(client, job.box_id, ANSWER_S)
                 return False, f"{error}: a Box that has not verified all of it keeps its firmware"
 
     def _note(self, job: FirmwareJob, what: str) -> None:

@@ -6,7 +6,7 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
-from opq_cloud.view.administration.asked_box import BoxNotAskedError, BoxQuestions
+from opq_cloud.view.administration.box_client import BoxClient, BoxClientError
 from opq_cloud.view.administration.box_pages import known_box
 from opq_cloud.view.administration.firmware_jobs import BEGUN, DONE, FirmwareNotSentError
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
@@ -30,7 +30,7 @@ class FirmwarePages:
     def __init__(self, context: AdminContext) -> None:
         self._context = context
         self._jobs = context.view.firmware
-        self._asked = BoxQuestions(context.addresses)
+        self._box_client = BoxClient(context.addresses)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -72,9 +72,9 @@ class FirmwarePages:
         if found is None:
             return self._page(box_id, "Choose a firmware file (.opqfw).", 400)
         try:
-            said = self._asked.ask_info(box_id)
+            said = self._box_client.read_info(box_id)
             runs, hardware = said.firmware, said.hardware
-        except BoxNotAskedError:
+        except BoxClientError:
             runs = hardware = ""
         try:
             self._jobs.put_waiting(box_id, found.content, runs, hardware)

@@ -1,7 +1,7 @@
 """Reads what the services report about themselves over HTTP, like any client: health and counters.
 
 The whole cloud (`opq-cloud all`, `up`) answers for all services; where it does not, each service is requested
-at its own address. A service that does not answer within ASKED_S is shown as silent.
+at its own address. A service that does not answer within TIMEOUT_S is shown as silent.
 """
 
 import json
@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from opq_cloud.view.administration.addresses import WHOLE, ServiceAddresses
 from opq_proto.errors import OpqError
 
-ASKED_S = 2.0
+TIMEOUT_S = 2.0
 MOST_BYTES = 8 * 2**20
 DEEPEST = 6
 
@@ -155,7 +155,7 @@ def read_json(url: str) -> object:
 def read_bytes(url: str) -> bytes:
     """The content of a URL. Raises ServiceSilentError."""
     try:
-        with urllib.request.urlopen(url, timeout=ASKED_S) as answer:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             found: bytes = answer.read(MOST_BYTES)
     except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)

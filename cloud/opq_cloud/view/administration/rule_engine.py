@@ -59,7 +59,7 @@ class RuleEngine:
     def request(self, method: str, path: str, body: object = None, wait_s: float = LOOK_S) -> object:
         """The engine's answer: a JSON answer as objects, any other as text."""
         data = None if body is None else json.dumps(body).encode()
-        return self._asked(method, path, data, "application/json", wait_s)
+        return self._send(method, path, data, "application/json", wait_s)
 
     def upload(self, content: bytes) -> str:
         """Uploads a file under a random name. Returns the engine's path of it."""
@@ -67,15 +67,13 @@ class RuleEngine:
         head = f'--{mark}\r\nContent-Disposition: form-data; name="uploadFile"; filename="{name}"\r\n'
         kind = "Content-Type: application/zip\r\n\r\n"
         body = f"{head}{kind}".encode() + content + f"\r\n--{mark}--\r\n".encode()
-        found = self._asked(
-            "POST", "/config/uploads", body, f"multipart/form-data; boundary={mark}", CHANGE_S
-        )
+        found = self._send("POST", "/config/uploads", body, f"multipart/form-data; boundary={mark}", CHANGE_S)
         return str(found)
 
     def remove_upload(self, path: str) -> None:
         self.request("DELETE", f"/config/uploads/{quote(Path(path).name, safe='')}")
 
-    def _asked(self, method: str, path: str, data: bytes | None, kind: str, wait_s: float) -> object:
+    def _send(self, method: str, path: str, data: bytes | None, kind: str, wait_s: float) -> object:
         headers = {} if data is None else {"Content-Type": kind}
         try:
             headers |= self._token()

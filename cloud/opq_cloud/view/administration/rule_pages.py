@@ -120,17 +120,17 @@ class RuleAdminPages:
     ) -> Response:
         """The editor of a rule; the address `new` makes one. `look` adds the rows of the next seconds."""
         self._context.looks()
-        asked = self._context.engine(engine)
+        rule_engine = self._context.engine(engine)
         if rule == NEW:
-            return self._rule_page(asked, NEW, BLANK)
+            return self._rule_page(rule_engine, NEW, BLANK)
         try:
-            typed = self._stored(asked, rule)
+            typed = self._stored(rule_engine, rule)
             if not look:
-                return self._rule_page(asked, rule, typed, saved=saved)
+                return self._rule_page(rule_engine, rule, typed, saved=saved)
             try:
-                return self._rule_page(asked, rule, typed, looked=look_at_rows(asked, rule))
+                return self._rule_page(rule_engine, rule, typed, looked=look_at_rows(rule_engine, rule))
             except (TooManyRowsError, EngineRefusedError) as error:
-                return self._rule_page(asked, rule, typed, problem=_sentence(error), code=409)
+                return self._rule_page(rule_engine, rule, typed, problem=_sentence(error), code=409)
         except EngineSilentError as error:
             return self._rules_page(_sentence(error), 503)
         except EngineRefusedError as error:
@@ -183,21 +183,21 @@ class RuleAdminPages:
     async def rows(self, request: Request, engine: str, rule: str) -> Response:
         """Sends server-sent events to the rule's page until the page is left."""
         self._context.looks()
-        asked = self._context.engine(engine)
+        rule_engine = self._context.engine(engine)
         try:
-            rows = await anyio.to_thread.run_sync(RuleRows, asked, rule)
+            rows = await anyio.to_thread.run_sync(RuleRows, rule_engine, rule)
         except (EngineSilentError, TooManyRowsError) as error:
             raise HTTPException(503, _sentence(error)) from error
         except EngineRefusedError as error:
             if error.code != 404:
                 raise HTTPException(503, _sentence(error)) from error
             raise HTTPException(404, f"There is no such rule: {error}.") from error
-        asking = request_facts(request.scope)
+        facts = request_facts(request.scope)
 
         async def may_go_on() -> bool:
             """Whether the session still belongs to an administrator."""
             try:
-                now = await anyio.to_thread.run_sync(self._context.accounts.visitors.of, asking)
+                now = await anyio.to_thread.run_sync(self._context.accounts.visitors.of, facts)
             except StoreError:
                 return True
             return now.sees_administration

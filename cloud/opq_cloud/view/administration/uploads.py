@@ -13,7 +13,7 @@ from fastapi import HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
 from opq_cloud.view.accounts.forms import BROKEN_OFF, EXPIRED, FORM_TYPE, MAX_FIELDS, SentForm, read_form
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 
 UPLOAD_TYPE = "multipart/form-data"
 FIELD_BYTES = 16_384
@@ -48,7 +48,7 @@ def upload_route(handler: UploadHandler, most_bytes: int) -> Callable[[Request],
     """Like `forms.form_route`, for a form that may bring files of `most_bytes` in total."""
 
     async def endpoint(request: Request) -> Response:
-        visitor = ASKING.get()
+        visitor = VISITOR.get()
         if not visitor.session_hash:
             raise HTTPException(401, "Sign in first.")
         form = await read_upload(request, most_bytes)

@@ -55,12 +55,12 @@ def read_signals(
     wanted = [box_id for box_id in address.box_ids if box_id in received] or first[:BOXES_FIRST]
     judged = context.judged(incident)
     shown = tuple(context.judged_box(box_id, judged) for box_id in wanted)
-    asked = [record for record in known if {*wanted} & {*record.boxes_received}]
-    read = _most_telling(asked)
+    requested = [record for record in known if {*wanted} & {*record.boxes_received}]
+    read = _most_telling(requested)
     signals = cache.signals(read, {box.box_id: box.nominal_hz for box in shown})
     empty = {box.box_id: BoxSignal(box.box_id, ()) for box in shown}
     halves: dict[str, tuple[HalfCycleRms, ...]] = {}
-    for record in asked:
+    for record in requested:
         if "" in record.half_cycles.values():
             for box_id, half in context.half_cycles(record.event_id):
                 if box_id in empty:

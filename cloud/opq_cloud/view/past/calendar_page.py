@@ -21,7 +21,7 @@ from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.past.box_choice import BoxChoice, read_box_choice, read_groups
-from opq_cloud.view.past.compare_address import asked_zone
+from opq_cloud.view.past.compare_address import query_zone
 from opq_cloud.view.past.compare_page import BOXES_OFFERED
 from opq_cloud.view.past.day_quality import MONTH_DAYS, DayQuality, read_days
 from opq_cloud.view.past.local_weeks import local_day
@@ -173,7 +173,7 @@ class CalendarPages:
         by = params.get("by", "") or "severity"
         if by not in COLOURINGS:
             raise HTTPException(404, f"There is no such colouring; there are {', '.join(COLOURINGS)}.")
-        zone = asked_zone(self._context, params.get("tz", ""))
+        zone = query_zone(self._context, params.get("tz", ""))
         today = local_day(self._context.now_ns() // 1_000_000, zone)
         year, month, day = params.get("year", ""), params.get("month", ""), params.get("day", "")
         chosen = _date("day", day, r"\d{4}-\d{2}-\d{2}", day) if day else None

@@ -86,7 +86,7 @@ def read_compare_address(
         voltage_unit=_voltage_unit(context, params.get("y", "")),
         together=bool(params.get("together")) or many or weeks != "0",
         weeks=int(weeks),
-        zone=asked_zone(context, params.get("tz", "")),
+        zone=query_zone(context, params.get("tz", "")),
     )
 
 
@@ -97,7 +97,7 @@ def _voltage_unit(context: ViewContext, named: str) -> str:
     return named or context.visitor.voltage_unit
 
 
-def asked_zone(context: ViewContext, name: str) -> ZoneInfo:
+def query_zone(context: ViewContext, name: str) -> ZoneInfo:
     """The zone of the address, or else of the account, or else UTC. Raises HTTPException 400 if unknown."""
     account = context.visitor.account
     try:

@@ -64,7 +64,7 @@ class ComparePages:
 
     def rows(self, request: Request) -> JSONResponse:
         """The rows from which the chart of the same address is drawn; times are those of its axis."""
-        series, _ = self._series(self._asked(request)[0])
+        series, _ = self._series(self._address_of(request)[0])
         lines = [
             {
                 "number": number,
@@ -78,7 +78,7 @@ class ComparePages:
         ]
         return JSONResponse({"series": lines}, headers={"Cache-Control": "no-store"})
 
-    def _asked(self, request: Request) -> tuple[CompareAddress, GroupNames]:
+    def _address_of(self, request: Request) -> tuple[CompareAddress, GroupNames]:
         context, params = self._context, request.query_params
         groups = read_groups(context)
         named = [*params.getlist("box"), *params.getlist("boxes")]  # people type both
@@ -89,7 +89,7 @@ class ComparePages:
     def compare(self, request: Request) -> HTMLResponse:
         context = self._context
         every = context.box_ids()
-        address, groups = self._asked(request)
+        address, groups = self._address_of(request)
         series, read = self._series(address)
         nominal = self._nominal(address)
         axis = WEEK_AXIS if address.weeks else (address.span.start_ms, address.span.end_ms)

@@ -13,7 +13,7 @@ import numpy as np
 
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import BoxRecord
-from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.live_messages import LiveMessage
 from opq_cloud.view.public.fuzz import Place, fuzzed_place
@@ -76,11 +76,11 @@ class GridReader:
     @contextmanager
     def seen_by(self, visitor: Visitor) -> Iterator[None]:
         """Sets the visitor for all reads in this thread: a stream outlives its request."""
-        token = ASKING.set(visitor)
+        token = VISITOR.set(visitor)
         try:
             yield
         finally:
-            ASKING.reset(token)
+            VISITOR.reset(token)
 
     def boxes(self) -> BoxesNow:
         """The Boxes that count for the visitor, shown and regional ones, sorted by number.

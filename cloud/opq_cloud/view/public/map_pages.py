@@ -104,8 +104,8 @@ class StatesAtOnce:
         except StoreError:  # the route answers with its own words
             await self._app(scope, receive, send)
             return
-        asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        answer = state.answer(asked.get(b"if-none-match", ""), asked.get(b"accept-encoding", ""))
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        answer = state.answer(headers.get(b"if-none-match", ""), headers.get(b"accept-encoding", ""))
         await answer(scope, receive, send)
 
 
@@ -136,7 +136,7 @@ class MapPages:
         return router
 
     def map_page(self, at: At = "", km: Km = "") -> Response:
-        frame = asked_frame(at, km)
+        frame = query_frame(at, km)
         drawing = draw_map(self._reader, self._config, frame)
         page = self._render(
             "map.html",
@@ -184,7 +184,7 @@ class MapPages:
     ) -> Response:
         if theme not in THEMES:
             raise HTTPException(400, f"There is no theme {theme}; there are light and dark.")
-        frame = asked_frame(at, km)
+        frame = query_frame(at, km)
         boxes = self._reader.boxes()
         page = self._render(
             "wall.html",
@@ -205,7 +205,7 @@ class MapPages:
         return self._context.hub.highest_incident()
 
     async def state(self, request: Request, at: At = "", km: Km = "") -> Response:
-        return await self._states.answer(request, asked_frame(at, km))
+        return await self._states.answer(request, query_frame(at, km))
 
 
 def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
@@ -223,7 +223,7 @@ def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
     }
 
 
-def asked_frame(at: str, km: str) -> MapFrame | None:
+def query_frame(at: str, km: str) -> MapFrame | None:
     """The window of an address. Raises HTTPException 400 with what was wrong."""
     try:
         return parse_frame(at, km)

@@ -21,7 +21,7 @@ from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalenda
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, tile_origin
-from opq_cloud.view.public.map_pages import THEMES, At, Km, MapStates, asked_frame, map_values, state_path
+from opq_cloud.view.public.map_pages import THEMES, At, Km, MapStates, map_values, query_frame, state_path
 from opq_cloud.view.public.outline import outline_paths
 from opq_cloud.view.public.spread import incident_spread
 from opq_proto.messages import Incident
@@ -110,7 +110,7 @@ class SharedPages:
             raise HTTPException(404, "This View is not for frames: [view] embed_in names the sites that may.")
         if theme not in THEMES:
             raise HTTPException(400, f"There is no theme {theme}; there are light and dark.")
-        frame = asked_frame(at, km)
+        frame = query_frame(at, km)
         drawing = draw_map(self._reader, self._config, frame)
         values = map_values(drawing, state_path("/embed/state", frame))
         page = self._render("embed.html", "embed", 200, **values, theme=theme)
@@ -119,7 +119,7 @@ class SharedPages:
         return page
 
     async def embed_state(self, request: Request, at: At = "", km: Km = "") -> Response:
-        return await self._states.answer(request, asked_frame(at, km))
+        return await self._states.answer(request, query_frame(at, km))
 
     # Feeds
     def atom(self, request: Request) -> Response:
@@ -158,7 +158,7 @@ def feed_answer(request: Request, body: bytes, kind: str) -> Response:
     """
     etag = f'"{zlib.crc32(body):08x}-{len(body)}"'
     headers = {"ETag": etag, "Cache-Control": "max-age=60"}
-    asked = request.headers.get("if-none-match", "")
-    if etag in asked or asked.strip() == "*":
+    known_etags = request.headers.get("if-none-match", "")
+    if etag in known_etags or known_etags.strip() == "*":
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type=kind)

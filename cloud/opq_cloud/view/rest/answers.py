@@ -12,7 +12,7 @@ from fastapi import Request, Response
 
 from opq_cloud.export.tables import known_numbers
 from opq_cloud.service import ServiceCounters
-from opq_cloud.view.accounts.gate import asking_now
+from opq_cloud.view.accounts.gate import current_visitor
 from opq_cloud.view.accounts.visitors import Visitor, visitor_network
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.time_span import TimeSpan, read_span
@@ -26,7 +26,7 @@ LARGEST_CURSOR = 2**63 - 1
 CursorKind = Literal["events", "incidents", "measurements"]
 
 
-def asked_span(start: str, end: str, now_ns: int) -> TimeSpan:
+def rest_span(start: str, end: str, now_ns: int) -> TimeSpan:
     """The span of an address. Raises RestProblemError 400."""
     try:
         return read_span(start, end, now_ns // 1_000_000)
@@ -126,7 +126,7 @@ class RequestLimits:
         self._spend(self._exports, EXPORT_PER_S, "export")
 
     def _spend(self, buckets: TokenBuckets, per_s: float, what: str) -> None:
-        key = limit_key(asking_now())
+        key = limit_key(current_visitor())
         if not buckets.spend(key):
             self._counters.add("requests_limited", label=what)
             wait_s = max(1, round((1.0 - buckets.left(key)) / per_s))

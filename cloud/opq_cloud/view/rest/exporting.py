@@ -26,7 +26,7 @@ from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, TableForm, table_p
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.incident_list import WORDS_CHARACTERS, read_list_address
 from opq_cloud.view.registry import BOX_ID
-from opq_cloud.view.rest.answers import RequestLimits, asked_span, etag_of, tagged
+from opq_cloud.view.rest.answers import RequestLimits, etag_of, rest_span, tagged
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.rest.reading import MOVED, From, Number, To
 from opq_proto.messages import Incident
@@ -139,7 +139,7 @@ class ExportRoutes:
         form: Annotated[TableForm, Query(alias="format")] = "csv",
     ) -> Response:
         """Every stored Measurement of these Boxes in a span."""
-        span = asked_span(start, end, self._context.now_ns())
+        span = rest_span(start, end, self._context.now_ns())
         table = measurement_table(self._context.store, _box_ids(box), span.start_ms, span.end_ms)
         return _table("measurements", table, form)
 

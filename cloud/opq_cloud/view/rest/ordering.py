@@ -17,7 +17,7 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext
 from opq_cloud.view.reanalysis_beginning import MOST_EVENTS, MS, NAME, begin_reanalysis
 from opq_cloud.view.rest import shapes
-from opq_cloud.view.rest.answers import asked_span, limit_key
+from opq_cloud.view.rest.answers import limit_key, rest_span
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError
 from opq_cloud.view.waveform_requests import LONGEST_S, SHORTEST_S, WaveformRefusedError, WaveformRequests
 
@@ -26,11 +26,11 @@ Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
 JobNumber = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
 
 
-def body_of(asked: type[BaseModel]) -> dict[str, Any]:
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """The body of a POST, for OpenAPI: this module reads it, within a limit, not FastAPI."""
     return {
         "requestBody": {
-            "content": {"application/json": {"schema": asked.model_json_schema()}}, "required": False
+            "content": {"application/json": {"schema": model.model_json_schema()}}, "required": False
         }
     }  # fmt: skip
 
@@ -121,11 +121,11 @@ class ReanalysisRoutes:
         visitor = self._context.visitor
         _check_writes(visitor)
         jobs = self._jobs()
-        asked = await read_request_body(request, ReanalysisAsk, 16_384)
-        if not (visitor.admin or asked.dry_run):
+        body = await read_request_body(request, ReanalysisAsk, 16_384)
+        if not (visitor.admin or body.dry_run):
             raise RestProblemError(403, "This is for administrators; a researcher may have a dry run.")
-        order = self._order(asked)
-        span = asked.start, asked.end
+        order = self._order(body)
+        span = body.start, body.end
         try:
             job = await anyio.to_thread.run_sync(
                 begin_reanalysis, jobs, self._context.whole_store.people, visitor, order, span, " by a token"
@@ -159,10 +159,10 @@ class ReanalysisRoutes:
         people.changes.add(account_id, visitor.address, "ended a re-analysis by a token", f"{number}")
         return _answer(_job_json(job))
 
-    def _order(self, asked: ReanalysisAsk) -> ReanalysisOrder:
-        span = asked_span(asked.start, asked.end, self._context.now_ns())
+    def _order(self, body: ReanalysisAsk) -> ReanalysisOrder:
+        span = rest_span(body.start, body.end, self._context.now_ns())
         return ReanalysisOrder(
-            span.start_ms * MS, span.end_ms * MS, asked.dry_run, tuple(asked.analyses), asked.settings,
+            span.start_ms * MS, span.end_ms * MS, body.dry_run, tuple(body.analyses), body.settings,
             MOST_EVENTS,
         )  # fmt: skip
 
@@ -244,12 +244,12 @@ class RequestRoutes:
             )
         if not visitor.may_request(box_id) or self._context.whole_store.box(box_id) is None:
             raise RestProblemError(404, f"There is no Box {box_id} that you may ask.")
-        asked = await read_request_body(request, WaveformAsk, 1024)
+        wanted = await read_request_body(request, WaveformAsk, 1024)
 
         def opened() -> int:
             now_ns = self._context.now_ns()
             event_id = self._requests.open_request(
-                box_id, asked.start, str(asked.seconds), limit_key(visitor), now_ns
+                box_id, wanted.start, str(wanted.seconds), limit_key(visitor), now_ns
             )
             account_id = visitor.account.account_id if visitor.account else ""
             subject = f"box {box_id}, event {event_id}"

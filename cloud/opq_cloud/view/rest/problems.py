@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from opq_cloud.export.records import ExportError
 from opq_cloud.service import ServiceCounters
-from opq_cloud.view.accounts.visitors import ASKING
+from opq_cloud.view.accounts.visitors import VISITOR
 from opq_proto.errors import StoreError
 
 MEDIA_TYPE = "application/problem+json"
@@ -78,7 +78,7 @@ def add_problems(app: FastAPI, counters: ServiceCounters) -> None:
 
     def on_export(request: Request, error: Exception) -> JSONResponse:
         text = f"{str(error)[:1].upper()}{str(error)[1:]}."
-        return problem(404, text + (UNTICKED if ASKING.get().without_waveforms else ""), request.url.path)
+        return problem(404, text + (UNTICKED if VISITOR.get().without_waveforms else ""), request.url.path)
 
     def on_store(request: Request, error: Exception) -> JSONResponse:
         counters.add("store_errors")

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from opq_cloud.export.selection import event_records, finding_row, measurement_row
-from opq_cloud.store.asked_samples import request_json
 from opq_cloud.store.incident_index import IndexPlace
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
+from opq_cloud.store.sample_requests import request_json
 from opq_cloud.store.store import TREND_MS, EventRecord, Trend
 from opq_cloud.view.accounts.seen import seen_record
 from opq_cloud.view.box_history import METRICS
@@ -20,7 +20,7 @@ from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, check_clas
 from opq_cloud.view.incident_page import past_before
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.rest import shapes
-from opq_cloud.view.rest.answers import asked_span, cursor_place, cursor_text, json_answer
+from opq_cloud.view.rest.answers import cursor_place, cursor_text, json_answer, rest_span
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.words import headline, worst
 from opq_proto.decision import NS_PER_MS
@@ -94,7 +94,7 @@ class ReadRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Measurements of a span as they were stored, oldest first; kept for a day."""
-        span = asked_span(start, end, self._context.now_ns())
+        span = rest_span(start, end, self._context.now_ns())
         place = cursor_place("measurements", cursor)
         first_ms = span.start_ms if place is None else max(place[0], span.start_ms)
         found = self._context.store.measurements(box_id, first_ms, span.end_ms, limit)
@@ -118,7 +118,7 @@ class ReadRoutes:
         level: Literal["auto", "1m", "10m", "1h", "1d"] = "auto",
     ) -> Response:
         """Any span by rows of one length: [min, mean, max] of each metric, null where it is not known."""
-        span = asked_span(start, end, self._context.now_ns())
+        span = rest_span(start, end, self._context.now_ns())
         try:
             shortest_ms = level_for(span.start_ms, span.end_ms)
         except ValueError as error:

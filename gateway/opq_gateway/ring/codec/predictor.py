@@ -112,9 +112,9 @@ class PredictorCourse:
         # a delay of 1 is 2 * RAMP / 2**delay_shift samples, for the slope is taken over two; the cycles
         # lie `far` / 2 periods back on average
         far = 2 * self._ahead + self.lags[-1] + 1
-        asked = (delay * (2 * RAMP * 65536 * gain // 16)) >> setup.delay_shift
-        asked = asked * 2 // (far * setup.parts)
-        period = self.periods[-1] - max(-most, min(most, asked))
+        delay_steps = (delay * (2 * RAMP * 65536 * gain // 16)) >> setup.delay_shift
+        delay_steps = delay_steps * 2 // (far * setup.parts)
+        period = self.periods[-1] - max(-most, min(most, delay_steps))
         period = max(setup.period - _MOST_DRIFT, min(setup.period + _MOST_DRIFT, period))
         stretches = len(self.periods)
         self._ahead += 1

@@ -80,7 +80,7 @@ class VirtualCloud:
         self._outages.on_idle()
         self._quiet: list[tuple[MeasurementColumns, float]] = []
         self._accepted: list[Sequence[Measurement] | MeasurementColumns] = []
-        self._asked = False
+        self._has_requests = False
         self._open: list[EventRecord] = []
 
     def resume(self, now_s: float) -> None:
@@ -150,8 +150,8 @@ class VirtualCloud:
 
     def answer_events(self, before_ns: int) -> None:
         """Adds the waveforms of each event that ended by `before_ns` (UTC), and analyses it; oldest first."""
-        if self._asked:
-            self._asked = False
+        if self._has_requests:
+            self._has_requests = False
             self._open = self._store.unfinished_events()
         due = sorted((each for each in self._open if _last_ns(each) <= before_ns), key=_number)
         self._open = [each for each in self._open if _last_ns(each) > before_ns]
@@ -174,12 +174,12 @@ class VirtualCloud:
         self._now_s = now_s
         self._openings.advance(float("inf"))
         self.answer_events(1 << 62)
-        while self._asked:  # by an analysis, in a few rounds at most
+        while self._has_requests:  # by an analysis, in a few rounds at most
             self.answer_events(1 << 62)
         self._store.put_trends(self._trends.due(now_s, everything=True))
 
     def _note_command(self, command: bytes) -> bool:
-        self._asked = True
+        self._has_requests = True
         return True
 
 

@@ -28,7 +28,7 @@ BUSY_S = 15.0
 _PLACES = {name: place for place, name in enumerate(LOSS_WORDS)}
 
 
-class BoxNotAskedError(OpqError):
+class BoxClientError(OpqError):
     """The Box was not asked, or did not answer."""
 
 
@@ -65,21 +65,21 @@ class RateChange:
     after: int | None
 
 
-class BoxQuestions:
+class BoxClient:
     """Asks one Box at a time, from any thread; each kind of page has its own, so none waits for others."""
 
     def __init__(self, addresses: ServiceAddresses) -> None:
         self._addresses = addresses
         self._lock = threading.Lock()
 
-    def ask_info(self, box_id: str) -> BoxReport:
-        """Like `ask_info_and_settings`, without the settings."""
-        with self._asking() as client:
+    def read_info(self, box_id: str) -> BoxReport:
+        """Like `read_info_and_settings`, without the settings."""
+        with self._connection() as client:
             return _said(client, box_id)
 
-    def ask_info_and_settings(self, box_id: str) -> BoxReport:
-        """What the Box reports, with its settings. Raises BoxNotAskedError with the reason."""
-        with self._asking() as client:
+    def read_info_and_settings(self, box_id: str) -> BoxReport:
+        """What the Box reports, with its settings. Raises BoxClientError with the reason."""
+        with self._connection() as client:
             said = _said(client, box_id)
             try:
                 return replace(said, settings=_settings(client, box_id))
@@ -87,13 +87,13 @@ class BoxQuestions:
                 return replace(said, settings_trouble=str(error)[:500])
 
     def set_setting(self, box_id: str, key: str, value: str) -> tuple[str, str]:
-        """Sets a setting; the Box checks it. Returns the old and the new value. Raises BoxNotAskedError."""
-        with self._asking() as client:
+        """Sets a setting; the Box checks it. Returns the old and the new value. Raises BoxClientError."""
+        with self._connection() as client:
             before = _settings(client, box_id)
             if key == NUMBER:
-                raise BoxNotAskedError("with another number its gateway would no longer take it for this Box")
+                raise BoxClientError("with another number its gateway would no longer take it for this Box")
             if key not in before:
-                raise BoxNotAskedError(f"Box {box_id} has no setting {key or 'without a name'}")
+                raise BoxClientError(f"Box {box_id} has no setting {key or 'without a name'}")
             client.send_order(box_id, "opq-settings", f"{key}={value}", ANSWER_S)
             return before[key], _settings(client, box_id).get(key, value)
 
@@ -101,42 +101,42 @@ class BoxQuestions:
         """Reads the rate, sets it, reads it again: a Box that refuses answers like one that obeys.
 
         Raises:
-            BoxNotAskedError: nobody answers. Where its text says so, the rate may have been set all the same.
+            BoxClientError: nobody answers. Where its text says so, the rate may have been set all the same.
         """
-        with self._asking() as client:
+        with self._connection() as client:
             before = _said(client, box_id).cycles
             try:
                 answer = client.send_command(rate_command(box_id, cycles, client.identity), ANSWER_S)
                 after = _said(client, box_id).cycles
             except UnansweredError as error:
                 text = f"{cycles} cycles were sent and not confirmed: {error}"
-                raise BoxNotAskedError(text) from error
+                raise BoxClientError(text) from error
         return RateChange(answer.message_rate_reponse.old_rate_cycles or before, after)
 
     def spend_claim_code(self, box_id: str, code: str) -> bool:
         """Whether the Box's gateway shows this code; the gateway then stops showing it.
 
-        The broker passes only answers of a sender that has the Box's key. Raises BoxNotAskedError.
+        The broker passes only answers of a sender that has the Box's key. Raises BoxClientError.
         """
-        with self._asking() as client:
+        with self._connection() as client:
             command = plugin_command(box_id, CLAIM_PLUGIN, code, client.identity)
             answer = client.send_command(command, ANSWER_S).command_to_plugin_response
         return bool(answer.ok) and answer.detail == claim_accepted(box_id)
 
     @contextmanager
-    def _asking(self) -> Iterator[CommandClient]:
+    def _connection(self) -> Iterator[CommandClient]:
         commands, answers = self._addresses.commands, self._addresses.answers
         if not commands or not answers:
-            raise BoxNotAskedError(
+            raise BoxClientError(
                 "this View knows no acquisition broker; it runs without its cloud's configuration"
             )
         if not self._lock.acquire(timeout=BUSY_S):
-            raise BoxNotAskedError("another Box is being asked; try again in a few seconds")
+            raise BoxClientError("another Box is being asked; try again in a few seconds")
         try:
             with CommandClient(commands, answers, CONNECT_S) as client:
                 yield client
         except (UnansweredError, BoxRefusedError, FrameError) as error:
-            raise BoxNotAskedError(str(error)) from error
+            raise BoxClientError(str(error)) from error
         finally:
             self._lock.release()
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.asked_samples import ASKED, WAITING, AskedSamples, NsSpan
+from opq_cloud.store.sample_requests import ASKED, WAITING, NsSpan, StoredSampleRequest
 from opq_cloud.store.store import PERSON_ASKED, CloudStore, EventRecord
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
@@ -32,7 +32,7 @@ LEAST_NS = 100_000_000
 """Shorter pieces are not requested."""
 
 
-class AskingAnalysis(Protocol):
+class RequestingAnalysis(Protocol):
     """The interface that this file needs of an analysis, built in or installed."""
 
     @property
@@ -44,7 +44,7 @@ class AskingAnalysis(Protocol):
     ) -> tuple[SampleRequest, ...]: ...
 
 
-class SampleAsking:
+class SampleRequester:
     """Counters: `samples_requested` and `samples_granted` by analysis, `samples_refused` by Makai's reason.
 
     Belongs to the runner's loop.
@@ -67,7 +67,7 @@ class SampleAsking:
         record: EventRecord,
         parts: Mapping[Nominal, Event],
         findings: Sequence[Finding],
-        analyses: Sequence[AskingAnalysis],
+        analyses: Sequence[RequestingAnalysis],
         guard: Callable[[str, Callable[[], object]], bool],
     ) -> int:
         """Stores the requests of these analyses for an event they have analysed; returns how many are new.
@@ -81,7 +81,7 @@ class SampleAsking:
         """
         if not self._section.enabled:
             return 0
-        wanted: list[AskedSamples] = []
+        wanted: list[StoredSampleRequest] = []
         for analysis in analyses:
             if not analysis.asks:
                 continue
@@ -89,8 +89,8 @@ class SampleAsking:
             for nominal, part in parts.items():
                 boxes = {wave.box_id for wave in part.waveforms}
                 seen = [each for each in own if each.box_id in boxes]
-                ask = partial(analysis.requests_in, part, seen, nominal)
-                more = partial(_add_asked, wanted, analysis.name, ask, part, record, self._section)
+                requests_of = partial(analysis.requests_in, part, seen, nominal)
+                more = partial(_add_requests, wanted, analysis.name, requests_of, part, record, self._section)
                 guard(f"requests of {analysis.name}", more)
         if not wanted:
             return 0
@@ -120,7 +120,7 @@ class SampleAsking:
             for number in more.keys() - known:
                 self._note_answer(event_id, more[number])
 
-    def _note_answer(self, event_id: int, request: AskedSamples) -> None:
+    def _note_answer(self, event_id: int, request: StoredSampleRequest) -> None:
         for reason, count in request.refused.items():
             self._counters.add("samples_refused", count, label=reason)
         if request.state == ASKED:
@@ -135,36 +135,36 @@ class SampleAsking:
         )
 
 
-def _add_asked(
-    wanted: list[AskedSamples],
+def _add_requests(
+    wanted: list[StoredSampleRequest],
     analysis: str,
-    ask: Callable[[], tuple[SampleRequest, ...]],
+    requests_of: Callable[[], tuple[SampleRequest, ...]],
     part: Event,
     record: EventRecord,
     section: MoreSamplesSection,
 ) -> None:
-    wanted += asked_samples(analysis, ask(), part, record, section, time.time_ns())
+    wanted += sample_requests(analysis, requests_of(), part, record, section, time.time_ns())
 
 
-def asked_samples(
+def sample_requests(
     analysis: str,
     requests: Sequence[SampleRequest],
     event: Event,
     record: EventRecord,
     section: MoreSamplesSection,
     requested_ns: int,
-) -> list[AskedSamples]:
+) -> list[StoredSampleRequest]:
     """Returns what to request: without samples that are here already or lie beyond the longest span.
 
     Neighbours are requested only where Makai left some out, or where a person requested one Box alone. Pure.
     """
     waves = {wave.box_id: wave for wave in event.waveforms}
-    found: list[AskedSamples] = []
+    found: list[StoredSampleRequest] = []
     for request in requests:
         span = _within(request, record, section)
         if span is None:
             continue
-        plain = AskedSamples(analysis, request.because or "it needs more", requested_ns=requested_ns)
+        plain = StoredSampleRequest(analysis, request.because or "it needs more", requested_ns=requested_ns)
         if request.beside:
             if left_out(record):
                 beside = tuple(sorted(set(request.beside)))

@@ -28,7 +28,7 @@ TELEGRAM = "edge_mains_signalling"
 STEADY = frozenset({"thd", "ihd", "pst", "unbalance", "dc"})
 
 
-def asked_class(metric: str) -> str:
+def metric_class(metric: str) -> str:
     """Returns the row of the table of spans that a decision's metric belongs to."""
     if metric in SHORT:
         return TRANSIENT
@@ -41,10 +41,10 @@ def asked_class(metric: str) -> str:
 
 def located(measurement: Measurement, decision: Decision) -> bool:
     """Returns True if a detector at the gateway found the exact time."""
-    return measurement.crossing and asked_class(decision.metric) == TRANSIENT
+    return measurement.crossing and metric_class(decision.metric) == TRANSIENT
 
 
-def asked_span_ns(
+def request_span_ns(
     measurement: Measurement,
     decision: Decision,
     config: TriggeringServiceSection,
@@ -67,7 +67,7 @@ def asked_span_ns(
         pad_ns = max(LEAST_PAD_NS, (config.asking.transient_ms * NS_PER_MS - (end_ns - start_ns)) // 2)
         return max(0, start_ns - pad_ns), end_ns + pad_ns  # no wire format allows less than 0
     wanted_ms = {HARMONICS: config.asking.harmonics_ms, FREQUENCY: config.asking.frequency_ms}
-    row = DIP if local else asked_class(decision.metric)
+    row = DIP if local else metric_class(decision.metric)
     both_ns = wanted_ms.get(row, 0) * NS_PER_MS - (end_ns - start_ns)
     before_ns, after_ns = max(pre_ns, longest_ns, both_ns // 2), max(post_ns, longest_ns, both_ns // 2)
     if decision.metric in (FLICKER, TELEGRAM):

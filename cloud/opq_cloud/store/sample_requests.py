@@ -22,7 +22,7 @@ LONGER = "a longer span is asked for"
 
 
 @dataclass(frozen=True, slots=True)
-class AskedSamples:
+class StoredSampleRequest:
     """One request for an event.
 
     Attributes:
@@ -65,12 +65,12 @@ class SamplesAnswer:
     answered_ns: int
 
 
-def request_document(request: AskedSamples) -> dict[str, Any]:
+def request_document(request: StoredSampleRequest) -> dict[str, Any]:
     document: dict[str, Any] = msgspec.to_builtins(request)
     return document
 
 
-def request_json(request: AskedSamples) -> dict[str, Any]:
+def request_json(request: StoredSampleRequest) -> dict[str, Any]:
     """Returns a request as JSON for pages and programs; times in ms, null where unknown."""
     spans = request.spans.values() or ([request.span_ns] if request.span_ns else [])
     return {
@@ -89,17 +89,18 @@ def request_json(request: AskedSamples) -> dict[str, Any]:
     }
 
 
-def requests_of(document: Mapping[str, Any]) -> dict[int, AskedSamples]:
+def requests_of(document: Mapping[str, Any]) -> dict[int, StoredSampleRequest]:
     """Returns number -> request, from an event's document."""
     found = {
-        int(number): msgspec.convert(each, AskedSamples) for number, each in document.get("more", {}).items()
+        int(number): msgspec.convert(each, StoredSampleRequest)
+        for number, each in document.get("more", {}).items()
     }
     return dict(sorted(found.items()))
 
 
 def new_requests(
-    known: Mapping[int, AskedSamples], wanted: Sequence[AskedSamples], most_rounds: int
-) -> dict[int, AskedSamples]:
+    known: Mapping[int, StoredSampleRequest], wanted: Sequence[StoredSampleRequest], most_rounds: int
+) -> dict[int, StoredSampleRequest]:
     """Returns those of `wanted` that were not made for this event yet, with their numbers and rounds.
 
     A Box is asked once for a span, whichever analysis wants it; so are the neighbours of the same Boxes.
@@ -109,7 +110,7 @@ def new_requests(
     this_round = max(answered, default=0) + 1
     if this_round > most_rounds:
         return {}
-    made: dict[int, AskedSamples] = dict(known)
+    made: dict[int, StoredSampleRequest] = dict(known)
     for each in wanted:
         if each.beside:
             if any(each.beside == one.beside and each.span_ns == one.span_ns for one in made.values()):
@@ -117,7 +118,7 @@ def new_requests(
             fresh = each
         else:
             spans = {
-                box_id: span for box_id, span in each.spans.items() if not _was_asked(made, box_id, span)
+                box_id: span for box_id, span in each.spans.items() if not _was_requested(made, box_id, span)
             }
             if not spans:
                 continue
@@ -126,7 +127,7 @@ def new_requests(
     return {number: each for number, each in made.items() if number not in known}
 
 
-def answered_request(request: AskedSamples, answer: SamplesAnswer) -> AskedSamples:
+def answered_request(request: StoredSampleRequest, answer: SamplesAnswer) -> StoredSampleRequest:
     """Returns the request with Makai's answer."""
     return replace(
         request,
@@ -137,6 +138,6 @@ def answered_request(request: AskedSamples, answer: SamplesAnswer) -> AskedSampl
     )
 
 
-def _was_asked(made: Mapping[int, AskedSamples], box_id: str, span: NsSpan) -> bool:
+def _was_requested(made: Mapping[int, StoredSampleRequest], box_id: str, span: NsSpan) -> bool:
     earlier = [one.spans[box_id] for one in made.values() if box_id in one.spans]
     return any(start_ns <= span[0] and span[1] <= end_ns for start_ns, end_ns in earlier)

@@ -11,7 +11,7 @@ from account_scene import FormBrowser, add_people
 
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.administration import asked_box
+from opq_cloud.view.administration import box_client
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_proto.opqbox3_pb2 import Command, Response
 
@@ -137,7 +137,7 @@ def test_a_box_says_its_versions_and_its_rate_is_set_and_logged(
     assert "You asked a moment ago" in ada.text
     answering.mute = {"sampling_rate_command"}
     assert ada.post(f"{page}/rate", page, cycles="40") == 409 and "sent and not confirmed" in ada.text
-    monkeypatch.setattr(asked_box, "ANSWER_S", 0.3)  # nobody is there
+    monkeypatch.setattr(box_client, "ANSWER_S", 0.3)  # nobody is there
     assert ada.get("/admin/boxes/2?ask=1") == 200 and "Box 2 does not answer within 0.3 s" in ada.text
     assert FormBrowser(scene.url).post(f"{page}/rate", form_token="x", cycles="3") in (401, 403)
     assert scene.store.people.changes.entries(limit=1)[0].after["measurement_cycles"] == "30"

@@ -30,7 +30,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class AskedBoxes:
+class RequestedBoxes:
     """The asked Boxes by reason, the most important first; and how many live Boxes are not asked."""
 
     by_reason: tuple[tuple[str, tuple[str, ...]], ...]
@@ -41,11 +41,11 @@ class AskedBoxes:
         """All asked Boxes, the one that saw it first."""
         return tuple(box_id for _, box_ids in self.by_reason for box_id in box_ids)
 
-    def only(self, kept: Iterable[str]) -> "AskedBoxes":
+    def only(self, kept: Iterable[str]) -> "RequestedBoxes":
         """Returns the asked Boxes that are among `kept`."""
         some = frozenset(kept)
         rows = ((reason, tuple(box for box in boxes if box in some)) for reason, boxes in self.by_reason)
-        return AskedBoxes(tuple((reason, boxes) for reason, boxes in rows if boxes), self.left_out)
+        return RequestedBoxes(tuple((reason, boxes) for reason, boxes in rows if boxes), self.left_out)
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ class BoxPlaces:
         """A Box's place; for a Box that the store does not know, the default grid and nothing else."""
         return self._places.get(box_id) or BoxPlace()
 
-    def asked_boxes(self, box_id: str, reporting: Sequence[str], limits: AskingSection) -> AskedBoxes:
+    def requested_boxes(self, box_id: str, reporting: Sequence[str], limits: AskingSection) -> RequestedBoxes:
         """Returns the Boxes to ask about what `box_id` saw, among the Boxes heard lately."""
         if tuple(reporting) != self._reporting:
             self._reporting, self._facts = tuple(reporting), self._facts_of(sorted(reporting, key=box_order))
@@ -106,7 +106,7 @@ class BoxPlaces:
         is_heard = own < len(ids) and ids[own] == box_id
         others, room = len(ids) - is_heard, limits.most_boxes - 1
         if not others or not room:
-            return AskedBoxes(((SAW, (box_id,)),), others)
+            return RequestedBoxes(((SAW, (box_id,)),), others)
         tier, distance_km = self._tiers(box_id, facts, limits.near_km)
         # where nothing else distinguishes Boxes, those whose numbers follow this one's come first
         ring = (np.arange(len(ids)) - own - is_heard) % len(ids)
@@ -123,7 +123,7 @@ class BoxPlaces:
         for k in (*neighbours.tolist(), *maybe.tolist(), *witnesses):
             chosen.setdefault(REASONS[int(tier[k])], []).append(facts.ids[k])
         asked = tuple((reason, tuple(boxes)) for reason, boxes in chosen.items())
-        return AskedBoxes(asked, others + 1 - sum(len(boxes) for _, boxes in asked))
+        return RequestedBoxes(asked, others + 1 - sum(len(boxes) for _, boxes in asked))
 
     def _facts_of(self, ids: list[str]) -> _Facts:
         rows = np.array([self._codes.get(box_id, self._nowhere) for box_id in ids], dtype=np.float64)

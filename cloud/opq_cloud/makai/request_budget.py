@@ -38,7 +38,7 @@ def bytes_of_half_cycles(span_ns: tuple[int, int]) -> int:
     return MOST_POINTS * POINT_BYTES
 
 
-class AskingBudget:
+class RequestBudget:
     """The budgets of one triggering service; one owner."""
 
     def __init__(self, limits: AskingSection, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -59,7 +59,7 @@ class AskingBudget:
             seen_by: Boxes that saw it, the first one caused the request; they come first.
             others: in the order of importance.
         """
-        asked: list[str] = []
+        granted: list[str] = []
         refused: Counter[str] = Counter()
         for box_id in seen_by:
             if self._of_box.left(box_id) < size:
@@ -68,15 +68,15 @@ class AskingBudget:
                 refused[WHOLE] += 1
             else:
                 self._of_box.spend(box_id, size)
-                asked.append(box_id)
+                granted.append(box_id)
         cause = seen_by[0] if seen_by else WHOLE_KEY
-        for box_id in others if asked else ():
+        for box_id in others if granted else ():
             reason = self.spend_for(cause, box_id, size)
             if reason is None:
-                asked.append(box_id)
+                granted.append(box_id)
             else:
                 refused[reason] += 1
-        return tuple(asked), refused
+        return tuple(granted), refused
 
     def spend_for(self, cause: str, box_id: str, size: int) -> str | None:
         """Spends the budget for one Box because of what `cause` saw, without the reserve.

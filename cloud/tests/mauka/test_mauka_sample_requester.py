@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from opq_cloud.mauka.analyses import rapid_voltage_change, rms_voltage
-from opq_cloud.mauka.asking import SampleAsking, asked_samples
 from opq_cloud.mauka.event_analysis import by_nominal
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.sample_requester import SampleRequester, sample_requests
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
-from opq_cloud.store.asked_samples import AskedSamples, SamplesAnswer
+from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_cloud.store.store import PERSON_ASKED
 from opq_plugins.sdk import nouns
 from opq_plugins.sdk.modules import AnalysisModule
@@ -108,8 +108,8 @@ def test_only_what_is_not_here_is_asked_for_within_the_longest_span(store) -> No
     record = store.event_record(put_event(store, sine("1")))
     event = event_of(sine("1"))
 
-    def asked(*requests: SampleRequest) -> list[AskedSamples]:
-        return asked_samples("mine", requests, event, record, SECTION, 7)
+    def asked(*requests: SampleRequest) -> list[StoredSampleRequest]:
+        return sample_requests("mine", requests, event, record, SECTION, 7)
 
     def spans(**request: Any) -> dict[str, tuple[float, float]]:
         return {
@@ -126,7 +126,7 @@ def test_only_what_is_not_here_is_asked_for_within_the_longest_span(store) -> No
     assert spans(box_ids=("2",), end_ns=START_NS + 3600 * S) == {"2": (0.0, 33.0)}
     assert asked(SampleRequest(beside=("2", "1"))) == [], "it left nobody out"
     person = replace(record, asked_as={PERSON_ASKED: ("1",)})
-    (beside,) = asked_samples("mine", [SampleRequest(beside=("2", "1"))], event, person, SECTION, 7)
+    (beside,) = sample_requests("mine", [SampleRequest(beside=("2", "1"))], event, person, SECTION, 7)
     assert (beside.beside, beside.span_ns) == (("1", "2"), (record.start_ns, record.end_ns))
     assert beside.requested_ns == 7, "by the caller's clock"
 
@@ -202,13 +202,13 @@ def test_an_analysis_that_fails_in_wants_does_not_hold_its_event(store) -> None:
 
     event_id = put_event(store, sine("1", (1.0, 9.0, 0.6)))
     record, event = store.event_record(event_id), store.event(event_id)
-    asking = SampleAsking(lambda: store, SECTION, ServiceCounters())
+    asking = SampleRequester(lambda: store, SECTION, ServiceCounters())
     parts = by_nominal(event, lambda _: NOMINAL)
     mine = load_analyses([("rms_voltage", {})])[0]
     found = [replace(each, analysis="rms_voltage") for each in mine.findings_in(event, NOMINAL, {})]
     assert asking.request_samples(record, parts, found, [Failing(), mine], guard) == 1
     assert failures == ["requests of failing"]
-    off = SampleAsking(lambda: store, replace(SECTION, enabled=False), ServiceCounters())
+    off = SampleRequester(lambda: store, replace(SECTION, enabled=False), ServiceCounters())
     assert off.request_samples(record, parts, found, [mine], guard) == 0
 
 

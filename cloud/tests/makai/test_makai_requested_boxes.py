@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.config import AskingSection, TriggeringServiceSection
-from opq_cloud.makai.asked_boxes import BoxPlaces
-from opq_cloud.makai.asking_budget import BYTES_PER_S, AskingBudget, bytes_of_half_cycles
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.request_budget import BYTES_PER_S, RequestBudget, bytes_of_half_cycles
+from opq_cloud.makai.requested_boxes import BoxPlaces
 from opq_cloud.original_config import read_config
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
@@ -84,7 +84,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 
 
 def test_three_boxes_of_which_nothing_is_said_are_all_asked() -> None:
-    asked = BoxPlaces().asked_boxes("2", ["1", "2", "10"], LIMITS)
+    asked = BoxPlaces().requested_boxes("2", ["1", "2", "10"], LIMITS)
     assert asked.by_reason == (("saw", ("2",)), ("no_place", ("10", "1")))
     assert asked.left_out == 0
 
@@ -101,18 +101,18 @@ def test_neighbours_come_by_feeder_distance_and_region_and_witnesses_from_elsewh
         }
     )  # fmt: skip
     heard = [str(k) for k in range(1, 12)]
-    asked = places.asked_boxes("1", heard, LIMITS)
+    asked = places.requested_boxes("1", heard, LIMITS)
     assert dict(asked.by_reason) == {
         "saw": ("1",), "feeder": ("3", "2"), "near": ("4",), "region": ("5",), "no_place": ("10", "11"),
         "witness": ("6", "8", "7", "9"),
     }  # fmt: skip
-    few = places.asked_boxes("1", heard, replace(LIMITS, most_boxes=5, most_witnesses=2))
+    few = places.requested_boxes("1", heard, replace(LIMITS, most_boxes=5, most_witnesses=2))
     assert dict(few.by_reason) == {"saw": ("1",), "feeder": ("3", "2"), "witness": ("6", "8")}
     assert few.left_out == 6
-    assert places.asked_boxes("1", heard[::-1], LIMITS) == asked, "the order of hearing does not matter"
-    north = places.asked_boxes("7", heard, LIMITS)
+    assert places.requested_boxes("1", heard[::-1], LIMITS) == asked, "the order of hearing does not matter"
+    north = places.requested_boxes("7", heard, LIMITS)
     assert north.by_reason[0] == ("saw", ("7",)) and dict(north.by_reason)["region"] == ("6",)
-    without = places.asked_boxes("1", [each for each in heard if each != "1"], LIMITS)
+    without = places.requested_boxes("1", [each for each in heard if each != "1"], LIMITS)
     assert without == asked, "who saw it need not be among them"
 
 
@@ -215,7 +215,7 @@ def test_a_box_that_flaps_is_asked_alone_then_not_at_all_and_starves_nobody(stor
 
 def test_the_last_quarter_of_the_whole_is_for_boxes_that_saw_it() -> None:
     clock = [0.0]
-    budget = AskingBudget(replace(LIMITS, bytes_per_min=1_000_000), lambda: clock[0])
+    budget = RequestBudget(replace(LIMITS, bytes_per_min=1_000_000), lambda: clock[0])
     others = [f"o{k}" for k in range(20)]
     asked, refused = budget.spend(("1",), others, 100_000)
     assert len(asked) == 7 and refused == {"budget_of_all": 14}

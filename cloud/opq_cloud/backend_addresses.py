@@ -94,20 +94,20 @@ def in_clear(command: str, config: CloudConfig) -> str | None:
 
 def missing_backend_keys(command: str, config: CloudConfig) -> Iterator[tuple[str, str]]:
     """Yields (key of the configuration, problem) of missing keys that would end the command."""
-    said = set()
+    reported = set()
     for key, address in _bound(command, config):
         if address.folder is not None:
             try:
                 address.server_keys()
             except KeyFileError as error:
-                if str(error) not in said:
+                if str(error) not in reported:
                     yield key, str(error)
-                said.add(str(error))
+                reported.add(str(error))
     for key, address in _connected(command, config):
         if address.folder is not None:
             try:
                 address.client_keys()
             except KeyFileError as error:
-                if str(error) not in said:
+                if str(error) not in reported:
                     yield key, str(error)
-                said.add(str(error))
+                reported.add(str(error))

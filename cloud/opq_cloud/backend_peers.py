@@ -144,10 +144,10 @@ class BackendPeers:
         peer = self._sender
         if peer is None or name.encode().startswith(peer.topics):
             return True
-        said = name[:LONGEST_NAME]
-        self._counters.add("commands_without_right", label=f"{peer.name} {said}")
-        facts = {"address": self._name, "peer": peer.name, "command": said}
-        self._log.warning("backend.command_refused", key=(peer.name, said), **facts)
+        command_name = name[:LONGEST_NAME]
+        self._counters.add("commands_without_right", label=f"{peer.name} {command_name}")
+        facts = {"address": self._name, "peer": peer.name, "command": command_name}
+        self._log.warning("backend.command_refused", key=(peer.name, command_name), **facts)
         return False
 
     def subscriptions(self) -> Iterator[bytes]:

@@ -68,10 +68,10 @@ class IncidentEditor:
 
     def note_incident(self, number: int, text: str, account_id: str = "") -> None:
         """Add a note to the incident."""
-        said = text.strip()
-        if not said or len(said) > NOTE_CHARACTERS:
-            raise IncidentEditError(f"the note has {len(said)} characters; want 1 to {NOTE_CHARACTERS}")
-        self._note(number, account_id, "note", said)
+        words = text.strip()
+        if not words or len(words) > NOTE_CHARACTERS:
+            raise IncidentEditError(f"the note has {len(words)} characters; want 1 to {NOTE_CHARACTERS}")
+        self._note(number, account_id, "note", words)
 
     def _note(self, number: int, account_id: str, kind: str, text: str) -> None:
         at_ms = time.time_ns() // 1_000_000

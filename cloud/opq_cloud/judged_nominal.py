@@ -18,24 +18,24 @@ class JudgedNominals:
     def __init__(self, findings: Iterable[Finding], now_v: Callable[[str], float | None]) -> None:
         """`now_v`: the nominal voltage in a Box's record now; None: it has none."""
         self._now_v = cache(now_v)
-        self._said_v: dict[str, float] = {}
+        self._declared_v: dict[str, float] = {}
         for each in findings:
-            volts = _said_v(each)
+            volts = _declared_v(each)
             if volts is not None:
-                self._said_v.setdefault(each.box_id, volts)
+                self._declared_v.setdefault(each.box_id, volts)
 
     def volts(self, box_id: str) -> float | None:
         """Returns the voltage from the Box's own findings, else from a Box with the same nominal voltage now.
 
         None: neither has one; only the present one is known.
         """
-        now_v, said_v = self._now_v(box_id), self._said_v.get(box_id)
-        first = next(iter(self._said_v), None)
-        if said_v is None and first is not None and self._now_v(first) == now_v:
-            said_v = self._said_v[first]
-        if said_v is None:
+        now_v, declared_v = self._now_v(box_id), self._declared_v.get(box_id)
+        first = next(iter(self._declared_v), None)
+        if declared_v is None and first is not None and self._now_v(first) == now_v:
+            declared_v = self._declared_v[first]
+        if declared_v is None:
             return None
-        return now_v if now_v is not None and abs(said_v / now_v - 1) < SAME else round(said_v, 1)
+        return now_v if now_v is not None and abs(declared_v / now_v - 1) < SAME else round(declared_v, 1)
 
 
 def judged_in_event(source: ShownStore, event: EventRecord) -> JudgedNominals:
@@ -49,6 +49,6 @@ def judged_in_event(source: ShownStore, event: EventRecord) -> JudgedNominals:
     return JudgedNominals((each.finding for each in found if event.event_id in each.event_ids), now_v)
 
 
-def _said_v(finding: Finding) -> float | None:
+def _declared_v(finding: Finding) -> float | None:
     volts, percent = finding.residual_v, finding.residual_percent
     return None if volts is None or percent is None or percent < LEAST_PERCENT else volts / percent * 100

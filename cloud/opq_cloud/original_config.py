@@ -92,10 +92,10 @@ def read_config(
         part: Document = source.document
         if kind is not None:
             part = from_original(kind, source.document, source.name, notify)
-        said, known = _mongo_of(part), _mongo_of(merged)
-        if None not in (said, known) and said != known:
+        named, known = _mongo_of(part), _mongo_of(merged)
+        if None not in (named, known) and named != known:
             text = (
-                f"{_without_password(said)}, where another file has {_without_password(known)}: "
+                f"{_without_password(named)}, where another file has {_without_password(known)}: "
                 "one system has one store, this one is used"
             )
             notify(ConfigNotice("config.store_differs", source.name, "mongo", text))

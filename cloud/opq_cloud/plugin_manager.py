@@ -50,9 +50,9 @@ class PluginManager:
 
         if not NAME.fullmatch(name):
             raise PluginManagerError(f"{name[:80]} is no name of a plug-in")
-        said = self._answer_to(f"{VERBS[verb]} {name}", COMMAND_S)
-        text = COLOURED.sub("", said)
-        if not succeeded(said):
+        answer = self._answer_to(f"{VERBS[verb]} {name}", COMMAND_S)
+        text = COLOURED.sub("", answer)
+        if not succeeded(answer):
             raise PluginManagerError(text.removeprefix("ERROR. "))
         return text.removeprefix("OK. ")
 

@@ -264,7 +264,7 @@ class ReanalysisJobs:
             log.info("reanalysis.left", job=last.number, done=last.done, of=last.of)
             self._note(last, left=True)
             return
-        if self._said_of(last) == "taken":
+        if self._end_state(last) == "taken":
             log.warning("reanalysis.taken", job=last.number, done=last.done, of=last.of)
             with self._lock:
                 self._own = None
@@ -299,7 +299,7 @@ class ReanalysisJobs:
                     if time.monotonic() >= alive_s:
                         alive_s = time.monotonic() + ALIVE_S
                         self._note(job)
-                        if self._said_of(job):
+                        if self._end_state(job):
                             break
                     if not pipe.poll(POLL_S):
                         continue
@@ -336,7 +336,7 @@ class ReanalysisJobs:
             return False
         return True
 
-    def _said_of(self, job: ReanalysisJob) -> Literal["taken", "ending", ""]:
+    def _end_state(self, job: ReanalysisJob) -> Literal["taken", "ending", ""]:
         """Whether another View has resumed it, after a long time without a record, or was asked to end it."""
         with suppress(StoreError):
             found = self._documents().get(REANALYSES, _key(job.number))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import opq_cloud
 from opq_cloud.config import CloudConfig
-from opq_cloud.makai.event_service import FIRST_ASK_S
+from opq_cloud.makai.event_service import FIRST_REQUEST_S
 from opq_cloud.makai.triggers.threshold import Config as ThresholdConfig
 from opq_cloud.mauka.installed_analyses import PATIENCE
 from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, LONGEST_NS, ONE_DISTURBANCE_NS
@@ -45,7 +45,7 @@ def test_the_pages_scripts_and_templates_have_the_figures_of_python() -> None:
 def test_the_readme_of_the_cloud_has_the_figures_of_the_code() -> None:
     readme, makai = text_of(ROOM.parent / "README.md"), CONFIG.triggering_service
     assert f"after {RESTART_S[0]} s, {RESTART_S[1]} s, ... {RESTART_S[-1]:g} s" in readme
-    assert f"asks again {FIRST_ASK_S} s after a restart" in readme
+    assert f"asks again {FIRST_REQUEST_S} s after a restart" in readme
     assert f"{CONFIG.event_service.ask_again_s:g} s, until each Box has answered" in readme
     assert f"or {CONFIG.event_service.answer_timeout_s:g} s are over" in readme
     assert f"({CONFIG.nominal_v:g} V, {CONFIG.nominal_hz:g} Hz: for Boxes of the original" in readme

@@ -64,7 +64,7 @@ def test_a_box_is_asked_who_it_is_and_for_what_it_sampled_before_its_first_block
     taken = ports.take_port(path)
     assert taken is not None and sent in bytes(taken.data)
     assert taken.asked_s is not None and taken.asked_s <= time.monotonic()
-    assert (taken.asked_first, taken.asked_sample) == (80_000, 200_200)
+    assert (taken.asked_first, taken.requested_end) == (80_000, 200_200)
     assert ports.take_port(path) is None
     taken.device.close()
 

@@ -73,7 +73,7 @@ def test_blocks_frames_and_requests_are_of_one_size() -> None:
     assert constant("cmodules/link/link.h", "OPQ_LINK_MAX_FRAME") == link.MAX_FRAME
     assert constant("cmodules/link/messages.h", "OPQ_MAX_SAMPLES") == link_payloads.MAX_SAMPLES
     assert constant("cmodules/link/messages.h", "OPQ_UPDATE_BYTES") == link_payloads.MAX_UPDATE_BYTES
-    assert constant("cmodules/pipeline/resends.h", "OPQ_RESENDS") > reassembly.MOST_ASKS
+    assert constant("cmodules/pipeline/resends.h", "OPQ_RESENDS") > reassembly.MOST_REQUESTS
     assert gateway_intake.LATEST_NS == 4 * 10**18
     assert "LATEST_NS = 4 * 10**18" in (ROOT / "device/app/commands.py").read_text()
 

@@ -15,7 +15,7 @@ from qemu_bare import compiler, our_qemu
 
 from opq_hil.backends import qemu_build
 from opq_hil.backends.backend import (
-    ASK_S,
+    READ_S,
     BackendError,
     EmulatorClock,
     Image,
@@ -189,12 +189,12 @@ def test_the_time_of_a_qemu_is_read_between_its_events_and_an_older_machine_is_t
 
 def test_time_that_stands_still_is_an_error_only_when_it_has_stood_for_long() -> None:
     times = iter([1.0, 1.0, 2.0, *[2.0] * 99])
-    clock = EmulatorClock(lambda: next(times), still_limit_s=3 * ASK_S)
+    clock = EmulatorClock(lambda: next(times), still_limit_s=3 * READ_S)
     assert clock() == clock() == 1.0  # the second is not asked for
     with pytest.raises(StandsStillError, match=r"stands still at 2\.000 s"):
         while True:
             clock()
-            time.sleep(ASK_S / 2)
+            time.sleep(READ_S / 2)
     assert next(times) == 2.0  # the 2.0 after two of 1.0 was no standing still
 
 

@@ -66,8 +66,8 @@ def box_losses(health: Health | None, losses: Losses | None) -> dict[str, int]:
     >>> box_losses(None, Losses((3, 0)))
     {'link_overruns': 3, 'link_noise': 0}
     """
-    said = {} if health is None else {name: int(getattr(health, name)) for name in HEALTH_LOSSES}
-    return said if losses is None else said | dict(zip(LOSSES, losses.counts, strict=False))
+    found = {} if health is None else {name: int(getattr(health, name)) for name in HEALTH_LOSSES}
+    return found if losses is None else found | dict(zip(LOSSES, losses.counts, strict=False))
 
 
 def losses_text(counts: Mapping[str, int]) -> str:

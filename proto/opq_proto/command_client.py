@@ -72,14 +72,14 @@ class CommandClient:
             BoxRefusedError: Box or gateway refuse it, or the Box is an original one.
         """
         answer = self.send_command(plugin_command(box_id, plugin, message, self.identity), timeout_s)
-        said = answer.command_to_plugin_response
-        if not said.ok:
-            raise BoxRefusedError(f"Box {box_id}: {said.detail or 'refused'}")
-        if not said.HasField("detail"):
+        response = answer.command_to_plugin_response
+        if not response.ok:
+            raise BoxRefusedError(f"Box {box_id}: {response.detail or 'refused'}")
+        if not response.HasField("detail"):
             raise BoxRefusedError(
                 f"Box {box_id} is an original one: it answers yes to everything, and does nothing"
             )
-        return said.detail
+        return response.detail
 
     def send_for_frames(self, command: bytes, timeout_s: float) -> list[bytes]:
         """Sends a Command and returns the whole answer: the Response, then the Cycles.

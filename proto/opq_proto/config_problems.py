@@ -58,8 +58,8 @@ def from_validation(cls: type[Any], data: Any, error: ValidationError) -> list[P
         if kind == "missing":
             problems.append(Problem(path, f"missing: {_help(info)}"))
         elif kind in ("value_error", "assertion_error"):
-            said = detail["msg"].split(", ", 1)[-1]
-            problems.append(Problem(path, said if _has_table(value) else f"is {shown(value)}; {said}"))
+            words = detail["msg"].split(", ", 1)[-1]
+            problems.append(Problem(path, words if _has_table(value) else f"is {shown(value)}; {words}"))
         else:
             want = detail["msg"] if info is None else wanted(info.annotation, bounds_of(info))
             if path and isinstance(path[-1], int) and want.startswith("a list of tables"):
@@ -89,8 +89,8 @@ def _has_table(value: Any) -> bool:
 def _help(info: FieldInfo | None) -> str:
     if info is None:
         return "must be given"
-    said = info.description or wanted(info.annotation, bounds_of(info))
-    return f"{said}, e.g. {info.examples[0]}" if info.examples else said
+    words = info.description or wanted(info.annotation, bounds_of(info))
+    return f"{words}, e.g. {info.examples[0]}" if info.examples else words
 
 
 def _place(data: Any, loc: Sequence[str | int], missing: bool) -> tuple[Path, Any]:

@@ -143,7 +143,7 @@ class NumberedColumns(MeasurementColumns):
     sources: NDArray[np.int64]
     clock_ids: NDArray[np.int64]
     """(n,), 0 where the sender gives none."""
-    said: NDArray[np.float32]
+    declared: NDArray[np.float32]
     """(n, 2) nominal volts and hertz in the Measurement itself; 0 where it has none."""
     backfilled: bool = False
 
@@ -184,7 +184,7 @@ class NumberedColumns(MeasurementColumns):
 
 _OF_ROWS = (
     "which", "start_ns", "end_ns", "metrics", "timestamps_ms", "sequence", "oldest", "uncertainties_ns",
-    "sources", "clock_ids", "said",
+    "sources", "clock_ids", "declared",
 )  # fmt: skip
 
 

@@ -48,8 +48,8 @@ def supply_word(metrics: Mapping[str, Metric]) -> SupplyWord | None:
 
 def supplied_restart(metrics: Mapping[str, Metric]) -> str:
     """Returns why the Box restarted, if its supply was present: one of SUPPLIED_CAUSES; else ""."""
-    said = metrics.get(RESTART)
-    cause = "" if said is None else RESET_CAUSES.get(said.average, "")  # type: ignore[call-overload]
+    restart = metrics.get(RESTART)
+    cause = "" if restart is None else RESET_CAUSES.get(restart.average, "")  # type: ignore[call-overload]
     return cause if cause in SUPPLIED_CAUSES else ""
 
 
@@ -73,10 +73,10 @@ class SupplyTeller:
             supply_v, battery_v: from the Box's Health, V; None where unknown, or without a battery.
             gateway_failing: whether its gateway's own supply fails; None where unknown.
         """
-        said = {} if gateway_failing is None else {GATEWAY: float(not gateway_failing)}
+        found = {} if gateway_failing is None else {GATEWAY: float(not gateway_failing)}
         if supply_v is not None:
-            said |= {SUPPLY: supply_v} | ({} if battery_v is None else {BATTERY: battery_v})
-        metrics = {name: Metric(value, value, value) for name, value in said.items()}
+            found |= {SUPPLY: supply_v} | ({} if battery_v is None else {BATTERY: battery_v})
+        metrics = {name: Metric(value, value, value) for name, value in found.items()}
         word = supply_word(metrics)
         due = word is not None and (word is not SupplyWord.WELL or end_ns >= self._due_ns)
         if word == self._word and not due:

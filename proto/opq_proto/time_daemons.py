@@ -24,7 +24,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|min|h)\b")
 
 def read_clock_state(timesync: Path = TIMESYNC) -> ClockState:
     """Returns chrony's state, else timesyncd's, else the kernel's. Runs programs, so it is slow."""
-    tracking = _said("chronyc", "-c", "-n", "tracking")
+    tracking = _run("chronyc", "-c", "-n", "tracking")
     if tracking:
         return chrony_clock(tracking)
     kernel = system_clock()
@@ -32,7 +32,7 @@ def read_clock_state(timesync: Path = TIMESYNC) -> ClockState:
         return kernel
     if not (timesync / "synchronized").exists():
         return UNSYNCHRONISED
-    daemon = timesyncd_clock(_said("timedatectl", "show-timesync", "--property=NTPMessage"))
+    daemon = timesyncd_clock(_run("timedatectl", "show-timesync", "--property=NTPMessage"))
     if daemon.source is TimeSource.FREE or kernel.source is TimeSource.FREE:
         return kernel
     return max(daemon, kernel, key=lambda state: state.uncertainty_ns)
@@ -76,7 +76,7 @@ def _duration_ns(text: str) -> float:
     return sum(float(number) * _UNITS_NS[unit] for number, unit in _DURATION.findall(text))
 
 
-def _said(program: str, *arguments: str) -> str:
+def _run(program: str, *arguments: str) -> str:
     """Returns what a program prints; empty where it is missing, fails or takes too long."""
     path = _path_of(program)
     if not path:

@@ -96,6 +96,6 @@ def test_timesyncd_counts_where_its_folder_is_and_the_worse_word_with_the_kernel
 
 
 def test_a_program_that_hangs_is_given_up(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_daemons, "ASK_S", 0.1)
+    monkeypatch.setattr(time_daemons, "TIMEOUT_S", 0.1)
     script(programs / "chronyc", "exec sleep 20")
     assert read_clock_state(programs / "none") == time_daemons.system_clock()

@@ -19,7 +19,7 @@ from opq_proto.errors import OpqError
 def firmware_for(
     folder: Path | None = None,
     boards: Sequence[str] = tuple(BOARDS),
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Mapping[str, Firmware]:
     """Board -> firmware: from `folder` or `OPQ_FIRMWARE_DIR` when given, or else built (20 s, later 2 s).
 
@@ -38,7 +38,7 @@ def firmware_for(
     key = development_key(build.data_folder())
     for board in boards:
         if not (out / board).exists():
-            say(f"the firmware of {board} is built, once: half a minute")
+            report(f"the firmware of {board} is built, once: half a minute")
         build.build(board, tools, out=out, version=tree_version())
     return {board: board_firmware(out, board, key) for board in boards}
 
@@ -51,14 +51,14 @@ def main() -> int:
         epilog="Example: python -m opq_tools.built_firmware",
     ).parse_args()
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     try:
-        for board, firmware in firmware_for(say=say).items():
-            say(f"{board}: {firmware.image.flash.parent}")
+        for board, firmware in firmware_for(report=report).items():
+            report(f"{board}: {firmware.image.flash.parent}")
     except OpqError as error:
-        say(str(error))
+        report(str(error))
         return 1
     return 0
 
@@ -70,8 +70,8 @@ if __name__ == "__main__":
 BOARD = "opqbox"
 
 
-def prepare(say: Callable[[str], None], emulators: Collection[str] = ("qemu",)) -> Path:
-    """File with the chip's flash contents; takes minutes at first use (`say` reports), later two seconds.
+def prepare(report: Callable[[str], None], emulators: Collection[str] = ("qemu",)) -> Path:
+    """File with the chip's flash contents; takes minutes at first use (`report` reports), later two seconds.
 
     Raises:
         OpqError: an emulator is missing, or something cannot be built; the text has the apt line.
@@ -79,7 +79,7 @@ def prepare(say: Callable[[str], None], emulators: Collection[str] = ("qemu",)) 
     for name in sorted(set(emulators) - {"qemu"}):
         backend(name)  # found, not built
     if "qemu" in emulators:
-        binary = qemu_build.find_qemu(say)
+        binary = qemu_build.find_qemu(report)
         if binary is None or binary.kind != qemu_build.MACHINE:
-            qemu_build.make(say)  # raises with the reason and what to install
-    return firmware_for(boards=(BOARD,), say=say)[BOARD].image.flash
+            qemu_build.make(report)  # raises with the reason and what to install
+    return firmware_for(boards=(BOARD,), report=report)[BOARD].image.flash

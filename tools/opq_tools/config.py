@@ -147,11 +147,11 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     config = read_config([path], overrides, notify=notices.append)
     judged_triggers(config.triggering_service)
     configured_share(config.triggering_service)
-    backend_keys, said = backend_findings(config)
+    backend_keys, findings = backend_findings(config)
     missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
     if config.store.mongo_uri and not config.store.mongo_uri.startswith(MONGO_SCHEMES):
         missing.append(("store.mongo_uri", "is no address; want mongodb://host:port/database"))
-    notes = [*((each.key, each.text) for each in notices), *said]
+    notes = [*((each.key, each.text) for each in notices), *findings]
     return Checked(
         kind,
         tuple(Found(key, text, True) for key, text in missing),

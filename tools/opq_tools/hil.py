@@ -173,7 +173,7 @@ def run(
     if backend_name == "board":  # its firmware was flashed before
         firmware = {board: board_firmware(Path(), board)}
     else:
-        firmware = dict(firmware_for(firmware_dir, say=lambda text: click.echo(text, err=True)))
+        firmware = dict(firmware_for(firmware_dir, report=lambda text: click.echo(text, err=True)))
     if by_digest and BOARD not in firmware:
         raise click.UsageError(f"digests are of {BOARD}; build it: opq-tools firmware build --board {BOARD}")
     if kept and kept["firmware"] != firmware_identity(firmware[BOARD]):

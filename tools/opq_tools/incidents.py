@@ -210,8 +210,8 @@ def _known(store: CloudStore, incident_id: int) -> Incident:
 
 
 def _line(incident: Incident) -> str:
-    said = f" (analyses: {incident.machine_kind})" if incident.machine_kind else ""
-    return f"{incident.incident_id:>7}  {_utc(incident.start_ns // 10**6)}  {headline(incident)}{said}"
+    machine = f" (analyses: {incident.machine_kind})" if incident.machine_kind else ""
+    return f"{incident.incident_id:>7}  {_utc(incident.start_ns // 10**6)}  {headline(incident)}{machine}"
 
 
 def _percent(share: float | None) -> str:

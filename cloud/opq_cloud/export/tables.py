@@ -163,9 +163,9 @@ def _parquet_groups(table: ExportTable, pyarrow: ModuleType, parquet: ModuleType
         "text": pyarrow.string(),
         "flag": pyarrow.bool_(),
     }
-    said = {f"opq.{key}": json.dumps(known_numbers(value)) for key, value in table.facts.items()}
+    facts_json = {f"opq.{key}": json.dumps(known_numbers(value)) for key, value in table.facts.items()}
     fields = [(column.name, types[column.kind]) for column in table.columns]
-    schema = pyarrow.schema(fields, metadata=said)
+    schema = pyarrow.schema(fields, metadata=facts_json)
     sink = PieceSink()
     with parquet.ParquetWriter(pyarrow.PythonFile(sink, mode="w"), schema) as writer:
         for rows in _batches(table.rows(), ROWS_OF_A_GROUP):

@@ -180,10 +180,10 @@ class BoxRegister:
         """Returns the nominal values of its Box: its own, else the store's, else the configuration's."""
         return self.nominal(measurement.box_id, measurement.nominal_v, measurement.nominal_hz)
 
-    def nominal(self, box_id: str, said_v: float | None, said_hz: float | None) -> Nominal:
+    def nominal(self, box_id: str, declared_v: float | None, declared_hz: float | None) -> Nominal:
         """Returns the same for a Box that states these values."""
         known = self._nominal.get(box_id, self._default)
-        volts, hz = said_v or known.volts, said_hz or known.hz
+        volts, hz = declared_v or known.volts, declared_hz or known.hz
         return known if (volts, hz) == (known.volts, known.hz) else Nominal(volts, hz)
 
     def health(self) -> list[HealthReport]:
@@ -218,12 +218,12 @@ class BoxNominals:
         A Measurement from a Box's disk is from another time and is ignored. The record of a Box that
         sends no values (the original) stays as it is.
         """
-        said: dict[str, tuple[float | None, float | None]] = {}
+        declared: dict[str, tuple[float | None, float | None]] = {}
         for row in rows:
             nominal = row.nominal_v, row.nominal_hz
             if nominal != (None, None) and not row.backfilled:
-                said[row.box_id] = nominal
-        return self._read(said)
+                declared[row.box_id] = nominal
+        return self._read(declared)
 
     def read_columns(self, columns: MeasurementColumns) -> int:
         """Does the same for the Boxes of these columns."""
@@ -234,22 +234,22 @@ class BoxNominals:
             self._boxes, self._seen = boxes, np.zeros(len(boxes.ids), np.bool_)
         which, first = np.unique(columns.which, return_index=True)
         if (new := ~self._seen[which]).any():
-            said: dict[str, tuple[float | None, float | None]] = {}
+            declared: dict[str, tuple[float | None, float | None]] = {}
             for box, at in zip(which[new].tolist(), first[new].tolist(), strict=True):
                 volts, hz = boxes.nominals[box].volts, boxes.nominals[box].hz
                 if isinstance(columns, NumberedColumns):
-                    own = columns.said[at].tolist()
+                    own = columns.declared[at].tolist()
                     volts, hz = own[0] or None, own[1] or None
                 if (volts, hz) != (None, None):
-                    said[boxes.ids[box]] = volts, hz
-            written = self._read(said)
+                    declared[boxes.ids[box]] = volts, hz
+            written = self._read(declared)
             self._seen[which] = True
             return written
         return 0
 
-    def _read(self, said: dict[str, tuple[float | None, float | None]]) -> int:
+    def _read(self, declared: dict[str, tuple[float | None, float | None]]) -> int:
         written = 0
-        for box_id, nominal in said.items():
+        for box_id, nominal in declared.items():
             if self._known.get(box_id) != nominal:
                 written += self._write(box_id, *nominal)
                 self._known[box_id] = nominal

@@ -229,9 +229,9 @@ class EventService:
 
     def _read_subscriptions(self) -> None:
         """Once somebody subscribes, announces unanalysed events (to Mauka, after both were away)."""
-        said = [data[:1] for data in self._listeners.subscriptions()]
-        listening = b"\x01" in said
-        self.counters.add("subscriptions", said.count(b"\x01"))
+        requests = [data[:1] for data in self._listeners.subscriptions()]
+        listening = b"\x01" in requests
+        self.counters.add("subscriptions", requests.count(b"\x01"))
         if self._unannounced and (listening or time.monotonic() >= self._announce_until_s):
             for event_id in self._unannounced:
                 self._announce(self._instance, event_id)

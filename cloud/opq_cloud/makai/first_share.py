@@ -107,11 +107,11 @@ class FirstShare:
         self, left: Iterable[HandedOnset | HandedEnd], store: Callable[[Measurement], object]
     ) -> None:
         """Opens events held before this share took the place; `store` takes Measurements without an event."""
-        for said in left:
-            if isinstance(said, HandedEnd):
-                self._openings.note_end(said.box_id, said.decision, time.monotonic())
-            elif not self._open(said, time.monotonic()):
-                store(said.measurement)
+        for message in left:
+            if isinstance(message, HandedEnd):
+                self._openings.note_end(message.box_id, message.decision, time.monotonic())
+            elif not self._open(message, time.monotonic()):
+                store(message.measurement)
 
     def accept(self, measurement: Measurement) -> bool:
         """Settles a Measurement whose event is on disk. True: it is another share's, which stores it."""
@@ -152,18 +152,18 @@ class FirstShare:
 
     def _read(self, peer: bytes, frames: list[bytes], now_s: float) -> None:
         try:
-            said = read_message(frames)
+            message = read_message(frames)
         except FrameError as error:
             self._counters.add("malformed")
             self._limited.warning("share.malformed", error=str(error))
             return
-        if isinstance(said, ShareBeat):
-            self._boxes.note_received_elsewhere(said.received)
-            problem = self._meet(peer, said, now_s)
+        if isinstance(message, ShareBeat):
+            self._boxes.note_received_elsewhere(message.received)
+            problem = self._meet(peer, message, now_s)
             try_send(self._socket, [peer, *shares_frames(SharesHere(self.shares, problem))])
-        elif isinstance(said, (HandedOnset, HandedEnd)):
-            self._take(peer, said, now_s)
-        elif said is None:
+        elif isinstance(message, (HandedOnset, HandedEnd)):
+            self._take(peer, message, now_s)
+        elif message is None:
             for number, present in list(self._present.items()):
                 if present.peer == peer:
                     self._leave(number, now_s, "left")
@@ -202,28 +202,28 @@ class FirstShare:
         for present in self._present.values():
             try_send(self._socket, [present.peer, *shares_frames(SharesHere(shares, ""))])
 
-    def _take(self, peer: bytes, said: HandedOnset | HandedEnd, now_s: float) -> None:
-        key = peer, said.number
+    def _take(self, peer: bytes, message: HandedOnset | HandedEnd, now_s: float) -> None:
+        key = peer, message.number
         known = self._taken.get(key)
         if known is None:
             self._taken[key] = False
             if len(self._taken) > KNOWN:
                 self._taken.popitem(last=False)
-            if isinstance(said, HandedOnset):
-                self._take_onset(key, said, now_s)
+            if isinstance(message, HandedOnset):
+                self._take_onset(key, message, now_s)
                 return
-            self._openings.note_end(said.box_id, said.decision, now_s)
+            self._openings.note_end(message.box_id, message.decision, now_s)
         if known is not False:
             self._settle(key)
 
-    def _take_onset(self, key: Handed, said: HandedOnset, now_s: float) -> None:
-        self._opening[id(said.measurement)] = said.measurement, key
-        if not self._open(said, now_s):
-            self.accept(said.measurement)
+    def _take_onset(self, key: Handed, message: HandedOnset, now_s: float) -> None:
+        self._opening[id(message.measurement)] = message.measurement, key
+        if not self._open(message, now_s):
+            self.accept(message.measurement)
 
-    def _open(self, said: HandedOnset, now_s: float) -> bool:
-        measurement, onset = said.measurement, said.decision
-        if said.compare:
+    def _open(self, message: HandedOnset, now_s: float) -> bool:
+        measurement, onset = message.measurement, message.decision
+        if message.compare:
             nominal = self._boxes.nominal_of(measurement)
             for plugin in self._triggers.all:
                 decision = plugin.decide(measurement, nominal) if plugin.compares else None

@@ -138,15 +138,15 @@ class FurtherShare:
         self._keys.follow()
         for frames in waiting_messages(self._socket, BURST):
             try:
-                said = read_message(frames)
+                message = read_message(frames)
             except FrameError as error:
                 self._counters.add("malformed")
                 self._limited.warning("share.malformed", error=str(error))
                 continue
-            if isinstance(said, SharesHere):
-                self._use(said, now_s)
-            elif isinstance(said, list):
-                self._settle(said)
+            if isinstance(message, SharesHere):
+                self._use(message, now_s)
+            elif isinstance(message, list):
+                self._settle(message)
         if now_s < self._answered_s + SILENT_S:
             self._send_again(now_s)
 
@@ -173,11 +173,11 @@ class FurtherShare:
         """Removes and returns everything that is not settled, the oldest first."""
         left: list[HandedOnset | HandedEnd] = []
         for handed in self._waiting.values():
-            said = read_message(handed.frames)
-            if isinstance(said, HandedOnset) and handed.measurement is not None:
-                left.append(replace(said, measurement=handed.measurement))
-            elif isinstance(said, HandedEnd):
-                left.append(said)
+            message = read_message(handed.frames)
+            if isinstance(message, HandedOnset) and handed.measurement is not None:
+                left.append(replace(message, measurement=handed.measurement))
+            elif isinstance(message, HandedEnd):
+                left.append(message)
         self._waiting.clear()
         self._held.clear()
         return left
@@ -224,12 +224,12 @@ class FurtherShare:
             self._held.discard((row.box_id, row.sequence))
         return row
 
-    def _use(self, said: SharesHere, now_s: float) -> None:
+    def _use(self, message: SharesHere, now_s: float) -> None:
         self._answered_s = now_s
-        if said.problem != self._problem:
-            self._log.warning("share.problem", share=str(self._share), problem=said.problem or "over")
-        self._problem = said.problem
-        shares = () if said.problem else said.shares or self.shares  # another one may have its Boxes
+        if message.problem != self._problem:
+            self._log.warning("share.problem", share=str(self._share), problem=message.problem or "over")
+        self._problem = message.problem
+        shares = () if message.problem else message.shares or self.shares  # another one may have its Boxes
         if shares != self.shares:
             self._log.info("shares.changed", share=str(self._share), here=list(shares))
             self.shares = shares

@@ -46,41 +46,41 @@ class BoxTable:
         self._now = monotonic_s
         self._numbers: NDArray[np.int64] = np.zeros(0, np.int64)
         """(boxes,) rising."""
-        self._said: NDArray[np.float32] = np.zeros((0, 2), np.float32)
+        self._declared: NDArray[np.float32] = np.zeros((0, 2), np.float32)
         self._read = register.nominals_read
         self._renewed_s = -RENEW_S
 
-    def places(self, numbers: NDArray[np.int64], said: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Returns (n,) the index of each Box in `boxes`, -1 where it has none. said: (n, 2) volts and
+    def places(self, numbers: NDArray[np.int64], declared: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Returns (n,) the index of each Box in `boxes`, -1 where it has none. declared: (n, 2) volts and
         hertz, 0: none.
         """
         if self._read != self._register.nominals_read:
             self._read = self._register.nominals_read
-            self._make(dict(zip(self._numbers.tolist(), self._said.tolist(), strict=True)))
+            self._make(dict(zip(self._numbers.tolist(), self._declared.tolist(), strict=True)))
         if not len(self._numbers):
             return np.full(len(numbers), -1)
         at = np.minimum(np.searchsorted(self._numbers, numbers), len(self._numbers) - 1)
-        known = (self._numbers[at] == numbers) & (self._said[at] == said).all(axis=1)
+        known = (self._numbers[at] == numbers) & (self._declared[at] == declared).all(axis=1)
         return np.where(known, at, -1)
 
-    def add(self, numbers: NDArray[np.int64], said: NDArray[np.float32]) -> None:
+    def add(self, numbers: NDArray[np.int64], declared: NDArray[np.float32]) -> None:
         """Adds these from the next turn on."""
         now_s = self._now()
         if now_s - self._renewed_s < RENEW_S:
             return
         self._renewed_s = now_s
-        known = dict(zip(self._numbers.tolist(), self._said.tolist(), strict=True))
-        known.update(zip(numbers.tolist(), said.tolist(), strict=True))
+        known = dict(zip(self._numbers.tolist(), self._declared.tolist(), strict=True))
+        known.update(zip(numbers.tolist(), declared.tolist(), strict=True))
         self._make(known)
 
     def _make(self, known: dict[int, list[float]]) -> None:
         order = sorted(known)
         self._numbers = np.array(order, np.int64)
-        self._said = np.array([known[number] for number in order], np.float32).reshape(-1, 2)
+        self._declared = np.array([known[number] for number in order], np.float32).reshape(-1, 2)
         ids = tuple(map(str, order))
         nominals = tuple(
             self._register.nominal(box_id, volts or None, hz or None)
-            for box_id, (volts, hz) in zip(ids, self._said.tolist(), strict=True)
+            for box_id, (volts, hz) in zip(ids, self._declared.tolist(), strict=True)
         )
         self.boxes = MeasuredBoxes(ids, nominals)
 
@@ -115,16 +115,16 @@ class MeasurementInbox:
         self, wire: WireRows, others: dict[int, Measurement], rounds: list[NumberedColumns]
     ) -> list[tuple[int, Measurement]]:
         """Puts rows into `rounds` where possible; returns the rest with its places."""
-        said = np.stack((wire.nominal_v, wire.nominal_hz), axis=1)
-        which = self._table.places(wire.box, said)
+        declared = np.stack((wire.nominal_v, wire.nominal_hz), axis=1)
+        which = self._table.places(wire.box, declared)
         boxes = self._table.boxes
         apart = which < 0
         if apart.any():
-            self._table.add(wire.box[apart], said[apart])
+            self._table.add(wire.box[apart], declared[apart])
             apart = np.isin(wire.box, wire.box[apart])
         if others:  # the order of each Box's Measurements stays
             apart |= np.isin(wire.box, [int(row.box_id) for row in others.values()])
-        columns = _columns(wire, boxes, which, said)
+        columns = _columns(wire, boxes, which, declared)
         left = np.flatnonzero(~apart)
         while len(left):
             _, first = np.unique(which[left], return_index=True)
@@ -139,7 +139,7 @@ class MeasurementInbox:
         ids = dict(zip(wire.box[apart].tolist(), map(str, wire.box[apart].tolist()), strict=True))
         order = sorted(ids)
         own = MeasuredBoxes(tuple(ids[number] for number in order), (_NONE,) * len(order))
-        rest = _columns(wire, own, np.searchsorted(order, wire.box), said)
+        rest = _columns(wire, own, np.searchsorted(order, wire.box), declared)
         late = wire.backfilled == 1
         return [
             pair
@@ -161,9 +161,9 @@ def _by_lateness(columns: NumberedColumns, wire: WireRows, rows: NDArray[np.int6
 
 
 def _columns(
-    wire: WireRows, boxes: MeasuredBoxes, which: NDArray[np.int64], said: NDArray[np.float32]
+    wire: WireRows, boxes: MeasuredBoxes, which: NDArray[np.int64], declared: NDArray[np.float32]
 ) -> NumberedColumns:
     return NumberedColumns(
         boxes, which, wire.start_ns, wire.end_ns, wire.metrics, 0, TimeSource.FREE, wire.timestamp_ms,
-        wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id, said,
+        wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id, declared,
     )  # fmt: skip

@@ -74,8 +74,8 @@ def beat_frames(number: int, of: int, received: NDArray[np.int64]) -> list[bytes
 
 def onset_frames(handed: HandedOnset) -> list[bytes]:
     """Encodes an onset. Raises FrameError: its Measurement does not fit the wire format."""
-    said = [handed.number, handed.compare, _decision_json(handed.decision)]
-    return [ONSET, json.dumps(said).encode(), measurement_to_wire(handed.measurement)]
+    fields = [handed.number, handed.compare, _decision_json(handed.decision)]
+    return [ONSET, json.dumps(fields).encode(), measurement_to_wire(handed.measurement)]
 
 
 def end_frames(handed: HandedEnd) -> list[bytes]:
@@ -99,26 +99,26 @@ def read_message(
     """
     kind = frames[0]
     try:
-        said = json.loads(frames[1]) if len(frames) > 1 else []
+        fields = json.loads(frames[1]) if len(frames) > 1 else []
         if kind == BYE:
             return None
         if kind == BEAT:
-            return ShareBeat(_whole(said[0]), _whole(said[1]), _read_received(frames[2]))
+            return ShareBeat(_whole(fields[0]), _whole(fields[1]), _read_received(frames[2]))
         if kind == ONSET:
             row = measurement_from_wire(frames[2])
             box_number(row.box_id)
-            return HandedOnset(_whole(said[0]), row, _decision(said[2]), bool(said[1]))
+            return HandedOnset(_whole(fields[0]), row, _decision(fields[2]), bool(fields[1]))
         if kind == END:
-            decision = _decision(said[2])
+            decision = _decision(fields[2])
             if decision is None or decision.span_ns is None:
                 raise ValueError("no end")
-            return HandedEnd(_whole(said[0]), str(box_number(str(said[1]))), decision)
+            return HandedEnd(_whole(fields[0]), str(box_number(str(fields[1]))), decision)
         if kind == SHARES:
-            if len(said[0]) > MOST_SHARES:
+            if len(fields[0]) > MOST_SHARES:
                 raise ValueError("too many shares")
-            return SharesHere(tuple(map(_whole, said[0])), str(said[1])[:MOST_WORDS])
+            return SharesHere(tuple(map(_whole, fields[0])), str(fields[1])[:MOST_WORDS])
         if kind == SETTLED:
-            return [_whole(number) for number in said]
+            return [_whole(number) for number in fields]
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError) as error:
         raise FrameError(f"{kind[:20]!r} of another share cannot be read: {error}") from error
     raise FrameError(f"{kind[:20]!r}: no message of another share")
@@ -143,12 +143,12 @@ def _decision_json(decision: Decision | None) -> list[object] | None:
     return [each.metric, each.value, each.limit, each.because, each.span_ns, each.since_ns]
 
 
-def _decision(said: object) -> Decision | None:
-    if said is None:
+def _decision(fields: object) -> Decision | None:
+    if fields is None:
         return None
-    if not isinstance(said, list) or len(said) != 6:
+    if not isinstance(fields, list) or len(fields) != 6:
         raise ValueError("no decision")
-    metric, value, limit, because, span_ns, since_ns = said
+    metric, value, limit, because, span_ns, since_ns = fields
     span = None if span_ns is None else (_whole(span_ns[0]), _whole(span_ns[1]))
     since = None if since_ns is None else _whole(since_ns)
     if span is not None and not (since or 0) <= span[0] < span[1] < _LATEST_NS:

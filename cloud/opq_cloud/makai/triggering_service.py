@@ -236,10 +236,10 @@ class TriggeringService:
         """Waits without subscriptions until it is our turn."""
         if ready is not None:
             ready.set()
-        said = ""
+        reported = ""
         while not stop.wait(POLL_MS / 1000) and not self._has_turn():
-            if (holder := self._lease.holder if self._lease else "") not in (said, ""):
-                said = holder
+            if (holder := self._lease.holder if self._lease else "") not in (reported, ""):
+                reported = holder
                 problem = WITHOUT_SHARE if self._share is None else SAME_SHARE
                 share = str(self._share or "none")
                 self._log.warning("triggering_service.stands_by", works=holder, share=share, problem=problem)

@@ -82,13 +82,13 @@ def run_waiting(config: CloudConfig, scheduler: str) -> int:
     own = built_in()
     entries = [each for each in analysis_entries(config.mauka, own) if each[0] in own]
     work = BulkWork.of(config.store.mongo_uri, data_dir, entries, config.nominal, ordered=True)
-    began_s = said_s = time.monotonic()
+    began_s = reported_s = time.monotonic()
 
     def progress(done: int, of: int) -> None:
-        nonlocal said_s
-        if time.monotonic() - said_s >= PROGRESS_S:
-            said_s = time.monotonic()
-            log.info("bulk.progress", done=done, of=of, seconds=round(said_s - began_s, 1))
+        nonlocal reported_s
+        if time.monotonic() - reported_s >= PROGRESS_S:
+            reported_s = time.monotonic()
+            log.info("bulk.progress", done=done, of=of, seconds=round(reported_s - began_s, 1))
 
     with (
         closing(open_store(config.store.mongo_uri, data_dir)) as store,

@@ -162,9 +162,9 @@ def _common_id(box_id: str, event: Event) -> int:
 
 def _because(box_id: str, offset_ns: int, uncertainty_ns: float, lag: Lag, any_angle: bool) -> str:
     side = "behind" if offset_ns > 0 else "ahead of"
-    said = (
+    reason = (
         f"its clock is {abs(offset_ns) / 1e6:.3f} ms {side} that of Box {box_id}, by their waveforms, "
         f"within {uncertainty_ns / 1e6:.3f} ms (correlation {lag.similarity:.2f}, of the next cycle "
         f"{lag.next_best:.2f})"
     )
-    return f"{said}; their phases are not known" if any_angle else said
+    return f"{reason}; their phases are not known" if any_angle else reason

@@ -204,9 +204,9 @@ class OriginalPlugin:
             if not good or not all(isinstance(each, str) and len(each) <= LONGEST_TOPIC for each in topics):
                 raise PluginError(f"want at most {MOST_SUBSCRIPTIONS} topics of {LONGEST_TOPIC} characters")
         except (OSError, ValueError, TypeError, PluginError) as error:
-            said = supervisor.status()["output_tail"]
+            output = supervisor.status()["output_tail"]
             supervisor.close()
-            tail = f"; it said: {str(said).strip()[-600:]}" if said else ""
+            tail = f"; it said: {str(output).strip()[-600:]}" if output else ""
             raise PluginError(f"plug-in {self.name} does not start: {error}{tail}") from None
         return PluginVersion(deployed, number, supervisor, remote, own_name or self.name, tuple(topics))
 

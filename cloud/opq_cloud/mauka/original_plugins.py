@@ -82,20 +82,20 @@ class OriginalPlugins:
                     raise PluginError(
                         f"plug-in {plugin} is of the folder {other.name} already; unload it first"
                     )
-            said, wrong = [], []
+            loaded, wrong = [], []
             for plugin in deployment.plugins:
                 try:
-                    said.append(self._load(plugin, deployment))
+                    loaded.append(self._load(plugin, deployment))
                 except PluginError as error:
                     wrong.append(str(error))
             gone = [its for its, one in self._deployed.items() if one.name == name]
             for plugin in sorted(set(gone) - set(deployment.plugins)):
-                said.append(self.unload(plugin))
+                loaded.append(self.unload(plugin))
             if wrong:
                 self._troubles[name] = "; ".join(wrong)
-                raise PluginError("; ".join([*wrong, *said]))
+                raise PluginError("; ".join([*wrong, *loaded]))
             self._troubles.pop(name, None)
-        return said
+        return loaded
 
     def load(self, plugin: str) -> str:
         """Does the same as `load_folder` for one plug-in. Raises PluginError."""

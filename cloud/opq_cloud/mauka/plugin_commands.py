@@ -139,13 +139,13 @@ class PluginCommands:
         if not many[0] <= len(arguments) <= many[1]:
             return error(f"want: {command} {usage}".rstrip())
         try:
-            said = self._call(command, arguments)
+            answer_text = self._call(command, arguments)
         except (OpqError, OSError) as problem:
             self.counters.add("refused")
             return error(str(problem))
         if command not in ("completions", "help", "list-plugins", "status", "graph", "plugin-folder"):
-            log.info("plugin.command", command=command, arguments=arguments, said=said)
-        return said
+            log.info("plugin.command", command=command, arguments=arguments, said=answer_text)
+        return answer_text
 
     def _call(self, command: str, arguments: Sequence[str]) -> str:
         method: Callable[..., str] = getattr(self, f"_{command.replace('-', '_')}")

@@ -67,7 +67,7 @@ class BulkProgress:
         for other in {*self.path.parent.glob("*.jsonl")} - {self.path}:
             other.unlink(missing_ok=True)
         self._done: set[int] = set()
-        self._said: list[tuple[list[int], Said]] = []
+        self._results: list[tuple[list[int], Said]] = []
         text = self.path.read_text() if self.path.exists() else ""
         for line in text.splitlines(keepends=True):
             if line.endswith("\n"):  # otherwise the process ended while it wrote the line
@@ -79,14 +79,14 @@ class BulkProgress:
         """Returns True if all of these were replaced by an earlier run that did not end."""
         return self._done.issuperset(event_ids)
 
-    def said_of(self, event_ids: Collection[int]) -> list[Said]:
+    def results_of(self, event_ids: Collection[int]) -> list[Said]:
         """Returns the changes of these events, as `note_done` got them."""
         wanted = frozenset(event_ids)
-        return [said for numbers, said in self._said if wanted.issuperset(numbers)]
+        return [result for numbers, result in self._results if wanted.issuperset(numbers)]
 
-    def note_done(self, event_ids: Sequence[int], said: Said) -> None:
-        """Notes that these were replaced and stored; `said` are the changes, as JSON."""
-        line = {"events": list(event_ids), "said": dict(said)}
+    def note_done(self, event_ids: Sequence[int], result: Said) -> None:
+        """Notes that these were replaced and stored; `result` are the changes, as JSON."""
+        line = {"events": list(event_ids), "said": dict(result)}
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         self._done.update(event_ids)
@@ -96,7 +96,7 @@ class BulkProgress:
             self._done.update(line)
             return
         self._done.update(line["events"])
-        self._said.append((line["events"], line["said"]))
+        self._results.append((line["events"], line["said"]))
 
     def finish(self) -> None:
         """Removes the file: all is done, and the next run analyses everything again."""
@@ -247,7 +247,7 @@ def _run(
         numbers = [[each.event_id for each in group] for group in groups]
         done = {number for each in numbers if progress.is_done(each) for number in each}
         groups = [group for group in groups if group[0].event_id not in done]
-        report.earlier, before = progress.said_of(done), len(done)
+        report.earlier, before = progress.results_of(done), len(done)
     event_ids = [each.event_id for group in groups for each in group]
     ran = frozenset(one.analysis for one in sources)
     replacing = Reanalysis(store, ran, ran >= built_in(), report, order.dry_run)

@@ -71,9 +71,9 @@ class SystemStatsPlugin(MaukaPlugin):
         if kind == "heartbeat":
             self._note_heartbeat(mauka_message)
         elif kind == "box_measurement_rate_response":
-            said = mauka_message.box_measurement_rate_response
-            if len(self._rates) < MOST_RATES or said.box_id in self._rates:
-                self._rates[said.box_id] = said.measurement_rate
+            response = mauka_message.box_measurement_rate_response
+            if len(self._rates) < MOST_RATES or response.box_id in self._rates:
+                self._rates[response.box_id] = response.measurement_rate
         elif kind == "laha" and mauka_message.laha.WhichOneof("laha_type") == "gc_stat":
             domain = DOMAINS.get(mauka_message.laha.gc_stat.gc_domain)
             if domain is not None:

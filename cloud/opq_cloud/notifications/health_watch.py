@@ -58,11 +58,11 @@ class HealthWatch:
             for each in reports
             if each.name not in out_of_service
         ]
-        made = sum(self._say_back(component) for component, report in known if report.ok)
+        made = sum(self._report_back(component) for component, report in known if report.ok)
         for outage in self._outages.accept_reports(known, now_ms):
             for held in self._concerned(outage.component):
-                said = self._book.outages[held.rule.rule_id]
-                if outage_is_news(held.rule, outage, said, now_ms):
+                reported = self._book.outages[held.rule.rule_id]
+                if outage_is_news(held.rule, outage, reported, now_ms):
                     made += self._add(held, outage.component, outage.since_ms, outage.info, back=False)
         return made
 
@@ -73,15 +73,15 @@ class HealthWatch:
             if is_about(held.rule, component) and (not component.is_box or held.sight.sees(component.name))
         ]
 
-    def _say_back(self, component: HealthComponent) -> int:
+    def _report_back(self, component: HealthComponent) -> int:
         """Ends the outage of a component that is well, and notifies of it where a rule has `updates`."""
         made = 0
         for held in self._concerned(component):
-            said = self._book.outages[held.rule.rule_id]
-            since_ms = said.get(component.subject)
+            reported = self._book.outages[held.rule.rule_id]
+            since_ms = reported.get(component.subject)
             if since_ms is not None and held.rule.updates:
                 made += self._add(held, component, since_ms, "", back=True)
-            said.pop(component.subject, None)
+            reported.pop(component.subject, None)
         return made
 
     def _add(
@@ -93,7 +93,7 @@ class HealthWatch:
             "health",
             outage_headline(component, since_ms, back, held.zone),
             subject=component.subject,
-            said=(component.subject, since_ms, back),
+            identity=(component.subject, since_ms, back),
             content={"health": {**facts, "info": info}},
             box_ids=(component.name,) if component.is_box else (),
         )

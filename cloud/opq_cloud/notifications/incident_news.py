@@ -81,15 +81,17 @@ class ReportedFindings:
         return max((self._levels[each] for each in finding_ids if each in self._levels), default=None)
 
 
-def incident_news(rule: NotificationRule, incident: Incident, said: ReportedFindings) -> IncidentNews | None:
+def incident_news(
+    rule: NotificationRule, incident: Incident, reported: ReportedFindings
+) -> IncidentNews | None:
     """Returns what the rule has to report; None where it has reported it, or does not cover the incident.
 
-    The caller that sends the report adds its findings to `said`.
+    The caller that sends the report adds its findings to `reported`.
     """
     numbers = tuple(sorted(each.finding_id for each in incident.findings))
-    known = said.level(numbers)
+    known = reported.level(numbers)
     if known is not None:
-        said.add(numbers, known)  # a finding that joins a reported incident counts as reported
+        reported.add(numbers, known)  # a finding that joins a reported incident counts as reported
     level = severity_level(shown_severity(incident))
     if known is not None and not (rule.updates and level > known):
         return None

@@ -133,8 +133,8 @@ class IncidentWatch:
             seen = incident_at(incident, held.sight.sees, held.sight.sees_place)
             if seen is None:
                 continue
-            said = self._book.findings[held.rule.rule_id]
-            news = incident_news(held.rule, seen, said)
+            reported = self._book.findings[held.rule.rule_id]
+            news = incident_news(held.rule, seen, reported)
             if news is None:
                 continue
             if not checked and self._waits(incident):
@@ -146,14 +146,14 @@ class IncidentWatch:
                 news.kind,
                 incident_headline(seen, worse=news.kind == "incident_changed"),
                 subject=f"incident {seen.incident_id}",
-                said=(min(news.finding_ids, default=seen.incident_id), news.level),
+                identity=(min(news.finding_ids, default=seen.incident_id), news.level),
                 content=content,
                 severity=shown_severity(seen),
                 box_ids=seen.box_ids[:MOST_BOXES_SENT],
                 finding_ids=news.finding_ids[:MOST_LOOKED_AT],
                 level=news.level,
             )
-            said.add(news.finding_ids, news.level)
+            reported.add(news.finding_ids, news.level)
         self._held.pop(incident.incident_id, None)
         return made
 

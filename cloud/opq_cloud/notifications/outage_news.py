@@ -63,16 +63,16 @@ def is_about(rule: NotificationRule, component: HealthComponent) -> bool:
 
 
 def outage_is_news(
-    rule: NotificationRule, outage: ComponentOutage, said: Mapping[str, int], now_ms: int
+    rule: NotificationRule, outage: ComponentOutage, reported: Mapping[str, int], now_ms: int
 ) -> bool:
     """Whether an outage is to be reported: it is long enough, not reported, and not older than the rule.
 
     Args:
-        said: subject -> beginning (ms) of the outage that this rule reported last; without ended outages.
+        reported: subject -> beginning (ms) of the outage that this rule reported last; without ended outages.
     """
     if not is_about(rule, outage.component):
         return False
-    known_ms = said.get(outage.component.subject)
+    known_ms = reported.get(outage.component.subject)
     if known_ms is not None and (not outage.component.is_box or known_ms == outage.since_ms):
         return False
     limit_ms = rule.after_s * 1000

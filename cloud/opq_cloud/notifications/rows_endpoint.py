@@ -124,7 +124,7 @@ class RowsEndpoint:
                 "rule",
                 row.text,
                 subject=f"stream rule {row.rule}",
-                said=(row.row_id or secrets.token_hex(8),),
+                identity=(row.row_id or secrets.token_hex(8),),
                 content={"rule": row.rule, "row": row.row, "severity": row.severity},
                 severity=row.severity,
                 box_ids=(row.box_id,) if row.box_id else (),
@@ -136,6 +136,6 @@ class RowsEndpoint:
         return _answer(status, why)
 
 
-def _answer(status: int, said: str | int) -> Reply:
-    document = {"accepted": said} if isinstance(said, int) else {"error": said}
+def _answer(status: int, result: str | int) -> Reply:
+    document = {"accepted": result} if isinstance(result, int) else {"error": result}
     return status, "application/json", json.dumps(document).encode()

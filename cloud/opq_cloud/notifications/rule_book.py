@@ -99,7 +99,7 @@ class RuleBook:
         headline: str,
         *,
         subject: str,
-        said: tuple[object, ...],
+        identity: tuple[object, ...],
         content: object,
         severity: float | None = None,
         box_ids: tuple[str, ...] = (),
@@ -109,7 +109,7 @@ class RuleBook:
         """Puts a notification into the outbox; False where it was there before, or too many wait.
 
         Args:
-            said: values that identify the notification; its id is made from rule, kind and these.
+            identity: values that identify the notification; its id is made from rule, kind and these.
         """
         rule, now_ms = held.rule, self._now_ms()
         if self._waiting[rule.account_id] >= MOST_WAITING:
@@ -117,7 +117,7 @@ class RuleBook:
             return False
         due_ms, why = send_time_ms(rule, held.zone, now_ms, severity)
         entry = NotificationEntry(
-            entry_id=entry_id(rule.rule_id, kind, *said),
+            entry_id=entry_id(rule.rule_id, kind, *identity),
             account_id=rule.account_id,
             rule_id=rule.rule_id,
             rule_name=rule.name,

@@ -81,7 +81,7 @@ class EmbeddedIndex(EmbeddedPart):
                 "INSERT INTO incident_notes VALUES (?, ?, ?, ?)",
                 (stored.note_id, number, stored.account_id, json.dumps(stored.as_document())),
             )
-            _say(connection, number, [*notes, stored])
+            _write_notes(connection, number, [*notes, stored])
             return stored
 
         return self._database.write(job)
@@ -198,8 +198,8 @@ def _enter_stored(connection: sqlite3.Connection, number: int) -> None:
     known = [known_from_document(json.loads(text)) for (text,) in documents]
     facts = connection.execute("SELECT document FROM incident_facts WHERE group_id = ?", (number,)).fetchone()
     if known:
-        said = IncidentFacts.of_document(json.loads(facts[0])) if facts else None
-        incident = incident_of(known, said)
+        known_facts = IncidentFacts.of_document(json.loads(facts[0])) if facts else None
+        incident = incident_of(known, known_facts)
         _enter(connection, entry_of_incident(incident), incident.box_ids)
 
 
@@ -260,7 +260,7 @@ def _inherit(connection: sqlite3.Connection, number: int, heir: int) -> None:
         (heir, number),
     )
     if moved.rowcount:
-        _say(connection, heir, _notes(connection, heir))
+        _write_notes(connection, heir, _notes(connection, heir))
 
 
 def forget_incident(connection: sqlite3.Connection, number: int) -> None:
@@ -334,7 +334,7 @@ def _notes(connection: sqlite3.Connection, number: int) -> list[IncidentNote]:
     return [IncidentNote(**json.loads(text)) for (text,) in rows]
 
 
-def _say(connection: sqlite3.Connection, number: int, notes: Sequence[IncidentNote]) -> None:
+def _write_notes(connection: sqlite3.Connection, number: int, notes: Sequence[IncidentNote]) -> None:
     """Updates the searched words, the label and the class of an incident from its notes."""
     connection.execute(
         "UPDATE incident_index SET words = ?1, label = ?2, kind = coalesce(?2, machine_kind) "

@@ -128,8 +128,8 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
         found = {}
         for name in (*COLLECTIONS, "fs.chunks"):
             with suppress(OperationFailure):  # another server with MongoDB's protocol may lack the command
-                said = self._db.command("collStats", name)
-                found[name] = int(said["size"]) + int(said.get("totalIndexSize", 0))
+                stats = self._db.command("collStats", name)
+                found[name] = int(stats["size"]) + int(stats.get("totalIndexSize", 0))
         return found
 
 

@@ -38,7 +38,7 @@ class MongoIndex(MongoPart):
     def __init__(self, server: MongoServer) -> None:
         super().__init__(server)
         self._entries = server.db.opq_incident_index
-        self._said = server.db.opq_incident_notes
+        self._notes = server.db.opq_incident_notes
         self._gone = server.db.opq_incident_heirs
         self._filled_s = 0.0
 
@@ -76,24 +76,24 @@ class MongoIndex(MongoPart):
         number = note.incident_id
         if self._entries.find_one({"_id": number}, {"_id": 1}) is None:
             raise StoreError(f"there is no incident {number}; it may have been joined with another")
-        if self._said.count_documents({"incident_id": number}, limit=MOST_NOTES) >= MOST_NOTES:
+        if self._notes.count_documents({"incident_id": number}, limit=MOST_NOTES) >= MOST_NOTES:
             raise StoreError(f"incident {number} has {MOST_NOTES} notes, and no more are kept")
         highest = self._server.highest
         note_id = self._server.next_number("note_id", lambda: highest("opq_incident_notes", "note_id"))
         stored = IncidentNote(note_id, number, note.at_ms, note.account_id, note.kind, note.text)
         document = {**stored.as_document(), "_id": note_id, "at_ms": Int64(stored.at_ms)}
-        self._said.insert_one(document)
-        self._say(number)
+        self._notes.insert_one(document)
+        self._write_notes(number)
         return stored
 
     @store_errors
     def notes(self, incident_id: int) -> list[IncidentNote]:
-        found = self._said.find({"incident_id": incident_id}, _PLAIN).sort("note_id", ASCENDING)
+        found = self._notes.find({"incident_id": incident_id}, _PLAIN).sort("note_id", ASCENDING)
         return [_note(document) for document in found]
 
     @store_errors
     def notes_of(self, account_id: str) -> list[IncidentNote]:
-        found = self._said.find({"account_id": account_id}, _PLAIN).sort("note_id", ASCENDING)
+        found = self._notes.find({"account_id": account_id}, _PLAIN).sort("note_id", ASCENDING)
         return [_note(document) for document in found]
 
     @store_errors
@@ -103,7 +103,7 @@ class MongoIndex(MongoPart):
 
     @store_errors
     def forget_author(self, account_id: str) -> None:
-        self._said.update_many({"account_id": account_id}, {"$set": {"account_id": NO_AUTHOR}})
+        self._notes.update_many({"account_id": account_id}, {"$set": {"account_id": NO_AUTHOR}})
 
     def _labels(self, numbers: Sequence[int]) -> dict[int, str]:
         """Returns incident -> the class that a person gave it."""
@@ -157,11 +157,11 @@ class MongoIndex(MongoPart):
                 named: Document = {"$set": {"heir": int(heir["group_id"])}}
                 self._gone.update_many({"heir": number}, named)
                 self._gone.update_one({"_id": number}, named, upsert=True)
-                moved = self._said.update_many(
+                moved = self._notes.update_many(
                     {"incident_id": number}, {"$set": {"incident_id": int(heir["group_id"])}}
                 )
                 if moved.matched_count:
-                    self._say(int(heir["group_id"]))
+                    self._write_notes(int(heir["group_id"]))
 
     def _enter_foreign(self, number: int, box_id: str) -> None:
         """Writes the row by Box of an incident that an original Mauka stored; see `mongo_parts`."""
@@ -169,7 +169,7 @@ class MongoIndex(MongoPart):
     def _forget_incident(self, number: int) -> None:
         """Deletes the entry, notes and other rows of an expired incident."""
         self._entries.delete_one({"_id": number})
-        self._said.delete_many({"incident_id": number})
+        self._notes.delete_many({"incident_id": number})
         self._gone.delete_many({"heir": number})
 
     def _enter(self, entry: IndexedIncident, box_ids: Sequence[str]) -> None:
@@ -189,10 +189,10 @@ class MongoIndex(MongoPart):
         first: Document = {"$set": fields, "$setOnInsert": {"words": "", "label": None}}
         upsert(lambda: self._entries.update_one({"_id": number}, first, upsert=True))
 
-    def _say(self, number: int) -> None:
+    def _write_notes(self, number: int) -> None:
         """Updates the searched words, the label and the class of an incident from its notes."""
-        said = self._said.find({"incident_id": number}, _PLAIN).sort("note_id", ASCENDING)
-        notes = [_note(document) for document in said]
+        found = self._notes.find({"incident_id": number}, _PLAIN).sort("note_id", ASCENDING)
+        notes = [_note(document) for document in found]
         before = self._entries.find_one({"_id": number}, {"machine_kind": 1, "tags": 1})
         if before is None:
             return
@@ -210,9 +210,9 @@ class MongoIndex(MongoPart):
         if done is None:
             for key in ("severity_key", "length_ns"):
                 self._entries.create_index([(key, DESCENDING), ("_id", DESCENDING)])
-            self._said.create_index("incident_id")
-            self._said.create_index("account_id")
-            self._said.create_index("note_id")
+            self._notes.create_index("incident_id")
+            self._notes.create_index("account_id")
+            self._notes.create_index("note_id")
             numbers = self._db.incidents.distinct("group_id")
             self._enter_stored(
                 number

@@ -184,10 +184,10 @@ class ViewContext:
         if record is None or not self.visitor.sees_place(box_id):
             return ""
         place = registry.locations.get(record.location or "")
-        said = (place.description if place is not None else "") or record.location or ""
+        name = (place.description if place is not None else "") or record.location or ""
         feeder = f"feeder {record.feeder.removeprefix('feeder ')}" if record.feeder else ""
         phase = f"phase {record.phase}" if record.phase else ""
-        return ", ".join(part for part in (said, feeder, phase) if part)
+        return ", ".join(part for part in (name, feeder, phase) if part)
 
     def _shown(self, record: BoxRecord) -> ShownBox:
         return ShownBox(

@@ -383,7 +383,7 @@ def _time_lines(findings: Sequence[Finding], waves: Mapping[str, Waveform]) -> l
         alike = boxes.setdefault(f"{words.uncertainty(finding.uncertainty_ns)}, {by}", [])
         if finding.box_id not in alike:
             alike.append(finding.box_id)
-    return [f"{_boxes_words(found)}: {said}" for said, found in boxes.items()] or ["unknown"]
+    return [f"{_boxes_words(found)}: {clock}" for clock, found in boxes.items()] or ["unknown"]
 
 
 def _boxes_words(box_ids: Sequence[str]) -> str:

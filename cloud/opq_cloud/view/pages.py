@@ -245,7 +245,7 @@ class Pages:
             raise HTTPException(404, NO_BOX if context.visitor.everything else UNSEEN_BOX)
         return context.box(box_id)
 
-    def _said_by(self, box_id: str, ask: str) -> tuple[BoxReport | None, str]:
+    def _report_of(self, box_id: str, ask: str) -> tuple[BoxReport | None, str]:
         """The report of a Box that its owner or an administrator requests now; or why it was not asked."""
         visitor = self._context.visitor
         if not ask or visitor.account is None or not visitor.may_change(box_id):
@@ -269,7 +269,7 @@ class Pages:
         span = chosen_span(context, [box_id], start, end)
         card = self._card(record)
         place = context.place_words(box_id)
-        said, not_asked = self._said_by(box_id, ask)
+        said, not_asked = self._report_of(box_id, ask)
         return self.render(
             "box.html",
             "boxes",

@@ -165,21 +165,23 @@ def _boxes(context: ViewContext, wanted: str) -> list[SearchHit]:
     found = []
     for box in context.boxes():
         place = places.get(box.box_id)
-        region = feeder = said = ""
+        region = feeder = place_words = ""
         if place is not None:
             region = place.region or ""
             if context.visitor.sees_place(box.box_id):
                 at = locations.get(box.location or "")
                 feeder = place.feeder or ""
-                said = " ".join(filter(None, (box.location, at.description if at else "")))
+                place_words = " ".join(filter(None, (box.location, at.description if at else "")))
         number = fit_of(plain, box.box_id)
         fit = max(
-            number, fit_of(wanted, label(box), box.name), min(fit_of(wanted, region, feeder, said), WORD)
+            number,
+            fit_of(wanted, label(box), box.name),
+            min(fit_of(wanted, region, feeder, place_words), WORD),
         )
         if number == INSIDE and fit == INSIDE and plain.isdigit():
             continue  # a search for 1 must not find Box 21
         if fit:
-            detail = ", ".join(part for part in (region, said, feeder and f"feeder {feeder}") if part)
+            detail = ", ".join(part for part in (region, place_words, feeder and f"feeder {feeder}") if part)
             found.append(SearchHit("Box", label(box), detail, f"/boxes/{quote(box.box_id)}", fit))
     return sorted(found, key=lambda hit: -hit.fit)[:BOXES_FOUND]
 
@@ -205,9 +207,9 @@ def _incident(context: ViewContext, wanted: str) -> Iterator[SearchHit]:
     found = context.store.incident(int(number))
     if found is None:
         return
-    said = words.headline(found, context.names((found,)))
+    title = words.headline(found, context.names((found,)))
     yield SearchHit(
-        "Incident", f"#{found.incident_id} {said}", "", f"/incidents/{found.incident_id}",
+        "Incident", f"#{found.incident_id} {title}", "", f"/incidents/{found.incident_id}",
         WHOLE if not wanted.isdigit() else START,
     )  # fmt: skip
 

@@ -233,10 +233,10 @@ def present_nominal(nominal_v: Iterable[tuple[str, float]], names: Names = NO_NA
     return f"By the present nominal voltage, for no finding says another: {listed(parts)}." if parts else ""
 
 
-def alike(said: Iterable[tuple[str, Said]]) -> list[tuple[list[str], Said]]:
+def alike(statements: Iterable[tuple[str, Said]]) -> list[tuple[list[str], Said]]:
     """Groups Boxes with the same value, in their order; the smallest group comes first."""
     groups: dict[Said, list[str]] = {}
-    for box_id, what in said:
+    for box_id, what in statements:
         groups.setdefault(what, []).append(box_id)
     return sorted(((box_ids, what) for what, box_ids in groups.items()), key=lambda pair: len(pair[0]))
 

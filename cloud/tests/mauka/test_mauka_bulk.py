@@ -118,7 +118,7 @@ def test_progress_outlives_a_process_that_was_killed_while_it_wrote(tmp_path: Pa
     again = BulkProgress(tmp_path, sources)
     assert again.is_done([2, 1]) and not again.is_done([1, 3])
     assert again.is_done([7]), "as an older version wrote it"
-    assert [again.said_of({1, 2, 3}), again.said_of({1, 3})] == [[{"events": 2}], []]
+    assert [again.results_of({1, 2, 3}), again.results_of({1, 3})] == [[{"events": 2}], []]
     again.note_done([3], {})
     assert BulkProgress(tmp_path, sources).is_done([3])
     assert not BulkProgress(tmp_path, [Provenance("rms_voltage", "2", "5f")]).is_done([1])

@@ -301,8 +301,8 @@ class CommandHandler:
 
         if sent.plugin_name == CLAIM_PLUGIN and self._claims is not None:
             fits = self._claims.spend(desk.status.box_id, sent.message)
-            said = claim_accepted(desk.status.box_id) if fits else "no such code is open for this Box"
-            reply(fits, said)
+            answer = claim_accepted(desk.status.box_id) if fits else "no such code is open for this Box"
+            reply(fits, answer)
             return
         orders = self._orders.get(desk.status.box_id)
         if orders is None or not orders.execute(sent.plugin_name, sent.message, reply):

@@ -53,13 +53,13 @@ def make_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, o
         OpqError: nobody answers there, or the gateway refuses; with its text.
     """
     gateway = RunningGateway(endpoint, port_offset)
-    status, said = gateway.request("POST", f"/claim-codes?box={quote(box_id, safe='')}")
-    if status != 201 or not isinstance(said, dict) or not {"box_id", "code", "valid_s"} <= set(said):
-        why = said.get("error") if isinstance(said, dict) else None
+    status, answer = gateway.request("POST", f"/claim-codes?box={quote(box_id, safe='')}")
+    if status != 201 or not isinstance(answer, dict) or not {"box_id", "code", "valid_s"} <= set(answer):
+        why = answer.get("error") if isinstance(answer, dict) else None
         raise OpqError(
             str(why or f"{gateway.address} answers {status}; it is no gateway, or one of an older version")
         )
-    return said
+    return answer
 
 
 def claim_words(made: dict[str, object]) -> str:

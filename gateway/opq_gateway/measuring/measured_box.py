@@ -278,8 +278,8 @@ class MeasuredBox:
         reported."""
         health = self.status.health
         volts = (None, None) if health is None else (health.supply_v, health.battery_v)
-        said = self._supply.metrics(measurement.end_ns or 0, *volts, self.status.gateway_failing)
-        return replace(measurement, metrics={**measurement.metrics, **said}) if said else measurement
+        supply = self._supply.metrics(measurement.end_ns or 0, *volts, self.status.gateway_failing)
+        return replace(measurement, metrics={**measurement.metrics, **supply}) if supply else measurement
 
     def _with_restart(self, measurement: Measurement) -> Measurement:
         """The measurement, with the cause of the Box's restart if that was recent."""

@@ -88,10 +88,10 @@ class SetupGuard:
             return SetupRefusal(403, "no setup.password_file is configured: only this machine itself may ask")
         if self._guesses.left(request.peer) < 1:
             return SetupRefusal(429, "too many wrong passwords; wait", round(GUESS_S))
-        said = request.headers.get("authorization")
-        if said is not None and _is_right(said, self._password):
+        header = request.headers.get("authorization")
+        if header is not None and _is_right(header, self._password):
             return None
-        if said is not None:
+        if header is not None:
             self._guesses.spend(request.peer)
         return SetupRefusal(401, f"user {USER} and the set-up password, please")
 
@@ -116,8 +116,8 @@ def _is_right(header: str, password: Secret) -> bool:
     if scheme.lower() != "basic" or len(encoded) > 1000:
         return False
     try:
-        user, _, said = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        user, _, given = base64.b64decode(encoded.strip(), validate=True).partition(b":")
     except (binascii.Error, ValueError):
         return False
     right_user = hmac.compare_digest(user, USER.encode())
-    return hmac.compare_digest(said, password.encoded()) and right_user
+    return hmac.compare_digest(given, password.encoded()) and right_user

@@ -123,13 +123,13 @@ class Nmcli:
         except OSError as error:
             raise WifiError("no nmcli here; NetworkManager is wanted: apt install network-manager") from error
         try:
-            out, said = self._wait(process, stdin, self._answer_s if patience_s is None else patience_s)
+            out, errors = self._wait(process, stdin, self._answer_s if patience_s is None else patience_s)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
         if process.returncode != 0:
-            raise WifiError(_reason(said.decode("utf-8", "replace")))
+            raise WifiError(_reason(errors.decode("utf-8", "replace")))
         return out
 
     def _wait(
@@ -148,11 +148,11 @@ class Nmcli:
                 raise WifiError(f"NetworkManager did not answer within {patience_s:g} s")
 
 
-def _reason(said: str) -> str:
+def _reason(errors: str) -> str:
     """nmcli's last words, shortened; those for a wrong password in clearer ones."""
     line = next(
-        (line for line in reversed(said.splitlines()) if line.strip()), "nmcli failed and said nothing"
+        (line for line in reversed(errors.splitlines()) if line.strip()), "nmcli failed and said nothing"
     )
-    if "secrets were required" in said.lower():
+    if "secrets were required" in errors.lower():
         return "the password was not accepted"
     return line.removeprefix("Error: ").strip()[:200]

@@ -176,10 +176,10 @@ def acknowledgement(text: str, identity: str = "") -> CloudAcknowledgement | Non
     missing = tuple((int(first), int(last)) for first, last in pairs)
     if max(int(upto), *(last for _, last in missing), 0) > _LARGEST:
         return None
-    said = [last for first, last in missing if first == last + 1]  # an empty hole
+    empty_holes = [last for first, last in missing if first == last + 1]  # an empty hole
     return CloudAcknowledgement(
         int(upto),
         tuple((first, last) for first, last in missing if first <= last),
-        max(said, default=None),
+        max(empty_holes, default=None),
         store.group(1) if (store := _STORE.fullmatch(identity)) else "",
     )

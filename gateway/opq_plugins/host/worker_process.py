@@ -230,13 +230,13 @@ class WorkerProcess:
         self.wire.close()
         return report
 
-    def cause(self, report: KeeperReport, said: str) -> str:
-        """The reason why it ended. `report`: from `close`; `said`: the end of its output."""
+    def cause(self, report: KeeperReport, output_end: str) -> str:
+        """The reason why it ended. `report`: from `close`; `output_end`: the end of its output."""
         if report.refused or report.ended:
             return report.refused or report.ended
         code = self.process.returncode if report.code is None else report.code
         why = self.why if self.why and self.why != GONE else f"ended with {_meaning(code)}"
-        if not self.ready and (tail := said.strip()):
+        if not self.ready and (tail := output_end.strip()):
             why += f"; it said: {tail[-600:]}"
         if report.survivors:
             why += f"; {report.survivors} processes that it had started were ended"

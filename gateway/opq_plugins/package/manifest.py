@@ -169,8 +169,8 @@ class PackageManifest(_Written):
             FOLDERS[kind]: self.of_kind(kind) for kind in FOLDERS if kind in always or self.of_kind(kind)
         }
         facts = {"name": self.name, "version": str(self.version)}
-        said: dict[str, Value] = {"help": self.help} if self.help else {}
-        return {**facts, "language": self.language, "executable": self.executable, **names, **said}
+        help_text: dict[str, Value] = {"help": self.help} if self.help else {}
+        return {**facts, "language": self.language, "executable": self.executable, **names, **help_text}
 
 
 def file_of_plugin(folder: Path, name: str) -> Path | None:

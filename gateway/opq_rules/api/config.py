@@ -75,8 +75,10 @@ def tokens(config: Config) -> list[str]:
         lines = config.token_file.read_text().splitlines()
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"token_file  {config.token_file} cannot be read: {error}") from error
-    said = [text for line in lines if (text := line.partition("#")[0].strip())]
-    found = [text.removesuffix("-").rstrip() for text in said]  # sha256sum appends "-", the name of its input
+    lines_used = [text for line in lines if (text := line.partition("#")[0].strip())]
+    found = [
+        text.removesuffix("-").rstrip() for text in lines_used
+    ]  # sha256sum appends "-", the name of its input
     for number, text in enumerate(found, 1):
         if not _HASH.fullmatch(text):
             raise ConfigError(

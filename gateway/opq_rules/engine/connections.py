@@ -118,7 +118,7 @@ class Connections:
 
     def selected(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> str | None:
         """Id of the connection that a source or sink names; None where it names none."""
-        found = self._said(kind, type_name, name, own).get(SELECTOR)
+        found = self._merged(kind, type_name, name, own).get(SELECTOR)
         return found if isinstance(found, str) and found and connections_of(kind, type_name) else None
 
     def resolved(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
@@ -127,7 +127,7 @@ class Connections:
 
         Later ones win. A plug-in's type also gets its `connectionSelector`.
         """
-        found = self._said(kind, type_name, name, own)
+        found = self._merged(kind, type_name, name, own)
         if SELECTOR not in found or not (fitting := connections_of(kind, type_name)):
             return found
         selected = found.pop(SELECTOR)
@@ -148,7 +148,7 @@ class Connections:
             )
         return {**self._configurations.named(CONNECTIONS, there, selected), **found}
 
-    def _said(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
+    def _merged(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
         return {**(self._configurations.named(kind, type_name, name) if name else {}), **own}
 
     def _has(self, kind: str, name: str) -> bool:

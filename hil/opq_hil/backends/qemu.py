@@ -89,14 +89,14 @@ class Qemu:
         files = _files(folder, world, flash or image.flash)
         command = (*_command(binary, files), "-serial", "null", "-serial", "null")
         began = time.monotonic()
-        said, code = _played(command, folder, wall_limit_s)
+        output, code = _played(command, folder, wall_limit_s)
         wall_s = time.monotonic() - began
         if code is None:
             reached_ns = int(_read_report(files["report"])["virtual_ns"]) if files["report"].exists() else 0
             raise WallLimitError("QEMU", wall_limit_s, reached_ns, world.end_ns, wall_s, folder)
-        locked_up = "fatal: Lockup" in said  # ARMv7-M B1.5.15: a fault in a fault; the report says "hang"
+        locked_up = "fatal: Lockup" in output  # ARMv7-M B1.5.15: a fault in a fault; the report says "hang"
         if (code and not locked_up) or not files["report"].exists():
-            raise BackendError(f"QEMU ended with {code}: {_last(said)}")
+            raise BackendError(f"QEMU ended with {code}: {_last(output)}")
         report = _read_report(files["report"])
         if report["end"] == STOPPED:
             raise BackendError(f"QEMU was ended from outside at {report['virtual_ns'] / 1e9:.3f} s virtual")
@@ -241,25 +241,25 @@ def _played(command: tuple[str, ...], folder: Path, wall_limit_s: float) -> tupl
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=wall_limit_s)
+        output, _ = process.communicate(timeout=wall_limit_s)
     except subprocess.TimeoutExpired:
         return "", None
     finally:
         _end(process)
-    return said, process.returncode
+    return output, process.returncode
 
 
 def _pty(process: subprocess.Popen[str], errors: Path) -> Path:
     assert process.stdout is not None
-    said = ""
+    output = ""
     os.set_blocking(process.stdout.fileno(), False)
     with selectors.DefaultSelector() as waiting:
         waiting.register(process.stdout, selectors.EVENT_READ)
         limit = time.monotonic() + START_LIMIT_S
         while time.monotonic() < limit:
             if waiting.select(timeout=0.2):
-                said += process.stdout.read() or ""
-            found = _PTY.search(said)
+                output += process.stdout.read() or ""
+            found = _PTY.search(output)
             if found:
                 return Path(found[1])
             if process.poll() is not None:
@@ -274,6 +274,6 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.stdout.close()
 
 
-def _last(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _last(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"

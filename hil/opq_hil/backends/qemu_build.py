@@ -46,7 +46,7 @@ HEADERS = {"libfdt.h": "libfdt-dev"}
 PYTHON = ("meson>=1.5,<2", "pycotap>=1.1", "setuptools", "wheel", "distlib", "packaging")
 KEPT_BINARIES = 8
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class BuildError(OpqError):
@@ -64,7 +64,7 @@ class QemuBinary:
     """Why only the stock binary was found."""
 
 
-def find_qemu(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary | None:
+def find_qemu(report: Report = lambda text: None, *, build: bool = True) -> QemuBinary | None:
     """Our QEMU, built first if needed; else the machine's own, with the reason; None if there is neither.
 
     `OPQ_QEMU` names a binary that is used unchanged.
@@ -73,14 +73,14 @@ def find_qemu(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary
     if given:
         return _look(Path(given), "OPQ_QEMU")
     try:
-        return make(say, build=build)
+        return make(report, build=build)
     except (BuildError, SourceError) as problem:
         stock = shutil.which("qemu-system-arm")
-        say(f"our QEMU is not to be had: {problem}")
+        report(f"our QEMU is not to be had: {problem}")
         return _look(Path(stock), str(problem)) if stock else None
 
 
-def make(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary:
+def make(report: Report = lambda text: None, *, build: bool = True) -> QemuBinary:
     """Our QEMU from the cache or, with `build`, from source.
 
     Raises:
@@ -89,7 +89,7 @@ def make(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary:
     kept = cache_folder()
     source = fetch("qemu", SUITE) if build else _fetched_before(kept)
     if source.note:
-        say(source.note)
+        report(source.note)
     binary = kept / f"qemu-{_key(source)}" / "qemu-system-arm"
     if not binary.exists():
         if not build:
@@ -97,7 +97,7 @@ def make(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary:
         _check_tools()
         with locked(kept / "qemu-build.lock"):
             if not binary.exists():
-                _build(source, binary, say)
+                _build(source, binary, report)
                 _tidy(kept, source, binary)
     os.utime(binary.parent)
     return QemuBinary(
@@ -109,7 +109,7 @@ def make(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary:
 
 def _look(path: Path, why: str) -> QemuBinary | None:
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             (path, "-M", "help"), capture_output=True, text=True, timeout=30, check=True
         ).stdout
         version = subprocess.run(
@@ -117,7 +117,7 @@ def _look(path: Path, why: str) -> QemuBinary | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    kind = "opqbox" if re.search(rf"^{MACHINE}\b", said, re.MULTILINE) else "stock"
+    kind = "opqbox" if re.search(rf"^{MACHINE}\b", output, re.MULTILINE) else "stock"
     return QemuBinary(path, kind, version.splitlines()[0].replace(" emulator version", ""), why)
 
 
@@ -155,28 +155,28 @@ def _check_tools() -> None:
         raise BuildError(f"building QEMU needs more: sudo apt install {' '.join(missing)}")
 
 
-def _build(source: SourceTree, binary: Path, say: Say) -> None:
+def _build(source: SourceTree, binary: Path, report: Report) -> None:
     began = time.monotonic()
     tree = cache_folder() / f"qemu-build-{source.sha256[:16]}"
     work, build = tree / "source", tree / "build"
     if not (build / "build.ninja").exists():
-        say(f"QEMU {source.version.split('%3a')[-1]} from source, once: some minutes, 600 MB in {tree}")
+        report(f"QEMU {source.version.split('%3a')[-1]} from source, once: some minutes, 600 MB in {tree}")
         shutil.rmtree(tree, ignore_errors=True)
         shutil.copytree(source.path, work, symlinks=True, ignore=_blobs(source.path))
         _add_ours(work)
         build.mkdir()
-        python = _python(tree / "python", say)
-        say("configure")
+        python = _python(tree / "python", report)
+        report("configure")
         _run((str(work / "configure"), *CONFIGURE, f"--python={python}"), build, "configure")
     _put_ours(work)
-    say("ninja")
-    _ninja(build, say)
+    report("ninja")
+    _ninja(build, report)
     binary.parent.mkdir(parents=True, exist_ok=True)
     half = binary.with_suffix(f".{os.getpid()}")
     shutil.copy2(build / "qemu-system-arm", half)
     subprocess.run(("strip", half), check=False)
     half.rename(binary)
-    say(f"built in {time.monotonic() - began:.0f} s")
+    report(f"built in {time.monotonic() - began:.0f} s")
 
 
 def _blobs(top: Path) -> Callable[[str, list[str]], list[str]]:
@@ -211,10 +211,10 @@ def _put_ours(work: Path) -> None:
             shutil.copyfile(path, target)
 
 
-def _python(folder: Path, say: Say) -> Path:
+def _python(folder: Path, report: Report) -> Path:
     """A Python of our own with a meson that is new enough; installed packages are used."""
     python = folder / "bin" / "python3"
-    say("meson")
+    report("meson")
     _run(
         (sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", str(folder)),
         folder.parent,
@@ -237,7 +237,7 @@ def _has_meson(python: Path) -> bool:
     return subprocess.run((python, "-c", test), check=False, capture_output=True).returncode == 0
 
 
-def _ninja(build: Path, say: Say) -> None:
+def _ninja(build: Path, report: Report) -> None:
     log = build / "ninja.log"
     with (
         log.open("w") as kept,
@@ -254,7 +254,7 @@ def _ninja(build: Path, say: Say) -> None:
             step = re.match(r"\[(\d+)/(\d+)\]", line)
             if step and time.monotonic() - reported_s > 10:
                 reported_s = time.monotonic()
-                say(f"  {step[1]} of {step[2]} files")
+                report(f"  {step[1]} of {step[2]} files")
     if process.returncode:
         wrong = [line.strip() for line in lines if "error:" in line] or [
             lines[-1].strip() if lines else "no output"

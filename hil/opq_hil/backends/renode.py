@@ -128,7 +128,7 @@ class Renode:
             _read_report(folder),
             folder / "flash.bin",
             wall_s,
-            tuple(session.said),
+            tuple(session.commands),
         )
 
     @contextmanager
@@ -174,13 +174,13 @@ class _Transport(xmlrpc.client.Transport):
 
 
 class RenodeSession:
-    """One Renode process with the Box in it, paused. `said` holds the commands, to repeat them by hand.
+    """One Renode process with the Box in it, paused. `commands` holds the commands, to repeat them by hand.
 
     Its server does one thing at a time. For use by one thread.
     """
 
     def __init__(self, port: int) -> None:
-        self.said: list[str] = []
+        self.commands: list[str] = []
         self._transport = _Transport()
         self._server = xmlrpc.client.ServerProxy(
             f"http://127.0.0.1:{port}/", transport=self._transport, allow_none=True
@@ -201,7 +201,7 @@ class RenodeSession:
             BackendError: Renode refuses it; the text is Renode's own.
             NoAnswerInTimeError: it takes longer than `limit_s`.
         """
-        self.said.append(command)
+        self.commands.append(command)
         return self._execute(command, limit_s)
 
     def read_virtual_s(self) -> float:

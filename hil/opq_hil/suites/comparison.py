@@ -198,8 +198,8 @@ def _stamps(starts: Sequence[tuple[BoxStart, BoxStart]]) -> ComparisonRow:
 def _states(a: KeptRun, b: KeptRun) -> ComparisonRow:
     ours, theirs = states_of(a.heard), states_of(b.heard)
     if [name for name, _ in ours] != [name for name, _ in theirs]:
-        said = (" ".join(f"{name} {at / NS:.3f} s" for name, at in states) for states in (ours, theirs))
-        return ComparisonRow("states", False, "; B: ".join(("A: " + next(said), next(said))))
+        lines = (" ".join(f"{name} {at / NS:.3f} s" for name, at in states) for states in (ours, theirs))
+        return ComparisonRow("states", False, "; B: ".join(("A: " + next(lines), next(lines))))
     late = max((abs(at - other) for (_, at), (_, other) in zip(ours, theirs, strict=True)), default=0)
     names = " ".join(name for name, _ in ours) or "none"
     return ComparisonRow("states", late == 0, f"{names}; times differ by at most {late / 1e6:.3f} ms")

@@ -100,9 +100,9 @@ def digest_of(run: FirmwareRun, scope: DigestScope, firmware: Firmware) -> Diges
 def _last_answers(run: FirmwareRun, lengths: set[int]) -> list[list[int | str]]:
     """The last [command, status, detail] of each answered command; how often it was answered varies."""
     last = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
-    said = {str(length): LENGTH for length in lengths}
+    words = {str(length): LENGTH for length in lengths}
     return [
-        [number, answer.status.name, said.get(answer.detail, answer.detail)]
+        [number, answer.status.name, words.get(answer.detail, answer.detail)]
         for number, answer in sorted(last.items())
     ]
 
@@ -133,14 +133,14 @@ def samples_digest(start: BoxStart, world: World, first: int, count: int) -> Dig
     else:
         off = (counts - _played(world.mains.counts, counts)) % ticks.TURN
     off[~have] = 0
-    said = off.astype("<u2").tobytes() + np.packbits(have).tobytes()
+    packed = off.astype("<u2").tobytes() + np.packbits(have).tobytes()
     return {
         "first": first,
         "count": count,
         "missing": int(np.count_nonzero(~have)),
         "conflicts": whole.conflicts,
         "wrong": int(np.count_nonzero(off)),
-        "sha256": hashlib.sha256(said).hexdigest(),
+        "sha256": hashlib.sha256(packed).hexdigest(),
     }
 
 
@@ -177,15 +177,15 @@ def stamps_digest(start: BoxStart, world: World, at_s: tuple[int, ...]) -> Diges
 
 def _agreeing(blocks: list[tuple[int, Samples]]) -> list[tuple[int, Samples]]:
     """Blocks whose samples all agree on the most common origin; `samples_digest` reports changed samples."""
-    said = [
+    signs = [
         np.unique(
             (block.counts - ticks.TICKS_PER_SAMPLE * (block.first_sample + np.arange(len(block.counts))))
             % ticks.TURN
         )
         for _, block in blocks
     ]
-    usual = Counter(int(low[0]) for low in said).most_common(1)[0][0]
-    return [block for block, low in zip(blocks, said, strict=True) if len(low) == 1 and low[0] == usual]
+    usual = Counter(int(low[0]) for low in signs).most_common(1)[0][0]
+    return [block for block, low in zip(blocks, signs, strict=True) if len(low) == 1 and low[0] == usual]
 
 
 def flash_digest(flash: bytes, firmware: Firmware) -> Digest:

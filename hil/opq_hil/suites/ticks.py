@@ -82,5 +82,5 @@ def settle(found: SampleTicks, world: World, blocks: Sequence[Samples]) -> Sampl
 def _zero(block: Samples) -> NDArray[np.int64]:
     """Sample 0's tick as each sample gives it, modulo a turn."""
     index = block.first_sample + np.arange(len(block.counts), dtype=np.int64)
-    said = block.counts.astype(np.int64) - TICKS_PER_SAMPLE * index
-    return np.asarray(said % TURN)
+    zeros = block.counts.astype(np.int64) - TICKS_PER_SAMPLE * index
+    return np.asarray(zeros % TURN)

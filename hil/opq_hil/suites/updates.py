@@ -146,11 +146,11 @@ def good_update(bench: Bench) -> Figures:
 
 def refused(run: FirmwareRun, command_id: int, verdict: Verdict) -> None:
     """Requires that the last acknowledgement of this command has that verdict."""
-    said = [answer for answer in run.capture.of(Acknowledgement) if answer.command_id == command_id]
+    answers = [answer for answer in run.capture.of(Acknowledgement) if answer.command_id == command_id]
     want = f"verdict {int(verdict)}"
     require(
-        bool(said) and said[-1].status is Status.FAILED and said[-1].detail == want,
-        f"{verdict.name.lower()}: want {want}, got {said[-1] if said else 'no answer'}",
+        bool(answers) and answers[-1].status is Status.FAILED and answers[-1].detail == want,
+        f"{verdict.name.lower()}: want {want}, got {answers[-1] if answers else 'no answer'}",
     )
 
 

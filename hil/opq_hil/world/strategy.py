@@ -68,9 +68,9 @@ def when(heard: Sequence[TimedMessage], state: str, after_ns: int = 0) -> int:
         if entry.t_ns < after_ns:
             continue
         for part in parts:
-            said = STATES[part](entry)
-            if said is not None:
-                holds[part] = said
+            reached = STATES[part](entry)
+            if reached is not None:
+                holds[part] = reached
         ever |= {part for part, true in holds.items() if true}
         if all(holds.values()):
             return entry.t_ns

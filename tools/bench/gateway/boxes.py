@@ -140,10 +140,10 @@ class PlainBox:
             return
         taken = (now_ns - self._clock.monotonic_ns) * self._source.rate_millihz // 10**12
         while self._next + BLOCK_SAMPLES <= taken:
-            self._say(self._samples(self._next, 0))
+            self._send(self._samples(self._next, 0))
             self._next += BLOCK_SAMPLES
         for _ in range(min(RESENT_PER_TICK, len(self._again))):
-            self._say(self._samples(self._again.popleft(), FLAG_RESENT))
+            self._send(self._samples(self._again.popleft(), FLAG_RESENT))
         second = (now_ns - self._clock.monotonic_ns) // 10**9
         if second > self._second:
             self._second = second
@@ -157,15 +157,15 @@ class PlainBox:
                 if self._next is None:
                     self._next = self._newest() // BLOCK_SAMPLES * BLOCK_SAMPLES
                 if message.operation == Operation.HELLO:
-                    self._say(self._hello())
-                self._say(Acknowledgement(message.command_id, Status.DONE, ""))
+                    self._send(self._hello())
+                self._send(Acknowledgement(message.command_id, Status.DONE, ""))
             elif isinstance(message, Resend):
                 oldest = self._newest() - RING_SAMPLES
                 first = max(message.first_sample, oldest) // BLOCK_SAMPLES * BLOCK_SAMPLES
                 end = min(message.first_sample + message.count, self._next or 0)
                 self._again.extend(range(first, end, BLOCK_SAMPLES))
 
-    def _say(self, message: LinkMessage) -> None:
+    def _send(self, message: LinkMessage) -> None:
         if len(self._out) < MOST_WAITING_BYTES:
             self._out += link.encode(message, self._sequence)
         self._sequence += 1
@@ -190,12 +190,12 @@ class PlainBox:
         clock, source = self._clock, self._source
         t_ns = clock.t_ns(newest, source.rate_millihz, source.offset_ns)
         if second % HELLO_S == 0:
-            self._say(self._hello())
-        self._say(Health(second * 1000, None, None, None, 0, 0, 0, 0, 0, 0, 0, 0))
-        self._say(GpsStatus(GpsState.FREE, 0, t_ns, clock.uncertainty_ns, 0, 0, 0, 0, 0))
+            self._send(self._hello())
+        self._send(Health(second * 1000, None, None, None, 0, 0, 0, 0, 0, 0, 0, 0))
+        self._send(GpsStatus(GpsState.FREE, 0, t_ns, clock.uncertainty_ns, 0, 0, 0, 0, 0))
         rate = source.rate_millihz // 1000
         if newest >= rate:
-            self._say(BoxMeasurement(newest - rate, rate, source.nominal_v, source.nominal_hz, None, None))
+            self._send(BoxMeasurement(newest - rate, rate, source.nominal_v, source.nominal_hz, None, None))
 
     def _hello(self) -> Hello:
         source = self._source

@@ -69,15 +69,17 @@ def _of_boxes(boxes: int, viewers: int, seconds: float) -> tuple[list[BenchCase]
             endpoint = f"tcp://127.0.0.1:{PORTS['triggering_backend'] + server.port - PORTS['view']}"
             with feeding_boxes(endpoint, boxes):
                 alone = _watch(server, [], seconds)
-                rows += _said(case(f"{boxes} Boxes, nobody looks: CPU", "cores", [alone.cores]))
+                rows += _printed(case(f"{boxes} Boxes, nobody looks: CPU", "cores", [alone.cores]))
                 open_ = _watch(server, paths, seconds)
-                rows += _said(*_of_pages(boxes, paths, open_, alone))
+                rows += _printed(*_of_pages(boxes, paths, open_, alone))
                 _wait_for_room(server)
                 sent = _watch(server, [MAP] * viewers, seconds)
-                rows += _said(*_of_maps(f"{boxes} Boxes, {viewers} maps", viewers, sent, alone, CORES_LIMIT))
+                rows += _printed(
+                    *_of_maps(f"{boxes} Boxes, {viewers} maps", viewers, sent, alone, CORES_LIMIT)
+                )
                 _wait_for_room(server)
                 polled = _watch(server, ["/map/state"] * viewers, seconds, MAP_EVERY_S)
-                rows += _said(
+                rows += _printed(
                     *_of_maps(f"{boxes} Boxes, {viewers} maps that ask", viewers, polled, alone),
                     *_late("  from a question to its answer", polled.late_ms, MAP_LATE_LIMIT_MS),
                     case("resident memory of View", "MB", [polled.resident_bytes / 1e6]),
@@ -104,7 +106,7 @@ def _wait_for_room(server: Server) -> None:
         time.sleep(0.5)
 
 
-def _said(*rows: BenchCase) -> tuple[BenchCase, ...]:
+def _printed(*rows: BenchCase) -> tuple[BenchCase, ...]:
     """Prints rows at once, so that a run that is ended early has shown its figures."""
     for row in rows:
         print(row_text(row), file=sys.stderr, flush=True)

@@ -259,11 +259,11 @@ def _read_wav(path: Path, _channel: str | None) -> _Content:
 
 def _read_csv(path: Path, _channel: str | None) -> _Content:
     volts, rate_hz, remarks = read_columns(path)
-    said: dict[str, object] = {"box_id": remarks["box_id"]} if "box_id" in remarks else {}
+    meta: dict[str, object] = {"box_id": remarks["box_id"]} if "box_id" in remarks else {}
     for key in ("nominal_volts", "nominal_hz", "start_ns"):
         with contextlib.suppress(ValueError):  # a remark of another program
-            said |= {} if (value := json.loads(remarks.get(key, "null"))) is None else {key: value}
-    return _Content(volts, counts=False, facts=RecordingFacts(rate_hz=rate_hz).before(_facts(path, said)))
+            meta |= {} if (value := json.loads(remarks.get(key, "null"))) is None else {key: value}
+    return _Content(volts, counts=False, facts=RecordingFacts(rate_hz=rate_hz).before(_facts(path, meta)))
 
 
 def _read_comtrade(path: Path, channel: str | None) -> _Content:

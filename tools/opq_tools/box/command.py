@@ -120,9 +120,9 @@ def settings(
             f"{assignment} makes it another Box: its gateway takes no samples of it until its configuration "
             "and a key name that number; --force does it all the same"
         )
-    said = _order(connection, box_id, "opq-settings", assignment or "")
+    answer = _order(connection, box_id, "opq-settings", assignment or "")
     if assignment is None:
-        _show(json.loads(said), as_json)
+        _show(json.loads(answer), as_json)
     else:
         _show({"set": assignment}, as_json)
 
@@ -150,8 +150,8 @@ def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None, as
 
     Example: opq-tools box time 1
     """
-    said = _order(connection, box_id, "opq-time", "" if utc_ms is None else str(utc_ms))
-    _show({"box_id": box_id, "done": said or "the time is set"}, as_json)
+    answer = _order(connection, box_id, "opq-time", "" if utc_ms is None else str(utc_ms))
+    _show({"box_id": box_id, "done": answer or "the time is set"}, as_json)
 
 
 @command.command("update", short_help="Update its firmware while it samples.")

@@ -199,22 +199,22 @@ def _calibrate(
     yes: bool,
     quiet: bool,
 ) -> dict[str, object]:
-    say = (lambda _: None) if quiet else click.echo
+    show = (lambda _: None) if quiet else click.echo
     hello = talk.hello()
     values = talk.settings()
     missing = [key for key in KEYS if key not in values]
     if missing:
         raise CalibrationError(f"this Box ({hello.firmware}) has no setting {', '.join(missing)}")
     old = Correction(float(values["gain"]), float(values["offset_lsb"]), float(values["phase_ns"]))
-    say(f"Box {hello.box_id}, {hello.hardware}, firmware {hello.firmware}: measuring {seconds:g} s")
+    show(f"Box {hello.box_id}, {hello.hardware}, firmware {hello.firmware}: measuring {seconds:g} s")
     before = read(_measured(talk, seconds, quiet), hello)
     new = correct(old, before, reference_v, reference_angle_deg)
-    say(_table(old, new, before, reference_v))
+    show(_table(old, new, before, reference_v))
     if not yes and not click.confirm("Put these settings into the Box?"):
         raise CalibrationError("nothing was changed")
     try:
         _put(talk, new, old)
-        say(f"measuring {seconds:g} s again")
+        show(f"measuring {seconds:g} s again")
         after = read(_measured(talk, seconds, quiet), talk.hello())
         off_v = after.rms_v - reference_v
         allowed_v = CHECK_SHARE * reference_v + before.spread_v + after.spread_v
@@ -228,7 +228,7 @@ def _calibrate(
             settings = ", ".join(f"{key}={getattr(old, key):.7g}" for key in KEYS)
             raise CalibrationError(f"{why}. Not put back ({again}): the Box had {settings}") from error
         raise CalibrationError(f"{why}. The old settings are back; try again with a steady source") from error
-    say(f"done: the Box reads {after.rms_v:.3f} V, {off_v:+.3f} V off the reference")
+    show(f"done: the Box reads {after.rms_v:.3f} V, {off_v:+.3f} V off the reference")
     return {
         "box_id": hello.box_id,
         "reference_v": reference_v,

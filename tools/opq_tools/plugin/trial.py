@@ -64,8 +64,8 @@ def command(
         scores = {name: score.as_json() for name, score in trial.scores.items()}
         click.echo(json.dumps(result | ({"data_set": scores} if scores else {}), indent=1))
     else:
-        for what, said in {**trial.protections, **trial.results}.items():
-            click.echo(f"{what}: {said}")
+        for what, outcome in {**trial.protections, **trial.results}.items():
+            click.echo(f"{what}: {outcome}")
         for name, score in trial.scores.items():
             click.echo(f"analysis {name} on the Sim, " + "\n".join(score.lines()))
     sys.exit(0 if good else 1)

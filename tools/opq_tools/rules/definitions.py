@@ -49,9 +49,9 @@ def family(what: str) -> click.Group:
         elif name is None and file is None:
             raise click.UsageError("want NAME and the definition, or -f FILE (- for stdin)")
         sql = statement(name, text_of(definition, file, "the definition"))
-        said = _NAME.match(sql)
-        if name is not None and said is not None and said[1] != name:
-            raise click.UsageError(f"the statement is of {said[1]!r}, not of {name!r}")
+        match = _NAME.match(sql)
+        if name is not None and match is not None and match[1] != name:
+            raise click.UsageError(f"the statement is of {match[1]!r}, not of {name!r}")
         answer = server.request("POST", path, {"sql": sql}, sql)
         click.echo(f"{what} {name} created" if name else answer)
 
@@ -100,8 +100,8 @@ def _table(schema: dict[str, Any], described: dict[str, Any]) -> str:
     lines = ["Fields", "-" * 40]
     lines += [f"{name}\t{column.get('type', '')}" for name, column in schema.items()] or ["(schemaless)"]
     options = described.get("Options", {})
-    said = {key: "true" if value is True else value for key, value in options.items()}
-    lines += ["", *(f"{key.upper()}: {value}" for key, value in said.items())]
+    shown = {key: "true" if value is True else value for key, value in options.items()}
+    lines += ["", *(f"{key.upper()}: {value}" for key, value in shown.items())]
     return "\n".join(lines)
 
 

@@ -75,7 +75,7 @@ def create_plugin(
       opq-tools plugin create sink mysql http://127.0.0.1:8000/mysqlSink.zip
     """
     with _package(server, name, package, zip_file) as body:
-        _say(server.request("POST", f"/plugins/{KINDS[kind]}", body))
+        _show(server.request("POST", f"/plugins/{KINDS[kind]}", body))
 
 
 @click.command("update", short_help="Replace a plug-in while rules run.")
@@ -94,7 +94,7 @@ def update_plugin(
     """
     path = f"/plugins/{KINDS[kind]}/{name}" + ("?downgrade=true" if downgrade else "")
     with _package(server, name, package, zip_file) as body:
-        _say(server.request("PUT", path, body))
+        _show(server.request("PUT", path, body))
 
 
 @click.command("list", short_help="List the installed plug-ins of a kind.")
@@ -137,7 +137,7 @@ def register(server: RuleServer, name: str, functions: tuple[str, ...]) -> None:
 
     Example: opq-tools plugin register maths twice thrice
     """
-    _say(server.request("POST", f"/plugins/functions/{name}/register", {"functions": list(functions)}))
+    _show(server.request("POST", f"/plugins/functions/{name}/register", {"functions": list(functions)}))
 
 
 @click.command("status")
@@ -161,7 +161,7 @@ def rollback(server: RuleServer, kind: str, name: str) -> None:
 
     Example: opq-tools plugin rollback sink mysql
     """
-    _say(server.request("POST", f"/plugins/{KINDS[kind]}/{name}/rollback"))
+    _show(server.request("POST", f"/plugins/{KINDS[kind]}/{name}/rollback"))
 
 
 @click.command("delete")
@@ -174,8 +174,8 @@ def delete_plugin(server: RuleServer, kind: str, name: str, force: bool) -> None
 
     Example: opq-tools plugin delete sink mysql
     """
-    _say(server.request("DELETE", f"/plugins/{KINDS[kind]}/{name}" + ("?force=true" if force else "")))
+    _show(server.request("DELETE", f"/plugins/{KINDS[kind]}/{name}" + ("?force=true" if force else "")))
 
 
-def _say(answer: object) -> None:
+def _show(answer: object) -> None:
     click.echo(answer if isinstance(answer, str) else json.dumps(answer))

@@ -44,8 +44,10 @@ def write_simulated_places(plan: UpPlan) -> None:
                 if not changed:
                     continue
                 if place is not None and "location" in changed and place.slug not in locations:
-                    said = f"{place.name} (simulated)"
-                    store.put_location(LocationRecord(place.slug, place.latitude, place.longitude, said))
+                    description = f"{place.name} (simulated)"
+                    store.put_location(
+                        LocationRecord(place.slug, place.latitude, place.longitude, description)
+                    )
                 store.put_box(
                     BoxRecord(
                         box_id,

@@ -109,8 +109,8 @@ class Child:
         for text in reversed(self._last):
             facts = parsed(text)
             if "text" not in facts:
-                said = [str(facts[key]) for key in ("event", "error", "exception") if facts.get(key)]
-                return ": ".join(said).strip().splitlines()[-1]
+                words = [str(facts[key]) for key in ("event", "error", "exception") if facts.get(key)]
+                return ": ".join(words).strip().splitlines()[-1]
             return text
         return "it said nothing"
 

@@ -59,7 +59,7 @@ class UpRun:
         self._real_ports = {box.port for box in plan.hardware if not box.emulated}
         self._reported_pages: Newest[int, None] = Newest()
         self._counted = dict.fromkeys(COUNTED, 0)
-        self._busy_said_s = -BUSY_EVERY_S
+        self._busy_shown_s = -BUSY_EVERY_S
         self._page_up = False
 
     def go(self, on_page: Callable[[], object] | None = None) -> UpOutcome:
@@ -71,10 +71,10 @@ class UpRun:
         finally:
             self._session.stop()
             if self._session.lost_lines:
-                self._say(
+                self._print(
                     "up", f"{self._session.lost_lines} log lines were lost: the disk or a queue was full"
                 )
-            self._say("up", f"everything has ended; the data is in {self._plan.data_dir}")
+            self._print("up", f"everything has ended; the data is in {self._plan.data_dir}")
 
     def _announce(self) -> None:
         fleet = self._plan.fleet
@@ -86,18 +86,18 @@ class UpRun:
             for box in self._plan.hardware
         ]
         self._write(f"{'; '.join(parts)}. Page: {self._view_url}. Ctrl-C ends everything.\n")
-        self._say("up", f"keys, data and logs in {self._plan.data_dir}")
+        self._print("up", f"keys, data and logs in {self._plan.data_dir}")
         if self._first_admin_link:
-            self._say("up", f"no account yet; the first administrator: {self._first_admin_link}")
+            self._print("up", f"no account yet; the first administrator: {self._first_admin_link}")
         for path in self._plan.revoked:
-            self._say("up", f"a Box stays revoked: {path} was taken out; put it back to admit it")
+            self._print("up", f"a Box stays revoked: {path} was taken out; put it back to admit it")
 
     def _loop(self, on_page: Callable[[], object] | None) -> UpOutcome:
         tended_s = 0.0
         while not self.stop.is_set():
             if not self._page_up and self._session.feed.connected.is_set():
                 self._page_up = True
-                self._say("view", f"the page is up: {self._view_url}")
+                self._print("view", f"the page is up: {self._view_url}")
                 if on_page:
                     on_page()
             line = self._session.next_line(TICK_S)
@@ -124,18 +124,18 @@ class UpRun:
         if name in self._counted:
             self._counted[name] += 1
         if name == "box.overrun":
-            if self._elapsed_s() - self._busy_said_s < BUSY_EVERY_S:
+            if self._elapsed_s() - self._busy_shown_s < BUSY_EVERY_S:
                 return
-            self._busy_said_s = self._elapsed_s()
+            self._busy_shown_s = self._elapsed_s()
         stage = stage_line(line)
         if stage:
-            self._say(*stage)
+            self._print(*stage)
         elif name == "serial.absent" and line.facts.get("port") in self._real_ports:
-            self._say(
+            self._print(
                 "gateway", f"Box {line.facts.get('box_id')}: {line.facts.get('reason')}; it tries again"
             )
         elif line.facts.get("level") in ("error", "critical"):
-            self._say(line.child, trouble(line.facts))
+            self._print(line.child, trouble(line.facts))
 
     def _report_page(self, incident: Mapping[str, Any]) -> None:
         incident_id = incident["id"]
@@ -146,7 +146,7 @@ class UpRun:
         much = f" to {residual:.1f} %" if isinstance(residual, int | float) else ""
         where = f"{self._view_url}/incidents/{incident_id}"
         kind = class_phrase(str(incident.get("class")))
-        self._say("view", f"on the page: {kind}{much}, {where}")
+        self._print("view", f"on the page: {kind}{much}, {where}")
 
     def _tend(self) -> UpOutcome | None:
         for child in self._session.children:
@@ -156,10 +156,10 @@ class UpRun:
                 return UpOutcome(error=f"{child.name} did not start: {child.last_words()}", exit_code=code)
             news = child.tend()
             if news:
-                self._say("up", news)
+                self._print("up", news)
         if self._session.feed.connected.is_set():
             for box_id, silent in self._session.silence.changes(time.monotonic_ns()):
-                self._say("view", f"Box {box_id} {'has fallen silent' if silent else 'reports again'}")
+                self._print("view", f"Box {box_id} {'has fallen silent' if silent else 'reports again'}")
         return None
 
     def _first_seen(self) -> SeenIncident | None:
@@ -186,7 +186,7 @@ class UpRun:
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._began
 
-    def _say(self, who: str, what: str) -> None:
+    def _print(self, who: str, what: str) -> None:
         self._write(f"{self._elapsed_s():7.1f} s  {who:<8} {what}\n")
 
     def _write(self, text: str) -> None:

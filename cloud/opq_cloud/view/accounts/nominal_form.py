@@ -69,10 +69,10 @@ def _hold_to_grid(store: CloudStore, known: BoxRecord, hertz: float) -> None:
         if box.box_id != known.box_id and (box.grid or "1") == (known.grid or "1") and box.nominal_hz
     }
     if others and hertz not in others:
-        said = " or ".join(f"{each:g}" for each in sorted(others))
+        frequencies = " or ".join(f"{each:g}" for each in sorted(others))
         raise ValueError(
-            f"The other Boxes of this grid have {said} Hz, so {hertz:g} Hz cannot be right for one of them. "
-            "If the Box hangs on another grid, an administrator sets that first."
+            f"The other Boxes of this grid have {frequencies} Hz, so {hertz:g} Hz cannot be right for one "
+            "of them. If the Box hangs on another grid, an administrator sets that first."
         )
 
 

@@ -75,16 +75,16 @@ class BoxClient:
     def read_info(self, box_id: str) -> BoxReport:
         """Like `read_info_and_settings`, without the settings."""
         with self._connection() as client:
-            return _said(client, box_id)
+            return _read_report(client, box_id)
 
     def read_info_and_settings(self, box_id: str) -> BoxReport:
         """What the Box reports, with its settings. Raises BoxClientError with the reason."""
         with self._connection() as client:
-            said = _said(client, box_id)
+            report = _read_report(client, box_id)
             try:
-                return replace(said, settings=_settings(client, box_id))
+                return replace(report, settings=_settings(client, box_id))
             except (UnansweredError, BoxRefusedError) as error:
-                return replace(said, settings_trouble=str(error)[:500])
+                return replace(report, settings_trouble=str(error)[:500])
 
     def set_setting(self, box_id: str, key: str, value: str) -> tuple[str, str]:
         """Sets a setting; the Box checks it. Returns the old and the new value. Raises BoxClientError."""
@@ -104,10 +104,10 @@ class BoxClient:
             BoxClientError: nobody answers. Where its text says so, the rate may have been set all the same.
         """
         with self._connection() as client:
-            before = _said(client, box_id).cycles
+            before = _read_report(client, box_id).cycles
             try:
                 answer = client.send_command(rate_command(box_id, cycles, client.identity), ANSWER_S)
-                after = _said(client, box_id).cycles
+                after = _read_report(client, box_id).cycles
             except UnansweredError as error:
                 text = f"{cycles} cycles were sent and not confirmed: {error}"
                 raise BoxClientError(text) from error
@@ -158,7 +158,7 @@ def _loss_place(loss: tuple[str, int]) -> tuple[int, str]:
     return _PLACES.get(name, len(_PLACES)), name
 
 
-def _said(client: CommandClient, box_id: str) -> BoxReport:
+def _read_report(client: CommandClient, box_id: str) -> BoxReport:
     info = client.send_command(info_command(box_id, client.identity), ANSWER_S).info_response
     return BoxReport(
         info.measurement_rate or None,

@@ -72,8 +72,8 @@ class FirmwarePages:
         if found is None:
             return self._page(box_id, "Choose a firmware file (.opqfw).", 400)
         try:
-            said = self._box_client.read_info(box_id)
-            runs, hardware = said.firmware, said.hardware
+            report = self._box_client.read_info(box_id)
+            runs, hardware = report.firmware, report.hardware
         except BoxClientError:
             runs = hardware = ""
         try:

@@ -107,9 +107,9 @@ def concerns(boxes: list[AdminBox], services: ServicesFound) -> list[Concern]:
     troubles = {(box.box_id, each.kind): each for box in boxes for each in box.troubles}
     for box_ids, kind in words.alike(troubles):
         link = f"/admin/boxes/{box_ids[0]}" if len(box_ids) == 1 else "/admin/boxes?show=attention"
-        said = {each.words: each for each in (troubles[box_id, kind] for box_id in box_ids)}
-        worst = max(said.values(), key=lambda each: each.size)
-        at_most = " at most" if len(said) > 1 else ""
+        by_words = {each.words: each for each in (troubles[box_id, kind] for box_id in box_ids)}
+        worst = max(by_words.values(), key=lambda each: each.size)
+        at_most = " at most" if len(by_words) > 1 else ""
         found.append(Concern(words.boxes(box_ids, given), worst.words + at_most, link))
     return found
 

@@ -50,14 +50,14 @@ def read_package(content: bytes) -> PackageFacts:
     if len(text) > MANIFEST_BYTES:
         raise ValueError(f"{file} has more than {MANIFEST_BYTES} bytes.")
     try:
-        said = json.loads(text)
+        manifest = json.loads(text)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
+        manifest = None
+    if not isinstance(manifest, dict):
         raise ValueError(f"{file} is no JSON object.")
     portable = file != "plugin.json"
-    name = str(said.get("name") or file.removesuffix(".json"))
-    kind = "portable" if portable else str(said.get("kind"))
+    name = str(manifest.get("name") or file.removesuffix(".json"))
+    kind = "portable" if portable else str(manifest.get("kind"))
     if not NAME.fullmatch(name) or kind not in KINDS:
         raise ValueError(f"{file} wants a name of letters and digits, and a kind of {', '.join(KINDS)}.")
-    return PackageFacts(name, kind, str(said.get("version", ""))[:80])
+    return PackageFacts(name, kind, str(manifest.get("version", ""))[:80])

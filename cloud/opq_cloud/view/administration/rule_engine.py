@@ -153,12 +153,12 @@ def _refusal(error: urllib.error.HTTPError) -> EngineRefusedError:
 def refusal_of(code: int, content: bytes) -> EngineRefusedError:
     """The error that an engine's answer with this status states."""
     try:
-        said = json.loads(content)
-        text = str(said["message"])
+        body = json.loads(content)
+        text = str(body["message"])
     except (ValueError, KeyError, TypeError):
         return EngineRefusedError(f"the engine answers {code}", code)
-    if isinstance(said, Mapping) and said.get("hint"):
-        text += f"; {said['hint']}"
-    line, column = said.get("line"), said.get("column")
+    if isinstance(body, Mapping) and body.get("hint"):
+        text += f"; {body['hint']}"
+    line, column = body.get("line"), body.get("column")
     known = isinstance(line, int) and isinstance(column, int)
     return EngineRefusedError(text, code, line if known else None, column if known else None)

@@ -97,14 +97,14 @@ class RuleRows:
         event, text = "", "The rule engine sends no more."
         try:
             for line in self._opened.lines(LINE_BYTES):
-                said = line.decode("utf-8", "replace").strip()
+                words = line.decode("utf-8", "replace").strip()
                 if line.startswith(_EVENT):
-                    event = said.removeprefix("event: ")
+                    event = words.removeprefix("event: ")
                 elif line.startswith(_DATA) and event == "state":
-                    self._note_state(said.removeprefix("data: "))
+                    self._note_state(words.removeprefix("data: "))
                 elif line.startswith(_DATA):
-                    self._note(said.removeprefix("data: "))
-                elif not said:
+                    self._note(words.removeprefix("data: "))
+                elif not words:
                     event = ""
         except EngineSilentError as error:
             text = f"The rule engine is gone: {error}."

@@ -189,8 +189,8 @@ class ComparePages:
         """How many Boxes have which time source: `now GPS 3, NTP 1`."""
         latest = self._context.hub.latest()
         found = Counter(words.source(latest[box_id].source) for box_id in box_ids if box_id in latest)
-        said = ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
-        return f"now {said}" if said else "not heard now"
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
+        return f"now {counts}" if counts else "not heard now"
 
     def _incidents(self, address: CompareAddress) -> list[IndexedIncident]:
         if not address.choice.boxes:

@@ -62,9 +62,9 @@ def region_incidents(context: ViewContext, region: str, now_ns: int) -> RegionIn
     count = context.store.count_incidents(wanted, INCIDENTS_COUNTED + 1)
     newest = context.store.find_incidents(wanted, 1) if count else []
     latest = context.store.incident(newest[0].incident_id) if newest else None
-    said = words.number(min(count, INCIDENTS_COUNTED), 0)
+    count_words = words.number(min(count, INCIDENTS_COUNTED), 0)
     return RegionIncidents(
-        f"more than {said}" if count > INCIDENTS_COUNTED else said,
+        f"more than {count_words}" if count > INCIDENTS_COUNTED else count_words,
         newest[0].start_ns if newest else None,
         latest is not None and not latest.closed,
     )

@@ -33,8 +33,8 @@ class FeedEntry:
 
 def entry_of(incident: Incident, names: words.Names, scope_words: str) -> FeedEntry:
     """The entry of an incident; `scope_words` is its extent, empty where unknown."""
-    said = words.class_words(incident.kind) + " " + words.outline(incident, names)
-    text = f"{said}." if not scope_words else f"{said}. Reach: {scope_words}."
+    headline = words.class_words(incident.kind) + " " + words.outline(incident, names)
+    text = f"{headline}." if not scope_words else f"{headline}. Reach: {scope_words}."
     title = words.headline(incident, names)
     return FeedEntry(incident.incident_id, incident.start_ns, incident.end_ns, title, text)
 

@@ -96,12 +96,12 @@ def map_summary(boxes: Boxes) -> str:
     now = boxes_now(boxes)
     live = int((~now.silent).sum())
     outside = int(np.isin(now.loudness, (LOUDEST["too-low"], LOUDEST["too-high"])).sum())
-    said = words.reporting(len(boxes), live)
+    summary = words.reporting(len(boxes), live)
     if not live:
-        return said
+        return summary
     if outside:
-        return f"{said} Voltage is more than 10 % off nominal at {outside} of them."
-    return f"{said} Voltage is within 10 % of nominal at {'it' if live == 1 else 'each that reports'}."
+        return f"{summary} Voltage is more than 10 % off nominal at {outside} of them."
+    return f"{summary} Voltage is within 10 % of nominal at {'it' if live == 1 else 'each that reports'}."
 
 
 def silent_words(boxes: BoxesNow) -> tuple[str, str] | None:

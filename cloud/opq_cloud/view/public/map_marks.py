@@ -90,8 +90,8 @@ class MapMark:
         level = words.number(self.u_percent, 1, "%")
         if self.boxes == 1 and not self.mark_id.startswith("region"):
             return f"{self.label}: {'silent' if self.tone == 'silent' else f'{level}, {TONES[self.tone]}'}"
-        said = f"{self.label}: {self.reporting} of {self.boxes} Boxes report"
-        return said if self.u_percent is None else f"{said}, {level}, {TONES[self.tone]}"
+        reporting = f"{self.label}: {self.reporting} of {self.boxes} Boxes report"
+        return reporting if self.u_percent is None else f"{reporting}, {level}, {TONES[self.tone]}"
 
 
 @dataclass(frozen=True, slots=True)

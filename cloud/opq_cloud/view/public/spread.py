@@ -168,8 +168,8 @@ def _frames(arrivals: Sequence[Arrival]) -> tuple[SpreadFrame, ...]:
     for reached in steps:
         moment_ms = arrivals[reached - 1].after_ms
         together = sum(each.after_ms <= moment_ms for each in arrivals)
-        said = f"{moment_ms:,.1f}{words.THIN}ms"
-        frames[said] = SpreadFrame(said, together)
+        moment = f"{moment_ms:,.1f}{words.THIN}ms"
+        frames[moment] = SpreadFrame(moment, together)
     return tuple(frames.values())
 
 
@@ -184,9 +184,9 @@ def _slower(lasts_ms: float) -> str:
 
 def _sentence(incident: Incident, arrivals: Sequence[Arrival]) -> str:
     last = arrivals[-1]
-    said = f"It came to {arrivals[0].name} first"
+    sentence = f"It came to {arrivals[0].name} first"
     apart = last.after_ms >= SAME_MS
-    said += f" and to {last.name} {last.after_words}" if apart else ", and to the others with it"
+    sentence += f" and to {last.name} {last.after_words}" if apart else ", and to the others with it"
     more = len(incident.box_ids) - len(arrivals)
     beside = f"; {more} more of its Boxes have no time of arrival" if more > 0 else ""
-    return f"{said}{beside}."
+    return f"{sentence}{beside}."

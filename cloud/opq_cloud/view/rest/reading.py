@@ -188,15 +188,15 @@ class ReadRoutes:
         Before it: those most like it, hours and intervals of its kind.
         """
         found = self._context.incident(str(incident_id), "/api/v1/incidents/{}")
-        said = _incident_json(found, headline(found, self._context.names([found])))
+        document = _incident_json(found, headline(found, self._context.names([found])))
         records = [self._context.store.event_record(event_id) for event_id in found.event_ids[:EVENTS_SHOWN]]
-        said["requests"] = [
+        document["requests"] = [
             {"event_id": record.event_id, **request_json(each)}
             for record in records
             if record is not None
             for each in record.more.values()
         ]
-        return json_answer(request, said | past_before(self._context, found).as_json())
+        return json_answer(request, document | past_before(self._context, found).as_json())
 
     def findings_of(self, request: Request, incident_id: Number) -> Response:
         """What the analyses said of an incident, Box by Box, and why."""

@@ -17,7 +17,7 @@ VERBS = {"start": "start-plugin", "stop": "stop-plugin", "restart": "restart-plu
     "disable": "disable-plugin",
 }
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
-LOOK_S = 3.0
+STATUS_S = 3.0
 COMMAND_S = 60.0
 COLOURED = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -64,7 +64,7 @@ class PluginManager:
 
     def _json(self, command: str) -> list[Mapping[str, Any]]:
         try:
-            found = json.loads(self._answer_to(command, LOOK_S))
+            found = json.loads(self._answer_to(command, STATUS_S))
         except ValueError as error:
             raise PluginManagerError("Mauka's plug-in manager answers no JSON") from error
         if not isinstance(found, list):

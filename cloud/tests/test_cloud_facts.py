@@ -10,7 +10,7 @@ from opq_cloud.makai.triggers.threshold import Config as ThresholdConfig
 from opq_cloud.mauka.installed_analyses import PATIENCE
 from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, LONGEST_NS, ONE_DISTURBANCE_NS
 from opq_cloud.mauka.service import TRIAL_S
-from opq_cloud.mauka.waiting_events import FIRST_RETRY_S, LONGEST_RETRY_S, LOOK_S, UNFINISHED_S
+from opq_cloud.mauka.waiting_events import FIRST_RETRY_S, LONGEST_RETRY_S, POLL_S, UNFINISHED_S
 from opq_cloud.runner import RESTART_S
 from opq_cloud.store.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
 from opq_cloud.store.mongo_server import LEASE_S
@@ -55,7 +55,7 @@ def test_the_readme_of_the_cloud_has_the_figures_of_the_code() -> None:
 
 def test_the_readme_of_mauka_has_the_figures_of_the_code() -> None:
     readme, installed = text_of(ROOM / "mauka" / "README.md"), CONFIG.mauka.plugins
-    assert LOOK_S == 0.5 and "the store is read twice a second" in readme
+    assert POLL_S == 0.5 and "the store is read twice a second" in readme
     assert f"after {FIRST_RETRY_S:g}, {2 * FIRST_RETRY_S:g}, … {LONGEST_RETRY_S:g} s" in readme
     assert f"waited for, {UNFINISHED_S:g} s" in readme
     ms, s = ONE_DISTURBANCE_NS // 10**6, 10**9

@@ -158,7 +158,7 @@ def test_bursts_of_noise_are_looked_at_closely_a_few_times_only() -> None:
     detectors = EdgeDetectors(120.0, 60.0, Limits())
     for each in figures:
         detectors.accept_window(each)
-    assert 1 <= detectors._sudden.looks <= 8  # four at once, then one each 5 s
+    assert 1 <= detectors._sudden.searches <= 8  # four at once, then one each 5 s
 
 
 def test_what_is_found_leaves_as_a_crossing_with_its_class_its_figure_and_its_span() -> None:

@@ -241,7 +241,7 @@ class Sealing:
 
     def __init__(self, ring: Ring, **facts: object) -> None:
         self.counters = {"1": BoxCounters()}
-        quick = {"look_s": 0.02, "first_wait_s": 0.01, "stay_raw": 0}
+        quick = {"poll_s": 0.02, "first_wait_s": 0.01, "stay_raw": 0}
         self.sealer = Sealer({"1": ring}, self.counters, **(quick | facts))  # type: ignore[arg-type]
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.sealer.run, args=(self.stop,))

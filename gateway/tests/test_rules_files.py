@@ -127,7 +127,7 @@ def test_a_broken_file_holds_up_its_folder_for_a_while_only(
     tmp_path: Path, kind: str, packed: str, bad: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
-    monkeypatch.setattr(file, "_LOOK_S", 0.001)
+    monkeypatch.setattr(file, "_POLL_S", 0.001)
     good = {"json": b'{"k":7}', "lines": b'{"k":7}', "csv": b"k\n7\n"}[kind]
     (tmp_path / "a").write_bytes(bad)
     (tmp_path / "b").write_bytes(gzip.compress(good) if packed else good)
@@ -143,9 +143,9 @@ def test_a_broken_file_holds_up_its_folder_for_a_while_only(
 def test_a_broken_file_of_a_folder_is_read_when_it_is_whole_and_one_that_stays_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file, "_LOOK_S", 0.001)
-    monkeypatch.setattr(file, "_STILL_LOOKS", 1_000_000)
-    monkeypatch.setattr(file, "_MOST_LOOKS", 1_000_000)
+    monkeypatch.setattr(file, "_POLL_S", 0.001)
+    monkeypatch.setattr(file, "_STILL_POLLS", 1_000_000)
+    monkeypatch.setattr(file, "_MOST_POLLS", 1_000_000)
     path, stream = tmp_path / "a", Stream()
     path.write_text('[{"k":1},')
     (tmp_path / "b").write_text('{"k":3}')
@@ -154,7 +154,7 @@ def test_a_broken_file_of_a_folder_is_read_when_it_is_whole_and_one_that_stays_i
         path.write_text('[{"k":1},{"k":2}]')
         wait_for(lambda: len(stream.rows) >= 3 and stream.up)
         assert [row["k"] for row in stream.rows[:3]] == [1, 2, 3]
-        monkeypatch.setattr(file, "_STILL_LOOKS", 2)
+        monkeypatch.setattr(file, "_STILL_POLLS", 2)
         # In one step: a reader between the emptying and the writing would meet two broken files.
         (tmp_path.parent / "broken").write_text("[")
         (tmp_path.parent / "broken").replace(path)
@@ -169,7 +169,7 @@ def test_a_broken_file_of_a_folder_is_read_when_it_is_whole_and_one_that_stays_i
 def test_a_file_that_is_written_without_end_holds_up_its_folder_for_a_while_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file, "_LOOK_S", 0.0)
+    monkeypatch.setattr(file, "_POLL_S", 0.0)
     (tmp_path / "b").write_text('{"k":3}')
 
     class Written(Stream):
@@ -188,7 +188,7 @@ def test_a_file_that_is_written_without_end_holds_up_its_folder_for_a_while_only
 def test_a_broken_file_by_itself_is_told_once_and_read_when_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file, "_LOOK_S", 0.001)
+    monkeypatch.setattr(file, "_POLL_S", 0.001)
     path, stream, looked = tmp_path / "a.json", Stream(), []
     stream.wait = lambda seconds, wait=stream.wait: looked.append(1) or wait(seconds)  # type: ignore[method-assign]
     path.write_text("[")

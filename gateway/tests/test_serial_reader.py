@@ -238,7 +238,7 @@ def test_a_plug_that_was_out_for_a_minute_is_found_within_a_second(
 def test_a_link_that_leads_elsewhere_is_followed_though_the_old_tty_lives(
     tmp_path: Path, ptys: Callable[[str], Pty], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(station_module, "LOOK_S", 0.02)
+    monkeypatch.setattr(station_module, "CHECK_S", 0.02)
     first = ptys("box1")
     with Gateway(tmp_path, box1=str(first.link)) as gateway:
         wait_for(lambda: gateway.statuses["1"].serial_open)
@@ -255,7 +255,7 @@ def test_a_port_on_which_nobody_says_anything_is_opened_anew(
     tmp_path: Path, ptys: Callable[[str], Pty], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(station_module, "SILENT_S", 0.1)
-    monkeypatch.setattr(station_module, "LOOK_S", 0.02)
+    monkeypatch.setattr(station_module, "CHECK_S", 0.02)
     with Gateway(tmp_path, box1=str(ptys("box1").link)) as gateway:
         wait_for(lambda: gateway.counters["1"]["serial_opened"] >= 2)
 

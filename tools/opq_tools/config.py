@@ -96,9 +96,9 @@ def _check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | 
     if kind != "gateway":
         return _cloud(path, kind, data_dir)
     from opq_gateway import config
-    from opq_gateway.local.surroundings import look
+    from opq_gateway.local.surroundings import check
 
-    found = look(config.load(path, data_dir))
+    found = check(config.load(path, data_dir))
     return Checked(
         kind, tuple(item for item in found if item.fatal), tuple(item for item in found if not item.fatal)
     )

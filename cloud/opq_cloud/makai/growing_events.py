@@ -29,7 +29,7 @@ from opq_proto import log
 from opq_proto.errors import StoreError
 from opq_proto.rate_limit import RateLimitedLog
 
-LOOK_S = 1.0
+POLL_S = 1.0
 """How often the store is read for requests; each read is one row of an index where there are none."""
 PATIENCE_NS = 10 * 10**9
 """Boxes that this service does not hear may be another one's: then that one answers."""
@@ -67,9 +67,9 @@ class GrowingEvents:
         self._store, self._send, self._recent, self._completions = store, send, recent, completions
 
     def advance(self, now_s: float) -> None:
-        """Answers waiting requests of the store, every LOOK_S."""
+        """Answers waiting requests of the store, every POLL_S."""
         if now_s >= self._next_s:
-            self._next_s = now_s + LOOK_S
+            self._next_s = now_s + POLL_S
             self.answer_requests()
 
     def answer_requests(self) -> None:

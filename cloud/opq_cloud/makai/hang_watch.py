@@ -20,8 +20,8 @@ from opq_cloud.service import HealthReport, ServiceCounters
 from opq_proto.errors import PluginError
 from opq_proto.log import BoundLogger
 
-LOOK_S = 0.25
-LOOKS = 8
+POLL_S = 0.25
+POLLS = 8
 """Checks in one call until it counts as hung."""
 CALLS = frozenset({TriggerPlugin.decide.__code__, TriggerPlugin.see_again.__code__})
 """The code that runs while a trigger is called."""
@@ -42,20 +42,20 @@ class HangWatch:
         self._counters = counters
         self._log = log
         self._end_call = end_call or raise_in
-        self._looking = PeriodicCall("hang-watch")
+        self._polling = PeriodicCall("hang-watch")
         self._last: FrameType | None = None
-        self._looks = 0
+        self._polls = 0
         """Checks in a row within the last call."""
         self._hung = ""
         """The trigger in whose call the service hangs."""
 
     def start(self) -> None:
         watched = threading.get_ident()
-        self._last, self._looks = None, 0
-        self._looking.start(lambda: self._look(watched), LOOK_S)
+        self._last, self._polls = None, 0
+        self._polling.start(lambda: self._poll(watched), POLL_S)
 
     def close(self) -> None:
-        self._looking.close()
+        self._polling.close()
 
     def health(self) -> list[HealthReport]:
         """Returns a report only while a trigger hangs."""
@@ -65,20 +65,20 @@ class HangWatch:
         text = "does not come back from a Measurement, and holds all others; end this process if it stays so"
         return [HealthReport(f"trigger {name} hangs", False, info=text)]
 
-    def _look(self, watched: int) -> None:
+    def _poll(self, watched: int) -> None:
         call = call_of(sys._current_frames().get(watched))
-        self._looks = self._looks + 1 if call is not None and call is self._last else 1
+        self._polls = self._polls + 1 if call is not None and call is self._last else 1
         self._last = call
-        if call is None or self._looks < LOOKS:
+        if call is None or self._polls < POLLS:
             self._hung = ""
-        elif self._looks == LOOKS:
+        elif self._polls == POLLS:
             self._note_hang(watched, call)
 
     def _note_hang(self, watched: int, call: FrameType) -> None:
         plugin = call.f_locals.get("self")
         self._hung = name = plugin.name if isinstance(plugin, TriggerPlugin) else "?"
         self._counters.add("triggers_hung", label=name)
-        self._log.error("trigger.hangs", plugin=name, after_s=LOOK_S * LOOKS)
+        self._log.error("trigger.hangs", plugin=name, after_s=POLL_S * POLLS)
         if call_of(sys._current_frames().get(watched)) is call:
             self._end_call(watched)
 

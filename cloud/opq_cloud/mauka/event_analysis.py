@@ -28,7 +28,7 @@ class EventResult:
     Attributes:
         box_ids: Boxes whose samples were there.
         failed: analysis -> its error; then `findings` are not complete.
-        order: as `in_order_of_look` returns it; empty where it was not requested.
+        order: as `analysis_order` returns it; empty where it was not requested.
     """
 
     event_id: int
@@ -161,7 +161,7 @@ def analyse_event(
     )
 
 
-def in_order_of_look(event: Event, opened_by: str) -> tuple[str, ...]:
+def analysis_order(event: Event, opened_by: str) -> tuple[str, ...]:
     """Returns the Boxes of a large event: the one that opened it, then those whose rms varies most.
 
     Empty for `FEW_BOXES` and fewer, which are not worth a separate step.
@@ -244,5 +244,5 @@ def analyse_stored(
         phases = {box_id: wiring.phase for box_id, wiring in event.wiring.items()}
         by = clock_alignments(event, result.findings, phases.get, nominal_of)
         record = store.event_record(event_id) if ordered else None
-        order = () if record is None else in_order_of_look(event, record.opened_by)
+        order = () if record is None else analysis_order(event, record.opened_by)
         yield replace(result, findings=tuple(stamped(result.findings, by)), order=order)

@@ -22,9 +22,9 @@ from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.clock_alignment import Alignments, clock_alignments, stamped
 from opq_cloud.mauka.event_analysis import (
     EventOutcome,
+    analysis_order,
     by_nominal,
     first_findings,
-    in_order_of_look,
     nominal_of_box,
     unjudged_by,
     with_wiring,
@@ -192,7 +192,7 @@ class AnalysisRunner(MaukaPlugin):
             self._settle(job.event_id, partial(self._finish_job, job))
         while self._unread and pool.has_room:
             self._hand_over(pool, *self._unread.popleft())
-        return pool.busy and not (pool.has_room and self._waiting.is_look_due)
+        return pool.busy and not (pool.has_room and self._waiting.is_poll_due)
 
     def _attempt(self, event_id: int, again: bool, complete: bool = True) -> None:
         """Analyses one event; a failed one is retried at growing intervals, and delays no other.
@@ -218,7 +218,7 @@ class AnalysisRunner(MaukaPlugin):
         read = self._read(event_id)
         if read is not None:
             event, record = read
-            order = in_order_of_look(event, record.opened_by)
+            order = analysis_order(event, record.opened_by)
             job = AnalysisJob(event_id, event, (), record, again, complete)
             chosen = [one for one in self.analyses if one.name not in self.left_out]
             parts = by_nominal(event, self._nominal_of).items() if order else ()
@@ -252,7 +252,7 @@ class AnalysisRunner(MaukaPlugin):
             if found is not None:
                 event, record = found
                 parts = tuple(by_nominal(event, self._nominal_of).items())
-                order = in_order_of_look(event, record.opened_by)
+                order = analysis_order(event, record.opened_by)
                 pool.add(AnalysisJob(event_id, event, parts, record, again, complete, self.left_out, order))
 
         self.guard("event", read, event_id=event_id)

@@ -58,7 +58,7 @@ class SystemStatsPlugin(MaukaPlugin):
         super().__init__(config, [HEARTBEAT, GC_STAT, RATE_RESPONSE], SystemStatsPlugin.NAME)
         self._store, self._section, self._clock = store, section, clock
         self._machine = MachineLoad(folder)
-        self._next_look_s = clock() + section.sample_s
+        self._next_sample_s = clock() + section.sample_s
         self._next_s = clock() + section.interval_s
         self._plugins: dict[str, dict[str, int]] = {}
         self._gone = dict.fromkeys(DOMAINS.values(), 0)
@@ -84,8 +84,8 @@ class SystemStatsPlugin(MaukaPlugin):
     def on_idle(self) -> bool:
         """Measures the machine, stores a document, requests Boxes' rates, each when it is due."""
         now_s = self._clock()
-        if now_s >= self._next_look_s:
-            self._next_look_s = now_s + self._section.sample_s
+        if now_s >= self._next_sample_s:
+            self._next_sample_s = now_s + self._section.sample_s
             self._machine.sample()
         if now_s >= self._next_s:
             self._next_s = now_s + self._section.interval_s

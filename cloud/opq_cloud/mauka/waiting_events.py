@@ -17,7 +17,7 @@ from opq_proto import log as logs
 
 log = logs.get(service="mauka")
 
-LOOK_S = 0.5
+POLL_S = 0.5
 """Interval of the searches for finished events; 10 us in the embedded store."""
 ANNOUNCED_NS = 250_000_000
 """An event finished less than this ago is about to be announced, and is not taken from the store."""
@@ -60,8 +60,8 @@ class WaitingEvents:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._counters, self._clock = store, counters, clock
-        self._next_look_s = self._next_unannounced_s = clock()
-        self._first_look = True
+        self._next_poll_s = self._next_unannounced_s = clock()
+        self._first_poll = True
         """Announcements from before the first search were not received."""
         self._next_unfinished_s = 0.0
         self._backlog: deque[int] = deque()
@@ -74,8 +74,8 @@ class WaitingEvents:
 
     def begin(self) -> None:
         """Makes the next call search the store at once, at a start."""
-        self._next_look_s = self._next_unannounced_s = self._clock()
-        self._first_look = True
+        self._next_poll_s = self._next_unannounced_s = self._clock()
+        self._first_poll = True
         self._backlog.clear()
 
     def announced(self, event_id: int) -> EventTurn | None:
@@ -121,9 +121,9 @@ class WaitingEvents:
             self._backlog.append(event_id)
 
     @property
-    def is_look_due(self) -> bool:
+    def is_poll_due(self) -> bool:
         """Whether something waits, or the store is to be searched."""
-        return bool(self._backlog) or self._clock() >= self._next_look_s
+        return bool(self._backlog) or self._clock() >= self._next_poll_s
 
     @property
     def more(self) -> bool:
@@ -138,13 +138,13 @@ class WaitingEvents:
             announced: there is a bus, on which events that have just finished are announced.
         """
         now_s = self._clock()
-        if not self._backlog and now_s >= self._next_look_s:
-            self._next_look_s = now_s + LOOK_S
+        if not self._backlog and now_s >= self._next_poll_s:
+            self._next_poll_s = now_s + POLL_S
             if now_s >= self._next_unannounced_s:
                 self._next_unannounced_s = now_s + UNANNOUNCED_S
                 self._originals.add_unannounced(self._store().events(limit=RECENT_EVENTS), time.time_ns())
-            self._backlog.extend(self._due(now_s, in_hand, announced and not self._first_look))
-            self._first_look = False
+            self._backlog.extend(self._due(now_s, in_hand, announced and not self._first_poll))
+            self._first_poll = False
         if not self._backlog:
             return None
         event_id = self._backlog.popleft()

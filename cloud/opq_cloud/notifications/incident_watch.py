@@ -26,10 +26,10 @@ from opq_proto.messages import Incident
 from opq_proto.zmq_inbox import waiting_messages
 
 TOPIC = b"incident"
-LOOKED_BACK_NS = 3_600 * 10**9
+LOOK_BACK_NS = 3_600 * 10**9
 """An incident that ended longer ago is no longer news if this service was not running, if the bus lost the
 message, or if a person or a re-analysis changed the incident."""
-MOST_LOOKED_AT = 500
+MOST_CHECKED = 500
 MOST_BOXES_SENT = 100
 HELD_S = 5.0
 """Longest wait for the rest of an incident's event: Mauka may store one Box's findings before the others'."""
@@ -71,7 +71,7 @@ class IncidentWatch:
             received = self._read_incident(frames)
             if received is not None:
                 number, analysed = received
-                least_ns = 0 if analysed else self._now_ns() - LOOKED_BACK_NS
+                least_ns = 0 if analysed else self._now_ns() - LOOK_BACK_NS
                 since_ns[number] = min(least_ns, since_ns.get(number, least_ns))
         try:
             for number, least_ns in since_ns.items():
@@ -120,8 +120,8 @@ class IncidentWatch:
         revision = self._store.join_revision()
         if revision == self._revision:
             return
-        since_ns = self._now_ns() - LOOKED_BACK_NS
-        for incident in reversed(self._store.incidents(start_ns=since_ns, limit=MOST_LOOKED_AT)):
+        since_ns = self._now_ns() - LOOK_BACK_NS
+        for incident in reversed(self._store.incidents(start_ns=since_ns, limit=MOST_CHECKED)):
             self.accept_incident(incident)
         self._revision = revision
 
@@ -150,7 +150,7 @@ class IncidentWatch:
                 content=content,
                 severity=shown_severity(seen),
                 box_ids=seen.box_ids[:MOST_BOXES_SENT],
-                finding_ids=news.finding_ids[:MOST_LOOKED_AT],
+                finding_ids=news.finding_ids[:MOST_CHECKED],
                 level=news.level,
             )
             reported.add(news.finding_ids, news.level)

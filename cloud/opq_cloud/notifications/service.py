@@ -108,7 +108,7 @@ class Notifications:
         book: RuleBook,
         outbox: NotificationOutbox,
     ) -> None:
-        look_s, had_turn = 0.0, self._lease is None
+        next_poll_s, had_turn = 0.0, self._lease is None
         while not stop.is_set():
             has_message = bool(bus.poll(min(POLL_MS, round(self._section.poll_s * 1000))))
             has_turn = self._lease is None or self._lease.held()
@@ -123,8 +123,8 @@ class Notifications:
                     list(waiting_messages(bus))
                 self._keys.follow()
                 has_message |= has_turn and watch.check_held()
-                if has_message or time.monotonic() >= look_s:
-                    look_s = time.monotonic() + self._section.poll_s
+                if has_message or time.monotonic() >= next_poll_s:
+                    next_poll_s = time.monotonic() + self._section.poll_s
                     if not has_message:
                         if has_turn:
                             watch.check_incidents()

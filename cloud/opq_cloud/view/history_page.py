@@ -16,7 +16,7 @@ from opq_proto.messages import Incident
 ROWS_DRAWN = 750
 """About two per three pixels of a wide screen; a row keeps its lowest and highest value."""
 ROWS_LISTED = 100
-BOXES_LOOKED_AT = 6
+BOXES_CHECKED = 6
 INCIDENTS_LISTED = 20
 From = Annotated[str, Query(alias="from", max_length=40)]
 To = Annotated[str, Query(alias="to", max_length=40)]
@@ -43,7 +43,7 @@ def chosen_span(context: ViewContext, box_ids: Sequence[str], start: str, end: s
     if start or end or not box_ids:
         return query_span(context, start or DEFAULT[0], end or DEFAULT[1])
     now_ms = context.now_ns() // 1_000_000
-    spans = (first_span(context.store, box_id, now_ms) for box_id in box_ids[:BOXES_LOOKED_AT])
+    spans = (first_span(context.store, box_id, now_ms) for box_id in box_ids[:BOXES_CHECKED])
     return max(spans, key=lambda span: span.length_ms)
 
 

@@ -90,7 +90,7 @@ class LiveReader:
         self._named_boxes: set[str] = set()
         self._names_until_s = 0.0
         self._new, self._grown = _Pace(0.05, 1.0), _Pace(0.1, 3.0)
-        self._newest, self._look = _Pace(0.25, 3.0), True
+        self._newest, self._incidents_due = _Pace(0.25, 3.0), True
         self._revision, self._next_poll_s, self._compare_s = -1, 0.0, 0.0
 
     def seed(self) -> None:
@@ -148,7 +148,7 @@ class LiveReader:
     def _wait_ms(self) -> int:
         """Milliseconds until waiting incidents may be read, at most POLL_MS."""
         waiting = [pace.next_s for pace in (self._new, self._grown) if pace.named]
-        waiting += [self._newest.next_s] if self._look else []
+        waiting += [self._newest.next_s] if self._incidents_due else []
         due_ms = 1000 * (min(waiting, default=math.inf) - time.monotonic())
         return math.ceil(min(max(due_ms, 0.0), POLL_MS))
 
@@ -168,7 +168,7 @@ class LiveReader:
                 continue
             self._counters.add("bus_messages")
             if message.laha.WhichOneof("laha_type") == "gc_update":
-                self._look |= message.laha.gc_update.from_domain == mauka_pb2.INCIDENTS
+                self._incidents_due |= message.laha.gc_update.from_domain == mauka_pb2.INCIDENTS
 
     def _note_named(self, notice: Mapping[str, Any], known: set[int]) -> None:
         """Accepts a notice of Mauka on topic `incident` (`mauka/incident_notice.py`)."""
@@ -191,7 +191,7 @@ class LiveReader:
                 named = sorted(pace.named)
                 pace.named.clear()
                 self._try(pace, partial(self._read_named, named))
-        if self._look and time.monotonic() >= self._newest.next_s:
+        if self._incidents_due and time.monotonic() >= self._newest.next_s:
             self._try(self._newest, self._read_newest)
         elif time.monotonic() >= self._next_poll_s:
             self._try(self._newest, self._poll)
@@ -216,7 +216,7 @@ class LiveReader:
             read()
             self._failing.discard("store")
         except StoreError as error:
-            self._look = True
+            self._incidents_due = True
             self._counters.add("store_errors")
             if "store" not in self._failing:
                 self._failing.add("store")
@@ -245,7 +245,7 @@ class LiveReader:
     def _read_newest(self) -> None:
         revision = self._store.join_revision()  # read before the incidents that it describes
         self._read_incidents(INCIDENTS_COMPARED)
-        self._revision, self._look = revision, False
+        self._revision, self._incidents_due = revision, False
         self._compare_s = time.monotonic() + COMPARED_ANYWAY_S
         self._next_poll_s = time.monotonic() + self._config.poll_s
 

@@ -31,7 +31,7 @@ MOST_OPEN = 20
 UNANSWERED_S = 90.0
 """Counted from the span's end: an event service gives up after 20 s, so none has accepted the request."""
 LISTED = 20
-EVENTS_LOOKED_AT = 400
+EVENTS_CHECKED = 400
 NS = 1_000_000_000
 
 
@@ -100,7 +100,7 @@ class WaveformRequests:
 
     def requests_of(self, box_id: str) -> list[EventRecord]:
         """The newest requests of people to a Box."""
-        newest = self._store.events(limit=EVENTS_LOOKED_AT)
+        newest = self._store.events(limit=EVENTS_CHECKED)
         return [each for each in newest if box_id in each.asked_as.get(PERSON_ASKED, ())][:LISTED]
 
 

@@ -113,7 +113,7 @@ def decide(measurement, nominal, config, state):
 def test_a_trusted_trigger_that_hangs_is_noticed_and_its_call_ended(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hang_watch, "LOOK_S", 0.02)
+    monkeypatch.setattr(hang_watch, "POLL_S", 0.02)
     (tmp_path / "hanging.py").write_text(HANGING)
     counters = ServiceCounters()
     [trigger] = load_triggers([PluginEntry(name="hanging")], counters, log.get(), [tmp_path])
@@ -133,7 +133,7 @@ def test_a_trusted_trigger_that_hangs_is_noticed_and_its_call_ended(
 def test_one_that_waits_inside_a_library_is_said_while_it_lasts(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hang_watch, "LOOK_S", 0.02)
+    monkeypatch.setattr(hang_watch, "POLL_S", 0.02)
     (tmp_path / "hanging.py").write_text(
         HANGING.replace("pass\n    return", "WAIT.wait()\n        break\n    return")
     )

@@ -16,7 +16,7 @@ from opq_cloud.mauka import event_analysis
 from opq_cloud.mauka.analysis_pool import AnalysisPool
 from opq_cloud.mauka.built_in_analyses import BUILT_IN, load_analyses
 from opq_cloud.mauka.bulk_run import analyse_waiting
-from opq_cloud.mauka.event_analysis import analyse_stored, in_order_of_look
+from opq_cloud.mauka.event_analysis import analyse_stored, analysis_order
 from opq_cloud.mauka.finding_writer import MANY_BOXES, FindingWriter
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka_settings import AnalysisWorkersSection
@@ -92,9 +92,9 @@ def repr_of(one: Any) -> str:
 def test_who_opened_a_large_event_is_looked_at_first_then_whose_voltage_moved_most(store: CloudStore) -> None:
     event = store.event(put_event(store))
     assert event is not None
-    assert in_order_of_look(event, OPENED_BY)[:2] == (OPENED_BY, DEEPEST)
-    assert in_order_of_look(event, "")[0] == DEEPEST and in_order_of_look(event, "")[-1] == "5"
-    assert in_order_of_look(replace(event, waveforms=event.waveforms[:3]), OPENED_BY) == ()
+    assert analysis_order(event, OPENED_BY)[:2] == (OPENED_BY, DEEPEST)
+    assert analysis_order(event, "")[0] == DEEPEST and analysis_order(event, "")[-1] == "5"
+    assert analysis_order(replace(event, waveforms=event.waveforms[:3]), OPENED_BY) == ()
 
 
 @pytest.mark.parametrize(("opened_by", "first"), [(OPENED_BY, OPENED_BY), ("5", DEEPEST)])

@@ -78,12 +78,12 @@ class WaitingRequest:
     desk: CommandedBox
     request: DataRequest
     until_s: float
-    look_s: float = 0.0
+    next_poll_s: float = 0.0
     """The ring is not read before this time: an event makes the requests of all Boxes wait at once."""
 
     def later(self, now_s: float) -> None:
         """Schedules the next check half-way to the expected end."""
-        self.look_s = now_s + max(POLL_S, (self.until_s - GRACE_S - now_s) / 2)
+        self.next_poll_s = now_s + max(POLL_S, (self.until_s - GRACE_S - now_s) / 2)
 
 
 class CommandHandler:
@@ -168,7 +168,7 @@ class CommandHandler:
         """Answers one waiting request whose samples have come or whose time is over; False: none is ready."""
         now_s = self._monotonic_s()
         for number, waiting in enumerate(self._waiting):
-            if now_s < min(waiting.look_s, waiting.until_s):
+            if now_s < min(waiting.next_poll_s, waiting.until_s):
                 continue
             if now_s >= waiting.until_s or ready(waiting.desk.ring, waiting.request):
                 del self._waiting[number]

@@ -29,7 +29,7 @@ class Found:
     fatal: bool
 
 
-def look(config: Config) -> tuple[Found, ...]:
+def check(config: Config) -> tuple[Found, ...]:
     """Everything that is wrong around `config`; empty where nothing is."""
     return (
         *_keys(config),

@@ -32,7 +32,7 @@ TOGETHER = 5
 """Windows examined together, a second: each alone would cost three times as much."""
 MOST_TRANSIENTS = 8
 """Most transients in such a second: noise has a thousand, and each costs milliseconds."""
-MOST_LOOKS, LOOK_S = 4.0, 5.0
+MOST_ANALYSES, ANALYSIS_S = 4.0, 5.0
 """Most seconds examined closely in a row, and the time after which one more is allowed: lasting noise must
 not take other Boxes' time."""
 EVERY_S = 10.0
@@ -86,11 +86,11 @@ class EdgeDetectors:
     def accept_window(self, figures: WindowFigures) -> list[EdgeFinding]:
         """Takes the next window; returns what was found in it and those before."""
         self._waiting.append(figures)
-        return self._look() if len(self._waiting) >= TOGETHER else []
+        return self._analyse() if len(self._waiting) >= TOGETHER else []
 
     def end(self) -> list[EdgeFinding]:
         """Ends the run; sample indices may begin again."""
-        found = self._look() if self._waiting else []
+        found = self._analyse() if self._waiting else []
         self._last_sample.clear()
         self._begin()
         return found
@@ -98,14 +98,14 @@ class EdgeDetectors:
     def _begin(self) -> None:
         self._waiting: list[WindowFigures] = []
         self._sudden = Sudden(MOST_TRANSIENTS)
-        self._looks = MOST_LOOKS
+        self._analyses = MOST_ANALYSES
         self._rapid = RapidChanges(RapidLimits(), self._nominal_hz)
         self._usual_power: float | None = None
         self._notching = False
         self._pulse: Pulse | None = None
         self._line_before = math.nan
 
-    def _look(self) -> list[EdgeFinding]:
+    def _analyse(self) -> list[EdgeFinding]:
         waiting, self._waiting = self._waiting, []
         windows = [figures.window for figures in waiting]
         found = [*self._sudden_ones(windows), *self._changes(waiting)]
@@ -122,13 +122,13 @@ class EdgeDetectors:
         return kept
 
     def _sudden_ones(self, windows: list[Window]) -> list[EdgeFinding]:
-        if self._looks < 1:
-            self._looks += len(windows) * WINDOW_S / LOOK_S
+        if self._analyses < 1:
+            self._analyses += len(windows) * WINDOW_S / ANALYSIS_S
             return []
-        before = self._sudden.looks
+        before = self._sudden.searches
         found = self._sudden.push_windows(windows)
-        looked = self._sudden.looks - before
-        self._looks = min(MOST_LOOKS, self._looks - looked + len(windows) * WINDOW_S / LOOK_S)
+        looked = self._sudden.searches - before
+        self._analyses = min(MOST_ANALYSES, self._analyses - looked + len(windows) * WINDOW_S / ANALYSIS_S)
         return [_sudden(each) for each in found]
 
     def _notches(self, figures: WindowFigures) -> Iterator[EdgeFinding]:

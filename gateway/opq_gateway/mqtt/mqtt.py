@@ -26,7 +26,7 @@ from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.backoff import Backoff, doubling
 
-LOOK_S = 0.2
+POLL_S = 0.2
 CHANNEL_ITEMS = 5000
 KEEPALIVE_S = 30
 AT_ONCE = 10
@@ -78,7 +78,7 @@ class MqttPublisher:
                 until_s = time.monotonic() + self._waits.record_failure(time.monotonic() - began_s)
                 while not stop.is_set() and time.monotonic() < until_s:
                     self._gather()
-                    stop.wait(min(LOOK_S, max(0.0, until_s - time.monotonic())))
+                    stop.wait(min(POLL_S, max(0.0, until_s - time.monotonic())))
 
     def _gather(self) -> None:
         self._board.accept_items(self._channel.take_all(), self._connected)
@@ -138,7 +138,7 @@ class MqttPublisher:
 
     def _publish(self, broker: "_Broker", stop: threading.Event) -> None:
         self._send(broker, [MqttMessage(f"{self._board.base}/status", ONLINE)], stop, counted=False)
-        while not stop.wait(LOOK_S):
+        while not stop.wait(POLL_S):
             self._gather()
             broker.is_connected()
             if broker.came_online():  # a Home Assistant that starts gets its devices again

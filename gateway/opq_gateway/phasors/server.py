@@ -2,7 +2,7 @@
 
 A client that orders data gets every data frame from then on; one that reads so slowly that more than
 `MOST_WAITING_BYTES` wait for it is disconnected and counted. One thread: it waits for the feed, and checks
-its sockets at least every `LOOK_S`, which bounds the delay of an order.
+its sockets at least every `POLL_S`, which bounds the delay of an order.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from opq_gateway.phasors.stream import PhasorStream
 from opq_proto import log
 from opq_proto.errors import PortBusyError
 
-LOOK_S = 0.05
+POLL_S = 0.05
 MOST_CLIENTS = 16
 MOST_WAITING_BYTES = 1 << 18
 """A second of 120 reports a second from 100 Boxes."""
@@ -91,7 +91,7 @@ class PhasorServer:
         while not stop.is_set():
             now_s = time.monotonic()
             due_s = self._stream.next_s()
-            wait_s = LOOK_S if due_s is None else min(LOOK_S, max(0.0, due_s - now_s))
+            wait_s = POLL_S if due_s is None else min(POLL_S, max(0.0, due_s - now_s))
             self.turn(self._channel.take_all(timeout_s=wait_s), time.monotonic())
 
     def turn(self, items: Sequence[Item], now_s: float) -> None:

@@ -81,11 +81,11 @@ class PhasorStream:
         self._synced_s: dict[str, float] = {}
         self._disturbed: dict[str, set[str]] = {}
         self._changed_s = -math.inf
-        self._next_look_s = -math.inf
+        self._next_check_s = -math.inf
 
     def accept_items(self, items: Sequence[Item], now_s: float) -> list[bytes]:
         """Takes items of the feed; returns the data frames that leave now, in order of time."""
-        self._look_for_change(now_s)
+        self._check_configuration(now_s)
         for item in items:
             if isinstance(item, PhasorReport):
                 self._alignment.accept_phasor(item, now_s)
@@ -111,12 +111,12 @@ class PhasorStream:
         seconds, rest_ns = divmod(time.time_ns(), 10**9)
         return FrameTime(seconds, rest_ns * self.stream.time_base // 10**9)
 
-    def _look_for_change(self, now_s: float) -> None:
+    def _check_configuration(self, now_s: float) -> None:
         """Checks once a second for a Box that declares another nominal frequency, which changes the
         configuration."""
-        if now_s < self._next_look_s:
+        if now_s < self._next_check_s:
             return
-        self._next_look_s = now_s + 1.0
+        self._next_check_s = now_s + 1.0
         stations = tuple(
             replace(station, nominal_hz=self._nominal_hz(station.box_id) or station.nominal_hz)
             for station in self.stream.stations

@@ -38,7 +38,7 @@ class SegmentCatalogue:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._look()
+        self._refresh()
 
     def held(self, start_ns: int | None = None, end_ns: int | None = None) -> list[Segment]:
         """Segments with samples; only those that touch [start_ns, end_ns) where it is given.
@@ -47,7 +47,7 @@ class SegmentCatalogue:
         """
         with self._lock:
             if self._number is None:
-                self._look()
+                self._refresh()
             held = [segment for segment in self._segments if segment.end_ns]
         if start_ns is None or end_ns is None:
             return held
@@ -65,7 +65,7 @@ class SegmentCatalogue:
         """The next file's path; the first call takes the folder over from an earlier writer."""
         with self._lock:
             if self._number is None:
-                self._look()
+                self._refresh()
                 self._number = self._tidy()
             self._number += 1
             return self.folder / f"{self._number:012d}{SUFFIX}"
@@ -136,7 +136,7 @@ class SegmentCatalogue:
             self._unsynced += [segment.path, self.folder]
             return True
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         """Reads the folder again; opens only files that changed."""
         found = {}
         for entry in _entries(self.folder):

@@ -25,7 +25,7 @@ SUFFIX: Final = ".seg"
 MAGIC: Final = b"OPQRING2"
 HEAD_BYTES: Final = 64
 MOST_CAPACITY: Final = 1 << 16
-LOOK_AHEAD_BYTES: Final = 1 << 20
+READ_AHEAD_BYTES: Final = 1 << 20
 """A power cut may leave written records after unwritten ones: they are searched for this far (40 s)."""
 LOSSES_BEHIND: Final = 4
 """Records read after a span, since a loss that begins in it is recorded with the block after it."""
@@ -130,7 +130,7 @@ def written(fd: int, found: RawLayout, size: int) -> int:
             low = middle + 1
         else:
             high = middle
-    ahead = os.pread(fd, LOOK_AHEAD_BYTES, found.at(low)).rstrip(b"\0")
+    ahead = os.pread(fd, READ_AHEAD_BYTES, found.at(low)).rstrip(b"\0")
     return low + -(-len(ahead) // found.stride)
 
 

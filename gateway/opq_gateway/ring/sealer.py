@@ -21,7 +21,7 @@ from opq_gateway.ring.segment import Segment
 from opq_proto import log
 from opq_proto.backoff import Backoff, doubling
 
-LOOK_S = 1.0
+POLL_S = 1.0
 ANSWER_S = 900.0
 """Ten minutes of samples take some 10 s of a core, and a child on a busy machine gets little of it."""
 FIRST_WAIT_S = 1.0
@@ -49,7 +49,7 @@ class Sealer:
         rings: Mapping[str, Ring],
         counters: Mapping[str, BoxCounters],
         answer_s: float = ANSWER_S,
-        look_s: float = LOOK_S,
+        poll_s: float = POLL_S,
         first_wait_s: float = FIRST_WAIT_S,
         stay_raw: int = STAY_RAW,
         idle_s: float = IDLE_S,
@@ -58,7 +58,7 @@ class Sealer:
         self._rings = rings
         self._counters = counters
         self._answer_s = answer_s
-        self._look_s = look_s
+        self._poll_s = poll_s
         self._first_wait_s = first_wait_s
         self._stay_raw = stay_raw
         self._idle_s = idle_s
@@ -74,8 +74,8 @@ class Sealer:
             while not stop.is_set():
                 box_id, segment = self._next()
                 if segment is None:
-                    stop.wait(self._look_s)
-                    idle_s += self._look_s
+                    stop.wait(self._poll_s)
+                    idle_s += self._poll_s
                     if idle_s >= self._idle_s:
                         self._end_child()
                     continue

@@ -33,7 +33,7 @@ except ImportError as error:
         " pip install 'opq-toolkit[gateway,rules]', or set it to false"
     ) from error
 
-LOOK_S = 0.1
+POLL_S = 0.1
 ITEMS = 5000
 NS_PER_MS = 1_000_000
 Send = Callable[[str, Measurement], None]
@@ -89,7 +89,7 @@ class EdgeRules:
     def run(self, stop: threading.Event) -> None:
         """Passes measured items to the rules until `stop`."""
         while not stop.is_set():
-            items = self._channel.take_all(timeout_s=LOOK_S)
+            items = self._channel.take_all(timeout_s=POLL_S)
             if self._measured.wanted:
                 for item in items:
                     self._measured.offer(item)

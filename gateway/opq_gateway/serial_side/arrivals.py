@@ -29,9 +29,9 @@ FIRST_NS = 20e6
 LEFT = 10.0
 """Factor on the median lateness, divided by the number of reads. The earliest arrival is later than that with
 a probability of 0.1 % (exponential delays) to 0.7 % (uniform delays)."""
-LOOK_NS = 2_000_000
+READ_NS = 2_000_000
 """Blocks handled within this time count as read at once."""
-MOST_LOOKS = 1000
+MOST_READS = 1000
 """Most reads per bucket: more than BUCKET_S of blocks."""
 NEAR_NS = 200_000.0
 """An arrival this close to the lower edge counts; reader and blocks meet within 0.35 ms (reader.ROUND_S)."""
@@ -66,8 +66,8 @@ class Arrivals:
         self._bucket = round(BUCKET_S * rate_millihz / 1000)
         self._zero: tuple[int, int] | None = None
         self._low: tuple[int, float] | None = None  # the bucket's earliest: its sample and lateness
-        self._looks: list[float] = []  # lateness of the last block of each read in the bucket
-        self._looked_ns = 0
+        self._late_ns: list[float] = []  # lateness of the last block of each read in the bucket
+        self._read_ns = 0
         self._since = 0
         self._edge: deque[tuple[int, float, float]] = deque(maxlen=BUCKETS)  # and a bound of its lateness
 
@@ -79,16 +79,16 @@ class Arrivals:
         late_ns = arrived_ns - self._zero[1] - (end_sample - self._zero[0]) * self._period_ns
         if self._low is None or late_ns < self._low[1]:
             self._low = (end_sample, late_ns)
-        if arrived_ns - self._looked_ns < LOOK_NS and self._looks:
-            self._looks[-1] = late_ns  # of blocks read at once the last has waited least
-        elif len(self._looks) < MOST_LOOKS:
-            self._looks.append(late_ns)
-        self._looked_ns = arrived_ns
+        if arrived_ns - self._read_ns < READ_NS and self._late_ns:
+            self._late_ns[-1] = late_ns  # of blocks read at once the last has waited least
+        elif len(self._late_ns) < MOST_READS:
+            self._late_ns.append(late_ns)
+        self._read_ns = arrived_ns
         if end_sample - self._since < self._bucket:
             return False
         self._edge.append((*self._low, self._left_ns()))
         self._low = None
-        self._looks.clear()
+        self._late_ns.clear()
         self._since = end_sample
         return True
 
@@ -129,8 +129,8 @@ class Arrivals:
     def _left_ns(self) -> float:
         """How late the bucket's earliest block may be, judged by the lateness of its others."""
         assert self._low is not None
-        late_ns = float(np.median(self._looks)) - self._low[1]
-        return max(FIRST_NS, LEFT * late_ns) / len(self._looks)
+        late_ns = float(np.median(self._late_ns)) - self._low[1]
+        return max(FIRST_NS, LEFT * late_ns) / len(self._late_ns)
 
     def _flat(self, sample: int, x: NDArray[np.float64], y: NDArray[np.float64], left_ns: float) -> Fit:
         """A line with the Box's own rate; its bound grows with time, as that rate may be wrong."""

@@ -32,7 +32,7 @@ notice, or an adapter that hangs; the port is opened again."""
 ARREARS_PER_ROUND = 200
 """Most messages of an early port that are handled at once: 10 ms of CPU; with more the port would not be
 read."""
-LOOK_S = 1.0
+CHECK_S = 1.0
 """Period of the check that the path still leads to the open device."""
 GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -77,7 +77,7 @@ class BoxStation:
         self._open_at_s = 0.0
         self._waits = Backoff(BACKOFF_S)
         self._received_s = 0.0
-        self._look_s = 0.0
+        self._checked_s = 0.0
         self._sequence = 0
         self._bytes = 0
         self._bad = 0
@@ -138,8 +138,8 @@ class BoxStation:
             elif events & GONE:
                 raise OSError("hung up")
             port.flush()
-            if now_s - self._look_s >= LOOK_S:
-                self._look(now_s)
+            if now_s - self._checked_s >= CHECK_S:
+                self._check_silence(now_s)
         except OSError as error:
             self._lost(error.strerror or str(error), now_s)
         return data
@@ -161,9 +161,9 @@ class BoxStation:
             self._intake.accept_messages(messages)
             self._waits.record_success()  # only here: with handling that always raises the waits keep growing
 
-    def _look(self, now_s: float) -> None:
+    def _check_silence(self, now_s: float) -> None:
         """Checks the port once a second; raises OSError where it is no longer the wanted one."""
-        self._look_s = now_s
+        self._checked_s = now_s
         self._count()
         if self._line_errors is not None:
             overruns, wrong = self._line_errors.new()
@@ -220,7 +220,7 @@ class BoxStation:
         self._port, self.fd = port, port.fileno()
         self._poll.register(self.fd, select.POLLIN)
         self._line_errors = LineErrors(self.fd)
-        self._received_s = self._look_s = now_s
+        self._received_s = self._checked_s = now_s
         self._status.serial_open = True
         self._status.serial_problem = ""
         self.counters.add("serial_opened")

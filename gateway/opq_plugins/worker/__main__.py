@@ -22,7 +22,7 @@ from opq_plugins.sandbox.process_tree import resident_bytes, space_of, started_b
 from opq_plugins.sdk import Value
 
 LAST_MS = 500
-LOOK_MS = 250
+POLL_MS = 250
 
 
 def main() -> None:
@@ -157,7 +157,7 @@ def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> N
     poll.register(0, select.POLLIN | select.POLLHUP)
     ended = ""
     while True:
-        ready = {fd for fd, _ in poll.poll(LOOK_MS)}
+        ready = {fd for fd, _ in poll.poll(POLL_MS)}
         if handle in ready:
             break
         _bury(child)

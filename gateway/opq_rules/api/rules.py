@@ -29,7 +29,7 @@ def router(engine: Engine) -> APIRouter:
     routes = APIRouter(tags=["rules"])
     _whole(routes, engine)
     _one(routes, engine)
-    _look(routes, engine)
+    _add_reads(routes, engine)
     _tagged(routes, engine)
     _keyed(routes, engine)
     return routes
@@ -96,7 +96,7 @@ def _one(routes: APIRouter, engine: Engine) -> None:
         return PlainTextResponse(f"Rule {rule_id} is traced no more.")
 
 
-def _look(routes: APIRouter, engine: Engine) -> None:
+def _add_reads(routes: APIRouter, engine: Engine) -> None:
     views = engine.views
     routes.get("/rules/{rule_id}")(views.rule)
     routes.get("/rules/{rule_id}/status")(views.rule_status)

@@ -25,7 +25,7 @@ MOST_TRIALS = 20
 LONGEST_S = 600.0
 """A trial is removed after so long."""
 _PING_S = 10.0
-_LOOK_S = 0.1
+_POLL_S = 0.1
 _LOOPED = 10_000
 """Records to which a `loop` is repeated."""
 MOST_RECORDS = 200_000
@@ -113,7 +113,7 @@ class _Trial:
             if now_s > ping_s:
                 ping_s = now_s + _PING_S
                 yield ": waiting for start\n\n"
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
         try:
             emissions = await asyncio.to_thread(run_apart, self.case)
         except RuleError as error:

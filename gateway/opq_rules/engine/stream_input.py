@@ -68,7 +68,7 @@ class StreamInput:
         if self.decoder.strict:  # STRICT_VALIDATION checks only columns that some unit reads
             read = [unit.reads(self.stream) for unit in self.units]
             known = [each for each in read if each is not None]
-            self.decoder.look_at(frozenset().union(*known) if len(known) == len(read) else None)
+            self.decoder.use_columns(frozenset().union(*known) if len(known) == len(read) else None)
 
     def batches(self, entries: Iterable[SourceEntry], deliver: Deliver) -> Iterator[Batch]:
         """The entries as batches, in order. The next one is decoded when the caller is done with the one

@@ -20,7 +20,7 @@ from opq_plugins.sdk import SourceContext
 from opq_rules.files.records import PAUSE, Lines, open_plain_file
 
 HEAD_BYTES = 1024
-_LOOK_S = 0.02
+_POLL_S = 0.02
 """Shortest time between two checks for more."""
 _SHARE = 50
 """The wait is so many times longer than the check itself, which takes long in a folder of very many files."""
@@ -96,18 +96,18 @@ class Generation:
         """Yields new lines, and PAUSE between two checks, until the file is cut, has `ended`, or the source
         ends.
         """
-        last_look = False
+        is_last = False
         for line in self.lines:
             if line is not PAUSE:
                 if self.lines.number > self._ignored:
                     yield line
                 continue
-            if last_look:
+            if is_last:
                 break
             began_s = time.monotonic()
-            last_look = ended(self)
-            if not last_look:
-                pause_s = max(_LOOK_S, min(5.0, _SHARE * (time.monotonic() - began_s)))
+            is_last = ended(self)
+            if not is_last:
+                pause_s = max(_POLL_S, min(5.0, _SHARE * (time.monotonic() - began_s)))
                 yield PAUSE
                 if context.wait(pause_s) or self.is_cut():
                     return

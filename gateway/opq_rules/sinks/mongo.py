@@ -162,9 +162,9 @@ class Sink(SinkOfSdk):
         try:
             _answered(lambda: self._rows.insert_many(documents, ordered=False))
         except BulkWriteError as error:
-            self._look_at(dict(error.details))
+            self._check_errors(dict(error.details))
 
-    def _look_at(self, details: JsonObject) -> None:
+    def _check_errors(self, details: JsonObject) -> None:
         """Raises the error of a refused insert, unless all refused rows are stored already under their own
         ids.
         """

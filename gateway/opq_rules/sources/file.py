@@ -24,8 +24,8 @@ _PAUSE_S = 0.02
 """Wait after a file that was read to its end, and between two checks of an empty folder."""
 _AT_ONCE = 500
 """Records emitted in one call."""
-_LOOK_S = 1.0
-_STILL_LOOKS, _MOST_LOOKS = 5, 60
+_POLL_S = 1.0
+_STILL_POLLS, _MOST_POLLS = 5, 60
 """A broken file of a folder delays the others for so many checks: unchanged ones, and all."""
 
 
@@ -54,7 +54,7 @@ class Source(SourceOfSdk):
                     self._read_all(context)
             except OSError as error:
                 self._down(context, f"{self._at}: {error}")
-                context.wait(_LOOK_S)
+                context.wait(_POLL_S)
                 continue
             if context.stopped:
                 return
@@ -90,7 +90,7 @@ class Source(SourceOfSdk):
 
         A broken file is tried again when it has changed; in a folder only for a while.
         """
-        still = looks = 0
+        still = polls = 0
         while True:
             stamp = _stamp(path)
             if self._passed_over.get(path.name) == stamp:
@@ -105,11 +105,11 @@ class Source(SourceOfSdk):
                 self._down(context, str(error))
             changed = False
             while not changed:
-                if context.wait(_LOOK_S):
+                if context.wait(_POLL_S):
                     return False
                 changed = _stamp(path) != stamp
-                still, looks = 0 if changed else still + 1, looks + 1
-                if path != self._at and (still >= _STILL_LOOKS or looks >= _MOST_LOOKS):
+                still, polls = 0 if changed else still + 1, polls + 1
+                if path != self._at and (still >= _STILL_POLLS or polls >= _MOST_POLLS):
                     self._passed_over[path.name] = stamp
                     context.emit_error(f"{path}: is passed over")
                     return False

@@ -24,7 +24,7 @@ from opq_rules.measurement_row import row_of
 
 ALL = "*"
 DEFAULT_URL = "tcp://127.0.0.1:9881"
-LOOK_S = 0.2
+POLL_S = 0.2
 MOST = 1000
 """Records emitted at once."""
 LARGEST_BYTES = 1 << 20
@@ -94,7 +94,7 @@ def read_here(
     context.connected(True)
     try:
         while not context.stopped:
-            items = channel.take_all(MOST, LOOK_S)
+            items = channel.take_all(MOST, POLL_S)
             if items:
                 context.emit_many(_of(boxes, rows(items)))
             if channel.dropped > reported:
@@ -124,7 +124,7 @@ def read_published(
     `rows`: makes rows of a message's frames; raises FrameError where it is no `what`.
     """
     while not context.stopped:
-        if not socket.poll(round(LOOK_S * 1000)):
+        if not socket.poll(round(POLL_S * 1000)):
             continue
         found: list[Row] = []
         for frames in waiting_messages(socket, MOST):

@@ -46,9 +46,9 @@ class StreamDecoder:
         self._fields, self.strict = definition.fields, definition.strict_validation
         self._unpack = unpack
         self._conform: Conform | None
-        self.look_at(used)
+        self.use_columns(used)
 
-    def look_at(self, used: Collection[str] | None) -> None:
+    def use_columns(self, used: Collection[str] | None) -> None:
         """Sets the columns that rules read, after the rules have changed."""
         self._conform = conforming(self._fields, self.strict, used)
 

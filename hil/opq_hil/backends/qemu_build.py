@@ -71,13 +71,13 @@ def find_qemu(report: Report = lambda text: None, *, build: bool = True) -> Qemu
     """
     given = os.environ.get("OPQ_QEMU")
     if given:
-        return _look(Path(given), "OPQ_QEMU")
+        return _probe(Path(given), "OPQ_QEMU")
     try:
         return make(report, build=build)
     except (BuildError, SourceError) as problem:
         stock = shutil.which("qemu-system-arm")
         report(f"our QEMU is not to be had: {problem}")
-        return _look(Path(stock), str(problem)) if stock else None
+        return _probe(Path(stock), str(problem)) if stock else None
 
 
 def make(report: Report = lambda text: None, *, build: bool = True) -> QemuBinary:
@@ -107,7 +107,7 @@ def make(report: Report = lambda text: None, *, build: bool = True) -> QemuBinar
     )
 
 
-def _look(path: Path, why: str) -> QemuBinary | None:
+def _probe(path: Path, why: str) -> QemuBinary | None:
     try:
         output = subprocess.run(
             (path, "-M", "help"), capture_output=True, text=True, timeout=30, check=True

@@ -174,7 +174,7 @@ class FaultWorld:
                 self._killed(self.cloud, begins)
             case "gateway_killed" if begins:
                 self.gateway.kill(self._unwritten_s)
-                self._look()
+                self._save_disk_state()
             case "gateway_killed":
                 self.gateway.start()
             case "disk_full":
@@ -197,7 +197,7 @@ class FaultWorld:
             for box_id, box in self._boxes.boxes.items()
         }
 
-    def _look(self) -> None:
+    def _save_disk_state(self) -> None:
         """Saves what a killed gateway has on its disk, for the verdict."""
         if not self._lived.early:
             self._lived.early = {

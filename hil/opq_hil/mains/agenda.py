@@ -47,7 +47,7 @@ class Agenda:
             return self._put(not_before(event, self.grid.cycles_at(soon_s)))
         return self._put(replace(event, start_s=max(event.start_s, soon_s)))
 
-    def look_ahead(self, horizon: int) -> None:
+    def plan_until(self, horizon: int) -> None:
         """Places recurring events that may begin before sample `horizon`, and drops those long over."""
         if horizon < self._looked:
             return

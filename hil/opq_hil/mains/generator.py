@@ -261,7 +261,7 @@ class Generator:
             return self._chunks[chunk]
         first = chunk * CHUNK_SAMPLES
         self._horizon = max(self._horizon, first + CHUNK_SAMPLES)
-        self._agenda.look_ahead(first + CHUNK_SAMPLES)
+        self._agenda.plan_until(first + CHUNK_SAMPLES)
         t_s = np.arange(first, first + CHUNK_SAMPLES) / self._rate_hz
         volts = self._volts(t_s)
         noise_v = self._noise_v(t_s)

@@ -46,7 +46,7 @@ DEVIATION_SHARE = 0.01
 """Share of nominal frequency; EN 50160:2010, 4.2.1."""
 PST = 1.0
 DEAD_PU = 1e-3
-LOOK_S, LOOK_STEP_S = 120.0, 0.05
+EXAMINED_S, EXAMINED_STEP_S = 120.0, 0.05
 """Span and step in which a slip is searched for its largest speed."""
 STEPS_PER_CYCLE = 16
 PST_OF_PINST = 0.714
@@ -167,7 +167,7 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
         kinds.add("harmonics")
     for slip in terms.slips:
         if slip.touches(index):
-            seen_s = np.arange(0.0, min(slip.end_s - slip.start_s, LOOK_S), LOOK_STEP_S)
+            seen_s = np.arange(0.0, min(slip.end_s - slip.start_s, EXAMINED_S), EXAMINED_STEP_S)
             if np.abs(slip.course.hz(seen_s)).max(initial=0.0) >= DEVIATION_SHARE * hz:
                 kinds.add("frequency_deviation")
     return kinds

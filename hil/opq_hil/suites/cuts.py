@@ -20,7 +20,7 @@ FEW_CUTS = 2
 SAVE_CUTS, UPDATE_CUTS = 40, 20
 """Cuts in a normal run, 60 in all (an update takes 15 s each time); device/tests has 1e5 cuts."""
 SOAK_CUTS = 250
-LOOK_NS = 5 * NS // 2
+OBSERVED_NS = 5 * NS // 2
 
 
 def operations(run: FirmwareRun) -> int:
@@ -39,7 +39,7 @@ def spread(first: int, last: int, count: int) -> Iterator[tuple[int, int]]:
 def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[str, str]]:
     """Starts from a torn flash; the Box must sample and report its settings."""
     ask: Said = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
-    run = bench.run(World(LOOK_NS, gps=None, said=ask), BOARD, name="after", flash=flash)
+    run = bench.run(World(OBSERVED_NS, gps=None, said=ask), BOARD, name="after", flash=flash)
     try:
         when(run.capture.heard, "running, sampling")
     except NotReachedError as error:
@@ -52,7 +52,7 @@ def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[s
 def _settings(bench: Bench, cuts: int) -> Figures:
     flash = confirmed(bench)
     put: Said = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
-    whole = bench.run(World(LOOK_NS, gps=None, said=put), BOARD, name="whole", flash=flash)
+    whole = bench.run(World(OBSERVED_NS, gps=None, said=put), BOARD, name="whole", flash=flash)
     idle, before = looked_at(bench, flash, "nothing")
     first, last = operations(idle) + 1, operations(whole)
     if first > last:
@@ -60,7 +60,7 @@ def _settings(bench: Bench, cuts: int) -> Figures:
     old = new = 0
     for operation, seed in spread(first, last, cuts):
         what = f"a cut in operation {operation} of a save (seed {seed})"
-        world = World(LOOK_NS, gps=None, said=put, power=PowerScript(cut_after=operation), seed=seed)
+        world = World(OBSERVED_NS, gps=None, said=put, power=PowerScript(cut_after=operation), seed=seed)
         torn = bench.run(world, BOARD, name="cut", flash=flash)
         require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")
         assert torn.flash is not None

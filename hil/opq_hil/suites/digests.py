@@ -17,7 +17,7 @@ from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import START_UTC_S, Gps
 from opq_hil.mains import mains
 from opq_hil.suites import ticks
-from opq_hil.suites.cuts import LOOK_NS, operations
+from opq_hil.suites.cuts import OBSERVED_NS, operations
 from opq_hil.suites.run_digest import LEFT_OUT, Digest, DigestScope, differences, digest_of
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.suites.timekeeping import MIDNIGHT_S
@@ -93,13 +93,13 @@ def cut_in_a_save(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """Power fails in the fifth flash operation of a save; the next start is judged."""
     flash = confirmed(bench)
     save: Said = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
-    idle = bench.run(World(LOOK_NS, gps=None), BOARD, name="idle", flash=flash)
+    idle = bench.run(World(OBSERVED_NS, gps=None), BOARD, name="idle", flash=flash)
     cut_at = operations(idle) + 5
-    world = World(LOOK_NS, gps=None, said=save, power=PowerScript(cut_after=cut_at), seed=15)
+    world = World(OBSERVED_NS, gps=None, said=save, power=PowerScript(cut_after=cut_at), seed=15)
     torn = bench.run(world, BOARD, name="cut", flash=flash)
     require(torn.ended == "cut" and torn.flash is not None, f"the cut did not happen: {torn.ended}")
     ask: Said = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
-    run, _ = _run(bench, World(2 * LOOK_NS, gps=None, said=ask), torn.flash)
+    run, _ = _run(bench, World(2 * OBSERVED_NS, gps=None, said=ask), torn.flash)
     found = run.capture.of(Settings)
     return run, {"cut_at_operation": cut_at, "settings": dict(found[-1].values) if found else {}}
 

@@ -22,7 +22,7 @@ from opq_measure.waveform.notches import SHARP, SHARP_ORDER, notching_in
 
 QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"), Quantity("thd_percent"))
 """Quantities that are aggregated over 150/180 cycles, ten minutes and two hours."""
-LOOK_EVERY = 4
+EXAMINE_EVERY = 4
 """One window in so many is searched for notches and noise, which shows as much as all."""
 NOISY = 1.4
 """Multiple of the noise's power in these orders that notches exceed: four times the scatter of 111 bins."""
@@ -90,7 +90,7 @@ class WindowCourse:
         self._sum(spectrum, flagged, known)
         floor = noise_floor(spectrum)
         self._strongest(spectrum, known, floor, np.array([window.rate_hz for window in windows]))
-        self._look(windows, spectrum, floor)
+        self._examine(windows, spectrum, floor)
         return [
             aggregate
             for (window, flag), value in zip(settled, thd.tolist(), strict=True)
@@ -177,14 +177,14 @@ class WindowCourse:
         self._noise.add(floor * np.sqrt(rate_hz / 2 / spectrum.bin_hz) / fundamental)
         self._dc_v.add(spectrum.lines[:, 0].real)
 
-    def _look(self, windows: Sequence[Window], spectrum: Spectrum, floors: FloatArray) -> None:
+    def _examine(self, windows: Sequence[Window], spectrum: Spectrum, floors: FloatArray) -> None:
         """Measures noise and notches of one window in four."""
-        looked = slice(None, None, LOOK_EVERY)
+        examined = slice(None, None, EXAMINE_EVERY)
         part = Spectrum(
-            spectrum.cycles, spectrum.bin_hz[looked], spectrum.lines[looked], spectrum.power[looked]
+            spectrum.cycles, spectrum.bin_hz[examined], spectrum.lines[examined], spectrum.power[examined]
         )
-        rate_hz = np.array([window.rate_hz for window in windows[looked]])
-        floor = floors[looked]
+        rate_hz = np.array([window.rate_hz for window in windows[examined]])
+        floor = floors[examined]
         self._noise_v.add(floor * np.sqrt(rate_hz / 2 / part.bin_hz))
         notch, count = np.full((2, len(windows)), np.nan)
         orders = part.subgroups()
@@ -194,7 +194,7 @@ class WindowCourse:
         high = np.nan_to_num(orders[:, SHARP_ORDER - 1 :] ** 2)
         power = high.sum(axis=1) - high.max(axis=1)  # a single harmonic is no notching
         sharp = power > (SHARP * orders[:, 0]) ** 2 + noise
-        for at, looks in zip(range(0, len(windows), LOOK_EVERY), sharp.tolist(), strict=True):
+        for at, looks in zip(range(0, len(windows), EXAMINE_EVERY), sharp.tolist(), strict=True):
             notch[at], count[at] = _notches(windows[at]) if looks else (0.0, 0.0)
         self._notch.add(notch)
         self._notches.add(count)

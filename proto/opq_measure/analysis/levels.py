@@ -58,7 +58,7 @@ def dc_offset_in(course: Course, nominal_v: float, limits: LevelLimits = DC_LIMI
             {"dc_percent": mean, "dc_v": mean * nominal_v / 100},
         )
         for span, limit, since in _first_that_lasts(
-            course, _looks(np.abs(percent), np.abs(percent - quiet), limits, abs(quiet), "%")
+            course, _candidates(np.abs(percent), np.abs(percent - quiet), limits, abs(quiet), "%")
         )
         for mean in [float(np.nanmean(percent[span.start : span.stop]))]
     ]
@@ -82,12 +82,12 @@ def noise_in(course: Course, limits: LevelLimits = NOISE_LIMITS) -> list[Occurre
             f"noise of {mean:.2f} % of the fundamental, {most:.2f} % at most{since}",
             {"noise_percent": mean, "noise_percent_max": most},
         )
-        for span, limit, since in _first_that_lasts(course, _looks(percent, rise, limits, quiet, "%"))
+        for span, limit, since in _first_that_lasts(course, _candidates(percent, rise, limits, quiet, "%"))
         for most, mean in [most_and_mean(percent, span)]
     ]
 
 
-def _looks(
+def _candidates(
     level: FloatArray, rise: FloatArray, limits: LevelLimits, quiet: float, unit: str
 ) -> Iterator[tuple[FloatArray, float, str]]:
     """First the values that rose within the signal, then all; the caller uses the first that last."""
@@ -98,9 +98,9 @@ def _looks(
 
 
 def _first_that_lasts(
-    course: Course, looks: Iterator[tuple[FloatArray, float, str]]
+    course: Course, candidates: Iterator[tuple[FloatArray, float, str]]
 ) -> Iterator[tuple[Span, float, str]]:
-    for values, limit, since in looks:
+    for values, limit, since in candidates:
         spans = list(lasting(values, limit, LEAST_S))
         if spans:
             yield from ((span, limit, since) for span in spans)

@@ -45,7 +45,7 @@ class Sudden:
 
     def __init__(self, most: int = 1000) -> None:
         """`most`: only the first so many transients of a call are measured, so that noise costs no more."""
-        self.looks = 0
+        self.searches = 0
         """Number of stretches that were analysed closely."""
         self._most = most
         self._last = {"transient": -math.inf, "phase_jump": -math.inf}
@@ -57,7 +57,7 @@ class Sudden:
         apart = _apart(volts, tracked)
         if apart is None:
             return []
-        self.looks += 1
+        self.searches += 1
         begin = windows[0].edges[0]
         end = windows[-1].first_sample - first + windows[-1].edges[-1]
         slack = SAME_S * tracked.rate_hz

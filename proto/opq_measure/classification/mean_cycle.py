@@ -126,8 +126,8 @@ def _notching(found: MeanCycle, volts: FloatArray, nominal_hz: float) -> Notchin
         np.full(len(hops), peak),
         np.ones(len(hops), dtype=np.bool_),
     )
-    looks = notching_in(wave, tracked) if peak > 0 else ()
-    return looks[0] if looks else None
+    notchings = notching_in(wave, tracked) if peak > 0 else ()
+    return notchings[0] if notchings else None
 
 
 def thd_outside(found: MeanCycle, notching: Notching) -> float:

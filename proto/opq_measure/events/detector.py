@@ -144,7 +144,7 @@ class Detector:
                 f"window {window.index} does not follow the one before, {-known} samples are missing"
             )
         before, self._calm = self._calm, None
-        if extent is not None and self._looks_ahead and recent.goes_on(window):
+        if extent is not None and self._previews and recent.goes_on(window):
             self._calm = calm(extent, self._limits, self._nominal_v)
         if before is not None and self._calm is not None and before.agrees_with(self._calm):
             recent.hold(window)
@@ -157,7 +157,7 @@ class Detector:
         return notices + self.push_volts(window.volts[known:], edges)
 
     @property
-    def _looks_ahead(self) -> bool:
+    def _previews(self) -> bool:
         """Whether a calm Urms(1/2) has no effect.
 
         No event is open or waits, and there is neither a sliding reference nor a search for rapid changes.

@@ -81,8 +81,8 @@ class Tracker:
         self._next = 0  # next hop to process
         self._hz = self._tuned_hz = nominal_hz
         self._usual = 0.0  # size of the fundamental
-        self._looked = np.empty((5, 0))  # position, angle, size, seen, tuned (rad per sample)
-        self._reported = 0  # number of hops of _looked already reported
+        self._measured = np.empty((5, 0))  # position, angle, size, seen, tuned (rad per sample)
+        self._reported = 0  # number of hops of _measured already reported
         self._anchor: tuple[float, float] | None = None  # position and phase of the last reported hop
         self._highest_rad = -np.inf
         self._begun = False
@@ -118,12 +118,12 @@ class Tracker:
 
     def step(self) -> FloatArray:
         """Processes the next chunk and returns the hops that become final."""
-        self._look(self._next + self._chunk)
+        self._measure(self._next + self._chunk)
         return self._take_hops(ended=False)
 
     def finish(self) -> FloatArray:
         """(4, m) the remaining hops."""
-        self._look(self._samples // self._hop + 1)
+        self._measure(self._samples // self._hop + 1)
         return self._take_hops(ended=True)
 
     def _piece(self, hops: FloatArray, ended: bool) -> Track:
@@ -151,7 +151,7 @@ class Tracker:
     @property
     def pace(self) -> tuple[float, float, float] | None:
         """Values that trackers must share to process a chunk together; None until the tracker has settled."""
-        at_rest = self._looked.shape[1] == 2 * AROUND and self._reported == AROUND
+        at_rest = self._measured.shape[1] == 2 * AROUND and self._reported == AROUND
         if not (at_rest and self._believed.shape[1] == self._chunk):
             return None
         return self._like_hz, self.nominal_hz, self._tuned_hz
@@ -166,7 +166,7 @@ class Tracker:
         """Hops processed, those used, first new position, usual size, anchor (two values), highest phase."""
         position, phase_rad = self._anchor or (0.0, 0.0)
         first = float(self._next * self._hop)
-        return self._looked, self._believed, first, self._usual, position, phase_rad, self._highest_rad
+        return self._measured, self._believed, first, self._usual, position, phase_rad, self._highest_rad
 
     def set_row(
         self,
@@ -178,11 +178,11 @@ class Tracker:
         highest_rad: float,
     ) -> None:
         """Stores the result of a chunk that was processed elsewhere."""
-        self._looked, self._believed, self._hz, self._usual = looked, believed, hz, usual
+        self._measured, self._believed, self._hz, self._usual = looked, believed, hz, usual
         self._anchor, self._highest_rad = anchor, highest_rad
         self._passed(self._next + self._chunk)
 
-    def _look(self, stop: int) -> None:
+    def _measure(self, stop: int) -> None:
         """Computes the phasors of the hops up to `stop` whose windows lie inside the run."""
         looked, usual = None, 0.0
         for _ in range(PASSES):
@@ -197,7 +197,7 @@ class Tracker:
                 break
             self._tuned_hz = self.nominal_hz * BIN * round(self._hz / self.nominal_hz / BIN)
         if looked is not None:
-            self._looked = np.concatenate((self._looked, looked), axis=1)
+            self._measured = np.concatenate((self._measured, looked), axis=1)
             self._usual = usual
         self._passed(stop)
 
@@ -209,7 +209,7 @@ class Tracker:
             self._base += keep
 
     def _phasors(self, first: int, last: int, tuned: Kernel) -> tuple[FloatArray, float]:
-        """New columns of `_looked`, and the fundamental's usual size including them."""
+        """New columns of `_measured`, and the fundamental's usual size including them."""
         looked = np.empty((5, last - first))
         looked[0] = np.arange(first * self._hop, last * self._hop, self._hop)
         blocks = hops_of(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)
@@ -242,7 +242,7 @@ class Tracker:
 
     def _take_hops(self, ended: bool) -> FloatArray:
         """(4, m) the hops whose phase is final now."""
-        count = self._looked.shape[1] - self._reported - (0 if ended else AROUND)
+        count = self._measured.shape[1] - self._reported - (0 if ended else AROUND)
         if count <= 0:
             return np.empty((4, 0))
         steady = np.flatnonzero(self._steady(count))
@@ -250,7 +250,7 @@ class Tracker:
             count = max(steady[-1] + 1 if len(steady) else 0, count - HELD)
             if count <= (0 if self._begun else CONTEXT):
                 return np.empty((4, 0))
-        looked = self._looked[:, self._reported : self._reported + count]
+        looked = self._measured[:, self._reported : self._reported + count]
         phase_rad, gain = self._phase_rad(looked, steady)
         self._anchor = (float(looked[0, -1]), float(phase_rad[-1]))
         hops = np.empty((4, count))
@@ -263,7 +263,7 @@ class Tracker:
         hops[2, steady] *= gain
         hops[3] = looked[3]
         keep = max(0, self._reported + count - AROUND)
-        self._looked = self._looked[:, keep:]
+        self._measured = self._measured[:, keep:]
         self._reported += count - keep
         self._begun = True
         return hops
@@ -305,11 +305,11 @@ class Tracker:
         seen.
         """
         first = self._reported
-        size = self._looked[2, max(0, first - AROUND) : first + count + AROUND]
-        lack = max(0, AROUND - first), first + count + AROUND - self._looked.shape[1]
+        size = self._measured[2, max(0, first - AROUND) : first + count + AROUND]
+        lack = max(0, AROUND - first), first + count + AROUND - self._measured.shape[1]
         if lack[0] > 0 or lack[1] > 0:
             size = np.pad(size, (lack[0], max(0, lack[1])), "edge")
-        seen = self._looked[3, first : first + count] > 0
+        seen = self._measured[3, first : first + count] > 0
         steady = is_steady(size, seen)
         alone = self._anchor is None or 2 * np.count_nonzero(seen) >= self._chunk
         return seen if alone and not steady.any() else steady

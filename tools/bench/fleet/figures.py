@@ -46,7 +46,7 @@ SETTLED_S, SETTLE_MOST_S = 5.0, 120.0
 REPORTING_MOST_S = 120.0
 END_MOST_S = 180.0
 """Longest wait for the fleet's end; a fleet kills its processes earlier."""
-LOOK_S = 1.0
+POLL_S = 1.0
 NAMED = 10
 """Most lines shown of what was lost or not answered."""
 OWN_FAULTS = ("expired", "not_held", "answers_dropped", "commands_overflow")
@@ -154,7 +154,7 @@ class FleetWatch:
         while time.monotonic() - began_s < STAND_S and not self._failure:
             if self._latest.get("standing") == self._boxes:
                 break
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         self._start_cpu_s = self._latest.get("cpu_s", 0.0)
 
     def _watch(self, watch_s: float) -> Iterator[BenchCase]:
@@ -167,7 +167,7 @@ class FleetWatch:
         box_ids = [str(FIRST_BOX + at * 7919 % self._boxes) for at in range(self._boxes)]
         with WaveformRequests(commands, answers, box_ids) as self._requests:
             while time.monotonic() - began_s < watch_s and not self._failure:
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
         elapsed_s = time.monotonic() - began_s
         for name, pid in pids.items():
             yield case(f"{name}: CPU", "s/s", [(cpu_s(pid) - before[name]) / elapsed_s])
@@ -199,7 +199,7 @@ class FleetWatch:
         """Waits until all Measurements under way are stored."""
         until_s, before, since_s = time.monotonic() + SETTLE_MOST_S, -1.0, time.monotonic()
         while time.monotonic() < until_s and time.monotonic() - since_s < SETTLED_S:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
             try:
                 counters = self._makai.figures("triggering-service").counters
             except OSError:  # too busy to answer, so not yet done

@@ -84,12 +84,12 @@ def packed(counts: NDArray[np.int16]) -> CodecFigures:
     )
 
 
-def on_disk(counts: NDArray[np.int16], looks: int) -> RingFigures:
+def on_disk(counts: NDArray[np.int16], reads: int) -> RingFigures:
     """Measures a ring of these samples, at least 12 s, in a temporary folder."""
     seconds = len(counts) / RATE
     blocks = [_block(counts, first) for first in range(0, len(counts), BLOCK)]
     chance = np.random.default_rng(3)
-    starts = [START_NS + int(at * 1e9) for at in chance.uniform(0, seconds - 11, looks)]
+    starts = [START_NS + int(at * 1e9) for at in chance.uniform(0, seconds - 11, reads)]
     with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
         ring = Ring(Path(folder), "1", 24.0)
         write_s, _ = cpu_of(lambda: _write(ring, blocks))

@@ -39,7 +39,7 @@ UPLINK_S, QUICK_UPLINK_S = 60.0, 30.0
 HEARTBEAT_S = 60.0
 """Heartbeat of the idle mode (config.Idle); its bytes are counted over whole heartbeats."""
 IDLE_S, QUICK_IDLE_S = 4 * HEARTBEAT_S, 2 * HEARTBEAT_S
-DISK_S, QUICK_DISK_S, LOOKS = 300, 60, 200
+DISK_S, QUICK_DISK_S, READS = 300, 60, 200
 SLOPE_MS = 2.5
 """Limit of CPU per Box and second: 400 Boxes on a core."""
 RESIDENT_MB, BOX_MB = 60.0, 2.0
@@ -154,7 +154,7 @@ def _disk(quick: bool) -> list[BenchCase]:
     click.echo("ring and codec ...", err=True)
     seconds = QUICK_DISK_S if quick else DISK_S
     ring, coarse = (
-        disk.on_disk(counts, LOOKS) for counts in (disk.noisy(seconds, 2.0), disk.eight_bits(seconds))
+        disk.on_disk(counts, READS) for counts in (disk.noisy(seconds, 2.0), disk.eight_bits(seconds))
     )
     rows = [
         case("ring, write: CPU per Box", "ms/s", [ring.write_ms_per_s]),

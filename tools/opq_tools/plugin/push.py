@@ -13,7 +13,7 @@ from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
 from opq_tools.mauka import manager_endpoint
 
-LOOK_S = 0.3
+POLL_S = 0.3
 ANSWER_S = 5.0
 LOAD_S = 120.0
 
@@ -52,7 +52,7 @@ def command(
     click.echo(f"watching {folder}; Ctrl-C ends it", err=True)
     try:
         while True:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
             now = stamps(folder)
             if now != seen:
                 seen = now

@@ -8,7 +8,7 @@ import click
 
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
 
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _SETTLE_S = 1.0
 """Time for a sink to finish before its step is printed unfinished."""
 
@@ -50,7 +50,7 @@ def command(server: RuleServer, name: str, strategy: str, count: int, follow: bo
                 if tree is not None:
                     printed += 1
                     click.echo(json.dumps(tree) if as_json else text(tree))
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
     except KeyboardInterrupt:
         return
     finally:
@@ -89,7 +89,7 @@ def _settled(server: RuleServer, trace_id: str) -> dict[str, Any] | None:
             return None
         if _has_ended(tree["span"]) or time.monotonic() > until:
             return tree
-        time.sleep(_LOOK_S / 4)
+        time.sleep(_POLL_S / 4)
 
 
 def _has_ended(span: dict[str, Any]) -> bool:

@@ -49,7 +49,7 @@ BACK_NS = 7 * 86_400 * S
 """Open outages in the store are found again at a start, if they began within this time."""
 WELL_NS = 70 * S
 """A gateway reports each minute that the supply of a Box with a battery is well."""
-BACK_LOOK_NS = 60 * S
+LOOK_BACK_NS = 60 * S
 """Measurements are read for this time before, to find when the voltage went or came back."""
 MOST_INCIDENTS = 1000
 
@@ -286,11 +286,11 @@ class OutageWatch:
             if not self._is_dark(known.row):
                 del self._dark[box_id]
                 if (was := self._open.pop(box_id, None)) is not None:
-                    since_ns = max(was.start_ns, known.end_ns - BACK_LOOK_NS)
+                    since_ns = max(was.start_ns, known.end_ns - LOOK_BACK_NS)
                     yield self._lit_again(store, was, since_ns, known.row)
             elif box_id not in self._open and dark_s >= self._config.silence_s and opened < MOST_JUDGED:
                 opened += 1
-                before = self._rows_between(store, box_id, _end_ns(lit) - BACK_LOOK_NS, known.end_ns)
+                before = self._rows_between(store, box_id, _end_ns(lit) - LOOK_BACK_NS, known.end_ns)
                 whole = [row for row in before if not self._is_dead(row, row.metrics["rms"].min)]
                 lit = self._dark[box_id] = whole[-1] if whole else lit
                 around = self._around(store, box_id, lit)

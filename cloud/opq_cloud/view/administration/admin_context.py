@@ -47,14 +47,14 @@ class AdminContext:
                 return RuleEngine(each)
         raise HTTPException(404, "There is no such rule engine in the configuration.")
 
-    def looks(self) -> Visitor:
+    def require_reader(self) -> Visitor:
         """The visitor, who may read. Raises 404 for others, so that they do not learn which pages exist."""
         visitor = VISITOR.get()
         if not visitor.sees_administration:
             raise HTTPException(404, NO_PAGE)
         return visitor
 
-    def changes(self) -> Visitor:
+    def require_administrator(self) -> Visitor:
         """The visitor, who may change. Raises 404 for others."""
         visitor = VISITOR.get()
         if not visitor.administers:

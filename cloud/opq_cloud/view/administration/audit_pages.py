@@ -71,7 +71,7 @@ class AuditPages:
         return router
 
     def page(self, request: Request, before: Annotated[str, Query(max_length=40)] = "") -> Response:
-        self._context.looks()
+        self._context.require_reader()
         texts = {name: request.query_params.get(name, "").strip()[:100] for name in TEXTS}
         wanted = read_filter(texts)
         people = self._context.accounts.people
@@ -99,7 +99,7 @@ class AuditPages:
         return self._export(request, "json")
 
     def _export(self, request: Request, form: TableForm) -> Response:
-        self._context.looks()
+        self._context.require_reader()
         wanted = read_filter({name: request.query_params.get(name, "").strip()[:100] for name in TEXTS})
         names = self._names()
         changes = self._context.accounts.people.changes

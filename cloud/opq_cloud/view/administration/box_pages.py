@@ -72,7 +72,7 @@ class BoxAdminPages:
         words: Annotated[str, Query(max_length=60)] = "",
         page: Annotated[int, Query(ge=1, le=10_000)] = 1,
     ) -> Response:
-        self._context.looks()
+        self._context.require_reader()
         every = read_boxes(self._context)
         choices = {
             "": [each for each in every if not each.retired],
@@ -96,7 +96,7 @@ class BoxAdminPages:
         self, box_id: str, ask: Annotated[str, Query(max_length=20)] = "", saved: bool = False
     ) -> Response:
         """The page of a Box. With `ask`, an administrator waits some seconds for the Box's own report."""
-        visitor = self._context.looks()
+        visitor = self._context.require_reader()
         record = self._known(box_id)
         if not ask or not visitor.administers:
             return self._box_page(record, notice="Saved." if saved else "")
@@ -151,7 +151,7 @@ class BoxAdminPages:
         )
 
     def change(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         record = self._known(request.path_params["box_id"])
         box_id, store = record.box_id, self._context.store
         try:
@@ -181,7 +181,7 @@ class BoxAdminPages:
 
     def set_rate(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Sends the original's command to a Box; the rates before and after go into the log of changes."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         record = self._known(request.path_params["box_id"])
         box_id = record.box_id
         try:
@@ -204,7 +204,7 @@ class BoxAdminPages:
 
     def set_setting(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Changes a setting that the Box stores and checks itself, like `opq-tools box settings`."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         record = self._known(request.path_params["box_id"])
         box_id, key = record.box_id, form.text("key", 60)
         try:
@@ -217,7 +217,7 @@ class BoxAdminPages:
         return see_other(f"/admin/boxes/{box_id}?ask=1#itself")
 
     def retire(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         record = self._known(request.path_params["box_id"])
         accounts, box_id = self._context.accounts, record.box_id
         before: dict[str, object] = {**box_values(accounts, box_id), **self._key_values(box_id)}
@@ -230,7 +230,7 @@ class BoxAdminPages:
         return see_other(f"/admin/boxes/{box_id}")
 
     def take_back(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         box_id = self._known(request.path_params["box_id"]).box_id
         before = box_values(self._context.accounts, box_id)
         return_box(self._context.store, box_id)

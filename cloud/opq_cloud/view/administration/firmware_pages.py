@@ -42,7 +42,7 @@ class FirmwarePages:
         return router
 
     def page(self, box_id: str) -> Response:
-        self._context.looks()
+        self._context.require_reader()
         return self._page(known_box(self._context, box_id).box_id)
 
     def _page(self, box_id: str, problem: str = "", code: int = 200) -> Response:
@@ -64,7 +64,7 @@ class FirmwarePages:
 
     def choose(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
         """Checks a file, which then waits for confirmation; nothing is sent yet."""
-        self._context.changes()
+        self._context.require_administrator()
         box_id = known_box(self._context, request.path_params["box_id"]).box_id
         job, found = self._jobs.job(box_id), form.file("firmware")
         if job is not None and job.runs:
@@ -84,7 +84,7 @@ class FirmwarePages:
 
     def send(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Sends the file that the person saw, which `sha256` identifies."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         box_id = known_box(self._context, request.path_params["box_id"]).box_id
         if form.checked("aside"):
             self._jobs.put_aside(box_id)
@@ -96,7 +96,7 @@ class FirmwarePages:
         return see_other(f"/admin/boxes/{box_id}/firmware")
 
     def stop(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         box_id = known_box(self._context, request.path_params["box_id"]).box_id
         if not self._jobs.stop(box_id):
             return self._page(
@@ -107,7 +107,7 @@ class FirmwarePages:
 
     def follow(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Asks for the result of a transfer that a View interrupted when it ended."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         box_id = known_box(self._context, request.path_params["box_id"]).box_id
         try:
             self._jobs.follow(box_id, _who(visitor))

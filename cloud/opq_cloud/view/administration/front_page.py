@@ -45,7 +45,7 @@ class AdminFrontPage:
         return router
 
     def page(self) -> Response:
-        self._context.looks()
+        self._context.require_reader()
         context, people = self._context, self._context.accounts.people
         boxes, services = read_boxes(context), read_services(context.addresses)
         found = [*concerns(boxes, services), *self._other_concerns()]

@@ -56,7 +56,7 @@ class KeyAdminPages:
         return router
 
     def keys_page(self, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> Response:
-        self._context.looks()
+        self._context.require_reader()
         return self._keys_page(page)
 
     def _keys_page(self, page: int = 1, problem: str = "", done: str = "", code: int = 200) -> Response:
@@ -97,7 +97,7 @@ class KeyAdminPages:
 
     def add(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
         """Admits a Box with its own public key, typed or as a file, or with a new pair."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         box_id, register = form.text("box_id", 20), self._context.register()
 
         def change() -> list[Path]:
@@ -106,7 +106,7 @@ class KeyAdminPages:
         return self._done(visitor, box_id, "admitted a Box by its key", change, "Box {} is admitted.")
 
     def rotate(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         box_id, register = request.path_params["box_id"], self._context.register()
 
         def change() -> list[Path]:
@@ -118,7 +118,7 @@ class KeyAdminPages:
         return self._done(visitor, box_id, "began to exchange a key", change, words)
 
     def revoke(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         box_id, register = request.path_params["box_id"], self._context.register()
 
         def change() -> list[Path]:

@@ -77,7 +77,7 @@ class PluginAdminPages:
         return router
 
     def plugins_page(self) -> Response:
-        self._context.looks()
+        self._context.require_reader()
         return self._page()
 
     def _page(self, problem: str = "", code: int = 200) -> Response:
@@ -105,7 +105,7 @@ class PluginAdminPages:
 
     def command(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Starts, stops, restarts, enables or disables a plug-in of Mauka."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         name, verb = request.path_params["name"], form.text("do", 20)
         if verb not in VERBS:
             raise HTTPException(400, f"{verb} is not offered; there are {', '.join(VERBS)}.")
@@ -120,7 +120,7 @@ class PluginAdminPages:
 
     def switch(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Switches a trigger of Makai on or off in `makai_config`, which Makai follows."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         name, do = request.path_params["name"], form.text("do", 20)
         if do not in ("on", "off"):
             raise HTTPException(400, f"{do} is not offered; there are on, off.")
@@ -147,7 +147,7 @@ class PluginAdminPages:
 
     def install(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
         """Installs a package from a file; a version above the installed one takes over while all runs."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         engine, file = self._context.engine(form.text("engine", 60)), form.file("package")
         if file is None:
             return self._page("Choose a package: a zip file.", 400)
@@ -176,7 +176,7 @@ class PluginAdminPages:
         return see_other("/admin/plugins#packages")
 
     def roll_back(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         engine, name = self._named(request)
         try:
             before = _version(engine, name)
@@ -189,7 +189,7 @@ class PluginAdminPages:
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Deletes all versions; the engine refuses while a rule uses the plug-in."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         engine, name = self._named(request)
         try:
             before = _version(engine, name)

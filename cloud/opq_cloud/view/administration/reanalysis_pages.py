@@ -83,7 +83,7 @@ class ReanalysisPages:
         return router
 
     def page(self) -> Response:
-        self._context.looks()
+        self._context.require_reader()
         return self._page()
 
     def _page(self, problem: str = "", typed: Mapping[str, str] = TYPED, code: int = 200) -> Response:
@@ -103,7 +103,7 @@ class ReanalysisPages:
         )
 
     def order(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        visitor, jobs = self._context.changes(), self._jobs()
+        visitor, jobs = self._context.require_administrator(), self._jobs()
         typed = {name: form.text(name, 400 if name == "analyses" else 40) for name in TYPED}
         names = tuple(typed["analyses"].replace(",", " ").split())
         try:
@@ -120,7 +120,7 @@ class ReanalysisPages:
 
     def carry_out(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Carries out what a dry run has shown: the same order, with the same span."""
-        visitor, jobs = self._context.changes(), self._jobs()
+        visitor, jobs = self._context.require_administrator(), self._jobs()
         job = self._known(jobs, request)
         if not JobRow(job, "").may_be_carried_out:
             return self._page(f"Re-analysis {job.number} is no dry run that is done.", code=409)
@@ -138,7 +138,7 @@ class ReanalysisPages:
 
     def end(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Ends a job; findings that it has replaced stay replaced."""
-        visitor, jobs = self._context.changes(), self._jobs()
+        visitor, jobs = self._context.require_administrator(), self._jobs()
         job = self._known(jobs, request)
         if not jobs.end(job.number):
             return self._page(f"Re-analysis {job.number} does not run any more; it is {job.state}.", code=409)

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from opq_proto.errors import OpqError
 
-LOOK_S = 5.0
+ANSWER_S = 5.0
 CHANGE_S = 120.0
 """Long, because a plug-in is tested before it takes over."""
 QUIET_S = 10.0
@@ -56,7 +56,7 @@ class RuleEngine:
     def __init__(self, address: EngineAddress) -> None:
         self.address = address
 
-    def request(self, method: str, path: str, body: object = None, wait_s: float = LOOK_S) -> object:
+    def request(self, method: str, path: str, body: object = None, wait_s: float = ANSWER_S) -> object:
         """The engine's answer: a JSON answer as objects, any other as text."""
         data = None if body is None else json.dumps(body).encode()
         return self._send(method, path, data, "application/json", wait_s)

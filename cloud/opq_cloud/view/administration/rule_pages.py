@@ -30,7 +30,7 @@ from opq_cloud.view.administration.rule_rows import (
     RowsTaken,
     RuleRows,
     TooManyRowsError,
-    look_at_rows,
+    read_sample_rows,
     row_events,
 )
 from opq_cloud.view.administration.rule_trial import (
@@ -108,7 +108,7 @@ class RuleAdminPages:
         return router
 
     def rules_page(self) -> Response:
-        self._context.looks()
+        self._context.require_reader()
         return self._rules_page()
 
     def _rules_page(self, problem: str = "", code: int = 200) -> Response:
@@ -119,7 +119,7 @@ class RuleAdminPages:
         self, engine: str, rule: str, look: Annotated[str, Query(max_length=20)] = "", saved: bool = False
     ) -> Response:
         """The editor of a rule; the address `new` makes one. `look` adds the rows of the next seconds."""
-        self._context.looks()
+        self._context.require_reader()
         rule_engine = self._context.engine(engine)
         if rule == NEW:
             return self._rule_page(rule_engine, NEW, BLANK)
@@ -128,7 +128,7 @@ class RuleAdminPages:
             if not look:
                 return self._rule_page(rule_engine, rule, typed, saved=saved)
             try:
-                return self._rule_page(rule_engine, rule, typed, looked=look_at_rows(rule_engine, rule))
+                return self._rule_page(rule_engine, rule, typed, looked=read_sample_rows(rule_engine, rule))
             except (TooManyRowsError, EngineRefusedError) as error:
                 return self._rule_page(rule_engine, rule, typed, problem=_sentence(error), code=409)
         except EngineSilentError as error:
@@ -182,7 +182,7 @@ class RuleAdminPages:
 
     async def rows(self, request: Request, engine: str, rule: str) -> Response:
         """Sends server-sent events to the rule's page until the page is left."""
-        self._context.looks()
+        self._context.require_reader()
         rule_engine = self._context.engine(engine)
         try:
             rows = await anyio.to_thread.run_sync(RuleRows, rule_engine, rule)
@@ -206,7 +206,7 @@ class RuleAdminPages:
 
     def make_stream(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Makes the stream of all Boxes in an engine that has none; the page of a new rule follows."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         engine = self._context.engine(request.path_params["engine"])
         try:
             engine.request("POST", "/streams", {"sql": BOXES_STREAM}, CHANGE_S)
@@ -218,14 +218,14 @@ class RuleAdminPages:
 
     def check(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Checks a rule while somebody types; the answer is JSON."""
-        self._context.changes()
+        self._context.require_administrator()
         verdict = judge(self._context.engine(request.path_params["engine"]), typed_rule(form))
         facts = {"valid": verdict.valid, "text": verdict.text, "line": verdict.line, "column": verdict.column}
         return JSONResponse(facts, headers={"Cache-Control": "no-store"})
 
     def send(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Checks, tries on history or saves, by the button that was pressed."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         engine, rule = self._context.engine(request.path_params["engine"]), request.path_params["rule"]
         typed, do = typed_rule(form), form.text("do", 20)
         verdict = judge(engine, typed)
@@ -295,7 +295,7 @@ class RuleAdminPages:
 
     def run(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Start, stop, restart or delete a rule."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         engine, rule = self._context.engine(request.path_params["engine"]), request.path_params["rule"]
         verb = form.text("do", 20)
         if verb not in (*VERBS, "delete") or not NAME.fullmatch(rule):

@@ -143,7 +143,7 @@ def _resting_words(status: str, message: str) -> str:
     return f"The rule does not run ({status.rstrip('.')}{why})."
 
 
-def look_at_rows(engine: RuleEngine, rule: str) -> RowsTaken:
+def read_sample_rows(engine: RuleEngine, rule: str) -> RowsTaken:
     """The rows within LOOK_S, LOOK_ROWS at most. Raises the errors of RuleRows."""
     rows = RuleRows(engine, rule, LOOK_ROWS)
     try:

@@ -73,7 +73,7 @@ class SystemPages:
         return router
 
     def system_page(self, saved: bool = False) -> Response:
-        self._context.looks()
+        self._context.require_reader()
         return self._page(saved=saved)
 
     def _page(self, problem: str = "", code: int = 200, saved: bool = False) -> Response:
@@ -101,7 +101,7 @@ class SystemPages:
 
     def drawing(self) -> Response:
         """Mauka's graph as a separate image, with its own colours."""
-        self._context.looks()
+        self._context.require_reader()
         try:
             drawn = self._manager.drawing()
         except PluginManagerError as error:
@@ -110,7 +110,7 @@ class SystemPages:
 
     def change(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Stores the retention times in `laha_config`; every process follows within 5 s."""
-        visitor = self._context.changes()
+        visitor = self._context.require_administrator()
         before = self._context.store.ttls()
         try:
             wanted = Ttls(

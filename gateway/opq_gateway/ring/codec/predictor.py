@@ -237,7 +237,7 @@ def ramps(samples: int, parts: int) -> Floats:
     return out
 
 
-_LOOKED_AT = 1 << 14
+_EXAMINED = 1 << 14
 _NEAR_BEST = 0.9
 """Two and three periods match as well as one, within noise: the first that comes near the best is taken."""
 _LEAST_ALIKE = 0.2
@@ -246,7 +246,7 @@ _LEAST_ALIKE = 0.2
 
 def period_samples(values: NDArray[np.int64], least: float, most: float) -> float | None:
     """Samples per period, to about 0.01; None where nothing repeats (too short, noise, constant)."""
-    part = values[:_LOOKED_AT].astype(np.float64)
+    part = values[:_EXAMINED].astype(np.float64)
     part -= part.mean() if len(part) else 0.0
     top = min(int(most), len(part) // 2)
     if top <= least:

@@ -20,7 +20,7 @@ from opq_cloud.view.live import LiveHub
 from opq_cloud.view.public import map_feed
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_drawing import live_state
-from opq_cloud.view.public.map_feed import MapFeeds, MapTaken, read_windows
+from opq_cloud.view.public.map_feed import MapFeeds, MapPosition, read_windows
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement, Metric
 
@@ -37,7 +37,7 @@ class Maps:
 
     context: ViewContext
     now_s: float = 1000.0
-    taken: dict[tuple[str, str], MapTaken | None] = field(default_factory=dict)
+    taken: dict[tuple[str, str], MapPosition | None] = field(default_factory=dict)
     states: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Maps:
 
     def take(self, who: str, visitor: Visitor, window: str = "") -> bytes:
         """What a map is sent now; put together as a browser does (`feed_worker.js`)."""
-        asked = self.feeds.take(
+        asked = self.feeds.read_after(
             visitor, window, read_windows([window])[window], self.taken.get((who, window))
         )
         text, self.taken[who, window], _ = asyncio.run(_made(asked))

@@ -90,14 +90,14 @@ def test_a_thread_that_hangs_starves_the_watchdog_and_one_that_comes_back_feeds_
     heartbeats = Heartbeats(clock)
     reader, uplink = (heartbeats.beat(name, threading.Event()) for name in ("reader", "uplink"))
     dog = Watchdog(notifier(tmp_path, WATCHDOG_USEC="60000000"), heartbeats, lambda: "well")
-    dog.turn()
+    dog.feed()
     assert manager.heard() == ["STATUS=well", "WATCHDOG=1"]
     clock.now_s += 31
     uplink.is_set()
-    dog.turn()
+    dog.feed()
     assert manager.heard() == ["STATUS=hangs: reader"]
     reader.wait(0)
-    dog.turn()
+    dog.feed()
     assert manager.heard() == ["STATUS=well", "WATCHDOG=1"]
     assert heartbeats.ages_s() == {"reader": 0.0, "uplink": 0.0}
 

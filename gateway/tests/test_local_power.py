@@ -31,7 +31,7 @@ def watched(
 
 def turn(power: PowerFail, clock: Clock, seconds: float) -> None:
     clock.now_s += seconds
-    power.turn()
+    power.check()
 
 
 def test_a_failure_that_lasts_ends_the_gateway_once(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_off_line_becomes_an_access_point_for_ten_minutes_then_tries_again(world
 
     def turn(seconds: float) -> str:
         clock.now_s += seconds
-        wifi.turn()
+        wifi.tick()
         return wifi.state
 
     assert turn(0) == "off line" and turn(PATIENCE_S - 1) == "off line"
@@ -153,7 +153,7 @@ def test_off_line_becomes_an_access_point_for_ten_minutes_then_tries_again(world
     assert turn(PATIENCE_S) == "access point"
     world.change(cable=True)
     assert turn(1) == "on line" and world.read()["profiles"] == {}
-    assert wifi.turn() == CHECK_S
+    assert wifi.tick() == CHECK_S
     world.change(cable=False)
     assert turn(60) == "off line"
 
@@ -162,30 +162,30 @@ def test_without_a_password_or_the_wish_there_is_no_access_point(world: World) -
     for keep, password in ((False, Secret("access point's")), (True, None)):
         clock = Clock()
         wifi = Wifi(nmcli(world), "OPQ", password, keep, BoxCounters(), clock)
-        wifi.turn()
+        wifi.tick()
         clock.now_s += 1000
-        wifi.turn()
+        wifi.tick()
         assert wifi.state == "off line" and world.read()["profiles"] == {}
 
 
 def test_an_access_point_of_before_a_restart_is_taken_over(world: World) -> None:
     nmcli(world).start_access_point("wlan0", b"OPQ", Secret("access point's"))
     wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, BoxCounters(), Clock())
-    wifi.turn()
+    wifi.tick()
     assert wifi.state == "access point" and len(world.read()["profiles"]) == 1
 
 
 def test_without_networkmanager_the_state_says_so_and_recovers(world: World) -> None:
     world.change(dies="Error: NetworkManager is not running.")
     wifi = Wifi(nmcli(world), "OPQ", None, True, BoxCounters(), Clock())
-    wifi.turn()
+    wifi.tick()
     assert (wifi.state, wifi.problem) == ("unavailable", "NetworkManager is not running.")
     with pytest.raises(WifiError):
         wifi.networks()
     made = world.read()
     del made["dies"]
     world.write({**made, "cable": True})
-    wifi.turn()
+    wifi.tick()
     assert (wifi.state, wifi.problem) == ("on line", "")
 
 
@@ -205,9 +205,9 @@ def test_joining_from_the_access_point_closes_it_and_a_wrong_password_opens_it_a
     world.hears(HOME, secret=key_of(HOME, PASSWORD))
     clock = Clock()
     wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, BoxCounters(), clock)
-    wifi.turn()
+    wifi.tick()
     clock.now_s += PATIENCE_S
-    wifi.turn()
+    wifi.tick()
     assert wifi.state == "access point" and [network.ssid for network in wifi.networks()] == [HOME]
     assert wifi.join(HOME, None) == "this network wants a password"
     assert wifi.join(HOME, Secret("wrong horse")) is None

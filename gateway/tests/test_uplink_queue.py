@@ -72,7 +72,7 @@ def test_what_comes_out_is_what_went_in_and_acknowledged_ones_go(tmp_path: Path)
     bench.queue.acknowledged("1", 1006)
     assert bench.queue.held("1") == (1007, 1010)
     bench.now_s += 1.0
-    bench.queue.tend()
+    bench.queue.tick()
     assert bench.held("1") == [1007, 1008, 1009]
     bench.queue.acknowledged("1", 2**40)  # more than there is
     assert bench.queue.held("1") is None and bench.put("1", 10) == [1010]
@@ -215,7 +215,7 @@ def test_memory_is_bounded_while_the_disk_takes_nothing(
     assert bench.counters["10"]["measurements_overflow"] == 0
     full(False)
     bench.now_s += 3.0
-    bench.queue.tend()
+    bench.queue.tick()
     assert bench.held("1") == [1000, *range(1052, 1061)] and bench.held("10") == [1000, 1001]
     bench.queue.close()
 
@@ -266,7 +266,7 @@ def test_the_oldest_go_first_by_age_and_a_stepped_clock_drops_nothing(tmp_path: 
     bench.put("1", *range(150))
     bench.put("10", 0)
     bench.now_s += 11.0
-    bench.queue.tend()  # by the Box's own newest, not by the machine's clock
+    bench.queue.tick()  # by the Box's own newest, not by the machine's clock
     assert bench.held("1") == list(range(1049, 1150)) and bench.queue.held("1") == (1049, 1150)
     assert bench.counters["1"]["measurements_expired"] == 49
     assert bench.held("10") == [1000]
@@ -280,7 +280,7 @@ def test_too_many_bytes_and_each_box_loses_its_oldest(tmp_path: Path) -> None:
     bench.put("10", 0)
     for _ in range(60):
         bench.now_s += 11.0
-        bench.queue.tend()
+        bench.queue.tick()
     held = bench.held("1")
     assert 200 < len(held) < 2500 and held[-1] == 3999
     assert bench.counters["1"]["measurements_expired"] == 3000 - len(held)
@@ -335,14 +335,14 @@ def test_a_clock_that_is_set_by_months_ages_nothing_that_waits(tmp_path: Path) -
     for step in (year, -2 * year, 3 * year):  # no clock until NTP; a GPS whose weeks rolled over; and back
         bench.put("1", *range(step, step + 20))
         bench.now_s += 11.0
-        bench.queue.tend()
+        bench.queue.tick()
         assert bench.held("1")[0] == 1000
         bench.queue.close()
         bench.queue = bench.made()
     assert bench.counters["1"]["measurements_expired"] == 0 and len(bench.held("1")) == 80
     bench.put("1", *range(3 * year + 20, 3 * year + 120))
     bench.now_s += 11.0
-    bench.queue.tend()
+    bench.queue.tick()
     assert 100 <= len(bench.held("1")) <= 102  # age goes on
     bench.queue.close()
 

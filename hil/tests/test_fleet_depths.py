@@ -43,7 +43,7 @@ def by_fleet(grid: FleetGrid, seconds: float, cycles: int, folder: Path) -> dict
     worker = FleetWorker(grid, pairs, plan, clock)
     try:
         for turn in range(round(seconds / 0.1)):
-            worker.turn(clock.monotonic_ns / 1e9 + 0.1 * turn)
+            worker.run_once(clock.monotonic_ns / 1e9 + 0.1 * turn)
         held = worker.held
         rows = [
             row for part in held.rows(held.floor, held.next - 1, np.ones(len(pairs), bool)) for row in part
@@ -100,12 +100,12 @@ def test_a_fleet_that_is_late_says_up_to_when_all_is_measured(tmp_path):
     worker = FleetWorker(grid, [generate() for _ in grid.outlets], plan, clock)
     begin_s = clock.monotonic_ns / 1e9
     try:
-        worker.turn(begin_s + 2.5)
+        worker.run_once(begin_s + 2.5)
         assert worker.reached_s == begin_s + 2.5
-        worker.turn(begin_s + 25.0)  # more than a turn measures at once
+        worker.run_once(begin_s + 25.0)  # more than a turn measures at once
         assert worker.reached_s == begin_s + 2.5
         for late_s in (25.1, 25.2):
-            worker.turn(begin_s + late_s)
+            worker.run_once(begin_s + late_s)
         assert worker.reached_s == begin_s + 25.2
     finally:
         worker.held.close()

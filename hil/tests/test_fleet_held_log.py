@@ -52,11 +52,11 @@ def test_a_row_without_its_body_is_left_out(tmp_path):
 def test_a_segment_goes_when_all_of_it_is_acknowledged(tmp_path):
     held = log_in(tmp_path, segment_s=0.0)
     append(held, 2)
-    held.tend(1e9)
+    held.tick(1e9)
     append(held, 1)
     for box in range(3):
         assert held.acknowledge(box, NOW_MS + 1)
-        held.tend(2e9)
+        held.tick(2e9)
         assert (len(everything(held)), held.held) == (9 - 2 * (box + 1), 9 - 2 * (box + 1))
     assert len(list(tmp_path.glob("*.rows"))) == 2  # that of the last Measurements, and a new one
     held.close()
@@ -76,7 +76,7 @@ def test_too_much_is_dropped_from_the_oldest_and_counted(tmp_path):
     held.acknowledge(0, NOW_MS - 1)
     for second in range(10):
         append(held, 1, size=500)
-        held.tend(1e9 + second)
+        held.tick(1e9 + second)
     assert held.file_bytes <= 6000
     assert held.expired > 0
     assert held.held == 30 - held.expired == len(everything(held))

@@ -43,18 +43,18 @@ def test_boxes_that_stood_for_long_connect_again_by_themselves_and_refused_ones_
         with killed_broker(cloud):
             wait_for(lambda: standing(lines, BOXES), "every Box stands")
             later_s = time.monotonic() + 2 * REMAKE_S
-            lines.tend(later_s)
+            lines.tick(later_s)
         wait_for(lambda: standing(lines, 0), "every Box sees that the broker went")
-        lines.tend(later_s + 1.0)
+        lines.tick(later_s + 1.0)
         assert (lines.remade, lines.opened) == (0, BOXES)  # lost a moment ago, however long ago opened
         with killed_broker(cloud):
             wait_for(lambda: standing(lines, BOXES), "every Box is back")
-            lines.tend(later_s + 2.0)
+            lines.tick(later_s + 2.0)
         assert (lines.remade, lines.lost, lines.connected) == (0, BOXES, 2 * BOXES)
 
         wait_for(lambda: standing(lines, 0), "every Box sees that it went again")
-        lines.tend(later_s + 4 * REMAKE_S)
-        lines.tend(later_s + 4 * REMAKE_S)
+        lines.tick(later_s + 4 * REMAKE_S)
+        lines.tick(later_s + 4 * REMAKE_S)
         assert lines.remade == BOXES  # each once: one that has no sockets is not made again
         with killed_broker(cloud):
             wait_for(lambda: standing(lines, BOXES), "every Box is back on new sockets")

@@ -94,7 +94,7 @@ def test_a_killed_child_starts_again(tmp_path: Path) -> None:
     said: list[str] = []
 
     def back() -> bool:
-        news = it.tend()
+        news = it.tick()
         if news:
             said.append(news)
         return it.restarts == 1
@@ -110,7 +110,7 @@ def test_a_child_says_why_it_ended(tmp_path: Path) -> None:
     it.start()
     assert wait_for(lambda: it.ended() == 1)
     assert it.last_words() == "gateway: no key for Box 1"
-    assert "exit code 1); it says: gateway: no key for Box 1; it starts again" in (it.tend() or "")
+    assert "exit code 1); it says: gateway: no key for Box 1; it starts again" in (it.tick() or "")
     end_all([it])
 
 

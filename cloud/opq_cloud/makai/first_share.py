@@ -162,7 +162,7 @@ class FirstShare:
             problem = self._meet(peer, message, now_s)
             try_send(self._socket, [peer, *shares_frames(SharesHere(self.shares, problem))])
         elif isinstance(message, (HandedOnset, HandedEnd)):
-            self._take(peer, message, now_s)
+            self._accept_handed(peer, message, now_s)
         elif message is None:
             for number, present in list(self._present.items()):
                 if present.peer == peer:
@@ -202,7 +202,7 @@ class FirstShare:
         for present in self._present.values():
             try_send(self._socket, [present.peer, *shares_frames(SharesHere(shares, ""))])
 
-    def _take(self, peer: bytes, message: HandedOnset | HandedEnd, now_s: float) -> None:
+    def _accept_handed(self, peer: bytes, message: HandedOnset | HandedEnd, now_s: float) -> None:
         key = peer, message.number
         known = self._taken.get(key)
         if known is None:
@@ -210,13 +210,13 @@ class FirstShare:
             if len(self._taken) > KNOWN:
                 self._taken.popitem(last=False)
             if isinstance(message, HandedOnset):
-                self._take_onset(key, message, now_s)
+                self._accept_onset(key, message, now_s)
                 return
             self._openings.note_end(message.box_id, message.decision, now_s)
         if known is not False:
             self._settle(key)
 
-    def _take_onset(self, key: Handed, message: HandedOnset, now_s: float) -> None:
+    def _accept_onset(self, key: Handed, message: HandedOnset, now_s: float) -> None:
         self._opening[id(message.measurement)] = message.measurement, key
         if not self._open(message, now_s):
             self.accept(message.measurement)

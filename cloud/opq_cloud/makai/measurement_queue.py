@@ -59,7 +59,7 @@ class MeasurementQueue:
             if self._rows >= self._wanted:
                 self._changed.notify()
 
-    def take(
+    def receive(
         self, limit_rows: int | None = None, least_rows: int = 1, timeout_s: float = 0.0
     ) -> list[Waiting]:
         """Takes the oldest items, some `limit_rows` at most; waits up to `timeout_s` for `least_rows`."""

@@ -141,7 +141,7 @@ class MeasurementWriter:
                 self._counters.set("writer_cpu_seconds", time.thread_time())
             if not stored:
                 stop.wait(RETRY_S)
-        self._take(None, 1, 0.0)
+        self._receive(None, 1, 0.0)
         if self._flush():
             self._put_trends(time.monotonic(), everything=True)
             self._acknowledge_all()
@@ -149,20 +149,20 @@ class MeasurementWriter:
     def _gather(self, stop: threading.Event) -> None:
         most = self._config.batch_rows
         if not self._rows:
-            self._take(most, 1, WAIT_S)
+            self._receive(most, 1, WAIT_S)
         until = time.monotonic() + self._config.batch_ms / 1000
         while 0 < self._rows < most and not stop.is_set():
             left = until - time.monotonic()
             if left <= 0:
                 return
-            self._take(most - self._rows, most - self._rows, min(left, WAIT_S))
+            self._receive(most - self._rows, most - self._rows, min(left, WAIT_S))
 
     @property
     def _rows(self) -> int:
         return len(self._batch) + sum(map(len, self._columns))
 
-    def _take(self, most: int | None, least: int, timeout_s: float) -> None:
-        for each in self._waiting.take(most, least, timeout_s):
+    def _receive(self, most: int | None, least: int, timeout_s: float) -> None:
+        for each in self._waiting.receive(most, least, timeout_s):
             if isinstance(each, NumberedColumns):
                 self._columns.append(each)
             elif isinstance(each, ReleasedBoxes):

@@ -126,7 +126,7 @@ class AnalysisRunner(MaukaPlugin):
             return  # the process with the lease finds the event in the store
         turn = self._waiting.announced(mauka_message.makai_event.event_id)
         if turn is not None:
-            self._take(turn)
+            self._analyse_turn(turn)
 
     def on_idle(self) -> bool:
         """Finds finished events that are not analysed; analyses one of them per call."""
@@ -136,7 +136,7 @@ class AnalysisRunner(MaukaPlugin):
         if not had_turn:
             self._begin()
         for turn in self._waiting.overdue():
-            self._take(turn)
+            self._analyse_turn(turn)
         self.grow_open_disturbances()
         self.guard("answers to requests", self._requester.note_answers)
         self.guard("announcements", self._announcer.announce_others)
@@ -146,7 +146,7 @@ class AnalysisRunner(MaukaPlugin):
         self._note_changes()
         following = self._waiting.next_turn(self._is_in_hand, announced=self._out is not None)
         if following is not None:
-            self._take(following)
+            self._analyse_turn(following)
         return self._waiting.more or (self.pool is not None and self.pool.busy)
 
     def grow_open_disturbances(self, at_once: bool = False) -> None:
@@ -156,7 +156,7 @@ class AnalysisRunner(MaukaPlugin):
     def _is_in_hand(self, event_id: int) -> bool:
         return self.pool is not None and event_id in self.pool
 
-    def _take(self, turn: EventTurn) -> None:
+    def _analyse_turn(self, turn: EventTurn) -> None:
         self._attempt(turn.event_id, turn.again, turn.complete)
 
     def _note_changes(self) -> None:

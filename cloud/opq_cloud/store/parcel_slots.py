@@ -40,7 +40,7 @@ class ParcelSlots:
         """Stores a parcel; `span` is its first and last time in ms, and its number of rows."""
         needed = len(boxes) + len(packed)
         for _ in range(2):  # the second time with the slots read again: another process may use them
-            length, slot = self._take(connection, needed)
+            length, slot = self._allocate(connection, needed)
             if slot is None:
                 break
             written = connection.execute(
@@ -57,7 +57,7 @@ class ParcelSlots:
             (parcel, *span, boxes, packed + bytes(length - needed)),
         )
 
-    def _take(self, connection: sqlite3.Connection, needed: int) -> tuple[int, int | None]:
+    def _allocate(self, connection: sqlite3.Connection, needed: int) -> tuple[int, int | None]:
         """Takes the shortest slot that fits; returns its length and number, or `needed` and None."""
         if self._free is None:
             self._free = []

@@ -226,7 +226,7 @@ class LiveHub:
                 stream.seen = seen
                 if stream.audience.boxes != boxes:
                     self._leave_audience(stream)
-                    stream.audience, stream.taken = self._audience(boxes), None
+                    stream.audience, stream.sent = self._audience(boxes), None
             elif stream.boxes != boxes:
                 self._offered.discard(stream, stream.boxes)
                 self._offered.add(stream, boxes)
@@ -241,7 +241,7 @@ class LiveHub:
             if reporting != page.reporting:
                 page.reporting = reporting
                 parts.append(reporting)
-            text, page.taken, lost = audience.take(page.taken, now_s, lambda: self._newest_text(audience))
+            text, page.sent, lost = audience.read_after(page.sent, now_s, lambda: self._newest_text(audience))
             if lost:
                 self._counters.add("live_dropped", lost, label="measurement")
             if text:

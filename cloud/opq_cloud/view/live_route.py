@@ -32,7 +32,7 @@ from opq_cloud.view.live_filter import LiveFilter, read_live_filter, read_page_b
 from opq_cloud.view.live_streams import Subscriber, loop_wake
 from opq_cloud.view.page_feed import Boxes
 from opq_cloud.view.public.kept import KeptAnswers
-from opq_cloud.view.public.map_feed import MapFeeds, MapTaken, Windows, read_windows
+from opq_cloud.view.public.map_feed import MapFeeds, MapPosition, Windows, read_windows
 from opq_proto.errors import StoreError
 
 HEARTBEAT_S = 15.0
@@ -145,7 +145,7 @@ class LiveRoute:
 
         `made_for`: the `feed_name` of the visitor whom the page was made for; None where the page gives none.
         """
-        taken: dict[str, MapTaken | None] = dict.fromkeys(windows)
+        taken: dict[str, MapPosition | None] = dict.fromkeys(windows)
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
         boxes, seen = _seen_of(feed.visitor, shown), _seen_of(feed.visitor, None)
@@ -174,7 +174,7 @@ class LiveRoute:
                 if windows and page.boxes is not None and not page.boxes:
                     next_s = CHECKED_EVERY_S  # it wakes only for its maps
                 for window, frame in windows.items():
-                    text, taken[window], more_s = await self._maps.take(
+                    text, taken[window], more_s = await self._maps.read_after(
                         feed.visitor, window, frame, taken[window]
                     )
                     next_s = min(next_s, more_s)

@@ -70,7 +70,7 @@ class PageStream(Subscriber):
     """One page of ours: Measurements come in batches of its audience."""
 
     audience: Audience = field(default_factory=lambda: Audience(frozenset(), 0.0))
-    taken: int | None = None
+    sent: int | None = None
     """How many Measurements of its audience it has; None where it first needs the newest of each Box."""
     seen: Boxes = None
     """All Boxes that its visitor sees, to count those that report."""

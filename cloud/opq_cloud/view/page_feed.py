@@ -99,17 +99,19 @@ class Audience:
         rows.popleft()
         return 1
 
-    def take(self, taken: int | None, now_s: float, newest: Callable[[], bytes]) -> tuple[bytes, int, int]:
-        """For a page with `taken` Measurements (None: a new page): text, its number, how many it lost."""
+    def read_after(
+        self, sent: int | None, now_s: float, newest: Callable[[], bytes]
+    ) -> tuple[bytes, int, int]:
+        """For a page with `sent` Measurements (None: a new page): text, its number, how many it lost."""
         self._advance(now_s)
         begins = self._batches[0].before if self._batches else self._total
-        if taken is None or taken < begins:
-            lost = 0 if taken is None else begins - taken
+        if sent is None or sent < begins:
+            lost = 0 if sent is None else begins - sent
             if self._newest is None or now_s - self._newest.made_s >= BATCH_S or self._newest.total < begins:
                 self._newest = NewestRows(newest(), self._total, now_s)
             missed = b"".join(batch.data for batch in self._batches if batch.before >= self._newest.total)
             return self._newest.data + missed, self._total, lost
-        later = [batch.data for batch in self._batches if batch.before >= taken]
+        later = [batch.data for batch in self._batches if batch.before >= sent]
         return (later[0] if len(later) == 1 else b"".join(later)), self._total, 0
 
     def _advance(self, now_s: float) -> None:

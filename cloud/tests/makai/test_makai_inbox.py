@@ -218,8 +218,9 @@ def test_the_queue_is_bounded_in_rows_and_counts_what_it_drops() -> None:
     for item in (columns, row(1, 2), columns, columns):
         queue.offer(item)
     assert (len(queue), queue.dropped) == (21, 10)
-    assert [len(each) if isinstance(each, NumberedColumns) else 1 for each in queue.take(15)] == [1, 10, 10]
-    assert queue.take(1, 1, 0.001) == [] and len(queue) == 0
+    items = queue.receive(15)
+    assert [len(each) if isinstance(each, NumberedColumns) else 1 for each in items] == [1, 10, 10]
+    assert queue.receive(1, 1, 0.001) == [] and len(queue) == 0
 
 
 def test_few_are_judged_one_by_one_and_many_together(monkeypatch: pytest.MonkeyPatch) -> None:

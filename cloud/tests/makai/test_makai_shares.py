@@ -310,7 +310,7 @@ def test_an_onset_that_comes_again_among_many_waits_for_its_event_too(tmp_path: 
             for _ in range(3):
                 service._read_measurements(sent(3, True, again=True), writer, 0.0)
             assert count(service, "onsets_handed") == 1
-            waiting = writer._waiting.take()
+            waiting = writer._waiting.receive()
     stored = [each for each in waiting if isinstance(each, NumberedColumns)]
     rows = [row for each in stored for row in each.measurements()]
     rows += [each for each in waiting if isinstance(each, Measurement)]

@@ -59,9 +59,9 @@ class PowerFail:
     def run(self, stop: threading.Event) -> None:
         """Checks every POLL_S, or every SIGNAL_S where there is no input, until `stop` or the failure."""
         while not self.failed and not stop.wait(SIGNAL_S if self._config.fail_input is None else POLL_S):
-            self.turn()
+            self.check()
 
-    def turn(self) -> None:
+    def check(self) -> None:
         """Checks once."""
         now_s = self._monotonic_s()
         if self._signalled:

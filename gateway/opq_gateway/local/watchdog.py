@@ -151,9 +151,9 @@ class Watchdog:
         limit_s = self._notifier.watchdog_s
         turn_s = TURN_S if limit_s is None else min(TURN_S, limit_s / 4)
         while not stop.wait(turn_s):
-            self.turn()
+            self.feed()
 
-    def turn(self) -> None:
+    def feed(self) -> None:
         """Feeds the watchdog, unless a thread's last turn is older than half the manager's time."""
         limit_s = self._notifier.watchdog_s
         late = () if limit_s is None else self._heartbeats.late(limit_s / 2, WATCHED)

@@ -133,7 +133,7 @@ class Measurements:
 
     def accept_untracked(self, figures: WindowFigures) -> list[Measured]:
         """Takes the cycles from `position` on, ahead of their window."""
-        found = self._take(figures, {})
+        found = self._cycles_until(figures, {})
         self._taken_to = self.position
         return found
 
@@ -143,26 +143,26 @@ class Measurements:
         window = figures.window
         if self._over_tick is not None:
             until = _edge(window, 0)
-            found += self._take(self._over_tick, self._per_window(self._over_tick, np.nan), until)
+            found += self._cycles_until(self._over_tick, self._per_window(self._over_tick, np.nan), until)
             self._over_tick = None
         if window.tick and self._taken_to is None:
             found += self._close()
         if window.overlap and not self.prompt:
             self._over_tick = figures
             return found
-        return found + self._take(figures, self._per_window(figures, rocof_hz_s))
+        return found + self._cycles_until(figures, self._per_window(figures, rocof_hz_s))
 
     def end(self, rest: WindowFigures | None) -> list[Measured]:
         """Ends the run with the cycles of `rest`; the last Measurement is shorter than the others."""
         found: list[Measured] = []
         if self._over_tick is not None:
             until = np.inf if rest is None else _edge(rest.window, 0)
-            found += self._take(self._over_tick, self._per_window(self._over_tick, np.nan), until)
+            found += self._cycles_until(self._over_tick, self._per_window(self._over_tick, np.nan), until)
             self._over_tick = None
         if rest is not None:
             if rest.window.tick and self._taken_to is None:
                 found += self._close()
-            found += self._take(rest, self._per_window(rest, np.nan))
+            found += self._cycles_until(rest, self._per_window(rest, np.nan))
         found += self._close()
         self._ended = self._taken_to = None
         self._run_begins = True
@@ -185,7 +185,7 @@ class Measurements:
                     found[f"h{order}"] = float(harmonics_v[order - 1]) / fundamental
         return found
 
-    def _take(
+    def _cycles_until(
         self, figures: WindowFigures, per_window: Mapping[str, float], until: float = np.inf
     ) -> list[Measured]:
         """Takes the whole cycles of a window that end at or before sample `until`."""

@@ -75,9 +75,9 @@ class MqttTopics:
             if isinstance(item, DisturbanceNotice):
                 self._accept_notice(item)
             elif isinstance(item, Values) and item.kind != "window":
-                self._take(item, connected)
+                self._accept_values(item, connected)
 
-    def _take(self, values: Values, connected: bool) -> None:
+    def _accept_values(self, values: Values, connected: bool) -> None:
         topic = f"{self.base}/{self._place(values.box_id)}/{_suffix(values)}"
         newest = self._newest.setdefault(topic, _Newest(values))
         if newest.waits and not connected:

@@ -92,9 +92,9 @@ class PhasorServer:
             now_s = time.monotonic()
             due_s = self._stream.next_s()
             wait_s = POLL_S if due_s is None else min(POLL_S, max(0.0, due_s - now_s))
-            self.turn(self._channel.take_all(timeout_s=wait_s), time.monotonic())
+            self.run_once(self._channel.take_all(timeout_s=wait_s), time.monotonic())
 
-    def turn(self, items: Sequence[Item], now_s: float) -> None:
+    def run_once(self, items: Sequence[Item], now_s: float) -> None:
         """One round: sends what came from the feed and answers clients' requests; never blocks."""
         missed = self._channel.dropped
         if missed > self._missed:

@@ -132,7 +132,7 @@ class Reassembly:
 
     def _go_on(self) -> list[Output]:
         """Returns what is in order, and requests or gives up what is missing."""
-        out = self._take()
+        out = self._pop_whole()
         while self._waiting:
             if self._requested and self._order[-1] - self._requested_at >= REQUEST_AGAIN_SAMPLES:
                 self._requested.clear()  # the requested samples did not come: request them again
@@ -140,20 +140,20 @@ class Reassembly:
             if not self._is_lost():
                 return out + self._request()
             out.append(self._give_up())
-            out += self._take()
+            out += self._pop_whole()
         self._requested.clear()
         return out
 
     def flush(self, reason: str = NOT_RESENT) -> list[Output]:
         """Gives up every hole at once, since the axis ends (a new boot, or the gateway's end)."""
-        out = self._take()
+        out = self._pop_whole()
         while self._waiting:
             out.append(self._give_up(reason))
-            out += self._take()
+            out += self._pop_whole()
         self._requested.clear()
         return out
 
-    def _take(self) -> list[Output]:
+    def _pop_whole(self) -> list[Output]:
         """Everything that follows without a hole."""
         out: list[Output] = []
         order, done = self._order, 0

@@ -81,7 +81,7 @@ class SetupState:
     def state(self) -> dict[str, Any]:
         """Everything that changes, for `/state`; from any thread."""
         with self._lock:
-            self._take()
+            self._receive()
         now_s = time.monotonic()
         return {
             "time_ns": time.time_ns(),
@@ -114,7 +114,7 @@ class SetupState:
             "plugins": [],
         }
 
-    def _take(self) -> None:
+    def _receive(self) -> None:
         for item in self._channel.take_all():
             if isinstance(item, Values):
                 known = self._newest.setdefault(item.box_id, {})

@@ -97,17 +97,17 @@ class Wifi:
     def run(self, stop: threading.Event) -> None:
         """Runs until `stop`; an access point stays, and is taken over by the next start."""
         while not stop.is_set():
-            until_s = self._monotonic_s() + self.turn()
+            until_s = self._monotonic_s() + self.tick()
             while not stop.is_set() and self._monotonic_s() < until_s:
                 wanted = self._wanted.take_item(timeout_s=0.2)
                 if wanted is not None:
                     self._join(*wanted)
                     break
 
-    def turn(self) -> float:
+    def tick(self) -> float:
         """Checks the state and does what is due; returns the seconds until the next turn."""
         try:
-            return self._turn()
+            return self._tick()
         except WifiError as error:
             if str(error) != self.problem:
                 self._counters.add("wifi_failed")
@@ -115,7 +115,7 @@ class Wifi:
             self.state, self.problem = "unavailable", str(error)
             return CHECK_S
 
-    def _turn(self) -> float:
+    def _tick(self) -> float:
         devices = self._nmcli.devices()
         now_s = self._monotonic_s()
         opened = any(device.profile == ACCESS_POINT for device in devices)

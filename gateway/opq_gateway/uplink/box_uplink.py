@@ -205,7 +205,7 @@ class BoxUplink:
             lost = self.backlog.missed(holes, acknowledgement.upto, acknowledgement.highest, now_s)
         self.pace.note_acknowledged(lost, now_s)
 
-    def tend(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> None:
         """Runs what is due by time: publishes the state, resends, and detects a broker that does not
         acknowledge."""
         self.status.held_sequences = self.queue.held(self.box_id)

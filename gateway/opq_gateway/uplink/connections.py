@@ -116,7 +116,7 @@ class UplinkConnections:
         now_s = time.monotonic()
         for line in self:
             line.down_since_s = now_s
-        self.tend(now_s)
+        self.tick(now_s)
 
     def end(self) -> None:
         """Disconnects all Boxes; what was sent has half a second to leave."""
@@ -124,7 +124,7 @@ class UplinkConnections:
             self._disconnect(line)
             line.status.connected = False
 
-    def tend(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> None:
         """Runs what is due by time."""
         sweep = now_s - self._swept_s >= SWEEP_S
         self._swept_s = now_s if sweep else self._swept_s
@@ -133,7 +133,7 @@ class UplinkConnections:
                 self._connect(line)
             elif sweep:
                 self.serve(line)
-            line.tend(now_s)
+            line.tick(now_s)
             self._log_waiting(line, now_s)
 
     def _connect(self, line: BoxUplink) -> None:

@@ -29,7 +29,7 @@ BEYOND = 2**62
 HOLD_S = 10.0
 MOST_UNSAVED = 20_000
 """Most Measurements of all Boxes in memory while the disk takes none: about 10 MB."""
-TEND_S = 10.0
+TICK_S = 10.0
 """Period at which age and size are checked."""
 MOST_PAUSE_NS = 2 * 3600 * 10**9
 """Longest pause between two Measurements that ages the older ones: the clock of a machine without a battery
@@ -71,7 +71,7 @@ class Queue:
         start = int(time.time() * 1000) if now_ms is None else now_ms
         self._starts = {box_id: max(start, (before or {}).get(box_id, 0)) for box_id in counters}
         self._boxes: dict[str, HeldMeasurements] = {}
-        self._wrote_s = self._tended_s = monotonic_s()
+        self._wrote_s = self._ticked_s = monotonic_s()
         self._hold_s = hold_s
         self._taking = SequenceNumbers(
             self._boxes, ReservationMarker(path.with_name(path.name + ".numbers-reserved"))
@@ -184,13 +184,13 @@ class Queue:
         if self.problem or any(held.waits for held in self._boxes.values()):
             self._write([])
 
-    def tend(self) -> None:
+    def tick(self) -> None:
         """Runs what is due by time; call it at least once a second."""
         now_s = self._monotonic_s()
         if now_s - self._wrote_s >= WRITE_S:
             self.write()
-        if now_s - self._tended_s >= TEND_S:
-            self._tended_s = now_s
+        if now_s - self._ticked_s >= TICK_S:
+            self._ticked_s = now_s
             self._disk.query(self._expire)
             self.write()
 

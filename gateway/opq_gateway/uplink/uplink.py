@@ -36,7 +36,7 @@ from opq_proto.link_messages import Crossing
 from opq_proto.messages import Measurement
 
 POLL_S = 0.2
-TEND_S = 0.5
+TICK_S = 0.5
 COMMIT_S = 0.05
 PROMPT_COMMIT_S = 0.01
 BACKFILL_S = 0.05
@@ -84,7 +84,7 @@ class Uplink:
         self._urgent = self._behind = False
         self._commit_s = COMMIT_S
         self._taken: list[tuple[str, Measurement]] = []
-        self._committed_s = self._tended_s = self._sent_again_s = time.monotonic()
+        self._committed_s = self._ticked_s = self._sent_again_s = time.monotonic()
         self._log = log.get(service="gateway")
 
     def add(self, box_id: str, pair: KeyPair, counters: BoxCounters, status: BoxStatus) -> None:
@@ -183,7 +183,7 @@ class Uplink:
             while not stop.is_set():
                 for box_id in self._waking.wait(self._wait_s()):
                     self._lines.serve(self._lines[box_id])
-                self._turn()
+                self._run_once()
             self._end()
         finally:
             ending.set()
@@ -194,13 +194,13 @@ class Uplink:
         """Closes it, after `run` has ended and nobody calls `publish` any more."""
         self._waking.close()
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         now_s = time.monotonic()
-        if now_s - self._tended_s >= TEND_S:
-            self._tended_s = now_s
-            self._lines.tend(now_s)
-            self._queue.tend()
-        self._take()
+        if now_s - self._ticked_s >= TICK_S:
+            self._ticked_s = now_s
+            self._lines.tick(now_s)
+            self._queue.tick()
+        self._receive()
         if self._taken and (self._urgent or now_s - self._committed_s >= self._commit_s):
             self._send_new(now_s)
         if now_s - self._sent_again_s >= BACKFILL_S:
@@ -214,7 +214,7 @@ class Uplink:
             return max(0.0, self._sent_again_s + BACKFILL_S - now_s)
         return POLL_S
 
-    def _take(self) -> None:
+    def _receive(self) -> None:
         """Takes in what other threads handed in."""
         for _ in range(len(self._due)):
             line = self._lines[self._due.popleft()]
@@ -274,7 +274,7 @@ class Uplink:
         for line in self._lines:
             if line.dead_bands is not None:
                 self._offer(line, line.dead_bands.flush())
-        self._take()
+        self._receive()
         self._send_new(time.monotonic())
         for line in self._lines:
             line.remember()

@@ -190,7 +190,7 @@ class EngineLoop:
             self.release_held()
         return done
 
-    def turn(self, wait_s: float) -> None:
+    def run_once(self, wait_s: float) -> None:
         """Does what is to be done, and waits up to `wait_s` where there is nothing. Called by the thread and
         by tests.
         """
@@ -224,7 +224,7 @@ class EngineLoop:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                self.turn(self._wait_s())
+                self.run_once(self._wait_s())
             except Exception as error:  # a bug of ours: logged, and the other rules continue
                 self._log.exception("engine.failed", error=str(error))
         self.commit()

@@ -56,7 +56,7 @@ class Cursor:
     def at(self) -> TextPlace:
         return self.tokens.place(self.index)
 
-    def take(self, kind: str) -> bool:
+    def accept(self, kind: str) -> bool:
         """Take the next token if it is `kind`; returns whether it was."""
         if self.kinds[self.index] != kind:
             return False
@@ -74,14 +74,14 @@ class Cursor:
         """Whether the next token is `word` (upper case), which is not a reserved word."""
         return self.kinds[self.index] == "word" and self.values[self.index].upper() == word
 
-    def take_word(self, word: str) -> bool:
+    def accept_word(self, word: str) -> bool:
         if not self.is_word(word):
             return False
         self.index += 1
         return True
 
     def want_word(self, word: str, allowed: str) -> None:
-        if not self.take_word(word):
+        if not self.accept_word(word):
             self.unexpected(allowed)
 
     def name(self, allowed: str) -> str:
@@ -100,7 +100,7 @@ class Cursor:
     def stream_name(self, allowed: str) -> str:
         """A name, or the old style with slashes: `demo/box/1`'s parts all begin with a letter."""
         parts = [self.name(allowed)]
-        while self.take("/"):
+        while self.accept("/"):
             parts.append(self.name("the rest of the stream's name"))
         return "/".join(parts)
 
@@ -114,7 +114,7 @@ class Cursor:
 
     def rest_is_empty(self, allowed: str) -> None:
         """Check that nothing but `;` follows."""
-        while self.take(";"):
+        while self.accept(";"):
             pass
         if self.kinds[self.index] != "end":
             if self.kinds[self.index - 1] == ";":

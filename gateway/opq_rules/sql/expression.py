@@ -46,7 +46,7 @@ def expression(cursor: Cursor) -> syntax.Expression:
 def parenthesised(cursor: Cursor, allowed: str) -> tuple[syntax.Expression, ...]:
     """`a, b, ...)` with at least one expression; the opening parenthesis has been taken."""
     found = [_expression(cursor, 0)]
-    while cursor.take(","):
+    while cursor.accept(","):
         found.append(_expression(cursor, 0))
     cursor.want(")", allowed)
     return tuple(found)
@@ -54,11 +54,11 @@ def parenthesised(cursor: Cursor, allowed: str) -> tuple[syntax.Expression, ...]
 
 def partition(cursor: Cursor) -> tuple[syntax.Expression, ...]:
     """`PARTITION BY a, b`, or nothing."""
-    if not cursor.take("PARTITION"):
+    if not cursor.accept("PARTITION"):
         return ()
     cursor.want("BY", "BY after PARTITION")
     keys = [_expression(cursor, 0)]
-    while cursor.take(","):
+    while cursor.accept(","):
         keys.append(_expression(cursor, 0))
     return tuple(keys)
 
@@ -77,11 +77,11 @@ def filtered(cursor: Cursor) -> syntax.Expression | None:
 def over(cursor: Cursor) -> syntax.Over | None:
     """`OVER ([PARTITION BY a, ...] [WHEN c])`, or None."""
     at = cursor.at()
-    if not cursor.take("OVER"):
+    if not cursor.accept("OVER"):
         return None
     cursor.want("(", "( after OVER")
     keys = partition(cursor)
-    when = _expression(cursor, 0) if cursor.take("WHEN") else None
+    when = _expression(cursor, 0) if cursor.accept("WHEN") else None
     if not keys and when is None:
         cursor.unexpected("PARTITION BY or WHEN")
     cursor.want(")", "an operator or ) after OVER's condition" if when else "an operator, a comma, WHEN or )")
@@ -182,7 +182,7 @@ def _path(cursor: Cursor, of: syntax.Expression, kind: str, at: syntax.TextPlace
     if kind != "[":
         return syntax.MemberOf(of, _member_name(cursor), at)
     start = None if cursor.kinds[cursor.index] == ":" else _expression(cursor, 0)
-    if cursor.take(":"):
+    if cursor.accept(":"):
         end = None if cursor.kinds[cursor.index] == "]" else _expression(cursor, 0)
         cursor.want("]", "an operator or ]")
         return syntax.Slice(of, start, end, at)
@@ -203,7 +203,7 @@ def _tested(
         low = _expression(cursor, COMPARISON)
         cursor.want("AND", "an operator or AND; it is BETWEEN low AND high")
         return syntax.Between(of, low, _expression(cursor, COMPARISON), negated, at)
-    if not cursor.take("("):
+    if not cursor.accept("("):
         if cursor.kinds[cursor.index] not in ("word", "name", "CASE"):
             cursor.unexpected("( and values, or a column that is an array")
         return syntax.In(of, (_expression(cursor, COMPARISON),), True, negated, at)
@@ -216,13 +216,13 @@ def _case(cursor: Cursor, at: syntax.TextPlace) -> syntax.CaseExpression:
     cursor.index += 1
     of = None if cursor.kinds[cursor.index] == "WHEN" else _expression(cursor, 0)
     whens = []
-    while cursor.take("WHEN"):
+    while cursor.accept("WHEN"):
         condition = _expression(cursor, 0)
         cursor.want("THEN", "an operator or THEN")
         whens.append((condition, _expression(cursor, 0)))
     if not whens:
         cursor.unexpected("WHEN; a CASE has at least one")
-    otherwise = _expression(cursor, 0) if cursor.take("ELSE") else None
+    otherwise = _expression(cursor, 0) if cursor.accept("ELSE") else None
     cursor.want("END", "an operator or END" if otherwise is not None else "an operator, WHEN, ELSE or END")
     return syntax.CaseExpression(of, tuple(whens), otherwise, at)
 
@@ -233,9 +233,9 @@ def _call(cursor: Cursor, written: str, at: syntax.TextPlace) -> syntax.Function
         cursor.fail(f"{written.upper()} stands only in GROUP BY, alone between commas")
     cursor.index += 1
     arguments: list[syntax.Expression] = []
-    if not cursor.take(")"):
+    if not cursor.accept(")"):
         arguments.append(_argument(cursor))
-        while cursor.take(","):
+        while cursor.accept(","):
             arguments.append(_argument(cursor))
         if cursor.is_word("AS") and written.upper() == "CAST":
             cursor.fail("CAST(x AS type) is not supported", 'write cast(x, "bigint")')
@@ -245,7 +245,7 @@ def _call(cursor: Cursor, written: str, at: syntax.TextPlace) -> syntax.Function
 
 def _argument(cursor: Cursor) -> syntax.Expression:
     at = cursor.at()
-    if cursor.take("*"):
+    if cursor.accept("*"):
         return syntax.Star(None, (), (), at)
     stream = stream_star(cursor)
     if stream is not None:

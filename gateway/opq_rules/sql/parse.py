@@ -71,14 +71,14 @@ def parse(text: str) -> Statement:
         return create(cursor)
     if cursor.is_word("WITH"):
         cursor.fail("WITH is not supported", "chain rules over memory topics")
-    if cursor.take_word("SHOW"):
+    if cursor.accept_word("SHOW"):
         for word in ("STREAMS", "TABLES"):
-            if cursor.take_word(word):
+            if cursor.accept_word(word):
                 cursor.rest_is_empty(f"the end after {word}")
                 return Show("streams" if word == "STREAMS" else "tables")
         cursor.unexpected("STREAMS or TABLES")
     for word, verb in _NAMED.items():
-        if cursor.take_word(word):
+        if cursor.accept_word(word):
             what = stream_or_table(cursor)
             name = cursor.stream_name(f"the name of the {what}")
             cursor.rest_is_empty("the end after the name")
@@ -119,7 +119,7 @@ def create(cursor: Cursor) -> Create:
     what = stream_or_table(cursor)
     name = cursor.stream_name(f"the name of the {what}")
     fields: tuple[Field, ...] | None = None
-    if cursor.take("("):
+    if cursor.accept("("):
         fields = _fields(cursor, 0) or None
         cursor.want_word("WITH", 'WITH (OPTION="value", ...) after the columns')
     else:
@@ -131,7 +131,7 @@ def create(cursor: Cursor) -> Create:
 
 def stream_or_table(cursor: Cursor) -> str:
     for word in ("STREAM", "TABLE"):
-        if cursor.take_word(word):
+        if cursor.accept_word(word):
             return word.lower()
     return cursor.unexpected("STREAM or TABLE")
 
@@ -140,7 +140,7 @@ def _fields(cursor: Cursor, nesting: int) -> tuple[Field, ...]:
     """`name TYPE [DEFAULT v], ...)`, the opening one is taken; a comma at the end is no harm."""
     fields: list[Field] = []
     names: set[str] = set()
-    while not cursor.take(")"):
+    while not cursor.accept(")"):
         at = cursor.at()
         name = cursor.name("a column's name or )")
         if name.lower() in names:
@@ -148,10 +148,10 @@ def _fields(cursor: Cursor, nesting: int) -> tuple[Field, ...]:
         names.add(name.lower())
         kind = _type(cursor, nesting)
         default = None
-        if cursor.take_word("DEFAULT"):
+        if cursor.accept_word("DEFAULT"):
             default = _default(cursor, name, kind)
         fields.append(Field(name, kind, default))
-        if not cursor.take(",") and cursor.kinds[cursor.index] != ")":
+        if not cursor.accept(",") and cursor.kinds[cursor.index] != ")":
             cursor.unexpected("DEFAULT, a comma or )")
     return tuple(fields)
 
@@ -187,7 +187,7 @@ def _default(cursor: Cursor, column: str, kind: Type) -> bool | int | float | st
             "STRING, BOOLEAN, FLOAT and BIGINT do",
             at,
         )
-    minus = cursor.take("-")
+    minus = cursor.accept("-")
     token, value = cursor.kinds[cursor.index], cursor.values[cursor.index]
     if token in ("TRUE", "FALSE") and not minus:
         value = token == "TRUE"
@@ -205,7 +205,7 @@ def _options(cursor: Cursor) -> tuple[tuple[str, str, TextPlace], ...]:
     cursor.want("(", "( after WITH")
     options: list[tuple[str, str, TextPlace]] = []
     names: set[str] = set()
-    while not cursor.take(")"):
+    while not cursor.accept(")"):
         at = cursor.at()
         name = cursor.name("an option's name or )").upper()
         if name in names:
@@ -221,6 +221,6 @@ def _options(cursor: Cursor) -> tuple[tuple[str, str, TextPlace], ...]:
             cursor.unexpected("a text in quotes")
         cursor.index += 1
         options.append((name, value, at))
-        if not cursor.take(",") and cursor.kinds[cursor.index] != ")":
+        if not cursor.accept(",") and cursor.kinds[cursor.index] != ")":
             cursor.unexpected("a comma or )")
     return tuple(options)

@@ -20,27 +20,27 @@ def select(cursor: Cursor) -> syntax.Select:
     if cursor.is_word("DISTINCT") and cursor.kinds[cursor.index + 1] in ("word", "name", "*", "("):
         cursor.unexpected("an item")
     items = [_item(cursor)]
-    while cursor.take(","):
+    while cursor.accept(","):
         items.append(_item(cursor))
     cursor.want("FROM", "an operator, a comma, AS, INVISIBLE or FROM")
     source = _source(cursor)
     joins = _joins(cursor, source)
     after = "AS, JOIN, WHERE, GROUP BY, HAVING, ORDER BY, LIMIT or the end"
     where = having = None
-    if cursor.take("WHERE"):
+    if cursor.accept("WHERE"):
         where = expression(cursor)
         after = "an operator, GROUP BY, HAVING, ORDER BY, LIMIT or the end"
     group_by, found = _grouping(cursor)
     if group_by or found:
         after = "an operator, a comma, HAVING, ORDER BY, LIMIT or the end"
-    if cursor.take("HAVING"):
+    if cursor.accept("HAVING"):
         having = expression(cursor)
         after = "an operator, ORDER BY, LIMIT or the end"
     order_by = _order(cursor)
     if order_by:
         after = "an operator, a comma, ASC, DESC, LIMIT or the end"
     limit = None
-    if cursor.take_word("LIMIT"):
+    if cursor.accept_word("LIMIT"):
         limit = cursor.whole_number("the number of rows", 0)
         after = "the end after LIMIT"
     cursor.rest_is_empty(after)
@@ -73,7 +73,7 @@ def _stream_names(cursor: Cursor) -> dict[str, str]:
 def _item(cursor: Cursor) -> syntax.Item:
     begun, at = cursor.index, cursor.at()
     found: syntax.Expression
-    if cursor.take("*"):
+    if cursor.accept("*"):
         found = _star(cursor, None, at)
     elif (stream := stream_star(cursor)) is not None:
         found = _star(cursor, stream, at)
@@ -85,8 +85,8 @@ def _item(cursor: Cursor) -> syntax.Item:
         if cursor.is_word("AS") or cursor.is_word("INVISIBLE"):
             cursor.fail(f"* cannot be followed by {cursor.values[cursor.index].upper()}: it is many columns")
         return syntax.Item(found, None, False, text, at)
-    alias = cursor.name("a name after AS") if cursor.take_word("AS") else None
-    return syntax.Item(found, alias, cursor.take_word("INVISIBLE"), text, at)
+    alias = cursor.name("a name after AS") if cursor.accept_word("AS") else None
+    return syntax.Item(found, alias, cursor.accept_word("INVISIBLE"), text, at)
 
 
 def _star(cursor: Cursor, stream: str | None, at: syntax.TextPlace) -> syntax.Star:
@@ -94,16 +94,16 @@ def _star(cursor: Cursor, stream: str | None, at: syntax.TextPlace) -> syntax.St
     leave_out: list[str] = []
     replaced: list[tuple[syntax.Expression, str]] = []
     while True:
-        if not leave_out and cursor.take_word("EXCEPT"):
+        if not leave_out and cursor.accept_word("EXCEPT"):
             cursor.want("(", "( after EXCEPT")
             leave_out.append(cursor.name("a column"))
-            while cursor.take(","):
+            while cursor.accept(","):
                 leave_out.append(cursor.name("a column"))
             cursor.want(")", "a comma or )")
-        elif not replaced and cursor.take_word("REPLACE"):
+        elif not replaced and cursor.accept_word("REPLACE"):
             cursor.want("(", "( after REPLACE")
             replaced.append(_replacement(cursor))
-            while cursor.take(","):
+            while cursor.accept(","):
                 replaced.append(_replacement(cursor))
             cursor.want(")", "a comma or )")
         else:
@@ -121,7 +121,7 @@ def _source(cursor: Cursor) -> syntax.FromItem:
     if cursor.kinds[cursor.index] == "(":
         cursor.fail("a SELECT within a SELECT is not supported", "chain rules over memory topics")
     stream = cursor.stream_name("the name of a stream or table")
-    alias = cursor.name("a name after AS") if cursor.take_word("AS") else None
+    alias = cursor.name("a name after AS") if cursor.accept_word("AS") else None
     return syntax.FromItem(stream, alias, at)
 
 
@@ -139,7 +139,7 @@ def _joins(cursor: Cursor, first: syntax.FromItem) -> tuple[syntax.Join, ...]:
         if word != "JOIN":
             cursor.index += 1
             if kind in ("LEFT", "RIGHT", "FULL"):
-                cursor.take_word("OUTER")
+                cursor.accept_word("OUTER")
         cursor.want("JOIN", "JOIN")
         source = _source(cursor)
         if source.name in names:
@@ -156,7 +156,7 @@ def _joins(cursor: Cursor, first: syntax.FromItem) -> tuple[syntax.Join, ...]:
 
 
 def _grouping(cursor: Cursor) -> tuple[tuple[syntax.Expression, ...], syntax.WindowClause | None]:
-    if not cursor.take("GROUP"):
+    if not cursor.accept("GROUP"):
         return (), None
     cursor.want("BY", "BY after GROUP")
     dimensions: list[syntax.Expression] = []
@@ -168,23 +168,23 @@ def _grouping(cursor: Cursor) -> tuple[tuple[syntax.Expression, ...], syntax.Win
             cursor.fail("a second window; a rule has one")
         else:
             found = window(cursor)
-        if not cursor.take(","):
+        if not cursor.accept(","):
             return tuple(dimensions), found
 
 
 def _order(cursor: Cursor) -> tuple[syntax.OrderKey, ...]:
-    if not cursor.take("ORDER"):
+    if not cursor.accept("ORDER"):
         return ()
     cursor.want("BY", "BY after ORDER")
     keys: list[syntax.OrderKey] = []
     while True:
         at = cursor.at()
         found = expression(cursor)
-        descending = cursor.take("DESC")
+        descending = cursor.accept("DESC")
         if not descending:
-            cursor.take("ASC")
+            cursor.accept("ASC")
         keys.append(syntax.OrderKey(found, descending, at))
-        if not cursor.take(","):
+        if not cursor.accept(","):
             return tuple(keys)
 
 
@@ -239,7 +239,7 @@ def _timed(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) 
     if kind == "tumbling":
         return found
     if kind == "sliding":
-        delay = cursor.whole_number("the delay", 0) if cursor.take(",") else 0
+        delay = cursor.whole_number("the delay", 0) if cursor.accept(",") else 0
         return replace(found, delay_ms=unit_ms * delay)
     second = "the hop" if kind == "hopping" else "the timeout"
     cursor.want(",", f", and {second}; it is {form}")
@@ -250,7 +250,7 @@ def _timed(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) 
 def _count(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) -> syntax.WindowClause:
     count = cursor.whole_number("the number of records")
     every = count
-    if cursor.take(","):
+    if cursor.accept(","):
         at = cursor.at()
         every = cursor.whole_number("after how many records")
         if every > count:
@@ -262,7 +262,7 @@ def _state(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) 
     if cursor.kinds[cursor.index] == ")":
         cursor.unexpected(f"a condition; it is {_FORMS[kind]}")
     begin = expression(cursor)
-    return replace(found, begin=begin, end=expression(cursor) if cursor.take(",") else None)
+    return replace(found, begin=begin, end=expression(cursor) if cursor.accept(",") else None)
 
 
 def _cycle(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) -> syntax.WindowClause:

@@ -111,10 +111,10 @@ class CloudServices:
         absent = [name for name in SERVICES if not _answers(HEALTH[name], self._offset)]
         return f"no health of {', '.join(absent)}" if absent else None
 
-    def tend(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> None:
         """Starts again what ended by itself."""
         for service in self.all.values():
-            service.tend(now_s)
+            service.tick(now_s)
 
     def join(self, guest: str) -> None:
         """Starts a second Makai: on the same store (`second`) or with its own (`other`)."""

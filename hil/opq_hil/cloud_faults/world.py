@@ -287,7 +287,7 @@ class CloudWorld:
         """Lets time pass and starts again what ended by itself."""
         until_s = time.monotonic() + for_s
         while True:
-            self.services.tend(time.monotonic())
+            self.services.tick(time.monotonic())
             if time.monotonic() >= until_s:
                 return
             time.sleep(TICK_S)

@@ -184,7 +184,7 @@ class FleetConnections:
             self._open(box, now_s)
         self._all_open = len(left) <= OPENING - opening
 
-    def tend(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> None:
         """Makes late sockets again, and serves every socket now and then (`now_s` monotonic)."""
         self._waits_s[self.stands] = now_s
         late = ~self.stands & (now_s - self._waits_s > REMAKE_S)

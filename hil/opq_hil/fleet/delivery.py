@@ -141,7 +141,7 @@ class Delivery:
                 self._add_due(box, first, last)
         self.paces[box].note_acknowledged(lost, now_s)
 
-    def tend(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> None:
         """Notes which connections came back and which Boxes are no longer acknowledged; call it regularly."""
         stands = self._lines.stands
         back = stands & ~self._stood

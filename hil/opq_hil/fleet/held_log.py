@@ -153,7 +153,7 @@ class HeldLog:
                 whole = zip(held_by, part["sequence"].tolist(), segment.read_bodies(part), strict=True)
                 yield [HeldRow(*each) for each in whole]
 
-    def tend(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> None:
         """Begins a new segment, and deletes acknowledged ones and those above the size limit; call it
         regularly (`now_s` monotonic).
         """

@@ -45,7 +45,7 @@ MOST_BEHIND = 10
 """Limit of Measurements of one Box in one turn, after a standstill of the process."""
 SAMPLES_S = 0.2
 """Interval at which samples of disturbed Boxes are made and measured."""
-TEND_S = 0.5
+TICK_S = 0.5
 ANSWER_BYTES = 64_000_000
 """Limit of answers that wait for their sockets, in bytes, for all Boxes of the process."""
 LONGEST_REQUEST_S = 120.0
@@ -116,7 +116,7 @@ class FleetWorker:
         self._answers: deque[tuple[int, list[bytes]]] = deque()
         self._offered = self._taken = 0  # bytes of answers: the handler's thread adds, this one removes
         self.reached_s = self.longest_turn_s = 0.0
-        self._sampled_s = self._tended_s = 0.0
+        self._sampled_s = self._ticked_s = 0.0
         self._begin(pairs)
 
     def run(self, stop: threading.Event) -> None:
@@ -132,7 +132,7 @@ class FleetWorker:
                 if now_s - turn_s >= TURN_S:
                     self.longest_turn_s = max(self.longest_turn_s, now_s - turn_s)
                     turn_s = now_s
-                    self.turn(now_s)
+                    self.run_once(now_s)
                 self._respond()
             answering.join(2.0)
             self._respond()
@@ -140,7 +140,7 @@ class FleetWorker:
             self.held.close()
             self.lines.close()
 
-    def turn(self, now_s: float) -> None:
+    def run_once(self, now_s: float) -> None:
         """Does everything that is due at a monotonic time."""
         t_s = now_s - self._clock.monotonic_ns / 1e9
         all_measured = self._measure(t_s)
@@ -151,11 +151,11 @@ class FleetWorker:
             self.reached_s = now_s
         self.delivery.send_again(now_s)
         self.lines.open_more(now_s)
-        if now_s - self._tended_s >= TEND_S:
-            self._tended_s = now_s
-            self.lines.tend(now_s)
-            self.delivery.tend(now_s)
-            self.held.tend(now_s)
+        if now_s - self._ticked_s >= TICK_S:
+            self._ticked_s = now_s
+            self.lines.tick(now_s)
+            self.delivery.tick(now_s)
+            self.held.tick(now_s)
             self.meter.forget()
             if self._outages is not None:
                 for box, down in self._outages.changes(t_s):

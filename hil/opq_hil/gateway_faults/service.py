@@ -101,7 +101,7 @@ class ServiceProcess:
             self._process = None
             self._written |= {(at_s, box_id): at_s - age_s for box_id, age_s in unwritten_s().items()}
 
-    def tend(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> None:
         """Starts it again if it ended by itself."""
         if self._process is None or self._process.poll() is None:
             return

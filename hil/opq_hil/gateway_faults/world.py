@@ -157,7 +157,7 @@ class FaultWorld:
         until_s = time.monotonic() + for_s
         while True:
             for service in (self.gateway, self.cloud):
-                service.tend(time.monotonic())
+                service.tick(time.monotonic())
             if time.monotonic() >= until_s:
                 return
             time.sleep(TICK_S)

@@ -91,7 +91,7 @@ class Analyser:
             before = [window for window in found if window.first_sample < piece.first_sample]
             self._end_run(before)
             found = found[len(before) :]
-        self._take(found)
+        self._accept_windows(found)
         self._flicker.push_samples(piece)
 
     def end(self) -> SignalAnalysis:
@@ -158,7 +158,7 @@ class Analyser:
             course=course,
         )
 
-    def _take(self, windows: Iterable[Window]) -> None:
+    def _accept_windows(self, windows: Iterable[Window]) -> None:
         assert self._detector is not None
         for window in windows:
             self._cycles.push_window(window)
@@ -168,7 +168,7 @@ class Analyser:
 
     def _end_run(self, last: Iterable[Window]) -> None:
         """Measures the last windows of a run, the rest after them, and windows that waited for these."""
-        self._take(last)
+        self._accept_windows(last)
         assert self._detector is not None
         notices: list[Notice] = []
         if self._cutter.rest is not None:

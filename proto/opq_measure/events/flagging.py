@@ -48,7 +48,7 @@ class Flagging:
             new = [window.first_sample <= notice.start_sample < end for notice in given]
             found = self.end(notice for notice, is_new in zip(given, new, strict=True) if not is_new)
             given = [notice for notice, is_new in zip(given, new, strict=True) if is_new]
-        self._take(given, window)
+        self._accept_notices(given, window)
         self._waiting.append(window)
         while len(self._waiting) > math.ceil(LATEST_CYCLES / (len(window.edges) - 1)):
             found.append(self._next())
@@ -57,12 +57,12 @@ class Flagging:
     def end(self, notices: Iterable[Notice] = ()) -> list[tuple[Window, bool]]:
         """The windows left at the end of a run; `notices` are what `Detector.end` reported."""
         if self._waiting:
-            self._take(notices, self._waiting[-1])
+            self._accept_notices(notices, self._waiting[-1])
         found = [self._next() for _ in range(len(self._waiting))]
         self._events.clear()
         return found
 
-    def _take(self, notices: Iterable[Notice], window: Window) -> None:
+    def _accept_notices(self, notices: Iterable[Notice], window: Window) -> None:
         for notice in notices:
             if isinstance(notice, Onset):
                 cycle = window.rate_hz / window.nominal_hz  # an onset is accurate to one

@@ -114,12 +114,12 @@ class Pmu:
     def _phasor(self, middle: int, rest: float) -> Phasor:
         nominal = 2 * np.pi * self.nominal_hz / self._run.rate_hz
         low, high = nominal * (1 - TUNED), nominal * (1 + TUNED)
-        first = self._take(middle, nominal)
+        first = self._filtered(middle, nominal)
         own = min(max(first.omega, low), high) if math.isfinite(first.omega) else nominal
-        best = self._take(middle, max(low, nominal * round(own / nominal / BIN) * BIN))
+        best = self._filtered(middle, max(low, nominal * round(own / nominal / BIN) * BIN))
         return self._reported(best, rest)
 
-    def _take(self, middle: int, omega: float) -> "_Taken":
+    def _filtered(self, middle: int, omega: float) -> "_Taken":
         tuned_to = tuned(self._shape, omega)
         return _taken(self._run.frame(middle - tuned_to.half, middle + tuned_to.half + 1), tuned_to)
 

@@ -76,7 +76,7 @@ class Windows:
             run = _Run(samples, self._nominal_hz)
         return run, run.volts_of(samples)
 
-    def _take(self, samples: SignalPiece, run: "_Run", begun: list[Window]) -> list[Window]:
+    def _continue(self, samples: SignalPiece, run: "_Run", begun: list[Window]) -> list[Window]:
         """Makes the run that `_begin` returned the current one."""
         found = begun
         if run is not self._run:
@@ -131,7 +131,7 @@ def push_samples_of_all(
     hops = feed_all([run.tracker for run, _ in begun], [volts for _, volts in begun])
     for at, (run, volts), own in zip(filled, begun, hops, strict=True):
         clock = () if clocks is None else clocks[at]
-        found[at] = cutters[at]._take(pieces[at], run, run.push_samples(pieces[at], volts, own, clock))
+        found[at] = cutters[at]._continue(pieces[at], run, run.push_samples(pieces[at], volts, own, clock))
     return found
 
 

@@ -77,7 +77,7 @@ class BoxLoad:
         while not self.lines.stands.all():
             now_s = time.monotonic()
             self.lines.open_more(now_s)
-            self.lines.tend(now_s)
+            self.lines.tick(now_s)
             self.lines.wait(TICK_S)
         return {"seconds": time.monotonic() - began_s}
 
@@ -127,7 +127,7 @@ class BoxLoad:
         self._answered_s = np.full(len(self._before), np.nan)
         while np.isnan(self._answered_s).any() and time.monotonic() < began_s + ANSWERED_S:
             self.lines.open_more(time.monotonic())
-            self.lines.tend(time.monotonic())
+            self.lines.tick(time.monotonic())
             self.run(rate_hz, 1.5 / rate_hz)  # longer than a round, so that each Box sends
         return {"latencies_s": (self._answered_s[~np.isnan(self._answered_s)] - began_s).tolist()}
 

@@ -59,7 +59,7 @@ class PlainBrokers:
         self._due: deque[int] = deque()
         self._asked_s = self._acknowledged_s = time.monotonic()
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Reads some waiting messages, and sends what is due."""
         self._measurements.poll(20)
         self._read_measurements()
@@ -127,7 +127,7 @@ def serve(pipe: Connection, public: bytes, secret: bytes) -> None:
     brokers = PlainBrokers(public, secret)
     pipe.send(brokers.endpoints)
     while True:
-        brokers.turn()
+        brokers.run_once()
         if pipe.poll():
             message = pipe.recv()
             if message == "end":

@@ -82,7 +82,7 @@ class Child:
         """Its exit code when it has ended (minus the signal's number), else None."""
         return None if self._process is None else self._process.poll()
 
-    def tend(self) -> str | None:
+    def tick(self) -> str | None:
         """Restarts a dead process after the wait; returns a sentence when something was done."""
         code = self.ended()
         if code is None:

@@ -93,7 +93,7 @@ class UpRun:
             self._print("up", f"a Box stays revoked: {path} was taken out; put it back to admit it")
 
     def _loop(self, on_page: Callable[[], object] | None) -> UpOutcome:
-        tended_s = 0.0
+        ticked_s = 0.0
         while not self.stop.is_set():
             if not self._page_up and self._session.feed.connected.is_set():
                 self._page_up = True
@@ -103,9 +103,9 @@ class UpRun:
             line = self._session.next_line(TICK_S)
             if line:
                 self._handle_line(line)
-            if not line or time.monotonic() - tended_s > TICK_S:
-                tended_s = time.monotonic()
-                outcome = self._tend()
+            if not line or time.monotonic() - ticked_s > TICK_S:
+                ticked_s = time.monotonic()
+                outcome = self._tick()
                 if outcome:
                     return outcome
             if self._timeout_s is not None:
@@ -148,13 +148,13 @@ class UpRun:
         kind = class_phrase(str(incident.get("class")))
         self._print("view", f"on the page: {kind}{much}, {where}")
 
-    def _tend(self) -> UpOutcome | None:
+    def _tick(self) -> UpOutcome | None:
         for child in self._session.children:
             code = child.ended()
             early = self._elapsed_s() < START_S or not self._page_up
             if code in (1, 2) and child.restarts == 0 and early:
                 return UpOutcome(error=f"{child.name} did not start: {child.last_words()}", exit_code=code)
-            news = child.tend()
+            news = child.tick()
             if news:
                 self._print("up", news)
         if self._session.feed.connected.is_set():

@@ -73,7 +73,7 @@ class RuleRows:
         self._thread = threading.Thread(target=self._read, name="view.rule_rows", daemon=True)
         self._thread.start()
 
-    def take(self) -> RowsTaken:
+    def pop_rows(self) -> RowsTaken:
         with self._changed:
             rows, count = tuple(self._rows), self._count
             if not rows:  # rows that were passed over are reported with the next ones
@@ -148,7 +148,7 @@ def read_sample_rows(engine: RuleEngine, rule: str) -> RowsTaken:
     rows = RuleRows(engine, rule, LOOK_ROWS)
     try:
         rows.wait(LOOK_ROWS, LOOK_S)
-        return rows.take()
+        return rows.pop_rows()
     finally:
         rows.close()
 
@@ -165,7 +165,7 @@ async def row_events(
     yield b": begun\n\n"
     while True:
         await anyio.sleep(1.0)
-        ended, taken, now_s = rows.ended, rows.take(), time.monotonic()
+        ended, taken, now_s = rows.ended, rows.pop_rows(), time.monotonic()
         if taken.rows:
             yield _event("rows", {"rows": taken.rows, "passed_over": taken.passed_over})
         if taken.resting != resting:

@@ -40,7 +40,7 @@ Windows = Mapping[str, MapFrame | None]
 
 
 @dataclass(frozen=True, slots=True)
-class MapTaken:
+class MapPosition:
     """How much of which feed a map has received."""
 
     feed: "MapFeed"
@@ -79,12 +79,12 @@ class MapFeed:
         self.state, self._whole = None, b""
         self._changes.clear()
 
-    def since(self, taken: int | None) -> tuple[bytes, int]:
-        """The text for a map that has received `taken` (None: a new map), and how many seconds it lost."""
+    def since(self, position: int | None) -> tuple[bytes, int]:
+        """The text for a map that has received `position` (None: a new map), and how many seconds it lost."""
         if self.state is None:
             return b"", 0
-        missed = 0 if taken is None else self.number - taken
-        if taken is not None and missed <= len(self._changes):
+        missed = 0 if position is None else self.number - position
+        if position is not None and missed <= len(self._changes):
             return b"".join(list(self._changes)[len(self._changes) - missed :]), 0
         self._whole = self._whole or self.message(self.number, whole=self.state)
         return self._whole, missed
@@ -101,9 +101,9 @@ class MapFeeds:
         self._monotonic_s = monotonic_s
         self._feeds: dict[tuple[Audience, str], MapFeed] = {}
 
-    async def take(
-        self, visitor: Visitor, window: str, frame: MapFrame | None, taken: MapTaken | None
-    ) -> tuple[bytes, MapTaken | None, float]:
+    async def read_after(
+        self, visitor: Visitor, window: str, frame: MapFrame | None, position: MapPosition | None
+    ) -> tuple[bytes, MapPosition | None, float]:
         """What to send to a visitor's map now, its new position, and the seconds until there is more.
 
         Nothing is sent while the store cannot be read, or where FEEDS others exist: the map then requests its
@@ -118,10 +118,10 @@ class MapFeeds:
             if feed.making is None:
                 feed.making = asyncio.ensure_future(self._advance(feed, visitor, frame))
             await asyncio.shield(feed.making)
-        text, lost = feed.since(taken.number if taken is not None and taken.feed is feed else None)
+        text, lost = feed.since(position.number if position is not None and position.feed is feed else None)
         if lost:
             self._counters.add("live_dropped", lost, label="map")
-        now_taken = None if feed.state is None else MapTaken(feed, feed.number)
+        now_taken = None if feed.state is None else MapPosition(feed, feed.number)
         return text, now_taken, max(0.0, feed.next_s - self._monotonic_s())
 
     def _feed(self, key: tuple[Audience, str]) -> MapFeed | None:

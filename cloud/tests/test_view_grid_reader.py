@@ -154,5 +154,5 @@ def test_who_says_nothing_of_themselves_is_known_without_the_store(grid: Grid) -
     assert visitors.of(plain) == visitors.at_once(plain)
     for header in ("cookie", "authorization"):
         assert visitors.at_once(RequestFacts({**plain.headers, header: "x"}, "127.0.0.1")) is None
-    visitors.forget()
+    visitors.discard_cached()
     assert visitors.at_once(plain) is None

@@ -70,7 +70,7 @@ def test_a_commit_is_whole(tmp_path: Path) -> None:
     assert delivery.readdress("r", ["new"]) == 1
     assert delivery.count("out") == 0
     assert delivery.waiting("new", later[0], 10)[0][1:] == ("r", 8, [])
-    delivery.forget("r")
+    delivery.delete_rule("r")
     assert delivery.count("new") == 0
     delivery.close()
 

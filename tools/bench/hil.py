@@ -56,7 +56,7 @@ def _turn(bench: Bench, found: EraseCpu) -> None:
         erased = run.report["flash"]["erases"]
         if erased != (ERASES if said else 0):
             raise OpqError(f"{erased} sectors were erased; see {run.folder}")
-        bench.forget(run)
+        bench.delete_runs(run)
 
 
 def run(quick: bool) -> BenchResult:

@@ -129,7 +129,7 @@ class BoxRegister:
             self._alive_longest_ns = max(self._alive_longest_ns, length_ns)
             self._rhythm_s[box_id] = longest_ns / 1e9
 
-    def forget(self, box_ids: Iterable[str]) -> None:
+    def remove_boxes(self, box_ids: Iterable[str]) -> None:
         """Removes Boxes that another share hears from now on."""
         for box_id in box_ids:
             self._forgotten += self._received_s.pop(box_id, None) is not None

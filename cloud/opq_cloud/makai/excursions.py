@@ -160,7 +160,7 @@ class Excursions:
         excursion.reported = True
         return Decision(limit.metric, value, limit.enter, because)
 
-    def forget(self, key: Hashable) -> None:
+    def remove(self, key: Hashable) -> None:
         """Removes an excursion without a report: the value has become usual."""
         self.active.pop(key, None)
 

@@ -58,7 +58,7 @@ class HalfCycleRequests:
     def note_events(self, records: Iterable[EventRecord], now_s: float, utc_ns: int) -> int:
         """Adds events of long disturbances with unanswered Boxes; returns how many Boxes found no room."""
         no_room = 0
-        self._forget(utc_ns)
+        self._remove_old(utc_ns)
         for record in records:
             span_ns = record.half_cycles_ns
             if span_ns is None or record.event_id in self._known or utc_ns - span_ns[1] > LATEST_NS:
@@ -75,7 +75,7 @@ class HalfCycleRequests:
                 self._waiting[record.token, box_id] = request
         return no_room
 
-    def _forget(self, utc_ns: int) -> None:
+    def _remove_old(self, utc_ns: int) -> None:
         """Removes, where too many are known, those too old to be added again, then the oldest."""
         if len(self._known) > MOST_KNOWN:
             over = utc_ns - LATEST_NS

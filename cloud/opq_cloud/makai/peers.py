@@ -83,7 +83,7 @@ class Peers:
             if event & _FAILURES:
                 self.failed += 1  # its value is a reason, not a descriptor
                 continue
-            self._forget(number)
+            self._remove(number)
             if event == _ACCEPTED:
                 address = remote_address(number)
                 if address is not None:
@@ -192,10 +192,10 @@ class Peers:
 
     def _shut_down(self, number: int) -> bool:
         address = self._address.get(number)
-        self._forget(number)
+        self._remove(number)
         return shut_down(number, address)
 
-    def _forget(self, number: int) -> None:
+    def _remove(self, number: int) -> None:
         self.unknown.discard(number)
         self.unplaced.pop(number, None)
         self.refused.discard(number)

@@ -116,7 +116,7 @@ class SharedBoxes:
             self._counters.add("boxes_released", len(released))
             self._writer.release_boxes(released)
             if isinstance(self.role, FurtherShare):
-                self._boxes.forget(released)
+                self._boxes.remove_boxes(released)
         self._counters.set("boxes_of_share_now", len(own))
         self._counters.set("boxes_not_begun_dropped", own.dropped)
 

@@ -190,7 +190,7 @@ class AccountRecords:
         ):  # fmt: skip
             for document in self._documents.find(table, "account_id", account_id):
                 self._documents.remove(table, document[key])
-        self.changes.forget(account_id, freed)
+        self.changes.forget_account(account_id, freed)
         self._documents.remove(ACCOUNTS, account_id)
         if account is not None:
             self._documents.remove_original_user(account.email)

@@ -139,7 +139,7 @@ class AuditRecords:
         """Returns the changes that one account made, oldest first."""
         return [read_entry(each) for each in self._documents.find(AUDIT, "account_id", account_id)]
 
-    def forget(self, account_id: str, boxes: Collection[str]) -> None:
+    def forget_account(self, account_id: str, boxes: Collection[str]) -> None:
         """Removes an account from the entries, and the names and places of its Boxes."""
         subjects = {f"box {box_id}" for box_id in boxes}
         for document in self._documents.find(AUDIT):

@@ -87,14 +87,14 @@ class MeasurementLog(EmbeddedPart):
         self._slots = ParcelSlots()
         self._boxes: dict[str, _Box] = {}
         self._by_number: dict[int, _Box] = {}
-        database.on_rollback(self._forget)
+        database.on_rollback(self._discard_cached)
         self._unsealed = UnsealedRows()
         self._sealing = threading.Lock()
         self._sealer: threading.Thread | None = None
 
-    def _forget(self) -> None:
+    def _discard_cached(self) -> None:
         self._generation = None
-        self._slots.forget()
+        self._slots.discard_free()
 
     def close(self) -> None:
         """Waits for a running sealing pass, bounded by the number of unsealed rows; then closes the file."""
@@ -227,7 +227,7 @@ class MeasurementLog(EmbeddedPart):
             (first_id,) = connection.execute("SELECT min(id) FROM measurements").fetchone()
             self._first_id = self._last_id = (first_id or 1) - 1
             self._last_parcel, self._parcel_rows = counter(connection, "parcels_sealed"), 0
-            self._slots.forget()
+            self._slots.discard_free()
             self._generation = generation
             marks = connection.execute("SELECT box, box_id, spans, plain_high_ms FROM box_marks")
             for number, box_id, spans, plain_high_ms in marks:
@@ -289,7 +289,7 @@ class MeasurementLog(EmbeddedPart):
         """Updates what sealing changes of this process's knowledge: the rows' ids and numbers."""
         self._generation = generation
         self._parcel_rows -= parcel_rows
-        self._slots.forget()
+        self._slots.discard_free()
         self._first_id = last_id
         if self._last_id == last_id:  # the table is empty, its ids begin again
             self._first_id = self._last_id = 0

@@ -25,7 +25,7 @@ class ParcelSlots:
         self._free: list[tuple[int, int]] | None = None
         """Length in bytes and slot, rising; None where they must be read before the next parcel."""
 
-    def forget(self) -> None:
+    def discard_free(self) -> None:
         """Forgets the free slots, after something was sealed or rolled back."""
         self._free = None
 

@@ -55,7 +55,7 @@ class RecentMeasurements:
         if before is not None and measurement.timestamp_ms <= before.timestamp_ms:
             if before.timestamp_ms - measurement.timestamp_ms <= RECENT_MS:
                 return False
-            self._forget()  # late data is marked as backfilled, so here the Box's clock was set back
+            self._clear()  # late data is marked as backfilled, so here the Box's clock was set back
         came_first = []
         while self._rows and self._rows[-1].timestamp_ms >= measurement.timestamp_ms:
             came_first.append(self._rows.pop())
@@ -107,7 +107,7 @@ class RecentMeasurements:
         since_ms = self._rows[-1].timestamp_ms - RECENT_MS
         return [item for item in self._rows if item.timestamp_ms > since_ms]
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self._rows.clear()
         self._window = None
         self._longest_ms = self._longest_at_ms = 0

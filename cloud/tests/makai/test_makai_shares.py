@@ -261,7 +261,7 @@ def test_a_box_that_is_new_is_said_at_once_and_before_an_onset() -> None:
             assert further.open_at_onset(row, Decision("rms", 60.0, 108.0, "low"), stored=True)
             beat, onset = came()
             assert 1 in heard(beat) and isinstance(onset, HandedOnset)
-            register.forget(["4"])
+            register.remove_boxes(["4"])
             further.beat(now_s)
             register.note_received("30", 1000)
             further.beat(now_s)

@@ -87,7 +87,7 @@ class FirmwareUpdate:
                 return True, self._status()
             case "cancel":
                 self._round += 1
-                self._forget("idle", "")
+                self._reset("idle", "")
                 return True, "cancelled"
         return False, f"{word[:40]!r} is unknown; want begin, data, install, status or cancel"
 
@@ -110,7 +110,7 @@ class FirmwareUpdate:
         if self.busy:
             return False, f"an update is under way ({self.state}); cancel it first"
         self._round += 1
-        self._forget("collecting", "")
+        self._reset("collecting", "")
         self._wanted = (int(match[1]), match[2])
         return True, "0"
 
@@ -179,16 +179,16 @@ class FirmwareUpdate:
             return
         if answer.status is None:
             if self.state == "verifying":  # the Box may have restarted before its answer left
-                self._forget("restarting", "")
+                self._reset("restarting", "")
             else:
                 self._try_again("no answer")
         elif answer.status is Status.BUSY:
             if self._now_s > self._busy_until_s:
-                self._forget("failed", self._busy_words(answer.detail))
+                self._reset("failed", self._busy_words(answer.detail))
             else:
                 self._again_s = self._now_s + BUSY_S
         elif answer.status is not Status.DONE:
-            self._forget("failed", refusal_words(answer.status.name, answer.detail))
+            self._reset("failed", refusal_words(answer.status.name, answer.detail))
         else:
             self._go_on(answer.detail)
 
@@ -204,7 +204,7 @@ class FirmwareUpdate:
         self._tries, self._busy_until_s = 0, self._now_s + ERASE_S
         if self.state == "erasing":
             if detail not in Slot.__members__ or Slot[detail] not in self._images:
-                self._forget(
+                self._reset(
                     "failed", f"the Box wants the image for slot {detail!r}, which the file does not hold"
                 )
                 return
@@ -212,26 +212,24 @@ class FirmwareUpdate:
             self.state = "sending"
         elif self.state == "sending":
             if not (detail.isascii() and detail.isdigit() and int(detail) <= len(self._image)):
-                self._forget("failed", f"the Box wants byte {detail!r} of {len(self._image)} next")
+                self._reset("failed", f"the Box wants byte {detail!r} of {len(self._image)} next")
                 return
             self._offset = int(detail)
             if self._offset == len(self._image):
                 self.state = "verifying"
         else:
-            self._forget("restarting", "")
+            self._reset("restarting", "")
             return
         self._next()
 
     def _try_again(self, why: str) -> None:
         self._tries += 1
         if self._tries > TRIES:
-            self._forget(
-                "failed", f"{why}, {TRIES} times, at byte {self._offset}; the Box keeps its firmware"
-            )
+            self._reset("failed", f"{why}, {TRIES} times, at byte {self._offset}; the Box keeps its firmware")
         else:
             self._again_s = self._now_s + ANSWER_S
 
-    def _forget(self, state: str, reason: str) -> None:
+    def _reset(self, state: str, reason: str) -> None:
         self.state, self.reason, self._again_s = state, reason, None
         self._file.clear()
         if state != "restarting":

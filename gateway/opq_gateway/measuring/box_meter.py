@@ -253,7 +253,7 @@ class BoxMeter:
         self._sinks.window(window, *clock)
         self._previous = window
         if self._disturbances is None:
-            self._clock_line.forget(self._oldest(window))
+            self._clock_line.discard_before(self._oldest(window))
         else:
             self._unsettled.append((figures, rocof, clock))
             self._report(*self._disturbances.accept_window(window, figures.extent, clock))
@@ -294,7 +294,7 @@ class BoxMeter:
                 if half is not None:
                     self._sinks.values(half)
         if self._unsettled and self._previous is not None:
-            self._clock_line.forget(self._oldest(self._unsettled[0][0].window))
+            self._clock_line.discard_before(self._oldest(self._unsettled[0][0].window))
 
     def _oldest(self, window: Window) -> float:
         """The first sample still needed: by this window, or by the Measurement under way."""

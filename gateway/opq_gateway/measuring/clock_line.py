@@ -63,7 +63,7 @@ class ClockLine:
             return UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE
         return min(uncertainty_ns, UNKNOWN_UNCERTAINTY_NS), source
 
-    def forget(self, before: float) -> None:
+    def discard_before(self, before: float) -> None:
         """Drops the entries before this sample, which are no longer needed."""
         gone = bisect_right(self._begins, before) - 1
         if gone > 0:

@@ -44,9 +44,9 @@ class CrossingLimits:
         self._refused = refused
         self._known_boot: int | None = None  # the start of the Box for which the limits are settled
         self._is_requested = False
-        commands.on_setting = self.forget
+        commands.on_setting = self.invalidate
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """The Box's limits may have changed; it gets them again after the next hello."""
         self._known_boot = None
 

@@ -48,7 +48,7 @@ class ClockComparison:
         if self._last is not None:
             before, then_s = self._last
             if stepped(before, samples):
-                self._forget()  # earlier observations belong to another time
+                self._reset()  # earlier observations belong to another time
             else:
                 self._bound_ns += CRYSTAL * (now_s - then_s) * 1e9
         if now_s - self._since_s > WINDOW_S:
@@ -59,7 +59,7 @@ class ClockComparison:
         self._bound_ns = min(self._bound_ns, float(late_ns))
         self._last = samples, now_s
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._since_s = 0.0
         self._earliest_ns, self._earliest_before_ns = NO_BLOCK_NS, NO_BLOCK_NS
         self._bound_ns = float(NO_BLOCK_NS)

@@ -164,7 +164,7 @@ class Queue:
         """The cloud has everything up to `upto`; it is deleted with the next transaction."""
         held = self._boxes.get(box_id)
         if held is not None and held.oldest is not None and upto >= held.oldest:
-            self._forget(held, min(upto, held.next - 1))
+            self._remove_upto(held, min(upto, held.next - 1))
 
     def skip(self, box_id: str, to: int) -> bool:
         """Continues at `to`, since the cloud reports that lower numbers are used; only for a Box without a
@@ -259,9 +259,9 @@ class Queue:
             self._counters[box_id].add("measurements_overflow")
             waiting -= 1
 
-    def _forget(self, held: HeldMeasurements, upto: int) -> None:
+    def _remove_upto(self, held: HeldMeasurements, upto: int) -> None:
         """Removes everything up to `upto` from the Box's queue."""
-        held.forget(upto)
+        held.remove_upto(upto)
         ends = self._disk.query(lambda file: file.ends(held.row.box, upto))
         # without an answer of the disk the next may still be held: the cloud must not give it up
         unknown = upto + 1 if upto + 1 < held.next else None
@@ -276,7 +276,7 @@ class Queue:
             upto = file.excess(held.row.box, held.aged_ns - self._age_ns, share)
             if upto is not None and upto >= held.oldest:
                 self._counters[box_id].add("measurements_expired", file.count(held.row.box, upto))
-                self._forget(held, upto)
+                self._remove_upto(held, upto)
 
 
 def _goes_on(last_ns: int | None, end_ns: int) -> bool:

@@ -72,7 +72,7 @@ class HeldMeasurements:
         """The oldest sequence in memory or on disk."""
         return min((n for n in (min(self.unsaved, default=None), on_disk) if n is not None), default=None)
 
-    def forget(self, upto: int) -> None:
+    def remove_upto(self, upto: int) -> None:
         """Removes everything up to `upto`."""
         self.upto = max(upto, self.upto or 0)
         for number in [n for n in self.unsaved if n <= upto]:

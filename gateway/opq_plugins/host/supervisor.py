@@ -127,7 +127,7 @@ class WorkerSupervisor:
 
     def remove(self, number: int) -> None:
         self._halves.pop(number, None)
-        self._sending.forget(number)
+        self._sending.remove(number)
 
     def call(
         self,

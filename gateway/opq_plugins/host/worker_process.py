@@ -106,7 +106,7 @@ class WorkerLimits:
         if sum(held.values()) > MOST_STATE_BYTES:
             raise ValueError(f"more than {MOST_STATE_BYTES >> 20} MiB of state")
 
-    def forget(self, instance: int) -> None:
+    def remove(self, instance: int) -> None:
         self._state_bytes.pop(instance, None)
 
 

@@ -95,7 +95,7 @@ class Tasks:
     def _run(self) -> None:
         while True:
             with self._lock:
-                self._forget()
+                self._remove_ended()
                 if not self._waiting:
                     self._busy = False
                     return
@@ -114,7 +114,7 @@ class Tasks:
             log.get(service="rules-api").exception("task.failed", task=task.id, error=str(error))
             return "failed", "a fault of ours; the log has it", None
 
-    def _forget(self) -> None:
+    def _remove_ended(self) -> None:
         ended = [each.id for each in self._known.values() if each.status not in ("pending", "running")]
         for name in ended[: max(0, len(ended) - MOST_KEPT)]:
             del self._known[name]

@@ -121,7 +121,7 @@ class Outbox:
         self._last += len(rows)
         return len(rows)
 
-    def forget(self, rule: str) -> None:
+    def delete_rule(self, rule: str) -> None:
         """Deletes the states and unsent emissions of a deleted rule."""
         with self._file.transaction() as database:
             database.execute("DELETE FROM outbox WHERE rule = ?", (rule,))
@@ -267,9 +267,9 @@ class Checkpoint:
         """Deletes the rule's state and lets its source continue after `offset`."""
         self._outbox.commit({input_key: {"offset": offset, "state": {}}, f"rule {rule_id}": None}, (), ())
 
-    def forget(self, rule_id: str) -> None:
+    def delete_rule(self, rule_id: str) -> None:
         """Deletes the stored state and unsent emissions of a deleted rule."""
-        self._outbox.forget(rule_id)
+        self._outbox.delete_rule(rule_id)
 
     # -- commits
 

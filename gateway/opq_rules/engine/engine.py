@@ -160,7 +160,7 @@ class Engine:
         with self._store.changing():
             answer = self.catalogue.replace(name, sql, what)
             self._planner.changed()
-            self._tables.forget(name)
+            self._tables.close_table(name)
             for rule in self._rules_of(self._usage.of_stream(name)):
                 if rule.unit is not None:
                     self._lifecycle.stop(rule)
@@ -182,7 +182,7 @@ class Engine:
         for rule in self._rules_of(users):
             self._lifecycle.stop(rule, FAILED, f"{what} {name} was dropped")
         self._planner.changed()
-        self._tables.forget(name)
+        self._tables.close_table(name)
         return self.catalogue.drop(name, what)
 
     # -- rules

@@ -45,7 +45,7 @@ class RestartPolicy:
         self._failed[rule_id] = count, now_s
         return strategy.wait_ms(count, random.random) / 1000 if count <= strategy.attempts else None
 
-    def forget(self, rule_id: str) -> None:
+    def remove(self, rule_id: str) -> None:
         self._failed.pop(rule_id, None)
 
 
@@ -225,9 +225,9 @@ class RuleLifecycle:
     def remove(self, rule_id: str) -> None:
         """Stops and forgets a rule, with its state and unsent emissions."""
         rule = self.rules.pop(rule_id)
-        self._policy.forget(rule_id)
+        self._policy.remove(rule_id)
         self.stop_by_hand(rule)
-        self.loop.call(partial(self.loop.checkpoint.forget, rule_id))
+        self.loop.call(partial(self.loop.checkpoint.delete_rule, rule_id))
 
     @contextmanager
     def replacing(self, rule: Rule) -> Iterator[None]:

@@ -153,7 +153,7 @@ class LookupTables:
 
         return lookup
 
-    def forget(self, name: str) -> None:
+    def close_table(self, name: str) -> None:
         """Closes a table that was dropped or redefined."""
         found = self._open.pop(name, None)
         if found is not None:
@@ -162,7 +162,7 @@ class LookupTables:
 
     def close(self) -> None:
         for name in list(self._open):
-            self.forget(name)
+            self.close_table(name)
 
 
 def _lost(table: LookupSource) -> int:

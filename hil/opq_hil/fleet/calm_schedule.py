@@ -124,11 +124,11 @@ class CalmSchedule:
         self._begin[which] = self._end[which]
         self._plan(which)
 
-    def forget(self) -> None:
+    def discard_old(self) -> None:
         """Drops phases that no Box needs any more."""
         begun = self.begin_s[np.isfinite(self.begin_s)]
         if len(begun):
-            self._table.forget(float(begun.min()) - KEPT_S)
+            self._table.discard_before(float(begun.min()) - KEPT_S)
 
     def _plan(self, which: IndexArray) -> None:
         begin, offset = self._begin[which], self.offset[which]

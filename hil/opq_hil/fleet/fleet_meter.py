@@ -122,9 +122,9 @@ class FleetMeter:
             measured += [(box, edge) for edge in self._calm_again(box, last)]
         return measured
 
-    def forget(self) -> None:
+    def discard_old(self) -> None:
         """Drops what no Box needs any more."""
-        self._schedule.forget()
+        self._schedule.discard_old()
 
     def _utc_ns(self, t_s: FloatArray) -> IndexArray:
         return self._clock.start_ns + np.rint(t_s * 1e9).astype(np.int64)

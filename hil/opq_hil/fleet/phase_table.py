@@ -16,7 +16,7 @@ PIECE = 1000
 
 
 class PhaseTable:
-    """The phase from the start to the time given to `cover`, without what `forget` dropped."""
+    """The phase from the start to the time given to `cover`, without what `discard_before` dropped."""
 
     def __init__(self, phase: PhaseCourse, start_s: float = 0.0) -> None:
         self._phase = phase
@@ -37,7 +37,7 @@ class PhaseTable:
             self._cycles = np.concatenate((self._cycles, added))
             self._moments_s = self._of_steps()
 
-    def forget(self, before_s: float) -> None:
+    def discard_before(self, before_s: float) -> None:
         """Drops the phases before a time; they may not be requested any more."""
         gone = int(before_s / STEP_S) - self._first - 1
         if gone > PIECE:

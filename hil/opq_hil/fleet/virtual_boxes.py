@@ -87,7 +87,7 @@ class VirtualBoxes:
             rows = [measurement for _, measurement in self._meter.measure_disturbed(until_s)]
         if until_s - self._forgot_s >= FORGET_S:
             self._forgot_s = until_s
-            self._meter.forget()
+            self._meter.discard_old()
         columns = [self._columns(calm) for calm in rounds]
         return self._delivered(joined_columns(columns) if columns else None, rows)
 

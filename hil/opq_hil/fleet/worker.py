@@ -156,7 +156,7 @@ class FleetWorker:
             self.lines.tick(now_s)
             self.delivery.tick(now_s)
             self.held.tick(now_s)
-            self.meter.forget()
+            self.meter.discard_old()
             if self._outages is not None:
                 for box, down in self._outages.changes(t_s):
                     (self.lines.cut if down else self.lines.join)(box)

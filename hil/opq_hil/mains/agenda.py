@@ -57,7 +57,7 @@ class Agenda:
             while recurring.first_s + self._plays[number] * recurring.every_s <= soon_s:
                 self._put(recurring.placed(self._plays[number], self.grid))
                 self._plays[number] += 1
-        self._forget(max(0.0, soon_s - KEPT_S))
+        self._discard_before(max(0.0, soon_s - KEPT_S))
         self._marks = [mark for mark in self._marks if mark > horizon - KEPT_S * self._rate_hz]
 
     def marks(self, first: int, count: int) -> tuple[int, ...]:
@@ -93,7 +93,7 @@ class Agenda:
                 high = middle
         return low
 
-    def _forget(self, before_s: float) -> None:
+    def _discard_before(self, before_s: float) -> None:
         """Drops events that are long over; the phase that they changed stays."""
         past = self.grid.cycles_at(before_s)
         self.events = [event for event in self.events if event.stop_cycles > past]

@@ -231,7 +231,7 @@ class PowerSystem:
             if self.on_refusal is not None:
                 self.on_refusal(self.refused[-1])
             return
-        self._forget(at_s - self._keep_s)
+        self._discard_before(at_s - self._keep_s)
         self._terms = (*self._terms, solved.terms)
         if solved.state_after is not None:
             self._state = solved.state_after
@@ -240,7 +240,7 @@ class PowerSystem:
         if self._on_disturbance is not None:
             self._on_disturbance(self.latest)
 
-    def _forget(self, before_s: float) -> None:
+    def _discard_before(self, before_s: float) -> None:
         """Drops disturbances that ended before a moment; lasting ones become part of the steady state."""
         kept = [terms for terms in self._terms if terms.last_s >= before_s]
         while kept and _settled(kept[0], before_s):

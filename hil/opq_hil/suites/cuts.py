@@ -70,7 +70,7 @@ def _settings(bench: Bench, cuts: int) -> Figures:
         rest = {key: value for key, value in before.items() if key != "nominal_hz"}
         require(values == rest, f"other settings changed after {what}; see {run.folder}")
         old, new = old + (hz == "60"), new + (hz == "50")
-        bench.forget(torn, run)
+        bench.delete_runs(torn, run)
     return {"cuts": old + new, "old": old, "new": new, "operations_of_a_save": last - first + 1}
 
 
@@ -98,7 +98,7 @@ def _update(bench: Bench, cuts: int) -> Figures:
         require(not logged(run, "box.settings_default"), f"settings were lost after {what}; see {run.folder}")
         is_new = runs_slot_b(torn.flash)
         old, new = old + (not is_new), new + is_new
-        bench.forget(torn, run)
+        bench.delete_runs(torn, run)
     return {"cuts": old + new, "old": old, "new": new, "operations_of_an_update": last - first + 1}
 
 

@@ -94,7 +94,7 @@ class Bench:
         require(run.ended != "hang", f"the processor hung; see {run.folder}")
         return run
 
-    def forget(self, *runs: FirmwareRun) -> None:
+    def delete_runs(self, *runs: FirmwareRun) -> None:
         """Deletes runs without a fault: out of hundreds, only the faulty ones are kept."""
         for run in runs:
             with self._lock:

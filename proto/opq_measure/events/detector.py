@@ -149,7 +149,7 @@ class Detector:
         if before is not None and self._calm is not None and before.agrees_with(self._calm):
             recent.hold(window)
             self._decided = max(self._decided, recent.stop_edge - 2 - AROUND)
-            recent.forget(recent.stop_edge - KEPT)
+            recent.discard_before(recent.stop_edge - KEPT)
             return notices
         edges = window.first_sample + window.half_edges
         if recent.stop_edge:
@@ -184,7 +184,7 @@ class Detector:
             notices += self._decide(rms_v, first)
             self._decided = stop
         notices += self._settle()
-        self._recent.forget(edges - KEPT)
+        self._recent.discard_before(edges - KEPT)
         return notices
 
     def _rms_v(self, first: int, stop: int) -> FloatArray:

@@ -96,7 +96,7 @@ class Recent:
         part = self.volts[begin - self.first_sample : end - self.first_sample]
         return part, edges - begin, begin, first
 
-    def forget(self, before_edge: int) -> None:
+    def discard_before(self, before_edge: int) -> None:
         """Drops everything before a half edge; held windows only as a whole."""
         self._forgotten = before_edge
         held = self._held

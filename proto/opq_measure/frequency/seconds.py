@@ -47,5 +47,5 @@ class Seconds:
                 hz = one_second_hz(run.frame(first, last), run.rate_hz, self._nominal_hz)
                 found.append(SecondFrequency(self._second * SECOND_NS, hz))
             self._second += 1
-        run.forget(first)
+        run.discard_before(first)
         return found

@@ -72,7 +72,7 @@ class UtcRun:
         """A copy of samples `first` .. `last`: its alignment for BLAS does not depend on earlier pieces."""
         return self._held[first - self.first : last - self.first].copy()
 
-    def forget(self, before: int) -> None:
+    def discard_before(self, before: int) -> None:
         """Drops the samples before this one."""
         spare = min(before, self.end) - self.first
         if spare > 0:

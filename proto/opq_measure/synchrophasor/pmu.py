@@ -104,7 +104,7 @@ class Pmu:
             if middle - margin >= run.first:
                 found.append(self._phasor(middle, position - middle))
             self._report += 1
-        run.forget(middle - margin - 1)
+        run.discard_before(middle - margin - 1)
         return found
 
     def _margin(self, rate_hz: float) -> int:

@@ -58,7 +58,7 @@ class TimeAxis:
             return None
         return start_ns + round((position - self._begins[index]) * 1e9 / rate_hz)
 
-    def forget(self, position: float) -> None:
+    def discard_before(self, position: float) -> None:
         """Drops the marks that are needed only before `position`."""
         gone = max(0, bisect_right(self._begins, position) - 1)
         del self._begins[:gone], self._segments[:gone]

@@ -253,7 +253,7 @@ class _Run:
             self._tick = tick_between(self._axis.time_ns(0.0), edge_ns, whole.rate_hz)
         found = self._complete(whole, self._cycle, ended)
         if found:
-            self._forget(float(whole.at(np.array([TURN * self._cycle]))[0]))
+            self._discard_before(float(whole.at(np.array([TURN * self._cycle]))[0]))
         return found
 
     def _track(self, ended: bool) -> Track:
@@ -343,7 +343,7 @@ class _Run:
         cycles = int(window.edges.searchsorted(place - ON_TICK_SAMPLES))
         return cycle + max(1, cycles), True  # a clock that was set may put the tick at the window's start
 
-    def _forget(self, start: float) -> None:
+    def _discard_before(self, start: float) -> None:
         """Drops what the window from `start` on does not need, not even as context."""
         keep = math.floor(start) - self._widest - 1
         if keep <= self._base:
@@ -352,7 +352,7 @@ class _Run:
         self._base = keep
         hop = max(0, int(self._hops[0].searchsorted(keep, side="right")) - 1)
         self._hops = self._hops[:, hop:]
-        self._axis.forget(keep)
+        self._axis.discard_before(keep)
 
 
 _NOTHING = np.empty(0)

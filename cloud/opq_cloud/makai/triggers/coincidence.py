@@ -98,7 +98,7 @@ def decide(
     if goes_on and WHOLE in state.excursions.active:
         state.excursions.go_on(WHOLE, measurement, float(len(together)))
         return None, state
-    state.excursions.forget(WHOLE)
+    state.excursions.remove(WHOLE)
     return state.excursions.begin(WHOLE, measurement, float(len(together)), limit), state
 
 

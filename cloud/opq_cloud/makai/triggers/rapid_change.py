@@ -128,11 +128,11 @@ def _changed(
     start_ns, end_ns = window_ns(measurement)
     if is_flagged(rms, nominal) or end_ns - start_ns > LONGEST_WINDOW_NS:
         state.levels.pop(key, None)  # the level after a dip is not known before the next steady second
-        state.excursions.forget(key)
+        state.excursions.remove(key)
         return None
     if level is None or not 0 <= start_ns - level.end_ns <= LONGEST_WINDOW_NS:
         state.levels[key] = SteadyLevel(rms.average, end_ns)
-        state.excursions.forget(key)
+        state.excursions.remove(key)
         return None
     level.end_ns = end_ns
     change_v = max(rms.max - level.volts, level.volts - rms.min)
@@ -145,7 +145,7 @@ def _changed(
         level.volts, level.left_ns = rms.average, 0
         if not settled:
             return state.excursions.end(key, measurement, limit)
-        state.excursions.forget(key)
+        state.excursions.remove(key)
         return None
     state.excursions.go_on(key, measurement, change_v)
     return None

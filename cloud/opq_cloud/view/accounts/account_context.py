@@ -85,7 +85,7 @@ class AccountContext:
             replaces=secret_hash(before) if before else "",
         )
         self.people.changes.add(account.account_id, visitor.address, "signed in", "")
-        self.visitors.forget()
+        self.visitors.discard_cached()
         return self.begin_session(see_other(where), secret, SESSION_S)
 
     def set_cookie(self, answer: Response, name: str, value: str, seconds: int | None) -> None:
@@ -112,7 +112,7 @@ class AccountContext:
         """Writes one line into the log of changes; cached Boxes and accounts are then read again."""
         account_id = visitor.account.account_id if visitor.account else ""
         self.people.changes.add(account_id, visitor.address, what, subject, before, after)
-        self.visitors.forget()
+        self.visitors.discard_cached()
 
 
 def checked_email(text: str) -> str:

@@ -334,7 +334,7 @@ def delete_account(context: AccountContext, account_id: str) -> None:
         forget_box(context, box_id)
     context.store.forget_author(account_id)
     context.people.delete_account(account_id)
-    context.visitors.forget()
+    context.visitors.discard_cached()
 
 
 def _box_facts(context: AccountContext, box_id: str) -> dict[str, object]:

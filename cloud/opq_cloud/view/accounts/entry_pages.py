@@ -242,5 +242,5 @@ class EntryPages:
         self._context.people.change_account(ticket.account_id, lambda was: replace(was, password_hash=hashed))
         self._context.people.end_sessions(ticket.account_id)
         self._context.people.changes.add(ticket.account_id, visitor.address, "set a new password by mail", "")
-        self._context.visitors.forget()
+        self._context.visitors.discard_cached()
         return see_other("/sign-in")

@@ -293,7 +293,7 @@ class Visitors:
         """What the same request would see without session and token: what may be shared with everybody."""
         return self.of(RequestFacts({n: v for n, v in request.headers.items() if n not in WHO}, request.peer))
 
-    def forget(self) -> None:
+    def discard_cached(self) -> None:
         """Discards cached facts, because this process has changed something."""
         with self._lock:
             self._known = None

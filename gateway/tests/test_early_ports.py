@@ -63,8 +63,8 @@ def test_a_box_is_asked_who_it_is_and_for_what_it_sampled_before_its_first_block
     assert found == [Command(0xFFFF, Operation.HELLO), Resend(80_000, 120_000)]
     taken = ports.take_port(path)
     assert taken is not None and sent in bytes(taken.data)
-    assert taken.asked_s is not None and taken.asked_s <= time.monotonic()
-    assert (taken.asked_first, taken.requested_end) == (80_000, 200_200)
+    assert taken.requested_s is not None and taken.requested_s <= time.monotonic()
+    assert (taken.requested_first, taken.requested_end) == (80_000, 200_200)
     assert ports.take_port(path) is None
     taken.device.close()
 
@@ -117,8 +117,8 @@ def asked(master: int, path: str, ring: Path) -> list[LinkMessage]:
     wait_for(lambda: path in ports._open)
     os.write(master, link.encode(block(90_000, FLAG_RESENT), 0) + link.encode(block(200_000), 1))
     port = ports._open[path]
-    wait_for(lambda: port.asked_s is not None)
-    more = port.asked_first < 200_000  # a pty hands on what was written later
+    wait_for(lambda: port.requested_s is not None)
+    more = port.requested_first < 200_000  # a pty hands on what was written later
     found: list[LinkMessage] = []
     wait_for(lambda: found.extend(heard(master)) or len(found) >= 1 + more)
     assert found[0] == Command(0xFFFF, Operation.HELLO)

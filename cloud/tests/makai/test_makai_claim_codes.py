@@ -127,7 +127,7 @@ def test_who_asks_a_box_that_is_away_keeps_nobody_from_claiming_theirs(
         goes_on.wait(60)
         raise UnansweredError(f"Box {box_id} does not answer")
 
-    monkeypatch.setattr(box_client, "_said", away)
+    monkeypatch.setattr(box_client, "_read_report", away)
     monkeypatch.setattr(box_client, "BUSY_S", 0.1)
     eve = scene.store.people.account_of("eve@example.org")
     assert eve is not None and scene.store.people.claim_box("4", eve.account_id)

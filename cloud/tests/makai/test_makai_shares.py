@@ -194,9 +194,9 @@ def test_messages_between_shares_come_back_as_they_were_and_others_are_refused()
     heard = np.array([[1, 2, 3, 4], [10_000, 2**50, 10**9, 0]], np.int64)
     beat = read_message(beat_frames(2, 5, heard))
     assert isinstance(beat, ShareBeat) and (beat.number, beat.of) == (2, 5)
-    assert np.array_equal(beat.heard, heard)
+    assert np.array_equal(beat.received, heard)
     ages = read_message(beat_frames(2, 5, np.array([[1, 2, -5, 2**62]], np.int64)))
-    assert isinstance(ages, ShareBeat) and ages.heard.tolist() == [[1, 2, 0, 120 * S]]
+    assert isinstance(ages, ShareBeat) and ages.received.tolist() == [[1, 2, 0, 120 * S]]
     row = Measurement("7", 5000, {"rms": Metric(1.0, 3.0, 2.0)}, 4 * S, 5 * S, 100, sequence=9)
     for decision in (None, Decision("rms", 80.0, 108.0, "low"), Decision("f", 1.0, 2.0, "é", (1, 2), 0)):
         onset = HandedOnset(3, row, decision, decision is None)
@@ -246,7 +246,7 @@ def test_a_box_that_is_new_is_said_at_once_and_before_an_onset() -> None:
 
         def heard(beat: object) -> list[int]:
             assert isinstance(beat, ShareBeat)
-            return beat.heard[:, 0].tolist()
+            return beat.received[:, 0].tolist()
 
         with further.opened(context, f"tcp://127.0.0.1:{port}") as socket:
             assert socket.poll(5000, zmq.POLLOUT)

@@ -71,7 +71,7 @@ def test_what_people_and_reanalyses_change_in_processes_of_their_own_is_publishe
     hears, runner = Hears(bus.settings), AnalysisRunner(bus.settings, lambda: store, [])
     running.start(hears)
     running.start(runner)
-    assert until(lambda: runner._out is not None and runner._out.heard())
+    assert until(lambda: runner._out is not None and runner._out.has_subscriber())
     other = open_store(None, tmp_path)  # as View, or a command beside it
     editor = IncidentEditor(other)
     (_, second) = next(one for one in other.incidents() if len(one.box_ids) == 2).findings

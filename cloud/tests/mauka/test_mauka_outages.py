@@ -120,7 +120,7 @@ def test_what_was_found_before_the_store_failed_is_put_after(
     watch, box, refusals = grid.plugin.watch, store.box, [StoreError("the database is away")]
 
     def refusing(box_id: str) -> BoxRecord | None:
-        if box_id == "1" and refusals and watch._heard["4"].end_ns > ZERO_NS + 60 * S:
+        if box_id == "1" and refusals and watch._newest["4"].end_ns > ZERO_NS + 60 * S:
             raise refusals.pop()
         return box(box_id)
 

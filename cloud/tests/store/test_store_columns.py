@@ -244,7 +244,12 @@ def test_parcels_of_a_store_of_before_are_read_and_sealed(
     one = numbered(0, 20)
     rows = parcel_rows(one, one.which + 1)
     turned = np.ascontiguousarray(rows.view(np.uint8).reshape(len(rows), PARCEL_ROW.itemsize).T)
-    span = int(one.timestamps_ms.min()), int(one.told_ms.max()), len(rows), zlib.compress(turned.tobytes(), 1)
+    span = (
+        int(one.timestamps_ms.min()),
+        int(one.timestamps_ms.max()),
+        len(rows),
+        zlib.compress(turned.tobytes(), 1),
+    )
     with sqlite3.connect(path) as connection:
         connection.executemany("INSERT INTO box_marks (box_id) VALUES (?)", [(each,) for each in BOXES.ids])
         connection.execute("INSERT INTO parcels VALUES (1, ?, ?, ?, ?)", span)

@@ -38,7 +38,7 @@ def modules(package: str) -> list[str]:
     root = importlib.import_module(package)
     found = [package]
     for info in pkgutil.walk_packages(root.__path__, package + "."):
-        if not info.name.endswith(("__main__", "_pb2", ".tethered")):
+        if not info.name.endswith(("__main__", "_pb2", ".ended_with_parent")):
             found.append(info.name)
     return found
 

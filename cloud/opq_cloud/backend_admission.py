@@ -188,7 +188,7 @@ def _address_of(domain: bytes) -> tuple[int, bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class BackendDoor:
+class BackendContext:
     """The context in which a service makes the sockets that it binds for other services."""
 
     context: Context
@@ -197,9 +197,9 @@ class BackendDoor:
 
 
 @contextmanager
-def backend_door(
+def backend_context(
     context: Context, addresses: Sequence[str], counters: ServiceCounters
-) -> Iterator[BackendDoor]:
+) -> Iterator[BackendContext]:
     """Yields the service's own context in clear; with keys another one, as one context has one ZAP handler.
 
     Raises:
@@ -208,7 +208,7 @@ def backend_door(
     found = [backend_address(address) for address in addresses]
     with_keys = {address.folder: address for address in found if address.folder is not None}
     if not with_keys:
-        yield BackendDoor(context, None)
+        yield BackendContext(context, None)
         return
     if len(with_keys) > 1:
         raise ConfigError(f"{', '.join(map(str, found))}: want one folder of keys for all of them")
@@ -217,7 +217,7 @@ def backend_door(
         admission = BackendAdmission(own, _folder(*with_keys.values()), counters)
         opened.enter_context(closing(admission))
         admission.start()
-        yield BackendDoor(own, admission)
+        yield BackendContext(own, admission)
 
 
 def _folder(address: BackendAddress) -> BackendKeyFolder:

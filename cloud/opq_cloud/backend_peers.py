@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from opq_cloud.backend_admission import AdmittedPeer, BackendAdmission, backend_door
+from opq_cloud.backend_admission import AdmittedPeer, BackendAdmission, backend_context
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import Context, Socket, bind, open_monitor, open_socket, receive, service_context
 from opq_cloud.tcp_connections import (
@@ -326,9 +326,9 @@ def reply_socket(
     """
     with ExitStack() as opened:
         own = opened.enter_context(service_context())
-        door = opened.enter_context(backend_door(own, [endpoint], counters))
-        socket = opened.enter_context(closing(open_socket(door.context, zmq.REP)))
-        peers = BackendPeers(door.context, socket, key, counters, admission=door.admission)
+        backend = opened.enter_context(backend_context(own, [endpoint], counters))
+        socket = opened.enter_context(closing(open_socket(backend.context, zmq.REP)))
+        peers = BackendPeers(backend.context, socket, key, counters, admission=backend.admission)
         opened.enter_context(closing(peers))
         bind(socket, endpoint, service, key)
         yield socket, peers

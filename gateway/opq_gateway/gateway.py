@@ -283,7 +283,7 @@ class Gateway:
                 try:
                     run(beat)
                 except Exception:
-                    beat.stumbled()
+                    beat.note_failure()
                     self.counters[box_id].add("failures")
                     self._log.exception("thread.failed", thread=name, box_id=box_id)
                     stop.wait(RESTART_S)

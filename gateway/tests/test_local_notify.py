@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_gateway.local.watchdog import STUMBLE_S, Heartbeats, Notifier, Watchdog
+from opq_gateway.local.watchdog import FAILURE_S, Heartbeats, Notifier, Watchdog
 
 
 class Manager:
@@ -109,9 +109,9 @@ def test_a_thread_that_throws_again_and_again_does_not_count_as_alive() -> None:
     for _ in range(31):
         clock.now_s += 1
         beat.is_set()
-        beat.stumbled()
+        beat.note_failure()
     assert heartbeats.late(25, {"measuring"}) == ("measuring",)
-    clock.now_s += STUMBLE_S
+    clock.now_s += FAILURE_S
     assert not beat.is_set() and heartbeats.late(25, {"measuring"}) == ()
 
 

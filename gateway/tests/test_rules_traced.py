@@ -57,7 +57,7 @@ class Deaf:
     def cut(self, cut: Any) -> None:
         self.cuts += 1
 
-    def gave(self, row: Any, began_ns: int, taken: int, emission: Any, count: int, error: str) -> None:
+    def note_output(self, row: Any, began_ns: int, taken: int, emission: Any, count: int, error: str) -> None:
         assert row is not None or self.cuts
         assert count == len(emission or ())
 

@@ -290,7 +290,7 @@ def test_a_box_that_alone_contradicts_what_was_known_widens_the_bound_until_it_i
 def test_most_boxes_outvote_one_and_two_that_contradict_from_the_start_are_not_followed() -> None:
     fleet = Fleet(gps_off_ns={"1": 3 * S})
     fleet.run(30, gps="14")
-    assert fleet.gps.bearing(0) is None and {box_id for box_id, _ in fleet.heard} == {"1", "4"}
+    assert fleet.gps.reference(0) is None and {box_id for box_id, _ in fleet.heard} == {"1", "4"}
     assert {one.source for _, one in fleet.stamps["2"]} == {TimeSource.FREE}
     fleet.run(30, gps="145")
     assert fleet.gps.state.box_id in ("4", "5") and set(fleet.gps.state.apart_ns) == {"1"}
@@ -300,7 +300,7 @@ def test_most_boxes_outvote_one_and_two_that_contradict_from_the_start_are_not_f
 def test_a_box_alone_is_not_believed_against_a_synchronised_system_clock() -> None:
     fleet = Fleet(state=ClockState(TimeSource.NTP, 5 * MS), system_off_ns=0, gps_off_ns={"1": 9 * S})
     fleet.run(40)
-    assert fleet.gps.bearing(0) is None and fleet.heard[0][0] == "1"
+    assert fleet.gps.reference(0) is None and fleet.heard[0][0] == "1"
     fleet.checked_ns("2")
 
 

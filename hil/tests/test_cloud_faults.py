@@ -130,11 +130,12 @@ def test_a_dip_without_a_box_needs_the_reason() -> None:
 
 def test_a_reason_counts_while_a_fault_keeps_boxes_from_answering_and_not_after_all_faults() -> None:
     excused, last = {"3": "Box 4: no answer"}, replace(DIP, number="4")
-    assert accounts.unexcused(excused, [DIP, last], {"slow_box"}) == []
+    assert accounts.unexplained(excused, [DIP, last], {"slow_box"}) == []
     assert (
-        "dip 3: a Box is missing without need" in accounts.unexcused(excused, [DIP, last], {"garbage_box"})[0]
+        "dip 3: a Box is missing without need"
+        in accounts.unexplained(excused, [DIP, last], {"garbage_box"})[0]
     )
-    assert len(accounts.unexcused(excused, [last, DIP], {"slow_box"})) == 1
+    assert len(accounts.unexplained(excused, [last, DIP], {"slow_box"})) == 1
 
 
 def test_a_dip_split_joined_misnamed_or_of_others_and_an_incident_of_nothing_are_named() -> None:
@@ -171,7 +172,7 @@ def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None
     good = {**draw_cloud(1).document(), "ok": True, "problems": []}
     good["figures"] = {"stored": 5, "wall_s": 1.5}
     bad = {**draw_cloud(2).document(), "ok": False, "problems": ["one is lost"], "figures": {}}
-    found = CLOUD.tally([good, bad])
+    found = CLOUD.summarise([good, bad])
     assert (found["schedules"], found["failed_seeds"], found["stored"]) == (2, [2], 5)
     assert CLOUD.line(good).startswith("ok") and "5 + 0 of 0 Measurements" in CLOUD.line(good)
     assert CLOUD.line(bad).startswith("FAILED seed 2") and "one is lost" in CLOUD.line(bad)
@@ -265,7 +266,7 @@ def played(seeds: Sequence[int], folder: Path, side_by_side: int = CLOUD.side_by
     for document in documents:
         if not document["ok"]:  # also in the summary of a run that goes on well
             warnings.warn(CLOUD.line(document), stacklevel=2)
-    found = CLOUD.tally(documents)
+    found = CLOUD.summarise(documents)
     print(found)
     return found
 

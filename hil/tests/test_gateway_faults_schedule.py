@@ -24,7 +24,7 @@ from opq_hil.gateway_faults.places import free_offset
 from opq_hil.gateway_faults.runner import GATEWAY
 from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, FaultSchedule, draw
 from opq_hil.gateway_faults.service import ServiceProcess, longest_recovery_s
-from opq_hil.gateway_faults.verdict import play_gateway, unexcused_gaps
+from opq_hil.gateway_faults.verdict import play_gateway, unexplained_gaps
 from opq_hil.gateway_faults.wire import FaultyRelay
 from opq_hil.gateway_faults.world import BOX_IDS
 from opq_proto.messages import Gap, Measurement, TimeSource
@@ -90,10 +90,10 @@ def test_a_wrong_count_and_a_block_kept_twice_are_told() -> None:
 
 def test_a_gap_whose_samples_the_box_could_have_sent_again_needs_an_excuse() -> None:
     lived = {BEFORE_CONTACT: 800, "lost": 200}
-    assert "200 samples" in unexcused_gaps(FaultSchedule(1, ()), lived, 0.0)[0]
-    assert not unexcused_gaps(FaultSchedule(1, (Fault("disk_full", 2.0, 3.0),)), lived, 0.0)
-    assert not unexcused_gaps(FaultSchedule(1, ()), lived, 12.0)
-    assert "400000 samples" in unexcused_gaps(FaultSchedule(1, ()), {BEFORE_CONTACT: 400_000}, 0.0)[0]
+    assert "200 samples" in unexplained_gaps(FaultSchedule(1, ()), lived, 0.0)[0]
+    assert not unexplained_gaps(FaultSchedule(1, (Fault("disk_full", 2.0, 3.0),)), lived, 0.0)
+    assert not unexplained_gaps(FaultSchedule(1, ()), lived, 12.0)
+    assert "400000 samples" in unexplained_gaps(FaultSchedule(1, ()), {BEFORE_CONTACT: 400_000}, 0.0)[0]
 
 
 def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_told() -> None:
@@ -274,7 +274,7 @@ def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None
         "figures": {"stored": 5, "wall_s": 1.5},
     }
     bad = {**draw(2, BOX_IDS).document(), "ok": False, "problems": ["a sample is lost"], "figures": {}}
-    found = GATEWAY.tally([good, bad])
+    found = GATEWAY.summarise([good, bad])
     assert (found["schedules"], found["failed_seeds"], found["stored"]) == (2, [2], 5)
     assert GATEWAY.line(bad).startswith("FAILED seed 2") and "a sample is lost" in GATEWAY.line(bad)
 
@@ -303,7 +303,7 @@ def played(seeds: Sequence[int], folder: Path, side_by_side: int = 2) -> dict[st
     for document in documents:
         if not document["ok"]:  # also in the summary of a run that goes on well
             warnings.warn(GATEWAY.line(document), stacklevel=2)
-    found = GATEWAY.tally(documents)
+    found = GATEWAY.summarise(documents)
     print(found)
     return found
 

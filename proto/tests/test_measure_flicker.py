@@ -91,7 +91,9 @@ def test_the_frequency_of_the_mains_does_not_matter(hz: float) -> None:
     """Table 1 at 8.8 Hz, off nominal. The ripple at 85 Hz that the low pass leaves adds 0.9 % of Pinst."""
     t = times(12.0)
     for lamp in (LAMP_230V, LAMP_120V):
-        volts = (1 + lamp.felt_percent / 200 * np.sin(2 * np.pi * 8.8 * t)) * np.sin(2 * np.pi * hz * t + 1.0)
+        volts = (1 + lamp.threshold_percent / 200 * np.sin(2 * np.pi * 8.8 * t)) * np.sin(
+            2 * np.pi * hz * t + 1.0
+        )
         assert settled_peak(volts, lamp) == pytest.approx(1.0, abs=0.015)
 
 
@@ -147,7 +149,7 @@ def test_several_zero_crossings_in_a_cycle_change_nothing(lamp: Lamp) -> None:
     wave = np.sin(turn)
     for order, percent in DISTORTION.items():
         wave = wave + percent / 100 * np.sin(order * turn + np.pi)
-    swing = lamp.felt_percent / 200 * np.sin(2 * np.pi * 8.8 * times(12.0))
+    swing = lamp.threshold_percent / 200 * np.sin(2 * np.pi * 8.8 * times(12.0))
     assert settled_peak((1 + swing) * wave, lamp) == pytest.approx(1.0, abs=0.01)
 
 

@@ -37,7 +37,7 @@ FOLLOWS = "the standard's mean of 27.3 s follows within the minute"
 
 def run(quick: bool) -> BenchResult:
     """Takes two minutes; `quick`, with every fourth row of tables 1 and 2 and one lamp of table 5, 25 s."""
-    rows = [*_felt_tables(4 if quick else 1), *_performance(), *_influences()]
+    rows = [*_pinst_tables(4 if quick else 1), *_performance(), *_influences()]
     click.echo("ten minutes after ten minutes ...", err=True)
     lamps = (LAMP_230V,) if quick else LAMPS
     rows += _changes(lamps)
@@ -69,8 +69,8 @@ def _square_wave(turns: FloatArray) -> FloatArray:
 
 
 def _peak_error(volts: FloatArray, lamp: Lamp, settle_s: float = SETTLE_S, rate_hz: float = RATE_HZ) -> float:
-    felt, work_hz = instantaneous(volts, rate_hz, lamp)
-    return 100 * (float(felt[round(settle_s * work_hz) :].max()) - 1)
+    pinst, work_hz = instantaneous(volts, rate_hz, lamp)
+    return 100 * (float(pinst[round(settle_s * work_hz) :].max()) - 1)
 
 
 def _carrier(lamp: Lamp, seconds: float) -> tuple[FloatArray, FloatArray]:
@@ -78,7 +78,7 @@ def _carrier(lamp: Lamp, seconds: float) -> tuple[FloatArray, FloatArray]:
     return t, np.sin(2 * np.pi * lamp.nominal_hz * t)
 
 
-def _felt_tables(step: int) -> Iterator[BenchCase]:
+def _pinst_tables(step: int) -> Iterator[BenchCase]:
     """Tables 1 and 2."""
     shapes: dict[str, tuple[dict[Lamp, tuple[Row, ...]], Callable[[FloatArray], FloatArray]]] = {
         "sine": (SINE, lambda turns: np.sin(2 * np.pi * turns)),
@@ -107,7 +107,7 @@ def _performance() -> Iterator[BenchCase]:
         distorted = carrier + sum(
             percent / 100 * np.sin(order * turn + np.pi) for order, percent in DISTORTION.items()
         )
-        volts = (1 + lamp.felt_percent / 200 * np.sin(2 * np.pi * 8.8 * t)) * distorted
+        volts = (1 + lamp.threshold_percent / 200 * np.sin(2 * np.pi * 8.8 * t)) * distorted
         yield _row(f"pinst.zero_crossings.{_name(lamp)}", [_peak_error(volts, lamp)], PINST_PERCENT)
         errors = []
         for order in (3, 9, 27, 81, 98):  # 5.88 kHz at 60 Hz
@@ -120,19 +120,19 @@ def _influences() -> Iterator[BenchCase]:
     """Influences that should not change the just perceptible fluctuation: frequency, rate, DC."""
     for lamp in (LAMP_230V, LAMP_120V):
 
-        def felt(
+        def pinst(
             hz: float = lamp.nominal_hz, rate_hz: float = RATE_HZ, dc: float = 0.0, lamp: Lamp = lamp
         ) -> float:
             t = np.arange(round(12.0 * rate_hz)) / rate_hz
-            swing = lamp.felt_percent / 200 * np.sin(2 * np.pi * 8.8 * t)
+            swing = lamp.threshold_percent / 200 * np.sin(2 * np.pi * 8.8 * t)
             volts = (1 + swing) * np.sin(2 * np.pi * hz * t + 1.0) + dc
             return _peak_error(volts, lamp, rate_hz=rate_hz)
 
-        frequencies = [felt(hz=float(hz)) for hz in np.arange(42.5, 69.1, 2.65)]
+        frequencies = [pinst(hz=float(hz)) for hz in np.arange(42.5, 69.1, 2.65)]
         yield _row(f"pinst.42_to_69_Hz.{_name(lamp)}", frequencies, PINST_PERCENT)
-        rates = [felt(rate_hz=rate) for rate in (6e3, 8e3, 9999.9, 12.8e3, 15.36e3, 2e4, 3e4, 4.8e4)]
+        rates = [pinst(rate_hz=rate) for rate in (6e3, 8e3, 9999.9, 12.8e3, 15.36e3, 2e4, 3e4, 4.8e4)]
         yield _row(f"pinst.6_to_48_kHz.{_name(lamp)}", rates, PINST_PERCENT)
-        yield _row(f"pinst.dc_10_percent.{_name(lamp)}", [felt(dc=0.1)], PINST_PERCENT)
+        yield _row(f"pinst.dc_10_percent.{_name(lamp)}", [pinst(dc=0.1)], PINST_PERCENT)
 
 
 def _blocks(lamp: Lamp, changes_per_minute: float, percent: float) -> Iterator[FloatArray]:

@@ -146,7 +146,7 @@ def _case(name: str, row: MeasureRow, mine: FloatArray, peers: FloatArray | None
         name, value, row.unit, float(np.median(size)), float(size.min()), float(size.max()), len(mine),
         row.limit, theirs,
     )  # fmt: skip
-    return replace(found, because=row.because or "reason unknown") if beaten(found) else found
+    return replace(found, because=row.because or "reason unknown") if is_worse(found) else found
 
 
 FIGURES = {
@@ -157,7 +157,7 @@ FIGURES = {
 }
 
 
-def beaten(row: BenchCase) -> bool:
+def is_worse(row: BenchCase) -> bool:
     """Whether a figure is worse than its limit or than the peer's."""
     return any(other is not None and row.value > other for other in (row.limit, row.peer))
 

@@ -266,7 +266,7 @@ def _play_faults(
     left = [seed for seed in seeds if log is None or seed not in log.played]
     played = faults.play(left, folder, ended, side_by_side)
     documents = sorted([*before, *played], key=lambda document: int(document["seed"]))
-    all_of_it = {**faults.tally(documents), "elapsed_s": round(time.monotonic() - begin_s, 1)}
+    all_of_it = {**faults.summarise(documents), "elapsed_s": round(time.monotonic() - begin_s, 1)}
     if as_json:
         click.echo(json.dumps({"tally": all_of_it, "schedules": documents}, indent=1))
     for key, value in all_of_it.items():

@@ -8,7 +8,7 @@ import click
 import numpy as np
 import pytest
 
-from bench.measure import beaten, errors_of
+from bench.measure import errors_of, is_worse
 from bench.peer import NoPeerError, measured
 from bench.result import BenchCase, row_text
 from opq_hil.mains import MIX_3_PERCENT, mains
@@ -38,9 +38,9 @@ def test_an_absent_peer_is_one_line_with_what_to_install(monkeypatch: pytest.Mon
 
 def test_a_row_worse_than_its_limit_or_its_peer_says_so() -> None:
     row = BenchCase("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, limit=0.01, peer=0.03, because="noise")
-    assert beaten(row) and "BEYOND 0.01; peer 0.03; noise" in row_text(row)
-    assert not beaten(BenchCase("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, limit=0.03, peer=0.02))
-    assert beaten(BenchCase("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, peer=0.01))
+    assert is_worse(row) and "BEYOND 0.01; peer 0.03; noise" in row_text(row)
+    assert not is_worse(BenchCase("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, limit=0.03, peer=0.02))
+    assert is_worse(BenchCase("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, peer=0.01))
 
 
 def test_every_benchmark_that_is_listed_can_be_run() -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import zmq
 
-from opq_cloud.backend_admission import backend_door
+from opq_cloud.backend_admission import backend_context
 from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.config import AcquisitionBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
@@ -178,18 +178,18 @@ class AcquisitionBroker:
                 zmq.PULL, config.response_endpoint, self.name, "acquisition_broker.response_endpoint"
             )
             addresses = config.request_endpoint, config.answer_endpoint
-            door = opened.enter_context(backend_door(context, addresses, self.counters))
+            backend = opened.enter_context(backend_context(context, addresses, self.counters))
             requests = opened.enter_context(
-                closing(open_socket(door.context, zmq.PULL, rcvhwm=COMMAND_QUEUE))
+                closing(open_socket(backend.context, zmq.PULL, rcvhwm=COMMAND_QUEUE))
             )
-            key, admission = "acquisition_broker.request_endpoint", door.admission
+            key, admission = "acquisition_broker.request_endpoint", backend.admission
             clients = opened.enter_context(
-                closing(BackendPeers(door.context, requests, key, self.counters, None, admission))
+                closing(BackendPeers(backend.context, requests, key, self.counters, None, admission))
             )
             bind(requests, config.request_endpoint, self.name, key)
             limits = BackendLimits(unread_bytes=ANSWERS_UNREAD_BYTES)
             answers = opened.enter_context(
-                closing(FanoutSocket(door.context, self.counters, ANSWER_QUEUE, limits, admission))
+                closing(FanoutSocket(backend.context, self.counters, ANSWER_QUEUE, limits, admission))
             )
             answers.bind(config.answer_endpoint, self.name, "acquisition_broker.answer_endpoint")
             poller = zmq.Poller()

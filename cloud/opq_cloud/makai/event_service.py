@@ -18,7 +18,7 @@ from functools import partial
 
 import zmq
 
-from opq_cloud.backend_admission import backend_door
+from opq_cloud.backend_admission import backend_context
 from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.config import EventServiceSection, FurtherBrokers
 from opq_cloud.makai.answer_inbox import AnswerInbox
@@ -125,13 +125,13 @@ class EventService:
             endpoints = [broker.request_endpoint for broker in self._brokers]
             self._requests = CommandLinks(link(zmq.PUSH, endpoints, "event_service.request_endpoint"))
             addresses = config.event_endpoint, config.event_id_endpoint
-            door = opened.enter_context(backend_door(context, addresses, self.counters))
-            made = door.context
+            backend = opened.enter_context(backend_context(context, addresses, self.counters))
+            made = backend.context
             self._events = opened.enter_context(closing(open_socket(made, zmq.XPUB, xpub_verbose=1)))
             ids = opened.enter_context(closing(open_socket(made, zmq.REP)))
             self._listeners, self._id_peers = (
                 opened.enter_context(
-                    closing(BackendPeers(made, socket, key, self.counters, None, door.admission))
+                    closing(BackendPeers(made, socket, key, self.counters, None, backend.admission))
                 )
                 for socket, key in ((self._events, EVENT_KEY), (ids, EVENT_ID_KEY))
             )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import zmq
 
-from opq_cloud.backend_admission import backend_door
+from opq_cloud.backend_admission import backend_context
 from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.makai.box_shares import MOST_SHARES, Share
 from opq_cloud.makai.boxes import BoxRegister
@@ -89,10 +89,10 @@ class FirstShare:
     def opened(self, context: Context, endpoint: str) -> Iterator[Socket]:
         """Yields its socket, to be polled. Raises as `sockets.bind`."""
         with ExitStack() as opened:
-            door = opened.enter_context(backend_door(context, [endpoint], self._counters))
-            socket = open_socket(door.context, zmq.ROUTER, sndhwm=QUEUE, rcvhwm=QUEUE, router_handover=1)
+            backend = opened.enter_context(backend_context(context, [endpoint], self._counters))
+            socket = open_socket(backend.context, zmq.ROUTER, sndhwm=QUEUE, rcvhwm=QUEUE, router_handover=1)
             opened.enter_context(closing(socket))
-            peers = BackendPeers(door.context, socket, KEY, self._counters, None, door.admission)
+            peers = BackendPeers(backend.context, socket, KEY, self._counters, None, backend.admission)
             opened.enter_context(closing(peers))
             bind(socket, endpoint, "triggering-service", KEY)
             self._socket, self._peers = socket, peers
@@ -159,7 +159,7 @@ class FirstShare:
             return
         if isinstance(message, ShareBeat):
             self._boxes.note_received_elsewhere(message.received)
-            problem = self._meet(peer, message, now_s)
+            problem = self._accept_beat(peer, message, now_s)
             try_send(self._socket, [peer, *shares_frames(SharesHere(self.shares, problem))])
         elif isinstance(message, (HandedOnset, HandedEnd)):
             self._accept_handed(peer, message, now_s)
@@ -168,7 +168,7 @@ class FirstShare:
                 if present.peer == peer:
                     self._leave(number, now_s, "left")
 
-    def _meet(self, peer: bytes, beat: ShareBeat, now_s: float) -> str:
+    def _accept_beat(self, peer: bytes, beat: ShareBeat, now_s: float) -> str:
         """Returns what is wrong with the share, or an empty text."""
         if beat.number == self._share.number:
             return f"another service is share {beat.number} already"

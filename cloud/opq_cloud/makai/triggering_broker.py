@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 
 import zmq
 
-from opq_cloud.backend_admission import backend_door
+from opq_cloud.backend_admission import backend_context
 from opq_cloud.backend_peers import BackendLimits
 from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
@@ -92,11 +92,15 @@ class TriggeringBroker:
             )
             boxes.socket.setsockopt(zmq.SUBSCRIBE, b"")
             queue_messages = self._config.send_queue_messages
-            door = opened.enter_context(backend_door(context, [self._config.backend_endpoint], self.counters))
+            shared = opened.enter_context(
+                backend_context(context, [self._config.backend_endpoint], self.counters)
+            )
             limits = BackendLimits(subscriber_bytes=SUBSCRIBER_BYTES)
             backend = opened.enter_context(
                 closing(
-                    FanoutSocket(door.context, self.counters, queue_messages, limits, door.admission, True)
+                    FanoutSocket(
+                        shared.context, self.counters, queue_messages, limits, shared.admission, True
+                    )
                 )
             )
             backend.bind(self._config.backend_endpoint, self.name, "triggering_broker.backend_endpoint")

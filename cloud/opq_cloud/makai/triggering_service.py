@@ -187,7 +187,7 @@ class TriggeringService:
 
     def _others_share(self) -> HealthReport | None:
         """Reports that another service has our share; None: it has not."""
-        if self._share is None or self._lease is None or not self._lease.is_anothers:
+        if self._share is None or self._lease is None or not self._lease.is_held_elsewhere:
             return None
         return HealthReport(
             "share", False, info=f"{self._share}: {self._lease.holder} has this share already"
@@ -230,7 +230,7 @@ class TriggeringService:
         """Whether it may go on: a share does while the store is away, unless another has its number."""
         if self._share is None or self._lease is None:
             return self._has_turn()
-        return not self._lease.is_anothers
+        return not self._lease.is_held_elsewhere
 
     def _stand_by(self, stop: threading.Event, ready: threading.Event | None) -> None:
         """Waits without subscriptions until it is our turn."""

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import zmq
 
-from opq_cloud.backend_admission import BackendAdmission, backend_door
+from opq_cloud.backend_admission import BackendAdmission, backend_context
 from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
@@ -186,10 +186,10 @@ class BusBroker:
         """Runs until `stop`; raises PortBusyError when an address is taken."""
         with ExitStack() as opened:
             sub, pub = self._config.bus_sub_endpoint, self._config.bus_pub_endpoint
-            door = opened.enter_context(
-                backend_door(opened.enter_context(service_context()), [sub, pub], self.counters)
+            backend = opened.enter_context(
+                backend_context(opened.enter_context(service_context()), [sub, pub], self.counters)
             )
-            context, admission = door.context, door.admission
+            context, admission = backend.context, backend.admission
             out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
             source = opened.enter_context(closing(subscriber(context, HWM, [""])))
             out.bind(pub, self.name, "mauka.bus_pub_endpoint", admission)

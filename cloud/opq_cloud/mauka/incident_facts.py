@@ -20,7 +20,7 @@ from opq_cloud.mauka.incident_sides import sides_of
 from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incident_witness import IncidentWitness, heaviest
-from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, badness, worst_rank
+from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, severity_key, worst_rank
 from opq_cloud.store.severity import severity_of
 from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
 
@@ -107,7 +107,7 @@ def _arrival(one: Finding) -> BoxArrival:
 
 
 def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:
-    off, length_ns = badness(one)
+    off, length_ns = severity_key(one)
     if not shows_onset(one.kind, one.residual_percent, dict(one.figures)):
         off -= LESS
     return IncidentWitness(

@@ -104,7 +104,7 @@ class OriginalPlugin:
         self._between = threading.Lock()
         """Held while a message is handled."""
         self._costs = PluginCosts()
-        self._awake = threading.Event()
+        self._wakened = threading.Event()
         self._exchanging = threading.Event()
         """Set while the next message has to wait, so that a version can take over."""
         self._stopping = threading.Event()
@@ -150,7 +150,7 @@ class OriginalPlugin:
                     target=self._work, args=(self._stopping,), name=f"mauka-{self.name}", daemon=True
                 )
                 self._thread.start()
-            self._awake.set()
+            self._wakened.set()
 
     def stop(self) -> bool:
         """Ends its process; a message in progress comes again. False: it was not running."""
@@ -160,7 +160,7 @@ class OriginalPlugin:
             if version is None:
                 return False
             self._stopping.set()
-            self._awake.set()
+            self._wakened.set()
             version.supervisor.close()  # a thread that waits for its answer gets one
             self._on_change()
             return True
@@ -170,9 +170,9 @@ class OriginalPlugin:
         version = self._version
         return version.supervisor.kill() if version is not None else 0
 
-    def awake(self) -> None:
+    def wake(self) -> None:
         """Wakes the thread that hands messages to the plug-in, because there are some."""
-        self._awake.set()
+        self._wakened.set()
 
     def status(self) -> dict[str, Any]:
         version = self._version
@@ -216,7 +216,7 @@ class OriginalPlugin:
             if self._exchanging.is_set():
                 stopping.wait(EXCHANGE_S)
                 continue
-            self._awake.clear()
+            self._wakened.clear()
             try:
                 with self._between:
                     version = None if stopping.is_set() else self._version
@@ -230,7 +230,7 @@ class OriginalPlugin:
             if self._gave_up and self._end_for_good():
                 return
             if message is None:
-                self._awake.wait(WAIT_S)
+                self._wakened.wait(WAIT_S)
 
     def _handle(self, version: PluginVersion, message: InboxMessage, stopping: threading.Event) -> None:
         if not version.supervisor.wait_up(UP_S) or stopping.is_set():

@@ -285,15 +285,15 @@ class OriginalPlugins:
                 self.counters.add("queue_dropped", count, label=name)
                 log.warning("plugin.queue_full", plugin=name, dropped=count)
             for name in {name for name, _, _ in rows}:
-                self._awake(name)
+                self._wake(name)
         for name, body in controls:
             if body == messages.EXIT and self.running(name):
                 log.info("plugin.exit", plugin=name)
                 threading.Thread(target=self.stop, args=(name,)).start()
 
-    def _awake(self, name: str) -> None:
+    def _wake(self, name: str) -> None:
         if (plugin := self._plugins.get(name)) is not None:
-            plugin.awake()
+            plugin.wake()
 
     def _keeps(self, name: str, plugin: OriginalPlugin, topic: str) -> bool:
         """Returns True if messages of the topic are kept for it, also while it is stopped.

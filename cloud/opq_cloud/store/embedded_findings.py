@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from opq_cloud.store.documents import incident_document, known_from_document
 from opq_cloud.store.embedded_events import box_locations
-from opq_cloud.store.embedded_index import forget_incident, heirs_of, index_plan, labels
+from opq_cloud.store.embedded_index import forget_incident, index_plan, labels, successors_of
 from opq_cloud.store.embedded_parts import enter_parts, pairs_of
 from opq_cloud.store.join_plan import (
     CarriedOut,
@@ -153,7 +153,7 @@ def _facts(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, 
 def _write_plan(
     connection: sqlite3.Connection, plan: JoinPlan, numbers: GivenNumbers, expire_at: int
 ) -> None:
-    heirs = heirs_of(connection, plan)
+    successors = successors_of(connection, plan)
     stored = [one.finding_id for one in plan.written if one.finding_id > 0]
     placed = [*stored, *(one.finding_id for one in plan.moved), *plan.removed]
     changed, pairs = _left_by(connection, placed), pairs_of(connection, placed)
@@ -177,7 +177,7 @@ def _write_plan(
     entered = [numbers.facts(one) for one in plan.facts]
     added = [(known.incident_id, known.finding.box_id) for known in written]
     moved = [numbers.incident(one.incident_id) for one in plan.moved]
-    index_plan(connection, entered, added, sorted({*changed, *moved} - {*plan.gone}), plan.gone, heirs)
+    index_plan(connection, entered, added, sorted({*changed, *moved} - {*plan.gone}), plan.gone, successors)
     enter_parts(
         connection, [*pairs, *pairs_of(connection, placed), *added], written, {*numbers.incidents} - {*moved}
     )

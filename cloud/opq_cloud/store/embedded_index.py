@@ -86,7 +86,7 @@ class EmbeddedIndex(EmbeddedPart):
 
         return self._database.write(job)
 
-    def heir(self, incident_id: int) -> int | None:
+    def successor(self, incident_id: int) -> int | None:
         with self._database.read() as connection:
             found = connection.execute("SELECT heir FROM incident_heirs WHERE group_id = ?", (incident_id,))
             return next((int(number) for (number,) in found), None)
@@ -203,7 +203,7 @@ def _enter_stored(connection: sqlite3.Connection, number: int) -> None:
         _enter(connection, entry_of_incident(incident), incident.box_ids)
 
 
-def heirs_of(connection: sqlite3.Connection, plan: JoinPlan) -> dict[int, int]:
+def successors_of(connection: sqlite3.Connection, plan: JoinPlan) -> dict[int, int]:
     """Returns ending incident -> one of its findings; the new incident of that finding gets its notes."""
     found = {}
     for number in plan.gone:
@@ -223,7 +223,7 @@ def index_plan(
     added: Sequence[tuple[int, str]],
     changed: Sequence[int],
     gone: Sequence[int],
-    heirs: dict[int, int],
+    successors: dict[int, int],
 ) -> None:
     """Indexes what a plan has written: `added` are (incident, Box); `changed` ones may have lost a Box."""
     for one in facts:
@@ -239,28 +239,28 @@ def index_plan(
             (number,),
         )
     for number in gone:
-        heir = connection.execute(
-            "SELECT group_id FROM incidents WHERE incident_id = ?", (heirs.get(number, 0),)
+        successor = connection.execute(
+            "SELECT group_id FROM incidents WHERE incident_id = ?", (successors.get(number, 0),)
         ).fetchone()
         connection.execute("DELETE FROM incident_index WHERE group_id = ?", (number,))
         connection.execute("DELETE FROM incident_tags WHERE group_id = ?", (number,))
-        if heir is None:
+        if successor is None:
             connection.execute("DELETE FROM incident_heirs WHERE heir = ?", (number,))
         else:
-            _inherit(connection, number, int(heir[0]))
+            _inherit(connection, number, int(successor[0]))
 
 
-def _inherit(connection: sqlite3.Connection, number: int, heir: int) -> None:
+def _inherit(connection: sqlite3.Connection, number: int, successor: int) -> None:
     """Gives the notes and the number of an incident to the incident that it is part of now."""
-    connection.execute("UPDATE incident_heirs SET heir = ?1 WHERE heir = ?2", (heir, number))
-    connection.execute("INSERT OR REPLACE INTO incident_heirs VALUES (?, ?)", (number, heir))
+    connection.execute("UPDATE incident_heirs SET heir = ?1 WHERE heir = ?2", (successor, number))
+    connection.execute("INSERT OR REPLACE INTO incident_heirs VALUES (?, ?)", (number, successor))
     moved = connection.execute(
         "UPDATE incident_notes SET group_id = ?1, document = json_set(document, '$.incident_id', ?1) "
         "WHERE group_id = ?2",
-        (heir, number),
+        (successor, number),
     )
     if moved.rowcount:
-        _write_notes(connection, heir, _notes(connection, heir))
+        _write_notes(connection, successor, _notes(connection, successor))
 
 
 def forget_incident(connection: sqlite3.Connection, number: int) -> None:

@@ -235,18 +235,18 @@ def onset(known: KnownFinding) -> FindingOnset:
     )  # fmt: skip
 
 
-def badness(finding: Finding) -> tuple[float, int]:
+def severity_key(finding: Finding) -> tuple[float, int]:
     """Returns a sort key: distance from nominal, then length; a finding without a residual ranks lowest."""
     percent = finding.residual_percent
     return -1.0 if percent is None else abs(percent - 100.0), finding.end_ns - finding.start_ns
 
 
 def worst_rank(finding: Finding) -> tuple[float, int, int, str]:
-    """Returns a rank, the higher the worse: by `badness`, then the earlier start, then Box and class.
+    """Returns a rank, the higher the worse: by `severity_key`, then the earlier start, then Box and class.
 
     An incident's facts, index and page all use it, so that they name it alike, also at exact ties.
     """
-    return (*badness(finding), -finding.start_ns, f"{finding.box_id}\n{finding.kind}")
+    return (*severity_key(finding), -finding.start_ns, f"{finding.box_id}\n{finding.kind}")
 
 
 def worst_of(findings: Sequence[Finding]) -> Finding:

@@ -37,7 +37,7 @@ class StoreLease:
         """`documents` is called in the lease's own thread; after a StoreError it is called again."""
         self.holder = ""
         """Machine and process that held it at the last renewal; empty where nobody did."""
-        self.is_anothers = False
+        self.is_held_elsewhere = False
         """Whether another process held it at the last renewal."""
         self._name, self._documents, self._now = name, documents, monotonic_s
         self._own = f"{socket.gethostname()}:{os.getpid()} {uuid.uuid4().hex}"
@@ -65,7 +65,7 @@ class StoreLease:
         documents, now_s = self._documents(), self._now()
         if documents.change(LEASES, self._name, self._own_word):
             self._until_s = now_s + HELD_S
-            self.holder, self.is_anothers = self._own.partition(" ")[0], False
+            self.holder, self.is_held_elsewhere = self._own.partition(" ")[0], False
             return
         self._until_s = 0.0
         there = documents.get(LEASES, self._name)
@@ -73,7 +73,7 @@ class StoreLease:
             documents.insert(LEASES, self._name, {"holder": self._own, "beat": 0})
             return  # held from the next renewal on, if nobody took it meanwhile
         self.holder = str(there["holder"]).partition(" ")[0]
-        self.is_anothers = there["holder"] not in ("", self._own)
+        self.is_held_elsewhere = there["holder"] not in ("", self._own)
         if self._seen is None or self._seen[0] != there:
             self._seen = there, self._now()
         elif now_s >= self._seen[1] + TAKEN_S:

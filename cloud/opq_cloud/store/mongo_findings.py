@@ -126,7 +126,7 @@ class MongoFindings(MongoEvents, MongoParts):
     def _write_plan(self, plan: JoinPlan, numbers: GivenNumbers, lock: StoreLock) -> None:
         expire_at = self._server.expires(self._server.ttls.incidents)
         facts = self._db.opq_incident_facts
-        heirs, changed = self._heirs(plan), self._left_by(plan)
+        successors, changed = self._successors(plan), self._left_by(plan)
         stored = [one.finding_id for one in plan.written if one.finding_id > 0]
         placed = [*stored, *(one.finding_id for one in plan.moved), *plan.removed]
         pairs = self._pairs_of(placed)
@@ -161,7 +161,7 @@ class MongoFindings(MongoEvents, MongoParts):
         entered = [numbers.facts(one) for one in plan.facts]
         added = [(known.incident_id, known.finding.box_id) for known in map(numbers.known, plan.written)]
         changed |= {numbers.incident(one.incident_id) for one in plan.moved}
-        self._index_plan(entered, added, sorted(changed - {*plan.gone}), plan.gone, heirs)
+        self._index_plan(entered, added, sorted(changed - {*plan.gone}), plan.gone, successors)
         self._enter_parts([*pairs, *self._pairs_of(placed), *added], lock.beat)
         self._events.update_many(
             {"event_id": {"$in": [plan.event_id, *plan.more_events]}}, {"$max": {"expire_at": expire_at}}

@@ -97,7 +97,7 @@ class MongoIndex(MongoPart):
         return [_note(document) for document in found]
 
     @store_errors
-    def heir(self, incident_id: int) -> int | None:
+    def successor(self, incident_id: int) -> int | None:
         found = self._gone.find_one({"_id": incident_id})
         return None if found is None else int(found["heir"])
 
@@ -113,7 +113,7 @@ class MongoIndex(MongoPart):
 
     # Writing the index
 
-    def _heirs(self, plan: JoinPlan) -> dict[int, int]:
+    def _successors(self, plan: JoinPlan) -> dict[int, int]:
         """Returns ending incident -> one of its findings; the new incident of that finding gets its notes."""
         found = {}
         for number in plan.gone:
@@ -129,7 +129,7 @@ class MongoIndex(MongoPart):
         added: Iterable[tuple[int, str]],
         changed: Iterable[int],
         gone: Iterable[int],
-        heirs: dict[int, int],
+        successors: dict[int, int],
     ) -> None:
         """Indexes what a plan has written, as `embedded_index.index_plan` does."""
         for one in facts:
@@ -150,18 +150,20 @@ class MongoIndex(MongoPart):
                 self._entries.update_one({"_id": number}, {"$set": {"tags": sorted(kept | own)}})
         for number in gone:
             self._entries.delete_one({"_id": number})
-            heir = self._db.incidents.find_one({"incident_id": heirs.get(number, 0)}, {"group_id": 1})
-            if heir is None:
+            successor = self._db.incidents.find_one(
+                {"incident_id": successors.get(number, 0)}, {"group_id": 1}
+            )
+            if successor is None:
                 self._gone.delete_many({"heir": number})
             else:
-                named: Document = {"$set": {"heir": int(heir["group_id"])}}
+                named: Document = {"$set": {"heir": int(successor["group_id"])}}
                 self._gone.update_many({"heir": number}, named)
                 self._gone.update_one({"_id": number}, named, upsert=True)
                 moved = self._notes.update_many(
-                    {"incident_id": number}, {"$set": {"incident_id": int(heir["group_id"])}}
+                    {"incident_id": number}, {"$set": {"incident_id": int(successor["group_id"])}}
                 )
                 if moved.matched_count:
-                    self._write_notes(int(heir["group_id"]))
+                    self._write_notes(int(successor["group_id"]))
 
     def _enter_foreign(self, number: int, box_id: str) -> None:
         """Writes the row by Box of an incident that an original Mauka stored; see `mongo_parts`."""

@@ -460,7 +460,7 @@ class CloudStore(ShownStore, JoinStore, Protocol):
             StoreError: there is no such incident, or it has MOST_NOTES.
         """
 
-    def heir(self, incident_id: int) -> int | None:
+    def successor(self, incident_id: int) -> int | None:
         """Returns the incident that an incident was joined into, at last; None where it was not joined."""
 
     def notes(self, incident_id: int) -> list[IncidentNote]:

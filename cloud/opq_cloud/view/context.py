@@ -126,11 +126,11 @@ class ViewContext:
         found = self.store.incident(number)
         if found is not None:
             return found
-        heir = self.whole_store.heir(number)
-        if heir is None or self.store.incident(heir) is None:
+        successor = self.whole_store.successor(number)
+        if successor is None or self.store.incident(successor) is None:
             raise HTTPException(404, f"There is no incident {number}.")
-        where = {"Location": address.format(heir)}
-        raise HTTPException(301, f"Incident {number} is part of incident {heir} now.", where)
+        where = {"Location": address.format(successor)}
+        raise HTTPException(301, f"Incident {number} is part of incident {successor} now.", where)
 
     def names(self, incidents: Iterable[Incident]) -> dict[str, str]:
         """Names that people gave to the Boxes of these incidents."""

@@ -172,7 +172,7 @@ def place_of(context: ViewContext, number: int) -> IndexPlace:
 
     Raises HTTPException 404 where the visitor sees no incident of that number.
     """
-    found = context.store.incident(context.whole_store.heir(number) or number)
+    found = context.store.incident(context.whole_store.successor(number) or number)
     if found is None:
         raise HTTPException(404, f"There is no incident {number} to go on from; begin without `before`.")
     return entry_of_incident(found).place("newest")

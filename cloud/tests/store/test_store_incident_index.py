@@ -205,7 +205,7 @@ def test_a_merge_stays_one_and_brings_what_was_said(store: CloudStore) -> None:
         assert merged is not None
         assert (merged.box_ids, merged.residual_percent) == (("1", "2"), 50.0)
         assert store.incident(second) is None
-        assert (store.heir(second), store.heir(first), store.heir(99)) == (first, None, None)
+        assert (store.successor(second), store.successor(first), store.successor(99)) == (first, None, None)
         assert found(store) == [kept]
         assert found(store, words="bang") == [kept]
         put(store, one)
@@ -240,22 +240,22 @@ def test_notes_of_an_incident_that_another_takes_in_go_with_it(store: CloudStore
     assert found(store) == [first]
     assert found(store, words="two", box_id="2") == [first]
     assert [note.incident_id for note in store.notes(first)] == [first]
-    assert store.heir(second) == first
+    assert store.successor(second) == first
     (other,) = put(store, finding("3", 40.0))
     kept = IncidentEditor(store).merge_incidents([other, first], "ada")
-    assert {store.heir(number) for number in {first, second, other} - {kept}} == {kept}
+    assert {store.successor(number) for number in {first, second, other} - {kept}} == {kept}
     while store.expire(int(time.time()) + 400 * 86_400):
         pass
-    assert store.heir(second) is None
+    assert store.successor(second) is None
 
 
 def test_what_is_withdrawn_leaves_no_address_that_leads_to_it(store: CloudStore) -> None:
     first, second = *put(store, finding("1", 0.0)), *put(store, finding("2", 0.3))
     put(store, finding("2", 0.15, length_s=0.4))
-    assert (found(store), store.heir(second)) == ([first], first)
+    assert (found(store), store.successor(second)) == ([first], first)
     for each in (finding("1", 0.0), finding("2", 0.15)):
         assert store.carry_out(plan_withdrawal(store, each, 0, lambda box_id: BoxPlace()))
-    assert (found(store), store.heir(second)) == ([], None)
+    assert (found(store), store.successor(second)) == ([], None)
 
 
 def test_what_expires_leaves_the_index_too(store: CloudStore) -> None:

@@ -73,7 +73,7 @@ def _watchdog_s(environment: Mapping[str, str]) -> float | None:
     return int(microseconds) / 1e6
 
 
-STUMBLE_S = 5.0
+FAILURE_S = 5.0
 """A thread that raised counts as healthy only after it has run this long."""
 
 
@@ -98,9 +98,9 @@ class Beat(threading.Event):
         self._note()
         return stopped
 
-    def stumbled(self) -> None:
-        """Records that the thread raised; for STUMBLE_S its turns do not count."""
-        self._bad_until_s = self._monotonic_s() + STUMBLE_S
+    def note_failure(self) -> None:
+        """Records that the thread raised; for FAILURE_S its turns do not count."""
+        self._bad_until_s = self._monotonic_s() + FAILURE_S
 
     def _note(self) -> None:
         now_s = self._monotonic_s()

@@ -30,7 +30,7 @@ POLL_S = 0.2
 CHANNEL_ITEMS = 5000
 KEEPALIVE_S = 30
 AT_ONCE = 10
-GOODBYE_S = 0.5
+OFFLINE_S = 0.5
 """Time for saying that we leave; otherwise the broker publishes the will for us."""
 
 
@@ -131,7 +131,7 @@ class MqttPublisher:
             if section.discovery:
                 broker.subscribe(f"{section.discovery}/status")
             self._publish(broker, stop)
-            self._goodbye(broker)
+            self._publish_offline(broker)
         finally:
             self._connected = False
             broker.close()
@@ -166,9 +166,9 @@ class MqttPublisher:
                     self._board.published(message, time.monotonic())
                 self._counters.add("mqtt_published", len(batch))
 
-    def _goodbye(self, broker: "_Broker") -> None:
+    def _publish_offline(self, broker: "_Broker") -> None:
         try:
-            broker.has_taken(broker.publish(MqttMessage(f"{self._board.base}/status", OFFLINE)), GOODBYE_S)
+            broker.has_taken(broker.publish(MqttMessage(f"{self._board.base}/status", OFFLINE)), OFFLINE_S)
         except OSError as error:
             self._log.warning("mqtt.no_goodbye", reason=str(error))
 

@@ -35,8 +35,8 @@ from dataclasses import dataclass, replace
 from opq_gateway.serial_side.arrivals import CRYSTAL, Arrivals, Fit
 from opq_gateway.serial_side.clock_comparison import ClockComparison
 from opq_gateway.serial_side.gps_comparison import GpsComparison
-from opq_gateway.serial_side.steering import HURRIED_SLEW, SLEW, Aim, Steering
-from opq_gateway.serial_side.system_time import Bearing, SystemTime
+from opq_gateway.serial_side.steering import HURRIED_SLEW, SLEW, Steering, SteeringTarget
+from opq_gateway.serial_side.system_time import ClockOffset, SystemTime
 from opq_proto.clock import ClockState, system_clock
 from opq_proto.link_messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
@@ -159,13 +159,15 @@ class BoxClock:
         if not self._steering.begun:
             return None
         piece = self._steering.piece(sample)
-        aim = piece.aim
-        return SampleTime(piece.t_at(sample), piece.uncertainty_ns(sample), aim.source, aim.rate_millihz)
+        target = piece.target
+        return SampleTime(
+            piece.t_at(sample), piece.uncertainty_ns(sample), target.source, target.rate_millihz
+        )
 
     def settle(self) -> None:
         """Starts stamping with what is known, since the run ends before START_S."""
         if self._arrivals is not None and not self._steering.begun:
-            self._aim(self._newest)
+            self._steer(self._newest)
 
     def _as_before(self, samples: Samples) -> bool:
         """Whether the Box's own time continues where the ring ends; then the system's clock was set
@@ -218,18 +220,18 @@ class BoxClock:
         if gps is None:
             return False
         self._collect(samples, now_s)
-        other = gps.bearing(round(now_s * 1e9))
+        other = gps.reference(round(now_s * 1e9))
         if other is None or 2 * other.bound_ns >= self._clocks.system().uncertainty_ns:
             return False
         if now_s - self._began_s < START_S:
             return False
         period_ns = 1e12 / samples.rate_millihz
-        own = Aim(
+        own = SteeringTarget(
             samples.first_sample, samples.t_ns, period_ns, None, 0.0, TimeSource.FREE, samples.rate_millihz
         )
         self._steering.go(own)
         self._believed = False
-        self._aim(samples.first_sample)
+        self._steer(samples.first_sample)
         return True
 
     def _collect(self, samples: Samples, now_s: float) -> bool:
@@ -248,54 +250,54 @@ class BoxClock:
         full = self._collect(samples, now_s)
         began = self._steering.begun
         if full or (not began and (now_s - self._began_s >= START_S or self._last_timed is not None)):
-            self._aim(self._newest)
+            self._steer(self._newest)
         elif not began and self._before is not None:
-            self._aim(self._newest, only_as_before=True)
+            self._steer(self._newest, only_as_before=True)
 
-    def _aim(self, sample: int, only_as_before: bool = False) -> None:
+    def _steer(self, sample: int, only_as_before: bool = False) -> None:
         """Estimates the true time, and steers towards it from `sample` on."""
         assert self._arrivals is not None and self._system is not None
         fit = self._arrivals.fit()
         if fit is None:
             return
-        bearing = self._bearing(fit, sample)
+        reference = self._reference(fit, sample)
         bound_ns = None
-        if bearing.source is not TimeSource.FREE:
-            bound_ns = bearing.bound_ns + DELAY_NS / 2 + fit.bound_ns
+        if reference.source is not TimeSource.FREE:
+            bound_ns = reference.bound_ns + DELAY_NS / 2 + fit.bound_ns
         if self._last_timed is not None and self._holds_over(self._last_timed, sample, bound_ns):
             self._by_gps = False
             return
-        period_ns = fit.period_ns / bearing.period_ns
-        measured = fit.fitted and bearing.period_known and bound_ns is not None
-        aim = Aim(
+        period_ns = fit.period_ns / reference.period_ns
+        measured = fit.fitted and reference.period_known and bound_ns is not None
+        target = SteeringTarget(
             sample,
-            fit.arrival_ns(sample) + bearing.offset_ns - DELAY_NS / 2,
+            fit.arrival_ns(sample) + reference.offset_ns - DELAY_NS / 2,
             period_ns,
             bound_ns,
-            fit.slope_bound + bearing.period_bound,
-            bearing.source,
+            fit.slope_bound + reference.period_bound,
+            reference.source,
             round(1e12 / period_ns) if measured else self._rate_millihz,
         )
         self._arrivals_bound_ns = fit.bound_ns
-        self._go_on(aim)
+        self._go_on(target)
         if only_as_before and not self._steering.begun:
             return
-        reason, slew = bearing.step, SLEW
+        reason, slew = reference.step, SLEW
         if self._by_gps and bound_ns is not None:
-            off_ns = abs(self._steering.off_ns(aim))
+            off_ns = abs(self._steering.off_ns(target))
             reason = "compared with another Box's GPS" if off_ns > max(HURRIED_NS, bound_ns) else ""
             slew = HURRIED_SLEW if off_ns > bound_ns / 4 else SLEW
         step = bool(reason) and self._steering.begun
-        by_ns = self._steering.go(aim, step, slew)
+        by_ns = self._steering.go(target, step, slew)
         if step:
             self._stepped(by_ns, reason)
 
-    def _bearing(self, fit: Fit, sample: int) -> Bearing:
-        """The bearing of another Box's GPS or of the system's clock; changes over only to one that is twice
+    def _reference(self, fit: Fit, sample: int) -> ClockOffset:
+        """The reference of another Box's GPS or of the system's clock; changes over only to one that is twice
         as good."""
         system = self._system_bearing(fit, sample)
         gps = self._clocks.gps
-        other = None if gps is None else gps.bearing(round(fit.arrival_ns(sample)))
+        other = None if gps is None else gps.reference(round(fit.arrival_ns(sample)))
         if other is None:
             self._by_gps = False
         elif self._by_gps:
@@ -304,23 +306,23 @@ class BoxClock:
             self._by_gps = 2 * other.bound_ns < system.bound_ns
         return other if other is not None and self._by_gps else system
 
-    def _system_bearing(self, fit: Fit, sample: int) -> Bearing:
+    def _system_bearing(self, fit: Fit, sample: int) -> ClockOffset:
         """The system's clock; or the ring's time, where the clock is not synchronised and was set
         meanwhile.
 
         The first arrival may be late, so the offset is computed again from the earliest of the first bucket.
         """
         assert self._system is not None
-        bearing = self._system.read_clocks()
-        if self._before is None or bearing.source is not TimeSource.FREE or fit.buckets > 1:
-            return bearing
+        reference = self._system.read_clocks()
+        if self._before is None or reference.source is not TimeSource.FREE or fit.buckets > 1:
+            return reference
         before, before_ns = self._before
         elapsed_ns = (sample - before) * fit.period_ns
         if not 0 <= elapsed_ns <= KEPT_NS or (self._steering.begun and not self._kept):
-            return bearing
+            return reference
         offset_ns = round(before_ns + elapsed_ns + DELAY_NS / 2 - fit.arrival_ns(sample))
-        if not self._kept and abs(offset_ns - bearing.offset_ns) < GO_ON_NS:
-            return bearing
+        if not self._kept and abs(offset_ns - reference.offset_ns) < GO_ON_NS:
+            return reference
         self._kept = True
         return self._system.keep_offset(offset_ns)
 
@@ -332,7 +334,7 @@ class BoxClock:
         if not self._steering.begun:  # begins at the last stamp itself, so that resent blocks fit too
             known_ns = bound_ns if timed.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS else None
             rate_millihz = round(1e12 / period_ns)
-            held = Aim(
+            held = SteeringTarget(
                 timed.first_sample,
                 timed.t_ns,
                 period_ns,
@@ -354,10 +356,10 @@ class BoxClock:
                 return (last_ns - first_ns) / (last - first)
         return 1e12 / timed.rate_millihz
 
-    def _go_on(self, aim: Aim) -> None:
+    def _go_on(self, target: SteeringTarget) -> None:
         """Continues the ring's time after a restart of the gateway, without a wait for START_S."""
-        if self._before is None or self._steering.begun or aim.sample < self._before[0]:
+        if self._before is None or self._steering.begun or target.sample < self._before[0]:
             return
         sample, t_ns = self._before
-        if abs(t_ns + (aim.sample - sample) * aim.period_ns - aim.t_ns) < GO_ON_NS:
-            self._steering.go(replace(aim, sample=sample, t_ns=t_ns))
+        if abs(t_ns + (target.sample - sample) * target.period_ns - target.t_ns) < GO_ON_NS:
+            self._steering.go(replace(target, sample=sample, t_ns=t_ns))

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from opq_gateway.serial_side.arrivals import Arrivals, Fit
 from opq_gateway.serial_side.clock_comparison import stepped
-from opq_gateway.serial_side.system_time import SETTLED_S, Bearing, read_offset
+from opq_gateway.serial_side.system_time import SETTLED_S, ClockOffset, read_offset
 from opq_proto import log
 from opq_proto.clock import ClockState, system_clock
 from opq_proto.link_messages import Samples
@@ -171,7 +171,7 @@ class GpsComparison:
         self._on_contradiction = on_contradiction
         self._boxes: dict[str, _ComparedBox] = {}
         self._followed: TimeLine | None = None
-        self._apart_s: float | None = None  # since when no received line agrees with the followed one
+        self._disagrees_s: float | None = None  # since when no received line agrees with the followed one
         self._doubt_ns = 0.0
         self._log = log.get(service="gateway")
         self.state = NOTHING
@@ -187,13 +187,13 @@ class GpsComparison:
         if box.accept_block(samples, now_s):
             self._choose(round(now_s * 1e9))
 
-    def bearing(self, monotonic_ns: int) -> Bearing | None:
+    def reference(self, monotonic_ns: int) -> ClockOffset | None:
         """GPS time for the monotonic clock; None: no Box ever gave it, or two contradicted each other."""
         line = self._followed
         if line is None:
             return None
         held = self._doubt_ns > 0 or monotonic_ns - line.newest_ns > STALE_S * 1e9
-        return Bearing(
+        return ClockOffset(
             line.offset_ns(monotonic_ns),
             TimeSource.HOLDOVER if held else TimeSource.NTP,
             min(round(line.bound_ns(monotonic_ns) + self._doubt_ns), UNKNOWN_UNCERTAINTY_NS),
@@ -208,13 +208,13 @@ class GpsComparison:
         if line is None:
             return self.state
         offset_ns, now_s = read_offset(self._now_ns, self._monotonic_s)
-        bearing = self.bearing(round(now_s * 1e9))
-        assert bearing is not None
+        reference = self.reference(round(now_s * 1e9))
+        assert reference is not None
         return replace(
             self.state,
-            held=bearing.source is TimeSource.HOLDOVER,
-            uncertainty_ns=bearing.bound_ns,
-            system_off_ns=offset_ns - bearing.offset_ns,
+            held=reference.source is TimeSource.HOLDOVER,
+            uncertainty_ns=reference.bound_ns,
+            system_off_ns=offset_ns - reference.offset_ns,
         )
 
     def _make_room(self, now_s: float) -> bool:
@@ -270,14 +270,14 @@ class GpsComparison:
             return (best if most else None), 0.0
         agreeing = [line for line in box_lines if line.agrees(known, monotonic_ns)]
         if agreeing and not (most and support(best) > 1 and best not in agreeing):
-            self._apart_s = None
+            self._disagrees_s = None
             same = [line for line in agreeing if line.box_id == known.box_id]
             return min(same or agreeing, key=bound_ns), 0.0
         now_s = monotonic_ns / 1e9
-        if self._apart_s is None:
-            self._apart_s = now_s
-        if most and (support(best) > 1 or now_s - self._apart_s >= SETTLED_S):
-            self._apart_s = None
+        if self._disagrees_s is None:
+            self._disagrees_s = now_s
+        if most and (support(best) > 1 or now_s - self._disagrees_s >= SETTLED_S):
+            self._disagrees_s = None
             return best, 0.0
         return None, abs(best.offset_ns(monotonic_ns) - known.offset_ns(monotonic_ns)) + bound_ns(best)
 

@@ -21,7 +21,7 @@ PIECES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
+class SteeringTarget:
     """The best estimate of the true time, from a sample on."""
 
     sample: int
@@ -30,7 +30,7 @@ class Aim:
     bound_ns: float | None
     """Bound of its error; None: not known."""
     drift: float
-    """How fast the true time may drift away until the next aim, as a ratio."""
+    """How fast the true time may drift away until the next target, as a ratio."""
     source: TimeSource
     rate_millihz: int
     """The rate reported with the stamps."""
@@ -38,31 +38,31 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class SteeringPiece:
-    """The line from an aim's sample on: it begins at `t_ns` and reaches the aim, `off_ns` away, after
+    """The line from a target's sample on: it begins at `t_ns` and reaches the target, `off_ns` away, after
     `slew_ns`."""
 
-    aim: Aim
+    target: SteeringTarget
     t_ns: int
     off_ns: int
     slew_ns: float
 
     def t_at(self, sample: int) -> int:
         """UTC of a sample."""
-        elapsed_ns = (sample - self.aim.sample) * self.aim.period_ns
+        elapsed_ns = (sample - self.target.sample) * self.target.period_ns
         share = min(1.0, max(0.0, elapsed_ns / self.slew_ns))
         return self.t_ns + round(elapsed_ns + self.off_ns * share)
 
     def uncertainty_ns(self, sample: int) -> int:
-        """The aim's bound, plus the remaining distance to it, plus the possible drift since."""
-        if self.aim.bound_ns is None:
+        """The target's bound, plus the remaining distance to it, plus the possible drift since."""
+        if self.target.bound_ns is None:
             return UNKNOWN_UNCERTAINTY_NS
-        elapsed_ns = abs(sample - self.aim.sample) * self.aim.period_ns
-        bound_ns = self.aim.bound_ns + self.left_ns(sample) + self.aim.drift * elapsed_ns
+        elapsed_ns = abs(sample - self.target.sample) * self.target.period_ns
+        bound_ns = self.target.bound_ns + self.left_ns(sample) + self.target.drift * elapsed_ns
         return min(round(bound_ns), UNKNOWN_UNCERTAINTY_NS)
 
     def left_ns(self, sample: int) -> float:
-        """The remaining distance to the aim."""
-        elapsed_ns = abs(sample - self.aim.sample) * self.aim.period_ns
+        """The remaining distance to the target."""
+        elapsed_ns = abs(sample - self.target.sample) * self.target.period_ns
         return abs(self.off_ns) * max(0.0, 1 - elapsed_ns / self.slew_ns)
 
 
@@ -76,25 +76,25 @@ class Steering:
     def begun(self) -> bool:
         return bool(self._pieces)
 
-    def off_ns(self, aim: Aim) -> int:
-        """Distance from the line to the aim."""
-        return round(aim.t_ns) - self.piece(aim.sample).t_at(aim.sample) if self._pieces else 0
+    def off_ns(self, target: SteeringTarget) -> int:
+        """Distance from the line to the target."""
+        return round(target.t_ns) - self.piece(target.sample).t_at(target.sample) if self._pieces else 0
 
-    def go(self, aim: Aim, step: bool = False, slew: float = SLEW) -> int:
-        """Approaches the aim from its sample on, which must not have a stamp yet; with `step` at once.
+    def go(self, target: SteeringTarget, step: bool = False, slew: float = SLEW) -> int:
+        """Approaches the target from its sample on, which must not have a stamp yet; with `step` at once.
 
         Returns:
-            Nanoseconds from the line to the aim.
+            Nanoseconds from the line to the target.
         """
-        target_ns, off_ns = round(aim.t_ns), self.off_ns(aim)
+        target_ns, off_ns = round(target.t_ns), self.off_ns(target)
         slewed_ns = 0 if step else off_ns
         slew_ns = max(LEAST_SLEW_S * 1e9, abs(slewed_ns) / slew)
-        self._pieces.append(SteeringPiece(aim, target_ns - slewed_ns, slewed_ns, slew_ns))
+        self._pieces.append(SteeringPiece(target, target_ns - slewed_ns, slewed_ns, slew_ns))
         return off_ns
 
     def piece(self, sample: int) -> SteeringPiece:
         """The piece that holds a sample; the oldest piece for an earlier sample."""
         for piece in reversed(self._pieces):
-            if piece.aim.sample <= sample:
+            if piece.target.sample <= sample:
                 return piece
         return self._pieces[0]

@@ -32,7 +32,7 @@ DRIFT = 10e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Bearing:
+class ClockOffset:
     """UTC ns = monotonic ns + offset_ns."""
 
     offset_ns: int
@@ -60,10 +60,10 @@ class SystemTime:
         self._offset_ns: int | None = None
         self._known_s: float | None = None  # when the clock was last synchronised, at this offset
         self._known_ns = UNKNOWN_UNCERTAINTY_NS
-        self._apart_s: float | None = None  # since when the clock is synchronised at another offset
+        self._differs_s: float | None = None  # since when the clock is synchronised at another offset
 
-    def read_clocks(self) -> Bearing:
-        """The bearing now."""
+    def read_clocks(self) -> ClockOffset:
+        """The reference now."""
         offset_ns, now_s = read_offset(self._now_ns, self._monotonic_s)
         state = self._system()
         synchronised = state.source is not TimeSource.FREE
@@ -74,15 +74,15 @@ class SystemTime:
         if off_ns > SET_NS:
             step = self._moved(off_ns, synchronised, now_s)
         else:
-            self._apart_s = None
+            self._differs_s = None
         if off_ns <= SET_NS or step or (synchronised and off_ns <= FOLLOWED_NS):
             self._offset_ns = offset_ns
             if synchronised:
                 self._known_s, self._known_ns = now_s, state.uncertainty_ns
-                return Bearing(offset_ns, state.source, state.uncertainty_ns, step)
+                return ClockOffset(offset_ns, state.source, state.uncertainty_ns, step)
         return self._held_over(now_s, off_ns if synchronised else 0)
 
-    def keep_offset(self, offset_ns: int) -> Bearing:
+    def keep_offset(self, offset_ns: int) -> ClockOffset:
         """Continues the offset known before this run, as if the clock had been set since."""
         self._offset_ns = offset_ns
         return self.read_clocks()
@@ -90,28 +90,28 @@ class SystemTime:
     def _moved(self, off_ns: int, synchronised: bool, now_s: float) -> str:
         """Somebody set the clock; the reason to step to it, or empty."""
         if not synchronised:
-            self._apart_s = None
+            self._differs_s = None
             return ""
         if off_ns <= FOLLOWED_NS:
-            self._apart_s = None
+            self._differs_s = None
             return ""
         if self._known_s is None:
             return "the system's clock was synchronised"
-        if self._apart_s is None:
-            self._apart_s = now_s
-        if now_s - self._apart_s < SETTLED_S:
+        if self._differs_s is None:
+            self._differs_s = now_s
+        if now_s - self._differs_s < SETTLED_S:
             return ""
-        self._apart_s = None
+        self._differs_s = None
         return f"the system's clock was set, and is synchronised for {SETTLED_S:g} s"
 
-    def _held_over(self, now_s: float, apart_ns: int) -> Bearing:
+    def _held_over(self, now_s: float, apart_ns: int) -> ClockOffset:
         """The last known offset; its bound also covers a synchronised clock that is apart, which may be
         right."""
         assert self._offset_ns is not None
         if self._known_s is None:
-            return Bearing(self._offset_ns, TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
+            return ClockOffset(self._offset_ns, TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
         bound_ns = max(apart_ns, self._known_ns + round((now_s - self._known_s) * 1e9 * DRIFT))
-        return Bearing(self._offset_ns, TimeSource.HOLDOVER, min(bound_ns, UNKNOWN_UNCERTAINTY_NS))
+        return ClockOffset(self._offset_ns, TimeSource.HOLDOVER, min(bound_ns, UNKNOWN_UNCERTAINTY_NS))
 
 
 def read_offset(now_ns: Callable[[], int], monotonic_s: Callable[[], float]) -> tuple[int, float]:

@@ -72,7 +72,7 @@ class ResendBacklog:
             young = [run for run in self._flown if now_s - run[0] < self._in_flight_s]
             self._flown = deque(young)
         else:
-            self._land(holes, upto, highest, now_s)
+            self._drop_arrived(holes, upto, highest, now_s)
         before = self.count
         for hole in holes:
             rest = [hole]
@@ -116,7 +116,7 @@ class ResendBacklog:
             if first.isdecimal() and last.isdecimal():
                 self.add(int(first), int(last))
 
-    def _land(self, holes: Sequence[Range], upto: int, highest: int, now_s: float) -> None:
+    def _drop_arrived(self, holes: Sequence[Range], upto: int, highest: int, now_s: float) -> None:
         """Forgets the runs that were sent before something stored: they have arrived or are lost."""
         top = holes[-1][1] + 1 if holes else upto
         at = len(self._flown) - 1

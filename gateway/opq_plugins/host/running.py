@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from opq_plugins.host.proxy import PluginAnalysis, PluginFunction, PluginSink, PluginTrigger, Proxy
-from opq_plugins.host.runtime import Inside, Runtime, rehearse
+from opq_plugins.host.runtime import Inside, Runtime, dry_run
 from opq_plugins.host.source_proxy import PluginSource
 from opq_plugins.policy import Policy
 from opq_plugins.sdk import Value
@@ -122,7 +122,7 @@ class RunningPlugin:
         old = self.runtime
         try:
             if old is None:
-                rehearse(runtime)
+                dry_run(runtime)
             pauses = self.replace(runtime)
         except BaseException:
             runtime.close()

@@ -112,7 +112,7 @@ class InProcessRuntime(Runtime):
         python_code.forget(self._folder, self.manifest)
 
 
-def rehearse(runtime: Runtime) -> None:
+def dry_run(runtime: Runtime) -> None:
     """Configures each trigger and analysis with its defaults, as a check; one that needs settings is skipped.
 
     Raises PluginError where one cannot begin.

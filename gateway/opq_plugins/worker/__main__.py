@@ -44,7 +44,7 @@ def main() -> None:
             facts["folder"] = str(copy / "plugin")
         wanted = [Path(sys.base_prefix), Path(sys.prefix), *map(Path, sys.path), Path(facts["folder"])]
         if spaces == "on":
-            hidden = [Path(facts["hidden"]), *([_home()] if uid is None else [])]
+            hidden = [Path(facts["hidden"]), *([_home_folder()] if uid is None else [])]
             whose = os.geteuid() if uid is None else uid
             ways = protection.open_ways(whose, wanted, hidden, writable)
             protections["own folder in memory"] = protection.own_scratch(facts["limits"]["file_bytes"])
@@ -77,7 +77,7 @@ def main() -> None:
     _keep(child, report_fd, copy, facts["limits"]["memory_bytes"])
 
 
-def _home() -> Path:
+def _home_folder() -> Path:
     """The home of the server's user; a worker of the same user must not read it."""
     try:
         home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
@@ -160,7 +160,7 @@ def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> N
         ready = {fd for fd, _ in poll.poll(POLL_MS)}
         if handle in ready:
             break
-        _bury(child)
+        _reap_orphans(child)
         others = started_by(child, space if own_space else None)
         if others and (held := resident_bytes([child, *others], memory_bytes)) > memory_bytes:
             ended = f"its {len(others) + 1} processes have {held >> 20} MiB of {memory_bytes >> 20}"
@@ -189,7 +189,7 @@ def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> N
     os._exit(code if code >= 0 else 128 - code)
 
 
-def _bury(child: int) -> None:
+def _reap_orphans(child: int) -> None:
     """Reaps orphans that have ended; without a name space of their own they are our children."""
     while True:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -25,7 +25,7 @@ from opq_rules.streams.definition import definition_of
 def merge(engine: Engine, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """Adds what does not exist yet; returns how many of each. Where the engine refuses one, none is added."""
     new = _new(engine, sections)
-    _rehearse(engine, {}, new)
+    _dry_run(engine, {}, new)
     return _made(engine, new)
 
 
@@ -41,7 +41,7 @@ def take_over(
 
     `stopped()` is called while nothing has changed yet; if it returns True, nothing will change.
     """
-    new = rehearse(engine, plugins, sections, beside, stopped)
+    new = dry_run(engine, plugins, sections, beside, stopped)
     before = everything(engine, plugins)
     try:
         if not beside:
@@ -54,7 +54,7 @@ def take_over(
         raise
 
 
-def rehearse(
+def dry_run(
     engine: Engine,
     plugins: Plugins,
     sections: Sections,
@@ -70,7 +70,7 @@ def rehearse(
     new: dict[str, Mapping[str, Any]] = {what: sections[what] for what in DEFINED}
     if beside:
         new = _new(engine, sections)
-    _rehearse(engine, sections, new, alone=not beside, stopped=stopped)
+    _dry_run(engine, sections, new, alone=not beside, stopped=stopped)
     return new
 
 
@@ -82,7 +82,7 @@ def _new(engine: Engine, sections: Mapping[str, Mapping[str, Any]]) -> dict[str,
     }
 
 
-def _rehearse(
+def _dry_run(
     engine: Engine,
     sections: Mapping[str, Mapping[str, Any]],
     new: Mapping[str, Mapping[str, Any]],
@@ -105,7 +105,7 @@ def _rehearse(
         if kind == CONNECTIONS and alone:
             rehearsal.connections.put(type_name, name, properties)
         elif kind == CONNECTIONS:
-            engine.connections.rehearse(rehearsal, type_name, name, properties)
+            engine.connections.dry_run(rehearsal, type_name, name, properties)
         else:
             rehearsal.configurations.put(kind, type_name, name, properties)
 

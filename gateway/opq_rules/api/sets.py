@@ -165,7 +165,7 @@ class _Importer:
             try:
                 found = read()
                 if dry:
-                    exchange.rehearse(self._engine, self._plugins, found, partial)
+                    exchange.dry_run(self._engine, self._plugins, found, partial)
                     return {name: len(each) for name, each in found.items()}
                 return exchange.take_over(self._engine, self._plugins, found, partial, stopped)
             except RuleError as error:

@@ -128,14 +128,14 @@ class ConnectionAdmin:
         refuses them.
         """
         with self._store.changing():
-            users = self.rehearse(self._rehearsal(), kind, name, properties)
+            users = self.dry_run(self._rehearsal(), kind, name, properties)
             self._connections.put(kind, name, properties)
             for runner in self._streams.runners_of({each.name for each in users.streams}):
                 runner.reopen()
             for action in users.actions:
                 self._sinks.reopen(action)
 
-    def rehearse(
+    def dry_run(
         self, rehearsal: Rehearsal, kind: str, name: str, properties: Mapping[str, object]
     ) -> ConnectionUsers:
         """Puts the connection into the rehearsal and configures its present users with it.

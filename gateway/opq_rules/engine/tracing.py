@@ -197,7 +197,7 @@ class Tracing:
             trace.records = [message[rule_id].id for message in held if rule_id in message][-MOST_RECORDS:]
             trace.spans.append(TraceSpan(self._names["window"], now_ns, now_ns, len(trace.records), 1))
 
-    def gave(
+    def note_output(
         self, row: Row | None, began_ns: int, taken: int, emission: Emission | None, count: int, error: str
     ) -> None:
         message = self._cut if row is None else self._of(row)

@@ -28,10 +28,10 @@ class TracedSteps(Protocol):
 
     def in_window(self) -> None: ...
     def cut(self, cut: Cut) -> None:
-        """A window has ended; the next `gave` belongs to it."""
+        """A window has ended; the next `note_output` belongs to it."""
         ...
 
-    def gave(
+    def note_output(
         self, row: Value, began_ns: int, taken: int, emission: Emission | None, count: int, error: str
     ) -> None:
         """Rows were emitted. `row` None: of the window that was cut."""
@@ -100,7 +100,7 @@ class Traced(Query):
         failed = counters.errors > errors
         emission = out[-1] if len(out) > sent and not failed else None
         error = counters.last_error if failed else ""
-        steps.gave(row, began_ns, taken, emission, len(emission or ()), error)
+        steps.note_output(row, began_ns, taken, emission, len(emission or ()), error)
 
 
 def _own(record: Record) -> Value:

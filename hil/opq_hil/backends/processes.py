@@ -16,7 +16,7 @@ END_LIMIT_S = 10.0
 """Time from SIGTERM to SIGKILL, in which a QEMU writes flash and report."""
 
 
-def tethered(command: tuple[str, ...]) -> tuple[str, ...]:
+def ended_with_parent(command: tuple[str, ...]) -> tuple[str, ...]:
     """Extends a command so that it gets SIGTERM when its parent dies, even by kill -9 (util-linux;
     unchanged without it).
     """

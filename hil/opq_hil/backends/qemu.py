@@ -22,7 +22,7 @@ from typing import Any
 
 from opq_hil.backends.backend import BackendError, EmulatorClock, FirmwareRun, Image, LiveBox, WallLimitError
 from opq_hil.backends.firmware import BOARDS
-from opq_hil.backends.processes import end_group, tethered
+from opq_hil.backends.processes import end_group, ended_with_parent
 from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find_qemu
 from opq_hil.world.capture import read_log
 from opq_hil.world.world import NS, World
@@ -121,7 +121,7 @@ class Qemu:
         command = (*_command(binary, files, ",live=on"), "-serial", "pty", "-serial", "null", *control)
         with ours, theirs, (folder / "qemu.log").open("w") as errors:
             process = subprocess.Popen(
-                tethered(command),
+                ended_with_parent(command),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -232,7 +232,7 @@ def _command(binary: QemuBinary, files: Mapping[str, Path], options: str = "") -
 def _played(command: tuple[str, ...], folder: Path, wall_limit_s: float) -> tuple[str, int | None]:
     """QEMU's output and its exit code; None: it was ended at the limit."""
     process = subprocess.Popen(
-        tethered(command),
+        ended_with_parent(command),
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

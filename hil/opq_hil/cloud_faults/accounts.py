@@ -145,7 +145,7 @@ def _about(event: StoredEvent, dip: TrueDisturbance) -> bool:
     return event.start_ns < span.end_ns and span.start_ns < event.end_ns
 
 
-def unexcused(
+def unexplained(
     excused: Mapping[str, str], truth: Sequence[TrueDisturbance], kinds: Collection[str]
 ) -> list[str]:
     """Problems of reasons without a fault: none kept the Boxes from answering, or all were over."""

@@ -54,7 +54,7 @@ def judge(lived: CloudEvidence, kinds: frozenset[str], figures: dict[str, float 
     # the cloud believes a Box that reports 0 V of itself and is then silent; nobody else is named with it
     of_others = [each for each in lived.incidents if (each.kind, set(each.boxes)) != ("outage", {HOSTILE_ID})]
     account = accounts.dips(lived.truth, of_others, lived.events)
-    problems += account.problems + accounts.unexcused(account.excused, lived.truth, kinds)
+    problems += account.problems + accounts.unexplained(account.excused, lived.truth, kinds)
     figures |= lived.figures
     figures |= {
         "stored": sum(each.box_id in lived.held for each in lived.stored),

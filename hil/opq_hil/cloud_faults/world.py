@@ -46,7 +46,7 @@ from opq_proto.messages import Measurement, TimeSource
 HOSTILE_ID: Final = "90"
 """An admitted Box that sends only bad messages."""
 UP_S: Final = 120.0
-MET_S: Final = 4.0
+READY_S: Final = 4.0
 """Seconds after the run's start: on an idle machine every Box is connected and acknowledged by then."""
 SETTLE_S: Final = 40.0
 """Below 60 s: a Box without acknowledgements for that long takes the cloud for an original one."""
@@ -178,7 +178,7 @@ class CloudWorld:
             for each in (self._wire, self._slow_wire, self._lock, self._hostile):
                 opening.enter_context(each)
             self._begin_fleet(opening)
-            self._wait(self._met, UP_S, "Boxes and cloud have met")
+            self._wait(self._not_ready, UP_S, "Boxes and cloud have met")
             self._opened = opening.pop_all()
         return self
 
@@ -215,8 +215,8 @@ class CloudWorld:
 
     def _begin_fleet(self, opening: ExitStack) -> None:
         clock = RunClock(time.monotonic_ns(), time.time_ns(), CLOCK_UNCERTAINTY_NS, TimeSource.GPS)
-        self._begin_s = clock.monotonic_ns / 1e9 + MET_S
-        dips = placed_dips(self._schedule.dips, MET_S)
+        self._begin_s = clock.monotonic_ns / 1e9 + READY_S
+        dips = placed_dips(self._schedule.dips, READY_S)
         self._lived.truth = true_dips(dips, clock)
         common = tuple(box_id for box_id in BOX_IDS if box_id != SLOW_BOX_ID)
         for name, box_ids, endpoints in (
@@ -302,7 +302,7 @@ class CloudWorld:
                 raise ServiceError(f"not within {timeout_s:g} s: {what}: {objection}{logged}")
             self._run(0.1)
 
-    def _met(self) -> str | None:
+    def _not_ready(self) -> str | None:
         for fleet in self._fleet:
             counts = fleet.worker.counts()
             if fleet.failure is not None:

@@ -79,7 +79,7 @@ class SeededWorld:
                     world.kill()
                 raise
 
-    def tally(self, documents: Sequence[Document]) -> dict[str, Any]:
+    def summarise(self, documents: Sequence[Document]) -> dict[str, Any]:
         """Counts of all schedules together, with the sums of `added`."""
         faults = Counter(fault["kind"] for document in documents for fault in document["faults"])
         totals = {name: sum(int(each["figures"].get(name, 0)) for each in documents) for name in self.added}

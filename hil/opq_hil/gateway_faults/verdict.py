@@ -94,7 +94,7 @@ def _judge(verdict: ScheduleVerdict, schedule: FaultSchedule, world: FaultWorld,
         if jumps >= world.gateway.starts:
             problems.append(f"Box {box_id}: time jumped {jumps} times in {world.gateway.starts} starts")
         figures[f"holes_{box_id}"] = accounts.missing_sequences(stored)
-    problems += unexcused_gaps(schedule, reasons, max(lived.recovery_s.values()))
+    problems += unexplained_gaps(schedule, reasons, max(lived.recovery_s.values()))
     problems += accounts.once(lived.stored, world.listener.received)
     problems += accounts.kept_promise(lived.stored, lived.queued)
     if world.listener.contradicted:
@@ -108,7 +108,7 @@ def _judge(verdict: ScheduleVerdict, schedule: FaultSchedule, world: FaultWorld,
     }
 
 
-def unexcused_gaps(schedule: FaultSchedule, in_gaps: Mapping[str, int], recovery_s: float) -> list[str]:
+def unexplained_gaps(schedule: FaultSchedule, in_gaps: Mapping[str, int], recovery_s: float) -> list[str]:
     """Gaps that no fault explains: anything shorter than the Box's own ring can be sent again.
 
     Args:

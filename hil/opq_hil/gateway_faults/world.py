@@ -92,7 +92,7 @@ class FaultWorld:
             opening.enter_context(self._listener)
             self._wait(self._up, UP_S, "the gateway is up")
             opening.enter_context(self._boxes)
-            self._wait(self._met, UP_S, "Boxes, gateway and brokers have met")
+            self._wait(self._not_ready, UP_S, "Boxes, gateway and brokers have met")
             self._opened = opening.pop_all()
         return self
 
@@ -223,7 +223,7 @@ class FaultWorld:
     def _up(self) -> str | None:
         return "it does not answer" if gauges.read(self._health_port) is None else None
 
-    def _met(self) -> str | None:
+    def _not_ready(self) -> str | None:
         absent = [
             box_id for box_id in BOX_IDS if not any(key[0] == box_id for key in list(self._listener.received))
         ]

@@ -106,7 +106,7 @@ class FundamentalTerm:
     """(outlets,) relative to the voltage there before."""
     course: TermCourse = CONSTANT
 
-    def touches(self, index: int) -> bool:
+    def affects(self, index: int) -> bool:
         """True if it changes the voltage of an outlet."""
         return bool(self.changes[index] != 0)
 
@@ -128,7 +128,7 @@ class SlipTerm:
     back_deg: float = 0.0
     """Jump of the phase at the end, if it ends."""
 
-    def touches(self, index: int) -> bool:
+    def affects(self, index: int) -> bool:
         """True if an outlet is in that part."""
         return bool(self.outlets[index])
 
@@ -146,7 +146,7 @@ class AddedTerm(Protocol):
     @property
     def end_s(self) -> float: ...
 
-    def touches(self, index: int) -> bool:
+    def affects(self, index: int) -> bool:
         """True if it changes the voltage of an outlet."""
         ...
 
@@ -169,7 +169,7 @@ class HarmonicTerm:
     """(outlets,) rms."""
     course: TermCourse = CONSTANT
 
-    def touches(self, index: int) -> bool:
+    def affects(self, index: int) -> bool:
         return bool(self.volts[index] != 0)
 
     def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
@@ -191,7 +191,7 @@ class ToneTerm:
     """(outlets,) rms."""
     course: TermCourse = CONSTANT
 
-    def touches(self, index: int) -> bool:
+    def affects(self, index: int) -> bool:
         return bool(self.volts[index] != 0)
 
     def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
@@ -213,7 +213,7 @@ class RingingTerm:
     def end_s(self) -> float:
         return self.start_s + TAIL * self.decay_s
 
-    def touches(self, index: int) -> bool:
+    def affects(self, index: int) -> bool:
         return bool(self.volts[index] != 0)
 
     def peak_v(self, index: int) -> float:
@@ -251,7 +251,7 @@ class ImpulseTerm:
         top_s = math.log(decay / rise) * rise * decay / (decay - rise)
         return math.exp(-top_s / decay) - math.exp(-top_s / rise)
 
-    def touches(self, index: int) -> bool:
+    def affects(self, index: int) -> bool:
         return bool(self.volts[index] != 0)
 
     def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
@@ -287,6 +287,6 @@ class DisturbanceTerms:
         delay_s = float(self.delays_s[index])
         found: set[float] = set()
         for term in self.terms:
-            if term.touches(index):
+            if term.affects(index):
                 found |= {term.start_s + delay_s, term.end_s + delay_s}
         return tuple(sorted(moment for moment in found if math.isfinite(moment)))

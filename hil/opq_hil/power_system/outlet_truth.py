@@ -108,7 +108,7 @@ def outlet_truth(
 
 def _jump_back_s(terms: DisturbanceTerms, index: int) -> float | None:
     """When an outlet's phase first jumps because its part of the network is closed out of phase."""
-    ends_s = [slip.end_s for slip in terms.slips if slip.touches(index) and abs(slip.back_deg) >= JUMP_DEG]
+    ends_s = [slip.end_s for slip in terms.slips if slip.affects(index) and abs(slip.back_deg) >= JUMP_DEG]
     return min(ends_s) + float(terms.delays_s[index]) if ends_s else None
 
 
@@ -146,7 +146,7 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
     kinds: set[str] = set()
     distortion_v2 = 0.0
     for term in terms.added:
-        if not term.touches(index):
+        if not term.affects(index):
             continue
         if isinstance(term, RingingTerm) and term.peak_v(index) >= TRANSIENT_PU * math.sqrt(2) * nominal_v:
             kinds.add("oscillatory_transient")
@@ -166,7 +166,7 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
     if math.sqrt(distortion_v2) >= THD_PU * nominal_v:
         kinds.add("harmonics")
     for slip in terms.slips:
-        if slip.touches(index):
+        if slip.affects(index):
             seen_s = np.arange(0.0, min(slip.end_s - slip.start_s, EXAMINED_S), EXAMINED_STEP_S)
             if np.abs(slip.course.hz(seen_s)).max(initial=0.0) >= DEVIATION_SHARE * hz:
                 kinds.add("frequency_deviation")
@@ -184,7 +184,7 @@ class _Course:
 
     @classmethod
     def of(cls, terms: DisturbanceTerms, index: int, nominal_v: float, hz: float) -> "_Course":
-        factors = [term for term in terms.fundamental if term.touches(index)]
+        factors = [term for term in terms.fundamental if term.affects(index)]
         pst = sum(_pst(term, index, nominal_v, hz) for term in factors)
         moments_s = sorted({moment for term in factors for moment in (term.start_s, term.end_s)})
         step_s = 1 / (STEPS_PER_CYCLE * hz)
@@ -262,5 +262,5 @@ def _pst(term: FundamentalTerm, index: int, nominal_v: float, hz: float) -> floa
         return 0.0
     lamp = lamp_for(nominal_v, hz)
     changes = 2 * term.course.peaks * abs(complex(term.changes[index]).real)
-    felt = changes**2 / 2 * np.abs(lamp.response(term.course.hz)) ** 2 * lamp.scale()
-    return PST_OF_PINST * math.sqrt(float(felt.sum()))
+    pinst = changes**2 / 2 * np.abs(lamp.response(term.course.hz)) ** 2 * lamp.scale()
+    return PST_OF_PINST * math.sqrt(float(pinst.sum()))

@@ -90,13 +90,13 @@ class OutletVoltage:
         The multiplications are the same as before, so later moments keep their bits.
         """
         for term in terms.fundamental:
-            if math.isinf(term.end_s) and term.touches(self._index):
+            if math.isinf(term.end_s) and term.affects(self._index):
                 factor = term.factor(np.zeros(1), self._index)
                 self._size_v = float((self._size_v * np.abs(factor))[0])
                 self._turned = float((self._turned + np.angle(factor) / (2 * math.pi))[0])
                 self._base_v *= complex(factor[0])
         for slip in terms.slips:
-            if math.isinf(slip.end_s) and slip.touches(self._index):
+            if math.isinf(slip.end_s) and slip.affects(self._index):
                 self._turned = float((self._turned + slip.cycles(np.array([SETTLED_S])))[0])
 
     def volts(self, t_s: FloatArray) -> FloatArray:
@@ -113,7 +113,7 @@ class OutletVoltage:
         for terms, delay_s in self._during(float(t_s[0]), float(t_s[-1])):
             for term in terms.added:
                 span = _inside(t_s, term.start_s + delay_s, term.end_s + delay_s)
-                if span is not None and term.touches(self._index):
+                if span is not None and term.affects(self._index):
                     since_s = t_s[span] - (term.start_s + delay_s)
                     total[span] += term.volts_at(since_s, grid[span], self._index)
         return np.asarray(total, dtype=np.float64)
@@ -132,7 +132,7 @@ class OutletVoltage:
         for terms, delay_s in touching:
             for term in terms.terms:
                 begin_s, stop_s = term.start_s + delay_s, term.end_s + delay_s
-                if stop_s <= start_s or begin_s >= end_s or not term.touches(index):
+                if stop_s <= start_s or begin_s >= end_s or not term.affects(index):
                     continue
                 if begin_s > start_s or stop_s < end_s:
                     return None
@@ -185,7 +185,7 @@ class OutletVoltage:
             turning: tuple[FundamentalTerm | SlipTerm, ...] = (*terms.fundamental, *terms.slips)
             for term in turning:
                 span = _inside(t_s, term.start_s + delay_s, term.end_s + delay_s)
-                if span is None or not term.touches(index):
+                if span is None or not term.affects(index):
                     continue
                 since_s = t_s[span] - (term.start_s + delay_s)
                 gained = np.zeros(len(t_s))

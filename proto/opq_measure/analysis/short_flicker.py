@@ -63,15 +63,15 @@ def short_flicker_in(
     if runs == [slice(0, len(volts))] and (analysis.flicker.pinst_max or math.inf) < limit:
         return []  # the meter has already measured all of it
     meter = _meter(analysis)
-    felt, known = np.zeros(len(volts) // meter.group), np.zeros(len(volts) // meter.group, np.bool_)
+    pinst, known = np.zeros(len(volts) // meter.group), np.zeros(len(volts) // meter.group, np.bool_)
     settle = math.ceil(SETTLE_S * meter.work_hz)
     for run in runs:
-        found = _felt(volts[run], analysis)
+        found = _pinst(volts[run], analysis)
         first = run.start // meter.group
-        felt[first : first + len(found)] = found
+        pinst[first : first + len(found)] = found
         known[first + settle : first + len(found)] = True
-    at = (np.arange(len(felt)) + 1) * meter.group
-    mean = _smoothed(np.where(known, felt, 0.0), known, round(SMOOTH_S * meter.work_hz))
+    at = (np.arange(len(pinst)) + 1) * meter.group
+    mean = _smoothed(np.where(known, pinst, 0.0), known, round(SMOOTH_S * meter.work_hz))
     above = known & (mean > limit)
     where = np.flatnonzero(above)
     if len(where) == 0:
@@ -80,7 +80,7 @@ def short_flicker_in(
     seen = np.count_nonzero(above[span])
     if seen < LEAST_S * meter.work_hz or seen < STEADY_SHARE * np.count_nonzero(known[span]):
         return []
-    own = np.maximum(felt[span][above[span]] - of_noise, 0.0)
+    own = np.maximum(pinst[span][above[span]] - of_noise, 0.0)
     pst = severity(own)
     if not pst > pst_limit:
         return []
@@ -91,7 +91,7 @@ def short_flicker_in(
     if where[0] <= run.start // meter.group + settle + meter.work_hz / 2:
         start = run.start + _start_backwards(volts[run], analysis, level, start - run.start)
     open_at_start = start == 0.0
-    is_open = bool(where[-1] >= len(felt) - meter.work_hz / 2)
+    is_open = bool(where[-1] >= len(pinst) - meter.work_hz / 2)
     return [
         Occurrence(
             kind="flicker",
@@ -134,7 +134,7 @@ def _meter(analysis: SignalAnalysis) -> Sensation:
     return Sensation(analysis.rate_hz, lamp_for(analysis.nominal_v, analysis.nominal_hz))
 
 
-def _felt(volts: SignalArray, analysis: SignalAnalysis) -> FloatArray:
+def _pinst(volts: SignalArray, analysis: SignalAnalysis) -> FloatArray:
     """(k,) Pinst of one run of samples, as `Sensation` gives it."""
     meter = _meter(analysis)
     return np.concatenate((meter.push_volts(volts), meter.end()))
@@ -154,9 +154,9 @@ def _runs_between(sudden: Iterable[tuple[float, float]], count: int, least: floa
 def _start_backwards(volts: SignalArray, analysis: SignalAnalysis, level: float, before: float) -> float:
     """Start of flicker that begins before the meter has settled, found by running the meter backwards."""
     meter = _meter(analysis)
-    felt = _felt(volts[::-1], analysis)
-    mean = _smoothed(felt, np.ones(len(felt), bool), round(SMOOTH_S * meter.work_hz))
-    at = len(volts) - (np.arange(len(felt)) + 1.0) * meter.group
+    pinst = _pinst(volts[::-1], analysis)
+    mean = _smoothed(pinst, np.ones(len(pinst), bool), round(SMOOTH_S * meter.work_hz))
+    at = len(volts) - (np.arange(len(pinst)) + 1.0) * meter.group
     early = (at < before) & (mean > level)
     if not early.any():
         return before

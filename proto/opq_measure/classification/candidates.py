@@ -255,23 +255,23 @@ def _flicker(signal: MeasuredSignal, cycles: _Cycles, limits: ClassLimits) -> It
     """
     analysis = signal.analysis
     notching = [each for each in analysis.occurrences if each.kind == "periodic_notching"]
-    felt: list[Occurrence] = []
+    flickers: list[Occurrence] = []
     is_long = analysis.duration_s >= LONGEST_ENVELOPE_S
     if is_long:
         every = chain(analysis.occurrences, short_flicker_in(signal.volts, analysis, limits.pst))
-        felt = [each for each in every if each.kind == "flicker"]
-        felt = [each for each in felt if not any(_lies_in(each, one) for one in notching)]
+        flickers = [each for each in every if each.kind == "flicker"]
+        flickers = [each for each in flickers if not any(_lies_in(each, one) for one in notching)]
     if notching or (is_long and not is_hidden_by_noise(analysis, limits.pst)) or cycles.notching:
-        yield from felt
+        yield from flickers
         return
     clear = signal.clear_of(analysis.half_starts)
     noise_v = analysis.noise_v if math.isfinite(analysis.noise_v) else 0.0
     found = envelope_flicker(
         analysis.half_rms_v, clear, analysis.nominal_v, analysis.nominal_hz, noise_v, analysis.rate_hz
     )
-    if felt:  # noise may hide a line between harmonics; the beat frequency identifies it
-        yield from (replace(each, figures={**each.figures, "modulation_hz": found.hz}) for each in felt)
-    if felt or not found.pst > ENVELOPE_MARGIN * limits.pst:
+    if flickers:  # noise may hide a line between harmonics; the beat frequency identifies it
+        yield from (replace(each, figures={**each.figures, "modulation_hz": found.hz}) for each in flickers)
+    if flickers or not found.pst > ENVELOPE_MARGIN * limits.pst:
         return
     whole = signal.throughout(
         "flicker",

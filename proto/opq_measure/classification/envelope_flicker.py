@@ -148,8 +148,8 @@ def _pst_of(
     # amplitude^2 of (1 + a sin) from the power of all bins of its line; the lamp's square makes it 2 a
     square = 4 * np.maximum(lines[near] - quiet, 0.0) / (float(np.sum(window * window)) * len(values))
     lamp = lamp_for(nominal_v, nominal_hz)
-    felt = 2 * square * np.abs(lamp.response(hz[near])) ** 2 * lamp.scale()
-    return float(np.sqrt(PST_OF_STEADY * felt.sum())), float(hz[near][np.argmax(felt)])
+    pinst = 2 * square * np.abs(lamp.response(hz[near])) ** 2 * lamp.scale()
+    return float(np.sqrt(PST_OF_STEADY * pinst.sum())), float(hz[near][np.argmax(pinst)])
 
 
 def _stand_out(

@@ -41,7 +41,7 @@ class Lamp:
     gain: float
     damping: float
     omega: tuple[float, float, float, float]
-    felt_percent: float
+    threshold_percent: float
     """Peak-to-peak sine fluctuation at 8.8 Hz that gives Pinst = 1 (tables 1a and 1b)."""
     high_corner_hz: float
     """Corner of the low pass: 35 Hz at 50 Hz, 42 Hz at 60 Hz; 5.5.1."""
@@ -72,7 +72,7 @@ class Lamp:
 
         The part of its ripple of 17.6 Hz that passes block 4 belongs to the peak.
         """
-        swing = self.felt_percent / 100 * abs(self.response(np.array([FEELING_HZ]))[0])
+        swing = self.threshold_percent / 100 * abs(self.response(np.array([FEELING_HZ]))[0])
         ripple = 1 / np.hypot(1, 2 * TURN * FEELING_HZ * SMOOTH_S)
         return float(2 / (swing**2 * (1 + ripple)))
 

@@ -43,17 +43,17 @@ MOST_PPM = 1000.0
 """A larger change of the rate begins a new run."""
 
 
-def severity(felt: FloatArray) -> float:
+def severity(pinst: FloatArray) -> float:
     """Pst from Pinst, (n,) evenly spaced over ten minutes; NaN without values.
 
     The percentiles are exact, of the values themselves: there are no classes, so no value is out of range.
 
     Source: IEC 61000-4-15:2010, 5.7.2.
     """
-    if len(felt) == 0:
+    if len(pinst) == 0:
         return float("nan")
     percents = [percent for group in EXCEEDED for percent in group]
-    levels = iter(np.percentile(felt, [100.0 - percent for percent in percents]).tolist())
+    levels = iter(np.percentile(pinst, [100.0 - percent for percent in percents]).tolist())
     means = (float(np.mean([next(levels) for _ in group])) for group in EXCEEDED)
     return float(np.sqrt(sum(weight * mean for weight, mean in zip(WEIGHTS, means, strict=True))))
 
@@ -98,7 +98,7 @@ class _Open:
     number: int
     timed: bool
     first_sample: int
-    felt: list[NDArray[np.float32]] = field(default_factory=list)
+    pinst: list[NDArray[np.float32]] = field(default_factory=list)
     pinst_max: float = float("nan")
     seen: Counter[float] = field(default_factory=Counter)
     """Rate of Pinst -> count of values; sums of seconds would depend on how the blocks are cut."""
@@ -146,9 +146,9 @@ class Flickermeter:
             self._values = 0
             self._last_time = None
         self._mark(samples, self._sensation)
-        felt = self._sensation.push_volts(samples.volts)
+        pinst = self._sensation.push_volts(samples.volts)
         self._next_sample = samples.first_sample + len(samples.volts)
-        return found + list(self._classified(felt, self._sensation))
+        return found + list(self._classified(pinst, self._sensation))
 
     def end(self) -> list[FlickerInterval]:
         """Ends the stream and returns the intervals left, with the one that is still open."""
@@ -197,9 +197,9 @@ class Flickermeter:
         self._marks.append((int(np.ceil((position - ON_SAMPLE) / sensation.group)), number, timed))
         self._number = number
 
-    def _classified(self, felt: FloatArray, sensation: Sensation) -> Iterator[FlickerInterval]:
+    def _classified(self, pinst: FloatArray, sensation: Sensation) -> Iterator[FlickerInterval]:
         """Assigns the values to their ten minutes and yields those that are over."""
-        first, last = self._values, self._values + len(felt)
+        first, last = self._values, self._values + len(pinst)
         while first < last:
             if self._marks and self._marks[0][0] <= first:
                 _, number, timed = self._marks.pop(0)
@@ -209,27 +209,27 @@ class Flickermeter:
                     self._open = _Open(number, timed, sample)
                 continue
             until = min(last, self._marks[0][0]) if self._marks else last
-            self._collect(felt[first - self._values : until - self._values], first, sensation)
+            self._collect(pinst[first - self._values : until - self._values], first, sensation)
             first = until
         self._values = last
 
-    def _collect(self, felt: FloatArray, first: int, sensation: Sensation) -> None:
+    def _collect(self, pinst: FloatArray, first: int, sensation: Sensation) -> None:
         """Keeps each `step`-th value, counted in the run, so that it does not matter how blocks were cut."""
         settling = max(0, round(SETTLE_S * sensation.work_hz) - first)
-        felt, first = felt[settling:], first + settling
-        if len(felt) == 0 or self._open is None:
+        pinst, first = pinst[settling:], first + settling
+        if len(pinst) == 0 or self._open is None:
             return
         step = max(1, round(sensation.work_hz / KEPT_HZ))
-        self._open.felt.append(felt[-first % step :: step].astype(np.float32))  # 0.7 MB in ten minutes
-        self._open.pinst_max = float(np.fmax(self._open.pinst_max, felt.max()))
-        self._open.seen[sensation.work_hz] += len(felt)
+        self._open.pinst.append(pinst[-first % step :: step].astype(np.float32))  # 0.7 MB in ten minutes
+        self._open.pinst_max = float(np.fmax(self._open.pinst_max, pinst.max()))
+        self._open.seen[sensation.work_hz] += len(pinst)
 
     def _closed(self, sample: int) -> Iterator[FlickerInterval]:
         done, self._open = self._open, None
         if done is None:
             return
-        felt = np.concatenate(done.felt).astype(np.float64) if done.felt else np.empty(0)
-        pst = severity(felt) if done.seen_s >= LEAST_SHARE * PST_S else float("nan")
+        pinst = np.concatenate(done.pinst).astype(np.float64) if done.pinst else np.empty(0)
+        pst = severity(pinst) if done.seen_s >= LEAST_SHARE * PST_S else float("nan")
         yield FlickerInterval(
             first_sample=done.first_sample,
             end_sample=sample,

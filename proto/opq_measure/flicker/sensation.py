@@ -87,28 +87,28 @@ class Sensation:
             self._waiting.append(np.array(part, dtype=np.float64))
             self._samples_waiting += len(part)
             if self._samples_waiting == self._chunk:
-                found.append(self._felt(self._taken()))
+                found.append(self._pinst(self._taken()))
         return np.concatenate(found) if found else np.empty(0)
 
     def end(self) -> FloatArray:
         """(k,) Pinst of the rest, when the run is over."""
         rest = self._taken()
         whole = len(rest) - len(rest) % self.group
-        return self._felt(rest[:whole]) if whole else np.empty(0)
+        return self._pinst(rest[:whole]) if whole else np.empty(0)
 
     def _taken(self) -> FloatArray:
         volts = np.concatenate(self._waiting) if self._waiting else np.empty(0)
         self._waiting, self._samples_waiting = [], 0
         return volts
 
-    def _felt(self, volts: FloatArray) -> FloatArray:
+    def _pinst(self, volts: FloatArray) -> FloatArray:
         volts = self._without_offset(volts)
         square = self._faded_in(self._thinned(volts * volts))
         self._done += len(square)
         low = self._low.run(square)
         eye = self._weigh.run(low / self._mean_square(low) - 1.0)
-        felt = self._smooth.run(self._scale * (eye * eye))
-        found: FloatArray = np.maximum(felt, 0.0)
+        pinst = self._smooth.run(self._scale * (eye * eye))
+        found: FloatArray = np.maximum(pinst, 0.0)
         return found
 
     def _without_offset(self, volts: FloatArray) -> FloatArray:

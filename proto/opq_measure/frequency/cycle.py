@@ -86,10 +86,10 @@ class CycleFrequency:
             hz[number] = _alone_hz(window, int(number))
         if np.count_nonzero(fits) < cycles / 2:
             self._before.clear()  # the harmonics have changed: the earlier ones are of no use
-        self._learn(_harmonics(window))
+        self._update(_harmonics(window))
         return CycleFrequencies(hz, fits)
 
-    def _learn(self, found: _Harmonics) -> None:
+    def _update(self, found: _Harmonics) -> None:
         """Stores the harmonics of a window, unless it contains a step: its residual would hide misfits."""
         if found.residual > STRADDLES * self._noise and self._strange < PATIENCE:
             self._strange += 1

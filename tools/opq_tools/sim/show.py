@@ -38,7 +38,7 @@ def command(scenario: str, plot: Path | None) -> None:
     for box in config.box:
         marks.setdefault(box.at, []).append(f"Box {box.id} on {box.phase}")
     click.echo(one_line_diagram(power_network(config), marks), nl=False)
-    for line in happenings(config):
+    for line in event_lines(config):
         click.echo(line)
     if plot is not None:
         from opq_tools.sim.picture import save_picture  # imports matplotlib: only for drawing
@@ -46,7 +46,7 @@ def command(scenario: str, plot: Path | None) -> None:
         save_picture(plot, config)
 
 
-def happenings(scenario: PowerScenario) -> list[str]:
+def event_lines(scenario: PowerScenario) -> list[str]:
     """Events of a scenario, a line each, in time order; random ones last."""
     lines = []
     for each in sorted(scenario.cause, key=lambda cause: cause.at_s):

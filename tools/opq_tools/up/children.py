@@ -58,8 +58,8 @@ class Child:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the process in a session of its own, tethered to this one."""
-        tether = Path(__file__).with_name("tethered.py")
+        """Start the process in a session of its own; it ends with this one."""
+        tether = Path(__file__).with_name("ended_with_parent.py")
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(tether), str(os.getpid()), *self._command],

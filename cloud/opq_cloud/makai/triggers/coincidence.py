@@ -88,7 +88,7 @@ def decide(
     start_ns, end_ns = window_ns(measurement)
     own = SmallChange(measurement.box_id, start_ns, end_ns, measurement.uncertainty_ns or 0)
     way_ns = round(config.distance_km / KM_PER_S * 1e9)
-    together = {own.box_id} | {each.box_id for each in state.changes if _meet(own, each, way_ns)}
+    together = {own.box_id} | {each.box_id for each in state.changes if _can_coincide(own, each, way_ns)}
     state.changes.append(own)
     if len(together) < config.boxes:
         return None, state
@@ -109,6 +109,6 @@ def is_quiet(
     return columns.backfilled or ~swings_by(columns, config.change_percent)
 
 
-def _meet(one: SmallChange, other: SmallChange, way_ns: int) -> bool:
+def _can_coincide(one: SmallChange, other: SmallChange, way_ns: int) -> bool:
     room_ns = one.uncertainty_ns + other.uncertainty_ns + way_ns
     return one.start_ns <= other.end_ns + room_ns and other.start_ns <= one.end_ns + room_ns

@@ -141,10 +141,12 @@ def note_quiet(columns: MeasurementColumns, config: Config, state: StatisticalSt
         if usual is None:
             usual = known[box_id] = UsualFigures()
         usual.count += 1
-        if usual.low is UNKNOWN and len(usual.seen) < warm:  # the same as `_learn`, at once
+        if usual.low is UNKNOWN and len(usual.seen) < warm:  # the same as `_update_limits`, at once
             usual.seen.append(tuple(own))
         elif usual.low is UNKNOWN or usual.count % EVERY == 0:
-            _learn(usual, tuple(own), config, _floors(nominal_of(columns, at)), int(columns.end_ns[at]))
+            _update_limits(
+                usual, tuple(own), config, _floors(nominal_of(columns, at)), int(columns.end_ns[at])
+            )
 
 
 @lru_cache(maxsize=2)
@@ -165,12 +167,12 @@ def _judged(
 ) -> Decision | None:
     floors, end_ns = _floors(nominal), window_ns(measurement)[1]
     if usual.low is UNKNOWN:
-        _learn(usual, figures, config, floors, end_ns)
+        _update_limits(usual, figures, config, floors, end_ns)
         return None
     scales = _scales(usual, floors)
     far = [(each - high) / scale for each, high, scale in zip(figures, usual.high, scales, strict=True)]
     if usual.count % EVERY == 0:
-        _learn(usual, figures, config, floors, end_ns)
+        _update_limits(usual, figures, config, floors, end_ns)
     worst = max(range(len(far)), key=far.__getitem__)
     metric, unit = FIGURES[worst]
     value = f"{metric}{' range' if worst < 2 else ''} {figures[worst]:.4g} {unit}".rstrip()
@@ -179,7 +181,7 @@ def _judged(
     return state.excursions.follow(measurement.box_id, measurement, far[worst], limit, pause_key)
 
 
-def _learn(
+def _update_limits(
     usual: UsualFigures, figures: tuple[float, ...], config: Config, floors: tuple[float, ...], end_ns: int
 ) -> None:
     hour = end_ns // HOUR_NS % 24

@@ -113,7 +113,7 @@ def _incidents(store: ShownStore, box_ids: tuple[str, ...], found: list[DayQuali
         number = bisect_right(starts, each.start_ns // 1_000_000) - 1
         if number >= 0:  # an incident that began before the first day is not counted
             counts[number] += 1
-            if number not in worst or _badness(each) > _badness(worst[number]):
+            if number not in worst or _severity_key(each) > _severity_key(worst[number]):
                 worst[number] = each
     for number, count in enumerate(counts):
         if count:
@@ -121,7 +121,7 @@ def _incidents(store: ShownStore, box_ids: tuple[str, ...], found: list[DayQuali
     return len(entries) < MOST_INCIDENTS
 
 
-def _badness(entry: IndexedIncident) -> tuple[float, float]:
+def _severity_key(entry: IndexedIncident) -> tuple[float, float]:
     residual = entry.residual_percent
     return (-1.0 if entry.severity is None else entry.severity), (
         0.0 if residual is None else abs(residual - 100.0)

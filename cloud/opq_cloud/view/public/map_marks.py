@@ -218,7 +218,7 @@ class _Taken:
         """Whether a rectangle is within the drawing and free."""
         inside = box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= HEIGHT
         return inside and not any(
-            _meet(box, each) for bucket in _buckets(box) for each in self._by_bucket.get(bucket, ())
+            _overlap(box, each) for bucket in _buckets(box) for each in self._by_bucket.get(bucket, ())
         )
 
 
@@ -236,7 +236,7 @@ def _name_box(mark: MapMark, side: str, scale: float) -> Corners:
     return mark.x - wide / 2, top, mark.x + wide / 2, top + high
 
 
-def _meet(first: Corners, second: Corners) -> bool:
+def _overlap(first: Corners, second: Corners) -> bool:
     beside = first[2] <= second[0] or second[2] <= first[0]
     return not (beside or first[3] <= second[1] or second[3] <= first[1])
 

@@ -1,4 +1,4 @@
-"""Runs a command that must not outlive its parent: `python tethered.py PARENT_PID COMMAND…`.
+"""Runs a command that must not outlive its parent: `python ended_with_parent.py PARENT_PID COMMAND…`.
 
 The kernel sends SIGTERM when the parent dies, even by kill -9 (Linux, prctl(2) PR_SET_PDEATHSIG),
 then this process becomes the command. Run as a plain script with -I -S: it costs some 15 ms.

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from opq_tools.rules.server import RuleServer, text_of, server_command
+from opq_tools.rules.server import RuleServer, server_command, text_of
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from opq_tools.rules.server import RuleServer, ServerRefusedError, text_of, server_command
+from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 
 LATE = {
     "trace": "opq_tools.rules.tracing",

@@ -25,13 +25,13 @@ LOSSES: Mapping[str, str] = MappingProxyType(
         "gps_damaged": "messages of its GPS receiver that were damaged, cut or too long",
         "pps_overtaken": "GPS pulses lost: the next came before they were read",
         "pps_dropped": "GPS pulses that found their queue full",
-        "pps_rejected": "GPS pulses not believed, or told too late",
+        "pps_rejected": "GPS pulses rejected as wrong, or reported too late",
         "blocks": "blocks of samples that found the line's queue full; kept for a Resend",
         "resends_gone": "blocks asked for again that the Box no longer had",
         "resends": "requests for samples refused: too many at once",
         "figures": "the Box's own figures and crossings overwritten before they were sent",
         "triggers": "conversions triggered off their grid",
-        "prints": "bytes of tracebacks that gave way to newer ones before a prompt showed them",
+        "prints": "bytes of tracebacks replaced by newer ones before a prompt showed them",
     }
 )
 HEALTH_LOSSES: Mapping[str, str] = MappingProxyType(

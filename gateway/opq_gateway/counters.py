@@ -61,7 +61,7 @@ MEANING = MappingProxyType(
         "samples": "samples measured, in order",
         "measurements": "measurements made",
         "values": "rows of measured values: windows, 3 s, 10 s, 10 min, 2 h",
-        "unmeasured_samples": "samples not measured: too many waited, or no hello came yet; the ring has them",
+        "unmeasured_samples": "samples not measured: too many waited, or no hello yet; the ring has them",
         "fallback_measurements": "measurements made of the Box's own figures where samples are missing",
         "fallback_late": "of such, those dropped: too late for a broker that gets all in order",
         "backfilled_samples": "samples measured from the ring after a restart",

@@ -352,6 +352,24 @@ def test_lists_hold_what_the_role_sees_and_nothing_else(cast: Cast, role: str) -
         assert {box for box, name in NAMES.items() if name in browser.text} == set(SEES[role]), path
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_rows_of_the_api_and_of_files_are_of_boxes_that_the_role_sees(cast: Cast, role: str) -> None:
+    browser = cast.browser(role)
+    every = "&".join(f"box={box_id}" for box_id in BOXES.values())
+    for path, field in (
+        ("boxes", "box_id"), ("incidents", "box_ids"), ("findings", "box_id"), ("events", "received"),
+        (f"exports/measurements?format=json&{every}&from=now-1h", "box_id"),
+        ("exports/incidents?format=json", "box_ids"), ("exports/findings?format=json", "box_id"),
+    ):  # fmt: skip
+        assert browser.get(f"/api/v1/{path}") == 200, path
+        found = json.loads(browser.text)
+        (rows,) = [value for name, value in found.items() if isinstance(value, list)]
+        assert {box_id for row in rows for box_id in row[field]} == set(SEES[role]), path
+    for box_id in BOXES.values():
+        browser.get(f"/api/v1/exports/incidents?format=json&box={box_id}")
+        assert bool(json.loads(browser.text)["incidents"]) == (box_id in SEES[role]), box_id
+
+
 def heard(cast: Cast) -> int:
     """Publishes one Measurement of each Box, 4 last; when it was of, in ms."""
     counters = cast.scene.view.counters

@@ -16,11 +16,12 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.account_records import Account
 from opq_cloud.store.embedded_index import find_statement
 from opq_cloud.store.incident_index import IncidentFilter, IncidentNote, IndexPlace, cell_of
-from opq_cloud.view.accounts.seen import SeenStore
+from opq_cloud.view.accounts.seen import SeenIncidents, SeenStore
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext, read_incidents
 from opq_cloud.view.live import LiveHub
+from opq_cloud.view.public.kept import KeptAnswers
 from opq_proto.messages import Finding
 
 S = 10**9
@@ -193,6 +194,36 @@ def test_who_sees_a_part_finds_what_that_part_is_and_learns_nothing_of_the_rest(
     assert [each.incident_id for each in read_incidents(seen, None, 1).incidents] == both[:1]
     public = SeenStore(store, Visitor(public=frozenset({"1"})))
     assert public.find_incidents(IncidentFilter(words="burnt"), 10) == []
+    store.close()
+
+
+def test_what_a_part_is_asked_for_is_read_once_until_an_incident_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(None, tmp_path)
+    for k in range(40):
+        start_ns = NOW_NS - (k + 1) * 3600 * S
+        put_findings(
+            store, k + 1, [Finding("sag", "12"[k % 2], start_ns, start_ns + S, 1000, True, 100.0, 70.0)]
+        )
+    read, parts = [], store.incident_parts
+    monkeypatch.setattr(store, "incident_parts", lambda *given: read.append(given) or parts(*given))
+    kept: KeptAnswers[SeenIncidents] = KeptAnswers(60.0, 4)
+    seen = SeenStore(store, Visitor(full=frozenset({"1"})), kept)
+
+    def page() -> tuple[int, int, set[int]]:
+        severe = seen.find_incidents(IncidentFilter(order="severe"), 100)
+        in_cells = sum(seen.incident_cells(IncidentFilter()).values())
+        return seen.count_incidents(IncidentFilter(), 100), in_cells, {each.incident_id for each in severe}
+
+    first = page()
+    assert page() == first and first[:2] == (20, 20) and len(first[2]) == 20
+    assert len(read) == 1
+    other = SeenStore(store, Visitor(full=frozenset({"2"})), kept)
+    assert other.count_incidents(IncidentFilter(), 100) == 20 and len(read) == 2
+    (new,) = put_findings(store, 41, [Finding("sag", "1", NOW_NS, NOW_NS + S, 1000, True, 100.0, 70.0)])
+    assert page() == (21, 21, first[2] | {new.incident_id})
+    assert len(read) == 3
     store.close()
 
 

@@ -103,9 +103,10 @@ class IndexedIncident:
 
     def place(self, order: str) -> "IndexPlace":
         """Returns the incident's place in a list in this order."""
-        length_ns = self.end_ns - self.start_ns
-        value = {"newest": self.start_ns, "severe": self.severity or 0.0, "long": float(length_ns)}
-        return IndexPlace(value[order], self.incident_id)
+        if order == "newest":
+            return IndexPlace(self.start_ns, self.incident_id)
+        value = self.severity or 0.0 if order == "severe" else float(self.end_ns - self.start_ns)
+        return IndexPlace(value, self.incident_id)
 
 
 @dataclass(frozen=True, slots=True)

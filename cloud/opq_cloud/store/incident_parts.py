@@ -65,7 +65,7 @@ class IndexedParts:
 
     def fits(self, seen: IndexedIncident, wanted: IncidentFilter) -> bool:
         """Whether the seen part fits the filter; notes are searched only if all Boxes are seen."""
-        boxes = {part.box_id for part in self.parts}
+        boxes = {part.box_id for part in self.parts} if wanted.at is not None else set()
         severity = -1.0 if seen.severity is None else seen.severity
         return (
             (not wanted.kind or wanted.kind in seen.kind.split("+"))
@@ -75,7 +75,10 @@ class IndexedParts:
             and (wanted.least_severity is None or severity >= wanted.least_severity)
             and (wanted.start_ns is None or seen.end_ns > wanted.start_ns)
             and (wanted.end_ns is None or seen.start_ns < wanted.end_ns)
-            and wanted.cell in (None, cell_of(seen.residual_percent, seen.start_ns, seen.end_ns))
+            and (
+                wanted.cell is None
+                or wanted.cell == cell_of(seen.residual_percent, seen.start_ns, seen.end_ns)
+            )
             and (not wanted.words or (self.whole and all(word in self.words for word in wanted.searched)))
         )
 

@@ -15,13 +15,14 @@ from opq_cloud.store.store import BoxRecord, CloudStore, ShownStore
 from opq_cloud.view.accounts.gate import current_visitor
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.openid_provider import OpenIdProvider
-from opq_cloud.view.accounts.seen import SeenHub, SeenStore
+from opq_cloud.view.accounts.seen import SeenHub, SeenIncidents, SeenStore
 from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.firmware_jobs import FirmwareJobs
 from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.charts import Bucket
 from opq_cloud.view.live import LiveHub
+from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.registry import RegistryReader, natural_order
 from opq_cloud.view.words import BOXES_LISTED, CLASS_WORDS
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
@@ -31,6 +32,8 @@ from opq_proto.keys import KeyFolder
 from opq_proto.messages import Incident
 
 LARGEST_ID = 2**31 - 1
+SEEN_S, SEEN_LISTS = 60.0, 4
+"""How long, and how many, lists of all incidents are kept for visitors who do not see every Box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,13 @@ class ViewContext:
     """None where this View carries out no re-analyses."""
     charts: BucketCache = field(init=False)
     whole_registry: RegistryReader = field(init=False)
+    seen: KeptAnswers[SeenIncidents] = field(init=False)
     firmware: FirmwareJobs = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "charts", BucketCache(self.whole_store))
         object.__setattr__(self, "whole_registry", RegistryReader(self.whole_store))
+        object.__setattr__(self, "seen", KeptAnswers(SEEN_S, SEEN_LISTS))
         object.__setattr__(self, "firmware", FirmwareJobs(self.addresses, self.whole_store))
 
     @property
@@ -89,7 +94,7 @@ class ViewContext:
     @property
     def store(self) -> ShownStore:
         visitor = self.visitor
-        return self.whole_store if visitor.unlimited else SeenStore(self.whole_store, visitor)
+        return self.whole_store if visitor.unlimited else SeenStore(self.whole_store, visitor, self.seen)
 
     @property
     def hub(self) -> LiveHub | SeenHub:

@@ -5,11 +5,12 @@ incident is built again from the findings that the visitor may see, so that clas
 another Box do not show.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
-from operator import itemgetter
 
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.join_plan import KnownFinding
@@ -18,17 +19,53 @@ from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub, newest_of
 from opq_cloud.view.live_messages import LiveMessage, incident_message
+from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.recent import NewestMeasurement
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Incident, Measurement
 
 
-class SeenStore:
-    """A `ShownStore` for one visitor, who does not see everything."""
+@dataclass(frozen=True)
+class SeenIncidents:
+    """All incidents of a filter, as visitors with the same Boxes see them, in each order that was needed."""
 
-    def __init__(self, store: CloudStore, visitor: Visitor) -> None:
+    entries: tuple[IndexedIncident, ...]
+    _ordered: dict[str, list[IndexedIncident]] = field(default_factory=dict)
+
+    @cached_property
+    def cells(self) -> Mapping[int, int]:
+        """Field of the plane -> number of incidents in it."""
+        cells = (cell_of(one.residual_percent, one.start_ns, one.end_ns) for one in self.entries)
+        return dict(Counter(cell for cell in cells if cell is not None))
+
+    def page(self, order: str, limit: int, beyond: IndexPlace | None, back: bool) -> list[IndexedIncident]:
+        """At most `limit` incidents from the highest down below `beyond`; `back`: upward from it."""
+
+        def key(one: IndexedIncident) -> tuple[float | int, int]:
+            return one.place(order).key
+
+        rising = self._ordered.get(order)
+        if rising is None:
+            rising = self._ordered[order] = sorted(self.entries, key=key)
+        if back:
+            first = 0 if beyond is None else bisect_right(rising, beyond.key, key=key)
+            return rising[first : first + limit]
+        end = len(rising) if beyond is None else bisect_left(rising, beyond.key, key=key)
+        return rising[max(0, end - limit) : end][::-1]
+
+
+class SeenStore:
+    """A `ShownStore` for one visitor, who does not see everything.
+
+    `kept` holds what visitors with the same Boxes see of the index, until an incident changes.
+    """
+
+    def __init__(
+        self, store: CloudStore, visitor: Visitor, kept: KeptAnswers[SeenIncidents] | None = None
+    ) -> None:
         self._store = store
         self._visitor = visitor
+        self._kept = kept
 
     def boxes(self) -> list[BoxRecord]:
         return [box for box in self._store.boxes() if self._visitor.sees(box.box_id)]
@@ -87,22 +124,29 @@ class SeenStore:
             return self._store.find_incidents(wanted, limit, beyond, back)
         if wanted.order == "newest":
             return list(islice(self._found(wanted, beyond, back), limit))
-        keyed = [(one.place(wanted.order).key, one) for one in self._found(wanted)]
-        if beyond is not None:
-            keyed = [each for each in keyed if (each[0] > beyond.key if back else each[0] < beyond.key)]
-        keyed.sort(key=itemgetter(0), reverse=not back)
-        return [one for _, one in keyed[:limit]]
+        return self._all(wanted).page(wanted.order, limit, beyond, back)
 
     def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
         if self._visitor.everything:
             return self._store.count_incidents(wanted, most)
-        return sum(1 for _ in islice(self._found(wanted), most))
+        return min(most, len(self._all(wanted).entries))
 
     def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
         if self._visitor.everything:
             return self._store.incident_cells(wanted)
-        cells = (cell_of(one.residual_percent, one.start_ns, one.end_ns) for one in self._found(wanted))
-        return dict(Counter(cell for cell in cells if cell is not None))
+        return dict(self._all(wanted).cells)
+
+    def _all(self, wanted: IncidentFilter) -> SeenIncidents:
+        """All matching incidents: a page needs them several times, and so does the next page."""
+        plain = replace(wanted, order="newest")
+
+        def found() -> SeenIncidents:
+            return SeenIncidents(tuple(self._found(plain)))
+
+        if self._kept is None or wanted.words:  # a note changes no incident
+            return found()
+        seen = self._visitor.full | self._visitor.public
+        return self._kept.of((seen, plain, self._store.join_revision()), found)
 
     def _found(
         self, wanted: IncidentFilter, beyond: IndexPlace | None = None, back: bool = False

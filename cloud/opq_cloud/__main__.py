@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from opq_cloud.backend_addresses import in_clear, missing_backend_keys, with_backend_keys
-from opq_cloud.config import CloudConfig, CloudKeys, with_port_offset
+from opq_cloud.config import CloudConfig, CloudKeys
+from opq_cloud.endpoint_ports import with_port_offset
 from opq_cloud.health.neighbours import Neighbours, url_of
 from opq_cloud.health.server import HealthService
 from opq_cloud.notifications.log_command import notifications_log

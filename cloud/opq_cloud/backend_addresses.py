@@ -14,7 +14,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.config import CloudConfig, port_of
+from opq_cloud.config import CloudConfig
+from opq_cloud.endpoint_ports import port_of
 from opq_cloud.sockets import beyond_loopback
 from opq_proto.backend_keys import FOLDER, BackendAddress, backend_address
 from opq_proto.errors import KeyFileError

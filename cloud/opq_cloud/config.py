@@ -2,14 +2,11 @@
 
 Read by `opq_proto.config.load` from TOML (sections as below) or, key for key, from the
 original's JSON (`original_config.py`). Addresses are on loopback until a file says
-otherwise. `with_port_offset` moves every address that has its default port.
+otherwise; `endpoint_ports.py` checks and moves their ports.
 """
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
 from opq_cloud.mauka_settings import (
     AnalysisWorkersSection,
@@ -23,13 +20,8 @@ from opq_cloud.view_settings import MailSection, OpenIdSection, RuleEngineEntry
 from opq_plugins.policy_section import PluginRules
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import Field, section
-from opq_proto.config_fields import fields_of, item_of, table_of
-from opq_proto.config_problems import Problem
 from opq_proto.decision import Nominal
-from opq_proto.errors import ConfigError
 from opq_proto.keys import KeyFolder
-
-T = TypeVar("T")
 
 
 @section
@@ -440,60 +432,3 @@ class CloudKeys(KeyFolder):
     @property
     def public_keys(self) -> Path:
         return self._config.public_keys or super().public_keys
-
-
-def port_of(endpoint: str) -> int | None:
-    """Returns 8080 for `tcp://host:8080` or `host:8080`; None where the text has no numeric port."""
-    try:
-        return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").port
-    except ValueError:
-        return None
-
-
-def address_problems(
-    table: Mapping[str, Any], cls: type[Any] = CloudConfig, path: tuple[str | int, ...] = ()
-) -> list[Problem]:
-    """Returns a problem for every address in `table`, and below it, that names no port."""
-    problems: list[Problem] = []
-    for name, info in fields_of(cls).items():
-        value, inner, item = table.get(name), table_of(info.annotation), item_of(info.annotation)
-        if inner is not None and isinstance(value, Mapping):
-            problems += address_problems(value, inner, (*path, name))
-        elif item is not None and isinstance(value, list | tuple):
-            for index, entry in enumerate(value):
-                if isinstance(entry, Mapping):
-                    problems += address_problems(entry, item, (*path, name, index))
-        elif name.endswith("_endpoint") and isinstance(value, str) and not _names_a_port(value):
-            wanted = "want host:port, e.g. 127.0.0.1:8888 or tcp://127.0.0.1:9881"
-            problems.append(Problem((*path, name), f"is {value!r:.60}; {wanted}"))
-    return problems
-
-
-def _names_a_port(address: str) -> bool:
-    of_another_kind = "://" in address and not address.startswith(("tcp://", "http://", "https://"))
-    return of_another_kind or not address or address.endswith(":*") or port_of(address) is not None
-
-
-def with_port_offset(section: T, offset: int) -> T:
-    """Moves every address in `section` (and below it) that has its default port by `offset`.
-
-    Raises ConfigError when a port leaves 1 .. 65535.
-    """
-    changes: dict[str, Any] = {}
-    for item in fields(section):  # type: ignore[arg-type]
-        value = getattr(section, item.name)
-        if is_dataclass(value):
-            changes[item.name] = with_port_offset(value, offset)
-        elif item.name.endswith("_endpoint") and isinstance(value, str):
-            port = port_of(value)
-            if port is not None and port == port_of(_default(section, item.name)):
-                if not 1 <= port + offset <= 65535:
-                    raise ConfigError(
-                        f"port offset {offset}: {item.name} would have port {port + offset}; want 1 to 65535"
-                    )
-                changes[item.name] = f"{value[: value.rindex(':')]}:{port + offset}"
-    return replace(section, **changes)  # type: ignore[type-var]
-
-
-def _default(section: object, name: str) -> str:
-    return str(type(section).__dataclass_fields__[name].default)  # type: ignore[attr-defined]

@@ -10,10 +10,12 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig, address_problems, port_of
+from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig
+from opq_cloud.endpoint_ports import address_problems, port_of
 from opq_cloud.original_analyses import NUMBER_KEYS, analysis_settings
 from opq_cloud.original_keys import (
     ADDRESSES,
@@ -105,7 +107,7 @@ def read_config(
         merged["store"] = {**(section if isinstance(section, dict) else {}), "data_dir": str(embedded)}
         merged["store"].pop("mongo_uri", None)
     where = ", ".join(source.name for source in every) or "configuration"
-    config = build(CloudConfig, merged, where, overrides, address_problems)
+    config = build(CloudConfig, merged, where, overrides, partial(address_problems, CloudConfig))
     if config.further_brokers and not config.store.shared:
         raise ConfigError(
             f"{where}: further_brokers wants store.shared = true: event services and Maukas that do not know "

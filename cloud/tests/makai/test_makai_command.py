@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from free_ports import free_offset
 
-from opq_cloud.config import AcquisitionBrokerSection, CloudConfig, TriggeringBrokerSection, with_port_offset
+from opq_cloud.config import AcquisitionBrokerSection, CloudConfig, TriggeringBrokerSection
+from opq_cloud.endpoint_ports import with_port_offset
 from opq_cloud.store import open_store
 from opq_proto.keys import KeyFolder, read_secret_file
 

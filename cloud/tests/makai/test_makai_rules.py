@@ -18,8 +18,8 @@ from opq_cloud.config import (
     CloudRulesSection,
     PluginEntry,
     TriggeringServiceSection,
-    with_port_offset,
 )
+from opq_cloud.endpoint_ports import with_port_offset
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.makai.triggers_in_use import load_triggers
 from opq_cloud.service import CloudContext, ServiceCounters

@@ -231,6 +231,26 @@ def test_an_event_on_demand_arrives_within_a_tenth_of_a_second():
     assert np.count_nonzero(cycle_rms < 100) in (3, 4)
 
 
+def test_an_event_is_sent_before_its_samples_can_be_read():
+    """Otherwise a machine that runs the gateway first shows a Measurement before its sample."""
+
+    class WatchedPort(PtyPort):
+        def flush(self, now_ns: int) -> None:
+            super().flush(now_ns)
+            self.readable_ns = time.monotonic_ns()
+
+    box, port, clock = Box("1"), WatchedPort(), RunClock.now()
+    try:
+        box.start(port, clock)
+        box.add_event(disturbance("sag", depth=0.4, cycles=3))
+        for tick in range(100):
+            box.tick(clock.monotonic_ns + tick * 10**7)
+        (sent_ns,) = box.events_sent
+        assert sent_ns < port.readable_ns
+    finally:
+        port.close()
+
+
 def test_crossings_are_told_once_limits_are_set():
     with BoxHost([Box("1")]) as host:
         reader = Reader(host.ports["1"])

@@ -76,7 +76,7 @@ class Box:
         source: where its samples come from.
         overruns, missing_samples, clipped_samples: the counters of the Health message.
         ring: the blocks that can be sent again; it counts requests that it refused.
-        events_sent: monotonic ns at which the frame with an event's first sample was written.
+        events_sent: monotonic ns at which the frame with an event's first sample began to leave.
     """
 
     def __init__(
@@ -337,8 +337,8 @@ class Box:
             )
 
     def _event_sent(self, mark: int) -> None:
-        self.port.flush(time.monotonic_ns())
-        now_ns = time.monotonic_ns()
+        now_ns = time.monotonic_ns()  # before: once the bytes are there, the gateway may run first
+        self.port.flush(now_ns)
         self.events_sent.append(now_ns)
         self._log.info("box.event_sent", first_sample=mark - self._zero, monotonic_ns=now_ns)
 

@@ -48,7 +48,7 @@ def _triggering_broker(config: CloudConfig, shared: CloudContext, data_dir: Path
 
 def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.acquisition_broker import AcquisitionBroker
-    from opq_cloud.makai.command_numbers import FILE_NAME, CommandNumbers
+    from opq_cloud.makai.brokers.command_numbers import FILE_NAME, CommandNumbers
 
     numbers = CommandNumbers(data_dir / FILE_NAME)
     keys, registry = CloudKeys(config.keys, data_dir), _registry(config, shared)
@@ -70,7 +70,7 @@ def _traffic(
     shared: CloudContext,
 ) -> list[CloudService]:
     """Returns the service that records the broker's traffic in `makai_metrics`, if configured."""
-    from opq_cloud.makai.broker_traffic import TrafficRecorder
+    from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
 
     if not interval_s:
         return []

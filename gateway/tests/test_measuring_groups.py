@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 
-from opq_cloud.makai.trends import Trends
+from opq_cloud.makai.measurements.trends import Trends
 from opq_gateway.config import GroupSection
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.box_meter import MeasuringPlan

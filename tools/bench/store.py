@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.result import Baseline, BenchCase, BenchResult, case
-from opq_cloud.makai.trends import Trends
+from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.embedded import EmbeddedStore

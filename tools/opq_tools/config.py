@@ -110,7 +110,7 @@ def _up(path: Path) -> Checked:
     Raises:
         ConfigError: with all problems of both.
     """
-    from opq_cloud.makai.triggers_in_use import judged_triggers
+    from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.original_config import ConfigNotice, read_config
     from opq_tools.up.plan import HardwareBox, UpPlan
     from opq_tools.up.plan import read_config as read_tables
@@ -137,8 +137,8 @@ def _up(path: Path) -> Checked:
 
 def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     """Checks a file as `opq-cloud` does at its start: corrected or ignored values, keys, triggers."""
-    from opq_cloud.makai.box_shares import configured_share
-    from opq_cloud.makai.triggers_in_use import judged_triggers
+    from opq_cloud.makai.judging.triggers_in_use import judged_triggers
+    from opq_cloud.makai.shares.box_shares import configured_share
     from opq_cloud.original_config import ConfigNotice, read_config
     from opq_cloud.start_check import backend_findings, missing_keys, missing_secrets
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from opq_cloud.command_audit import note_command
-from opq_cloud.makai.trigger_settings import (
+from opq_cloud.makai.judging.trigger_settings import (
     TriggerSetting,
     built_in_triggers,
     setting_from_text,

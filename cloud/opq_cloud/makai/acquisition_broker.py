@@ -25,11 +25,11 @@ from opq_cloud.backend_admission import backend_context
 from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.config import AcquisitionBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
-from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
-from opq_cloud.makai.command_numbers import CommandNumbers
-from opq_cloud.makai.leg_boxes import LegBoxes
-from opq_cloud.makai.registered_keys import StoreOfBoxes, registered_in
-from opq_cloud.makai.requested_events import EVENT_REQUEST
+from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
+from opq_cloud.makai.brokers.command_numbers import CommandNumbers
+from opq_cloud.makai.brokers.leg_boxes import LegBoxes
+from opq_cloud.makai.brokers.registered_keys import StoreOfBoxes, registered_in
+from opq_cloud.makai.events.requested_events import EVENT_REQUEST
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import (
     BURST,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.quiet_rows import ids_of
-from opq_cloud.makai.requested_boxes import BoxPlaces
-from opq_cloud.makai.share_messages import RECEIVED_COLUMNS
+from opq_cloud.makai.judging.quiet_rows import ids_of
+from opq_cloud.makai.openings.requested_boxes import BoxPlaces
+from opq_cloud.makai.shares.share_messages import RECEIVED_COLUMNS
 from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.store import BoxRecord, CloudStore, box_order

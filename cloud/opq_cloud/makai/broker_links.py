@@ -9,8 +9,8 @@ from contextlib import ExitStack, closing
 
 import zmq
 
-from opq_cloud.makai.own_boxes import Frames
 from opq_cloud.makai.pressing import is_pressing
+from opq_cloud.makai.shares.own_boxes import Frames
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.sockets import Context, Socket, open_socket
 from opq_proto.errors import FrameError

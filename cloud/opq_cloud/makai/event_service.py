@@ -21,11 +21,11 @@ import zmq
 from opq_cloud.backend_admission import backend_context
 from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.config import EventServiceSection, FurtherBrokers
-from opq_cloud.makai.answer_inbox import AnswerInbox
-from opq_cloud.makai.answers import AnswerReach, reach_of
 from opq_cloud.makai.boxes import BoxGains
 from opq_cloud.makai.broker_links import CommandLinks, linked
-from opq_cloud.makai.event_requests import (
+from opq_cloud.makai.events.answer_inbox import AnswerInbox
+from opq_cloud.makai.events.answers import AnswerReach, reach_of
+from opq_cloud.makai.events.event_requests import (
     FRUITLESS,
     PREFIX,
     OpenEvent,
@@ -33,14 +33,14 @@ from opq_cloud.makai.event_requests import (
     parse_identity,
     request_identity,
 )
-from opq_cloud.makai.half_cycle_requests import (
+from opq_cloud.makai.events.half_cycle_requests import (
     NO_ANSWER,
     HalfCycleRequests,
     half_cycle_identity,
     parse_half_cycle_identity,
 )
-from opq_cloud.makai.half_cycle_requests import PREFIX as HALF_CYCLES
-from opq_cloud.makai.requested_events import EVENT_REQUEST, RequestedEvents
+from opq_cloud.makai.events.half_cycle_requests import PREFIX as HALF_CYCLES
+from opq_cloud.makai.events.requested_events import EVENT_REQUEST, RequestedEvents
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import POLL_MS, Socket, bind, open_socket, service_context

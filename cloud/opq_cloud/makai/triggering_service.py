@@ -23,21 +23,21 @@ from typing import TYPE_CHECKING
 import zmq
 
 from opq_cloud.config import FurtherBrokers, TriggeringServiceSection
-from opq_cloud.makai.box_shares import configured_share
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.broker_links import CommandLinks, MeasurementLinks, linked
-from opq_cloud.makai.first_share import FirstShare
-from opq_cloud.makai.further_share import FurtherShare
-from opq_cloud.makai.hang_watch import HangWatch
-from opq_cloud.makai.limits_follower import LimitsFollower
-from opq_cloud.makai.measurement_inbox import MeasurementInbox
-from opq_cloud.makai.measurement_judge import MeasurementJudge
-from opq_cloud.makai.measurement_writer import MeasurementWriter, ages_s
-from opq_cloud.makai.openings import EventOpenings
-from opq_cloud.makai.own_boxes import Frames
-from opq_cloud.makai.shared_boxes import SharedBoxes
-from opq_cloud.makai.trigger_plugins import TriggerPlugin
-from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_cloud.makai.judging.hang_watch import HangWatch
+from opq_cloud.makai.judging.limits_follower import LimitsFollower
+from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
+from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
+from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.measurements.measurement_inbox import MeasurementInbox
+from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter, ages_s
+from opq_cloud.makai.openings.openings import EventOpenings
+from opq_cloud.makai.shares.box_shares import configured_share
+from opq_cloud.makai.shares.first_share import FirstShare
+from opq_cloud.makai.shares.further_share import FurtherShare
+from opq_cloud.makai.shares.own_boxes import Frames
+from opq_cloud.makai.shares.shared_boxes import SharedBoxes
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import BURST, POLL_MS, service_context
@@ -53,7 +53,7 @@ from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import ACK_PLUGIN, plugin_command
 
 if TYPE_CHECKING:
-    from opq_cloud.makai.rules import RuleHost
+    from opq_cloud.makai.judging.rules import RuleHost
 
 RECEIVE_QUEUE = 100_000
 RECEIVED_TURNS = 10_000
@@ -398,7 +398,7 @@ class TriggeringService:
     def _opened_rules(self, opened: ExitStack) -> "RuleHost | None":
         if not self._config.rules.enabled:
             return None
-        from opq_cloud.makai.rules import RuleHost  # loads FastAPI: only where rules are enabled
+        from opq_cloud.makai.judging.rules import RuleHost  # loads FastAPI: only where rules are enabled
 
         made = RuleHost(self._config.rules, self._data_dir, self.counters, self._triggers)
         return opened.enter_context(closing(made))

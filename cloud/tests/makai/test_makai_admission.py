@@ -8,7 +8,7 @@ import structlog
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from opq_cloud.makai import peers
+from opq_cloud.makai.brokers import peers
 from opq_proto.keys import KeyPair, write_public
 
 PATIENT_S = 20.0

@@ -14,9 +14,9 @@ import pytest
 import zmq
 
 from opq_cloud.config import EventServiceSection as EventConfig
-from opq_cloud.makai.answer_inbox import AnswerInbox
-from opq_cloud.makai.answers import reach_of
 from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.events.answer_inbox import AnswerInbox
+from opq_cloud.makai.events.answers import reach_of
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.errors import StoreError

@@ -7,13 +7,19 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.makai.acquisition_broker import PendingCommands, SharedBeginnings
-from opq_cloud.makai.answers import AnswerReach
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.command_numbers import CommandNumbers, CommandNumbersError
-from opq_cloud.makai.completions import Completions
-from opq_cloud.makai.event_requests import OpenEvent, OpenEvents, new_token, parse_identity, request_identity
-from opq_cloud.makai.recent_events import EventSpan, RecentEvents
-from opq_cloud.makai.trends import Trends
+from opq_cloud.makai.brokers.command_numbers import CommandNumbers, CommandNumbersError
+from opq_cloud.makai.events.answers import AnswerReach
+from opq_cloud.makai.events.event_requests import (
+    OpenEvent,
+    OpenEvents,
+    new_token,
+    parse_identity,
+    request_identity,
+)
+from opq_cloud.makai.measurements.trends import Trends
+from opq_cloud.makai.openings.completions import Completions
+from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
 from opq_cloud.store.store import PERSON_ASKED, BoxRecord, EventRecord
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement, Metric

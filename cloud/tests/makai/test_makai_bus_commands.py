@@ -10,8 +10,8 @@ import pytest
 import zmq
 
 from opq_cloud.config import EventServiceSection, MaukaSection
-from opq_cloud.makai.event_requests import OpenEvents
 from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.events.event_requests import OpenEvents
 from opq_cloud.mauka import trigger_requests
 from opq_cloud.mauka.box_commands import DATA_KEY, TRIGGER_KEY, BoxOptimizationPlugin
 from opq_cloud.mauka.bus import BusBroker

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 import opq_cloud.makai as makai_room
 from opq_cloud.config import PluginEntry, TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.excursions import is_flagged
-from opq_cloud.makai.measurement_judge import MeasurementJudge
-from opq_cloud.makai.openings import EventOpenings
-from opq_cloud.makai.quiet_rows import unflagged
-from opq_cloud.makai.trends import Trends
-from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_cloud.makai.judging.excursions import is_flagged
+from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
+from opq_cloud.makai.judging.quiet_rows import unflagged
+from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.measurements.trends import Trends
+from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.service import ServiceCounters
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule

@@ -22,7 +22,7 @@ from pathlib import Path
 from opq_cloud.config import *
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.event_service import EventService
-from opq_cloud.makai.growing_events import GrowingEvents
+from opq_cloud.makai.openings.growing_events import GrowingEvents
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY

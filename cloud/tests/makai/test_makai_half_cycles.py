@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from opq_cloud.config import EventServiceSection
-from opq_cloud.makai import event_service, half_cycle_requests
-from opq_cloud.makai.completions import Completions
+from opq_cloud.makai import event_service
 from opq_cloud.makai.event_service import EventService
-from opq_cloud.makai.half_cycle_requests import (
+from opq_cloud.makai.events import half_cycle_requests
+from opq_cloud.makai.events.half_cycle_requests import (
     NO_ANSWER,
     PAUSES_S,
     HalfCycleRequests,
     parse_half_cycle_identity,
 )
-from opq_cloud.makai.recent_events import RecentEvents
+from opq_cloud.makai.openings.completions import Completions
+from opq_cloud.makai.openings.recent_events import RecentEvents
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.decision import Decision

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from opq_cloud.config import TriggeringServiceSection
-from opq_cloud.makai import measurement_inbox
 from opq_cloud.makai.boxes import BoxNominals, BoxRegister
-from opq_cloud.makai.measurement_inbox import BoxTable, MeasurementInbox
-from opq_cloud.makai.measurement_judge import MeasurementJudge
-from opq_cloud.makai.measurement_queue import MeasurementQueue
-from opq_cloud.makai.openings import EventOpenings
-from opq_cloud.makai.trends import Trends
-from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
+from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.measurements import measurement_inbox
+from opq_cloud.makai.measurements.measurement_inbox import BoxTable, MeasurementInbox
+from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
+from opq_cloud.makai.measurements.trends import Trends
+from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import BoxRecord
 from opq_proto import log, measurement_batch

@@ -15,8 +15,9 @@ from judging_plugins import TRIGGER, measured, trigger_zip
 from plugin_zips import manifest, stored, zipped
 
 from opq_cloud.config import CloudRulesSection, PluginEntry, TriggeringServiceSection
-from opq_cloud.makai import trigger_plugins, triggers
-from opq_cloud.makai.trigger_plugins import SHOWN_AGAIN_S, InstalledTrigger, TimeShare, TriggerPlugin
+from opq_cloud.makai import triggers
+from opq_cloud.makai.judging import trigger_plugins
+from opq_cloud.makai.judging.trigger_plugins import SHOWN_AGAIN_S, InstalledTrigger, TimeShare, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store

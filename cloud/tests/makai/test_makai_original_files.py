@@ -14,7 +14,7 @@ from in_thread import in_thread
 
 from opq_cloud.__main__ import _opened_store, cloud
 from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig
-from opq_cloud.makai.broker_traffic import TrafficRecorder
+from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
 from opq_cloud.original_config import ConfigNotice, read_config
 from opq_cloud.original_keys import ADDRESSES, LIMITS_ELSEWHERE
 from opq_cloud.original_places import original_sources

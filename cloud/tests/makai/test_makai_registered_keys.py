@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from opq_cloud.makai.registered_keys import RegisteredKeys, registered_keys
+from opq_cloud.makai.brokers.registered_keys import RegisteredKeys, registered_keys
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, open_store

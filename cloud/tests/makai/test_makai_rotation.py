@@ -12,7 +12,7 @@ import zmq
 from click.testing import CliRunner
 from zmq.utils.monitor import recv_monitor_message
 
-from opq_cloud.makai import peers
+from opq_cloud.makai.brokers import peers
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.own_keys import OwnKeys
 from opq_proto.backend_keys import BackendKeyFolder

@@ -20,8 +20,8 @@ from opq_cloud.config import (
     TriggeringServiceSection,
 )
 from opq_cloud.endpoint_ports import with_port_offset
+from opq_cloud.makai.judging.triggers_in_use import load_triggers
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai.triggers_in_use import load_triggers
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log
@@ -87,7 +87,7 @@ def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callab
 
 
 def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Path) -> None:
-    importlib.import_module("opq_cloud.makai.rules")  # FastAPI takes long: not in the time to get ready
+    importlib.import_module("opq_cloud.makai.judging.rules")  # FastAPI takes long: not while it gets ready
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
     forwarded = brokers.triggering.counters

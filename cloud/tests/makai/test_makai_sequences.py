@@ -12,8 +12,8 @@ from in_thread import in_thread
 from store_cases import numbered
 
 from opq_cloud.config import TriggeringServiceSection as Config
-from opq_cloud.makai.measurement_writer import MeasurementWriter
-from opq_cloud.makai.sequence_tracker import MAX_RANGES, SequenceTracker
+from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
+from opq_cloud.makai.measurements.sequence_tracker import MAX_RANGES, SequenceTracker
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log

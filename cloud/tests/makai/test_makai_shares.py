@@ -18,13 +18,21 @@ import zmq
 from opq_cloud.config import CloudRulesSection
 from opq_cloud.config import EventServiceSection as EventConfig
 from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
-from opq_cloud.makai.box_shares import BEGINNINGS, Share, beginning_of, beginnings_of, owner_of, read_share
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_service import EventService
-from opq_cloud.makai.further_share import FurtherShare
-from opq_cloud.makai.measurement_writer import MeasurementWriter
-from opq_cloud.makai.own_boxes import MOST_WAITING, RELEASE_S, OwnBoxes
-from opq_cloud.makai.share_messages import (
+from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
+from opq_cloud.makai.measurements.trends import Trends
+from opq_cloud.makai.shares.box_shares import (
+    BEGINNINGS,
+    Share,
+    beginning_of,
+    beginnings_of,
+    owner_of,
+    read_share,
+)
+from opq_cloud.makai.shares.further_share import FurtherShare
+from opq_cloud.makai.shares.own_boxes import MOST_WAITING, RELEASE_S, OwnBoxes
+from opq_cloud.makai.shares.share_messages import (
     HandedEnd,
     HandedOnset,
     ShareBeat,
@@ -36,7 +44,6 @@ from opq_cloud.makai.share_messages import (
     settled_frames,
     shares_frames,
 )
-from opq_cloud.makai.trends import Trends
 from opq_cloud.makai.triggering_service import LastMinutes, TriggeringService
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store

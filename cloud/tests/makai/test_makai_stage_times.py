@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from opq_cloud.health.server import HealthService
-from opq_cloud.makai.measurement_writer import ages_s
+from opq_cloud.makai.measurements.measurement_writer import ages_s
 from opq_cloud.runner import ServiceBoard
 from opq_cloud.service import ServiceCounters
 from opq_cloud.stage_times import BOUNDS_S, StageTimes, quantile_s

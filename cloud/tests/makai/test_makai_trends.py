@@ -7,8 +7,8 @@ import pytest
 from in_thread import in_thread
 
 from opq_cloud.config import TriggeringServiceSection as Config
-from opq_cloud.makai import trends
-from opq_cloud.makai.measurement_writer import MeasurementWriter
+from opq_cloud.makai.measurements import trends
+from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.store.store import Trend

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.measurement_judge import MeasurementJudge
-from opq_cloud.makai.openings import EventOpenings
-from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
+from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log

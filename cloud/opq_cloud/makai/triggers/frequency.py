@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.brief_onsets import RATE_METRIC
-from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
-from opq_cloud.makai.quiet_rows import ids_of, nominals_of, none_of, values_of
+from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
+from opq_cloud.makai.judging.quiet_rows import ids_of, nominals_of, none_of, values_of
+from opq_cloud.makai.openings.brief_onsets import RATE_METRIC
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement

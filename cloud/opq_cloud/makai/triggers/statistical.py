@@ -17,8 +17,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged
-from opq_cloud.makai.quiet_rows import ids_of, nominal_of, none_of, unflagged, values_of
+from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged
+from opq_cloud.makai.judging.quiet_rows import ids_of, nominal_of, none_of, unflagged, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement

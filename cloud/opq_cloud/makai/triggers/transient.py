@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
-from opq_cloud.makai.quiet_rows import ids_of, none_of, values_of
+from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
+from opq_cloud.makai.judging.quiet_rows import ids_of, none_of, values_of
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import Measurement

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxNominals
-from opq_cloud.makai.measurement_queue import MeasurementQueue, ReleasedBoxes
-from opq_cloud.makai.sequence_tracker import SequenceTracker
-from opq_cloud.makai.trends import Trends, trend_of
+from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue, ReleasedBoxes
+from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
+from opq_cloud.makai.measurements.trends import Trends, trend_of
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import TREND_MS, CloudStore, Trend
 from opq_proto.decision import window_ns

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.trigger_plugins import TriggerPlugin
-from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
+from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_proto.decision import Decision, window_ns
 from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement

@@ -14,14 +14,14 @@ from functools import partial
 
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.brief_onsets import BriefOnsets, HeldOnset
-from opq_cloud.makai.completions import BOUND, Completions
-from opq_cloud.makai.event_requests import new_token, request_identity
-from opq_cloud.makai.growing_events import GrowingEvents
-from opq_cloud.makai.recent_events import EventSpan, RecentEvents
-from opq_cloud.makai.request_budget import RequestBudget, bytes_of_half_cycles, bytes_of_span
-from opq_cloud.makai.request_span import SHOWN_BY_TRANSIENTS, located, request_span_ns
-from opq_cloud.makai.requested_boxes import SAW, RequestedBoxes
+from opq_cloud.makai.events.event_requests import new_token, request_identity
+from opq_cloud.makai.openings.brief_onsets import BriefOnsets, HeldOnset
+from opq_cloud.makai.openings.completions import BOUND, Completions
+from opq_cloud.makai.openings.growing_events import GrowingEvents
+from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
+from opq_cloud.makai.openings.request_budget import RequestBudget, bytes_of_half_cycles, bytes_of_span
+from opq_cloud.makai.openings.request_span import SHOWN_BY_TRANSIENTS, located, request_span_ns
+from opq_cloud.makai.openings.requested_boxes import SAW, RequestedBoxes
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.store import CloudStore, EventRecord, box_order
 from opq_proto import log

@@ -7,7 +7,7 @@ because the origin of the messages in the socket is unknown.
 
 from collections import Counter, deque
 
-from opq_cloud.makai.event_requests import parse_identity
+from opq_cloud.makai.events.event_requests import parse_identity
 from opq_cloud.sockets import Socket
 from opq_proto.errors import FrameError
 from opq_proto.wire import response_from_wire

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.box_shares import MOST_SHARES
+from opq_cloud.makai.shares.box_shares import MOST_SHARES
 from opq_proto.decision import Decision
 from opq_proto.errors import FrameError
 from opq_proto.messages import Measurement

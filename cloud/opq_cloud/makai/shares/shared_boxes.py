@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from opq_cloud.makai.box_shares import Share
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.broker_links import MeasurementLinks
-from opq_cloud.makai.first_share import FirstShare
-from opq_cloud.makai.further_share import FurtherShare
-from opq_cloud.makai.measurement_writer import MeasurementWriter
-from opq_cloud.makai.own_boxes import Frames, OwnBoxes
+from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai.periodic_call import PeriodicCall
+from opq_cloud.makai.shares.box_shares import Share
+from opq_cloud.makai.shares.first_share import FirstShare
+from opq_cloud.makai.shares.further_share import FurtherShare
+from opq_cloud.makai.shares.own_boxes import Frames, OwnBoxes
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.sockets import Context, Socket
 from opq_cloud.store.store import CloudStore

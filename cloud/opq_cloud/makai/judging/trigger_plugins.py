@@ -27,7 +27,7 @@ from opq_proto.settings import configured
 if TYPE_CHECKING:  # the host comes with the extra "rules"
     from opq_plugins.host.proxy import PluginTrigger
 
-BUILT_IN = Path(__file__).parent / "triggers"
+BUILT_IN = Path(__file__).parents[1] / "triggers"
 SHOWN_AGAIN_S = 600.0
 """A trigger that failed is shown the last minutes at most this often: that takes the time of all others."""
 UNJUDGED_KEPT = 5000

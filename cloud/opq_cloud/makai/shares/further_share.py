@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import zmq
 
-from opq_cloud.makai.box_shares import Share
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.share_messages import (
+from opq_cloud.makai.shares.box_shares import Share
+from opq_cloud.makai.shares.share_messages import (
     BYE,
     HandedEnd,
     HandedOnset,

@@ -10,7 +10,7 @@ that has an event already is merged. Measurements sent while a Box has no owner 
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from opq_cloud.makai.box_shares import LENGTH, beginning_of, beginnings_of
+from opq_cloud.makai.shares.box_shares import LENGTH, beginning_of, beginnings_of
 from opq_proto.wire import topic
 
 RELEASE_S = 2.0

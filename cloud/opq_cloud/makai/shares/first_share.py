@@ -16,10 +16,11 @@ import zmq
 
 from opq_cloud.backend_admission import backend_context
 from opq_cloud.backend_peers import BackendPeers
-from opq_cloud.makai.box_shares import MOST_SHARES, Share
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.openings import EventOpenings
-from opq_cloud.makai.share_messages import (
+from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.openings.openings import EventOpenings
+from opq_cloud.makai.shares.box_shares import MOST_SHARES, Share
+from opq_cloud.makai.shares.share_messages import (
     HandedEnd,
     HandedOnset,
     ShareBeat,
@@ -28,7 +29,6 @@ from opq_cloud.makai.share_messages import (
     settled_frames,
     shares_frames,
 )
-from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.sockets import BURST, Context, Socket, bind, open_socket
 from opq_proto import log

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.periodic_call import PeriodicCall
-from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_proto.errors import PluginError
 from opq_proto.log import BoundLogger

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.excursions import DEAD_PU, DIP_PU, STANDS_PU, SWELL_PU, backfilled_stream
+from opq_cloud.makai.judging.excursions import DEAD_PU, DIP_PU, STANDS_PU, SWELL_PU, backfilled_stream
 from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 

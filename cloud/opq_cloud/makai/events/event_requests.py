@@ -9,7 +9,7 @@ import string
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from opq_cloud.makai.answers import AnswerReach
+from opq_cloud.makai.events.answers import AnswerReach
 from opq_cloud.store.store import MAUKA_ASKED, PERSON_ASKED, EventRecord
 from opq_proto.messages import Waveform
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import zmq
 
 from opq_cloud.allow_list import ZAP_ENDPOINT, AllowList, requested_key
-from opq_cloud.makai.peers import Peers, answered, sent_marks
-from opq_cloud.makai.registered_keys import RegisteredKeys
+from opq_cloud.makai.brokers.peers import Peers, answered, sent_marks
+from opq_cloud.makai.brokers.registered_keys import RegisteredKeys
 from opq_cloud.service import REFUSED, UNKNOWN, ServiceCounters
 from opq_cloud.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
 from opq_proto.errors import KeyFileError, OpqError

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from opq_cloud.config import DEFAULT_TRIGGERS
-from opq_cloud.makai.trigger_plugins import BUILT_IN
+from opq_cloud.makai.judging.trigger_plugins import BUILT_IN
 from opq_cloud.store.makai_documents import SettingValue
 from opq_plugins.package.built_in import available
 from opq_proto.errors import PluginError

@@ -13,7 +13,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.minute_columns import MinuteColumns, OpenMetrics
+from opq_cloud.makai.measurements.minute_columns import MinuteColumns, OpenMetrics
 from opq_cloud.store.store import TREND_MS, Trend
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opq_cloud.config import PluginEntry, TriggeringServiceSection
-from opq_cloud.makai.limits_follower import limits_of
-from opq_cloud.makai.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerPlugin
-from opq_cloud.makai.trigger_settings import NOT_LIVE
+from opq_cloud.makai.judging.limits_follower import limits_of
+from opq_cloud.makai.judging.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerPlugin
+from opq_cloud.makai.judging.trigger_settings import NOT_LIVE
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.makai_documents import MakaiConfig, SettingValue
 from opq_plugins.package.built_in import available, load

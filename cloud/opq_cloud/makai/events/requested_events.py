@@ -9,7 +9,7 @@ or those heard lately.
 import time
 from collections.abc import Callable
 
-from opq_cloud.makai.event_requests import new_token, request_identity
+from opq_cloud.makai.events.event_requests import new_token, request_identity
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import CloudStore, box_order
 from opq_proto.decision import NS_PER_MS

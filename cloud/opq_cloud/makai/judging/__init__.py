@@ -1,0 +1,1 @@
+"""What triggers and rules decide about a Measurement."""

@@ -1,0 +1,1 @@
+"""Measurements in the triggering service: read in turns, stored, acknowledged, and their trends."""

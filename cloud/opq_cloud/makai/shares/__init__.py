@@ -1,0 +1,1 @@
+"""Several triggering services that divide the Boxes of one store."""

@@ -1,7 +1,7 @@
 """When a notification is sent: at once, at the end of the quiet hours, or with the next digest. Pure.
 
 Times are wall times of the account's time zone, also across its clock changes: a time that is skipped on a
-day is later by the skipped span, and of a time that comes twice the first counts.
+day is later by the skipped span, and of a time that comes twice the next one counts.
 """
 
 from datetime import UTC, datetime, time, timedelta
@@ -43,9 +43,10 @@ def in_quiet_hours(rule: NotificationRule, zone: ZoneInfo, at_ms: int) -> bool:
 
 def next_wall_time(at: time, zone: ZoneInfo, after_ms: int) -> int:
     """Returns the first moment (ms) after `after_ms` at which clocks of the zone show `at`."""
-    day = datetime.fromtimestamp(after_ms / 1000, zone).date()
+    after = datetime.fromtimestamp(after_ms / 1000, zone)
     for days in range(-1, 3):
-        local = datetime.combine(day + timedelta(days=days), at, zone)
+        # In the second pass of a repeated hour (`fold`) the first one is over.
+        local = datetime.combine(after.date() + timedelta(days=days), at.replace(fold=after.fold), zone)
         found_ms = round(local.astimezone(UTC).timestamp() * 1000)
         if found_ms > after_ms:
             return found_ms

@@ -23,6 +23,7 @@ SECOND_NS = 10**9
 START_NS = 1_800_000_000 * SECOND_NS
 RULE = NotificationRule("r", "a", "all of it", "incident", "mail", START_NS // 1_000_000)
 HONOLULU, BERLIN = ZoneInfo("Pacific/Honolulu"), ZoneInfo("Europe/Berlin")
+NEW_YORK = ZoneInfo("America/New_York")
 
 
 def finding(number: int, kind: str = "sag", percent: float = 60.0) -> Finding:
@@ -186,6 +187,17 @@ QUIET = replace(RULE, quiet_from="22:00", quiet_to="07:00")
 )  # fmt: skip
 def test_when_it_is_sent(rule: NotificationRule, zone: ZoneInfo, now: str, due: str, why: str) -> None:
     assert send_time_ms(rule, zone, ms(now, zone)) == (ms(due, zone), why)
+
+
+@pytest.mark.parametrize(("zone", "hour"), [(BERLIN, "2026-10-25T01"), (NEW_YORK, "2026-11-01T06")])
+def test_quiet_hours_end_in_the_second_pass_of_a_repeated_hour(zone: ZoneInfo, hour: str) -> None:
+    """By UTC: the clock shows the same hour again, and a quarter of it is still quiet."""
+    end = datetime.fromtimestamp(ms(f"{hour}:30", ZoneInfo("UTC")) / 1000, zone)
+    assert end.fold == 1
+    rule = replace(QUIET, quiet_to=f"{end:%H:%M}")
+    due_ms = ms(f"{hour}:30", ZoneInfo("UTC"))
+    assert send_time_ms(rule, zone, ms(f"{hour}:10", ZoneInfo("UTC"))) == (due_ms, "quiet hours")
+    assert send_time_ms(rule, zone, due_ms) == (due_ms, "")
 
 
 def test_what_is_severe_enough_waits_for_nothing() -> None:

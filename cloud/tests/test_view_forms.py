@@ -102,3 +102,13 @@ def test_a_form_whose_session_has_ended_leads_to_signing_in(scene: demo.Scene, i
     assert "what you sent was not done" in eve.text
     assert "/sign-in?next=%2Fboxes%2F1%2Fsettings" in eve.text
     assert scene.store.box("1").name == "Cellar"
+
+
+def test_a_name_neither_hides_nor_turns_the_text_after_it(scene: demo.Scene, ids: dict[str, str]) -> None:
+    browser = browser_of(scene, "eve")
+    hidden = "\u200b\u2066\ufeff"
+    assert browser.post("/account/views", "/account", name=hidden, address="/incidents") == 400
+    turned = f"Dips \u202egnihton\u0085{hidden} \u2028of the \u05d1\u05d9\u05ea"
+    assert browser.post("/account/views", "/account", name=turned, address="/incidents") == 303
+    assert browser.get("/account/views") == 200
+    assert '<a href="/incidents">Dips gnihton of the \u05d1\u05d9\u05ea</a>' in browser.text

@@ -19,7 +19,10 @@ from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 MAX_FORM_BYTES = 16_384
 MAX_FIELDS = 64
 FORM_TYPE = "application/x-www-form-urlencoded"
-NO_CONTROL = dict.fromkeys((*range(32), 127))
+NO_CONTROL = dict.fromkeys(
+    (*range(32), *range(127, 160), 0x200B, *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+)
+"""Characters of control, without a shape, and those that turn the direction of text (Unicode, UAX 9)."""
 AT_ONCE, MOST_WAITING = 4, 64
 """Forms of visitors without a session: so many run at once and so many wait, each for a password's 30 ms."""
 BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds.", 5

@@ -100,6 +100,14 @@ def test_the_month_says_class_and_value_in_words_and_leads_to_the_day(
     assert 'class="day day-3 day-thin"' in volts and "2.5" in volts
 
 
+def test_a_day_of_another_length_says_so(client: TestClient) -> None:
+    page = client.get("/calendar?box=1&month=2026-03&tz=Europe/Berlin&day=2026-03-29").text
+    assert page.count("23 hours long, as the clock changes") == 2, "its cell, and the day below"
+    assert "hours long" not in client.get("/calendar?box=1&month=2026-03&tz=Pacific/Honolulu").text
+    autumn = client.get("/calendar?box=1&year=2025&tz=America/New_York").text
+    assert "2 November 2025: 0 incidents; 0\u202f% measured; 25 hours long" in autumn
+
+
 def test_a_year_is_twelve_months_of_the_same_days(client: TestClient, store: CloudStore) -> None:
     put_hours(store, NOW - 40 * DAY_MS, NOW - 38 * DAY_MS, 120.0)
     page = client.get("/calendar?box=1&year=2026&by=count&tz=Europe/Berlin").text

@@ -17,6 +17,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.incident_index import IncidentFilter
+from opq_cloud.store.pyramid import HOUR_MS
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ShownBox, ViewContext, label
@@ -264,6 +265,8 @@ def _day_words(by: str, colouring: Colouring, day: DayQuality) -> str:
     if by in ("rms_v", "f_hz", "thd_percent") and (value := _value(by, day)) is not None:
         parts.append(f"{colouring.words} {words.number(value, colouring.digits, colouring.unit)}")
     parts.append(f"{words.number((day.coverage or 0.0) * 100, 0, '%')} measured")
+    if (hours := (day.end_ms - day.start_ms) / HOUR_MS) != 24:
+        parts.append(f"{hours:g} hours long, as the clock changes")
     return "; ".join(parts)
 
 

@@ -76,11 +76,11 @@ class HealthService:
     def _handler(self) -> type[ReplyHandler]:
         reply = self.reply
 
-        class Handler(ReplyHandler):
+        class HealthHandler(ReplyHandler):
             def do_GET(self) -> None:
                 self.send_reply(reply(self.path))
 
-        return Handler
+        return HealthHandler
 
 
 class _BoardCollector(Collector):

@@ -73,7 +73,7 @@ class RowsEndpoint:
     def handler(self) -> type[ReplyHandler]:
         endpoint = self
 
-        class Handler(ReplyHandler):
+        class RowsHandler(ReplyHandler):
             def do_POST(self) -> None:
                 length = self.headers.get("Content-Length", "")
                 if self.path != PATH:
@@ -87,7 +87,7 @@ class RowsEndpoint:
             def do_GET(self) -> None:
                 self.send_reply(_answer(405, "POST /notify is all there is here"))
 
-        return Handler
+        return RowsHandler
 
     def reply(self, authorization: str, body: bytes) -> Reply:
         """Returns the answer to one row."""

@@ -160,7 +160,7 @@ def _json(status: int, document: object) -> Reply:
 
 
 def _handler(pages: Mapping[str, Page], claims: ClaimCodes | None) -> type[ReplyHandler]:
-    class Handler(ReplyHandler):
+    class HealthRequestHandler(ReplyHandler):
         timeout = SOCKET_TIMEOUT_S
 
         def do_GET(self) -> None:
@@ -192,4 +192,4 @@ def _handler(pages: Mapping[str, Page], claims: ClaimCodes | None) -> type[Reply
                 reply = claim_reply(claims, query, make)
             self.send_reply(reply, {"Cache-Control": "no-store"})
 
-    return Handler
+    return HealthRequestHandler

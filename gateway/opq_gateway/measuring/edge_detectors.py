@@ -64,7 +64,7 @@ class EdgeFinding:
 
 
 @dataclass(slots=True)
-class Pulse:
+class EdgePulse:
     """A line between the harmonics that has appeared and not yet gone; `windows` in a row show it."""
 
     start_sample: float
@@ -102,7 +102,7 @@ class EdgeDetectors:
         self._rapid = RapidChanges(RapidLimits(), self._nominal_hz)
         self._usual_power: float | None = None
         self._notching = False
-        self._pulse: Pulse | None = None
+        self._pulse: EdgePulse | None = None
         self._line_before = math.nan
 
     def _analyse(self) -> list[EdgeFinding]:
@@ -166,7 +166,7 @@ class EdgeDetectors:
                 yield EdgeFinding("mains_signalling", pulse.start_sample, end, pulse.most)
         elif percent > LINE_PERCENT and before < KEYED * percent:
             start = float(figures.window.edges[0]) + figures.window.first_sample
-            self._pulse = Pulse(start, order, percent)
+            self._pulse = EdgePulse(start, order, percent)
 
     def _line(self, figures: WindowFigures) -> tuple[float, int]:
         """The strongest line, in percent of the fundamental, and its order; NaN next to the edges of a dip or

@@ -47,7 +47,7 @@ def _handler(
 ) -> type[ReplyHandler]:
     lock = threading.Lock()
 
-    class Handler(ReplyHandler):
+    class SetupHandler(ReplyHandler):
         server_version = "opq-gateway"
 
         def do_GET(self) -> None:
@@ -91,4 +91,4 @@ def _handler(
         def _answer(self, reply: Reply, more: Mapping[str, str] | None = None) -> None:
             self.send_reply(reply, {"Content-Security-Policy": page.policy, **HEADERS, **(more or {})})
 
-    return Handler
+    return SetupHandler

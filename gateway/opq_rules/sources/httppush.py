@@ -99,7 +99,7 @@ class _PushServer:
 def _handler(
     streams: Mapping[tuple[str, str], SourceContext], on_loopback: bool
 ) -> type[BaseHTTPRequestHandler]:
-    class Handler(ReplyHandler):
+    class PushHandler(ReplyHandler):
         server: HttpServer
 
         def do_POST(self) -> None:
@@ -131,4 +131,4 @@ def _handler(
         def _answer(self, status: int, text: str) -> None:
             self.send_reply((status, "text/plain", text.encode()))
 
-    return Handler
+    return PushHandler

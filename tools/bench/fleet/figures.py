@@ -85,7 +85,7 @@ class FleetWatch:
         self._failure = ""
         self._start_cpu_s = 0.0
         self._begun: dict[str, tuple[int, int]] = {}
-        self._requests: WaveformRequests | None = None
+        self._requests: WaveformLoad | None = None
 
     def play(self, watch_s: float) -> Iterator[BenchCase]:
         """Runs the fleet and yields figures of its cost."""
@@ -165,7 +165,7 @@ class FleetWatch:
             endpoint(name, self._makai.offset) for name in ("command_backend", "response_backend")
         )
         box_ids = [str(FIRST_BOX + at * 7919 % self._boxes) for at in range(self._boxes)]
-        with WaveformRequests(commands, answers, box_ids) as self._requests:
+        with WaveformLoad(commands, answers, box_ids) as self._requests:
             while time.monotonic() - began_s < watch_s and not self._failure:
                 time.sleep(POLL_S)
         elapsed_s = time.monotonic() - began_s
@@ -216,7 +216,7 @@ WAVEFORM_S, ENDED_S = 3.0, 1.0
 ANSWER_S = 20.0
 
 
-class WaveformRequests:
+class WaveformLoad:
     """Requests waveforms during the `with` block, in a thread of its own.
 
     Attributes:
@@ -234,7 +234,7 @@ class WaveformRequests:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waveform-requests", daemon=True)
 
-    def __enter__(self) -> "WaveformRequests":
+    def __enter__(self) -> "WaveformLoad":
         self._thread.start()
         return self
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import zmq
 
 from bench.own_processes import cpu_s
-from bench.sim.listener import BrokerTraffic, serve
+from bench.sim.listener import ListenerCounts, serve
 from opq_gateway.uplink.connection import Endpoints
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.__main__ import memory_kb, own_memory_kb
@@ -36,7 +36,7 @@ class FleetCost:
 
     elapsed_s: float
     cpu_s_per_s: float
-    traffic: BrokerTraffic
+    traffic: ListenerCounts
     """What the listener counted in the span."""
     counts: dict[str, int]
     """Counters of the Boxes at its end."""
@@ -93,10 +93,10 @@ class BenchFleet:
         found: tuple[float, float, dict[str, int]] = self._pipe.recv()
         return found
 
-    def traffic(self, waveforms_per_s: float = 0.0) -> BrokerTraffic:
+    def traffic(self, waveforms_per_s: float = 0.0) -> ListenerCounts:
         """What arrived so far; from now on the listener requests `waveforms_per_s`."""
         self._listener.send(waveforms_per_s)
-        found: BrokerTraffic = self._listener.recv()
+        found: ListenerCounts = self._listener.recv()
         return found
 
     def wait(self) -> None:
@@ -123,7 +123,7 @@ class BenchFleet:
         time.sleep(seconds)
         used, elapsed_s, after = self.cpu_s() - before, time.monotonic() - began_s, self.traffic()
         boxes_kb, all_kb, counts = self.counts()
-        during = BrokerTraffic(
+        during = ListenerCounts(
             after.boxes,
             after.measurements - traffic.measurements,
             after.missing - traffic.missing,

@@ -23,7 +23,7 @@ BURST = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class BrokerTraffic:
+class ListenerCounts:
     """What the listener counted so far."""
 
     boxes: int = 0
@@ -53,7 +53,7 @@ class PlainBrokers:
         (self._measurements, trigger), (self._commands, command), (self._answers, response) = made
         self._measurements.subscribe(b"")
         self.endpoints = Endpoints(*(f"tcp://127.0.0.1:{port}" for port in (trigger, command, response)))
-        self.counted = BrokerTraffic()
+        self.counted = ListenerCounts()
         self._waveforms_per_s = 0.0
         self._newest: dict[int, int] = {}
         self._due: deque[int] = deque()

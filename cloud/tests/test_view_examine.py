@@ -410,7 +410,7 @@ def test_the_cache_measures_a_waveform_once_and_keeps_within_its_bounds(store: C
     small = SignalCache(store, kept_bytes=60_000)
     small.signals(records, {"1": 60.0})
     assert small._bytes <= 60_000
-    assert len(small._kept) < 8
+    assert len(small._cached) < 8
 
 
 @pytest.mark.slow

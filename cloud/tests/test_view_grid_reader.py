@@ -17,10 +17,10 @@ from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.view.accounts.visitors import OPEN, VISITOR, RequestFacts, Visitor, Visitors
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
+from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.fuzz import distance_km
 from opq_cloud.view.public.grid_now import TONES, medians_of
 from opq_cloud.view.public.grid_reader import GridReader
-from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.public.map_drawing import live_state
 from opq_proto.messages import Measurement, Metric
 
@@ -68,13 +68,13 @@ def test_values_move_and_who_the_boxes_are_is_not_read_again(grid: Grid) -> None
     assert grid.levels() == {"1": None, "2": None, "3": None}
     grid.send("2", 120.0)
     assert grid.levels() == {"1": None, "2": 100.0, "3": None}
-    before = next(iter(grid.reader._kept.values())).fixed
+    before = next(iter(grid.reader._cached.values())).fixed
     grid.send("2", 108.0)
     assert grid.levels()["2"] == 90.0
     grid.send("2", 96.0, crossing=True, metrics={"rms": Metric(96, 96, 96)})
     grid.send("2", float("inf"))
     assert np.isnan(cast(float, grid.levels()["2"])), "heard, but not a number"
-    assert next(iter(grid.reader._kept.values())).fixed is before
+    assert next(iter(grid.reader._cached.values())).fixed is before
 
 
 def test_a_new_box_a_new_name_and_a_new_nominal_voltage_are_seen(grid: Grid) -> None:
@@ -83,7 +83,7 @@ def test_a_new_box_a_new_name_and_a_new_nominal_voltage_are_seen(grid: Grid) -> 
     assert grid.levels()["9"] == 100.0
     grid.context.whole_store.put_box(BoxRecord("9", "attic", nominal_v=240.0))
     assert grid.levels()["9"] == 50.0
-    fixed = next(iter(grid.reader._kept.values())).fixed
+    fixed = next(iter(grid.reader._cached.values())).fixed
     assert [box.label for box in fixed.boxes] == [f"Box {k}, name {k}" for k in (1, 2, 3)] + ["Box 9, attic"]
 
 
@@ -96,7 +96,7 @@ def test_each_audience_has_its_own(grid: Grid) -> None:
         assert list(grid.levels(public)) == ["2"]
         assert list(grid.levels(owner)) == ["1", "2"]
         assert list(grid.levels()) == ["1", "2", "3"]
-    kept = {each.fixed.boxes[0].box_id: each.fixed for each in grid.reader._kept.values()}
+    kept = {each.fixed.boxes[0].box_id: each.fixed for each in grid.reader._cached.values()}
     near = kept["2"].boxes[0]
     assert near.at is not None and distance_km(near.at, HOME) >= 2.0 and not near.exact
 
@@ -129,7 +129,7 @@ def test_medians_of_groups_are_those_of_statistics() -> None:
 
 def test_what_many_ask_for_at_once_is_made_once() -> None:
     made: list[int] = []
-    kept: KeptAnswers[int] = KeptAnswers(60.0)
+    kept: AnswerCache[int] = AnswerCache(60.0)
 
     def make() -> int:
         made.append(1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from opq_cloud.store.store import Trend
+from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.day_page import day_chart
 from opq_cloud.view.public.day_trends import (
     DAY_ROWS,
@@ -18,7 +19,6 @@ from opq_cloud.view.public.day_trends import (
     medians,
     sampled,
 )
-from opq_cloud.view.public.kept import KeptAnswers
 
 NOW_MS = 1_795_000_000_000
 FIRST_MS = first_row_ms(NOW_MS)
@@ -121,7 +121,7 @@ def test_a_day_is_drawn_with_its_gap_and_said_in_a_sentence() -> None:
 def test_an_answer_is_made_once_and_again_after_its_time() -> None:
     now_s = [0.0]
     made: list[str] = []
-    kept: KeptAnswers[str] = KeptAnswers(1.0, 2, lambda: now_s[0])
+    kept: AnswerCache[str] = AnswerCache(1.0, 2, lambda: now_s[0])
 
     def make(name: str) -> str:
         made.append(name)
@@ -140,7 +140,7 @@ def test_an_answer_is_made_once_and_again_after_its_time() -> None:
 
 def test_an_answer_past_its_time_goes_when_the_next_is_made() -> None:
     now_s = [0.0]
-    kept: KeptAnswers[RowsStore] = KeptAnswers(1.0, 1000, lambda: now_s[0])
+    kept: AnswerCache[RowsStore] = AnswerCache(1.0, 1000, lambda: now_s[0])
     first, second = weakref.ref(kept.of("a", RowsStore)), weakref.ref(kept.of("b", RowsStore))
     now_s[0] = 0.9
     assert kept.of("a", RowsStore) is first() and second() is not None
@@ -150,7 +150,7 @@ def test_an_answer_past_its_time_goes_when_the_next_is_made() -> None:
 
 
 def test_who_asks_for_another_answer_does_not_wait_for_the_one_being_made() -> None:
-    kept: KeptAnswers[str] = KeptAnswers(60.0)
+    kept: AnswerCache[str] = AnswerCache(60.0)
     making, go_on = threading.Event(), threading.Event()
     made: list[str] = []
 

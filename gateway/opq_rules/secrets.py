@@ -34,7 +34,7 @@ def with_secrets(value: Any, stored: Any) -> Any:
     """
     if isinstance(value, dict):
         before = stored if isinstance(stored, dict) else {}
-        return {key: _kept(key, each, before) for key, each in value.items()}
+        return {key: _unmasked(key, each, before) for key, each in value.items()}
     if isinstance(value, list):
         known = stored if isinstance(stored, list) else []
         return [with_secrets(each, known[k] if k < len(known) else None) for k, each in enumerate(value)]
@@ -50,7 +50,7 @@ def _shown(key: Any, value: Any) -> Any:
     return without_secrets(value)
 
 
-def _kept(key: Any, value: Any, before: dict[Any, Any]) -> Any:
+def _unmasked(key: Any, value: Any, before: dict[Any, Any]) -> Any:
     if key in before and isinstance(value, str) and MASK in value and _shown(key, before[key]) == value:
         return before[key]
     return with_secrets(value, before.get(key))

@@ -14,7 +14,7 @@ from opq_hil.backends.backend import FirmwareRun, Image
 from opq_hil.backends.firmware import Firmware
 from opq_hil.gps.receiver import START_UTC_S, Gps
 from opq_hil.suites import ticks
-from opq_hil.suites.comparison import KeptRunError, compare, read_kept
+from opq_hil.suites.comparison import SavedRunError, compare, read_saved_run
 from opq_hil.suites.digests import WORLDS, digest_text, read_digests, scenarios
 from opq_hil.suites.run_digest import LEFT_OUT, Digest, DigestScope, differences, digest_of
 from opq_hil.world.capture import Capture
@@ -67,7 +67,9 @@ def kept(
 
 
 def test_two_runs_that_are_the_same_differ_in_nothing(tmp_path: Path) -> None:
-    rows = compare(read_kept(kept(tmp_path / "a", messages())), read_kept(kept(tmp_path / "b", messages())))
+    rows = compare(
+        read_saved_run(kept(tmp_path / "a", messages())), read_saved_run(kept(tmp_path / "b", messages()))
+    )
     assert [row.what for row in rows] == ["world", "samples", "stamps", "states", "counters", "log", "flash"]
     assert all(row.equal for row in rows)
 
@@ -120,7 +122,7 @@ def test_one_change_is_reported_in_its_row(
     change: Callable[[Said], Said], row: str, text: str, tmp_path: Path
 ) -> None:
     a, b = kept(tmp_path / "a", messages()), kept(tmp_path / "b", change(messages()))
-    rows = {found.what: found for found in compare(read_kept(a), read_kept(b))}
+    rows = {found.what: found for found in compare(read_saved_run(a), read_saved_run(b))}
     assert not rows[row].equal and rows[row].text.startswith(text)
     others = {"counters"} if any(m is None for m in change(messages())) else set()  # a frame less on the line
     assert {what for what, found in rows.items() if not found.equal} - others == {row}
@@ -131,7 +133,9 @@ def test_sampling_that_began_later_is_a_median_beside_the_stamps(tmp_path: Path)
         replace(m, t_ns=m.t_ns + 1234 + 3 * (m.first_sample == 800)) if isinstance(m, Samples) else m
         for m in messages()
     ]
-    rows = compare(read_kept(kept(tmp_path / "a", messages())), read_kept(kept(tmp_path / "b", later)))
+    rows = compare(
+        read_saved_run(kept(tmp_path / "a", messages())), read_saved_run(kept(tmp_path / "b", later))
+    )
     assert rows[2].text.endswith(
         "largest difference 1237 ns at sample 800 of start 0; 3 ns beside their median, 1234 ns"
     )
@@ -141,7 +145,7 @@ def test_bytes_of_flash_are_named_by_their_area(tmp_path: Path) -> None:
     flash = bytearray(0x100000)
     flash[0x9000] = flash[0x90000] = 1
     a, b = kept(tmp_path / "a", messages()), kept(tmp_path / "b", messages(), bytes(flash))
-    row = compare(read_kept(a), read_kept(b))[-1]
+    row = compare(read_saved_run(a), read_saved_run(b))[-1]
     assert row.text == "2 bytes differ (settings 1, slot B 1), the first at 0x08009000"
 
 
@@ -156,8 +160,8 @@ def test_the_command_ends_with_1_when_something_differs(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run_is_refused_with_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(KeptRunError, match=r"no uart1\.log in it; give the folder of one run"):
-        read_kept(tmp_path)
+    with pytest.raises(SavedRunError, match=r"no uart1\.log in it; give the folder of one run"):
+        read_saved_run(tmp_path)
 
 
 # ------------------------------------------------------------------ digests, of a Box by formula

@@ -14,7 +14,7 @@ from opq_hil.backends.firmware import BOARDS, board_firmware
 from opq_hil.cloud_faults.runner import CLOUD
 from opq_hil.gateway_faults.runner import GATEWAY, Document, SeedLog
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
-from opq_hil.suites.comparison import compare, read_kept
+from opq_hil.suites.comparison import compare, read_saved_run
 from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests
 from opq_hil.suites.digests import scenarios as digest_scenarios
 from opq_hil.suites.run_digest import Digest
@@ -206,7 +206,7 @@ def compare_runs(run_a: Path, run_b: Path, as_json: bool) -> None:
 
     Example: opq-tools hil compare a/cold_start/run b/cold_start/run
     """
-    rows = compare(read_kept(run_a), read_kept(run_b))
+    rows = compare(read_saved_run(run_a), read_saved_run(run_b))
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
     else:

@@ -31,7 +31,7 @@ from opq_cloud.view.live_compression import GZIP_HEAD, SharedFrames, accepts_gzi
 from opq_cloud.view.live_filter import LiveFilter, read_live_filter, read_page_boxes
 from opq_cloud.view.live_streams import Subscriber, loop_wake
 from opq_cloud.view.page_feed import Boxes
-from opq_cloud.view.public.kept import KeptAnswers
+from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.map_feed import MapFeeds, MapPosition, Windows, read_windows
 from opq_proto.errors import StoreError
 
@@ -57,7 +57,7 @@ class LiveRoute:
         self._hub = context.whole_hub
         self._heartbeat_s = heartbeat_s
         self._frames = SharedFrames()
-        self._checked: KeptAnswers[Visitor] = KeptAnswers(CHECKED_EVERY_S / 2, VISITORS_KEPT)
+        self._checked: AnswerCache[Visitor] = AnswerCache(CHECKED_EVERY_S / 2, VISITORS_KEPT)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)

@@ -93,7 +93,7 @@ class MeasuredBox:
         self._backlog: RingBacklog | None = None
         self._backfilled: RingBacklog | None = None
         """The backlog, also after its end while Measurements of it may still come."""
-        self._kept_ns: dict[str, int] = {}
+        self._stored_to_ns: dict[str, int] = {}
         self._published_ns = 0
         """End of the Measurement that was published last."""
         self._supply = SupplyTeller()
@@ -217,8 +217,8 @@ class MeasuredBox:
         self.inbox.most_s = BACKLOG_INBOX_S
         if self.ledger is not None:
             known = {kind: self.ledger.newest_ns(kind) for kind in KINDS}
-            self._kept_ns = {kind: end_ns for kind, end_ns in known.items() if end_ns is not None}
-            written = [self._kept_ns[kind] for kind in OF_WINDOWS if kind in self._kept_ns]
+            self._stored_to_ns = {kind: end_ns for kind, end_ns in known.items() if end_ns is not None}
+            written = [self._stored_to_ns[kind] for kind in OF_WINDOWS if kind in self._stored_to_ns]
             if written:
                 backlog.note_ledger(max(written))
 
@@ -261,7 +261,7 @@ class MeasuredBox:
                 measurement = replace(measurement, backfilled=True)
             elif self._backlog is None:
                 self._backfilled = None
-                self._kept_ns = {}
+                self._stored_to_ns = {}
         self._publish_fallback(self._fallback.accept_measured(measured))
         self._crosscheck.accept_window(measured, measurement.metrics)
         self.counters.set("box_figures_checked", self._crosscheck.checked)
@@ -298,7 +298,7 @@ class MeasuredBox:
             self._outside.publish(self.plan.box_id, measurement)
 
     def _values(self, values: Values) -> None:
-        if self._is_kept(values):
+        if self._is_stored(values):
             return
         self.counters.add("values")
         if values.kind != "half":  # half cycles are requested from the ledger
@@ -306,13 +306,13 @@ class MeasuredBox:
         if self.ledger is not None:
             self.ledger.append(values)
 
-    def _is_kept(self, values: Values) -> bool:
+    def _is_stored(self, values: Values) -> bool:
         """Whether the values were written to disk before the gateway's restart.
 
         Half cycles count as written only when all of a window's were: windows now begin at other times, and
         `read_half_cycles` removes repeated ones.
         """
-        kept_ns = self._kept_ns.get(values.kind, 0)
+        kept_ns = self._stored_to_ns.get(values.kind, 0)
         if values.kind == "half":
             return values.end_ns <= kept_ns + BESIDE_NS
         return values.start_ns < kept_ns - BESIDE_NS

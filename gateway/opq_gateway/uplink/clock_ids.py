@@ -28,9 +28,9 @@ class ClockIds:
     def __init__(self, path: Path) -> None:
         """Reads the gateway's number from `path`, and from `sharing_boxes` next to it the Boxes that share
         its clock; a number that cannot be read is drawn again."""
-        self._own = _kept_number(path)
+        self._own = _read_number(path)
         self._sharing_path = path.with_name("sharing_boxes")
-        self._shared_before = _kept_boxes(self._sharing_path)
+        self._shared_before = _read_boxes(self._sharing_path)
         self._sharing = set(self._shared_before)
         self._of_boxes: dict[str, int] = {}
 
@@ -44,12 +44,12 @@ class ClockIds:
             return self._own if shared_then else None
         if source is TimeSource.HOLDOVER:
             return self._of_box(box_id)
-        self._keep(box_id, status.shares_clock and not status.by_gps)
+        self._store(box_id, status.shares_clock and not status.by_gps)
         if status.shares_clock:
             return self._of_box("gps") if status.by_gps else self._own
         return self._of_box(box_id) if source is TimeSource.NTP else None
 
-    def _keep(self, box_id: str, shares_clock: bool) -> None:
+    def _store(self, box_id: str, shares_clock: bool) -> None:
         """Writes which Boxes share the gateway's clock when that changes, for the next start."""
         if (box_id in self._sharing) == shares_clock:
             return
@@ -63,7 +63,7 @@ class ClockIds:
         return self._of_boxes[box_id]
 
 
-def _kept_number(path: Path) -> int:
+def _read_number(path: Path) -> int:
     try:
         text = path.read_text().strip()
         if text.isdecimal() and 0 < int(text) <= LARGEST:
@@ -75,7 +75,7 @@ def _kept_number(path: Path) -> int:
     return drawn
 
 
-def _kept_boxes(path: Path) -> frozenset[str]:
+def _read_boxes(path: Path) -> frozenset[str]:
     try:
         return frozenset(path.read_text().split())
     except (OSError, ValueError):

@@ -36,7 +36,7 @@ class DeadBands:
         self._config = config
         self._heartbeat_ns = min(round(config.heartbeat_s * 1e9), LONGEST_NS)
         self._sent: Measurement | None = None
-        self._kept: _Sum | None = None
+        self._sum: _Sum | None = None
 
     def accept_measurement(self, measurement: Measurement) -> list[Measurement]:
         """The Measurements to send now, in order."""
@@ -47,10 +47,10 @@ class DeadBands:
             out = [*self.flush(), measurement]
             self._sent = measurement
             return out
-        if self._kept is not None and not self._goes_on(self._kept.measurement, measurement):
+        if self._sum is not None and not self._goes_on(self._sum.measurement, measurement):
             out = self.flush()
-        self._kept = _added(self._kept, measurement)
-        kept = self._kept.measurement
+        self._sum = _added(self._sum, measurement)
+        kept = self._sum.measurement
         if _end_ns(kept) - _start_ns(kept) >= self._heartbeat_ns - _length_ns(measurement) // 2:
             out += self.flush()
             self._sent = measurement  # changes are judged against the newest means
@@ -58,7 +58,7 @@ class DeadBands:
 
     def flush(self) -> list[Measurement]:
         """The held Measurements, merged into one; empty when there are none."""
-        kept, self._kept = self._kept, None
+        kept, self._sum = self._sum, None
         return [] if kept is None else [_whole(kept)]
 
     def _changed(self, measurement: Measurement) -> bool:

@@ -131,7 +131,7 @@ class Remote:
     def accept_end(self, why: str) -> None:
         """Nothing to do: the next call makes the instance again."""
 
-    def kept_state(self, key: str) -> Value:
+    def stored_state(self, key: str) -> Value:
         return None if self._context is None else self._context.get_state(key)
 
     def accept_state(self, state: dict[str, Value]) -> None:

@@ -51,7 +51,7 @@ class HostHalf(Protocol):
     def accept_end(self, why: str) -> None:
         """Its process has ended."""
 
-    def kept_state(self, key: str) -> Value: ...
+    def stored_state(self, key: str) -> Value: ...
     def accept_state(self, state: dict[str, Value]) -> None: ...
 
 
@@ -276,7 +276,7 @@ class WorkerSupervisor:
                     half.accept_frame(frame)
             case frames.StateQuestion(number, instance, key):
                 half = self._halves.get(instance)
-                self.send(process, frames.KeptState(number, half.kept_state(key) if half else None))
+                self.send(process, frames.StoredState(number, half.stored_state(key) if half else None))
             case frames.Ready() if process.ready is None:
                 self._accept_handshake(process, frame)
             case frames.Heartbeat():

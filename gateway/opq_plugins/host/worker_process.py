@@ -27,7 +27,7 @@ SILENCE_S = 20.0
 """A process is ended after so long without a frame. It is long because a gateway's CPU may be busy."""
 OUTPUT_BYTES_PER_S = 4 << 20
 """What a plug-in may print; it has to wait with more."""
-KEPT_BYTES = 16 << 10
+TAIL_BYTES = 16 << 10
 UNREQUESTED_PER_S, REPORTS_PER_S = 10.0, 100.0
 AT_ONCE = 1_000.0
 """Burst allowed at once: of answers to calls that are over, and of log lines and error texts."""
@@ -52,14 +52,14 @@ class PrintedOutput:
 
     def __init__(self) -> None:
         self.bytes = 0
-        self._kept = b""
+        self._tail = b""
 
     @property
     def dropped_bytes(self) -> int:
-        return max(0, self.bytes - len(self._kept))
+        return max(0, self.bytes - len(self._tail))
 
     def tail(self) -> str:
-        return self._kept.decode("utf-8", "replace")
+        return self._tail.decode("utf-8", "replace")
 
     def read(self, pipe: IO[bytes]) -> int:
         """Reads once; returns the bytes read, -1 at the end."""
@@ -72,7 +72,7 @@ class PrintedOutput:
         if not chunk:
             return -1
         self.bytes += len(chunk)
-        self._kept = (self._kept + chunk)[-KEPT_BYTES:]
+        self._tail = (self._tail + chunk)[-TAIL_BYTES:]
         return len(chunk)
 
 

@@ -24,12 +24,12 @@ def context_at(kind: str, method: str) -> int | None:
 
 
 class WorkerContext(sdk.BatchEmitter):
-    """An sdk.Context, SourceContext and SinkContext. `kept_state(instance, key)` gets the engine's stored
+    """An sdk.Context, SourceContext and SinkContext. `stored_state(instance, key)` gets the engine's stored
     value.
     """
 
-    def __init__(self, wire: Wire[OfHost], number: int, kept_state: Callable[[int, str], Value]) -> None:
-        self._wire, self._number, self._kept_state = wire, number, kept_state
+    def __init__(self, wire: Wire[OfHost], number: int, stored_state: Callable[[int, str], Value]) -> None:
+        self._wire, self._number, self._stored_state = wire, number, stored_state
         self.rule_id, self.op_id, self.instance_id = "", "", 0
         self.row_ids: list[str] = []
         self.credits = threading.Semaphore(BATCHES_AHEAD)
@@ -61,7 +61,7 @@ class WorkerContext(sdk.BatchEmitter):
 
     def get_state(self, key: str) -> Value:
         if key not in self._state:
-            self._state[key] = self._kept_state(self._number, key)
+            self._state[key] = self._stored_state(self._number, key)
         return self._state[key]
 
     def put_state(self, key: str, value: Value) -> None:

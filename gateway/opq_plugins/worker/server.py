@@ -101,7 +101,7 @@ class WorkerServer:
     def make(self, kind: str, symbol: str) -> Any:
         return self._symbols[kind, symbol]()
 
-    def kept_state(self, instance: int, key: str) -> Value:
+    def stored_state(self, instance: int, key: str) -> Value:
         """Requests the engine's stored value for `key`."""
         answer: queue.Queue[Value] = queue.Queue(1)
         number = id(answer)
@@ -118,7 +118,7 @@ class WorkerServer:
         match frame:
             case frames.Heartbeat():
                 self.wire.send(frame)
-            case frames.KeptState(number, value):
+            case frames.StoredState(number, value):
                 self._questions.pop(number).put(value)
             case frames.InstanceSignal(number, "forget"):
                 self.drop(number)
@@ -141,7 +141,7 @@ class WorkerInstance:
     """One instance: made by the call "make", removed after its `close`."""
 
     def __init__(self, server: WorkerServer, number: int) -> None:
-        self.context = WorkerContext(server.wire, number, server.kept_state)
+        self.context = WorkerContext(server.wire, number, server.stored_state)
         self._server, self._number = server, number
         self._kind = ""
         self._made: Any = None

@@ -61,7 +61,7 @@ class Heartbeat(WireFrame, tag="heartbeat"):
     """Sent by the host, and sent back by the worker."""
 
 
-class KeptState(WireFrame, tag="kept"):
+class StoredState(WireFrame, tag="kept"):
     """Answers a StateQuestion."""
 
     number: int
@@ -139,7 +139,7 @@ class StateQuestion(WireFrame, tag="state"):
 
 
 OfSource = Rows | Payloads | Notice
-OfHost = Call | Heartbeat | KeptState | InstanceSignal
+OfHost = Call | Heartbeat | StoredState | InstanceSignal
 OfWorker = Ready | Heartbeat | Answer | LogLine | StateQuestion | OfSource
 TO_WORKER: msgspec.msgpack.Decoder[OfHost] = msgspec.msgpack.Decoder(OfHost)
 TO_HOST: msgspec.msgpack.Decoder[OfWorker] = msgspec.msgpack.Decoder(OfWorker)

@@ -18,7 +18,7 @@ from opq_rules.query.joins import Lookup, join
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts, placed
 from opq_rules.query.where import sieve_of
-from opq_rules.query.windows.window import Cut, KeptRecords, Record
+from opq_rules.query.windows.window import Cut, Record, WindowRecords
 
 Put = TypeVar("Put")
 
@@ -80,7 +80,7 @@ class Emitter:
         if isinstance(cut.content, RecordGroups):
             found = self._put_groups(cut, cut.content)
         else:
-            assert isinstance(cut.content, KeptRecords)
+            assert isinstance(cut.content, WindowRecords)
             records = cut.content.records
             if self._plan.joined:
                 records = self._joined(records, cut.end_ms if self._windowed else None)

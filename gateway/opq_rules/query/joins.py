@@ -219,7 +219,7 @@ class Scans:
     def __init__(self, tables: Iterable[Origin], retain: Mapping[str, int]) -> None:
         self._tables = {table.index: table for table in tables}
         self.rows = {
-            index: deque[Row](maxlen=retain.get(table.stream, _kept_rows(table)))
+            index: deque[Row](maxlen=retain.get(table.stream, _most_rows(table)))
             for index, table in self._tables.items()
         }
 
@@ -244,7 +244,7 @@ class Scans:
             rows.extend(state[str(index)])
 
 
-def _kept_rows(table: Origin) -> int:
+def _most_rows(table: Origin) -> int:
     limit = table.definition.retain_size
     if limit is not None:
         return limit

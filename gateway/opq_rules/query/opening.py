@@ -12,7 +12,7 @@ from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts
 from opq_rules.query.windows.by_record import CountWindow, SessionWindow, StateWindow
 from opq_rules.query.windows.by_time import MINUTE_MS, Ends, Hopping, Tumbling
 from opq_rules.query.windows.sliding import Sliding, SlidingGroups
-from opq_rules.query.windows.window import Fresh, KeptRecords, Merge, QueryWindow, Record, joined_records
+from opq_rules.query.windows.window import Fresh, Merge, QueryWindow, Record, WindowRecords, joined_records
 
 _CYCLES_MS = {10: 200, 12: 200, 150: 3_000, 180: 3_000}
 """10 and 12 cycles are nominally 200 ms at 50 and 60 Hz, 150 and 180 are 3 s. IEC 61000-4-30, 4.4."""
@@ -61,9 +61,9 @@ def query_window(
             faults.keep(error)
             return "error"
 
-    fresh: Fresh = KeptRecords if grouping is None else groups
-    part: Fresh = KeptRecords
-    again: Fresh = KeptRecords
+    fresh: Fresh = WindowRecords if grouping is None else groups
+    part: Fresh = WindowRecords
+    again: Fresh = WindowRecords
     merge: Merge = joined_records
     if grouping is not None and grouping.merges:
         part, again, merge = groups, quiet_groups, partial(merged_panes, fresh=groups)

@@ -18,7 +18,7 @@ from opq_rules.query.opening import query_window
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryCounters, QueryErrors, RuleFacts, frozen, placed, thawed
 from opq_rules.query.windows.by_time import Hopping, Tumbling
-from opq_rules.query.windows.window import Cut, KeptRecords, Record
+from opq_rules.query.windows.window import Cut, Record, WindowRecords
 
 
 class Query:
@@ -274,7 +274,7 @@ class Query:
             return
         if self._window is None:
             for record in let_in:
-                self._finish(Cut(KeptRecords([record]), 0, 0), out)
+                self._finish(Cut(WindowRecords([record]), 0, 0), out)
             return
         cuts = self._window.add(let_in)
         self._faults.flush(out)

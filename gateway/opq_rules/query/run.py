@@ -118,7 +118,7 @@ class QueryErrors:
         self._counters = counters
         self._context = context
         self._send = send
-        self._kept: list[Emission] = []
+        self._waiting: list[Emission] = []
 
     def report(self, error: RowError, out: list[Emission]) -> None:
         self._counters.errors += 1
@@ -129,7 +129,7 @@ class QueryErrors:
 
     def keep(self, error: RowError) -> None:
         """Keeps an error from inside a window; `flush` emits it before what comes next."""
-        self.report(error, self._kept)
+        self.report(error, self._waiting)
 
     def keep_left_out(self, start_ms: int, end_ms: int) -> None:
         """Reports the span, Unix ms, of windows without a record that were too many to be cut."""
@@ -137,9 +137,9 @@ class QueryErrors:
         self.keep(RowError(text))
 
     def flush(self, out: list[Emission]) -> None:
-        if self._kept:
-            out.extend(self._kept)
-            self._kept.clear()
+        if self._waiting:
+            out.extend(self._waiting)
+            self._waiting.clear()
 
 
 def placed(error: RowError) -> RowError:

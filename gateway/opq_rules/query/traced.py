@@ -10,7 +10,7 @@ from typing import Protocol
 from opq_rules.batch import Batch, Emission, Value
 from opq_rules.query.analysis import Analyses
 from opq_rules.query.query import Query
-from opq_rules.query.windows.window import Cut, KeptRecords, Record
+from opq_rules.query.windows.window import Cut, Record, WindowRecords
 
 
 class TracedSteps(Protocol):
@@ -89,7 +89,7 @@ class Traced(Query):
         steps, counters = self._steps, self.counters
         steps.in_window()
         row = None
-        kept = cut.content.records if isinstance(cut.content, KeptRecords) else None
+        kept = cut.content.records if isinstance(cut.content, WindowRecords) else None
         if self._window is None and kept:
             row = _own(kept[0])
         else:

@@ -50,7 +50,7 @@ class Mains:
     placed: tuple[PlacedDisturbance, ...] = field(init=False, repr=False, compare=False)
     turned_grid: Grid = field(init=False, repr=False, compare=False)
     """The grid with all changes of the phase by disturbances."""
-    _kept: dict[int, FloatArray] = field(init=False, repr=False, compare=False)
+    _chunks: dict[int, FloatArray] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate_hz) and self.rate_hz > 0):
@@ -70,7 +70,7 @@ class Mains:
         placed, grid = place_all(self.disturbances, self.grid)
         object.__setattr__(self, "placed", placed)
         object.__setattr__(self, "turned_grid", grid)
-        object.__setattr__(self, "_kept", {})
+        object.__setattr__(self, "_chunks", {})
 
     @property
     def highest_hz(self) -> float:
@@ -121,8 +121,8 @@ class Mains:
         return total
 
     def _chunk(self, chunk: int) -> FloatArray:
-        if chunk in self._kept:
-            return self._kept[chunk]
+        if chunk in self._chunks:
+            return self._chunks[chunk]
         first = chunk * CHUNK
         t_s = self.clock.t_s(np.arange(first, first + CHUNK, dtype=np.float64), self.rate_hz)
         t_s = t_s + self.clock.jitter_s(self.seed, first, CHUNK)
@@ -137,9 +137,9 @@ class Mains:
                 volts[inside] += burst_v * white(self.seed, first, CHUNK, BURST_STREAM + number)[inside]
         if self.converter is not None:
             volts = np.asarray(self.converter.counts(volts) * self.converter.v_per_lsb, dtype=np.float64)
-        while len(self._kept) > 1:
-            del self._kept[next(iter(self._kept))]
-        self._kept[chunk] = volts
+        while len(self._chunks) > 1:
+            del self._chunks[next(iter(self._chunks))]
+        self._chunks[chunk] = volts
         return volts
 
 

@@ -28,7 +28,7 @@ LINES = 8
 """Number of log lines that a row names."""
 
 
-class KeptRunError(OpqError):
+class SavedRunError(OpqError):
     """A folder holds no run."""
 
 
@@ -88,7 +88,7 @@ def log_line(line: Log) -> tuple[str, int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptRun:
+class SavedRun:
     """A run as saved in a folder."""
 
     folder: Path
@@ -99,15 +99,15 @@ class KeptRun:
     flash: bytes
 
 
-def read_kept(folder: Path) -> KeptRun:
+def read_saved_run(folder: Path) -> SavedRun:
     """Reads the world, log, report and flash of a run.
 
     Raises:
-        KeptRunError: the folder holds no log of a run.
+        SavedRunError: the folder holds no log of a run.
     """
     log = folder / "uart1.log"
     if not log.is_file():
-        raise KeptRunError(
+        raise SavedRunError(
             f"{folder}: no uart1.log in it; give the folder of one run, e.g. hil-DATE/cold_start/run"
         )
     capture = read_log(log)
@@ -117,7 +117,7 @@ def read_kept(folder: Path) -> KeptRun:
         return path.read_bytes() if path.is_file() else b""
 
     report = json.loads(content("report.json") or b"{}")
-    return KeptRun(
+    return SavedRun(
         folder, content("world.txt"), capture.heard, capture.counters, report, content("flash.bin")
     )
 
@@ -131,7 +131,7 @@ class ComparisonRow:
     text: str
 
 
-def compare(a: KeptRun, b: KeptRun) -> tuple[ComparisonRow, ...]:
+def compare(a: SavedRun, b: SavedRun) -> tuple[ComparisonRow, ...]:
     """Compares two runs; one row for each thing that a run leaves."""
     rows = [
         ComparisonRow("world", a.world == b.world, "" if a.world == b.world else "not the same world file")
@@ -195,7 +195,7 @@ def _stamps(starts: Sequence[tuple[BoxStart, BoxStart]]) -> ComparisonRow:
     return ComparisonRow("stamps", not most_ns and not sources, text)
 
 
-def _states(a: KeptRun, b: KeptRun) -> ComparisonRow:
+def _states(a: SavedRun, b: SavedRun) -> ComparisonRow:
     ours, theirs = states_of(a.heard), states_of(b.heard)
     if [name for name, _ in ours] != [name for name, _ in theirs]:
         lines = (" ".join(f"{name} {at / NS:.3f} s" for name, at in states) for states in (ours, theirs))
@@ -205,7 +205,7 @@ def _states(a: KeptRun, b: KeptRun) -> ComparisonRow:
     return ComparisonRow("states", late == 0, f"{names}; times differ by at most {late / 1e6:.3f} ms")
 
 
-def _counters(a: KeptRun, b: KeptRun) -> ComparisonRow:
+def _counters(a: SavedRun, b: SavedRun) -> ComparisonRow:
     ours, theirs = (dict(_counted(run)) for run in (a, b))
     shared = ours.keys() & theirs.keys()
     differ = [
@@ -218,7 +218,7 @@ def _counters(a: KeptRun, b: KeptRun) -> ComparisonRow:
     return ComparisonRow("counters", not differ, text)
 
 
-def _counted(run: KeptRun) -> Iterator[tuple[str, Any]]:
+def _counted(run: SavedRun) -> Iterator[tuple[str, Any]]:
     """Counters of the Box, the link and the emulator's models, without those that only one emulator has."""
     health = [entry.message for entry in run.heard if isinstance(entry.message, Health)]
     if health:
@@ -235,7 +235,7 @@ def _leaves(place: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield place, value
 
 
-def _log(a: KeptRun, b: KeptRun) -> ComparisonRow:
+def _log(a: SavedRun, b: SavedRun) -> ComparisonRow:
     ours, theirs = (
         [_words(entry.message) for entry in run.heard if isinstance(entry.message, Log)] for run in (a, b)
     )
@@ -254,7 +254,7 @@ def _words(line: Log) -> str:
     return f"{event} {a} {b}"
 
 
-def _flash(a: KeptRun, b: KeptRun) -> ComparisonRow:
+def _flash(a: SavedRun, b: SavedRun) -> ComparisonRow:
     if not a.flash or not b.flash or len(a.flash) != len(b.flash):
         sizes = f"{len(a.flash)} bytes in A, {len(b.flash)} in B"
         return ComparisonRow("flash", len(a.flash) == len(b.flash), sizes)

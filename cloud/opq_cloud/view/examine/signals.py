@@ -18,7 +18,7 @@ from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import Track, track
 from opq_proto.messages import Event, Waveform
 
-KEPT_BYTES = 64_000_000
+MOST_BYTES = 64_000_000
 """Samples and their measures; 10^6 samples are 2 MB, held twice, and 0.6 MB of measures."""
 
 
@@ -145,11 +145,11 @@ class SignalCache:
     It reads the whole store, so the caller passes only Boxes that the visitor may see.
     """
 
-    def __init__(self, store: CloudStore, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, store: CloudStore, most_bytes: int = MOST_BYTES) -> None:
         self._store = store
-        self._kept_bytes = kept_bytes
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[object, ...], tuple[int, Event | SignalRun]] = OrderedDict()
+        self._cached: OrderedDict[tuple[object, ...], tuple[int, Event | SignalRun]] = OrderedDict()
         self._bytes = 0
 
     def signals(self, records: Sequence[EventRecord], nominal_hz: dict[str, float]) -> dict[str, BoxSignal]:
@@ -178,7 +178,7 @@ class SignalCache:
             found = self._store.event(event_id)
             if found is None:
                 return ()
-            self._keep(key, found, sum(wave.counts.nbytes for wave in found.waveforms) + 1000)
+            self._insert(key, found, sum(wave.counts.nbytes for wave in found.waveforms) + 1000)
         return found.waveforms
 
     def _run(self, event_id: int, revision: tuple[int, int], run: Waveform, nominal_hz: float) -> SignalRun:
@@ -187,21 +187,21 @@ class SignalCache:
         if not isinstance(found, SignalRun):
             found = measured_run(event_id, run, nominal_hz)
             hops = 0 if found.tracked is None else len(found.tracked.positions)
-            self._keep(key, found, run.counts.nbytes + 16 * len(found.rms_v) + 25 * hops + 1000)
+            self._insert(key, found, run.counts.nbytes + 16 * len(found.rms_v) + 25 * hops + 1000)
         return found
 
     def _get(self, key: tuple[object, ...]) -> Event | SignalRun | None:
         with self._lock:
-            found = self._kept.get(key)
+            found = self._cached.get(key)
             if found is None:
                 return None
-            self._kept.move_to_end(key)
+            self._cached.move_to_end(key)
             return found[1]
 
-    def _keep(self, key: tuple[object, ...], what: Event | SignalRun, size: int) -> None:
+    def _insert(self, key: tuple[object, ...], what: Event | SignalRun, size: int) -> None:
         with self._lock:
-            before = self._kept.pop(key, None)
+            before = self._cached.pop(key, None)
             self._bytes += size - (0 if before is None else before[0])
-            self._kept[key] = size, what
-            while self._bytes > self._kept_bytes and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1][0]
+            self._cached[key] = size, what
+            while self._bytes > self._most_bytes and len(self._cached) > 1:
+                self._bytes -= self._cached.popitem(last=False)[1][0]

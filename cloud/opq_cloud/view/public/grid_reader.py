@@ -16,9 +16,9 @@ from opq_cloud.store.store import BoxRecord
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.live_messages import LiveMessage
+from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.fuzz import Place, fuzzed_place
 from opq_cloud.view.public.grid_now import BoxesNow, BoxNow, FixedBoxes, Floats, Whole, countable
-from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.registry import BoxRegistry, natural_order
 
 SEEN_S = 0.2
@@ -41,7 +41,7 @@ class _NewestValues:
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class _CachedBoxes:
     """The unchanged Boxes of an audience, and the index of each in `_NewestValues`, or -1."""
 
     registry: BoxRegistry
@@ -59,9 +59,9 @@ class GridReader:
         self._context = context
         self.radius_km = radius_km
         self._fuzzed: dict[str, tuple[Place, Place | None]] = {}
-        self._seen: KeptAnswers[BoxesNow] = KeptAnswers(SEEN_S, AUDIENCES, monotonic_s)
-        self._values: KeptAnswers[_NewestValues] = KeptAnswers(SEEN_S, 1, monotonic_s)
-        self._kept: OrderedDict[Audience, _Kept] = OrderedDict()
+        self._seen: AnswerCache[BoxesNow] = AnswerCache(SEEN_S, AUDIENCES, monotonic_s)
+        self._values: AnswerCache[_NewestValues] = AnswerCache(SEEN_S, 1, monotonic_s)
+        self._cached: OrderedDict[Audience, _CachedBoxes] = OrderedDict()
         self._salt: bytes | None = None
 
     @property
@@ -98,14 +98,14 @@ class GridReader:
     def _read(self, visitor: Visitor, audience: Audience) -> BoxesNow:
         """Reads the Boxes again only after a change; measured values come by columns."""
         registry, values = self._context.whole_registry.now(), self._values.of(None, self._read_values)
-        kept = self._kept.get(audience)
+        kept = self._cached.get(audience)
         if kept is None or kept.registry is not registry or kept.values != len(values.ids):
             fixed = FixedBoxes(countable(self._read_boxes(visitor, registry)))
             places = {box_id: place for place, box_id in enumerate(values.ids)}
             place = np.array([places.get(each.box_id, -1) for each in fixed.boxes], np.int64)
-            kept = self._kept[audience] = _Kept(registry, len(values.ids), fixed, place)
-            while len(self._kept) > AUDIENCES:
-                self._kept.pop(next(iter(self._kept)), None)
+            kept = self._cached[audience] = _CachedBoxes(registry, len(values.ids), fixed, place)
+            while len(self._cached) > AUDIENCES:
+                self._cached.pop(next(iter(self._cached)), None)
         live = (kept.place >= 0) & values.live[kept.place]
         volts = np.where(live, values.volts[kept.place], np.nan)
         hertz = np.where(live, values.hertz[kept.place], np.nan)

@@ -14,11 +14,11 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY, App, Receive, Scope, Send
 from opq_cloud.view.live_compression import accepts_gzip
+from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.day_page import day_values, region_incidents
 from opq_cloud.view.public.day_trends import DayTrends
 from opq_cloud.view.public.grid_now import TONES, grids_now
 from opq_cloud.view.public.grid_reader import SEEN_S, GridReader
-from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.public.map_drawing import (
     INCIDENTS_SHOWN,
     MapDrawing,
@@ -70,11 +70,11 @@ class MapStates:
 
     def __init__(self, reader: GridReader) -> None:
         self._reader = reader
-        self._kept: KeptAnswers[MapState] = KeptAnswers(SEEN_S)
+        self._answers: AnswerCache[MapState] = AnswerCache(SEEN_S)
 
     async def now(self, frame: MapFrame | None) -> MapState:
         """The present state. Raises StoreError."""
-        return await self._kept.of_all((self._reader.audience, frame), lambda: self._made(frame))
+        return await self._answers.of_all((self._reader.audience, frame), lambda: self._made(frame))
 
     async def answer(self, request: Request, frame: MapFrame | None) -> Response:
         state = await self.now(frame)
@@ -126,7 +126,7 @@ class MapPages:
         self._config = config
         self._render = render
         self._trends = DayTrends(context.whole_store)
-        self._days: KeptAnswers[dict[str, object]] = KeptAnswers(DAY_KEPT_S)
+        self._days: AnswerCache[dict[str, object]] = AnswerCache(DAY_KEPT_S)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)

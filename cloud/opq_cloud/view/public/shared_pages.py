@@ -17,9 +17,9 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.incident_list import find_incidents
+from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
 from opq_cloud.view.public.grid_reader import GridReader
-from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, tile_origin
 from opq_cloud.view.public.map_pages import THEMES, At, Km, MapStates, map_values, query_frame, state_path
 from opq_cloud.view.public.outline import outline_paths
@@ -48,7 +48,7 @@ class SharedPages:
         self._states = states
         self._config = config
         self._render = render
-        self._entries: KeptAnswers[tuple[FeedEntry, ...]] = KeptAnswers(FEED_KEPT_S)
+        self._entries: AnswerCache[tuple[FeedEntry, ...]] = AnswerCache(FEED_KEPT_S)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)

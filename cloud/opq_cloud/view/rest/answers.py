@@ -50,7 +50,7 @@ def json_answer(request: Request, facts: object) -> Response:
     """200 with a weak ETag of the content, or 304 where the client already has it."""
     body = json.dumps(known_numbers(facts), ensure_ascii=False, separators=(",", ":")).encode()
     return tagged(request, etag_of(body)) or Response(
-        body, media_type="application/json", headers=_kept(etag_of(body))
+        body, media_type="application/json", headers=_cache_headers(etag_of(body))
     )
 
 
@@ -64,10 +64,14 @@ def tagged(request: Request, etag: str) -> Response | None:
     named = request.headers.get("if-none-match", "")
     plain = etag.removeprefix("W/")
     known = {each.strip().removeprefix("W/") for each in named.split(",")}
-    return Response(status_code=304, headers=_kept(etag)) if plain in known or named.strip() == "*" else None
+    return (
+        Response(status_code=304, headers=_cache_headers(etag))
+        if plain in known or named.strip() == "*"
+        else None
+    )
 
 
-def _kept(etag: str) -> dict[str, str]:
+def _cache_headers(etag: str) -> dict[str, str]:
     """Only the client may store the answer, and it must ask before each use."""
     return {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
 

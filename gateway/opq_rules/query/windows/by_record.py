@@ -19,9 +19,9 @@ from opq_rules.query.windows.by_time import Ends
 from opq_rules.query.windows.window import (
     Cut,
     Fresh,
-    KeptRecords,
     Record,
     WindowContent,
+    WindowRecords,
     records_of,
     restored,
 )
@@ -68,7 +68,7 @@ class CountWindow:
         if len(self._overlapping) < self._size:
             return None
         held = [each for each, holds in self._overlapping if holds]
-        return Cut(KeptRecords(held), self._overlapping[0][0].ms, record.ms)
+        return Cut(WindowRecords(held), self._overlapping[0][0].ms, record.ms)
 
     def advance(self, ms: int) -> list[Cut]:
         return []

@@ -34,7 +34,7 @@ class Record(NamedTuple):
 
 
 class WindowContent(Protocol):
-    """The content of a window: its records (KeptRecords), or groups of aggregates (RecordGroups)."""
+    """The content of a window: its records (WindowRecords), or groups of aggregates (RecordGroups)."""
 
     @property
     def is_empty(self) -> bool: ...
@@ -43,7 +43,7 @@ class WindowContent(Protocol):
     def restore(self, state: State) -> None: ...
 
 
-class KeptRecords:
+class WindowRecords:
     """Unchanged records."""
 
     __slots__ = ("records",)
@@ -80,9 +80,11 @@ Merge = Callable[[Sequence[WindowContent]], WindowContent]
 """Merges the contents of a window's parts, oldest first."""
 
 
-def joined_records(parts: Sequence[WindowContent]) -> KeptRecords:
-    """The `Merge` for KeptRecords."""
-    return KeptRecords([record for part in parts if isinstance(part, KeptRecords) for record in part.records])
+def joined_records(parts: Sequence[WindowContent]) -> WindowRecords:
+    """The `Merge` for WindowRecords."""
+    return WindowRecords(
+        [record for part in parts if isinstance(part, WindowRecords) for record in part.records]
+    )
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ import anyio.to_thread
 T = TypeVar("T")
 
 
-class KeptAnswers(Generic[T]):
+class AnswerCache(Generic[T]):
     """`of` may be called from any thread; a caller waits only for its own answer to be made."""
 
     def __init__(

@@ -407,7 +407,7 @@ def test_the_cache_measures_a_waveform_once_and_keeps_within_its_bounds(store: C
     first = cache.signals(records, {"1": 60.0})["1"]
     again = cache.signals(records, {"1": 60.0})["1"]
     assert [run is other for run, other in zip(first.runs, again.runs, strict=True)] == [True] * 4
-    small = SignalCache(store, kept_bytes=60_000)
+    small = SignalCache(store, most_bytes=60_000)
     small.signals(records, {"1": 60.0})
     assert small._bytes <= 60_000
     assert len(small._cached) < 8

@@ -13,8 +13,8 @@ from opq_gateway.ring.codec import entropy, shapes, tuples
 from opq_gateway.ring.codec.predictor import (
     GROUP,
     Predictor,
-    PredictorCourse,
     PredictorSetup,
+    PredictorState,
     corrected,
     groups,
     period_samples,
@@ -61,10 +61,10 @@ def test_a_prediction_is_the_one_of_whole_numbers(
     seed: int,
 ) -> None:
     setup = PredictorSetup(period, 2, *shifts)
-    course = PredictorCourse(setup)
+    state = PredictorState(setup)
     for _ in range(cycles - 1):
-        course.advance(0)
-    ahead = course.ahead
+        state.advance(0)
+    ahead = state.ahead
     samples = setup.opening_samples + cycles * setup.stretch_samples
     chance = np.random.default_rng(seed)
     counts = (
@@ -75,7 +75,7 @@ def test_a_prediction_is_the_one_of_whole_numbers(
     at = samples - setup.stretch_samples
     known = at - ahead * setup.stretch_samples
     predictor.history[0, :known] = counts[:known]
-    periods, lags = np.array([[period, other.period]]), np.array([[course.lags[-1]] * 2])
+    periods, lags = np.array([[period, other.period]]), np.array([[state.lags[-1]] * 2])
     chunks = len(predictor.history)
     found = predictor.cycles(cycles - 1, periods[:, :chunks], lags[:, :chunks], ahead)[0, 0]
     unknown = [10**6] * (samples - known)
@@ -107,10 +107,10 @@ def test_a_steered_period_never_reaches_what_is_not_decoded_yet(period: int, pus
     setup = PredictorSetup(period, 1, 4, 4)
     stretches = 40
     predictor = Predictor([setup], stretches)
-    course = PredictorCourse(setup)
+    state = PredictorState(setup)
     for _ in range(stretches - 1):
-        course.advance(push)
-    periods, lags = np.array(course.periods)[:, None], np.array(course.lags)[:, None]
+        state.advance(push)
+    periods, lags = np.array(state.periods)[:, None], np.array(state.lags)[:, None]
     assert (lags >= 1).all()
     for first, end in groups(stretches):
         known = setup.opening_samples + first * setup.stretch_samples
@@ -128,11 +128,11 @@ def test_groups_hold_every_stretch_once_and_never_more_than_lie_before(stretches
 
 
 def test_a_course_counts_the_stretches_of_its_group_as_groups_do() -> None:
-    course = PredictorCourse(PredictorSetup(200 << 16, 1, 4, 4))
+    state = PredictorState(PredictorSetup(200 << 16, 1, 4, 4))
     for first, end in groups(50):
         for index in range(first, end):
-            assert course.ahead == index - first
-            course.advance(0)
+            assert state.ahead == index - first
+            state.advance(0)
 
 
 def decoded(data: bytes, centres: list[int], most: int) -> list[Integers]:

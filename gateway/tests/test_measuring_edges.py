@@ -10,10 +10,10 @@ from opq_gateway.measuring.box_meter import MeasuringPlan
 from opq_gateway.measuring.edge_detectors import EVERY_S, EdgeDetectors, EdgeFinding
 from opq_gateway.measuring.figures import figures_of
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.courses import Ramp, Wander
 from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.phase_events import PhaseJumpEvent
 from opq_hil.mains.pollution import DcOffset, FlickerEvent, Interharmonics, MainsSignalling, NoiseBurst
+from opq_hil.mains.profiles import Ramp, Wander
 from opq_hil.mains.rms_events import RapidVoltageChange, Sag
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 from opq_measure.events.limits import Limits

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.wave import Harmonic
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.network import PowerNetwork

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.courses import Modulation, Ramp, Wander
 from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
 from opq_hil.mains.pollution import FlickerEvent, NoiseBurst
+from opq_hil.mains.profiles import Modulation, Ramp, Wander
 from opq_hil.mains.rms_events import Sag
 from opq_hil.mains.sampling import Converter, SampleClock
 from opq_hil.mains.transients import OscillatoryTransient, PeriodicNotching
@@ -159,7 +159,7 @@ def test_what_cannot_be_made_is_refused_with_what_is_wanted(make) -> None:
 
 
 def test_courses_and_their_names_say_what_the_frequency_does() -> None:
-    _, truth = mains(4.0, frequency_hz=50.0, courses=[Ramp(0.5, 1.0, 3.0), Modulation(2.0, 0.1)])
+    _, truth = mains(4.0, frequency_hz=50.0, profiles=[Ramp(0.5, 1.0, 3.0), Modulation(2.0, 0.1)])
     position = np.array([0.0, 18_000.0, 47_999.0])
     t_s = position / 12_000
     wave = -0.1 * 2.0 * np.sin(2 * math.pi * 2 * t_s)

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.courses import FrequencyStep, Modulation, PhaseStep, Ramp, Wander
 from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.on_demand import ON_DEMAND, numbers_for, on_demand
 from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
 from opq_hil.mains.pollution import FlickerEvent, HarmonicDistortion
+from opq_hil.mains.profiles import FrequencyStep, Modulation, PhaseStep, Ramp, Wander
 from opq_hil.mains.rms_events import Interruption, Profile, RapidVoltageChange, Sag, Swell
 from opq_hil.mains.sampling import SampleClock
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
@@ -90,7 +90,7 @@ def test_lines_of_the_volts_are_the_complex_ratios_of_the_truth() -> None:
 
 
 def test_edges_of_a_ramp_solve_its_quadratic() -> None:
-    _, truth = mains(5.0, frequency_hz=58.0, courses=[Ramp(0.8)])
+    _, truth = mains(5.0, frequency_hz=58.0, profiles=[Ramp(0.8)])
     numbers = np.arange(len(truth.edges()))
     t_s = (-58 + np.sqrt(58**2 + 2 * 0.8 * numbers)) / 0.8
     assert truth.edges() == pytest.approx(12_000 * t_s, abs=1e-7)
@@ -110,7 +110,7 @@ def test_a_phase_jump_moves_all_later_edges_and_leaves_the_frequency() -> None:
 
 
 def test_edges_that_a_jump_ahead_passes_over_lie_at_the_jump() -> None:
-    _, truth = mains(0.2, courses=[PhaseStep(180.0, 0.0995)])  # from 5.97 to 6.47 cycles
+    _, truth = mains(0.2, profiles=[PhaseStep(180.0, 0.0995)])  # from 5.97 to 6.47 cycles
     assert truth.edges(4)[20:28] * 60 / 12_000 == pytest.approx(
         [5, 5.25, 5.5, 5.75, 5.97, 5.97, 6.0, 6.25], abs=1e-6
     )
@@ -130,11 +130,11 @@ def test_a_frequency_deviation_gains_its_area(offset_hz, ramp_s, seconds) -> Non
 
 
 @pytest.mark.parametrize(
-    "course",
+    "profile",
     [Ramp(0.7, 0.5, 2.5), FrequencyStep(-0.4, 1.1), Modulation(3.0, 0.2, 30.0), Wander(0.05, 0.1, 2.0)],
 )
-def test_phase_is_the_integral_of_frequency_and_rocof_its_slope(course) -> None:
-    _, truth = mains(4.0, courses=[course])
+def test_phase_is_the_integral_of_frequency_and_rocof_its_slope(profile) -> None:
+    _, truth = mains(4.0, profiles=[profile])
     position = np.arange(48_001.0)
     hz, cycles = truth.frequency_hz(position), truth.phase_cycles(position)
     summed = np.concatenate(([0.0], np.cumsum((hz[1:] + hz[:-1]) / 2))) / 12_000
@@ -155,8 +155,8 @@ def test_wander_has_the_deviation_asked_for_and_falls_with_its_exponent() -> Non
     )
     t_s = np.arange(0, 2000, 0.1)
     lines = np.fft.rfftfreq(len(t_s), 0.1)
-    for course, exponent in ((low, 2.0), (high, 0.0)):
-        power = np.abs(np.fft.rfft(course.hz(t_s))) ** 2
+    for profile, exponent in ((low, 2.0), (high, 0.0)):
+        power = np.abs(np.fft.rfft(profile.hz(t_s))) ** 2
         slow = power[(lines > 0.1) & (lines < 0.2)].sum() / 0.1
         fast = power[(lines > 0.8) & (lines < 1.6)].sum() / 0.8
         assert math.log2(slow / fast) / 3 == pytest.approx(exponent, abs=0.15)
@@ -208,10 +208,10 @@ def test_a_burst_of_harmonics_adds_its_power_and_nothing_elsewhere() -> None:
 
 
 def test_phasors_are_those_of_the_standards_test_signals() -> None:
-    courses = [Modulation(2.0, 0.1, 180.0)]  # 120 sqrt(2) (1 + 0.1 sin) cos(w0 t + 0.1 cos(wm t - pi) - 0.4)
+    profiles = [Modulation(2.0, 0.1, 180.0)]  # 120 sqrt(2) (1 + 0.1 sin) cos(w0 t + 0.1 cos(wm t - pi) - 0.4)
     amplitude = FlickerEvent(modulation_hz=2.0, change_percent=20.0, start_s=0.0, seconds=100.0)
     _, truth = mains(
-        1.0, frequency_hz=60.0, phase_deg=90 - math.degrees(0.4), courses=courses, disturbances=[amplitude]
+        1.0, frequency_hz=60.0, phase_deg=90 - math.degrees(0.4), profiles=profiles, disturbances=[amplitude]
     )
     t_s = np.linspace(0.0, 0.99, 34)
     size = 120 * (1 + 0.1 * np.sin(2 * math.pi * 2 * t_s))

@@ -66,9 +66,9 @@ def test_without_loads_a_bank_rings_down_by_r_over_2l():
     turn = 2 * math.pi * outlet.cycles(start_s + t_s)
     free = outlet.volts(start_s + t_s) - math.sqrt(2) * steady.fundamental_v * np.sin(turn)
     # one exponential with one frequency: v'' + 2 d v' + (w^2 + d^2) v = 0, whatever A and B are
-    courses = np.exp(-damping * t_s)[:, None] * np.column_stack([np.cos(speed * t_s), np.sin(speed * t_s)])
-    parts, *_ = np.linalg.lstsq(courses, free, rcond=None)
-    assert np.abs(free - courses @ parts).max() < 0.005 * np.abs(free).max()
+    profiles = np.exp(-damping * t_s)[:, None] * np.column_stack([np.cos(speed * t_s), np.sin(speed * t_s)])
+    parts, *_ = np.linalg.lstsq(profiles, free, rcond=None)
+    assert np.abs(free - profiles @ parts).max() < 0.005 * np.abs(free).max()
     assert np.exp(-damping * t_s[-1]) < 0.8  # so that a wrong decay would show
 
 
@@ -83,8 +83,8 @@ def test_a_starting_motor_takes_its_impedance_share_and_lets_go_when_it_runs():
     running = rms_v(system, "3", 10.0) / before_v
     assert 0.99 < running < 1.0
     assert rms_v(system, "3", 25.0) == pytest.approx(before_v, rel=1e-9)
-    course = [rms_v(system, "3", at_s) for at_s in np.arange(0.5, 6.0, 0.1)]
-    assert np.all(np.diff(course) > -1e-3 * before_v)
+    profile = [rms_v(system, "3", at_s) for at_s in np.arange(0.5, 6.0, 0.1)]
+    assert np.all(np.diff(profile) > -1e-3 * before_v)
 
 
 def test_a_motor_runs_up_as_the_integral_of_its_torque_says():

@@ -54,7 +54,7 @@ def assert_same(one: SignalAnalysis, other: SignalAnalysis) -> None:
         mine, its = getattr(one, field.name), getattr(other, field.name)
         if isinstance(mine, np.ndarray):
             np.testing.assert_array_equal(mine, its, err_msg=field.name)
-        elif field.name == "course":
+        elif field.name == "series":
             for part in dataclasses.fields(mine):
                 np.testing.assert_array_equal(getattr(mine, part.name), getattr(its, part.name))
         elif field.name != "aggregates":  # which hold arrays; the contract below has them

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from opq_measure.causes.dip_types import dip_type_of
 from opq_measure.causes.onset_traits import OnsetTraits, onset_traits
-from opq_measure.causes.phasor_course import phasor_course
+from opq_measure.causes.phasor_series import phasor_series
 
 RATE_HZ = 12_000.0
 AT_S = 1.0
@@ -81,7 +81,7 @@ def test_without_three_steady_cycles_before_nothing_is_said(at_s: float) -> None
 
 def test_what_cannot_be_a_mains_is_refused() -> None:
     with pytest.raises(ValueError, match="20 samples"):
-        phasor_course(wave(), 500.0, 50.0, 100.0, 1.0)
+        phasor_series(wave(), 500.0, 50.0, 100.0, 1.0)
 
 
 def three_phases(a: complex, b: complex, c: complex) -> dict[str, complex]:

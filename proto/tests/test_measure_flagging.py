@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_hil.mains import mains
-from opq_hil.mains.courses import Wander
 from opq_hil.mains.disturbance import MainsDisturbance
+from opq_hil.mains.profiles import Wander
 from opq_hil.mains.rms_events import Interruption, RapidVoltageChange, Sag, Swell
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.aggregation.aggregator import Aggregator
@@ -26,7 +26,7 @@ def flagged(
     disturbances: list[MainsDisturbance], seconds: float = 4.0, nominal_hz: float = 60.0, hz: float = 59.9
 ) -> tuple[list[tuple[Window, bool]], list[tuple[float, float]]]:
     volts, truth = mains(
-        seconds, RATE_HZ, frequency_hz=hz, disturbances=disturbances, courses=[Wander(0.01)], noise_db=60
+        seconds, RATE_HZ, frequency_hz=hz, disturbances=disturbances, profiles=[Wander(0.01)], noise_db=60
     )
     cutter, detector, flagging = Windows(nominal_hz), Detector(RATE_HZ, 120.0, nominal_hz), Flagging()
     found = []

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_hil.mains import mains
-from opq_hil.mains.courses import Ramp
+from opq_hil.mains.profiles import Ramp
 from opq_hil.mains.rms_events import Interruption
 from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds, ten_seconds_of
 from opq_measure.signal import SignalPiece
@@ -51,7 +51,7 @@ def test_an_edge_on_the_border_belongs_to_both_sides() -> None:
 
 
 def test_on_a_ramp_it_is_the_count_over_the_duration_of_the_true_cycles() -> None:
-    volts, truth = mains(11.0, RATE_HZ, frequency_hz=59.5, courses=[Ramp(0.1)])
+    volts, truth = mains(11.0, RATE_HZ, frequency_hz=59.5, profiles=[Ramp(0.1)])
     (found, _) = ten_seconds_of(volts, RATE_HZ, 60.0, TICK_NS)
     edges_s = truth.edges(1) / RATE_HZ
     inside = edges_s[edges_s <= 10.0]

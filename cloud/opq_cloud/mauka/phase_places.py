@@ -38,7 +38,7 @@ class PhasePlace:
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseCourse:
+class PhaseSeries:
     """Windows of a place, (w,) each in time order; `phasors` (w, 3) rms, NaN where one is not known."""
 
     starts_ns: tuple[int, ...]
@@ -104,7 +104,7 @@ def phase_places(event: Event) -> tuple[list[PhasePlace], list[str]]:
     return found, problems
 
 
-def course_of(place: PhasePlace, config: NominalConfig) -> PhaseCourse:
+def series_of(place: PhasePlace, config: NominalConfig) -> PhaseSeries:
     """Measures the fundamentals of a place. Raises ValueError when a waveform cannot be measured."""
     first, *others = ([*RESULTS.runs_of(wave, config, LIMITS)] for wave in place.waves)
     cycles = cycles_per_window(config.nominal_hz)
@@ -124,7 +124,7 @@ def course_of(place: PhasePlace, config: NominalConfig) -> PhaseCourse:
             rows.append(row)
     clocks = clock_percent(config.nominal_hz, [wave.uncertainty_ns for wave in place.waves])
     phasors = np.array(rows, dtype=np.complex128).reshape(-1, len(PHASES))
-    return PhaseCourse(tuple(starts_ns), tuple(ends_ns), phasors, clocks)
+    return PhaseSeries(tuple(starts_ns), tuple(ends_ns), phasors, clocks)
 
 
 def _phasor(pieces: list[MeasuredRun], start_ns: int, end_ns: int, cycles: int) -> complex:

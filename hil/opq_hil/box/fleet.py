@@ -25,10 +25,10 @@ from opq_hil.mains.scenario import (
 )
 from opq_hil.power_system.power_scenario import (
     PowerScenario,
-    grid_course,
     has_network,
     load_power_scenario,
     power_system_of,
+    scenario_grid,
 )
 from opq_hil.power_system.power_source import power_sources, recorded_sources
 from opq_hil.power_system.power_system import Refusal
@@ -109,7 +109,7 @@ class Fleet:
         grid = Grid(hz, wander_hz=0.01, wander_s=47.0)
         if self.scenario_config is not None:
             grid = (
-                grid_course(self.scenario_config)
+                scenario_grid(self.scenario_config)
                 if isinstance(self.scenario_config, PowerScenario)
                 else grid_of(self.scenario_config)
             )

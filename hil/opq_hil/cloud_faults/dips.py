@@ -9,10 +9,10 @@ from typing import Final
 from opq_hil.box.source import RunClock
 from opq_hil.cloud_faults.schedule import DrawnDip
 from opq_hil.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, plain_grid
-from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.events import GridEvent, disturbance, not_before
 from opq_hil.mains.generator import Generator
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.scenario import plain_generator
 from opq_hil.power_system.box_voltage import BoxVoltage, SteadyVoltage
 from opq_hil.score.records import BoxSpan, TrueDisturbance

@@ -13,7 +13,7 @@ import random
 import numpy as np
 
 from opq_hil.data_sets.magnitudes import Magnitude
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 
 TERMS = 12
 UNIT = 1 << 16

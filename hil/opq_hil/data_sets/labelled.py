@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from opq_hil.data_sets.draws import KeyedDraws
 from opq_hil.data_sets.kinds import MAKERS, DrawnNumbers, draw_numbers
 from opq_hil.data_sets.magnitudes import BACKGROUND
-from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.phase_events import PhaseJumpEvent
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.rms_events import Level
 from opq_hil.mains.voltage import Mains
 from opq_hil.mains.wave import Harmonic, Wave

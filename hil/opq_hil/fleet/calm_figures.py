@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.fleet.measurement_rows import IndexArray
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.power_system.box_voltage import SteadyVoltage
 from opq_proto.measurement_columns import METRIC_NAMES
 

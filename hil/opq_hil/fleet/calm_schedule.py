@@ -11,7 +11,7 @@ import numpy as np
 
 from opq_hil.fleet.measurement_rows import IndexArray
 from opq_hil.fleet.phase_table import PhaseTable
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_measure.frequency.per_window import cycles_per_window
 from opq_measure.timebase.time_axis import TICK_NS
 

@@ -22,7 +22,7 @@ from opq_hil.fleet.disturbed_boxes import DisturbedBoxes, first_window_s
 from opq_hil.fleet.measurement_rows import IndexArray
 from opq_hil.fleet.outlets import FleetGrid
 from opq_hil.fleet.phase_table import PhaseTable
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_measure.frequency.per_window import cycles_per_window
 from opq_proto.messages import Measurement
 

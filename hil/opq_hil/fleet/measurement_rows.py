@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Protocol
 
 from opq_hil.box.source import SampleSource
-from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.scenario import plain_generator
 from opq_hil.mains.wave import Wave
 from opq_hil.power_system.box_voltage import BoxVoltage, SteadyVoltage
@@ -20,7 +20,7 @@ PLAIN_WANDER_HZ, PLAIN_WANDER_S = 0.01, 47.0
 """Wander of the grid of Boxes without a scenario, as in `opq-tools sim N`."""
 
 
-class PhaseCourse(Protocol):
+class PhaseProfile(Protocol):
     """The fundamental's phase; `mains.grid.Grid` and a network's frequency fulfil it."""
 
     def cycles(self, t_s: FloatArray) -> FloatArray:
@@ -33,7 +33,7 @@ class WaveVoltage:
     """The voltage of a plain socket as a BoxVoltage: one steady wave on a grid, without end."""
 
     wave: Wave
-    grid: PhaseCourse
+    grid: PhaseProfile
     nominal_v: float
     nominal_hz: float
 
@@ -81,7 +81,7 @@ class FleetGrid:
     """Outlets on one grid."""
 
     outlets: tuple[FleetOutlet, ...]
-    phase: PhaseCourse
+    phase: PhaseProfile
     """Calm outlets differ from it by a constant number of cycles."""
 
 

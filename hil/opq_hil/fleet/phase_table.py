@@ -7,8 +7,8 @@ linearly: where the frequency changes by 5 Hz/s, the phase is wrong by 6e-7 cycl
 
 import numpy as np
 
-from opq_hil.fleet.outlets import PhaseCourse
-from opq_hil.mains.courses import FloatArray
+from opq_hil.fleet.outlets import PhaseProfile
+from opq_hil.mains.profiles import FloatArray
 
 STEP_S = 1e-3
 PIECE = 1000
@@ -18,7 +18,7 @@ PIECE = 1000
 class PhaseTable:
     """The phase from the start to the time given to `cover`, without what `discard_before` dropped."""
 
-    def __init__(self, phase: PhaseCourse, start_s: float = 0.0) -> None:
+    def __init__(self, phase: PhaseProfile, start_s: float = 0.0) -> None:
         self._phase = phase
         self._first = int(np.floor(start_s / STEP_S))
         self._cycles = np.empty(0)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
 from opq_hil.box.commands import BoxCrossings, parse_limits
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_proto.link_messages import Crossing
 
 BLOCK_SAMPLES = 200

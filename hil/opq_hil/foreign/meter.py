@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.foreign.window_buffer import WINDOW, WindowBuffer
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 
 RATE_HZ = 12_000.0
 THD_WINDOWS = 6

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from opq_hil.mains.courses import FloatArray, FrequencyCourse
 from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import FloatArray, FrequencyProfile
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock
 from opq_hil.mains.truth import Truth
 from opq_hil.mains.voltage import Mains
@@ -31,7 +31,7 @@ def mains(
     harmonics: Mapping[int, float | tuple[float, float]] | Iterable[Harmonic] = (),
     tones: Iterable[MainsTone] = (),
     dc_v: float = 0.0,
-    courses: Iterable[FrequencyCourse] = (),
+    profiles: Iterable[FrequencyProfile] = (),
     disturbances: Iterable[MainsDisturbance] = (),
     noise_db: float | None = None,
     pink_db: float | None = None,
@@ -47,7 +47,7 @@ def mains(
         voltage_v: rms of the fundamental.
         phase_deg: of the fundamental at sample 0; 0 is the rising zero crossing.
         harmonics: `{order: percent}`, `{order: (percent, phase_deg)}` or Harmonic, of the fundamental.
-        courses: of the frequency, e.g. `Ramp(1.0)`, `Wander(0.02)`.
+        profiles: of the frequency, e.g. `Ramp(1.0)`, `Wander(0.02)`.
         noise_db, pink_db: how far white and 1/f noise (rms) lie under the fundamental (rms).
         random_phases: the fundamental, and harmonics without a phase, get one by `seed`.
     Returns:
@@ -61,7 +61,7 @@ def mains(
         phase_deg = float(np.random.default_rng((seed, 0x50)).uniform(0.0, 360.0))
     made = Mains(
         rate_hz=rate_hz,
-        grid=Grid(frequency_hz, phase_cycles=phase_deg / 360, courses=tuple(courses)),
+        grid=Grid(frequency_hz, phase_cycles=phase_deg / 360, profiles=tuple(profiles)),
         wave=Wave(voltage_v, harmonics_of(harmonics, seed if random_phases else None), tuple(tones), dc_v),
         disturbances=tuple(disturbances),
         noise_v=_under(voltage_v, noise_db),

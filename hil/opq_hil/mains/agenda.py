@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance, turned
 from opq_hil.mains.events import GridEvent, Recurring, not_before
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import FloatArray
 
 KEPT_S = 60.0
 """Seconds for which a finished event is kept."""
@@ -100,9 +100,9 @@ class Agenda:
         over = [one for one in self.placed if one.stop_s + one.disturbance.tail_s() < before_s]
         self.placed = [one for one in self.placed if one not in over]
         for one in over:
-            courses = one.disturbance.courses(one.span)
-            if courses:
-                gained = sum(float(course.cycles(np.array([before_s]))[0]) for course in courses)
-                left = tuple(course for course in self.own.courses if course not in courses)
+            profiles = one.disturbance.profiles(one.span)
+            if profiles:
+                gained = sum(float(profile.cycles(np.array([before_s]))[0]) for profile in profiles)
+                left = tuple(profile for profile in self.own.profiles if profile not in profiles)
                 phase_cycles = self.own.phase_cycles + gained
-                self.own = replace(self.own, phase_cycles=phase_cycles, courses=left)
+                self.own = replace(self.own, phase_cycles=phase_cycles, profiles=left)

@@ -1,7 +1,7 @@
 """A disturbance of the voltage: a span of time, and its effect on phase, size and sum in that span.
 
 A `MainsDisturbance` is a request (when, how long, how large); `placed` on a grid it has exact times and
-phases. It acts in up to four ways, each a closed form: `courses` change the phase, `share` is a factor on
+phases. It acts in up to four ways, each a closed form: `profiles` change the phase, `share` is a factor on
 the voltage, `added` are added volts, `noise_v` is added noise.
 """
 
@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.mains.courses import EDGE_S, FloatArray, FrequencyCourse
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import EDGE_S, FloatArray, FrequencyProfile
 from opq_hil.mains.wave import Wave
 
 
@@ -97,7 +97,7 @@ class MainsDisturbance:
         """How long after its span it still has an effect."""
         return 0.0
 
-    def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
+    def profiles(self, span: DisturbanceSpan) -> tuple[FrequencyProfile, ...]:
         """Its lasting changes of the phase."""
         return ()
 
@@ -200,10 +200,10 @@ def place_all(
 
 def turned(grid: Grid, placed: PlacedDisturbance) -> Grid:
     """A grid with a disturbance's changes of the phase."""
-    courses = placed.disturbance.courses(placed.span)
-    if not courses:
+    profiles = placed.disturbance.profiles(placed.span)
+    if not profiles:
         return grid
-    return replace(grid, courses=(*grid.courses, *courses))
+    return replace(grid, profiles=(*grid.profiles, *profiles))
 
 
 def combined_kind(placed: Iterable[PlacedDisturbance]) -> str:

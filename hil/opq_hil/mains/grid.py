@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from opq_hil.mains.courses import EDGE_S, FloatArray, FrequencyCourse, PhaseStep
+from opq_hil.mains.profiles import EDGE_S, FloatArray, FrequencyProfile, PhaseStep
 
 __all__ = ["FloatArray", "Grid", "GridExcursion"]
 
@@ -83,7 +83,7 @@ class Grid:
     phase_cycles: float = 0.0
     """Phase at sample 0; a rising zero crossing is a whole number."""
     excursions: tuple[GridExcursion, ...] = ()
-    courses: tuple[FrequencyCourse, ...] = ()
+    profiles: tuple[FrequencyProfile, ...] = ()
 
     def cycles(self, t_s: FloatArray) -> FloatArray:
         """(n,) phase in cycles at `t_s`, (n,) seconds after sample 0; exact up to rounding."""
@@ -91,8 +91,8 @@ class Grid:
         phase = self.phase_cycles + self.frequency_hz * t_s
         if self.wander_hz:
             phase = phase + self.wander_hz / turn * (1 - np.cos(turn * t_s))
-        for course in (*self.excursions, *self.courses):
-            phase = phase + course.cycles(t_s)
+        for profile in (*self.excursions, *self.profiles):
+            phase = phase + profile.cycles(t_s)
         return phase
 
     def cycles_at(self, t_s: float) -> float:
@@ -102,16 +102,16 @@ class Grid:
     def hz(self, t_s: FloatArray) -> FloatArray:
         """(n,) true frequency in Hz at `t_s`."""
         hz = self.frequency_hz + self.wander_hz * np.sin(2 * math.pi / self.wander_s * t_s)
-        for course in (*self.excursions, *self.courses):
-            hz = hz + course.hz(t_s)
+        for profile in (*self.excursions, *self.profiles):
+            hz = hz + profile.hz(t_s)
         return np.asarray(hz)
 
     def rocof_hz_per_s(self, t_s: FloatArray) -> FloatArray:
         """(n,) true rate of change of the frequency at `t_s`."""
         turn = 2 * math.pi / self.wander_s
         rocof = self.wander_hz * turn * np.cos(turn * t_s)
-        for course in (*self.excursions, *self.courses):
-            rocof = rocof + course.rocof_hz_per_s(t_s)
+        for profile in (*self.excursions, *self.profiles):
+            rocof = rocof + profile.rocof_hz_per_s(t_s)
         return np.asarray(rocof)
 
     def time_s(self, cycles: FloatArray, from_s: float = 0.0, until_s: float | None = None) -> FloatArray:
@@ -142,7 +142,7 @@ class Grid:
     def _table_s(self, from_s: float, step_s: float, count: int) -> FloatArray:
         """Equidistant moments, and both sides of every jump of the phase."""
         table_s: FloatArray = from_s + step_s * np.arange(count, dtype=np.float64)
-        jumps = np.array([each.at_s for each in self.courses if isinstance(each, PhaseStep)])
+        jumps = np.array([each.at_s for each in self.profiles if isinstance(each, PhaseStep)])
         jumps = jumps[(jumps > table_s[0] + 3 * EDGE_S) & (jumps < table_s[-1])]
         return np.unique(np.concatenate((table_s, jumps, jumps - 2 * EDGE_S)))
 

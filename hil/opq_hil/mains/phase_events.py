@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.mains.courses import FloatArray, FrequencyCourse, FrequencyStep, PhaseStep, Ramp
 from opq_hil.mains.disturbance import DisturbanceSpan, MainsDisturbance
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import FloatArray, FrequencyProfile, FrequencyStep, PhaseStep, Ramp
 
 SHORTEST_RAMP_S = 1e-4
 """A shorter ramp is a step: it is shorter than a sample, and its rounded ends would show in the phase."""
@@ -29,7 +29,7 @@ class PhaseJumpEvent(MainsDisturbance):
         if self.cycles is not None or self.seconds is not None:
             raise ValueError("phase_jump: has no length; jump back with a second one")
 
-    def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
+    def profiles(self, span: DisturbanceSpan) -> tuple[FrequencyProfile, ...]:
         return (PhaseStep(self.degrees, span.start_s),)
 
 
@@ -55,7 +55,7 @@ class FrequencyDeviation(MainsDisturbance):
     def tail_s(self) -> float:
         return self.ramp_s
 
-    def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
+    def profiles(self, span: DisturbanceSpan) -> tuple[FrequencyProfile, ...]:
         if self.ramp_s < SHORTEST_RAMP_S:
             return (FrequencyStep(self.offset_hz, span.start_s), FrequencyStep(-self.offset_hz, span.stop_s))
         slope = self.offset_hz / self.ramp_s

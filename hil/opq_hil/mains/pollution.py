@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from opq_hil.mains.courses import EDGE_S, FloatArray
 from opq_hil.mains.disturbance import DisturbanceSpan, Instants, MainsDisturbance
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import EDGE_S, FloatArray
 from opq_hil.mains.wave import Harmonic, MainsTone, Wave, shape
 
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.mains.courses import FloatArray, FrequencyCourse, PhaseStep
 from opq_hil.mains.disturbance import DisturbanceSpan, Instants, MainsDisturbance
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import FloatArray, FrequencyProfile, PhaseStep
 from opq_hil.mains.wave import Wave
 
 
@@ -37,7 +37,7 @@ class Level(MainsDisturbance):
     def tail_s(self) -> float:
         return self.edge_s
 
-    def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
+    def profiles(self, span: DisturbanceSpan) -> tuple[FrequencyProfile, ...]:
         if not self.phase_jump_deg:
             return ()
         return (PhaseStep(self.phase_jump_deg, span.start_s), PhaseStep(-self.phase_jump_deg, span.stop_s))

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 
 CHUNK = 4096
 """Values drawn at once: seeding a generator costs 20 us."""

@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.disturbance import PlacedDisturbance, combined_kind
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.voltage import Mains
 from opq_hil.mains.wave import ORDERS
 

@@ -14,9 +14,9 @@ from itertools import cycle
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.disturbance import Instants, MainsDisturbance, PlacedDisturbance, place_all
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock, pink, white
 from opq_hil.mains.wave import Wave
 from opq_measure.signal import SignalPiece

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 
 ORDERS = 50
 """Highest order in the truth's arrays; IEC 61000-4-30:2015, 5.8."""

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.mains.courses import FloatArray, FrequencyCourse
+from opq_hil.mains.profiles import FloatArray, FrequencyProfile
 
 ComplexArray = NDArray[np.complex128]
 
@@ -24,7 +24,7 @@ TAIL = 20.0
 """Time constants after which a decay counts as zero: 2e-9, below a microvolt at an outlet."""
 
 
-class TermCourse(Protocol):
+class TermProfile(Protocol):
     """The course of a term after its begin."""
 
     @property
@@ -38,7 +38,7 @@ class TermCourse(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ConstantCourse:
+class ConstantProfile:
     """Always 1."""
 
     constant: bool = True
@@ -48,7 +48,7 @@ class ConstantCourse:
 
 
 @dataclass(frozen=True, slots=True)
-class TableCourse:
+class TableProfile:
     """Straight lines between points; before the first and after the last point constant."""
 
     seconds: FloatArray
@@ -63,7 +63,7 @@ class TableCourse:
 
 
 @dataclass(frozen=True, slots=True)
-class ModulationCourse:
+class ModulationProfile:
     """A mean and a sum of sines: the power of a load that fluctuates."""
 
     mean: float
@@ -80,7 +80,7 @@ class ModulationCourse:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyedCourse:
+class KeyedProfile:
     """A telegram: 1 during the ones of `bits`, else 0; IEC 61000-2-2:2002, 4.10 has the allowed levels."""
 
     bits: str
@@ -93,7 +93,7 @@ class KeyedCourse:
         return on[np.clip(number, 0, len(self.bits))].astype(np.complex128)
 
 
-CONSTANT = ConstantCourse()
+CONSTANT = ConstantProfile()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class FundamentalTerm:
     end_s: float
     changes: ComplexArray
     """(outlets,) relative to the voltage there before."""
-    course: TermCourse = CONSTANT
+    profile: TermProfile = CONSTANT
 
     def affects(self, index: int) -> bool:
         """True if it changes the voltage of an outlet."""
@@ -112,7 +112,7 @@ class FundamentalTerm:
 
     def factor(self, since_s: FloatArray, index: int) -> ComplexArray:
         """(n,) factor on the voltage of an outlet."""
-        return np.asarray(1 + self.changes[index] * self.course.at(since_s))
+        return np.asarray(1 + self.changes[index] * self.profile.at(since_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class SlipTerm:
 
     start_s: float
     end_s: float
-    course: FrequencyCourse
+    profile: FrequencyProfile
     """The frequency by seconds since the begin."""
     outlets: NDArray[np.bool_]
     """(outlets,) True for outlets in that part."""
@@ -134,7 +134,7 @@ class SlipTerm:
 
     def cycles(self, since_s: FloatArray) -> FloatArray:
         """(n,) cycles gained."""
-        return self.course.cycles(since_s)
+        return self.profile.cycles(since_s)
 
 
 class AddedTerm(Protocol):
@@ -167,13 +167,13 @@ class HarmonicTerm:
     order: int
     volts: ComplexArray
     """(outlets,) rms."""
-    course: TermCourse = CONSTANT
+    profile: TermProfile = CONSTANT
 
     def affects(self, index: int) -> bool:
         return bool(self.volts[index] != 0)
 
     def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
-        sized = self.volts[index] * self.course.at(since_s)
+        sized = self.volts[index] * self.profile.at(since_s)
         if self.order == 0:
             return np.asarray(sized.real)
         turn = np.exp(2j * math.pi * np.mod(self.order * grid, 1.0))
@@ -189,14 +189,14 @@ class ToneTerm:
     hz: float
     volts: ComplexArray
     """(outlets,) rms."""
-    course: TermCourse = CONSTANT
+    profile: TermProfile = CONSTANT
 
     def affects(self, index: int) -> bool:
         return bool(self.volts[index] != 0)
 
     def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
         turn = np.exp(2j * math.pi * np.mod(self.hz * since_s, 1.0))
-        return np.asarray(math.sqrt(2) * (self.volts[index] * self.course.at(since_s) * turn).imag)
+        return np.asarray(math.sqrt(2) * (self.volts[index] * self.profile.at(since_s) * turn).imag)
 
 
 @dataclass(frozen=True, slots=True)

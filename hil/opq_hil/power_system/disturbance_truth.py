@@ -13,7 +13,7 @@ from typing import TextIO
 
 import numpy as np
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.power_system.box_times import BoxOutage
 from opq_hil.power_system.causes.catalogue import CauseValue
 from opq_hil.power_system.outlet_truth import OutletTruth, outlet_truth
@@ -86,7 +86,7 @@ def _unbalanced(found: GridDisturbance, truths: Mapping[str, OutletTruth]) -> It
     terms = [
         term
         for term in found.solved.terms.fundamental
-        if term.course.constant and term.end_s - term.start_s >= UNBALANCE_LEAST_S
+        if term.profile.constant and term.end_s - term.start_s >= UNBALANCE_LEAST_S
     ]
     if not terms:
         return

@@ -14,8 +14,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from opq_hil.mains.courses import EDGE_S, FloatArray
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.profiles import EDGE_S, FloatArray
 from opq_hil.power_system.swing_model import SwingModel
 
 NOISE_STEP_S = 0.5
@@ -49,7 +49,7 @@ def system_frequency(
     """
     noise = (LoadNoise(model, seed),) if model.noise_hz else ()
     answers = tuple(StepAnswer(model, step) for step in steps)
-    return Grid(model.nominal_hz, phase_cycles=phase_cycles, courses=(*noise, *answers))
+    return Grid(model.nominal_hz, phase_cycles=phase_cycles, profiles=(*noise, *answers))
 
 
 class _Pieces:
@@ -105,7 +105,7 @@ def _polynomial(powers: Sequence[FloatArray] | Sequence[float], into_s: FloatArr
 
 
 class StepAnswer:
-    """A `FrequencyCourse`: the swing equation's response to a power step, exact at equidistant moments."""
+    """A `FrequencyProfile`: the swing equation's response to a power step, exact at equidistant moments."""
 
     def __init__(self, model: SwingModel, step: PowerStep) -> None:
         self._answer = _unit_answer(model)
@@ -193,7 +193,7 @@ def _unit_answer(model: SwingModel) -> _UnitAnswer:
 
 
 class LoadNoise:
-    """A `FrequencyCourse`: the wander of the frequency under load noise, by seed, from t = 0 on.
+    """A `FrequencyProfile`: the wander of the frequency under load noise, by seed, from t = 0 on.
 
     Integrated in chunks one after the other, each from the state at the end of the previous one; before t = 0
     the frequency is that of t = 0.

@@ -12,14 +12,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.power_system.disturbance_terms import (
     ComplexArray,
     DisturbanceTerms,
     FundamentalTerm,
     HarmonicTerm,
     ImpulseTerm,
-    ModulationCourse,
+    ModulationProfile,
     RingingTerm,
     ToneTerm,
 )
@@ -81,19 +81,19 @@ def outlet_truth(
     moments_s, before_pu = terms.moments_s(index), before_v / nominal_v
     if not moments_s or before_pu < DEAD_PU:
         return None
-    course = _Course.of(terms, index, nominal_v, hz)
+    profile = _Factors.of(terms, index, nominal_v, hz)
     kinds = set[str]()
     residual_pu = None
-    if len(course.factors):
-        least, most = course.extremes(hz)
+    if len(profile.factors):
+        least, most = profile.extremes(hz)
         residual_pu = before_pu * (least if 1 - least >= most - 1 else most)
         sag_pu, swell_pu = _limits_pu(before_pu)
-        kind = _rms_kind(residual_pu, sag_pu, swell_pu, course.longest_beyond_s(before_pu, sag_pu, swell_pu))
+        kind = _rms_kind(residual_pu, sag_pu, swell_pu, profile.longest_beyond_s(before_pu, sag_pu, swell_pu))
         if kind is None:
-            kind, residual_pu = _change_kind(course, before_pu, max(1 - least, most - 1)), None
+            kind, residual_pu = _change_kind(profile, before_pu, max(1 - least, most - 1)), None
         if kind:
             kinds.add(kind)
-    jump_deg = course.jump_deg
+    jump_deg = profile.jump_deg
     if residual_pu is None and abs(jump_deg) >= JUMP_DEG:
         kinds.add("phase_jump")
     kinds |= _added_kinds(terms, index, nominal_v, hz)
@@ -133,11 +133,11 @@ def _rms_kind(residual_pu: float, sag_pu: float, swell_pu: float, seconds: float
     return None
 
 
-def _change_kind(course: "_Course", before_pu: float, of_a_cycle: float) -> str | None:
+def _change_kind(profile: "_Factors", before_pu: float, of_a_cycle: float) -> str | None:
     """`of_a_cycle`: largest difference of any one cycle's rms from the voltage before, relative to it."""
-    if course.pst >= PST:
+    if profile.pst >= PST:
         return "flicker"
-    change = min(course.largest_step(), of_a_cycle)
+    change = min(profile.largest_step(), of_a_cycle)
     return "rapid_voltage_change" if before_pu * change >= RAPID_CHANGE_PU else None
 
 
@@ -159,7 +159,7 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
             kinds.add("mains_signalling")
         elif (
             isinstance(term, HarmonicTerm)
-            and term.course.constant
+            and term.profile.constant
             and term.end_s - term.start_s >= THD_LEAST_S
         ):
             distortion_v2 += abs(term.volts[index]) ** 2 if term.order > 1 else 0.0
@@ -168,13 +168,13 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
     for slip in terms.slips:
         if slip.affects(index):
             seen_s = np.arange(0.0, min(slip.end_s - slip.start_s, EXAMINED_S), EXAMINED_STEP_S)
-            if np.abs(slip.course.hz(seen_s)).max(initial=0.0) >= DEVIATION_SHARE * hz:
+            if np.abs(slip.profile.hz(seen_s)).max(initial=0.0) >= DEVIATION_SHARE * hz:
                 kinds.add("frequency_deviation")
     return kinds
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
+class _Factors:
     """A disturbance's own factor on the fundamental at one outlet, in steps of `STEPS_PER_CYCLE`."""
 
     factors: ComplexArray
@@ -183,7 +183,7 @@ class _Course:
     pst: float
 
     @classmethod
-    def of(cls, terms: DisturbanceTerms, index: int, nominal_v: float, hz: float) -> "_Course":
+    def of(cls, terms: DisturbanceTerms, index: int, nominal_v: float, hz: float) -> "_Factors":
         factors = [term for term in terms.fundamental if term.affects(index)]
         pst = sum(_pst(term, index, nominal_v, hz) for term in factors)
         moments_s = sorted({moment for term in factors for moment in (term.start_s, term.end_s)})
@@ -193,7 +193,7 @@ class _Course:
         for begin_s, end_s in pairwise(moments_s):
             inside = [term for term in factors if term.start_s <= begin_s and term.end_s >= end_s]
             length_s = end_s - begin_s
-            if all(term.course.constant for term in inside):
+            if all(term.profile.constant for term in inside):
                 count = (
                     min(2 * STEPS_PER_CYCLE, max(1, round(length_s / step_s))) if length_s < math.inf else 1
                 )
@@ -258,9 +258,9 @@ def _longest(which: NDArray[np.bool_], seconds: FloatArray) -> float:
 
 def _pst(term: FundamentalTerm, index: int, nominal_v: float, hz: float) -> float:
     """Pst of a sum of sines from its mean Pinst: an estimate, for Pst ranks Pinst and does not average it."""
-    if not isinstance(term.course, ModulationCourse):
+    if not isinstance(term.profile, ModulationProfile):
         return 0.0
     lamp = lamp_for(nominal_v, hz)
-    changes = 2 * term.course.peaks * abs(complex(term.changes[index]).real)
-    pinst = changes**2 / 2 * np.abs(lamp.response(term.course.hz)) ** 2 * lamp.scale()
+    changes = 2 * term.profile.peaks * abs(complex(term.changes[index]).real)
+    pinst = changes**2 / 2 * np.abs(lamp.response(term.profile.hz)) ** 2 * lamp.scale()
     return PST_OF_PINST * math.sqrt(float(pinst.sum()))

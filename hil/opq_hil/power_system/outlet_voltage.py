@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from opq_hil.mains.courses import EDGE_S, FloatArray
+from opq_hil.mains.profiles import EDGE_S, FloatArray
 from opq_hil.mains.wave import ORDERS, Harmonic, shape
 from opq_hil.power_system.box_voltage import SteadyVoltage
 from opq_hil.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm, HarmonicTerm, SlipTerm
@@ -138,9 +138,9 @@ class OutletVoltage:
                     return None
                 if isinstance(term, SlipTerm):
                     continue
-                if isinstance(term, FundamentalTerm) and term.course.constant:
+                if isinstance(term, FundamentalTerm) and term.profile.constant:
                     value *= 1 + complex(term.changes[index])
-                elif isinstance(term, HarmonicTerm) and term.course.constant and term.order <= ORDERS:
+                elif isinstance(term, HarmonicTerm) and term.profile.constant and term.order <= ORDERS:
                     if term.order:
                         added[term.order - 1] += term.volts[index]
                     else:

@@ -217,7 +217,7 @@ def _misplaced(scenario: PowerScenario) -> Iterator[str]:
         except OpqError as error:
             yield f"place[{index}].at  {error}"
     model = model_of(scenario)
-    system = PowerSystem(network, grid_course(scenario), outlets_of(scenario), model=model)
+    system = PowerSystem(network, scenario_grid(scenario), outlets_of(scenario), model=model)
     wanted = [
         (f"cause[{index}]", each.kind, each.at, each.values) for index, each in enumerate(scenario.cause)
     ]
@@ -282,14 +282,14 @@ def power_system_of(scenario: PowerScenario, seed: int = 1, phase: SystemPhase |
     Args:
         phase: of the system; None: that of the table `grid`.
     """
-    course = phase or grid_course(scenario, seed)
+    profile = phase or scenario_grid(scenario, seed)
     model = model_of(scenario)
     schedule = schedule_of(scenario, seed)
     named = {each.at: (each.latitude, each.longitude) for each in scenario.place}
     places = MapPlaces(scenario.network, named) if named else None
     return PowerSystem(
         power_network(scenario),
-        course,
+        profile,
         outlets_of(scenario, seed),
         seed,
         schedule,
@@ -305,7 +305,7 @@ def model_of(scenario: PowerScenario) -> SwingModel | None:
     return replace(swing_model(scenario.frequency.preset), nominal_hz=scenario.nominal_hz)
 
 
-def grid_course(scenario: PowerScenario, seed: int = 1) -> Grid:
+def scenario_grid(scenario: PowerScenario, seed: int = 1) -> Grid:
     """The undisturbed phase and frequency of a scenario's system."""
     model = model_of(scenario)
     if model is not None:

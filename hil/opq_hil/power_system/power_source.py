@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.recording import read_recording
 from opq_hil.mains.replay import EVERY_S, LEAD_S, Replay, replays
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock, white

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.causes.site import NetworkState, Site, SolvedCause
 from opq_hil.power_system.disturbance_terms import ComplexArray, DisturbanceTerms, FundamentalTerm, SlipTerm
@@ -162,7 +162,7 @@ class PowerSystem:
             for slip in terms.slips:
                 if slip.outlets.all():
                     inside = (t_s >= slip.start_s) & (t_s < slip.end_s)
-                    total = total + np.where(inside, slip.course.hz(t_s - slip.start_s), 0.0)
+                    total = total + np.where(inside, slip.profile.hz(t_s - slip.start_s), 0.0)
         return total
 
     def feeds(self, place: str, bus: str) -> bool:
@@ -261,10 +261,10 @@ def _settled(terms: DisturbanceTerms, before_s: float) -> bool:
         if term.start_s + late_s >= before_s:
             return False
         if isinstance(term, FundamentalTerm):
-            constant = term.course.constant
+            constant = term.profile.constant
         else:
             constant = (
-                isinstance(term, SlipTerm) and not term.course.hz(np.array([before_s - term.start_s])).any()
+                isinstance(term, SlipTerm) and not term.profile.hz(np.array([before_s - term.start_s])).any()
             )
         if not (term.end_s + late_s < before_s or (term.end_s == float("inf") and constant)):
             return False

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 
 from opq_measure.aggregation.aggregate import Aggregate
-from opq_measure.analysis.conditions import Course
+from opq_measure.analysis.conditions import WindowSeries
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.flicker.meter import Flicker
@@ -66,7 +66,7 @@ class SignalAnalysis:
     occurrences: tuple[Occurrence, ...]
     aggregates: tuple[Aggregate, ...]
     ten_seconds: tuple[TenSeconds, ...]
-    course: Course
+    series: WindowSeries
     """The quantities of the windows, for `conditions` with other limits."""
 
     @property

@@ -14,8 +14,8 @@ from dataclasses import replace
 from opq_measure.aggregation.aggregate import Aggregate
 from opq_measure.analysis.analysed import MissingSamples, SignalAnalysis
 from opq_measure.analysis.conditions import conditions_in, flicker_of
-from opq_measure.analysis.courses import CycleCourse, FlickerCourse, WindowCourse
 from opq_measure.analysis.occurrence import ON_FIRST_SAMPLES, Occurrence, confidence_of
+from opq_measure.analysis.recorders import CycleRecorder, FlickerRecorder, WindowRecorder
 from opq_measure.analysis.sudden import Sudden
 from opq_measure.analysis.tones import tones_in
 from opq_measure.events.detector import Detector, Notice
@@ -52,9 +52,9 @@ class Analyser:
         self._nominal_v, self._nominal_hz, self._limits = nominal_v, nominal_hz, limits
         self._cutter = Windows(nominal_hz)
         self._flagging = Flagging()
-        self._cycles = CycleCourse()
-        self._windows = WindowCourse(nominal_hz)
-        self._flicker = FlickerCourse(nominal_v, nominal_hz)
+        self._cycles = CycleRecorder()
+        self._windows = WindowRecorder(nominal_hz)
+        self._flicker = FlickerRecorder(nominal_v, nominal_hz)
         self._ten_seconds = TenSecondFrequency()
         self._sudden = Sudden()
         self._detector: Detector | None = None
@@ -115,7 +115,7 @@ class Analyser:
         details, alone = _parted(disturbances, suddens, rate_hz / self._nominal_hz)
         changes = _steps(self._occurrences, disturbances, suddens, rate_hz / self._nominal_hz)
         intervals = self._flicker.end()
-        course = self._windows.course(rate_hz)
+        series = self._windows.series(rate_hz)
         calm = [
             each
             for each in intervals
@@ -126,7 +126,7 @@ class Analyser:
         ]
         found = [
             *alone,
-            *(each.within() for each in (*changes, *conditions_in(course), *tones_in(course))),
+            *(each.within() for each in (*changes, *conditions_in(series), *tones_in(series))),
             *flicker_of(calm, rate_hz, self._nominal_hz),
         ]
         return SignalAnalysis(
@@ -155,7 +155,7 @@ class Analyser:
             occurrences=tuple(sorted(found, key=lambda each: each.start_sample)),
             aggregates=tuple(self._aggregates),
             ten_seconds=tuple(self._tens),
-            course=course,
+            series=series,
         )
 
     def _accept_windows(self, windows: Iterable[Window]) -> None:

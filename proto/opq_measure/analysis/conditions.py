@@ -43,7 +43,7 @@ THD_SIGMA, PST_SIGMA, FREQUENCY_SIGMA_HZ = 0.025, 0.025, 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class WindowSeries:
     """The quantities of the windows, one entry each in time order; NaN where unknown or flagged."""
 
     rate_hz: float
@@ -68,9 +68,9 @@ class Course:
     """Notches per cycle."""
 
 
-def conditions_in(course: Course) -> list[Occurrence]:
+def conditions_in(series: WindowSeries) -> list[Occurrence]:
     """Every lasting condition of a signal, in time order."""
-    found = [*harmonics_in(course), *frequency_deviations_in(course), *_notching(course)]
+    found = [*harmonics_in(series), *frequency_deviations_in(series), *_notching(series)]
     return sorted(found, key=lambda each: each.start_sample)
 
 
@@ -92,16 +92,16 @@ def flicker_of(intervals: Iterable[FlickerInterval], rate_hz: float, nominal_hz:
     ]
 
 
-def harmonics_in(course: Course, limit_percent: float = MOST_THD_PERCENT) -> Iterator[Occurrence]:
+def harmonics_in(series: WindowSeries, limit_percent: float = MOST_THD_PERCENT) -> Iterator[Occurrence]:
     """THD above a limit; where it rises by `BACK` of the limit again, one ends and another begins."""
-    percent = 100 * course.thd
+    percent = 100 * series.thd
     for whole in lasting(percent, limit_percent):
         before: float | None = None
         for span in _parted(percent, whole, limit_percent):
             most, mean = most_and_mean(percent, span)
             risen: dict[str, float] = {} if before is None else {RISEN_FROM: before}
             yield condition(
-                course,
+                series,
                 span,
                 "harmonics",
                 confidence_of(mean, limit_percent, THD_SIGMA * mean),
@@ -123,16 +123,16 @@ def _parted(percent: FloatArray, span: Span, limit_percent: float) -> list[Span]
 
 
 def frequency_deviations_in(
-    course: Course, limit_percent: float = MOST_DEVIATION_PERCENT
+    series: WindowSeries, limit_percent: float = MOST_DEVIATION_PERCENT
 ) -> Iterator[Occurrence]:
     """A frequency off nominal by more than a limit for a second, or for all of a shorter signal.
 
     A frequency that is more than 8 % off throughout belongs to another nominal and is no deviation.
     """
-    limit_hz = limit_percent / 100 * course.nominal_hz
-    off_hz = course.frequency_hz - course.nominal_hz
+    limit_hz = limit_percent / 100 * series.nominal_hz
+    off_hz = series.frequency_hz - series.nominal_hz
     known = np.abs(off_hz[np.isfinite(off_hz)])
-    if len(known) == 0 or known.min() > OTHER_NOMINAL_PERCENT / 100 * course.nominal_hz:
+    if len(known) == 0 or known.min() > OTHER_NOMINAL_PERCENT / 100 * series.nominal_hz:
         return
     least = min(windows_in(LEAST_FREQUENCY_S), len(known))
     for span in spans_above(np.abs(off_hz), limit_hz, BACK * limit_hz):
@@ -141,26 +141,26 @@ def frequency_deviations_in(
         part = off_hz[span.start : span.stop]
         worst_hz = float(part[np.nanargmax(np.abs(part))])
         yield condition(
-            course,
+            series,
             span,
             "frequency_deviation",
             confidence_of(abs(worst_hz), limit_hz, FREQUENCY_SIGMA_HZ),
-            f"{course.nominal_hz + worst_hz:.3f} Hz, off nominal by more than {limit_hz:g} Hz",
+            f"{series.nominal_hz + worst_hz:.3f} Hz, off nominal by more than {limit_hz:g} Hz",
             {"deviation_hz": worst_hz},
         )
 
 
-def _notching(course: Course) -> Iterator[Occurrence]:
+def _notching(series: WindowSeries) -> Iterator[Occurrence]:
     """Notching found in two or more consecutive searches; between them it is assumed to continue."""
-    looked = np.flatnonzero(np.isfinite(course.notch))
-    for span in spans_above(course.notch[looked], 0.0, 0.0):
+    looked = np.flatnonzero(np.isfinite(series.notch))
+    for span in spans_above(series.notch[looked], 0.0, 0.0):
         if len(span) < 2:
             continue
         at = looked[span.start : span.stop]
-        depth, count = float(course.notch[at].mean()), float(np.median(course.notches[at]))
-        stop = int(looked[span.stop]) if span.closed else len(course.starts)
+        depth, count = float(series.notch[at].mean()), float(np.median(series.notches[at]))
+        stop = int(looked[span.stop]) if span.closed else len(series.starts)
         yield condition(
-            course,
+            series,
             Span(int(at[0]), stop, span.closed),
             "periodic_notching",
             1.0,
@@ -194,16 +194,16 @@ def most_and_mean(values: FloatArray, span: Span) -> tuple[float, float]:
 
 
 def condition(
-    course: Course, span: Span, kind: str, confidence: float, because: str, figures: dict[str, float]
+    series: WindowSeries, span: Span, kind: str, confidence: float, because: str, figures: dict[str, float]
 ) -> Occurrence:
     """An occurrence over a span of windows that starts at sample 0 if the first cycles have it already."""
-    first = float(course.starts[span.start])
+    first = float(series.starts[span.start])
     return Occurrence(
         kind=kind,
-        start_sample=0.0 if first < FIRST_CYCLES * course.rate_hz / course.nominal_hz else first,
-        end_sample=float(course.stops[span.stop - 1]),
-        rate_hz=course.rate_hz,
-        nominal_hz=course.nominal_hz,
+        start_sample=0.0 if first < FIRST_CYCLES * series.rate_hz / series.nominal_hz else first,
+        end_sample=float(series.stops[span.stop - 1]),
+        rate_hz=series.rate_hz,
+        nominal_hz=series.nominal_hz,
         confidence=confidence,
         because=because,
         figures=figures,

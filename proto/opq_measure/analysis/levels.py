@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_measure.analysis.conditions import Course, condition, lasting, most_and_mean
+from opq_measure.analysis.conditions import WindowSeries, condition, lasting, most_and_mean
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.events.spans import Span
 from opq_measure.signal import FloatArray
@@ -40,9 +40,9 @@ NOISE_LIMITS = LevelLimits(6.0, 2.0, 2.0)
 """Percent of the fundamental."""
 
 
-def dc_offset_in(course: Course, nominal_v: float, limits: LevelLimits = DC_LIMITS) -> list[Occurrence]:
+def dc_offset_in(series: WindowSeries, nominal_v: float, limits: LevelLimits = DC_LIMITS) -> list[Occurrence]:
     """Direct voltage, from the means of the windows; its sign is that of their mean."""
-    percent = 100 * course.dc_v / nominal_v
+    percent = 100 * series.dc_v / nominal_v
     known = percent[np.isfinite(percent)]
     if len(known) == 0:
         return []
@@ -50,7 +50,7 @@ def dc_offset_in(course: Course, nominal_v: float, limits: LevelLimits = DC_LIMI
     quiet = float(np.median(known[nearest]))
     return [
         condition(
-            course,
+            series,
             span,
             "dc_offset",
             confidence_of(abs(mean), limit, LEVEL_SIGMA * abs(mean)),
@@ -58,15 +58,15 @@ def dc_offset_in(course: Course, nominal_v: float, limits: LevelLimits = DC_LIMI
             {"dc_percent": mean, "dc_v": mean * nominal_v / 100},
         )
         for span, limit, since in _first_that_lasts(
-            course, _candidates(np.abs(percent), np.abs(percent - quiet), limits, abs(quiet), "%")
+            series, _candidates(np.abs(percent), np.abs(percent - quiet), limits, abs(quiet), "%")
         )
         for mean in [float(np.nanmean(percent[span.start : span.stop]))]
     ]
 
 
-def noise_in(course: Course, limits: LevelLimits = NOISE_LIMITS) -> list[Occurrence]:
+def noise_in(series: WindowSeries, limits: LevelLimits = NOISE_LIMITS) -> list[Occurrence]:
     """Noise from DC to half the rate, measured between the harmonics."""
-    percent = 100 * course.noise
+    percent = 100 * series.noise
     known = percent[np.isfinite(percent)]
     if len(known) == 0:
         return []
@@ -75,14 +75,14 @@ def noise_in(course: Course, limits: LevelLimits = NOISE_LIMITS) -> list[Occurre
     rise[np.isnan(percent)] = np.nan
     return [
         condition(
-            course,
+            series,
             span,
             "noise",
             confidence_of(most, limit, LEVEL_SIGMA * most),
             f"noise of {mean:.2f} % of the fundamental, {most:.2f} % at most{since}",
             {"noise_percent": mean, "noise_percent_max": most},
         )
-        for span, limit, since in _first_that_lasts(course, _candidates(percent, rise, limits, quiet, "%"))
+        for span, limit, since in _first_that_lasts(series, _candidates(percent, rise, limits, quiet, "%"))
         for most, mean in [most_and_mean(percent, span)]
     ]
 
@@ -98,7 +98,7 @@ def _candidates(
 
 
 def _first_that_lasts(
-    course: Course, candidates: Iterator[tuple[FloatArray, float, str]]
+    series: WindowSeries, candidates: Iterator[tuple[FloatArray, float, str]]
 ) -> Iterator[tuple[Span, float, str]]:
     for values, limit, since in candidates:
         spans = list(lasting(values, limit, LEAST_S))

@@ -117,7 +117,7 @@ def is_hidden_by_noise(analysis: SignalAnalysis, pst_limit: float = MOST_PST) ->
 
 
 def _pinst_of_noise(analysis: SignalAnalysis) -> float:
-    noise = analysis.course.noise
+    noise = analysis.series.noise
     return NOISE_PINST * float(np.nanmedian(noise)) ** 2 if np.isfinite(noise).any() else 0.0
 
 

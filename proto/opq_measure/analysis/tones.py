@@ -15,7 +15,7 @@ import numpy as np
 from opq_measure.analysis.conditions import (
     BACK,
     THD_SIGMA,
-    Course,
+    WindowSeries,
     condition,
     lasting,
     most_and_mean,
@@ -44,22 +44,22 @@ LEAST_PULSE_S, LONGEST_PULSE_S = 0.6, 2.5
 """Length of one pulse between silences, as a short waveform shows a telegram of long pulses."""
 
 
-def tones_in(course: Course, limit_percent: float = MOST_INTERHARMONIC_PERCENT) -> list[Occurrence]:
+def tones_in(series: WindowSeries, limit_percent: float = MOST_INTERHARMONIC_PERCENT) -> list[Occurrence]:
     """Interharmonics and mains signalling of a signal, in time order."""
-    percent = 100 * course.interharmonic
-    audible = _stands_out(course)
+    percent = 100 * series.interharmonic
+    audible = _stands_out(series)
     found: list[Occurrence] = []
     taken = np.zeros(len(percent), bool)
-    for span, hz in _telegrams(course, percent, audible, limit_percent):
+    for span, hz in _telegrams(series, percent, audible, limit_percent):
         taken[span.start : span.stop] = True
-        found.append(_signalling(course, span, percent, hz, limit_percent))
+        found.append(_signalling(series, span, percent, hz, limit_percent))
     steady = np.where(taken | ~audible & np.isfinite(percent), 0.0, percent)
     for span in lasting(steady, limit_percent):
         most, mean = most_and_mean(percent, span)
-        hz = float(np.nanmedian(course.interharmonic_hz[span.start : span.stop]))
+        hz = float(np.nanmedian(series.interharmonic_hz[span.start : span.stop]))
         found.append(
             condition(
-                course,
+                series,
                 span,
                 "interharmonics",
                 confidence_of(mean, limit_percent, THD_SIGMA * mean),
@@ -70,22 +70,22 @@ def tones_in(course: Course, limit_percent: float = MOST_INTERHARMONIC_PERCENT) 
     return sorted(found, key=lambda each: each.start_sample)
 
 
-def _stands_out(course: Course) -> BoolArray:
+def _stands_out(series: WindowSeries) -> BoolArray:
     """(w,) whether the strongest line is a line: neither noise nor one side of a modulation."""
-    bin_noise = course.noise * np.sqrt(2 / (WINDOW_S * course.rate_hz))
-    audible: BoolArray = course.interharmonic > OVER_NOISE * np.nan_to_num(bin_noise)
-    beside = np.abs(course.interharmonic_hz - course.nominal_hz) < course.nominal_hz
-    return audible & ~(beside & (course.mirrored > MODULATED * course.interharmonic))
+    bin_noise = series.noise * np.sqrt(2 / (WINDOW_S * series.rate_hz))
+    audible: BoolArray = series.interharmonic > OVER_NOISE * np.nan_to_num(bin_noise)
+    beside = np.abs(series.interharmonic_hz - series.nominal_hz) < series.nominal_hz
+    return audible & ~(beside & (series.mirrored > MODULATED * series.interharmonic))
 
 
 def _telegrams(
-    course: Course, percent: FloatArray, audible: BoolArray, limit_percent: float
+    series: WindowSeries, percent: FloatArray, audible: BoolArray, limit_percent: float
 ) -> Iterator[tuple[Span, float]]:
     """Runs of windows with one line that comes and goes, and the frequency of each."""
     on = np.flatnonzero(audible & (percent > limit_percent))
     while len(on):
-        hz = float(np.median(course.interharmonic_hz[on]))
-        same = on[np.abs(course.interharmonic_hz[on] - hz) <= SAME_HZ]
+        hz = float(np.median(series.interharmonic_hz[on]))
+        same = on[np.abs(series.interharmonic_hz[on] - hz) <= SAME_HZ]
         if not len(same):
             return
         on = on[~np.isin(on, same)]
@@ -118,13 +118,13 @@ def _is_pulse(percent: FloatArray, span: Span, limit_percent: float) -> bool:
 
 
 def _signalling(
-    course: Course, span: Span, percent: FloatArray, hz: float, limit_percent: float
+    series: WindowSeries, span: Span, percent: FloatArray, hz: float, limit_percent: float
 ) -> Occurrence:
     levels = percent[span.start : span.stop]
     most = float(np.nanmax(levels))
     share = float(np.nanmean(levels > BACK * limit_percent))
     return condition(
-        course,
+        series,
         span,
         "mains_signalling",
         confidence_of(most, limit_percent, THD_SIGMA * most),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from opq_measure.causes.phasor_course import HOPS_PER_CYCLE, PhasorCourse, phasor_course
+from opq_measure.causes.phasor_series import HOPS_PER_CYCLE, PhasorSeries, phasor_series
 from opq_measure.signal import FloatArray, SignalArray
 
 SETTLED_CYCLES = 1.2
@@ -81,43 +81,43 @@ def onset_traits(volts: SignalArray, rate_hz: float, hz: float, start_sample: fl
         volts: (n,) volts or counts, without gaps.
         hz: about the frequency before.
     Raises:
-        ValueError: see `phasor_course`.
+        ValueError: see `phasor_series`.
 
     It takes 3.5 ms of CPU for 6 s at 12 kS/s (one core of a server, 2026-11-22).
     """
-    course = phasor_course(volts, rate_hz, hz, start_sample, LONGEST_S)
-    if course is None:
+    series = phasor_series(volts, rate_hz, hz, start_sample, LONGEST_S)
+    if series is None:
         return None
-    cycle_s = 1 / course.hz
-    early = _early(course)
+    cycle_s = 1 / series.hz
+    early = _early(series)
     if early is None:
         return None
-    change = _change(course, early)
-    lasting_s = _first_below(course, change, HALF_SHARE)
-    cycles = _recovery_cycles(course, change)
+    change = _change(series, early)
+    lasting_s = _first_below(series, change, HALF_SHARE)
+    cycles = _recovery_cycles(series, change)
     over = cycles is not None and cycles <= SUDDEN_CYCLES and (lasting_s or 0.0) < LATE_CYCLES * cycle_s
-    second = course.harmonics.get(2)
+    second = series.harmonics.get(2)
     return OnsetTraits(
-        before_hz=course.hz,
+        before_hz=series.hz,
         change_percent=100 * (abs(early) - 1),
         change_degrees=math.degrees(cmath.phase(early)) if abs(early) > NO_PHASE else 0.0,
         lasting_s=lasting_s,
         recovery_cycles=cycles,
-        fading_percent=None if over else _fading(course, early),
-        after_percent=_after(course),
-        second_percent=None if second is None else _beyond(course, second, SETTLED_CYCLES),
-        second_later_percent=None if second is None else _beyond(course, second, LATE_CYCLES),
+        fading_percent=None if over else _fading(series, early),
+        after_percent=_after(series),
+        second_percent=None if second is None else _beyond(series, second, SETTLED_CYCLES),
+        second_later_percent=None if second is None else _beyond(series, second, LATE_CYCLES),
         odd_percent=sum(
-            _beyond(course, course.harmonics[n], LATE_CYCLES) or 0.0 for n in (3, 5) if n in course.harmonics
+            _beyond(series, series.harmonics[n], LATE_CYCLES) or 0.0 for n in (3, 5) if n in series.harmonics
         ),
-        hz_change=_hz_change(course),
+        hz_change=_hz_change(series),
     )
 
 
-def _early(course: PhasorCourse) -> complex | None:
+def _early(series: PhasorSeries) -> complex | None:
     """The fundamental over the first settled cycles; for a shorter change, its value furthest from before."""
-    part = course.relative[course.between(SETTLED_CYCLES / course.hz, EARLY_CYCLES / course.hz)]
-    first = course.relative[course.between(0.0, SETTLED_CYCLES / course.hz)]
+    part = series.relative[series.between(SETTLED_CYCLES / series.hz, EARLY_CYCLES / series.hz)]
+    first = series.relative[series.between(0.0, SETTLED_CYCLES / series.hz)]
     if len(part) < HOPS_PER_CYCLE or len(first) == 0:
         return None
     settled = complex(np.median(part.real), np.median(part.imag))
@@ -125,20 +125,20 @@ def _early(course: PhasorCourse) -> complex | None:
     return settled if abs(settled - 1) > SHORT_SHARE * abs(furthest - 1) else furthest
 
 
-def _change(course: PhasorCourse, early: complex) -> FloatArray | None:
+def _change(series: PhasorSeries, early: complex) -> FloatArray | None:
     """(h,) share of the first change that is left, by size; by phasor where only the phase moved."""
     size = abs(early) - 1
     if abs(size) >= CLEAR_CHANGE or abs(early - 1) < 2 * abs(size):
-        return (np.abs(course.relative) - 1) / size if abs(size) >= LEAST_CHANGE else None
-    return np.abs(course.relative - 1) / abs(early - 1) if abs(early - 1) >= LEAST_CHANGE else None
+        return (np.abs(series.relative) - 1) / size if abs(size) >= LEAST_CHANGE else None
+    return np.abs(series.relative - 1) / abs(early - 1) if abs(early - 1) >= LEAST_CHANGE else None
 
 
-def _first_below(course: PhasorCourse, change: FloatArray | None, share: float) -> float | None:
+def _first_below(series: PhasorSeries, change: FloatArray | None, share: float) -> float | None:
     """Seconds from the onset until less than a share of the change is left."""
     if change is None:
         return None
-    part = course.between(SETTLED_CYCLES / course.hz / 2, math.inf)
-    left, time_s = change[part], course.time_s[part]
+    part = series.between(SETTLED_CYCLES / series.hz / 2, math.inf)
+    left, time_s = change[part], series.time_s[part]
     below = np.flatnonzero(left < share)
     if len(below) == 0:
         return None
@@ -148,48 +148,48 @@ def _first_below(course: PhasorCourse, change: FloatArray | None, share: float) 
     return float(np.interp(-share, -left[at - 1 : at + 1], time_s[at - 1 : at + 1]))
 
 
-def _recovery_cycles(course: PhasorCourse, change: FloatArray | None) -> float | None:
+def _recovery_cycles(series: PhasorSeries, change: FloatArray | None) -> float | None:
     """Number of cycles that the size takes from 80 to 30 % of its change."""
-    low_s = _first_below(course, change, LOW_SHARE)
+    low_s = _first_below(series, change, LOW_SHARE)
     if change is None or low_s is None:
         return None
-    part = course.between(0.0, low_s)
+    part = series.between(0.0, low_s)
     high = np.flatnonzero(change[part] > HIGH_SHARE)
-    return None if len(high) == 0 else (low_s - float(course.time_s[part][high[-1]])) * course.hz
+    return None if len(high) == 0 else (low_s - float(series.time_s[part][high[-1]])) * series.hz
 
 
-def _fading(course: PhasorCourse, early: complex) -> float | None:
+def _fading(series: PhasorSeries, early: complex) -> float | None:
     """Percent of the change that is left after twelve cycles."""
-    at_s = LATE_CYCLES / course.hz
-    part = course.relative[course.between(at_s, at_s + 3 / course.hz)]
+    at_s = LATE_CYCLES / series.hz
+    part = series.relative[series.between(at_s, at_s + 3 / series.hz)]
     if len(part) < 2 * HOPS_PER_CYCLE or abs(abs(early) - 1) < LEAST_CHANGE:
         return None
     return 100 * (float(np.median(np.abs(part))) - 1) / (abs(early) - 1)
 
 
-def _after(course: PhasorCourse) -> float | None:
-    end_s = float(course.time_s[-1])
+def _after(series: PhasorSeries) -> float | None:
+    end_s = float(series.time_s[-1])
     if end_s < 2 * STEADY_S:
         return None
-    part = course.relative[course.between(end_s - STEADY_S, end_s)]
+    part = series.relative[series.between(end_s - STEADY_S, end_s)]
     return 100 * (float(np.median(np.abs(part))) - 1)
 
 
-def _beyond(course: PhasorCourse, sizes: FloatArray, cycles: float) -> float | None:
+def _beyond(series: PhasorSeries, sizes: FloatArray, cycles: float) -> float | None:
     """Percent beyond the value before, over the three cycles that begin `cycles` cycles after the onset."""
-    part = sizes[course.between(cycles / course.hz, (cycles + 3) / course.hz)]
-    before = sizes[course.time_s[: len(sizes)] < -1.0 / course.hz]
+    part = sizes[series.between(cycles / series.hz, (cycles + 3) / series.hz)]
+    before = sizes[series.time_s[: len(sizes)] < -1.0 / series.hz]
     return 100 * float(np.median(part) - np.median(before)) if len(part) >= HOPS_PER_CYCLE else None
 
 
-def _hz_change(course: PhasorCourse) -> float | None:
-    part = course.between(HZ_FROM_S, HZ_TO_S)
-    time_s = course.time_s[part]
+def _hz_change(series: PhasorSeries) -> float | None:
+    part = series.between(HZ_FROM_S, HZ_TO_S)
+    time_s = series.time_s[part]
     if len(time_s) < HOPS_PER_CYCLE or time_s[-1] - time_s[0] < HZ_LEAST_S:
         return None
-    if float(np.abs(course.relative[part]).min()) < NO_SIZE:
+    if float(np.abs(series.relative[part]).min()) < NO_SIZE:
         return None
-    phase = np.unwrap(np.angle(course.relative[part]))
+    phase = np.unwrap(np.angle(series.relative[part]))
     slope, start = np.polyfit(time_s, phase, 1)
     bent = float(np.std(phase - slope * time_s - start))
     return float(slope) / (2 * math.pi) if bent < MOST_BENT_RAD else None

@@ -26,7 +26,7 @@ ORDERS = 25
 
 def harmonics_between(signal: MeasuredSignal, mean: MeanCycle, limits: ClassLimits) -> Iterable[Occurrence]:
     """THD of the mean cycle, corrected for its noise; nothing where a window is clear."""
-    if np.isfinite(signal.analysis.course.thd).any():
+    if np.isfinite(signal.analysis.series.thd).any():
         return
     thd_percent = 100 * mean_thd(mean, signal.cycle)
     if thd_percent > limits.thd_percent:
@@ -41,7 +41,7 @@ def harmonics_between(signal: MeasuredSignal, mean: MeanCycle, limits: ClassLimi
 
 def offset_between(signal: MeasuredSignal, mean: MeanCycle, limits: ClassLimits) -> Iterable[Occurrence]:
     """Direct voltage of the mean cycle; nothing where a window is clear."""
-    if np.isfinite(signal.analysis.course.dc_v).any():
+    if np.isfinite(signal.analysis.series.dc_v).any():
         return
     offset_v = float(mean.volts.mean())
     percent, limit = 100 * offset_v / signal.analysis.nominal_v, limits.dc.most_percent
@@ -72,7 +72,7 @@ def frequency_between(signal: MeasuredSignal, usable: BoolArray, limits: ClassLi
         usable: (c,) which cycles are clear, as many as the analysis has starts of cycles, less one.
     """
     analysis = signal.analysis
-    if np.isfinite(analysis.course.frequency_hz).any():
+    if np.isfinite(analysis.series.frequency_hz).any():
         return
     bounds = np.flatnonzero(np.diff(np.concatenate(([0], usable.astype(np.int8), [0]))))
     parts = [

@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 
 from opq_measure.analysis.analysed import SignalAnalysis
-from opq_measure.analysis.conditions import PST_SIGMA, Course, frequency_deviations_in, harmonics_in
+from opq_measure.analysis.conditions import PST_SIGMA, WindowSeries, frequency_deviations_in, harmonics_in
 from opq_measure.analysis.levels import dc_offset_in, noise_in
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.analysis.short_flicker import is_hidden_by_noise, short_flicker_in
@@ -67,7 +67,7 @@ LONGEST_TONE_S = 20.0
 
 def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     """All candidates, in no order; the classifier decides which of them explain others."""
-    analysis, course = signal.analysis, signal.analysis.course
+    analysis, series = signal.analysis, signal.analysis.series
     sudden = [*signal.sudden(), *_after_windows(signal)]
     sudden = _with_edges(signal, sudden, limits)
     sudden = [begun_at_step(each, signal) if each.kind == "rapid_voltage_change" else each for each in sudden]
@@ -80,14 +80,14 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     jumps = list(_faint_jump(signal, sudden, limits))
     found += jumps
     cycles = _Cycles(signal, [*sudden, *jumps])
-    found += dc_offset_in(course, analysis.nominal_v, limits.dc)
+    found += dc_offset_in(series, analysis.nominal_v, limits.dc)
     found += noise_in(_between(signal, TRANSIENTS), limits.noise)
     found += frequency_deviations_in(_between(signal, ("phase_jump",)), limits.deviation_percent)
     if len(analysis.cycle_starts) > 1:
         found += frequency_between(signal, cycles.usable, limits)
     least = min(limits.line_percent, limits.signal_percent)
     tones = [each for each in analysis.occurrences if each.kind in ("interharmonics", "mains_signalling")]
-    tones = tones if least == MOST_INTERHARMONIC_PERCENT else tones_in(course, least)
+    tones = tones if least == MOST_INTERHARMONIC_PERCENT else tones_in(series, least)
     tones = [each for each in tones if _line(each) > _line_limit(each, limits)]
     found += list(_faint_tone(signal, cycles, bool(tones), limits)) or tones
     changes = list(_change(signal, limits))
@@ -138,24 +138,24 @@ class _Cycles:
         return self.mean.residual_of(self._signal.volts, self.starts)
 
 
-def _between(signal: MeasuredSignal, kinds: tuple[str, ...]) -> Course:
+def _between(signal: MeasuredSignal, kinds: tuple[str, ...]) -> WindowSeries:
     """The course, with NaN in windows that are touched by an occurrence of these kinds.
 
     Only noise and frequency are replaced: a transient's spectrum is as wide as that of noise, and a jump of
     the phase looks like another frequency.
     """
-    course, clear = signal.analysis.course, signal.windows_without(kinds)
+    series, clear = signal.analysis.series, signal.windows_without(kinds)
     return replace(
-        course,
-        noise=np.where(clear, course.noise, np.nan),
-        frequency_hz=np.where(clear, course.frequency_hz, np.nan),
+        series,
+        noise=np.where(clear, series.noise, np.nan),
+        frequency_hz=np.where(clear, series.frequency_hz, np.nan),
     )
 
 
 def _after_windows(signal: MeasuredSignal) -> Iterable[Occurrence]:
     """Sudden occurrences after the last whole window of the signal; none next to a dip or a known one."""
     analysis = signal.analysis
-    stops = analysis.course.stops
+    stops = analysis.series.stops
     last_stop = float(stops[-1]) if len(stops) else 0.0
     beside = BESIDE_CYCLES * signal.cycle
     known = [(each.start_sample - beside, each.end_sample + beside) for each in analysis.disturbances]
@@ -203,7 +203,7 @@ def _faint_tone(
     starts, fundamental_v = analysis.cycle_starts, signal.usual_rms_v
     least = min(limits.line_percent, limits.signal_percent)
     hidden_v = OVER_NOISE * analysis.noise_v * math.sqrt(2 / (WINDOW_S * analysis.rate_hz))
-    is_flagged = not np.isfinite(analysis.course.interharmonic).any()  # no window is clear of a dip
+    is_flagged = not np.isfinite(analysis.series.interharmonic).any()  # no window is clear of a dip
     if len(starts) < 2 or (seen and not is_flagged and hidden_v <= HIDDEN * least / 100 * fundamental_v):
         return
     if any(each.kind == "periodic_notching" for each in analysis.occurrences):
@@ -329,8 +329,8 @@ def _of_mean_cycle(
     signal: MeasuredSignal, cycles: _Cycles, sudden: list[Occurrence], limits: ClassLimits, steady: bool
 ) -> Iterable[Occurrence]:
     """Notching, harmonics without the part that notches cause, and transients in the noise."""
-    analysis, course = signal.analysis, signal.analysis.course
-    harmonics = list(harmonics_in(course, limits.thd_percent))
+    analysis, series = signal.analysis, signal.analysis.series
+    harmonics = list(harmonics_in(series, limits.thd_percent))
     notching = [each for each in analysis.occurrences if each.kind == "periodic_notching"]
     mean = cycles.mean
     if mean is None:

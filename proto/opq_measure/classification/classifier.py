@@ -199,8 +199,8 @@ def _is_of_noise(each: Occurrence, noise: Occurrence, signal: MeasuredSignal) ->
     """
     if noise.kind != "noise":
         return False
-    course = signal.analysis.course
-    if not np.isfinite(course.noise[course.stops <= noise.start_sample]).any():
+    series = signal.analysis.series
+    if not np.isfinite(series.noise[series.stops <= noise.start_sample]).any():
         return False
     first = noise.start_sample - NOISE_LATE_S * each.rate_hz
     sigma_pu = noise.figures["noise_percent_max"] / 100 / math.sqrt(2)

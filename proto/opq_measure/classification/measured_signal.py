@@ -100,8 +100,8 @@ class MeasuredSignal:
         The least single value of many is too low because of the noise. NaN where values or noise are not
         known.
         """
-        course = self.analysis.course.noise
-        known = course[np.isfinite(course)]
+        series = self.analysis.series.noise
+        known = series[np.isfinite(series)]
         noise_v = float(np.mean(known)) * self.usual_rms_v if len(known) else self.analysis.noise_v
         square_v2 = self._inside_v(level) ** 2
         if not (len(square_v2) and math.isfinite(noise_v)):
@@ -147,11 +147,11 @@ class MeasuredSignal:
 
     def windows_without(self, kinds: Collection[str]) -> BoolArray:
         """(w,) whether each window of the course is clear of sudden occurrences of these classes."""
-        course = self.analysis.course
-        clear = np.ones(len(course.starts), dtype=np.bool_)
+        series = self.analysis.series
+        clear = np.ones(len(series.starts), dtype=np.bool_)
         for each in self.sudden():
             if each.kind in kinds:
-                clear &= (course.stops <= each.start_sample) | (course.starts >= each.end_sample)
+                clear &= (series.stops <= each.start_sample) | (series.starts >= each.end_sample)
         return clear
 
     def throughout(self, kind: str, confidence: float, because: str, figures: dict[str, float]) -> Occurrence:

@@ -118,9 +118,9 @@ class Sensation:
             offset = float(self._hann @ volts)
         else:  # the last of the run
             offset = float(volts.mean()) if self._offset is None else self._offset
-        course = np.linspace(offset if self._offset is None else self._offset, offset, len(volts))
+        series = np.linspace(offset if self._offset is None else self._offset, offset, len(volts))
         self._offset = offset
-        found: FloatArray = volts - course
+        found: FloatArray = volts - series
         return found
 
     def _thinned(self, square: FloatArray) -> FloatArray:
@@ -164,8 +164,8 @@ class Sensation:
         self._level = levels[-1]
         level = np.array(levels)
         ramp = np.arange(1, self._step + 1) / self._step  # the last step may be cut short
-        course = (level[:-1, None] + np.diff(level)[:, None] * ramp).ravel()[: len(low)]
-        return np.maximum(course * course, 1e-30)
+        series = (level[:-1, None] + np.diff(level)[:, None] * ramp).ravel()[: len(low)]
+        return np.maximum(series * series, 1e-30)
 
 
 def instantaneous(volts: SignalArray, rate_hz: float, lamp: Lamp) -> tuple[FloatArray, float]:

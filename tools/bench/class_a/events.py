@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from bench.class_a.states import RATE_HZ, STATES, SYSTEMS, SupplySystem, TestingState, TestPoint, voltage
-from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.disturbance import MainsDisturbance
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.rms_events import Interruption, Profile, Sag, Swell
 from opq_measure.events.detector import Detector
 from opq_measure.events.disturbances import find_disturbances

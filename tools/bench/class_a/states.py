@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from opq_hil.mains import mains
-from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.pollution import FlickerEvent
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock
 from opq_hil.mains.truth import Truth
 from opq_hil.mains.wave import MainsTone

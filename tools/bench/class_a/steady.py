@@ -15,7 +15,7 @@ from bench.class_a.states import (
     TestPoint,
     voltage,
 )
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.sampling import SampleClock
 from opq_hil.mains.wave import MainsTone
 from opq_measure.aggregation.aggregate import (

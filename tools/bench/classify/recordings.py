@@ -22,7 +22,6 @@ from opq_hil.data_sets.draws import KeyedDraws
 from opq_hil.data_sets.kinds import BIT_PATTERN
 from opq_hil.data_sets.labelled import FULL_SCALE, NOMINAL_V, RATE_HZ, labelled_recording
 from opq_hil.data_sets.magnitudes import MAGNITUDES, SIGNALS_HZ
-from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.phase_events import PhaseJumpEvent
@@ -34,6 +33,7 @@ from opq_hil.mains.pollution import (
     MainsSignalling,
     NoiseBurst,
 )
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.rms_events import Interruption, RapidVoltageChange, Sag, Swell
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 from opq_hil.mains.voltage import Mains

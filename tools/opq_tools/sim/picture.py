@@ -105,7 +105,7 @@ def _draw(axes: Axes, system: PowerSystem, found: GridDisturbance) -> None:
 def _decays(found: GridDisturbance) -> bool:
     """Whether the disturbance adds an inrush, which rms shows better."""
     return any(
-        isinstance(each, HarmonicTerm) and not each.course.constant for each in found.solved.terms.added
+        isinstance(each, HarmonicTerm) and not each.profile.constant for each in found.solved.terms.added
     )
 
 

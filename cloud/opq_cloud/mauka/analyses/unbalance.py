@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from opq_cloud.mauka.measured import NominalConfig
-from opq_cloud.mauka.phase_places import PhaseCourse, PhasePlace, course_of, phase_places
+from opq_cloud.mauka.phase_places import PhasePlace, PhaseSeries, phase_places, series_of
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
 from opq_measure.analysis.conditions import lasting, most_and_mean
 from opq_measure.analysis.occurrence import confidence_of
@@ -44,7 +44,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     found = [
         finding
         for place in phase_places(event)[0]
-        for finding in _judged(place, course_of(place, config), config)[0]
+        for finding in _judged(place, series_of(place, config), config)[0]
     ]
     return tuple(sorted(found, key=lambda one: one.start_ns))
 
@@ -53,21 +53,21 @@ def unjudged(event: Event, config: Config) -> str:
     """Names the places with three Boxes that cannot be judged, and why; empty where there are none."""
     places, problems = phase_places(event)
     for place in places:
-        why = _judged(place, course_of(place, config), config)[1]
+        why = _judged(place, series_of(place, config), config)[1]
         problems += [f"{place.name} ({place.boxes}): {why}"] if why else []
     return "; ".join(problems)
 
 
-def _judged(place: PhasePlace, course: PhaseCourse, config: Config) -> tuple[list[Finding], str]:
+def _judged(place: PhasePlace, series: PhaseSeries, config: Config) -> tuple[list[Finding], str]:
     """Returns the findings, or why the place cannot be judged."""
-    if not np.isfinite(course.phasors).all(axis=1).any():
+    if not np.isfinite(series.phasors).all(axis=1).any():
         return [], "no window is in all three waveforms and free of dips and swells"
-    if course.clock_percent > config.most_clock_percent:
-        return _by_magnitudes(place, course, config), ""
-    if why := course.wrong_angles():
+    if series.clock_percent > config.most_clock_percent:
+        return _by_magnitudes(place, series, config), ""
+    if why := series.wrong_angles():
         return [], why
-    u2, u0, rotation = course.sequences()
-    sigma = math.hypot(PHASOR_SIGMA, course.clock_percent)
+    u2, u0, rotation = series.sequences()
+    sigma = math.hypot(PHASOR_SIGMA, series.clock_percent)
     found = []
     for span in lasting(u2, config.u2_percent):
         most, mean = most_and_mean(u2, span)
@@ -82,12 +82,12 @@ def _judged(place: PhasePlace, course: PhaseCourse, config: Config) -> tuple[lis
         if np.isfinite(u2[: span.start]).any():
             figures["u2_before_percent"] = float(np.nanmin(u2[: span.start]))
         confidence = confidence_of(mean, config.u2_percent, sigma)
-        found.append(_finding(place, course, span, config, because, figures, sigma, confidence))
+        found.append(_finding(place, series, span, config, because, figures, sigma, confidence))
     return found, ""
 
 
-def _by_magnitudes(place: PhasePlace, course: PhaseCourse, config: Config) -> list[Finding]:
-    percent = magnitude_unbalance_percent(course.magnitudes)
+def _by_magnitudes(place: PhasePlace, series: PhaseSeries, config: Config) -> list[Finding]:
+    percent = magnitude_unbalance_percent(series.magnitudes)
     found = []
     for span in lasting(percent, config.magnitudes_percent):
         most, mean = most_and_mean(percent, span)
@@ -97,17 +97,17 @@ def _by_magnitudes(place: PhasePlace, course: PhaseCourse, config: Config) -> li
         )
         figures = {"magnitudes_percent": mean, "magnitudes_percent_max": most}
         confidence = confidence_of(mean, config.magnitudes_percent, MAGNITUDE_SIGMA)
-        found.append(_finding(place, course, span, config, because, figures, MAGNITUDE_SIGMA, confidence))
+        found.append(_finding(place, series, span, config, because, figures, MAGNITUDE_SIGMA, confidence))
     return found
 
 
 def _finding(
-    place: PhasePlace, course: PhaseCourse, span: Span, config: Config, because: str,
+    place: PhasePlace, series: PhaseSeries, span: Span, config: Config, because: str,
     figures: dict[str, float], sigma: float, confidence: float,
 ) -> Finding:  # fmt: skip
     """Makes a finding of the Box on phase a, which stands for the place."""
-    volts = np.sqrt(np.nanmean(course.magnitudes[span.start : span.stop] ** 2, axis=0)).tolist()
-    start_ns, end_ns = course.starts_ns[span.start], course.ends_ns[span.stop - 1]
+    volts = np.sqrt(np.nanmean(series.magnitudes[span.start : span.stop] ** 2, axis=0)).tolist()
+    start_ns, end_ns = series.starts_ns[span.start], series.ends_ns[span.stop - 1]
     levels = ", ".join(f"{letter} {level_v:.1f} V" for letter, level_v in zip("abc", volts, strict=True))
     figures |= {"uncertainty_percent": sigma}
     figures |= {f"rms_{letter}_v": level_v for letter, level_v in zip("abc", volts, strict=True)}
@@ -118,7 +118,7 @@ def _finding(
         end_ns=max(start_ns, end_ns),
         uncertainty_ns=max(wave.uncertainty_ns for wave in place.waves),
         closed=span.closed,
-        onset_seen=bool(np.isfinite(course.phasors[: span.start]).all(axis=1).any()),
+        onset_seen=bool(np.isfinite(series.phasors[: span.start]).all(axis=1).any()),
         duration_cycles=(end_ns - start_ns) / 1e9 * config.nominal_hz,
         confidence=confidence,
         because=f"{because}, \N{PLUS-MINUS SIGN}{sigma:.2f} points ({place.boxes}: {levels})",

@@ -27,8 +27,8 @@ from opq_gateway.ring.codec.predictor import (
     Floats,
     Integers,
     Predictor,
-    PredictorCourse,
     PredictorSetup,
+    PredictorState,
     corrected,
     groups,
     period_samples,
@@ -176,7 +176,7 @@ def _walk(chunks: list[_ChunkReader], classes: int) -> None:
     for row, one in enumerate(chunks):
         own = np.s_[: one.stretches, row, : one.setup.stretch_samples]
         one.spread(delays[own], gains[own])
-    periods, lags = _courses(chunks)
+    periods, lags = _periods_and_lags(chunks)
     if classes == 1:
         plain = _stacked([_in_rows(one.residuals.in_order(one.setup.stretch_samples), one) for one in chunks])
     else:
@@ -201,15 +201,15 @@ def _walk(chunks: list[_ChunkReader], classes: int) -> None:
         one.values = history[row, : one.most].astype(np.int64)
 
 
-def _courses(chunks: Sequence[_ChunkReader]) -> tuple[Integers, Integers]:
+def _periods_and_lags(chunks: Sequence[_ChunkReader]) -> tuple[Integers, Integers]:
     """Periods and lags of all stretches, (stretches, chunks); the first chunk has the most."""
     periods, lags = np.zeros((2, chunks[0].stretches, len(chunks)), np.int64)
     for row, one in enumerate(chunks):
         if one.stretches:
-            course = PredictorCourse(one.setup)
+            state = PredictorState(one.setup)
             for delay in one.coded_delays[:-1]:
-                course.advance(delay)
-            periods[: one.stretches, row], lags[: one.stretches, row] = course.periods, course.lags
+                state.advance(delay)
+            periods[: one.stretches, row], lags[: one.stretches, row] = state.periods, state.lags
     return periods, lags
 
 
@@ -265,11 +265,11 @@ def _fit_predictor(values: Integers, setup: PredictorSetup) -> tuple[Floats, lis
     delay_scale, gain_scale = 2.0**-setup.delay_shift, 2.0**-setup.gain_shift
     scale = np.repeat([delay_scale, gain_scale], 2 * setup.parts)[:, None]
     ramp = ramps(setup.stretch_samples, setup.parts)
-    course = PredictorCourse(setup)
+    state = PredictorState(setup)
     for index, at in enumerate(range(setup.opening_samples, len(values), setup.stretch_samples)):
         wanted = values[at : at + setup.stretch_samples]
-        period, lags = np.array([[course.periods[-1]]]), np.array([[course.lags[-1]]])
-        cycles = predictor.cycles(index, period, lags, course.ahead)[0, 0, : len(wanted) + 2]
+        period, lags = np.array([[state.periods[-1]]]), np.array([[state.lags[-1]]])
+        cycles = predictor.cycles(index, period, lags, state.ahead)[0, 0, : len(wanted) + 2]
         ramp_part = ramp[:, : len(wanted)]
         basis = np.concatenate(((cycles[2:] - cycles[:-2]) * ramp_part, cycles[1:-1] * ramp_part)) * scale
         square = basis @ basis.T
@@ -280,7 +280,7 @@ def _fit_predictor(values: Integers, setup: PredictorSetup) -> tuple[Floats, lis
         predicted.append(corrected(cycles, delay @ ramp_part * delay_scale, gain @ ramp_part * gain_scale))
         for run, part in zip(coefficients, (delay[::2], delay[1::2], gain[::2], gain[1::2]), strict=True):
             run.append(part.astype(np.int64))
-        course.advance(int(coefficients[0][-1].sum()))
+        state.advance(int(coefficients[0][-1].sum()))
     return np.concatenate(predicted), [np.concatenate(run) for run in coefficients]
 
 

@@ -3,7 +3,7 @@
 Stretches come in groups: all of a group are predicted at once, from what lies before the group, so that a
 chunk is decoded in ten steps of NumPy per second, not in 12,000 of Python. How far frequency and amplitude
 have moved, which short lags would show, is measured by the encoder and stored: per half or whole stretch a
-delay and a gain, each with its slope. The stored delays also steer the period (`PredictorCourse`), so that
+delay and a gain, each with its slope. The stored delays also steer the period (`PredictorState`), so that
 they stay small.
 
 Exact everywhere: every value is a whole number below 2**53 or such a number times a power of two, so float64
@@ -89,7 +89,7 @@ def groups(stretches: int) -> list[tuple[int, int]]:
     return found
 
 
-class PredictorCourse:
+class PredictorState:
     """Period and number of lags of each stretch of a chunk, steered by the coded delays of those before."""
 
     def __init__(self, setup: PredictorSetup) -> None:
@@ -148,7 +148,7 @@ class Predictor:
         """Earlier cycles laid over stretches from `first` on, with one more sample on each side.
 
         Args:
-            periods: (stretches, chunks) as in `Course`; `lags` too, 0 where a chunk has ended.
+            periods: (stretches, chunks) as in `PredictorState`; `lags` too, 0 where a chunk has ended.
             ahead: stretches of their group that lie before `first`.
         Returns:
             (stretches, chunks, longest stretch + 2) Q12; after a chunk's own stretch is nothing of meaning.

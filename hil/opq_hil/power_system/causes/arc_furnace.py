@@ -15,7 +15,7 @@ import numpy as np
 
 from opq_hil.power_system.causes.cause import Cause, limit
 from opq_hil.power_system.causes.site import Site, SolvedCause
-from opq_hil.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm, ModulationCourse
+from opq_hil.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm, ModulationProfile
 from opq_hil.power_system.shunts import Shunt
 
 TONES = 24
@@ -42,8 +42,8 @@ class ArcFurnace(Cause):
         bounds = np.geomspace(LOW_HZ, HIGH_HZ, TONES + 1)  # bands of equal power: density as 1 / f
         hz = np.sqrt(bounds[1:] * bounds[:-1]) * site.chance.uniform(0.97, 1.03, TONES)
         peaks = np.full(TONES, self.restlessness * math.sqrt(2 / TONES))
-        course = ModulationCourse(MEAN, hz, peaks, site.chance.uniform(0, 2 * math.pi, TONES))
-        factor = FundamentalTerm(start_s, end_s, change, course)
+        profile = ModulationProfile(MEAN, hz, peaks, site.chance.uniform(0, 2 * math.pi, TONES))
+        factor = FundamentalTerm(start_s, end_s, change, profile)
         words = f"arc furnace of {self.mva:g} MVA at {self.at} for {self.seconds:g} s"
         return SolvedCause(
             DisturbanceTerms(start_s, site.delays_s(self.at), (factor,)), end_s, words, self.at

@@ -49,13 +49,13 @@ class Islanding(Cause):
         load_kw = sum(each.kw for each in config.load if network.node(each.bus) in behind)
         model = self._model(sum(each.rating_kva for each in inside), load_kw, site.nominal_hz)
         lost_mw = (load_kw - sum(each.kw for each in inside)) / 1000
-        settled_hz, course = model.settled_hz(lost_mw), StepAnswer(model, PowerStep(0.0, lost_mw))
+        settled_hz, profile = model.settled_hz(lost_mw), StepAnswer(model, PowerStep(0.0, lost_mw))
         opened = replace(site.state.switching, open_at=site.state.switching.open_at | {self.at})
         change = site.changes(site.volts_of(replace(site.state, switching=opened)))
         start_s, end_s = site.start_s, site.start_s + self.seconds
-        gained = float(course.cycles(np.array([self.seconds]))[0])
+        gained = float(profile.cycles(np.array([self.seconds]))[0])
         back_deg = -360 * ((gained + 0.5) % 1.0 - 0.5)
-        slip = SlipTerm(start_s, end_s, course, site.downstream(place), back_deg)
+        slip = SlipTerm(start_s, end_s, profile, site.downstream(place), back_deg)
         terms = DisturbanceTerms(
             start_s, site.delays_s(place), (FundamentalTerm(start_s, end_s, change),), (slip,)
         )

@@ -13,14 +13,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.power_system.causes.cause import Cause, limit
 from opq_hil.power_system.causes.site import Site, SolvedCause
 from opq_hil.power_system.disturbance_terms import (
     ComplexArray,
     DisturbanceTerms,
     FundamentalTerm,
-    TableCourse,
+    TableProfile,
 )
 from opq_hil.power_system.shunts import Shunt
 
@@ -62,8 +62,8 @@ class MotorStart(Cause):
         shunt = Shunt(self.at, starting_kva * self.starting_pf, starting_kva * reactive)
         change = site.changes(site.volts_of(site.state, (), [shunt]))
         seconds, sizes = self.run_up(site)
-        course = TableCourse(seconds, sizes)
-        factor = FundamentalTerm(start_s, start_s + self.running_s, change, course)
+        profile = TableProfile(seconds, sizes)
+        factor = FundamentalTerm(start_s, start_s + self.running_s, change, profile)
         over = np.flatnonzero(np.abs(sizes) > np.abs(sizes[-1]) + 0.1)
         end_s = start_s + min(float(seconds[over[-1]]) if len(over) else 0.0, self.running_s)
         words = f"{self.kw:g} kW motor started at {self.at}, {end_s - start_s:.1f} s to run up"

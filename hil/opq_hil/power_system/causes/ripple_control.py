@@ -14,7 +14,7 @@ import numpy as np
 
 from opq_hil.power_system.causes.cause import Cause, limit
 from opq_hil.power_system.causes.site import Site, SolvedCause
-from opq_hil.power_system.disturbance_terms import DisturbanceTerms, KeyedCourse, ToneTerm
+from opq_hil.power_system.disturbance_terms import DisturbanceTerms, KeyedProfile, ToneTerm
 
 MOST_BITS = 1000
 
@@ -44,7 +44,7 @@ class RippleControl(Cause):
         level_v = self.percent / 100 * site.place_nominal_v(self.at)
         volts = site.injected_v(order, self.at, unit_a) * level_v / abs(complex(here_v[0]))
         tone = ToneTerm(
-            start_s, end_s, self.hz, np.where(site.alive, volts, 0), KeyedCourse(self.bits, self.bit_s)
+            start_s, end_s, self.hz, np.where(site.alive, volts, 0), KeyedProfile(self.bits, self.bit_s)
         )
         words = f"ripple control of {self.hz:g} Hz, {self.percent:g} %, from {self.at}, {len(self.bits)} bits"
         terms = DisturbanceTerms(start_s, site.delays_s(self.at), (), (), (tone,))

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.power_system.disturbance_terms import ComplexArray, DisturbanceTerms
 from opq_hil.power_system.faults import ShortCircuit
 from opq_hil.power_system.network import PowerNetwork, SequenceImpedances

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.profiles import FloatArray
 from opq_hil.power_system.causes.cause import Cause, limit
 from opq_hil.power_system.causes.site import Site, SolvedCause
 from opq_hil.power_system.disturbance_terms import (
@@ -23,7 +23,7 @@ from opq_hil.power_system.disturbance_terms import (
     DisturbanceTerms,
     FundamentalTerm,
     HarmonicTerm,
-    TableCourse,
+    TableProfile,
 )
 
 ORDERS = (1, 2, 3, 4, 5, 6, 7)
@@ -73,14 +73,14 @@ class TransformerEnergising(Cause):
                 taken -= taken.mean()  # no neutral: the current of one phase returns through the others
                 sizes = np.zeros(longest + 1, dtype=np.complex128)
                 sizes[: len(amplitudes)] = amplitudes[:, column] / first
-                course = TableCourse(seconds[: longest + 1], sizes)
+                profile = TableProfile(seconds[: longest + 1], sizes)
                 volts = site.injected_v(order, self.at, -taken)
                 if order == 1:
                     fundamental.append(
-                        FundamentalTerm(start_s, end_s, site.changes(site.before_v + volts), course)
+                        FundamentalTerm(start_s, end_s, site.changes(site.before_v + volts), profile)
                     )
                 else:
-                    added.append(HarmonicTerm(start_s, end_s, order, np.where(site.alive, volts, 0), course))
+                    added.append(HarmonicTerm(start_s, end_s, order, np.where(site.alive, volts, 0), profile))
         if not added:
             raise ValueError(
                 f"no phase of it saturates at {self.angle_deg:g} degrees; want another angle_deg"

@@ -32,13 +32,13 @@ class UnitTrip(Cause):
         if site.model is None:
             raise ValueError("unit_trip: this scenario has no [frequency] with a preset; want one")
         place = site.network.config.supply.bus if self.at == "system" else self.at
-        course = StepAnswer(site.model, PowerStep(0.0, self.mw))
+        profile = StepAnswer(site.model, PowerStep(0.0, self.mw))
         everywhere = np.ones(len(site.outlets), dtype=np.bool_)
-        slip = SlipTerm(site.start_s, math.inf, course, everywhere)
+        slip = SlipTerm(site.start_s, math.inf, profile, everywhere)
         seconds: np.ndarray = np.arange(0.0, LONGEST_S, 0.1)
-        off = np.flatnonzero(np.abs(course.hz(seconds)) > WITHIN_SHARE * site.nominal_hz)
+        off = np.flatnonzero(np.abs(profile.hz(seconds)) > WITHIN_SHARE * site.nominal_hz)
         lasting_s = float(seconds[off[-1]]) if len(off) else 0.0
-        lowest_hz = float(course.hz(seconds)[np.argmax(np.abs(course.hz(seconds)))])
+        lowest_hz = float(profile.hz(seconds)[np.argmax(np.abs(profile.hz(seconds)))])
         what = "generation" if self.mw > 0 else "load"
         words = f"{abs(self.mw):g} MW of {what} lost, {lowest_hz:+.3f} Hz at most"
         terms = DisturbanceTerms(site.start_s, site.delays_s(place), (), (slip,))

@@ -18,7 +18,7 @@ EDGE_S = 1e-9
 """A sample this little before a step counts as on it: 1e-5 of a sample, far above the rounding of times."""
 
 
-class FrequencyCourse(Protocol):
+class FrequencyProfile(Protocol):
     """A change of the frequency in time; all arrays (n,), seconds after sample 0."""
 
     def hz(self, t_s: FloatArray) -> FloatArray:

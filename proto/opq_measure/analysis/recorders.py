@@ -7,7 +7,7 @@ import numpy as np
 
 from opq_measure.aggregation.aggregate import Aggregate, Quantity
 from opq_measure.aggregation.aggregator import Aggregator
-from opq_measure.analysis.conditions import Course
+from opq_measure.analysis.conditions import WindowSeries
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import LEAST_RATE, MIN_S, Flicker, FlickerInterval, Flickermeter
 from opq_measure.frequency.per_window import cycle_frequency_hz
@@ -57,7 +57,7 @@ APART = 1 / 8
 """Share of a cycle: an edge this near to the last one is the same edge, in windows that overlap at a tick."""
 
 
-class WindowCourse:
+class WindowRecorder:
     """Measures windows, pushed in order, some at a time. Flagged ones count only where there is no other."""
 
     def __init__(self, nominal_hz: float) -> None:
@@ -120,7 +120,7 @@ class WindowCourse:
         found = found[np.isfinite(found)]
         return float(np.median(found)) if len(found) else float("nan")
 
-    def course(self, rate_hz: float) -> Course:
+    def series(self, rate_hz: float) -> WindowSeries:
         """The course for `conditions`, with quantities of flagged windows unknown."""
         clear = self.flagged.array() == 0
         hz, thd, line, line_hz, mirrored, noise, dc_v, notch = (
@@ -136,7 +136,7 @@ class WindowCourse:
                 self._notch,
             )
         )
-        return Course(
+        return WindowSeries(
             rate_hz=rate_hz,
             nominal_hz=self._nominal_hz,
             starts=self.starts.array(),
@@ -238,7 +238,7 @@ def _notches(window: Window) -> tuple[float, float]:
     return most.deepest.depth_v / float(np.median(window.track.amplitude)), float(most.per_cycle)
 
 
-class CycleCourse:
+class CycleRecorder:
     """The cycles of windows, pushed in order. The rms of a cycle is the Urms(1/2) that begins with it."""
 
     def __init__(self) -> None:
@@ -269,7 +269,7 @@ class CycleCourse:
             self._last = float(starts[-1])
 
 
-class FlickerCourse:
+class FlickerRecorder:
     """Accepts samples; returns intervals of ten minutes at the end."""
 
     def __init__(self, nominal_v: float, nominal_hz: float) -> None:

@@ -30,7 +30,7 @@ MOST_BENT_RAD = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class PhasorCourse:
+class PhasorSeries:
     """Phasors around a moment; times are seconds from it, hops are a quarter of a cycle apart.
 
     `relative` (h,): the fundamental over the one from before, extrapolated; `harmonics`: order -> its size at
@@ -51,14 +51,14 @@ class PhasorCourse:
         return slice(first, last)
 
 
-def phasor_course(
+def phasor_series(
     volts: SignalArray,
     rate_hz: float,
     hz: float,
     moment_sample: float,
     seconds: float,
     orders: tuple[int, ...] = (2, 3, 5),
-) -> PhasorCourse | None:
+) -> PhasorSeries | None:
     """The course around a moment; None if too little lies before it, or that is not steady.
 
     At least four cycles are needed before the moment, and five in all.
@@ -106,7 +106,7 @@ def phasor_course(
         for order in orders
         if 6 * order <= PER_CYCLE
     }
-    return PhasorCourse(centre_s, first / old, harmonics, tuned, abs(old))
+    return PhasorSeries(centre_s, first / old, harmonics, tuned, abs(old))
 
 
 def _tuned_hz(part: FloatArray, t_s: FloatArray, per_s: float, hz: float) -> float | None:

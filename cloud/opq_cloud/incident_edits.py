@@ -60,11 +60,11 @@ class IncidentEditor:
         """
         allowed = {*classes}
         parts = sorted({*kind.split("+")}) if kind else []
-        strange = [part for part in parts if part not in allowed]
-        if strange or len(parts) > CLASS_PARTS:
+        unknown = [part for part in parts if part not in allowed]
+        if unknown or len(parts) > CLASS_PARTS:
             raise IncidentEditError(f"{kind[:80]!r} is no class; there are {', '.join(sorted(allowed))}")
         self._note(number, account_id, "label", "+".join(parts))
-        self._announcements.put_changed(BY_HAND, number)
+        self._announcements.add_changed(BY_HAND, number)
 
     def note_incident(self, number: int, text: str, account_id: str = "") -> None:
         """Add a note to the incident."""
@@ -81,7 +81,7 @@ class IncidentEditor:
         done = carry_out_plan(self._store, plan, TRIES_S)
         if done is None:
             raise IncidentEditError(f"others changed the store's findings for {TRIES_S:g} s; try again")
-        self._announcements.put(BY_HAND, done)
+        self._announcements.add_changes(BY_HAND, done)
         return done
 
 
@@ -97,9 +97,9 @@ def plan_split(reader: JoinStore, number: int, finding_ids: Iterable[int], place
     """
     revision = reader.join_revision()
     known, wanted = _findings(reader, number), {*finding_ids}
-    strange = sorted(wanted - {one.finding_id for one in known})
-    if strange:
-        raise IncidentEditError(f"incident {number} has no finding {strange[0]}; reload it and choose again")
+    unknown = sorted(wanted - {one.finding_id for one in known})
+    if unknown:
+        raise IncidentEditError(f"incident {number} has no finding {unknown[0]}; reload it and choose again")
     taken = [_placed(one, -1) for one in known if one.finding_id in wanted]
     left = [_placed(one, number) for one in known if one.finding_id not in wanted]
     if not taken or not left:

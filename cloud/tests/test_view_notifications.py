@@ -156,7 +156,7 @@ def test_the_answer_to_a_test_says_what_became_of_it(
     def send() -> None:
         while not (waiting := [each for each in out.unsent() if each.account_id == ids["root"]]):
             time.sleep(0.02)
-        out.settle(waiting[0].entry_id, "failed", 1, "no mail server is set")
+        out.set_state(waiting[0].entry_id, "failed", 1, "no mail server is set")
 
     with ThreadPoolExecutor(1) as sending:
         sent = sending.submit(send)

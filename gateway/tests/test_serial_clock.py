@@ -345,7 +345,7 @@ def test_wherever_the_truth_is_seen_time_goes_on_without_a_jump_and_is_never_rev
     for samples, off_ns, rate in aims:
         period_ns = 1e12 / RATE * (1 + rate)
         target_ns = T0_NS + sample * 1e12 / RATE + off_ns
-        steering.go(SteeringTarget(sample, target_ns, period_ns, 1e6, 1e-6, TimeSource.NTP, RATE))
+        steering.steer_to(SteeringTarget(sample, target_ns, period_ns, 1e6, 1e-6, TimeSource.NTP, RATE))
         for first in range(sample, sample + samples, 200):
             piece = steering.piece(first)
             given_ns[first] = piece.t_at(first)

@@ -79,7 +79,7 @@ class Decoder:
             if piece and (message := read(piece)) is not None:
                 found.append(message)
         if last:
-            self._keep(last)
+            self._append(last)
         return found
 
     @property
@@ -87,7 +87,7 @@ class Decoder:
         """Bytes of a frame that has not ended yet; below MAX_FRAME."""
         return self._length
 
-    def _keep(self, piece: bytes) -> None:
+    def _append(self, piece: bytes) -> None:
         if not piece:
             return
         if self._skipping:
@@ -105,7 +105,7 @@ class Decoder:
 
     def _finish(self, piece: bytes) -> bytes:
         """Returns the frame that ends with `piece`; empty where it was skipped."""
-        self._keep(piece)
+        self._append(piece)
         if self._skipping:
             self._skipping = False
             return b""

@@ -42,7 +42,7 @@ def test_a_filter_by_blocks_gives_what_sample_by_sample_gives(name: str, block: 
 
 def test_a_settled_filter_stays_where_it_is() -> None:
     settled = Recursive(low_pass_sections(6, 35.0, 4000.0), 20)
-    settled.settle(7.0)
+    settled.set_steady(7.0)
     assert settled.run(np.full(400, 7.0)) == pytest.approx(np.full(400, 7.0), abs=1e-9)
 
 

@@ -104,7 +104,7 @@ class OnsetScan:
         self._open: list[OnsetGroup] = []
         """Groups that onsets of other Boxes may still join."""
 
-    def keep(self, one: FindingOnset) -> OnsetGroup:
+    def add_fixed(self, one: FindingOnset) -> OnsetGroup:
         """Leaves an onset in its stored incident: it is older than the change, or was placed by hand."""
         group = self._by_number.get(one.incident_id)
         if group is None:

@@ -74,7 +74,7 @@ def _join_new(
     scan, places, at = OnsetScan(grid_of), OnsetPlaces(), 0
     for one in sharp:
         while at < len(known) and onset_key(known[at]) < onset_key(one):
-            scan.keep(known[at])
+            scan.add_fixed(known[at])
             at += 1
         group = scan.place(one)
         leads = group.anchors[-1] is one
@@ -114,9 +114,9 @@ def _place_again(
         placed: list[tuple[FindingOnset, OnsetGroup]] = []
         for one in sorted((*rows, *sharp), key=onset_key):
             if onset_key(one) < onset_key(first):
-                scan.keep(one)
+                scan.add_fixed(one)
             else:
-                placed.append((one, scan.keep(one) if one.by_hand else scan.place(one)))
+                placed.append((one, scan.add_fixed(one) if one.by_hand else scan.place(one)))
         _give_numbers(scan.groups)
         placed_again, moved = [], []
         for one, group in placed:

@@ -227,7 +227,7 @@ class Reanalysis:
                 f"event {group[0].event_id}: others changed the store's findings without a pause"
             )
         if self._announcements is not None:
-            self._announcements.put(BY_REANALYSIS, done)
+            self._announcements.add_changes(BY_REANALYSIS, done)
         self._report.kept += kept
         self._note(plans[-1], done, before, was, labels)
         return True

@@ -189,7 +189,7 @@ class AnalysisRunner(MaukaPlugin):
         for job, findings in pool.first_found():
             self.guard("event", partial(self._begin_incidents, job, findings), event_id=job.event_id)
         for job in over:
-            self._settle(job.event_id, partial(self._finish_job, job))
+            self._run_guarded(job.event_id, partial(self._finish_job, job))
         while self._unread and pool.has_room:
             self._hand_over(pool, *self._unread.popleft())
         return pool.busy and not (pool.has_room and self._waiting.is_poll_due)
@@ -200,7 +200,7 @@ class AnalysisRunner(MaukaPlugin):
         One that only has to wait for an analysis that rests is retried when the rest is over.
         """
         if self.pool is None:
-            self._settle(event_id, lambda outcome: self._analyse(event_id, again, complete, outcome))
+            self._run_guarded(event_id, lambda outcome: self._analyse(event_id, again, complete, outcome))
         elif self.pool.has_room:
             self._hand_over(self.pool, event_id, again, complete)
         elif len(self._unread) < UNREAD_EVENTS:
@@ -208,7 +208,7 @@ class AnalysisRunner(MaukaPlugin):
         else:
             self.counters.add("forgotten_events")
 
-    def _settle(self, event_id: int, call: Callable[[EventOutcome], None]) -> None:
+    def _run_guarded(self, event_id: int, call: Callable[[EventOutcome], None]) -> None:
         outcome = EventOutcome()
         done = self.guard("event", lambda: call(outcome), event_id=event_id)
         self._waiting.note_outcome(event_id, outcome, done)

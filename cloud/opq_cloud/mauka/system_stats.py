@@ -90,7 +90,7 @@ class SystemStatsPlugin(MaukaPlugin):
         if now_s >= self._next_s:
             self._next_s = now_s + self._section.interval_s
             active = self._active_boxes()
-            self._put(self.document(active))
+            self._store_document(self.document(active))
             self._request_rates(active)
         return False
 
@@ -148,7 +148,7 @@ class SystemStatsPlugin(MaukaPlugin):
         newest = self._store().latest_measurements()
         return [box_id for box_id, row in newest.items() if row.timestamp_ms > since_ms]
 
-    def _put(self, document: dict[str, Any]) -> None:
+    def _store_document(self, document: dict[str, Any]) -> None:
         """Stores it, and deletes documents older than KEPT_S."""
         documents, now_s = self._store().people.documents, int(document["timestamp_s"])
         if documents.insert(LAHA_STATS, _key(now_s), document):

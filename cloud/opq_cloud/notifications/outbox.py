@@ -136,7 +136,7 @@ class NotificationOutbox:
         for entry in entries:
             why = self._obstacle(entry, account, rule)
             if why:
-                self._settle([entry], "dropped", why)
+                self._set_state([entry], "dropped", why)
                 continue
             claimed = self._records.claim(entry.entry_id, self._now_ms(), self._claim_ms)
             if claimed is not None:
@@ -171,12 +171,12 @@ class NotificationOutbox:
         try:
             self._deliver(entries, account, rule)
         except DeliveryRefusedError as error:
-            self._settle(entries, "failed", str(error))
+            self._set_state(entries, "failed", str(error))
             return False
         except (OSError, smtplib.SMTPException, ValueError) as error:
             self._postpone(entries, _problem(error))
             return False
-        self._settle(entries, "sent", "")
+        self._set_state(entries, "sent", "")
         return True
 
     def _deliver(
@@ -217,15 +217,15 @@ class NotificationOutbox:
         wait_ms = round(WAITS_S[min(tried, len(WAITS_S)) - 1] * 1000)
         for entry in entries:
             if now_ms - entry.made_ms > GIVEN_UP_MS and now_ms - entry.due_ms > 0 and entry.tried > 3:
-                self._settle([entry], "failed", f"given up after {entry.tried} tries: {why}")
+                self._set_state([entry], "failed", f"given up after {entry.tried} tries: {why}")
                 continue
-            self._records.settle(entry.entry_id, "waiting", now_ms, why, now_ms + wait_ms)
+            self._records.set_state(entry.entry_id, "waiting", now_ms, why, now_ms + wait_ms)
             self._counters.add("retried", label=entry.channel)
         log.info("notification.postponed", channel=entries[0].channel, wait_s=wait_ms / 1000, why=why)
 
-    def _settle(self, entries: Sequence[NotificationEntry], state: str, why: str) -> None:
+    def _set_state(self, entries: Sequence[NotificationEntry], state: str, why: str) -> None:
         for entry in entries:
-            self._records.settle(entry.entry_id, state, self._now_ms(), why)
+            self._records.set_state(entry.entry_id, state, self._now_ms(), why)
             self._counters.add(state, label=entry.channel)
         facts: Mapping[str, object] = {"channel": entries[0].channel, "entries": len(entries), "why": why}
         log.info(f"notification.{state}", **facts)

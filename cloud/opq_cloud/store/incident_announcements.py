@@ -40,17 +40,17 @@ class IncidentAnnouncements:
     def __init__(self, documents: KeyedDocuments) -> None:
         self._documents = documents
 
-    def put(self, by: str, done: CarriedOut) -> int:
+    def add_changes(self, by: str, done: CarriedOut) -> int:
         """Adds what a plan changed; returns how many incidents were left out because too many wait."""
         named = [
             ("new" if facts.incident_id in done.new_incidents else "changed", facts.incident_id)
             for facts in done.facts
         ]
-        return self._put(by, named + [("gone", number) for number in done.gone])
+        return self._add_named(by, named + [("gone", number) for number in done.gone])
 
-    def put_changed(self, by: str, number: int) -> int:
+    def add_changed(self, by: str, number: int) -> int:
         """Adds one incident of which something other than its findings has changed."""
-        return self._put(by, [("changed", number)])
+        return self._add_named(by, [("changed", number)])
 
     def oldest(self) -> IncidentAnnouncement | None:
         """Returns the announcement that has waited longest; None where none waits."""
@@ -62,7 +62,7 @@ class IncidentAnnouncements:
     def remove(self, announcement: IncidentAnnouncement) -> None:
         self._documents.remove(INCIDENT_ANNOUNCEMENTS, announcement.key)
 
-    def _put(self, by: str, named: list[tuple[str, int]]) -> int:
+    def _add_named(self, by: str, named: list[tuple[str, int]]) -> int:
         room = MOST_WAITING - len(self._documents.find(INCIDENT_ANNOUNCEMENTS)) if named else 0
         for first in range(0, len(named), INCIDENTS_EACH):
             if room <= 0:

@@ -210,7 +210,7 @@ class MeasurementLog(EmbeddedPart):
         timestamp_ms = parcel["timestamp_ms"]
         self._last_parcel += 1
         span = int(timestamp_ms.min()), int(timestamp_ms.max()), len(parcel)
-        self._slots.put(connection, self._last_parcel, span, *pack_parcel(parcel))
+        self._slots.store(connection, self._last_parcel, span, *pack_parcel(parcel))
         self._parcel_rows += len(parcel)
         return len(parcel)
 

@@ -158,7 +158,9 @@ class NotificationRecords:
 
         return claimed[0] if self.change_entry(number, change) else None
 
-    def settle(self, number: str, state: str, now_ms: int, why: str = "", due_ms: int | None = None) -> None:
+    def set_state(
+        self, number: str, state: str, now_ms: int, why: str = "", due_ms: int | None = None
+    ) -> None:
         """Sets the state of an entry; `waiting` comes with the time of the next try."""
 
         def change(was: NotificationEntry) -> NotificationEntry:

@@ -29,7 +29,7 @@ class ParcelSlots:
         """Forgets the free slots, after something was sealed or rolled back."""
         self._free = None
 
-    def put(
+    def store(
         self,
         connection: sqlite3.Connection,
         parcel: int,

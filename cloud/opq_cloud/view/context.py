@@ -153,8 +153,8 @@ class ViewContext:
         if self.visitor.everything:
             return self.whole_registry.every_id(self.whole_hub.box_count(), self.whole_hub.box_ids)
         known = self.places()
-        strange = [box_id for box_id in self.hub.box_ids() if box_id not in known]
-        return sorted((*known, *strange), key=natural_order) if strange else list(known)
+        unlisted = [box_id for box_id in self.hub.box_ids() if box_id not in known]
+        return sorted((*known, *unlisted), key=natural_order) if unlisted else list(known)
 
     def knows(self, box_id: str) -> bool:
         """Whether the Box is visible to the visitor, and stored or known by its data."""

@@ -228,10 +228,10 @@ class LiveReader:
         now_s = time.monotonic()
         if now_s >= self._names_until_s:
             self._names, self._named_boxes, self._names_until_s = {}, set(), now_s + NAMES_S
-        strange = listed_boxes(found) - self._named_boxes
-        records = [self._store.box(box_id) for box_id in strange]
+        unnamed = listed_boxes(found) - self._named_boxes
+        records = [self._store.box(box_id) for box_id in unnamed]
         self._names = {**self._names, **names_of(record for record in records if record is not None)}
-        self._named_boxes |= strange
+        self._named_boxes |= unnamed
         return self._names
 
     def _read_named(self, numbers: list[int]) -> None:

@@ -72,8 +72,8 @@ class RegistryReader:
         kept = self._every
         if kept[0] is not registry or kept[1] != box_count:
             known = registry.records
-            strange = [box_id for box_id in box_ids() if box_id not in known]
-            ids = sorted((*known, *strange), key=natural_order) if strange else list(known)
+            unlisted = [box_id for box_id in box_ids() if box_id not in known]
+            ids = sorted((*known, *unlisted), key=natural_order) if unlisted else list(known)
             kept = self._every = registry, box_count, ids
         return kept[2]
 

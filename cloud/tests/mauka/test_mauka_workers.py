@@ -223,13 +223,13 @@ def test_an_event_done_without_an_analysis_is_marked_and_health_says_so(store, b
     runner = AnalysisRunner(bus.settings, lambda: store, [])
     job = job_of(store, 1)
     job.ended["hang"] = 2
-    runner._settle(1, lambda outcome: runner._finish_job(job, outcome))
+    runner._run_guarded(1, lambda outcome: runner._finish_job(job, outcome))
     assert store.event_record(1).analysed
     assert runner.last_error == "analysis hang: event 1 is done without it"
     assert runner.counters.of("given_up", "hang") == 1
     job.result.spent_s["hang"] = 0.1  # the next event had it
     job.ended.clear()
-    runner._settle(1, lambda outcome: runner._finish_job(job, outcome))
+    runner._run_guarded(1, lambda outcome: runner._finish_job(job, outcome))
     assert runner.last_error is None
 
 

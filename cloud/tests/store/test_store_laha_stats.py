@@ -95,7 +95,7 @@ def test_mongo_has_it_as_the_originals_collection(mongo_uri: str, tmp_path: Path
     store = MongoStore(mongo_uri)
     store.append_measurements([Measurement("1", 1, {}, sequence=1)])
     plugin = SystemStatsPlugin({}, lambda: store, SystemStatsSection(), tmp_path)
-    plugin._put(plugin.document([]))
+    plugin._store_document(plugin.document([]))
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         found = client.get_default_database().laha_stats.find_one({"timestamp_s": {"$gt": 0}})
     assert found is not None

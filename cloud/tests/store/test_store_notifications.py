@@ -87,10 +87,10 @@ def test_a_claim_ends_and_what_is_settled_is_claimed_no_more(store: CloudStore) 
     assert records.claim("e", 1499, 500) is None
     again = records.claim("e", 1500, 500)
     assert again is not None and again.tried == 2
-    records.settle("e", "waiting", 1600, "answered 503", 5000)
+    records.set_state("e", "waiting", 1600, "answered 503", 5000)
     (waiting,) = records.unsent()
     assert (waiting.state, waiting.why, waiting.due_ms) == ("waiting", "answered 503", 5000)
-    records.settle("e", "sent", 6000)
+    records.set_state("e", "sent", 6000)
     assert records.unsent() == [] and records.claim("e", 9999, 1) is None
     (line,) = records.entries("ada")
     assert (line.state, line.why, line.settled_ms) == ("sent", "", 6000)
@@ -101,7 +101,7 @@ def test_old_lines_go_and_what_waits_stays(store: CloudStore) -> None:
     for number in range(3):
         records.add_entry(entry(f"e{number}", made_ms=number * DAY_MS))
         if number:
-            records.settle(f"e{number}", "sent", number)
+            records.set_state(f"e{number}", "sent", number)
     assert records.expire(40 * DAY_MS, 30) == 2
     assert [each.entry_id for each in records.entries()] == ["e0"]
 

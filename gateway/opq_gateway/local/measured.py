@@ -46,9 +46,9 @@ def measured(
     Raises:
         OSError: the ledger cannot be read.
     """
-    strange = sorted(query.keys() - {"box", "kind", "from", "to"})
-    if strange:
-        return _wrong(f"{', '.join(strange)}: not known; there are box, kind, from, to")
+    unknown = sorted(query.keys() - {"box", "kind", "from", "to"})
+    if unknown:
+        return _wrong(f"{', '.join(unknown)}: not known; there are box, kind, from, to")
     box, kind = query.get("box", [""])[0], query.get("kind", ["10min"])[0]
     if box not in ledgers:
         return _wrong(f"box: is {box!r}; want one of {', '.join(ledgers)}")

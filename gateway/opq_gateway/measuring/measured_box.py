@@ -142,10 +142,10 @@ class MeasuredBox:
             if isinstance(item, SampleBlock):
                 blocks.append(item)
                 continue
-            self._push(blocks, jobs)
+            self._measure_blocks(blocks, jobs)
             blocks = []
             self._other(item, jobs)
-        self._push(blocks, jobs)
+        self._measure_blocks(blocks, jobs)
         if self._meter is not None:
             jobs.append(Job(self._meter))
         return jobs
@@ -173,7 +173,7 @@ class MeasuredBox:
         elif self._meter is not None:
             self._meter.gap()
 
-    def _push(self, blocks: Sequence[SampleBlock], jobs: list[Job]) -> None:
+    def _measure_blocks(self, blocks: Sequence[SampleBlock], jobs: list[Job]) -> None:
         if self._meter is None:
             self.counters.add("unmeasured_samples", sum(len(block.counts) for block in blocks))
             return
@@ -225,7 +225,7 @@ class MeasuredBox:
     def _measure_backlog(self, backlog: RingBacklog, jobs: list[Job]) -> None:
         blocks = backlog.next()
         self.counters.add("backfilled_samples", sum(len(block.counts) for block in blocks))
-        self._push(blocks, jobs)
+        self._measure_blocks(blocks, jobs)
         if backlog.done:
             self._backlog = None
             waiting = list(self._items)

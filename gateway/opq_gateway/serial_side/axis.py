@@ -103,7 +103,7 @@ class Axis:
         """Ends the axis: stamps the blocks that wait for their time, and gives up every hole."""
         out: list[Output] = []
         if self._held:
-            self.clock.settle()
+            self.clock.begin_stamping()
             held, self._held = self._held, []
             out = [each for one in held for each in self._again(one)]
         return out + self.line.flush(reason)

@@ -164,7 +164,7 @@ class BoxClock:
             piece.t_at(sample), piece.uncertainty_ns(sample), target.source, target.rate_millihz
         )
 
-    def settle(self) -> None:
+    def begin_stamping(self) -> None:
         """Starts stamping with what is known, since the run ends before START_S."""
         if self._arrivals is not None and not self._steering.begun:
             self._steer(self._newest)
@@ -229,7 +229,7 @@ class BoxClock:
         own = SteeringTarget(
             samples.first_sample, samples.t_ns, period_ns, None, 0.0, TimeSource.FREE, samples.rate_millihz
         )
-        self._steering.go(own)
+        self._steering.steer_to(own)
         self._believed = False
         self._steer(samples.first_sample)
         return True
@@ -288,7 +288,7 @@ class BoxClock:
             reason = "compared with another Box's GPS" if off_ns > max(HURRIED_NS, bound_ns) else ""
             slew = HURRIED_SLEW if off_ns > bound_ns / 4 else SLEW
         step = bool(reason) and self._steering.begun
-        by_ns = self._steering.go(target, step, slew)
+        by_ns = self._steering.steer_to(target, step, slew)
         if step:
             self._stepped(by_ns, reason)
 
@@ -343,7 +343,7 @@ class BoxClock:
                 TimeSource.HOLDOVER,
                 rate_millihz,
             )
-            self._steering.go(held)
+            self._steering.steer_to(held)
             return True
         bound_ns += HOLDOVER_DRIFT * (sample - timed.first_sample) * period_ns
         return other_bound_ns is None or 2 * other_bound_ns >= bound_ns
@@ -362,4 +362,4 @@ class BoxClock:
             return
         sample, t_ns = self._before
         if abs(t_ns + (target.sample - sample) * target.period_ns - target.t_ns) < GO_ON_NS:
-            self._steering.go(replace(target, sample=sample, t_ns=t_ns))
+            self._steering.steer_to(replace(target, sample=sample, t_ns=t_ns))

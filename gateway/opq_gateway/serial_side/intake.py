@@ -302,7 +302,7 @@ class Intake:
         if self._axis is not None:
             status.shares_clock, status.by_gps = self._axis.clock.shared, self._axis.clock.by_gps
         self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # no hole
-        self._ring_writer.keep(blocks)
+        self._ring_writer.store_blocks(blocks)
         self._outputs.accept_blocks(status.box_id, blocks)
 
     def _gap(self, gap: Gap) -> None:

@@ -49,7 +49,7 @@ class RingWriter:
         self._counters = counters
         self._lines = lines
 
-    def keep(self, blocks: Sequence[SampleBlock]) -> None:
+    def store_blocks(self, blocks: Sequence[SampleBlock]) -> None:
         """Stores blocks that came together, in order."""
         try:
             self._ring.append_all(blocks)

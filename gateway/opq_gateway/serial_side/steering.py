@@ -80,7 +80,7 @@ class Steering:
         """Distance from the line to the target."""
         return round(target.t_ns) - self.piece(target.sample).t_at(target.sample) if self._pieces else 0
 
-    def go(self, target: SteeringTarget, step: bool = False, slew: float = SLEW) -> int:
+    def steer_to(self, target: SteeringTarget, step: bool = False, slew: float = SLEW) -> int:
         """Approaches the target from its sample on, which must not have a stamp yet; with `step` at once.
 
         Returns:

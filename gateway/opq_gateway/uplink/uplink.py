@@ -241,7 +241,7 @@ class Uplink:
         for queued in self._queue.store(taken):
             line = self._lines[queued.box_id]
             if not line.send(queued, now_s):
-                self._keep(line, queued.measurement)
+                self._add_unnumbered(line, queued.measurement)
         originals = [line for line in self._lines if not line.acknowledging]
         for line in originals:
             line.remember()
@@ -251,7 +251,7 @@ class Uplink:
     def _turn_of(self, each: tuple[str, Measurement]) -> int:
         return 0 if each[1].crossing and self._lines[each[0]].acknowledging else 1
 
-    def _keep(self, line: BoxUplink, measurement: Measurement) -> None:
+    def _add_unnumbered(self, line: BoxUplink, measurement: Measurement) -> None:
         """Keeps a Measurement that has no number and was not received, until the disk gives numbers again."""
         if len(self._unnumbered) == MOST_UNNUMBERED:
             self._lines[self._unnumbered.popleft()[0]].counters.add("measurements_overflow")

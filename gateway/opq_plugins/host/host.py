@@ -41,7 +41,7 @@ class SymbolTable:
     def __init__(self) -> None:
         self.manifests: Mapping[str, PackageManifest] = {}
 
-    def put(self, manifest: PackageManifest) -> None:
+    def add(self, manifest: PackageManifest) -> None:
         """Adds a plug-in, or another version of it."""
         self.manifests = {**self.manifests, manifest.name: manifest}
 
@@ -219,7 +219,7 @@ class PluginHost:
         running = self._running_plugin(manifest.name)
         pauses = running.switch(self._started(manifest, to, running), on_trial)
         self._trouble.pop(manifest.name, None)
-        self._symbols.put(manifest)
+        self._symbols.add(manifest)
         return pauses
 
     def _drop(self, name: str) -> None:

@@ -50,7 +50,7 @@ class Plugins(PluginHost):
         self._report = FollowerReport(folder)
         for name, (version, _) in store.currents().items():
             try:
-                self._symbols.put(self._releases.manifest(store.versions(name)[version]))
+                self._symbols.add(self._releases.manifest(store.versions(name)[version]))
             except (OSError, PluginError) as error:
                 self._trouble[name] = f"{name} {version} cannot be read: {error}"
 
@@ -82,7 +82,7 @@ class Plugins(PluginHost):
                 if former is not None:
                     self._store.add(former)
                 raise
-            self._installer.keep()
+            self._installer.commit()
             if all(symbol[0] in JUDGING for symbol in manifest.symbols):
                 self._running[name].park()
             self._store.switch(name, installed.version, current)

@@ -67,7 +67,7 @@ class Installer(ReleaseFolder):
         return package, allowed_signer(package.raw_manifest, package.signature, self._policy)
 
     def unpack(self, package: PluginPackage, signed_by: str | None) -> Release:
-        """Unpacks into the version's folder; what was there is put aside until `keep` or `take_back`.
+        """Unpacks into the version's folder; what was there is put aside until `commit` or `take_back`.
 
         Raises PluginError; then nothing is left on disk.
         """
@@ -96,7 +96,7 @@ class Installer(ReleaseFolder):
         now_ms = time.time_ns() // 1_000_000
         return Release(manifest.name, version, manifest_name, package.sha256, signed_by, now_ms)
 
-    def keep(self) -> None:
+    def commit(self) -> None:
         """Keeps what was unpacked last, and deletes what it replaced."""
         shutil.rmtree(self._aside, ignore_errors=True)
 

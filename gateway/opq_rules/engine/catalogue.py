@@ -89,7 +89,7 @@ class StreamCatalogue:
         new = definition_of(parse_create(sql))
         check_replacement(old, new)
         self._factory.check_stream(new)
-        self._keep(new)
+        self._store_definition(new)
         self.definitions[name] = new
         return f"{what.capitalize()} {name} is replaced."
 
@@ -103,11 +103,11 @@ class StreamCatalogue:
         if new.name in self.definitions:
             raise RuleError(f"{self.definitions[new.name].what} {new.name} already exists", STREAM)
         self._factory.check_stream(new)
-        self._keep(new)
+        self._store_definition(new)
         self.definitions[new.name] = new
         return f"{new.what.capitalize()} {new.name} is created."
 
-    def _keep(self, new: StreamDefinition) -> None:
+    def _store_definition(self, new: StreamDefinition) -> None:
         if not new.temp:
             self._store.put(new.what, new.name, new.text)
 

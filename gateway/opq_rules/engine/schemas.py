@@ -96,14 +96,14 @@ class SchemaAdmin:
             self.fits(name, content)
             old = self._store.get(KIND, name)
             self._check(name, old, version, new)
-            self._put(name, content, version)
+            self._store_schema(name, content, version)
             return old is None
 
     def take_over(self, name: str, content: SchemaContent, version: str) -> None:
         """Stores a schema of an import, whatever version exists."""
         with self._store.changing():
             self.fits(name, content)
-            self._put(name, content, version)
+            self._store_schema(name, content, version)
 
     def fits(self, name: str, content: SchemaContent, alone: bool = False) -> None:
         """Raises RuleError where the schema cannot be stored. `alone`: its present users will be removed."""
@@ -129,7 +129,7 @@ class SchemaAdmin:
 
     # -- inside
 
-    def _put(self, name: str, content: SchemaContent, version: str) -> None:
+    def _store_schema(self, name: str, content: SchemaContent, version: str) -> None:
         self._store.put(KIND, name, kept_as(content, version))
         self._schemas.put(name, content.messages)
         self._factory.changed()

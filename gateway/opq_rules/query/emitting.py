@@ -142,7 +142,7 @@ class Emitter:
             context.row_number = number
             if self._plan.uses_kept and self._windowed:
                 context.kept.clear()
-            put.extend(self._put(record))
+            put.extend(self._rows_of(record))
         return self._in_order(put)
 
     def _put_groups(self, cut: Cut, groups: RecordGroups) -> list[Row]:
@@ -152,7 +152,7 @@ class Emitter:
         for group in groups.each():
             if not self._lets_through(cut, groups, group):
                 continue
-            put.extend(self._put(group.first))
+            put.extend(self._rows_of(group.first))
             context.row_number += 1
         return self._in_order(put)
 
@@ -172,7 +172,7 @@ class Emitter:
         except RowError as error:
             raise RowError(f"Having: {error}") from None
 
-    def _put(self, record: Record) -> list[tuple[list[Value], list[Row]]]:
+    def _rows_of(self, record: Record) -> list[tuple[list[Value], list[Row]]]:
         """The rows of one record or group, each with its keys of ORDER BY."""
         plan, context, row = self._plan, self._context, record.row
         rows = [self.project(row, context)] if self._spread is None else self._spread(row, context)

@@ -226,7 +226,7 @@ class RunningGroups(RecordGroups):
         super().__init__(*args)
         self._count = 0
 
-    def put(self, record: Record) -> GroupEntry | None:
+    def add_record(self, record: Record) -> GroupEntry | None:
         """Adds a record. None: it has no group."""
         key = self.key_of(record)
         if key is NO_GROUP:

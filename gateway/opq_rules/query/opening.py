@@ -29,7 +29,7 @@ def query_window(
 
     def groups() -> RecordGroups:
         assert grouping is not None
-        return RecordGroups(grouping, context, faults.keep)
+        return RecordGroups(grouping, context, faults.defer)
 
     def quiet_groups() -> RecordGroups:
         assert grouping is not None
@@ -37,7 +37,7 @@ def query_window(
 
     def running() -> RunningGroups:
         assert grouping is not None
-        return RunningGroups(grouping, context, faults.keep)
+        return RunningGroups(grouping, context, faults.defer)
 
     def guarded(condition: Evaluate | Mapping[int, Evaluate] | None) -> Callable[[Record], bool]:
         def holds(record: Record) -> bool:
@@ -46,7 +46,7 @@ def query_window(
             try:
                 return evaluate is None or evaluate(record.row, context) is True
             except RowError as error:
-                faults.keep(error)
+                faults.defer(error)
                 return False
 
         return holds
@@ -58,7 +58,7 @@ def query_window(
         try:
             return repr([hashable(each(record.row, context)) for each in plan.partition_by])
         except RowError as error:
-            faults.keep(error)
+            faults.defer(error)
             return "error"
 
     fresh: Fresh = WindowRecords if grouping is None else groups

@@ -216,7 +216,7 @@ class Query:
                     if not where(row, context):
                         continue
                 except RowError as error:
-                    faults.keep(placed(error))
+                    faults.defer(placed(error))
                     continue
             yield Record(now_ms, 0, row, meta)
 
@@ -320,7 +320,7 @@ class Query:
 
     def _groups(self) -> RecordGroups:
         assert self.plan.grouping is not None
-        return RecordGroups(self.plan.grouping, self._context, self._faults.keep)
+        return RecordGroups(self.plan.grouping, self._context, self._faults.defer)
 
     def _advance_window(self, ms: int, out: list[Emission]) -> None:
         if self._window is None:

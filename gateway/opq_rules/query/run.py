@@ -127,14 +127,14 @@ class QueryErrors:
         if self._send:
             out.append([{"error": str(error)}])
 
-    def keep(self, error: RowError) -> None:
+    def defer(self, error: RowError) -> None:
         """Keeps an error from inside a window; `flush` emits it before what comes next."""
         self.report(error, self._waiting)
 
     def keep_left_out(self, start_ms: int, end_ms: int) -> None:
         """Reports the span, Unix ms, of windows without a record that were too many to be cut."""
         text = f"sendEmptyWindow: {MOST_EMPTY} at once; those from {start_ms} to {end_ms} ms were left out"
-        self.keep(RowError(text))
+        self.defer(RowError(text))
 
     def flush(self, out: list[Emission]) -> None:
         if self._waiting:

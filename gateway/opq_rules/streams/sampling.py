@@ -105,7 +105,7 @@ class _SampledContext(BatchEmitter):
     ) -> bool:
         with self._lock:
             for message in messages if self._field else messages[-1:]:
-                self._keep(dict(message))
+                self._store_row(dict(message))
             self._passed(meta, offset)
         return not self._context.stopped
 
@@ -115,7 +115,7 @@ class _SampledContext(BatchEmitter):
             if not self._field and payloads:
                 self._payload = payloads[-1]
             for row in rows:
-                self._keep(row)
+                self._store_row(row)
             self._passed(meta, offset)
         return not self._context.stopped
 
@@ -139,7 +139,7 @@ class _SampledContext(BatchEmitter):
             self._context.emit_error(str(error))
             return []
 
-    def _keep(self, row: Row) -> None:
+    def _store_row(self, row: Row) -> None:
         value = row.get(self._field) if self._field else None
         plain = value if isinstance(value, str | int | float | None) else str(value)
         key = (isinstance(value, bool), plain)  # true is not 1

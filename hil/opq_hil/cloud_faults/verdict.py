@@ -23,10 +23,10 @@ def play_cloud(
     verdict = ScheduleVerdict(schedule)
     try:
         with CloudWorld(schedule, folder, mounted, server) as world:
-            lived = world.live()
-            verdict.problems += lived.problems
-            verdict.problems += judge(lived, schedule.kinds, verdict.figures)
-            verdict.problems += late_boxes(verdict.problems, lived)
+            evidence = world.live()
+            verdict.problems += evidence.problems
+            verdict.problems += judge(evidence, schedule.kinds, verdict.figures)
+            verdict.problems += late_boxes(verdict.problems, evidence)
             if not verdict.ok and mounted:  # the file system ends with this process
                 shutil.copytree(folder / "disk", folder / "disk_kept", dirs_exist_ok=True)
     except (OpqError, OSError) as error:
@@ -35,34 +35,36 @@ def play_cloud(
     return verdict
 
 
-def late_boxes(problems: list[str], lived: CloudEvidence) -> list[str]:
+def late_boxes(problems: list[str], evidence: CloudEvidence) -> list[str]:
     """Reports, if there are other problems, that the Boxes themselves were late, which no fault causes."""
-    longest_s = float(lived.figures.get(LONGEST_TURN, 0.0))
+    longest_s = float(evidence.figures.get(LONGEST_TURN, 0.0))
     if not problems or longest_s < LATE_S:
         return []
     text = f"the simulated Boxes themselves stood still for {longest_s:g} s: this machine was too busy, "
     return [text + "which may be all that is wrong; play the seed again when it is not"]
 
 
-def judge(lived: CloudEvidence, kinds: frozenset[str], figures: dict[str, float | int | str]) -> list[str]:
+def judge(evidence: CloudEvidence, kinds: frozenset[str], figures: dict[str, float | int | str]) -> list[str]:
     """Problems in what a schedule left; adds figures."""
     problems = []
-    for box_id, held in lived.held.items():
-        stored = [each.sequence for each in lived.stored if each.box_id == box_id and each.sequence]
-        elsewhere = [each.sequence for each in lived.elsewhere if each.box_id == box_id and each.sequence]
+    for box_id, held in evidence.held.items():
+        stored = [each.sequence for each in evidence.stored if each.box_id == box_id and each.sequence]
+        elsewhere = [each.sequence for each in evidence.elsewhere if each.box_id == box_id and each.sequence]
         problems += accounts.measurements(box_id, held, stored, elsewhere)
     # the cloud believes a Box that reports 0 V of itself and is then silent; nobody else is named with it
-    of_others = [each for each in lived.incidents if (each.kind, set(each.boxes)) != ("outage", {HOSTILE_ID})]
-    account = accounts.dips(lived.truth, of_others, lived.events)
-    problems += account.problems + accounts.unexplained(account.excused, lived.truth, kinds)
-    figures |= lived.figures
+    of_others = [
+        each for each in evidence.incidents if (each.kind, set(each.boxes)) != ("outage", {HOSTILE_ID})
+    ]
+    account = accounts.dips(evidence.truth, of_others, evidence.events)
+    problems += account.problems + accounts.unexplained(account.excused, evidence.truth, kinds)
+    figures |= evidence.figures
     figures |= {
-        "stored": sum(each.box_id in lived.held for each in lived.stored),
-        "held": sum(each.next - each.floor for each in lived.held.values()),
-        "dips": len(lived.truth),
+        "stored": sum(each.box_id in evidence.held for each in evidence.stored),
+        "held": sum(each.next - each.floor for each in evidence.held.values()),
+        "dips": len(evidence.truth),
         "dips_found": account.found,
         "dips_excused": len(account.excused),
-        "events": len(lived.events),
-        "incidents": len(lived.incidents),
+        "events": len(evidence.events),
+        "incidents": len(evidence.incidents),
     }
     return problems

@@ -125,7 +125,7 @@ class CloudWorld:
     ) -> None:
         """`server`: forks the services; None: each is started without one."""
         self._schedule, self._folder = schedule, folder
-        self._lived = CloudEvidence()
+        self._evidence = CloudEvidence()
         self._opened = ExitStack()
         folder.mkdir(parents=True, exist_ok=True)
         offsets = free_offset(schedule.seed, 3 + len(GUESTS))
@@ -187,37 +187,37 @@ class CloudWorld:
 
     def live(self) -> CloudEvidence:
         """Plays the schedule, waits until all is quiet, stops in order, and reads fleet and store."""
-        lived = self._lived
+        evidence = self._evidence
         self._play()
         self._run(CALM_AFTER_S)
         begin_s = time.monotonic()
         try:
             self._wait(self._settling(), SETTLE_S, "all is acknowledged and analysed")
         except ServiceError as error:
-            lived.problems.append(str(error))
-        lived.figures["settled_s"] = round(time.monotonic() - begin_s, 1)
+            evidence.problems.append(str(error))
+        evidence.figures["settled_s"] = round(time.monotonic() - begin_s, 1)
         self.services.stop()
         for fleet in self._fleet:
             fleet.stop()
-            lived.held |= fleet.numbers()
+            evidence.held |= fleet.numbers()
             if fleet.failure is not None:
-                lived.problems.append(f"the fleet itself failed: {fleet.failure!r}")
+                evidence.problems.append(f"the fleet itself failed: {fleet.failure!r}")
         self._count()
         try:
-            lived.stored = exported(self._data_dir)
+            evidence.stored = exported(self._data_dir)
             if (self.services.other_data_dir / FILE_NAME).exists():
-                lived.elsewhere = exported(self.services.other_data_dir)
-            lived.events = stored_events(self._data_dir)
-            lived.incidents = stored_incidents(self._data_dir)
+                evidence.elsewhere = exported(self.services.other_data_dir)
+            evidence.events = stored_events(self._data_dir)
+            evidence.incidents = stored_incidents(self._data_dir)
         except (ServiceError, sqlite3.Error) as error:
-            lived.problems.append(f"the store cannot be read: {error}")
-        return lived
+            evidence.problems.append(f"the store cannot be read: {error}")
+        return evidence
 
     def _begin_fleet(self, opening: ExitStack) -> None:
         clock = RunClock(time.monotonic_ns(), time.time_ns(), CLOCK_UNCERTAINTY_NS, TimeSource.GPS)
         self._begin_s = clock.monotonic_ns / 1e9 + READY_S
         dips = placed_dips(self._schedule.dips, READY_S)
-        self._lived.truth = true_dips(dips, clock)
+        self._evidence.truth = true_dips(dips, clock)
         common = tuple(box_id for box_id in BOX_IDS if box_id != SLOW_BOX_ID)
         for name, box_ids, endpoints in (
             ("common", common, self._endpoints),
@@ -242,7 +242,7 @@ class CloudWorld:
     def _play(self) -> None:
         actions = beginnings_and_ends(self._schedule.faults)
         late_s = time.monotonic() - self._begin_s
-        self._lived.figures["late_s"] = round(max(0.0, late_s), 2)
+        self._evidence.figures["late_s"] = round(max(0.0, late_s), 2)
         while (now_s := time.monotonic() - self._begin_s) < self._schedule.length_s or actions:
             while actions and actions[0][0] <= now_s:
                 _, fault, begins = actions.pop(0)
@@ -343,17 +343,17 @@ class CloudWorld:
 
     def _count(self) -> None:
         """Adds the last figures, and problems that no fault excuses."""
-        lived, services = self._lived, self.services
-        lived.problems += services.problems
-        lived.problems += [complaint for each in services.processes for complaint in each.complaints]
+        evidence, services = self._evidence, self.services
+        evidence.problems += services.problems
+        evidence.problems += [complaint for each in services.processes for complaint in each.complaints]
         if self._hostile.overheard:
-            lived.problems.append(f"a peer read {self._hostile.overheard} commands for other Boxes")
+            evidence.problems.append(f"a peer read {self._hostile.overheard} commands for other Boxes")
         counts = [fleet.worker.counts() for fleet in self._fleet]
         for name in ("expired", "not_held", "acknowledgements_ahead"):
             if total := sum(each[name] for each in counts):
-                lived.problems.append(f"the fleet counted {total} {name}")
+                evidence.problems.append(f"the fleet counted {total} {name}")
         kills = sum(fault.kind.endswith(KILL) for fault in self._schedule.faults)
-        lived.figures |= {
+        evidence.figures |= {
             "starts": sum(each.starts for each in services.all.values()),
             "ended_by_themselves": sum(each.starts for each in services.all.values())
             - len(services.all)

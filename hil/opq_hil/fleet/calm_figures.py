@@ -63,7 +63,7 @@ def most_of(count: FloatArray) -> FloatArray:
 
 
 class CalmFigures:
-    """The metrics of steady Boxes by index; a Box is unknown until its first `put`."""
+    """The metrics of steady Boxes by index; a Box is unknown until its first `set_voltage`."""
 
     def __init__(self, box_ids: Sequence[str], seed: int) -> None:
         self._seed = seed
@@ -71,7 +71,7 @@ class CalmFigures:
         self._rms_v, self._thd, self._noise_v = (np.full(len(box_ids), np.nan) for _ in range(3))
         self._trans_v = np.full((len(box_ids), 3), np.nan)
 
-    def put(
+    def set_voltage(
         self, box: int, steady: SteadyVoltage, noise_v: float, trans_v: tuple[float, float, float]
     ) -> None:
         """Sets the voltage of a Box from now on; `trans_v` is minimum, maximum and mean of its cycles."""

@@ -49,14 +49,14 @@ class CalmOutlets:
             steady = voltage.steady(low, until_s)
         self.until_s[box] = -np.inf if steady is None else until_s - BESIDE_S
         if steady is not None:
-            self._put(box, steady, begin_s)
+            self._set_voltage(box, steady, begin_s)
         return steady is not None
 
     def cycles_beside(self, box: int, t_s: float, common: float) -> float:
         """The outlet's phase less the common one, in cycles, at a moment."""
         return float(self._outlets[box].voltage.cycles(np.array([t_s]))[0]) - common
 
-    def _put(self, box: int, steady: SteadyVoltage, at_s: float) -> None:
+    def _set_voltage(self, box: int, steady: SteadyVoltage, at_s: float) -> None:
         digest = hash((steady.fundamental_v, steady.dc_v, steady.ratios.tobytes()))
         if digest != self._known[box]:
             self._known[box] = digest
@@ -64,7 +64,7 @@ class CalmOutlets:
             read = SteadyVoltage(
                 steady.fundamental_v * outlet.gain, steady.ratios, steady.dc_v * outlet.gain + outlet.offset_v
             )
-            self._figures.put(box, read, outlet.noise_v, trans_of(outlet.samples(), at_s))
+            self._figures.set_voltage(box, read, outlet.noise_v, trans_of(outlet.samples(), at_s))
 
 
 def trans_of(source: SampleSource, at_s: float) -> tuple[float, float, float]:

@@ -45,7 +45,7 @@ class DisturbedBox:
 
 
 class DisturbedBoxes:
-    """The disturbed Boxes, by index; call `push` as time advances."""
+    """The disturbed Boxes, by index; call `measure` as time advances."""
 
     def __init__(self, clock: RunClock) -> None:
         self._clock = clock
@@ -109,7 +109,7 @@ class DisturbedBoxes:
         gone.meter.report_edges()
         return gone.made
 
-    def push(self, now_s: float) -> list[tuple[int, Measurement]]:
+    def measure(self, now_s: float) -> list[tuple[int, Measurement]]:
         """Measures the samples of all Boxes up to now; returns crossings and complete Measurements."""
         busy: list[DisturbedBox] = []
         for each in self._boxes.values():

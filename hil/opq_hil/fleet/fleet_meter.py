@@ -116,7 +116,7 @@ class FleetMeter:
 
     def measure_disturbed(self, t_s: float) -> list[tuple[int, Measurement]]:
         """(Box, Measurement) of the disturbed Boxes, with crossings; Boxes that are calm again leave them."""
-        measured = self._disturbed.push(t_s)
+        measured = self._disturbed.measure(t_s)
         whole = {box: each for box, each in measured if not each.crossing}
         for box, last in whole.items():
             measured += [(box, edge) for edge in self._calm_again(box, last)]

@@ -59,8 +59,8 @@ def play_gateway(schedule: FaultSchedule, folder: Path, mounted: bool) -> Schedu
     verdict = ScheduleVerdict(schedule)
     try:
         with FaultWorld(schedule, folder, mounted) as world:
-            lived = world.live()
-            _judge(verdict, schedule, world, lived)
+            evidence = world.live()
+            _judge(verdict, schedule, world, evidence)
             if not verdict.ok and mounted:  # the file system ends with this process
                 shutil.copytree(folder / "disk", folder / "disk_kept")
     except (OpqError, OSError) as error:
@@ -69,24 +69,24 @@ def play_gateway(schedule: FaultSchedule, folder: Path, mounted: bool) -> Schedu
     return verdict
 
 
-def _judge(verdict: ScheduleVerdict, schedule: FaultSchedule, world: FaultWorld, lived: Evidence) -> None:
+def _judge(verdict: ScheduleVerdict, schedule: FaultSchedule, world: FaultWorld, evidence: Evidence) -> None:
     problems, figures = verdict.problems, verdict.figures
-    problems += lived.problems
-    figures |= lived.figures
+    problems += evidence.problems
+    figures |= evidence.figures
     sent = in_ring = 0
     reasons: dict[str, int] = {}
     for box_id, box in world.boxes.boxes.items():
-        ring = lived.ring[box_id]
-        account = accounts.samples(box_id, lived.sent[box_id], ring.blocks, ring.gaps, box.truth)
+        ring = evidence.ring[box_id]
+        account = accounts.samples(box_id, evidence.sent[box_id], ring.blocks, ring.gaps, box.truth)
         problems += account.problems
         sent, in_ring = sent + account.sent, in_ring + account.in_ring
         for reason, count in account.in_gaps.items():
             reasons[reason] = reasons.get(reason, 0) + count
-        problems += accounts.revised(box_id, lived.early.get(box_id, ()), ring.blocks)
+        problems += accounts.revised(box_id, evidence.early.get(box_id, ()), ring.blocks)
         knows = box_id == BOX_IDS[0]
         if knows:
             problems += accounts.stamps(box_id, ring.blocks, box.own_time_ns)
-        stored = [each for each in lived.stored if each.box_id == box_id]
+        stored = [each for each in evidence.stored if each.box_id == box_id]
         slack_ns = accounts.SAME_AXIS_NS if knows else GUESSED_NS
         problems += accounts.overlaps(box_id, stored, slack_ns)
         problems += accounts.unmeasured(box_id, ring.blocks, stored, BETWEEN_NS, UNMEASURED_NS)
@@ -94,9 +94,9 @@ def _judge(verdict: ScheduleVerdict, schedule: FaultSchedule, world: FaultWorld,
         if jumps >= world.gateway.starts:
             problems.append(f"Box {box_id}: time jumped {jumps} times in {world.gateway.starts} starts")
         figures[f"holes_{box_id}"] = accounts.missing_sequences(stored)
-    problems += unexplained_gaps(schedule, reasons, max(lived.recovery_s.values()))
-    problems += accounts.once(lived.stored, world.listener.received)
-    problems += accounts.kept_promise(lived.stored, lived.queued)
+    problems += unexplained_gaps(schedule, reasons, max(evidence.recovery_s.values()))
+    problems += accounts.once(evidence.stored, world.listener.received)
+    problems += accounts.kept_promise(evidence.stored, evidence.queued)
     if world.listener.contradicted:
         problems.append(f"copies of a Measurement differ: {', '.join(world.listener.contradicted[:3])}")
     figures |= {
@@ -104,7 +104,7 @@ def _judge(verdict: ScheduleVerdict, schedule: FaultSchedule, world: FaultWorld,
         "samples_in_ring": in_ring,
         "samples_in_gaps": sum(reasons.values()),
         "gaps": "; ".join(f"{reason}: {count}" for reason, count in reasons.items()),
-        "stored": len(lived.stored),
+        "stored": len(evidence.stored),
     }
 
 

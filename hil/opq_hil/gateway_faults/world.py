@@ -54,7 +54,7 @@ class FaultWorld:
     def __init__(self, schedule: FaultSchedule, folder: Path, mounted: bool) -> None:
         self._schedule = schedule
         self._folder = folder
-        self._lived = Evidence()
+        self._evidence = Evidence()
         self._opened = ExitStack()
         folder.mkdir(parents=True, exist_ok=True)
         cloud_offset, gateway_offset = places.free_offset(schedule.seed)
@@ -101,7 +101,7 @@ class FaultWorld:
 
     def live(self) -> Evidence:
         """Plays the schedule, waits until all is quiet, stops in order, and reads disk and store."""
-        lived = self._lived
+        evidence = self._evidence
         self._play()
         serving = SampleFlow(BOX_IDS)
         try:
@@ -112,28 +112,28 @@ class FaultWorld:
             )
             self._run(CALM_AFTER_S)
         except ServiceError as error:
-            lived.problems.append(str(error))
+            evidence.problems.append(str(error))
         self._boxes.end()
-        lived.sent = {box_id: box.samples for box_id, box in self._boxes.boxes.items()}
+        evidence.sent = {box_id: box.samples for box_id, box in self._boxes.boxes.items()}
         begin_s = time.monotonic()
         try:
             self._wait(self._settling(), SETTLE_S, "all samples are in and all Measurements acknowledged")
         except ServiceError as error:
-            lived.problems.append(str(error))
-        lived.figures["settled_s"] = round(time.monotonic() - begin_s, 1)
+            evidence.problems.append(str(error))
+        evidence.figures["settled_s"] = round(time.monotonic() - begin_s, 1)
         self._count()
         for service in (self.gateway, self.cloud):
             try:
-                lived.figures[f"{service.name}_stop_s"] = round(service.stop(), 2)
+                evidence.figures[f"{service.name}_stop_s"] = round(service.stop(), 2)
             except ServiceError as error:
-                lived.problems.append(str(error))
-            lived.problems += service.complaints
-        lived.recovery_s = {box_id: self.gateway.recovery_s(box_id) for box_id in BOX_IDS}
-        lived.figures["longest_deaf_s"] = round(max(lived.recovery_s.values()), 1)
-        lived.ring = {box_id: ring_contents(self._disk.folder, box_id) for box_id in BOX_IDS}
-        lived.queued |= backlog(self._disk.folder) or set()
-        lived.stored = exported(self._folder / "cloud")
-        return lived
+                evidence.problems.append(str(error))
+            evidence.problems += service.complaints
+        evidence.recovery_s = {box_id: self.gateway.recovery_s(box_id) for box_id in BOX_IDS}
+        evidence.figures["longest_deaf_s"] = round(max(evidence.recovery_s.values()), 1)
+        evidence.ring = {box_id: ring_contents(self._disk.folder, box_id) for box_id in BOX_IDS}
+        evidence.queued |= backlog(self._disk.folder) or set()
+        evidence.stored = exported(self._folder / "cloud")
+        return evidence
 
     @property
     def listener(self) -> BrokerListener:
@@ -199,11 +199,11 @@ class FaultWorld:
 
     def _save_disk_state(self) -> None:
         """Saves what a killed gateway has on its disk, for the verdict."""
-        if not self._lived.early:
-            self._lived.early = {
+        if not self._evidence.early:
+            self._evidence.early = {
                 box_id: ring_contents(self._disk.folder, box_id).blocks for box_id in BOX_IDS
             }
-        self._lived.queued |= backlog(self._disk.folder) or set()
+        self._evidence.queued |= backlog(self._disk.folder) or set()
 
     def _killed(self, service: ServiceProcess, begins: bool) -> None:
         if begins:
@@ -266,8 +266,8 @@ class FaultWorld:
 
     def _count(self) -> None:
         """Adds the last figures, and problems that no fault excuses."""
-        lived, cables = self._lived, self._boxes.cables.values()
-        lived.figures |= {
+        evidence, cables = self._evidence, self._boxes.cables.values()
+        evidence.figures |= {
             "gateway_starts": self.gateway.starts,
             "cloud_starts": self.cloud.starts,
             "segments_lost": self._wire.lost,
@@ -281,4 +281,6 @@ class FaultWorld:
         }
         reading = gauges.read(self._health_port)
         if reading is not None and reading.total("failures"):
-            lived.problems.append(f"{reading.total('failures')} exceptions in the gateway; see gateway.log")
+            evidence.problems.append(
+                f"{reading.total('failures')} exceptions in the gateway; see gateway.log"
+            )

@@ -44,8 +44,8 @@ class Agenda:
         """Places an event at the first possible point not before its own and not before sample `horizon`."""
         soon_s = horizon / self._rate_hz
         if isinstance(event, GridEvent):
-            return self._put(not_before(event, self.grid.cycles_at(soon_s)))
-        return self._put(replace(event, start_s=max(event.start_s, soon_s)))
+            return self._add_event(not_before(event, self.grid.cycles_at(soon_s)))
+        return self._add_event(replace(event, start_s=max(event.start_s, soon_s)))
 
     def plan_until(self, horizon: int) -> None:
         """Places recurring events that may begin before sample `horizon`, and drops those long over."""
@@ -55,7 +55,7 @@ class Agenda:
         soon_s = self._looked / self._rate_hz + 1.0
         for number, recurring in enumerate(self._recurring):
             while recurring.first_s + self._plays[number] * recurring.every_s <= soon_s:
-                self._put(recurring.placed(self._plays[number], self.grid))
+                self._add_event(recurring.placed(self._plays[number], self.grid))
                 self._plays[number] += 1
         self._discard_before(max(0.0, soon_s - KEPT_S))
         self._marks = [mark for mark in self._marks if mark > horizon - KEPT_S * self._rate_hz]
@@ -70,7 +70,7 @@ class Agenda:
             if len(cycles) and event.start_cycles <= cycles[-1] and event.stop_cycles >= cycles[0]:
                 yield event
 
-    def _put(self, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:
+    def _add_event(self, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:
         if isinstance(event, GridEvent):
             self.events.append(event)
             if event.mark_cycles is not None:

@@ -83,7 +83,7 @@ class OutletVoltage:
             turn = np.exp(1j * math.radians(each.phase_deg))
             self._ratios[each.order - 1] += each.percent / 100 * turn
 
-    def settle(self, terms: DisturbanceTerms) -> None:
+    def add_lasting(self, terms: DisturbanceTerms) -> None:
         """Adds the lasting part of a disturbance to the steady state; call it in the order in which they
         began.
 

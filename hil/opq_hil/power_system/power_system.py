@@ -245,7 +245,7 @@ class PowerSystem:
         kept = [terms for terms in self._terms if terms.last_s >= before_s]
         while kept and _settled(kept[0], before_s):
             for voltage in self.voltages.values():
-                voltage.settle(kept[0])
+                voltage.add_lasting(kept[0])
             kept.pop(0)
         self._terms = tuple(kept)
 

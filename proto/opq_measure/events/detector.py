@@ -183,7 +183,7 @@ class Detector:
             rms_v = self._rms_v(first, stop)
             notices += self._decide(rms_v, first)
             self._decided = stop
-        notices += self._settle()
+        notices += self._finished_events()
         self._recent.discard_before(edges - KEPT)
         return notices
 
@@ -211,7 +211,7 @@ class Detector:
         kind = "sag" if event.sign < 0 else "swell"
         return Onset(event.number, kind, float((start + stop) / 2), event.first_percent)
 
-    def _settle(self) -> list[Notice]:
+    def _finished_events(self) -> list[Notice]:
         """The events, in order, whose ends have enough half edges after them."""
         found: list[Notice] = []
         while self._waiting:

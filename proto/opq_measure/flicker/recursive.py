@@ -45,7 +45,7 @@ class Recursive:
         self._at_once = _at_once(tuple(sections), block)
         self._state = np.zeros(2 * len(sections))
 
-    def settle(self, level: float) -> None:
+    def set_steady(self, level: float) -> None:
         """Sets the state after an endless constant `level`; not for a filter that never settles."""
         gained = self._at_once.to_state.sum(axis=0) * level
         self._state = np.linalg.solve(np.eye(len(gained)) - self._at_once.onward.T, gained)

@@ -145,7 +145,7 @@ class Sensation:
             return square
         if self._done == 0:
             mean = float(np.average(square, weights=np.hanning(len(square) + 2)[1:-1]))
-            self._low.settle(mean)
+            self._low.set_steady(mean)
             self._level = float(np.sqrt(mean))
         mean = self._level**2
         at = np.arange(self._done, self._done + len(square))

@@ -64,7 +64,7 @@ class CycleFrequency:
     def __init__(self) -> None:
         self._before: deque[_Harmonics] = deque(maxlen=WINDOWS)
         self._noise = np.inf
-        self._strange = 0
+        self._outliers = 0
 
     def push_window(self, window: Window) -> CycleFrequencies:
         """The frequencies of the next window's cycles.
@@ -91,12 +91,12 @@ class CycleFrequency:
 
     def _update(self, found: _Harmonics) -> None:
         """Stores the harmonics of a window, unless it contains a step: its residual would hide misfits."""
-        if found.residual > STRADDLES * self._noise and self._strange < PATIENCE:
-            self._strange += 1
+        if found.residual > STRADDLES * self._noise and self._outliers < PATIENCE:
+            self._outliers += 1
             return
         self._before.append(found)
         self._noise = float(np.median([each.residual for each in self._before]))
-        self._strange = 0
+        self._outliers = 0
 
 
 def _mean(before: deque[_Harmonics]) -> _Harmonics:

@@ -122,7 +122,7 @@ class ZapHandler:
             peers.drain()
         self._answer_handshakes()
         for peers in self.peers:
-            peers.settle()
+            peers.remove_finished()
             peers.end_suspected()
         if self._unplaced and not any(peers.unknown or peers.unplaced for peers in self.peers):
             self._unplaced.clear()

@@ -113,7 +113,7 @@ class Peers:
         """Returns the number of connections by key, where it is known; from any thread."""
         return dict(self._per_key)
 
-    def settle(self) -> None:
+    def remove_finished(self) -> None:
         """Removes, where many connections are unknown, those that have finished their handshake.
 
         Once a second: ZAP's request can be about any of the rest.

@@ -118,7 +118,7 @@ class FirstShare:
         opening = self._opening.pop(id(measurement), None)
         if opening is None:
             return False
-        self._settle(opening[1])
+        self._confirm(opening[1])
         return True
 
     def advance(self, now_s: float) -> None:
@@ -214,7 +214,7 @@ class FirstShare:
                 return
             self._openings.note_end(message.box_id, message.decision, now_s)
         if known is not False:
-            self._settle(key)
+            self._confirm(key)
 
     def _accept_onset(self, key: Handed, message: HandedOnset, now_s: float) -> None:
         self._opening[id(message.measurement)] = message.measurement, key
@@ -239,7 +239,7 @@ class FirstShare:
         if opening is not None:
             self._taken.pop(opening[1], None)
 
-    def _settle(self, key: Handed) -> None:
+    def _confirm(self, key: Handed) -> None:
         peer, number = key
         if key in self._taken:
             self._taken[key] = True

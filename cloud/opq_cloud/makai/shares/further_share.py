@@ -146,7 +146,7 @@ class FurtherShare:
             if isinstance(message, SharesHere):
                 self._use(message, now_s)
             elif isinstance(message, list):
-                self._settle(message)
+                self._release(message)
         if now_s < self._answered_s + SILENT_S:
             self._send_again(now_s)
 
@@ -234,7 +234,7 @@ class FurtherShare:
             self._log.info("shares.changed", share=str(self._share), here=list(shares))
             self.shares = shares
 
-    def _settle(self, numbers: list[int]) -> None:
+    def _release(self, numbers: list[int]) -> None:
         for number in numbers:
             handed = self._waiting.pop(number, None)
             if handed is not None and (row := self._let_go(handed)) is not None:

@@ -67,7 +67,7 @@ class MapFeed:
         text = json.dumps({"map": self._window, "number": number, **facts}, separators=(",", ":"))
         return LiveMessage("map", text).wire
 
-    def put(self, state: State, change: bytes) -> None:
+    def add_second(self, state: State, change: bytes) -> None:
         """Adds the next second; `change` is not used after `lose`."""
         self.number += 1
         if self.state is not None:
@@ -137,7 +137,7 @@ class MapFeeds:
 
     async def _advance(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:
         try:
-            feed.put(*await anyio.to_thread.run_sync(self._second, feed, visitor, frame))
+            feed.add_second(*await anyio.to_thread.run_sync(self._second, feed, visitor, frame))
         except StoreError:
             feed.lose()
         finally:
@@ -186,8 +186,8 @@ def read_windows(addresses: Iterable[str]) -> Windows:
         if len(address) > WINDOW_CHARACTERS:
             raise ValueError(f"map has {len(address)} characters; want at most {WINDOW_CHARACTERS}")
         parts = parse_qs(address, max_num_fields=8)
-        strange = sorted(set(parts) - {"at", "km"})
-        if strange or (address and not parts):
+        unknown = sorted(set(parts) - {"at", "km"})
+        if unknown or (address and not parts):
             raise ValueError(
                 f"map={address[:30]} is no window; write at and km, or nothing for the whole map"
             )

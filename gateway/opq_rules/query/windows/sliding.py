@@ -49,7 +49,7 @@ class Sliding:
     def add(self, records: Sequence[Record]) -> list[Cut]:
         now_ms = records[0].ms
         self._forget_before((self._waiting[0] if self._waiting else now_ms) - self._length_ms)
-        self._keep(records)
+        self._append(records)
         triggers = self._triggers
         times = [record.ms for record in records if triggers is None or triggers(record)]
         if self._delay_ms:
@@ -72,10 +72,10 @@ class Sliding:
 
     def restore(self, state: State) -> None:
         self._blocks.clear()
-        self._keep(records_of(state["records"]))
+        self._append(records_of(state["records"]))
         self._waiting = deque(state["waiting_ms"])
 
-    def _keep(self, records: Sequence[Record]) -> None:
+    def _append(self, records: Sequence[Record]) -> None:
         for record in records:
             if not self._blocks or len(self._blocks[-1].records) >= BLOCK:
                 self._blocks.append(RecordBlock(self._fresh()))
@@ -128,7 +128,7 @@ class SlidingGroups:
             _, entry = self._entries.popleft()
             if entry is not None:
                 self._running.take_out(entry)
-        self._entries.extend((record, self._running.put(record)) for record in records)
+        self._entries.extend((record, self._running.add_record(record)) for record in records)
         triggers = self._triggers
         times = [record.ms for record in records if triggers is None or triggers(record)]
         if times:
@@ -143,4 +143,6 @@ class SlidingGroups:
 
     def restore(self, state: State) -> None:
         self._running = self._fresh()
-        self._entries = deque((record, self._running.put(record)) for record in records_of(state["records"]))
+        self._entries = deque(
+            (record, self._running.add_record(record)) for record in records_of(state["records"])
+        )

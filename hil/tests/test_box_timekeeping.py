@@ -130,7 +130,7 @@ def test_measurements_of_a_fleet_say_what_their_time_rests_on_and_are_right(
     meter.begin(0, 0.0)
     found = []
     for t_s in np.arange(0.5, 18.0, 0.5):
-        assert meter.measure_calm(float(t_s)) is None
+        assert meter.measure_quiet(float(t_s)) is None
         found += [each for _, each in meter.measure_disturbed(float(t_s))]
     assert len(found) >= 14
     sources = [each.source for each in found]
@@ -155,7 +155,7 @@ def test_a_box_without_battery_measures_nothing_while_its_supply_is_lost(tmp_pat
     meter.begin(0, 0.0)
     found = []
     for t_s in np.arange(0.3, 12.0, 0.3):
-        meter.measure_calm(float(t_s))
+        meter.measure_quiet(float(t_s))
         found += [each for _, each in meter.measure_disturbed(float(t_s))]
     spans = [((each.start_ns or 0) - START_NS, (each.end_ns or 0) - START_NS) for each in found]
     assert all(end <= 3.001 * S or begin >= 6.999 * S for begin, end in spans), spans
@@ -313,7 +313,7 @@ def test_a_recording_is_played_at_a_box_of_a_network_and_measured_there(tmp_path
         meter.begin(box, 0.0)
     found = []
     for t_s in np.arange(0.5, 16.0, 0.5):
-        while meter.measure_calm(float(t_s)) is not None:
+        while meter.measure_quiet(float(t_s)) is not None:
             pass
         found += meter.measure_disturbed(float(t_s))
     assert {box for box, _ in found} == {1}

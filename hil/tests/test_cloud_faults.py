@@ -72,9 +72,9 @@ def test_a_fleet_whose_turn_comes_when_a_dip_is_over_still_measures_the_dip() ->
     clock = RunClock(0, 10 * S, 0, TimeSource.GPS)
     meter = FleetMeter(dipping_grid(("1",), dips, seed=3), clock, cycles=12, seed=1)
     meter.begin(0, 0.0)
-    calm = [meter.measure_calm(t_s) for t_s in np.arange(0.05, 1.3, 0.05)]
-    assert any(calm) and meter.disturbed == 0
-    while meter.measure_calm(2.6) is not None:  # more than a second late
+    quiet = [meter.measure_quiet(t_s) for t_s in np.arange(0.05, 1.3, 0.05)]
+    assert any(quiet) and meter.disturbed == 0
+    while meter.measure_quiet(2.6) is not None:  # more than a second late
         pass
     assert meter.disturbed == 1
     rms_v = [each.metrics["rms"].min for _, each in meter.measure_disturbed(2.6) if not each.crossing]

@@ -104,7 +104,7 @@ def test_announcements_are_given_out_in_their_order_and_what_is_too_much_is_coun
 ) -> None:
     monkeypatch.setattr(announcing, "MOST_WAITING", 2)
     waiting = IncidentAnnouncements(store.people.documents)
-    assert [waiting.put_changed(BY_HAND, number) for number in (7, 8, 9)] == [0, 0, 1]
+    assert [waiting.add_changed(BY_HAND, number) for number in (7, 8, 9)] == [0, 0, 1]
     for number in (7, 8):
         oldest = waiting.oldest()
         assert oldest is not None and oldest.changed == (number,)

@@ -9,11 +9,11 @@ An interruption is a dip below the interruption threshold: it is reported separa
 from collections.abc import Iterable
 
 from opq_gateway.measuring.feed import DisturbanceNotice
-from opq_measure.events.calm import Extent
 from opq_measure.events.detector import Detector, Notice, Onset
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.flagging import Flagging
 from opq_measure.events.limits import Limits
+from opq_measure.events.quiet import Extent
 from opq_measure.timebase.window import Window
 from opq_proto.messages import TimeSource
 

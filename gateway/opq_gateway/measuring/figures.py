@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_measure.aggregation.aggregate import Quantity
-from opq_measure.events.calm import Extent, extents_of
+from opq_measure.events.quiet import Extent, extents_of
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups
 from opq_measure.harmonics.spectrum import ORDERS, spectrum_of
 from opq_measure.rms import energies_together

@@ -17,7 +17,7 @@ BOX_IDS: Final = ("1", "10", "12", "4", SLOW_BOX_ID)
 
 FIRST_S: Final = 0.5
 LAST_END_S: Final = 9.0
-CALM_AFTER_S: Final = 2.5
+QUIET_AFTER_S: Final = 2.5
 """Seconds after the last fault; the last dip is among them."""
 SHARE: Final = 0.35
 """Share of the kinds that a schedule contains."""
@@ -71,7 +71,7 @@ class CloudFaultSchedule:
     faults: tuple[Fault, ...]
     dips: tuple[DrawnDip, ...]
     length_s: float = LAST_END_S
-    """CALM_AFTER_S follows."""
+    """QUIET_AFTER_S follows."""
 
     @property
     def kinds(self) -> frozenset[str]:

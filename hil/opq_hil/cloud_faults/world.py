@@ -21,7 +21,7 @@ from opq_hil.cloud_faults.cloud_services import GUESTS, CloudServices
 from opq_hil.cloud_faults.database_lock import DatabaseLock
 from opq_hil.cloud_faults.dips import dipping_grid, placed_dips, true_dips
 from opq_hil.cloud_faults.hostile_peers import HostilePeers
-from opq_hil.cloud_faults.schedule import BOX_IDS, CALM_AFTER_S, KILL, SLOW_BOX_ID, CloudFaultSchedule
+from opq_hil.cloud_faults.schedule import BOX_IDS, KILL, QUIET_AFTER_S, SLOW_BOX_ID, CloudFaultSchedule
 from opq_hil.cloud_faults.stored_rows import (
     FILE_NAME,
     StoredEvent,
@@ -189,7 +189,7 @@ class CloudWorld:
         """Plays the schedule, waits until all is quiet, stops in order, and reads fleet and store."""
         evidence = self._evidence
         self._play()
-        self._run(CALM_AFTER_S)
+        self._run(QUIET_AFTER_S)
         begin_s = time.monotonic()
         try:
             self._wait(self._settling(), SETTLE_S, "all is acknowledged and analysed")

@@ -1,7 +1,7 @@
 """DisturbedBoxes: Boxes that a disturbance affects, measured from their samples by the gateway's code.
 
-    calm Box --a change--> samples from LEAD_S before its Measurement begins --> BoxMeter --> Measurements
-             <--calm again after a Measurement's end-------------------------------------+
+    quiet Box --a change--> samples from LEAD_S before its Measurement begins --> BoxMeter --> Measurements
+             <--quiet again after a Measurement's end-------------------------------------+
 
 The meter begins where the closed forms ended, as after a restart of the gateway: its Measurements continue
 from there, and its detectors' findings leave as a gateway's do (`edge_<class>`). Times are seconds after the
@@ -102,7 +102,7 @@ class DisturbedBoxes:
         self._boxes[box].meter.measurements.cycles = cycles
 
     def remove(self, box: int) -> list[Measurement]:
-        """Removes a Box that is calm again and drops its open Measurement; returns what its detectors
+        """Removes a Box that is quiet again and drops its open Measurement; returns what its detectors
         still find.
         """
         gone = self._boxes.pop(box)

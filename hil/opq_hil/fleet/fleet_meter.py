@@ -1,9 +1,9 @@
-"""FleetMeter: the Measurements of many Boxes: from closed forms while calm, from samples while disturbed.
+"""FleetMeter: the Measurements of many Boxes: from closed forms while quiet, from samples while disturbed.
 
-    CalmSchedule -> due Boxes -> CalmFigures ---> CalmMeasurements (arrays)
+    QuietSchedule -> due Boxes -> QuietFigures ---> QuietMeasurements (arrays)
          |  ^
-         v  | calm again
-    CalmOutlets: not steady -> DisturbedBoxes ---> Measurements
+         v  | quiet again
+    QuietOutlets: not steady -> DisturbedBoxes ---> Measurements
 
 The caller gives the time, in seconds after the run's start: a fleet runs it live, a history under a virtual
 clock.
@@ -15,13 +15,13 @@ from functools import partial
 import numpy as np
 
 from opq_hil.box.source import RunClock
-from opq_hil.fleet.calm_figures import CalmFigures
-from opq_hil.fleet.calm_outlets import BESIDE_S, CalmOutlets
-from opq_hil.fleet.calm_schedule import CalmSchedule
 from opq_hil.fleet.disturbed_boxes import DisturbedBoxes, first_window_s
 from opq_hil.fleet.measurement_rows import IndexArray
 from opq_hil.fleet.outlets import FleetGrid
 from opq_hil.fleet.phase_table import PhaseTable
+from opq_hil.fleet.quiet_figures import QuietFigures
+from opq_hil.fleet.quiet_outlets import BESIDE_S, QuietOutlets
+from opq_hil.fleet.quiet_schedule import QuietSchedule
 from opq_hil.mains.profiles import FloatArray
 from opq_measure.frequency.per_window import cycles_per_window
 from opq_proto.messages import Measurement
@@ -32,8 +32,8 @@ STEADY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class CalmMeasurements:
-    """Measurements of calm Boxes, at most one of each."""
+class QuietMeasurements:
+    """Measurements of quiet Boxes, at most one of each."""
 
     which: IndexArray
     """(n,) Boxes by index."""
@@ -55,11 +55,11 @@ class FleetMeter:
         self._outlets, self._clock = outlets, clock
         self._nominal_hz = outlets[0].voltage.nominal_hz
         self._table = PhaseTable(grid.phase)
-        self._schedule = CalmSchedule(self._table, self._nominal_hz, len(outlets), clock.start_ns)
+        self._schedule = QuietSchedule(self._table, self._nominal_hz, len(outlets), clock.start_ns)
         self._schedule.cycles[:] = cycles
         self._schedule.speed[:] = [outlet.speed for outlet in outlets]
-        self._figures = CalmFigures([outlet.box_id for outlet in outlets], seed)
-        self._calm = CalmOutlets(outlets, self._figures)
+        self._figures = QuietFigures([outlet.box_id for outlet in outlets], seed)
+        self._quiet = QuietOutlets(outlets, self._figures)
         self._disturbed = DisturbedBoxes(clock)
 
     @property
@@ -79,7 +79,7 @@ class FleetMeter:
         """
         self._table.cover(from_s + 1.0)
         common = float(self._table.cycles(np.array([from_s]))[0])
-        self._schedule.begin(box, self._calm.cycles_beside(box, from_s, common), from_s, origin)
+        self._schedule.begin(box, self._quiet.cycles_beside(box, from_s, common), from_s, origin)
 
     def set_cycles(self, box: int, cycles: int) -> None:
         """Sets the cycles per Measurement, from the next one on."""
@@ -87,20 +87,20 @@ class FleetMeter:
         if box in self._disturbed:
             self._disturbed.set_cycles(box, cycles)
 
-    def measure_calm(self, t_s: float) -> CalmMeasurements | None:
-        """The next Measurement of each calm Box that is complete by then; None: there is none."""
-        changing = np.isfinite(self._schedule.begin_s) & (self._calm.until_s + BESIDE_S <= t_s)
+    def measure_quiet(self, t_s: float) -> QuietMeasurements | None:
+        """The next Measurement of each quiet Box that is complete by then; None: there is none."""
+        changing = np.isfinite(self._schedule.begin_s) & (self._quiet.until_s + BESIDE_S <= t_s)
         for box in np.flatnonzero(changing)[:ASKED_AT_ONCE].tolist():  # at once: a crossing cannot wait
             begin_s = float(self._schedule.begin_s[box])  # a whole dip may be over before this turn
-            if not self._calm.is_steady(box, min(begin_s, t_s), t_s) and t_s > begin_s:
+            if not self._quiet.is_steady(box, min(begin_s, t_s), t_s) and t_s > begin_s:
                 self._disturb(box)
         which = self._schedule.due(t_s)
         if not len(which):
             return None
-        unknown = which[self._schedule.reach_s[which] > self._calm.until_s[which]]
+        unknown = which[self._schedule.reach_s[which] > self._quiet.until_s[which]]
         for box in unknown.tolist():
             begin_s, reach_s = float(self._schedule.begin_s[box]), float(self._schedule.reach_s[box])
-            if not self._calm.is_steady(box, begin_s, reach_s):
+            if not self._quiet.is_steady(box, begin_s, reach_s):
                 self._disturb(box)
         if len(unknown):
             which = which[np.isfinite(self._schedule.reach_s[which])]
@@ -110,12 +110,12 @@ class FleetMeter:
         metrics = self._figures.metrics(which, spans.end_cycle, spans.cycles, spans.f_hz)
         speed = self._schedule.speed[which]
         start_ns, end_ns = self._utc_ns(spans.start_s * speed), self._utc_ns(spans.end_s * speed)
-        found = CalmMeasurements(which, start_ns, end_ns, metrics)
+        found = QuietMeasurements(which, start_ns, end_ns, metrics)
         self._schedule.advance(which)
         return found
 
     def measure_disturbed(self, t_s: float) -> list[tuple[int, Measurement]]:
-        """(Box, Measurement) of the disturbed Boxes, with crossings; Boxes that are calm again leave them."""
+        """(Box, Measurement) of the disturbed Boxes, with crossings; Boxes that are quiet again leave."""
         measured = self._disturbed.measure(t_s)
         whole = {box: each for box, each in measured if not each.crossing}
         for box, last in whole.items():
@@ -146,12 +146,12 @@ class FleetMeter:
         schedule.stop(box)
 
     def _calm_again(self, box: int, last: Measurement) -> list[Measurement]:
-        """Measures a Box by closed forms again from the end of its last Measurement, if it was calm for as
+        """Measures a Box by closed forms again from the end of its last Measurement, if it was quiet for as
         long as detectors need and its next Measurement is undisturbed. Returns what its detectors still find.
         """
         end_s = ((last.end_ns or 0) - self._clock.start_ns) / (1e9 * self._outlets[box].speed)
         length_s = float(self._schedule.cycles[box]) / self._nominal_hz
-        if not self._calm.is_steady(box, end_s - STEADY_S, end_s + length_s + 0.5):
+        if not self._quiet.is_steady(box, end_s - STEADY_S, end_s + length_s + 0.5):
             return []
         self.begin(box, end_s - 0.25 / self._nominal_hz, self._schedule.origin(box))
         return self._disturbed.remove(box)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from opq_hil.box.source import RunClock
-from opq_hil.fleet.fleet_meter import CalmMeasurements, FleetMeter
+from opq_hil.fleet.fleet_meter import FleetMeter, QuietMeasurements
 from opq_hil.fleet.network_outages import NetworkOutages
 from opq_hil.fleet.outlets import FleetGrid
 from opq_hil.fleet.source_store import SourceStore
@@ -79,16 +79,16 @@ class VirtualBoxes:
         Both are in time order for each Box.
         """
         self._now_s = until_s
-        rounds: list[CalmMeasurements] = []
-        while (calm := self._meter.measure_calm(until_s)) is not None:
-            rounds.append(calm)
+        rounds: list[QuietMeasurements] = []
+        while (quiet := self._meter.measure_quiet(until_s)) is not None:
+            rounds.append(quiet)
         rows: list[Measurement] = []
         if self._meter.disturbed:
             rows = [measurement for _, measurement in self._meter.measure_disturbed(until_s)]
         if until_s - self._forgot_s >= FORGET_S:
             self._forgot_s = until_s
             self._meter.discard_old()
-        columns = [self._columns(calm) for calm in rounds]
+        columns = [self._columns(quiet) for quiet in rounds]
         return self._delivered(joined_columns(columns) if columns else None, rows)
 
     def _delivered(
@@ -124,14 +124,14 @@ class VirtualBoxes:
     def _monotonic_ns(self) -> int:
         return round(self._now_s * 1e9)
 
-    def _columns(self, calm: CalmMeasurements) -> MeasurementColumns:
+    def _columns(self, quiet: QuietMeasurements) -> MeasurementColumns:
         """The values with the wire's precision: numbers of 32 bits."""
         return MeasurementColumns(
             self._boxes,
-            calm.which,
-            calm.start_ns,
-            calm.end_ns,
-            calm.metrics.astype(np.float32),
+            quiet.which,
+            quiet.start_ns,
+            quiet.end_ns,
+            quiet.metrics.astype(np.float32),
             UNCERTAINTY_NS,
             TimeSource.GPS,
         )

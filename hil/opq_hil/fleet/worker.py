@@ -77,7 +77,7 @@ class FleetWorker:
     """Runs the Boxes; call `run` and `counts` in one thread.
 
     Attributes:
-        reached_s: monotonic time up to which all calm Boxes have measured.
+        reached_s: monotonic time up to which all quiet Boxes have measured.
         longest_turn_s: longest time from one turn's begin to the next one's; TURN_S on a machine that keeps
             up.
     """
@@ -217,7 +217,7 @@ class FleetWorker:
     def _measure(self, t_s: float) -> bool:
         """Measures what is complete by then; True if nothing is left."""
         for _ in range(MOST_BEHIND):
-            found = self.meter.measure_calm(t_s)
+            found = self.meter.measure_quiet(t_s)
             if found is None:
                 return True
             bodies = self._rows.bodies(found.which, found.start_ns, found.end_ns, found.metrics)

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 
 SCALE = 100
 BROKER_DOWN_S = 600 / SCALE
-CALM_BEFORE_S = 1.5
+QUIET_BEFORE_S = 1.5
 """All parts have connected before the first fault."""
 LAST_END_S = 9.0
-CALM_AFTER_S = 1.5
+QUIET_AFTER_S = 1.5
 """Clean time after the last fault: nobody could see a gap at the very end of a stream."""
 SHARE = 0.6
 """Share of the kinds that a schedule contains; a kill of the gateway is always in it."""
@@ -58,12 +58,12 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class FaultSchedule:
-    """Faults in the order of their start; none begins before CALM_BEFORE_S or lasts beyond LAST_END_S."""
+    """Faults in the order of their start; none begins before QUIET_BEFORE_S or lasts beyond LAST_END_S."""
 
     seed: int
     faults: tuple[Fault, ...]
     length_s: float = LAST_END_S
-    """CALM_AFTER_S follows."""
+    """QUIET_AFTER_S follows."""
 
     def document(self) -> dict[str, object]:
         """The schedule in JSON's types."""
@@ -85,7 +85,7 @@ def draw(seed: int, box_ids: tuple[str, ...], kinds: tuple[str, ...] = tuple(SPA
     faults = []
     for kind in kinds:
         times = chance.randint(1, 3) if kind == "gateway_killed" else int(chance.random() < SHARE)
-        at_s = CALM_BEFORE_S
+        at_s = QUIET_BEFORE_S
         for left in range(times, 0, -1):
             fault = _one(chance, kind, at_s, (LAST_END_S - at_s) / left, box_ids)
             faults.append(fault)

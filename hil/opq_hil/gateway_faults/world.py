@@ -25,7 +25,7 @@ from opq_hil.gateway_faults.evidence import (
     ring_contents,
 )
 from opq_hil.gateway_faults.gauges import SampleFlow
-from opq_hil.gateway_faults.schedule import CALM_AFTER_S, Fault, FaultSchedule, beginnings_and_ends
+from opq_hil.gateway_faults.schedule import QUIET_AFTER_S, Fault, FaultSchedule, beginnings_and_ends
 from opq_hil.gateway_faults.service import ServiceError, ServiceProcess
 from opq_hil.gateway_faults.wire import FaultyRelay
 from opq_proto import ports
@@ -110,7 +110,7 @@ class FaultWorld:
                 SETTLE_S,
                 "the gateway takes samples again",
             )
-            self._run(CALM_AFTER_S)
+            self._run(QUIET_AFTER_S)
         except ServiceError as error:
             evidence.problems.append(str(error))
         self._boxes.end()

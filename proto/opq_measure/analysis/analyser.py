@@ -116,7 +116,7 @@ class Analyser:
         changes = _steps(self._occurrences, disturbances, suddens, rate_hz / self._nominal_hz)
         intervals = self._flicker.end()
         series = self._windows.series(rate_hz)
-        calm = [
+        quiet = [
             each
             for each in intervals
             if not any(
@@ -127,7 +127,7 @@ class Analyser:
         found = [
             *alone,
             *(each.within() for each in (*changes, *conditions_in(series), *tones_in(series))),
-            *flicker_of(calm, rate_hz, self._nominal_hz),
+            *flicker_of(quiet, rate_hz, self._nominal_hz),
         ]
         return SignalAnalysis(
             rate_hz=rate_hz,

@@ -368,8 +368,8 @@ def _faint(
         return
     residual, cycle = cycles.residual
     first = math.ceil(analysis.cycle_starts[0])
-    calm = np.convolve(~cycles.usable, np.ones(2 * UNSURE_CYCLES + 1), "same") == 0
-    found = faint_transient(residual, calm[cycle], analysis.rate_hz)
+    quiet = np.convolve(~cycles.usable, np.ones(2 * UNSURE_CYCLES + 1), "same") == 0
+    found = faint_transient(residual, quiet[cycle], analysis.rate_hz)
     if found is None or abs(found.peak) < limits.transient_pu * mean.peak_v:
         return
     yield _faint_occurrence(analysis, found, first, mean.peak_v)
@@ -401,12 +401,12 @@ def _told_by_whole(each: Occurrence, signal: MeasuredSignal, cycles: _Cycles) ->
         return each
     residual, cycle = cycles.residual
     first = math.ceil(analysis.cycle_starts[0])
-    calm = residual[cycles.usable[cycle]]
+    quiet = residual[cycles.usable[cycle]]
     begin = max(0, round(each.start_sample - first - NEAR_S * each.rate_hz))
     part = residual[begin : begin + round((2 * NEAR_S + FRAME_S) * each.rate_hz) + 1]
-    if not len(calm):
+    if not len(quiet):
         return each
-    found = faint_transient(part, np.ones(len(part), np.bool_), each.rate_hz, float(calm.std()))
+    found = faint_transient(part, np.ones(len(part), np.bool_), each.rate_hz, float(quiet.std()))
     if found is None or not math.isfinite(found.frequency_hz):
         return each
     return _faint_occurrence(analysis, found, first + begin, mean.peak_v)

@@ -11,7 +11,6 @@ Source: IEC 61000-4-30:2015, 5.4 (thresholds, hysteresis, sliding reference) and
 import math
 from dataclasses import dataclass
 
-from opq_measure.events.calm import Calm, Extent, calm
 from opq_measure.events.crossings import (
     AROUND,
     Crossings,
@@ -23,6 +22,7 @@ from opq_measure.events.crossings import (
 from opq_measure.events.disturbance import Disturbance, MeasuredRmsEvent
 from opq_measure.events.ends import REACH, Surroundings
 from opq_measure.events.limits import Limits
+from opq_measure.events.quiet import Extent, Quiet, quiet
 from opq_measure.events.rapid_change import RapidChange, RapidChanges, RapidLimits
 from opq_measure.events.recent import Recent
 from opq_measure.signal import FloatArray, SignalArray
@@ -99,7 +99,7 @@ class Detector:
         self._decided = 0
         self._waiting: list[ThresholdCrossing] = []
         self._ended = False
-        self._calm: Calm | None = None
+        self._quiet: Quiet | None = None
 
     @property
     def reference_v(self) -> float:
@@ -143,10 +143,10 @@ class Detector:
             raise ValueError(
                 f"window {window.index} does not follow the one before, {-known} samples are missing"
             )
-        before, self._calm = self._calm, None
+        before, self._quiet = self._quiet, None
         if extent is not None and self._previews and recent.goes_on(window):
-            self._calm = calm(extent, self._limits, self._nominal_v)
-        if before is not None and self._calm is not None and before.agrees_with(self._calm):
+            self._quiet = quiet(extent, self._limits, self._nominal_v)
+        if before is not None and self._quiet is not None and before.agrees_with(self._quiet):
             recent.hold(window)
             self._decided = max(self._decided, recent.stop_edge - 2 - AROUND)
             recent.discard_before(recent.stop_edge - KEPT)
@@ -158,7 +158,7 @@ class Detector:
 
     @property
     def _previews(self) -> bool:
-        """Whether a calm Urms(1/2) has no effect.
+        """Whether a quiet Urms(1/2) has no effect.
 
         No event is open or waits, and there is neither a sliding reference nor a search for rapid changes.
         """

@@ -25,9 +25,9 @@ STRETCH_CYCLES = 5.0
 """Length of the stretches whose phases are compared."""
 ORDERS = 25
 """Harmonics fitted with the phase; higher ones are small and far from it."""
-CALM, CALM_OVER_NOISE = 0.02, 1.5
+QUIET, QUIET_OVER_NOISE = 0.02, 1.5
 """A stretch counts as steady up to this rms residual of its fit, a share of the fundamental's peak: 37 dB of
-noise; in more noise, up to CALM_OVER_NOISE times the median residual of that recording's stretches."""
+noise; in more noise, up to QUIET_OVER_NOISE times the median residual of that recording's stretches."""
 LOUD = 2.0
 """The rms over a cycle of the difference from one cycle before is more than noise above so many times its
 median."""
@@ -182,7 +182,7 @@ def _by_phase(
         turn = math.remainder(two.phase_rad(two.middle) - one.phase_rad(one.middle), 2 * math.pi)
         found.append((coarse + turn / one.step_rad, one.rest / one.amplitude, two.rest / two.amplitude))
     lags, *rests = np.array(found).reshape(-1, 3).T
-    calm = np.ones(len(lags), dtype=np.bool_)
+    quiet = np.ones(len(lags), dtype=np.bool_)
     for rest in rests:
-        calm &= rest <= max(CALM, CALM_OVER_NOISE * float(np.median(rest)) if len(rest) else CALM)
-    return lags[calm]
+        quiet &= rest <= max(QUIET, QUIET_OVER_NOISE * float(np.median(rest)) if len(rest) else QUIET)
+    return lags[quiet]

@@ -35,10 +35,10 @@ def onsets(rows: Sequence[Measurement], from_ns: int, to_ns: int, config: CloudC
     Windows that end before `from_ns` are repeated before the rows: every trigger then knows the usual values.
     """
     triggers = TriggersInUse(config.triggering_service, ServiceCounters(), log.get())
-    calm = [row for row in rows if not row.crossing and _full(row) and window_ns(row)[1] < from_ns][1:]
+    quiet = [row for row in rows if not row.crossing and _full(row) and window_ns(row)[1] < from_ns][1:]
     found = JudgedOnsets()
     boxes = BoxRegister(config.nominal)
-    for row in (*earlier_windows(calm, PRIMED_WINDOWS), *rows):
+    for row in (*earlier_windows(quiet, PRIMED_WINDOWS), *rows):
         nominal = boxes.nominal_of(row)
         start_ns, end_ns = window_ns(row)
         inside = end_ns > from_ns and start_ns < to_ns
@@ -54,14 +54,14 @@ def _full(row: Measurement) -> bool:
     return {"rms", "f", "thd", "trans"} <= row.metrics.keys()
 
 
-def earlier_windows(calm: Sequence[Measurement], count: int) -> Iterable[Measurement]:
+def earlier_windows(quiet: Sequence[Measurement], count: int) -> Iterable[Measurement]:
     """Repeats the same windows, one after the other, up to the beginning of the first one."""
-    if not calm:
+    if not quiet:
         return
-    begin_ns = window_ns(calm[0])[0]
-    length_ns = sum(end - start for start, end in map(window_ns, calm)) // len(calm)
+    begin_ns = window_ns(quiet[0])[0]
+    length_ns = sum(end - start for start, end in map(window_ns, quiet)) // len(quiet)
     for number in range(count, 0, -1):
-        row = calm[number % len(calm)]
+        row = quiet[number % len(quiet)]
         start_ns = begin_ns - number * length_ns
         end_ns = start_ns + length_ns
         yield replace(row, start_ns=start_ns, end_ns=end_ns, timestamp_ms=end_ns // 1_000_000)

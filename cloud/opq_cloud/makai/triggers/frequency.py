@@ -137,8 +137,8 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState)
     low_hz = hz - off_hz if config.low_hz is None else config.low_hz
     high_hz = hz + off_hz if config.high_hz is None else config.high_hz
     slow = most_hz - least_hz <= config.rocof_hz_per_s * SHORTEST_S
-    calm = none_of(columns, state.deviations.active, state.rates.active)
-    quiet: NDArray[np.bool_] = calm & slow & (low_hz <= least_hz) & (most_hz <= high_hz)
+    undisturbed = none_of(columns, state.deviations.active, state.rates.active)
+    quiet: NDArray[np.bool_] = undisturbed & slow & (low_hz <= least_hz) & (most_hz <= high_hz)
     return quiet
 
 

@@ -94,8 +94,8 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) ->
     """Returns True where each stays near its Box's level; a Box without a level gets one."""
     if not columns.once:
         return False
-    calm = none_of(columns, state.excursions.active) & unflagged(columns)
-    calm &= columns.end_ns - columns.start_ns <= LONGEST_WINDOW_NS
+    undisturbed = none_of(columns, state.excursions.active) & unflagged(columns)
+    undisturbed &= columns.end_ns - columns.start_ns <= LONGEST_WINDOW_NS
     known = state.levels.get
     level_v = np.array(
         [
@@ -106,7 +106,7 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) ->
     least_v, most_v, _ = values_of(columns, "rms")
     step_v = nominals_of(columns)[0] * config.change_percent / 100
     near = (most_v - level_v <= step_v) & (level_v - least_v <= step_v)
-    quiet: NDArray[np.bool_] = calm & (near | np.isnan(level_v))
+    quiet: NDArray[np.bool_] = undisturbed & (near | np.isnan(level_v))
     return quiet
 
 

@@ -34,7 +34,7 @@ EVERY = 16
 """Windows from one step of the percentiles to the next; each window is judged."""
 STEP = 0.05
 """Size of a step, in units of the scale."""
-CALM_S = 120.0
+QUIET_S = 120.0
 """A figure that is unusual again within this time flaps, and waits longer; each figure separately, so that a
 keyed tone is not missed because a motor started at the same Box some minutes before.
 """
@@ -72,7 +72,7 @@ class StatisticalState:
     """The trigger's memory of all Boxes."""
 
     boxes: dict[str, UsualFigures] = field(default_factory=dict)
-    excursions: Excursions = field(default_factory=lambda: Excursions(30.0, calm_s=CALM_S, with_tail=False))
+    excursions: Excursions = field(default_factory=lambda: Excursions(30.0, calm_s=QUIET_S, with_tail=False))
 
 
 def begin(config: Config) -> StatisticalState:
@@ -126,8 +126,8 @@ def is_quiet(
     known = map(state.boxes.get, ids_of(columns))
     of_all = chain.from_iterable(UNKNOWN if usual is None else usual.limits for usual in known)
     limits = np.fromiter(of_all, np.float64, len(columns) * len(FIGURES)).reshape(-1, len(FIGURES))
-    calm = none_of(columns, state.excursions.active) & unflagged(columns)
-    quiet: NDArray[np.bool_] = calm & (_figures_of(columns) <= limits).all(axis=1)
+    undisturbed = none_of(columns, state.excursions.active) & unflagged(columns)
+    quiet: NDArray[np.bool_] = undisturbed & (_figures_of(columns) <= limits).all(axis=1)
     return quiet
 
 

@@ -85,8 +85,8 @@ def decide(
         state = replace(begin(config), excursions=state.excursions, busy=state.busy)
     metrics = measurement.metrics
     thd = metrics.get("thd")
-    calm = len(metrics) <= len(USUAL) and (thd is None or not thd.average > state.thd)
-    if calm and (not state.busy or stream_of(measurement) not in state.busy):
+    undisturbed = len(metrics) <= len(USUAL) and (thd is None or not thd.average > state.thd)
+    if undisturbed and (not state.busy or stream_of(measurement) not in state.busy):
         return None, state
     rms = metrics.get("rms")
     if rms is not None and is_flagged(rms, nominal):
@@ -98,8 +98,8 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: SteadyStates) -
     """Returns True where no THD passes its limit, now or before; columns have no other steady state."""
     if state.config is not config:
         return False
-    calm: NDArray[np.bool_] = columns.metrics[:, METRIC_NAMES.index("thd"), 2] <= state.thd
-    return calm & none_of(columns, state.busy)
+    undisturbed: NDArray[np.bool_] = columns.metrics[:, METRIC_NAMES.index("thd"), 2] <= state.thd
+    return undisturbed & none_of(columns, state.busy)
 
 
 def _judged(

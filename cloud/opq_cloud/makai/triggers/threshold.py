@@ -172,16 +172,16 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: ThresholdState)
     own_limits: Collection[str] = config.boxes
     if columns.backfilled:
         passed, own_limits = set(map(backfilled_stream, passed)), set(map(backfilled_stream, own_limits))
-    calm = none_of(columns, passed, own_limits)
+    undisturbed = none_of(columns, passed, own_limits)
     for nominal, whose in columns.boxes.alike:
         own = whose[columns.which]
         for limit in _limits_of("", nominal, config, state).values():
             at = METRIC_NAMES.index(limit.metric)
             if limit.above:
-                calm &= ~own | (columns.metrics[:, at, 1].astype(np.float64) <= limit.enter)
+                undisturbed &= ~own | (columns.metrics[:, at, 1].astype(np.float64) <= limit.enter)
             else:
-                calm &= ~own | (columns.metrics[:, at, 0].astype(np.float64) >= limit.enter)
-    return calm
+                undisturbed &= ~own | (columns.metrics[:, at, 0].astype(np.float64) >= limit.enter)
+    return undisturbed
 
 
 def _limits_of(

@@ -1,4 +1,4 @@
-"""CalmFigures: the metrics of steady spans in closed form, for many Boxes at once. Pure.
+"""QuietFigures: the metrics of steady spans in closed form, for many Boxes at once. Pure.
 
     rms    Parseval over the harmonics, plus the noise's share; Urms(1/2) spreads by the noise alone
     f      cycles of a 10/12-cycle window over its length
@@ -62,7 +62,7 @@ def most_of(count: FloatArray) -> FloatArray:
     return np.asarray(root - (np.log(twice) + np.log(2 * np.pi)) / (2 * root) + 0.5772 / root)
 
 
-class CalmFigures:
+class QuietFigures:
     """The metrics of steady Boxes by index; a Box is unknown until its first `set_voltage`."""
 
     def __init__(self, box_ids: Sequence[str], seed: int) -> None:

@@ -1,4 +1,4 @@
-"""CalmOutlets: which outlets are steady, until when, and their closed forms; it queries the network."""
+"""QuietOutlets: which outlets are steady, until when, and their closed forms; it queries the network."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 
 from opq_hil.box.source import SampleSource
-from opq_hil.fleet.calm_figures import CalmFigures
 from opq_hil.fleet.outlets import FleetOutlet
+from opq_hil.fleet.quiet_figures import QuietFigures
 from opq_hil.power_system.box_voltage import SteadyVoltage
 from opq_measure.waveform.high_pass import cycle_peaks_v
 
@@ -18,14 +18,14 @@ BESIDE_S: Final = 0.25
 TRANS_CYCLES: Final = 12
 
 
-class CalmOutlets:
+class QuietOutlets:
     """The steady state of outlets, by the Box's index.
 
     Attributes:
         until_s: (n,) the time until which each outlet is known to be steady; -inf: it is not steady.
     """
 
-    def __init__(self, outlets: Sequence[FleetOutlet], figures: CalmFigures) -> None:
+    def __init__(self, outlets: Sequence[FleetOutlet], figures: QuietFigures) -> None:
         self.until_s = np.full(len(outlets), -np.inf)
         self._outlets, self._figures = outlets, figures
         self._known = [0] * len(outlets)  # hash of the steady voltage that `figures` has

@@ -1,12 +1,12 @@
-"""A detector that leaves calm windows out tells what one tells that looks at all of them."""
+"""A detector that leaves quiet windows out tells what one tells that looks at all of them."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.events.calm import Extent, calm, extents_of
 from opq_measure.events.detector import Detector, Notice
 from opq_measure.events.limits import Limits
+from opq_measure.events.quiet import Extent, extents_of, quiet
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.windows import Window, windows_of
@@ -54,7 +54,7 @@ def test_steady_mains_are_calm_and_a_value_beyond_a_threshold_is_not() -> None:
     t = np.arange(12_000) / RATE_HZ
     window = next(windows_of(120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * t), RATE_HZ, 60.0))
     extent = extent_of(window)
-    found = calm(extent, Limits(), 120.0)
+    found = quiet(extent, Limits(), 120.0)
     assert found is not None and 10 < found.room < 20
-    assert calm(extent._replace(least_v=107.9), Limits(), 120.0) is None
-    assert calm(extent._replace(most_v=132.1), Limits(), 120.0) is None
+    assert quiet(extent._replace(least_v=107.9), Limits(), 120.0) is None
+    assert quiet(extent._replace(most_v=132.1), Limits(), 120.0) is None

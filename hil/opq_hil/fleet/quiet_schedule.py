@@ -1,4 +1,4 @@
-"""CalmSchedule: which cycles make a Measurement of which Box, and when, for many Boxes at once. Pure.
+"""QuietSchedule: which cycles make a Measurement of which Box, and when, for many Boxes at once. Pure.
 
 It cuts like the gateway: whole cycles of the Box's own fundamental, each Measurement beginning where the last
 one ended, over 10/12-cycle windows that count from the first cycle; both begin again at the first cycle after
@@ -27,7 +27,7 @@ SLOWEST = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class CalmSpans:
+class QuietSpans:
     """Measurements that are complete: (n,) arrays."""
 
     which: IndexArray
@@ -40,8 +40,8 @@ class CalmSpans:
     """(n, 3) minimum, maximum and mean of the windows in which the cycles lie, by the Box's clock."""
 
 
-class CalmSchedule:
-    """The Measurements of calm Boxes, by the Box's index. Start a Box with `begin`; then call `due`, `spans`
+class QuietSchedule:
+    """The Measurements of quiet Boxes, by the Box's index. Start a Box with `begin`; then call `due`, `spans`
     and `advance` in turn.
 
     Attributes:
@@ -80,7 +80,7 @@ class CalmSchedule:
         return int(self._origin[box])
 
     def time_s(self, box: int, cycle: int) -> float:
-        """The time at which a calm Box reaches a cycle."""
+        """The time at which a quiet Box reaches a cycle."""
         return float(self._table.time_s(np.array([cycle - self.offset[box]]))[0])
 
     def begin_cycle(self, box: int) -> int:
@@ -95,7 +95,7 @@ class CalmSchedule:
         """Boxes whose Measurement is complete."""
         return np.flatnonzero(self.reach_s <= now_s)
 
-    def spans(self, which: IndexArray) -> CalmSpans:
+    def spans(self, which: IndexArray) -> QuietSpans:
         """The complete Measurements of Boxes that are due."""
         begin, end, offset = self._begin[which], self._end[which], self.offset[which]
         first = (begin - self._origin[which]) // self._window
@@ -109,7 +109,7 @@ class CalmSchedule:
         mean = np.sum(np.where(inside, f_hz * weight, 0.0), axis=1) / (end - begin)
         least = np.min(np.where(inside, f_hz, np.inf), axis=1)
         largest = np.max(np.where(inside, f_hz, -np.inf), axis=1)
-        return CalmSpans(
+        return QuietSpans(
             which,
             self.begin_s[which],
             self._table.time_s(end - offset),

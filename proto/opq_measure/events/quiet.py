@@ -1,4 +1,4 @@
-"""Calm windows: those in which no Urms(1/2) can lie beyond a threshold, known from what is measured anyway.
+"""Quiet windows: those in which no Urms(1/2) can lie beyond a threshold, known from what is measured anyway.
 
 Urms(1/2) for events spans a cycle of the usual length, Urms(1/2) of a window the distance of its own edges.
 The two spans begin at the same sample and differ by d samples, which can change the length by d at most, and
@@ -33,15 +33,15 @@ class Extent(NamedTuple):
 
 
 @dataclass(slots=True)
-class Calm:
+class Quiet:
     """A window's shortest and longest cycle, and by how much they may differ from the usual one; samples."""
 
     shortest: float
     longest: float
     room: float
 
-    def agrees_with(self, other: "Calm") -> bool:
-        """Whether both windows stay calm with the cycle lengths of either."""
+    def agrees_with(self, other: "Quiet") -> bool:
+        """Whether both windows stay quiet with the cycle lengths of either."""
         apart = max(self.longest, other.longest) - min(self.shortest, other.shortest)
         return apart <= min(self.room, other.room)
 
@@ -66,8 +66,8 @@ def extents_of(urms_v: FloatArray, peaks_v: FloatArray, half_edges: FloatArray) 
     return [Extent(*row) for row in np.stack(columns, axis=1).tolist()]
 
 
-def calm(extent: Extent, limits: Limits, nominal_v: float) -> Calm | None:
-    """The Calm of a window; None where one of its values is, or might be, beyond a threshold."""
+def quiet(extent: Extent, limits: Limits, nominal_v: float) -> Quiet | None:
+    """The Quiet of a window; None where one of its values is, or might be, beyond a threshold."""
     low_v, high_v = extent.least_v * (1 - MARGIN), extent.most_v * (1 + MARGIN)
     sag_v = limits.sag_percent / 100 * nominal_v
     swell_v = limits.swell_percent / 100 * nominal_v
@@ -77,4 +77,4 @@ def calm(extent: Extent, limits: Limits, nominal_v: float) -> Calm | None:
     above = (swell_v / high_v) ** 2 - 1
     least = min(below * extent.least_v**2, above * extent.most_v**2) * extent.shortest
     room = least / (extent.peak_v**2 + swell_v**2)
-    return Calm(extent.shortest, extent.longest, room) if math.isfinite(room) else None
+    return Quiet(extent.shortest, extent.longest, room) if math.isfinite(room) else None

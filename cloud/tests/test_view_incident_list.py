@@ -21,7 +21,7 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext, read_incidents
 from opq_cloud.view.live import LiveHub
-from opq_cloud.view.public.kept import KeptAnswers
+from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_proto.messages import Finding
 
 S = 10**9
@@ -208,7 +208,7 @@ def test_what_a_part_is_asked_for_is_read_once_until_an_incident_changes(
         )
     read, parts = [], store.incident_parts
     monkeypatch.setattr(store, "incident_parts", lambda *given: read.append(given) or parts(*given))
-    kept: KeptAnswers[SeenIncidents] = KeptAnswers(60.0, 4)
+    kept: AnswerCache[SeenIncidents] = AnswerCache(60.0, 4)
     seen = SeenStore(store, Visitor(full=frozenset({"1"})), kept)
 
     def page() -> tuple[int, int, set[int]]:

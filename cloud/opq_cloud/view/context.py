@@ -22,7 +22,7 @@ from opq_cloud.view.administration.firmware_jobs import FirmwareJobs
 from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.charts import Bucket
 from opq_cloud.view.live import LiveHub
-from opq_cloud.view.public.kept import KeptAnswers
+from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.registry import RegistryReader, natural_order
 from opq_cloud.view.words import BOXES_LISTED, CLASS_WORDS
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
@@ -71,13 +71,13 @@ class ViewContext:
     """None where this View carries out no re-analyses."""
     charts: BucketCache = field(init=False)
     whole_registry: RegistryReader = field(init=False)
-    seen: KeptAnswers[SeenIncidents] = field(init=False)
+    seen: AnswerCache[SeenIncidents] = field(init=False)
     firmware: FirmwareJobs = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "charts", BucketCache(self.whole_store))
         object.__setattr__(self, "whole_registry", RegistryReader(self.whole_store))
-        object.__setattr__(self, "seen", KeptAnswers(SEEN_S, SEEN_LISTS))
+        object.__setattr__(self, "seen", AnswerCache(SEEN_S, SEEN_LISTS))
         object.__setattr__(self, "firmware", FirmwareJobs(self.addresses, self.whole_store))
 
     @property

@@ -19,7 +19,7 @@ from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub, newest_of
 from opq_cloud.view.live_messages import LiveMessage, incident_message
-from opq_cloud.view.public.kept import KeptAnswers
+from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.recent import NewestMeasurement
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Incident, Measurement
@@ -61,7 +61,7 @@ class SeenStore:
     """
 
     def __init__(
-        self, store: CloudStore, visitor: Visitor, kept: KeptAnswers[SeenIncidents] | None = None
+        self, store: CloudStore, visitor: Visitor, kept: AnswerCache[SeenIncidents] | None = None
     ) -> None:
         self._store = store
         self._visitor = visitor

@@ -129,8 +129,8 @@ def test_noisy_quiet_mains_have_none(seconds: float) -> None:
 def test_what_others_are_for_is_none_of_them() -> None:
     span = {"start_s": AT_S, "seconds": 3.0}
     for facts in (
-        {"courses": [Wander(0.02)]},
-        {"courses": [Ramp(0.2)]},
+        {"profiles": [Wander(0.02)]},
+        {"profiles": [Ramp(0.2)]},
         {"noise_db": 40},
         {"pink_db": 50},
         {"disturbances": [FlickerEvent(**span)]},  # type: ignore[arg-type]

@@ -144,7 +144,7 @@ def _running(command: list[str], port: int, path: str = "/") -> Iterator[Server]
         end_process(process)
 
 
-def ask(server: Server, path: str, runs: int, pause_s: float = 0.0) -> Asked:
+def ask(server: Server, path: str, runs: int, pause_s: float = 0.0, cookie: str = "") -> Asked:
     """Requests the page `runs` times over one connection, after one request that is not counted.
 
     REST is requested as often as its rate limit permits: REST_PAUSE_S.
@@ -154,19 +154,22 @@ def ask(server: Server, path: str, runs: int, pause_s: float = 0.0) -> Asked:
     """
     first, whole, size = [], [], 0
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)) as connection:
-        _get(connection, path)
+        headers = HEADERS | ({"Cookie": cookie} if cookie else {})
+        _get(connection, path, headers)
         cpu_s = server.cpu_s()
         for _ in range(runs):
             time.sleep(max(pause_s, REST_PAUSE_S if path.startswith("/api/") else 0.0))
-            first_ms, whole_ms, size = _get(connection, path)
+            first_ms, whole_ms, size = _get(connection, path, headers)
             first.append(first_ms)
             whole.append(whole_ms)
         return Asked(first, whole, (server.cpu_s() - cpu_s) / runs * 1e3, size)
 
 
-def _get(connection: http.client.HTTPConnection, path: str) -> tuple[float, float, int]:
+def _get(
+    connection: http.client.HTTPConnection, path: str, headers: dict[str, str]
+) -> tuple[float, float, int]:
     began = time.perf_counter()
-    connection.request("GET", path, headers=HEADERS)
+    connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     if answer.status != 200:
         raise RuntimeError(f"{path}: {answer.status} {answer.read(300)!r}")

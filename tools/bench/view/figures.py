@@ -2,8 +2,8 @@
 
 A process of its own runs `opq-cloud view` over a store with 10^7 Measurements, 10^5 incidents and 10,000
 Boxes; this one sends requests. CPU is the server's, from /proc; bytes are those on the wire, gzip. The
-baseline is one empty page of Starlette under the same uvicorn, requested the same way in the same run. Other
-sizes by the environment:
+baseline is one empty page of Starlette under the same uvicorn, requested the same way in the same run. Then
+who sees every tenth Box requests lists. Other sizes by the environment:
 
     OPQ_BENCH_VIEW_BOXES=10000              with --quick 1,000
     OPQ_BENCH_VIEW_INCIDENTS=100000         with --quick 5,000
@@ -27,10 +27,15 @@ from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from bench.view.asking import HEADERS, Asked, Server, ask, bare_server, view_server
 from bench.view.filled import fill_boxes, fill_days, fill_incidents, fill_measurements
 from opq_cloud.store import open_store
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.visitors import SESSION_COOKIE
 
 FIRST_BYTE_LIMIT_MS, WHOLE_LIMIT_MS = 50.0, 150.0
 """Limits of each page's p99 (issue of View, at 10^7 Measurements)."""
 MAPS_S, MAP_EVERY_S = 10.0, 2.0
+ACCOUNTS_SEEN_S = 1.5
+"""View reads at most once a second whether there is an account."""
+FILTER = "/incidents?" + urlencode({"class": "sag", "from": "now-7d", "severity": "4"})
 EXPORT, EXPORTS, EXPORT_PAUSE_S = "a week's incidents exported", 3, 2.5
 """View answers one export every two seconds, so there are few of them here."""
 FULL = {"BOXES": 10_000, "INCIDENTS": 100_000, "MEASUREMENTS": 10_000_000, "DAYS": 365, "MAPS": 0}
@@ -52,6 +57,9 @@ def run(quick: bool) -> BenchResult:
                     rows += _rows(name, ask(server, path, runs))
                 elif not quick:
                     rows += _rows(name, ask(server, path, EXPORTS, EXPORT_PAUSE_S))
+            with viewer_of_a_tenth(folder, sizes["BOXES"]) as cookie:
+                for name, path in paths_of_a_part().items():
+                    rows += _rows(f"a tenth of the Boxes, {name}", ask(server, path, runs, cookie=cookie))
             if sizes["MAPS"]:
                 rows.append(open_maps(server, sizes["MAPS"]))
             rows.append(case("resident memory of View", "bytes", [server.resident_bytes()]))
@@ -93,13 +101,33 @@ def fill(folder: Path, sizes: Mapping[str, int]) -> list[BenchCase]:
     return rows
 
 
+@contextmanager
+def viewer_of_a_tenth(folder: Path, boxes: int) -> Iterator[str]:
+    """The cookie of a viewer with whom every tenth Box is shared, whose account is deleted at the end."""
+    with closing(open_store(None, folder)) as store:
+        people = store.people
+        account = people.add_account("bench@example.org", "Bench", "viewer", "no-hash")
+        assert account is not None
+        try:
+            for number in range(1, boxes + 1, 10):
+                people.share_box(str(number), account.account_id, True)
+            time.sleep(ACCOUNTS_SEEN_S)
+            yield f"{SESSION_COOKIE}={SignIn(people).begin_session(account, '127.0.0.1', 'bench')}"
+        finally:
+            people.delete_account(account.account_id)
+
+
+def paths_of_a_part() -> Mapping[str, str]:
+    """Name -> path of pages that cost more where a visitor does not see all Boxes."""
+    return {"list": "/incidents", "most severe": "/incidents?order=severe", "filter": FILTER}
+
+
 def paths(incidents: int, days: int) -> Mapping[str, str]:
     """Name -> path of every page that a visitor sees."""
-    chosen = urlencode({"class": "sag", "from": "now-7d", "severity": "4"})
     return {
         "front page": "/",
         "list": "/incidents",
-        "filter": f"/incidents?{chosen}",
+        "filter": FILTER,
         "incident": f"/incidents/{incidents // 2}",
         "box": "/boxes/1?from=now-1h&to=now",
         f"chart of {days} days": f"/boxes/1/history?from=now-{days}d&to=now",

@@ -47,7 +47,7 @@ NEW = {
     "/admin/boxes": "No Box is known yet.", "/admin/keys": "This View knows no key folder.",
     "/admin/plugins": "This View knows no rule engine.", "/admin/rules": "This View knows no rule engine.",
     "/admin/system": "This View knows no service.", "/admin/audit": "Nothing was changed yet.",
-    "/admin/reanalyses": "This View carries no re-analysis out.",
+    "/admin/reanalyses": "This View cannot run a re-analysis.",
 }  # fmt: skip
 """On its own machine, without Box, incident and account: why it is empty, and what changes that."""
 

@@ -69,11 +69,11 @@ def _ways_in(code: int, visitor: Visitor, path: str) -> list[tuple[str, str]]:
 def _advice(code: int, visitor: Visitor) -> str:
     if code == 401:
         if not visitor.accounts_in_use:
-            return "No account has been made here yet: until then this page is open to its own machine."
-        return "Who has no account asks an administrator of this View for an invitation."
+            return "There is no account here yet. Until then, only View's own machine can open this page."
+        return "If you have no account, ask an administrator of this View for an invitation."
     if code in (403, 404) and visitor.accounts_in_use:
         if visitor.account is None:
-            return "Some pages are for who is signed in: the owner of a Box decides who sees it."
+            return "Some pages need a sign-in: the owner of a Box decides who sees it."
         if not visitor.everything:
             return (
                 "You see your own Boxes, those that are shared with you, and public ones. "
@@ -84,7 +84,7 @@ def _advice(code: int, visitor: Visitor) -> str:
     if code == 429:
         return "Wait a minute, then try again."
     if code == 500:
-        return "Trying again may help. If it does not, tell who runs this View when it happened, in UTC."
+        return "Try again. If it fails again, report the time (UTC) to the administrator of this View."
     if code == 503:
-        return "Boxes go on measuring, and a gateway keeps what they measured as long as its disk has room."
+        return "Boxes go on measuring, and gateways keep their data as long as their disks have room."
     return ""

@@ -19,11 +19,11 @@ from opq_cloud.view.past.box_choice import read_groups
 from opq_cloud.view.past.local_weeks import (
     HOUR_MS,
     WEEK_MS,
-    day_stretch,
+    day_span,
     midnight_ms,
     read_zone,
     week_place_ms,
-    week_stretch,
+    week_span,
     whole_hours,
 )
 from opq_cloud.view.past.past_chart import past_chart, shared_gaps
@@ -78,7 +78,7 @@ def client(store: CloudStore) -> TestClient:
     [("2026-01-14T12:00", 168), ("2026-03-29T12:00", 167), ("2026-10-25T12:00", 169)],
 )
 def test_a_week_has_as_many_hours_as_the_clock_says(moment: str, hours: int) -> None:
-    week = week_stretch(at(moment), BERLIN)
+    week = week_span(at(moment), BERLIN)
     assert (week.end_ms - week.start_ms) / HOUR_MS == hours
     assert week.first.weekday() == 0 and week_place_ms(week.start_ms, week.first, BERLIN) == 0
 
@@ -86,7 +86,7 @@ def test_a_week_has_as_many_hours_as_the_clock_says(moment: str, hours: int) -> 
 def test_a_moment_keeps_its_weekday_and_hour_over_a_change_of_hour() -> None:
     """Noon on Sunday is at one place, whether the week lost an hour, gained one, or neither."""
     places = {
-        week_place_ms(at(noon), week_stretch(at(noon), BERLIN).first, BERLIN)
+        week_place_ms(at(noon), week_span(at(noon), BERLIN).first, BERLIN)
         for noon in ("2026-03-22T11:00", "2026-03-29T10:00", "2026-10-25T11:00")
     }
     assert places == {6 * DAY + 12 * HOUR_MS}
@@ -94,7 +94,7 @@ def test_a_moment_keeps_its_weekday_and_hour_over_a_change_of_hour() -> None:
 
 def test_the_hour_that_is_left_out_has_no_moment_and_the_one_that_comes_twice_has_two() -> None:
     for moment, missing, twice in (("2026-03-29T12:00", 1, 0), ("2026-10-25T12:00", 0, 1)):
-        week = week_stretch(at(moment), BERLIN)
+        week = week_span(at(moment), BERLIN)
         places = [week_place_ms(t, week.first, BERLIN) for t in range(week.start_ms, week.end_ms, HOUR_MS)]
         assert len(set(range(0, WEEK_MS, HOUR_MS)) - set(places)) == missing
         assert len(places) - len(set(places)) == twice
@@ -102,9 +102,9 @@ def test_the_hour_that_is_left_out_has_no_moment_and_the_one_that_comes_twice_ha
 
 def test_days_and_weeks_of_zones_that_are_no_whole_hours_from_utc() -> None:
     assert midnight_ms(date(2026, 1, 2), HONOLULU) == at("2026-01-02T10:00")
-    assert not whole_hours(week_stretch(at("2026-01-14T12:00"), KATHMANDU), KATHMANDU)
-    assert whole_hours(week_stretch(at("2026-01-14T12:00"), BERLIN), BERLIN)
-    short = day_stretch(date(2026, 3, 29), BERLIN)
+    assert not whole_hours(week_span(at("2026-01-14T12:00"), KATHMANDU), KATHMANDU)
+    assert whole_hours(week_span(at("2026-01-14T12:00"), BERLIN), BERLIN)
+    short = day_span(date(2026, 3, 29), BERLIN)
     assert short.end_ms - short.start_ms == 23 * HOUR_MS
     with pytest.raises(ValueError, match="tz is 'Mars/Base'; want a zone such as"):
         read_zone("Mars/Base")
@@ -117,7 +117,7 @@ def test_two_weeks_lie_on_one_another_though_an_hour_was_left_out(store: CloudSt
         put_minutes(store, "1", range(at(noon), at(noon) + HOUR_MS, 10 * MINUTE), 130.0, 10 * MINUTE)
     high = []
     for back in (0, 1):
-        week = week_stretch(at("2025-03-30T12:00"), BERLIN, back)
+        week = week_span(at("2025-03-30T12:00"), BERLIN, back)
         found = read_week_series(store, "x", {"1": 1.0}, "rms_v", week, BERLIN, NOW)
         high.append([row.at_ms for row in found.rows if row.mean > 125])
     assert high == [[6 * DAY + 12 * HOUR_MS]] * 2

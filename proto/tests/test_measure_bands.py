@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from opq_measure.harmonics.bands import CENTRES_HZ, bands, bands_of
 from opq_measure.harmonics.smoothing import Smoothing
-from opq_measure.harmonics.spectrum import Spectrum, Stretch, spectrum_of
+from opq_measure.harmonics.spectrum import Spectrum, SpectrumWindow, spectrum_of
 
 Floats = NDArray[np.float64]
 
 
-def emitting(hz: float, lines: dict[float, float], rate_hz: float, cycles: int = 12) -> Stretch:
+def emitting(hz: float, lines: dict[float, float], rate_hz: float, cycles: int = 12) -> SpectrumWindow:
     """A fundamental of rms 1, 5 % of the fifth and of the 25th, with lines (Hz: rms)."""
     t = np.arange(round(rate_hz * (cycles + 2) / hz)) / rate_hz
     wave = (
         np.sin(2 * np.pi * hz * t) + 0.05 * np.sin(10 * np.pi * hz * t) + 0.05 * np.sin(50 * np.pi * hz * t)
     )
     wave = wave + sum(rms * np.sin(2 * np.pi * line_hz * t + line_hz) for line_hz, rms in lines.items())
-    return Stretch(math.sqrt(2) * wave, (1 + np.arange(cycles + 1)) * rate_hz / hz, rate_hz)
+    return SpectrumWindow(math.sqrt(2) * wave, (1 + np.arange(cycles + 1)) * rate_hz / hz, rate_hz)
 
 
 def test_there_are_35_bands_from_2_to_9_khz() -> None:

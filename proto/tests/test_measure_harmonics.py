@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.harmonics.resampling import lines_of
-from opq_measure.harmonics.spectrum import Stretch, spectrum, spectrum_of, thd_ratio, window_thd
+from opq_measure.harmonics.spectrum import SpectrumWindow, spectrum, spectrum_of, thd_ratio, window_thd
 from opq_measure.timebase.windows import windows_of
 from opq_measure.waveform.high_pass import high_pass, tap_count, transient_peak_v
 
@@ -75,7 +75,7 @@ def test_every_order_is_right_to_a_few_parts_in_a_hundred_thousand_also_while_th
     hz_per_s: float, hz: float, cycles: int, shares: dict[int, float], seed: int
 ) -> None:
     volts, _ = drifting(hz, shares, hz_per_s, seed=seed)
-    found = spectrum_of([Stretch(volts, true_edges(hz, cycles, hz_per_s), RATE_HZ)], cycles)
+    found = spectrum_of([SpectrumWindow(volts, true_edges(hz, cycles, hz_per_s), RATE_HZ)], cycles)
     for orders in (found.harmonics(), found.subgroups(), found.groups()):
         assert np.abs(orders[0] - as_orders(shares)).max() < 7e-5
     assert found.thd()[0] == pytest.approx(math.sqrt(sum(s**2 for s in shares.values())), abs=3e-5)
@@ -84,7 +84,7 @@ def test_every_order_is_right_to_a_few_parts_in_a_hundred_thousand_also_while_th
 def test_order_fifty_at_69_hz_survives_a_drift_of_one_hertz_per_second() -> None:
     """Cut to whole samples and not bent with the drift, its bin lost a third."""
     volts, _ = drifting(69.0, {50: 0.05}, 1.0)
-    found = spectrum_of([Stretch(volts, true_edges(69.0, 12, 1.0), RATE_HZ)], 12).harmonics()[0]
+    found = spectrum_of([SpectrumWindow(volts, true_edges(69.0, 12, 1.0), RATE_HZ)], 12).harmonics()[0]
     assert found[49] == pytest.approx(0.05, rel=1e-3)
     assert np.delete(found, [0, 49]).max() < 2e-5
 
@@ -113,7 +113,7 @@ def test_a_rate_of_change_that_itself_changes_is_followed() -> None:
     t = np.arange(7200) / RATE_HZ
     turn = 2 * np.pi * (60 * t + 0.5 / speed * (np.cos(speed * t) - 1))
     volts = np.sin(turn) + sum(0.01 * np.sin(order * turn + order) for order in (2, 25, 50))
-    found = spectrum_of([Stretch(math.sqrt(2) * volts, at * RATE_HZ, RATE_HZ)], 12)
+    found = spectrum_of([SpectrumWindow(math.sqrt(2) * volts, at * RATE_HZ, RATE_HZ)], 12)
     assert found.harmonics()[0, [1, 24, 49]] == pytest.approx(0.01, abs=3e-5)
 
 
@@ -133,7 +133,7 @@ def test_the_splines_response_is_taken_out_to_a_millionth(points: int, length: f
 def test_the_rate_need_be_no_multiple_of_anything(rate_hz: float, hz: float, cycles: int) -> None:
     shares = {order: 0.01 for order in range(2, 51) if order * hz < 0.45 * rate_hz}
     volts, _ = drifting(hz, shares, rate_hz=rate_hz)
-    found = spectrum_of([Stretch(volts, true_edges(hz, cycles, rate_hz=rate_hz), rate_hz)], cycles)
+    found = spectrum_of([SpectrumWindow(volts, true_edges(hz, cycles, rate_hz=rate_hz), rate_hz)], cycles)
     known = len(shares) + 1
     assert np.abs(found.subgroups()[0, :known] - as_orders(shares)[:known]).max() < 1e-4
     assert found.bin_hz[0] == pytest.approx(hz / cycles)
@@ -144,7 +144,7 @@ def test_phases_are_told_against_the_fundamental() -> None:
     for first in (1, 4):  # the same, whichever window
         volts, phases = drifting(57.3, shares)
         edges = true_edges(57.3, 12, first=first)
-        found = spectrum_of([Stretch(volts, edges, RATE_HZ)], 12).phase_rad()[0]
+        found = spectrum_of([SpectrumWindow(volts, edges, RATE_HZ)], 12).phase_rad()[0]
         assert found[0] == 0.0 and len(found) == 50
         for order, phase in phases.items():
             assert found[order - 1] == pytest.approx(phase, abs=1e-3)
@@ -169,7 +169,7 @@ def test_with_noise_60_db_under_the_fundamental_it_is_as_good_as_a_window_can_be
 
 def test_one_window_or_many_boxes_in_one_call_the_same_bits() -> None:
     windows = [
-        Stretch(drifting(hz, BRIEF, rate_hz=rate)[0], true_edges(hz, 12, rate_hz=rate), rate)
+        SpectrumWindow(drifting(hz, BRIEF, rate_hz=rate)[0], true_edges(hz, 12, rate_hz=rate), rate)
         for hz, rate in [(60.0, 12e3), (60.1, 12e3), (50.3, 12e3), (59.9, 12e3), (60.0, 10e3), (60.2, 12e3)]
         * 2
     ]
@@ -192,7 +192,7 @@ def test_a_group_has_half_of_what_lies_half_way_to_the_next_order() -> None:
     """Equation 8 by hand: 5 % of the bin in the middle between orders 3 and 4 goes half to each."""
     t = np.arange(9000) / RATE_HZ
     volts = math.sqrt(2) * (np.sin(2 * np.pi * 60 * t) + 0.05 * np.sin(2 * np.pi * 210 * t))
-    found = spectrum_of([Stretch(volts, true_edges(60.0, 12), RATE_HZ)], 12)
+    found = spectrum_of([SpectrumWindow(volts, true_edges(60.0, 12), RATE_HZ)], 12)
     assert found.groups()[0, 2:4] == pytest.approx(0.05 / math.sqrt(2), rel=1e-4)
     assert found.subgroups()[0, 2:4] == pytest.approx(0.0, abs=1e-6)
     assert found.thd_of_groups()[0] == pytest.approx(0.05, rel=1e-4)
@@ -204,7 +204,7 @@ def test_a_modulated_harmonic_is_whole_in_its_subgroup() -> None:
     t = np.arange(9000) / RATE_HZ
     fifth = 0.04 * (1 + np.cos(2 * np.pi * 5 * t)) * np.sin(2 * np.pi * 300 * t)
     volts = math.sqrt(2) * (np.sin(2 * np.pi * 60 * t) + fifth)
-    found = spectrum_of([Stretch(volts, true_edges(60.0, 12), RATE_HZ)], 12)
+    found = spectrum_of([SpectrumWindow(volts, true_edges(60.0, 12), RATE_HZ)], 12)
     assert found.harmonics()[0, 4] == pytest.approx(0.04, rel=1e-4)
     assert found.subgroups()[0, 4] == pytest.approx(0.04 * math.sqrt(1.5), rel=1e-4)
 
@@ -212,7 +212,7 @@ def test_a_modulated_harmonic_is_whole_in_its_subgroup() -> None:
 def test_pwhd_weighs_each_order_by_its_number() -> None:
     shares = {5: 0.05, 13: 0.03, 14: 0.01, 25: 0.02, 40: 0.01, 41: 0.03}
     volts, _ = drifting(50.4, shares)
-    found = spectrum_of([Stretch(volts, true_edges(50.4, 10), RATE_HZ)], 10)
+    found = spectrum_of([SpectrumWindow(volts, true_edges(50.4, 10), RATE_HZ)], 10)
     assert found.pwhd()[0] == pytest.approx(math.sqrt(14 * 0.01**2 + 25 * 0.02**2 + 40 * 0.01**2), rel=1e-3)
     assert found.pwhd(2, 13)[0] == pytest.approx(math.sqrt(5 * 0.05**2 + 13 * 0.03**2), rel=1e-3)
     with pytest.raises(ValueError, match="orders 1"):
@@ -223,7 +223,7 @@ def test_a_phase_jump_or_wild_edges_leave_finite_numbers() -> None:
     volts, _ = drifting(60.0, BRIEF)
     wild = true_edges(60.0, 12)
     wild[1:-1] += np.linspace(0, 150, 11)  # still rising
-    found = spectrum_of([Stretch(volts, wild, RATE_HZ)], 12)
+    found = spectrum_of([SpectrumWindow(volts, wild, RATE_HZ)], 12)
     assert found.thd()[0] == pytest.approx(0.03, abs=1e-3)  # such edges are not bent with
 
 
@@ -239,13 +239,13 @@ def test_a_phase_jump_or_wild_edges_leave_finite_numbers() -> None:
 )
 def test_edges_that_make_no_window_are_refused(edges: list[float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        spectrum_of([Stretch(np.zeros(7200), np.array(edges), RATE_HZ)], 12)
+        spectrum_of([SpectrumWindow(np.zeros(7200), np.array(edges), RATE_HZ)], 12)
 
 
 def test_a_window_may_begin_and_end_with_the_samples() -> None:
     """The spline needs two samples more, which are then the signal mirrored."""
     volts, _ = drifting(60.0, BRIEF)
-    found = spectrum_of([Stretch(volts[:2400], np.array([0.0, 2400.0]), RATE_HZ)], 12)
+    found = spectrum_of([SpectrumWindow(volts[:2400], np.array([0.0, 2400.0]), RATE_HZ)], 12)
     assert np.abs(found.subgroups()[0] - as_orders(BRIEF)).max() < 2e-5
 
 

@@ -14,7 +14,7 @@ from opq_measure.harmonics.interharmonics import (
     noise_floor,
     strongest_interharmonic,
 )
-from opq_measure.harmonics.spectrum import Spectrum, Stretch, spectrum_of
+from opq_measure.harmonics.spectrum import Spectrum, SpectrumWindow, spectrum_of
 
 RATE_HZ = 12_000.0
 Floats = NDArray[np.float64]
@@ -30,7 +30,7 @@ def seen(
     volts = math.sqrt(2) * wave + np.random.default_rng(3).normal(0.0, 1.0, len(t)) * noise
     edges = (1 + np.arange(cycles * windows + 1)) * RATE_HZ / hz
     starts = range(0, cycles * windows, cycles)
-    return spectrum_of([Stretch(volts, edges[at : at + cycles + 1], RATE_HZ) for at in starts], cycles)
+    return spectrum_of([SpectrumWindow(volts, edges[at : at + cycles + 1], RATE_HZ) for at in starts], cycles)
 
 
 @pytest.mark.parametrize(("hz", "cycles"), [(60.0, 12), (50.0, 10)])
@@ -112,5 +112,5 @@ def test_no_window_has_no_interharmonics_and_silence_has_no_line() -> None:
     none = spectrum_of([], 12)
     assert interharmonic_groups(none).shape == (0, 50) and noise_floor(none).shape == (0,)
     assert strongest_interharmonic(none)[0].shape == (0,)
-    silent = spectrum_of([Stretch(np.zeros(3000), np.array([100.0, 2500.0]), RATE_HZ)], 12)
+    silent = spectrum_of([SpectrumWindow(np.zeros(3000), np.array([100.0, 2500.0]), RATE_HZ)], 12)
     assert np.isnan(strongest_interharmonic(silent)[0]).all() and noise_floor(silent)[0] == 0.0

@@ -14,7 +14,7 @@ from opq_tools.flash.image import ImagePart
 from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.rom import RomLoader
 from opq_tools.flash.serial_line import SerialLine
-from opq_tools.flash.writing import stretches, write_parts
+from opq_tools.flash.writing import sector_ranges, write_parts
 
 SLOT_A = 0x0802_0000
 FLASH = 0x0800_0000
@@ -63,13 +63,13 @@ def test_what_is_written_is_what_stands_there_and_nothing_else_changes(chip: Rom
 
 def test_sectors_of_which_the_file_has_only_ff_stay_as_they_are() -> None:
     data = b"\1" * 0x4000 + b"\xff" * 0xC000 + b"\2" * 0x100
-    cut = stretches(Chip(0x413, 1024, ""), ImagePart("flash.bin", FLASH, data))
+    cut = sector_ranges(Chip(0x413, 1024, ""), ImagePart("flash.bin", FLASH, data))
     assert [stretch.sector.number for stretch in cut] == [0, 4]
 
 
 def test_a_part_that_begins_within_a_sector_is_refused() -> None:
     with pytest.raises(FlashError, match="within sector 5"):
-        stretches(Chip(0x413, 1024, ""), ImagePart("x", SLOT_A + 512, b"\1"))
+        sector_ranges(Chip(0x413, 1024, ""), ImagePart("x", SLOT_A + 512, b"\1"))
 
 
 def test_the_first_bytes_of_a_part_are_written_last(chip: RomBootLoader) -> None:

@@ -46,7 +46,7 @@ class IncidentMark:
 
 
 @dataclass(frozen=True, slots=True)
-class GapStretch:
+class GapSpan:
     """A part of the axis: left end and width in percent."""
 
     percent: float
@@ -92,10 +92,10 @@ class ChartTimeAxis:
 
         return of_row
 
-    def gaps(self, spans: Iterable[tuple[int, int]]) -> tuple[GapStretch, ...]:
+    def gaps(self, spans: Iterable[tuple[int, int]]) -> tuple[GapSpan, ...]:
         """The stretches where nothing was measured."""
         places = ((self.x(start_ms), self.x(end_ms)) for start_ms, end_ms in spans)
-        return tuple(GapStretch(begin / 10, max(0.05, (end - begin) / 10)) for begin, end in places)
+        return tuple(GapSpan(begin / 10, max(0.05, (end - begin) / 10)) for begin, end in places)
 
     def coverage(self, shares: Iterable[tuple[int, float]], step_ms: int) -> str:
         """Bars over the whole height: as high as the measured share of each row (start, share)."""

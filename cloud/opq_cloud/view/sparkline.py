@@ -89,8 +89,8 @@ def sparkline(steps: Sequence[SparkStep], nominal_v: float, scale: SparkScale) -
     """
     if len(steps) < 2:
         return None
-    stretch = -(-len(steps) // SPARK_POINTS)
-    shown = [_widest(steps[k : k + stretch]) for k in range(0, len(steps), stretch)]
+    group = -(-len(steps) // SPARK_POINTS)
+    shown = [_widest(steps[k : k + group]) for k in range(0, len(steps), group)]
     first, last = shown[0].start_ms, shown[-1].end_ms
 
     def x(t_ms: float) -> str:

@@ -91,7 +91,7 @@ def _spectrum(value: Value, rate_hz: Value, nominal_hz: Value) -> "Spectrum | No
     """The spectrum of each whole 10/12-cycle window; with too few samples for one, of the whole cycles."""
     import numpy as np
 
-    from opq_measure.harmonics.spectrum import Stretch, spectrum_of
+    from opq_measure.harmonics.spectrum import SpectrumWindow, spectrum_of
     from opq_measure.timebase.cycles import cycles_per_window
 
     volts = _signal(value)
@@ -105,7 +105,7 @@ def _spectrum(value: Value, rate_hz: Value, nominal_hz: Value) -> "Spectrum | No
         return None
     starts = [cycle * cycles * window for window in range(whole_cycles // cycles)]
     edges = [np.minimum((start, start + cycle * cycles), float(len(volts))) for start in starts]
-    return spectrum_of([Stretch(volts, each, float(rate_hz)) for each in edges], cycles)
+    return spectrum_of([SpectrumWindow(volts, each, float(rate_hz)) for each in edges], cycles)
 
 
 def _thd(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS_HZ) -> float | None:

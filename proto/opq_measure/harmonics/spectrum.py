@@ -52,7 +52,7 @@ class Locked(Protocol):
         """Samples per second."""
 
 
-class Stretch(NamedTuple):
+class SpectrumWindow(NamedTuple):
     """A window from its samples, edges and rate alone."""
 
     volts: SignalArray
@@ -164,7 +164,7 @@ def spectrum(
     cycles = cycles_per_window(nominal_hz)
     edges = cycle_edges(volts, rate_hz, nominal_hz) if edges is None else edges
     starts = range(0, len(edges) - cycles, cycles)
-    return spectrum_of([Stretch(volts, edges[at : at + cycles + 1], rate_hz) for at in starts], cycles)
+    return spectrum_of([SpectrumWindow(volts, edges[at : at + cycles + 1], rate_hz) for at in starts], cycles)
 
 
 def spectrum_of(windows: Sequence[Locked], cycles: int, top_hz: float = 0.0) -> Spectrum:
@@ -200,7 +200,7 @@ def spectrum_of(windows: Sequence[Locked], cycles: int, top_hz: float = 0.0) -> 
 
 def thd_ratio(volts: SignalArray, start: float, stop: float, cycles: int) -> float:
     """`Spectrum.thd` of one window of `cycles` cycles, `start` .. `stop` in samples."""
-    return float(spectrum_of([Stretch(volts, np.array((start, stop)), 1.0)], cycles).thd()[0])
+    return float(spectrum_of([SpectrumWindow(volts, np.array((start, stop)), 1.0)], cycles).thd()[0])
 
 
 def window_thd(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) -> FloatArray:

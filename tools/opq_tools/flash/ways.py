@@ -10,7 +10,7 @@ from opq_tools.flash.in_place import BoxLink, update_in_place
 from opq_tools.flash.judgement import Allowed, InstalledFirmware, judge_firmware, read_installed
 from opq_tools.flash.programs import Programmer
 from opq_tools.flash.progress import FlashProgress
-from opq_tools.flash.writing import stretches, write_parts
+from opq_tools.flash.writing import sector_ranges, write_parts
 
 if TYPE_CHECKING:  # the other methods need no stm32loader
     from opq_tools.flash.rom import RomLoader
@@ -48,7 +48,7 @@ def by_rom(
             return result
         parts = _parts(chip, firmware, installed, allowed, result)
         for part in parts:
-            stretches(chip, part)  # raises before anything is erased
+            sector_ranges(chip, part)  # raises before anything is erased
     except LineError as error:
         raise FlashError(f"{error}. Nothing was written") from error
     finally:

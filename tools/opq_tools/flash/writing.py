@@ -42,7 +42,7 @@ class SectorRange:
             yield self.address + at, self.data[at : at + CHUNK]
 
 
-def stretches(chip: Chip, part: ImagePart) -> tuple[SectorRange, ...]:
+def sector_ranges(chip: Chip, part: ImagePart) -> tuple[SectorRange, ...]:
     """The part cut at sectors; a sector with only 0xFF is left untouched unless `clear_to` covers it.
 
     Raises:
@@ -73,7 +73,7 @@ def write_parts(target: Target, chip: Chip, parts: Sequence[ImagePart], steps: F
         FlashError: refused, and nothing was changed.
         HalfWrittenError: writing failed; the text says what was changed.
     """
-    plan = [(part, stretches(chip, part)) for part in parts]
+    plan = [(part, sector_ranges(chip, part)) for part in parts]
     total = sum(len(stretch.data) for _, cut in plan for stretch in cut)
     touched: list[int] = []
     for part, cut in plan:

@@ -70,7 +70,7 @@ class _NewestMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
-class _StoredStretch:
+class _StoredSpan:
     """Measurements of a Box that were stored one after another, without crossings."""
 
     start_ns: int
@@ -80,11 +80,11 @@ class _StoredStretch:
     longest_gap_ns: int
     """Longest gap between the end of one and the start of the next."""
 
-    def followed_by(self, later: "_StoredStretch") -> "_StoredStretch":
+    def followed_by(self, later: "_StoredSpan") -> "_StoredSpan":
         """Returns both stretches as one."""
         gap_ns = later.start_ns - self.end_ns
         longest_ns = max(self.longest_gap_ns, gap_ns, later.longest_gap_ns)
-        return _StoredStretch(self.start_ns, max(self.end_ns, later.end_ns), longest_ns)
+        return _StoredSpan(self.start_ns, max(self.end_ns, later.end_ns), longest_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class OutageWatch:
         self._lossless, self._looked = lossless, False
         self._place_of, self._clock = place_of, clock
         self._newest: dict[str, _NewestMeasurement] = {}
-        self._stored: dict[str, _StoredStretch] = {}
+        self._stored: dict[str, _StoredSpan] = {}
         """By Box: stored Measurements since the last check, as far as `note_stored` got them."""
         self._open: dict[str, Finding] = {}
         self._dark: dict[str, Measurement] = {}
@@ -143,9 +143,9 @@ class OutageWatch:
 
         For a caller that stores a minute at once (a history): otherwise each Box would be read at each check.
         """
-        for box_id, stretch in _stretches(rows):
+        for box_id, span in _stored_spans(rows):
             before = self._stored.get(box_id)
-            self._stored[box_id] = stretch if before is None else before.followed_by(stretch)
+            self._stored[box_id] = span if before is None else before.followed_by(span)
 
     def find_changes(self) -> list[OutageChange]:
         """Returns what has changed since the last check. Raises StoreError."""
@@ -445,12 +445,12 @@ def measured_s(before: Measurement, after: Measurement) -> float | None:
     return (after.sequence - before.sequence - 1) * (end_ns - start_ns) / S
 
 
-def _stretches(rows: Sequence[Measurement] | MeasurementColumns) -> Iterator[tuple[str, _StoredStretch]]:
+def _stored_spans(rows: Sequence[Measurement] | MeasurementColumns) -> Iterator[tuple[str, _StoredSpan]]:
     """Yields stretches with their Box: one per row for objects, one per Box for columns."""
     if not isinstance(rows, MeasurementColumns):
         for row in rows:
             if not row.crossing:
-                yield row.box_id, _StoredStretch(*window_ns(row), 0)
+                yield row.box_id, _StoredSpan(*window_ns(row), 0)
         return
     if not len(rows):
         return
@@ -468,8 +468,8 @@ def _stretches(rows: Sequence[Measurement] | MeasurementColumns) -> Iterator[tup
         longest_ns.tolist(),
         strict=True,
     )
-    for box, *stretch in found:
-        yield rows.boxes.ids[box], _StoredStretch(*stretch)
+    for box, *span in found:
+        yield rows.boxes.ids[box], _StoredSpan(*span)
 
 
 def _after_ms(end_ns: int) -> int:

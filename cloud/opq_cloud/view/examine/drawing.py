@@ -111,7 +111,7 @@ def bars(rows: Iterable[tuple[float, float, float, float]], scale: Scale, start:
     return "".join(parts)
 
 
-def stretch(start_ms: float, end_ms: float, span: tuple[float, float], words: str = "") -> DrawnSpan:
+def drawn_span(start_ms: float, end_ms: float, span: tuple[float, float], words: str = "") -> DrawnSpan:
     """A part of the time axis, cut at half a span on both sides of the shown one."""
     first, last = span
     air = (last - first) * BESIDE

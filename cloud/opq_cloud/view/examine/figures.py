@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.view.charts import ChartLine, FloatArray, HalfCycle, peaks, reduce_min_max
 from opq_cloud.view.examine.signals import BoxSignal, SignalRun
-from opq_measure.harmonics.spectrum import Stretch, spectrum_of
+from opq_measure.harmonics.spectrum import SpectrumWindow, spectrum_of
 from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.waveform.residual import fundamental_v, wave_before
 
@@ -239,7 +239,7 @@ def harmonics_at(signal: BoxSignal, t_ms: float, origin_ns: int, ends: bool = Fa
     if not 0 <= place <= len(edges) - 1 - cycles:
         return None
     window = edges[place : place + cycles + 1]
-    found = spectrum_of([_stretch(run, window)], cycles)
+    found = spectrum_of([_spectrum_window(run, window)], cycles)
     groups = found.subgroups()[0]
     if not groups[0] > 0:
         return None
@@ -271,7 +271,7 @@ def spectrogram(
             place = int(np.searchsorted(edges, middle)) - cycles // 2
             if 0 <= place <= len(edges) - 1 - cycles:
                 columns.append(column)
-                windows.append(_stretch(run, edges[place : place + cycles + 1]))
+                windows.append(_spectrum_window(run, edges[place : place + cycles + 1]))
         if not windows:
             continue
         groups = spectrum_of(windows, cycles).subgroups()[:, 1:ORDERS_SHOWN] * (100.0 / nominal_v)
@@ -305,11 +305,11 @@ def phase_between_deg(one: Reading, other: Reading) -> float | None:
     return off - 360.0 * round(off / 360.0)
 
 
-def _stretch(run: SignalRun, edges: FloatArray) -> Stretch:
+def _spectrum_window(run: SignalRun, edges: FloatArray) -> SpectrumWindow:
     """Only the samples around a window, so that not all of a long run is converted to volts."""
     first = max(0, int(edges[0]) - 3)
     last = min(len(run.wave.counts), int(edges[-1]) + 4)
-    return Stretch(run.volts(first, last), edges - first, run.wave.rate_hz)
+    return SpectrumWindow(run.volts(first, last), edges - first, run.wave.rate_hz)
 
 
 def _reduced(run: SignalRun, values: FloatArray, first: int, origin_ns: int, points: int) -> ChartLine:

@@ -265,11 +265,13 @@ class PanelMaker:
         onset_ms = self._onsets_ms[box.box_id]
         about_ms = self._address.a_ms if onset_ms is None else onset_ms
         if clock.uncertainty_ms is None:
-            return (drawing.stretch(*self._drawn, self._span, "time not known"),)
+            return (drawing.drawn_span(*self._drawn, self._span, "time not known"),)
         first, last = about_ms - clock.uncertainty_ms, about_ms + clock.uncertainty_ms
         if last < self._drawn[0] or first > self._drawn[1]:
             return ()
-        return (drawing.stretch(first, last, self._span, "start here" if onset_ms is not None else "A here"),)
+        return (
+            drawing.drawn_span(first, last, self._span, "start here" if onset_ms is not None else "A here"),
+        )
 
     def _gaps(self, box: ShownBox) -> tuple[drawing.DrawnSpan, ...]:
         """The stretches without samples; those between two waveforms have words."""
@@ -283,7 +285,7 @@ class PanelMaker:
                 continue
             inside = begin < first and last < stop
             name = f"{words.duration((last - first) / 1e3)} without a waveform" if inside else ""
-            found.append(drawing.stretch(first, last, self._span, name))
+            found.append(drawing.drawn_span(first, last, self._span, name))
         return tuple(found)
 
     def _between(self, box: ShownBox) -> list[tuple[float, float, float, float]]:

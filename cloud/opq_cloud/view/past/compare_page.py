@@ -16,7 +16,7 @@ from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.history_page import INCIDENTS_LISTED, METRICS, step_words
 from opq_cloud.view.past.box_choice import BoxChoice, GroupNames, read_groups
 from opq_cloud.view.past.compare_address import MOST_SERIES, MOST_WEEKS, CompareAddress, read_compare_address
-from opq_cloud.view.past.local_weeks import WEEK_MS, week_place_ms, week_stretch
+from opq_cloud.view.past.local_weeks import WEEK_MS, week_place_ms, week_span
 from opq_cloud.view.past.past_chart import WEEK_AXIS, past_chart, week_ticks
 from opq_cloud.view.past.past_series import (
     BOXES_READ,
@@ -149,7 +149,7 @@ class ComparePages:
             return [], 0
         if address.weeks:
             end_ms = min(address.span.end_ms, now_ms) - 1
-            weeks = [week_stretch(end_ms, address.zone, back) for back in range(address.weeks + 1)]
+            weeks = [week_span(end_ms, address.zone, back) for back in range(address.weeks + 1)]
             return [
                 read_week_series(
                     context.store, _week_words(back, week.first.isoformat()), factors, address.metric, week,
@@ -198,7 +198,7 @@ class ComparePages:
         start_ms, end_ms = address.span.start_ms, address.span.end_ms
         if address.weeks:
             end_ms = min(end_ms, self._context.now_ns() // 1_000_000)
-            start_ms = week_stretch(end_ms - 1, address.zone, address.weeks).start_ms
+            start_ms = week_span(end_ms - 1, address.zone, address.weeks).start_ms
         wanted = IncidentFilter(
             box_ids=address.choice.box_ids, start_ns=start_ms * 1_000_000, end_ns=end_ms * 1_000_000
         )
@@ -212,7 +212,7 @@ class ComparePages:
         for each in incidents:
             at_ms = each.start_ns / 1e6
             if address.weeks:
-                week = week_stretch(int(at_ms), address.zone)
+                week = week_span(int(at_ms), address.zone)
                 at_ms = week_place_ms(int(at_ms), week.first, address.zone)
             found.append(drawing.ChartTimeAxis(*axis).mark(at_ms, each.kind))
         return [each for each in found if each is not None]

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
 from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, SETTLE_MS
 from opq_cloud.store.store import TREND_MS, ShownStore, Trend
-from opq_cloud.view.past.local_weeks import LocalStretch, day_stretch
+from opq_cloud.view.past.local_weeks import LocalSpan, day_span
 from opq_cloud.view.past.past_series import Factors, rows_together
 
 MONTH_DAYS = 31
@@ -54,9 +54,9 @@ def read_days(
 
     Figures are those of the Boxes of `factors`, incidents those of `box_ids`.
     """
-    stretches = [day_stretch(first + timedelta(days=number), zone) for number in range(days)]
-    found = [DayQuality(each.first, each.start_ms, each.end_ms) for each in stretches]
-    begun = [each for each in stretches if each.start_ms < now_ms]
+    spans = [day_span(first + timedelta(days=number), zone) for number in range(days)]
+    found = [DayQuality(each.first, each.start_ms, each.end_ms) for each in spans]
+    begun = [each for each in spans if each.start_ms < now_ms]
     if begun:
         _measured(store, factors, metric, begun, now_ms, found)
     whole = _incidents(store, box_ids, found)
@@ -67,7 +67,7 @@ def _measured(
     store: ShownStore,
     factors: Factors,
     metric: str,
-    begun: Sequence[LocalStretch],
+    begun: Sequence[LocalSpan],
     now_ms: int,
     found: list[DayQuality],
 ) -> None:
@@ -75,7 +75,7 @@ def _measured(
     length_ms = DAY_MS if by_utc else HOUR_MS
     starts = [each.start_ms for each in begun]
     if by_utc:
-        starts = [day_stretch(each.first, ZoneInfo("UTC")).start_ms for each in begun]
+        starts = [day_span(each.first, ZoneInfo("UTC")).start_ms for each in begun]
     ends_ms = starts[-1] + DAY_MS if by_utc else begun[-1].end_ms
 
     def place(moment_ms: int) -> int:

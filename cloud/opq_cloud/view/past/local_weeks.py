@@ -14,7 +14,7 @@ HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
-class LocalStretch:
+class LocalSpan:
     """A local day or week: [start_ms, end_ms) in UTC."""
 
     first: date
@@ -40,15 +40,15 @@ def local_day(moment_ms: int, zone: ZoneInfo) -> date:
     return datetime.fromtimestamp(moment_ms / 1000, zone).date()
 
 
-def day_stretch(day: date, zone: ZoneInfo) -> LocalStretch:
-    return LocalStretch(day, midnight_ms(day, zone), midnight_ms(day + timedelta(days=1), zone))
+def day_span(day: date, zone: ZoneInfo) -> LocalSpan:
+    return LocalSpan(day, midnight_ms(day, zone), midnight_ms(day + timedelta(days=1), zone))
 
 
-def week_stretch(moment_ms: int, zone: ZoneInfo, back: int = 0) -> LocalStretch:
+def week_span(moment_ms: int, zone: ZoneInfo, back: int = 0) -> LocalSpan:
     """The week that holds a moment, or the one `back` weeks before it."""
     day = local_day(moment_ms, zone)
     monday = day - timedelta(days=day.weekday() + 7 * back)
-    return LocalStretch(monday, midnight_ms(monday, zone), midnight_ms(monday + timedelta(days=7), zone))
+    return LocalSpan(monday, midnight_ms(monday, zone), midnight_ms(monday + timedelta(days=7), zone))
 
 
 def week_place_ms(moment_ms: int, monday: date, zone: ZoneInfo) -> int:
@@ -57,9 +57,9 @@ def week_place_ms(moment_ms: int, monday: date, zone: ZoneInfo) -> int:
     return round((shown - datetime(monday.year, monday.month, monday.day)) / timedelta(milliseconds=1))
 
 
-def whole_hours(stretch: LocalStretch, zone: ZoneInfo) -> bool:
+def whole_hours(span: LocalSpan, zone: ZoneInfo) -> bool:
     """Whether the local hours begin with those of UTC."""
-    ends = (stretch.start_ms, stretch.end_ms)
+    ends = (span.start_ms, span.end_ms)
     return all(
         (datetime.fromtimestamp(each / 1000, zone).utcoffset() or timedelta()) % timedelta(hours=1)
         == timedelta()

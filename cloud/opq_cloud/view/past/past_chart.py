@@ -6,7 +6,7 @@ Nothing is slanted, and nothing is drawn where nothing was measured; x is exactl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from opq_cloud.view.history_chart import ChartFrame, ChartTimeAxis, GapStretch, Tick
+from opq_cloud.view.history_chart import ChartFrame, ChartTimeAxis, GapSpan, Tick
 from opq_cloud.view.past.local_weeks import WEEK_MS
 from opq_cloud.view.past.past_series import PastSeries
 
@@ -30,7 +30,7 @@ class PastChart:
     """All series on one axis, with gaps and ticks; places are in percent."""
 
     series: tuple[DrawnSeries, ...]
-    gaps: tuple[GapStretch, ...]
+    gaps: tuple[GapSpan, ...]
     """Hatched; with several series only the gaps that all have in common."""
     y_ticks: tuple[Tick, ...]
     nominal_percent: float | None

@@ -15,7 +15,7 @@ from opq_cloud.store.histogram import bin_middle, bin_of
 from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, SETTLE_MS, TEN_MINUTES_MS, level_for
 from opq_cloud.store.store import TREND_MS, ShownStore, Trend
 from opq_cloud.view.box_history import MEASURED_MS, MEASURED_STEP_MS, METRICS, measured_rows, missing_spans
-from opq_cloud.view.past.local_weeks import WEEK_MS, LocalStretch, week_place_ms, whole_hours
+from opq_cloud.view.past.local_weeks import WEEK_MS, LocalSpan, week_place_ms, whole_hours
 from opq_cloud.view.time_span import TimeSpan
 
 SHARES = (0.05, 0.5, 0.95)
@@ -100,7 +100,7 @@ def read_week_series(
     words: str,
     factors: Factors,
     metric: str,
-    week: LocalStretch,
+    week: LocalSpan,
     zone: ZoneInfo,
     now_ms: int,
 ) -> PastSeries:

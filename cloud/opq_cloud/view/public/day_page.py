@@ -35,7 +35,7 @@ class DayChart:
     digits: int
     series: int
     chart: drawing.HistoryChart | None
-    gaps: tuple[drawing.GapStretch, ...]
+    gaps: tuple[drawing.GapSpan, ...]
     rows: tuple[tuple[str, float, float, float], ...]
     """By hour, newest first: (time, lowest, mean, highest)."""
     sentence: str

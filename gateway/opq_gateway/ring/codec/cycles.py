@@ -148,12 +148,12 @@ class _ChunkReader:
                 coefficients[run] = _wrapped(np.cumsum(coefficients[run]))
         self.opening = _wrapped(np.cumsum(np.cumsum(runs[0])))
         self.residuals = Residuals(runs[_BEFORE_RESIDUALS:], runs[5], self.kinds)
-        self._fit_predictor = [run.reshape(-1, self.setup.parts)[: self.stretches] for run in coefficients]
+        self._coefficients = [run.reshape(-1, self.setup.parts)[: self.stretches] for run in coefficients]
 
     @property
     def coded_delays(self) -> list[int]:
         """The delay that each stretch codes, for steering the period."""
-        found: list[int] = self._fit_predictor[0].sum(axis=1).tolist()
+        found: list[int] = self._coefficients[0].sum(axis=1).tolist()
         return found
 
     def spread(self, delays: Floats, gains: Floats) -> None:
@@ -161,7 +161,7 @@ class _ChunkReader:
         setup = self.setup
         ramp = ramps(setup.stretch_samples, setup.parts)
         for out, run, shift in ((delays, 0, setup.delay_shift), (gains, 2, setup.gain_shift)):
-            numbers = np.stack(self._fit_predictor[run : run + 2], axis=2).reshape(-1, 2 * setup.parts)
+            numbers = np.stack(self._coefficients[run : run + 2], axis=2).reshape(-1, 2 * setup.parts)
             np.matmul(numbers.astype(np.float64), ramp * 2.0**-shift, out=out)
 
 

@@ -260,16 +260,16 @@ def test_tasks_wait_their_turn_can_be_cancelled_and_are_forgotten(monkeypatch: p
     with pytest.raises(RuleError, match="2 tasks wait"):
         told.add(lambda stopped: 7)
     told.cancel(waiting[0])
-    assert told.one(waiting[0])["status"] == "cancelled"
+    assert told.get(waiting[0])["status"] == "cancelled"
     told.cancel(first)
     done = {"id": waiting[1], "status": "finished", "message": "", "result": 7}
-    wait_for(lambda: told.one(waiting[1]) == done)
-    assert told.one(first)["status"] == "cancelled"
+    wait_for(lambda: told.get(waiting[1]) == done)
+    assert told.get(first)["status"] == "cancelled"
     for _ in range(4):
         last = told.add(lambda stopped: 1 / 0)
-        wait_for(lambda: told.one(last)["status"] == "failed")  # noqa: B023
+        wait_for(lambda: told.get(last)["status"] == "failed")  # noqa: B023
     with pytest.raises(RuleError, match="not found"):
-        told.one(first)
+        told.get(first)
 
 
 def test_an_import_that_is_cancelled_in_its_rehearsal_changes_nothing(house: House) -> None:

@@ -32,7 +32,7 @@ class MeasuredBoxes:
     """The nominal values that each Box reports."""
 
     @cached_property
-    def alike(self) -> tuple[tuple[Nominal, NDArray[np.bool_]], ...]:
+    def by_nominal(self) -> tuple[tuple[Nominal, NDArray[np.bool_]], ...]:
         """Each nominal that occurs, with (boxes,), whether a Box has it."""
         return tuple(
             (nominal, np.array([each == nominal for each in self.nominals]))

@@ -59,7 +59,7 @@ class MeasurementLinks:
         """Waits, with a `poller` also for its other sockets; returns whether a Measurement is there."""
         return any(socket in self._sockets for socket, _ in (poller or self._poller).poll(timeout_ms))
 
-    def alone(self, ready: Sequence[tuple[object, int]]) -> bool:
+    def has_only_measurements(self, ready: Sequence[tuple[object, int]]) -> bool:
         """Returns True if a poller has found Measurements and nothing else."""
         return bool(ready) and all(socket in self._sockets for socket, _ in ready)
 

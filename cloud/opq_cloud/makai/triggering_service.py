@@ -379,7 +379,9 @@ class TriggeringService:
             if (left_s := until_s - time.monotonic()) <= 0:
                 break
             time.sleep(min(left_s, STEP_S))
-            if not measurements.alone(self._poller.poll(max(0, round((until_s - time.monotonic()) * 1e3)))):
+            if not measurements.has_only_measurements(
+                self._poller.poll(max(0, round((until_s - time.monotonic()) * 1e3)))
+            ):
                 break
             new_s = time.monotonic()
             new, pressing = measurements.receive(BURST)

@@ -65,7 +65,7 @@ def connection_routes(engine: Engine) -> APIRouter:
 
     @routes.get("/connections/{name}")
     def one(name: str) -> JsonObject:
-        return connections.one(checked_id("connection", name, CONFIGURATION))
+        return connections.get(checked_id("connection", name, CONFIGURATION))
 
     @routes.put("/connections/{name}")
     def replace(name: str, body: ConnectionProps) -> PlainTextResponse:
@@ -113,7 +113,7 @@ def schema_routes(engine: Engine, plugins: Plugins) -> APIRouter:
 
     @routes.get("/{kind}/{name}")
     def one(kind: Kind, name: str) -> JsonObject:
-        return engine.schemas.one(name)
+        return engine.schemas.get(name)
 
     @routes.put("/{kind}/{name}")
     def put(kind: Kind, name: str, body: Schema) -> PlainTextResponse:

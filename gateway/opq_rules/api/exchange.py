@@ -225,7 +225,7 @@ def needed(found: Sections, engine: Engine, plugins: Plugins, ids: Collection[st
         "sinkConfig": _sets(found["sinkConfig"], {(each.type, each.resource) for each in actions}),
         "Schema": _of(
             found["Schema"],
-            {name for name in found["Schema"] if users & {*engine.schemas.one(name)["users"]}},
+            {name for name in found["Schema"] if users & {*engine.schemas.get(name)["users"]}},
         ),
         "portablePlugins": _of(
             found["portablePlugins"],

@@ -67,7 +67,7 @@ class Tasks:
                 threading.Thread(target=self._run, name="rules-tasks", daemon=True).start()
         return task.id
 
-    def one(self, name: str) -> JsonObject:
+    def get(self, name: str) -> JsonObject:
         """`{"id", "status", "message", "result"}`; status is pending, running, finished, failed or
         cancelled.
         """
@@ -229,7 +229,7 @@ def _tasks(routes: APIRouter, importer: _Importer, tasks: Tasks) -> None:
 
     @routes.get("/async/task/{name}")
     def one(name: str) -> JsonObject:
-        return tasks.one(name)
+        return tasks.get(name)
 
     @routes.post("/async/task/{name}/cancel")
     def cancel(name: str) -> PlainTextResponse:

@@ -54,7 +54,7 @@ class Trials:
             self._trials[name] = _Trial(case)
         return name
 
-    def one(self, name: str) -> "_Trial":
+    def get(self, name: str) -> "_Trial":
         with self._lock:
             found = self._trials.get(name)
         if found is None:
@@ -62,7 +62,7 @@ class Trials:
         return found
 
     def delete(self, name: str) -> None:
-        self.one(name).ended.set()
+        self.get(name).ended.set()
         with self._lock:
             self._trials.pop(name, None)
 
@@ -137,7 +137,7 @@ def router(trials: Trials) -> APIRouter:
 
     @routes.post("/ruletest/{name}/start")
     def start(name: str) -> PlainTextResponse:
-        trials.one(name).started.set()
+        trials.get(name).started.set()
         return PlainTextResponse("success")
 
     @routes.delete("/ruletest/{name}")
@@ -147,6 +147,6 @@ def router(trials: Trials) -> APIRouter:
 
     @routes.get("/test/{name}")
     def events(name: str) -> StreamingResponse:
-        return StreamingResponse(trials.one(name).events(), media_type="text/event-stream")
+        return StreamingResponse(trials.get(name).events(), media_type="text/event-stream")
 
     return routes

@@ -57,9 +57,9 @@ class StreamCatalogue:
         if isinstance(statement, Show):
             return list(self.names(about))
         if statement.verb == "drop":
-            self.one(statement.name, about)
+            self.get(statement.name, about)
             return drop(statement.name, about)
-        found = self.one(statement.name, about)
+        found = self.get(statement.name, about)
         return as_text(found) if statement.verb == "explain" else as_json(found)
 
     def names(self, what: str, kind: str | None = None) -> list[str]:
@@ -69,23 +69,23 @@ class StreamCatalogue:
         return [detail_json(each) for each in sorted(self._of(what, kind), key=lambda each: each.name)]
 
     def described(self, name: str, what: str) -> JsonObject:
-        return as_json(self.one(name, what))
+        return as_json(self.get(name, what))
 
     def schema(self, name: str, what: str) -> JsonObject:
-        return schema_json(self.one(name, what).fields)
+        return schema_json(self.get(name, what).fields)
 
     def statements(self) -> dict[str, dict[str, str]]:
         """The stored statements: `{"streams", "tables"}`, each name -> statement."""
         return {"streams": self._store.all("stream"), "tables": self._store.all("table")}
 
-    def one(self, name: str, what: str) -> StreamDefinition:
+    def get(self, name: str, what: str) -> StreamDefinition:
         found = self.definitions.get(name)
         if found is None or found.what != what:
             raise RuleError(f"{what} {str(name)[:128]} is not found", NOT_FOUND, 404)
         return found
 
     def replace(self, name: str, sql: str, what: str) -> str:
-        old = self.one(name, what)
+        old = self.get(name, what)
         new = definition_of(parse_create(sql))
         check_replacement(old, new)
         self._factory.check_stream(new)
@@ -94,7 +94,7 @@ class StreamCatalogue:
         return f"{what.capitalize()} {name} is replaced."
 
     def drop(self, name: str, what: str) -> str:
-        self.one(name, what)
+        self.get(name, what)
         self._store.delete(what, [name])
         del self.definitions[name]
         return f"{what.capitalize()} {name} is dropped."

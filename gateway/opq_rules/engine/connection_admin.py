@@ -112,7 +112,7 @@ class ConnectionAdmin:
                 self._shown(name, *each, users.get(name, ConnectionUsers())) for name, each in every.items()
             ]
 
-    def one(self, name: str) -> JsonObject:
+    def get(self, name: str) -> JsonObject:
         with self._store.changing():
             kind = self._connections.type_of(name)
             return self._shown(name, kind, self._connections.all()[name][1], self._users(name))

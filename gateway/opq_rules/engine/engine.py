@@ -170,7 +170,7 @@ class Engine:
     def drop_stream(self, name: str, what: str = "stream", force: bool = False) -> str:
         """Drops a stream or table. Refused while a rule uses it; with `force` those rules stop."""
         with self._store.changing():
-            self.catalogue.one(name, what)
+            self.catalogue.get(name, what)
             return self._drop_stream(name, what, force)
 
     def _drop_stream(self, name: str, what: str, force: bool = False) -> str:
@@ -286,7 +286,7 @@ class Engine:
         """Restarts the rule after `offset` of a source (None: from its beginning), with its state deleted."""
         with self._store.changing():
             made = self._store.rule(rule_id)
-            found = self.catalogue.one(stream, "stream")
+            found = self.catalogue.get(stream, "stream")
             read = {origin.stream for origin in self._planner.plan(made.sql).origins}
             if stream not in read:
                 raise RuleError(f"rule {rule_id} does not read {stream}, but {', '.join(sorted(read))}", RULE)

@@ -70,7 +70,7 @@ class SchemaAdmin:
         """Names of all schemas, also of the built-in ones."""
         return sorted({*BUILT_IN, *self._store.all(KIND)})
 
-    def one(self, name: str) -> JsonObject:
+    def get(self, name: str) -> JsonObject:
         """`{"type", "name", "content", "version", "messages", "users"}`."""
         with self._store.changing():
             body = self._store.get(KIND, checked_id("schema", name, CONFIGURATION))
@@ -117,7 +117,7 @@ class SchemaAdmin:
     def delete(self, name: str) -> None:
         """Deletes a schema; refused while a stream or sink uses it."""
         with self._store.changing():
-            self.one(name)
+            self.get(name)
             _not_built_in(name)
             if users := [user for user, _ in self._usage.of_schema(name)]:
                 raise RuleError(

@@ -125,7 +125,7 @@ class Traces:
         """Ids of the traces, the oldest first."""
         return [each.id for each in list(self._traces)]
 
-    def one(self, trace_id: str) -> RuleTrace | None:
+    def get(self, trace_id: str) -> RuleTrace | None:
         return next((each for each in list(self._traces) if each.id == trace_id), None)
 
 

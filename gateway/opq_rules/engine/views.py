@@ -145,7 +145,7 @@ class RuleViews:
         """What happened to one record, or to one window, as a tree of spans."""
         rule = self._rules.get(trace_id.rpartition("-")[0])
         traces = rule.traces if rule is not None else None
-        found = traces.one(trace_id) if traces is not None else None
+        found = traces.get(trace_id) if traces is not None else None
         if found is None:
             raise RuleError(f"trace {trace_id[:80]!r} is not found", NOT_FOUND, 404)
         return found.tree()

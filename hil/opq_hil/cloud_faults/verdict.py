@@ -23,7 +23,7 @@ def play_cloud(
     verdict = ScheduleVerdict(schedule)
     try:
         with CloudWorld(schedule, folder, mounted, server) as world:
-            evidence = world.live()
+            evidence = world.play()
             verdict.problems += evidence.problems
             verdict.problems += judge(evidence, schedule.kinds, verdict.figures)
             verdict.problems += late_boxes(verdict.problems, evidence)

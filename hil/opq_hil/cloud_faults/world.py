@@ -185,7 +185,7 @@ class CloudWorld:
     def __exit__(self, *what: object) -> None:
         self._opened.close()
 
-    def live(self) -> CloudEvidence:
+    def play(self) -> CloudEvidence:
         """Plays the schedule, waits until all is quiet, stops in order, and reads fleet and store."""
         evidence = self._evidence
         self._play()

@@ -59,7 +59,7 @@ def play_gateway(schedule: FaultSchedule, folder: Path, mounted: bool) -> Schedu
     verdict = ScheduleVerdict(schedule)
     try:
         with FaultWorld(schedule, folder, mounted) as world:
-            evidence = world.live()
+            evidence = world.play()
             _judge(verdict, schedule, world, evidence)
             if not verdict.ok and mounted:  # the file system ends with this process
                 shutil.copytree(folder / "disk", folder / "disk_kept")

@@ -99,7 +99,7 @@ class FaultWorld:
     def __exit__(self, *what: object) -> None:
         self._opened.close()
 
-    def live(self) -> Evidence:
+    def play(self) -> Evidence:
         """Plays the schedule, waits until all is quiet, stops in order, and reads disk and store."""
         evidence = self._evidence
         self._play()

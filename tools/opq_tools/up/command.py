@@ -162,7 +162,7 @@ def command(
         )
         with stopped_by_signals(run.stop):
             opened = (lambda: webbrowser.open(view_url)) if open_page else None
-            outcome = run.go(on_page=opened)
+            outcome = run.run(on_page=opened)
     finish(outcome, as_json)
 
 

@@ -62,7 +62,7 @@ class UpRun:
         self._busy_shown_s = -BUSY_EVERY_S
         self._page_up = False
 
-    def go(self, on_page: Callable[[], object] | None = None) -> UpOutcome:
+    def run(self, on_page: Callable[[], object] | None = None) -> UpOutcome:
         """Runs until stopped, timed out or done; calls `on_page` once, when the page answers."""
         self._announce()
         try:

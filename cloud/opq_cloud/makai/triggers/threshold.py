@@ -173,7 +173,7 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: ThresholdState)
     if columns.backfilled:
         passed, own_limits = set(map(backfilled_stream, passed)), set(map(backfilled_stream, own_limits))
     undisturbed = none_of(columns, passed, own_limits)
-    for nominal, whose in columns.boxes.alike:
+    for nominal, whose in columns.boxes.by_nominal:
         own = whose[columns.which]
         for limit in _limits_of("", nominal, config, state).values():
             at = METRIC_NAMES.index(limit.metric)

@@ -4,7 +4,7 @@ The window is a power of a cosine over a whole number of cycles of the signal's 
 where the stop band has to begin early. Whole cycles put zeros on DC, the mirror image and all harmonics; the
 power lets the second derivative (ROCOF) go to zero at the ends. Class P: 3 cycles. Class M: 12
 reporting intervals with a cut-off at 0.2 to 0.27 of the reporting rate, so that half of it is 45 dB down;
-where the reporting rate is above the nominal frequency, 5 cycles.
+where that is nominal or more, and so nothing to suppress, 5 cycles.
 
 Source: IEEE C37.118.1-2011, annex C (reference models: a triangle of two cycles for P, sinc and
 Hamming by table for M). The filters here differ because its P model relies on three phases to cancel the
@@ -44,7 +44,7 @@ def shape_of(pmu_class: PmuClass, nominal_hz: float, reports_per_s: int) -> Shap
     """The filter shape of a class, chosen with `opq-tools bench phasor`."""
     if pmu_class is PmuClass.P:
         return Shape(3, 4)
-    if reports_per_s > nominal_hz:
+    if reports_per_s >= 2 * nominal_hz:  # nothing below twice nominal is an alias
         return Shape(5, 4, 1 / 30)
     cycles = round(12 * nominal_hz / reports_per_s)
     if reports_per_s > 0.6 * nominal_hz:  # the pass band is wide enough, and the image near

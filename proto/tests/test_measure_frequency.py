@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from opq_measure.frequency.bound import bound_hz
 from opq_measure.frequency.harmonic_fit import fit_harmonics, gram_of
-from opq_measure.frequency.one_second import coarse_hz, one_second_hz
+from opq_measure.frequency.one_second import MISFIT, ORDERS, coarse_hz, one_second_hz
 from opq_measure.frequency.short import short_hz, short_span
 
 RATE_HZ = 12_000.0
@@ -184,3 +184,11 @@ def test_too_little_signal_is_refused_with_the_reason() -> None:
         short_hz(np.where(np.arange(300) == 7, math.nan, 1.0), RATE_HZ, 60.0)
     with pytest.raises(ValueError, match="near_hz"):
         fit_harmonics(np.zeros(200), RATE_HZ, 0.0)
+
+
+@pytest.mark.parametrize(("decibels", "fits"), [(32.0, True), (30.0, False)])
+def test_a_sine_no_longer_fits_in_noise_of_31_db(decibels: float, fits: bool) -> None:
+    volts = np.sqrt(2) * np.sin(2 * np.pi * 60 * np.arange(12_000) / RATE_HZ)
+    volts += np.random.default_rng(3).normal(0, 10 ** (-decibels / 20), len(volts))
+    fit = fit_harmonics(volts, RATE_HZ, 60.0, ORDERS)
+    assert (fit.residual < MISFIT * abs(fit.phasors[0])) == fits

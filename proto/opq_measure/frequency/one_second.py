@@ -15,7 +15,7 @@ ORDERS = 50
 """The harmonics that IEC 61000-4-7 counts; each that is left out leaks into the fundamental."""
 MISFIT = 0.02
 """Rest of the fit over the fundamental from which the frequency is that of the tracked phase: while amplitude
-or frequency change, a step, interharmonics. Noise at 37 dB is as much."""
+or frequency change, a step, interharmonics. Noise of 31 dB is as much."""
 LOW, HIGH = 0.65, 1.45
 """Searched range, as shares of the nominal frequency: 42.5 to 69 Hz from either nominal."""
 

@@ -26,7 +26,7 @@ STRETCH_CYCLES = 5.0
 ORDERS = 25
 """Harmonics fitted with the phase; higher ones are small and far from it."""
 QUIET, QUIET_OVER_NOISE = 0.02, 1.5
-"""A stretch counts as steady up to this rms residual of its fit, a share of the fundamental's peak: 37 dB of
+"""A stretch counts as steady up to this rms residual of its fit, a share of the fundamental's peak: 31 dB of
 noise; in more noise, up to QUIET_OVER_NOISE times the median residual of that recording's stretches."""
 LOUD = 2.0
 """The rms over a cycle of the difference from one cycle before is more than noise above so many times its

@@ -274,3 +274,10 @@ def test_a_signal_with_its_utc_is_the_same_from_any_blocks() -> None:
     ticks = [each.start_ns for each in found.aggregates if each.kind == "10_min"]
     assert ticks == [1_793_808_000_000_000_000, 1_793_808_600_000_000_000]
     assert_same(in_blocks(WHOLE, list(range(0, len(WHOLE), 1111)), start_ns), found)
+
+
+def test_a_mean_within_the_hysteresis_is_less_than_an_even_chance() -> None:
+    volts = np.where(np.arange(72_000) < 24_000, mains(6.0, thd=0.084), mains(6.0, thd=0.076))
+    (found,) = (each for each in analyze(volts, RATE_HZ).events if each.kind == "harmonics")
+    assert 7.2 < found.entry()["thd_percent"] < 8.0
+    assert 0.01 < found.confidence < 0.4

@@ -355,6 +355,11 @@ def test_direct_voltage_and_a_line_show_beside_a_dip_that_leaves_no_window() -> 
     assert classify(mains(0.9) * level + line, RATE_HZ).kind == "interharmonics+sag"
 
 
+def test_direct_voltage_that_turned_its_sign_is_as_sure_as_its_change() -> None:
+    found = classify(mains(6.0) + np.where(at_s(6.0) < 3.0, 0.36, -0.48), RATE_HZ)
+    assert found.kind == "dc_offset" and found.confidence > 0.95, found
+
+
 def test_the_beat_of_a_line_with_a_harmonic_is_no_flicker_of_its_own() -> None:
     seconds = at_s(2.0)
     wave = mains(2.0) + 0.15 * PEAK_V * np.sin(2 * np.pi * 420 * seconds)

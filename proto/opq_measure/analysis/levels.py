@@ -53,11 +53,11 @@ def dc_offset_in(series: WindowSeries, nominal_v: float, limits: LevelLimits = D
             series,
             span,
             "dc_offset",
-            confidence_of(abs(mean), limit, LEVEL_SIGMA * abs(mean)),
+            confidence_of(beyond, limit, LEVEL_SIGMA * beyond),
             f"direct voltage of {mean:+.2f} % of nominal, {mean * nominal_v / 100:+.3g} V{since}",
             {"dc_percent": mean, "dc_v": mean * nominal_v / 100},
         )
-        for span, limit, since in _first_that_lasts(
+        for span, beyond, limit, since in _first_that_lasts(
             series, _candidates(np.abs(percent), np.abs(percent - quiet), limits, abs(quiet), "%")
         )
         for mean in [float(np.nanmean(percent[span.start : span.stop]))]
@@ -82,7 +82,7 @@ def noise_in(series: WindowSeries, limits: LevelLimits = NOISE_LIMITS) -> list[O
             f"noise of {mean:.2f} % of the fundamental, {most:.2f} % at most{since}",
             {"noise_percent": mean, "noise_percent_max": most},
         )
-        for span, limit, since in _first_that_lasts(series, _candidates(percent, rise, limits, quiet, "%"))
+        for span, _, limit, since in _first_that_lasts(series, _candidates(percent, rise, limits, quiet, "%"))
         for most, mean in [most_and_mean(percent, span)]
     ]
 
@@ -99,9 +99,11 @@ def _candidates(
 
 def _first_that_lasts(
     series: WindowSeries, candidates: Iterator[tuple[FloatArray, float, str]]
-) -> Iterator[tuple[Span, float, str]]:
+) -> Iterator[tuple[Span, float, float, str]]:
+    """Yields each span, the mean of its values, their limit and its words."""
     for values, limit, since in candidates:
         spans = list(lasting(values, limit, LEAST_S))
         if spans:
-            yield from ((span, limit, since) for span in spans)
+            means = (float(np.nanmean(values[span.start : span.stop])) for span in spans)
+            yield from ((span, mean, limit, since) for span, mean in zip(spans, means, strict=True))
             return

@@ -22,7 +22,8 @@ class Occurrence:
     rate_hz: float
     nominal_hz: float
     confidence: float
-    """0.5 .. 1: the probability that its figure is truly beyond the threshold, given its uncertainty."""
+    """0 .. 1: the probability that its figure is truly beyond the threshold, given its uncertainty; below 0.5
+    where the figure is a mean, and much of its time lies between the threshold and its hysteresis."""
     because: str
     figures: Mapping[str, float] = field(default_factory=dict)
     open: bool = False

@@ -15,8 +15,8 @@ from opq_measure.events.detector import Notice, Onset
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.windows import Window
 
-LATEST_CYCLES = 9
-"""The Detector reports an event's end at most 8 cycles after it, its beginning earlier."""
+LATEST_CYCLES = 8
+"""The Detector reports an event's end at most so many cycles after it, its beginning earlier."""
 
 
 @dataclass(slots=True)

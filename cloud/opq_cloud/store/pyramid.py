@@ -47,8 +47,11 @@ def level_for(start_ms: int, end_ms: int, rows: int = MAX_ROWS) -> int:
 
 
 def level_below(length_ms: int) -> int:
-    """Returns the next shorter level. Raises ValueError where `length_ms` is no level."""
-    return LEVELS_MS[_place(length_ms) - 1]
+    """Returns the next shorter level. Raises ValueError for the shortest, and for no level."""
+    place = _place(length_ms)
+    if place == 0:
+        raise ValueError(f"{length_ms} ms is the shortest level of the trends; none is below it")
+    return LEVELS_MS[place - 1]
 
 
 def level_above(length_ms: int) -> int | None:

@@ -15,6 +15,7 @@ from opq_cloud.store.pyramid import (
     MAX_ROWS,
     SETTLE_MS,
     TEN_MINUTES_MS,
+    level_below,
     level_for,
     merged,
 )
@@ -199,3 +200,9 @@ def test_a_histogram_comes_back_from_its_bytes() -> None:
         {k: k + 201 for k in range(-200, 200)},
     ):
         assert TrendHistogram.of(bins).bins() == bins
+
+
+def test_no_level_is_below_the_minute() -> None:
+    assert [level_below(each) for each in LEVELS_MS[1:]] == list(LEVELS_MS[:-1])
+    with pytest.raises(ValueError, match="60000 ms is the shortest level"):
+        level_below(TREND_MS)

@@ -156,19 +156,17 @@ def measurement_table(
         for part in METRIC_PARTS
     )
     facts = _facts(licence, box_ids=list(box_ids), start_ms=start_ms, end_ms=end_ms)
-    return ExportTable(
-        "measurements", MEASUREMENT_COLUMNS + columns, lambda: map(measurement_row, each()), facts
-    )
+    return ExportTable("measurements", MEASUREMENT_COLUMNS + columns, map(measurement_row, each()), facts)
 
 
 def incident_table(incidents: Iterable[Incident], licence: str = "") -> ExportTable:
     rows = (incident_json(incident) for incident in incidents)
-    return ExportTable("incidents", INCIDENT_COLUMNS, lambda: rows, _facts(licence))
+    return ExportTable("incidents", INCIDENT_COLUMNS, rows, _facts(licence))
 
 
 def finding_table(incidents: Iterable[Incident], licence: str = "") -> ExportTable:
     rows = (finding_row(each) for incident in incidents for each in incident.findings)
-    return ExportTable("findings", FINDING_COLUMNS, lambda: rows, _facts(licence))
+    return ExportTable("findings", FINDING_COLUMNS, rows, _facts(licence))
 
 
 def all_incidents(source: ShownStore, wanted: IncidentFilter = EVERY_INCIDENT) -> Iterator[Incident]:

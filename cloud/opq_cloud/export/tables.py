@@ -11,7 +11,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import ModuleType
@@ -29,6 +29,7 @@ ROWS_OF_A_GROUP = 20_000
 QUOTE = '"'
 _SEPARATORS = re.compile(r"\s*[,;]\s*")
 """The characters that separate the fields of a CSV, in one country or another."""
+_WHOLE_NUMBERS = re.compile(r"-?[0-9]+( -?[0-9]+)*")
 CALCULATED = tuple("=+-@\t\r\n＝＋－＠")
 MEDIA_TYPES: dict[TableForm, str] = {
     "csv": "text/csv; charset=utf-8",
@@ -68,11 +69,11 @@ class TableColumn:
 
 @dataclass(frozen=True, slots=True)
 class ExportTable:
-    """A table: its columns, a function that returns its rows, and the facts about it."""
+    """A table: its columns, its rows, which are read once, and the facts about it."""
 
     name: str
     columns: tuple[TableColumn, ...]
-    rows: Callable[[], Iterator[JsonRow]]
+    rows: Iterable[JsonRow]
     facts: JsonRow
 
 
@@ -105,7 +106,12 @@ def comment_lines(facts: JsonRow) -> bytes:
 
 
 def guarded(text: str) -> str:
-    """The text, after an apostrophe where a spreadsheet would take it for a formula."""
+    """The text, after an apostrophe where a spreadsheet would take it for a formula.
+
+    Whole numbers with blanks between, such as the ids of events (-1: an outage has none), are no formula.
+    """
+    if _WHOLE_NUMBERS.fullmatch(text):
+        return text
     return f"'{text}" if text.lstrip(" ").startswith(CALCULATED) else text
 
 
@@ -124,7 +130,7 @@ def _csv_pieces(table: ExportTable, bare: bool) -> Iterator[bytes]:
     if not bare:
         yield comment_lines(table.facts)
     yield _csv_rows([[guarded(column.name) for column in table.columns]])
-    for rows in _batches(table.rows(), ROWS_AT_ONCE):
+    for rows in _batches(iter(table.rows), ROWS_AT_ONCE):
         cells = ([column.cell(row) for column in table.columns] for row in rows)
         yield _csv_rows([[guarded(cell) if isinstance(cell, str) else cell for cell in row] for row in cells])
 
@@ -139,7 +145,7 @@ def _json_pieces(table: ExportTable, bare: bool) -> Iterator[bytes]:
     if not bare:
         yield f'{{"provenance": {json.dumps(known_numbers(table.facts))}, "{table.name}": '.encode()
     before = b"["
-    for rows in _batches(table.rows(), ROWS_AT_ONCE):
+    for rows in _batches(iter(table.rows), ROWS_AT_ONCE):
         yield before + b"\n" + b",\n".join(json.dumps(known_numbers(row)).encode() for row in rows)
         before = b","
     yield (b"[" if before == b"[" else b"\n") + (b"]\n" if bare else b"]}\n")
@@ -168,7 +174,7 @@ def _parquet_groups(table: ExportTable, pyarrow: ModuleType, parquet: ModuleType
     schema = pyarrow.schema(fields, metadata=facts_json)
     sink = PieceSink()
     with parquet.ParquetWriter(pyarrow.PythonFile(sink, mode="w"), schema) as writer:
-        for rows in _batches(table.rows(), ROWS_OF_A_GROUP):
+        for rows in _batches(iter(table.rows), ROWS_OF_A_GROUP):
             cells = {column.name: [_typed(column, row) for row in rows] for column in table.columns}
             writer.write_table(pyarrow.table(cells, schema=schema))
             yield sink.taken()

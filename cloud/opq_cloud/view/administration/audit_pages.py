@@ -1,7 +1,7 @@
 """`/admin/audit`: every change, by whom and from where, before and after; filtered, also as CSV and JSON."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -103,10 +103,7 @@ class AuditPages:
         wanted = read_filter({name: request.query_params.get(name, "").strip()[:100] for name in TEXTS})
         names = self._names()
         changes = self._context.accounts.people.changes
-
-        def rows() -> Iterator[JsonRow]:
-            return (export_row(each, names) for each in changes.every(wanted))
-
+        rows = (export_row(each, names) for each in changes.every(wanted))
         table = ExportTable("audit", COLUMNS, rows, {})
         headers = {
             "Content-Disposition": f'attachment; filename="opq-audit.{form}"',

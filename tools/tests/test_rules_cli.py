@@ -24,6 +24,7 @@ from opq_cloud.store import open_store
 from opq_proto.errors import OpqError
 from opq_proto.messages import Measurement, Metric
 from opq_proto.opq_pb2 import DESCRIPTOR
+from opq_proto.ports import PORTS
 from opq_tools.cli import tools
 
 OPQ = DESCRIPTOR.serialized_pb
@@ -63,8 +64,12 @@ class Engine:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def tools(self, *arguments: str, code: int = 0, given: str | None = None) -> str:
-        done = run(*arguments, url=f"http://127.0.0.1:{self.port}", given=given)
+        done = run(*arguments, url=self.url, given=given)
         assert done.returncode == code, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout if code == 0 else done.stderr
 
@@ -79,7 +84,7 @@ class Done:
     stderr: str
 
 
-def run(*arguments: str, url: str = "http://127.0.0.1:9", given: str | None = None) -> Done:
+def run(*arguments: str, url: str | None = "http://127.0.0.1:9", given: str | None = None) -> Done:
     """As the shell does, without the half second that Python takes to start."""
     told = CliRunner().invoke(tools, list(arguments), input=given, env={"OPQ_RULES_URL": url})
     if isinstance(told.exception, OpqError):
@@ -256,6 +261,15 @@ def test_plugins_are_listed_and_unknown_ones_told(engine: Engine) -> None:
     assert "want a URL or JSON" in engine.tools("plugin", "create", "sink", "mysql", code=2)
     other = '{"name": "b", "file": "http://127.0.0.1:1/b.zip"}'
     assert "'b', not of 'a'" in engine.tools("plugin", "create", "sink", "a", other, code=2)
+
+
+def test_the_engine_of_a_moved_system_is_found_by_its_port_offset(engine: Engine) -> None:
+    offset = str(engine.port - PORTS["rules"])
+    for words in (("rule", "list"), ("stream", "list"), ("plugin", "list", "sink")):
+        found = run(*words, "--port-offset", offset, url=None)
+        assert found.returncode == 0 and found.stdout == run(*words, url=engine.url).stdout
+    both = run("rule", "list", "--port-offset", offset, url=engine.url)
+    assert both.returncode == 2 and f"OPQ_RULES_URL, {engine.url}) are both given" in both.stderr
 
 
 def test_nobody_there_is_one_line_that_says_what_to_start() -> None:

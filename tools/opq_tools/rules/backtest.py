@@ -83,7 +83,7 @@ def command(
       opq-tools rule backtest deep --from 2026-11-19 --to 2026-11-20
     """
     if start_ns is not None and end_ns is not None and end_ns <= start_ns:
-        raise click.UsageError("--to is not behind --from")
+        raise click.UsageError("--to is not after --from")
     wanted = _rule(rule, file, server)
     first = 0 if start_ns is None else start_ns // 1_000_000
     last = 1 << 62 if end_ns is None else end_ns // 1_000_000

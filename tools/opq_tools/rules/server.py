@@ -8,9 +8,10 @@ from typing import Any, TypeVar, cast
 import click
 import httpx
 
+from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
+from opq_proto.ports import with_offset
 
-DEFAULT_URL = "http://127.0.0.1:9081"
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -75,7 +76,7 @@ class RuleServer:
     def _nobody(self, error: httpx.TransportError) -> ServerRefusedError:
         return ServerRefusedError(
             f"no rule engine answers at {self._url} ({error}); start one with `opq-gateway rules`,"
-            " or name another with --url"
+            " or name another with --url or --port-offset"
         )
 
 
@@ -100,10 +101,10 @@ def _refusal(answer: httpx.Response, sql: str | None) -> str:
 
 
 def server_command(function: _F) -> _F:
-    """Decorator: adds `--url` and `--token-file`, and passes a `RuleServer` as the first argument."""
+    """Decorator: adds the options of the address and the token, and passes a `RuleServer` first."""
 
-    def with_server(url: str, token_file: Path | None, **others: Any) -> Any:
-        return function(RuleServer(url, token_file), **others)
+    def with_server(url: str | None, port_offset: int | None, token_file: Path | None, **others: Any) -> Any:
+        return function(RuleServer(_address(url, port_offset), token_file), **others)
 
     with_server.__name__, with_server.__doc__ = function.__name__, function.__doc__
     with_server.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -111,10 +112,10 @@ def server_command(function: _F) -> _F:
         "--url",
         envvar="OPQ_RULES_URL",
         show_envvar=True,
-        default=DEFAULT_URL,
-        show_default=True,
-        help="Address of the rule engine's REST interface.",
+        default=None,
+        help=f"Address of the rule engine's REST interface.  [default: {_address(None, None)}]",
     )
+    offset = port_offset_option("The port offset of the running system, instead of --url.", None)
     token = click.option(
         "--token-file",
         envvar="OPQ_RULES_TOKEN_FILE",
@@ -123,7 +124,13 @@ def server_command(function: _F) -> _F:
         default=None,
         help="File with the access token, where the rule engine requires one.",
     )
-    return cast("_F", url(token(with_server)))
+    return cast("_F", url(offset(token(with_server))))
+
+
+def _address(url: str | None, port_offset: int | None) -> str:
+    if url is not None and port_offset is not None:
+        raise click.UsageError(f"--port-offset and --url (or OPQ_RULES_URL, {url}) are both given; want one")
+    return url or f"http://127.0.0.1:{with_offset('rules', port_offset or 0)}"
 
 
 def text_of(given: str | None, file: str | None, what: str) -> str:

@@ -43,7 +43,6 @@ class SqliteDatabase:
     ) -> None:
         """Opens as `SqliteFile` does, but every error is a StoreError. `name` is the thread's name."""
         self.path = path
-        self._busy_s = busy_s
         self._pragmas = ("synchronous=FULL", *pragmas)
         self._jobs: queue.Queue[tuple[Job, Future[Any]] | None] = queue.Queue(QUEUE_LIMIT)
         self._idle: list[sqlite3.Connection] = []
@@ -59,6 +58,10 @@ class SqliteDatabase:
             raise store_error(path, error) from error
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def read_only(self) -> bool:
+        return self._file.read_only
 
     def write(self, job: Callable[[sqlite3.Connection], Result]) -> Result:
         """Run `job` in the writer's transaction; returns its result once that is on disk.
@@ -126,9 +129,7 @@ class SqliteDatabase:
             if self._idle:
                 return self._idle.pop()
         try:
-            connection = sqlite3.connect(
-                self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
-            )
+            connection = self._file.connected()
             for pragma in self._pragmas:
                 connection.execute(f"PRAGMA {pragma}")
         except sqlite3.Error as error:

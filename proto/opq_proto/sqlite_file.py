@@ -1,10 +1,12 @@
 """SqliteFile: one SQLite file in WAL mode, checked and migrated; one connection under a lock; transactions.
 
 Only its owner may read it, because it may contain measurements of a person's home, passwords and names.
-Several processes may hold the file. Many writers of one process use `opq_proto.sqlite_database`.
+Several processes may hold the file. Many writers of one process use `opq_proto.sqlite_database`. On a file
+system that is mounted read-only an existing file is opened for reading alone.
 """
 
 import contextlib
+import os
 import sqlite3
 import stat
 import threading
@@ -35,6 +37,7 @@ class SqliteFile:
 
     Attributes:
         connection: for what the methods do not cover; the caller then sees to the lock.
+        read_only: the file system is mounted read-only.
     """
 
     def __init__(
@@ -60,19 +63,41 @@ class SqliteFile:
         """
         self.path = path
         self._lock = threading.RLock()
-        self._synchronous = synchronous
+        self._synchronous, self._busy_s = synchronous, busy_s
         path.parent.mkdir(parents=True, exist_ok=True)
-        if str(path) != IN_MEMORY:
+        self.read_only = path.is_file() and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        if str(path) != IN_MEMORY and not self.read_only:
             _keep_private(path)
-        self.connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+        self.connection = self.connected()
         try:
-            _enter_wal(self.connection, busy_s)
+            if not self.read_only:
+                _enter_wal(self.connection, busy_s)
             for pragma in (f"synchronous={synchronous}", f"journal_size_limit={WAL_LIMIT_BYTES}", *pragmas):
                 self.connection.execute(f"PRAGMA {pragma}")
-            migrate(self.connection, path, migrations, application_id)
-        except BaseException:
+            migrate(self.connection, path, migrations, application_id, self.read_only)
+        except BaseException as error:
             self.connection.close()
+            if self.read_only and isinstance(error, sqlite3.OperationalError):
+                raise StoreError(
+                    f"{path}: its write-ahead log cannot be read on a read-only file system ({error}); "
+                    "copy the data folder to where it can be written"
+                ) from error
             raise
+
+    def connected(self) -> sqlite3.Connection:
+        """A further connection to the file.
+
+        A write-ahead log on a read-only file system is read where SQLite can share it with its writer.
+        Without one nobody writes the file, and it is read as it is.
+        Source: sqlite.org/wal.html, read-only databases.
+        """
+        address = str(self.path)
+        if self.read_only:
+            has_log = Path(f"{self.path}-wal").exists()
+            address = f"{self.path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}"
+        return sqlite3.connect(
+            address, self._busy_s, isolation_level=None, check_same_thread=False, uri=self.read_only
+        )
 
     @contextmanager
     def transaction(self, synced: bool = False) -> Iterator[sqlite3.Connection]:
@@ -136,15 +161,20 @@ class SqliteFile:
 
 
 def migrate(
-    connection: sqlite3.Connection, path: Path, migrations: Sequence[str], application_id: int = 0
+    connection: sqlite3.Connection,
+    path: Path,
+    migrations: Sequence[str],
+    application_id: int = 0,
+    read_only: bool = False,
 ) -> None:
     """Checks which program owns the file, and runs missing migrations, in one transaction.
 
     Raises:
-        StoreError: the file belongs to another program, or to a newer version of this one.
+        StoreError: the file belongs to another program or to a newer version of this one, or it is of an
+            older version and cannot be written.
         sqlite3.Error: SQLite refuses.
     """
-    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
     try:
         version, owner, tables = (
             int(connection.execute(question).fetchone()[0])
@@ -160,6 +190,11 @@ def migrate(
             raise StoreError(
                 f"{path}: has schema {version}, this program knows up to {len(migrations)}; "
                 "use the newer opq-toolkit that wrote it, or another --data-dir"
+            )
+        if version < len(migrations) and read_only:
+            raise StoreError(
+                f"{path}: has schema {version} of an older version, and its file system is read-only; "
+                "copy the data folder to where it can be written"
             )
         if version < len(migrations):
             connection.execute(f"PRAGMA application_id = {application_id}")

@@ -1,7 +1,10 @@
 """SQLite files: schema and owner, transactions, group commit, errors that say what to do."""
 
+import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -218,3 +221,50 @@ def test_a_database_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="--data-dir"):
         SqliteDatabase(tmp_path / "file" / "a.sqlite", (NUMBERS,))
+
+
+READ = """
+import sys
+from pathlib import Path
+from opq_proto.errors import StoreError
+from opq_proto.sqlite_database import SqliteDatabase
+try:
+    database = SqliteDatabase(Path(sys.argv[1]), ("NUMBERS", "MORE")[:int(sys.argv[2])])
+    with database.read() as connection:
+        print(connection.execute("SELECT n FROM numbers").fetchall())
+    database.write(lambda connection: connection.execute("INSERT INTO numbers VALUES (2)"))
+except StoreError as error:
+    print(error)
+"""
+
+
+def read_where_nobody_can_write(path: Path, migrations: int = 1) -> list[str]:
+    """The rows of the file, and why it cannot be written, on a mount that is read-only."""
+    mount = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3" "$4" "$5"'
+    words = (path.parent, sys.executable, READ, path, migrations)
+    command = ["unshare", "-rm", "sh", "-c", mount, "sh", *map(str, words)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    if told.stderr.startswith(("unshare:", "mount:")):
+        pytest.skip(f"this machine lets us mount nothing: {told.stderr.strip()}")
+    assert told.returncode == 0, told.stderr
+    return told.stdout.splitlines()
+
+
+def test_a_file_on_a_read_only_medium_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "with space" / "a.sqlite"
+    writer = SqliteFile(path, (NUMBERS,))
+    writer.execute("INSERT INTO numbers VALUES (7)")
+    copy = tmp_path / "copy" / "a.sqlite"
+    copy.parent.mkdir()
+    for end in ("", "-wal"):
+        shutil.copy(f"{path}{end}", f"{copy}{end}")
+    rows, why = read_where_nobody_can_write(path)
+    assert rows == "[(7,)]", "of a log that its writer still holds"
+    assert "cannot be written" in why
+    writer.close()
+    assert not Path(f"{path}-wal").exists()
+    assert read_where_nobody_can_write(path)[0] == "[(7,)]", "of a file alone"
+    (why,) = read_where_nobody_can_write(path, migrations=2)
+    assert "has schema 1 of an older version" in why and "copy the data folder" in why
+    (why,) = read_where_nobody_can_write(copy)
+    assert "its write-ahead log cannot be read" in why and "copy the data folder" in why

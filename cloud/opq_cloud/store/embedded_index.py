@@ -114,8 +114,7 @@ class EmbeddedIndex(EmbeddedPart):
 
     def _fill_index(self) -> None:
         """Indexes the incidents that a version without the index stored; once, in slices."""
-        with self._database.read() as connection:
-            done = connection.execute("SELECT 1 FROM counters WHERE name = ?", (_FILLED,)).fetchone()
+        done = self._is_filled(_FILLED)
         while not done:
             done = self._database.write(_fill_slice)
 

@@ -51,8 +51,7 @@ class EmbeddedParts(EmbeddedPart):
 
     def _fill_parts(self) -> None:
         """Index the incidents that an older version stored without these rows. Done once, slice by slice."""
-        with self._database.read() as connection:
-            done = connection.execute("SELECT 1 FROM counters WHERE name = ?", (_FILLED,)).fetchone()
+        done = self._is_filled(_FILLED)
         while not done:
             done = self._database.write(_fill_slice)
 

@@ -243,6 +243,14 @@ class EmbeddedPart:
         self._database.write(job)
         self._live_ttls.reread()
 
+    def _is_filled(self, table: str) -> bool:
+        """Whether a table has every incident; a counter of its name notes that, where it can be written."""
+        with self._database.read() as connection:
+            if connection.execute("SELECT 1 FROM counters WHERE name = ?", (table,)).fetchone():
+                return True
+            missing = f"SELECT 1 FROM incidents WHERE group_id NOT IN (SELECT group_id FROM {table}) LIMIT 1"
+            return self._database.read_only and connection.execute(missing).fetchone() is None
+
     def _read_ttls(self) -> object:
         with self._database.read() as connection:
             row = connection.execute("SELECT document FROM laha_config").fetchone()

@@ -28,6 +28,8 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
     Raises:
         FileNotWrittenError: no such folder, no room, no permission.
     """
+    if not path.name:
+        raise FileNotWrittenError("a file without a name cannot be written; want e.g. out.csv")
     beside = path.with_name(f".{path.name[:64]}.{os.urandom(6).hex()}.part")
     try:
         with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:

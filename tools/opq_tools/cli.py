@@ -84,6 +84,11 @@ def main() -> None:
     except OSError as error:  # system errors that no command handles, e.g. a full disk under `> file`
         click.echo(f"opq-tools: {error}", err=True)
         sys.exit(1)
+    except UnicodeEncodeError as error:  # an argument that is no UTF-8, where it is no file's name
+        if not any("\udc80" <= letter <= "\udcff" for letter in str(error.object)):
+            raise
+        click.echo(f"opq-tools: {error.object[:60]!r} is no UTF-8 text", err=True)
+        sys.exit(1)
     except ModuleNotFoundError as error:
         command = next((name for name in sys.argv[1:] if name in COMMANDS), "")
         extras = ",".join(extras_for(command, (error.name or "").partition(".")[0]))

@@ -232,4 +232,4 @@ def _table_form(text: str) -> TableForm:
 
 
 def _number(box_id: str) -> tuple[int, str]:
-    return (int(box_id) if box_id.isdecimal() else sys.maxsize, box_id)
+    return (int(box_id) if box_id.isdecimal() and len(box_id) < 20 else sys.maxsize, box_id)

@@ -9,6 +9,8 @@ from opq_proto.keys import KeyFolder
 MAX_BOX_ID = 2**31 - 1
 """`Command.box_id` is an int32 (opq-interop B.1)."""
 MAX_BOXES = 100_000
+DIGITS = 99
+"""Of longer numbers only the beginning is read: Python refuses to convert thousands of digits."""
 
 
 def box_ids(text: str) -> tuple[str, ...]:
@@ -20,9 +22,9 @@ def box_ids(text: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         first, dash, last = part.partition("-")
-        if not first.isascii() or not first.isdigit() or (dash and not (last.isascii() and last.isdigit())):
+        if not all(each.isascii() and each.isdigit() for each in ((first, last) if dash else (first,))):
             raise click.BadParameter(f"{part!r} is no Box id or range; want e.g. 1,2,5-9")
-        low, high = int(first), int(last or first)
+        low, high = int(first[:DIGITS]), int((last or first)[:DIGITS])
         if not 1 <= low <= high <= MAX_BOX_ID or high - low >= MAX_BOXES:
             raise click.BadParameter(f"{part!r}: want rising ids from 1 to {MAX_BOX_ID}, {MAX_BOXES} at most")
         found.update(dict.fromkeys(map(str, range(low, high + 1))))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from command_in_process import run_in_process
 
 from opq_cloud.export.event_files import event_file
 from opq_cloud.export.records import ExportError
@@ -62,6 +63,7 @@ def test_a_box_and_a_span_of_time_choose(tmp_path: Path) -> None:
     stored(tmp_path)
     assert [row["box_id"] for row in json.loads(exported(tmp_path, "--box", "10"))] == ["10"]
     assert json.loads(exported(tmp_path, "--to", "2020-01-01")) == []
+    assert json.loads(exported(tmp_path, "--box", "1" * 5000)) == [], "more digits than Python reads"
 
 
 def test_csv_has_a_column_per_figure(tmp_path: Path) -> None:
@@ -178,3 +180,18 @@ def test_a_file_that_breaks_off_is_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert write_whole_file(tmp_path / "x.csv", [b"a", b"bc"]) == 3
     assert (tmp_path / "x.csv").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("export", "measurements", "--out", ""), "a file without a name"),
+        (("incidents", "list", "--words", "n\udcff"), "'n\\udcff' is no UTF-8 text"),
+        (("export", "incidents", "--mongo-uri", "["), "mongo_uri is no address"),
+        (("keys", "add", "1" * 5000), "want rising ids from 1 to 2147483647"),
+    ],
+)
+def test_what_no_store_can_have_is_one_line(tmp_path: Path, words: tuple[str, ...], why: str) -> None:
+    open_store(None, tmp_path).close()
+    told = run_in_process(*words, "--data-dir", str(tmp_path))
+    assert why in told.stderr and len(told.stderr.splitlines()) == 1, told.stderr[-500:]

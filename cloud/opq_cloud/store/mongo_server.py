@@ -82,7 +82,10 @@ class MongoServer:
         patience: Document = {"serverSelectionTimeoutMS": ANSWER_MS}
         if "serverselectiontimeoutms" in uri.lower():
             patience = {}  # the address sets it itself
-        self.client: MongoClient[Document] = MongoClient(uri, appname="opq", **patience)
+        try:
+            self.client: MongoClient[Document] = MongoClient(uri, appname="opq", **patience)
+        except ValueError as error:  # pymongo's own parser lets some through: "[", a port that is no number
+            raise InvalidURI(str(error)) from error
         try:
             chosen = self.client.get_default_database(DEFAULT_DATABASE)
             self.db: Database[Document] = chosen.with_options(write_concern=WriteConcern("majority", j=True))

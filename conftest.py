@@ -26,6 +26,8 @@ EXAMPLES = {"opq": 1.0, "ci": 0.25, "nightly": 2.0}
 """Profile of Hypothesis -> factor on each test's own number of examples."""
 TOGETHER = ("hil/tests/test_hil_clock_on_pc.py", "hil/tests/test_hil_binary.py")
 """Files for the same worker: the second one reads the emulator's runs of the first."""
+LIMITS_S = {"soak": 3 * 3600, "slow": 1800}
+"""Mark -> limit of a test that sets none itself; that of pyproject.toml is for tests of seconds."""
 DEAREST_FILES = 20
 MOST_UNSTEADY = 10
 """Most tests of a whole run that may pass only in a rerun; more of them are a failure."""
@@ -104,6 +106,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for path in {item.path for item in items}
         }
         items.sort(key=lambda item: -expected[item.path])
+    limit_long_tests(items)
+
+
+def limit_long_tests(items: list[pytest.Item]) -> None:
+    """Gives tests with a mark for long ones the limit of that mark, where they have none."""
+    for item in items:
+        marks = [mark for mark in LIMITS_S if item.get_closest_marker(mark)]
+        if marks and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LIMITS_S[marks[0]]))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -57,13 +57,15 @@ class Sink(sdk.Sink):
 
 
 PACED = SOURCE.replace("self.next += 1", "self.next += 1\n            context.wait(0.0002)")
-SHORT = pytest.mark.timeout(600)
-SLOW = [pytest.mark.slow, pytest.mark.timeout(600)]
-LONG = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
 
-def counts(short: int, slow: int, soak: int) -> list[Any]:
-    return [pytest.param(short, marks=SHORT), pytest.param(slow, marks=SLOW), pytest.param(soak, marks=LONG)]
+def counts(short: int, slow: int, soak: int, longest_s: int) -> list[Any]:
+    """Cases of so many swaps, limited by `longest_s` for each swap and ten minutes for the rest."""
+    marks = {short: [], slow: [pytest.mark.slow], soak: [pytest.mark.soak]}
+    return [
+        pytest.param(swaps, marks=[*each, pytest.mark.timeout(600 + swaps * longest_s)])
+        for swaps, each in marks.items()
+    ]
 
 
 @pytest.fixture
@@ -181,12 +183,12 @@ def plugins(tmp_path: Path) -> Iterator[Plugins]:
     made.close()
 
 
-@pytest.mark.parametrize("swaps", counts(60, 500, 10_000))
+@pytest.mark.parametrize("swaps", counts(60, 500, 10_000, longest_s=1))
 def test_swaps_in_process_lose_and_double_nothing(plugins: Plugins, rows: Path, swaps: int) -> None:
     print(swapped_under_load(plugins, rows, "inproc", swaps))
 
 
-@pytest.mark.parametrize("swaps", counts(8, 20, 300))
+@pytest.mark.parametrize("swaps", counts(8, 20, 300, longest_s=20))
 def test_swaps_of_a_worker_lose_and_double_nothing(plugins: Plugins, rows: Path, swaps: int) -> None:
     print(swapped_under_load(plugins, rows, "process", swaps))
 

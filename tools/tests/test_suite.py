@@ -90,6 +90,24 @@ def test_the_profile_says_which_part_of_the_examples_of_a_test_is_played() -> No
     assert len(_drawn) == {"opq": 40, "ci": 10, "nightly": 80}[settings.get_current_profile_name()]
 
 
+@pytest.mark.parametrize(("mark", "limit_s"), [("soak", 10_800), ("slow", 1800), ("parametrize", None)])
+def test_a_long_test_without_a_limit_of_its_own_gets_that_of_its_mark(
+    request: pytest.FixtureRequest, mark: str, limit_s: int | None
+) -> None:
+    conftest = next(each for each in request.config.pluginmanager.get_plugins() if hasattr(each, "LIMITS_S"))
+    plain, own = (
+        pytest.Function.from_parent(request.node.parent, name=name, callobj=lambda: None)
+        for name in ("plain", "own")
+    )
+    own.add_marker(pytest.mark.timeout(7))
+    for item in (plain, own):
+        item.add_marker(mark)
+    conftest.limit_long_tests([plain, own])
+    found = plain.get_closest_marker("timeout")
+    assert (found and found.args) == (limit_s and (limit_s,))
+    assert own.get_closest_marker("timeout").args == (7,)
+
+
 CHILD = """
 import subprocess, sys, time
 # a grandchild in a session of its own, forgotten by its parent

@@ -14,7 +14,15 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from opq_cloud.mauka.incident_facts import PlaceOf, facts_of, grown
-from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, OnsetGroup, OnsetKey, follows, onset_key
+from opq_cloud.mauka.onset_rule import (
+    COMPOUND_NS,
+    FOLLOWS_NS,
+    OnsetGroup,
+    OnsetKey,
+    follows,
+    last_change_ns,
+    onset_key,
+)
 from opq_cloud.mauka.placing import PlacedOnset, place_onsets
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS, family, is_steady, kept, reach, whole
 from opq_cloud.mauka.steady_placing import place_steady
@@ -443,7 +451,9 @@ class JoinPlanning:
                 earlier = [
                     each for each in rows if each.incident_id != one.incident_id and follows(each, one)
                 ]
-                last = max(earlier, key=onset_key, default=None)
+                last = max(
+                    earlier, key=lambda each: (last_change_ns(each, one), onset_key(each)), default=None
+                )
                 number = None if last is None else last.incident_id
                 known = facts.get(one.incident_id) or (
                     None if one.incident_id < 0 else self._known_facts(one.incident_id)

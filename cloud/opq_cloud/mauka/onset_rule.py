@@ -2,7 +2,8 @@
 
 Findings with a sharp onset are read in the order of time. Each one joins, of the incidents so far,
 
-    of its own Box   one that began at this Box at most 1 s earlier (a compound disturbance),
+    of its own Box   one that began at this Box at most 1 s earlier (a compound disturbance), unless another
+                     incident began elsewhere at the same moment, which is a disturbance by itself,
     of its grid      else the nearest whose onset is at most 200 ms and both uncertainties away (2 s at most),
 
 or begins a new one. An incident's onset is that of its first finding, so there are no chains; and a later
@@ -23,6 +24,8 @@ ONE_DISTURBANCE_NS = 200_000_000
 """Largest distance of onsets of one disturbance at several Boxes, in addition to their uncertainties."""
 LONGEST_NS = 2_000_000_000
 """Largest distance of onsets of one disturbance, including their uncertainties."""
+SAME_MOMENT_NS = 20_000_000
+"""Onsets at two Boxes this near are one moment, where the clocks are at least as good: a cycle."""
 COMPOUND_NS = 1_000_000_000
 """An onset within this time at one Box is part of the disturbance that began there."""
 FOLLOWS_NS = 60_000_000_000
@@ -63,6 +66,18 @@ def follows(earlier: FindingOnset, later: FindingOnset) -> bool:
         return False
     since_onset, since_end = later.start_ns - earlier.start_ns, later.start_ns - earlier.end_ns
     return since_onset <= FOLLOWS_NS or 0 <= since_end <= FOLLOWS_NS
+
+
+def same_moment(first: FindingOnset, later: FindingOnset) -> bool:
+    """Returns True if the clocks of two Boxes show that both onsets are within a cycle of each other."""
+    apart = apart_ns(first, later)
+    return apart is not None and max(apart, later.start_ns - first.start_ns) <= SAME_MOMENT_NS
+
+
+def last_change_ns(earlier: FindingOnset, later: FindingOnset) -> int:
+    """Returns when a disturbance last changed before a later onset: it ended by then, or it began."""
+    ended = earlier.end_ns <= later.start_ns + SAME_MOMENT_NS
+    return min(earlier.end_ns, later.start_ns) if ended else earlier.start_ns
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +129,13 @@ class OnsetScan:
 
     def place(self, one: FindingOnset) -> OnsetGroup:
         """Places an onset by the rule."""
-        group = self._own(one) or self._nearest(one)
+        own = self._own(one)
+        if own is None:
+            group = self._nearest(one, one_onset)
+        elif one.start_ns - own.first_ns[one.box_id] <= SAME_MOMENT_NS:
+            group = own
+        else:
+            group = self._nearest(one, same_moment) or own
         if group is not None:
             return self._add(group, one, leads=False)
         return self._add(self._begin(one, None), one, leads=True)
@@ -125,14 +146,16 @@ class OnsetScan:
                 return group
         return None
 
-    def _nearest(self, one: FindingOnset) -> OnsetGroup | None:
+    def _nearest(
+        self, one: FindingOnset, is_near: Callable[[FindingOnset, FindingOnset], bool]
+    ) -> OnsetGroup | None:
         self._open = [each for each in self._open if one.start_ns - each.anchors[-1].start_ns <= LONGEST_NS]
         grid = self._grid_of(one.box_id)
         found: tuple[int, OnsetGroup] | None = None
         for group in self._open:
             if group.grid != grid or one.box_id in group.first_ns:
                 continue
-            near = [one.start_ns - first.start_ns for first in group.anchors if one_onset(first, one)]
+            near = [one.start_ns - first.start_ns for first in group.anchors if is_near(first, one)]
             if near and (found is None or min(near) < found[0]):
                 found = min(near), group
         return None if found is None else found[1]

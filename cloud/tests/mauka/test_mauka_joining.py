@@ -375,6 +375,31 @@ def test_what_follows_at_a_box_within_a_second_is_a_compound_and_within_60_s_nam
     assert [table.facts[number].follows for number in (1, 2, 3, 4)] == [None, 1, 2, None]
 
 
+def test_what_begins_where_a_disturbance_ends_names_that_one_and_no_shorter_one_meanwhile() -> None:
+    table = Table()
+    table.put([sag(0, 15_000), sag(2000, 2010, kind="oscillatory_transient"), sag(4000, 4010, kind="swell")])
+    table.put([sag(15_000, 15_000, kind="phase_jump")])
+    assert [table.facts[number].follows for number in (1, 2, 3, 4)] == [None, 1, 2, 1]
+
+
+def test_what_begins_at_one_moment_at_many_boxes_is_no_part_of_what_one_box_had_before() -> None:
+    island = sag(0, 0, "9", kind="phase_jump")
+    fault = [sag(860, 1350, box_id) for box_id in ("1", "2", "9")]
+    cleared = [sag(1350, 1350, box_id, kind="phase_jump") for box_id in ("1", "9")]
+    for order in permutations([island, *fault, *cleared]):
+        table = Table()
+        for finding in order:
+            table.put([finding])
+        assert table.incidents() == {frozenset({island}), frozenset({*fault, *cleared})}
+
+
+def test_a_moment_that_the_clocks_do_not_show_leaves_a_compound_disturbance_whole() -> None:
+    table = Table()
+    own = [sag(0, 100, "9", uncertainty_ms=15), sag(860, 900, "9", uncertainty_ms=15)]
+    table.put([*own, sag(860, 900, "1", uncertainty_ms=15)])
+    assert frozenset(own) in table.incidents()
+
+
 def test_boxes_of_two_grids_have_two_incidents() -> None:
     table = Table({"2": BoxPlace("island")})
     table.put([sag(0, 100, "1"), sag(0, 100, "2"), sag(1, 100, "3")])

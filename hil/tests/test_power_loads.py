@@ -15,6 +15,7 @@ from opq_hil.power_system.causes.islanding import Islanding
 from opq_hil.power_system.causes.ripple_control import RippleControl
 from opq_hil.power_system.causes.uneven_load import UnevenLoad
 from opq_hil.power_system.causes.unit_trip import UnitTrip
+from opq_hil.power_system.disturbance_terms import ModulationProfile
 from opq_hil.power_system.disturbance_truth import outlet_truths
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.network_config import NetworkConfig
@@ -64,6 +65,19 @@ def test_a_furnace_flickers_about_its_mean_and_a_larger_one_more():
     shorted = 1 + found.solved.terms.fundamental[0].changes[1]
     assert np.mean(cycles_v) / before_v == pytest.approx((1 + abs(shorted)) / 2, rel=0.02)
     assert np.std(cycles_v) / before_v == pytest.approx(0.15 * (1 - abs(shorted)), rel=0.3)
+
+
+def test_a_furnaces_power_is_the_sum_of_its_sines_at_any_moment():
+    hz, peaks, starts_rad = (
+        np.array([0.5, 7.3, 25.7]),
+        np.array([0.04, 0.03, 0.05]),
+        np.array([0.1, 2.0, 5.0]),
+    )
+    course = ModulationProfile(0.5, hz, peaks, starts_rad)
+    since_s = np.concatenate((np.linspace(0.0, 1.3, 997), [0.4999, 0.5, 0.5001, 86_399.9]))
+    sines = peaks * np.sin(2 * math.pi * np.multiply.outer(since_s, hz) + starts_rad)
+    assert course.at(since_s) == pytest.approx(0.5 + sines.sum(axis=1), abs=1e-8)
+    assert np.array_equal(course.at(since_s[100:300]), course.at(since_s)[100:300])
 
 
 def test_a_telegram_has_its_level_at_the_injector_and_its_bits_everywhere():

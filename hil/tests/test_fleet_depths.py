@@ -207,3 +207,51 @@ def test_boxes_on_a_network_say_what_their_samples_do(tmp_path):
     own = [each for each in made["3"] if "rms" in each.metrics]  # without what its detectors find
     assert min(each.metrics["rms"].min for each in own) < 0.9 * 11547
     assert sum(each.crossing for each in own) == 2
+
+
+SWINGS = """
+nominal_v = 230.0
+nominal_hz = 50.0
+frequency = { preset = "island" }
+[network]
+supply = { bus = "mv", short_circuit_mva = 100.0 }
+bus = [{ id = "mv", nominal_kv = 20.0 }, { id = "street", nominal_kv = 0.4 }]
+feeder = [{ id = "line", from_bus = "mv", km = 4.0 }]
+transformer = [{ id = "t1", from_bus = "line/4km", to_bus = "street", rating_kva = 250.0 }]
+load = [{ bus = "street", kw = 60.0, kvar = 10.0 }]
+generation = [{ id = "hydro", bus = "street", rating_kva = 120.0, kw = 75.0 }]
+[[box]]
+id = "1"
+at = "street"
+[[box]]
+id = "2"
+at = "line/1km"
+nominal_v = 11547.0
+[[cause]]
+kind = "unit_trip"
+at = "system"
+at_s = 2.3
+values = { mw = 200.0 }
+[[cause]]
+kind = "islanding"
+at = "line/3km"
+at_s = 13.2
+values = { seconds = 6.0 }
+"""
+
+
+def test_a_frequency_that_leaves_the_grids_is_measured_as_it_is_by_a_fleet(tmp_path):
+    path = tmp_path / "network.toml"
+    path.write_text(SWINGS)
+    grid = network_grid(load_power_scenario(path), ["1", "2"])
+    sampled = by_gateway({outlet.box_id: outlet.samples() for outlet in grid.outlets}, 21, 50, run_clock())
+    made = by_fleet(grid, 20.5, 50, tmp_path / "fleet")
+    for box_id in ("1", "2"):
+        ours, theirs = (
+            {round(each.end_ns / 1e9): each.metrics["f"] for each in rows if "f" in each.metrics}
+            for rows in (made[box_id], sampled[box_id])
+        )
+        assert len(ours) >= 17
+        for second in ours.keys() & theirs.keys():
+            assert ours[second].average == pytest.approx(theirs[second].average, abs=5e-3), second
+    assert min(each.metrics["f"].min for each in made["2"] if "f" in each.metrics) < 49.6

@@ -113,7 +113,7 @@ def network_grid(scenario: PowerScenario, box_ids: Sequence[str], seed: int = 1)
     placed = scenario_of(scenario, box_ids)
     system = power_system_of(placed, seed)
     outlets = [_in_network(placed, box, system, seed) for box in placed.box]
-    return FleetGrid(tuple(outlets), system.phase)
+    return FleetGrid(tuple(outlets), system)
 
 
 def scenario_of(scenario: PowerScenario, box_ids: Sequence[str]) -> PowerScenario:

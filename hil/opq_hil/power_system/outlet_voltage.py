@@ -125,7 +125,9 @@ class OutletVoltage:
         return np.asarray(self._phase.cycles(t_s) + self._fundamental(t_s)[1])
 
     def steady(self, start_s: float, end_s: float) -> SteadyVoltage | None:
-        """The voltage of [start_s, end_s); None: something begins, ends or changes within it."""
+        """The voltage of [start_s, end_s); None: something begins, ends or changes within it, or it is in an
+        island.
+        """
         touching = list(self._during(start_s, end_s))  # first: it may settle lasting terms
         value, dc_v, index = self._base_v, self.outlet.dc_v, self._index
         added = np.zeros(ORDERS, dtype=np.complex128)
@@ -136,7 +138,7 @@ class OutletVoltage:
                     continue
                 if begin_s > start_s or stop_s < end_s:
                     return None
-                if isinstance(term, SlipTerm):
+                if isinstance(term, SlipTerm) and term.whole_system:
                     continue
                 if isinstance(term, FundamentalTerm) and term.profile.constant:
                     value *= 1 + complex(term.changes[index])

@@ -19,7 +19,7 @@ from opq_hil.power_system.causes.site import NetworkState, Site, SolvedCause
 from opq_hil.power_system.disturbance_terms import ComplexArray, DisturbanceTerms, FundamentalTerm, SlipTerm
 from opq_hil.power_system.map_places import MapPlaces
 from opq_hil.power_system.network import PowerNetwork
-from opq_hil.power_system.outlet_voltage import Outlet, OutletVoltage, SystemPhase
+from opq_hil.power_system.outlet_voltage import SETTLED_S, Outlet, OutletVoltage, SystemPhase
 from opq_hil.power_system.swing_model import SwingModel
 from opq_proto.errors import OpqError
 
@@ -131,6 +131,7 @@ class PowerSystem:
         self._state = NetworkState()
         self._terms: tuple[DisturbanceTerms, ...] = ()
         self._reached_s = 0.0
+        self._settled_cycles = 0.0
         self._lock = threading.Lock()
         base_v = self._site(0.0, 0).before_v
         self.voltages = {
@@ -160,10 +161,20 @@ class PowerSystem:
         total = self.phase.hz(t_s)
         for terms in self._terms:
             for slip in terms.slips:
-                if slip.outlets.all():
+                if slip.whole_system:
                     inside = (t_s >= slip.start_s) & (t_s < slip.end_s)
                     total = total + np.where(inside, slip.profile.hz(t_s - slip.start_s), 0.0)
         return total
+
+    def cycles(self, t_s: FloatArray) -> FloatArray:
+        """(n,) phase of the system at rising moments, with disturbances of the whole system."""
+        disturbances = self.before(float(t_s[-1]) if len(t_s) else 0.0)  # first: it may settle lasting ones
+        total = self._settled_cycles + self.phase.cycles(t_s)
+        for slip in (each for terms in disturbances for each in terms.slips if each.whole_system):
+            inside = (t_s >= slip.start_s) & (t_s < slip.end_s)
+            if inside.any():
+                total[inside] += slip.cycles(t_s[inside] - slip.start_s)
+        return np.asarray(total)
 
     def feeds(self, place: str, bus: str) -> bool:
         """True if `bus` is fed through a place, or is at it."""
@@ -246,6 +257,9 @@ class PowerSystem:
         while kept and _settled(kept[0], before_s):
             for voltage in self.voltages.values():
                 voltage.add_lasting(kept[0])
+            self._settled_cycles += sum(
+                float(slip.cycles(np.array([SETTLED_S]))[0]) for slip in kept[0].slips if slip.whole_system
+            )
             kept.pop(0)
         self._terms = tuple(kept)
 

@@ -4,7 +4,7 @@ Pure. A row is a bar from its lowest to its highest value with its mean as a ste
 nothing is drawn where nothing was measured. x is exactly the requested span.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, floor, log10
@@ -78,20 +78,6 @@ class ChartTimeAxis:
         place = (moment_ms - self.start_ms) * WIDTH / (self.end_ms - self.start_ms)
         return 0.0 if place < 0.0 else WIDTH if place > WIDTH else place
 
-    def places(self, step_ms: int) -> Callable[[float], tuple[float, float]]:
-        """A function from the start of a row of that length to its begin and end, limited to the span."""
-        start_ms, scale = self.start_ms, WIDTH / (self.end_ms - self.start_ms)
-        wide = step_ms * scale
-
-        def of_row(row_ms: float) -> tuple[float, float]:
-            begin = (row_ms - start_ms) * scale
-            end = begin + wide
-            if begin >= 0.0 and end <= WIDTH:
-                return begin, end
-            return min(max(begin, 0.0), WIDTH), min(max(end, 0.0), WIDTH)
-
-        return of_row
-
     def gaps(self, spans: Iterable[tuple[int, int]]) -> tuple[GapSpan, ...]:
         """The stretches where nothing was measured."""
         places = ((self.x(start_ms), self.x(end_ms)) for start_ms, end_ms in spans)
@@ -137,9 +123,9 @@ class ChartFrame:
     def bars(self, spreads: Iterable[tuple[int, float, float]], step_ms: int) -> str:
         """A bar for each row (start, lowest, highest)."""
         found = []
-        place, top, scale = self.axis.places(step_ms), self.top, HEIGHT / (self.top - self.bottom)
-        for start_ms, low, high in spreads:  # up to 1,500 rows per chart: each call in the loop counts
-            begin, end = place(start_ms)
+        x, top, scale = self.axis.x, self.top, HEIGHT / (self.top - self.bottom)
+        for start_ms, low, high in spreads:
+            begin, end = x(start_ms), x(start_ms + step_ms)
             upper, lower = (top - high) * scale, (top - low) * scale
             if lower - upper < LEAST_BAR:
                 upper, lower = (upper + lower) / 2 - LEAST_BAR / 2, (upper + lower) / 2 + LEAST_BAR / 2
@@ -149,10 +135,10 @@ class ChartFrame:
     def steps(self, means: Iterable[tuple[int, float]], step_ms: int) -> str:
         """A step for each row (start, mean); consecutive rows are joined."""
         found = []
-        place, top, scale = self.axis.places(step_ms), self.top, HEIGHT / (self.top - self.bottom)
+        x, top, scale = self.axis.x, self.top, HEIGHT / (self.top - self.bottom)
         end_x = -1.0
         for start_ms, mean in means:
-            begin, end = place(start_ms)
+            begin, end = x(start_ms), x(start_ms + step_ms)
             joint = "V" if begin - end_x < 0.05 else f"M{begin:.1f},"
             found.append(f"{joint}{(top - mean) * scale:.1f}H{end:.1f}")
             end_x = end

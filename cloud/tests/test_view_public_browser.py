@@ -223,6 +223,8 @@ def test_a_named_site_frames_the_widget_and_nothing_else(scene: demo.Scene, page
     )
     refused: list[str] = []
     page.on("console", lambda item: refused.append(item.text) if "frame-ancestors" in item.text else None)
+    asked: list[str] = []  # a widget keeps nobody's screen on
+    page.on("console", lambda item: asked.append(item.text) if "wake-lock" in item.text else None)
 
     def wait_for_refusals(count: int) -> None:
         end_s = time.monotonic() + 120
@@ -234,7 +236,9 @@ def test_a_named_site_frames_the_widget_and_nothing_else(scene: demo.Scene, page
     page.goto(OUTER, wait_until="commit")
     marks = page.frame_locator("iframe[name=widget]").locator(".map-mark")
     marks.nth(len(ISLAND) - 1).wait_for(state="attached")
+    page.frame_locator("iframe[name=widget]").locator("#feed:not([hidden])").wait_for()
     wait_for_refusals(1)
+    assert asked == []
     assert len(refused) == 1 and "'none'" in refused[0]
     page.goto("http://other.example/", wait_until="commit")
     wait_for_refusals(3)

@@ -23,7 +23,7 @@ document.documentElement.classList.add("scripted");
 look();
 document.addEventListener("visibilitychange", () => document.hidden || again(0));
 if (root.querySelector("[data-clock]")) setInterval(showClock, 1000);
-if (stays) keepAwake();
+if (stays && window === window.top) keepAwake(); // the screen of a widget's page is not ours
 if (root.dataset.after !== undefined) openMap(root.dataset.after, root.dataset.liveState.split("?")[1] ?? "", take, () => (sentAt = -Infinity));
 
 function take(state) {

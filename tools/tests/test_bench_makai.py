@@ -1,15 +1,22 @@
 """The parts of `bench makai`, and all of it with few Boxes."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import psutil
 import pytest
 
 from bench.makai import figures
 from bench.makai.box_load import STEADY
-from bench.makai.makai_processes import ProcessFigures, stage_quantile_s
+from bench.makai.makai_processes import BENCH_FOLDER, ProcessFigures, stage_quantile_s
 from bench.triggers.judged import judge_without_store
 from opq_cloud.config import CloudConfig
 from opq_cloud.stage_times import BOUNDS_S
 from opq_hil.fleet.measurement_rows import MeasurementRows
+from opq_hil.gateway_faults.places import free_offset
 from opq_proto.messages import TimeSource
 from opq_proto.wire import measurement_from_wire
 
@@ -32,6 +39,31 @@ def test_a_stage_is_that_of_the_span_between_two_moments() -> None:
         return ProcessFigures(0.0, 0.0, {}, {"stored": [*counts, *[counts[-1]] * (len(BOUNDS_S) - 1)]})
 
     assert stage_quantile_s(at(90.0, 100.0), at(90.0, 101.0), "stored", 0.99) == BOUNDS_S[1]
+
+
+STARTING = """
+import pathlib, sys, time
+from bench.makai.makai_processes import MakaiProcesses
+made = MakaiProcesses(pathlib.Path(sys.argv[1]), 1, int(sys.argv[2]))
+print(*made.pids.values(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_services_end_with_a_bench_that_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTING, str(tmp_path), str(free_offset(0, 1)[0])],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(BENCH_FOLDER)},
+    ) as bench:
+        assert bench.stdout is not None
+        services = [psutil.Process(int(pid)) for pid in bench.stdout.readline().split()]
+        bench.kill()
+    assert len(services) == 3
+    _, left = psutil.wait_procs(services, 30)
+    assert not left
 
 
 @pytest.mark.slow

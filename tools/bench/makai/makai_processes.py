@@ -20,6 +20,7 @@ from opq_cloud.stage_times import BOUNDS_S, quantile_s
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.keys import KeyFolder
 from opq_proto.ports import PORTS
+from opq_tools.up.children import ended_with_this
 
 SERVICES = {"triggering-broker": 8914, "acquisition-broker": 8915, "triggering-service": 8080}
 """Service -> port of its health."""
@@ -150,8 +151,8 @@ class MakaiProcesses:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         with log.open("ab") as errors:
             made = subprocess.Popen(
-                arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                env=environment, start_new_session=True,
+                ended_with_this(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                text=True, env=environment, start_new_session=True,
             )  # fmt: skip
         self._opened.callback(_end, made)
         return made

@@ -36,6 +36,12 @@ class ChildLine:
     facts: dict[str, Any]
 
 
+def ended_with_this(command: Sequence[str]) -> list[str]:
+    """Returns the command line of a child that gets SIGTERM when this process ends, even by kill -9."""
+    script = Path(__file__).with_name("ended_with_parent.py")
+    return [sys.executable, "-I", "-S", str(script), str(os.getpid()), *command]
+
+
 class Child:
     """One process, its log file and its restarts; lines go to a bounded queue."""
 
@@ -59,10 +65,9 @@ class Child:
 
     def start(self) -> None:
         """Start the process in a session of its own; it ends with this one."""
-        tether = Path(__file__).with_name("ended_with_parent.py")
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(tether), str(os.getpid()), *self._command],
+            ended_with_this(self._command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

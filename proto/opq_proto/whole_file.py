@@ -1,4 +1,7 @@
-"""Writes a file whole or not at all: under another name, flushed to the disk, then renamed."""
+"""Writes a file whole or not at all: under another name, flushed to the disk, then renamed.
+
+A device, a pipe or a socket is written directly, because a rename would put a file in its place.
+"""
 
 import contextlib
 import os
@@ -30,6 +33,19 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """
     if not path.name:
         raise FileNotWrittenError("a file without a name cannot be written; want e.g. out.csv")
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as device:
+                yield device
+        else:
+            with _renamed_at_the_end(path, mode) as file:
+                yield file
+    except OSError as error:
+        raise FileNotWrittenError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _renamed_at_the_end(path: Path, mode: int) -> Iterator[IO[bytes]]:
     beside = path.with_name(f".{path.name[:64]}.{os.urandom(6).hex()}.part")
     try:
         with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
@@ -37,8 +53,6 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError as error:
-        raise FileNotWrittenError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()

@@ -21,7 +21,7 @@ CHROMIUM_ARGUMENTS = (
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """One Chromium for all tests of a module; skips where there is none.
+    """One Chromium for all tests of a module; skips the test if none is installed.
 
     Not for the session: Playwright keeps an event loop running in the thread of the tests.
     """

@@ -21,7 +21,7 @@ def http_client(timeout_s: float, headers: Mapping[str, object], insecure: bool 
 
 
 def answered(client: httpx.Client, method: str, url: str, **request: Any) -> httpx.Response:
-    """Returns the answer, whatever its status. Raises ConnectionError where there is none."""
+    """Returns the answer, whatever its status. Raises ConnectionError if no answer comes."""
     try:
         return client.request(method, url, **request)
     except httpx.TransportError as error:

@@ -54,7 +54,7 @@ class Channel(Generic[Item]):
             return True
 
     def take_item(self, timeout_s: float = 0.0) -> Item | None:
-        """Removes and returns the oldest item, waiting at most `timeout_s`; None where there is none."""
+        """Removes and returns the oldest item, waiting at most `timeout_s`; None if no item came."""
         with self._changed:
             self._wait(timeout_s)
             return self._items.popleft() if self._items else None

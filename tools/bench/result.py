@@ -17,8 +17,8 @@ Found = TypeVar("Found")
 class BenchCase:
     """One figure: the value to quote and the spread of its runs.
 
-    `limit`: largest allowed value; `peer`: the same figure of the peer named in the baseline; `because`: why
-    it is not as good as one of them. None and empty where there is none.
+    `limit`: the largest allowed value, None if there is no limit. `peer`: the same figure of the peer named
+    in the baseline, None if it has none. `because`: why the value is worse than one of them.
     """
 
     case: str

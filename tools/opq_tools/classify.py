@@ -15,7 +15,7 @@ from opq_measure.classification.classifier import classification_of
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.parts import Classification
 from opq_proto.errors import RecordingError
-from opq_tools.analyze.command import measured, positive_number
+from opq_tools.analyze.command import measured, recording_options
 from opq_tools.analyze.recordings import RecordingFacts, read_recording
 
 LONGEST_SAMPLES = 1 << 25
@@ -25,27 +25,7 @@ LONGEST_SAMPLES = 1 << 25
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@click.option(
-    "--rate-hz",
-    type=float,
-    callback=positive_number,
-    help="Sampling rate of the recording, samples per second.",
-)
-@click.option(
-    "--volts-per-lsb",
-    type=float,
-    callback=positive_number,
-    help="Gain of the recording: volts per int16 count.",
-)
-@click.option(
-    "--nominal-volts", type=float, callback=positive_number, help="Nominal voltage, V rms.  [default: 120]"
-)
-@click.option(
-    "--nominal-hz",
-    type=float,
-    callback=positive_number,
-    help="Nominal frequency, 50 or 60 Hz.  [default: 60]",
-)
+@recording_options
 @click.option(
     "--channel", help="COMTRADE: name or number of the analogue channel.  [default: the first voltage]"
 )

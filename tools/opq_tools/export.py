@@ -1,6 +1,5 @@
 """`opq-tools export`: writes stored data as files that other programs read."""
 
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from opq_cloud.export.selection import (
 )
 from opq_cloud.export.tables import ExportTable, TableForm, table_pieces
 from opq_cloud.store.incident_index import IncidentFilter
-from opq_cloud.store.store import CloudStore
+from opq_cloud.store.store import CloudStore, box_order
 from opq_cloud.view.words import CLASS_WORDS
 from opq_proto.whole_file import write_whole_file
 from opq_tools.boxes.command import store_command
@@ -201,7 +200,7 @@ def measurements(
     stored = tuple(store.latest_measurements())
     if silent := [each for each in box_ids if each not in stored]:
         click.echo(f"no Measurement is stored of Box {', '.join(silent)}", err=True)
-    boxes = sorted(box_ids or stored, key=_number)
+    boxes = sorted(box_ids or stored, key=box_order)
     first_ms = 0 if start_ns is None else start_ns // 10**6
     last_ms = LATEST_MS if end_ns is None else end_ns // 10**6
     _write_table(measurement_table(store, boxes, first_ms, last_ms, licence), form, out)
@@ -229,7 +228,3 @@ def _write_pieces(pieces: Iterable[bytes], out: Path, kind: str = "") -> None:
 
 def _table_form(text: str) -> TableForm:
     return "csv" if text == "csv" else "json" if text == "json" else "parquet"
-
-
-def _number(box_id: str) -> tuple[int, str]:
-    return (int(box_id) if box_id.isdecimal() and len(box_id) < 20 else sys.maxsize, box_id)

@@ -64,7 +64,7 @@ class IncidentSigns:
     """No Box changed by more than a tap change does."""
     dip_type: DipType | None = None
     uneven: Mapping[str, float] = field(default_factory=dict)
-    """Figures of an unbalance; empty where there is none."""
+    """Figures of an unbalance; empty if the incident has no unbalance."""
 
 
 def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[IncidentWitness]) -> IncidentSigns:

@@ -70,7 +70,7 @@ class PluginVersion:
 
 
 class OriginalPlugin:
-    """`start`, which also replaces a version, `stop`, `kill`, `awake` and `status` are for any thread.
+    """`start`, which also replaces a version, `stop`, `kill`, `wake` and `status` are for any thread.
 
     Counters, by plug-in: `handled`, `failures`, `malformed`, `ends`, `set_aside`, `produced`.
     """

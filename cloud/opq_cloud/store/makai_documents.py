@@ -75,7 +75,7 @@ class BrokerTraffic:
 
 
 def makai_config_from_document(document: Mapping[str, Any] | None) -> MakaiConfig | None:
-    """Reads `makai_config`; None where there is none.
+    """Reads the document `makai_config`; returns None if the store has no such document.
 
     Other programs and people write it, so wrong values raise nothing; they are listed in `problems`.
     """

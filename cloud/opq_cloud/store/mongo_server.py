@@ -205,7 +205,7 @@ class MongoServer:
             counters.update_one({"_id": name}, {"$max": {"value": Int64(in_use)}})
 
     def highest(self, collection: str, field: str, **where: object) -> int:
-        """Returns the largest number in a field, of any BSON type; 0 where there is none."""
+        """Returns the largest number in a field, of any BSON type; 0 if no document has a number there."""
         query = {field: {"$gte": 0}, **where}
         found = self.db[collection].find_one(query, {field: 1}, sort=[(field, DESCENDING)])
         return 0 if found is None else int(found[field])

@@ -47,7 +47,7 @@ FIXED_ROW = np.dtype(
 )  # fmt: skip
 """_PACKED as the element of an array; metrics in the order of METRIC_FIELDS."""
 CLOCKED_ROW = np.dtype([*((name, FIXED_ROW[name]) for name in FIXED_ROW.names or ()), ("clock_id", "<u8")])
-"""FIXED_ROW with its clock; 0 where there is none."""
+"""FIXED_ROW with the id of its clock; 0 if the clock has no id."""
 _CLOCKED_ROW = struct.Struct("<Iq4fHiqII8fQ")
 _FRONT = struct.Struct("<Iq4f")  # of a CLOCKED_ROW: what `more` does not hold
 _NO_CLOCK = bytes(8)

@@ -194,7 +194,7 @@ class ShownStore(Protocol):
         """
 
     def event(self, event_id: int) -> Event | None:
-        """Returns an event with its waveforms, sorted by box id; None where there is none."""
+        """Returns an event with its waveforms, sorted by box id; None if there is no such event."""
 
     def event_record(self, event_id: int) -> EventRecord | None: ...
 

@@ -124,8 +124,8 @@ class ViewContext:
     def incident(self, text: str, address: str = "/incidents/{}") -> Incident:
         """The incident with this number.
 
-        Raises HTTPException 404 where there is none, 301 where it is now part of another, whose number fills
-        `{}` in `address`.
+        Raises HTTPException 404 if there is no such incident, and 301 if it is now part of another, whose
+        number fills `{}` in `address`.
         """
         number = whole_id(text, "incident")
         found = self.store.incident(number)

@@ -23,7 +23,7 @@ def whole_line(envelopes: Sequence[ChartLine], half: HalfCycleRms | None, origin
 
     Args:
         envelopes: from samples; NaN is a gap.
-        half: from the ledger; None where there is none.
+        half: from the ledger; None if the ledger has no values.
         origin_ns: the zero of the milliseconds.
     """
     sampled = [run for line in envelopes for run in _runs(line.t_ms, line.values)]

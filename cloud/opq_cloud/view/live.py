@@ -119,7 +119,7 @@ class LiveHub:
             return dict(self._incidents)
 
     def highest_incident(self) -> int:
-        """The highest number of the known incidents; 0 where there is none."""
+        """The highest number of the known incidents; 0 if no incident is known."""
         return max(self.kept_incidents(), default=0)
 
     def newest_incidents(self, limit: int) -> list[LiveMessage]:
@@ -376,7 +376,7 @@ class LiveHub:
         return self._counted[seen][1]
 
     def _publish_measurement(self, measurement: Measurement, recent: RecentMeasurements) -> None:
-        """Sends a Measurement to the streams that want its Box; where there is none, no text is made."""
+        """Sends a Measurement to the streams that want its Box; makes no text if no stream does."""
         box_id = measurement.box_id
         audiences, offered = self._shown.of(box_id), self._offered.of(box_id)
         if not (audiences or offered):

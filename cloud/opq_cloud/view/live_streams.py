@@ -16,7 +16,7 @@ from opq_cloud.view.page_feed import Audience, Boxes
 MEASUREMENTS_WAITING = 256
 INCIDENTS_WAITING = 64
 Shown = Callable[[LiveMessage], LiveMessage | None]
-"""Returns the part of a message that a stream may get; None where there is none."""
+"""Returns the part of a message that a stream may get; None if it may get nothing of it."""
 
 
 @dataclass(slots=True, eq=False)

@@ -229,8 +229,8 @@ def test_a_restarted_service_knows_the_event_that_a_repeated_measurement_opened(
             one = cloud.box("1")
             heard(cloud, service, one)
             one.pub.send_multipart(one.measurement(80.0, at_ms, sequence=5, oldest_sequence=5))
-            cloud.makai.wait_for(lambda service=service: service.counters.total("decisions") == 1)
-            time.sleep(0.1)
+            total = service.counters.total
+            cloud.makai.wait_for(lambda total=total: total("triggers") + total("triggers_merged") == 1)
     assert len(cloud.store.events()) == 1
 
 

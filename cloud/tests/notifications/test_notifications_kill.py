@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,28 +58,39 @@ def start(scene: NotificationScene, mail_port: int = 1) -> "subprocess.Popen[byt
     return subprocess.Popen([*command, *where], stderr=subprocess.DEVNULL)
 
 
+def kill_while_sending(
+    scene: NotificationScene, account: int, sending: Callable[[], object], mail_port: int = 1
+) -> None:
+    """Kills the service while it sends a first incident, starts it again, and waits until two are sent."""
+
+    def states() -> list[str]:
+        return [each.state for each in scene.records.entries(account)]
+
+    now_ns = time.time_ns()
+    scene.put_findings(sag_at("1", now_ns - 60 * 10**9), heard=False)
+    process = start(scene, mail_port)
+    try:
+        sending()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert states() == ["sending"]
+        process = start(scene, mail_port)
+        wait_for(lambda: states() == ["sent"])
+        scene.put_findings(sag_at("1", now_ns - 300 * 10**9), heard=False)  # comes after all of the first
+        wait_for(lambda: states() == ["sent"] * 2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.slow
 def test_what_was_being_sent_at_the_kill_is_sent_once_after_the_restart(tmp_path: Path) -> None:
     with HookReceiver([None]) as hook, notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", boxes=("1",))
         scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
-        now_ns = time.time_ns()
-        scene.put_findings(sag_at("1", now_ns - 60 * 10**9), heard=False)
-        process = start(scene)
-        try:
-            wait_for(lambda: hook.requests)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            assert [each.state for each in scene.records.entries(ada)] == ["sending"]
-            process = start(scene)
-            wait_for(lambda: [each.state for each in scene.records.entries(ada)] == ["sent"])
-            scene.put_findings(sag_at("1", now_ns - 300 * 10**9), heard=False)  # comes after all of the first
-            wait_for(lambda: [each.state for each in scene.records.entries(ada)] == ["sent"] * 2)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
-            process.wait()
+        kill_while_sending(scene, ada, lambda: wait_for(lambda: hook.requests))
         first, again, other = (each["id"] for each in hook.bodies)
         assert first == again != other
 
@@ -88,21 +100,5 @@ def test_a_mail_whose_sender_was_killed_comes_once_after_the_restart(tmp_path: P
     with SlowSink() as sink, notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", boxes=("1",))
         scene.add_rule(ada, "mail")
-        now_ns = time.time_ns()
-        scene.put_findings(sag_at("1", now_ns - 60 * 10**9), heard=False)
-        process = start(scene, sink.port)
-        try:
-            assert sink.begun.wait(LIMIT_S)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            assert [each.state for each in scene.records.entries(ada)] == ["sending"] and not sink.mails
-            process = start(scene, sink.port)
-            wait_for(lambda: [each.state for each in scene.records.entries(ada)] == ["sent"])
-            scene.put_findings(sag_at("1", now_ns - 300 * 10**9), heard=False)  # comes after all of the first
-            wait_for(lambda: [each.state for each in scene.records.entries(ada)] == ["sent"] * 2)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
-            process.wait()
+        kill_while_sending(scene, ada, lambda: wait_for(sink.begun.is_set), sink.port)
         assert len({mail["Message-ID"] for mail in sink.mails}) == len(sink.mails) == 2

@@ -217,7 +217,7 @@ def show_rings(metrics: GatewayMetrics, rings: Mapping[str, Ring], statuses: Map
 
 
 def show_gps(metrics: GatewayMetrics, gps: GpsComparison) -> None:
-    """Adds this machine's clocks against GPS, by the Box that is followed; nothing where there is none."""
+    """Adds this machine's clocks against GPS, by the Box that is followed; adds nothing if no Box is."""
 
     def of(read: Callable[[GpsComparisonState], float | None]) -> Read:
         def values() -> dict[str, float | None]:

@@ -46,7 +46,7 @@ class WindowFigures:
     window: Window
     urms_v: FloatArray
     """(2 c,) Urms(1/2) that ends with each half cycle (61000-4-30, 5.4). The first spans the border to the
-    window before: it begins in that one, and is unknown where there is none."""
+    window before: it begins in that one, and is unknown if that window is missing."""
     extent: Extent
     trans_v: FloatArray
     """(c,) per cycle, the largest magnitude above 400 Hz."""

@@ -182,7 +182,7 @@ class BoxStation:
                 raise OSError("the path leads to another device now")
 
     def _take_over(self, early: EarlyPorts, now_s: float) -> bool:
-        """Takes over a port that the start opened, with its bytes; False where there is none."""
+        """Takes over a port that the start opened, with its bytes; False if it opened none."""
         found = early.take_port(self.box.port)
         if found is None:
             return False

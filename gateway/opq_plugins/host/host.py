@@ -156,11 +156,11 @@ class PluginHost:
         return None if found is None else functools.partial(self._make, found[0], "function", found[1])
 
     def trigger(self, symbol: str) -> Callable[[], PluginTrigger]:
-        """The factory of triggers of this name, for Makai. Raises UnknownTypeError where there is none."""
+        """The factory of triggers of this name, for Makai. Raises UnknownTypeError if no plug-in has it."""
         return self._factory("trigger", symbol)
 
     def analysis(self, symbol: str) -> Callable[[], PluginAnalysis]:
-        """The factory of analyses of this name, for Mauka. Raises UnknownTypeError where there is none."""
+        """The factory of analyses of this name, for Mauka. Raises UnknownTypeError if no plug-in has it."""
         return self._factory("analysis", symbol)
 
     def types(self, kind: str) -> list[str]:

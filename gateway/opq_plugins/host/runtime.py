@@ -19,7 +19,7 @@ from opq_plugins.worker.server import Symbols, replaying
 from opq_proto.errors import OpqError, PluginError
 
 Inside: TypeAlias = Any
-"""The object in a proxy: the plug-in's own object, its module, or a Remote; None where there is none."""
+"""The object in a proxy: the plug-in's own object, its module, or a Remote; None before the first start."""
 REMOTES: dict[str, type[Remote]] = {"source": RemoteSource, "function": RemoteFunction}
 """The host's side by kind; every other kind uses a plain Remote."""
 

@@ -169,7 +169,7 @@ class WorkerSupervisor:
             process.end("accepts no messages")
 
     def kill(self) -> int:
-        """Kills its process, which is started again; returns its pid, or 0 where there is none."""
+        """Kills its process, which is started again; returns its pid, or 0 if none is running."""
         process = self.process
         if process is None:
             return 0

@@ -152,7 +152,7 @@ class ConnectionAdmin:
             return users
 
     def replace(self, name: str, properties: Mapping[str, object], kind: str | None = None) -> None:
-        """RuleError 404 where there is none. `kind`: the type that the caller expects."""
+        """Raises RuleError 404 if there is no such connection. `kind`: the type that the caller expects."""
         with self._store.changing():
             self.put(kind or self._connections.type_of(name), name, properties)
 

@@ -133,7 +133,7 @@ class Action:
 
     @property
     def resource(self) -> str:
-        """Name of the set of properties that it refers to; "" where there is none."""
+        """Name of the set of properties that it refers to; "" if it refers to no set."""
         name = self.properties.get("resourceId")
         return name if isinstance(name, str) else ""
 

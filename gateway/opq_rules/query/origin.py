@@ -62,7 +62,7 @@ class Origin:
 
 
 def found_among(origins: Sequence[Origin], node: Column) -> list[Origin]:
-    """The origins that may have the column. Raises RuleError where there is none."""
+    """The origins that may have the column. Raises RuleError if no origin may have it."""
     if node.stream is not None:
         named = [origin for origin in origins if origin.name == node.stream]
         if not named:

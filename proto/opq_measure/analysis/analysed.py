@@ -57,7 +57,7 @@ class SignalAnalysis:
     harmonics: FloatArray
     interharmonics: FloatArray
     offset_v: float
-    """DC, the mean of the windows; NaN where there is none."""
+    """DC, the mean of the windows; NaN without a whole window."""
     noise_v: float
     """Rms of the noise from DC to half the rate, of the median window."""
     flicker: Flicker

@@ -6,6 +6,7 @@ The command should answer in 0.8 s, so rich and matplotlib are imported only whe
 
 import json
 import math
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -53,30 +54,23 @@ def _utc(_context: click.Context, option: click.Parameter, value: str | None) ->
         ) from error
 
 
+def recording_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that state what a recording does not say itself: its rate, gain and nominal values."""
+    options = (
+        ("--rate-hz", "Sampling rate of the recording, samples per second."),
+        ("--volts-per-lsb", "Gain of the recording: volts per int16 count."),
+        ("--nominal-volts", "Nominal voltage, V rms.  [default: 120]"),
+        ("--nominal-hz", "Nominal frequency, 50 or 60 Hz.  [default: 60]"),
+    )
+    for name, help_text in reversed(options):
+        command = click.option(name, type=float, callback=positive_number, help=help_text)(command)
+    return command
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@click.option(
-    "--rate-hz",
-    type=float,
-    callback=positive_number,
-    help="Sampling rate of the recording, samples per second.",
-)
-@click.option(
-    "--volts-per-lsb",
-    type=float,
-    callback=positive_number,
-    help="Gain of the recording: volts per int16 count.",
-)
-@click.option(
-    "--nominal-volts", type=float, callback=positive_number, help="Nominal voltage, V rms.  [default: 120]"
-)
-@click.option(
-    "--nominal-hz",
-    type=float,
-    callback=positive_number,
-    help="Nominal frequency, 50 or 60 Hz.  [default: 60]",
-)
+@recording_options
 @click.option(
     "--start",
     "start_ns",

@@ -286,7 +286,7 @@ def require_free(ports: Mapping[str, int], offset: int, command: str) -> None:
 
 
 def free_offset(ports: Mapping[str, int], unlike: int = 0) -> int | None:
-    """The smallest offset other than `unlike` with all of `ports` free; None where there is none."""
+    """The smallest offset other than `unlike` with all of `ports` free; None if there is no such offset."""
     for offset in range(OFFSET_STEP, OFFSET_LIMIT, OFFSET_STEP):
         if offset != unlike and not busy({name: port + offset for name, port in ports.items()}):
             return offset

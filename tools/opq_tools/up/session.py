@@ -43,7 +43,7 @@ class UpSession:
         end_all(self.children)
 
     def next_line(self, timeout_s: float) -> ChildLine | None:
-        """The next line of a process or the page, which the trace also reads; None where there is none."""
+        """The next line of a process or the page, which the trace also reads; None if no line came."""
         try:
             line = self.lines.get(timeout=timeout_s)
         except queue.Empty:

@@ -1,10 +1,11 @@
-"""Requests Urms(1/2) of long dips and swells from the gateways of the Boxes, which store it in their ledgers.
+"""Requests for Urms(1/2) of long dips and swells.
 
-A long disturbance is sampled at its two ends. Its event states the span for half cycles
-(`EventRecord.half_cycles_ns`). The event service asks each Box once that span is over, and asks again where
-no answer comes. It records the result, or the reason why there is none. Unanswered requests are found again
-after a restart. Identities are `half_<token>_<instance>`; an original Box answers yes with nothing in it
-and is not asked again. Times are passed in, monotonic seconds.
+A long disturbance is sampled at its two ends only. For the time between them the event service asks the
+gateways of the Boxes for the rms of each half cycle, which a gateway stores in its ledger. The span is in
+`EventRecord.half_cycles_ns`. Each Box is asked once the span is over, and again if no answer comes; the
+result is recorded, or the reason why there is none. Unanswered requests are found again after a restart.
+Identities are `half_<token>_<instance>`. An original Box answers yes with nothing in it and is not asked
+again. Times are passed in, in monotonic seconds.
 """
 
 from collections.abc import Iterable

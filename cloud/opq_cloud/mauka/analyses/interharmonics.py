@@ -1,4 +1,4 @@
-"""Interharmonics: a spectral component between the harmonics that stays.
+"""Interharmonics: a lasting spectral component between two harmonics.
 
 In: Event.  Out: Finding, in time order.  State: none.
 A component that comes and goes is mains signalling; two of them next to the fundamental are flicker. A

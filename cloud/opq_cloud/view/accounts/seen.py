@@ -199,7 +199,7 @@ def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
 
 
 def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:
-    """The part of an incident at Boxes that the visitor sees; None where there is none."""
+    """Returns the part of an incident that the visitor sees; None if its Boxes are all hidden."""
     return incident_at(incident, visitor.sees, visitor.sees_place)
 
 

@@ -198,7 +198,7 @@ class RequestFacts:
 
     @property
     def bearer_token(self) -> str:
-        """The token of the request; empty where there is none."""
+        """The bearer token of the request; empty if the request has no token."""
         kind, _, secret = self.headers.get("authorization", "").partition(" ")
         return secret.strip() if kind.lower() == "bearer" else ""
 

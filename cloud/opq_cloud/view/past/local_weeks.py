@@ -23,7 +23,7 @@ class LocalSpan:
 
 
 def read_zone(name: str) -> ZoneInfo:
-    """The zone of this name. Raises ValueError, in words for people, where there is none."""
+    """The zone of this name. Raises ValueError, in words for people, if no zone has it."""
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError

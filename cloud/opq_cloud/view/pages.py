@@ -100,7 +100,10 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],
         )
+        self._templates.policies["ext.i18n.trimmed"] = True
+        self._templates.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
         self._templates.filters.update(local_time=marked_time)
         self._templates.globals["table_forms"] = written_forms()

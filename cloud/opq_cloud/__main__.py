@@ -29,6 +29,7 @@ from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.ports import with_offset
+from opq_proto.whole_file import write_whole_file
 
 if TYPE_CHECKING:  # loaded by the commands that run them
     from opq_cloud.makai.acquisition_broker import AcquisitionBroker
@@ -335,16 +336,14 @@ def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
     try:
         where = endpoint or f"tcp://127.0.0.1:{with_offset('plugin_manager', port_offset)}"
         nodes = read_nodes(json.loads(query_manager("graph", where, wait_s=10.0)))
+        if svg is not None:
+            write_whole_file(svg, [graph_svg(nodes).encode()])
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except OpqError as error:
         click.echo(f"opq-cloud mauka graph: {error}", err=True)
         sys.exit(error.exit_code)
-    if svg is None:
-        click.echo(graph_text(nodes), nl=False)
-    else:
-        svg.write_text(graph_svg(nodes), encoding="utf-8")
-        click.echo(svg)
+    click.echo(graph_text(nodes) if svg is None else f"{svg}\n", nl=False)
 
 
 PARTS = {"mauka": (_graph, "What runs"), "notifications": (notifications_log, "What was sent")}

@@ -11,6 +11,7 @@ from opq_cloud.store import FILE_NAME, open_store
 from opq_cloud.store.store import CloudStore
 from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
+from opq_tools.input_file import read_input
 from opq_tools.moment import from_option, to_option
 from opq_tools.service_address import service_address
 
@@ -83,7 +84,7 @@ def command(
     if event_ids:
         messages = [event_message(event_id) for event_id in event_ids]
     else:
-        body = path.read_bytes() if path is not None else (message or "").encode()
+        body = read_input(path) if path is not None else (message or "").encode()
         messages = [(topic, body)]
     where = endpoint or service_address("mauka_in", port_offset)
     count = inject(messages, where)

@@ -211,6 +211,9 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
     drawing = (tmp_path / "m.svg").read_text()
     ElementTree.fromstring(drawing)
     assert "Echo (stopped)" in drawing and "rms_voltage (stopped)" in drawing
+    nowhere = run(["opq-cloud", "mauka", "graph", "--svg", "none/m.svg"], mauka.offset, tmp_path)
+    assert (nowhere.exit_code, nowhere.output.count("\n")) == (1, 1), nowhere.output
+    assert "none/m.svg: cannot be written: No such file" in nowhere.output
     assert "Traceback" not in mauka.lines()
 
 

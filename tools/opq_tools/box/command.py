@@ -12,11 +12,12 @@ import click
 from opq_proto.command_client import CommandClient
 from opq_proto.command_line import port_offset_option
 from opq_proto.firmware_image import describe_firmware
-from opq_proto.firmware_transfer import TransferError, follow_update, send_firmware
+from opq_proto.firmware_transfer import follow_update, send_firmware
 from opq_proto.wire import info_command, rate_command
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
 from opq_tools.box.waveform import fetch_waveform, write_recording
 from opq_tools.fact_line import fact_line
+from opq_tools.input_file import read_input
 from opq_tools.moment import from_option, to_option
 from opq_tools.progress import shown_progress
 from opq_tools.service_address import service_address
@@ -167,10 +168,7 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
 
     Example: opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise TransferError(f"{file}: {error.strerror}") from error
+    data = read_input(file)
     version = describe_firmware(data).version  # reports faults of the file before anything is sent
     with _command_client(connection) as (client, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:
         send_firmware(client, box_id, data, timeout_s, _permille(bar))

@@ -13,6 +13,7 @@ from opq_cloud.store.box_documents import box_from_document, location_from_docum
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys import checked_box_id, checked_public_key
 from opq_proto.messages import GAIN_V
+from opq_tools.input_file import InputFileError, read_input_text
 
 T = TypeVar("T")
 LARGEST_BYTES = 256 * 2**20
@@ -56,11 +57,9 @@ def _read(path: Path, convert: Callable[[dict[str, Any]], T]) -> list[T]:
 
 def _documents(path: Path) -> list[dict[str, Any]]:
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise ConfigError(f"{path} has more than {LARGEST_BYTES >> 20} MiB; want an export of opq_boxes")
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        text = read_input_text(path, LARGEST_BYTES)
+    except InputFileError as error:
+        raise ConfigError(f"{error}; nothing was imported") from error
     try:
         if text.lstrip().startswith("["):
             documents = json.loads(text)

@@ -14,6 +14,7 @@ from opq_proto.firmware_image import (
     read_header,
 )
 from opq_tools.flash.chip import FLASH, FlashError
+from opq_tools.input_file import read_input
 
 RAM = (0x2000_0000, 0x2002_0000)
 CCM = (0x1000_0000, 0x1001_0000)
@@ -89,12 +90,10 @@ def read_firmware(path: Path, address: int | None = None) -> FlashImage:
     """Reads a `.opqfw`, a `flash.bin` of the build, an image, or a bare `.elf` or `.bin` (at `address`).
 
     Raises:
-        FlashError: the file cannot be read, or is none of them.
+        InputFileError: the file cannot be read.
+        FlashError: the file is none of them.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FlashError(f"{path}: {error.strerror}") from error
+    data = read_input(path)
     if data[:4] in (b"OPQW", b"OPQF"):
         return _bundle(path, data)
     if data[:4] == b"\x7fELF":

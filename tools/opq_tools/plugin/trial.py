@@ -14,6 +14,7 @@ from opq_plugins.package.archive import pack
 from opq_plugins.policy import Policy
 from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
+from opq_tools.input_file import read_input
 from opq_tools.plugin.trial_context import TrialContext
 
 if TYPE_CHECKING:  # imports NumPy
@@ -240,7 +241,7 @@ def _samples(given: Path | None, folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
+        contents = json.loads(read_input(path))
     except ValueError as error:
         raise PluginError(f"{path.name} is no JSON: {error}") from None
     if not isinstance(contents, dict):

@@ -27,6 +27,7 @@ from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import definition_of
 from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_recording
+from opq_tools.input_file import read_input_text
 from opq_tools.moment import from_option, to_option
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
 
@@ -211,12 +212,7 @@ def _history(
 
 
 def _rule(given: str, is_file: bool, server: RuleServer) -> BacktestRule:
-    text = given
-    if is_file:
-        try:
-            text = Path(given).read_text()
-        except (OSError, UnicodeError) as error:
-            raise ServerRefusedError(f"{given} cannot be read: {error}") from error
+    text = read_input_text(given) if is_file else given
     if text.lstrip().upper().startswith("SELECT"):
         return BacktestRule(text, {})
     try:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
+from opq_tools.input_file import read_input, read_input_text
+from opq_tools.rules.server import RuleServer, server_command
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 _VERSION = click.option("--version", default="", help="Version of the schema; an update needs a greater one.")
@@ -96,13 +97,4 @@ def delete_schema(server: RuleServer, name: str) -> None:
 
 def _content(file: Path) -> str:
     """Content of the file: text as it is, a descriptor set in base64."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ServerRefusedError(f"{file} cannot be read: {error.strerror}") from error
-    if file.suffix == ".proto":
-        try:
-            return content.decode()
-        except UnicodeError as error:
-            raise ServerRefusedError(f"{file} is no text in UTF-8: {error}") from error
-    return base64.b64encode(content).decode()
+    return read_input_text(file) if file.suffix == ".proto" else base64.b64encode(read_input(file)).decode()

@@ -1,6 +1,5 @@
 """REST client of the rule engine for the commands: returns the answer or raises one clear error."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -11,6 +10,7 @@ import httpx
 from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
 from opq_proto.ports import with_offset
+from opq_tools.input_file import read_input, read_input_text
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -26,10 +26,7 @@ class RuleServer:
         self._url = url.rstrip("/")
         headers = {}
         if token_file is not None:
-            try:
-                headers["Authorization"] = f"Bearer {token_file.read_text().strip()}"
-            except OSError as error:
-                raise ServerRefusedError(f"{token_file} cannot be read: {error.strerror}") from error
+            headers["Authorization"] = f"Bearer {read_input_text(token_file).strip()}"
         self._http = httpx.Client(base_url=self._url, headers=headers, timeout=60.0, trust_env=False)
 
     def request(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
@@ -38,12 +35,13 @@ class RuleServer:
         return self._send(method, path, given, sql)
 
     def upload(self, file: Path, name: str) -> str:
-        """Uploads a file as `name`; returns its place at the engine. Raises ServerRefusedError."""
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise ServerRefusedError(f"{file} cannot be read: {error.strerror}") from error
-        return self.upload_bytes(content, name)
+        """Uploads a file as `name`; returns its place at the engine.
+
+        Raises:
+            InputFileError: the file cannot be read.
+            ServerRefusedError: the engine refuses it.
+        """
+        return self.upload_bytes(read_input(file), name)
 
     def upload_bytes(self, content: bytes, name: str) -> str:
         """Uploads bytes, as `upload`."""
@@ -137,12 +135,4 @@ def text_of(given: str | None, file: str | None, what: str) -> str:
     """The argument, or the text of the file of `-f` (`-`: stdin). Raises UsageError unless one is given."""
     if (given is None) == (file is None):
         raise click.UsageError(f"want {what} as an argument, or -f FILE (- for stdin)")
-    if file is None:
-        return given or ""
-    if file == "-":
-        return sys.stdin.read()
-    try:
-        return Path(file).read_text()
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
-        raise ServerRefusedError(f"{file} cannot be read: {why}") from error
+    return read_input_text(file) if file is not None else given or ""

@@ -1,11 +1,9 @@
 """`opq-tools rule try`: runs rules on given records, as contracts.md specifies."""
 
-import sys
-from pathlib import Path
-
 import click
 
 from opq_rules.errors import RuleError
+from opq_tools.input_file import read_input
 from opq_tools.rules.server import ServerRefusedError
 
 
@@ -21,11 +19,7 @@ def command(cases: str) -> None:
     from opq_rules.query.trying import try_text
 
     try:
-        text = sys.stdin.buffer.read() if cases == "-" else Path(cases).read_bytes()
-    except OSError as error:
-        raise ServerRefusedError(f"{cases} cannot be read: {error.strerror}") from error
-    try:
-        answer = try_text(text)
+        answer = try_text(read_input(cases))
     except RuleError as error:
         raise ServerRefusedError(f"{cases}: {error}") from error
     click.echo(answer)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from opq_cloud.store import FILE_NAME, opened_people
-from opq_cloud.store.account_records import AccountRecords
-from opq_cloud.store.audit_records import BY_COMMAND
+from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.records.audit import BY_COMMAND
 from opq_proto.key_register import KeyEntry, key_fingerprint
 
 

@@ -15,9 +15,9 @@ from dataclasses import replace
 from opq_cloud.mauka.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.incident_facts import PlaceOf, facts_of
 from opq_cloud.mauka.sightings import is_steady
-from opq_cloud.store.incident_announcements import BY_HAND, IncidentAnnouncements
-from opq_cloud.store.incident_index import NOTE_CHARACTERS, IncidentEditError, IncidentNote
-from opq_cloud.store.join_plan import CarriedOut, JoinPlan, KnownFinding
+from opq_cloud.store.incidents.announcements import BY_HAND, IncidentAnnouncements
+from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError, IncidentNote
+from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFinding
 from opq_cloud.store.store import CloudStore, JoinStore
 
 TRIES_S = 30.0

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from opq_cloud.store.incident_index import IncidentFilter
+from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.store import CloudStore
 from opq_proto.messages import Incident
 

@@ -21,8 +21,8 @@ from typing import Any, Literal
 from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.reanalysis_process import ReanalysisEnd, ReanalysisProgress
 from opq_cloud.reanalysis_order import ReanalysisOrder
-from opq_cloud.store.account_records import REANALYSES
-from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
+from opq_cloud.store.records.accounts import REANALYSES
+from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
 from opq_proto import log as logs
 from opq_proto.errors import OpqError, StoreError
 

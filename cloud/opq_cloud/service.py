@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from opq_cloud.stage_times import StageTimes
-from opq_cloud.store.lease import StoreLease
+from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore
 
 STALE_S = 20.0

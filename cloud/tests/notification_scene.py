@@ -25,9 +25,9 @@ from opq_cloud.notification_settings import NotificationMqttSection, Notificatio
 from opq_cloud.notifications.service import Notifications
 from opq_cloud.service import CloudContext
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.account_records import BoxAccess
-from opq_cloud.store.incident_announcements import IncidentAnnouncements
-from opq_cloud.store.notification_records import NotificationRecords, NotificationRule
+from opq_cloud.store.incidents.announcements import IncidentAnnouncements
+from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
 from opq_cloud.view_settings import MailSection
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Finding, Trigger

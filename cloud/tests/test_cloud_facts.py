@@ -12,8 +12,8 @@ from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, LONGEST_NS, ONE_
 from opq_cloud.mauka.service import TRIAL_S
 from opq_cloud.mauka.waiting_events import FIRST_RETRY_S, LONGEST_RETRY_S, POLL_S, UNFINISHED_S
 from opq_cloud.runner import RESTART_S
-from opq_cloud.store.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
-from opq_cloud.store.mongo_server import LEASE_S
+from opq_cloud.store.embedded.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
+from opq_cloud.store.mongo.server import LEASE_S
 from opq_cloud.view.live import STREAMS
 from opq_cloud.view.live_route import HEARTBEAT_S
 from opq_cloud.view.live_streams import INCIDENTS_WAITING, MEASUREMENTS_WAITING

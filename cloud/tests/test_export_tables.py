@@ -32,7 +32,7 @@ from opq_cloud.export.tables import (
 )
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.incident_index import IncidentFilter
+from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.seen import SeenStore
 from opq_cloud.view.accounts.visitors import Visitor

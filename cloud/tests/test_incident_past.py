@@ -14,8 +14,8 @@ from opq_cloud.incident_past import past_of, recurrence_sentences
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.account_records import Account
-from opq_cloud.store.incident_likeness import IncidentTraits, likeness
+from opq_cloud.store.incidents.likeness import IncidentTraits, likeness
+from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.accounts.seen import SeenStore
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.app import create_app

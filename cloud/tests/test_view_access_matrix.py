@@ -19,9 +19,9 @@ from account_scene import FormBrowser, app_routes
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.account_records import SAVED_VIEWS, BoxAccess
-from opq_cloud.store.notification_records import NotificationRecords, NotificationRule
-from opq_cloud.store.saved_views import SavedView
+from opq_cloud.store.records.accounts import SAVED_VIEWS, BoxAccess
+from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
+from opq_cloud.store.records.saved_views import SavedView
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.openid_provider import OpenIdProvider

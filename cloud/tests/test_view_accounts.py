@@ -13,7 +13,7 @@ from account_scene import PASSWORD, FormBrowser, add_people
 from notification_scene import MailSink
 from waiting import wait_for
 
-from opq_cloud.store.account_records import AccountTicket, BoxAccess
+from opq_cloud.store.records.accounts import AccountTicket, BoxAccess
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.gate import ENDED
 from opq_cloud.view.accounts.links import first_admin_link, local_token, make_ticket

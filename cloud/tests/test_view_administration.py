@@ -16,7 +16,7 @@ from account_scene import FormBrowser, add_people
 from fastapi import HTTPException, Request
 
 from opq_cloud.store import BoxRecord, LocationRecord
-from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import RequestFacts, Visitors

@@ -24,9 +24,9 @@ from waiting import wait_for
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
-from opq_cloud.store.account_records import BoxAccess
-from opq_cloud.store.keyed_documents import OriginalUser
-from opq_cloud.store.sample_requests import StoredSampleRequest
+from opq_cloud.store.documents.sample_requests import StoredSampleRequest
+from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.keyed_documents import OriginalUser
 from opq_cloud.store.store import CloudStore, EventRecord
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.account_context import checked_email

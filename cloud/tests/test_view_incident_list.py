@@ -13,9 +13,9 @@ from fastapi.testclient import TestClient
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.account_records import Account
-from opq_cloud.store.embedded_index import find_statement
-from opq_cloud.store.incident_index import IncidentFilter, IncidentNote, IndexPlace, cell_of
+from opq_cloud.store.embedded.incident_index import find_statement
+from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, cell_of
+from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.accounts.seen import SeenIncidents, SeenStore
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.app import create_app

@@ -16,7 +16,7 @@ from view_states import PAGES, PARTS
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord
-from opq_cloud.store.incident_index import IncidentNote
+from opq_cloud.store.incidents.index import IncidentNote
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people, meteors_hash
 
-from opq_cloud.store.account_records import BoxAccess, secret_hash
-from opq_cloud.store.keyed_documents import OriginalUser
-from opq_cloud.store.notification_records import NotificationEntry, NotificationRecords, NotificationRule
+from opq_cloud.store.records.accounts import BoxAccess, secret_hash
+from opq_cloud.store.records.keyed_documents import OriginalUser
+from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
 from opq_cloud.view import demo
 from opq_cloud.view.accounts import notification_pages
 from opq_cloud.view.accounts.original_rules import original_rules

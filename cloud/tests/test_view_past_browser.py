@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from opq_cloud.store import Trend
-from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE

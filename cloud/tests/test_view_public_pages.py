@@ -16,7 +16,7 @@ from opq_cloud.config import ViewSection
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
-from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE, Visitors

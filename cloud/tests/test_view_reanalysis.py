@@ -20,7 +20,7 @@ from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.reanalysis_jobs import ReanalysisJob, ReanalysisJobs
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import open_store
-from opq_cloud.store.keyed_documents import KeyedDocuments
+from opq_cloud.store.records.keyed_documents import KeyedDocuments
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.sign_in import SignIn

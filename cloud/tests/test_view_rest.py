@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor

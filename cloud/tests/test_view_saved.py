@@ -11,7 +11,7 @@ import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
 
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.incident_index import COLUMNS, IndexedIncident, cell_of
+from opq_cloud.store.incidents.index import COLUMNS, IndexedIncident, cell_of
 from opq_cloud.view import demo
 from opq_cloud.view.incident_scatter import HEIGHT, WIDTH, scatter_of
 

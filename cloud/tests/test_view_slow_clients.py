@@ -19,8 +19,8 @@ from account_scene import FormBrowser, add_people
 from waiting import wait_for
 
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.account_records import AccountSession
-from opq_cloud.store.embedded_accounts import ACCOUNTS_FILE
+from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
+from opq_cloud.store.records.accounts import AccountSession
 from opq_cloud.view import demo
 from opq_cloud.view.accounts import passwords
 from opq_cloud.view.accounts.forms import AT_ONCE, MOST_WAITING

@@ -16,9 +16,9 @@ from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.embedded import EmbeddedStore
-from opq_cloud.store.pyramid import DAY_MS, MAX_ROWS, level_for
+from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.store import TREND_MS, Trend
+from opq_cloud.store.trends.pyramid import DAY_MS, MAX_ROWS, level_for
 from opq_cloud.view.box_history import read_history
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.history_page import ROWS_DRAWN

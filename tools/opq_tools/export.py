@@ -18,7 +18,7 @@ from opq_cloud.export.selection import (
     measurement_table,
 )
 from opq_cloud.export.tables import ExportTable, TableForm, table_pieces
-from opq_cloud.store.incident_index import IncidentFilter
+from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.store import CloudStore, box_order
 from opq_cloud.view.words import CLASS_WORDS
 from opq_proto.whole_file import write_whole_file

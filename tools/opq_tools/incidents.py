@@ -9,8 +9,8 @@ import click
 from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.label_set import class_scores, label_row, labelled_incidents
 from opq_cloud.store import CloudStore
-from opq_cloud.store.incident_index import IncidentEditError, IncidentFilter, IncidentNote
-from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
 from opq_cloud.view.words import CLASS_WORDS, headline
 from opq_proto.messages import Incident
 from opq_tools.boxes.command import json_option, store_command

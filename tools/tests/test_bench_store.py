@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.store import filled, measurement_cost, span_cost
-from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.embedded.store import EmbeddedStore
 
 
 def test_a_measurement_has_its_cost_and_its_bytes(tmp_path: Path) -> None:

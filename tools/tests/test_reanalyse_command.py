@@ -16,7 +16,7 @@ from opq_cloud.mauka.service import load_analyses
 from opq_cloud.reanalysis_jobs import ReanalysisJob
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import open_store
-from opq_cloud.store.account_records import REANALYSES
+from opq_cloud.store.records.accounts import REANALYSES
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 from opq_tools.cli import tools
 

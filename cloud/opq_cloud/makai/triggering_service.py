@@ -41,8 +41,8 @@ from opq_cloud.makai.shares.shared_boxes import SharedBoxes
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import BURST, POLL_MS, service_context
-from opq_cloud.store.lease import StoreLease
-from opq_cloud.store.makai_documents import MakaiConfig
+from opq_cloud.store.documents.makai import MakaiConfig
+from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.decision import Nominal

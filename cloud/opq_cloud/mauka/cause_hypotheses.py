@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from opq_cloud.mauka.cause_signs import IncidentSigns
-from opq_cloud.store.cause_words import UNKNOWN
+from opq_cloud.store.incidents.cause_words import UNKNOWN
 from opq_measure.causes.dip_types import WORDS as DIP_WORDS
 from opq_proto.messages import CauseEvidence, CauseHypothesis
 

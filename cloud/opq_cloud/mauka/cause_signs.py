@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from opq_cloud.mauka.sightings import HIGH, LOW, family
-from opq_cloud.store.incident_witness import IncidentWitness
+from opq_cloud.store.incidents.witness import IncidentWitness
 from opq_measure.causes.dip_types import DipType, dip_type_of
 
 STRONGEST = 4

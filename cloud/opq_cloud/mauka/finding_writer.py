@@ -17,7 +17,7 @@ from opq_cloud.mauka.joining import plan_join
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS
 from opq_cloud.mauka.steady_extent import with_extent
 from opq_cloud.store.box_place import BoxPlace, box_place
-from opq_cloud.store.join_plan import CarriedOut, JoinPlan
+from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
 from opq_cloud.store.store import BoxRecord, CloudStore, JoinStore, LocationRecord
 from opq_proto.errors import StoreError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, StoredFinding, WaveformAlignment

@@ -19,9 +19,9 @@ from opq_cloud.mauka.cause_signs import shows_onset, signs_of
 from opq_cloud.mauka.incident_sides import sides_of
 from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.incident_witness import IncidentWitness, heaviest
-from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, severity_key, worst_rank
-from opq_cloud.store.severity import severity_of
+from opq_cloud.store.incidents.join_plan import IncidentFacts, KnownFinding, severity_key, worst_rank
+from opq_cloud.store.incidents.severity import severity_of
+from opq_cloud.store.incidents.witness import IncidentWitness, heaviest
 from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
 
 ARRIVALS = 50

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from opq_cloud.mauka.cause_signs import phase_letter, phasor_of
-from opq_cloud.store.incident_witness import IncidentWitness
+from opq_cloud.store.incidents.witness import IncidentWitness
 from opq_proto.messages import BoxSide
 
 DOWNSTREAM, UPSTREAM = "downstream", "upstream"

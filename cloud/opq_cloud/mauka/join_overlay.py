@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import count, islice
 
-from opq_cloud.store.join_plan import (
+from opq_cloud.store.incidents.join_plan import (
     CarriedOut,
     FindingOnset,
     GivenNumbers,

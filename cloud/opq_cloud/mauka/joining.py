@@ -26,7 +26,14 @@ from opq_cloud.mauka.onset_rule import (
 from opq_cloud.mauka.placing import PlacedOnset, place_onsets
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS, family, is_steady, kept, reach, whole
 from opq_cloud.mauka.steady_placing import place_steady
-from opq_cloud.store.join_plan import FindingMove, FindingOnset, IncidentFacts, JoinPlan, KnownFinding, onset
+from opq_cloud.store.incidents.join_plan import (
+    FindingMove,
+    FindingOnset,
+    IncidentFacts,
+    JoinPlan,
+    KnownFinding,
+    onset,
+)
 from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
 

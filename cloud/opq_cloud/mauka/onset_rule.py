@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS, is_steady
-from opq_cloud.store.join_plan import FindingOnset
+from opq_cloud.store.incidents.join_plan import FindingOnset
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
 
 ONE_DISTURBANCE_NS = 200_000_000

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from opq_cloud.mauka.onset_rule import COMPOUND_NS, LONGEST_NS, REACH_NS, OnsetGroup, OnsetScan, onset_key
 from opq_cloud.mauka.sightings import is_steady
-from opq_cloud.store.join_plan import FindingOnset
+from opq_cloud.store.incidents.join_plan import FindingOnset
 from opq_cloud.store.store import JoinStore
 
 SETTLED_NS = 2 * REACH_NS

@@ -13,8 +13,8 @@ from opq_cloud.mauka.event_analysis import EventResult
 from opq_cloud.mauka.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.join_overlay import JoinOverlay
 from opq_cloud.mauka.replacing import ReplacedEvent, Replacement, findings_of_events, plan_replacement
-from opq_cloud.store.incident_announcements import BY_REANALYSIS, IncidentAnnouncements
-from opq_cloud.store.join_plan import CarriedOut, JoinPlan, KnownFinding, worst_of
+from opq_cloud.store.incidents.announcements import BY_REANALYSIS, IncidentAnnouncements
+from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFinding, worst_of
 from opq_cloud.store.store import CloudStore, EventRecord, JoinStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding

@@ -5,7 +5,7 @@ from typing import Any
 
 from opq_cloud.mauka.join_overlay import FIRST_NUMBER
 from opq_cloud.mauka.reanalysis import FindingChange, IncidentChange, ReanalysisReport
-from opq_cloud.store.join_plan import KnownFinding
+from opq_cloud.store.incidents.join_plan import KnownFinding
 
 ORIGIN = ("analysis", "analysis_version", "settings_hash")
 SHOWN = {"added": "+", "gone": "-", "class": "~", "figures": "~"}

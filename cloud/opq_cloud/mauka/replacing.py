@@ -13,7 +13,7 @@ from opq_cloud.mauka.joining import Cluster, JoinPlanning, gap_ns, same, united
 from opq_cloud.mauka.provenance import GROWN_BY_MEASUREMENTS
 from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.mauka.steady_extent import with_extent
-from opq_cloud.store.join_plan import JoinPlan, KnownFinding
+from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
 from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
 

@@ -42,8 +42,8 @@ from opq_cloud.mauka.sample_requester import SampleRequester
 from opq_cloud.mauka.waiting_events import EventTurn, WaitingEvents
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import HealthReport, turn_health
-from opq_cloud.store.join_plan import CarriedOut
-from opq_cloud.store.lease import StoreLease
+from opq_cloud.store.incidents.join_plan import CarriedOut
+from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore, EventRecord
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs

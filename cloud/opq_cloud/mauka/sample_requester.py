@@ -14,7 +14,7 @@ from typing import Protocol
 
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.sample_requests import ASKED, WAITING, NsSpan, StoredSampleRequest
+from opq_cloud.store.documents.sample_requests import ASKED, WAITING, NsSpan, StoredSampleRequest
 from opq_cloud.store.store import PERSON_ASKED, CloudStore, EventRecord
 from opq_proto import log as logs
 from opq_proto.decision import Nominal

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 from opq_cloud.mauka.onset_rule import OnsetGroup, onset_key
 from opq_cloud.mauka.sightings import goes_on
-from opq_cloud.store.join_plan import KnownFinding, onset
+from opq_cloud.store.incidents.join_plan import KnownFinding, onset
 
 
 def place_steady(

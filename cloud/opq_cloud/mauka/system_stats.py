@@ -18,8 +18,8 @@ from opq_cloud.mauka.messages import HEARTBEAT, new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.status import PLUGINS, read_heartbeat
 from opq_cloud.mauka_settings import SystemStatsSection
-from opq_cloud.store.account_records import LAHA_STATS
-from opq_cloud.store.makai_documents import limits_documents
+from opq_cloud.store.documents.makai import limits_documents
+from opq_cloud.store.records.accounts import LAHA_STATS
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
 from opq_proto.mauka_pb2 import EVENTS, INCIDENTS, MEASUREMENTS, PHENOMENA, SAMPLES, TRENDS, MaukaMessage

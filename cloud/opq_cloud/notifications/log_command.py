@@ -10,7 +10,7 @@ import click
 
 from opq_cloud.original_config import read_config
 from opq_cloud.store import opened_people
-from opq_cloud.store.notification_records import NotificationEntry, NotificationRecords
+from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords
 from opq_proto.config import default_data_dir
 from opq_proto.errors import OpqError
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from opq_cloud.notifications.incident_news import shown_severity
 from opq_cloud.notifications.outage_news import HealthComponent
-from opq_cloud.store.notification_records import NotificationEntry
+from opq_cloud.store.records.notifications import NotificationEntry
 from opq_proto.messages import Incident
 
 MOST_IN_A_MAIL = 100

@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from opq_cloud.notification_settings import NotificationMqttSection
 from opq_cloud.notifications.address_guard import DeliveryRefusedError
-from opq_cloud.store.notification_records import NotificationEntry, NotificationRule
+from opq_cloud.store.records.notifications import NotificationEntry, NotificationRule
 
 KEEPALIVE_S = 30
 EVENT_TYPES = ("incident", "incident_changed", "health", "rule", "test")

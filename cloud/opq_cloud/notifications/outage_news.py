@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from opq_cloud.service import HealthReport
-from opq_cloud.store.notification_records import NotificationRule
+from opq_cloud.store.records.notifications import NotificationRule
 
 
 @dataclass(frozen=True, slots=True)

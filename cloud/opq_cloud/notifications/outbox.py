@@ -20,9 +20,9 @@ from opq_cloud.notifications.mqtt_channel import MqttChannel
 from opq_cloud.notifications.send_time import zone_of
 from opq_cloud.notifications.webhook_channel import WebhookChannel
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.account_records import Account, AccountRecords
-from opq_cloud.store.notification_records import NotificationEntry, NotificationRecords, NotificationRule
-from opq_cloud.store.seen_incident import box_sight
+from opq_cloud.store.incidents.seen import box_sight
+from opq_cloud.store.records.accounts import Account, AccountRecords
+from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
 from opq_proto import log as logs
 from opq_proto.backoff import doubling
 from opq_proto.errors import StoreError

@@ -15,14 +15,14 @@ from zoneinfo import ZoneInfo
 from opq_cloud.notifications.incident_news import ReportedFindings
 from opq_cloud.notifications.send_time import send_time_ms, zone_of
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.account_records import Account, AccountRecords
-from opq_cloud.store.notification_records import (
+from opq_cloud.store.incidents.seen import BoxSight, box_sight
+from opq_cloud.store.records.accounts import Account, AccountRecords
+from opq_cloud.store.records.notifications import (
     NotificationEntry,
     NotificationRecords,
     NotificationRule,
     entry_id,
 )
-from opq_cloud.store.seen_incident import BoxSight, box_sight
 from opq_proto import log as logs
 
 log = logs.get(service="notifications")

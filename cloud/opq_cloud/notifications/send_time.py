@@ -7,7 +7,7 @@ day is later by the skipped span, and of a time that comes twice the next one co
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from opq_cloud.store.notification_records import NotificationRule, wall_time
+from opq_cloud.store.records.notifications import NotificationRule, wall_time
 
 
 def zone_of(name: str) -> ZoneInfo:

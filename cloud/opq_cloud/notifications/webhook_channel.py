@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 from opq_cloud.notifications.address_guard import AddressGuard, DeliveryRefusedError
-from opq_cloud.store.notification_records import NotificationEntry
+from opq_cloud.store.records.notifications import NotificationEntry
 
 CONNECT_S = 10.0
 WHOLE_S = 20.0

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from opq_cloud.store.account_records import AccountRecords
+from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, LocationRecord, Trend
 
 __all__ = [
@@ -28,10 +28,10 @@ def open_store(mongo_uri: str | None, data_dir: Path) -> CloudStore:
         StoreError: it cannot be opened; the text says why and what to do.
     """
     if mongo_uri:
-        from opq_cloud.store.mongo import MongoStore  # pymongo is loaded only when asked for
+        from opq_cloud.store.mongo.store import MongoStore  # pymongo is loaded only when asked for
 
         return MongoStore(mongo_uri)
-    from opq_cloud.store.embedded import EmbeddedStore
+    from opq_cloud.store.embedded.store import EmbeddedStore
 
     return EmbeddedStore(data_dir / FILE_NAME)
 
@@ -47,7 +47,7 @@ def opened_people(mongo_uri: str | None, data_dir: Path) -> Iterator[AccountReco
         with closing(open_store(mongo_uri, data_dir)) as store:
             yield store.people
         return
-    from opq_cloud.store.embedded_accounts import ACCOUNTS_FILE, EmbeddedDocuments
+    from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, EmbeddedDocuments
     from opq_proto.sqlite_file import BUSY_S
 
     with closing(AccountRecords(EmbeddedDocuments(data_dir / ACCOUNTS_FILE, BUSY_S))) as people:

@@ -10,13 +10,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from opq_cloud.store.account_records import AccountRecords
-from opq_cloud.store.histogram import TrendHistogram
-from opq_cloud.store.incident_index import IncidentFilter, IncidentNote, IndexedIncident, IndexPlace
-from opq_cloud.store.incident_parts import IndexedParts
-from opq_cloud.store.join_plan import CarriedOut, FindingOnset, IncidentFacts, JoinPlan, KnownFinding
-from opq_cloud.store.makai_documents import BrokerTraffic, MakaiConfig
-from opq_cloud.store.sample_requests import NsSpan, SamplesAnswer, StoredSampleRequest
+from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig
+from opq_cloud.store.documents.sample_requests import NsSpan, SamplesAnswer, StoredSampleRequest
+from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexedIncident, IndexPlace
+from opq_cloud.store.incidents.join_plan import (
+    CarriedOut,
+    FindingOnset,
+    IncidentFacts,
+    JoinPlan,
+    KnownFinding,
+)
+from opq_cloud.store.incidents.parts import IndexedParts
+from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.trends.histogram import TrendHistogram
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Event, Incident, Measurement, Trigger, Waveform

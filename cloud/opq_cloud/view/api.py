@@ -11,8 +11,8 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import JSONResponse
 
 from opq_cloud.judged_nominal import judged_in_event
-from opq_cloud.store.incident_json import incident_json
-from opq_cloud.store.pyramid import MAX_ROWS
+from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.store.trends.pyramid import MAX_ROWS
 from opq_cloud.view import charts
 from opq_cloud.view.box_history import METRICS, read_history
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label, read_incidents, whole_id

@@ -1,16 +1,16 @@
 """A Box over any span from minutes to years: rows of one length, coverage, gaps, incidents, percentiles.
 
-The rows come from the levels of the trends (`opq_cloud.store.pyramid`), so that any span costs the same few
-rows; spans up to ten minutes come from the Measurements themselves, while they are stored.
+The rows come from the levels of the trends (`opq_cloud.store.trends.pyramid`), so that any span costs the
+same few rows; spans up to ten minutes come from the Measurements themselves, while they are stored.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from opq_cloud.store.histogram import bin_of, quantile
-from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
-from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, MAX_ROWS, SETTLE_MS, level_for
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.store import TREND_MS, ShownStore, Trend
+from opq_cloud.store.trends.histogram import bin_of, quantile
+from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, MAX_ROWS, SETTLE_MS, level_for
 from opq_cloud.view.charts import Bucket, Spread, buckets, window_ms
 from opq_cloud.view.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 

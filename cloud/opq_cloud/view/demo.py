@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from opq_cloud.config import ViewSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.join_plan import JoinPlan, KnownFinding
+from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.demo_grid import ISLAND, fill_island, island_measurement
 from opq_cloud.view.service import View

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
-from opq_cloud.store.join_plan import IncidentFacts, JoinPlan, KnownFinding
+from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, KnownFinding
 from opq_cloud.store.store import Trend
 from opq_cloud.view.public.fuzz import Place, distance_km
 from opq_proto.messages import BoxArrival, Finding, Incident, Measurement, Metric, TimeSource, Trigger

@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from markupsafe import Markup
 
 from opq_cloud.incident_edits import IncidentEditor
-from opq_cloud.store.incident_index import NOTE_CHARACTERS, IncidentEditError
+from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import AccountContext, marked_time
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from fastapi import HTTPException
 
-from opq_cloud.store.incident_index import (
+from opq_cloud.store.incidents.index import (
     COLUMNS,
     DURATIONS_S,
     ORDERS,

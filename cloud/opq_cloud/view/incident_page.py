@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from opq_cloud.incident_past import COMPARED, IncidentPast, past_of, recurrence_sentences
-from opq_cloud.store.cause_words import cause_sentence, evidence_lines
-from opq_cloud.store.incident_json import source_words
+from opq_cloud.store.incidents.as_json import source_words
+from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.store.store import EventRecord
 from opq_cloud.view import words
 from opq_cloud.view.context import ViewContext

@@ -10,7 +10,7 @@ from math import log10
 
 from markupsafe import Markup, escape
 
-from opq_cloud.store.incident_index import COLUMNS, DURATIONS_S, PERCENTS, ROWS, IndexedIncident
+from opq_cloud.store.incidents.index import COLUMNS, DURATIONS_S, PERCENTS, ROWS, IndexedIncident
 from opq_cloud.view.words import THIN, class_tone, class_words, duration, number
 
 WIDTH, HEIGHT = 1000.0, 400.0

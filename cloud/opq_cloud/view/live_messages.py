@@ -5,7 +5,7 @@ import zlib
 from dataclasses import dataclass, field
 from math import isfinite
 
-from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.view.charts import window_ms
 from opq_cloud.view.recent import NewestMeasurement
 from opq_cloud.view.words import Names, class_tone, class_words, headline, outline

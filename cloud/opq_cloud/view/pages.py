@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from opq_cloud.export.tables import written_forms
-from opq_cloud.store.incident_index import COLUMNS, IncidentFilter, entry_of_incident
+from opq_cloud.store.incidents.index import COLUMNS, IncidentFilter, entry_of_incident
 from opq_cloud.view import incident_page, words
 from opq_cloud.view.accounts.account_context import marked_time
 from opq_cloud.view.administration.box_client import BoxClient, BoxClientError, BoxReport

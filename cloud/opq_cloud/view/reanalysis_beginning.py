@@ -4,7 +4,7 @@ import re
 
 from opq_cloud.reanalysis_jobs import ReanalysisJob, ReanalysisJobs
 from opq_cloud.reanalysis_order import ReanalysisOrder
-from opq_cloud.store.account_records import AccountRecords
+from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.words import utc
 

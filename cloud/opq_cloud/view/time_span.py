@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from opq_cloud.store.pyramid import LONGEST_MS
+from opq_cloud.store.trends.pyramid import LONGEST_MS
 
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 365 * 86_400_000}
 SHORTEST_MS = 10_000

@@ -23,7 +23,7 @@ from opq_cloud.mauka.service import load_analyses
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.sample_requests import StoredSampleRequest
+from opq_cloud.store.documents.sample_requests import StoredSampleRequest
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform
 from opq_proto.opqbox3_pb2 import Command

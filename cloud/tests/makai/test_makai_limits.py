@@ -21,7 +21,7 @@ from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_plugins.package.built_in import load
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto import log

@@ -15,8 +15,8 @@ from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.reanalysis import Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store import incident_announcements as announcing
-from opq_cloud.store.incident_announcements import BY_HAND, IncidentAnnouncements
+from opq_cloud.store.incidents import announcements as announcing
+from opq_cloud.store.incidents.announcements import BY_HAND, IncidentAnnouncements
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Finding, Trigger
 

@@ -25,7 +25,7 @@ from opq_cloud.notifications.incident_watch import IncidentWatch
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.notification_records import NotificationRecords, NotificationRule
+from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
 from opq_proto.decision import Nominal
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, TimeSource, Trigger, Waveform
 

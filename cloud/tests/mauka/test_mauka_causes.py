@@ -15,10 +15,10 @@ from opq_cloud.mauka.cause_signs import IncidentSigns, phase_letter, signs_of
 from opq_cloud.mauka.incident_facts import facts_of
 from opq_cloud.mauka.incident_sides import sides_of
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.cause_words import CAUSE_WORDS, UNKNOWN, cause_sentence, evidence_lines
-from opq_cloud.store.incident_json import incident_json
-from opq_cloud.store.incident_witness import WITNESSES, IncidentWitness, heaviest
-from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, incident_of
+from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.store.incidents.cause_words import CAUSE_WORDS, UNKNOWN, cause_sentence, evidence_lines
+from opq_cloud.store.incidents.join_plan import IncidentFacts, KnownFinding, incident_of
+from opq_cloud.store.incidents.witness import WITNESSES, IncidentWitness, heaviest
 from opq_proto.messages import Event, Finding, TimeSource, Waveform
 
 RATE_HZ = 12_000

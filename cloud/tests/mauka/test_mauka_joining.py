@@ -13,7 +13,7 @@ from opq_cloud.mauka.joining import plan_join, same
 from opq_cloud.mauka.onset_rule import REACH_NS, one_onset
 from opq_cloud.mauka.sightings import family, is_steady, kept, whole
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.join_plan import (
+from opq_cloud.store.incidents.join_plan import (
     FindingOnset,
     GivenNumbers,
     IncidentFacts,

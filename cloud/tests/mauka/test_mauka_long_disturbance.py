@@ -11,7 +11,7 @@ from opq_cloud.mauka.open_disturbances import PATIENCE_NS
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.join_plan import CarriedOut, JoinPlan
+from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
 from opq_proto.errors import StoreError
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Incident, Measurement, Metric, TimeSource, Trigger, Waveform

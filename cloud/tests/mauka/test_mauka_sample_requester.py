@@ -16,7 +16,7 @@ from opq_cloud.mauka.service import load_analyses
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
-from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
+from opq_cloud.store.documents.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_cloud.store.store import PERSON_ASKED
 from opq_plugins.sdk import nouns
 from opq_plugins.sdk.modules import AnalysisModule

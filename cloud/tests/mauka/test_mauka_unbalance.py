@@ -15,7 +15,7 @@ from opq_cloud.mauka.event_analysis import analyse_stored
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.seen_incident import incident_at
+from opq_cloud.store.incidents.seen import incident_at
 from opq_cloud.view import words
 from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.grid import Grid

@@ -28,7 +28,7 @@ from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.notification_records import NotificationEntry
+from opq_cloud.store.records.notifications import NotificationEntry
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view_settings import MailSection
 from opq_proto.errors import StoreError

@@ -34,7 +34,7 @@ from opq_cloud.notifications.service import Notifications
 from opq_cloud.notifications.webhook_channel import SIGNATURE, WebhookChannel, signature
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
-from opq_cloud.store.notification_records import NotificationEntry
+from opq_cloud.store.records.notifications import NotificationEntry
 from opq_cloud.view_settings import MailSection
 from opq_proto.errors import StoreError
 

@@ -14,8 +14,8 @@ import pytest
 from pymongo import MongoClient
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.embedded import EmbeddedStore
-from opq_cloud.store.mongo import MongoStore
+from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.mongo.store import MongoStore
 
 KNOWN_WRONG = {
     "nx-27017": {

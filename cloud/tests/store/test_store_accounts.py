@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, mongo_accounts
-from opq_cloud.store.account_records import AccountSession, AccountTicket, BoxAccess
-from opq_cloud.store.embedded import EmbeddedStore
-from opq_cloud.store.mongo import MongoStore
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
+from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.mongo import accounts as mongo_accounts
+from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.records.accounts import AccountSession, AccountTicket, BoxAccess
 
 Another = Callable[[], CloudStore]
 

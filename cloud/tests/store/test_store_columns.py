@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.store import CloudStore, schema
-from opq_cloud.store.embedded import EmbeddedStore
-from opq_cloud.store.parcels import PARCEL_ROW, parcel_rows
-from opq_cloud.store.schema import MIGRATIONS
+from opq_cloud.store import CloudStore
+from opq_cloud.store.embedded import schema
+from opq_cloud.store.embedded.parcels import PARCEL_ROW, parcel_rows
+from opq_cloud.store.embedded.schema import MIGRATIONS
+from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import (
     MeasuredBoxes,

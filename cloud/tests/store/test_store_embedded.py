@@ -15,10 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.mauka.finding_writer import put_findings
-from opq_cloud.store import open_store, schema
-from opq_cloud.store.documents import incident_document
-from opq_cloud.store.embedded import EmbeddedStore
-from opq_cloud.store.join_plan import KnownFinding
+from opq_cloud.store import open_store
+from opq_cloud.store.documents.events import incident_document
+from opq_cloud.store.embedded import schema
+from opq_cloud.store.embedded.schema import MIGRATIONS
+from opq_cloud.store.embedded.sequence_runs import RUN_LIMIT, SequenceRuns
+from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.rows import (
     MeasurementRow,
     measurement_from_row,
@@ -26,8 +29,6 @@ from opq_cloud.store.rows import (
     row_from_measurement,
     unpack_block,
 )
-from opq_cloud.store.schema import MIGRATIONS
-from opq_cloud.store.sequence_runs import RUN_LIMIT, SequenceRuns
 from opq_cloud.store.store import Trend
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
@@ -388,8 +389,8 @@ FILL = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from opq_cloud.store.documents import incident_document
-from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.documents.events import incident_document
+from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import TimeSource, Trigger, Waveform
 store = EmbeddedStore(Path(sys.argv[1]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.store import BoxRecord, LocationRecord
 from opq_proto.messages import Measurement, Metric
 

@@ -13,9 +13,9 @@ from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.mauka.outages.plugin import plan_withdrawal
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.embedded import EmbeddedStore
-from opq_cloud.store.embedded_index import count_statement, find_statement
-from opq_cloud.store.incident_index import (
+from opq_cloud.store.embedded.incident_index import count_statement, find_statement
+from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.incidents.index import (
     COLUMNS,
     ORDERS,
     IncidentEditError,

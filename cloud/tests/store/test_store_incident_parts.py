@@ -13,10 +13,9 @@ import pytest
 from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
-from opq_cloud.store.account_records import Account
-from opq_cloud.store.embedded import EmbeddedStore
-from opq_cloud.store.embedded_parts import parts_statement, rows_statement
-from opq_cloud.store.incident_index import (
+from opq_cloud.store.embedded.incident_parts import parts_statement, rows_statement
+from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.incidents.index import (
     IncidentFilter,
     IncidentNote,
     IndexedIncident,
@@ -24,7 +23,8 @@ from opq_cloud.store.incident_index import (
     cell_of,
     entry_of_incident,
 )
-from opq_cloud.store.seen_incident import incident_at
+from opq_cloud.store.incidents.seen import incident_at
+from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.accounts.seen import SeenStore
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_proto.messages import Finding, Incident, Trigger
@@ -195,7 +195,7 @@ def test_what_expires_leaves_no_row(store: CloudStore) -> None:
 def test_a_store_of_a_version_before_is_entered_at_the_first_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opq_cloud.store.embedded_parts.FILL_ROWS", 2)  # several slices
+    monkeypatch.setattr("opq_cloud.store.embedded.incident_parts.FILL_ROWS", 2)  # several slices
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         disturb(store, 5)
         before = list(store.incident_parts(["1", "2", "3"], IncidentFilter()))

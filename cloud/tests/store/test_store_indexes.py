@@ -15,12 +15,12 @@ from pymongo import MongoClient, monitoring
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, Trend
-from opq_cloud.store.embedded import EmbeddedStore
-from opq_cloud.store.incident_index import IncidentFilter, IncidentNote, IndexPlace
-from opq_cloud.store.makai_documents import BrokerTraffic
-from opq_cloud.store.mongo import MongoStore
-from opq_cloud.store.pyramid import LEVELS_MS
+from opq_cloud.store.documents.makai import BrokerTraffic
+from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace
+from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.store.store import TREND_MS
+from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_proto import sqlite_database
 from opq_proto.messages import Finding, Measurement, Metric, Trigger
 
@@ -165,7 +165,7 @@ def test_every_filter_of_the_mongo_store_begins_an_index(
     mongo_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filters = Filters()
-    from opq_cloud.store import mongo_server
+    from opq_cloud.store.mongo import server as mongo_server
 
     def listened(*args: Any, **details: Any) -> MongoClient[Any]:
         return MongoClient(*args, **details, event_listeners=[filters])

@@ -11,8 +11,8 @@ from opq_cloud.mauka.messages import heartbeat, new_message
 from opq_cloud.mauka.system_stats import KEPT_S, SystemStatsPlugin
 from opq_cloud.mauka_settings import SystemStatsSection
 from opq_cloud.store import CloudStore
-from opq_cloud.store.account_records import LAHA_STATS
-from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.store.records.accounts import LAHA_STATS
 from opq_proto.mauka_pb2 import MEASUREMENTS, PHENOMENA, MaukaMessage
 from opq_proto.messages import Measurement, Metric
 
@@ -90,7 +90,7 @@ def test_a_document_has_every_key_of_the_originals_readers(store: CloudStore, tm
 
 
 def test_mongo_has_it_as_the_originals_collection(mongo_uri: str, tmp_path: Path) -> None:
-    from opq_cloud.store.mongo import MongoStore
+    from opq_cloud.store.mongo.store import MongoStore
 
     store = MongoStore(mongo_uri)
     store.append_measurements([Measurement("1", 1, {}, sequence=1)])

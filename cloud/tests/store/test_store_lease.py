@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from opq_cloud.store.lease import BEAT_S, HELD_S, TAKEN_S, StoreLease
+from opq_cloud.store.records.lease import BEAT_S, HELD_S, TAKEN_S, StoreLease
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.embedded import EmbeddedStore
-from opq_cloud.store.embedded_accounts import ACCOUNTS_APPLICATION_ID, ACCOUNTS_MIGRATIONS
-from opq_cloud.store.notification_records import (
+from opq_cloud.store.embedded.accounts import ACCOUNTS_APPLICATION_ID, ACCOUNTS_MIGRATIONS
+from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.records.notifications import (
     DAY_MS,
     NotificationEntry,
     NotificationRecords,

@@ -15,7 +15,7 @@ from pymongo.database import Database
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
-from opq_cloud.store.mongo import MongoStore
+from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.view import demo
 from opq_proto.errors import StoreError
 from opq_proto.messages import (

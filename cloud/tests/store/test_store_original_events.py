@@ -24,7 +24,7 @@ from opq_cloud.mauka.payloads import MakaiEventPlugin
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses
-from opq_cloud.store.mongo import MongoStore
+from opq_cloud.store.mongo.store import MongoStore
 from opq_proto.mauka_pb2 import MaukaMessage
 
 CALIBRATION = 152.5

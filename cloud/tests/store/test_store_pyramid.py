@@ -7,8 +7,9 @@ from math import isclose
 import pytest
 
 from opq_cloud.store import BoxRecord, CloudStore, Trend
-from opq_cloud.store.histogram import TrendHistogram, bin_of, quantile
-from opq_cloud.store.pyramid import (
+from opq_cloud.store.store import TREND_MS
+from opq_cloud.store.trends.histogram import TrendHistogram, bin_of, quantile
+from opq_cloud.store.trends.pyramid import (
     DAY_MS,
     HOUR_MS,
     LEVELS_MS,
@@ -19,7 +20,6 @@ from opq_cloud.store.pyramid import (
     level_for,
     merged,
 )
-from opq_cloud.store.store import TREND_MS
 
 DAY = 1_767_225_600_000 // DAY_MS * DAY_MS
 """2026-01-01, UTC."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.saved_views import MOST_SAVED, SavedViewRecords
+from opq_cloud.store.records.saved_views import MOST_SAVED, SavedViewRecords
 
 Another = Callable[[], CloudStore]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from opq_cloud.store.embedded_accounts import ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
-from opq_cloud.store.incident_index import IncidentFilter
-from opq_cloud.store.mongo import MongoStore
-from opq_cloud.store.schema import MIGRATIONS
+from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
+from opq_cloud.store.embedded.schema import MIGRATIONS
+from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.store.mongo.store import MongoStore
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "schema.md"
 SERVERS_OWN = ("fs.chunks", "fs.files")

@@ -11,9 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_cloud.store.parcel_slots import LIVE
-from opq_cloud.store.parcels import rows_by_box
-from opq_cloud.store.sequence_runs import SequenceRuns
+from opq_cloud.store.embedded.parcel_slots import LIVE
+from opq_cloud.store.embedded.parcels import rows_by_box
+from opq_cloud.store.embedded.sequence_runs import SequenceRuns
 from opq_hil.cloud_faults.accounts import HeldNumbers, measurements
 from opq_hil.fleet.held_log import NUMBERS
 

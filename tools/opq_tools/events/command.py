@@ -10,9 +10,9 @@ import click
 
 from opq_cloud.incident_past import IncidentPast, past_of, recurrence_sentences
 from opq_cloud.store import CloudStore
-from opq_cloud.store.cause_words import cause_sentence
-from opq_cloud.store.incident_json import cause_json, found_by, source_words
-from opq_cloud.store.sample_requests import request_json
+from opq_cloud.store.documents.sample_requests import request_json
+from opq_cloud.store.incidents.as_json import cause_json, found_by, source_words
+from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.store import EventRecord
 from opq_cloud.view.words import class_phrase
 from opq_proto.errors import OpqError

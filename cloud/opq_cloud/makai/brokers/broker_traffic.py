@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 
 from opq_cloud.service import CloudContext, ServiceCounters
-from opq_cloud.store.makai_documents import BrokerTraffic
+from opq_cloud.store.documents.makai import BrokerTraffic
 from opq_proto import log
 from opq_proto.errors import StoreError
 from opq_proto.rate_limit import RateLimitedLog

@@ -7,7 +7,7 @@ document is absent, and continues to use an override that was removed (opq-inter
 
 from opq_cloud.makai.periodic_call import PeriodicCall
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
+from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.log import BoundLogger

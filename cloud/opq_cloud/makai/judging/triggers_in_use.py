@@ -11,7 +11,7 @@ from opq_cloud.makai.judging.limits_follower import limits_of
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerPlugin
 from opq_cloud.makai.judging.trigger_settings import NOT_LIVE
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.store.makai_documents import MakaiConfig, SettingValue
+from opq_cloud.store.documents.makai import MakaiConfig, SettingValue
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto import log

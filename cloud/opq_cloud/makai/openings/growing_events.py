@@ -1,7 +1,7 @@
 """Requests of analyses for more samples: read from the store, granted within the budgets, sent to the Boxes.
 
-A request waits in its event's document (`opq_cloud.store.sample_requests`). The answer is written first: from
-then on the event waits for the granted Boxes' samples, so that the event service asks them again
+A request waits in its event's document (`opq_cloud.store.documents.sample_requests`). The answer is written
+first: from then on the event waits for the granted Boxes' samples, so that the event service asks them again
 whatever is killed; then one command per Box goes out. Refused requests are written with the reasons.
 Belongs to the triggering service's loop.
 """
@@ -17,7 +17,7 @@ from opq_cloud.makai.openings.recent_events import RecentEvents
 from opq_cloud.makai.openings.request_budget import RequestBudget, bytes_of_span
 from opq_cloud.makai.openings.requested_boxes import FEEDER, NEAR, NO_PLACE, REGION
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.sample_requests import (
+from opq_cloud.store.documents.sample_requests import (
     ANALYSIS_ASKED,
     WAITING,
     NsSpan,

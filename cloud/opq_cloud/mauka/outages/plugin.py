@@ -20,8 +20,8 @@ from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.provenance import VERSION, Provenance, settings_hash
 from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.mauka_settings import OutageSection
-from opq_cloud.store.join_plan import CarriedOut, FindingMove, JoinPlan, KnownFinding, onset
-from opq_cloud.store.lease import StoreLease
+from opq_cloud.store.incidents.join_plan import CarriedOut, FindingMove, JoinPlan, KnownFinding, onset
+from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore, JoinStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto import log as logs

@@ -11,7 +11,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
-from opq_cloud.store.account_records import Account, AccountRecords
+from opq_cloud.store.records.accounts import Account, AccountRecords
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view import words
 from opq_cloud.view.accounts.forms import see_other

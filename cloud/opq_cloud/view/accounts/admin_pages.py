@@ -5,7 +5,7 @@ from dataclasses import replace
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.account_records import ROLES, Account
+from opq_cloud.store.records.accounts import ROLES, Account
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email, in_days
 from opq_cloud.view.accounts.account_pages import delete_account, last_admin, own_account
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other

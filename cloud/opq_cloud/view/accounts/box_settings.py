@@ -11,7 +11,7 @@ from types import MappingProxyType
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.account_records import PRIVACIES
+from opq_cloud.store.records.accounts import PRIVACIES
 from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord, box_order
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.account_records import AccountTicket
+from opq_cloud.store.records.accounts import AccountTicket
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email, in_days
 from opq_cloud.view.accounts.forms import FormPlaces, SentForm, form_route, own_path, see_other
 from opq_cloud.view.accounts.links import RESET_S, make_ticket

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from opq_cloud.store.account_records import AccountRecords
-from opq_cloud.store.notification_records import NotificationRecords, NotificationRule, wall_time
+from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule, wall_time
 from opq_cloud.view.accounts.forms import SentForm
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.registry import BOX_ID

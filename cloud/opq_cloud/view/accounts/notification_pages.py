@@ -9,7 +9,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.notification_records import (
+from opq_cloud.store.records.notifications import (
     MOST_RULES,
     UNSENT,
     NotificationEntry,

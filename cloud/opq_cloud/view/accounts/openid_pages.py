@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.account_records import Account
+from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email
 from opq_cloud.view.accounts.account_pages import own_account, proved
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from opq_cloud.store.notification_records import NotificationRule
+from opq_cloud.store.records.notifications import NotificationRule
 
 DIGEST_OF = {"once an hour": "hourly", "once a day": "daily"}
 DAILY_AT = "06:00"

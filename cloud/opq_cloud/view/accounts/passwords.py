@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from opq_cloud.store.account_records import secret_hash as secret_hash
+from opq_cloud.store.records.accounts import secret_hash as secret_hash
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher

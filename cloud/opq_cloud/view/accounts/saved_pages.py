@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.saved_views import MOST_SAVED, SavedViewRecords
+from opq_cloud.store.records.saved_views import MOST_SAVED, SavedViewRecords
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.account_pages import own_account
 from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 
-from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
-from opq_cloud.store.join_plan import KnownFinding
-from opq_cloud.store.seen_incident import incident_at
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
+from opq_cloud.store.incidents.join_plan import KnownFinding
+from opq_cloud.store.incidents.seen import incident_at
 from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord, Trend
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub, newest_of

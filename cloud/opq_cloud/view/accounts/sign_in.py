@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from opq_cloud.store.account_records import Account, AccountRecords, AccountSession
-from opq_cloud.store.keyed_documents import OriginalUser
-from opq_cloud.store.notification_records import NotificationRecords
+from opq_cloud.store.records.accounts import Account, AccountRecords, AccountSession
+from opq_cloud.store.records.keyed_documents import OriginalUser
+from opq_cloud.store.records.notifications import NotificationRecords
 from opq_cloud.view.accounts.original_rules import original_rules
 from opq_cloud.view.accounts.passwords import (
     hash_password,

@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, JsonRow, TableColumn, TableForm, table_pieces
-from opq_cloud.store.audit_records import BY_COMMAND, BY_PAGE, AuditEntry, AuditFilter
+from opq_cloud.store.records.audit import BY_COMMAND, BY_PAGE, AuditEntry, AuditFilter
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.registry import BOX_ID
 

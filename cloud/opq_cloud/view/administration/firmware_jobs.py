@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 
-from opq_cloud.store.audit_records import AuditEntry, AuditFilter
+from opq_cloud.store.records.audit import AuditEntry, AuditFilter
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_proto import log as logs

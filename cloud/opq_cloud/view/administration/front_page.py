@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.audit_records import AuditFilter
+from opq_cloud.store.records.audit import AuditFilter
 from opq_cloud.view import words
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.audit_pages import audit_row

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.incident_index import IncidentFilter
-from opq_cloud.store.pyramid import HOUR_MS
+from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ShownBox, ViewContext, label

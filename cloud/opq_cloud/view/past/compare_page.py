@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.view import history_chart as drawing
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
-from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, SETTLE_MS
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.store import TREND_MS, ShownStore, Trend
+from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, SETTLE_MS
 from opq_cloud.view.past.local_weeks import LocalSpan, day_span
 from opq_cloud.view.past.past_series import Factors, rows_together
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from opq_cloud.store.histogram import bin_middle, bin_of
-from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, SETTLE_MS, TEN_MINUTES_MS, level_for
 from opq_cloud.store.store import TREND_MS, ShownStore, Trend
+from opq_cloud.store.trends.histogram import bin_middle, bin_of
+from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, SETTLE_MS, TEN_MINUTES_MS, level_for
 from opq_cloud.view.box_history import MEASURED_MS, MEASURED_STEP_MS, METRICS, measured_rows, missing_spans
 from opq_cloud.view.past.local_weeks import WEEK_MS, LocalSpan, week_place_ms, whole_hours
 from opq_cloud.view.time_span import TimeSpan

@@ -6,7 +6,7 @@ from math import isnan
 
 import numpy as np
 
-from opq_cloud.store.incident_index import IncidentFilter
+from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view import history_chart as drawing
 from opq_cloud.view import words
 from opq_cloud.view.box_history import BoxHistory, HistoryRow

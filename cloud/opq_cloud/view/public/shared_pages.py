@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.config import ViewSection
-from opq_cloud.store.incident_index import IncidentFilter
+from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext

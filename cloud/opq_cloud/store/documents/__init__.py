@@ -1,0 +1,1 @@
+"""Our nouns as the original's documents, and back (opq-interop, part D)."""

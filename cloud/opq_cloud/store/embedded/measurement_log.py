@@ -1,0 +1,423 @@
+"""Measurements of the embedded store: appended in the order they come, then sealed into blocks per Box.
+
+Uniqueness needs no index: each process has in memory, per Box, the runs of stored sequence numbers and the
+highest time of rows without one. They are saved at each sealing (`box_marks`). What other processes appended
+since then is read, inside the write lock, from the end of `measurements` and from the new parcels.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import numpy as np
+
+from opq_cloud.store.embedded.column_blocks import ColumnBlock, column_blocks, put_column_blocks
+from opq_cloud.store.embedded.parcel_slots import LIVE, ParcelSlots
+from opq_cloud.store.embedded.parcels import (
+    LEAST_ROWS,
+    PARCEL_ROW,
+    ParcelRows,
+    fitting,
+    measurements_of,
+    pack_parcel,
+    parcel_row,
+    parcel_rows,
+    rows_by_box,
+    rows_of_box,
+    unpack_parcel,
+    within,
+)
+from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, EmbeddedPart
+from opq_cloud.store.embedded.sealing import (
+    COLUMNS,
+    EVER,
+    SEAL_AFTER_S,
+    UnsealedRows,
+    counter,
+    expire,
+    last_minutes,
+    seal,
+    set_counter,
+)
+from opq_cloud.store.embedded.sequence_runs import SequenceRuns
+from opq_cloud.store.rows import MeasurementRow, measurement_from_row, row_from_measurement, unpack_block
+from opq_cloud.store.store import QUERY_ROWS, Ttls
+from opq_proto import log
+from opq_proto.errors import StoreError
+from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
+from opq_proto.messages import Measurement
+from opq_proto.sqlite_database import SqliteDatabase
+
+SEAL_ROWS = 40_000
+"""Unsealed rows after which sealing starts: a query of one Box also reads past the parcels of the others."""
+SINGLE_ROWS = 20_000
+"""Rows in the append table after which sealing starts: a query reads them all (about 4 ms)."""
+SEAL_ROWS_PER_BOX = 10
+"""Sealing waits for at least this many rows per Box; else blocks would be small at 10,000 Boxes."""
+
+
+class _Box:
+    """What this process knows about a Box's stored rows."""
+
+    __slots__ = ("box", "plain_high_ms", "spans")
+
+    def __init__(self, box: int, spans: bytes = b"", plain_high_ms: int | None = None) -> None:
+        self.box = box
+        self.spans = SequenceRuns(spans)
+        self.plain_high_ms = plain_high_ms
+
+    def note(self, timestamp_ms: int, sequence: int | None) -> None:
+        if sequence is not None:
+            self.spans.add(sequence)
+        elif self.plain_high_ms is None or timestamp_ms > self.plain_high_ms:
+            self.plain_high_ms = timestamp_ms
+
+
+class MeasurementLog(EmbeddedPart):
+    """Appends and queries Measurements, from any thread; sealing runs in a thread of its own."""
+
+    def __init__(self, database: SqliteDatabase, ttls: Ttls, seal_rows: int = SEAL_ROWS) -> None:
+        super().__init__(database, ttls)
+        self._seal_rows = seal_rows
+        # Only the writer thread uses what follows; where `_generation` is None, it is all read again.
+        self._generation: int | None = None
+        self._first_id = self._last_id = self._last_parcel = self._parcel_rows = 0
+        self._slots = ParcelSlots()
+        self._boxes: dict[str, _Box] = {}
+        self._by_number: dict[int, _Box] = {}
+        database.on_rollback(self._discard_cached)
+        self._unsealed = UnsealedRows()
+        self._sealing = threading.Lock()
+        self._sealer: threading.Thread | None = None
+
+    def _discard_cached(self) -> None:
+        self._generation = None
+        self._slots.discard_free()
+
+    def close(self) -> None:
+        """Waits for a running sealing pass, bounded by the number of unsealed rows; then closes the file."""
+        sealer = self._sealer
+        if sealer is not None:
+            sealer.join()
+        self._database.close()
+
+    def append_measurements(
+        self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()
+    ) -> int:
+        single, parcel = list(rows), []
+        for each in columns:
+            fits = fitting(each)
+            single += [] if fits.all() else each.part(~fits).measurements()
+            parcel.append(each if fits.all() else each.part(fits))
+        wanted = [(measurement, row_from_measurement(measurement)) for measurement in single]
+        if not wanted and not parcel:
+            return 0
+
+        def job(connection: sqlite3.Connection) -> tuple[int, int, int]:
+            self._catch_up(connection)
+            new = self._append(connection, wanted, parcel)
+            return new, self._last_id - self._first_id, self._parcel_rows
+
+        new, single_rows, of_parcels = self._database.write(job)
+        per_box = SEAL_ROWS_PER_BOX * len(self._boxes)
+        if single_rows >= max(SINGLE_ROWS, per_box) or single_rows + of_parcels >= max(
+            self._seal_rows, per_box
+        ):
+            self._start_sealing()
+        return new
+
+    def append_columns(self, columns: MeasurementColumns) -> int:
+        if isinstance(columns, NumberedColumns):
+            return self.append_measurements((), (columns,))
+        blocks = column_blocks(columns)
+        if blocks is not None:
+            with self._sealing:  # else a running pass would find another generation at its end, and give up
+                if self._database.write(lambda connection: self._append_blocks(connection, blocks)):
+                    return len(columns)
+        return self.append_measurements(columns.measurements())
+
+    def _append_blocks(self, connection: sqlite3.Connection, blocks: list[ColumnBlock]) -> bool:
+        """Writes the blocks; False, with nothing written, where a Box may have some of these rows already."""
+        self._catch_up(connection)
+        boxes = [self._boxes.get(each.box_id) or self._box(connection, each.box_id) for each in blocks]
+        for box, each in zip(boxes, blocks, strict=True):
+            if box.plain_high_ms is not None and each.first_ms <= box.plain_high_ms:
+                return False
+        self._generation = put_column_blocks(
+            connection, blocks, [box.box for box in boxes], self._ttls.measurements
+        )
+        for box, each in zip(boxes, blocks, strict=True):
+            box.note(each.last_ms, None)
+        return True
+
+    def _append(
+        self,
+        connection: sqlite3.Connection,
+        wanted: list[tuple[Measurement, MeasurementRow]],
+        columns: list[NumberedColumns],
+    ) -> int:
+        """Appends rows and returns how many were new.
+
+        Rows that came one by one go into the parcel too, if one is made or there are enough of them.
+        """
+        fresh: list[tuple[int, MeasurementRow]] = []
+        plain: set[tuple[int, int]] = set()
+        for measurement, row in wanted:
+            box = self._boxes.get(measurement.box_id) or self._box(connection, measurement.box_id)
+            if measurement.sequence is not None:
+                if not box.spans.add(measurement.sequence):
+                    continue
+            else:
+                known = (box.box, row.timestamp_ms) in plain
+                if known or self._has_plain(connection, measurement.box_id, box, row.timestamp_ms):
+                    continue
+                plain.add((box.box, row.timestamp_ms))
+                box.note(row.timestamp_ms, None)
+            fresh.append((box.box, row))
+        parts = [part for each in columns if len(part := self._new_of(connection, each))]
+        if parts or len(fresh) >= LEAST_ROWS:
+            packed = [parcel_row(number, row) for number, row in fresh]
+            fitting_rows = b"".join(each for each in packed if each is not None)
+            if fitting_rows:
+                parts.append(np.frombuffer(fitting_rows, PARCEL_ROW))
+            single = [each for each, inner in zip(fresh, packed, strict=True) if inner is None]
+        else:
+            single = fresh
+        if fresh or parts:
+            self._begin_tail(connection)
+        connection.executemany(
+            f"INSERT INTO measurements (box, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(number, *row) for number, row in single],
+        )
+        self._last_id += len(single)
+        return len(single) + (self._append_parcel(connection, np.concatenate(parts)) if parts else 0)
+
+    def _new_of(self, connection: sqlite3.Connection, columns: NumberedColumns) -> ParcelRows:
+        """Returns those rows that are new."""
+        boxes = {
+            box: self._boxes.get(box_id) or self._box(connection, box_id)
+            for box, box_id in ((box, columns.boxes.ids[box]) for box in np.unique(columns.which).tolist())
+        }
+        rows = zip(columns.which.tolist(), columns.sequence.tolist(), strict=True)
+        fresh = np.array([boxes[box].spans.add(sequence) for box, sequence in rows], np.bool_)
+        numbers = np.array([boxes[box].box for box in columns.which.tolist()], np.int64)
+        found: ParcelRows = parcel_rows(columns, numbers)[fresh]
+        return found
+
+    def _append_parcel(self, connection: sqlite3.Connection, parcel: ParcelRows) -> int:
+        timestamp_ms = parcel["timestamp_ms"]
+        self._last_parcel += 1
+        span = int(timestamp_ms.min()), int(timestamp_ms.max()), len(parcel)
+        self._slots.store(connection, self._last_parcel, span, *pack_parcel(parcel))
+        self._parcel_rows += len(parcel)
+        return len(parcel)
+
+    def _begin_tail(self, connection: sqlite3.Connection) -> None:
+        if self._last_id == self._first_id and not self._parcel_rows:
+            set_counter(connection, "tail_since_s", int(time.time()))
+
+    def _catch_up(self, connection: sqlite3.Connection) -> None:
+        """Reads what other processes (or a failed job of this one) changed since the last job."""
+        generation = counter(connection, "seal_generation")
+        if generation != self._generation:
+            self._boxes.clear()
+            self._by_number.clear()
+            (first_id,) = connection.execute("SELECT min(id) FROM measurements").fetchone()
+            self._first_id = self._last_id = (first_id or 1) - 1
+            self._last_parcel, self._parcel_rows = counter(connection, "parcels_sealed"), 0
+            self._slots.discard_free()
+            self._generation = generation
+            marks = connection.execute("SELECT box, box_id, spans, plain_high_ms FROM box_marks")
+            for number, box_id, spans, plain_high_ms in marks:
+                box = _Box(number, spans, plain_high_ms)
+                self._boxes[box_id] = self._by_number[number] = box
+        tail = connection.execute(
+            "SELECT id, box, timestamp_ms, sequence FROM measurements WHERE id > ? ORDER BY id",
+            (self._last_id,),
+        )
+        for row_id, number, timestamp_ms, sequence in tail:
+            self._last_id = row_id
+            self._numbered(connection, number).note(timestamp_ms, sequence)
+        newer = connection.execute(
+            "SELECT parcel, boxes, packed FROM parcels WHERE parcel > ? ORDER BY parcel", (self._last_parcel,)
+        )
+        for parcel, boxes, packed in newer.fetchall():
+            rows = unpack_parcel(boxes, packed)
+            self._last_parcel, self._parcel_rows = parcel, self._parcel_rows + len(rows)
+            for number, sequence in zip(rows["box"].tolist(), rows["row"]["sequence"].tolist(), strict=True):
+                self._numbered(connection, number).spans.add(sequence)
+
+    def _numbered(self, connection: sqlite3.Connection, number: int) -> _Box:
+        box = self._by_number.get(number)
+        if box is None:  # a Box that another process was the first to see
+            row = connection.execute("SELECT box_id FROM box_marks WHERE box = ?", (number,)).fetchone()
+            box = self._boxes[row[0]] = self._by_number[number] = _Box(number)
+        return box
+
+    def _box(self, connection: sqlite3.Connection, box_id: str) -> _Box:
+        connection.execute("INSERT OR IGNORE INTO box_marks (box_id) VALUES (?)", (box_id,))
+        row = connection.execute("SELECT box FROM box_marks WHERE box_id = ?", (box_id,)).fetchone()
+        box = self._boxes[box_id] = self._by_number[row[0]] = _Box(row[0])
+        return box
+
+    def _has_plain(self, connection: sqlite3.Connection, box_id: str, box: _Box, timestamp_ms: int) -> bool:
+        if box.plain_high_ms is None or timestamp_ms > box.plain_high_ms:
+            return False
+        near = _query(connection, box.box, box_id, timestamp_ms, timestamp_ms + 1, None)
+        return any(measurement.sequence is None for measurement in near)
+
+    def _start_sealing(self) -> None:
+        if self._sealing.acquire(blocking=False):
+            self._sealer = threading.Thread(target=self._seal_aside, name="store-sealer", daemon=True)
+            self._sealer.start()
+
+    def _seal_aside(self) -> None:
+        try:
+            self.seal()
+        except StoreError as error:  # nothing was moved; the next append starts another pass
+            log.get().warning("store.not_sealed", why=str(error))
+        finally:
+            self._sealing.release()
+
+    def seal(self) -> int:
+        """Moves the present rows into blocks, in the calling thread; returns how many."""
+        return seal(self._database, self._ttls.measurements, self._catch_up, self._moved)
+
+    def _moved(self, generation: int, last_id: int, parcel_rows: int) -> None:
+        """Updates what sealing changes of this process's knowledge: the rows' ids and numbers."""
+        self._generation = generation
+        self._parcel_rows -= parcel_rows
+        self._slots.discard_free()
+        self._first_id = last_id
+        if self._last_id == last_id:  # the table is empty, its ids begin again
+            self._first_id = self._last_id = 0
+
+    def measurements(
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
+    ) -> list[Measurement]:
+        with self._database.read() as connection:
+            number = _number(connection, box_id)
+            if number is None:
+                return []
+            found = _query(connection, number, box_id, start_ms, end_ms, self._unsealed)
+        return found[:limit]
+
+    def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
+        with self._database.read() as connection:
+            yield from last_minutes(connection, length_ms, limit)
+
+    def latest_measurements(self) -> dict[str, Measurement]:
+        newest: dict[str, Measurement] = {}
+        with self._database.read() as connection:
+            names = {}
+            for number, box_id, packed in connection.execute("SELECT box, box_id, newest FROM box_marks"):
+                names[number] = box_id
+                if packed is not None:
+                    newest[box_id] = next(unpack_block(box_id, packed, -EVER, EVER))
+            tail = connection.execute(  # with max(), SQLite takes the other columns from its row
+                f"SELECT box, max(timestamp_ms), {COLUMNS} FROM measurements GROUP BY box"
+            )
+            for number, _, *columns in tail:
+                latest = measurement_from_row(names[number], MeasurementRow(*columns))
+                known = newest.get(latest.box_id)
+                if known is None or latest.timestamp_ms >= known.timestamp_ms:
+                    newest[latest.box_id] = latest
+            parcels = connection.execute(
+                f"SELECT boxes, packed FROM parcels WHERE {LIVE} ORDER BY parcel"
+            ).fetchall()
+        for number, rows in rows_by_box(parcels).items():
+            known = newest.get(names[number])
+            if known is None or int(rows["timestamp_ms"][-1]) >= known.timestamp_ms:
+                newest[names[number]] = next(measurements_of(names[number], rows[-1:]))
+        return newest
+
+    def sequences(self, box_id: str, first: int, last: int) -> list[int]:
+        return list(self._stored_sequences(box_id).between(first, last))
+
+    def highest_sequence(self, box_id: str) -> int | None:
+        return self._stored_sequences(box_id).highest
+
+    def _stored_sequences(self, box_id: str) -> SequenceRuns:
+        """Returns the stored sequence numbers of a Box; expired ones count as stored."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT box, spans FROM box_marks WHERE box_id = ?", (box_id,)
+            ).fetchone()
+            if row is None:
+                return SequenceRuns()
+            spans = SequenceRuns(row[1])
+            tail = connection.execute(
+                "SELECT sequence FROM measurements WHERE box = ? AND sequence IS NOT NULL", (row[0],)
+            )
+            for (sequence,) in tail:
+                spans.add(sequence)
+            for rows in _parcels(connection, row[0]):
+                for sequence in rows["row"]["sequence"].tolist():
+                    spans.add(sequence)
+        return spans
+
+    def _expire_measurements(self, now_s: int, slice_rows: int) -> int:
+        """Deletes a slice of expired rows; unsealed rows that have waited too long are sealed first."""
+        with self._database.read() as connection:
+            since_s = counter(connection, "tail_since_s")
+            has_tail = any(
+                connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchone() is not None
+                for rows in ("measurements", f"parcels WHERE {LIVE}")
+            )
+        if has_tail and since_s + SEAL_AFTER_S <= now_s:
+            with self._sealing:
+                self.seal()
+        return self._database.write(lambda connection: expire(connection, now_s, slice_rows))
+
+
+def _query(
+    connection: sqlite3.Connection,
+    number: int,
+    box_id: str,
+    start_ms: int,
+    end_ms: int,
+    unsealed: UnsealedRows | None,
+) -> list[Measurement]:
+    """Returns a Box's Measurements in time order; without `unsealed` all unsealed rows are read."""
+    blocks = connection.execute(
+        f"SELECT packed FROM segments CROSS JOIN blocks ON block = segment * {BOXES_PER_SEGMENT} + ? "
+        "WHERE segments.end_ms >= ? AND segments.start_ms < ? AND blocks.end_ms >= ? AND blocks.start_ms < ?",
+        (number, start_ms, end_ms, start_ms, end_ms),
+    )
+    found = [m for (packed,) in blocks for m in unpack_block(box_id, packed, start_ms, end_ms)]
+    which = "box = ?" if unsealed is None else "id IN (SELECT value FROM json_each(?))"
+    tail = connection.execute(
+        f"SELECT {COLUMNS} FROM measurements WHERE {which} AND timestamp_ms >= ? AND timestamp_ms < ?",
+        (number if unsealed is None else str(unsealed.ids(connection, number)), start_ms, end_ms),
+    )
+    found.extend(measurement_from_row(box_id, MeasurementRow(*columns)) for columns in tail)
+    for rows in _parcels(connection, number, start_ms, end_ms):
+        found.extend(measurements_of(box_id, within(rows, start_ms, end_ms)))
+    found.sort(key=lambda measurement: measurement.timestamp_ms)
+    return found
+
+
+def _parcels(
+    connection: sqlite3.Connection, number: int, start_ms: int = -EVER, end_ms: int = EVER
+) -> Iterator[ParcelRows]:
+    """Yields a Box's rows of each parcel that overlaps [start_ms, end_ms), in the order of storing."""
+    found = connection.execute(
+        f"SELECT slot, boxes FROM parcels WHERE {LIVE} AND end_ms >= ? AND start_ms < ? ORDER BY parcel",
+        (start_ms, end_ms),
+    ).fetchall()
+    for slot, boxes in found:
+        rows = rows_of_box(boxes, partial(_packed, connection, slot), number)
+        if len(rows):
+            yield rows
+
+
+def _packed(connection: sqlite3.Connection, slot: int) -> bytes:
+    (packed,) = connection.execute("SELECT packed FROM parcels WHERE slot = ?", (slot,)).fetchone()
+    return bytes(packed)
+
+
+def _number(connection: sqlite3.Connection, box_id: str) -> int | None:
+    row = connection.execute("SELECT box FROM box_marks WHERE box_id = ?", (box_id,)).fetchone()
+    return None if row is None else int(row[0])

@@ -1,0 +1,279 @@
+"""Tables of the embedded store, its schema number, and the migrations from older ones.
+
+Measurements are stored in two steps. First they are appended: `parcels` has the rows of many Boxes that one
+commit brings, `measurements` the rows that no parcel can hold, in the order they come and with no index (113
+B written per row against 5,089 B with a (box, time) key at 10,000 Boxes). Then a sealing pass moves them to
+`blocks`, one packed blob per Box, in Box order. All tables are written front to back. Minutes of trends are
+stored likewise: `trends_new` takes those of all Boxes as they come, and they are copied to each Box's place
+in `trends` an hour at a time. Documents have the original's field names (opq-interop, part D).
+"""
+
+import json
+import sqlite3
+from pathlib import Path
+
+from opq_cloud.store.documents.retention import LiveTtls, ttls_document
+from opq_cloud.store.store import Ttls
+from opq_proto.errors import StoreError
+from opq_proto.sqlite_database import SqliteDatabase
+
+APPLICATION_ID = 0x4F50_5153
+"""`OPQS`: distinguishes these files from other SQLite databases."""
+
+CHECKPOINT_PAGES = 8000
+"""32 MB of log before pages are copied to the file, because pages of parcels are written many times."""
+
+FREED_PAGES = "secure_delete = FAST"
+"""Overwrites deleted rows only in pages that are written anyhow. Debian's SQLite also overwrites free pages
+by default: with parcels and blocks these were a third of all bytes written."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE opq_boxes (box_id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+
+    CREATE TABLE box_marks (
+        box INTEGER PRIMARY KEY, box_id TEXT NOT NULL UNIQUE,
+        spans BLOB NOT NULL DEFAULT x'', plain_high_ms INTEGER, newest BLOB);
+    CREATE TABLE measurements (
+        id INTEGER PRIMARY KEY, box INTEGER NOT NULL, timestamp_ms INTEGER NOT NULL, sequence INTEGER,
+        voltage REAL, frequency REAL, thd REAL, transient REAL, more BLOB NOT NULL);
+    CREATE TABLE segments (
+        segment INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+        rows INTEGER NOT NULL, expire_at INTEGER NOT NULL);
+    CREATE TABLE blocks (
+        block INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+        rows INTEGER NOT NULL, packed BLOB NOT NULL);
+    CREATE TABLE trends (
+        box_id TEXT NOT NULL, start_ms INTEGER NOT NULL, length_ms INTEGER NOT NULL DEFAULT 60000,
+        location TEXT NOT NULL,
+        voltage_min REAL, voltage_max REAL, voltage_average REAL,
+        frequency_min REAL, frequency_max REAL, frequency_average REAL,
+        thd_min REAL, thd_max REAL, thd_average REAL,
+        transient_min REAL, transient_max REAL, transient_average REAL,
+        other TEXT, PRIMARY KEY (box_id, start_ms)) WITHOUT ROWID;
+    CREATE INDEX trends_by_time ON trends (length_ms, start_ms);
+
+    CREATE TABLE events (
+        event_id INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, start_ns INTEGER NOT NULL,
+        end_ns INTEGER NOT NULL, finished INTEGER NOT NULL DEFAULT 0,
+        analysed INTEGER NOT NULL DEFAULT 0, expire_at INTEGER NOT NULL, document TEXT NOT NULL);
+    CREATE INDEX events_unfinished ON events (event_id) WHERE finished = 0;
+    CREATE INDEX events_unanalysed ON events (event_id) WHERE finished = 1 AND analysed = 0;
+    CREATE INDEX events_expire ON events (expire_at);
+    CREATE TABLE box_events (
+        event_id INTEGER NOT NULL, box_id TEXT NOT NULL, document TEXT NOT NULL,
+        PRIMARY KEY (event_id, box_id)) WITHOUT ROWID;
+    CREATE TABLE files (
+        file INTEGER PRIMARY KEY, filename TEXT NOT NULL UNIQUE, length INTEGER NOT NULL,
+        sha256 TEXT NOT NULL, metadata TEXT NOT NULL);
+    CREATE TABLE chunks (
+        file INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (file, n));
+
+    CREATE TABLE incidents (
+        incident_id INTEGER PRIMARY KEY, group_id INTEGER NOT NULL, start_ns INTEGER NOT NULL,
+        end_ns INTEGER NOT NULL, expire_at INTEGER NOT NULL, document TEXT NOT NULL);
+    CREATE INDEX incidents_by_group ON incidents (group_id);
+    CREATE INDEX incidents_by_end ON incidents (end_ns);
+    CREATE INDEX incidents_expire ON incidents (expire_at);
+    """,
+    """
+    CREATE TABLE locations (slug TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE regions (
+        location TEXT NOT NULL, region TEXT NOT NULL, PRIMARY KEY (location, region)) WITHOUT ROWID;
+    """,
+    """
+    ALTER TABLE trends ADD COLUMN covered_ms INTEGER;
+    CREATE TABLE rollups (
+        box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL,
+        covered_ms INTEGER NOT NULL, packed BLOB NOT NULL, other TEXT,
+        PRIMARY KEY (box_id, length_ms, start_ms)) WITHOUT ROWID;
+    CREATE TABLE rollups_due (
+        length_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL, box_id TEXT NOT NULL,
+        PRIMARY KEY (length_ms, start_ms, box_id)) WITHOUT ROWID;
+    CREATE TABLE rollups_fill (box_id TEXT NOT NULL, start_ms INTEGER NOT NULL);
+    INSERT INTO rollups_fill SELECT '', 0 WHERE EXISTS (SELECT 1 FROM trends);
+    CREATE TABLE laha_config (document TEXT NOT NULL);
+    """,
+    """
+    CREATE TABLE makai_config (document TEXT NOT NULL);
+    CREATE TABLE makai_metrics (
+        timestamp_ms INTEGER NOT NULL, expire_at INTEGER NOT NULL, document TEXT NOT NULL);
+    CREATE INDEX makai_metrics_by_time ON makai_metrics (timestamp_ms);
+    CREATE INDEX makai_metrics_expire ON makai_metrics (expire_at);
+    """,
+    """
+    ALTER TABLE incidents ADD COLUMN box_id TEXT AS (json_extract(document, '$.box_id'));
+    ALTER TABLE incidents ADD COLUMN kind TEXT AS (json_extract(document, '$.class'));
+    ALTER TABLE incidents ADD COLUMN uncertainty_ns INTEGER AS (json_extract(document, '$.uncertainty_ns'));
+    ALTER TABLE incidents ADD COLUMN clock_id INTEGER AS (json_extract(document, '$.clock_id'));
+    ALTER TABLE incidents ADD COLUMN leads INTEGER AS (json_extract(document, '$.leads'));
+    ALTER TABLE incidents ADD COLUMN by_hand INTEGER AS (coalesce(json_extract(document, '$.by_hand'), 0));
+    CREATE INDEX incidents_by_box ON incidents (box_id, end_ns, start_ns);
+    CREATE INDEX incidents_by_onset ON incidents
+        (start_ns, group_id, box_id, kind, end_ns, uncertainty_ns, clock_id, leads, by_hand);
+    CREATE INDEX incidents_leading ON incidents (start_ns) WHERE leads IS NOT 0;
+    CREATE TABLE incident_facts (group_id INTEGER PRIMARY KEY, document TEXT NOT NULL);
+    """,
+    """
+    CREATE TABLE incident_index (
+        group_id INTEGER PRIMARY KEY, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
+        length_ns INTEGER NOT NULL, kind TEXT NOT NULL, machine_kind TEXT NOT NULL, label TEXT,
+        residual_percent REAL, severity REAL, scope TEXT, cell INTEGER, words TEXT NOT NULL DEFAULT '');
+    CREATE INDEX incident_index_severe ON incident_index (coalesce(severity, 0), group_id);
+    CREATE INDEX incident_index_long ON incident_index (coalesce(length_ns, 0), group_id);
+    CREATE INDEX incident_index_by_start ON incident_index (start_ns);
+    CREATE INDEX incident_index_by_end ON incident_index (end_ns);
+    CREATE INDEX incident_index_cell ON incident_index (cell, group_id);
+    CREATE TABLE incident_tags (
+        tag TEXT NOT NULL, group_id INTEGER NOT NULL, PRIMARY KEY (tag, group_id)) WITHOUT ROWID;
+    CREATE INDEX incident_tags_by_group ON incident_tags (group_id);
+    CREATE TABLE incident_notes (
+        note_id INTEGER PRIMARY KEY, group_id INTEGER NOT NULL, account_id TEXT NOT NULL,
+        document TEXT NOT NULL);
+    CREATE INDEX incident_notes_by_group ON incident_notes (group_id);
+    CREATE INDEX incident_notes_by_account ON incident_notes (account_id);
+    """,
+    """
+    ALTER TABLE events ADD COLUMN requests INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX events_with_requests ON events (event_id) WHERE requests > 0;
+    """,
+    """
+    CREATE TABLE parcels (
+        parcel INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+        rows INTEGER NOT NULL, packed BLOB NOT NULL);
+    """,
+    """
+    ALTER TABLE incident_index ADD COLUMN boxes INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE incident_boxes (
+        group_id INTEGER NOT NULL, box_id TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
+        kind TEXT NOT NULL, residual_percent REAL, length_ns INTEGER NOT NULL,
+        worst_start_ns INTEGER NOT NULL, worst_id INTEGER NOT NULL,
+        PRIMARY KEY (group_id, box_id)) WITHOUT ROWID;
+    CREATE INDEX incident_boxes_by_box ON incident_boxes (box_id, group_id);
+    CREATE INDEX incidents_by_group_box ON incidents (group_id, box_id);
+    DROP INDEX incidents_by_group;
+    """,
+    """
+    ALTER TABLE parcels RENAME TO parcels_before;
+    CREATE TABLE parcels (
+        slot INTEGER PRIMARY KEY, parcel INTEGER NOT NULL, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+        rows INTEGER NOT NULL, boxes BLOB, packed BLOB NOT NULL);
+    INSERT INTO parcels (parcel, start_ms, end_ms, rows, packed)
+        SELECT parcel, start_ms, end_ms, rows, packed FROM parcels_before ORDER BY parcel;
+    DROP TABLE parcels_before;
+    """,
+    """
+    CREATE TABLE incident_heirs (group_id INTEGER PRIMARY KEY, heir INTEGER NOT NULL);
+    CREATE INDEX incident_heirs_by_heir ON incident_heirs (heir);
+    """,
+    """
+    ALTER TABLE incident_tags RENAME TO incident_tags_before;
+    CREATE TABLE incident_tags (
+        tag TEXT NOT NULL, start_ns INTEGER NOT NULL, group_id INTEGER NOT NULL,
+        PRIMARY KEY (tag, start_ns, group_id)) WITHOUT ROWID;
+    INSERT INTO incident_tags SELECT t.tag, i.start_ns, i.group_id
+        FROM incident_tags_before t JOIN incident_index i ON i.group_id = t.group_id;
+    DROP TABLE incident_tags_before;
+    CREATE INDEX incident_tags_by_group ON incident_tags (group_id);
+    DROP INDEX incident_index_by_end;
+    CREATE INDEX incident_index_by_end ON incident_index (end_ns, start_ns);
+    DROP INDEX incident_boxes_by_box;
+    CREATE INDEX incident_boxes_by_box ON incident_boxes (box_id, start_ns);
+    CREATE INDEX incident_boxes_by_start ON incident_boxes (start_ns);
+    CREATE INDEX events_by_start ON events (start_ns / 1000000);
+    """,
+    """
+    CREATE TABLE trends_new (
+        start_ms INTEGER NOT NULL, box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, location TEXT NOT NULL,
+        voltage_min REAL, voltage_max REAL, voltage_average REAL,
+        frequency_min REAL, frequency_max REAL, frequency_average REAL,
+        thd_min REAL, thd_max REAL, thd_average REAL,
+        transient_min REAL, transient_max REAL, transient_average REAL,
+        other TEXT, covered_ms INTEGER, PRIMARY KEY (start_ms, box_id)) WITHOUT ROWID;
+    """,
+)
+"""Script k changes schema k to k + 1; a published script is never changed."""
+
+
+BOXES_PER_SEGMENT = 1 << 24
+"""`blocks.block` = segment * this + box: one whole number as key, so that a block of 1 to 4 kB is
+in one page (with a composite key without rowid, blocks above 1 kB would spill into other pages)."""
+
+
+def open_database(path: Path, busy_s: float) -> SqliteDatabase:
+    """Opens or creates the store's file, and migrates it to the present schema.
+
+    Raises:
+        StoreError: no folder or file can be made there, it is not a database of this store, its schema
+            is newer than this program, or it stays locked.
+    """
+    return SqliteDatabase(
+        path,
+        MIGRATIONS,
+        application_id=APPLICATION_ID,
+        busy_s=busy_s,
+        pragmas=(FREED_PAGES, "cache_size = -16000", f"wal_autocheckpoint = {CHECKPOINT_PAGES}"),  # 16 MB
+        name="store-writer",
+    )
+
+
+class EmbeddedPart:
+    """Some tables of the file and the store's methods on them; `EmbeddedStore` inherits from all parts."""
+
+    def __init__(self, database: SqliteDatabase, ttls: Ttls) -> None:
+        self._database = database
+        self._live_ttls = LiveTtls(self._read_ttls, ttls)
+
+    @property
+    def _ttls(self) -> Ttls:
+        return self._live_ttls.now()
+
+    def ttls(self) -> Ttls:
+        return self._live_ttls.reread()
+
+    def put_ttls(self, ttls: Ttls) -> None:
+        document = json.dumps({"ttls": ttls_document(ttls)})
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO laha_config (rowid, document) VALUES (1, ?)", (document,)
+            )
+
+        self._database.write(job)
+        self._live_ttls.reread()
+
+    def _is_filled(self, table: str) -> bool:
+        """Whether a table has every incident; a counter of its name notes that, where it can be written."""
+        with self._database.read() as connection:
+            if connection.execute("SELECT 1 FROM counters WHERE name = ?", (table,)).fetchone():
+                return True
+            missing = f"SELECT 1 FROM incidents WHERE group_id NOT IN (SELECT group_id FROM {table}) LIMIT 1"
+            return self._database.read_only and connection.execute(missing).fetchone() is None
+
+    def _read_ttls(self) -> object:
+        with self._database.read() as connection:
+            row = connection.execute("SELECT document FROM laha_config").fetchone()
+        if row is None:
+            return None
+        try:
+            return json.loads(row[0])["ttls"]
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"{self._database.path}: laha_config has no ttls: {row[0]!r:.80}") from None
+
+
+def next_number(connection: sqlite3.Connection, name: str) -> int:
+    """Returns the next number of a counter, from 1; one upsert, so that it is right across processes."""
+    connection.execute(
+        "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1", (name,)
+    )
+    return int(connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0])
+
+
+def next_numbers(connection: sqlite3.Connection, name: str, count: int) -> list[int]:
+    """Returns the next `count` numbers of a counter."""
+    if count == 0:
+        return []
+    last = next_number(connection, name) + count - 1
+    connection.execute("UPDATE counters SET value = ? WHERE name = ?", (last, name))
+    return list(range(last - count + 1, last + 1))

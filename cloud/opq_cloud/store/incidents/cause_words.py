@@ -1,0 +1,62 @@
+"""Causes in plain words, for pages, tools and webhooks.
+
+Belongs to the store, as does `as_json.py`, which every reader of incidents uses.
+"""
+
+from collections.abc import Sequence
+
+from opq_proto.messages import CauseHypothesis
+
+UNKNOWN = "unknown"
+CAUSE_WORDS = {
+    "fault": "a short circuit",
+    "motor_start": "a large motor that started",
+    "transformer_energising": "a transformer that was switched in",
+    "capacitor_switching": "a capacitor bank that was switched in",
+    "lightning": "a lightning stroke",
+    "tap_change": "a tap changer",
+    "lost_neutral": "a broken neutral",
+    "islanding": "a part of the network that ran on its own",
+    "unit_trip": "generation or load of the whole system that was lost",
+    "converter_load": "rectifiers or other converters",
+    "arc_furnace": "a restless load, such as an arc furnace",
+    "ripple_control": "signals on the mains, such as ripple control",
+    "load": "a load that was switched",
+    "supply_lost": "a lost supply",
+    "uneven_load": "an uneven load of the three phases",
+    "lost_phase": "a lost phase, such as a blown fuse",
+    UNKNOWN: "nothing that the voltage shows",
+}
+"""Cause -> its words. The names are those of the Sim's causes where the Sim has them."""
+SURE = 0.8
+CLAUSES = 3
+
+
+def cause_sentence(hypothesis: CauseHypothesis) -> str:
+    """Returns a sentence about the likeliest cause, with its strongest evidence."""
+    what = CAUSE_WORDS.get(hypothesis.cause, hypothesis.cause.replace("_", " "))
+    share = f"{100 * hypothesis.probability:.0f} %"
+    if hypothesis.cause == UNKNOWN:
+        return f"The cause is not known ({share}): {what} points to one."
+    details = dict(hypothesis.details)
+    if "dip_type" in details:
+        what += f" (dip of type {details['dip_type']}"
+        what += f", cleared after {details['clearing_ms']:.0f} ms)" if "clearing_ms" in details else ")"
+    elif "clearing_ms" in details:
+        what += f" (cleared after {details['clearing_ms']:.0f} ms)"
+    sure = "Very likely" if hypothesis.probability >= SURE else "Perhaps"
+    because = "; ".join(evidence_clauses(hypothesis))
+    return f"{sure} {what} ({share})" + (f": {because}." if because else ".")
+
+
+def evidence_clauses(hypothesis: CauseHypothesis) -> Sequence[str]:
+    """Returns the words of the first CLAUSES items of evidence for the cause."""
+    return [each.words for each in hypothesis.evidence if each.weight > 0][:CLAUSES]
+
+
+def evidence_lines(hypothesis: CauseHypothesis) -> Sequence[str]:
+    """Returns all evidence for and against the cause, with sign and weight."""
+    return [
+        ("+" if each.weight > 0 else "\N{MINUS SIGN}") + f"{abs(each.weight):.1f} {each.words}"
+        for each in hypothesis.evidence
+    ]

@@ -1,0 +1,173 @@
+"""The index of incidents, by which they are searched, sorted and counted, and people's notes on them. Pure.
+
+An entry is made from an incident's facts (`IncidentFacts`) and notes. Both stores have one for each incident,
+written with it. A label is a class that a person gave; it replaces the class that analysis found.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from opq_cloud.store.incidents.join_plan import IncidentFacts
+from opq_proto.errors import OpqError
+from opq_proto.messages import Incident
+
+NOTE_KINDS = ("note", "label", "split", "merge")
+NO_AUTHOR = "deleted"
+"""Stands for an account that was deleted."""
+NOTE_CHARACTERS = 2000
+MOST_NOTES = 500
+"""Notes of one incident; a further one is refused."""
+WORDS_CHARACTERS = 20_000
+"""Characters of an incident's notes that are searched."""
+DURATIONS_S = (0.02, 0.2, 0.5, 1.0, 5.0, 60.0)
+"""Upper limits of the columns of the magnitude-duration plane: EN 50160:2010, table 2 (dips), with a first
+column up to 20 ms and a last one for longer durations."""
+PERCENTS = (5.0, 40.0, 70.0, 80.0, 90.0, 110.0, 120.0)
+"""Upper limits of the plane's rows, percent of nominal: EN 50160:2010, tables 2 and 3."""
+COLUMNS, ROWS = len(DURATIONS_S) + 1, len(PERCENTS) + 1
+ORDERS = ("newest", "severe", "long")
+
+
+class IncidentEditError(OpqError):
+    """The edit is impossible: there is no such incident, finding or class, or nothing would change."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentNote:
+    """One note or action of a person on an incident; kept as long as the incident."""
+
+    note_id: int
+    incident_id: int
+    at_ms: int
+    account_id: str
+    """The person's account; empty for a command on the store's own machine."""
+    kind: str
+    """One of NOTE_KINDS."""
+    text: str
+    """The text of the note; for a label the class, or "" where the label is removed."""
+
+    def as_document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFilter:
+    """Selects incidents; a field that is empty or None selects all."""
+
+    kind: str = ""
+    """A class; it matches each part of a combined class."""
+    box_id: str = ""
+    box_ids: tuple[str, ...] | None = None
+    """The incident is at one of these at least: the Boxes of a region, or those that a visitor may see."""
+    scope: str = ""
+    least_severity: float | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+    """The incident overlaps [start_ns, end_ns)."""
+    words: str = ""
+    """Each of these words is in a note."""
+    cell: int | None = None
+    """A field of the magnitude-duration plane."""
+    order: str = "newest"
+
+    @property
+    def at(self) -> tuple[str, ...] | None:
+        """The Boxes of `box_id`, else of `box_ids`; None for any."""
+        return (self.box_id,) if self.box_id else self.box_ids
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags that the incident has, the rarer first."""
+        box = (f"box:{self.box_id}",) if self.box_id else ()
+        return (*box, f"class:{self.kind}") if self.kind else box
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(folded(self.words).split()))[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedIncident:
+    """An entry of the index; `kind` is the label where there is one."""
+
+    incident_id: int
+    start_ns: int
+    end_ns: int
+    kind: str
+    residual_percent: float | None
+    severity: float | None
+    scope: str | None
+    label: str | None = None
+
+    def place(self, order: str) -> "IndexPlace":
+        """Returns the incident's place in a list in this order."""
+        if order == "newest":
+            return IndexPlace(self.start_ns, self.incident_id)
+        value = self.severity or 0.0 if order == "severe" else float(self.end_ns - self.start_ns)
+        return IndexPlace(value, self.incident_id)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlace:
+    """A place in a sorted list, after which the next page begins: the sort value and the incident's number.
+
+    In the order `newest` the value is the start in nanoseconds, an int because a float cannot hold it; for
+    events it is the start in milliseconds.
+    """
+
+    value: float | int
+    number: int
+
+    @property
+    def key(self) -> tuple[float | int, int]:
+        return self.value, self.number
+
+
+def tags_of(kind: str) -> tuple[str, ...]:
+    """Returns the tags by which a class is found."""
+    return tuple(f"class:{part}" for part in kind.split("+"))
+
+
+def cell_of(residual_percent: float | None, start_ns: int, end_ns: int) -> int | None:
+    """Returns the field of the plane, row by row from the deepest and shortest; None without a residual."""
+    if residual_percent is None:
+        return None
+    seconds = (end_ns - start_ns) / 1e9
+    column = sum(seconds > limit for limit in DURATIONS_S)
+    row = sum(residual_percent >= limit for limit in PERCENTS)
+    return row * COLUMNS + column
+
+
+def folded(text: str) -> str:
+    """Returns text in the form that is searched: lower case, no accents, one space between words."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return " ".join("".join(each for each in plain if not unicodedata.combining(each)).split())
+
+
+def words_of(notes: Iterable[IncidentNote]) -> str:
+    """Returns the searched text of an incident's notes: the newest first, so that the oldest are cut."""
+    texts = [folded(note.text) for note in notes if note.kind in ("note", "label")]
+    return " ".join(reversed(texts)).replace("_", " ")[:WORDS_CHARACTERS]
+
+
+def label_of(notes: Sequence[IncidentNote]) -> str | None:
+    """Returns the class that a person gave last; None where nobody did, or the label was removed."""
+    labels = [note.text for note in notes if note.kind == "label"]
+    return (labels[-1] or None) if labels else None
+
+
+def entry_of_facts(facts: IncidentFacts) -> IndexedIncident:
+    return IndexedIncident(
+        facts.incident_id, facts.start_ns, facts.end_ns, facts.kind, facts.residual_percent,
+        facts.severity, facts.scope,
+    )  # fmt: skip
+
+
+def entry_of_incident(incident: Incident) -> IndexedIncident:
+    """Makes an entry for an incident without facts, stored by an older version or by the original."""
+    return IndexedIncident(
+        incident.incident_id, incident.start_ns, incident.end_ns, incident.machine_kind or incident.kind,
+        incident.residual_percent, incident.severity, incident.scope,
+    )  # fmt: skip

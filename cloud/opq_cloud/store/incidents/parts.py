@@ -1,0 +1,163 @@
+"""An incident at the Boxes that a visitor may see, from the index, without reading its findings.
+
+Both stores have one row per incident and Box. The rows of the Boxes that a visitor sees give the same result
+as `seen_incident.incident_at` gives from all findings; a test compares the two. Pure.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from itertools import islice
+
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
+from opq_cloud.store.incidents.join_plan import KnownFinding, worst_rank
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPart:
+    """An incident at one Box: its span there, and its worst finding there, which names the incident."""
+
+    box_id: str
+    start_ns: int
+    end_ns: int
+    kind: str
+    residual_percent: float | None
+    length_ns: int
+    worst_start_ns: int
+    worst_id: int
+
+    @property
+    def rank(self) -> tuple[float, int, int, str]:
+        """The same rank as `join_plan.worst_rank`."""
+        off = -1.0 if self.residual_percent is None else abs(self.residual_percent - 100.0)
+        return off, self.length_ns, -self.worst_start_ns, f"{self.box_id}\n{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedParts:
+    """An entry of the index with its rows at the requested Boxes, at least one."""
+
+    entry: IndexedIncident
+    words: str
+    """The searched text of its notes."""
+    boxes: int
+    """Number of all its Boxes."""
+    parts: tuple[BoxPart, ...]
+
+    @property
+    def whole(self) -> bool:
+        return len(self.parts) == self.boxes
+
+    def seen(self) -> IndexedIncident:
+        """Returns the entry for a person who sees these Boxes only: nothing of other Boxes or the whole."""
+        if self.whole:
+            return self.entry if self.entry.label is None else replace(self.entry, label=None)
+        worst = max(self.parts, key=lambda part: part.rank)
+        return IndexedIncident(
+            self.entry.incident_id,
+            min(part.start_ns for part in self.parts),
+            max(part.end_ns for part in self.parts),
+            worst.kind,
+            worst.residual_percent,
+            severity=None,
+            scope=None,
+        )
+
+    def fits(self, seen: IndexedIncident, wanted: IncidentFilter) -> bool:
+        """Whether the seen part fits the filter; notes are searched only if all Boxes are seen."""
+        boxes = {part.box_id for part in self.parts} if wanted.at is not None else set()
+        severity = -1.0 if seen.severity is None else seen.severity
+        return (
+            (not wanted.kind or wanted.kind in seen.kind.split("+"))
+            and (not wanted.box_id or wanted.box_id in boxes)
+            and (wanted.box_ids is None or not boxes.isdisjoint(wanted.box_ids))
+            and (not wanted.scope or wanted.scope == seen.scope)
+            and (wanted.least_severity is None or severity >= wanted.least_severity)
+            and (wanted.start_ns is None or seen.end_ns > wanted.start_ns)
+            and (wanted.end_ns is None or seen.start_ns < wanted.end_ns)
+            and (
+                wanted.cell is None
+                or wanted.cell == cell_of(seen.residual_percent, seen.start_ns, seen.end_ns)
+            )
+            and (not wanted.words or (self.whole and all(word in self.words for word in wanted.searched)))
+        )
+
+
+FIRST_ROWS, MOST_ROWS = 64, 1024
+"""Rows that are read together: few for a page, more where all are read."""
+
+Row = tuple[int, int]
+"""Start of an incident at one Box, and its number."""
+
+
+def row_boxes(
+    seen: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
+) -> tuple[Collection[str], tuple[str, ...]]:
+    """Returns the Boxes whose rows are read, and those of which an incident must be at one (empty for any).
+
+    From the newest down, the rows of the requested Boxes suffice. Between limits they do not: an incident may
+    be within the limits by its row at another Box.
+    """
+    if wanted.at is None:
+        return seen, ()
+    if back or beyond is not None or wanted.end_ns is not None:
+        return seen, wanted.at
+    return [box_id for box_id in wanted.at if box_id in seen], ()
+
+
+def in_order(
+    rows: Iterable[Row],
+    read: Callable[[Sequence[int]], Iterable[IndexedParts]],
+    beyond: IndexPlace | None,
+    back: bool,
+) -> Iterator[IndexedParts]:
+    """Yields each incident once, by its seen start, the newest first below `beyond`; upward with `back`.
+
+    No seen start is after a row of its incident, so an incident is yielded once the rows pass its start.
+
+    Args:
+        rows: rows of the seen Boxes, in this order of start and number.
+        read: returns those incidents of the given numbers that may fit.
+    """
+    turn = 1 if back else -1
+    waiting: list[tuple[int, int, IndexedParts]] = []
+    known: set[int] = set()
+    following, count = iter(rows), FIRST_ROWS
+    while chunk := list(islice(following, count)):
+        numbers = dict.fromkeys(number for _, number in chunk if number not in known)
+        known.update(numbers)
+        for one in read(list(numbers)):
+            start_ns, number = one.seen().place("newest").key
+            if beyond is None or (
+                (start_ns, number) > beyond.key if back else (start_ns, number) < beyond.key
+            ):
+                heappush(waiting, (turn * int(start_ns), turn * number, one))
+        while waiting and waiting[0][0] < turn * chunk[-1][0]:
+            yield heappop(waiting)[2]
+        count = min(2 * count, MOST_ROWS)
+    while waiting:
+        yield heappop(waiting)[2]
+
+
+def part_of(known: Iterable[KnownFinding]) -> BoxPart:
+    """Returns the part for all findings (at least one) of one incident at one Box."""
+    ordered = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
+    worst = max(ordered, key=lambda one: worst_rank(one.finding))
+    return BoxPart(
+        worst.finding.box_id,
+        ordered[0].finding.start_ns,
+        max(one.finding.end_ns for one in ordered),
+        worst.finding.kind,
+        worst.finding.residual_percent,
+        worst.finding.end_ns - worst.finding.start_ns,
+        worst.finding.start_ns,
+        worst.finding_id,
+    )
+
+
+def parts_of(known: Sequence[KnownFinding]) -> list[BoxPart]:
+    """Returns the parts for all findings of one incident, one per Box."""
+    by_box: dict[str, list[KnownFinding]] = {}
+    for one in known:
+        by_box.setdefault(one.finding.box_id, []).append(one)
+    return [part_of(own) for own in by_box.values()]

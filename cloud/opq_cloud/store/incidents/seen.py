@@ -1,0 +1,117 @@
+"""What a person sees who does not see every Box: the Boxes, and the part of an incident at those Boxes.
+
+Pages, API, live feed and notifications show no more than this. An incident is made again from the findings
+at the seen Boxes, so that it shows no class, residual or time of another Box. Pure.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from opq_cloud.store.incidents.join_plan import worst_of
+from opq_cloud.store.records.accounts import Account, BoxAccess
+from opq_proto.messages import Incident, StoredFinding
+
+SEES_EVERYTHING = ("admin", "researcher")
+"""Roles that see every Box."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSight:
+    """The Boxes that an account sees."""
+
+    everything: bool
+    boxes: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
+    """Boxes whose location the account sees too."""
+
+    def sees(self, box_id: str) -> bool:
+        return self.everything or box_id in self.boxes
+
+    def sees_place(self, box_id: str) -> bool:
+        return self.everything or box_id in self.places
+
+
+def box_sight(account: Account, accesses: Iterable[BoxAccess]) -> BoxSight:
+    """Returns what an account sees: everything by its role, or its own, shared and public Boxes."""
+    if account.role in SEES_EVERYTHING:
+        return BoxSight(True)
+    known = tuple(accesses)
+    full = frozenset(each.box_id for each in known if account.account_id in (each.owner_id, *each.shared_ids))
+    public = frozenset(each.box_id for each in known if each.privacy == "all")
+    return BoxSight(False, full | public, full)
+
+
+def incident_at(
+    incident: Incident, sees: Callable[[str], bool], sees_place: Callable[[str], bool] | None = None
+) -> Incident | None:
+    """Returns the part of an incident at visible Boxes; None where no Box of it is visible.
+
+    Statements of a finding that also concern a hidden Box are left out, and so are the causes, a hidden Box
+    whose clock was the reference, and the reach of a steady state that includes one. The centre is a mean of
+    places (for one Box it is that place), so it is kept only where the place of every Box may be seen
+    (`sees_place`, by default `sees`).
+    """
+    unhidden = not any(each.finding.beside and _is_hidden(each, sees) for each in incident.findings)
+    whole = all(sees(box_id) for box_id in incident.box_ids)
+    placed = incident.centre is None or (whole and all(map(sees_place or sees, incident.box_ids)))
+    references = {each.finding.alignment.box_id for each in incident.findings if each.finding.alignment}
+    references |= {each.aligned_to for each in incident.arrivals if each.aligned_to}
+    reached = {box_id for each in incident.findings for box_id in each.finding.also_at}
+    if whole and unhidden and placed and all(map(sees, references | reached)):
+        return incident
+    findings = tuple(_as_seen(each, sees) for each in incident.findings if sees(each.finding.box_id))
+    arrivals = tuple(
+        each if each.aligned_to is None or sees(each.aligned_to) else replace(each, aligned_to=None)
+        for each in incident.arrivals
+        if sees(each.box_id)
+    )
+    if whole:
+        return replace(
+            incident,
+            findings=findings,
+            arrivals=arrivals,
+            scope=incident.scope if all(map(sees, reached)) else None,
+            hypotheses=incident.hypotheses if unhidden else (),
+            centre=incident.centre if placed else None,
+        )
+    if not findings:
+        return None
+    kept = [each.finding for each in findings]
+    worst = worst_of(kept)
+    return replace(
+        incident,
+        kind=worst.kind,
+        machine_kind=None,
+        box_ids=tuple(box_id for box_id in incident.box_ids if sees(box_id)),
+        event_ids=tuple(sorted({each.event_id for each in findings})),
+        start_ns=min(each.start_ns for each in kept),
+        end_ns=max(each.end_ns for each in kept),
+        closed=all(each.closed for each in kept),
+        residual_percent=worst.residual_percent,
+        findings=findings,
+        scope=None,  # these three depend on all its Boxes
+        severity=None,
+        centre=None,
+        hypotheses=(),  # their evidence includes what other Boxes recorded
+        sides=(),  # they compare with Boxes that are not seen
+        follows=None,  # it may be at a Box that is not seen
+        arrivals=arrivals,
+    )
+
+
+def _as_seen(item: StoredFinding, sees: Callable[[str], bool]) -> StoredFinding:
+    """Returns a finding without statements about Boxes that are not seen."""
+    one = item.finding
+    if _is_hidden(item, sees):
+        one = replace(one, because="", figures=(), beside=())
+    if not all(map(sees, one.also_at)):
+        one = replace(one, also_at=())
+    if one.alignment is not None and not sees(one.alignment.box_id):
+        of_pair = one.clock_id == one.alignment.common_id  # made from the number of that Box
+        one = replace(one, alignment=None, clock_id=None if of_pair else one.clock_id)
+    return item if one is item.finding else replace(item, finding=one)
+
+
+def _is_hidden(item: StoredFinding, sees: Callable[[str], bool]) -> bool:
+    """Whether its reasons and figures also concern a Box that is not seen."""
+    return not all(map(sees, item.finding.beside))

@@ -1,0 +1,1 @@
+"""What the MongoDB store is made of: the connection, and a part for each of the original's collections."""

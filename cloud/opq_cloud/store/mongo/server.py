@@ -1,0 +1,324 @@
+"""An open MongoDB database with the original's collections: its client, counters, settings and errors.
+
+Nothing here needs a replica set or a transaction. This project's documents have natural keys as `_id` (the
+original's have an ObjectId), so that any server refuses a repeated insert.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from bson.int64 import Int64
+from gridfs import GridFS
+from pymongo import ASCENDING, DESCENDING, MongoClient, ReturnDocument, WriteConcern
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
+
+from opq_cloud.store.documents.events import Document
+from opq_cloud.store.documents.retention import LiveTtls, ttls_document
+from opq_cloud.store.store import Ttls
+from opq_proto.errors import StoreError
+
+DEFAULT_DATABASE = "opq"
+ANSWER_MS = 5000
+"""Time limit to find a server."""
+ROLLUPS_FILL = "rollups_fill"
+"""In `opq_counters`: up to where trends that an older version stored are marked for roll-up."""
+LEASE_S = 5.0
+"""A lock that its holder did not renew for this time may be taken over."""
+LOCK_WAIT_S = 30.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def store_errors(call: Callable[P, T]) -> Callable[P, T]:
+    """Decorates a method: a PyMongoError becomes a StoreError with one line that says what to do."""
+
+    @wraps(call)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except PyMongoError as error:
+            raise explain(error) from error
+
+    return inner
+
+
+def upsert(call: Callable[[], object]) -> None:
+    """Calls an upsert, again after a duplicate key: two processes may both find nothing and both insert."""
+    try:
+        call()
+    except DuplicateKeyError:
+        call()
+
+
+def explain(error: PyMongoError) -> StoreError:
+    """Makes a StoreError, never with the address, which may contain a password."""
+    text = str(error).partition(", full error:")[0].partition("(configured timeouts")[0].strip()
+    if isinstance(error, ConnectionFailure):
+        return StoreError(f"MongoDB: {text[:200]}: start the server, or correct mongo_uri")
+    if isinstance(error, InvalidURI):
+        return StoreError("MongoDB: mongo_uri is no address; want mongodb://host:port/database")
+    if isinstance(error, OperationFailure) and error.code in (13, 18):
+        return StoreError(f"MongoDB: {text[:200]}: check user and password in mongo_uri")
+    return StoreError(f"MongoDB: {text[:300]}")
+
+
+class MongoServer:
+    """The database at a `mongodb://…` address."""
+
+    @store_errors
+    def __init__(self, uri: str) -> None:
+        """Connects, and creates missing indexes, counters and `laha_config`.
+
+        Raises:
+            StoreError: no server answers, it refuses the connection, or `uri` is no address.
+        """
+        patience: Document = {"serverSelectionTimeoutMS": ANSWER_MS}
+        if "serverselectiontimeoutms" in uri.lower():
+            patience = {}  # the address sets it itself
+        try:
+            self.client: MongoClient[Document] = MongoClient(uri, appname="opq", **patience)
+        except ValueError as error:  # pymongo's own parser lets some through: "[", a port that is no number
+            raise InvalidURI(str(error)) from error
+        try:
+            chosen = self.client.get_default_database(DEFAULT_DATABASE)
+            self.db: Database[Document] = chosen.with_options(write_concern=WriteConcern("majority", j=True))
+            self.fs = GridFS(self.db)
+            self._prepare()
+            self._put_first_ttls()
+        except PyMongoError:
+            self.client.close()
+            raise
+        self._live_ttls = LiveTtls(self._found_ttls, Ttls())
+
+    def _prepare(self) -> None:
+        db = self.db
+        for name, details in db.measurements.index_information().items():
+            if details.get("unique") and any(key == "timetstamp_ms" for key, _ in details["key"]):
+                db.measurements.drop_index(name)  # the original's typo allowed one measurement per Box ever
+        self._unique_sequences()
+        db.measurements.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
+        db.trends.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
+        db.opq_rollups.create_index(
+            [("box_id", ASCENDING), ("length_ms", ASCENDING), ("start_ms", ASCENDING)]
+        )
+        nothing = db.trends.find_one({}, {"_id": 1}) is None
+        first: Document = {"$setOnInsert": {"box_id": "", "timestamp_ms": 0, "done": nothing}}
+        upsert(lambda: db.opq_counters.update_one({"_id": ROLLUPS_FILL}, first, upsert=True))
+        db.opq_rollups_due.create_index([("length_ms", ASCENDING), ("start_ms", ASCENDING)])
+        for collection in (db.measurements, db.trends, db.opq_rollups, db.events, db.incidents):
+            collection.create_index("expire_at")
+        self._index(db.events, "event_id", unique=True)
+        db.events.create_index([("finished", ASCENDING), ("analysed", ASCENDING)])
+        db.events.create_index("token")
+        db.events.create_index([("target_event_start_timestamp_ms", DESCENDING), ("event_id", DESCENDING)])
+        db.events.create_index("requests")
+        db.box_events.create_index("event_id")
+        db.makai_metrics.create_index("timestamp_ms")
+        db.makai_metrics.create_index("expire_at")
+        self._index(db.incidents, "incident_id", unique=True)
+        db.incidents.create_index([("group_id", ASCENDING), ("incident_id", ASCENDING)])
+        db.incidents.create_index("end_ns")
+        db.incidents.create_index("start_ns")
+        db.incidents.create_index([("box_id", ASCENDING), ("end_ns", ASCENDING)])
+        db.opq_incident_heirs.create_index("heir")
+        by_start = [("start_ns", DESCENDING), ("_id", DESCENDING)]
+        db.opq_incident_index.create_index(by_start)
+        db.opq_incident_index.create_index([("tags", ASCENDING), *by_start])
+        by_start = [("start_ns", DESCENDING), ("incident_id", DESCENDING)]
+        db.opq_incident_boxes.create_index(by_start)
+        db.opq_incident_boxes.create_index([("box_id", ASCENDING), *by_start])
+        self._index(db.opq_boxes, "box_id", unique=True)
+
+    def _unique_sequences(self) -> None:
+        """Makes the index of `sequences`, unique as a second guard after `_id`; old rows have no sequence."""
+        keys = [("box_id", ASCENDING), ("sequence", ASCENDING)]
+        try:
+            self.db.measurements.create_index(
+                keys, unique=True, partialFilterExpression={"sequence": {"$exists": True}}
+            )
+        except OperationFailure as error:
+            if error.code != 238:  # NotImplemented: a stand-in without partial indexes
+                raise
+            self.db.measurements.create_index(keys)
+
+    def _index(self, collection: Collection[Document], key: str, unique: bool) -> None:
+        """Creates an index, unless the original has one on the same key.
+
+        The original's event ids could start again at 1 (its weakness 9). A database with such duplicates can
+        be opened too; it gets an index that is not unique.
+        """
+        if any(details["key"] == [(key, 1)] for details in collection.index_information().values()):
+            return
+        try:
+            collection.create_index(key, unique=unique)
+        except OperationFailure:  # a server with another reason refuses this call too
+            collection.create_index(key)
+
+    @property
+    def ttls(self) -> Ttls:
+        """The TTLs in `laha_config`, at most some seconds old."""
+        return self._live_ttls.now()
+
+    @store_errors
+    def read_ttls(self) -> Ttls:
+        return self._live_ttls.reread()
+
+    @store_errors
+    def put_ttls(self, ttls: Ttls) -> None:
+        change = {f"ttls.{name}": seconds for name, seconds in ttls_document(ttls).items()}
+        self.db.laha_config.update_one({}, {"$set": change})
+        self._live_ttls.reread()
+
+    @store_errors
+    def _found_ttls(self) -> object:
+        return (self.db.laha_config.find_one() or {}).get("ttls")
+
+    def _put_first_ttls(self) -> None:
+        """Writes `laha_config` where it is missing: the original's services need it, with Int32 values."""
+        if self.db.laha_config.find_one() is None:
+            first = {"$setOnInsert": {"ttls": ttls_document(Ttls())}}
+            upsert(lambda: self.db.laha_config.update_one({"_id": "ttls"}, first, upsert=True))
+
+    def next_number(self, name: str, highest: Callable[[], int]) -> int:
+        """Returns the next number of a counter, above all numbers that other programs have stored.
+
+        `highest` reads the largest number in use, so that a first run continues where the original stopped,
+        and an original service may run at the same time.
+        """
+        counters = self.db.opq_counters
+        while True:
+            upsert(lambda: counters.update_one({"_id": name}, {"$setOnInsert": {"value": 0}}, upsert=True))
+            document = counters.find_one_and_update(
+                {"_id": name}, {"$inc": {"value": 1}}, return_document=ReturnDocument.AFTER
+            )
+            value = int(document["value"]) if document is not None else 0
+            in_use = highest()
+            if in_use < value:
+                return value
+            counters.update_one({"_id": name}, {"$max": {"value": Int64(in_use)}})
+
+    def highest(self, collection: str, field: str, **where: object) -> int:
+        """Returns the largest number in a field, of any BSON type; 0 if no document has a number there."""
+        query = {field: {"$gte": 0}, **where}
+        found = self.db[collection].find_one(query, {field: 1}, sort=[(field, DESCENDING)])
+        return 0 if found is None else int(found[field])
+
+    def delete_files(self, where: Document, keep: object = None) -> None:
+        """Deletes these files of GridFS and their chunks, except `keep`. A missing file is no error."""
+        files, chunks = self.db["fs.files"], self.db["fs.chunks"]
+        for file in list(files.find(where)):
+            if file["_id"] == keep:
+                continue
+            files.delete_one({"_id": file["_id"]})
+            chunks.delete_many({"files_id": file["_id"]})
+
+    def expires(self, ttl_s: int) -> Int64:
+        return Int64(int(time.time()) + ttl_s)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator["StoreLock"]:
+        """Holds a lock that one of all processes has at a time; see `StoreLock`."""
+        lock = StoreLock(self.db, name)
+        lock.acquire()
+        try:
+            yield lock
+        finally:
+            lock.release()
+
+
+class MongoPart:
+    """Some collections and the store's methods on them; `MongoStore` inherits from all parts."""
+
+    def __init__(self, server: MongoServer) -> None:
+        self._server = server
+        self._db = server.db
+
+    def _box_location(self, box_id: str) -> str:
+        box = self._db.opq_boxes.find_one({"box_id": box_id}) or {}
+        return str(box.get("location") or "")
+
+    def _box_locations(self, box_ids: set[str]) -> dict[str, str]:
+        """Returns Box -> location, for Boxes that have one."""
+        found = self._db.opq_boxes.find({"box_id": {"$in": sorted(box_ids)}}, {"box_id": 1, "location": 1})
+        return {str(box["box_id"]): str(box["location"]) for box in found if box.get("location")}
+
+    def ttls(self) -> Ttls:
+        return self._server.read_ttls()
+
+    def put_ttls(self, ttls: Ttls) -> None:
+        self._server.put_ttls(ttls)
+
+
+class LockLostError(Exception):
+    """Another process took the lock over, because this one did not renew it; the caller starts again."""
+
+
+class StoreLock:
+    """A lock: a document that one process holds, without transactions or a clock shared between machines.
+
+    The holder changes `beat` before each of its writes. A waiting process that sees the same beat for
+    `LEASE_S` on its own monotonic clock takes the lock by compare-and-set, so a killed holder blocks the
+    others no longer than that. The next holder's work completes what it left half done.
+    """
+
+    def __init__(self, db: Database[Document], name: str) -> None:
+        self._locks = db.opq_locks
+        self._name = name
+        self._holder = uuid.uuid4().hex
+        self._beat = 0
+
+    def acquire(self) -> None:
+        """Waits for the lock; raises StoreError after `LOCK_WAIT_S`."""
+        deadline = time.monotonic() + LOCK_WAIT_S
+        seen: tuple[str, int] | None = None
+        since = 0.0
+        pause_s = 0.002
+        while not self._insert():
+            now = time.monotonic()
+            held = self._locks.find_one({"_id": self._name})
+            if held is None:
+                continue
+            beat = (str(held["holder"]), int(held["beat"]))
+            if beat != seen:
+                seen, since = beat, now
+            elif now - since > LEASE_S and self._take_over(beat):
+                return
+            if now > deadline:
+                raise StoreError(
+                    f"MongoDB: lock {self._name} is held by another process for {LOCK_WAIT_S:g} s"
+                )
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 0.05)
+
+    def _insert(self) -> bool:
+        try:
+            self._locks.insert_one({"_id": self._name, "holder": self._holder, "beat": 0})
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def _take_over(self, beat: tuple[str, int]) -> bool:
+        done = self._locks.update_one(
+            {"_id": self._name, "holder": beat[0], "beat": beat[1]},
+            {"$set": {"holder": self._holder, "beat": 0}},
+        )
+        return done.modified_count == 1
+
+    def beat(self) -> None:
+        """Renews the lock; raises LockLostError where another process has it now."""
+        self._beat += 1
+        done = self._locks.update_one(
+            {"_id": self._name, "holder": self._holder}, {"$set": {"beat": self._beat}}
+        )
+        if done.matched_count != 1:
+            raise LockLostError
+
+    def release(self) -> None:
+        self._locks.delete_one({"_id": self._name, "holder": self._holder})

@@ -1,0 +1,348 @@
+"""Accounts of people, their sessions and links, who may see which Box, and the log of changes.
+
+Works on tables of keyed documents (`KeyedDocuments`), which both stores have: the embedded store in the file
+`accounts.db` beside `opq.db`, MongoDB in collections of the same names. Secrets (sessions, links, passwords)
+are stored as hashes, except the secret of a second factor, which must be read back.
+"""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from opq_cloud.store.records.audit import AUDIT, AuditRecords
+from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments, OriginalUser
+
+R = TypeVar("R")
+
+ROLES = ("admin", "owner", "researcher", "viewer")
+PRIVACIES = ("nothing", "region", "all")
+"""What the public sees of a Box: nothing, figures of its region (all such Boxes together), the Box itself."""
+ACCOUNTS, SESSIONS, TICKETS = "opq_accounts", "opq_sessions", "opq_tickets"
+ACCESSES, SECRETS = "opq_box_access", "opq_secrets"
+NOTIFICATION_RULES, NOTIFICATIONS = "opq_notification_rules", "opq_notifications"
+SAVED_VIEWS = "opq_saved_views"
+INCIDENT_ANNOUNCEMENTS, REANALYSES = "opq_incident_announcements", "opq_reanalyses"
+LEASES = "opq_leases"
+LAHA_STATS = "laha_stats"
+"""The original's collection (opq-interop, D.7), under its own name."""
+TABLES: Mapping[str, tuple[str, ...]] = {
+    ACCOUNTS: ("email",),
+    SESSIONS: ("account_id",),
+    TICKETS: ("account_id",),
+    ACCESSES: (),
+    AUDIT: ("account_id", "subject"),
+    NOTIFICATION_RULES: ("account_id",),
+    NOTIFICATIONS: ("account_id", "state"),
+    SAVED_VIEWS: ("account_id",),
+    SECRETS: (),
+    INCIDENT_ANNOUNCEMENTS: (),
+    REANALYSES: ("account_id",),
+    LEASES: (),
+    LAHA_STATS: (),
+}
+"""Table -> fields by which documents are found; `email` is unique."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person who may sign in, unless the account is disabled."""
+
+    account_id: str
+    email: str
+    """In lower case; unique."""
+    name: str
+    role: str
+    password_hash: str
+    created_ms: int
+    disabled: bool = False
+    totp_secret: str = ""
+    """Base32; empty where there is no second factor."""
+    totp_step: int = 0
+    """The last step of 30 s whose code was accepted: each code is accepted once."""
+    recovery_hashes: tuple[str, ...] = ()
+    time_zone: str = "UTC"
+    theme: str = "system"
+    voltage_unit: str = "V"
+    """`V` or `percent` of nominal: where an address of Examine or `/compare` names none."""
+    openid: str = ""
+    """Issuer and subject where the person signs in by OpenID Connect; empty where by password only."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSession:
+    """One browser that is signed in."""
+
+    token_hash: str
+    account_id: str
+    created_ms: int
+    seen_ms: int
+    expires_s: int
+    address: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTicket:
+    """A secret that allows one thing once (a link, a claim code), or reading until it expires (a token)."""
+
+    ticket_hash: str
+    purpose: str
+    """`first_admin`, `invitation`, `reset`, `claim`, `token` or `notify`."""
+    created_ms: int
+    expires_s: int
+    account_id: str = ""
+    """The account whose password it resets, or in whose name it reads."""
+    email: str = ""
+    role: str = ""
+    box_id: str = ""
+    label: str = ""
+    scopes: tuple[str, ...] = ()
+    """What a token may read: `read`, `waveforms`. An old token, made without scopes, reads all."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxAccess:
+    """The owner of a Box and who may see it; a Box without a record has no owner and is not public."""
+
+    box_id: str
+    owner_id: str = ""
+    shared_ids: tuple[str, ...] = ()
+    privacy: str = "nothing"
+    public_waveforms: bool = False
+    """Whether the public also sees its raw waveforms, where `privacy` is `all`."""
+
+
+class AccountRecords:
+    """Accounts and what belongs to them.
+
+    Every method may be called from any thread and raises StoreError where the database fails.
+    """
+
+    def __init__(self, documents: KeyedDocuments) -> None:
+        self._documents = documents
+        self.changes = AuditRecords(documents)
+        """The log of changes."""
+
+    @property
+    def documents(self) -> KeyedDocuments:
+        """The tables, for the records that other modules keep in them (`notifications.py`)."""
+        return self._documents
+
+    def close(self) -> None:
+        self._documents.close()
+
+    # Accounts
+    def any_account(self) -> bool:
+        return bool(self._documents.newest(ACCOUNTS, "", 1))
+
+    def accounts(self) -> list[Account]:
+        """Returns all accounts, the oldest first."""
+        found = _records(Account, self._documents.find(ACCOUNTS))
+        return sorted(found, key=lambda each: (each.created_ms, each.account_id))
+
+    def account(self, account_id: str) -> Account | None:
+        return _record(Account, self._documents.get(ACCOUNTS, account_id))
+
+    def account_of(self, email: str) -> Account | None:
+        found = _records(Account, self._documents.find(ACCOUNTS, "email", email.strip().lower()))
+        return found[0] if found else None
+
+    def account_of_openid(self, openid: str) -> Account | None:
+        """Returns the account with this issuer and subject."""
+        found = (each for each in self.accounts() if each.openid == openid)
+        return next(found, None) if openid else None
+
+    def add_account(self, email: str, name: str, role: str, password_hash: str) -> Account | None:
+        """Adds an account and returns it; None where the e-mail has an account already."""
+        account_id = secrets.token_hex(8)
+        made = Account(account_id, email.strip().lower(), name, role, password_hash, _now_ms())
+        return made if self._documents.insert(ACCOUNTS, account_id, asdict(made)) else None
+
+    def change_account(self, account_id: str, changed: Callable[[Account], Account | None]) -> bool:
+        """Changes an account as `KeyedDocuments.change` does; `changed` must not alter e-mail and id."""
+
+        def change(document: Fields) -> Fields | None:
+            after = changed(read_record(Account, document))
+            return None if after is None else {**document, **asdict(after)}
+
+        return self._documents.change(ACCOUNTS, account_id, change)
+
+    def delete_account(self, account_id: str) -> tuple[str, ...]:
+        """Deletes an account and all that names it; returns its Boxes, now without owner and not public."""
+        account = self.account(account_id)
+        freed = []
+        for access in self.accesses().values():
+            if access.owner_id == account_id:
+                freed.append(access.box_id)
+                self._documents.remove(ACCESSES, access.box_id)
+            elif account_id in access.shared_ids:
+                self.share_box(access.box_id, account_id, False)
+        self.end_sessions(account_id)
+        for ticket in self.tickets():
+            if ticket.account_id == account_id or (account and ticket.email == account.email):
+                self._documents.remove(TICKETS, ticket.ticket_hash)
+        for table, key in (
+            (NOTIFICATION_RULES, "rule_id"), (NOTIFICATIONS, "entry_id"), (SAVED_VIEWS, "view_id"),
+            (REANALYSES, "key"),
+        ):  # fmt: skip
+            for document in self._documents.find(table, "account_id", account_id):
+                self._documents.remove(table, document[key])
+        self.changes.forget_account(account_id, freed)
+        self._documents.remove(ACCOUNTS, account_id)
+        if account is not None:
+            self._documents.remove_original_user(account.email)
+        return tuple(freed)
+
+    def has_original_users(self) -> bool:
+        """Returns whether the store is a database of the original with users of its View."""
+        return self._documents.has_original_users()
+
+    def original_user(self, name: str) -> OriginalUser | None:
+        """Returns a user of the original's View, to take over; None in the embedded store."""
+        return self._documents.original_user(name.strip().lower())
+
+    # Sessions
+    def add_session(self, session: AccountSession) -> None:
+        self._documents.insert(SESSIONS, session.token_hash, asdict(session))
+
+    def session(self, token_hash: str) -> AccountSession | None:
+        return _record(AccountSession, self._documents.get(SESSIONS, token_hash))
+
+    def sessions(self, account_id: str) -> list[AccountSession]:
+        """Returns the sessions of an account, the most recently used first."""
+        found = _records(AccountSession, self._documents.find(SESSIONS, "account_id", account_id))
+        return sorted(found, key=lambda each: -each.seen_ms)
+
+    def keep_sessions(self, account_id: str, most: int) -> int:
+        """Ends all but the `most` most recently used sessions; returns the number of ended ones."""
+        longest = [each.token_hash for each in self.sessions(account_id)[most:]]
+        return self._documents.remove_many(SESSIONS, longest)
+
+    def touch_session(self, token_hash: str, seen_ms: int) -> None:
+        self._documents.change(SESSIONS, token_hash, lambda was: {**was, "seen_ms": seen_ms})
+
+    def end_session(self, token_hash: str) -> bool:
+        return self._documents.remove(SESSIONS, token_hash) is not None
+
+    def end_sessions(self, account_id: str, keep: str = "") -> int:
+        """Ends all sessions but `keep`; returns the number of ended ones."""
+        ended = [each.token_hash for each in self.sessions(account_id) if each.token_hash != keep]
+        return self._documents.remove_many(SESSIONS, ended)
+
+    # Links, codes and tokens
+    def add_ticket(self, ticket: AccountTicket) -> None:
+        """Adds a ticket; a link for the first administrator replaces older ones."""
+        if ticket.purpose == "first_admin":
+            for old in self.tickets("first_admin"):
+                self._documents.remove(TICKETS, old.ticket_hash)
+        self._documents.insert(TICKETS, ticket.ticket_hash, asdict(ticket))
+
+    def ticket(self, ticket_hash: str, purpose: str, now_s: float | None = None) -> AccountTicket | None:
+        """Returns a ticket; None where it is unknown, for another purpose, or expired."""
+        found = _record(AccountTicket, self._documents.get(TICKETS, ticket_hash))
+        return found if found is not None and _holds(found, purpose, now_s) else None
+
+    def tickets(self, purpose: str = "", account_id: str | None = None) -> list[AccountTicket]:
+        """Returns all tickets; only those of a purpose or an account, where given."""
+        found = _records(AccountTicket, self._documents.find(TICKETS))
+        mine = found if account_id is None else [each for each in found if each.account_id == account_id]
+        return [each for each in mine if purpose in ("", each.purpose)]
+
+    def use_ticket(self, ticket_hash: str, purpose: str, now_s: float | None = None) -> AccountTicket | None:
+        """Returns a ticket as `ticket` does, and removes it: if two use it at once, only one gets it."""
+        if self.ticket(ticket_hash, purpose, now_s) is None:
+            return None
+        return _record(AccountTicket, self._documents.remove(TICKETS, ticket_hash))
+
+    def remove_ticket(self, ticket_hash: str) -> bool:
+        return self._documents.remove(TICKETS, ticket_hash) is not None
+
+    def remove_own_ticket(self, purpose: str, account_id: str, ticket_hash: str) -> bool:
+        """Removes a ticket of this account; False where it has no such ticket."""
+        own = {each.ticket_hash for each in self.tickets(purpose, account_id)}
+        return ticket_hash in own and self.remove_ticket(ticket_hash)
+
+    # Boxes
+    def accesses(self) -> dict[str, BoxAccess]:
+        """Returns Box -> access, of all Boxes that have one."""
+        return {each.box_id: each for each in _records(BoxAccess, self._documents.find(ACCESSES))}
+
+    def accesses_revision(self) -> tuple[int, ...] | None:
+        """Returns a value that differs after each change of `accesses` by any process; None if unknown."""
+        return self._documents.revision(ACCESSES)
+
+    def access(self, box_id: str) -> BoxAccess:
+        return _record(BoxAccess, self._documents.get(ACCESSES, box_id)) or BoxAccess(box_id)
+
+    def claim_box(self, box_id: str, account_id: str) -> bool:
+        """Makes the account the owner of a Box; False where the Box has an owner."""
+        fresh = BoxAccess(box_id, account_id)
+        if self._documents.insert(ACCESSES, box_id, asdict(fresh)):
+            return True
+        return self._documents.change(
+            ACCESSES, box_id, lambda was: None if was["owner_id"] else {**was, "owner_id": account_id}
+        )
+
+    def change_access(self, box_id: str, changed: Callable[[BoxAccess], BoxAccess]) -> None:
+        self._documents.insert(ACCESSES, box_id, asdict(BoxAccess(box_id)))
+        self._documents.change(
+            ACCESSES, box_id, lambda was: {**was, **asdict(changed(read_record(BoxAccess, was)))}
+        )
+
+    def share_box(self, box_id: str, account_id: str, may_see: bool) -> None:
+        def shared(was: BoxAccess) -> BoxAccess:
+            others = [each for each in was.shared_ids if each != account_id]
+            return replace(was, shared_ids=tuple([*others, account_id] if may_see else others))
+
+        self.change_access(box_id, shared)
+
+    # What only this installation knows
+    def installation_secret(self, name: str) -> bytes:
+        """Returns random bytes, made at the first call and the same for all later calls and processes."""
+        self._documents.insert(SECRETS, name, {"hex": secrets.token_hex(32)})
+        found = self._documents.get(SECRETS, name)
+        assert found is not None  # nothing takes one away
+        return bytes.fromhex(found["hex"])
+
+    def expire(self, now_s: float | None = None) -> int:
+        """Removes expired sessions, links and tokens, and entries of the log of changes that are too old."""
+        limit_s = time.time() if now_s is None else now_s
+        gone = sum(self._documents.remove_expired(table, limit_s) for table in (SESSIONS, TICKETS))
+        gone += self.changes.expire(min(limit_s, time.time()))
+        return gone
+
+
+def secret_hash(secret: str) -> str:
+    """Returns the hash that is stored of a secret made here: SHA-256 is enough for 256 random bits."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _holds(ticket: AccountTicket, purpose: str, now_s: float | None) -> bool:
+    return ticket.purpose == purpose and (time.time() if now_s is None else now_s) < ticket.expires_s
+
+
+def read_record(kind: type[R], document: Mapping[str, Any]) -> R:
+    """Makes a dataclass from its document; ignores fields that a newer version added; lists become tuples."""
+    assert is_dataclass(kind)
+    names = {each.name for each in fields(kind)}
+    values: Fields = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in document.items()
+        if name in names
+    }
+    return kind(**values)
+
+
+def _record(kind: type[R], document: Mapping[str, Any] | None) -> R | None:
+    return None if document is None else read_record(kind, document)
+
+
+def _records(kind: type[R], documents: Iterable[Mapping[str, Any]]) -> list[R]:
+    return [read_record(kind, document) for document in documents]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,1 @@
+"""The arithmetic of trends, for both stores."""

@@ -3,8 +3,9 @@ them.
 
 `supply_v` and `battery_v` are a Box's own, as in its Health; `gateway_supply` is 0 while the gateway's supply
 fails. They are in each Measurement while a supply is low, in the first one after, and once a minute for a Box
-with a battery (`SupplyTeller`). `restart_cause` shows whether a Box restarted because its supply was lost.
-This is separate from `messages.py`; gateways (also simulated ones) and the cloud use it.
+with a battery (`SupplyTeller`). `restart_cause` shows whether a Box restarted because its supply was lost,
+`missing_s` that it did not restart. This is separate from `messages.py`; gateways (also simulated ones) and
+the cloud use it.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,10 @@ SUPPLY, BATTERY, GATEWAY = "supply_v", "battery_v", "gateway_supply"
 SUPPLY_METRICS = frozenset((SUPPLY, BATTERY, GATEWAY))
 RESTART = "restart_cause"
 """A code of `log_codes.RESET_CAUSES`, in the first Measurements after a start that reached the gateway."""
+MISSING = "missing_s"
+"""Seconds of samples that the Box took and that did not reach the gateway; in the first Measurement after."""
+SAMPLED_SHARE = 0.5
+"""Share of a silence: a Box that took samples or measured for longer had its supply."""
 SUPPLIED_CAUSES = ("pin", "software", "watchdog")
 """Causes of a restart during which the supply was present."""
 WELL_EVERY_NS = 60 * 10**9
@@ -51,6 +56,14 @@ def supplied_restart(metrics: Mapping[str, Metric]) -> str:
     restart = metrics.get(RESTART)
     cause = "" if restart is None else RESET_CAUSES.get(restart.average, "")  # type: ignore[call-overload]
     return cause if cause in SUPPLIED_CAUSES else ""
+
+
+def sampled_on_s(metrics: Mapping[str, Metric], silent_s: float) -> float | None:
+    """Returns for how long the Box took samples in a silence, if that shows that its supply was present."""
+    missing = metrics.get(MISSING)
+    if missing is None or missing.average <= SAMPLED_SHARE * silent_s:
+        return None
+    return missing.average
 
 
 class SupplyTeller:

@@ -19,7 +19,7 @@ from opq_proto import log
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric
-from opq_proto.supply_word import RESTART
+from opq_proto.supply_word import MISSING, RESTART
 
 S = 10**9
 AT = Nominal(230.0, 50.0)
@@ -210,6 +210,14 @@ def test_a_box_that_began_again_on_order_is_not_asked() -> None:
     ordered = {**calm(1)[0].metrics, RESTART: Metric(4.0, 4.0, 4.0)}
     rows = [*calm(20), *(replace(row, metrics=ordered) for row in calm(3, 80)), *calm(5, 83)]
     assert decided("silence", rows) == {}
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(60.0, False), (2.0, True)])
+def test_a_box_whose_samples_only_did_not_arrive_is_not_asked(seconds: float, asked: bool) -> None:
+    first, *later = [replace(row, sequence=20 + k) for k, row in enumerate(calm(5, 80))]
+    back = replace(first, metrics={**first.metrics, MISSING: Metric(seconds, seconds, seconds)})
+    before = [replace(row, sequence=k) for k, row in enumerate(calm(20))]
+    assert list(decided("silence", [*before, back, *later])) == ([20] if asked else [])
 
 
 def test_a_box_whose_network_was_away_is_not_asked() -> None:

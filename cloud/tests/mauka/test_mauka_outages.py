@@ -192,6 +192,22 @@ def test_a_box_that_began_again_on_order_lost_no_supply(store: CloudStore, cause
     assert (watch.box_restarts, watch.network_losses) == (int(not lost), 0)
 
 
+@pytest.mark.parametrize(("missing_s", "lost"), [(11.0, False), (3.0, True)])
+def test_boxes_that_took_samples_in_their_silence_lost_no_supply(
+    store: CloudStore, missing_s: float, lost: bool
+) -> None:
+    """As simulated Boxes on a machine that is too busy, or a cable that is out: all of a place at once."""
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    silent = ("1", "2", "3")
+    grid.pass_seconds(20, 32, silent=silent)
+    rows = [row for box_id in silent for row in grid.measure(box_id, 32, 33, missing_s=missing_s)]
+    store.append_measurements(rows)
+    grid.pass_seconds(33, 43)
+    assert [set(each.box_ids) for each in grid.incidents()] == ([set(silent)] if lost else [])
+    assert grid.plugin.watch.network_losses == (0 if lost else 3)
+
+
 def test_what_was_taken_for_an_outage_and_was_the_network_is_withdrawn(store: CloudStore) -> None:
     grid = SilentGrid(store, FEEDERS | {"6": "north"})
     grid.pass_seconds(0, 20)

@@ -25,7 +25,7 @@ from opq_gateway.status import BoxStatus
 from opq_measure.timebase.window import Window
 from opq_proto.link_messages import BoxMeasurement, Hello, Log
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.supply_word import RESTART, SupplyTeller
+from opq_proto.supply_word import MISSING, RESTART, SupplyTeller
 
 BACKLOG_INBOX_S = 300.0
 """Most live samples that wait while those of the ring are measured: 7 MB."""
@@ -33,6 +33,8 @@ BESIDE_NS = 1_000_000
 """Rows that begin this little before the newest on disk count as after it."""
 RESTART_SAID = 5
 """Measurements after a start that report its cause: the last ones from before it come among them."""
+MISSING_NS = 10**9
+"""Samples of a shorter time that did not arrive are not reported."""
 OF_WINDOWS = ("window", "half")
 """Kinds that show up to where the ledger was written; the others cover longer intervals."""
 
@@ -99,6 +101,10 @@ class MeasuredBox:
         self._supply = SupplyTeller()
         self._started: Log | None = None
         self._restart_left = 0
+        self._newest: SampleBlock | None = None
+        """The block that was measured last."""
+        self._missing: tuple[int, int] | None = None
+        """Samples that the Box took and that did not arrive: their end and duration, ns."""
 
     @property
     def has_backlog(self) -> bool:
@@ -181,7 +187,19 @@ class MeasuredBox:
             if self._boot_id not in (None, boot_id):  # the ring holds no hellos
                 self._begin_meter(jobs)
             self._boot_id = boot_id
-            self._meter.push_blocks(list(part))
+            run = list(part)
+            self._note_missing(run[0])
+            self._meter.push_blocks(run)
+            self._newest = run[-1]
+
+    def _note_missing(self, block: SampleBlock) -> None:
+        """Notes samples that are missing before a block of the same start of the Box."""
+        newest = self._newest
+        if newest is None or newest.boot_id != block.boot_id:
+            return
+        missing_ns = (block.first_sample - newest.end_sample) * 10**12 // block.rate_millihz
+        if missing_ns >= MISSING_NS:
+            self._missing = block.t_ns, missing_ns
 
     def _restart(self, hello: Hello, jobs: list[Job]) -> None:
         if self._started is not self.status.started:
@@ -270,7 +288,7 @@ class MeasuredBox:
         self.status.measurement_ms = measurement.timestamp_ms
         self._published_ns = measurement.end_ns or 0
         if not measurement.backfilled:
-            measurement = self._with_restart(self._with_supply(measurement))
+            measurement = self._with_missing(self._with_restart(self._with_supply(measurement)))
         self._outside.publish(self.plan.box_id, measurement)
 
     def _with_supply(self, measurement: Measurement) -> Measurement:
@@ -288,6 +306,21 @@ class MeasuredBox:
         self._restart_left -= 1
         cause = float(self._started.b)
         return replace(measurement, metrics={**measurement.metrics, RESTART: Metric(cause, cause, cause)})
+
+    def _with_missing(self, measurement: Measurement) -> Measurement:
+        """The first measurement after missing samples, with their seconds if the Box has no battery.
+
+        A Box with a battery takes samples without its supply, too.
+        """
+        if self._missing is None or (measurement.end_ns or 0) <= self._missing[0]:
+            return measurement
+        seconds = self._missing[1] / 1e9
+        self._missing = None
+        health = self.status.health
+        if health is None or health.battery_v is not None:
+            return measurement
+        missing = {MISSING: Metric(seconds, seconds, seconds)}
+        return replace(measurement, metrics={**measurement.metrics, **missing})
 
     def _publish_fallback(self, measurements: Sequence[Measurement]) -> None:
         for measurement in measurements:

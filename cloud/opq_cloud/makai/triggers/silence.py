@@ -4,7 +4,7 @@ In: Measurement.  Out: at most one Decision, a span that is over.  State: per Bo
 supply a Box measures nothing, and its sequence continues where it was. A Box whose network or whose cloud
 was away continued to measure: its sequence has increased, its Measurements arrive later, and nothing is
 requested. An original Box has no sequence; for it time alone counts. A Box that was restarted by a
-command, as for new firmware, had its supply.
+command, as for new firmware, had its supply, and so had one whose samples only did not arrive.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from opq_cloud.makai.judging.quiet_rows import ids_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
-from opq_proto.supply_word import supplied_restart
+from opq_proto.supply_word import sampled_on_s, supplied_restart
 
 name = "silence"
 kind = "trigger"
@@ -77,7 +77,7 @@ def decide(
         measured_s = (measurement.sequence - before - 1) * (end_ns - start_ns) / 1e9
         if measurement.sequence < before or measured_s > silent_s / 2:
             return None, state
-    if supplied_restart(measurement.metrics):
+    if supplied_restart(measurement.metrics) or sampled_on_s(measurement.metrics, silent_s) is not None:
         return None, state
     span_ns = max(0, before_ns - round(config.before_s * 1e9)), before_ns
     because = f"{name}: nothing was measured for {silent_s:.1f} s; this came before"

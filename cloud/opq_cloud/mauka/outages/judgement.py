@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_proto.messages import CauseEvidence
-from opq_proto.supply_word import SupplyWord
+from opq_proto.supply_word import SAMPLED_SHARE, SupplyWord
 
 PRIOR = -1.0
 """Networks of Boxes fail more often than their supply."""
@@ -22,8 +22,6 @@ TOGETHER_S = 1.5
 LONG_S = 60.0
 """A gateway that restarts is back within this time."""
 DEAD_PERCENT, DIP_PERCENT = 10.0, 90.0
-MEASURED_ON = 0.5
-"""Share of a silence: with numbers for at least this share, the Box continued to measure."""
 MOST_TOGETHER = 3
 RESTART_WORDS = {
     "software": "by a command, for new firmware, or by itself",
@@ -57,6 +55,8 @@ class SilenceSigns:
     neighbours: Sequence[NeighbourSight]
     others_report: int
     """Number of Boxes that are no neighbours and sent Measurements after it began."""
+    sampled_on_s: float | None = None
+    """For how long the Box took samples that did not arrive, if that shows that its supply was there."""
     restart: str = ""
     """Why the Box restarted at the end of the silence while its supply was there; empty: not known."""
     supply: SupplyWord | None = None
@@ -92,7 +92,7 @@ def judge_silence(signs: SilenceSigns) -> SilenceJudgement:
 
 
 def _own_signs(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
-    return _numbers(signs), _restart(signs), _last_voltage(signs), _supply(signs)
+    return _numbers(signs), _sampled_on(signs), _restart(signs), _last_voltage(signs), _supply(signs)
 
 
 def _restart(signs: SilenceSigns) -> CauseEvidence | None:
@@ -124,12 +124,20 @@ def _numbers(signs: SilenceSigns) -> CauseEvidence | None:
     measured_s = signs.measured_s
     if measured_s is None:
         return None
-    if measured_s > MEASURED_ON * signs.silent_s:
+    if measured_s > SAMPLED_SHARE * signs.silent_s:
         words = f"it measured on for {measured_s:.0f} of {signs.silent_s:.0f} s"
         return CauseEvidence("measured_on", words, measured_s, "s", -9.0)
     weight = 5.0 if signs.silent_s >= LONG_S else 3.0
     words = f"it measured nothing for {signs.silent_s:.1f} s: its Measurements' numbers stop and go on there"
     return CauseEvidence("not_measured", words, measured_s, "s", weight)
+
+
+def _sampled_on(signs: SilenceSigns) -> CauseEvidence | None:
+    sampled_s = signs.sampled_on_s
+    if sampled_s is None:
+        return None
+    words = f"it took samples for {sampled_s:.1f} of {signs.silent_s:.1f} s, and they did not arrive"
+    return CauseEvidence("sampled_on", words, sampled_s, "s", -9.0)
 
 
 def _last_voltage(signs: SilenceSigns) -> CauseEvidence | None:

@@ -32,7 +32,7 @@ from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
-from opq_proto.supply_word import SUPPLY, SupplyWord, supplied_restart, supply_word
+from opq_proto.supply_word import SUPPLY, SupplyWord, sampled_on_s, supplied_restart, supply_word
 
 S = 10**9
 AROUND_NS = 2 * S
@@ -258,7 +258,9 @@ class OutageWatch:
         measured = 0.0 if self._lossless else measured_s(before, after)
         around, word = self._around(store, box_id, before), supply_word(before.metrics)
         restart = supplied_restart(after.metrics)
-        signs = SilenceSigns((end_ns - start_ns) / S, True, measured, *around, restart=restart, supply=word)
+        silent_s = (end_ns - start_ns) / S
+        sampled_s = sampled_on_s(after.metrics, silent_s)
+        signs = SilenceSigns(silent_s, True, measured, *around, sampled_s, restart=restart, supply=word)
         judged = judge_silence(signs)
         if judged.probability >= self._config.least_probability or self._by_original(signs):
             finding = self._finding(box_id, before, judged.because, judged.probability, end_ns)

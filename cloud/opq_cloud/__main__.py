@@ -346,7 +346,22 @@ def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
     click.echo(graph_text(nodes) if svg is None else f"{svg}\n", nl=False)
 
 
-PARTS = {"mauka": (_graph, "What runs"), "notifications": (notifications_log, "What was sent")}
+@click.command("texts")
+def _texts() -> None:
+    """All texts of View's pages as a gettext template, for a translation.
+
+    Example: opq-cloud view texts > view.pot
+    """
+    from opq_cloud.view.catalogues import print_template
+
+    click.echo(print_template(), nl=False)
+
+
+PARTS = {
+    "mauka": (_graph, "What runs"),
+    "notifications": (notifications_log, "What was sent"),
+    "view": (_texts, "Texts to translate"),
+}
 """Commands with a second word, by their first one."""
 for _name in HELP:
     cloud.add_command(_WithPart(_command(_name), *PARTS[_name]) if _name in PARTS else _command(_name))

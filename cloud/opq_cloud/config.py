@@ -350,6 +350,9 @@ class ViewSection:
         tuple[Annotated[str, Field(pattern=r"^(\*|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]+)?)$")], ...],
         Field(description="sites that may frame /embed/map, such as https://pq.example; * for all"),
     ] = ()
+    languages: Annotated[
+        Path | None, Field(description="folder of translations such as de.po; none: English alone")
+    ] = None
     mail: MailSection = Field(default_factory=MailSection)
     openid: OpenIdSection | None = None
     rule_engines: Annotated[

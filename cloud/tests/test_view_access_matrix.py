@@ -60,7 +60,7 @@ LINES = {
         "GET /api/v1/incidents/{incident_id}/findings", "GET /api/v1/incidents/{incident_id}/findings/export",
     ),
     "public box": ("GET /share/incidents/{incident_id}",),
-    "not set": ("GET /embed/map",),
+    "not set": ("GET /embed/map", "GET /texts/{file}"),
     "items seen": ("GET /api/v1/boxes/{box_id}/measurements", "GET /api/v1/boxes/{box_id}/trend"),
     "named Box": ("GET /api/v1/exports/measurements",),
     "rows seen": ("GET /api/boxes/{box_id}/measurements",),

@@ -38,6 +38,7 @@ from opq_cloud.view.context import ViewContext
 from opq_cloud.view.edit_pages import IncidentEditPages
 from opq_cloud.view.guard import Scope
 from opq_cloud.view.live_route import HEARTBEAT_S, LiveRoute
+from opq_cloud.view.page_language import PageLanguage, language_routes
 from opq_cloud.view.pages import Pages
 from opq_cloud.view.public.map_feed import MapFeeds
 from opq_cloud.view.public.map_pages import MapStates, StatesAtOnce
@@ -56,6 +57,7 @@ NO_PAGES = (
     "/health",
     "/metrics",
     "/static/",
+    "/texts/",
     "/map/state",
     "/embed/state",
     "/feeds/",
@@ -87,6 +89,8 @@ METRIC_TEXTS = {
     "connections_refused": "Connections that were one too many",
     "connections_waiting_dropped": "Connections without a request that gave way to newer ones",
     "sign_ins_refused": "Forms of who is not signed in that were one too many at once",
+    "languages_refused": "Files of translations that could not be read",
+    "texts_refused": "Translated texts whose places or tags are not those of the English text",
     "mails_sent": "Mails that the SMTP server took",
     "mails_failed": "Mails that it did not take",
     "mails_dropped": "Mails that were one too many",
@@ -108,6 +112,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             render=pages.render,
             openid=context.openid,
             mqtt_ready=bool(context.addresses.mqtt_broker),
+            languages=context.languages,
         )
         if accounts.openid is not None:
             app.include_router(OpenIdPages(accounts, accounts.openid).router())
@@ -124,6 +129,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             app.include_router(made.router())
         app.include_router(admin_router(accounts, context))
         app.include_router(theme_routes())
+    app.include_router(language_routes(context.languages))
     app.include_router(pages.router())
     app.include_router(pages.examine.router())
     app.include_router(pages.compare.router())
@@ -144,8 +150,13 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     )
     on_store, on_form = _add_errors(app, pages, context)
     app.add_middleware(StatesAtOnce, states=states)
+    translated = len(context.languages) > 1
+    if translated:
+        app.add_middleware(PageLanguage, languages=context.languages)
     if context.visitors is not None:
         app.add_middleware(VisitorGate, visitors=context.visitors, unavailable=on_store, signed_out=on_form)
+    if translated:
+        app.add_middleware(PageLanguage, languages=context.languages)
     return app
 
 

@@ -21,6 +21,7 @@ from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.firmware_jobs import FirmwareJobs
 from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.charts import Bucket
+from opq_cloud.view.languages import NO_LANGUAGES, Languages
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.registry import RegistryReader, natural_order
@@ -69,6 +70,7 @@ class ViewContext:
     openid: OpenIdProvider | None = None
     reanalyses: ReanalysisJobs | None = None
     """None where this View carries out no re-analyses."""
+    languages: Languages = NO_LANGUAGES
     charts: BucketCache = field(init=False)
     whole_registry: RegistryReader = field(init=False)
     seen: AnswerCache[SeenIncidents] = field(init=False)

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from opq_cloud.export.tables import written_forms
 from opq_cloud.store.incidents.index import COLUMNS, IncidentFilter, entry_of_incident
-from opq_cloud.view import incident_page, words
+from opq_cloud.view import incident_page, languages, words
 from opq_cloud.view.accounts.account_context import marked_time
 from opq_cloud.view.administration.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.view.context import ShownBox, ViewContext, label
@@ -103,7 +103,9 @@ class Pages:
             extensions=["jinja2.ext.i18n"],
         )
         self._templates.policies["ext.i18n.trimmed"] = True
-        self._templates.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
+        self._templates.install_gettext_callables(  # type: ignore[attr-defined]
+            languages.plain_gettext, languages.plain_ngettext, newstyle=True
+        )
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
         self._templates.filters.update(local_time=marked_time)
         self._templates.globals["table_forms"] = written_forms()
@@ -119,6 +121,7 @@ class Pages:
         now_ns = self._context.now_ns()
         visitor = self._context.visitor
         shared = {"here": here, "now_ns": now_ns, "now_ms": now_ns // 1_000_000, "visitor": visitor}
+        shared["language"] = languages.LANGUAGE.get()
         values.setdefault("form_token", visitor.form_token() if visitor.session_hash else "")
         return HTMLResponse(self._templates.get_template(template).render(**shared, **values), code)
 

@@ -21,6 +21,7 @@ from opq_cloud.view.app import create_app
 from opq_cloud.view.connections import ConnectionLimits, ViewConnections
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard
+from opq_cloud.view.languages import NO_LANGUAGES, Languages
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
 from opq_cloud.view.reanalysis_beginning import note_end
@@ -89,6 +90,7 @@ class View:
                 addresses=self._addresses,
                 openid=None if self._config.openid is None else OpenIdProvider(self._config.openid),
                 reanalyses=self._reanalyses,
+                languages=_languages(self._config, self.counters),
             )
             over_tls = (self._config.public_url or "").startswith("https://")
             allowed = _allowed_hosts(host, self._config.allowed_hosts)
@@ -162,6 +164,14 @@ async def _serve(
     hub.close()
     server.should_exit = True
     await serving
+
+
+def _languages(config: ViewSection, counters: ServiceCounters) -> Languages:
+    if config.languages is None:
+        return NO_LANGUAGES
+    from opq_cloud.view.catalogues import read_languages
+
+    return read_languages(config.languages, counters)
 
 
 def _split(endpoint: str) -> tuple[str, int]:

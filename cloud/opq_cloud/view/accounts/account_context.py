@@ -20,6 +20,7 @@ from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.passwords import new_secret, secret_hash
 from opq_cloud.view.accounts.sign_in import SESSION_S, SignIn
 from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
+from opq_cloud.view.languages import NO_LANGUAGES, Languages
 from opq_proto.keys import KeyFolder
 
 EMAIL_CHARACTERS = 254
@@ -46,6 +47,7 @@ class AccountContext:
     openid: OpenIdProvider | None = None
     mqtt_ready: bool = False
     """Whether notifications have an MQTT broker."""
+    languages: Languages = NO_LANGUAGES
 
     @property
     def people(self) -> AccountRecords:

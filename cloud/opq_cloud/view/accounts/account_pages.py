@@ -84,6 +84,7 @@ class AccountPages:
             tokens=people.tickets("token", account.account_id),
             themes=THEMES,
             voltage_units=VOLTAGE_UNITS,
+            languages=self._context.languages.choices,
             openid_name=self._context.openid_name,
             token_days=TOKEN_DAYS,
             boxes=sorted(visitor.own, key=box_order),
@@ -96,15 +97,19 @@ class AccountPages:
         account = own_account(visitor)
         name, theme = form.text("name", 80) or account.email, form.text("theme")
         zone, unit = form.text("time_zone", 64) or "UTC", form.text("voltage_unit") or account.voltage_unit
+        language = form.text("language", 20) if "language" in form.fields else account.language
+        if language and language not in (account.language, *self._context.languages.choices):
+            known = ", ".join(self._context.languages.choices)
+            raise HTTPException(400, f"{language} is no language of this View; there are {known}.")
         if theme not in THEMES:
             raise HTTPException(400, f"{theme} is no theme; there are {', '.join(THEMES)}.")
         if unit not in VOLTAGE_UNITS:
             raise HTTPException(400, f"{unit} is no unit of voltages; there are {', '.join(VOLTAGE_UNITS)}.")
 
         def changed(was: Account) -> Account:
-            return replace(was, name=name, theme=theme, time_zone=zone, voltage_unit=unit)
+            return replace(was, name=name, theme=theme, time_zone=zone, voltage_unit=unit, language=language)
 
-        after = {"theme": theme, "time_zone": zone, "voltage_unit": unit}
+        after = {"theme": theme, "time_zone": zone, "voltage_unit": unit, "language": language}
         if not _is_zone(zone):
             problem = f"{zone} is no time zone; write one such as Pacific/Honolulu, or UTC."
             return self._page(changed(account), problem=problem, code=400)

@@ -15,7 +15,7 @@ from opq_cloud.view.accounts.visitors import NOBODY, VISITOR, RequestFacts, Visi
 from opq_cloud.view.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_proto.errors import StoreError
 
-FOR_ALL = ("/static/", "/theme/", "/health", "/metrics")
+FOR_ALL = ("/static/", "/theme/", "/texts/", "/health", "/metrics")
 """Paths that are answered without identifying the visitor."""
 TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
 """Pages for visitors who have not signed in."""

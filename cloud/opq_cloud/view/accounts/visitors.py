@@ -140,9 +140,10 @@ class Visitor:
 
     @property
     def feed_name(self) -> str:
-        """A name for the live feed that differs by session and by what the session sees."""
+        """A name for the live feed that differs by session, by what the session sees, and by its language."""
         seen = "all" if self.everything else _digest(f"{_public_digest(self.public)}{sorted(self.full)}")
-        return f"{self.session_hash[:12]}-{seen}"
+        language = self.account.language if self.account else ""
+        return f"{self.session_hash[:12]}-{seen}-{language}"
 
 
 def _digest(text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from opq_cloud.view import words
+from opq_cloud.view.languages import LANGUAGE
 from opq_cloud.view.public.fuzz import MOST_OFF
 from opq_cloud.view.public.grid_now import (
     BY_LOUDNESS,
@@ -123,8 +124,10 @@ class MapPlan:
 
 
 def map_plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
-    """The plan, made once for Boxes that do not change."""
-    found: MapPlan = fixed.plan((frame, radius_km), lambda: _plan(fixed, frame, radius_km))
+    """The plan with its words, made once for Boxes that do not change."""
+    found: MapPlan = fixed.plan(
+        (LANGUAGE.get().tag, frame, radius_km), lambda: _plan(fixed, frame, radius_km)
+    )
     return found
 
 

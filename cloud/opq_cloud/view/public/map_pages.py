@@ -13,6 +13,7 @@ from opq_cloud.config import ViewSection
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY, App, Receive, Scope, Send
+from opq_cloud.view.languages import LANGUAGE
 from opq_cloud.view.live_compression import accepts_gzip
 from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.day_page import day_values, region_incidents
@@ -56,7 +57,7 @@ class MapState:
 
     def answer(self, held: str, encodings: str) -> Response:
         """The answer to a client; `held` are its ETags, and an unchanged state is not sent again."""
-        headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+        headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding, Accept-Language"}
         if self.etag in held:
             return Response(status_code=304, headers=headers)
         packed = accepts_gzip(encodings)
@@ -74,7 +75,8 @@ class MapStates:
 
     async def now(self, frame: MapFrame | None) -> MapState:
         """The present state. Raises StoreError."""
-        return await self._answers.of_all((self._reader.audience, frame), lambda: self._made(frame))
+        key = (LANGUAGE.get().tag, self._reader.audience, frame)
+        return await self._answers.of_all(key, lambda: self._made(frame))
 
     async def answer(self, request: Request, frame: MapFrame | None) -> Response:
         state = await self.now(frame)
@@ -160,7 +162,7 @@ class MapPages:
     def grid_page(self) -> Response:
         reader, trends, context, now_ns = self._reader, self._trends, self._context, self._context.now_ns()
         values = self._days.of(
-            reader.audience,
+            (LANGUAGE.get().tag, reader.audience),
             lambda: day_values(
                 reader.boxes(),
                 trends,

@@ -22,6 +22,7 @@ from opq_cloud.view.past.local_weeks import (
     day_span,
     midnight_ms,
     read_zone,
+    skipped_places,
     week_place_ms,
     week_span,
     whole_hours,
@@ -121,6 +122,19 @@ def test_two_weeks_lie_on_one_another_though_an_hour_was_left_out(store: CloudSt
         found = read_week_series(store, "x", {"1": 1.0}, "rms_v", week, BERLIN, NOW)
         high.append([row.at_ms for row in found.rows if row.mean > 125])
     assert high == [[6 * DAY + 12 * HOUR_MS]] * 2
+
+
+def test_an_hour_that_the_clock_skips_is_no_gap(store: CloudStore) -> None:
+    week = week_span(at("2025-03-30T12:00"), BERLIN)
+    put_minutes(store, "1", range(at("2025-03-29T00:00"), at("2025-03-30T22:00"), MINUTE), 120.0)
+    found = read_week_series(store, "x", {"1": 1.0}, "rms_v", week, BERLIN, NOW)
+    assert found.gaps == ((0, 5 * DAY + HOUR_MS),)
+    nothing = read_week_series(store, "x", {"2": 1.0}, "rms_v", week, BERLIN, NOW)
+    assert nothing.gaps == ((0, 6 * DAY + 2 * HOUR_MS), (6 * DAY + 3 * HOUR_MS, 7 * DAY))
+    lord_howe = ZoneInfo("Australia/Lord_Howe")  # skips half an hour
+    october = week_span(at("2025-10-05T12:00"), lord_howe)
+    assert skipped_places(october, lord_howe) == ((6 * DAY + 2 * HOUR_MS, 6 * DAY + 2 * HOUR_MS + 1_800_000),)
+    assert skipped_places(week_span(at("2025-10-26T12:00"), BERLIN), BERLIN) == ()
 
 
 # Rows of Boxes

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 WEEK_MS = 7 * 86_400_000
 HOUR_MS = 3_600_000
+CHANGE_MS = HOUR_MS // 2
+"""Clocks change at whole half hours of UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,18 @@ def week_place_ms(moment_ms: int, monday: date, zone: ZoneInfo) -> int:
     """What the local clock shows, in ms after Monday 00:00: 0 to WEEK_MS."""
     shown = datetime.fromtimestamp(moment_ms / 1000, zone).replace(tzinfo=None)
     return round((shown - datetime(monday.year, monday.month, monday.day)) / timedelta(milliseconds=1))
+
+
+def skipped_places(week: LocalSpan, zone: ZoneInfo) -> tuple[tuple[int, int], ...]:
+    """The stretches of a week that its clock skips, [start, end) as `week_place_ms` counts."""
+    found = []
+    before = 0
+    for at_ms in range(week.start_ms + CHANGE_MS, week.end_ms + 1, CHANGE_MS):
+        place = week_place_ms(at_ms, week.first, zone)
+        if place - before > CHANGE_MS:
+            found.append((before + CHANGE_MS, place))
+        before = place
+    return tuple(found)
 
 
 def whole_hours(span: LocalSpan, zone: ZoneInfo) -> bool:

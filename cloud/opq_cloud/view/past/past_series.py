@@ -15,7 +15,13 @@ from opq_cloud.store.store import TREND_MS, ShownStore, Trend
 from opq_cloud.store.trends.histogram import bin_middle, bin_of
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, SETTLE_MS, TEN_MINUTES_MS, level_for
 from opq_cloud.view.box_history import MEASURED_MS, MEASURED_STEP_MS, METRICS, measured_rows, missing_spans
-from opq_cloud.view.past.local_weeks import WEEK_MS, LocalSpan, week_place_ms, whole_hours
+from opq_cloud.view.past.local_weeks import (
+    WEEK_MS,
+    LocalSpan,
+    skipped_places,
+    week_place_ms,
+    whole_hours,
+)
 from opq_cloud.view.time_span import TimeSpan
 
 SHARES = (0.05, 0.5, 0.95)
@@ -123,9 +129,25 @@ def read_week_series(
     until_ms = max(week.start_ms, until_ms)
     until_place = week_place_ms(until_ms, week.first, zone) if until_ms < week.end_ms else WEEK_MS
     gaps = missing_spans([row.at_ms for row in rows], 0, max(0, until_place), step_ms)
+    gaps = without(gaps, skipped_places(week, zone))
     covered = _covered_ms(trends, metric, week.start_ms, until_ms)
     whole_ms = max(1, until_ms - week.start_ms) * max(1, len(factors))
     return PastSeries(words, tuple(factors), step_ms, rows, gaps, min(1.0, covered / whole_ms), figures)
+
+
+def without(
+    spans: Iterable[tuple[int, int]], removed: Iterable[tuple[int, int]]
+) -> tuple[tuple[int, int], ...]:
+    """The parts of the spans outside of `removed`; all are [start, end)."""
+    found = list(spans)
+    for first, last in removed:
+        found = [
+            part
+            for start, end in found
+            for part in ((start, min(end, first)), (max(start, last), end))
+            if part[0] < part[1]
+        ]
+    return tuple(found)
 
 
 def step_for(store: ShownStore, box_ids: Sequence[str], span: TimeSpan) -> int:

@@ -330,6 +330,32 @@ def test_both_ends_of_a_long_dip_are_drawn_with_the_gap_named_and_the_measuremen
         assert re.search(r'class="trace trace-0" d="M[^"]{5000,}"', near)
 
 
+def test_an_incident_without_a_waveform_says_so_and_shows_no_empty_chart(
+    store: CloudStore, client: TestClient
+) -> None:
+    start_ns = time.time_ns() - 3600 * S
+    event_id = store.open_event(Trigger("gone", start_ns, start_ns + S, ("1",), "1", "an outage"), "")
+    store.finish_event(event_id)
+    outage = Finding("outage", "1", start_ns, start_ns + 47_123_456_789, 1000, True)
+    (stored,) = put_findings(store, event_id, [outage])
+    page = client.get(f"/incidents/{stored.incident_id}/examine").text
+    assert "No waveform is stored for this incident" in page
+    assert "<h2" not in page[page.index("<main") : page.index("</main")]
+    assert "Cursor" not in page and "not drawn" not in page
+
+
+@pytest.mark.parametrize(("events", "said"), [(13, "1 event of this incident is"), (14, "2 events of this")])
+def test_events_that_are_not_drawn_are_counted_in_words(
+    store: CloudStore, client: TestClient, events: int, said: str
+) -> None:
+    start_ns = time.time_ns() - 3600 * S
+    for number in range(events):
+        wave = replace(wave_of(sine(0.2)), start_ns=start_ns + number * S)
+        dip = Finding("sag", "1", start_ns, start_ns + events * S, 1000, True, 90.0, 75.0, 60.0)
+        (stored,) = put_findings(store, put_wave(store, wave, f"part-{number}"), [dip])
+    assert said in client.get(f"/incidents/{stored.incident_id}/examine").text
+
+
 def test_the_seventh_box_has_the_first_ones_colour_dashed(store: CloudStore, client: TestClient) -> None:
     start_ns = time.time_ns()
     boxes = [str(number) for number in range(1, 8)]

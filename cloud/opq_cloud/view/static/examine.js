@@ -197,7 +197,7 @@ document.addEventListener("keydown", (event) => {
     0: () => body.querySelector('[data-step-to="whole"]')?.click(),
     a: () => (active = "A"),
     b: () => (active = "B"),
-    y: () => navigator.clipboard?.writeText(document.getElementById("this-view").href),
+    y: () => navigator.clipboard?.writeText(document.getElementById("this-view")?.href ?? location.href),
     u: () => {
       const units = [...body.querySelectorAll("[data-unit]")];
       const now = units.findIndex((each) => each.hasAttribute("aria-current"));

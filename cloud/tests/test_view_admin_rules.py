@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -12,20 +13,24 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from account_scene import FormBrowser, add_people
 
+from opq_cloud.makai.triggers import sql
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import EngineAddress
-from opq_cloud.view.administration.rule_pages import status_rows
+from opq_cloud.view.administration.rule_pages import EXAMPLE, status_rows
 from opq_cloud.view.administration.rule_rows import MOST_OPEN, ROWS_A_SECOND
 from opq_cloud.view.administration.rule_trial import (
     COLUMNS,
+    MOST_RECORDS,
     emission_times,
     newest_measurements,
     trial_body,
     trial_drawing,
 )
+from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement, Metric
+from opq_rules.api.guard import MOST_JSON_BYTES
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 TYPED = {"id": "deep", "sql": "SELECT box\r\nFROM boxes", "actions": '[{"log": {}}]', "options": "{}"}
@@ -210,6 +215,7 @@ def test_a_rule_is_checked_tried_saved_and_deleted(
     scene: demo.Scene, engine: FakeEngine, ada: FormBrowser
 ) -> None:
     new = "/admin/rules/makai/new"
+    assert ada.get(new) == 200 and "rms_min < 0.9 * coalesce(nominal_v, 120)" in ada.text
     assert ada.post(f"{new}/check", new, **{**TYPED, "sql": "SELECT *\r\nFROM nowhere"}) == 200
     assert json.loads(ada.text) == {
         "valid": False, "text": "stream <b>nowhere</b> is not known", "line": 2, "column": 6,
@@ -270,22 +276,44 @@ def _measured(count: int, rms_v: float = 120.0) -> list[Measurement]:
 
 def test_a_trial_sends_known_numbers_at_their_pace() -> None:
     rows = _measured(5)
-    body = trial_body("SELECT *", "boxes", rows, {"qos": 0})
+    body = trial_body("SELECT *", "boxes", rows, 230.0, {"qos": 0})
     source = body["mockSource"]["boxes"]  # type: ignore[index]
     assert source["interval"] == 1000 and len(source["data"]) == 5
+    assert all(each["nominal_v"] == 230.0 for each in source["data"])
     assert source["data"][0]["rms_min"] == 119.0 and source["data"][0]["timestamp_ms"] == rows[0].timestamp_ms
-    odd = trial_body("SELECT *", "boxes", _measured(1, math.nan), {})
+    odd = trial_body("SELECT *", "boxes", _measured(1, math.nan), 230.0, {})
     json.dumps(odd, allow_nan=False)
 
 
+@pytest.mark.parametrize("nominal_v", [230.0, 120.0, None])
+def test_the_rule_of_a_new_page_finds_a_sag_at_any_nominal_voltage(nominal_v: float | None) -> None:
+    query, normal_v = sql.begin(rule := sql.Config(EXAMPLE.format(nominal_v=100.0))), nominal_v or 100.0
+    found = []
+    for share in (1.0, 0.92, 0.88):
+        measured = replace(_measured(1, normal_v * share)[0], nominal_v=nominal_v)
+        decision, query = sql.decide(measured, Nominal(120.0, 60.0), rule, query)
+        found.append(decision is not None)
+    assert found == [False, False, True]
+
+
+def test_the_largest_trial_is_one_that_an_engine_reads() -> None:
+    metric = Metric(119.12345678901, 121.12345678901, 120.12345678901)
+    long = Measurement(
+        "x" * 8, 1_700_000_000_000, dict.fromkeys(("rms", "f", "thd", "trans"), metric),
+        1_700_000_000 * 10**9, 1_700_000_001 * 10**9, 123_456_789,
+    )  # fmt: skip
+    body = trial_body("SELECT *", "boxes", [long] * MOST_RECORDS, 230.0, {})
+    assert len(json.dumps(body, separators=(",", ":"))) < MOST_JSON_BYTES
+
+
 def test_a_trial_takes_the_newest_of_its_span() -> None:
-    rows = _measured(13_000)
+    rows = _measured(MOST_RECORDS + 1000)
     first_ms, last_ms = rows[0].timestamp_ms, rows[-1].timestamp_ms
 
     def read(start_ms: int, end_ms: int) -> list[Measurement]:
         return [each for each in rows if start_ms <= each.timestamp_ms < end_ms]
 
-    assert newest_measurements(read, first_ms, last_ms + 1) == rows[-12_000:]
+    assert newest_measurements(read, first_ms, last_ms + 1) == rows[-MOST_RECORDS:]
     assert newest_measurements(read, last_ms - 5000, last_ms) == rows[-6:-1]
 
 

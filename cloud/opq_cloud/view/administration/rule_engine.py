@@ -58,7 +58,7 @@ class RuleEngine:
 
     def request(self, method: str, path: str, body: object = None, wait_s: float = ANSWER_S) -> object:
         """The engine's answer: a JSON answer as objects, any other as text."""
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         return self._send(method, path, data, "application/json", wait_s)
 
     def upload(self, content: bytes) -> str:

@@ -55,12 +55,11 @@ STRETCH_ROWS = 100_000
 NEW = "new"
 BOXES_STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")'
 """The stream that a new rule's SQL reads: the Measurements of all Boxes."""
-BLANK = {
-    "id": "",
-    "sql": "SELECT box, timestamp_ms, rms_min\nFROM boxes\nWHERE rms_min < 108",
-    "actions": '[{"log": {}}]',
-    "options": "{}",
-}
+BLANK = {"id": "", "sql": "", "actions": '[{"log": {}}]', "options": "{}"}
+EXAMPLE = (
+    "SELECT box, timestamp_ms, rms_min\nFROM boxes\nWHERE rms_min < 0.9 * coalesce(nominal_v, {nominal_v:g})"
+)
+"""The SQL of a new rule: a sag at any nominal voltage; Boxes of the original state none."""
 MESSAGE_CHARACTERS = 2000
 MOST_MS = 10**13
 """The year 2286."""
@@ -122,7 +121,8 @@ class RuleAdminPages:
         self._context.require_reader()
         rule_engine = self._context.engine(engine)
         if rule == NEW:
-            return self._rule_page(rule_engine, NEW, BLANK)
+            sql = EXAMPLE.format(nominal_v=self._context.view.nominal.volts)
+            return self._rule_page(rule_engine, NEW, {**BLANK, "sql": sql})
         try:
             typed = self._stored(rule_engine, rule)
             if not look:
@@ -280,7 +280,8 @@ class RuleAdminPages:
             streams = _streams_of(engine, typed)
             if len(streams) != 1:
                 raise EngineRefusedError("only a rule over one stream of Measurements can be tried here", 400)
-            body = trial_body(typed["sql"], streams[0], measured, _object(typed["options"]))
+            nominal_v = self._context.view.box(box_id).nominal_v
+            body = trial_body(typed["sql"], streams[0], measured, nominal_v, _object(typed["options"]))
             emissions = engine.request("POST", "/ruletest/run", body, CHANGE_S)
         except EngineError as error:
             return self._rule_page(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from opq_proto.messages import Measurement
 from opq_rules.measurement_row import row_of
 
-MOST_RECORDS = 12_000
+MOST_RECORDS = 10_000
 """This many rows take less than the 4 MiB that an engine reads."""
 STRETCH_MS = 1_800_000
 COLUMNS = 600
@@ -58,17 +58,30 @@ def newest_measurements(
 
 
 def trial_body(
-    sql: str, stream: str, measured: Sequence[Measurement], options: Mapping[str, object]
+    sql: str, stream: str, measured: Sequence[Measurement], nominal_v: float, options: Mapping[str, object]
 ) -> dict[str, object]:
-    """The body for POST /ruletest/run, with these Measurements as the stream's records."""
+    """The body for POST /ruletest/run, with these Measurements of a Box as the stream's records.
+
+    nominal_v: that of the Box; stored Measurements do not state it.
+    """
     rows = [
-        {key: value for key, value in row_of(each).items() if key not in LEFT_OUT and _is_known(value)}
+        {
+            key: _short(value)
+            for key, value in row_of(each).items()
+            if key not in LEFT_OUT and _is_known(value)
+        }
+        | {"nominal_v": nominal_v}
         for each in measured
     ]
     span_ms = measured[-1].timestamp_ms - measured[0].timestamp_ms if len(measured) > 1 else 0
     interval_ms = max(1, span_ms // max(1, len(measured) - 1))
     source = {"data": rows, "interval": interval_ms, "loop": False}
     return {"sql": sql, "mockSource": {stream: source}, "options": dict(options)}
+
+
+def _short(value: object) -> object:
+    """A number with the digits that a Measurement has on the wire, which is float32."""
+    return float(f"{value:.8g}") if isinstance(value, float) else value
 
 
 def emission_times(emissions: Sequence[object]) -> tuple[list[int], int]:

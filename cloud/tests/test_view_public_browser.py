@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extr
 OUTER = "http://city.example/"
 PAGES = ("/map", "/grid", "/wall", "/embed/map", "/incidents/1/spread")
 SPREAD = "/incidents/1/spread"
+PAGE_OF_DOCS = Path(__file__).parents[2] / "docs" / "public.md"
 
 
 @pytest.fixture(scope="module")
@@ -217,8 +219,12 @@ def test_without_a_script_the_pages_say_the_same(scene: demo.Scene, page: "sync_
 
 def test_a_named_site_frames_the_widget_and_nothing_else(scene: demo.Scene, page: "sync_api.Page") -> None:
     """A frame that is refused says so in the console; what it shows instead is the browser's own page."""
+    size = re.search(
+        r'<iframe src="[^"]*/embed/map[^"]*" (width="\d+" height="\d+")', PAGE_OF_DOCS.read_text()
+    )
+    assert size is not None
     frames = "".join(
-        f'<iframe name="{name}" src="{scene.url}{path}" width="600" height="400"></iframe>'
+        f'<iframe name="{name}" src="{scene.url}{path}" {size[1]}></iframe>'
         for name, path in (("widget", "/embed/map"), ("map", "/map"))
     )
     refused: list[str] = []
@@ -237,6 +243,8 @@ def test_a_named_site_frames_the_widget_and_nothing_else(scene: demo.Scene, page
     marks = page.frame_locator("iframe[name=widget]").locator(".map-mark")
     marks.nth(len(ISLAND) - 1).wait_for(state="attached")
     page.frame_locator("iframe[name=widget]").locator("#feed:not([hidden])").wait_for()
+    legend = page.frame_locator("iframe[name=widget]").locator(".map-legend")
+    assert legend.evaluate("() => document.documentElement.scrollHeight <= innerHeight"), "nothing is cut"
     wait_for_refusals(1)
     assert asked == []
     assert len(refused) == 1 and "'none'" in refused[0]

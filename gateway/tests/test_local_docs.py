@@ -90,8 +90,8 @@ def test_figures_in_prose_are_those_of_code_and_unit() -> None:
         f"A Box more than {AXIS_NS // 10**9} s beside the one with the best",
     )
     in_readme = (
-        f"which may be off, at most {WAIT_S:g} s; it covers {default('longest_request_s'):g} s at most",
-        f"a kill after more than {HOLD_S:g} s of a disk that takes nothing",
+        f"which may be wrong, for {WAIT_S:g} s at most. It covers {default('longest_request_s'):g} s at most",
+        f"a kill after the disk has refused writes for more than {HOLD_S:g} s.",
     )
     page, readme = (" ".join(path.read_text().split()) for path in (PAGE, README))
     assert [text for text in in_page if text not in page] == []

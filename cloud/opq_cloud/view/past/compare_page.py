@@ -172,25 +172,9 @@ class ComparePages:
         return SeriesRow(
             number,
             series,
-            "" if address.weeks else self._clock(address, one) if one else self._clocks(series.box_ids),
+            "" if address.weeks else clock_words(self._context, address.span.end_ms, series.box_ids),
             f"/boxes/{one}?{query}#past" if one and not address.weeks else "",
         )
-
-    def _clock(self, address: CompareAddress, box_id: str) -> str:
-        """The source of the time at the end of the span; Measurements are stored for a day."""
-        end_ms = address.span.end_ms
-        kept = self._context.store.measurements(box_id, end_ms - CLOCK_MS, end_ms + 1000)
-        if kept:
-            return _clock_words(kept[-1])
-        latest = self._context.hub.newest(box_id)
-        return f"not kept; now {_clock_words(latest.measurement)}" if latest else "not kept"
-
-    def _clocks(self, box_ids: Sequence[str]) -> str:
-        """How many Boxes have which time source: `now GPS 3, NTP 1`."""
-        latest = self._context.hub.latest()
-        found = Counter(words.source(latest[box_id].source) for box_id in box_ids if box_id in latest)
-        counts = ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
-        return f"now {counts}" if counts else "not heard now"
 
     def _incidents(self, address: CompareAddress) -> list[IndexedIncident]:
         if not address.choice.boxes:
@@ -226,6 +210,21 @@ class ComparePages:
         hertz = address.metric == "f_hz"
         values = {box.nominal_hz if hertz else box.nominal_v for box in address.choice.boxes}
         return values.pop() if len(values) == 1 else None
+
+
+def clock_words(context: ViewContext, end_ms: int, box_ids: Sequence[str]) -> str:
+    """The source of the time of a Box at the end of a span, while that is stored; of several Boxes now."""
+    latest = context.hub.latest() if len(box_ids) != 1 else {}
+    found = Counter(words.source(latest[box_id].source) for box_id in box_ids if box_id in latest)
+    if found:  # `now GPS 3, NTP 1`
+        return "now " + ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
+    if len(box_ids) != 1:
+        return "not heard now"
+    kept = context.store.measurements(box_ids[0], end_ms - CLOCK_MS, end_ms + 1000)
+    if kept:
+        return _clock_words(kept[-1])
+    newest = context.hub.newest(box_ids[0])
+    return f"not kept; now {_clock_words(newest.measurement)}" if newest else "not kept"
 
 
 def _factor(box: ShownBox, percent: bool) -> float:

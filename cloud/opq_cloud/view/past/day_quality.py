@@ -5,7 +5,7 @@ stretches come from UTC days, so that a year of many Boxes needs only a few hund
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
@@ -13,13 +13,15 @@ from zoneinfo import ZoneInfo
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.store import TREND_MS, ShownStore, Trend
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, SETTLE_MS
-from opq_cloud.view.past.local_weeks import LocalSpan, day_span
+from opq_cloud.view.past.local_weeks import day_span
 from opq_cloud.view.past.past_series import Factors, rows_together
 
 MONTH_DAYS = 31
 """The figures of more days than this are by UTC days."""
 MOST_INCIDENTS = 20_000
 """Incidents of one calendar; the newest."""
+LATE_MS = SETTLE_MS + TREND_MS
+"""So long after a minute its row is stored, whatever happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,74 +56,99 @@ def read_days(
 
     Figures are those of the Boxes of `factors`, incidents those of `box_ids`.
     """
-    spans = [day_span(first + timedelta(days=number), zone) for number in range(days)]
-    found = [DayQuality(each.first, each.start_ms, each.end_ms) for each in spans]
-    begun = [each for each in spans if each.start_ms < now_ms]
-    if begun:
-        _measured(store, factors, metric, begun, now_ms, found)
-    whole = _incidents(store, box_ids, found)
-    return tuple(found), whole
+    found = local_days(first, days, zone)
+    trends = read_day_trends(store, factors, found, now_ms)
+    found = with_figures(found, trends, factors, metric, now_ms)
+    entries = read_incidents(store, box_ids, found[0].start_ms, found[-1].end_ms) if box_ids else []
+    return tuple(with_incidents(found, entries)), len(entries) < MOST_INCIDENTS
 
 
-def _measured(
-    store: ShownStore,
+def local_days(first: date, days: int, zone: ZoneInfo) -> list[DayQuality]:
+    """`days` days from `first`, without figures and incidents."""
+    spans = (day_span(first + timedelta(days=number), zone) for number in range(days))
+    return [DayQuality(each.first, each.start_ms, each.end_ms) for each in spans]
+
+
+def read_day_trends(
+    store: ShownStore, box_ids: Iterable[str], days: Sequence[DayQuality], now_ms: int
+) -> dict[str, list[Trend]]:
+    """The rows of the days that have begun: hours, or days by UTC where there are more than MONTH_DAYS."""
+    starts, ends_ms, length_ms = _row_places(days, now_ms)
+    if not starts:
+        return {}
+    rows = {
+        box_id: store.trend_rows(box_id, starts[0], min(ends_ms, now_ms), length_ms) for box_id in box_ids
+    }
+    return {box_id: [row for row in of_box if row.start_ms >= starts[0]] for box_id, of_box in rows.items()}
+
+
+def with_figures(
+    days: Sequence[DayQuality],
+    trends: Mapping[str, Sequence[Trend]],
     factors: Factors,
     metric: str,
-    begun: Sequence[LocalSpan],
     now_ms: int,
-    found: list[DayQuality],
-) -> None:
-    by_utc = len(begun) > MONTH_DAYS
-    length_ms = DAY_MS if by_utc else HOUR_MS
-    starts = [each.start_ms for each in begun]
-    if by_utc:
-        starts = [day_span(each.first, ZoneInfo("UTC")).start_ms for each in begun]
-    ends_ms = starts[-1] + DAY_MS if by_utc else begun[-1].end_ms
+) -> list[DayQuality]:
+    """The days with measured share, percentiles and mean of a metric, from rows of `read_day_trends`."""
+    starts, _, length_ms = _row_places(days, now_ms)
+    found = list(days)
 
     def place(moment_ms: int) -> int:
         return bisect_right(starts, moment_ms) - 1
 
-    trends: dict[str, list[Trend]] = {}
-    covered = [0.0] * len(begun)
-    for box_id in factors:
-        rows = store.trend_rows(box_id, starts[0], min(ends_ms, now_ms), length_ms)
-        trends[box_id] = [row for row in rows if row.start_ms >= starts[0]]
-        for row in trends[box_id]:
+    covered = [0.0] * len(starts)
+    for rows in trends.values():
+        for row in rows:
             covered[place(row.start_ms)] += row.coverage * row.length_ms
     together, _ = rows_together(trends, factors, metric, place)
     for number, start_ms in enumerate(starts):
-        until_ms = min(start_ms + DAY_MS if by_utc else begun[number].end_ms, now_ms - SETTLE_MS - TREND_MS)
-        whole_ms = max(0, until_ms - start_ms) * max(1, len(factors))
+        end_ms = start_ms + DAY_MS if length_ms == DAY_MS else days[number].end_ms
+        whole_ms = max(0, min(end_ms, now_ms - LATE_MS) - start_ms) * max(1, len(factors))
         if whole_ms:
             found[number] = replace(found[number], coverage=min(1.0, covered[number] / whole_ms))
     for day in together:
         low, high = day.band or (day.mean, day.mean)
         found[day.at_ms] = replace(found[day.at_ms], low=low, mean=day.mean, high=high)
+    return found
 
 
-def _incidents(store: ShownStore, box_ids: tuple[str, ...], found: list[DayQuality]) -> bool:
-    if not box_ids:
-        return True
-    wanted = IncidentFilter(
-        box_ids=box_ids, start_ns=found[0].start_ms * 1_000_000, end_ns=found[-1].end_ms * 1_000_000
-    )
-    entries = store.find_incidents(wanted, MOST_INCIDENTS)
-    starts = [each.start_ms for each in found]
-    counts = [0] * len(found)
+def _row_places(days: Sequence[DayQuality], now_ms: int) -> tuple[list[int], int, int]:
+    """Where the rows of each day that has begun start, where the last ends, and the length of a row."""
+    begun = [each for each in days if each.start_ms < now_ms]
+    if len(begun) <= MONTH_DAYS:
+        return [each.start_ms for each in begun], begun[-1].end_ms if begun else 0, HOUR_MS
+    starts = [day_span(each.day, ZoneInfo("UTC")).start_ms for each in begun]
+    return starts, starts[-1] + DAY_MS, DAY_MS
+
+
+def read_incidents(
+    store: ShownStore, box_ids: tuple[str, ...] | None, start_ms: int, end_ms: int
+) -> list[IndexedIncident]:
+    """The newest incidents, up to MOST_INCIDENTS, that overlap a span, of these Boxes or (None) of all."""
+    wanted = IncidentFilter(box_ids=box_ids, start_ns=start_ms * 1_000_000, end_ns=end_ms * 1_000_000)
+    return store.find_incidents(wanted, MOST_INCIDENTS)
+
+
+def with_incidents(days: Sequence[DayQuality], entries: Iterable[IndexedIncident]) -> list[DayQuality]:
+    """The days with the number of incidents that began in each, and the worst of them."""
+    starts = [each.start_ms for each in days]
+    found = list(days)
+    counts = [0] * len(days)
     worst: dict[int, IndexedIncident] = {}
     for each in entries:
         number = bisect_right(starts, each.start_ns // 1_000_000) - 1
         if number >= 0:  # an incident that began before the first day is not counted
             counts[number] += 1
-            if number not in worst or _severity_key(each) > _severity_key(worst[number]):
+            if number not in worst or severity_key(each) > severity_key(worst[number]):
                 worst[number] = each
     for number, count in enumerate(counts):
         if count:
             found[number] = replace(found[number], incidents=count, worst=worst[number])
-    return len(entries) < MOST_INCIDENTS
+    return found
 
 
-def _severity_key(entry: IndexedIncident) -> tuple[float, float]:
+def severity_key(entry: IndexedIncident) -> tuple[float, float]:
+    """Sorts by severity, then by the distance from nominal."""
     residual = entry.residual_percent
     return (-1.0 if entry.severity is None else entry.severity), (
         0.0 if residual is None else abs(residual - 100.0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from opq_cloud.mauka.sightings import HIGH, LOW, family
+from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.incidents.witness import IncidentWitness
 from opq_measure.causes.dip_types import DipType, dip_type_of
 
@@ -21,8 +22,6 @@ OPPOSITE_PERCENT = 4.0
 """One phase of a place rises and another falls by at least this share of the voltage before."""
 STANDS_PERCENT = 110.0
 """Percent of nominal. A swell that is above this at its start had begun before."""
-_PHASES = {"a": "a1r", "b": "b2s", "c": "c3t"}
-"""Names in use: a, A, L1, 1, R; IEC 60445 has L1, L2, L3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +133,6 @@ def _onsets(witnesses: Sequence[IncidentWitness]) -> list[dict[str, float]]:
     known = [(each, dict(each.figures)) for each in witnesses]
     shown = [figures for each, figures in known if shows_onset(each.kind, each.residual_percent, figures)]
     return shown or [figures for _, figures in known if "onset_change_percent" in figures]
-
-
-def phase_letter(phase: str | None) -> str | None:
-    """Returns a, b or c for a common name of a phase."""
-    name = (phase or "").strip().lower().removeprefix("l")
-    return next((letter for letter, names in _PHASES.items() if len(name) == 1 and name in names), None)
 
 
 def phasor_of(witness: IncidentWitness) -> complex | None:

@@ -23,7 +23,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from opq_cloud.mauka.cause_signs import phase_letter, phasor_of
+from opq_cloud.mauka.cause_signs import phasor_of
+from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.incidents.witness import IncidentWitness
 from opq_proto.messages import BoxSide
 

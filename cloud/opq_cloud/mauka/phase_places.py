@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_cloud.mauka.cause_signs import phase_letter
 from opq_cloud.mauka.measured import RESULTS, MeasuredRun, NominalConfig
+from opq_cloud.store.box_place import phase_letter
 from opq_measure.aggregation.unbalance import ComplexArray, Rotation, clock_percent, fundamental, unbalance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray

@@ -10,6 +10,8 @@ from opq_cloud.store.store import BoxRecord, LocationRecord
 
 DEFAULT_GRID = "1"
 """The grid of a Box for which none is set (contracts.md, Findings and incidents)."""
+_PHASES = {"a": "a1r", "b": "b2s", "c": "c3t"}
+"""Names in use: a, A, L1, 1, R; IEC 60445 has L1, L2, L3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,9 @@ def box_place(
         longitude=None if at is None else at.longitude,
         phase=box.phase,
     )
+
+
+def phase_letter(phase: str | None) -> str | None:
+    """Returns a, b or c for a common name of a phase."""
+    name = (phase or "").strip().lower().removeprefix("l")
+    return next((letter for letter, names in _PHASES.items() if len(name) == 1 and name in names), None)

@@ -279,7 +279,7 @@ def _command(name: str) -> click.Command:
             where = config.data_dir or default_data_dir()
             config = with_backend_keys(config, where)
             if scheduler is not None:
-                sys.exit(importlib.import_module("opq_cloud.mauka.bulk_run").run_waiting(config, scheduler))
+                sys.exit(importlib.import_module("opq_cloud.mauka.bulk.run").run_waiting(config, scheduler))
             failure = print_first_admin(config, where) if first_admin else run(name, config, where)
         except OpqError as error:
             failure = error
@@ -330,8 +330,8 @@ def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
 
     Example: opq-cloud mauka graph --svg mauka.svg
     """
-    from opq_cloud.mauka.graph import graph_svg, graph_text, read_nodes
-    from opq_cloud.mauka.plugin_commands import query_manager
+    from opq_cloud.mauka.operating.graph import graph_svg, graph_text, read_nodes
+    from opq_cloud.mauka.operating.plugin_commands import query_manager
 
     try:
         where = endpoint or f"tcp://127.0.0.1:{with_offset('plugin_manager', port_offset)}"

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from opq_cloud.mauka.finding_writer import FindingWriter, carry_out_plan
-from opq_cloud.mauka.incident_facts import PlaceOf, facts_of
-from opq_cloud.mauka.sightings import is_steady
+from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
+from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of
+from opq_cloud.mauka.measuring.sightings import is_steady
 from opq_cloud.store.incidents.announcements import BY_HAND, IncidentAnnouncements
 from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError, IncidentNote
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFinding

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, tzinfo
 
 import numpy as np
 
-from opq_cloud.mauka.sightings import family
+from opq_cloud.mauka.measuring.sightings import family
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.incidents.likeness import Likeness, likeness, traits_of, traits_of_entry
 from opq_cloud.store.store import ShownStore

@@ -46,7 +46,7 @@ class PluginManager:
 
     def command(self, verb: str, name: str) -> str:
         """Sends a command and returns its answer; `verb` is one of VERBS."""
-        from opq_cloud.mauka.plugin_commands import succeeded
+        from opq_cloud.mauka.operating.plugin_commands import succeeded
 
         if not NAME.fullmatch(name):
             raise PluginManagerError(f"{name[:80]} is no name of a plug-in")
@@ -58,7 +58,7 @@ class PluginManager:
 
     def drawing(self) -> str:
         """Returns what runs, what it takes and gives, as SVG."""
-        from opq_cloud.mauka.graph import graph_svg, read_nodes
+        from opq_cloud.mauka.operating.graph import graph_svg, read_nodes
 
         return graph_svg(read_nodes(self._json("graph")))
 
@@ -72,7 +72,7 @@ class PluginManager:
         return found
 
     def _answer_to(self, command: str, wait_s: float) -> str:
-        from opq_cloud.mauka.plugin_commands import query_manager
+        from opq_cloud.mauka.operating.plugin_commands import query_manager
 
         if not self._endpoint:
             raise PluginManagerError("this View knows no address of Mauka's plug-in manager")

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from opq_cloud.config import CloudConfig
-from opq_cloud.mauka.reanalysis_process import ReanalysisEnd, ReanalysisProgress
+from opq_cloud.mauka.reanalysis.process import ReanalysisEnd, ReanalysisProgress
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store.records.accounts import REANALYSES
 from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
@@ -40,7 +40,7 @@ MOST_RESUMED = 3
 """How often a job is resumed; one that ends its service each time is left after that."""
 LAST_TRIES = 30
 """Tries, a second apart, to record the end of a job, until the store accepts it or the service ends."""
-PROGRAM = "import sys; from opq_cloud.mauka.reanalysis_process import main; sys.exit(main(sys.argv[1:]))"
+PROGRAM = "import sys; from opq_cloud.mauka.reanalysis.process import main; sys.exit(main(sys.argv[1:]))"
 INTERRUPTED = "its service ended in the midst of it; it goes on where it was once a service runs"
 LEFT = f"its service ended {MOST_RESUMED + 1} times in the midst of it; the same order goes on from there"
 SUPERSEDED = "its service ended in the midst of it, and another one was ordered; what it replaced is replaced"

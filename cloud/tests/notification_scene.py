@@ -19,8 +19,8 @@ from in_thread import in_thread
 
 from opq_cloud.config import CloudConfig, StoreSection, ViewSection
 from opq_cloud.incident_edits import IncidentEditor
-from opq_cloud.mauka.finding_writer import FindingWriter
 from opq_cloud.mauka.incident_notice import INCIDENT, announced_notices, notices
+from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.notification_settings import NotificationMqttSection, NotificationsSection
 from opq_cloud.notifications.service import Notifications
 from opq_cloud.service import CloudContext

@@ -7,10 +7,10 @@ import opq_cloud
 from opq_cloud.config import CloudConfig
 from opq_cloud.makai.event_service import FIRST_REQUEST_S
 from opq_cloud.makai.triggers.threshold import Config as ThresholdConfig
-from opq_cloud.mauka.installed_analyses import PATIENCE
-from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, LONGEST_NS, ONE_DISTURBANCE_NS
+from opq_cloud.mauka.joining.onset_rule import COMPOUND_NS, FOLLOWS_NS, LONGEST_NS, ONE_DISTURBANCE_NS
+from opq_cloud.mauka.running.installed_analyses import PATIENCE
+from opq_cloud.mauka.running.waiting_events import FIRST_RETRY_S, LONGEST_RETRY_S, POLL_S, UNFINISHED_S
 from opq_cloud.mauka.service import TRIAL_S
-from opq_cloud.mauka.waiting_events import FIRST_RETRY_S, LONGEST_RETRY_S, POLL_S, UNFINISHED_S
 from opq_cloud.runner import RESTART_S
 from opq_cloud.store.embedded.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
 from opq_cloud.store.mongo.server import LEASE_S

@@ -30,7 +30,7 @@ from opq_cloud.export.tables import (
     guarded,
     table_pieces,
 )
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view import demo

@@ -21,7 +21,7 @@ from account_scene import (
 from fastapi import HTTPException
 from waiting import wait_for
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.documents.sample_requests import StoredSampleRequest

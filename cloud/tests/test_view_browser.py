@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.view import demo
 from opq_proto.messages import Metric
 

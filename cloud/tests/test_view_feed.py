@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 from in_thread import in_thread
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.view import demo

@@ -22,7 +22,7 @@ from test_view_admin_rules import FakeEngine
 from view_states import PAGES, PARTS
 from waiting import wait_for
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import first_admin_link
 from opq_cloud.view.administration.addresses import ServiceAddresses

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.view import demo
 from opq_cloud.view.charts import envelope_line
 from opq_proto.half_cycles import HalfCycleRms

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from opq_cloud.config import ViewSection
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.records.accounts import BoxAccess

@@ -16,7 +16,7 @@ from waiting import wait_for
 
 from opq_cloud import reanalysis_jobs
 from opq_cloud.config import CloudConfig
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.reanalysis_jobs import ReanalysisJob, ReanalysisJobs
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import open_store
@@ -164,8 +164,8 @@ time.sleep(600)
 NOTING = """
 import sys, time
 from pathlib import Path
-from opq_cloud.mauka.reanalysis_run import BulkProgress
-from opq_cloud.mauka.reanalysis_process import main
+from opq_cloud.mauka.reanalysis.run import BulkProgress
+from opq_cloud.mauka.reanalysis.process import main
 note_done, file = BulkProgress.note_done, Path({file!r})
 def noting(self, event_ids, said):
     note_done(self, event_ids, said)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from opq_cloud.mauka.original_plugins import OriginalPlugins
-from opq_cloud.mauka.original_settings import DEFAULTS
-from opq_cloud.mauka.plugin_states import PluginStates
+from opq_cloud.mauka.original.plugins import OriginalPlugins
+from opq_cloud.mauka.original.settings import DEFAULTS
+from opq_cloud.mauka.running.plugin_states import PluginStates
 from opq_plugins.policy import Policy, ProcessLimits
 
 GUIDE = """\

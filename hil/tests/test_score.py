@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_cloud.mauka.onset_rule import FOLLOWS_NS, ONE_DISTURBANCE_NS
-from opq_cloud.mauka.sightings import STEADY_STATES, family
+from opq_cloud.mauka.joining.onset_rule import FOLLOWS_NS, ONE_DISTURBANCE_NS
+from opq_cloud.mauka.measuring.sightings import STEADY_STATES, family
 from opq_hil.power_system.disturbance_truth import TRUTH
 from opq_hil.score import records
 from opq_hil.score.figures import score

@@ -18,7 +18,7 @@ import click
 import numpy as np
 
 from bench.result import Baseline, BenchCase, BenchResult, case
-from opq_cloud.mauka.bulk import BulkWork, analyse_events, analyse_in_bulk, bulk_client
+from opq_cloud.mauka.bulk.dask_workers import BulkWork, analyse_events, analyse_in_bulk, bulk_client
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform

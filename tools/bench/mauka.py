@@ -17,7 +17,7 @@ import click
 from bench.mauka_events import rows as event_rows
 from bench.result import Baseline, BenchCase, BenchResult, case
 from bench.view.incident_way import rows as way_rows
-from opq_cloud.mauka.finding_writer import FindingWriter
+from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.store import open_store
 from opq_proto.messages import Finding
 

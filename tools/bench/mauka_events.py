@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from bench.own_processes import cpu_s
 from bench.result import BenchCase, case
-from opq_cloud.mauka import measured
-from opq_cloud.mauka.analysis_pool import AnalysisPool
-from opq_cloud.mauka.built_in_analyses import BUILT_IN, load_analyses
-from opq_cloud.mauka.event_analysis import analyse_event
 from opq_cloud.mauka.incident_notice import INCIDENT
+from opq_cloud.mauka.measuring import results as measuring
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running.analysis_pool import AnalysisPool
+from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
+from opq_cloud.mauka.running.event_analysis import analyse_event
 from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store import CloudStore, open_store
 from opq_hil.mains.grid import Grid
@@ -88,7 +88,7 @@ def _waveform_ms(eventful: bool) -> float:
     event = Event(1, START_NS, one.end_ns, (one,))
     analyses, spent_s = load_analyses([]), []
     for _ in range(REPEATS):
-        measured.RESULTS = measured.MeasuredResults()
+        measuring.RESULTS = measuring.MeasuredResults()
         began_s = time.process_time()
         found = analyse_event(event, analyses, lambda _: NOMINAL, {})
         spent_s.append(time.process_time() - began_s)
@@ -192,7 +192,7 @@ def _cpu_s(runner: AnalysisRunner) -> float:
 
 def _runner(store: CloudStore) -> _TimedRunner:
     """A runner without results of waveforms that were measured before."""
-    measured.RESULTS = measured.MeasuredResults()
+    measuring.RESULTS = measuring.MeasuredResults()
     return _TimedRunner({PUB_KEY: NOBODY, SUB_KEY: NOBODY}, lambda: store, load_analyses([]), NOMINAL)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from opq_cloud.config import CloudConfig
-from opq_cloud.mauka.reanalysis_json import report_json, report_lines
-from opq_cloud.mauka.reanalysis_run import AnalysisChoiceError, run_reanalysis
+from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
+from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, run_reanalysis
 from opq_cloud.original_config import read_config
 from opq_cloud.reanalysis_jobs import ReanalysisJobs, job_json
 from opq_cloud.reanalysis_order import ReanalysisOrder

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner, Result
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_cloud.store.documents.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform

@@ -9,7 +9,7 @@ import pytest
 from click import BadParameter, Context, Option
 from click.testing import CliRunner
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_proto.messages import Finding
 from opq_tools.incidents import command

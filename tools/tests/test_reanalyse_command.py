@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from opq_cloud.mauka.finding_writer import put_findings
-from opq_cloud.mauka.provenance import provenance_of
-from opq_cloud.mauka.reanalysis_run import BulkProgress
+from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.mauka.reanalysis.run import BulkProgress
+from opq_cloud.mauka.running.provenance import provenance_of
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.reanalysis_jobs import ReanalysisJob
 from opq_cloud.reanalysis_order import ReanalysisOrder

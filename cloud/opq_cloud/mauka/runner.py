@@ -17,10 +17,15 @@ from functools import partial
 from typing import Any
 
 from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
-from opq_cloud.mauka.analysis_pool import AnalysisJob, AnalysisPool
 from opq_cloud.mauka.bus import Stop
-from opq_cloud.mauka.clock_alignment import Alignments, clock_alignments, stamped
-from opq_cloud.mauka.event_analysis import (
+from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
+from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES
+from opq_cloud.mauka.joining.finding_writer import FindingWriter
+from opq_cloud.mauka.measuring.clock_alignment import Alignments, clock_alignments, stamped
+from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
+from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
+from opq_cloud.mauka.running.analysis_pool import AnalysisJob, AnalysisPool
+from opq_cloud.mauka.running.event_analysis import (
     EventOutcome,
     analysis_order,
     by_nominal,
@@ -29,17 +34,12 @@ from opq_cloud.mauka.event_analysis import (
     unjudged_by,
     with_wiring,
 )
-from opq_cloud.mauka.finding_writer import FindingWriter
-from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
-from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES
-from opq_cloud.mauka.installed_analyses import InstalledAnalyses, InstalledAnalysis
-from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
-from opq_cloud.mauka.open_disturbances import MOST_FOLLOWED, OpenDisturbances
-from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.mauka.plugin_cost import PluginCosts
-from opq_cloud.mauka.provenance import VERSION, provenance_of
-from opq_cloud.mauka.sample_requester import SampleRequester
-from opq_cloud.mauka.waiting_events import EventTurn, WaitingEvents
+from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
+from opq_cloud.mauka.running.open_disturbances import MOST_FOLLOWED, OpenDisturbances
+from opq_cloud.mauka.running.plugin_cost import PluginCosts
+from opq_cloud.mauka.running.provenance import VERSION, provenance_of
+from opq_cloud.mauka.running.sample_requester import SampleRequester
+from opq_cloud.mauka.running.waiting_events import EventTurn, WaitingEvents
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import HealthReport, turn_health
 from opq_cloud.store.incidents.join_plan import CarriedOut

@@ -7,26 +7,26 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from opq_cloud.config import CloudConfig, MaukaSection
-from opq_cloud.mauka.analysis_pool import AnalysisPool
-from opq_cloud.mauka.box_commands import BoxOptimizationPlugin
-from opq_cloud.mauka.built_in_analyses import BUILT_IN, built_in, load_analyses
 from opq_cloud.mauka.bus import BusBroker, EventBridge
-from opq_cloud.mauka.incident_ids import IncidentIds
-from opq_cloud.mauka.installed_analyses import InstalledAnalyses
-from opq_cloud.mauka.original_plugins import OriginalPlugins
-from opq_cloud.mauka.original_settings import original_settings
+from opq_cloud.mauka.bus_plugins.box_commands import BoxOptimizationPlugin
+from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
+from opq_cloud.mauka.bus_plugins.printing import PrintPlugin
+from opq_cloud.mauka.bus_plugins.status import StatusPlugin
+from opq_cloud.mauka.bus_plugins.system_stats import SystemStatsPlugin
+from opq_cloud.mauka.bus_plugins.threshold_optimization import ThresholdOptimizationPlugin
+from opq_cloud.mauka.bus_plugins.trigger_requests import TriggerRequestPlugin
+from opq_cloud.mauka.operating.plugin_commands import PluginCommands
+from opq_cloud.mauka.operating.plugin_control import AnalysisPlugins, BusPlugins, PluginControl, PluginGroup
+from opq_cloud.mauka.original.incident_ids import IncidentIds
+from opq_cloud.mauka.original.plugins import OriginalPlugins
+from opq_cloud.mauka.original.settings import original_settings
 from opq_cloud.mauka.outages.plugin import OutagePlugin
-from opq_cloud.mauka.payloads import MakaiEventPlugin
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY, PluginConfig
-from opq_cloud.mauka.plugin_commands import PluginCommands
-from opq_cloud.mauka.plugin_control import AnalysisPlugins, BusPlugins, PluginControl, PluginGroup
-from opq_cloud.mauka.plugin_states import PluginStates
-from opq_cloud.mauka.print_plugin import PrintPlugin
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.status import StatusPlugin
-from opq_cloud.mauka.system_stats import SystemStatsPlugin
-from opq_cloud.mauka.threshold_optimization import ThresholdOptimizationPlugin
-from opq_cloud.mauka.trigger_requests import TriggerRequestPlugin
+from opq_cloud.mauka.running.analysis_pool import AnalysisPool
+from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, built_in, load_analyses
+from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.running.plugin_states import PluginStates
 from opq_cloud.mauka_settings import InstalledAnalysesSection
 from opq_cloud.service import CloudContext, CloudService
 from opq_plugins.policy import Policy, ProcessLimits

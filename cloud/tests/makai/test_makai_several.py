@@ -18,9 +18,9 @@ from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.broker_links import CommandLinks, MeasurementLinks
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.mauka.built_in_analyses import load_analyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.original_config import ConfigNotice, read_config
 from opq_cloud.service import CloudContext, HealthyService
 from opq_cloud.store import open_store

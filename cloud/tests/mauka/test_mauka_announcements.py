@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from opq_cloud.incident_edits import IncidentEditor
-from opq_cloud.mauka.event_analysis import EventResult
-from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.mauka.incident_notice import INCIDENT, IncidentNotice, read_notice
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.mauka.reanalysis import Reanalysis, ReanalysisReport, events_to_replace
+from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running.event_analysis import EventResult
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents import announcements as announcing
 from opq_cloud.store.incidents.announcements import BY_HAND, IncidentAnnouncements

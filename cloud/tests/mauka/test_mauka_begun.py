@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.mauka import event_analysis
-from opq_cloud.mauka.analysis_pool import AnalysisPool
-from opq_cloud.mauka.built_in_analyses import BUILT_IN, load_analyses
-from opq_cloud.mauka.bulk_run import analyse_waiting
-from opq_cloud.mauka.event_analysis import analyse_stored, analysis_order
-from opq_cloud.mauka.finding_writer import MANY_BOXES, FindingWriter
+from opq_cloud.mauka.bulk.run import analyse_waiting
+from opq_cloud.mauka.joining.finding_writer import MANY_BOXES, FindingWriter
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running import event_analysis
+from opq_cloud.mauka.running.analysis_pool import AnalysisPool
+from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
+from opq_cloud.mauka.running.event_analysis import analyse_stored, analysis_order
 from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.notifications import incident_watch
 from opq_cloud.notifications.incident_watch import IncidentWatch

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.bulk import LOCAL, BulkError, BulkWork, analyse_in_bulk, bulk_client
-from opq_cloud.mauka.bulk_run import analyse_waiting, in_order
-from opq_cloud.mauka.event_analysis import EventResult, analyse_stored
-from opq_cloud.mauka.provenance import Provenance
-from opq_cloud.mauka.reanalysis_run import BulkProgress
+from opq_cloud.mauka.bulk.dask_workers import LOCAL, BulkError, BulkWork, analyse_in_bulk, bulk_client
+from opq_cloud.mauka.bulk.run import analyse_waiting, in_order
+from opq_cloud.mauka.reanalysis.run import BulkProgress
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
+from opq_cloud.mauka.running.provenance import Provenance
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal
@@ -63,8 +63,8 @@ def rms_alone(folder: Path) -> BulkWork:
 def test_the_store_is_what_the_live_path_makes_of_it(
     tmp_path, cluster, bus, running, until, monkeypatch
 ) -> None:
-    monkeypatch.setattr("opq_cloud.mauka.bulk.EVENTS_PER_CALL", 1)
-    monkeypatch.setattr("opq_cloud.mauka.bulk.CALLS_PER_WORKER", 1)
+    monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.EVENTS_PER_CALL", 1)
+    monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.CALLS_PER_WORKER", 1)
     live = put_events(tmp_path / "live", 6)
     runner = AnalysisRunner(bus.settings, lambda: live, load_analyses([("rms_voltage", {})]), NOMINAL)
     running.start(runner)
@@ -130,7 +130,7 @@ def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPat
     pytest.importorskip("distributed")
     with pytest.raises(BulkError, match="want tcp://HOST:PORT, local or local:2"), bulk_client("local:many"):
         pass
-    monkeypatch.setattr("opq_cloud.mauka.bulk.CONNECT_S", 0.2)
+    monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.CONNECT_S", 0.2)
     with pytest.raises(BulkError, match="no Dask scheduler answers at tcp"), bulk_client("tcp://127.0.0.1:9"):
         pass
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from opq_cloud.mauka.analyses import phase_jump, rapid_voltage_change, rms_voltage
-from opq_cloud.mauka.cause_hypotheses import JUDGES, hypotheses_for
-from opq_cloud.mauka.cause_signs import IncidentSigns, signs_of
-from opq_cloud.mauka.incident_facts import facts_of
-from opq_cloud.mauka.incident_sides import sides_of
+from opq_cloud.mauka.causes.hypotheses import JUDGES, hypotheses_for
+from opq_cloud.mauka.causes.sides import sides_of
+from opq_cloud.mauka.causes.signs import IncidentSigns, signs_of
+from opq_cloud.mauka.joining.incident_facts import facts_of
 from opq_cloud.store.box_place import BoxPlace, phase_letter
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.cause_words import CAUSE_WORDS, UNKNOWN, cause_sentence, evidence_lines

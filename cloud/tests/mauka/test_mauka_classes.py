@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.mauka import measured
+from opq_cloud.mauka.measuring import results as measuring
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import open_store
@@ -51,7 +51,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Told
     store = open_store(None, tmp_path_factory.mktemp("classes"))
     runner = AnalysisRunner({}, lambda: store, load_analyses([]))
     recordings, events = {}, {}
-    before = measured.RESULTS.measured
+    before = measuring.RESULTS.measured
     for number, (kind, hz) in enumerate(CASES, start=1):
         made = labelled_recording(kind, hz, 0, 1, 30.0, number)
         box_id = str(hz)
@@ -69,7 +69,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Told
         continue
     assert not store.unanalysed_events()
     assert runner.last_error is None
-    assert measured.RESULTS.measured - before == len(CASES)  # once each, whatever the number of analyses
+    assert measuring.RESULTS.measured - before == len(CASES)  # once each, whatever the number of analyses
     incidents = store.incidents()
     runner._attempt(events["sag", 50], again=True)
     assert store.incidents() == incidents  # idempotent
@@ -136,7 +136,7 @@ def test_the_recordings_have_the_dip_that_analyze_has_and_nothing_else(tmp_path:
 
 
 def test_results_are_bounded_and_shared_by_threads() -> None:
-    results = measured.MeasuredResults(most=2)
+    results = measuring.MeasuredResults(most=2)
     volts = np.sin(2 * np.pi * 60 * np.arange(6000) / 12000) * 120 * np.sqrt(2)
     waves = [
         Waveform("1", 0, 0, TimeSource.GPS, 12_000_000, 0.01, 0, np.round(volts * k * 100).astype(np.int16))
@@ -145,12 +145,12 @@ def test_results_are_bounded_and_shared_by_threads() -> None:
 
     def measure() -> None:
         for wave in (waves[0], waves[0], waves[1]):
-            results.of(wave, 120.0, 60.0, measured.DEFAULT_LIMITS)
+            results.of(wave, 120.0, 60.0, measuring.DEFAULT_LIMITS)
 
     thread = threading.Thread(target=measure)
     thread.start()
     thread.join(60)
     assert results.measured == 2
-    results.of(waves[2], 120.0, 60.0, measured.DEFAULT_LIMITS)
-    results.of(waves[0], 120.0, 60.0, measured.DEFAULT_LIMITS)  # gone, the oldest
+    results.of(waves[2], 120.0, 60.0, measuring.DEFAULT_LIMITS)
+    results.of(waves[0], 120.0, 60.0, measuring.DEFAULT_LIMITS)  # gone, the oldest
     assert results.measured == 4

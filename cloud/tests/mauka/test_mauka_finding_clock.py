@@ -2,7 +2,7 @@
 
 import pytest
 
-from opq_cloud.mauka.finding_writer import FindingWriter
+from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.store import open_store
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
 

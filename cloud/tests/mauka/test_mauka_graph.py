@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from opq_cloud.mauka.graph import GAP_X, WIDTH, edges_of, graph_svg, graph_text, read_nodes
+from opq_cloud.mauka.operating.graph import GAP_X, WIDTH, edges_of, graph_svg, graph_text, read_nodes
 
 
 def row(name, origin, takes, gives, running=True):

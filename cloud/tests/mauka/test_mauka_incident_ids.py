@@ -6,8 +6,8 @@ import pytest
 import zmq
 
 from opq_cloud.config import MaukaSection
-from opq_cloud.mauka.finding_writer import put_findings
-from opq_cloud.mauka.incident_ids import IncidentIds
+from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.mauka.original.incident_ids import IncidentIds
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.errors import PortBusyError, StoreError

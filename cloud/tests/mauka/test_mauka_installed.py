@@ -10,10 +10,10 @@ from plugin_zips import manifest, stored, zipped
 from waiting import wait_for
 
 from opq_cloud.config import CloudConfig, MaukaSection, PluginEntry
-from opq_cloud.mauka.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.bus_plugins.status import StatusPlugin
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.service import built_in, services
-from opq_cloud.mauka.status import StatusPlugin
 from opq_cloud.mauka_settings import InstalledAnalysesSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
@@ -324,7 +324,7 @@ def test_what_it_remembers_goes_to_the_next_version(house, mauka, until, policy)
 def test_a_box_that_breaks_it_hides_no_other_box_and_a_large_event_goes_in_parts(
     house, mauka, until, monkeypatch
 ):
-    monkeypatch.setattr("opq_cloud.mauka.installed_analyses.LARGEST_BYTES", 5_000)  # two Boxes
+    monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.LARGEST_BYTES", 5_000)  # two Boxes
     follower, runner = mauka()
     house.install("1.0.0", code("one", "assert wave.box_id != '3' and len(event.waveforms) <= 2"))
     assert until(follower.status)

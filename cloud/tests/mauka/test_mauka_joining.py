@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_cloud.mauka.joining import plan_join, same
-from opq_cloud.mauka.onset_rule import REACH_NS, one_onset
-from opq_cloud.mauka.sightings import family, is_steady, kept, whole
+from opq_cloud.mauka.joining.onset_rule import REACH_NS, one_onset
+from opq_cloud.mauka.joining.planning import plan_join, same
+from opq_cloud.mauka.measuring.sightings import family, is_steady, kept, whole
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incidents.join_plan import (
     FindingOnset,

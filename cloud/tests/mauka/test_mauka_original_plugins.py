@@ -11,9 +11,9 @@ import pytest
 from original_folders import GUIDE, PRODUCING, original_plugins, plugin_code, write_folder
 
 from opq_cloud.config import MaukaSection
-from opq_cloud.mauka.incident_ids import IncidentIds
 from opq_cloud.mauka.messages import makai_event
-from opq_cloud.mauka.original_settings import INCIDENT_ID_KEY
+from opq_cloud.mauka.original.incident_ids import IncidentIds
+from opq_cloud.mauka.original.settings import INCIDENT_ID_KEY
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_plugins.original.layout import listed_plugins
@@ -304,7 +304,7 @@ def test_the_misprint_and_a_missing_module_are_named(tmp_path):
 
 
 def test_an_inbox_that_the_disk_does_not_take_is_reported_and_opened_later(tmp_path, bus, until, monkeypatch):
-    monkeypatch.setattr("opq_cloud.mauka.original_plugins.INBOX_RETRY_S", 0.01)
+    monkeypatch.setattr("opq_cloud.mauka.original.plugins.INBOX_RETRY_S", 0.01)
     made = original_plugins(tmp_path, bus.settings)
     in_the_way = made._folder / "inbox.sqlite"
     in_the_way.mkdir(parents=True)

@@ -12,9 +12,9 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
+from opq_cloud.mauka.bus_plugins.status import StatusPlugin
 from opq_cloud.mauka.messages import gc_update, makai_event
 from opq_cloud.mauka.plugin import MaukaPlugin, run_plugin
-from opq_cloud.mauka.status import StatusPlugin
 from opq_proto.errors import StoreError
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
 

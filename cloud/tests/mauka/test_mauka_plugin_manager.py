@@ -18,10 +18,10 @@ from click.testing import CliRunner
 from original_folders import plugin_code, write_folder
 
 from opq_cloud.__main__ import cloud
-from opq_cloud.mauka import plugin_commands
 from opq_cloud.mauka.bus import NobodyListensError
-from opq_cloud.mauka.deployments import PluginDeployments
-from opq_cloud.mauka.plugin_commands import query_manager, succeeded
+from opq_cloud.mauka.operating import plugin_commands
+from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
+from opq_cloud.mauka.original.deployments import PluginDeployments
 from opq_proto.errors import PluginError
 from opq_tools.cli import tools
 

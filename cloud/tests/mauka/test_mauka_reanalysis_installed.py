@@ -9,8 +9,8 @@ from plugin_zips import manifest, stored, zipped
 
 from opq_cloud.config import CloudConfig, MaukaSection
 from opq_cloud.incident_edits import IncidentEditor
-from opq_cloud.mauka.reanalysis_json import report_json, report_lines
-from opq_cloud.mauka.reanalysis_run import AnalysisChoiceError, run_reanalysis
+from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
+from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, run_reanalysis
 from opq_cloud.mauka_settings import InstalledAnalysesSection
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import CloudStore, open_store

@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 
 from opq_cloud.config import CloudConfig, MaukaSection
 from opq_cloud.mauka.bus import EventBridge, event_message, inject
+from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
 from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
-from opq_cloud.mauka.payloads import MakaiEventPlugin
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.mauka.provenance import VERSION
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running.provenance import VERSION
 from opq_cloud.mauka.service import load_analyses, services
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store

@@ -5,9 +5,9 @@ from itertools import permutations
 
 import pytest
 
-from opq_cloud.mauka.incident_facts import facts_of
-from opq_cloud.mauka.sightings import whole
-from opq_cloud.mauka.steady_extent import with_extent
+from opq_cloud.mauka.joining.incident_facts import facts_of
+from opq_cloud.mauka.joining.steady_extent import with_extent
+from opq_cloud.mauka.measuring.sightings import whole
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_proto.messages import Finding

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from opq_cloud.config import CloudConfig, MaukaSection
-from opq_cloud.mauka.analysis_pool import AnalysisJob, AnalysisPool
-from opq_cloud.mauka.built_in_analyses import BUILT_IN, load_analyses
-from opq_cloud.mauka.event_analysis import by_nominal
-from opq_cloud.mauka.graph import graph_text, read_nodes
+from opq_cloud.mauka.operating.graph import graph_text, read_nodes
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running.analysis_pool import AnalysisJob, AnalysisPool
+from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
+from opq_cloud.mauka.running.event_analysis import by_nominal
 from opq_cloud.mauka.service import services
 from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.service import CloudContext

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from store_cases import NOW_MS, SAG, TRIGGER, measured, wave
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore, Trend
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from store_cases import NOW_NS, SAG, SECOND_NS, TRIGGER, wave
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import Gap

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from store_cases import NOW_MS, NOW_NS, SAG, SECOND_NS, TRIGGER
 
-from opq_cloud.mauka.finding_writer import MANY_BOXES, FindingWriter, put_findings
-from opq_cloud.mauka.joining import plan_join
+from opq_cloud.mauka.joining.finding_writer import MANY_BOXES, FindingWriter, put_findings
+from opq_cloud.mauka.joining.planning import plan_join
 from opq_cloud.mauka.outages.plugin import NO_EVENT, plan_withdrawal
-from opq_cloud.mauka.replacing import ReplacedEvent, Replacement, plan_replacement
+from opq_cloud.mauka.reanalysis.replacing import ReplacedEvent, Replacement, plan_replacement
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents.events import incident_document, known_from_document

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient, monitoring
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, Trend
 from opq_cloud.store.documents.makai import BrokerTraffic
 from opq_cloud.store.embedded.store import EmbeddedStore

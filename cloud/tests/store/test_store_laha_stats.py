@@ -7,8 +7,8 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from opq_cloud.mauka.bus_plugins.system_stats import KEPT_S, SystemStatsPlugin
 from opq_cloud.mauka.messages import heartbeat, new_message
-from opq_cloud.mauka.system_stats import KEPT_S, SystemStatsPlugin
 from opq_cloud.mauka_settings import SystemStatsSection
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits

@@ -9,7 +9,7 @@ import pytest
 from gridfs import GridFS
 from pymongo import MongoClient
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_cloud.store.mongo.store import MongoStore
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform

@@ -13,7 +13,7 @@ from gridfs import GridFS
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.view import demo

@@ -6,7 +6,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_proto.messages import Finding, Trigger
 from opq_tools.sim.command import command

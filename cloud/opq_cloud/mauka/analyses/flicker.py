@@ -7,7 +7,7 @@ Source: IEC 61000-4-15:2010; IEC 61000-3-3:2013, clause 5 (Pst 1).
 
 from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_cloud.mauka.measuring.results import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "flicker"

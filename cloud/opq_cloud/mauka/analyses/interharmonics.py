@@ -8,7 +8,7 @@ Source: IEC 61000-4-30:2015, 5.9; EN 50160:2010 leaves the level open, the limit
 
 from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_cloud.mauka.measuring.results import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "interharmonics"

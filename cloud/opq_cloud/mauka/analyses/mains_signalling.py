@@ -5,7 +5,7 @@ Source: IEC 61000-4-30:2015, 5.10; IEC 61000-2-2:2002, 4.10; the limit is ours."
 
 from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_cloud.mauka.measuring.results import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "mains_signalling"

@@ -7,7 +7,7 @@ Source: IEEE 1159-2019, 4.5.5; the limits are ours (`opq_measure.analysis.levels
 
 from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_cloud.mauka.measuring.results import EVENT_LIMITS, NominalConfig, findings_of
 from opq_measure.analysis.levels import LevelLimits
 from opq_proto.messages import Event, Finding
 

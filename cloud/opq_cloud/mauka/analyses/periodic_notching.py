@@ -5,7 +5,7 @@ Source: IEEE 1159-2019, 4.5.4; the measuring is `opq_measure.waveform.notches`."
 
 from dataclasses import dataclass
 
-from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_cloud.mauka.measuring.results import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "periodic_notching"

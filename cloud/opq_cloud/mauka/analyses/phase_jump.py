@@ -6,7 +6,7 @@ Source: IEC 61000-4-30:2015, annex C; Bollen 2000, 4.5; the measuring is `opq_me
 
 from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_cloud.mauka.measuring.results import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "phase_jump"

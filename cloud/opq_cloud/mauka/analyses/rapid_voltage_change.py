@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from opq_cloud.mauka.measured import (
+from opq_cloud.mauka.measuring.results import (
     EVENT_LIMITS,
     RESULTS,
     MeasuredRun,

@@ -11,8 +11,8 @@ duration); ITIC curve of 2000 and SEMI F47-0706 as in contracts.md.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opq_cloud.mauka.measured import NominalConfig, measured_runs, with_onset
-from opq_cloud.mauka.original_findings import original_voltages
+from opq_cloud.mauka.measuring.results import NominalConfig, measured_runs, with_onset
+from opq_cloud.mauka.original.compat_findings import original_voltages
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbances import Disturbance, Limits
 from opq_proto.messages import Event, Finding, SampleRequest, Waveform

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from opq_cloud.mauka.measured import NominalConfig
-from opq_cloud.mauka.phase_places import PhasePlace, PhaseSeries, phase_places, series_of
+from opq_cloud.mauka.measuring.phase_places import PhasePlace, PhaseSeries, phase_places, series_of
+from opq_cloud.mauka.measuring.results import NominalConfig
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
 from opq_measure.analysis.conditions import lasting, most_and_mean
 from opq_measure.analysis.occurrence import confidence_of

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 
-from opq_cloud.mauka.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
-from opq_cloud.mauka.incident_facts import PlaceOf, facts_of
 from opq_cloud.mauka.incident_notice import INCIDENT
+from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
+from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of
+from opq_cloud.mauka.joining.onset_rule import onset_key
+from opq_cloud.mauka.measuring.sightings import is_steady
 from opq_cloud.mauka.messages import LAHA_GC, gc_update
-from opq_cloud.mauka.onset_rule import onset_key
 from opq_cloud.mauka.outages.watch import OutageChange, OutageWatch
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.mauka.provenance import VERSION, Provenance, settings_hash
-from opq_cloud.mauka.sightings import is_steady
+from opq_cloud.mauka.running.provenance import VERSION, Provenance, settings_hash
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store.incidents.join_plan import CarriedOut, FindingMove, JoinPlan, KnownFinding, onset
 from opq_cloud.store.records.lease import StoreLease
@@ -119,8 +119,8 @@ class OutagePlugin(MaukaPlugin):
 def plan_withdrawal(reader: JoinStore, finding: Finding, event_id: int, place_of: PlaceOf) -> JoinPlan:
     """Plans the removal of a wrong finding: an outage that turned out to be a lost network. Pure.
 
-    The finding has this class, Box and beginning; one that people placed by hand stays. `joining.py` only
-    adds. The rest of its incident stays one incident, led by the finding that now begins first.
+    The finding has this class, Box and beginning; one that people placed by hand stays. `joining/planning.py`
+    only adds. The rest of its incident stays one incident, led by the finding that now begins first.
     """
     revision = reader.join_revision()
     known = [

@@ -1,4 +1,4 @@
-"""A plan: what a store has to write of findings and their incidents. Plans are made in `mauka/joining.py`.
+"""A plan: what a store has to write of findings and their incidents. `mauka/joining/planning.py` makes it.
 
 A store reads what a plan is made from, and carries the plan out unchanged. Numbers below 0 stand for new
 numbers that the store gives: -1 is the first new one, -2 the next. A plan names the revision that it was made

@@ -1,0 +1,1 @@
+"""Many stored events on the workers of a Dask scheduler."""

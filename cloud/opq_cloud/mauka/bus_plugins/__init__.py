@@ -1,0 +1,1 @@
+"""Plug-ins on the bus under the names of the original ones."""

@@ -1,0 +1,89 @@
+"""Waveforms on the bus, so that plug-ins of the original form have input.
+
+On `MakaiEvent`: per Box and contiguous piece one payload each on `AdcSamples` (counts), `RawVoltage`
+(volts), `RmsWindowedVoltage` (volts, per 200 samples; a shorter last piece counts as a value) and
+`windowed_frequency` (hertz, per whole 200 samples; NaN where there is no sine: a single NaN empties the
+original's whole list). An event of ours is complete when it is announced: it waits half a second instead
+of the original's 10 s, while its incident is made. An event of an original event service is waited for
+(`original_events`), and a late Box is sent alone. Source: opq-interop E.3, MakaiEvent; B.2, Payload.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any
+
+from numpy.typing import NDArray
+
+from opq_cloud.mauka.messages import (
+    ADC_SAMPLES,
+    MAKAI_EVENT,
+    RAW_VOLTAGE,
+    RMS_WINDOWED_VOLTAGE,
+    WINDOWED_FREQUENCY,
+    payload,
+)
+from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
+from opq_cloud.mauka.running.waiting_events import OriginalEvents
+from opq_cloud.store.store import CloudStore
+from opq_measure.original.cycles import fitted_cycles_hz, window_rms_v
+from opq_proto import mauka_pb2
+from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.messages import Waveform
+
+AFTER_S = 0.5
+"""Payloads of 3 s take 17 ms of the processor that AnalysisRunner shares; an incident has priority."""
+MOST_WAITING = 1000
+"""Events that wait; beyond this number the oldest is sent at once."""
+
+
+class MakaiEventPlugin(MaukaPlugin):
+    """The original's plug-in of this name."""
+
+    NAME = "MakaiEventPlugin"
+    GIVES = (ADC_SAMPLES, RAW_VOLTAGE, RMS_WINDOWED_VOLTAGE, WINDOWED_FREQUENCY)
+
+    def __init__(self, config: PluginConfig, store: Callable[[], CloudStore]) -> None:
+        super().__init__(config, [MAKAI_EVENT], MakaiEventPlugin.NAME)
+        self._store = store
+        self._waiting: deque[tuple[float, int, Collection[str]]] = deque()
+        """When it is due, event id, Boxes."""
+        self._originals = OriginalEvents(store, self.counters)
+
+    def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
+        """Queues an event; one that is not in the store yet is an original event service's, or nobody's."""
+        event_id = mauka_message.makai_event.event_id
+        record = self._store().event_record(event_id)
+        if record is None or record.original:
+            self._originals.add_event(event_id)
+        else:
+            self._waiting.append((time.monotonic() + AFTER_S, event_id, record.boxes_received))
+
+    def on_idle(self) -> bool:
+        """Publishes the event that has waited, and new Boxes of original events."""
+        now_s = time.monotonic()
+        if self._waiting and (self._waiting[0][0] <= now_s or len(self._waiting) > MOST_WAITING):
+            _, waited_id, boxes = self._waiting.popleft()
+            self._produce_event(waited_id, boxes)
+        for event_id, box_ids in self._originals.ready():
+            self._produce_event(event_id, box_ids)
+        return bool(self._waiting) and self._waiting[0][0] <= now_s
+
+    def _produce_event(self, event_id: int, box_ids: Collection[str]) -> None:
+        event = self._store().event(event_id)
+        for wave in event.waveforms if event is not None else ():
+            if wave.box_id in box_ids:
+                for run in wave.runs():
+                    self._produce_run(event_id, run)
+
+    def _produce_run(self, event_id: int, run: Waveform) -> None:
+        volts = run.volts
+        parts: tuple[tuple[str, mauka_pb2.PayloadType, NDArray[Any]], ...] = (
+            (ADC_SAMPLES, mauka_pb2.ADC_SAMPLES, run.counts),
+            (RAW_VOLTAGE, mauka_pb2.VOLTAGE_RAW, volts),
+            (RMS_WINDOWED_VOLTAGE, mauka_pb2.VOLTAGE_RMS_WINDOWED, window_rms_v(volts)),
+            (WINDOWED_FREQUENCY, mauka_pb2.FREQUENCY_WINDOWED, fitted_cycles_hz(volts, run.rate_hz)),
+        )
+        span_ms = (run.start_ns // 1_000_000, run.end_ns // 1_000_000)
+        for topic, kind, data in parts:
+            self.produce(topic, payload(event_id, run.box_id, data, kind, span_ms, self.name))

@@ -1,0 +1,1 @@
+"""Why an incident happened: signs, hypotheses, and the side of a fault. Pure."""

@@ -1,0 +1,158 @@
+"""Finds which Boxes are fed through the place of a short circuit, from their voltages alone. Pure.
+
+    supply --- busbar ---+--- other feeders: all as deep as the busbar                       upstream
+                         +--- faulted feeder --- deeper and deeper --- place ---(no current)--- as deep as it
+                                                 upstream                       downstream
+
+Without currents the direction of power is unknown. But downstream of a short circuit no fault current flows,
+so Boxes there have the same voltage as the place of the fault itself, the lowest of the network. Upstream of
+it the voltage of each Box is higher, and on other feeders it is that of the busbar.
+
+The same current makes every drop along the feeder, so the phasors of places before the fault lie on the
+straight line from the busbar's to that of the fault. A place off that line is downstream, and something
+else feeds it, such as a small power station. Where the line runs to zero nothing is left at the place of the
+fault: a place with some voltage left is before it. Otherwise a single deepest place may also be the last
+one before the fault: then the answer is little better than a guess, and its probability shows that.
+
+Source: Bollen, "Understanding Power Quality Problems", 2000, 4.2 (voltage divider) and 4.3 (radial feeders).
+"""
+
+import cmath
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from opq_cloud.mauka.causes.signs import phasor_of
+from opq_cloud.store.box_place import phase_letter
+from opq_cloud.store.incidents.witness import IncidentWitness
+from opq_proto.messages import BoxSide
+
+DOWNSTREAM, UPSTREAM = "downstream", "upstream"
+RUNS_AWAY = "frequency_deviation"
+"""At another frequency the phase runs away from that before, whatever the magnitude does."""
+LEAST_DEPTH = 0.04
+"""Share of the voltage before: sides are determined only where some phasor moved at least this far."""
+LEAST_CONTRAST = 0.03
+"""Share of the voltage before: the faulted feeder is deeper than the other feeders by at least this much."""
+ALIKE, ALIKE_SHARE = 0.02, 0.1
+"""A Box at most this far from the deepest counts as equally deep: share of the voltage before, and of the way
+from the busbar to the deepest; the larger of both counts."""
+OFF_LINE, OFF_LINE_SHARE = 0.01, 0.05
+"""A Box this far from the line between busbar and deepest place, as shares of the same two, is off the line.
+"""
+REST, LARGEST_REST, REST_DEGREES = 0.015, 0.1, 3.0
+"""Voltage left at a place before a short circuit without resistance: smallest and largest magnitude, and the
+largest angle from that of the busbar, which has at least three times as much.
+"""
+SEVERAL_PLACES, ONE_DEAD_PLACE, ONE_PLACE, ELSEWHERE = 0.75, 0.85, 0.7, 0.97
+"""Share of correct answers of each kind on two half hours of the Sim (docs/mauka.md), rounded."""
+DEAD = 0.9
+"""From this depth on a place can hardly be before the fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Depth:
+    box_id: str
+    place: str
+    feeder: str
+    phase: str | None
+    phasor: complex
+
+    @property
+    def moved(self) -> float:
+        return abs(self.phasor - 1)
+
+
+def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
+    """Returns the side of each Box, without those that cannot be judged, such as Boxes without a feeder."""
+    depths = [
+        _Depth(each.box_id, each.place or "", each.feeder, phase_letter(each.phase), phasor)
+        for each in witnesses
+        if each.feeder and each.kind != RUNS_AWAY and (phasor := phasor_of(each)) is not None
+    ]
+    if not depths or max(each.moved for each in depths) < LEAST_DEPTH:
+        return ()
+    contrasts = {
+        each.box_id: contrast for each in depths if (contrast := _contrast(each, depths)) is not None
+    }
+    by_feeder: dict[str, list[_Depth]] = {}
+    for each in depths:
+        by_feeder.setdefault(each.feeder, []).append(each)
+    if len(by_feeder) < 2 or not contrasts:
+        return ()
+    most = {
+        feeder: max((contrasts[each.box_id] for each in there if each.box_id in contrasts), default=0.0)
+        for feeder, there in by_feeder.items()
+    }
+    faulted = max(most, key=lambda feeder: (most[feeder], feeder))
+    if most[faulted] < LEAST_CONTRAST:
+        return ()
+    found = {each.box_id: (UPSTREAM, ELSEWHERE) for each in depths if each.feeder != faulted}
+    found |= _on_feeder(by_feeder[faulted], _busbar(depths, faulted))
+    return tuple(BoxSide(box_id, *found[box_id]) for box_id in sorted(found))
+
+
+def _contrast(one: _Depth, depths: Sequence[_Depth]) -> float | None:
+    """Returns how much deeper it is than Boxes of the same phase on other feeders."""
+    others = [each.moved for each in depths if each.feeder != one.feeder and each.phase == one.phase]
+    return one.moved - median(others) if others else None
+
+
+def _busbar(depths: Sequence[_Depth], faulted: str) -> dict[str | None, complex]:
+    """Returns by phase the voltage of other feeders, which is that of the busbar."""
+    found: dict[str | None, complex] = {}
+    for phase in {each.phase for each in depths}:
+        others = [each.phasor for each in depths if each.feeder != faulted and each.phase == phase]
+        if others:
+            found[phase] = complex(median(each.real for each in others), median(each.imag for each in others))
+    return found
+
+
+def _on_feeder(there: Sequence[_Depth], busbar: Mapping[str | None, complex]) -> dict[str, tuple[str, float]]:
+    """Returns side and probability for each Box of the faulted feeder.
+
+    A place is downstream if all its phases are as deep as the deepest Box of that phase, or are off the line
+    to it; others are upstream.
+    """
+    behind: dict[str, list[bool]] = {}
+    before: set[str] = set()
+    places = {each.place for each in there}
+    for one in there:
+        same = [each for each in there if each.phase == one.phase]
+        if len(same) == 1 and len(places) > 1:
+            continue
+        deepest = max(same, key=lambda each: each.moved)
+        behind.setdefault(one.place, []).append(_is_behind(one.phasor, deepest.phasor, busbar.get(one.phase)))
+        if _has_rest(one.phasor, busbar.get(one.phase)):
+            before.add(one.place)
+    last = {place for place, alike in behind.items() if all(alike)} - before
+    if not last and not before:
+        return {}
+    if not last:
+        return {each.box_id: (UPSTREAM, SEVERAL_PLACES) for each in there if each.place in behind}
+    dead = max(each.moved for each in there if each.place in last) >= DEAD
+    sure = SEVERAL_PLACES if len(last) > 1 else ONE_DEAD_PLACE if dead else ONE_PLACE
+    return {
+        each.box_id: (DOWNSTREAM, sure) if each.place in last else (UPSTREAM, sure)
+        for each in there
+        if each.place in behind
+    }
+
+
+def _is_behind(phasor: complex, deepest: complex, busbar: complex | None) -> bool:
+    """Returns True if it is as deep as the deepest, or off the line from the busbar to it."""
+    if busbar is None or busbar == deepest:
+        return abs(phasor - deepest) <= ALIKE
+    way = deepest - busbar
+    if abs(phasor - deepest) <= max(ALIKE, ALIKE_SHARE * abs(way)):
+        return True
+    off = abs(((phasor - busbar) * way.conjugate()).imag) / abs(way)
+    return off > max(OFF_LINE, OFF_LINE_SHARE * abs(way))
+
+
+def _has_rest(phasor: complex, busbar: complex | None) -> bool:
+    """Returns True if part of the busbar's voltage remains at the same angle. At the fault none remains."""
+    if busbar is None or not REST <= abs(phasor) <= min(LARGEST_REST, abs(busbar) / 3):
+        return False
+    return abs(math.degrees(cmath.phase(phasor / busbar))) <= REST_DEGREES

@@ -1,0 +1,1 @@
+"""From findings to incidents: which belong together, and what is written."""

@@ -1,0 +1,474 @@
+"""Joining: makes a plan of what to write from new findings. Pure; it reads the store through `JoinStore`.
+
+Findings of one Box and one family whose spans meet become one (`sightings.py` decides which).
+Findings with a sharp onset are grouped by their onsets (`onset_rule.py`); a steady state of a Box is a
+separate incident, with all parts of it that were seen (`steady_placing.py`). The result depends on
+neither the order of arrival nor repetition, except for the numbers.
+
+A plan is made by reading the stored findings; `placing.py` finds where onsets belong, `incident_facts.py`
+makes the facts of each incident that changes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of, grown
+from opq_cloud.mauka.joining.onset_rule import (
+    COMPOUND_NS,
+    FOLLOWS_NS,
+    OnsetGroup,
+    OnsetKey,
+    follows,
+    last_change_ns,
+    onset_key,
+)
+from opq_cloud.mauka.joining.placing import PlacedOnset, place_onsets
+from opq_cloud.mauka.joining.steady_placing import place_steady
+from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS, family, is_steady, kept, reach, whole
+from opq_cloud.store.incidents.join_plan import (
+    FindingMove,
+    FindingOnset,
+    IncidentFacts,
+    JoinPlan,
+    KnownFinding,
+    onset,
+)
+from opq_cloud.store.store import JoinStore
+from opq_proto.messages import Finding
+
+AROUND_NS = FOLLOWS_NS + COMPOUND_NS
+"""A stored finding of the same Box may matter if it is at most this far from a new one."""
+
+
+def plan_join(reader: JoinStore, put: Sequence[Finding], event_id: int, place_of: PlaceOf) -> JoinPlan:
+    """Plans how to add the findings `put` of one event to the stored ones."""
+    return JoinPlanning(reader, event_id, place_of).plan(put)
+
+
+def gap_ns(one: Finding, other: Finding) -> int:
+    """Returns the time between two spans; 0 or less when they touch or overlap."""
+    return max(one.start_ns, other.start_ns) - min(one.end_ns, other.end_ns)
+
+
+def same(one: Finding, other: Finding) -> bool:
+    """Returns True if two findings are the same disturbance at the same Box."""
+    if one.box_id != other.box_id or family(one.kind) != family(other.kind):
+        return False
+    return gap_ns(one, other) <= min(one.uncertainty_ns + other.uncertainty_ns, SAME_CLOCK_LIMIT_NS)
+
+
+@dataclass(slots=True, eq=False)
+class Cluster:
+    """One disturbance of one Box: its stored findings and its new ones (`is_put`)."""
+
+    known: tuple[KnownFinding, ...]
+    sightings: tuple[Finding, ...]
+    event_ids: tuple[int, ...]
+    reach: Finding
+    is_put: bool
+    _place: KnownFinding | None = None
+
+    @classmethod
+    def of(
+        cls, known: tuple[KnownFinding, ...], seen: Iterable[Finding], event_ids: Iterable[int], is_put: bool
+    ) -> "Cluster":
+        sightings = kept(seen)
+        return cls(known, sightings, tuple(sorted(set(event_ids))), reach(sightings), is_put)
+
+    @property
+    def place(self) -> KnownFinding:
+        """The finding that the cluster becomes; its incident is set last."""
+        assert self._place is not None
+        return self._place
+
+    @place.setter
+    def place(self, place: KnownFinding) -> None:
+        self._place = place
+
+    def become(self, finding_id: int) -> None:
+        """Makes the finding with this number, at first in the incident that it was in."""
+        finding = whole(self.sightings)
+        pieces = () if self.sightings == (finding,) else self.sightings
+        first = min(self.known, key=lambda one: (not one.by_hand, one.finding_id), default=None)
+        if first is None:
+            self._place = KnownFinding(finding_id, 0, self.event_ids, finding, pieces)
+        else:
+            self._place = KnownFinding(
+                finding_id, first.incident_id, self.event_ids, finding, pieces, first.leads, first.by_hand
+            )
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it is stored with the same onset, so that it stays in its incident."""
+        if len(self.known) != 1:
+            return False
+        was, now = self.known[0].finding, self.place.finding
+        return (was.start_ns, was.uncertainty_ns, was.clock_id) == (
+            now.start_ns, now.uncertainty_ns, now.clock_id,
+        )  # fmt: skip
+
+
+def _stored(known: KnownFinding) -> Cluster:
+    return Cluster.of((known,), known.pieces or (known.finding,), known.event_ids, False)
+
+
+def united(clusters: list[Cluster]) -> list[Cluster]:
+    """Unites clusters that are the same disturbance until there are no more such pairs."""
+    done: list[Cluster] = []
+    for cluster in clusters:
+        grown_now = True
+        while grown_now:
+            grown_now = False
+            for place, other in enumerate(done):
+                if same(cluster.reach, other.reach):
+                    cluster = Cluster.of(
+                        other.known + cluster.known,
+                        other.sightings + cluster.sightings,
+                        other.event_ids + cluster.event_ids,
+                        other.is_put or cluster.is_put,
+                    )
+                    del done[place]
+                    grown_now = True
+                    break
+        done.append(cluster)
+    return done
+
+
+def _holds(around: Finding, part: Finding) -> bool:
+    inside = around.start_ns <= part.start_ns and part.end_ns <= around.end_ns
+    return inside and around.box_id == part.box_id and family(around.kind) == family(part.kind)
+
+
+@dataclass(slots=True)
+class _Touched:
+    """An incident that gains findings, or whose facts are made from all of its findings again."""
+
+    added: list[KnownFinding] = field(default_factory=list)
+    again: bool = False
+
+
+class JoinPlanning:
+    """One plan while it is made; `replacing.py` overrides how clusters are found."""
+
+    def __init__(self, reader: JoinStore, event_id: int, place_of: PlaceOf) -> None:
+        self._reader, self._event_id, self._place_of = reader, event_id, place_of
+        self._own: dict[str, dict[int, KnownFinding]] = {}
+        """By Box: its findings near the new ones, by number."""
+        self._ahead: dict[str, list[KnownFinding]] = {}
+        """By Box: its findings of the span `_ahead_ns`."""
+        self._ahead_ns = (0, 0)
+        self._moved: dict[int, FindingMove] = {}
+        self._removed: set[int] = set()
+        self._gone: list[KnownFinding] = []
+        """Stored findings that were not found again."""
+        self._read_facts: dict[int, IncidentFacts | None] = {}
+        self._members: dict[int, dict[int, KnownFinding]] = {}
+        self._since: dict[str, OnsetKey] = {}
+        """By Box: the first finding there that has changed."""
+
+    def plan(self, put: Sequence[Finding]) -> JoinPlan:
+        revision = self._reader.join_revision()
+        clusters = self._united(put)
+        fresh = 0
+        for cluster in clusters:
+            finding_id = min((one.finding_id for one in cluster.known), default=0)
+            if finding_id == 0:
+                fresh -= 1
+                finding_id = fresh
+            cluster.become(finding_id)
+            self._removed.update(one.finding_id for one in cluster.known if one.finding_id != finding_id)
+        self._removed.update(one.finding_id for one in self._gone)
+        changed = [each for each in clusters if each.known != (each.place,)]
+        self._join([one for one in changed if not one.in_place], [one for one in changed if one.in_place])
+        for each in changed:
+            self._note(each)
+        for one in self._gone:
+            self._changed_at(one.finding)
+            self._own[one.finding.box_id].pop(one.finding_id, None)
+        touched = self._touched(clusters, changed)
+        of_box: dict[str, list[Cluster]] = {}
+        for each in clusters:
+            of_box.setdefault(each.reach.box_id, []).append(each)
+        facts, gone = self._facts(touched, {each.place.finding_id: each.place for each in changed})
+        return JoinPlan(
+            revision,
+            self._event_id,
+            moved=tuple(self._moved.values()),
+            written=tuple(sorted((each.place for each in changed), key=lambda one: one.finding_id < 0)),
+            removed=tuple(sorted(self._removed)),
+            facts=facts,
+            gone=gone,
+            answer=tuple(
+                next(each.place for each in of_box[finding.box_id] if _holds(each.reach, finding))
+                for finding in put
+            ),
+        )
+
+    def _united(self, put: Sequence[Finding]) -> list[Cluster]:
+        """Returns the new findings, united with stored ones of the same disturbance, in time order."""
+        self._read_ahead(put)
+        found: list[Cluster] = []
+        for box_id, own in groupby(sorted(put, key=lambda one: one.box_id), key=lambda one: one.box_id):
+            found += self._united_of_box(box_id, list(own))
+        return sorted(found, key=lambda c: (c.reach.start_ns, c.reach.end_ns, c.reach.box_id, c.reach.kind))
+
+    def _united_of_box(self, box_id: str, put: list[Finding]) -> list[Cluster]:
+        start_ns, end_ns = min(one.start_ns for one in put), max(one.end_ns for one in put)
+        while True:
+            known = self._read_own(box_id, start_ns, end_ns)
+            fresh = [Cluster.of((), (one,), (self._event_id,), True) for one in put]
+            touched = [each for each in united([*map(_stored, known), *fresh]) if each.is_put]
+            first = min(each.reach.start_ns for each in touched)
+            last = max(each.reach.end_ns for each in touched)
+            if first >= start_ns and last <= end_ns:
+                return touched
+            start_ns, end_ns = min(first, start_ns), max(last, end_ns)
+
+    def _read_own(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
+        first_ns, last_ns = start_ns - AROUND_NS, end_ns + AROUND_NS
+        if box_id in self._ahead and self._ahead_ns[0] <= first_ns and last_ns <= self._ahead_ns[1]:
+            ahead = self._ahead[box_id]
+            known = [
+                one for one in ahead if one.finding.end_ns >= first_ns and one.finding.start_ns <= last_ns
+            ]
+        else:
+            known = self._reader.findings_of_box(box_id, first_ns, last_ns)
+        self._own[box_id] = {one.finding_id: one for one in known}
+        return known
+
+    def _read_ahead(self, put: Sequence[Finding]) -> None:
+        """Reads the stored findings of all Boxes at once, where the new ones are close in time."""
+        self._ahead = {one.box_id: [] for one in put}
+        self._ahead_ns = (
+            min((one.start_ns for one in put), default=0) - AROUND_NS,
+            max((one.end_ns for one in put), default=0) + AROUND_NS,
+        )
+        longest_ns = max((one.end_ns - one.start_ns for one in put), default=0)
+        if len(self._ahead) == 1 or self._ahead_ns[1] - self._ahead_ns[0] > longest_ns + 4 * AROUND_NS:
+            self._ahead = {}
+            return
+        for one in self._reader.findings_of_boxes(self._ahead, *self._ahead_ns):
+            self._ahead[one.finding.box_id].append(one)
+
+    def _join(self, clusters: list[Cluster], in_place: list[Cluster]) -> None:
+        """Finds the incident of each of `clusters`, which are new or have another onset.
+
+        Those `in_place` are written too: where others move them, they are written in their new place.
+        """
+        groups: dict[int, tuple[OnsetGroup, bool]] = {}
+        sharp = []
+        steady = [each for each in in_place if is_steady(each.place.finding.kind)]
+        before = [onset(one) for one in self._gone if not is_steady(one.finding.kind)]
+        for each in clusters:
+            before += [onset(one) for one in each.known if not is_steady(one.finding.kind)]
+            one = onset(each.place)
+            if not is_steady(one.kind):
+                sharp.append(one)
+                continue
+            steady.append(each)
+        own = {box_id: [onset(one) for one in known.values()] for box_id, known in self._own.items()}
+        places = place_onsets(self._reader, sharp, before, own, lambda box_id: self._place_of(box_id).grid)
+        groups |= {each.one.finding_id: (each.group, each.leads) for each in places.placed_again}
+        places.moved += self._placed_steady(steady, groups)
+        unique = {id(group): group for group, _ in groups.values()}
+        unique |= {id(each.group): each.group for each in places.moved}
+        fresh = [group for group in unique.values() if group.incident_id is None]
+        for number, group in enumerate(sorted(fresh, key=lambda one: onset_key(one.leader)), start=1):
+            group.incident_id = -number
+        for each in (*clusters, *steady):
+            group, leads = groups[each.place.finding_id]
+            assert group.incident_id is not None
+            each.place = replace(each.place, incident_id=group.incident_id, leads=leads)
+        written = {each.place.finding_id: each for each in in_place}
+        for move in sorted(places.moved, key=lambda one: onset_key(one.one), reverse=True):
+            each_moved = written.get(move.one.finding_id)
+            if each_moved is None:
+                self._move(move)
+                continue
+            assert move.group.incident_id is not None
+            each_moved.place = replace(each_moved.place, incident_id=move.group.incident_id, leads=move.leads)
+
+    def _placed_steady(
+        self, clusters: list[Cluster], groups: dict[int, tuple[OnsetGroup, bool]]
+    ) -> list[PlacedOnset]:
+        """Adds the incidents of these parts of steady states to `groups`; returns stored parts that move."""
+        before = [*self._gone, *(known for each in clusters for known in each.known)]
+        leaving = {one.finding_id for one in before}
+        states: dict[tuple[str, str], list[KnownFinding]] = {
+            (one.finding.box_id, one.finding.kind): [] for one in before if is_steady(one.finding.kind)
+        }
+        for each in clusters:
+            states.setdefault((each.place.finding.box_id, each.place.finding.kind), []).append(each.place)
+        moved: list[PlacedOnset] = []
+        used: set[int] = set()
+        for state, placed in states.items():
+            stored, beside = self._parts_of_state(state, {one.incident_id for one in placed})
+            parts = [*placed, *(one for one in stored if one.finding_id not in leaving)]
+            others = {one.incident_id for one in beside if one.finding_id not in leaving}
+            fresh = {one.finding_id for one in placed}
+            for one, group in place_steady(parts, others | used):
+                if group.incident_id is not None:
+                    used.add(group.incident_id)
+                if one.finding_id in fresh:
+                    groups[one.finding_id] = (group, False)
+                elif group.incident_id != one.incident_id:
+                    moved.append(PlacedOnset(onset(one), group, leads=False))
+        return moved
+
+    def _parts_of_state(
+        self, state: tuple[str, str], numbers: set[int]
+    ) -> tuple[list[KnownFinding], list[KnownFinding]]:
+        """Returns (stored parts of this state in these incidents and those nearby, their other findings)."""
+        own = [one for one in self._own[state[0]].values() if one.finding.kind == state[1]]
+        every = {one.finding_id: one for one in own}
+        for number in numbers | {one.incident_id for one in own}:
+            if number > 0:
+                every |= self._members_of(number)
+        parts: list[KnownFinding] = []
+        others: list[KnownFinding] = []
+        for one in every.values():
+            (parts if (one.finding.box_id, one.finding.kind) == state else others).append(one)
+        return parts, others
+
+    def _move(self, move: PlacedOnset) -> None:
+        one, number = move.one, move.group.incident_id
+        assert number is not None
+        self._moved[one.finding_id] = FindingMove(one.finding_id, number, move.leads)
+        if one.finding_id not in self._own.get(one.box_id, {}):  # or read for another time
+            known = dict(self._own.get(one.box_id, {}))
+            self._read_own(one.box_id, one.start_ns, one.end_ns)
+            self._own[one.box_id] |= known
+        self._changed_at(one)
+
+    def _changed_at(self, one: FindingOnset | Finding) -> None:
+        key = onset_key(one)
+        self._since[one.box_id] = min(self._since.get(one.box_id, key), key)
+
+    def _note(self, cluster: Cluster) -> None:
+        own = self._own[cluster.place.finding.box_id]
+        for known in cluster.known:
+            self._changed_at(known.finding)
+            own.pop(known.finding_id, None)
+        own[cluster.place.finding_id] = cluster.place
+        self._changed_at(cluster.place.finding)
+
+    def _members_of(self, number: int) -> dict[int, KnownFinding]:
+        """Returns all findings of a stored incident; read once for placing and for the facts."""
+        if number not in self._members:
+            found = self._reader.findings_of_incident(number)
+            self._members[number] = {one.finding_id: one for one in found}
+        return self._members[number]
+
+    # Facts of the incidents
+
+    def _known_facts(self, number: int) -> IncidentFacts | None:
+        if number not in self._read_facts:
+            self._read_facts[number] = self._reader.incident_facts(number)
+        return self._read_facts[number]
+
+    def _touched(self, clusters: list[Cluster], changed: list[Cluster]) -> dict[int, _Touched]:
+        touched: dict[int, _Touched] = {}
+        for each in clusters:  # unchanged ones too: a crash may have come before their facts were written
+            number = each.place.incident_id
+            facts = self._known_facts(number) if number > 0 else None
+            if number > 0 and number not in touched and (facts is None or not facts.witnesses):
+                touched[number] = _Touched(again=True)
+        for each in changed:
+            own = touched.setdefault(each.place.incident_id, _Touched())
+            if not each.known:
+                own.added.append(each.place)
+                own.again |= is_steady(each.place.finding.kind)  # earlier open parts may be over now
+            for known in each.known:
+                own.again = True
+                touched.setdefault(known.incident_id, _Touched()).again = True
+        for gone in self._gone:
+            touched.setdefault(gone.incident_id, _Touched()).again = True
+        if not self._moved:
+            return touched
+        before = {one.finding_id: one for own in self._own.values() for one in own.values()}
+        for move in self._moved.values():
+            touched.setdefault(move.incident_id, _Touched()).again = True
+            touched.setdefault(before[move.finding_id].incident_id, _Touched()).again = True
+        return touched
+
+    def _facts(
+        self, touched: dict[int, _Touched], written: dict[int, KnownFinding]
+    ) -> tuple[tuple[IncidentFacts, ...], tuple[int, ...]]:
+        whole_ones = self._whole_incidents([n for n, each in touched.items() if each.again], written)
+        facts: dict[int, IncidentFacts] = {}
+        gone: list[int] = []
+        for number, each in touched.items():
+            known = None if number < 0 else self._known_facts(number)
+            if not each.again and known is not None:
+                facts[number] = grown(known, each.added, self._new_boxes(number, each.added), self._place_of)
+                continue
+            members = whole_ones.get(number, []) if each.again else each.added
+            if members:
+                described = facts_of(number, members, self._place_of)
+                facts[number] = replace(described, follows=None if known is None else known.follows)
+            elif number > 0:
+                gone.append(number)
+        self._follow(facts)
+        return tuple(facts[number] for number in sorted(facts, key=_number_key)), tuple(sorted(gone))
+
+    def _whole_incidents(
+        self, numbers: Sequence[int], written: dict[int, KnownFinding]
+    ) -> dict[int, list[KnownFinding]]:
+        """Returns all findings of these incidents, as they will be."""
+        every: dict[int, KnownFinding] = {}
+        for number in numbers:
+            if number > 0:
+                every |= self._members_of(number)
+        for finding_id, move in self._moved.items():
+            every[finding_id] = replace(every[finding_id], incident_id=move.incident_id, leads=move.leads)
+        every |= written
+        found: dict[int, list[KnownFinding]] = {}
+        for one in every.values():
+            if one.finding_id not in self._removed:
+                found.setdefault(one.incident_id, []).append(one)
+        return found
+
+    def _new_boxes(self, number: int, added: Sequence[KnownFinding]) -> int:
+        """Returns how many Boxes have their first findings in the incident with these."""
+        fresh = {one.finding_id for one in added}
+        return sum(
+            not any(
+                one.incident_id == number and one.finding_id not in fresh
+                for one in self._own[box_id].values()
+            )
+            for box_id in {one.finding.box_id for one in added}
+        )
+
+    def _follow(self, facts: dict[int, IncidentFacts]) -> None:
+        """Sets the preceding incident of each incident that begins at or after a change at its Box."""
+        for box_id, since in self._since.items():
+            known_ones = self._own[box_id].values()
+            if not any(one.leads is not False or one.finding_id in self._moved for one in known_ones):
+                continue  # as nearly all findings of a large incident
+            rows = [onset(one) for one in known_ones if not is_steady(one.finding.kind)]
+            rows = [
+                one if (move := self._moved.get(one.finding_id)) is None
+                else replace(one, incident_id=move.incident_id, leads=move.leads)
+                for one in rows
+            ]  # fmt: skip
+            for one in rows:
+                if not one.leads or onset_key(one) < since:
+                    continue
+                earlier = [
+                    each for each in rows if each.incident_id != one.incident_id and follows(each, one)
+                ]
+                last = max(
+                    earlier, key=lambda each: (last_change_ns(each, one), onset_key(each)), default=None
+                )
+                number = None if last is None else last.incident_id
+                known = facts.get(one.incident_id) or (
+                    None if one.incident_id < 0 else self._known_facts(one.incident_id)
+                )
+                if known is not None and known.follows != number:
+                    facts[one.incident_id] = replace(known, follows=number)
+
+
+def _number_key(number: int) -> tuple[bool, int]:
+    """Sorts stored incidents first, then the new ones as they are numbered."""
+    return number < 0, abs(number)

@@ -1,0 +1,1 @@
+"""What an operator does to the plug-ins, and sees of them."""

@@ -1,0 +1,1 @@
+"""Plug-ins of the original, unchanged: their folders, messages, settings, processes; findings as theirs."""

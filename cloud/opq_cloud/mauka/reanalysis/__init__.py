@@ -1,0 +1,1 @@
+"""Stored events analysed again, and their earlier findings replaced."""

@@ -1,0 +1,248 @@
+"""One event through pure analyses: the same call live, in bulk and for re-analysis."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from opq_cloud.mauka.measuring.clock_alignment import clock_alignments, stamped
+from opq_cloud.mauka.running.provenance import Provenance, provenance_of
+from opq_cloud.store.box_place import BoxPlace, box_place
+from opq_cloud.store.store import CloudStore
+from opq_plugins.sdk.modules import Analysis
+from opq_proto.decision import Nominal
+from opq_proto.messages import BoxWiring, Event, Finding, Waveform
+
+FEW_BOXES = 3
+"""Up to this many are analysed before anything is stored; for a larger event one Box is stored first."""
+DEVIATION_S = 0.02
+"""The rms of pieces of this length shows which Box to analyse first."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventResult:
+    """The results of the analyses for one event.
+
+    Attributes:
+        box_ids: Boxes whose samples were there.
+        failed: analysis -> its error; then `findings` are not complete.
+        order: as `analysis_order` returns it; empty where it was not requested.
+    """
+
+    event_id: int
+    findings: tuple[Finding, ...]
+    box_ids: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class EventOutcome:
+    """How the analysis of one event went.
+
+    `failed`: an analysis failed. `rest_s`: how long one rests. `lacking`: one cannot run.
+    """
+
+    failed: bool = False
+    rest_s: float = 0.0
+    lacking: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every analysis has seen the whole event."""
+        return not (self.failed or self.rest_s or self.lacking)
+
+
+def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal) -> Nominal:
+    """The nominal values of a Box from the store; `otherwise` for those that the store does not have."""
+    box = store.box(box_id)
+    if box is None:
+        return otherwise
+    return Nominal(box.nominal_v or otherwise.volts, box.nominal_hz or otherwise.hz)
+
+
+def place_of_box(store: CloudStore, box_id: str) -> BoxPlace:
+    """Returns the place of a Box from its own record in the registry."""
+    box = store.box(box_id)
+    return BoxPlace() if box is None else box_place(box, {}, {})
+
+
+def with_wiring(event: Event, place_of: Callable[[str], BoxPlace]) -> Event:
+    """Returns the event with the registry's facts about where its Boxes are plugged in."""
+    places = {wave.box_id: place_of(wave.box_id) for wave in event.waveforms}
+    return replace(
+        event,
+        wiring={box_id: BoxWiring(each.place, each.feeder, each.phase) for box_id, each in places.items()},
+    )
+
+
+def by_nominal(event: Event, nominal_of: Callable[[str], Nominal]) -> dict[Nominal, Event]:
+    """Returns the event in parts of Boxes with the same nominal volts and hertz: usually one part."""
+    waves: dict[Nominal, list[Waveform]] = {}
+    for wave in event.waveforms:
+        waves.setdefault(nominal_of(wave.box_id), []).append(wave)
+    return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
+
+
+class InstalledOne(Protocol):
+    """The interface of an installed analysis needed here; processes that only analyse import no host."""
+
+    name: str
+
+    @property
+    def alone(self) -> bool: ...
+
+    @property
+    def provenance(self) -> Provenance: ...
+
+    def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]: ...
+
+
+def analyse_parts(
+    analysis: Analysis | InstalledOne, parts: Iterable[tuple[Nominal, Event]], states: dict[Any, Any]
+) -> tuple[list[Finding], Exception | None]:
+    """Returns the findings of one analysis in an event, and the last error it raised.
+
+    After an error each Box is tried alone, too.
+    """
+    found: list[Finding] = []
+    failed: Exception | None = None
+    for nominal, part in parts:
+        pieces = [part]
+        if len(part.waveforms) > 1 and analysis.alone:
+            pieces += [replace(part, waveforms=(wave,)) for wave in part.waveforms]
+        for piece in pieces:
+            try:
+                found += analysis.findings_in(piece, nominal, states)
+            except Exception as error:  # an analysis may be third-party code
+                failed = error
+            else:
+                if piece is part:
+                    break
+    return found, failed
+
+
+def unjudged_by(analysis: Analysis | InstalledOne, parts: Iterable[tuple[Nominal, Event]]) -> str:
+    """Returns why an analysis that found nothing could find nothing.
+
+    Empty: there was nothing to find, or the analysis gives no reason.
+    """
+    if not isinstance(analysis, Analysis) or analysis.unjudged is None:
+        return ""
+    return "; ".join(
+        why for nominal, part in parts if (why := analysis.unjudged(part, analysis.for_nominal(nominal)))
+    )
+
+
+def analyse_event(
+    event: Event,
+    analyses: Sequence[Analysis | InstalledOne],
+    nominal_of: Callable[[str], Nominal],
+    states: dict[Any, Any],
+) -> EventResult:
+    """Runs each analysis over each part of the event; the findings of the others remain where one raises.
+
+    Args:
+        states: of analyses with memory; kept between the events of one run.
+    """
+    findings: list[Finding] = []
+    failed: dict[str, str] = {}
+    parts = by_nominal(event, nominal_of)
+    for analysis in analyses:
+        found, error = analyse_parts(analysis, parts.items(), states)
+        source = provenance_of(analysis) if isinstance(analysis, Analysis) else analysis.provenance
+        findings += source.stamped(found)
+        if error is not None:
+            failed[analysis.name] = f"{type(error).__name__}: {error}"
+    return EventResult(
+        event.event_id, tuple(findings), tuple(wave.box_id for wave in event.waveforms), failed
+    )
+
+
+def analysis_order(event: Event, opened_by: str) -> tuple[str, ...]:
+    """Returns the Boxes of a large event: the one that opened it, then those whose rms varies most.
+
+    Empty for `FEW_BOXES` and fewer, which are not worth a separate step.
+    """
+    if len(event.waveforms) <= FEW_BOXES:
+        return ()
+    far = {wave.box_id: -_deviation(wave) for wave in event.waveforms}
+    return tuple(sorted(far, key=lambda box_id: (box_id != opened_by, far[box_id], len(box_id), box_id)))
+
+
+def _deviation(wave: Waveform) -> float:
+    """The range of the rms of pieces of `DEVIATION_S` (highest less lowest), divided by the median."""
+    many = max(1, round(DEVIATION_S * wave.rate_hz))
+    whole = len(wave.counts) // many * many
+    pieces = wave.counts[:whole].reshape(-1, many).astype(np.float32)
+    rms = np.sqrt(np.einsum("ij,ij->i", pieces, pieces))
+    middle = float(np.median(rms)) if len(rms) else 0.0
+    return float(np.ptp(rms)) / middle if middle > 0 else 0.0
+
+
+def first_findings(
+    parts: Iterable[tuple[Nominal, Event]],
+    order: Sequence[str],
+    analyses: Sequence[Analysis],
+    note_analysis: Callable[[str], object] = lambda name: None,
+) -> list[Finding]:
+    """Returns the findings of the first Box of `order` that shows any when analysed alone.
+
+    Nothing is measured twice: the results are reused when the whole event is analysed. Errors of an analysis
+    are left to that analysis, except MemoryError. Frequencies of other Boxes and alignments are not included.
+
+    Args:
+        note_analysis: is called with each analysis before it begins.
+    """
+    alone = {
+        wave.box_id: (nominal, replace(part, waveforms=(wave,)))
+        for nominal, part in parts
+        for wave in part.waveforms
+    }
+    for box_id in order:
+        findings: list[Finding] = []
+        for analysis in analyses:
+            if not analysis.alone:
+                continue
+            note_analysis(analysis.name)
+            found, error = analyse_parts(analysis, [alone[box_id]], {})
+            if isinstance(error, MemoryError):
+                raise error
+            findings += provenance_of(analysis).stamped(found)
+        if findings:
+            return findings
+    return []
+
+
+def analyse_stored(
+    store: CloudStore,
+    event_ids: Iterable[int],
+    analyses: Sequence[Analysis | InstalledOne],
+    otherwise: Nominal,
+    ordered: bool = False,
+) -> Iterator[EventResult]:
+    """Analyses stored events one after the other.
+
+    Args:
+        otherwise: nominal values of Boxes for which the store has none.
+        ordered: with the `order` of each event, which is needed only where new findings are stored.
+    """
+    states: dict[Any, Any] = {}
+
+    def nominal_of(box_id: str) -> Nominal:
+        return nominal_of_box(store, box_id, otherwise)
+
+    for event_id in event_ids:
+        event = store.event(event_id)
+        if event is None or not event.waveforms:
+            yield EventResult(event_id, (), (), {"store": "its waveforms are not there any more"})
+            continue
+        event = with_wiring(event, partial(place_of_box, store))
+        result = analyse_event(event, analyses, nominal_of, states)
+        phases = {box_id: wiring.phase for box_id, wiring in event.wiring.items()}
+        by = clock_alignments(event, result.findings, phases.get, nominal_of)
+        record = store.event_record(event_id) if ordered else None
+        order = () if record is None else analysis_order(event, record.opened_by)
+        yield replace(result, findings=tuple(stamped(result.findings, by)), order=order)

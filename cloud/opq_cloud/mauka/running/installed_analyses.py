@@ -1,0 +1,356 @@
+"""Analyses that are installed at Makai and run here, from the moment of their installation, replaced live.
+
+Makai's plug-in host may be in this process or in another one; its folder is read once a second. Changes
+happen between two events: the runner holds `steady` while it analyses one.
+"""
+
+import difflib
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from opq_cloud.mauka.running.provenance import Provenance, settings_hash
+from opq_cloud.service import HealthReport, ServiceCounters
+from opq_plugins.host.following import LACKING_AGAIN_S, Following
+from opq_plugins.host.guard import PAUSES_S
+from opq_plugins.host.proxy import PluginAnalysis
+from opq_plugins.host.report import FollowerReport
+from opq_plugins.policy import Policy
+from opq_proto import log as logs
+from opq_proto.decision import Nominal
+from opq_proto.errors import OpqError, PluginError
+from opq_proto.messages import Event, Finding, SampleRequest, Waveform
+
+log = logs.get(service="mauka")
+
+CHECK_S = 1.0
+KIND = "analysis"
+WHERE = {"inproc": "in process", "process": "worker"}
+PATIENCE = 4.0
+"""After a call that ended its process, an analysis rests for this multiple of the call's time: one that hangs
+gets a fifth of the runner's time, the other analyses get the rest.
+"""
+
+LARGEST_BYTES = 48 << 20
+"""Limit of the counts in one call; a message to a worker has 64 MiB at most."""
+
+
+class InstalledAnalysis:
+    """An installed analysis, called like a built-in one and left alone while it fails.
+
+    Its state is kept where it runs. Used by the runner's thread; `reset` by any.
+    """
+
+    def __init__(self, name: str, plugin: PluginAnalysis, settings: Mapping[str, object]) -> None:
+        """`settings`: those it was configured with, without its own defaults."""
+        self.name = name
+        self._plugin = plugin
+        self._settings_hash = settings_hash(settings)
+        self._ended = 1
+        """How often in a row its process ended, plus 1: the first rest gives a new one time to start."""
+        self._resting_until_s = 0.0
+        self.trouble = ""
+
+    @property
+    def rest_s(self) -> float:
+        """Time until it may be called again, in seconds."""
+        return max(0.0, self._resting_until_s - time.monotonic())
+
+    @property
+    def provenance(self) -> Provenance:
+        """Provenance that the version that runs now writes into its findings."""
+        return Provenance(self.name, self._plugin.version, self._settings_hash)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it may be called for one Box of an event; False while it rests or gives no answer."""
+        if self.rest_s:
+            return False
+        try:
+            return self._plugin.alone()
+        except (OSError, ValueError, PluginError):
+            return False
+
+    def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
+        """Returns its findings. Raises ConnectionError while it rests; otherwise whatever it raises."""
+        if rest_s := self.rest_s:
+            raise ConnectionError(f"not asked for {rest_s:.1f} s more: {self.trouble}")
+        began_s = time.monotonic()
+        found: list[Finding] = []
+        try:
+            for part in self._parts(event):
+                found += self._plugin.analyse(part, nominal.volts, nominal.hz)
+        except OSError as error:
+            now_s = time.monotonic()
+            pause_s = max(PAUSES_S[min(self._ended, len(PAUSES_S) - 1)], PATIENCE * (now_s - began_s))
+            self._ended += 1
+            self._resting_until_s = now_s + pause_s
+            self.trouble = str(error)
+            raise
+        self.reset()
+        return tuple(found)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it may request more samples; False while it rests, or where it does not answer."""
+        if self.rest_s:
+            return False
+        try:
+            return self._plugin.asks()
+        except (OSError, ValueError, PluginError):
+            return False
+
+    def requests_in(
+        self, event: Event, findings: Sequence[Finding], nominal: Nominal
+    ) -> tuple[SampleRequest, ...]:
+        """Returns its requests for samples; none for an event that is too large for a message."""
+        if sum(wave.counts.nbytes for wave in event.waveforms) > LARGEST_BYTES:
+            return ()
+        return self._plugin.wants(event, list(findings), nominal.volts, nominal.hz)
+
+    def _parts(self, event: Event) -> list[Event]:
+        """Returns the event, or parts of it where it is too large for one message to a worker."""
+        if sum(wave.counts.nbytes for wave in event.waveforms) <= LARGEST_BYTES or not self.alone:
+            return [event]
+        parts: list[list[Waveform]] = [[]]
+        room = LARGEST_BYTES
+        for wave in event.waveforms:
+            if wave.counts.nbytes > room and parts[-1]:
+                parts.append([])
+                room = LARGEST_BYTES
+            parts[-1].append(wave)
+            room -= wave.counts.nbytes
+        return [replace(event, waveforms=tuple(some)) for some in parts]
+
+    def reset(self) -> None:
+        """Ends its rest: it has answered, or another version has replaced it."""
+        self._ended, self._resting_until_s, self.trouble = 1, 0.0, ""
+
+    def close(self) -> None:
+        self._plugin.close()
+
+
+class InstalledAnalyses:
+    """Counters: `taken` (a version of an analysis came into use), `gone`, and levels `unreadable_now`,
+    `installed_now`.
+
+    For the runner: `generation` rises with each change; `lacking` are installed ones that should run and
+    cannot: without them no event is done.
+    """
+
+    name = "mauka.plugins"
+
+    def __init__(
+        self,
+        data_dir: Path,
+        policy: Policy,
+        settings: Mapping[str, Mapping[str, object]],
+        built_in: Collection[str],
+        check_s: float = CHECK_S,
+    ) -> None:
+        """`settings` of installed analyses, by name; `built_in`: names that are already in use."""
+        self.counters = ServiceCounters()
+        self.generation = 0
+        self.lacking: frozenset[str] = frozenset()
+        self._new_since_ms: int | None = None
+        self._data_dir, self._policy = data_dir, policy
+        self._report = FollowerReport(data_dir / "plugins")
+        self._unreported = ""
+        self._settings, self._built_in = settings, frozenset(built_in)
+        self._check_s = check_s
+        self._between = threading.RLock()
+        self._checked = threading.Event()
+        self._following: Following | None = None
+        self._in_use: dict[str, InstalledAnalysis] = {}
+        self._wrong: dict[str, tuple[str, float]] = {}
+        """Analysis -> why it is not in use, and when to try again."""
+        self._logged: dict[str, str] = {}
+
+    @contextmanager
+    def steady(self) -> Iterator[tuple[InstalledAnalysis, ...]]:
+        """Yields all in use; none is changed or replaced until the end. Waits for the first check."""
+        self._checked.wait()
+        with self._between:
+            yield tuple(self._in_use.values())
+
+    def new_since_ms(self) -> int | None:
+        """Returns since when (UTC) a new analysis is installed, only once; None: there is no new one."""
+        with self._between:
+            since_ms, self._new_since_ms = self._new_since_ms, None
+        return since_ms
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Runs until `stop`. Analyses in use stay with the runner; without its process they cannot run."""
+        following = Following(
+            self._data_dir, {KIND}, self._policy, between=self._between, on_change=self._changed
+        )
+        self._checked.clear()
+        try:
+            self._following = following
+            for known in list(self._in_use):  # left over from an earlier run
+                self._leave(known)
+            while not stop.is_set():
+                self._check(following)
+                self._checked.set()
+                self._report_to_host()
+                if ready is not None:
+                    ready.set()
+                stop.wait(self._check_s)
+        finally:
+            self._checked.set()
+            following.close()
+            with suppress(OSError):
+                self._report.withdraw()
+
+    def status(self) -> list[dict[str, object]]:
+        """Returns a row for each in use: name, version, place, calls, crashes and pid of its worker."""
+        following, rows = self._following, []
+        for name, analysis in self._in_use.items():
+            state = following.status_of(KIND, name) if following is not None else {}
+            rows.append(
+                {
+                    "name": name,
+                    "version": state.get("version", ""),
+                    "runs": WHERE.get(state.get("mode", ""), ""),
+                    "calls": state.get("calls", 0),
+                    "crashes": state.get("crashes", 0),
+                    "pid": state.get("pid", 0),
+                    "trouble": analysis.trouble or state.get("trouble") or None,
+                }
+            )
+        return rows
+
+    def kill(self, name: str) -> int:
+        """Kills the process of an analysis, which is then restarted; returns its pid, 0 if it has none."""
+        following = self._following
+        return following.kill(KIND, name) if following is not None else 0
+
+    def troubles(self) -> dict[str, str]:
+        """Returns each analysis, installed or configured, that does not run as it should, and why."""
+        following = self._following
+        found = {"plugins": following.problem} if following and following.problem else {}
+        found |= following.troubles() if following else {}
+        wrong = self._wrong.copy()
+        found |= {name: why for name, (why, _) in wrong.items()}
+        if following is not None:
+            for name in self._built_in.intersection(following.types(KIND)):
+                found[name] = f"analysis {name!r} is built in: the installed one needs another name"
+            for name in self._settings.keys() - self._in_use.keys() - wrong.keys():
+                found[name] = f"analysis {name!r} is configured, but neither built in nor installed"
+                if near := difflib.get_close_matches(name, [*self._built_in, *self._in_use], n=1):
+                    found[name] += f'; did you mean "{near[0]}"?'
+        return found
+
+    def health(self) -> list[HealthReport]:
+        """Returns one report for the whole, and one per installed analysis."""
+        troubles = self.troubles()
+        info = "; ".join(troubles.values()) or f"installed analyses: {len(self._in_use)}"
+        parts = [HealthReport(self.name, not troubles, info=info)]
+        for row in self.status():
+            facts = f"{row['version']}, {row['runs']}, {row['calls']} calls"
+            if trouble := row["trouble"]:
+                facts += f"; {trouble}"
+            parts.append(HealthReport(f"analysis {row['name']}", not trouble, info=facts))
+        return parts
+
+    # -- the service's own thread
+
+    def _check(self, following: Following) -> None:
+        following.poll()
+        known = set(following.types(KIND)) - self._built_in
+        for name in sorted(known - self._in_use.keys()):
+            if name not in self._wrong or time.monotonic() >= self._wrong[name][1]:
+                self._begin(following, name)
+        self._wrong = {name: wrong for name, wrong in self._wrong.items() if name in known}
+        lacking = frozenset([*following.lacking(), *self._wrong])
+        if lacking != self.lacking:
+            with self._between:
+                self.lacking = lacking
+                self.generation += 1
+        self.counters.set("unreadable_now", following.unreadable)
+        self.counters.set("installed_now", len(self._in_use))
+        self._log_troubles()
+
+    def _changed(self, kind: str, name: str) -> None:
+        """Handles a change in the host; also called in the thread of a rollback."""
+        following = self._following
+        if kind != KIND or following is None:
+            return
+        if name not in following.types(KIND):
+            self._leave(name)
+        elif name in self._in_use:
+            with self._between:
+                self._in_use[name].reset()
+                self.generation += 1
+            self._count(following, name)
+        else:
+            self._wrong.pop(name, None)  # the next lines of `_check` start it
+
+    def _begin(self, following: Following, name: str) -> None:
+        settings = self._settings.get(name, {})
+        try:
+            plugin = following.analysis(name)()
+            try:
+                plugin.configure(settings)
+            except BaseException:
+                plugin.close()
+                raise
+        except (OpqError, ValueError, OSError) as error:
+            self._wrong[name] = (
+                f"analysis {name!r} is not in use: {error}",
+                time.monotonic() + LACKING_AGAIN_S,
+            )
+            return
+        self._wrong.pop(name, None)
+        installed_ms = following.status_of(KIND, name).get("installed_ms", 0)
+        with self._between:
+            self._new_since_ms = min(installed_ms, self._new_since_ms or installed_ms)
+            self._in_use = {**self._in_use, name: InstalledAnalysis(name, plugin, settings)}
+            self.generation += 1
+        self._count(following, name)
+
+    def _leave(self, name: str) -> None:
+        with self._between:
+            gone = self._in_use.get(name)
+            self._in_use = {its: one for its, one in self._in_use.items() if its != name}
+            self.generation += 1
+            if gone is not None:
+                gone.close()
+                self.counters.add("gone", label=name)
+                log.info("analysis.gone", analysis=name)
+
+    def _count(self, following: Following, name: str) -> None:
+        state = following.status_of(KIND, name)
+        self.counters.add("taken", label=name)
+        log.info("analysis.taken", analysis=name, version=state.get("version"), mode=state.get("mode"))
+
+    def _report_to_host(self) -> None:
+        """Reports to the host, whose REST shows which installed analyses run and which fail."""
+        versions = {str(row["name"]): str(row["version"]) for row in self.status()}
+        try:
+            self._report.write(versions, self._failures())
+        except OSError as error:
+            if self._unreported != str(error):
+                log.warning("analyses.not_reported", error=str(error))
+            self._unreported = str(error)
+        else:
+            self._unreported = ""
+
+    def _failures(self) -> dict[str, str]:
+        """Returns `troubles`, and those in use that fail."""
+        failing = {str(row["name"]): str(row["trouble"]) for row in self.status() if row["trouble"]}
+        return failing | self.troubles()
+
+    def _log_troubles(self) -> None:
+        """Logs a line for each new trouble, and for its end."""
+        troubles = self.troubles()
+        for name, why in troubles.items():
+            if self._logged.get(name) != why:
+                log.warning("analysis.trouble", analysis=name, trouble=why)
+        for name in self._logged.keys() - troubles.keys():
+            log.info("analysis.trouble_over", analysis=name)
+        self._logged = troubles

@@ -1,0 +1,297 @@
+"""Dips and swells that last beyond the end of their waveform: their Measurements show until when.
+
+A long disturbance is requested as its two ends. Each Measurement holds the least and the largest Urms(1/2)
+of its second, so that it shows whether the voltage stayed beyond its limit between them. The result is
+one more sighting of the finding (`mauka.sightings`): it grows while the disturbance lasts and includes its
+end, whenever that arrives. Where no waveform shows the end, the finding is closed by the Measurements, to
+within a second.
+
+The gateway's stored half cycles, where they arrive, show the same to a half cycle, also where
+Measurements are missing.
+
+Source: IEC 61000-4-30:2015, 5.4 (a dip ends where Urms(1/2) is back at the limit and the hysteresis).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS, VERSION, settings_hash
+from opq_cloud.store.store import CloudStore
+from opq_measure.events.limits import Limits
+from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.errors import StoreError
+from opq_proto.half_cycles import HalfCycleRms
+from opq_proto.messages import Finding, Incident, Measurement, StoredFinding
+
+LOW = frozenset({"sag", "interruption", "undervoltage"})
+HIGH = frozenset({"swell", "overvoltage"})
+HOLE_NS = 3 * 10**9
+"""Where Measurements are missing for longer, it is unknown until they come whether it lasted."""
+LEDGER_HOLE_NS = 30_000_000
+"""Half cycles further apart than this are not consecutive."""
+PATIENCE_NS = 60 * 10**9
+"""How long a finding stays open after the last Measurement that showed it: a waveform of its end arrives
+sooner, or never.
+"""
+GROW_NS = 60 * 10**9
+"""A finding is written again when it has grown by this much."""
+SAME_NOMINAL = 0.01
+CHECK_S = 10.0
+SILENT_S = 120.0
+"""Interval of the checks of a Box that sends nothing or is catching up."""
+MOST_FOLLOWED = 1000
+BACK_NS = 86_400 * 10**9
+"""At a start open findings up to this age are found again: Measurements are kept for a day."""
+LATEST_MS = 4 * 10**12
+"""The year 2096."""
+ROWS = 20_000
+"""Measurements read at once for one Box: over five hours at one a second."""
+
+
+@dataclass(slots=True)
+class FollowedFinding:
+    """An open finding, and what Measurements have shown of it since."""
+
+    event_id: int
+    incident_id: int
+    finding: Finding
+    reach_ns: int
+    """It lasted at least until here."""
+    written_ns: int
+    worst_v: float
+    nominal_v: float
+    """Nominal voltage with which the finding was made."""
+    windows: int = 0
+    half_cycles: int = 0
+    """Number of its half cycles in the gateway's ledger."""
+    exact: bool = False
+    """The half cycles of the ledger have shown its end."""
+    cycles: float = 0.0
+    """From the end of its waveform to `reach_ns`; 0: no Measurement contains the frequency."""
+    over: bool = False
+    """A Measurement showed that it ended at `reach_ns`, within that second."""
+    newest_ns: int = 0
+    again_s: float = 0.0
+    """Time when its Measurements are read again."""
+
+    def accept_measurements(self, rows: Iterable[Measurement], limits: Limits) -> None:
+        """Adds its Box's Measurements from `reach_ns` on, in time order; those after a hole are ignored."""
+        low = self.finding.kind in LOW
+        for row in rows:
+            start_ns, end_ns = window_ns(row)
+            rms = row.metrics.get("rms")
+            if row.crossing or rms is None or end_ns <= self.reach_ns:
+                continue
+            self.newest_ns = max(self.newest_ns, end_ns)
+            if self.over or start_ns - self.reach_ns > HOLE_NS:
+                continue
+            if not (rms.max < self.leave_v(limits) if low else rms.min > self.leave_v(limits)):
+                self.over = True
+                self.reach_ns = max(self.reach_ns, start_ns)
+            else:
+                f = row.metrics.get("f")
+                self.cycles += 0.0 if f is None else f.average * (end_ns - self.reach_ns) / 1e9
+                self.reach_ns = end_ns
+                self.worst_v = min(self.worst_v, rms.min) if low else max(self.worst_v, rms.max)
+                self.windows += 1
+
+    def accept_half_cycles(self, half: HalfCycleRms, limits: Limits) -> None:
+        """Adds the half cycles from `reach_ns` on, up to a hole in them."""
+        first = int(np.searchsorted(half.t_ns, self.reach_ns))
+        t_ns = half.t_ns[first:]
+        holes = np.nonzero(np.diff(t_ns, prepend=self.reach_ns) > LEDGER_HOLE_NS * half.every)[0]
+        count = int(holes[0]) if len(holes) else len(t_ns)
+        if self.over or not count:
+            return
+        low, limit_v = self.finding.kind in LOW, self.leave_v(limits)
+        near_v, far_v = (half.most_v, half.least_v) if low else (half.least_v, half.most_v)
+        near_v, far_v = near_v[first : first + count], far_v[first : first + count]
+        back = np.nonzero(near_v >= limit_v if low else near_v <= limit_v)[0]
+        lasted = int(back[0]) if len(back) else count
+        for volts in far_v[:lasted].tolist():
+            self.worst_v = min(self.worst_v, volts) if low else max(self.worst_v, volts)
+        self.half_cycles += lasted * half.every
+        self.cycles += lasted * half.every / 2
+        self.over = self.exact = bool(len(back))
+        self.reach_ns = max(self.reach_ns, int(t_ns[lasted if self.over else count - 1]))
+        self.newest_ns = max(self.newest_ns, self.reach_ns)
+
+    def leave_v(self, limits: Limits) -> float:
+        """Returns the voltage at which it is over."""
+        if self.finding.kind in LOW:
+            return self.nominal_v * (limits.sag_percent + limits.hysteresis_percent) / 100
+        return self.nominal_v * (limits.swell_percent - limits.hysteresis_percent) / 100
+
+    def piece(self, limits: Limits) -> Finding | None:
+        """Returns the Measurements' part as a finding that meets the waveform's; None: nothing new."""
+        late = self.exact or self.newest_ns - self.reach_ns >= PATIENCE_NS
+        before, closed = self.finding, self.over and late
+        start_ns = before.end_ns - 1
+        if self.reach_ns <= before.end_ns and not closed:
+            return None
+        cycles_per_ns = (before.duration_cycles or 0.0) / (before.end_ns - before.start_ns)
+        side = "below" if before.kind in LOW else "above"
+        return replace(
+            before,
+            start_ns=start_ns,
+            end_ns=max(self.reach_ns, before.end_ns + closed),
+            closed=closed,
+            residual_v=self.worst_v,
+            residual_percent=100 * self.worst_v / self.nominal_v,
+            duration_cycles=self.cycles or cycles_per_ns * (self.reach_ns - start_ns) or None,
+            ieee1159=None,
+            itic=None,
+            semi_f47=None,
+            analysis=GROWN_BY_MEASUREMENTS,
+            analysis_version=VERSION,
+            settings_hash=settings_hash(asdict(limits)),
+            because=(
+                f"Urms(1/2) {side} {self.leave_v(limits):.4g} V in {self._evidence()}, "
+                f"{self.worst_v:.4g} V at worst"
+                f"{'; its end is known to a second' if closed and not self.exact else ''}"
+            ),
+        )
+
+    def _evidence(self) -> str:
+        measurements = f"{self.windows} Measurements"
+        ledger = f"{self.half_cycles} half cycles of its gateway's ledger"
+        if not self.half_cycles:
+            return measurements
+        return f"{measurements} and {ledger}" if self.windows else ledger
+
+
+class OpenDisturbances:
+    """The disturbances that one runner follows, in its thread."""
+
+    def __init__(self, store: Callable[[], CloudStore], limits: Limits, clock: Callable[[], float]) -> None:
+        self._store, self._limits, self._clock = store, limits, clock
+        self._followed: dict[int, FollowedFinding] = {}
+        self._next_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._followed)
+
+    def find_again(self, now_ns: int) -> None:
+        """Finds open disturbances in the store, at a start. Raises StoreError."""
+        for incident in self._store().incidents(start_ns=now_ns - BACK_NS, limit=MOST_FOLLOWED):
+            if not incident.closed:
+                self._note_incident(incident)
+
+    def note_findings(self, stored: Iterable[StoredFinding]) -> list[tuple[int, Finding]]:
+        """Follows the findings of an event's analysis.
+
+        Returns (event, finding) to store for disturbances whose end these findings may be.
+        """
+        grown: list[tuple[int, Finding]] = []
+        for item in stored:
+            if item.finding.kind not in LOW | HIGH:
+                continue
+            if item.finding.closed:
+                self.note_closed(item.finding_id)
+            elif item.finding_id not in self._followed:
+                self._follow(item.finding_id, item.incident_id, item.event_id, item.finding)
+            for finding_id, followed in list(self._followed.items()):
+                if finding_id != item.finding_id and followed.finding.box_id == item.finding.box_id:
+                    grown += self._grown(finding_id, followed, least_ns=0)
+        return grown
+
+    def note_half_cycles(self, event_id: int) -> list[tuple[int, Finding]]:
+        """Uses half cycles that gateways sent for an event: returns (event, finding) to store."""
+        try:
+            halves = self._store().half_cycles(event_id)
+        except StoreError:  # unreadable half cycles are ignored
+            return []
+        grown: list[tuple[int, Finding]] = []
+        for finding_id, followed in list(self._followed.items()):
+            half = halves.get(followed.finding.box_id)
+            if half is not None and half.start_ns < followed.reach_ns < half.end_ns:
+                grown += self._grown(finding_id, followed, 0, half)
+        return grown
+
+    def note_closed(self, finding_id: int) -> None:
+        """Stops following a finding that is over."""
+        self._followed.pop(finding_id, None)
+
+    def due(self, at_once: bool = False) -> Iterator[tuple[int, Finding]]:
+        """Yields every 10 s (event, finding) to store for each that has grown enough, or is over.
+
+        Args:
+            at_once: at every call, for each that has grown at all.
+        """
+        if not self._followed or (self._clock() < self._next_s and not at_once):
+            return
+        self._next_s = self._clock() + CHECK_S
+        for finding_id, followed in list(self._followed.items()):
+            if self._is_over(finding_id, followed):
+                del self._followed[finding_id]
+            elif at_once or self._clock() >= followed.again_s:
+                yield from self._grown(finding_id, followed, 0 if at_once else GROW_NS)
+
+    def _grown(
+        self, finding_id: int, followed: FollowedFinding, least_ns: int, half: HalfCycleRms | None = None
+    ) -> list[tuple[int, Finding]]:
+        if not self._has_right_nominal(followed):
+            del self._followed[finding_id]
+            return []
+        if half is not None:
+            followed.accept_half_cycles(half, self._limits)
+        start_ms = followed.reach_ns // NS_PER_MS
+        rows = self._store().measurements(followed.finding.box_id, start_ms, LATEST_MS, ROWS)
+        before_ns = followed.reach_ns
+        followed.accept_measurements(rows, self._limits)
+        silent = followed.reach_ns == before_ns and not followed.over
+        followed.again_s = self._clock() + (SILENT_S if silent else CHECK_S)
+        piece = followed.piece(self._limits)
+        if piece is None or not (piece.closed or piece.end_ns - followed.written_ns > least_ns):
+            return []
+        followed.written_ns = piece.end_ns
+        if piece.closed:
+            del self._followed[finding_id]
+        return [(followed.event_id, piece)]
+
+    def _has_right_nominal(self, followed: FollowedFinding) -> bool:
+        """Returns True if the store still has the nominal voltage that the finding was made with.
+
+        A first event may be analysed before it is known: 230 V with a nominal 120 V is a swell without end.
+        """
+        box = self._store().box(followed.finding.box_id)
+        if box is None or not box.nominal_v:
+            return True
+        return abs(followed.nominal_v / box.nominal_v - 1) < SAME_NOMINAL
+
+    def _is_over(self, finding_id: int, followed: FollowedFinding) -> bool:
+        """Returns True if it was closed elsewhere, or is gone: part of another finding, or expired."""
+        try:
+            incident = self._store().incident(followed.incident_id)
+        except StoreError:
+            return False
+        findings = () if incident is None else incident.findings
+        return not any(one.finding_id == finding_id and not one.finding.closed for one in findings)
+
+    def _note_incident(self, incident: Incident) -> None:
+        for one in incident.findings:
+            if not one.finding.closed and one.finding.kind in LOW | HIGH:
+                self._follow(one.finding_id, incident.incident_id, one.event_id, one.finding)
+
+    def _follow(self, finding_id: int, incident_id: int, event_id: int, finding: Finding) -> None:
+        if (
+            finding.residual_percent is None
+            or finding.residual_v is None
+            or finding.end_ns <= finding.start_ns
+        ):
+            return
+        if finding.residual_percent:
+            nominal_v: float | None = 100 * finding.residual_v / finding.residual_percent
+        else:  # the voltage was exactly zero
+            box = self._store().box(finding.box_id)
+            nominal_v = None if box is None else box.nominal_v
+        if not nominal_v:
+            return
+        while len(self._followed) >= MOST_FOLLOWED:
+            del self._followed[next(iter(self._followed))]
+        end_ns = finding.end_ns
+        self._followed[finding_id] = FollowedFinding(
+            event_id, incident_id, finding, end_ns, end_ns, finding.residual_v, nominal_v
+        )

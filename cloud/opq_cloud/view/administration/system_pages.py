@@ -33,7 +33,7 @@ WAITING_WORDS = ("queue", "waiting", "pending", "backlog")
 ROWS_SHOWN = 60
 KEPT_WORDS = {
     "measurements": "Measurements",
-    "trends": "Trends (empty: for ever)",
+    "trends": "Trends",
     "events": "Events with their waveforms",
     "incidents": "Incidents and findings",
 }

@@ -20,7 +20,7 @@ from opq_cloud.export.selection import (
 from opq_cloud.export.tables import ExportTable, TableForm, table_pieces
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.store import CloudStore, box_order
-from opq_cloud.view.words import CLASS_WORDS
+from opq_cloud.view.words import CLASS_PHRASES
 from opq_proto.whole_file import write_whole_file
 from opq_tools.boxes.command import store_command
 from opq_tools.moment import from_option, to_option
@@ -148,7 +148,7 @@ def chosen_incidents(decorated: Decorated) -> Decorated:
     for option in (
         click.option("--box", "box_id", default="", help="Only what this Box saw."),
         click.option(
-            "--class", "kind", type=click.Choice(tuple(CLASS_WORDS)),
+            "--class", "kind", type=click.Choice(tuple(CLASS_PHRASES)),
             help="Only this class; each part of a combination counts.",
         ),
     ):  # fmt: skip

@@ -11,14 +11,14 @@ from opq_cloud.label_set import class_scores, label_row, labelled_incidents
 from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
-from opq_cloud.view.words import CLASS_WORDS, headline
+from opq_cloud.view.words import CLASS_PHRASES, headline
 from opq_proto.messages import Incident
 from opq_tools.boxes.command import json_option, store_command
 from opq_tools.moment import from_option, to_option
 
 MOST_LISTED = 10_000
 incident_argument = click.argument("incident_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
-class_type = click.Choice(tuple(CLASS_WORDS))
+class_type = click.Choice(tuple(CLASS_PHRASES))
 
 
 @click.group("incidents", context_settings={"help_option_names": ["-h", "--help"]})
@@ -125,7 +125,7 @@ def label(store: CloudStore, incident_id: int, kind: str) -> None:
     Example: opq-tools incidents label 17 mains_signalling
     """
     _known(store, incident_id)
-    IncidentEditor(store).label_incident(incident_id, kind, CLASS_WORDS)
+    IncidentEditor(store).label_incident(incident_id, kind, CLASS_PHRASES)
     click.echo(_line(_known(store, incident_id)))
 
 

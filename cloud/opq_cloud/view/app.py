@@ -37,6 +37,7 @@ from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.edit_pages import IncidentEditPages
 from opq_cloud.view.guard import Scope
+from opq_cloud.view.languages import _
 from opq_cloud.view.live_route import HEARTBEAT_S, LiveRoute
 from opq_cloud.view.page_language import PageLanguage, language_routes
 from opq_cloud.view.pages import Pages
@@ -176,7 +177,7 @@ def _add_errors(
         if error.status_code == 405 and reads:  # the address of a form, where a page was loaded again
             return see_other(page_of_form(app.router.routes, request.url.path))
         ours = isinstance(error, HTTPException)
-        text = error.detail if ours else "There is no page at this address."
+        text = error.detail if ours else _("There is no page at this address.")
         made = answer(request, error.status_code, text)
         if ours and error.headers:
             made.headers.update(error.headers)
@@ -185,7 +186,11 @@ def _add_errors(
     def on_values(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         problems = [f"{item['loc'][-1]}: {item['msg'].lower()}" for item in error.errors()[:5]]
-        return answer(request, 400, f"The address has a value that cannot be used: {'; '.join(problems)}.")
+        return answer(
+            request,
+            400,
+            _("The address has a value that cannot be used: %(error)s.", error="; ".join(problems)),
+        )
 
     def on_store(request: Request, error: Exception) -> Response:
         context.counters.add("store_errors")
@@ -204,14 +209,14 @@ def _add_errors(
         context.counters.add("requests_failed")
         log.error("request.failed", path=request.url.path, exc_info=error)
         return answer(
-            request, 500, "The fault is ours; it is in the log of View, with this time and address."
+            request, 500, _("The fault is ours; it is in the log of View, with this time and address.")
         )
 
     app.add_exception_handler(StarletteHTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_values)
     app.add_exception_handler(StoreError, on_store)
     app.add_exception_handler(Exception, on_failure)
-    return on_gate, lambda scope: answer(Request(scope), 401, SIGNED_OUT)
+    return on_gate, lambda scope: answer(Request(scope), 401, _(SIGNED_OUT))
 
 
 def page_of_form(routes: Sequence[BaseRoute], path: str) -> str:
@@ -230,7 +235,9 @@ def page_of_form(routes: Sequence[BaseRoute], path: str) -> str:
 def unavailable_words(error: Exception, visitor: Visitor) -> str:
     """States the reason only to administrators and an open page: it may name files and hosts."""
     whole = visitor.sees_administration or (visitor.everything and not visitor.accounts_in_use)
-    return f"The store cannot be read now: {error}" if whole else "The store cannot be read now."
+    return (
+        _("The store cannot be read now: %(why)s", why=error) if whole else _("The store cannot be read now.")
+    )
 
 
 class StatusRoutes:

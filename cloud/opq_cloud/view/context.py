@@ -21,11 +21,11 @@ from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.firmware_jobs import FirmwareJobs
 from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.charts import Bucket
-from opq_cloud.view.languages import NO_LANGUAGES, Languages
+from opq_cloud.view.languages import N_, NO_LANGUAGES, Languages, _
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.registry import RegistryReader, natural_order
-from opq_cloud.view.words import BOXES_LISTED, CLASS_WORDS
+from opq_cloud.view.words import BOXES_LISTED, CLASS_PHRASES
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.half_cycles import HalfCycleRms
@@ -33,6 +33,7 @@ from opq_proto.keys import KeyFolder
 from opq_proto.messages import Incident
 
 LARGEST_ID = 2**31 - 1
+NOUNS = {"incident": N_("Incidents"), "event": N_("Events")}
 SEEN_S, SEEN_LISTS = 60.0, 4
 """How long, and how many, lists of all incidents are kept for visitors who do not see every Box."""
 
@@ -135,9 +136,17 @@ class ViewContext:
             return found
         successor = self.whole_store.successor(number)
         if successor is None or self.store.incident(successor) is None:
-            raise HTTPException(404, f"There is no incident {number}.")
+            raise HTTPException(404, _("There is no incident %(number)s.", number=number))
         where = {"Location": address.format(successor)}
-        raise HTTPException(301, f"Incident {number} is part of incident {successor} now.", where)
+        raise HTTPException(
+            301,
+            _(
+                "Incident %(number)s is part of incident %(successor)s now.",
+                number=number,
+                successor=successor,
+            ),
+            where,
+        )
 
     def names(self, incidents: Iterable[Incident]) -> dict[str, str]:
         """Names that people gave to the Boxes of these incidents."""
@@ -192,8 +201,8 @@ class ViewContext:
             return ""
         place = registry.locations.get(record.location or "")
         name = (place.description if place is not None else "") or record.location or ""
-        feeder = f"feeder {record.feeder.removeprefix('feeder ')}" if record.feeder else ""
-        phase = f"phase {record.phase}" if record.phase else ""
+        feeder = _("feeder %(feeder)s", feeder=record.feeder.removeprefix("feeder ")) if record.feeder else ""
+        phase = _("phase %(phase)s", phase=record.phase) if record.phase else ""
         return ", ".join(part for part in (name, feeder, phase) if part)
 
     def _shown(self, record: BoxRecord) -> ShownBox:
@@ -211,7 +220,8 @@ def whole_id(text: str, noun: str) -> int:
     """A number from 1, of at most ten digits. Raises HTTPException 404 otherwise."""
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= LARGEST_ID):
         raise HTTPException(
-            404, f"{noun.capitalize()}s are numbered 1, 2, 3 and so on; this is no such number."
+            404,
+            _("%(nouns)s are numbered 1, 2, 3 and so on; this is no such number.", nouns=_(NOUNS[noun])),
         )
     return int(text)
 
@@ -246,8 +256,15 @@ class IncidentPage:
 
 def check_class(store: ShownStore, kind: str | None) -> None:
     """Raises HTTPException 400 for a class that is neither ours nor that of any incident."""
-    if kind and kind not in CLASS_WORDS and not store.find_incidents(IncidentFilter(kind), 1):
-        raise HTTPException(400, f"There is no class {kind!r}; there are {', '.join(CLASS_WORDS)}.")
+    if kind and kind not in CLASS_PHRASES and not store.find_incidents(IncidentFilter(kind), 1):
+        raise HTTPException(
+            400,
+            _(
+                "There is no class %(kind)s; there are %(list)s.",
+                kind=repr(kind),
+                list=", ".join(CLASS_PHRASES),
+            ),
+        )
 
 
 def read_incidents(

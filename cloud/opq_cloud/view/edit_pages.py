@@ -18,6 +18,7 @@ from opq_cloud.view.accounts.account_context import AccountContext, marked_time
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import ViewContext, whole_id
+from opq_cloud.view.languages import _
 from opq_proto.errors import StoreError
 from opq_proto.messages import Incident
 
@@ -62,7 +63,7 @@ def remark_values(context: ViewContext, incident: Incident) -> dict[str, object]
             for note in notes
         ],
         "may_edit": whole is not None and may_edit(visitor, whole),
-        "label_choices": words.CLASS_WORDS,
+        "label_choices": words.class_choices(),
         "note_characters": NOTE_CHARACTERS,
         "offered": incident.findings[:FINDINGS_OFFERED] if len(incident.findings) > 1 else (),
         "may_say": signed_in and sees,
@@ -77,10 +78,10 @@ def _text(kind: str, text: str) -> str:
 
 def _name(context: ViewContext, account_id: str) -> str:
     if not account_id:
-        return "somebody at the command line"
+        return _("somebody at the command line")
     visitors = context.visitors
     account = None if visitors is None else visitors.people.account(account_id)
-    return "somebody whose account is gone" if account is None else account.name
+    return _("somebody whose account is gone") if account is None else account.name
 
 
 class IncidentEditPages:
@@ -111,7 +112,7 @@ class IncidentEditPages:
         kind, account_id = form.text("class", 64), _account_id(visitor)
         return self._done(
             visitor, incident.incident_id, "gave a class" if kind else "took a class back",
-            lambda: self._editor.label_incident(incident.incident_id, kind, words.CLASS_WORDS, account_id),
+            lambda: self._editor.label_incident(incident.incident_id, kind, words.CLASS_PHRASES, account_id),
         )  # fmt: skip
 
     def split(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -163,7 +164,7 @@ class IncidentEditPages:
         """The whole incident. Raises 404 also where the visitor may not edit it, so as not to reveal it."""
         found = self._context.store.incident(number)
         if found is None or not may_edit(visitor, found):
-            raise HTTPException(404, f"There is no incident {number} that you may change.")
+            raise HTTPException(404, _("There is no incident %(number)s that you may change.", number=number))
         return found
 
 

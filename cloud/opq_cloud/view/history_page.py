@@ -9,6 +9,7 @@ from markupsafe import Markup
 from opq_cloud.view import history_chart as drawing
 from opq_cloud.view.box_history import BoxHistory, HistoryRow, first_span, read_history
 from opq_cloud.view.context import ShownBox, ViewContext
+from opq_cloud.view.languages import N_, _
 from opq_cloud.view.time_span import DEFAULT, PRESET_WORDS, TimeSpan, input_words, preset, read_span
 from opq_cloud.view.words import THIN, number, utc, utc_attribute
 from opq_proto.messages import Incident
@@ -21,8 +22,10 @@ INCIDENTS_LISTED = 20
 From = Annotated[str, Query(alias="from", max_length=40)]
 To = Annotated[str, Query(alias="to", max_length=40)]
 METRICS = (
-    ("rms_v", "Voltage", "V", 2, 0), ("f_hz", "Frequency", "Hz", 3, 2), ("thd_percent", "THD", "%", 2, 1),
-)  # fmt: skip
+    ("rms_v", N_("Voltage"), "V", 2, 0),
+    ("f_hz", N_("Frequency"), "Hz", 3, 2),
+    ("thd_percent", "THD", "%", 2, 1),
+)
 """Name in JSON, words, unit, digits, colour of the series."""
 _UNKNOWN = (None, None, None)
 
@@ -32,7 +35,9 @@ def query_span(context: ViewContext, start: str, end: str) -> TimeSpan:
     try:
         return read_span(start, end, context.now_ns() // 1_000_000)
     except ValueError as error:
-        raise HTTPException(400, f"The address has a span that cannot be used: {error}.") from None
+        raise HTTPException(
+            400, _("The address has a span that cannot be used: %(error)s.", error=error)
+        ) from None
 
 
 def chosen_span(context: ViewContext, box_ids: Sequence[str], start: str, end: str) -> TimeSpan:
@@ -59,7 +64,7 @@ def history_values(
     charts = [
         {
             "chart": drawing.history_chart(history, name, nominal.get(name)),
-            "name": name, "words": words, "unit": unit, "digits": digits, "series": series,
+            "name": name, "words": _(words), "unit": unit, "digits": digits, "series": series,
             "percentiles": history.percentiles.get(name),
         }
         for name, words, unit, digits, series in METRICS
@@ -82,11 +87,11 @@ def history_values(
         "step_words": step_words(history.step_ms),
         "coverage_words": number(history.coverage * 100, 1, "%"),
         "summary": _summary(history),
-        "presets": [(preset(name), words, span.is_preset(name)) for name, words in PRESET_WORDS.items()],
+        "presets": [(preset(name), _(words), span.is_preset(name)) for name, words in PRESET_WORDS.items()],
         "steps": (
-            ("back", "Back", span.shifted(-0.5, now_ms).query),
-            ("forward", "Forward", span.shifted(0.5, now_ms).query),
-            ("out", "Zoom out", span.zoomed_out(now_ms).query),
+            ("back", _("Back"), span.shifted(-0.5, now_ms).query),
+            ("forward", _("Forward"), span.shifted(0.5, now_ms).query),
+            ("out", _("Zoom out"), span.zoomed_out(now_ms).query),
         ),
         "from_input": input_words(span.start_ms),
         "to_input": input_words(span.end_ms),
@@ -122,10 +127,12 @@ def _summary(history: BoxHistory) -> str:
     """One sentence for visitors who cannot see the chart."""
     voltage = history.percentiles.get("rms_v")
     if voltage is None:
-        return "No whole minute of it is stored."
+        return _("No whole minute of it is stored.")
     least = min(row.values["rms_v"][0] for row in history.rows if "rms_v" in row.values)
     most = max(row.values["rms_v"][2] for row in history.rows if "rms_v" in row.values)
-    return (
-        f"Voltage from {number(least, 1, 'V')} to {number(most, 1, 'V')}; half of the time at or below "
-        f"{number(voltage[1], 1, 'V')}."
+    return _(
+        "Voltage from %(least)s to %(most)s; half of the time at or below %(middle)s.",
+        least=number(least, 1, "V"),
+        most=number(most, 1, "V"),
+        middle=number(voltage[1], 1, "V"),
     )

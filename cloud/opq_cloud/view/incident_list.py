@@ -24,6 +24,7 @@ from opq_cloud.store.incidents.index import (
 )
 from opq_cloud.view import words
 from opq_cloud.view.context import LARGEST_ID, ViewContext
+from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.time_span import read_span
 from opq_proto.messages import Incident
@@ -31,8 +32,8 @@ from opq_proto.messages import Incident
 PER_PAGE = 25
 MOST_COUNTED = 10_000
 """Above this, the count is given as "more than"."""
-SCOPES = {"local": "Local", "feeder": "Feeder", "region": "Region", "wide_area": "Wide area"}
-ORDER_WORDS = {"newest": "Newest first", "severe": "Most severe first", "long": "Longest first"}
+SCOPES = {"local": N_("Local"), "feeder": N_("Feeder"), "region": N_("Region"), "wide_area": N_("Wide area")}
+ORDER_WORDS = {"newest": N_("Newest first"), "severe": N_("Most severe first"), "long": N_("Longest first")}
 SEVERITIES = (2, 4, 6, 8)
 SHADES = 5
 WORDS_CHARACTERS = 100
@@ -70,7 +71,7 @@ class ListAddress:
 
     @property
     def filters(self) -> bool:
-        return any(name != "order" for name, _ in self.fields)
+        return any(name != "order" for name, _text in self.fields)
 
     def page_query(self, place: IndexPlace) -> str:
         """The query of the page that continues after a place."""
@@ -103,15 +104,19 @@ def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAd
     given = {name: params.get(name, "").strip() for name in FIELDS}
     box, kind, scope, order = given["box"], given["class"], given["scope"], given["order"] or "newest"
     if box and not BOX_ID.fullmatch(box):
-        raise HTTPException(404, "No Box has such an id.")
-    if kind and kind not in words.CLASS_WORDS:
-        raise HTTPException(404, f"There is no such class; there are {', '.join(words.CLASS_WORDS)}.")
+        raise HTTPException(404, _("No Box has such an id."))
+    if kind and kind not in words.CLASS_PHRASES:
+        raise HTTPException(
+            404, _("There is no such class; there are %(list)s.", list=", ".join(words.CLASS_PHRASES))
+        )
     if scope and scope not in SCOPES:
-        raise HTTPException(404, f"There is no such scope; there are {', '.join(SCOPES)}.")
+        raise HTTPException(404, _("There is no such scope; there are %(list)s.", list=", ".join(SCOPES)))
     if order not in ORDERS:
-        raise HTTPException(404, f"There is no such order; there are {', '.join(ORDERS)}.")
+        raise HTTPException(404, _("There is no such order; there are %(list)s.", list=", ".join(ORDERS)))
     if len(given["words"]) > WORDS_CHARACTERS:
-        raise HTTPException(400, f"words has more than {WORDS_CHARACTERS} characters.")
+        raise HTTPException(
+            400, _("words has more than %(words_characters)s characters.", words_characters=WORDS_CHARACTERS)
+        )
     wanted = IncidentFilter(
         kind=kind,
         box_id=box,
@@ -127,7 +132,9 @@ def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAd
         try:
             span = read_span(given["from"] or "now-5y", given["to"] or "now", now_ms)
         except ValueError as error:
-            raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
+            raise HTTPException(
+                400, _("The address has a value that cannot be used: %(error)s.", error=error)
+            ) from None
         wanted = replace(wanted, start_ns=span.start_ms * 1_000_000, end_ns=span.end_ms * 1_000_000)
     kept = tuple((name, given[name]) for name in FIELDS if given[name])
     return ListAddress(kept, wanted)
@@ -137,7 +144,9 @@ def _boxes_of(context: ViewContext, region: str) -> tuple[str, ...]:
     seen = context.regions()
     if region not in seen:
         there = ", ".join(list(seen)[:REGIONS_NAMED]) or "none"
-        raise HTTPException(404, f"There is no such region that you may see; there are {there}.")
+        raise HTTPException(
+            404, _("There is no such region that you may see; there are %(there)s.", there=there)
+        )
     return seen[region]
 
 
@@ -146,7 +155,15 @@ def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
     if not text:
         return None
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or float(text) > most:
-        raise HTTPException(400, f"{name} is {text[:40]!r}; want a number from 0 to {most:g}.")
+        raise HTTPException(
+            400,
+            _(
+                "%(name)s is %(text)s; want a number from 0 to %(most)s.",
+                name=name,
+                text=repr(text[:40]),
+                most=f"{most:g}",
+            ),
+        )
     return float(text)
 
 
@@ -163,7 +180,10 @@ def read_index_place(context: ViewContext, before: str) -> IndexPlace | None:
     except ValueError:
         key = math.nan
     if not known or not math.isfinite(key) or abs(key) >= 2**63:
-        raise HTTPException(400, f"The address has a value that cannot be used: before is {before[:40]!r}.")
+        raise HTTPException(
+            400,
+            _("The address has a value that cannot be used: before is %(before)s.", before=repr(before[:40])),
+        )
     return IndexPlace(key, int(number))
 
 
@@ -174,7 +194,9 @@ def place_of(context: ViewContext, number: int) -> IndexPlace:
     """
     found = context.store.incident(context.whole_store.successor(number) or number)
     if found is None:
-        raise HTTPException(404, f"There is no incident {number} to go on from; begin without `before`.")
+        raise HTTPException(
+            404, _("There is no incident %(number)s to go on from; begin without `before`.", number=number)
+        )
     return entry_of_incident(found).place("newest")
 
 
@@ -214,7 +236,8 @@ def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
             count = counts.get(cell, 0)
             shade = -(-SHADES * count.bit_length() // most.bit_length())
             chosen = address.wanted.cell == cell
-            name = f"{count} incidents, {percent_words(row)}, {duration_words(column)}"
+            counted = ngettext("%(num)d incident", "%(num)d incidents", count)
+            name = f"{counted}, {percent_words(row)}, {duration_words(column)}"
             query = query_of("" if chosen else str(cell))
             cells.append(PlaneCell(count, shade, query, chosen, name))
         if any(each.count for each in cells) or 0 < row < ROWS - 1:
@@ -225,17 +248,17 @@ def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
 def percent_words(row: int) -> str:
     """The voltages of a row in words: `70 to 80 %`."""
     if row == 0:
-        return f"below {PERCENTS[0]:g}{words.THIN}%"
+        return _("below %(percent)s", percent=words.plain(PERCENTS[0], "%"))
     if row == len(PERCENTS):
-        return f"from {PERCENTS[-1]:g}{words.THIN}%"
-    return f"{PERCENTS[row - 1]:g} to {PERCENTS[row]:g}{words.THIN}%"
+        return _("from %(percent)s", percent=words.plain(PERCENTS[-1], "%"))
+    return _("%(low)s to %(high)s", low=f"{PERCENTS[row - 1]:g}", high=words.plain(PERCENTS[row], "%"))
 
 
 def duration_words(column: int) -> str:
     """The durations of a column in words: `to 200 ms`."""
     if column == len(DURATIONS_S):
-        return f"over {_short(DURATIONS_S[-1])}"
-    return f"to {_short(DURATIONS_S[column])}"
+        return _("over %(time)s", time=_short(DURATIONS_S[-1]))
+    return _("to %(time)s", time=_short(DURATIONS_S[column]))
 
 
 def _short(seconds: float) -> str:
@@ -251,5 +274,5 @@ def count_words(context: ViewContext, wanted: IncidentFilter) -> str:
     """The number of visible incidents in words: `1,234 incidents`."""
     count = context.store.count_incidents(wanted, MOST_COUNTED + 1)
     if count > MOST_COUNTED:
-        return f"More than {words.number(MOST_COUNTED, 0)} incidents"
-    return f"{words.number(count, 0)} incident{'' if count == 1 else 's'}"
+        return _("More than %(number)s incidents", number=words.number(MOST_COUNTED, 0))
+    return ngettext("%(count)s incident", "%(count)s incidents", count, count=words.number(count, 0))

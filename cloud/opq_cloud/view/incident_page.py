@@ -12,6 +12,7 @@ from opq_cloud.store.store import EventRecord
 from opq_cloud.view import words
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
+from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.live_messages import fingerprint
 from opq_cloud.view.past.compare_address import query_zone
 from opq_cloud.view.registry import natural_order
@@ -29,20 +30,22 @@ CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
 ARRIVALS_SHOWN = 12
 COMPARED_IN_PART = 50
 """Earlier incidents at its Boxes, and as many of its class, compared where the visitor sees only a part."""
-NO_ORDER = "not known: none of its clocks is good enough to say who was first"
+NO_ORDER = N_("not known: none of its clocks is good enough to say who was first")
 SCOPE_WORDS = {
-    "local": "local: Boxes of one place",
-    "feeder": "feeder: several places of one feeder",
-    "region": "region: several feeders",
-    "wide_area": "wide area: several regions, or the frequency of the grid",
+    "local": N_("local: Boxes of one place"),
+    "feeder": N_("feeder: several places of one feeder"),
+    "region": N_("region: several feeders"),
+    "wide_area": N_("wide area: several regions, or the frequency of the grid"),
 }
 
-SIDE_WORDS = {"downstream": "downstream, fed through it", "upstream": "upstream, not fed through it"}
+SIDE_WORDS = {"downstream": N_("downstream, fed through it"), "upstream": N_("upstream, not fed through it")}
 
 ITIC_SENTENCES = {
-    "no_interruption_in_function": "This incident lies between them: such equipment should go on working.",
-    "no_damage": "This incident lies below the lower one: such equipment may stop, but is not harmed.",
-    "prohibited": "This incident lies above the upper one: such equipment may be damaged.",
+    "no_interruption_in_function": N_(
+        "This incident lies between them: such equipment should go on working."
+    ),
+    "no_damage": N_("This incident lies below the lower one: such equipment may stop, but is not harmed."),
+    "prohibited": N_("This incident lies above the upper one: such equipment may be damaged."),
 }
 
 
@@ -114,12 +117,12 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
         "cycle_words": _cycles(incident, worst.finding if worst else None),
         "panels": [panel for panel in panels if panel.picture is None],
         "small": [panel for panel in panels if panel.picture is not None],
-        "small_what": "Waveform" if incident.residual_percent is None else "Half-cycle rms voltage",
+        "small_what": _("Waveform") if incident.residual_percent is None else _("Half-cycle rms voltage"),
         "not_drawn": sum(len(event.waveforms) for event in events) > BOXES_SHOWN,
         "no_waveform": _no_waveform(incident, events, records),
         "limits": LimitWords(limits.sag_percent, limits.swell_percent, limits.interruption_percent),
         "points": points,
-        "curves": {"upper line": corners()["upper"], "lower line": corners()["lower"]},
+        "curves": {_("upper line"): corners()["upper"], _("lower line"): corners()["lower"]},
         "itic_sentence": _itic_sentence(worst.finding if worst else None),
         "facts": _facts(incident, nominal_v, events, records),
         "findings": findings[:FINDINGS_SHOWN],
@@ -175,7 +178,7 @@ def _uneven(worst: StoredFinding | None) -> tuple[str, str, str] | None:
     percent = figures.get("u2_percent", figures.get("magnitudes_percent"))
     if worst is None or worst.finding.kind != "unbalance" or percent is None:
         return None
-    what = "Unbalance u2" if "u2_percent" in figures else "Unbalance of magnitudes"
+    what = _("Unbalance u2") if "u2_percent" in figures else _("Unbalance of magnitudes")
     volts = ", ".join(
         f"{each}{words.THIN}{words.number(figures.get(f'rms_{each}_v'), 1, 'V')}" for each in "abc"
     )
@@ -189,13 +192,25 @@ def _others(incident: Incident, panels: Sequence[Panel]) -> str:
         if panel.box_id in incident.box_ids or panel.low_v is None or panel.high_v is None:
             continue
         deep = abs(panel.nominal_v - panel.low_v) >= abs(panel.high_v - panel.nominal_v)
-        volts, extreme = (panel.low_v, "lowest") if deep else (panel.high_v, "highest")
-        percent = words.number(volts / panel.nominal_v * 100, 1, "%")
-        found.append(f"Box {panel.box_id} ({extreme} {words.number(volts, 1, 'V')}, {percent})")
+        volts = panel.low_v if deep else panel.high_v
+        places = {
+            "box": panel.box_id,
+            "volts": words.number(volts, 1, "V"),
+            "percent": words.number(volts / panel.nominal_v * 100, 1, "%"),
+        }
+        found.append(
+            _("Box %(box)s (lowest %(volts)s, %(percent)s)", **places)
+            if deep
+            else _("Box %(box)s (highest %(volts)s, %(percent)s)", **places)
+        )
     if not found:
         return ""
-    who = words.listed(found) if len(found) <= 3 else f"{len(found)} other Boxes"
-    return f"Asked too, and without a finding: {who}."
+    who = (
+        words.listed(found)
+        if len(found) <= 3
+        else ngettext("%(num)d other Box", "%(num)d other Boxes", len(found))
+    )
+    return _("Asked too, and without a finding: %(who)s.", who=who)
 
 
 def _doubt(incident: Incident, events: Sequence[Event]) -> str:
@@ -204,13 +219,15 @@ def _doubt(incident: Incident, events: Sequence[Event]) -> str:
     if finding is None:
         return ""
     waves = [wave for event in events for wave in event.waveforms if wave.box_id == finding.box_id]
-    by = f", by {words.source(waves[0].source)}" if waves else ""
+    by = _(", by %(source)s", source=words.source(waves[0].source)) if waves else ""
     return f"{words.uncertainty(finding.uncertainty_ns)}{by}"
 
 
 def _duration(incident: Incident) -> str:
     if not incident.closed:
-        return f"At least {words.duration((incident.end_ns - incident.start_ns) / 1e9)}"
+        return _(
+            "At least %(duration)s", duration=words.duration((incident.end_ns - incident.start_ns) / 1e9)
+        )
     return words.duration((incident.end_ns - incident.start_ns) / 1e9)
 
 
@@ -221,7 +238,11 @@ def _cycles(incident: Incident, finding: Finding | None) -> str:
     if len(incident.findings) == 1:
         return cycles
     length = words.duration((finding.end_ns - finding.start_ns) / 1e9)
-    return f"{length}, {cycles} at Box {finding.box_id}" if cycles else f"{length} at Box {finding.box_id}"
+    return (
+        _("%(length)s, %(cycles)s at Box %(box_id)s", length=length, cycles=cycles, box_id=finding.box_id)
+        if cycles
+        else _("%(length)s at Box %(box_id)s", length=length, box_id=finding.box_id)
+    )
 
 
 def _points(incident: Incident, panels: Sequence[Panel]) -> list[IticPoint]:
@@ -234,11 +255,15 @@ def _points(incident: Incident, panels: Sequence[Panel]) -> list[IticPoint]:
         duration_s = (finding.end_ns - finding.start_ns) / 1e9
         found.append(
             IticPoint(
-                label=f"Box {finding.box_id}",
+                label=_("Box %(box)s", box=finding.box_id),
                 series=series.get(finding.box_id, len(series)) % 6,
                 duration_s=duration_s,
                 residual_percent=finding.residual_percent,
-                words=f"{words.number(finding.residual_percent, 1, '%')} for {words.duration(duration_s)}",
+                words=_(
+                    "%(number)s for %(duration)s",
+                    number=words.number(finding.residual_percent, 1, "%"),
+                    duration=words.duration(duration_s),
+                ),
             )
         )
     return found
@@ -247,16 +272,20 @@ def _points(incident: Incident, panels: Sequence[Panel]) -> list[IticPoint]:
 def _itic_sentence(finding: Finding | None) -> str:
     if finding is None or finding.itic is None:
         return ""
-    return ITIC_SENTENCES.get(finding.itic, "")
+    return _(ITIC_SENTENCES[finding.itic]) if finding.itic in ITIC_SENTENCES else ""
 
 
 def _no_waveform(incident: Incident, events: Sequence[Event], records: Sequence[EventRecord]) -> str:
-    missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]
+    missing = [
+        _("Box %(box_id)s: %(why)s", box_id=box_id, why=why)
+        for record in records
+        for box_id, why in record.missing.items()
+    ]
     if missing:
         return "; ".join(missing) + "."
     if not events:
-        return "Its event is no longer in the store: waveforms are kept for a shorter time than incidents."
-    return "The event holds no samples of any Box."
+        return _("Its event is no longer in the store: waveforms are kept for a shorter time than incidents.")
+    return _("The event holds no samples of any Box.")
 
 
 def _recorded(incident: Incident, records: Sequence[EventRecord]) -> str:
@@ -266,11 +295,15 @@ def _recorded(incident: Incident, records: Sequence[EventRecord]) -> str:
     if length_ns < LONG_NS or held_ns >= length_ns / 2:
         return ""
     between = (
-        "the half-cycle rms that its gateway kept" if _half_cycles(records) else "the Box's Measurements"
+        _("the half-cycle rms that its gateway kept")
+        if _half_cycles(records)
+        else _("the Box's Measurements")
     )
-    return (
-        f"{words.duration(held_ns / 1e9)} of {words.duration(length_ns / 1e9)} as waveforms, at its ends; "
-        f"between them {between}"
+    return _(
+        "%(duration)s of %(duration2)s as waveforms, at its ends; between them %(between)s",
+        duration=words.duration(held_ns / 1e9),
+        duration2=words.duration(length_ns / 1e9),
+        between=between,
     )
 
 
@@ -291,61 +324,107 @@ def _facts(
     worst = words.worst(incident)
     finding = worst.finding if worst else None
     waves: Mapping[str, Waveform] = {wave.box_id: wave for event in events for wave in event.waveforms}
-    end = _moment(incident.end_ns) if incident.closed else "open when the recording ended"
+    end = _moment(incident.end_ns) if incident.closed else _("open when the recording ended")
     facts: list[tuple[str, list[str]]] = [
-        ("Class", [words.class_words(incident.kind)]),
-        ("IEEE 1159", [(finding.ieee1159 if finding else None) or "no name for it"]),
-        ("ITIC (2000)", [words.ITIC_WORDS.get((finding.itic if finding else None) or "", "not rated")]),
-        ("SEMI F47-0706", [words.F47_WORDS.get((finding.semi_f47 if finding else None) or "", "not rated")]),
-        ("Start", [_moment(incident.start_ns)]),
-        ("End", [end]),
+        (_("Class"), [words.class_words(incident.kind)]),
+        ("IEEE 1159", [(finding.ieee1159 if finding else None) or _("no name for it")]),
+        (
+            _("ITIC (2000)"),
+            [_(words.ITIC_WORDS.get((finding.itic if finding else None) or "", N_("not rated")))],
+        ),
+        (
+            _("SEMI F47-0706"),
+            [_(words.F47_WORDS.get((finding.semi_f47 if finding else None) or "", N_("not rated")))],
+        ),
+        (_("Start"), [_moment(incident.start_ns)]),
+        (_("End"), [end]),
         *_as_a_whole(incident),
-        ("Time of each Box", _time_lines([item.finding for item in incident.findings], waves)),
+        (_("Time of each Box"), _time_lines([item.finding for item in incident.findings], waves)),
     ]
     if finding and finding.residual_v is not None:
-        volts = f"{words.number(finding.residual_v, 2, 'V')} of {words.plain(nominal_v, 'V')} nominal"
-        facts.insert(1, ("Residual", [f"{words.number(finding.residual_percent, 2, '%')}, {volts}"]))
+        volts = _(
+            "%(number)s of %(plain)s nominal",
+            number=words.number(finding.residual_v, 2, "V"),
+            plain=words.plain(nominal_v, "V"),
+        )
+        facts.insert(1, (_("Residual"), [f"{words.number(finding.residual_percent, 2, '%')}, {volts}"]))
     if finding and finding.confidence is not None:
-        facts.append(("Confidence", [words.number(finding.confidence * 100, 0, "%")]))
-    facts.append(("Found by", source_words(incident).split("; ")))
-    missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]
+        facts.append((_("Confidence"), [words.number(finding.confidence * 100, 0, "%")]))
+    facts.append((_("Found by"), source_words(incident).split("; ")))
+    missing = [
+        _("Box %(box_id)s: %(why)s", box_id=box_id, why=why)
+        for record in records
+        for box_id, why in record.missing.items()
+    ]
     if missing:
-        facts.append(("Boxes without a waveform", missing))
+        facts.append((_("Boxes without a waveform"), missing))
     if recorded := _recorded(incident, records):
-        facts.append(("Recorded", [recorded]))
+        facts.append((_("Recorded"), [recorded]))
     for record in records:
-        lines = [record.because or "opened by a trigger"]
+        lines = [record.because or _("opened by a trigger")]
         if left_out := sum(record.not_asked.values()):
-            lines.append(f"{len(record.boxes_triggered)} Boxes were asked, {left_out} were not")
+            lines.append(
+                _(
+                    "%(count)s Boxes were asked, %(left_out)s were not",
+                    count=len(record.boxes_triggered),
+                    left_out=left_out,
+                )
+            )
         lines += [
-            f"{each.analysis} asked for more: {each.because}; {each.answer_words}"
+            _(
+                "%(analysis)s asked for more: %(because)s; %(answer_words)s",
+                analysis=each.analysis,
+                because=each.because,
+                answer_words=each.answer_words,
+            )
             for each in record.more.values()
         ]
-        facts.append((f"Event {record.event_id}", lines))
+        facts.append((_("Event %(event_id)s", event_id=record.event_id), lines))
     return facts
 
 
 def _as_a_whole(incident: Incident) -> list[tuple[str, list[str]]]:
     """Facts of the whole incident: scope, severity, order of arrival, sides, centre."""
-    severity = "not judged" if incident.severity is None else f"{incident.severity:g} of 10"
+    severity = (
+        _("not judged")
+        if incident.severity is None
+        else _("%(severity)s of 10", severity=f"{incident.severity:g}")
+    )
     facts = [
-        ("Scope", [SCOPE_WORDS.get(incident.scope or "", "not known: no facts of its Boxes say it")]),
-        ("Severity", [severity]),
+        (
+            _("Scope"),
+            [_(SCOPE_WORDS.get(incident.scope or "", N_("not known: no facts of its Boxes say it")))],
+        ),
+        (_("Severity"), [severity]),
     ]
     if len(incident.arrivals) > 1 and not any(each.disciplined for each in incident.arrivals):
-        facts.append(("Order of arrival", [NO_ORDER]))
+        facts.append((_("Order of arrival"), [_(NO_ORDER)]))
     elif len(incident.arrivals) > 1:
         first_ns = incident.arrivals[0].start_ns
         shown = incident.arrivals[:ARRIVALS_SHOWN]
         compared = {each.aligned_to for each in incident.arrivals}
         lines = [_arrival_line(each, first_ns, each.box_id in compared) for each in shown]
         if len(incident.box_ids) > len(shown):
-            lines.append(f"{len(incident.box_ids) - len(shown)} more Boxes")
-        facts.append(("Order of arrival", lines))
+            lines.append(
+                ngettext("%(num)d more Box", "%(num)d more Boxes", len(incident.box_ids) - len(shown))
+            )
+        facts.append((_("Order of arrival"), lines))
     if incident.sides:
-        facts.append(("Seen from its place", _side_lines(incident.sides)))
+        facts.append((_("Seen from its place"), _side_lines(incident.sides)))
     if incident.centre is not None:
-        facts.append(("Centre", ["{:.4f}° latitude, {:.4f}° longitude".format(*incident.centre)]))
+        latitude, longitude = incident.centre
+        facts.append(
+            (
+                _("Centre"),
+                [
+                    _(
+                        "%(latitude)s° latitude, %(longitude)s° longitude",
+                        latitude=f"{latitude:.4f}",
+                        longitude=f"{longitude:.4f}",
+                    )
+                ],
+            )
+        )
     return facts
 
 
@@ -362,16 +441,22 @@ def _side_lines(sides: Sequence[BoxSide]) -> list[str]:
         boxes.setdefault((each.side, each.probability), []).append(each.box_id)
     rows = sorted(boxes.items(), key=lambda item: (item[0][0], -item[0][1]))
     return [
-        f"{SIDE_WORDS.get(side, side)}: {words.boxes(sorted(found, key=natural_order))} ({share:.0%})"
+        f"{_(SIDE_WORDS.get(side, side))}: {words.boxes(sorted(found, key=natural_order))} ({share:.0%})"
         for (side, share), found in rows
     ]
 
 
 def _arrival_line(arrival: BoxArrival, first_ns: int, is_reference: bool) -> str:
     after = (arrival.start_ns - first_ns) / 1e6
-    when = "first" if after == 0 else f"{after:.3f}{words.THIN}ms later"
+    when = _("first") if after == 0 else _("%(time)s later", time=f"{after:.3f}{words.THIN}ms")
     doubt = words.uncertainty(arrival.uncertainty_ns)
-    return f"Box {arrival.box_id}: {when}, {doubt}{words.clock_words(arrival, is_reference)}"
+    return _(
+        "Box %(box_id)s: %(when)s, %(doubt)s%(clock_words)s",
+        box_id=arrival.box_id,
+        when=when,
+        doubt=doubt,
+        clock_words=words.clock_words(arrival, is_reference),
+    )
 
 
 def _time_lines(findings: Sequence[Finding], waves: Mapping[str, Waveform]) -> list[str]:
@@ -379,12 +464,16 @@ def _time_lines(findings: Sequence[Finding], waves: Mapping[str, Waveform]) -> l
     boxes: dict[str, list[str]] = {}
     for finding in findings:
         wave = waves.get(finding.box_id)
-        by = words.source(wave.source) if wave else "source not known"
+        by = words.source(wave.source) if wave else _("source not known")
         alike = boxes.setdefault(f"{words.uncertainty(finding.uncertainty_ns)}, {by}", [])
         if finding.box_id not in alike:
             alike.append(finding.box_id)
-    return [f"{_boxes_words(found)}: {clock}" for clock, found in boxes.items()] or ["unknown"]
+    return [f"{_boxes_words(found)}: {clock}" for clock, found in boxes.items()] or [_("unknown")]
 
 
 def _boxes_words(box_ids: Sequence[str]) -> str:
-    return f"{words.boxes(box_ids)}, all alike" if len(box_ids) > words.BOXES_LISTED else words.boxes(box_ids)
+    return (
+        _("%(boxes)s, all alike", boxes=words.boxes(box_ids))
+        if len(box_ids) > words.BOXES_LISTED
+        else words.boxes(box_ids)
+    )

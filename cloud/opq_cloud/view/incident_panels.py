@@ -13,6 +13,7 @@ from opq_cloud.store.store import EventRecord
 from opq_cloud.view import charts, words
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.half_cycle_lines import whole_line
+from opq_cloud.view.languages import _
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Gap, Incident, Waveform
 
@@ -161,19 +162,18 @@ def _panel(incident: Incident, one: _Seen, peak_v: float, small: tuple[float, fl
     wave, low_v = one.wave, one.extremes.low_v
     length_ms = (incident.end_ns - incident.start_ns) / 1e6
     low_percent = None if low_v is None else low_v / one.nominal_v * 100
-    seconds = len(wave.counts) * 1000 / wave.rate_millihz
     return Panel(
         event_id=one.event_id,
         box_id=wave.box_id,
         label=one.label,
         nominal_v=one.nominal_v,
         peak_v=peak_v,
-        caption=(
-            f"{words.duration(seconds)} at {wave.rate_millihz / 1e6:.5g}{words.THIN}kS/s, "
-            f"time by {words.source(wave.source)}, {words.uncertainty(wave.uncertainty_ns)}"
-            f"{'; half-cycle rms between its ends as its gateway kept it' if one.between else ''}"
+        caption=_caption(one),
+        low_words=_(
+            "lowest %(volts)s, %(percent)s",
+            volts=words.number(low_v, 1, "V"),
+            percent=words.number(low_percent, 1, "%"),
         ),
-        low_words=f"lowest {words.number(low_v, 1, 'V')}, {words.number(low_percent, 1, '%')}",
         low_v=low_v,
         high_v=one.extremes.high_v,
         gaps=tuple(_gap(gap, wave) for gap in wave.gaps),
@@ -184,6 +184,20 @@ def _panel(incident: Incident, one: _Seen, peak_v: float, small: tuple[float, fl
         ),
         picture=None if small is None else _small_picture(incident, one, peak_v, small),
     )
+
+
+def _caption(one: _Seen) -> str:
+    wave = one.wave
+    caption = _(
+        "%(time)s at %(rate)s, time by %(source)s, %(uncertainty)s",
+        time=words.duration(len(wave.counts) * 1000 / wave.rate_millihz),
+        rate=f"{wave.rate_millihz / 1e6:.5g}{words.THIN}kS/s",
+        source=words.source(wave.source),
+        uncertainty=words.uncertainty(wave.uncertainty_ns),
+    )
+    if not one.between:
+        return caption
+    return _("%(caption)s; half-cycle rms between its ends as its gateway kept it", caption=caption)
 
 
 def _small_limits(seen: Sequence[_Seen]) -> tuple[float, float]:
@@ -230,5 +244,10 @@ def _path(line: charts.ChartLine, x: Callable[[float], float], low: float, high:
 
 
 def _gap(gap: Gap, wave: Waveform) -> str:
-    why = gap.reason or "no reason given"
-    return f"{gap.samples} samples from sample {gap.first_sample} are missing: {why}."
+    why = gap.reason or _("no reason given")
+    return _(
+        "%(samples)s samples from sample %(first_sample)s are missing: %(why)s.",
+        samples=gap.samples,
+        first_sample=gap.first_sample,
+        why=why,
+    )

@@ -61,12 +61,12 @@ def plain_ngettext(one: str, many: str, num: int) -> str:
     return LANGUAGE.get().texts.ngettext(one, many, num)
 
 
-def _(text: str, **places: object) -> str:
+def _(text: str, /, **places: object) -> str:
     """The text in the present language, with its places filled."""
     return plain_gettext(text) % places
 
 
-def ngettext(one: str, many: str, num: int, **places: object) -> str:
+def ngettext(one: str, many: str, num: int, /, **places: object) -> str:
     """Like `_`, in the form that `num` wants; the number itself is the place `num`."""
     return plain_ngettext(one, many, num) % {"num": num, **places}
 

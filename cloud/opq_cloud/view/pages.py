@@ -36,6 +36,7 @@ from opq_cloud.view.incident_list import (
     regions,
 )
 from opq_cloud.view.incident_scatter import DOT_SHAPES, MOST_DOTS, dot_links, scatter_of
+from opq_cloud.view.languages import N_, _
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.past.calendar_page import CalendarPages
 from opq_cloud.view.past.compare_page import ComparePages
@@ -63,8 +64,10 @@ ON_BOX_PAGE = 10
 COMMANDS_AT_ONCE, COMMANDS_PER_S = 3.0, 0.1
 """Requests of one account at once, and per second: each holds a thread, for seconds at a Box that is away."""
 HOUR_MS = 3_600_000
-NO_BOX = "No Box with this id is known."
-UNSEEN_BOX = "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
+NO_BOX = N_("No Box with this id is known.")
+UNSEEN_BOX = N_(
+    "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
+)
 FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago")
 
 
@@ -148,13 +151,20 @@ class Pages:
     def boxes(self, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> HTMLResponse:
         """Up to CARDS Boxes have a card each; more are rows, BOXES_A_PAGE on a page, silent ones first."""
         context = self._context
-        newest, _ = find_incidents(context, IncidentFilter(), ON_FRONT_PAGE, None)
+        newest, _more = find_incidents(context, IncidentFilter(), ON_FRONT_PAGE, None)
         ids = context.box_ids()
         live = context.hub.live_boxes(context.now_ns() // 1_000_000)
         many = len(ids) > CARDS
         pages = max(1, -(-len(ids) // BOXES_A_PAGE)) if many else 1
         if page > pages:
-            raise HTTPException(404, f"There is no page {page} of the Boxes; the last one is {pages}.")
+            raise HTTPException(
+                404,
+                _(
+                    "There is no page %(page)s of the Boxes; the last one is %(pages)s.",
+                    page=page,
+                    pages=pages,
+                ),
+            )
         first = (page - 1) * BOXES_A_PAGE
         shown: Iterable[str] = ids
         if many:  # silent Boxes first, each group by number
@@ -200,7 +210,7 @@ class Pages:
         if len(ids) <= BOXES_OFFERED:
             choices = [{"box_id": item.box_id, "label": label(item)} for item in context.boxes(ids)]
             if box and box not in ids:
-                choices.append({"box_id": box, "label": f"Box {box}"})
+                choices.append({"box_id": box, "label": _("Box %(box)s", box=box)})
         scatter = scatter_of(
             context.store.find_incidents(address.wanted, MOST_DOTS), address.wanted.cell, address.cell_query()
         )
@@ -219,7 +229,7 @@ class Pages:
             dot_shapes=DOT_SHAPES,
             plane_columns=[duration_words(column) for column in range(COLUMNS)],
             box_choices=choices,
-            class_choices=words.CLASS_WORDS,
+            class_choices=words.class_choices(),
             region_choices=regions(context),
             scope_choices=SCOPES,
             severity_choices=SEVERITIES,
@@ -248,7 +258,7 @@ class Pages:
     def _known_box(self, box_id: str) -> ShownBox:
         context = self._context
         if not BOX_ID.fullmatch(box_id) or not context.knows(box_id):
-            raise HTTPException(404, NO_BOX if context.visitor.everything else UNSEEN_BOX)
+            raise HTTPException(404, _(NO_BOX) if context.visitor.everything else _(UNSEEN_BOX))
         return context.box(box_id)
 
     def _report_of(self, box_id: str, ask: str) -> tuple[BoxReport | None, str]:
@@ -257,7 +267,7 @@ class Pages:
         if not ask or visitor.account is None or not visitor.may_change(box_id):
             return None, ""
         if not self._command_limits.spend(visitor.account.account_id):
-            return None, "You asked a moment ago; ask again in some seconds."
+            return None, _("You asked a moment ago; ask again in some seconds.")
         try:
             return self._questions.read_info(box_id), ""
         except BoxClientError as error:
@@ -271,7 +281,7 @@ class Pages:
         record = self._known_box(box_id)
         now_ms = context.now_ns() // 1_000_000
         minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
-        mine, _ = find_incidents(context, IncidentFilter(box_id=box_id), ON_BOX_PAGE, None)
+        mine, _more = find_incidents(context, IncidentFilter(box_id=box_id), ON_BOX_PAGE, None)
         span = chosen_span(context, [box_id], start, end)
         card = self._card(record)
         place = context.place_words(box_id)
@@ -281,7 +291,7 @@ class Pages:
             "boxes",
             200,
             card=card,
-            about=f"At {place}. " if place else "",
+            about=_("At %(place)s. ", place=place) if place else "",
             minutes=minutes[::-1],
             stale_words=None if card.live else self._stale_words([box_id]),
             may_request=context.visitor.may_request(box_id),
@@ -289,9 +299,9 @@ class Pages:
             said=said,
             not_asked=not_asked,
             silent_words=(
-                "When its gateway sends again, the values above move and this chart begins."
+                _("When its gateway sends again, the values above move and this chart begins.")
                 if card.rms_v is not None
-                else "It has never been heard. When its gateway connects, its values appear here."
+                else _("It has never been heard. When its gateway connects, its values appear here.")
             ),
             incidents=mine[:ON_BOX_PAGE],
             after=_after(context, mine),
@@ -315,7 +325,7 @@ class Pages:
             nominal_v=record.nominal_v,
             nominal_hz=record.nominal_hz,
             live=live,
-            state=words.state(live, age_ms, FRESH_MS) if latest else "Not heard yet",
+            state=words.state(live, age_ms, FRESH_MS) if latest else _("Not heard yet"),
             time_words=words.utc(newest.timestamp_ms * 1_000_000, 0) if newest else words.UNKNOWN,
             time_ns=newest.timestamp_ms * 1_000_000 if newest else None,
             clock_words=_clock_words(newest),
@@ -346,14 +356,18 @@ def _after(context: ViewContext, incidents: Sequence[Incident]) -> int:
 
 def _summary(count: int, live: int) -> str:
     if not count:
-        return "Here stands each Box with its live voltage, frequency and distortion."
+        return _("Here stands each Box with its live voltage, frequency and distortion.")
     return words.reporting(count, live)
 
 
 def _clock_words(newest: Measurement | None) -> str:
     if newest is None:
-        return "nothing heard yet"
-    return f"time by {words.source(newest.source)}, {words.uncertainty(newest.uncertainty_ns)}"
+        return _("nothing heard yet")
+    return _(
+        "time by %(source)s, %(uncertainty)s",
+        source=words.source(newest.source),
+        uncertainty=words.uncertainty(newest.uncertainty_ns),
+    )
 
 
 def _float(value: object) -> float | None:

@@ -16,6 +16,7 @@ from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label
+from opq_cloud.view.languages import N_, _
 
 MOST_CHARACTERS = 100
 MOST_HITS = 30
@@ -27,7 +28,13 @@ NOT, INSIDE, WORD, START, WHOLE = range(5)
 """How well a text matches, rising."""
 
 SearchText = Annotated[str, Query(max_length=MOST_CHARACTERS)]
-KINDS = {"Incident": "Incidents", "Box": "Boxes", "Page": "Pages", "Incidents": "Lists", "Action": "Actions"}
+KINDS = {
+    "Incident": N_("Incidents"),
+    "Box": N_("Boxes"),
+    "Page": N_("Pages"),
+    "Incidents": N_("Lists"),
+    "Action": N_("Actions"),
+}
 """Kind -> its heading."""
 
 
@@ -71,7 +78,7 @@ class SearchPages:
 def _by_kind(hits: list[SearchHit]) -> list[tuple[str, list[SearchHit]]]:
     """The hits by kind, in the order of the best of each kind."""
     kinds = dict.fromkeys(hit.kind for hit in hits)
-    return [(KINDS[kind], [hit for hit in hits if hit.kind == kind]) for kind in kinds]
+    return [(_(KINDS[kind]), [hit for hit in hits if hit.kind == kind]) for kind in kinds]
 
 
 def find(context: ViewContext, text: str) -> list[SearchHit]:
@@ -116,44 +123,51 @@ def _matching(hits: Iterator[SearchHit], wanted: str) -> Iterator[SearchHit]:
 def _pages(visitor: Visitor) -> Iterator[SearchHit]:
     """The pages that the visitor may open; a page's detail has words for which people search."""
     rows = [
-        ("Page", "Boxes", "live values, front page", "/"),
-        ("Page", "Incidents", "sags, swells, interruptions: the list, with filters", "/incidents"),
-        ("Page", "Compare", "the past, history, trends of Boxes, weeks over one another", "/compare"),
-        ("Page", "Calendar", "the quality of each day", "/calendar"),
-        ("Page", "Map", "Boxes near their places", "/map"),
-        ("Page", "Grid now", "frequency and voltage, the last day", "/grid"),
-        ("Page", "Wall display", "one screen that may stand for weeks", "/wall"),
-        ("Page", "API", "REST, OpenAPI, tokens, for programs", "/api/v1/docs"),
-        ("Action", "Export incidents as CSV", "download, table", "/api/v1/exports/incidents?format=csv"),
+        ("Page", _("Boxes"), _("live values, front page"), "/"),
+        ("Page", _("Incidents"), _("sags, swells, interruptions: the list, with filters"), "/incidents"),
+        ("Page", _("Compare"), _("the past, history, trends of Boxes, weeks over one another"), "/compare"),
+        ("Page", _("Calendar"), _("the quality of each day"), "/calendar"),
+        ("Page", _("Map"), _("Boxes near their places"), "/map"),
+        ("Page", _("Grid now"), _("frequency and voltage, the last day"), "/grid"),
+        ("Page", _("Wall display"), _("one screen that may stand for weeks"), "/wall"),
+        ("Page", "API", _("REST, OpenAPI, tokens, for programs"), "/api/v1/docs"),
+        (
+            "Action",
+            _("Export incidents as CSV"),
+            _("download, table"),
+            "/api/v1/exports/incidents?format=csv",
+        ),
     ]
     if visitor.account is not None:
         rows += [
-            ("Page", "Your account", "name, time zone, theme, password, sessions, tokens", "/account"),
-            ("Page", "Your Boxes", "own and shared ones", "/account/boxes"),
-            ("Page", "Notifications", "rules and log: mail, webhook, MQTT", "/account/notifications"),
-            ("Page", "Saved views", "filters and comparisons that you named", "/account/views"),
-            ("Action", "Add a notification rule", "be told of incidents", NEW_RULE),
-            ("Action", "Download your data", "personal data, JSON", "/account/data.json"),
+            ("Page", _("Your account"), _("name, time zone, theme, password, sessions, tokens"), "/account"),
+            ("Page", _("Your Boxes"), _("own and shared ones"), "/account/boxes"),
+            ("Page", _("Notifications"), _("rules and log: mail, webhook, MQTT"), "/account/notifications"),
+            ("Page", _("Saved views"), _("filters and comparisons that you named"), "/account/views"),
+            ("Action", _("Add a notification rule"), _("be told of incidents"), NEW_RULE),
+            ("Action", _("Download your data"), _("personal data, JSON"), "/account/data.json"),
         ]  # fmt: skip
         if visitor.account.role in ("admin", "owner"):
-            rows.append(("Action", "Claim a Box", "code or fingerprint of its key", "/account/boxes#claim"))
+            rows.append(
+                ("Action", _("Claim a Box"), _("code or fingerprint of its key"), "/account/boxes#claim")
+            )
     elif visitor.accounts_in_use:
-        rows.append(("Page", "Sign in", "account, log in", "/sign-in"))
+        rows.append(("Page", _("Sign in"), _("account, log in"), "/sign-in"))
     if visitor.sees_administration:
         rows += [
-            ("Page", "Administration", "what needs attention", "/admin"),
-            ("Page", "Boxes, administered", "health, clocks, settings", "/admin/boxes"),
-            ("Page", "Keys", "CURVE keys: add, revoke, rotate", "/admin/keys"),
-            ("Page", "Plug-ins and triggers", "install, roll back", "/admin/plugins"),
-            ("Page", "Stream rules", "SQL over Measurements", "/admin/rules"),
-            ("Page", "System", "services, queues, disk, retention, Mauka's graph", "/admin/system"),
-            ("Page", "Re-analyses", "stored events analysed again", "/admin/reanalyses"),
-            ("Page", "Log of changes", "audit: who changed what", "/admin/audit"),
+            ("Page", _("Administration"), _("what needs attention"), "/admin"),
+            ("Page", _("Boxes, administered"), _("health, clocks, settings"), "/admin/boxes"),
+            ("Page", _("Keys"), _("CURVE keys: add, revoke, rotate"), "/admin/keys"),
+            ("Page", _("Plug-ins and triggers"), _("install, roll back"), "/admin/plugins"),
+            ("Page", _("Stream rules"), _("SQL over Measurements"), "/admin/rules"),
+            ("Page", _("System"), _("services, queues, disk, retention, Mauka's graph"), "/admin/system"),
+            ("Page", _("Re-analyses"), _("stored events analysed again"), "/admin/reanalyses"),
+            ("Page", _("Log of changes"), _("audit: who changed what"), "/admin/audit"),
         ]
     if visitor.administers:
         rows += [
-            ("Page", "Accounts", "people, roles, invitations", "/admin/accounts"),
-            ("Action", "Invite somebody", "a link that makes an account", "/admin/accounts"),
+            ("Page", _("Accounts"), _("people, roles, invitations"), "/admin/accounts"),
+            ("Action", _("Invite somebody"), _("a link that makes an account"), "/admin/accounts"),
         ]
     return (SearchHit(*row) for row in rows)
 
@@ -181,7 +195,11 @@ def _boxes(context: ViewContext, wanted: str) -> list[SearchHit]:
         if number == INSIDE and fit == INSIDE and plain.isdigit():
             continue  # a search for 1 must not find Box 21
         if fit:
-            detail = ", ".join(part for part in (region, place_words, feeder and f"feeder {feeder}") if part)
+            detail = ", ".join(
+                part
+                for part in (region, place_words, feeder and _("feeder %(feeder)s", feeder=feeder))
+                if part
+            )
             found.append(SearchHit("Box", label(box), detail, f"/boxes/{quote(box.box_id)}", fit))
     return sorted(found, key=lambda hit: -hit.fit)[:BOXES_FOUND]
 
@@ -192,12 +210,14 @@ def _of_boxes(context: ViewContext, boxes: list[SearchHit]) -> Iterator[SearchHi
         if hit.fit < START:
             continue
         box_id = hit.path.rpartition("/")[2]
-        yield SearchHit("Action", f"Incidents of {hit.words}", "", f"/incidents?box={box_id}")
-        yield SearchHit("Action", f"Calendar of {hit.words}", "", f"/calendar?box={box_id}")
+        yield SearchHit("Action", _("Incidents of %(box)s", box=hit.words), "", f"/incidents?box={box_id}")
+        yield SearchHit("Action", _("Calendar of %(box)s", box=hit.words), "", f"/calendar?box={box_id}")
         if context.visitor.may_request(box_id):
-            yield SearchHit("Action", f"Request a waveform of {hit.words}", "", f"{hit.path}/waveforms")
+            yield SearchHit(
+                "Action", _("Request a waveform of %(box)s", box=hit.words), "", f"{hit.path}/waveforms"
+            )
         if context.visitor.may_change(box_id):
-            yield SearchHit("Action", f"Settings of {hit.words}", "", f"{hit.path}/settings")
+            yield SearchHit("Action", _("Settings of %(box)s", box=hit.words), "", f"{hit.path}/settings")
 
 
 def _incident(context: ViewContext, wanted: str) -> Iterator[SearchHit]:
@@ -215,9 +235,13 @@ def _incident(context: ViewContext, wanted: str) -> Iterator[SearchHit]:
 
 
 def _classes(wanted: str) -> Iterator[SearchHit]:
-    for kind, text in words.CLASS_WORDS.items():
+    for kind, text in words.class_choices().items():
         fit = fit_of(wanted, text)
         if fit:
             yield SearchHit(
-                "Incidents", f"{text}: incidents of this class", "", f"/incidents?class={kind}", fit
+                "Incidents",
+                _("%(what)s: incidents of this class", what=text),
+                "",
+                f"/incidents?class={kind}",
+                fit,
             )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_cloud.store.store import PERSON_ASKED, CloudStore, EventRecord
+from opq_cloud.view.languages import N_, _
 from opq_cloud.view.time_span import read_time_ms
 from opq_proto.errors import OpqError
 from opq_proto.messages import Trigger
@@ -30,6 +31,10 @@ MOST_OPEN = 20
 """Requests that wait for their Boxes, in total."""
 UNANSWERED_S = 90.0
 """Counted from the span's end: an event service gives up after 20 s, so none has accepted the request."""
+YOU_TOO_OFTEN = N_("Too many waveforms you ask for; one in %(seconds)s s is fetched. Try again then.")
+BOX_TOO_OFTEN = N_(
+    "Too many waveforms are asked of one Box; one in %(seconds)s s is fetched. Try again then."
+)
 LISTED = 20
 EVENTS_CHECKED = 400
 NS = 1_000_000_000
@@ -78,13 +83,21 @@ class WaveformRequests:
         with self._lock:
             open_now = sum(PERSON_ASKED in each.asked_as for each in self._store.unfinished_events())
             if open_now >= MOST_OPEN:
-                text = f"{open_now} requests wait for their Boxes; try again in a minute."
+                text = _(
+                    "%(open_now)s requests wait for their Boxes; try again in a minute.", open_now=open_now
+                )
                 raise WaveformRefusedError(429, text)
             if not self._accounts.spend(who):
-                raise WaveformRefusedError(429, _too_often("you ask for", ACCOUNT_PER_S))
+                raise WaveformRefusedError(
+                    429,
+                    _too_often(YOU_TOO_OFTEN, ACCOUNT_PER_S),
+                )
             if not self._boxes.spend(box_id):
                 self._accounts.give_back(who)
-                raise WaveformRefusedError(429, _too_often("are asked of one Box", BOX_PER_S))
+                raise WaveformRefusedError(
+                    429,
+                    _too_often(BOX_TOO_OFTEN, BOX_PER_S),
+                )
         because = "a person asked for it"
         trigger = Trigger(
             token=secrets.token_hex(15),
@@ -112,7 +125,13 @@ def waveform_span(start: str, seconds: str, now_ns: int) -> tuple[int, int]:
         length_s = math.nan
     if not SHORTEST_S <= length_s <= LONGEST_S:
         raise WaveformRefusedError(
-            400, f"seconds is {seconds[:20]!r}; want a number from {SHORTEST_S:g} to {LONGEST_S:g}."
+            400,
+            _(
+                "seconds is %(seconds)s; want a number from %(shortest_s)s to %(longest_s)s.",
+                seconds=repr(seconds[:20]),
+                shortest_s=f"{SHORTEST_S:g}",
+                longest_s=f"{LONGEST_S:g}",
+            ),
         )
     try:
         start_ns = read_time_ms("from", start or "now", now_ns // 1_000_000) * 1_000_000
@@ -120,9 +139,13 @@ def waveform_span(start: str, seconds: str, now_ns: int) -> tuple[int, int]:
         raise WaveformRefusedError(400, f"{error}.") from None
     end_ns = start_ns + round(length_s * NS)
     if end_ns - now_ns > AHEAD_S * NS:
-        raise WaveformRefusedError(400, f"The span ends more than {AHEAD_S:g} s ahead.")
+        raise WaveformRefusedError(
+            400, _("The span ends more than %(ahead_s)s s ahead.", ahead_s=f"{AHEAD_S:g}")
+        )
     if now_ns - start_ns > BACK_S * NS:
-        raise WaveformRefusedError(400, f"The span began more than {BACK_S / 86_400:g} days ago.")
+        raise WaveformRefusedError(
+            400, _("The span began more than %(back_s)s days ago.", back_s=f"{BACK_S / 86400:g}")
+        )
     return start_ns, end_ns
 
 
@@ -131,21 +154,27 @@ def request_state(record: EventRecord, box_id: str, now_ns: int) -> RequestState
     if box_id in record.boxes_received:
         short = record.short.get(box_id)
         if short is None:
-            return RequestState("arrived", "Arrived")
+            return RequestState("arrived", _("Arrived"))
         if not record.finished:
-            return RequestState("partly", f"A part has arrived; the rest is asked for: {short}")
-        return RequestState("arrived", f"Arrived in part: {short}")
+            return RequestState(
+                "partly", _("A part has arrived; the rest is asked for: %(short)s", short=short)
+            )
+        return RequestState("arrived", _("Arrived in part: %(short)s", short=short))
     if box_id in record.missing:
-        return RequestState("refused", f"Not to be had: {record.missing[box_id]}")
+        return RequestState("refused", _("Not to be had: %(missing)s", missing=record.missing[box_id]))
     if record.finished:
-        return RequestState("refused", "Not to be had: the Box did not answer")
+        return RequestState("refused", _("Not to be had: the Box did not answer"))
     ahead_s = (record.end_ns - now_ns) / NS
     if ahead_s > 0:
-        return RequestState("queued", f"Queued: it is sampled for {ahead_s:.0f} s more")
+        return RequestState(
+            "queued", _("Queued: it is sampled for %(ahead_s)s s more", ahead_s=f"{ahead_s:.0f}")
+        )
     opened_ns = max(record.end_ns, record.decided_ns or 0)
     if now_ns - opened_ns > UNANSWERED_S * NS:
-        return RequestState("unanswered", "Nobody has taken it up; does Makai's event service run?")
-    return RequestState("asked", f"Asked; no answer for {max(0, now_ns - opened_ns) / NS:.0f} s")
+        return RequestState("unanswered", _("Nobody has taken it up; does Makai's event service run?"))
+    return RequestState(
+        "asked", _("Asked; no answer for %(max)s s", max=f"{max(0, now_ns - opened_ns) / NS:.0f}")
+    )
 
 
 def waiting_boxes(record: EventRecord, now_ns: int) -> Sequence[str]:
@@ -153,5 +182,5 @@ def waiting_boxes(record: EventRecord, now_ns: int) -> Sequence[str]:
     return [each for each in record.boxes_triggered if request_state(record, each, now_ns).waits]
 
 
-def _too_often(what: str, per_s: float) -> str:
-    return f"Too many waveforms {what}; one in {1 / per_s:g} s is fetched. Try again then."
+def _too_often(text: str, per_s: float) -> str:
+    return _(text, seconds=f"{1 / per_s:g}")

@@ -1,6 +1,6 @@
 """Words for people: numbers with units, times with uncertainty, one sentence per incident.
 
-Pure functions; unknown is an en dash, never 0.
+Pure functions, in the language of the page; unknown is an en dash, never 0.
 """
 
 import math
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from opq_cloud.view.languages import N_, _, ngettext
 from opq_measure.events.curves import INSTANTANEOUS_CYCLES
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident, StoredFinding, TimeSource
 
@@ -23,48 +24,48 @@ UNKNOWN = "–"
 THIN = "\u202f"
 """Narrow no-break space between number and unit."""
 
-CLASS_WORDS = {
-    "sag": "Sag",
-    "swell": "Swell",
-    "interruption": "Interruption",
-    "undervoltage": "Undervoltage",
-    "overvoltage": "Overvoltage",
-    "impulsive_transient": "Impulsive transient",
-    "oscillatory_transient": "Oscillatory transient",
-    "periodic_notching": "Periodic notching",
-    "harmonics": "Harmonics",
-    "interharmonics": "Interharmonics",
-    "flicker": "Flicker",
-    "frequency_deviation": "Frequency deviation",
-    "phase_jump": "Phase jump",
-    "dc_offset": "DC offset",
-    "noise": "Noise",
-    "rapid_voltage_change": "Rapid voltage change",
-    "mains_signalling": "Mains signalling",
-    "unbalance": "Unbalance",
-    "outage": "Outage",
+CLASS_PHRASES = {
+    "sag": N_("sag"),
+    "swell": N_("swell"),
+    "interruption": N_("interruption"),
+    "undervoltage": N_("undervoltage"),
+    "overvoltage": N_("overvoltage"),
+    "impulsive_transient": N_("impulsive transient"),
+    "oscillatory_transient": N_("oscillatory transient"),
+    "periodic_notching": N_("periodic notching"),
+    "harmonics": N_("harmonics"),
+    "interharmonics": N_("interharmonics"),
+    "flicker": N_("flicker"),
+    "frequency_deviation": N_("frequency deviation"),
+    "phase_jump": N_("phase jump"),
+    "dc_offset": N_("DC offset"),
+    "noise": N_("noise"),
+    "rapid_voltage_change": N_("rapid voltage change"),
+    "mains_signalling": N_("mains signalling"),
+    "unbalance": N_("unbalance"),
+    "outage": N_("outage"),
 }
-"""The classes of contracts.md, `analyze`."""
+"""The classes of contracts.md, `analyze`, as within a sentence."""
 DOWNWARD = frozenset({"sag", "interruption", "undervoltage"})
 UPWARD = frozenset({"swell", "overvoltage"})
 
 ITIC_WORDS = {
-    "no_interruption_in_function": "No interruption in function",
-    "no_damage": "No damage region: may stop, is not harmed",
-    "prohibited": "Prohibited region",
+    "no_interruption_in_function": N_("No interruption in function"),
+    "no_damage": N_("No damage region: may stop, is not harmed"),
+    "prohibited": N_("Prohibited region"),
 }
 ITIC_SHORT = {
-    "no_interruption_in_function": "No interruption",
-    "no_damage": "May stop working",
-    "prohibited": "May be damaged",
+    "no_interruption_in_function": N_("No interruption"),
+    "no_damage": N_("May stop working"),
+    "prohibited": N_("May be damaged"),
 }
 """The consequence for a machine on this supply; the regions' own names are ITIC_WORDS."""
-F47_WORDS = {"pass": "Pass", "fail": "Fail", "not_applicable": "Not applicable"}
+F47_WORDS = {"pass": N_("Pass"), "fail": N_("Fail"), "not_applicable": N_("Not applicable")}
 SOURCE_WORDS = {
     TimeSource.GPS: "GPS",
-    TimeSource.HOLDOVER: "GPS, in holdover",
+    TimeSource.HOLDOVER: N_("GPS, in holdover"),
     TimeSource.NTP: "NTP",
-    TimeSource.FREE: "free-running clock",
+    TimeSource.FREE: N_("free-running clock"),
 }
 
 
@@ -83,17 +84,23 @@ def plain(value: float, unit: str) -> str:
 
 def class_words(kind: str) -> str:
     """`harmonics+sag` -> `Harmonics and sag`; an unknown class is shown unchanged."""
-    parts = [CLASS_WORDS.get(part, part.replace("_", " ").capitalize()) for part in kind.split("+")]
-    return " and ".join([parts[0], *(part if part.isupper() else _lower(part) for part in parts[1:])])
+    phrase = class_phrase(kind)
+    return phrase[:1].upper() + phrase[1:]
 
 
 def class_phrase(kind: str) -> str:
     """`harmonics+sag` -> `harmonics and sag`: `class_words` within a sentence."""
-    return _lower(class_words(kind))
+    return listed(_class_part(part) for part in kind.split("+"))
 
 
-def _lower(text: str) -> str:
-    return text if text.startswith("DC") else text[:1].lower() + text[1:]
+def _class_part(part: str) -> str:
+    known = CLASS_PHRASES.get(part)
+    return part.replace("_", " ") if known is None else _(known)
+
+
+def class_choices() -> dict[str, str]:
+    """Class -> its words, for a form."""
+    return {kind: class_words(kind) for kind in CLASS_PHRASES}
 
 
 def class_tone(kind: str) -> str:
@@ -109,13 +116,13 @@ def class_tone(kind: str) -> str:
 def duration(seconds: float) -> str:
     """`150 ms`, `2.34 s`, `3 min 20 s`; a phase jump has no length and is `an instant`."""
     if seconds == 0:
-        return "an instant"
+        return _("an instant")
     if seconds < 0.9995:
         return f"{seconds * 1e3:.{0 if seconds >= 0.0995 else 1}f}{THIN}ms"
     if seconds < 60:
         return f"{seconds:.2f}{THIN}s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}{THIN}min {rest}{THIN}s"
+    return _("%(minutes)s\u202fmin %(rest)s\u202fs", minutes=minutes, rest=rest)
 
 
 def span(seconds: float) -> str:
@@ -127,7 +134,9 @@ def cycles(value: float | None) -> str:
     """`9.5 cycles`; empty where it is not known, or where only its time is useful."""
     if value is None or not LEAST_CYCLES <= value <= INSTANTANEOUS_CYCLES:
         return ""
-    return f"{value:.1f} cycle" + ("" if value == 1 else "s")
+    if value == 1:
+        return _("1.0 cycle")
+    return _("%(number)s cycles", number=f"{value:.1f}")
 
 
 def utc(t_ns: int, digits: int = 3) -> str:
@@ -150,14 +159,14 @@ def ago(t_ns: int, now_ns: int) -> str:
     """`just now`, `40 s ago`, `3 min ago`, `5 h ago`, `2 days ago`."""
     seconds = (now_ns - t_ns) // 1_000_000_000
     if seconds < 5:
-        return "just now"
+        return _("just now")
     if seconds < 60:
-        return f"{seconds}{THIN}s ago"
+        return _("%(age)s ago", age=f"{seconds}{THIN}s")
     if seconds < 3600:
-        return f"{seconds // 60}{THIN}min ago"
+        return _("%(age)s ago", age=f"{seconds // 60}{THIN}min")
     if seconds < 48 * 3600:
-        return f"{seconds // 3600}{THIN}h ago"
-    return f"{seconds // 86400} days ago"
+        return _("%(age)s ago", age=f"{seconds // 3600}{THIN}h")
+    return ngettext("%(num)d day ago", "%(num)d days ago", seconds // 86400)
 
 
 def age(seconds: int) -> str:
@@ -166,34 +175,47 @@ def age(seconds: int) -> str:
         return f"{seconds}{THIN}s"
     if seconds < 90 * 60:
         return f"{seconds // 60}{THIN}min"
-    return f"{seconds // 3600}{THIN}h" if seconds < 48 * 3600 else f"{seconds // 86400} days"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600}{THIN}h"
+    return ngettext("%(num)d day", "%(num)d days", seconds // 86400)
 
 
 def state(live: bool, age_ms: int, fresh_ms: int) -> str:
     """`Live`; `Live, 42 s old`, where a Box sends less often; `Silent for 5 min`."""
     if not live:
-        return f"Silent for {age(age_ms // 1000)}"
-    return "Live" if age_ms < fresh_ms else f"Live, {age(age_ms // 1000)} old"
+        return _("Silent for %(age)s", age=age(age_ms // 1000))
+    return _("Live") if age_ms < fresh_ms else _("Live, %(age)s old", age=age(age_ms // 1000))
 
 
 def reporting(count: int, live: int) -> str:
     """`3 Boxes, all of them reporting.`, `3 Boxes, 2 of them reporting now.`"""
-    boxes_words = f"{count} Box" + ("" if count == 1 else "es")
     if live == count:
-        return f"{boxes_words}, {'and it reports' if count == 1 else 'all of them reporting'}."
-    return f"{boxes_words}, {live or 'none'} of them reporting now."
+        return ngettext("%(num)d Box, and it reports.", "%(num)d Boxes, all of them reporting.", count)
+    if not live:
+        return ngettext(
+            "%(num)d Box, none of them reporting now.", "%(num)d Boxes, none of them reporting now.", count
+        )
+    return ngettext(
+        "%(num)d Box, %(live)d of them reporting now.",
+        "%(num)d Boxes, %(live)d of them reporting now.",
+        count,
+        live=live,
+    )
 
 
 def stale(newest_ns: int, now_ns: int) -> tuple[str, str]:
     """The words of a page whose values no longer change: a heading and its consequence; as in `words.js`."""
     old = age(max(0, (now_ns - newest_ns) // 1_000_000_000))
-    return "No Box reports now.", f"The newest value is {old} old: what stands here is from then."
+    return (
+        _("No Box reports now."),
+        _("The newest value is %(age)s old: what stands here is from then.", age=old),
+    )
 
 
 def uncertainty(value_ns: int | None) -> str:
     """`± 1.2 ms`, `± 850 µs`; in words where it is not known."""
     if value_ns is None or value_ns >= UNKNOWN_UNCERTAINTY_NS:
-        return "uncertainty not known"
+        return _("uncertainty not known")
     for scale, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if value_ns >= scale:
             value = value_ns / scale
@@ -204,33 +226,38 @@ def uncertainty(value_ns: int | None) -> str:
 def clock_words(arrival: BoxArrival, is_reference: bool) -> str:
     """The clock that gives a Box its place in the order; `is_reference`: others were compared with it."""
     if arrival.aligned_to not in (None, arrival.box_id):
-        return f", by its waveform beside that of Box {arrival.aligned_to}"
+        return _(", by its waveform beside that of Box %(box)s", box=arrival.aligned_to)
     if is_reference:
-        return "" if arrival.disciplined else "; the waveforms of others are compared with its own"
-    return "" if arrival.disciplined else "; its clock is too poor to say who was first"
+        return "" if arrival.disciplined else _("; the waveforms of others are compared with its own")
+    return "" if arrival.disciplined else _("; its clock is too poor to say who was first")
 
 
 def source(value: TimeSource) -> str:
-    return SOURCE_WORDS[value]
+    return _(SOURCE_WORDS[value])
 
 
 def listed(items: Iterable[str]) -> str:
     """`1`, `1 and 4`, `1, 2 and 4`."""
     parts = list(items)
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else ""
+    if len(parts) < 2:
+        return "".join(parts)
+    return _("%(first)s and %(last)s", first=", ".join(parts[:-1]), last=parts[-1])
 
 
 def boxes(ids: Sequence[str], names: Names = NO_NAMES) -> str:
     """`Box 1`, `Boxes 1 (Cellar) and 4`; a long list is only counted."""
     if len(ids) > BOXES_LISTED:
-        return f"{len(ids)} Boxes"
-    return ("Box " if len(ids) == 1 else "Boxes ") + listed(named(box_id, names) for box_id in ids)
+        return ngettext("%(num)d Box", "%(num)d Boxes", len(ids))
+    each = listed(named(box_id, names) for box_id in ids)
+    return ngettext("Box %(each)s", "Boxes %(each)s", len(ids), each=each)
 
 
 def present_nominal(nominal_v: Iterable[tuple[str, float]], names: Names = NO_NAMES) -> str:
     """Names the Boxes shown by their present nominal voltage, because no finding has one; empty for none."""
     parts = [f"{boxes(ids, names)} ({plain(volts, 'V')})" for ids, volts in alike(nominal_v)]
-    return f"By the present nominal voltage, for no finding says another: {listed(parts)}." if parts else ""
+    if not parts:
+        return ""
+    return _("By the present nominal voltage, for no finding says another: %(boxes)s.", boxes=listed(parts))
 
 
 def alike(statements: Iterable[tuple[str, Said]]) -> list[tuple[list[str], Said]]:
@@ -258,45 +285,57 @@ def worst(incident: Incident, box_id: str | None = None) -> StoredFinding | None
 
 def headline(incident: Incident, names: Names = NO_NAMES) -> str:
     """`Sag to 85.2 % at Box 1`."""
-    text = class_words(incident.kind)
-    if incident.residual_percent is not None:
-        text += f" to {number(incident.residual_percent, 1, '%')}"
-    return f"{text} at {boxes(incident.box_ids, names)}"
+    where, what = boxes(incident.box_ids, names), class_words(incident.kind)
+    if incident.residual_percent is None:
+        return _("%(what)s at %(where)s", what=what, where=where)
+    level = number(incident.residual_percent, 1, "%")
+    return _("%(what)s to %(level)s at %(where)s", what=what, level=level, where=where)
 
 
 def outline(incident: Incident, names: Names = NO_NAMES) -> str:
     """The text after the class in a list: `to 85.2 % for 148 ms at Box 1`."""
-    level = (
-        f"to {number(incident.residual_percent, 1, '%')} " if incident.residual_percent is not None else ""
-    )
-    length = incident.end_ns - incident.start_ns
-    lasting = f"for {duration(length / 1e9)}{'' if incident.closed else ' so far, without an end'}"
-    return f"{level}{lasting} at {boxes(incident.box_ids, names)}"
+    where = boxes(incident.box_ids, names)
+    lasting = duration((incident.end_ns - incident.start_ns) / 1e9)
+    if not incident.closed:
+        lasting = _("%(time)s so far, without an end", time=lasting)
+    if incident.residual_percent is None:
+        return _("for %(time)s at %(where)s", time=lasting, where=where)
+    level = number(incident.residual_percent, 1, "%")
+    return _("to %(level)s for %(time)s at %(where)s", level=level, time=lasting, where=where)
 
 
 def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> str:
     """The incident in one sentence, for readers who do not know the word residual."""
     found = worst(incident)
-    where = boxes(incident.box_ids, names)
     lasting = _lasting(incident, found)
     if found is None or found.finding.residual_v is None:
-        why = f": {found.finding.because}" if found is not None and found.finding.because else ""
-        return f"{class_words(incident.kind)} at {where}, {lasting}{why}."
+        what, where = class_words(incident.kind), boxes(incident.box_ids, names)
+        if found is None or not found.finding.because:
+            return _("%(what)s at %(where)s, %(time)s.", what=what, where=where, time=lasting)
+        return _(
+            "%(what)s at %(where)s, %(time)s: %(why)s.",
+            what=what, where=where, time=lasting, why=found.finding.because,
+        )  # fmt: skip
     finding = found.finding
-    level = (
-        f"{number(finding.residual_v, 1, 'V')}, {number(finding.residual_percent, 1, '%')} of the "
-        f"nominal {plain(nominal_v, 'V')}"
+    level = _(
+        "%(volts)s, %(percent)s of the nominal %(nominal)s",
+        volts=number(finding.residual_v, 1, "V"),
+        percent=number(finding.residual_percent, 1, "%"),
+        nominal=plain(nominal_v, "V"),
     )
+    places = {"box": named(finding.box_id, names), "level": level, "time": lasting}
     if "interruption" in incident.kind.split("+"):
-        moved = f"was lost (down to {level})"
+        moved = _("The voltage at Box %(box)s was lost (down to %(level)s), %(time)s", **places)
     elif finding.kind in UPWARD:
-        moved = f"rose to {level}"
+        moved = _("The voltage at Box %(box)s rose to %(level)s, %(time)s", **places)
     else:
-        moved = f"fell to {level}"
-    place = f"Box {named(finding.box_id, names)}"
+        moved = _("The voltage at Box %(box)s fell to %(level)s, %(time)s", **places)
     others = [box_id for box_id in incident.box_ids if box_id != finding.box_id]
-    also = f"; {boxes(others, names)} saw it too" if others else ""
-    return f"The voltage at {place} {moved}, {lasting}{also}."
+    return (
+        _("%(sentence)s; %(boxes)s saw it too.", sentence=moved, boxes=boxes(others, names))
+        if others
+        else f"{moved}."
+    )
 
 
 def has_parts(incident: Incident) -> bool:
@@ -308,9 +347,11 @@ def has_parts(incident: Incident) -> bool:
 def _lasting(incident: Incident, found: StoredFinding | None) -> str:
     if not incident.closed:
         so_far = duration((incident.end_ns - incident.start_ns) / 1e9)
-        return f"and had not recovered when the recording ended, {so_far} after it began"
+        return _("and had not recovered when the recording ended, %(time)s after it began", time=so_far)
     one = found.finding if found and not has_parts(incident) else None
     first, last = (one.start_ns, one.end_ns) if one else (incident.start_ns, incident.end_ns)
     length = duration((last - first) / 1e9)
     count = cycles(one.duration_cycles if one else None)
-    return f"for {count} ({length})" if count else f"for {length}"
+    return (
+        _("for %(cycles)s (%(time)s)", cycles=count, time=length) if count else _("for %(time)s", time=length)
+    )

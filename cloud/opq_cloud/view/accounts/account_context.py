@@ -20,7 +20,7 @@ from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.passwords import new_secret, secret_hash
 from opq_cloud.view.accounts.sign_in import SESSION_S, SignIn
 from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
-from opq_cloud.view.languages import NO_LANGUAGES, Languages
+from opq_cloud.view.languages import NO_LANGUAGES, Languages, _
 from opq_proto.keys import KeyFolder
 
 EMAIL_CHARACTERS = 254
@@ -120,7 +120,7 @@ class AccountContext:
 def checked_email(text: str) -> str:
     """The address in lower case. Raises HTTPException 400 where it is no e-mail address."""
     if len(text) > EMAIL_CHARACTERS or not EMAIL.fullmatch(text):
-        raise HTTPException(400, "This is no e-mail address; write one such as ada@example.org.")
+        raise HTTPException(400, _("This is no e-mail address; write one such as ada@example.org."))
     return text.lower()
 
 

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
+from opq_cloud.view.languages import N_, _
 
 MAX_FORM_BYTES = 16_384
 MAX_FIELDS = 64
@@ -25,10 +26,10 @@ NO_CONTROL = dict.fromkeys(
 """Characters of control, without a shape, and those that turn the direction of text (Unicode, UAX 9)."""
 AT_ONCE, MOST_WAITING = 4, 64
 """Forms of visitors without a session: so many run at once and so many wait, each for a password's 30 ms."""
-BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds.", 5
-BROKEN_OFF = "The form did not come whole."
-SIGNED_OUT = "You are not signed in now, so what you sent was not done. Sign in, then send it again."
-EXPIRED = "This form was made for another session. Go back, reload the page, and send it again."
+BUSY, BUSY_S = N_("Many are signing in at this moment. Try again in a few seconds."), 5
+BROKEN_OFF = N_("The form did not come whole.")
+SIGNED_OUT = N_("You are not signed in now, so what you sent was not done. Sign in, then send it again.")
+EXPIRED = N_("This form was made for another session. Go back, reload the page, and send it again.")
 
 
 class SentForm:
@@ -46,7 +47,15 @@ class SentForm:
         """The field, stripped; empty where absent. HTTPException 400 when longer than `most`."""
         found = self._fields.get(name, "").translate(NO_CONTROL).strip()
         if len(found) > most:
-            raise HTTPException(400, f"{name} has {len(found)} characters; want {most} or fewer.")
+            raise HTTPException(
+                400,
+                _(
+                    "%(name)s has %(count)s characters; want %(most)s or fewer.",
+                    name=name,
+                    count=len(found),
+                    most=most,
+                ),
+            )
         return found
 
     def secret(self, name: str) -> str:
@@ -83,19 +92,21 @@ class FormPlaces:
 async def read_form(request: Request) -> SentForm:
     """Reads the form of a request. Raises HTTPException 413, 415 or 400 with the reason."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
-        raise HTTPException(415, f"A form is sent as {FORM_TYPE}.")
+        raise HTTPException(415, _("A form is sent as %(form_type)s.", form_type=FORM_TYPE))
     body = b""
     try:
         async for part in request.stream():
             body += part
             if len(body) > MAX_FORM_BYTES:
-                raise HTTPException(413, f"A form has {MAX_FORM_BYTES} bytes at most.")
+                raise HTTPException(
+                    413, _("A form has %(max_form_bytes)s bytes at most.", max_form_bytes=MAX_FORM_BYTES)
+                )
     except ClientDisconnect:
-        raise HTTPException(400, BROKEN_OFF) from None
+        raise HTTPException(400, _(BROKEN_OFF)) from None
     try:
         rows = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError as error:
-        raise HTTPException(400, "This is no form.") from error
+        raise HTTPException(400, _("This is no form.")) from error
     return SentForm(dict(rows))
 
 
@@ -110,10 +121,10 @@ def form_route(
     async def endpoint(request: Request) -> Response:
         visitor = VISITOR.get()
         if places is None and not visitor.session_hash:
-            raise HTTPException(401, SIGNED_OUT)
+            raise HTTPException(401, _(SIGNED_OUT))
         form = await read_form(request)
         if not visitor.accepts_form(form.text("form_token")):
-            raise HTTPException(403, EXPIRED)
+            raise HTTPException(403, _(EXPIRED))
         if places is not None:
             return await places.run(handler, request, visitor, form)
         return await anyio.to_thread.run_sync(handler, request, visitor, form)

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from opq_cloud.view.accounts.forms import BROKEN_OFF, EXPIRED, FORM_TYPE, MAX_FIELDS, SentForm, read_form
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
+from opq_cloud.view.languages import _
 
 UPLOAD_TYPE = "multipart/form-data"
 FIELD_BYTES = 16_384
@@ -53,7 +54,7 @@ def upload_route(handler: UploadHandler, most_bytes: int) -> Callable[[Request],
             raise HTTPException(401, "Sign in first.")
         form = await read_upload(request, most_bytes)
         if not visitor.accepts_form(form.text("form_token")):
-            raise HTTPException(403, EXPIRED)
+            raise HTTPException(403, _(EXPIRED))
         return await anyio.to_thread.run_sync(handler, request, visitor, form)
 
     endpoint.__name__ = getattr(handler, "__name__", "upload")
@@ -78,7 +79,7 @@ async def read_upload(request: Request, most_bytes: int) -> SentUpload:
             if len(body) > most_bytes + FIELD_BYTES:
                 raise HTTPException(413, f"The file is too large; it has {most_bytes} bytes at most.")
     except ClientDisconnect:
-        raise HTTPException(400, BROKEN_OFF) from None
+        raise HTTPException(400, _(BROKEN_OFF)) from None
     return await anyio.to_thread.run_sync(parse_upload, kind, bytes(body))
 
 

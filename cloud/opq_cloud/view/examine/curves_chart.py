@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from opq_cloud.view import words
 from opq_cloud.view.incident_page import CURVE_FIRST_S, CURVE_LAST_S, corners
+from opq_cloud.view.languages import N_, _
 from opq_measure.events.curves import SEMI_F47
 from opq_proto.messages import Incident
 
@@ -70,13 +71,17 @@ def curves_chart(incident: Incident, series: Mapping[str, int]) -> CurvesChart:
         seconds, percent = (one.end_ns - one.start_ns) / 1e9, one.residual_percent or 0.0
         points.append(
             CurvePoint(
-                f"Box {one.box_id}",
+                _("Box %(box)s", box=one.box_id),
                 series.get(one.box_id, 5),
                 x_of(seconds),
                 y_of(percent),
-                f"{words.number(percent, 1, '%')} for {words.duration(seconds)}",
-                words.ITIC_WORDS.get(one.itic or "", "not rated"),
-                words.F47_WORDS.get(one.semi_f47 or "", "not rated"),
+                _(
+                    "%(level)s for %(time)s",
+                    level=words.number(percent, 1, "%"),
+                    time=words.duration(seconds),
+                ),
+                _(words.ITIC_WORDS.get(one.itic or "", N_("not rated"))),
+                _(words.F47_WORDS.get(one.semi_f47 or "", N_("not rated"))),
             )
         )
     names = ((1e-3, "1 ms"), (1e-2, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"), (10.0, "10 s"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fastapi import HTTPException
 
 from opq_cloud.view.context import ShownBox, ViewContext, label
+from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.registry import BOX_ID, natural_order
 
 MOST_NAMED = 50
@@ -43,12 +44,15 @@ class BoxChoice:
     @property
     def words(self) -> str:
         """The choice in words: `Box 1, kitchen`; `region north, 12 Boxes`; `3 Boxes`."""
-        group = f"region {self.region}" if self.region else f"feeder {self.feeder}" if self.feeder else ""
-        if group:
-            return f"{group}, {len(self.boxes)} Box{'' if len(self.boxes) == 1 else 'es'}"
-        if len(self.boxes) == 1:
+        count = len(self.boxes)
+        counted = ngettext("%(num)d Box", "%(num)d Boxes", count)
+        if self.region:
+            return _("region %(region)s, %(boxes)s", region=self.region, boxes=counted)
+        if self.feeder:
+            return _("feeder %(feeder)s, %(boxes)s", feeder=self.feeder, boxes=counted)
+        if count == 1:
             return label(self.boxes[0])
-        return f"{len(self.boxes)} Boxes" if self.boxes else "no Box"
+        return counted if count else _("no Box")
 
     @property
     def fields(self) -> dict[str, str]:
@@ -79,15 +83,25 @@ def read_box_choice(
     if region or feeder:
         members = groups.regions.get(region, ()) if region else groups.feeders.get(feeder, ())
         if not members:
-            raise HTTPException(404, f"No {'region' if region else 'feeder'} of this name has a Box.")
+            nobody = (
+                N_("No region of this name has a Box.") if region else N_("No feeder of this name has a Box.")
+            )
+            raise HTTPException(404, _(nobody))
         shown = tuple(context.box(box_id) for box_id in members)
         return BoxChoice(shown, region=region, feeder="" if region else feeder)
     if len(named) > MOST_NAMED:
-        raise HTTPException(400, f"box names {len(named)} Boxes; want {MOST_NAMED} or fewer, or a region.")
+        raise HTTPException(
+            400,
+            _(
+                "box names %(count)s Boxes; want %(most_named)s or fewer, or a region.",
+                count=len(named),
+                most_named=MOST_NAMED,
+            ),
+        )
     ids = sorted(named, key=natural_order)
     for box_id in ids:
         if not BOX_ID.fullmatch(box_id) or context.store.box(box_id) is None:
-            raise HTTPException(404, "No Box with this id is known.")
+            raise HTTPException(404, _("No Box with this id is known."))
     return BoxChoice(tuple(context.box(box_id) for box_id in ids), tuple(ids))
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.view.history_chart import ChartFrame, ChartTimeAxis, GapSpan, Tick
+from opq_cloud.view.languages import N_, _
 from opq_cloud.view.past.local_weeks import WEEK_MS
 from opq_cloud.view.past.past_series import PastSeries
 
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+DAYS = (N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_("Sun"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def shared_gaps(gaps: Sequence[Iterable[tuple[int, int]]]) -> tuple[tuple[int, i
 
 def week_ticks() -> tuple[Tick, ...]:
     """The days of a week, at their beginnings."""
-    return tuple(Tick(round(100 * place / 7, 2), words) for place, words in enumerate(DAYS))
+    return tuple(Tick(round(100 * place / 7, 2), _(words)) for place, words in enumerate(DAYS))
 
 
 WEEK_AXIS = (0, WEEK_MS)

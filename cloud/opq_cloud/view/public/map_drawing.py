@@ -15,6 +15,7 @@ import numpy as np
 
 from opq_cloud.config import ViewSection
 from opq_cloud.view import words
+from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.live_messages import LiveMessage
 from opq_cloud.view.public.fuzz import MOST_OFF
 from opq_cloud.view.public.grid_now import (
@@ -36,10 +37,10 @@ from opq_cloud.view.public.outline import OutlinePaths, outline_paths
 INCIDENTS_SHOWN = 6
 REGIONS_SHOWN = 40
 SCOPE_SHORT = {
-    "local": "local, one place",
-    "feeder": "feeder, several places of one",
-    "region": "region, several feeders",
-    "wide_area": "wide area, several regions or the whole grid",
+    "local": N_("local, one place"),
+    "feeder": N_("feeder, several places of one"),
+    "region": N_("region, several feeders"),
+    "wide_area": N_("wide area, several regions or the whole grid"),
 }
 ROOT = Path(__file__).parents[1]
 
@@ -92,7 +93,7 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
 def map_summary(boxes: Boxes) -> str:
     """The present state in one sentence."""
     if not len(boxes):
-        return "No Box is shown here yet."
+        return _("No Box is shown here yet.")
     now = boxes_now(boxes)
     live = int((~now.silent).sum())
     outside = int(np.isin(now.loudness, (LOUDEST["too-low"], LOUDEST["too-high"])).sum())
@@ -100,15 +101,25 @@ def map_summary(boxes: Boxes) -> str:
     if not live:
         return summary
     if outside:
-        return f"{summary} Voltage is more than 10 % off nominal at {outside} of them."
-    return f"{summary} Voltage is within 10 % of nominal at {'it' if live == 1 else 'each that reports'}."
+        return ngettext(
+            "%(summary)s Voltage is more than 10 %% off nominal at %(num)d of them.",
+            "%(summary)s Voltage is more than 10 %% off nominal at %(num)d of them.",
+            outside,
+            summary=summary,
+        )
+    return ngettext(
+        "%(summary)s Voltage is within 10 %% of nominal at it.",
+        "%(summary)s Voltage is within 10 %% of nominal at each that reports.",
+        live,
+        summary=summary,
+    )
 
 
 def silent_words(boxes: BoxesNow) -> tuple[str, str] | None:
     """The heading of a page where no Box reports; `grid.js` shows the same later."""
     if not len(boxes) or not boxes.silent.all():
         return None
-    return "No Box reports now.", "Figures stand here again as soon as one does."
+    return _("No Box reports now."), _("Figures stand here again as soon as one does.")
 
 
 def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
@@ -152,10 +163,15 @@ def group_figures(group: GroupNow) -> dict[str, str]:
 
 def mark_figures(mark: MapMark) -> dict[str, str]:
     """A row of the map's table."""
-    state = TONES[mark.tone]
+    state = _(TONES[mark.tone])
     if mark.boxes > 1:
         state = state_of(mark.tone, mark.reporting, mark.u_percent)
-        state = f"{mark.reporting} of {mark.boxes} Boxes report; {state}"
+        state = _(
+            "%(live)d of %(boxes)d Boxes report; %(state)s",
+            live=mark.reporting,
+            boxes=mark.boxes,
+            state=state,
+        )
     return {"u": words.number(mark.u_percent, 1, "%"), "f": words.number(mark.f_hz, 3, "Hz"), "state": state}
 
 
@@ -168,7 +184,7 @@ def incident_line(message: LiveMessage) -> dict[str, object]:
         "tone": words.class_tone(incident.kind),
         "class_words": words.class_words(incident.kind),
         "outline": words.outline(incident, message.names),
-        "scope": SCOPE_SHORT.get(incident.scope or "", ""),
+        "scope": _(SCOPE_SHORT[incident.scope]) if incident.scope in SCOPE_SHORT else "",
         "when": words.utc(incident.start_ns, 0),
         "start_ms": incident.start_ns // 1_000_000,
     }
@@ -212,9 +228,10 @@ def tile_origin(url: str | None) -> str:
 def _rough_words(marks: Sequence[MapMark], radius_km: float) -> str:
     if not any(mark.rough for mark in marks):
         return ""
-    return (
-        f"Marks are near their Boxes, not at them: {radius_km:g} to {radius_km * MOST_OFF:.3g} km off, "
-        "always by the same."
+    return _(
+        "Marks are near their Boxes, not at them: %(least)s to %(most)s km off, always by the same.",
+        least=f"{radius_km:g}",
+        most=f"{radius_km * MOST_OFF:.3g}",
     )
 
 

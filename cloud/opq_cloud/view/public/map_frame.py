@@ -11,6 +11,7 @@ from functools import lru_cache
 from math import atan, ceil, cos, degrees, floor, log, log2, pi, radians, sinh, tan
 from urllib.parse import urlencode
 
+from opq_cloud.view.languages import _
 from opq_cloud.view.public.fuzz import KM_PER_DEGREE, Place
 
 WIDTH, HEIGHT = 1000, 560
@@ -177,11 +178,20 @@ def parse_frame(at: str, km: str) -> MapFrame | None:
         return None
     found = _AT.fullmatch(at)
     if found is None or abs(float(found[1])) > 90 or abs(float(found[2])) > 180:
-        raise ValueError(f"at={at[:30]} is no place; write latitude and longitude such as at=21.3,-157.8")
+        raise ValueError(
+            _("at=%(at)s is no place; write latitude and longitude such as at=21.3,-157.8", at=at[:30])
+        )
     try:
         wide_km = float(km)
     except ValueError:
         wide_km = 0.0
     if not LEAST_KM <= wide_km <= MOST_KM:
-        raise ValueError(f"km={km[:12]} is no width; write {LEAST_KM:g} to {MOST_KM:g} kilometres")
+        raise ValueError(
+            _(
+                "km=%(km)s is no width; write %(least_km)s to %(most_km)s kilometres",
+                km=km[:12],
+                least_km=f"{LEAST_KM:g}",
+                most_km=f"{MOST_KM:g}",
+            )
+        )
     return frame_at((float(found[1]), float(found[2])), wide_km)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from opq_cloud.view import words
-from opq_cloud.view.languages import LANGUAGE
+from opq_cloud.view.languages import LANGUAGE, _, ngettext
 from opq_cloud.view.public.fuzz import MOST_OFF
 from opq_cloud.view.public.grid_now import (
     BY_LOUDNESS,
@@ -83,16 +83,22 @@ class MapMark:
     def name(self) -> str:
         """The text next to it on the drawing."""
         several = self.boxes > 1 and not self.mark_id.startswith("region")
-        return f"{self.boxes} Boxes" if several else self.label
+        return ngettext("%(num)d Box", "%(num)d Boxes", self.boxes) if several else self.label
 
     @property
     def text(self) -> str:
         """The mark in words, for a pointer and a screen reader."""
         level = words.number(self.u_percent, 1, "%")
         if self.boxes == 1 and not self.mark_id.startswith("region"):
-            return f"{self.label}: {'silent' if self.tone == 'silent' else f'{level}, {TONES[self.tone]}'}"
-        reporting = f"{self.label}: {self.reporting} of {self.boxes} Boxes report"
-        return reporting if self.u_percent is None else f"{reporting}, {level}, {TONES[self.tone]}"
+            state = _(TONES[self.tone])
+            return f"{self.label}: {state if self.tone == 'silent' else f'{level}, {state}'}"
+        reporting = _(
+            "%(what)s: %(live)d of %(boxes)d Boxes report",
+            what=self.label,
+            live=self.reporting,
+            boxes=self.boxes,
+        )
+        return reporting if self.u_percent is None else f"{reporting}, {level}, {_(TONES[self.tone])}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +269,11 @@ def _cell(
         one = boxes[0]
         doubt = round(doubt, 1) if doubt > DOUBT_UNITS else 0.0
         return _Cell(f"box-{one.box_id}", x, y, one.label, 1, f"/boxes/{one.box_id}", doubt, rough)
-    named = words.listed([each.label for each in boxes]) if len(boxes) <= 3 else f"{len(boxes)} Boxes"
+    named = (
+        words.listed([each.label for each in boxes])
+        if len(boxes) <= 3
+        else ngettext("%(num)d Box", "%(num)d Boxes", len(boxes))
+    )
     doubt = round(doubt, 1) if doubt > max(DOUBT_UNITS, CELL_UNITS / 2) else 0.0
     return _Cell(cell_id, x, y, named, len(boxes), "", doubt, rough)
 
@@ -272,6 +282,7 @@ def _region_mark(region: GroupNow, frame: MapFrame) -> MapMark:
     assert region.at is not None
     x, y = frame.units(region.at)
     return MapMark(
-        f"region-{region.name}", round(x, 1), round(y, 1), region.tone, f"Region {region.name}", region.boxes,
-        region.reporting, region.u_percent, region.f_hz, "", 0.0, True,
+        f"region-{region.name}", round(x, 1), round(y, 1), region.tone,
+        _("Region %(region)s", region=region.name),
+        region.boxes, region.reporting, region.u_percent, region.f_hz, "", 0.0, True,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from opq_cloud.config import ViewSection
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY, App, Receive, Scope, Send
-from opq_cloud.view.languages import LANGUAGE
+from opq_cloud.view.languages import LANGUAGE, N_, _
 from opq_cloud.view.live_compression import accepts_gzip
 from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.day_page import day_values, region_incidents
@@ -38,7 +38,7 @@ from opq_proto.errors import StoreError
 
 At = Annotated[str, Query(max_length=24)]
 Km = Annotated[str, Query(max_length=12)]
-STEPS = (("Left", -0.4, 0.0), ("Right", 0.4, 0.0), ("Up", 0.0, -0.4), ("Down", 0.0, 0.4))
+STEPS = ((N_("Left"), -0.4, 0.0), (N_("Right"), 0.4, 0.0), (N_("Up"), 0.0, -0.4), (N_("Down"), 0.0, 0.4))
 ZOOM = 2.0
 DAY_KEPT_S = 10.0
 """The page `/grid` is made again after this time; its script updates the present figures."""
@@ -145,11 +145,11 @@ class MapPages:
             "map",
             200,
             **map_values(drawing, state_path("/map/state", frame)),
-            moves=[(name, drawing.frame.moved(right, down).query) for name, right, down in STEPS],
+            moves=[(_(name), drawing.frame.moved(right, down).query) for name, right, down in STEPS],
             zooms=[
-                ("Zoom in", drawing.frame.zoomed(1 / ZOOM).query),
-                ("Zoom out", drawing.frame.zoomed(ZOOM).query),
-                ("The world", WORLD.query),
+                (_("Zoom in"), drawing.frame.zoomed(1 / ZOOM).query),
+                (_("Zoom out"), drawing.frame.zoomed(ZOOM).query),
+                (_("The world"), WORLD.query),
             ],
             chosen=frame is not None,
             stale_words=silent_words(self._reader.boxes()),
@@ -185,7 +185,7 @@ class MapPages:
         self, at: At = "", km: Km = "", theme: Annotated[str, Query(max_length=8)] = ""
     ) -> Response:
         if theme not in THEMES:
-            raise HTTPException(400, f"There is no theme {theme}; there are light and dark.")
+            raise HTTPException(400, _("There is no theme %(theme)s; there are light and dark.", theme=theme))
         frame = query_frame(at, km)
         boxes = self._reader.boxes()
         page = self._render(
@@ -219,7 +219,7 @@ def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
         "map": drawing,
         "shapes": SHAPES,
         "row_figures": {mark.mark_id: mark_figures(mark) for mark in drawing.rows},
-        "legend": [(tone, TONES[tone], counts.get(tone, 0)) for tone in TONES],
+        "legend": [(tone, _(TONES[tone]), counts.get(tone, 0)) for tone in TONES],
         "state_path": state,
         "version": page_version(),
     }
@@ -230,7 +230,9 @@ def query_frame(at: str, km: str) -> MapFrame | None:
     try:
         return parse_frame(at, km)
     except ValueError as error:
-        raise HTTPException(400, f"The address has a window that cannot be used: {error}.") from None
+        raise HTTPException(
+            400, _("The address has a window that cannot be used: %(error)s.", error=error)
+        ) from None
 
 
 def state_path(path: str, frame: MapFrame | None) -> str:

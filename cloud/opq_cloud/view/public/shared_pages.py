@@ -17,6 +17,7 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.incident_list import find_incidents
+from opq_cloud.view.languages import _
 from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
 from opq_cloud.view.public.grid_reader import GridReader
@@ -96,7 +97,7 @@ class SharedPages:
             "incident": incident,
             "names": names,
             "sentence": words.sentence(incident, nominal_v, names),
-            "scope_words": SCOPE_SHORT.get(incident.scope or "", ""),
+            "scope_words": _(SCOPE_SHORT[incident.scope]) if incident.scope in SCOPE_SHORT else "",
             "spread": spread,
             "outline": outline_paths(spread.frame) if spread else None,
             "duration_words": words.duration((incident.end_ns - incident.start_ns) / 1e9),
@@ -107,9 +108,11 @@ class SharedPages:
         self, at: At = "", km: Km = "", theme: Annotated[str, Query(max_length=8)] = ""
     ) -> Response:
         if not self._config.embed_in:
-            raise HTTPException(404, "This View is not for frames: [view] embed_in names the sites that may.")
+            raise HTTPException(
+                404, _("This View is not for frames: [view] embed_in names the sites that may.")
+            )
         if theme not in THEMES:
-            raise HTTPException(400, f"There is no theme {theme}; there are light and dark.")
+            raise HTTPException(400, _("There is no theme %(theme)s; there are light and dark.", theme=theme))
         frame = query_frame(at, km)
         drawing = draw_map(self._reader, self._config, frame)
         values = map_values(drawing, state_path("/embed/state", frame))
@@ -134,7 +137,7 @@ class SharedPages:
         return self._entries.of(self._reader.audience, self._read_feed)
 
     def _read_feed(self) -> tuple[FeedEntry, ...]:
-        incidents, _ = find_incidents(self._context, IncidentFilter(), IN_FEED, None)
+        incidents, _more = find_incidents(self._context, IncidentFilter(), IN_FEED, None)
         names = self._context.names(incidents)
         return tuple(entry_of(each, names, SCOPE_SHORT.get(each.scope or "", "")) for each in incidents)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from opq_cloud.view import words
+from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.public.fuzz import Place
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, MapFrame, frame_of
 from opq_proto.messages import Incident
@@ -21,7 +22,7 @@ APART_UNITS = 62.0
 MOST_APART = 60
 """With more Boxes the marks are not moved apart: there is no room."""
 MOVES = 60
-NO_ORDER = (
+NO_ORDER = N_(
     "The clocks of these Boxes are not good enough to say where it came first: the numbers are the order in "
     "which they stamped it."
 )
@@ -109,19 +110,19 @@ def incident_spread(
         _frames(arrivals),
         lasts_ms,
         _slower(lasts_ms) if known else "",
-        _sentence(incident, arrivals) if known else NO_ORDER,
+        _sentence(incident, arrivals) if known else _(NO_ORDER),
     )
 
 
 def _after_words(after_ms: float, uncertainty_ns: int) -> str:
     """The time after the first arrival; its digits follow the uncertainty: microseconds below SAME_MS."""
     if after_ms == 0:
-        return "first"
+        return _("first")
     if uncertainty_ns < SAME_MS * 1e6 and after_ms < 1.0:
-        return f"{after_ms * 1000:.0f}{words.THIN}\u00b5s later"
+        return _("%(time)s later", time=f"{after_ms * 1000:.0f}{words.THIN}\u00b5s")
     if after_ms < SAME_MS / 2:
-        return f"less than {SAME_MS:g}{words.THIN}ms later"
-    return f"{after_ms:,.1f}{words.THIN}ms later"
+        return _("less than %(time)s later", time=words.plain(SAME_MS, "ms"))
+    return _("%(time)s later", time=f"{after_ms:,.1f}{words.THIN}ms")
 
 
 def _apart(arrivals: Sequence[Arrival]) -> list[Arrival]:
@@ -130,7 +131,7 @@ def _apart(arrivals: Sequence[Arrival]) -> list[Arrival]:
     if len(placed) > MOST_APART:
         return list(arrivals)
     at = {each.number: [each.x, each.y] for each in placed}
-    for _ in range(MOVES):
+    for _move in range(MOVES):
         moved = [_push(at, one, other) for one in at for other in at if one < other]
         if not any(moved):
             break
@@ -175,18 +176,30 @@ def _frames(arrivals: Sequence[Arrival]) -> tuple[SpreadFrame, ...]:
 
 def _slower(lasts_ms: float) -> str:
     if lasts_ms < SAME_MS:
-        return "All of them saw it within the same tenth of a millisecond."
+        return _("All of them saw it within the same tenth of a millisecond.")
     times = PLAYED_S * 1000 / lasts_ms
     if times < 1:
-        return f"Played {1 / times:,.2g} times as fast as it was."
-    return f"Played {float(f'{times:.2g}'):,.0f} times as slowly as it was."
+        return _("Played %(times)s times as fast as it was.", times=f"{1 / times:,.2g}")
+    return _("Played %(times)s times as slowly as it was.", times=f"{float(f'{times:.2g}'):,.0f}")
 
 
 def _sentence(incident: Incident, arrivals: Sequence[Arrival]) -> str:
-    last = arrivals[-1]
-    sentence = f"It came to {arrivals[0].name} first"
-    apart = last.after_ms >= SAME_MS
-    sentence += f" and to {last.name} {last.after_words}" if apart else ", and to the others with it"
+    first, last = arrivals[0], arrivals[-1]
+    if last.after_ms >= SAME_MS:
+        sentence = _(
+            "It came to %(first)s first and to %(last)s %(later)s",
+            first=first.name,
+            last=last.name,
+            later=last.after_words,
+        )
+    else:
+        sentence = _("It came to %(first)s first, and to the others with it", first=first.name)
     more = len(incident.box_ids) - len(arrivals)
-    beside = f"; {more} more of its Boxes have no time of arrival" if more > 0 else ""
-    return f"{sentence}{beside}."
+    if more <= 0:
+        return f"{sentence}."
+    return ngettext(
+        "%(sentence)s; %(num)d more of its Boxes has no time of arrival.",
+        "%(sentence)s; %(num)d more of its Boxes have no time of arrival.",
+        more,
+        sentence=sentence,
+    )

@@ -76,7 +76,7 @@ def test_a_message_stands_for_itself(path: Path) -> None:
     made = Environment(extensions=["jinja2.ext.i18n"])
     made.policies["ext.i18n.trimmed"] = True
     for _line, _function, message in made.extract_translations(path.read_text()):
-        texts = [message] if isinstance(message, str) else [text for text in message if text]
+        texts = [message] if isinstance(message, str) else [text for text in message or () if text]
         assert [text for text in texts if text != text.strip(" ,;")] == []
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.languages import _
 from opq_proto.box_losses import LOSS_WORDS, LOSSES
 from opq_proto.command_client import BoxRefusedError, CommandClient, UnansweredError
 from opq_proto.errors import FrameError, OpqError
@@ -91,9 +92,13 @@ class BoxClient:
         with self._connection() as client:
             before = _settings(client, box_id)
             if key == NUMBER:
-                raise BoxClientError("with another number its gateway would no longer take it for this Box")
+                raise BoxClientError(
+                    _("with another number its gateway would no longer take it for this Box")
+                )
             if key not in before:
-                raise BoxClientError(f"Box {box_id} has no setting {key or 'without a name'}")
+                raise BoxClientError(
+                    _("Box %(box_id)s has no setting %(key)s", box_id=box_id, key=key or _("without a name"))
+                )
             client.send_order(box_id, "opq-settings", f"{key}={value}", ANSWER_S)
             return before[key], _settings(client, box_id).get(key, value)
 
@@ -109,7 +114,9 @@ class BoxClient:
                 answer = client.send_command(rate_command(box_id, cycles, client.identity), ANSWER_S)
                 after = _read_report(client, box_id).cycles
             except UnansweredError as error:
-                text = f"{cycles} cycles were sent and not confirmed: {error}"
+                text = _(
+                    "%(cycles)s cycles were sent and not confirmed: %(error)s", cycles=cycles, error=error
+                )
                 raise BoxClientError(text) from error
         return RateChange(answer.message_rate_reponse.old_rate_cycles or before, after)
 
@@ -128,10 +135,10 @@ class BoxClient:
         commands, answers = self._addresses.commands, self._addresses.answers
         if not commands or not answers:
             raise BoxClientError(
-                "this View knows no acquisition broker; it runs without its cloud's configuration"
+                _("this View knows no acquisition broker; it runs without its cloud's configuration")
             )
         if not self._lock.acquire(timeout=BUSY_S):
-            raise BoxClientError("another Box is being asked; try again in a few seconds")
+            raise BoxClientError(_("another Box is being asked; try again in a few seconds"))
         try:
             with CommandClient(commands, answers, CONNECT_S) as client:
                 yield client
@@ -146,8 +153,12 @@ def checked_cycles(text: str) -> int:
     cycles = int(text) if text.isascii() and text.isdigit() and len(text) <= 4 else 0
     if not LEAST_CYCLES <= cycles <= MOST_CYCLES:
         raise ValueError(
-            f"The measurement rate is {text[:20] or 'empty'}; "
-            f"want a whole number of cycles from {LEAST_CYCLES} to {MOST_CYCLES}."
+            _(
+                "The measurement rate is %(rate)s; want a whole number of cycles from %(least)s to %(most)s.",
+                rate=text[:20] or _("empty"),
+                least=LEAST_CYCLES,
+                most=MOST_CYCLES,
+            )
         )
     return cycles
 

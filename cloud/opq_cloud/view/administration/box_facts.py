@@ -12,6 +12,7 @@ from opq_cloud.view.accounts.box_settings import read_place
 from opq_cloud.view.accounts.forms import SentForm
 from opq_cloud.view.accounts.nominal_form import nominal_misfit, read_number
 from opq_cloud.view.administration.health_client import ServiceCount
+from opq_cloud.view.languages import N_, _
 from opq_cloud.view.recent import FRESH_MS, NewestMeasurement
 from opq_proto.decision import Nominal
 from opq_proto.key_register import KeyEntry, key_fingerprint
@@ -21,10 +22,10 @@ DOUBTFUL_CLOCK_NS = 8_000_000
 """Half a cycle of 60 Hz: beyond it the order in which two Boxes saw a disturbance is unknown."""
 TEXTS = ("description", "region", "feeder", "phase", "grid")
 KEY_WORDS = {
-    "admitted": "admitted",
-    "revoked": "revoked",
-    "rotating": "exchanged: the new key has not spoken yet",
-    "none": "no key",
+    "admitted": N_("admitted"),
+    "revoked": N_("revoked"),
+    "rotating": N_("exchanged: the new key has not spoken yet"),
+    "none": N_("no key"),
 }
 
 
@@ -71,7 +72,7 @@ class AdminBox:
 
     @property
     def key_words(self) -> str:
-        return KEY_WORDS[self.key_state]
+        return _(KEY_WORDS[self.key_state])
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
@@ -83,13 +84,19 @@ class AdminBox:
             found.append(Trouble("silent" if self.age_ms else self.state, self.state, self.age_ms))
         elif self.clock_doubtful:
             source = self.clock.partition(",")[0]
-            found.append(Trouble(f"clock {source}", f"Clock: {self.clock}", self.bound_ns))
+            found.append(
+                Trouble(
+                    f"clock {source}",
+                    _("Clock: %(clock)s", clock=self.clock),
+                    self.bound_ns,
+                )
+            )
         if self.live and self.misfit:
             found.append(Trouble("nominal", self.misfit))
         if self.key_state == "rotating":
-            found.append(Trouble("new key", "Its new key has not spoken yet"))
+            found.append(Trouble("new key", _("Its new key has not spoken yet")))
         if self.key_state == "revoked":
-            found.append(Trouble("revoked key", "Its key is revoked"))
+            found.append(Trouble("revoked key", _("Its key is revoked")))
         return tuple(found)
 
 
@@ -113,9 +120,9 @@ def admin_box(
     return AdminBox(
         record=record,
         live=live,
-        state=words.state(live, age_ms, FRESH_MS) if newest else "Not heard yet",
+        state=words.state(live, age_ms, FRESH_MS) if newest else _("Not heard yet"),
         received_ns=None if received_ms is None else received_ms * 1_000_000,
-        clock="not known" if measurement is None
+        clock=_("not known") if measurement is None
         else f"{words.source(measurement.source)}, {words.uncertainty(bound_ns)}",
         clock_doubtful=free or (bound_ns or 0) > DOUBTFUL_CLOCK_NS,
         fingerprint=key_fingerprint(public) if public else "",
@@ -167,7 +174,14 @@ def read_box_form(form: SentForm, box_id: str) -> WantedBox:
     """
     privacy = form.text("privacy")
     if privacy not in PRIVACIES:
-        raise HTTPException(400, f"{privacy} is not offered; there are {', '.join(PRIVACIES)}.")
+        raise HTTPException(
+            400,
+            _(
+                "%(value)s is not offered; there are %(list)s.",
+                value=privacy,
+                list=", ".join(PRIVACIES),
+            ),
+        )
     texts = {name: form.text(name, 60 if name != "description" else 200) for name in TEXTS}
     record = BoxRecord(
         box_id,
@@ -176,8 +190,8 @@ def read_box_form(form: SentForm, box_id: str) -> WantedBox:
         feeder=texts["feeder"],
         phase=texts["phase"],
         grid=texts["grid"],
-        nominal_v=read_number(form, "nominal_v", "The nominal voltage", NOMINAL_V, "V"),
-        nominal_hz=read_number(form, "nominal_hz", "The nominal frequency", NOMINAL_HZ, "Hz"),
+        nominal_v=read_number(form, "nominal_v", _("The nominal voltage"), NOMINAL_V, "V"),
+        nominal_hz=read_number(form, "nominal_hz", _("The nominal frequency"), NOMINAL_HZ, "Hz"),
         unplugged=form.checked("unplugged"),
     )
     return WantedBox(

@@ -17,6 +17,7 @@ from opq_cloud.view.administration.health_client import ServiceState, read_servi
 from opq_cloud.view.administration.plugin_package import KINDS, NAME, read_package
 from opq_cloud.view.administration.rule_engine import CHANGE_S, EngineError, EngineRefusedError, RuleEngine
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
+from opq_cloud.view.languages import _
 
 PACKAGE_BYTES = 32 * 2**20
 MOST_PACKAGES = 100
@@ -108,7 +109,9 @@ class PluginAdminPages:
         visitor = self._context.require_administrator()
         name, verb = request.path_params["name"], form.text("do", 20)
         if verb not in VERBS:
-            raise HTTPException(400, f"{verb} is not offered; there are {', '.join(VERBS)}.")
+            raise HTTPException(
+                400, _("%(value)s is not offered; there are %(list)s.", value=verb, list=", ".join(VERBS))
+            )
         try:
             before = _state(self._manager.plugin(name))
             self._manager.command(verb, name)
@@ -123,10 +126,14 @@ class PluginAdminPages:
         visitor = self._context.require_administrator()
         name, do = request.path_params["name"], form.text("do", 20)
         if do not in ("on", "off"):
-            raise HTTPException(400, f"{do} is not offered; there are on, off.")
+            raise HTTPException(
+                400, _("%(value)s is not offered; there are %(list)s.", value=do, list="on, off")
+            )
         services, store = read_services(self._context.addresses), self._context.store
         if not services.urls:
-            return self._page("No service answers at its health address; which triggers run is unknown.", 409)
+            return self._page(
+                _("No service answers at its health address; which triggers run is unknown."), 409
+            )
         engines = [shown_engine(RuleEngine(each)) for each in self._context.addresses.engines]
         config = store.makai_config()
         found = [
@@ -135,9 +142,11 @@ class PluginAdminPages:
             if each.name == name
         ]
         if not found:
-            raise HTTPException(404, "Makai reports no such trigger.")
+            raise HTTPException(404, _("Makai reports no such trigger."))
         if found[0].installed:
-            return self._page(f"{name} came as a package: delete the package, or roll it back.", 409)
+            return self._page(
+                _("%(name)s came as a package: delete the package, or roll it back.", name=name), 409
+            )
         store.put_makai_config(switched(config, name, do == "on"))
         was = found[0].runs if found[0].wanted is None else found[0].wanted
         self._context.accounts.note(
@@ -150,7 +159,7 @@ class PluginAdminPages:
         visitor = self._context.require_administrator()
         engine, file = self._context.engine(form.text("engine", 60)), form.file("package")
         if file is None:
-            return self._page("Choose a package: a zip file.", 400)
+            return self._page(_("Choose a package: a zip file."), 400)
         try:
             package = read_package(file.content)
         except ValueError as error:
@@ -206,7 +215,7 @@ class PluginAdminPages:
     def _named(self, request: Request) -> tuple[RuleEngine, str]:
         name = request.path_params["name"]
         if not NAME.fullmatch(name):
-            raise HTTPException(404, "There is no such plug-in.")
+            raise HTTPException(404, _("There is no such plug-in."))
         return self._context.engine(request.path_params["engine"]), name
 
 
@@ -237,9 +246,13 @@ def _package(engine: RuleEngine, manifest: Mapping[str, object]) -> InstalledPac
         ", ".join(kinds),
         str(facts.get("version") or manifest.get("version") or ""),
         str(facts.get("previous") or ""),
-        str(facts.get("status") or "not known"),
+        str(facts.get("status") or _("not known")),
         str(facts.get("errMsg") or ""),
-        f"{facts.get('calls', 0)} calls, {facts.get('failures', 0)} failed",
+        _(
+            "%(calls)s calls, %(failures)s failed",
+            calls=facts.get("calls", 0),
+            failures=facts.get("failures", 0),
+        ),
         _names(manifest.get("triggers")),
         str(manifest.get("help") or "")[:MOST_HELP],
     )
@@ -289,8 +302,8 @@ class ShownTrigger:
     @property
     def words(self) -> str:
         if self.wanted is not None and self.wanted != self.runs:
-            return "is being switched on" if self.wanted else "is being switched off"
-        return "off" if not self.runs else "runs" if self.ok else "not well"
+            return _("is being switched on") if self.wanted else _("is being switched off")
+        return _("off") if not self.runs else _("runs") if self.ok else _("not well")
 
 
 def shown_triggers(

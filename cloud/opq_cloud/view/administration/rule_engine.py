@@ -15,6 +15,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from opq_cloud.view.languages import _
 from opq_proto.errors import OpqError
 
 ANSWER_S = 5.0
@@ -87,7 +88,9 @@ class RuleEngine:
             raise _refusal(error) from error
         except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise EngineSilentError(f"no rule engine answers at {self.address.url}: {reason}") from error
+            raise EngineSilentError(
+                _("no rule engine answers at %(url)s: %(reason)s", url=self.address.url, reason=reason)
+            ) from error
 
     def open_rows(self, rule: str) -> "OpenRows":
         """Opens a rule's future rows and state (GET /query/{rule}), to be read line by line."""
@@ -102,7 +105,9 @@ class RuleEngine:
                 raise refusal_of(answer.status, answer.read(MOST_BYTES))
         except (HTTPException, OSError, ValueError) as error:
             connection.close()
-            raise EngineSilentError(f"no rule engine answers at {self.address.url}: {error}") from error
+            raise EngineSilentError(
+                _("no rule engine answers at %(url)s: %(error)s", url=self.address.url, error=error)
+            ) from error
         except EngineRefusedError:
             connection.close()
             raise
@@ -156,7 +161,7 @@ def refusal_of(code: int, content: bytes) -> EngineRefusedError:
         body = json.loads(content)
         text = str(body["message"])
     except (ValueError, KeyError, TypeError):
-        return EngineRefusedError(f"the engine answers {code}", code)
+        return EngineRefusedError(_("the engine answers %(code)s", code=code), code)
     if isinstance(body, Mapping) and body.get("hint"):
         text += f"; {body['hint']}"
     line, column = body.get("line"), body.get("column")

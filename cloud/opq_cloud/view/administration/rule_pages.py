@@ -42,6 +42,7 @@ from opq_cloud.view.administration.rule_trial import (
     trial_body,
     trial_drawing,
 )
+from opq_cloud.view.languages import _
 from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.words import utc
 from opq_proto.errors import StoreError
@@ -134,7 +135,7 @@ class RuleAdminPages:
         except EngineSilentError as error:
             return self._rules_page(_sentence(error), 503)
         except EngineRefusedError as error:
-            raise HTTPException(404, f"There is no such rule: {error}.") from error
+            raise HTTPException(404, _("There is no such rule: %(error)s.", error=error)) from error
 
     def _rule_page(
         self,
@@ -191,7 +192,7 @@ class RuleAdminPages:
         except EngineRefusedError as error:
             if error.code != 404:
                 raise HTTPException(503, _sentence(error)) from error
-            raise HTTPException(404, f"There is no such rule: {error}.") from error
+            raise HTTPException(404, _("There is no such rule: %(error)s.", error=error)) from error
         facts = request_facts(request.scope)
 
         async def may_go_on() -> bool:
@@ -238,7 +239,9 @@ class RuleAdminPages:
     def _save(self, visitor: Visitor, engine: RuleEngine, rule: str, typed: Mapping[str, str]) -> Response:
         name = typed["id"] if rule == NEW else rule
         if name == NEW or not NAME.fullmatch(name):
-            problem = f"Name the rule: letters, digits, - and _, 64 at most, and not {NEW!r}."
+            problem = _(
+                "Name the rule: letters, digits, - and _, 64 at most, and not %(taken)s.", taken=repr(NEW)
+            )
             return self._rule_page(engine, rule, typed, problem=problem, code=400)
         before: Mapping[str, str] = {}
         try:
@@ -263,7 +266,9 @@ class RuleAdminPages:
     ) -> Response:
         box_id, hours = form.text("box", 32), form.text("hours", 5)
         if not BOX_ID.fullmatch(box_id) or hours not in {str(each) for each in HOURS}:
-            return self._rule_page(engine, rule, typed, verdict, problem="Choose a Box and a span.", code=400)
+            return self._rule_page(
+                engine, rule, typed, verdict, problem=_("Choose a Box and a span."), code=400
+            )
         end_ms = self._context.view.now_ns() // 1_000_000 + 1
         start_ms = end_ms - int(hours) * 3_600_000
         store = self._context.store
@@ -274,12 +279,14 @@ class RuleAdminPages:
         )
         tried = box_id, hours
         if not measured:
-            text = f"Nothing is stored of Box {box_id} in this span."
+            text = _("Nothing is stored of Box %(box_id)s in this span.", box_id=box_id)
             return self._rule_page(engine, rule, typed, verdict, problem=text, code=409, tried=tried)
         try:
             streams = _streams_of(engine, typed)
             if len(streams) != 1:
-                raise EngineRefusedError("only a rule over one stream of Measurements can be tried here", 400)
+                raise EngineRefusedError(
+                    _("only a rule over one stream of Measurements can be tried here"), 400
+                )
             nominal_v = self._context.view.box(box_id).nominal_v
             body = trial_body(typed["sql"], streams[0], measured, nominal_v, _object(typed["options"]))
             emissions = engine.request("POST", "/ruletest/run", body, CHANGE_S)
@@ -300,7 +307,14 @@ class RuleAdminPages:
         engine, rule = self._context.engine(request.path_params["engine"]), request.path_params["rule"]
         verb = form.text("do", 20)
         if verb not in (*VERBS, "delete") or not NAME.fullmatch(rule):
-            raise HTTPException(400, f"{verb} is not offered; there are {', '.join(VERBS)}, delete.")
+            raise HTTPException(
+                400,
+                _(
+                    "%(value)s is not offered; there are %(list)s.",
+                    value=verb,
+                    list=", ".join((*VERBS, "delete")),
+                ),
+            )
         before: Mapping[str, str] = {}
         try:
             if verb == "delete":
@@ -366,7 +380,15 @@ def typed_rule(form: SentForm) -> dict[str, str]:
     ):
         text = form.fields.get(name, "").replace("\r\n", "\n").replace("\0", "")
         if len(text) > most:
-            raise HTTPException(400, f"{name} has {len(text)} characters; want {most} or fewer.")
+            raise HTTPException(
+                400,
+                _(
+                    "%(name)s has %(count)s characters; want %(most)s or fewer.",
+                    name=name,
+                    count=len(text),
+                    most=most,
+                ),
+            )
         found[name] = text
     return found
 
@@ -383,7 +405,7 @@ def judge(engine: RuleEngine, typed: Mapping[str, str]) -> RuleVerdict:
         return RuleVerdict(False, str(error)[:MESSAGE_CHARACTERS], error.line, error.column)
     except EngineSilentError as error:
         return RuleVerdict(False, str(error))
-    return RuleVerdict(True, "The rule is right.")
+    return RuleVerdict(True, _("The rule is right."))
 
 
 def rule_body(typed: Mapping[str, str]) -> dict[str, object]:
@@ -393,7 +415,7 @@ def rule_body(typed: Mapping[str, str]) -> dict[str, object]:
     except (ValueError, RecursionError):
         actions = None
     if not isinstance(actions, list):
-        raise ValueError('Actions are no JSON list, such as [{"log": {}}]')
+        raise ValueError(_('Actions are no JSON list, such as [{"log": {}}]'))
     return {
         "id": typed["id"] or "typed",
         "sql": typed["sql"],
@@ -408,7 +430,7 @@ def _object(text: str) -> dict[str, object]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ValueError('Options are no JSON object, such as {"qos": 1}')
+        raise ValueError(_('Options are no JSON object, such as {"qos": 1}'))
     return found
 
 

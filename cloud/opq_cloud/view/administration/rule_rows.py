@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 
 import anyio
@@ -18,6 +19,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from opq_cloud.view.administration.rule_engine import EngineSilentError, OpenRows, RuleEngine
+from opq_cloud.view.languages import N_, _
 from opq_proto.errors import OpqError
 
 MOST_OPEN = 4
@@ -31,7 +33,7 @@ ROW_CHARACTERS = 500
 LINE_BYTES = 1 << 16
 _DATA, _EVENT = b"data: ", b"event: "
 RUNNING, DELETED = "running", "deleted"
-DELETED_WORDS = "The rule was deleted."
+DELETED_WORDS = N_("The rule was deleted.")
 
 
 class TooManyRowsError(OpqError):
@@ -58,7 +60,7 @@ class RuleRows:
     def __init__(self, engine: RuleEngine, rule: str, kept: int = ROWS_A_SECOND) -> None:
         """Raises TooManyRowsError, EngineSilentError, EngineRefusedError."""
         if not self._open.acquire(blocking=False):
-            raise TooManyRowsError(f"{MOST_OPEN} pages read rows already; close one of them")
+            raise TooManyRowsError(_("%(most)s pages read rows already; close one of them", most=MOST_OPEN))
         try:
             self._opened: OpenRows = engine.open_rows(rule)
         except BaseException:
@@ -70,7 +72,9 @@ class RuleRows:
         self._count = self._dropped = 0
         self._resting = ""
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._read, name="view.rule_rows", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._read,), name="view.rule_rows", daemon=True
+        )  # the context has the language of the page
         self._thread.start()
 
     def pop_rows(self) -> RowsTaken:
@@ -94,7 +98,7 @@ class RuleRows:
         self._opened.close()
 
     def _read(self) -> None:
-        event, text = "", "The rule engine sends no more."
+        event, text = "", _("The rule engine sends no more.")
         try:
             for line in self._opened.lines(LINE_BYTES):
                 words = line.decode("utf-8", "replace").strip()
@@ -107,11 +111,11 @@ class RuleRows:
                 elif not words:
                     event = ""
         except EngineSilentError as error:
-            text = f"The rule engine is gone: {error}."
+            text = _("The rule engine is gone: %(error)s.", error=error)
         finally:
             self._open.release()
         with self._changed:
-            self.ended = DELETED_WORDS if self._resting == DELETED_WORDS else text
+            self.ended = self._resting if self._resting == _(DELETED_WORDS) else text
             self._changed.notify_all()
 
     def _note_state(self, text: str) -> None:
@@ -138,9 +142,9 @@ def _resting_words(status: str, message: str) -> str:
     if status == RUNNING:
         return ""
     if status == DELETED:
-        return DELETED_WORDS
+        return _(DELETED_WORDS)
     why = f": {message}" if message else ""
-    return f"The rule does not run ({status.rstrip('.')}{why})."
+    return _("The rule does not run (%(why)s).", why=status.rstrip(".") + why)
 
 
 def read_sample_rows(engine: RuleEngine, rule: str) -> RowsTaken:
@@ -176,9 +180,9 @@ async def row_events(
         if now_s - checked_s >= CHECKED_EVERY_S:
             checked_s = now_s
             if not await may_go_on():
-                ended = "You may not see them any more."
+                ended = _("You may not see them any more.")
         if not ended and now_s - began_s >= longest_s:
-            ended = f"Ended after {longest_s / 60:g} minutes; begin again for more."
+            ended = _("Ended after %(minutes)s minutes; begin again for more.", minutes=f"{longest_s / 60:g}")
         if ended:
             yield _event("end", {"text": ended})
             return

@@ -14,6 +14,7 @@ from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.health_client import ServiceCount, read_counts, read_services
+from opq_cloud.view.languages import N_, _
 
 DAY_S = 86_400
 MOST_DAYS = 36_500
@@ -32,10 +33,10 @@ LOST_WORDS = (
 WAITING_WORDS = ("queue", "waiting", "pending", "backlog")
 ROWS_SHOWN = 60
 KEPT_WORDS = {
-    "measurements": "Measurements",
-    "trends": "Trends",
-    "events": "Events with their waveforms",
-    "incidents": "Incidents and findings",
+    "measurements": N_("Measurements"),
+    "trends": N_("Trends"),
+    "events": N_("Events with their waveforms"),
+    "incidents": N_("Incidents and findings"),
 }
 DRAWING_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -138,7 +139,12 @@ def _seconds(form: SentForm, name: str, before: int | None) -> int:
         days = -1.0
     if not 1 / 24 <= days <= MOST_DAYS:
         raise ValueError(
-            f"{KEPT_WORDS[name]}: {text or 'nothing'} is no number of days from 0.042 to {MOST_DAYS}."
+            _(
+                "%(kept)s: %(days)s is no number of days from 0.042 to %(most)s.",
+                kept=_(KEPT_WORDS[name]),
+                days=text or _("nothing"),
+                most=MOST_DAYS,
+            )
         )
     return round(days * DAY_S)
 

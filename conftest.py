@@ -7,8 +7,12 @@ import contextlib
 import io
 import math
 import os
+import re
 import resource
 import sys
+import time
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +30,8 @@ EXAMPLES = {"opq": 1.0, "ci": 0.25, "nightly": 2.0}
 """Profile of Hypothesis -> factor on each test's own number of examples."""
 TOGETHER = ("hil/tests/test_hil_clock_on_pc.py", "hil/tests/test_hil_binary.py")
 """Files for the same worker: the second one reads the emulator's runs of the first."""
+USES_EMULATOR = re.compile(r"qemu|hil_bench|hil_backend|verdicts", re.IGNORECASE)
+"""What the text of a test file has that runs our emulator, and of some that do not."""
 LIMITS_S = {"soak": 3 * 3600, "slow": 1800}
 """Mark -> limit of a test that sets none itself; that of pyproject.toml is for tests of seconds."""
 DEAREST_FILES = 20
@@ -65,9 +71,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Bill(config), "opq-room-costs")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> None:
-    """Logs as a service does, independent of earlier tests.
+@cache
+def uses_emulator(file: Path) -> bool:
+    return file.is_file() and USES_EMULATOR.search(file.read_text(encoding="utf-8")) is not None
+
+
+def emulator_is_being_built() -> bool:
+    """Returns True while tools/suite.py builds the emulator beside the tests."""
+    built_until = os.environ.get("OPQ_EMULATOR_STEP")
+    return built_until is not None and Path(built_until).exists()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Waits for the emulator before a test's time begins; has it log as a service, whatever ran before.
 
     A command run within a test may leave a level that hides later lines, and structlog's own default
     draws each traceback with rich and every local value: seconds where a value is a long waveform.
@@ -76,6 +93,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
 
     log.configure("test")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(_LOG))
+    while emulator_is_being_built() and uses_emulator(item.path):
+        time.sleep(0.2)
+    return (yield)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -130,7 +150,8 @@ def pytest_configure_node(node: "WorkerController") -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadFileScheduling | None":
     """Distributes whole files: the first worker begins with the longest, the others with the shortest.
 
-    So two stacks or emulators seldom share the cores, and no long file is left for the end.
+    So two stacks or emulators seldom share the cores, and no long file is left for the end. While the
+    emulator is being built, the files that use it are.
     """
     if config.option.dist != "loadfile":
         return None
@@ -142,8 +163,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadFile
             return TOGETHER[0] if file in TOGETHER else file
 
         def _assign_work_unit(self, node: "WorkerController") -> None:
-            if node.gateway.id != "gw0":
-                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            files = list(self.workqueue)
+            if emulator_is_being_built():
+                files = [file for file in files if not uses_emulator(config.rootpath / file)] or files
+            self.workqueue.move_to_end(files[0 if node.gateway.id == "gw0" else -1], last=False)
             super()._assign_work_unit(node)
 
     config.option.loadscopereorder = False

@@ -1,4 +1,4 @@
-"""What tools/test runs: style and both builds side by side, then the tests with types and API pages beside.
+"""What tools/test runs: style and builds side by side, then the tests with the slow steps beside.
 
 python tools/suite.py [options of pytest]
 """
@@ -34,6 +34,8 @@ PYTEST = (
 )  # fmt: skip
 FAILED_STEPS = "OPQ_FAILED_STEPS"
 """File with the names of the steps that failed, for conftest.py; it may grow while the tests run."""
+EMULATOR_STEP = "OPQ_EMULATOR_STEP"
+"""File that exists while the emulator is built; conftest.py has the tests that need it wait."""
 MYPY_CACHE = ".mypy_cache"
 """mypy's own cache; its results for a source's content are valid in every checkout."""
 END_S = 20.0
@@ -47,12 +49,14 @@ class Step:
     name: str
     command: tuple[str, ...]
     otherwise: str = ""
-    """Consequence, where the step may fail."""
+    """Consequence, where the step may end with 1: what it needs is not here. Another code is a failure."""
+
+    def fails_with(self, code: int) -> bool:
+        return code != 0 and not (self.otherwise and code == 1)
 
 
 STEPS = (
-    # The first three may take minutes and all cores, so they begin first; what they build is kept.
-    Step("emulator", (PYTHON, "-m", "opq_hil.backends.qemu_build"), "No emulator: ITS TESTS ARE SKIPPED."),
+    # The first two may take a minute and all cores, so they begin first; what they build is kept.
     Step(
         "firmware", (PYTHON, "-m", "opq_tools.built_firmware"), "No firmware: TESTS THAT RUN IT ARE SKIPPED."
     ),
@@ -72,15 +76,22 @@ STEPS = (
         for rooms in (("gateway", "proto", "device"), ("cloud", "hil", "tools"))
     ),
 )
+EMULATOR = Step(
+    "emulator",
+    ("nice", "-n", "19", PYTHON, "-m", "opq_hil.backends.qemu_build"),
+    "No emulator: ITS TESTS ARE SKIPPED.",
+)
 BESIDE = (
-    # a minute of one core each; the tests have priority, but leave some CPU idle
+    # The tests have priority, but leave some CPU idle. The emulator takes five minutes of it, once; the
+    # others take one each.
+    EMULATOR,
     Step("types (mypy --strict)", ("nice", "-n", "10", PYTHON, "-m", "mypy")),
     Step(
         "API pages (pdoc), build/api",
         ("nice", "-n", "10", PYTHON, "tools/apidoc.py", "--without-source", "build/api"),
     ),
 )
-"""Steps that run while the tests do."""
+"""Steps that run while the tests do, the emulator beside the others."""
 
 
 def say(text: str) -> None:
@@ -95,55 +106,61 @@ class _Running:
     began: float
 
 
-def side_by_side(steps: Sequence[Step], cores: int = CORES) -> list[str]:
+def side_by_side(steps: Sequence[Step], cores: int = CORES) -> Iterator[tuple[Step, bool]]:
     """Runs the steps, as many at once as there are cores, and prints each one's output when it ends.
 
-    Returns the names of those that failed and must not.
+    Yields each step that has ended, and whether it failed.
     """
     waiting, running = list(steps), list[_Running]()
-    failed: list[str] = []
     while waiting or running:
         while waiting and len(running) < cores:
             step, output = waiting.pop(0), tempfile.TemporaryFile()  # noqa: SIM115  # closed by _report
-            process = subprocess.Popen(
-                step.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
-            running.append(_Running(step, process, output, time.monotonic()))
+            try:
+                process = subprocess.Popen(
+                    step.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                )
+            except OSError as problem:
+                say(f"== {step.name}: FAILED: {problem}")
+                yield step, True
+            else:
+                running.append(_Running(step, process, output, time.monotonic()))
         for ended in [each for each in running if each.process.poll() is not None]:
             running.remove(ended)
             _report(ended)
-            if ended.process.returncode and not ended.step.otherwise:
-                failed.append(ended.step.name)
+            yield ended.step, ended.step.fails_with(ended.process.returncode)
         time.sleep(0.05)
-    return failed
 
 
 def with_tests(
     command: Sequence[str], beside: Sequence[Step], failed: Sequence[str]
 ) -> tuple[int, list[str]]:
-    """Runs the tests, and the steps of `beside` one by one; FAILED_STEPS lists `failed` and steps that fail.
+    """Runs the tests, and two steps of `beside` at a time; FAILED_STEPS lists `failed` and steps that fail.
 
     Returns the tests' exit code and the names of the steps beside them that failed.
     """
     later: list[str] = []
     with tempfile.TemporaryDirectory(prefix="opq-suite-") as folder:
-        record = Path(folder) / "failed"
+        record, emulator = Path(folder) / "failed", Path(folder) / "emulator"
         record.write_text("".join(f"{name}\n" for name in failed))
+        emulator.touch()
 
         def run() -> None:
-            for step in beside:
-                try:
-                    later.extend(side_by_side((step,), cores=1))
-                except OSError as problem:  # it cannot be started
-                    say(f"== {step.name}: FAILED: {problem}")
-                    later.append(step.name)
-                with contextlib.suppress(FileNotFoundError):  # after Ctrl-C it is no longer read
-                    record.write_text("".join(f"{name}\n" for name in (*failed, *later)))
+            try:
+                for step, has_failed in side_by_side(beside, cores=2):
+                    if has_failed:
+                        later.append(step.name)
+                    with contextlib.suppress(FileNotFoundError):  # after Ctrl-C it is no longer read
+                        record.write_text("".join(f"{name}\n" for name in (*failed, *later)))
+                    if step is EMULATOR:
+                        emulator.unlink(missing_ok=True)
+            finally:
+                emulator.unlink(missing_ok=True)  # no test waits for what nobody builds
 
         steps = threading.Thread(target=run, name="beside", daemon=True)
         steps.start()
         # pytest names what is in the file in its summary, which is printed last
-        tests = subprocess.Popen(command, cwd=ROOT, env={**os.environ, FAILED_STEPS: str(record)}).wait()
+        files = {FAILED_STEPS: str(record), EMULATOR_STEP: str(emulator)}
+        tests = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **files}).wait()
         steps.join()
     return tests, later
 
@@ -225,7 +242,7 @@ def _end_children(interrupt: bool) -> None:
 def main(arguments: Sequence[str]) -> int:
     try:
         with nobody_left(), kept_types(ROOT, cache_folder() / "mypy"):
-            failed = side_by_side(STEPS)
+            failed = [step.name for step, has_failed in side_by_side(STEPS) if has_failed]
             say("== tests (pytest)")
             tests, later = with_tests((*PYTEST, *arguments), BESIDE, failed)
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -22,9 +23,11 @@ from opq_hil.backends.backend import (
     StandsStillError,
     WallLimitError,
 )
+from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.qemu import Qemu, QmpClock
 from opq_hil.backends.qemu_build import BuildError, QemuBinary
 from opq_hil.world.world import NS, PowerScript, World
+from opq_proto.errors import OpqError
 
 pytestmark = pytest.mark.timeout(900)  # the first test of a machine builds QEMU: 3 min on 2 cores
 QUIET = {"mains": None, "gps": None}
@@ -257,6 +260,26 @@ def test_missing_tools_are_one_apt_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(subprocess, "run", lambda *command, **how: subprocess.CompletedProcess(command, 0))
     with pytest.raises(BuildError, match=r"sudo apt install ninja-build flex$"):
         qemu_build._check_tools()
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (qemu_build.MissingToolError("sudo apt install flex"), 1),
+        (SourceError("no mirror"), 1),
+        (BuildError("QEMU does not build: bus.c:7: error: no such field"), 3),
+    ],
+)
+def test_the_exit_code_tells_a_build_that_failed_from_one_that_cannot_begin(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], problem: OpqError, code: int
+) -> None:
+    def fails(*arguments: object, **options: object) -> QemuBinary:
+        raise problem
+
+    monkeypatch.setattr(qemu_build, "make", fails)
+    monkeypatch.setattr(sys, "argv", ["qemu_build"])
+    assert qemu_build.main() == code
+    assert str(problem) in capsys.readouterr().err
 
 
 def test_our_lines_are_added_to_qemus_and_only_what_changed_is_copied(

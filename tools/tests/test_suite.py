@@ -1,6 +1,8 @@
 """tools/suite.py, which tools/test runs: steps side by side, and nothing left running."""
 
 import importlib.util
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,10 +32,14 @@ def test_a_step_that_fails_is_named_with_its_output_and_the_others_run(
 ) -> None:
     steps = (
         suite.Step("bad", (sys.executable, "-c", "print('line 7 is wrong'); raise SystemExit(1)")),
-        suite.Step("may fail", (sys.executable, "-c", "raise SystemExit(1)"), "What needs it is skipped."),
+        suite.Step("may lack", (sys.executable, "-c", "raise SystemExit(1)"), "What needs it is skipped."),
+        suite.Step("broken", (sys.executable, "-c", "raise SystemExit(3)"), "What needs it is skipped."),
+        suite.Step("absent", ("/no/such/program",)),
         suite.Step("good", (sys.executable, "-c", "print('first'); print('12 files')")),
     )
-    assert suite.side_by_side(steps, cores=2) == ["bad"]
+    ended = list(suite.side_by_side(steps, cores=2))
+    assert {step.name for step, failed in ended if failed} == {"bad", "broken", "absent"}
+    assert {step.name for step, _ in ended} == {step.name for step in steps}
     said = capfd.readouterr().err
     assert "== bad: FAILED in" in said and "line 7 is wrong" in said
     assert "What needs it is skipped." in said
@@ -47,9 +53,9 @@ def test_a_step_beside_the_tests_that_fails_is_known_to_them_and_at_the_end(
 import os, sys, time
 from pathlib import Path
 record = Path(os.environ["OPQ_FAILED_STEPS"])
-while "absent" not in (found := record.read_text().split()):
+while len(found := record.read_text().split()) < 3:
     time.sleep(0.05)
-assert found == ["style", "pages", "absent"], found
+assert (found[0], set(found[1:])) == ("style", {"pages", "absent"}), found
 sys.exit(3)
 """
     beside = (
@@ -58,8 +64,92 @@ sys.exit(3)
         suite.Step("good", (sys.executable, "-c", "")),
     )
     ended = suite.with_tests((sys.executable, "-c", wait_for_both), beside, ["style"])
-    assert ended == (3, ["pages", "absent"])
+    assert (ended[0], set(ended[1])) == (3, {"pages", "absent"})
     assert "a page is missing" in capfd.readouterr().err
+
+
+def test_the_tests_can_wait_for_the_end_of_the_emulators_step_also_a_bad_one(
+    suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tests_run = tmp_path / "tests run"
+    build = f"""
+import time
+from pathlib import Path
+while not Path({str(tests_run)!r}).exists():
+    time.sleep(0.05)
+print("bus.c:7: error: no such field")
+raise SystemExit(3)
+"""
+    emulator = suite.Step("emulator", (sys.executable, "-c", build), "Its tests are skipped.")
+    monkeypatch.setattr(suite, "EMULATOR", emulator)
+    wait_for_it = f"""
+import os, time
+from pathlib import Path
+being_built = Path(os.environ["OPQ_EMULATOR_STEP"])
+assert being_built.exists()
+Path({str(tests_run)!r}).touch()
+while being_built.exists():
+    time.sleep(0.05)
+"""
+    assert suite.with_tests((sys.executable, "-c", wait_for_it), (emulator,), []) == (0, ["emulator"])
+    assert "bus.c:7: error: no such field" in capfd.readouterr().err
+
+
+PLAIN = """
+import os
+from pathlib import Path
+
+def test_plain():
+    with open("ran", "a") as ran:
+        ran.write("plain\\n")
+    if len(Path("ran").read_text().splitlines()) == 4:
+        Path(os.environ["OPQ_EMULATOR_STEP"]).unlink(missing_ok=True)
+"""
+EMULATED = """
+import pytest
+from pathlib import Path
+
+@pytest.mark.timeout(5)  # the wait is not part of it
+def test_on_qemu():
+    assert Path("ran").read_text().splitlines() == ["plain"] * 4
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])  # one would wait for ever before the plain ones; two must wait
+def test_files_that_use_the_emulator_come_last_and_wait_while_it_is_built(
+    tmp_path: Path, workers: int
+) -> None:
+    root = SUITE.parents[1]
+    for name in ("conftest.py", "pyproject.toml"):
+        shutil.copy(root / name, tmp_path)
+    for name in "abyz":
+        (tmp_path / f"test_{name}.py").write_text(PLAIN)
+    for name in ("first", "tallest"):
+        (tmp_path / f"test_{name}.py").write_text(EMULATED)
+    being_built = tmp_path / "being built"
+    being_built.touch()
+    modules = str(root / "tools" / "tests")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-n",
+            str(workers),
+            "--dist",
+            "loadfile",
+            "-p",
+            "no:cacheprovider",
+            ".",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "OPQ_EMULATOR_STEP": str(being_built), "PYTHONPATH": modules},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert "6 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_new_checkout_begins_with_what_mypy_found_in_another(suite: ModuleType, tmp_path: Path) -> None:

@@ -46,12 +46,18 @@ HEADERS = {"libfdt.h": "libfdt-dev"}
 """Program, pkg-config name or header -> Debian package that contains it."""
 PYTHON = ("meson>=1.5,<2", "pycotap>=1.1", "setuptools", "wheel", "distlib", "packaging")
 KEPT_BINARIES = 8
+FAILED = 3
+"""Exit code after a build that failed: a fault of ours, while a missing tool is none."""
 
 Report = Callable[[str], None]
 
 
 class BuildError(OpqError):
     """Our QEMU cannot be built here; the text says why and what to do."""
+
+
+class MissingToolError(BuildError):
+    """A program or package that builds QEMU is not here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +164,7 @@ def _check_tools() -> None:
             if subprocess.run(test, check=False, capture_output=True).returncode:
                 missing.append(package)
     if missing:
-        raise BuildError(f"building QEMU needs more: sudo apt install {' '.join(missing)}")
+        raise MissingToolError(f"building QEMU needs more: sudo apt install {' '.join(missing)}")
 
 
 def _build(source: SourceTree, binary: Path, report: Report) -> None:
@@ -232,7 +238,9 @@ def _python(folder: Path, report: Report) -> Path:
     try:
         _run(pip, folder.parent, "pip install meson")
     except BuildError as problem:
-        raise BuildError(f"{problem}; QEMU needs meson 1.5 or newer, from PyPI or from the system") from None
+        raise MissingToolError(
+            f"{problem}; QEMU needs meson 1.5 or newer, from PyPI or from the system"
+        ) from None
     return python
 
 
@@ -293,7 +301,10 @@ def _tidy(kept: Path, source: SourceTree, binary: Path) -> None:
 
 
 def main() -> int:
-    """Builds with progress; prints the path."""
+    """Builds with progress; prints the path.
+
+    Returns 1 where it cannot be built (a tool or the source is not here), and FAILED where a build failed.
+    """
     argparse.ArgumentParser(
         prog="python -m opq_hil.backends.qemu_build",
         description="Our QEMU: built once from Debian's source package (3 min), kept in the cache; its path.",
@@ -303,7 +314,7 @@ def main() -> int:
         built = make(lambda text: print(text, file=sys.stderr, flush=True))
     except (BuildError, SourceError) as problem:
         print(f"no QEMU of ours: {problem}", file=sys.stderr)
-        return 1
+        return 1 if isinstance(problem, MissingToolError | SourceError) else FAILED
     print(built.version, file=sys.stderr)
     print(built.path)
     return 0

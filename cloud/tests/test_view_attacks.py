@@ -387,6 +387,7 @@ def test_the_public_pages_of_an_incident_show_the_public_part(scene: demo.Scene)
     assert stranger.get("/incidents/1") == 200
     assert "Box 4" in stranger.text and "Box 1" not in stranger.text and "85.2" not in stranger.text
     assert "data-waveform" not in stranger.text  # raw waveforms are never public by themselves
+    assert "are not shown to you" in stranger.text and "no longer in the store" not in stranger.text
     assert stranger.get("/api/events/1/waveform/4") == 404
     scene.store.people.change_access("4", lambda was: replace(was, public_waveforms=True))
     # another process's change is seen after a second

@@ -16,7 +16,7 @@ import pytest
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.view import demo
-from opq_proto.messages import Metric
+from opq_proto.messages import Finding, Metric
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 NewPage = Callable[..., Any]
@@ -152,6 +152,20 @@ def test_zooming_in_fetches_the_samples_themselves(scene: demo.Scene, open_page:
     page.get_by_role("button", name="Zoom out").click()
     page.get_by_role("button", name="Incident").click()
     assert page.get_by_role("button", name="Incident").get_attribute("aria-pressed") == "true"
+
+
+def test_a_finding_of_a_long_class_and_name_is_as_wide_as_a_phone(
+    fresh: demo.Scene, open_page: NewPage
+) -> None:
+    finding = Finding("oscillatory_transient", "1", 10**18, 10**18 + 10**7, 1000, because="it rang " * 20)
+    number = put_findings(fresh.store, 99, [finding])[0].incident_id
+    box = fresh.store.box("1")
+    assert box is not None
+    fresh.store.put_box(replace(box, name="Kitchen of a very long house name at the end of the road 123"))
+    page = open_page(390)
+    page.goto(f"{fresh.url}/incidents/{number}")
+    frame = page.get_by_role("region", name="Table of findings")
+    assert frame.evaluate("it => it.scrollWidth - it.clientWidth") == 0
 
 
 def test_live_values_change_in_place_and_a_new_box_appears(fresh: demo.Scene, open_page: NewPage) -> None:

@@ -62,6 +62,12 @@ LONG_NS = 10 * 10**9
 """The waveform of a shorter disturbance is requested whole (`triggers/threshold.py`, max_event_s)."""
 
 
+HIDDEN_WAVEFORM = N_(
+    "The raw waveforms of this Box are not shown to you. Its owner can share the Box with your account, "
+    "or show its waveforms to everybody."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class IticPoint:
     """A finding in the plane of the ITIC curve."""
@@ -119,7 +125,7 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
         "small": [panel for panel in panels if panel.picture is not None],
         "small_what": _("Waveform") if incident.residual_percent is None else _("Half-cycle rms voltage"),
         "not_drawn": sum(len(event.waveforms) for event in events) > BOXES_SHOWN,
-        "no_waveform": _no_waveform(incident, events, records),
+        "no_waveform": _no_waveform(context, events, records),
         "limits": LimitWords(limits.sag_percent, limits.swell_percent, limits.interruption_percent),
         "points": points,
         "curves": {_("upper line"): corners()["upper"], _("lower line"): corners()["lower"]},
@@ -275,7 +281,11 @@ def _itic_sentence(finding: Finding | None) -> str:
     return _(ITIC_SENTENCES[finding.itic]) if finding.itic in ITIC_SENTENCES else ""
 
 
-def _no_waveform(incident: Incident, events: Sequence[Event], records: Sequence[EventRecord]) -> str:
+def _no_waveform(context: ViewContext, events: Sequence[Event], records: Sequence[EventRecord]) -> str:
+    """Why the page shows none. Whether a waveform that the visitor may not see exists is not said."""
+    boxes = {box_id for record in records for box_id in record.boxes_triggered}
+    if boxes and not any(map(context.visitor.sees_waveform, boxes)):
+        return _(HIDDEN_WAVEFORM)
     missing = [
         _("Box %(box_id)s: %(why)s", box_id=box_id, why=why)
         for record in records

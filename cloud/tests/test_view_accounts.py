@@ -206,13 +206,16 @@ def test_a_second_factor_is_asked_for_and_each_code_counts_once(
     found = re.search(r'name="secret" value="([A-Z2-7]+)"', browser.text)
     assert found and "<svg" in browser.text
     totp = pyotp.TOTP(found[1])
-    assert browser.post("/account/second-factor", secret=found[1], code="000000") == 400
+    proof = {"present_password": PASSWORD}
+    assert browser.post("/account/second-factor", secret=found[1], code=totp.now()) == 403
+    assert "present password is wrong" in browser.text and found[1] in browser.text
+    assert browser.post("/account/second-factor", secret=found[1], code="000000", **proof) == 400
     for secret, code in (
         (found[1], "１２３４５６"),
         ("A" * 17, "000000"),
     ):  # digits, but not ASCII's; no base32
-        assert browser.post("/account/second-factor", secret=secret, code=code) == 400
-    assert browser.post("/account/second-factor", secret=found[1], code=totp.now()) == 200
+        assert browser.post("/account/second-factor", secret=secret, code=code, **proof) == 400
+    assert browser.post("/account/second-factor", secret=found[1], code=totp.now(), **proof) == 200
     codes = re.findall(r"<code>([0-9a-f]{6}-[0-9a-f]{6})</code>", browser.text)
     assert len(codes) == 8
     another = FormBrowser(scene.url)

@@ -267,6 +267,11 @@ class AccountRecords:
         own = {each.ticket_hash for each in self.tickets(purpose, account_id)}
         return ticket_hash in own and self.remove_ticket(ticket_hash)
 
+    def end_tickets(self, purpose: str, account_id: str) -> None:
+        """Removes all tickets of this purpose that an account has."""
+        for ticket in self.tickets(purpose, account_id):
+            self.remove_ticket(ticket.ticket_hash)
+
     # Boxes
     def accesses(self) -> dict[str, BoxAccess]:
         """Returns Box -> access, of all Boxes that have one."""

@@ -149,6 +149,7 @@ class AccountPages:
         hashed = hash_password(password)
         self._change(visitor, lambda was: replace(was, password_hash=hashed))
         self._context.people.end_sessions(account.account_id)
+        self._context.people.end_tickets("reset", account.account_id)
         agent = request.headers.get("user-agent", "")
         secret = self._context.sign_in.begin_session(account, visitor.address, agent)
         self._context.note(visitor, "changed the password", account.account_id)
@@ -162,7 +163,9 @@ class AccountPages:
             return see_other("/account")
         return self._second_factor_page(account, new_totp_secret())
 
-    def _second_factor_page(self, account: Account, secret: str, problem: str = "") -> HTMLResponse:
+    def _second_factor_page(
+        self, account: Account, secret: str, problem: str = "", code: int = 200
+    ) -> HTMLResponse:
         import segno
 
         qr = segno.make(totp_address(secret, account.email), error="m")
@@ -171,7 +174,8 @@ class AccountPages:
         ]
         return self._context.page(
             "second_factor.html",
-            code=400 if problem else 200,
+            code=code,
+            account=account,
             secret=secret,
             qr_path="".join(rows),
             qr_size=len(qr.matrix),
@@ -184,10 +188,12 @@ class AccountPages:
         secret = form.text("secret", 64).upper()
         if not (len(secret) in (16, 32, 64) and set(secret) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")):
             raise HTTPException(400, _("This is no secret of a second factor. Begin again."))
+        if not proved(self._context, visitor, form):
+            return self._second_factor_page(account, secret, self._not_proved(account), 403)
         step = totp_step_of(secret, form.text("code").replace(" ", ""), 0)
         if step is None:
             problem = _("This code does not fit. Is the clock of the telephone right?")
-            return self._second_factor_page(account, secret, problem)
+            return self._second_factor_page(account, secret, problem, 400)
         codes = new_recovery_codes()
         hashes = tuple(secret_hash(each) for each in codes)
 

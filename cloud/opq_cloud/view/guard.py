@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
+from opq_cloud.config import ViewSection
 from opq_cloud.service import ServiceCounters
-from opq_proto.origin_guard import host_name, page_refusal
+from opq_proto.errors import ConfigError
+from opq_proto.origin_guard import LOOPBACK_NAMES, host_name, page_refusal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
@@ -51,8 +53,27 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
+ALL_ADDRESSES = frozenset({"0.0.0.0", "::"})
 STAY_WITH_TLS = (b"strict-transport-security", b"max-age=31536000")
 """Source: RFC 6797."""
+
+
+def listen_address(endpoint: str) -> tuple[str, int]:
+    """Host and port of `127.0.0.1:8888`, `[::1]:8888`, `tcp://*:8888`, `http://…`."""
+    text = endpoint.partition("://")[2] or endpoint
+    host, _, port = text.rstrip("/").rpartition(":")
+    if not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ConfigError(f"view.http_endpoint is {endpoint!r}; want host:port, e.g. 127.0.0.1:8888")
+    host = host.strip("[]")
+    return ("0.0.0.0" if host in ("", "*") else host), int(port)
+
+
+def allowed_hosts(config: ViewSection) -> frozenset[str]:
+    """On loopback its names; on one address that too; on all addresses any name, unless configured."""
+    if config.allowed_hosts:
+        return LOOPBACK_NAMES | frozenset(config.allowed_hosts)
+    host = listen_address(config.http_endpoint)[0]
+    return frozenset({"*"}) if host in ALL_ADDRESSES else LOOPBACK_NAMES | {host}
 
 
 async def send_problem(

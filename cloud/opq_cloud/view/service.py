@@ -20,7 +20,7 @@ from opq_cloud.view.administration.addresses import ServiceAddresses, service_ad
 from opq_cloud.view.app import create_app
 from opq_cloud.view.connections import ConnectionLimits, ViewConnections
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.guard import ViewGuard
+from opq_cloud.view.guard import ViewGuard, allowed_hosts, listen_address
 from opq_cloud.view.languages import NO_LANGUAGES, Languages
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
@@ -28,16 +28,14 @@ from opq_cloud.view.reanalysis_beginning import note_end
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import default_data_dir
 from opq_proto.decision import Nominal
-from opq_proto.errors import ConfigError, PortBusyError
+from opq_proto.errors import PortBusyError
 from opq_proto.keys import KeyFolder
-from opq_proto.origin_guard import LOOPBACK_NAMES
 
 STOP_CHECK_S = 0.1
 LAST_ANSWERS_S = 1
 """Requests that are being answered at the stop have this long."""
 SEND_BUFFER_BYTES = 131_072
 """The kernel's buffer for an answer that is not read (Linux doubles it); otherwise up to 4 MB."""
-ALL_ADDRESSES = frozenset({"", "*", "0.0.0.0", "::"})
 
 
 class View:
@@ -70,7 +68,7 @@ class View:
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Serves until `stop`. Raises PortBusyError, ConfigError or StoreError when it cannot start."""
-        host, port = _split(self._config.http_endpoint)
+        host, port = listen_address(self._config.http_endpoint)
         with contextlib.closing(_bind(host, port)) as listener:
             name = f"[{host}]" if ":" in host else host
             self.url = f"http://{name}:{listener.getsockname()[1]}"
@@ -93,8 +91,7 @@ class View:
                 languages=_languages(self._config, self.counters),
             )
             over_tls = (self._config.public_url or "").startswith("https://")
-            allowed = _allowed_hosts(host, self._config.allowed_hosts)
-            guarded = ViewGuard(create_app(context), allowed, over_tls, self.counters)
+            guarded = ViewGuard(create_app(context), allowed_hosts(self._config), over_tls, self.counters)
             connections = ViewConnections(self.counters, self._config.live_streams, self.limits)
             ended = threading.Event()
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
@@ -174,16 +171,6 @@ def _languages(config: ViewSection, counters: ServiceCounters) -> Languages:
     return read_languages(config.languages, counters)
 
 
-def _split(endpoint: str) -> tuple[str, int]:
-    """Host and port of `127.0.0.1:8888`, `[::1]:8888`, `tcp://*:8888`, `http://…`."""
-    text = endpoint.partition("://")[2] or endpoint
-    host, _, port = text.rstrip("/").rpartition(":")
-    if not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise ConfigError(f"view.http_endpoint is {endpoint!r}; want host:port, e.g. 127.0.0.1:8888")
-    host = host.strip("[]")
-    return ("0.0.0.0" if host in ("", "*") else host), int(port)
-
-
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # IPPROTO_TCP is named because asyncio sets TCP_NODELAY only then: otherwise an answer's body waited 40 ms
@@ -201,13 +188,6 @@ def _bind(host: str, port: int) -> socket.socket:
             why = f"cannot listen on {host}:{port} ({error.strerror})"
         raise PortBusyError(f"view: {why}: [view] http_endpoint, or --port-offset K") from error
     return listener
-
-
-def _allowed_hosts(host: str, configured: tuple[str, ...]) -> frozenset[str]:
-    """On loopback its names; on one address that too; on all addresses any name, unless configured."""
-    if configured:
-        return LOOPBACK_NAMES | frozenset(configured)
-    return frozenset({"*"}) if host in ALL_ADDRESSES else LOOPBACK_NAMES | {host}
 
 
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:

@@ -20,6 +20,7 @@ from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.passwords import new_secret, secret_hash
 from opq_cloud.view.accounts.sign_in import SESSION_S, SignIn
 from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
+from opq_cloud.view.guard import allowed_hosts
 from opq_cloud.view.languages import NO_LANGUAGES, Languages, _
 from opq_proto.keys import KeyFolder
 
@@ -93,6 +94,15 @@ class AccountContext:
     def set_cookie(self, answer: Response, name: str, value: str, seconds: int | None) -> None:
         secure = (self.visitors.config.public_url or "").startswith("https://")
         answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
+
+    @property
+    def sends_links(self) -> bool:
+        """Whether people who are not signed in may have a link mailed.
+
+        Where any host name is answered and no address is configured, its beginning would be theirs to choose.
+        """
+        config = self.visitors.config
+        return self.mailer.ready and bool(config.public_url or "*" not in allowed_hosts(config))
 
     def base_url(self, request: Request) -> str:
         """The start of links in mails: as configured, otherwise as this page was requested."""

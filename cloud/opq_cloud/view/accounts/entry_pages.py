@@ -72,7 +72,7 @@ class EntryPages:
             any_account=self._context.people.any_account(),
             accounts_in_use=visitor.accounts_in_use,
             open_registration=config.registration == "open",
-            mail_ready=self._context.mailer.ready,
+            sends_links=self._context.sends_links,
             openid_name=self._context.openid_name,
         )
 
@@ -201,7 +201,7 @@ class EntryPages:
     # A new password
     def reset_page(self) -> Response:
         return self._context.page(
-            "reset.html", here="sign-in", sent=False, mail_ready=self._context.mailer.ready
+            "reset.html", here="sign-in", sent=False, sends_links=self._context.sends_links
         )
 
     def request_reset(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -214,7 +214,7 @@ class EntryPages:
         code = make_ticket(
             self._context.people, "reset", RESET_S, account_id=whose
         )  # made for nobody too, so that the answer takes as long
-        if account is not None and known:
+        if account is not None and known and self._context.sends_links:
             link = f"{self._context.base_url(request)}/reset/new?code={code}"
             self._context.mailer.send(
                 account.email,
@@ -224,7 +224,7 @@ class EntryPages:
                 "If it was not you, there is nothing to do: your password stays as it is.\n",
             )
         return self._context.page(
-            "reset.html", here="sign-in", sent=True, mail_ready=self._context.mailer.ready
+            "reset.html", here="sign-in", sent=True, sends_links=self._context.sends_links
         )
 
     def new_password_page(self, code: Code = "") -> Response:
@@ -248,6 +248,7 @@ class EntryPages:
         hashed = hash_password(password)
         self._context.people.change_account(ticket.account_id, lambda was: replace(was, password_hash=hashed))
         self._context.people.end_sessions(ticket.account_id)
+        self._context.people.end_tickets("reset", ticket.account_id)
         self._context.people.changes.add(ticket.account_id, visitor.address, "set a new password by mail", "")
         self._context.visitors.discard_cached()
         return see_other("/sign-in")

@@ -116,7 +116,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             languages=context.languages,
         )
         if accounts.openid is not None:
-            app.include_router(OpenIdPages(accounts, accounts.openid).router())
+            app.include_router(OpenIdPages(accounts, accounts.openid, FormPlaces(context.counters)).router())
         for made in (
             EntryPages(accounts, FormPlaces(context.counters)),
             AccountPages(accounts),

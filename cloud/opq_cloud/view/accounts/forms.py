@@ -5,6 +5,7 @@ before signing in) and comes from one of our pages (Origin, Sec-Fetch-Site; `gua
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
@@ -67,24 +68,34 @@ class SentForm:
 
 
 Handler = Callable[[Request, Visitor, SentForm], Response]
+VISITOR_AGAIN = "opq.visitor_again"
+"""Under this name the gate leaves in a request's scope a function that identifies its visitor again."""
+
+
+async def visitor_after_body(request: Request) -> Visitor:
+    """The visitor after the body was read: it may take minutes, and the session or the role end meanwhile."""
+    again = request.scope.get(VISITOR_AGAIN)
+    visitor: Visitor = VISITOR.get() if again is None else await anyio.to_thread.run_sync(again)
+    VISITOR.set(visitor)
+    return visitor
 
 
 class FormPlaces:
-    """Runs only a few forms of visitors without a session at once, so that other pages have threads."""
+    """Runs only a few answers to visitors without a session at once, so that other pages have threads."""
 
     def __init__(self, counters: ServiceCounters) -> None:
         self._counters = counters
         self._limiter = anyio.CapacityLimiter(AT_ONCE)
         self._taken = 0
 
-    async def run(self, handler: Handler, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Runs `handler` in a thread when its turn comes. HTTPException 503 where too many already wait."""
+    async def run(self, answer: Callable[[], Response]) -> Response:
+        """Runs `answer` in a thread when its turn comes. HTTPException 503 where too many already wait."""
         if self._taken >= AT_ONCE + MOST_WAITING:
             self._counters.add("sign_ins_refused")
             raise HTTPException(503, BUSY, {"Retry-After": str(BUSY_S)})
         self._taken += 1
         try:
-            return await anyio.to_thread.run_sync(handler, request, visitor, form, limiter=self._limiter)
+            return await anyio.to_thread.run_sync(answer, limiter=self._limiter)
         finally:
             self._taken -= 1
 
@@ -119,14 +130,16 @@ def form_route(
     """
 
     async def endpoint(request: Request) -> Response:
-        visitor = VISITOR.get()
-        if places is None and not visitor.session_hash:
+        if places is None and not VISITOR.get().session_hash:
             raise HTTPException(401, _(SIGNED_OUT))
         form = await read_form(request)
+        visitor = await visitor_after_body(request)
+        if places is None and not visitor.session_hash:
+            raise HTTPException(401, _(SIGNED_OUT))
         if not visitor.accepts_form(form.text("form_token")):
             raise HTTPException(403, _(EXPIRED))
         if places is not None:
-            return await places.run(handler, request, visitor, form)
+            return await places.run(partial(handler, request, visitor, form))
         return await anyio.to_thread.run_sync(handler, request, visitor, form)
 
     endpoint.__name__ = getattr(handler, "__name__", "form")

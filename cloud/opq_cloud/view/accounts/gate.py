@@ -6,11 +6,12 @@ report whether View runs, are for all.
 
 import json
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import parse_qs, quote
 
 import anyio.to_thread
 
-from opq_cloud.view.accounts.forms import FORM_TYPE
+from opq_cloud.view.accounts.forms import FORM_TYPE, VISITOR_AGAIN
 from opq_cloud.view.accounts.visitors import NOBODY, VISITOR, RequestFacts, Visitor, Visitors
 from opq_cloud.view.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_cloud.view.languages import _
@@ -80,6 +81,8 @@ class VisitorGate:
             else:
                 await _refuse(scope, send)
             return
+        if scope["method"] == "POST":
+            scope[VISITOR_AGAIN] = partial(visitor_of, facts)
         token = VISITOR.set(visitor)
         try:
             await self._app(scope, receive, send)

@@ -10,6 +10,7 @@ registers first under another person's e-mail would share that person's account.
 import base64
 import hmac
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -19,7 +20,7 @@ from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email
 from opq_cloud.view.accounts.account_pages import own_account, proved
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
-from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other
+from opq_cloud.view.accounts.forms import FormPlaces, SentForm, form_route, own_path, see_other
 from opq_cloud.view.accounts.openid_provider import OpenIdError, OpenIdPerson, OpenIdProvider
 from opq_cloud.view.accounts.passwords import new_secret, secret_hash
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
@@ -68,8 +69,9 @@ class OpenIdFlow:
 class OpenIdPages:
     """Pages that exist only where a provider is configured."""
 
-    def __init__(self, context: AccountContext, provider: OpenIdProvider) -> None:
-        self._context, self._provider = context, provider
+    def __init__(self, context: AccountContext, provider: OpenIdProvider, places: FormPlaces) -> None:
+        """`places`: for the answers that wait for the provider, which may take its time."""
+        self._context, self._provider, self._places = context, provider, places
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -79,7 +81,7 @@ class OpenIdPages:
         router.add_api_route("/account/openid/remove", form_route(self.disconnect), methods=["POST"])
         return router
 
-    def go(
+    async def go(
         self,
         request: Request,
         wanted: Annotated[str, Query(alias="next", max_length=1000)] = "/",
@@ -91,6 +93,9 @@ class OpenIdPages:
             if invitation
             else OpenIdFlow.begun("enter", own_path(wanted))
         )
+        return await self._places.run(partial(self._to_provider, request, flow))
+
+    def _to_provider(self, request: Request, flow: OpenIdFlow) -> Response:
         answer = see_other(self._address(request, flow))
         self._context.set_cookie(answer, FLOW_COOKIE, flow.cookie(), FLOW_S)
         answer.headers["Cache-Control"] = "no-store"
@@ -114,8 +119,11 @@ class OpenIdPages:
         self._context.note(visitor, f"disconnected {self._context.openid_name}", account.account_id)
         return see_other("/account")
 
-    def back(self, request: Request, code: Text = "", state: Text = "", error: Text = "") -> Response:
+    async def back(self, request: Request, code: Text = "", state: Text = "", error: Text = "") -> Response:
         """Handles the browser's return from the provider, and deletes the cookie of the flow."""
+        return await self._places.run(partial(self._back, request, code, state, error))
+
+    def _back(self, request: Request, code: str, state: str, error: str) -> Response:
         try:
             answer = self._came_back(request, VISITOR.get(), code, state, error)
         except HTTPException as refusal:

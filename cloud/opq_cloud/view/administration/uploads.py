@@ -12,7 +12,15 @@ import anyio.to_thread
 from fastapi import HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
-from opq_cloud.view.accounts.forms import BROKEN_OFF, EXPIRED, FORM_TYPE, MAX_FIELDS, SentForm, read_form
+from opq_cloud.view.accounts.forms import (
+    BROKEN_OFF,
+    EXPIRED,
+    FORM_TYPE,
+    MAX_FIELDS,
+    SentForm,
+    read_form,
+    visitor_after_body,
+)
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.languages import _
 
@@ -49,10 +57,10 @@ def upload_route(handler: UploadHandler, most_bytes: int) -> Callable[[Request],
     """Like `forms.form_route`, for a form that may bring files of `most_bytes` in total."""
 
     async def endpoint(request: Request) -> Response:
-        visitor = VISITOR.get()
-        if not visitor.session_hash:
+        if not VISITOR.get().session_hash:
             raise HTTPException(401, "Sign in first.")
         form = await read_upload(request, most_bytes)
+        visitor = await visitor_after_body(request)
         if not visitor.accepts_form(form.text("form_token")):
             raise HTTPException(403, _(EXPIRED))
         return await anyio.to_thread.run_sync(handler, request, visitor, form)

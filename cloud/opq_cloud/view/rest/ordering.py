@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from opq_cloud.reanalysis_jobs import ReanalysisBusyError, ReanalysisJob, ReanalysisJobs, job_json
 from opq_cloud.reanalysis_order import ReanalysisOrder
+from opq_cloud.view.accounts.forms import visitor_after_body
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext
 from opq_cloud.view.reanalysis_beginning import MOST_EVENTS, MS, NAME, begin_reanalysis
@@ -118,10 +119,11 @@ class ReanalysisRoutes:
 
     async def order(self, request: Request) -> Response:
         """Analyse stored events again. A dry run needs a researcher or administrator, the rest the latter."""
-        visitor = self._context.visitor
-        _check_writes(visitor)
+        _check_writes(self._context.visitor)
         jobs = self._jobs()
         body = await read_request_body(request, ReanalysisAsk, 16_384)
+        visitor = await visitor_after_body(request)
+        _check_writes(visitor)
         if not (visitor.admin or body.dry_run):
             raise RestProblemError(403, "This is for administrators; a researcher may have a dry run.")
         order = self._order(body)
@@ -237,14 +239,10 @@ class RequestRoutes:
         self, request: Request, box_id: Annotated[str, Path(pattern=shapes.BOX_PATTERN, examples=["1"])]
     ) -> Response:
         """Raw samples of a Box: from now on, or out of its gateway's ring. Needs the scope `write`."""
-        visitor = self._context.visitor
-        if not visitor.writes:
-            raise RestProblemError(
-                403, "This needs a token with the scope write; the page Account makes one."
-            )
-        if not visitor.may_request(box_id) or self._context.whole_store.box(box_id) is None:
-            raise RestProblemError(404, f"There is no Box {box_id} that you may ask.")
+        self._check_may_request(self._context.visitor, box_id)
         wanted = await read_request_body(request, WaveformAsk, 1024)
+        visitor = await visitor_after_body(request)
+        self._check_may_request(visitor, box_id)
 
         def opened() -> int:
             now_ns = self._context.now_ns()
@@ -265,3 +263,11 @@ class RequestRoutes:
         where = f"/api/v1/events/{event_id}"
         body = WaveformAsked(event_id=event_id, box_id=box_id, event=where)
         return JSONResponse(body.model_dump(), 202, {"Location": where, "Cache-Control": "no-store"})
+
+    def _check_may_request(self, visitor: Visitor, box_id: str) -> None:
+        if not visitor.writes:
+            raise RestProblemError(
+                403, "This needs a token with the scope write; the page Account makes one."
+            )
+        if not visitor.may_request(box_id) or self._context.whole_store.box(box_id) is None:
+            raise RestProblemError(404, f"There is no Box {box_id} that you may ask.")

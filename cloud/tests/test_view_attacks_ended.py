@@ -1,0 +1,172 @@
+"""Attacks with what has ended or is held open: forms sent slowly, older links, a provider that hangs."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from account_scene import PASSWORD, FormBrowser, add_people
+from waiting import wait_for
+
+from opq_cloud.store import BoxRecord
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.forms import AT_ONCE
+from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.accounts.mail import Mailer
+from opq_cloud.view.accounts.openid_provider import OpenIdError, OpenIdProvider
+from opq_cloud.view.accounts.passwords import secret_hash
+from opq_cloud.view_settings import MailSection, OpenIdSection
+
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+
+
+class HeldRequest:
+    """A POST whose head View has accepted, and whose body has not been sent yet."""
+
+    def __init__(self, connection: socket.socket, body: bytes) -> None:
+        self._connection, self._body = connection, body
+
+    def finish(self) -> int:
+        """Sends the body; returns the status of the answer."""
+        self._connection.sendall(self._body)
+        return int(self._connection.makefile("rb").readline().split()[1])
+
+
+@contextmanager
+def held_post(scene: demo.Scene, path: str, body: bytes, *headers: str) -> Iterator[HeldRequest]:
+    parts = urlsplit(scene.url)
+    lines = (
+        f"POST {path} HTTP/1.1", f"Host: {parts.netloc}", f"Content-Length: {len(body)}",
+        "Expect: 100-continue", *headers, "", "",
+    )  # fmt: skip
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        wanted = b"HTTP/1.1 100 Continue\r\n\r\n"  # sent when the route begins to read
+        got = b""
+        while len(got) < len(wanted):
+            got += connection.recv(len(wanted) - len(got))
+        assert got == wanted
+        yield HeldRequest(connection, body)
+
+
+@contextmanager
+def held_form(
+    scene: demo.Scene, browser: FormBrowser, path: str, page: str, **fields: str
+) -> Iterator[HeldRequest]:
+    assert browser.get(page) == 200
+    token = browser.text.split('name="form_token" value="')[1].partition('"')[0]
+    body = urlencode({"form_token": token, **fields}).encode()
+    cookie = f"Cookie: opq_session={browser.cookies['opq_session']}"
+    kind = "Content-Type: application/x-www-form-urlencoded"
+    with held_post(scene, path, body, cookie, kind) as held:
+        yield held
+
+
+def signed_in(scene: demo.Scene, email: str) -> FormBrowser:
+    browser = FormBrowser(scene.url)
+    assert browser.sign_in(email) == 303
+    return browser
+
+
+def test_a_form_that_is_sent_slowly_has_only_the_rights_of_its_end(scene: demo.Scene) -> None:
+    ids = add_people(scene, ada="admin", bob="admin", eve="owner")
+    people = scene.store.people
+    profile = {"name": "owned", "theme": "dark", "time_zone": "UTC"}
+    with held_form(
+        scene, signed_in(scene, "ada@example.org"), "/account/profile", "/account", **profile
+    ) as ended:
+        people.end_sessions(ids["ada"])
+        assert ended.finish() == 401
+    invitation = {"email": "friend@example.org", "role": "admin"}
+    with held_form(
+        scene, signed_in(scene, "bob@example.org"), "/admin/invitations", "/admin/accounts", **invitation
+    ) as demoted:
+        people.change_account(ids["bob"], lambda was: replace(was, role="viewer"))
+        assert demoted.finish() == 404
+    token = {"label": "mine", "days": "365"}
+    with held_form(
+        scene, signed_in(scene, "eve@example.org"), "/account/tokens", "/account", **token
+    ) as deleted:
+        people.delete_account(ids["eve"])
+        assert deleted.finish() == 401
+    ada = people.account(ids["ada"])
+    assert ada is not None and ada.name == "Ada" and not people.tickets()
+
+
+def test_a_request_with_a_token_that_is_sent_slowly_ends_with_the_token(scene: demo.Scene) -> None:
+    ids = add_people(scene, ada="admin")
+    scene.store.put_box(BoxRecord("1", "Kitchen"))
+    people = scene.store.people
+    secret = make_ticket(people, "token", 3600, account_id=ids["ada"], scopes=("read", "write"))
+    with held_post(
+        scene, "/api/v1/boxes/1/waveforms", b'{"seconds": 2}', f"Authorization: Bearer {secret}"
+    ) as held:
+        people.remove_ticket(secret_hash(secret))
+        assert held.finish() == 403
+
+
+@pytest.mark.parametrize("way", ["by mail", "on the account's page"])
+def test_a_new_password_ends_the_links_that_set_another_one(scene: demo.Scene, way: str) -> None:
+    ids = add_people(scene, ada="admin", eve="owner")
+    people = scene.store.people
+    used, older = (make_ticket(people, "reset", 3600, account_id=ids["ada"]) for _ in range(2))
+    eves = make_ticket(people, "reset", 3600, account_id=ids["eve"])
+    fresh = {"password": "another horse", "password_again": "another horse"}
+    if way == "by mail":
+        stranger = FormBrowser(scene.url)
+        path = f"/reset/new?code={used}"
+        assert stranger.post("/reset/new", path, link_code=used, **fresh) == 303
+    else:
+        ada = signed_in(scene, "ada@example.org")
+        assert ada.post("/account/password", "/account", present_password=PASSWORD, **fresh) == 303
+    browser = FormBrowser(scene.url)
+    assert browser.get(f"/reset/new?code={older}") == 404
+    assert browser.get(f"/reset/new?code={eves}") == 200
+
+
+def test_a_provider_that_hangs_takes_the_threads_of_no_other_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, answers = [], threading.Event()
+
+    def hangs(*_: object) -> str:
+        waiting.append(None)
+        answers.wait()
+        raise OpenIdError("it was late")
+
+    monkeypatch.setattr(OpenIdProvider, "address", hangs)
+    running = demo.Scene(tmp_path, poll_s=30.0)
+    openid = OpenIdSection(issuer="http://127.0.0.1:9", client_id="view")
+    running.view._config = replace(running.config, openid=openid)
+    with running, ExitStack() as opened:
+        opened.callback(answers.set)
+        parts = urlsplit(running.url)
+        for _ in range(60):  # a thread pool has 40
+            each = opened.enter_context(socket.create_connection((parts.hostname or "", parts.port or 0)))
+            each.sendall(f"GET /sign-in/openid HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+        wait_for(lambda: len(waiting) >= AT_ONCE)
+        assert FormBrowser(running.url).get("/sign-in") == 200
+        assert len(waiting) == AT_ONCE
+
+
+@pytest.mark.parametrize("public_url", [None, "https://pq.example"])
+def test_the_host_of_a_mailed_link_is_not_chosen_by_its_sender(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public_url: str | None
+) -> None:
+    """A View that answers to any name would mail a secret with the name of the request in front of it."""
+    sent: list[str] = []
+    monkeypatch.setattr(Mailer, "send", lambda _, to, subject, text: sent.append(text))
+    running = demo.Scene(tmp_path, poll_s=30.0)
+    mail = MailSection(server="127.0.0.1:9", security="none")
+    running.view._config = replace(running.config, mail=mail, allowed_hosts=("*",), public_url=public_url)
+    with running:
+        add_people(running, ada="admin")
+        thief, host = FormBrowser(running.url), {"Host": "evil.example"}
+        assert thief.get("/reset", **host) == 200 and ("public_url" in thief.text) is (public_url is None)
+        assert thief.get("/register", **host) == 404 and thief.get("/sign-in", **host) == 200
+        assert thief.post("/reset", "", host, email="ada@example.org") == 200
+    assert [f"{public_url}/reset/new?code=" in text for text in sent] == [True] * (public_url is not None)

@@ -11,7 +11,7 @@ from opq_cloud.view import demo
 from opq_cloud.view.examine.address import PANELS
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 PAGE_OPTIONS = {"has_touch": True}
 PATH = "/incidents/1/examine"
@@ -72,6 +72,31 @@ def test_drag_keys_and_links_move_the_view_and_back_undoes(scene: demo.Scene, pa
     _shows(page, "panel=wave,rms,spectrogram")
     page.reload()
     assert page.locator("#panel-spectrogram").count() == 1
+
+
+def test_an_answer_to_a_view_that_was_left_since_does_not_bring_it_back(
+    scene: demo.Scene, page: "Page"
+) -> None:
+    """A slow server answers the middle of a drag when the drag is just over."""
+    page.clock.install()
+    page.goto(f"{scene.url}{PATH}?t=0ms..200ms&a=50ms&b=150ms&panel=rms")
+    page.clock.pause_at(time.time() + 3600)
+    held: list[Route] = []
+    page.route("**/examine/part?*", lambda route: route.continue_() if held else held.append(route))
+    box = _in_sight(page)
+    at, y, width = box["x"] + box["width"] / 2, box["y"] + 60, box["width"]
+    page.mouse.move(at, y)
+    page.mouse.down()
+    page.mouse.move(at - width / 8, y)
+    with page.expect_request("**/examine/part?t=25*"):
+        page.clock.run_for(200)
+    page.mouse.move(at - width / 4, y)
+    page.mouse.up()
+    held[0].continue_()
+    part = held[0].request.url
+    page.evaluate("part => fetch(part).then((answer) => answer.text())", part)  # after the held one
+    page.clock.resume()
+    _shows(page, r"t=50(\.\d+)?ms\.\.250(\.\d+)?ms&a=50ms&b=150ms")
 
 
 def test_two_fingers_zoom(scene: demo.Scene, page: "Page") -> None:

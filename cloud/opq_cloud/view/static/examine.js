@@ -49,6 +49,7 @@ function moved(keep = false) {
   if (!keep && view.end - view.start < SHORTEST_MS) return;
   body.classList.toggle("moving", view.start !== Number(body.dataset.start) || view.end !== Number(body.dataset.end));
   place();
+  asked?.abort(); // its answer would bring the view of before this move back
   clearTimeout(timer);
   timer = setTimeout(() => renew(address()), RENEW_AFTER_MS);
 }

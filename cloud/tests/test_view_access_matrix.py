@@ -44,6 +44,7 @@ LINES = {
     "list": (
         "GET /", "GET /incidents", "GET /api/boxes", "GET /api/recent", "GET /api/incidents", "GET /live",
         "GET /map", "GET /map/state", "GET /grid", "GET /wall", "GET /compare", "GET /calendar",
+        "GET /reports", "GET /reports/month",
         "GET /compare/rows",
         "GET /embed/state", "GET /feeds/incidents.atom", "GET /feeds/incidents.ics",
         "GET /api/v1/boxes", "GET /api/v1/events", "GET /api/v1/incidents", "GET /api/v1/findings",

@@ -1,5 +1,6 @@
 """The past in a real browser, by keyboard: compare, open a day, ask for a waveform, save a view; axe."""
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -122,3 +123,26 @@ def test_a_view_is_saved_by_its_name(scene: demo.Scene, page: "sync_api.Page") -
     _sound(page)
     page.get_by_role("link", name="Sags").press("Enter")
     page.wait_for_url("**/incidents?class=sag")
+
+
+@pytest.mark.slow
+def test_a_month_is_found_by_keyboard_and_fits_on_paper(scene: demo.Scene, page: "sync_api.Page") -> None:
+    page.goto(f"{scene.url}/compare?box=1")
+    page.get_by_role("link", name="Reports").press("Enter")
+    page.wait_for_url("**/reports?box=1*")
+    _sound(page)
+    page.get_by_text("Tables").press("Enter")
+    assert page.get_by_role("link", name="Parquet").count() == 3
+    page.locator(".list th a").first.press("Enter")
+    page.wait_for_url("**/reports/month?box=1*")
+    page.locator("figure .past-means").wait_for(state="attached")
+    _sound(page)
+    page.set_viewport_size({"width": 703, "height": 1010})  # A4 within its margins
+    page.emulate_media(media="print")
+    for hidden in (".main-nav", ".spans", ".month-links", "details"):
+        assert page.locator(hidden).first.is_hidden(), hidden
+    assert page.evaluate("document.documentElement.scrollWidth") <= 703
+    paper = page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 3
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": 390, "height": 844})

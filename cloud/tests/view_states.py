@@ -17,7 +17,9 @@ PAGES = {
     "/share/incidents/{incident_id}": "/share/incidents/1", "/boxes/{box_id}": "/boxes/1",
     "/boxes/{box_id}/history": "/boxes/1/history", "/boxes/{box_id}/settings": "/boxes/1/settings",
     "/boxes/{box_id}/waveforms": "/boxes/1/waveforms", "/events/{event_id}": "/events/1",
-    "/compare": "/compare", "/calendar": "/calendar", "/map": "/map", "/grid": "/grid", "/wall": "/wall",
+    "/compare": "/compare", "/calendar": "/calendar",
+    "/reports": "/reports", "/reports/month": "/reports/month?box=1",
+    "/map": "/map", "/grid": "/grid", "/wall": "/wall",
     "/search": "/search?q=box",
     "/account": "/account", "/account/boxes": "/account/boxes", "/account/views": "/account/views",
     "/account/second-factor": "/account/second-factor", "/account/notifications": "/account/notifications",
@@ -42,6 +44,7 @@ WITHOUT_STATES = {
 NEW = {
     "/": "No Box has been heard yet.", "/incidents": "Nothing has happened yet.",
     "/compare": "No Box can be chosen yet.", "/calendar": "No Box can be chosen yet.",
+    "/reports": "No Box can be chosen yet.", "/reports/month": "No Box can be chosen yet.",
     "/map": "No Box has a mark here.", "/grid": "No Box counts here yet.",
     "/wall": "Nothing has happened lately.", "/admin": "No Box is known yet",
     "/admin/boxes": "No Box is known yet.", "/admin/keys": "This View knows no key folder.",
@@ -53,7 +56,9 @@ NEW = {
 
 NEW_OWNER = {
     "/": "You see no Box yet.", "/incidents": "Nothing has happened yet.", "/compare": "You see no Box yet",
-    "/calendar": "You see no Box yet", "/map": "You see your own Boxes", "/grid": "No Box counts here yet.",
+    "/calendar": "You see no Box yet", "/reports": "You see no Box yet",
+    "/reports/month": "You see no Box yet", "/map": "You see your own Boxes",
+    "/grid": "No Box counts here yet.",
     "/account": "None yet.", "/account/boxes": "No Box is yours yet.",
     "/account/views": "Nothing is saved yet.", "/account/notifications": "You are told of nothing yet.",
 }  # fmt: skip
@@ -72,6 +77,8 @@ FORBIDDEN = {
     "/admin": (404, "administrator"), "/admin/audit": (404, "administrator"),
     "/nothing/here": (404, "There is no page at this address."),
     "/boxes/%2e%2e": (404, "is shown to you"), "/incidents/zero": (404, "numbered 1, 2, 3"),
+    "/reports?box=1": (404, "shared with you"),
+    "/reports/month?region=north": (404, "No region of this name"),
     "/incidents?class=storm": (404, "There is no such class"),
     "/incidents?from=then": (400, "cannot be used"), "/?page=99": (404, "There is no page 99"),
 }  # fmt: skip

@@ -135,6 +135,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     app.include_router(pages.examine.router())
     app.include_router(pages.compare.router())
     app.include_router(pages.calendar.router())
+    app.include_router(pages.reports.router())
     app.include_router(EventPages(context, pages.render).router())
     app.include_router(SearchPages(context, pages.render).router())
     reader = grid_reader(context)

@@ -24,7 +24,7 @@ from opq_cloud.view.charts import Bucket
 from opq_cloud.view.languages import N_, NO_LANGUAGES, Languages, _
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.public.answer_cache import AnswerCache
-from opq_cloud.view.registry import RegistryReader, natural_order
+from opq_cloud.view.registry import BOX_ID, RegistryReader, natural_order
 from opq_cloud.view.words import BOXES_LISTED, CLASS_PHRASES
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
@@ -34,6 +34,10 @@ from opq_proto.messages import Incident
 
 LARGEST_ID = 2**31 - 1
 NOUNS = {"incident": N_("Incidents"), "event": N_("Events")}
+NO_BOX = N_("No Box with this id is known.")
+UNSEEN_BOX = N_(
+    "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
+)
 SEEN_S, SEEN_LISTS = 60.0, 4
 """How long, and how many, lists of all incidents are kept for visitors who do not see every Box."""
 
@@ -172,6 +176,12 @@ class ViewContext:
         return self.visitor.sees(box_id) and (
             box_id in self.whole_registry.now().records or self.whole_hub.newest(box_id) is not None
         )
+
+    def known_box(self, box_id: str) -> ShownBox:
+        """The Box of an address. Raises HTTPException 404 where the visitor sees no such Box."""
+        if not BOX_ID.fullmatch(box_id) or not self.knows(box_id):
+            raise HTTPException(404, _(NO_BOX) if self.visitor.everything else _(UNSEEN_BOX))
+        return self.box(box_id)
 
     def places(self) -> Mapping[str, BoxPlace]:
         """The places of all stored Boxes that the visitor sees."""

@@ -36,12 +36,12 @@ from opq_cloud.view.incident_list import (
     regions,
 )
 from opq_cloud.view.incident_scatter import DOT_SHAPES, MOST_DOTS, dot_links, scatter_of
-from opq_cloud.view.languages import N_, _
+from opq_cloud.view.languages import _
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.past.calendar_page import CalendarPages
 from opq_cloud.view.past.compare_page import ComparePages
+from opq_cloud.view.past.report_pages import ReportPages
 from opq_cloud.view.recent import FRESH_MS
-from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.sparkline import (
     NORMAL_PERCENT,
     Sparkline,
@@ -64,10 +64,6 @@ ON_BOX_PAGE = 10
 COMMANDS_AT_ONCE, COMMANDS_PER_S = 3.0, 0.1
 """Requests of one account at once, and per second: each holds a thread, for seconds at a Box that is away."""
 HOUR_MS = 3_600_000
-NO_BOX = N_("No Box with this id is known.")
-UNSEEN_BOX = N_(
-    "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
-)
 FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago")
 
 
@@ -118,6 +114,7 @@ class Pages:
         self.examine = ExaminePages(context, self.render)
         self.compare = ComparePages(context, self.render)
         self.calendar = CalendarPages(context, self.render)
+        self.reports = ReportPages(context, self.render)
 
     def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
         """Renders a page with HTTP status `code`; `here` marks its place in the navigation."""
@@ -251,15 +248,9 @@ class Pages:
 
     def history(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
         """The history part of a Box's page, for a page that replaces it."""
-        record = self._known_box(box_id)
+        record = self._context.known_box(box_id)
         span = query_span(self._context, start, end)
         return self.render("history.html", "boxes", 200, **history_values(self._context, record, span))
-
-    def _known_box(self, box_id: str) -> ShownBox:
-        context = self._context
-        if not BOX_ID.fullmatch(box_id) or not context.knows(box_id):
-            raise HTTPException(404, _(NO_BOX) if context.visitor.everything else _(UNSEEN_BOX))
-        return context.box(box_id)
 
     def _report_of(self, box_id: str, ask: str) -> tuple[BoxReport | None, str]:
         """The report of a Box that its owner or an administrator requests now; or why it was not asked."""
@@ -278,7 +269,7 @@ class Pages:
     ) -> HTMLResponse:
         """The page of a Box; `ask` waits some seconds at most for the Box's report of its losses."""
         context = self._context
-        record = self._known_box(box_id)
+        record = context.known_box(box_id)
         now_ms = context.now_ns() // 1_000_000
         minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
         mine, _more = find_incidents(context, IncidentFilter(box_id=box_id), ON_BOX_PAGE, None)

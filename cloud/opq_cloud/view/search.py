@@ -127,6 +127,7 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
         ("Page", _("Incidents"), _("sags, swells, interruptions: the list, with filters"), "/incidents"),
         ("Page", _("Compare"), _("the past, history, trends of Boxes, weeks over one another"), "/compare"),
         ("Page", _("Calendar"), _("the quality of each day"), "/calendar"),
+        ("Page", _("Reports"), _("each month as a summary to print, tables"), "/reports"),
         ("Page", _("Map"), _("Boxes near their places"), "/map"),
         ("Page", _("Grid now"), _("frequency and voltage, the last day"), "/grid"),
         ("Page", _("Wall display"), _("one screen that may stand for weeks"), "/wall"),

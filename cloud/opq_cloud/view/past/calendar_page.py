@@ -184,7 +184,7 @@ class CalendarPages:
         if year and not month:
             first = _date("year", year, r"\d{4}", f"{year}-01-01")
         elif month:
-            first = _date("month", month, r"\d{4}-\d{2}", f"{month}-01")
+            first = month_of_address("month", month)
         else:
             first = (chosen or today).replace(day=1)
         least = params.get("least", "") or LEAST
@@ -201,6 +201,11 @@ class CalendarPages:
         )
         store = self._context.store
         return store.incidents_of([each.incident_id for each in store.find_incidents(wanted, LISTED)])
+
+
+def month_of_address(name: str, given: str) -> date:
+    """The first day of a month of an address. Raises HTTPException 400 where it is no month."""
+    return _date(name, given, r"\d{4}-\d{2}", f"{given}-01")
 
 
 def _date(name: str, given: str, pattern: str, whole: str) -> date:
@@ -221,7 +226,7 @@ def _date(name: str, given: str, pattern: str, whole: str) -> date:
     return found
 
 
-_SUCH_AS = {"day": "2026-11-14", "month": "2026-11", "year": "2026"}
+_SUCH_AS = {"day": "2026-11-14", "month": "2026-11", "until": "2026-11", "year": "2026"}
 
 
 def _factor(box: ShownBox, metric: str) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from itertools import count, permutations
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -128,8 +129,8 @@ findings = st.builds(
     ),
     st.sampled_from(["sag", "interruption", "undervoltage", "swell", "phase_jump", "harmonics", "harmonics"]),
     st.sampled_from(["1", "2", "3", "4"]),
-    st.integers(0, 30).map(lambda step: 97 * step) | st.integers(0, 70_000),
-    st.integers(0, 400) | st.integers(59_000, 61_000),
+    st.integers(0, 30).map(lambda step: 97 * step) | st.integers(0, 70_000) | st.sampled_from([2000, 4000]),
+    st.integers(0, 400) | st.integers(59_000, 61_000) | st.just(2000),
     st.sampled_from([0, 0, 1, 30, 200, 900, UNKNOWN_UNCERTAINTY_NS // MS]),
     st.none() | st.integers(0, 180).map(float),
     st.none() | st.integers(0, 30).map(float),
@@ -175,16 +176,16 @@ def test_an_incident_whose_first_finding_lies_before_what_is_read_again_stays_as
 @given(st.lists(findings, max_size=10), st.randoms(use_true_random=False))
 @settings(max_examples=80, deadline=None)
 def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:
-    together = Table(PLACES)
-    if items:
-        together.put(items)
-    in_parts = Table(PLACES)
-    shuffled = [*items, *chance.sample(items, len(items) // 2)]
-    chance.shuffle(shuffled)
-    while shuffled:
-        some = chance.randint(1, 3)
-        in_parts.put(shuffled[:some])
-        del shuffled[:some]
+    together, in_parts = Table(PLACES), Table(PLACES)
+    with patch("opq_cloud.mauka.joining.MOST_BEGINNINGS", chance.choice([1, 2, 12])):
+        if items:
+            together.put(items)
+        shuffled = [*items, *chance.sample(items, len(items) // 2)]
+        chance.shuffle(shuffled)
+        while shuffled:
+            some = chance.randint(1, 3)
+            in_parts.put(shuffled[:some])
+            del shuffled[:some]
     assert in_parts.told() == together.told()
 
 
@@ -380,6 +381,22 @@ def test_what_begins_where_a_disturbance_ends_names_that_one_and_no_shorter_one_
     table.put([sag(0, 15_000), sag(2000, 2010, kind="oscillatory_transient"), sag(4000, 4010, kind="swell")])
     table.put([sag(15_000, 15_000, kind="phase_jump")])
     assert [table.facts[number].follows for number in (1, 2, 3, 4)] == [None, 1, 2, 1]
+
+
+@pytest.mark.parametrize(("beside", "named"), [(0, 1), (20, 2)])
+def test_the_end_of_a_disturbance_is_known_at_any_box_that_saw_both(beside: int, named: int) -> None:
+    """A neutral is lost at Boxes 3 and 4, and a fault ends what Box 3 had: it is first where it is back."""
+    lost = [sag(0, 11_000, "3", kind="swell"), sag(0, 15_000, "4")]
+    fault = [sag(11_000, 11_250, box_id) for box_id in ("1", "2", "3")]
+    back = [sag(15_000, 15_000, box_id, kind="phase_jump") for box_id in ("3", "4")]
+    others = [sag(15_100, 15_200, str(n)) for n in range(10, 10 + beside)]  # large: its first Box counts
+    for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)):
+        table = Table()
+        for each in order:
+            table.put([lost, fault, [*back, *others]][each])
+        starts = {number: facts.start_ns // MS for number, facts in table.facts.items()}
+        follows = {starts[n]: facts.follows and starts[facts.follows] for n, facts in table.facts.items()}
+        assert follows == {0: None, 11_000: 0, 15_000: [0, 11_000][named - 1]}
 
 
 def test_what_begins_at_one_moment_at_many_boxes_is_no_part_of_what_one_box_had_before() -> None:

@@ -17,11 +17,13 @@ from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of, grown
 from opq_cloud.mauka.joining.onset_rule import (
     COMPOUND_NS,
     FOLLOWS_NS,
+    SAME_MOMENT_NS,
     OnsetGroup,
     OnsetKey,
     follows,
     last_change_ns,
     onset_key,
+    same_moment,
 )
 from opq_cloud.mauka.joining.placing import PlacedOnset, place_onsets
 from opq_cloud.mauka.joining.steady_placing import place_steady
@@ -39,6 +41,10 @@ from opq_proto.messages import Finding
 
 AROUND_NS = FOLLOWS_NS + COMPOUND_NS
 """A stored finding of the same Box may matter if it is at most this far from a new one."""
+
+MOST_BEGINNINGS = 12
+"""Of an incident of at most this many Boxes, all that saw its beginning show which incident it follows; of a
+larger one its first Box alone, so that it grows without being read."""
 
 
 def plan_join(reader: JoinStore, put: Sequence[Finding], event_id: int, place_of: PlaceOf) -> JoinPlan:
@@ -409,7 +415,7 @@ class JoinPlanning:
                 facts[number] = replace(described, follows=None if known is None else known.follows)
             elif number > 0:
                 gone.append(number)
-        self._follow(facts)
+        self._follow(facts, whole_ones, written)
         return tuple(facts[number] for number in sorted(facts, key=_number_key)), tuple(sorted(gone))
 
     def _whole_incidents(
@@ -427,7 +433,7 @@ class JoinPlanning:
         for one in every.values():
             if one.finding_id not in self._removed:
                 found.setdefault(one.incident_id, []).append(one)
-        return found
+        return {number: found[number] for number in numbers if number in found}
 
     def _new_boxes(self, number: int, added: Sequence[KnownFinding]) -> int:
         """Returns how many Boxes have their first findings in the incident with these."""
@@ -440,33 +446,118 @@ class JoinPlanning:
             for box_id in {one.finding.box_id for one in added}
         )
 
-    def _follow(self, facts: dict[int, IncidentFacts]) -> None:
-        """Sets the preceding incident of each incident that begins at or after a change at its Box."""
+    def _follow(
+        self,
+        facts: dict[int, IncidentFacts],
+        whole_ones: dict[int, list[KnownFinding]],
+        written: dict[int, KnownFinding],
+    ) -> None:
+        """Sets the preceding incident of each incident for which it may have changed.
+
+        Args:
+            whole_ones: all findings of the incidents that were read.
+        """
+        leaders = self._changed_before(facts)
+        for number in whole_ones.keys() | leaders.keys() | self._now_large(facts):
+            known = self._facts_now(facts, number)
+            if known is None:
+                continue
+            leader = leaders.get(number)
+            if known.boxes > MOST_BEGINNINGS and leader is not None:
+                began = [leader]
+            else:
+                members = whole_ones.get(number) or self._grown_incident(number, written)
+                began = _beginnings(members, known.boxes)
+            if began and (before := self._preceding(number, began)) != known.follows:
+                facts[number] = replace(known, follows=before)
+
+    def _grown_incident(self, number: int, written: dict[int, KnownFinding]) -> list[KnownFinding]:
+        """Returns all findings of an incident to which this plan only adds."""
+        every = dict(self._members_of(number)) if number > 0 else {}
+        every |= {known.finding_id: known for known in written.values() if known.incident_id == number}
+        return [one for one in every.values() if one.finding_id not in self._removed]
+
+    def _now_large(self, facts: dict[int, IncidentFacts]) -> set[int]:
+        """Returns the incidents that have more than `MOST_BEGINNINGS` Boxes since this plan."""
+        before = {number: self._known_facts(number) for number in facts if number > 0}
+        return {
+            number
+            for number, known in before.items()
+            if known is not None and known.boxes <= MOST_BEGINNINGS < facts[number].boxes
+        }
+
+    def _changed_before(self, facts: dict[int, IncidentFacts]) -> dict[int, FindingOnset | None]:
+        """Returns the incidents that have another past at a Box, with their first onset if it is there."""
+        found: dict[int, FindingOnset | None] = {}
         for box_id, since in self._since.items():
-            known_ones = self._own[box_id].values()
-            if not any(one.leads is not False or one.finding_id in self._moved for one in known_ones):
+            own = self._own[box_id].values()
+            later = [one for one in own if onset_key(one.finding) >= since]
+            if not any(self._shows_beginning(facts, one) for one in later):
                 continue  # as nearly all findings of a large incident
-            rows = [onset(one) for one in known_ones if not is_steady(one.finding.kind)]
-            rows = [
-                one if (move := self._moved.get(one.finding_id)) is None
-                else replace(one, incident_id=move.incident_id, leads=move.leads)
-                for one in rows
-            ]  # fmt: skip
+            rows = self._as_moved(own)
             for one in rows:
-                if not one.leads or onset_key(one) < since:
+                known = None if onset_key(one) < since else self._facts_now(facts, one.incident_id)
+                if known is None or (not one.leads and known.boxes > MOST_BEGINNINGS):
                     continue
-                earlier = [
-                    each for each in rows if each.incident_id != one.incident_id and follows(each, one)
-                ]
-                last = max(
-                    earlier, key=lambda each: (last_change_ns(each, one), onset_key(each)), default=None
-                )
-                number = None if last is None else last.incident_id
-                known = facts.get(one.incident_id) or (
-                    None if one.incident_id < 0 else self._known_facts(one.incident_id)
-                )
-                if known is not None and known.follows != number:
-                    facts[one.incident_id] = replace(known, follows=number)
+                if known.follows is None and not any(follows(each, one) for each in rows):
+                    continue
+                found[one.incident_id] = one if one.leads else found.get(one.incident_id)
+        return found
+
+    def _preceding(self, number: int, began: Sequence[FindingOnset]) -> int | None:
+        """Returns what ended where this one began, else what changed last at its first Box."""
+        first_ns, last_ns = began[0].start_ns - AROUND_NS, began[0].start_ns + AROUND_NS
+        stored = self._reader.findings_of_boxes([one.box_id for one in began], first_ns, last_ns)
+        earlier: list[tuple[bool, int, OnsetKey, int]] = []
+        for one in began:
+            known = {each.finding_id: each for each in stored if each.finding.box_id == one.box_id}
+            known |= self._own.get(one.box_id, {})
+            for each in self._as_moved(known.values()):
+                if each.incident_id == number or not follows(each, one):
+                    continue
+                ended = abs(each.end_ns - one.start_ns) <= SAME_MOMENT_NS
+                if ended or one is began[0]:
+                    order_ns = -each.start_ns if ended else last_change_ns(each, one)
+                    earlier.append((ended, order_ns, onset_key(each), each.incident_id))
+        return max(earlier)[-1] if earlier else None
+
+    def _as_moved(self, known: Iterable[KnownFinding]) -> list[FindingOnset]:
+        """Returns the sharp onsets of findings in the incidents where they will be."""
+        rows = [
+            onset(one)
+            for one in known
+            if one.finding_id not in self._removed and not is_steady(one.finding.kind)
+        ]
+        return [
+            one if (move := self._moved.get(one.finding_id)) is None
+            else replace(one, incident_id=move.incident_id, leads=move.leads)
+            for one in rows
+        ]  # fmt: skip
+
+    def _facts_now(self, facts: dict[int, IncidentFacts], number: int) -> IncidentFacts | None:
+        return facts.get(number) or (None if number < 0 else self._known_facts(number))
+
+    def _shows_beginning(self, facts: dict[int, IncidentFacts], one: KnownFinding) -> bool:
+        if is_steady(one.finding.kind):
+            return False
+        if one.leads is not False or one.finding_id in self._moved:
+            return True
+        known = self._facts_now(facts, one.incident_id)
+        return known is not None and known.boxes <= MOST_BEGINNINGS
+
+
+def _beginnings(members: Iterable[KnownFinding], boxes: int) -> list[FindingOnset]:
+    """Returns the first onset of an incident, then those of other Boxes at the same moment if it has few."""
+    sharp = sorted((onset(one) for one in members if not is_steady(one.finding.kind)), key=onset_key)
+    leader = next((one for one in sharp if one.leads), None)
+    if leader is None:
+        return []
+    first = {leader.box_id: leader}
+    if boxes <= MOST_BEGINNINGS:
+        for one in sharp:
+            if onset_key(one) > onset_key(leader) and same_moment(leader, one):
+                first.setdefault(one.box_id, one)
+    return list(first.values())
 
 
 def _number_key(number: int) -> tuple[bool, int]:

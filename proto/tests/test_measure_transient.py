@@ -159,6 +159,23 @@ def test_harmonics_that_begin_are_no_transient() -> None:
     assert found_in(volts) == ()
 
 
+@pytest.mark.parametrize(("left", "found"), [(0.0, 1), (0.1, 1), (0.5, 0), (0.7, 0)])
+@pytest.mark.parametrize("noise_db", [60.0, 40.0])
+def test_a_long_deviation_that_comes_again_smaller_each_cycle_is_no_impulse(
+    left: float, found: int, noise_db: float
+) -> None:
+    """A deviation of 4 ms of which `left` is there a cycle later, and so on: an inrush, but for 0."""
+    turns = 60.0 * (np.arange(6000) - 2900.3) / RATE_HZ
+    number = np.floor(turns)
+    within = (turns - number) / 60.0 / 0.004
+    pulse = np.where((number >= 0) & (within < 1), np.sin(np.pi * within) ** 2, 0.0)
+    pulse *= left ** np.maximum(number, 0.0)
+    noise = np.random.default_rng(5).standard_normal(6000) * PEAK_V / math.sqrt(2) * 10 ** (-noise_db / 20)
+    for share in (0.0, 0.3):  # alone, and beginning with a dip
+        dip = 1 - share * (turns >= 0)
+        assert len(found_in(dip * mains(60.0, 0.4) + 0.3 * PEAK_V * pulse + noise)) == found
+
+
 def test_too_short_silent_or_senseless_signals() -> None:
     assert found_in(mains(60.0, 0.0)[:600]) == ()
     assert found_in(np.zeros(6000)) == ()

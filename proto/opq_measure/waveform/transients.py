@@ -18,7 +18,7 @@ from opq_measure.timebase.cycles import Track
 from opq_measure.waveform.between_waves import residuals_between, waves_around
 from opq_measure.waveform.change import Change, changes_in
 from opq_measure.waveform.high_pass import high_pass, tap_count
-from opq_measure.waveform.pulse import Pulse, pulse_in
+from opq_measure.waveform.pulse import LEAST_HALF_WAVES, Pulse, pulse_in
 from opq_measure.waveform.residual import phases_rad
 from opq_measure.waveform.steady import Steady
 
@@ -28,6 +28,11 @@ LEAST_PU = 0.05
 """Least peak over the fundamental's; the original's noise floor was 6 V of 170 V, 0.035."""
 SIGMAS = 6.0
 """Least peak over the noise: exceeded by chance once in 10^9 samples."""
+LONG_IMPULSE_CYCLES = 1 / 8
+"""A longer impulse is one only if the wave is steady after it; an inrush is not."""
+ALIKE, LEFT = 0.5, 0.25
+"""Where a wave fades, the differences of successive cycles correlate by so much at least (those of noise by
+-0.5), and each is at least this share of the one before."""
 QUIET_S = 0.004
 """Deviations closer together than this are one transient; the original's max.lull.ms."""
 LONGEST_S = 0.5
@@ -67,7 +72,7 @@ class Transient:
     @property
     def oscillatory(self) -> bool:
         """It swings at least three times; otherwise it is impulsive. IEEE 1159-2019, 4.2.1 and 4.2.2."""
-        return self.half_waves >= 3
+        return self.half_waves >= LEAST_HALF_WAVES
 
     @property
     def band(self) -> str | None:
@@ -205,6 +210,8 @@ def _measured(
         return None
     ring = pulse.ring
     start = first + pulse.start
+    if pulse.half_waves < LEAST_HALF_WAVES and _fades(volts, tracked, start, first + pulse.stop):
+        return None
     return Transient(
         start=start,
         stop=first + pulse.stop,
@@ -222,6 +229,28 @@ def _measured(
         point_on_wave_degrees=math.degrees(wave.phase_rad(start)) % 360.0,
         first_sample=first,
         waveform=residual,
+    )
+
+
+def _fades(volts: SignalArray, tracked: Track, start: float, stop: float) -> bool:
+    """Whether a long deviation comes again in the next three cycles, less each time."""
+    at = np.arange(math.floor(start), math.ceil(stop) + 1, dtype=np.float64)
+    if len(at) < LONG_IMPULSE_CYCLES * tracked.rate_hz / tracked.nominal_hz:
+        return False
+    phase = phases_rad(tracked, at)
+    places = [
+        np.interp(phase + 2 * math.pi * turn, tracked.phase_rad, tracked.positions, right=np.nan)
+        for turn in range(4)
+    ]
+    if not np.isfinite(places[-1]).all():
+        return False
+    cycles = np.stack([np.interp(place, np.arange(len(volts)), volts) for place in places])
+    apart = cycles[:-1] - cycles[1:]
+    size = np.sqrt(np.sum(apart**2, axis=1))
+    return all(
+        LEFT * size[k] <= size[k + 1] < size[k]
+        and float(apart[k] @ apart[k + 1]) >= ALIKE * size[k] * size[k + 1]
+        for k in (0, 1)
     )
 
 

@@ -12,7 +12,14 @@ Processing of Power Quality Disturbances", 2006, chapter 6; IEEE 1159-2019, 4.4.
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from opq_cloud.mauka.causes.signs import IncidentSigns
+from opq_cloud.mauka.causes.signs import (
+    APART_HZ,
+    DEEP_PERCENT,
+    JUMP_DEGREES,
+    ODD_PERCENT,
+    TAP_DEGREES,
+    IncidentSigns,
+)
 from opq_cloud.store.incidents.cause_words import UNKNOWN
 from opq_measure.causes.dip_types import WORDS as DIP_WORDS
 from opq_proto.messages import CauseEvidence, CauseHypothesis
@@ -22,21 +29,12 @@ UNKNOWN_WEIGHT = 1.5
 LEAST_PROBABILITY, MOST_SHOWN = 0.02, 4
 SHARP_CYCLES, SLOW_CYCLES = 2.3, 3.3
 """A short circuit is over within the first number of cycles; a motor start or an inrush takes longer."""
-DEEP_PERCENT, MIDDLING_PERCENT = 30.0, 12.0
-JUMP_DEGREES = 8.0
-SECOND_PERCENT, FADED_SHARE = 0.8, 0.75
-"""Second harmonic of an inrush, percent of the fundamental; largest share left after twelve cycles."""
-LEAK_HZ = 0.1
-"""Where the frequency changes by more, part of the fundamental is mistaken for a second harmonic."""
-APART_HZ = 0.1
-IMPULSE_PU = 0.08
+MIDDLING_PERCENT = 12.0
+FADED_SHARE = 0.75
+"""The largest share of an inrush's second harmonic that is left after twelve cycles."""
 RINGING_HZ = (150.0, 2500.0)
 TAP_PERCENT = (0.4, 2.8)
-TAP_DEGREES = 1.5
-BAND_KINDS = frozenset({"sag", "undervoltage", "swell", "overvoltage", "rapid_voltage_change"})
-"""Names that a step gets where it takes the voltage across 90 or 110 %."""
 SHORT_S, BRIEF_S = 0.5, 0.012
-ODD_PERCENT = 1.5
 LOAD_PERCENT = (-12.0, -0.8)
 SURE_TYPE = 0.5
 HELD_PERCENT, BEGUN = 95.0, (0.1, 0.93)
@@ -44,8 +42,6 @@ HELD_PERCENT, BEGUN = 95.0, (0.1, 0.93)
 
 LOST_PHASE_PERCENT, NEUTRAL_SHARE = 8.0, 3.0
 """u2 that loads hardly cause; u0 over u2 of a floating star point, which moves u0 alone."""
-CAME_BACK_PERCENT = 30.0
-"""No switching raises a voltage this much into its band: it was this much too low before."""
 
 Signs = Sequence[CauseEvidence | None]
 
@@ -104,7 +100,7 @@ def _fault(signs: IncidentSigns) -> Signs:
     moved = signs.low or "phase_jump" in signs.kinds
     return (
         _sign(
-            _came_back(signs), 3.0, "cleared",
+            signs.came_back, 3.0, "cleared",
             f"the voltage came back by {change or 0:.0f} %, as when a short circuit is cleared", change,
             "%",
         ),
@@ -139,12 +135,12 @@ def _fault(signs: IncidentSigns) -> Signs:
         ),
         _sign(signs.scope in ("feeder", "region", "wide_area"), 0.5, "wide", "several places saw it"),
         _sign(
-            _stays(signs) and not _came_back(signs), -3.0, "stays",
+            signs.stays and not signs.came_back, -3.0, "stays",
             "the change stays for more than a second", lasting_s, "s",
         ),
         _second_came(signs, -2.0),
         _left_others(signs, -3.0),
-        _sign(_impulse(signs), -2.0, "impulse", "an impulse came first", signs.impulse_pu, "pu"),
+        _sign(signs.has_impulse, -2.0, "impulse", "an impulse came first", signs.impulse_pu, "pu"),
     )  # fmt: skip
 
 
@@ -178,14 +174,16 @@ def _motor_start(signs: IncidentSigns) -> Signs:
         ),
         _second_came(signs, -3.0),
         _sign(signs.high or signs.opposite is not None, -3.0, "rise", "a phase rose"),
-        _sign(_impulse(signs) or signs.ringing_pu is not None, -1.5, "transient", "a transient came with it"),
+        _sign(
+            signs.has_impulse or signs.ringing_pu is not None, -1.5, "transient", "a transient came with it"
+        ),
         _left_others(signs, -2.0),
     )  # fmt: skip
 
 
 def _transformer_energising(signs: IncidentSigns) -> Signs:
     second, later = signs.second_percent or 0.0, signs.second_later_percent or 0.0
-    shown = _inrush(signs)
+    shown = signs.is_inrush
     return (
         _sign(not shown, -3.0, "no_second_harmonic", "no second harmonic came", signs.second_percent, "%"),
         _sign(shown, 3.5, "second_harmonic", f"a second harmonic of {second:.1f} % came", second, "%"),
@@ -218,12 +216,12 @@ def _capacitor_switching(signs: IncidentSigns) -> Signs:
             f"the voltage is {after or 0:.2f} % higher since", after, "%",
         ),
         _sign(signs.low, -1.5, "dip", "the voltage fell"),
-        _sign(_impulse(signs), -1.0, "impulse", "an impulse came with it", signs.impulse_pu, "pu"),
+        _sign(signs.has_impulse, -1.0, "impulse", "an impulse came with it", signs.impulse_pu, "pu"),
     )  # fmt: skip
 
 
 def _lightning(signs: IncidentSigns) -> Signs:
-    struck = _impulse(signs)
+    struck = signs.has_impulse
     rings = signs.ringing_pu is not None and signs.ringing_pu > (signs.impulse_pu or 0.0)
     return (
         _sign(not struck, -4.0, "no_impulse", "no impulse was seen"),
@@ -247,7 +245,7 @@ def _lightning(signs: IncidentSigns) -> Signs:
 def _tap_change(signs: IncidentSigns) -> Signs:
     change = signs.change_percent
     step = change is not None and TAP_PERCENT[0] <= abs(change) <= TAP_PERCENT[1] and signs.all_small
-    crossed = step and signs.kinds != {"rapid_voltage_change"} and _bare_step(signs)
+    crossed = step and signs.kinds != {"rapid_voltage_change"} and signs.is_bare_step
     return (
         _sign(not step, -4.0, "no_step", "no step of a tap's size", change, "%"),
         _sign(
@@ -280,7 +278,7 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
         else f"at one place a phase fell by {-found[0]:.0f} %, another rose by {found[1]:.0f} %"
     )
     short = signs.lasting_s is not None and signs.lasting_s < SHORT_S
-    turned = found is None and _turned(signs)
+    turned = found is None and signs.turned
     u2, u0, _ = _uneven(signs)
     floats = u2 > 0 and u0 >= NEUTRAL_SHARE * u2
     return (
@@ -305,7 +303,7 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
 
 
 def _islanding(signs: IncidentSigns) -> Signs:
-    apart, was_apart = _apart(signs), _was_apart(signs)
+    apart, was_apart = signs.is_apart, signs.was_apart
     return (
         _sign(
             not (apart or was_apart), -4.0, "not_apart", "no frequency left that of the others",
@@ -335,9 +333,9 @@ def _unit_trip(signs: IncidentSigns) -> Signs:
     return (
         _sign(not off, -5.0, "frequency_held", "the frequency stayed near nominal"),
         _sign(off, 2.5, "frequency", f"the frequency went {hz or 0:+.2f} Hz off", hz, "Hz"),
-        _sign(_apart(signs), -4.0, "hz_apart", "other Boxes have another frequency", signs.hz_apart, "Hz"),
+        _sign(signs.is_apart, -4.0, "hz_apart", "other Boxes have another frequency", signs.hz_apart, "Hz"),
         _sign(
-            off and signs.hz_apart is not None and not _apart(signs), 1.5, "everywhere",
+            off and signs.hz_apart is not None and not signs.is_apart, 1.5, "everywhere",
             "all Boxes have the same frequency", signs.hz_apart, "Hz",
         ),
         _sign(off and signs.scope in ("region", "wide_area"), 1.0, "wide", "several feeders saw it"),
@@ -347,7 +345,7 @@ def _unit_trip(signs: IncidentSigns) -> Signs:
 
 def _converter_load(signs: IncidentSigns) -> Signs:
     steady = bool(signs.kinds & {"harmonics", "periodic_notching"})
-    odd = 0.0 if _came_back(signs) else signs.odd_percent or 0.0  # of the little that was there before
+    odd = 0.0 if signs.came_back else signs.odd_percent or 0.0  # of the little that was there before
     return (
         _sign(not steady and odd < ODD_PERCENT, -4.0, "no_harmonics", "no harmonics came", odd, "%"),
         _sign(steady, 4.0, "harmonics", "harmonics are up for as long as it lasts, as converters make them"),
@@ -380,9 +378,11 @@ def _load(signs: IncidentSigns) -> Signs:
         _sign(not (step and stays), -4.0, "no_step", "no step down that stays", change, "%"),
         _sign(step and stays, 2.5, "step", f"the voltage is {change or 0:+.1f} % since", change, "%"),
         _sign(signs.scope == "local", 0.5, "local", "one place alone saw it"),
-        _sign(_impulse(signs) or signs.ringing_pu is not None, -1.5, "transient", "a transient came with it"),
         _sign(
-            _apart(signs), -2.0, "hz_apart", "the frequency left that of other Boxes", signs.hz_apart, "Hz"
+            signs.has_impulse or signs.ringing_pu is not None, -1.5, "transient", "a transient came with it"
+        ),
+        _sign(
+            signs.is_apart, -2.0, "hz_apart", "the frequency left that of other Boxes", signs.hz_apart, "Hz"
         ),
         _sign(signs.opposite is not None, -2.0, "opposite", "another phase rose"),
         _sign(
@@ -441,43 +441,6 @@ def _uneven(signs: IncidentSigns) -> tuple[float, float, float | None]:
     return found.get("u2_percent", 0.0), found.get("u0_percent", 0.0), found.get("u2_before_percent")
 
 
-def _stays(signs: IncidentSigns) -> bool:
-    fades = signs.fading_percent
-    return (signs.lasting_s is None and fades is not None and fades > 90) or (signs.lasting_s or 0.0) > 3.0
-
-
-def _came_back(signs: IncidentSigns) -> bool:
-    """Returns True if its onset is the end of a deep dip, after which the voltage is in its band."""
-    return (signs.change_percent or 0.0) >= CAME_BACK_PERCENT and not signs.high
-
-
-def _turned(signs: IncidentSigns) -> bool:
-    """Returns True if a phasor turned at one place alone and stays so, as no load and no tap turns it."""
-    return (
-        signs.scope == "local"
-        and _stays(signs)
-        and abs(signs.change_degrees or 0.0) >= JUMP_DEGREES
-        and not (_came_back(signs) or _apart(signs) or _was_apart(signs))
-    )
-
-
-def _bare_step(signs: IncidentSigns) -> bool:
-    """Returns True for a step that stays, at several places, without a phase jump or anything else."""
-    fades, deepest = signs.fading_percent, signs.deepest_percent
-    return (
-        signs.kinds <= BAND_KINDS
-        and (deepest is None or abs(deepest - 100) < DEEP_PERCENT)
-        and signs.scope in ("feeder", "region")
-        and fades is not None
-        and 80 < fades < 120
-        and signs.lasting_s is None
-        and abs(signs.change_degrees or 0.0) < TAP_DEGREES
-        and (signs.odd_percent or 0.0) < ODD_PERCENT
-        and signs.ringing_pu is None
-        and not (_impulse(signs) or _inrush(signs) or _apart(signs))
-    )
-
-
 def _coming_back(signs: IncidentSigns, weight: float) -> CauseEvidence | None:
     """Evidence where a change was held for twelve cycles and is smaller at the end of the waveform."""
     change, after, held = signs.change_percent, signs.after_percent, signs.fading_percent
@@ -488,39 +451,16 @@ def _coming_back(signs: IncidentSigns, weight: float) -> CauseEvidence | None:
 
 
 def _left_others(signs: IncidentSigns, weight: float) -> CauseEvidence | None:
-    if _was_apart(signs):
+    if signs.was_apart:
         words = "the frequency came back to that of other Boxes"
         return _sign(True, weight, "hz_apart_before", words, signs.hz_apart_before, "Hz")
     words = "the frequency left that of other Boxes"
-    return _sign(_apart(signs), weight, "hz_apart", words, signs.hz_apart, "Hz")
+    return _sign(signs.is_apart, weight, "hz_apart", words, signs.hz_apart, "Hz")
 
 
 def _second_came(signs: IncidentSigns, weight: float) -> CauseEvidence | None:
     words = "a second harmonic came with it"
-    return _sign(_inrush(signs), weight, "second_harmonic", words, signs.second_percent, "%")
-
-
-def _inrush(signs: IncidentSigns) -> bool:
-    leaks = abs(signs.hz_change or 0.0) >= LEAK_HZ
-    return not leaks and (signs.second_percent or 0.0) >= SECOND_PERCENT
-
-
-def _apart(signs: IncidentSigns) -> bool:
-    return signs.hz_apart is not None and abs(signs.hz_apart) >= APART_HZ
-
-
-def _was_apart(signs: IncidentSigns) -> bool:
-    """Returns True if an island ends here: frequencies were apart before and are not since."""
-    return (
-        signs.hz_apart_before is not None
-        and abs(signs.hz_apart_before) >= APART_HZ
-        and signs.hz_apart is not None
-        and not _apart(signs)
-    )
-
-
-def _impulse(signs: IncidentSigns) -> bool:
-    return "impulsive_transient" in signs.kinds or (signs.impulse_pu or 0.0) >= IMPULSE_PU
+    return _sign(signs.is_inrush, weight, "second_harmonic", words, signs.second_percent, "%")
 
 
 def _boxes(signs: IncidentSigns) -> str:

@@ -20,6 +20,20 @@ CLEAR_MOVE = 0.05
 """Share of the voltage before: a phasor has to move at least this far to show when the fault was cleared."""
 OPPOSITE_PERCENT = 4.0
 """One phase of a place rises and another falls by at least this share of the voltage before."""
+DEEP_PERCENT = 30.0
+SECOND_PERCENT = 0.8
+"""Second harmonic of an inrush, percent of the fundamental."""
+JUMP_DEGREES, TAP_DEGREES = 8.0, 1.5
+"""A phase jump turns a phasor at least that far; a tap change less than the second."""
+APART_HZ = 0.1
+IMPULSE_PU = 0.08
+ODD_PERCENT = 1.5
+LEAK_HZ = 0.1
+"""Where the frequency changes by more, part of the fundamental is mistaken for a second harmonic."""
+BAND_KINDS = frozenset({"sag", "undervoltage", "swell", "overvoltage", "rapid_voltage_change"})
+"""Names that a step gets where it takes the voltage across 90 or 110 %."""
+CAME_BACK_PERCENT = 30.0
+"""No switching raises a voltage this much into its band: it was this much too low before."""
 STANDS_PERCENT = 110.0
 """Percent of nominal. A swell that is above this at its start had begun before."""
 
@@ -64,6 +78,70 @@ class IncidentSigns:
     dip_type: DipType | None = None
     uneven: Mapping[str, float] = field(default_factory=dict)
     """Figures of an unbalance; empty if the incident has no unbalance."""
+
+    @property
+    def stays(self) -> bool:
+        """Returns True if the change lasts to the end of the waveform, or for more than three seconds."""
+        fades = self.fading_percent
+        return (self.lasting_s is None and fades is not None and fades > 90) or (self.lasting_s or 0.0) > 3.0
+
+    @property
+    def came_back(self) -> bool:
+        """Returns True if its onset is the end of a deep dip, after which the voltage is in its band."""
+        return (self.change_percent or 0.0) >= CAME_BACK_PERCENT and not self.high
+
+    @property
+    def turned(self) -> bool:
+        """Returns True if a phasor turned at one place alone and stays so, as no load and no tap turns it."""
+        return (
+            self.scope == "local"
+            and self.stays
+            and abs(self.change_degrees or 0.0) >= JUMP_DEGREES
+            and not (self.came_back or self.is_apart or self.was_apart)
+        )
+
+    @property
+    def is_bare_step(self) -> bool:
+        """Returns True for a step that stays, at several places, without a phase jump or anything else."""
+        fades, deepest = self.fading_percent, self.deepest_percent
+        return (
+            self.kinds <= BAND_KINDS
+            and (deepest is None or abs(deepest - 100) < DEEP_PERCENT)
+            and self.scope in ("feeder", "region")
+            and fades is not None
+            and 80 < fades < 120
+            and self.lasting_s is None
+            and abs(self.change_degrees or 0.0) < TAP_DEGREES
+            and (self.odd_percent or 0.0) < ODD_PERCENT
+            and self.ringing_pu is None
+            and not (self.has_impulse or self.is_inrush or self.is_apart)
+        )
+
+    @property
+    def is_inrush(self) -> bool:
+        """Returns True if a second harmonic came, as when a transformer is energised."""
+        leaks = abs(self.hz_change or 0.0) >= LEAK_HZ
+        return not leaks and (self.second_percent or 0.0) >= SECOND_PERCENT
+
+    @property
+    def is_apart(self) -> bool:
+        """Returns True if a Box has another frequency than the others since the onset."""
+        return self.hz_apart is not None and abs(self.hz_apart) >= APART_HZ
+
+    @property
+    def was_apart(self) -> bool:
+        """Returns True if an island ends here: frequencies were apart before and are not since."""
+        return (
+            self.hz_apart_before is not None
+            and abs(self.hz_apart_before) >= APART_HZ
+            and self.hz_apart is not None
+            and not self.is_apart
+        )
+
+    @property
+    def has_impulse(self) -> bool:
+        """Returns True if an impulse to one side came."""
+        return "impulsive_transient" in self.kinds or (self.impulse_pu or 0.0) >= IMPULSE_PU
 
 
 def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[IncidentWitness]) -> IncidentSigns:

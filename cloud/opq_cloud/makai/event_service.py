@@ -33,27 +33,19 @@ from opq_cloud.makai.events.event_requests import (
     parse_identity,
     request_identity,
 )
-from opq_cloud.makai.events.half_cycle_requests import (
-    NO_ANSWER,
-    HalfCycleRequests,
-    half_cycle_identity,
-    parse_half_cycle_identity,
-)
+from opq_cloud.makai.events.half_cycle_answers import HalfCycleAnswers
 from opq_cloud.makai.events.half_cycle_requests import PREFIX as HALF_CYCLES
 from opq_cloud.makai.events.requested_events import EVENT_REQUEST, RequestedEvents
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import POLL_MS, Socket, bind, open_socket, service_context
-from opq_cloud.store.store import EventRecord
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
-from opq_proto.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_from_wire, half_cycles_question
 from opq_proto.messages import Trigger, Waveform
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import (
     Response,
     data_command,
-    plugin_command,
     response_from_wire,
     waveform_from_frames,
 )
@@ -99,7 +91,6 @@ class EventService:
         self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
         self._gains = BoxGains(lambda: shared.store, config.v_per_lsb_fallback, self.counters)
         self._inbox = AnswerInbox()
-        self._half_cycles = HalfCycleRequests()
         self._requested = RequestedEvents(
             self.counters, self._instance, config.most_requested, config.noted_per_min
         )
@@ -124,6 +115,7 @@ class EventService:
             answers = link(zmq.SUB, endpoints, "event_service.answer_endpoint", rcvhwm=RECEIVE_QUEUE)
             endpoints = [broker.request_endpoint for broker in self._brokers]
             self._requests = CommandLinks(link(zmq.PUSH, endpoints, "event_service.request_endpoint"))
+            self._half_cycles = self._no_half_cycles()
             addresses = config.event_endpoint, config.event_id_endpoint
             backend = opened.enter_context(backend_context(context, addresses, self.counters))
             made = backend.context
@@ -155,8 +147,11 @@ class EventService:
             self._resume()
         else:
             self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
-            self._inbox, self._half_cycles = AnswerInbox(), HalfCycleRequests()
+            self._inbox, self._half_cycles = AnswerInbox(), self._no_half_cycles()
             self._unannounced = []
+
+    def _no_half_cycles(self) -> HalfCycleAnswers:
+        return HalfCycleAnswers(self._store, self._requests, self._instance, self.counters)
 
     def _resume(self) -> None:
         """Resumes after a start: asks for unfinished events, and announces unanalysed ones again."""
@@ -164,9 +159,9 @@ class EventService:
         self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
         self._inbox = AnswerInbox()
         self._open.refresh(self._store.unfinished_events(), now, time.time_ns(), FIRST_REQUEST_S)
-        self._half_cycles = HalfCycleRequests()
+        self._half_cycles = self._no_half_cycles()
         newest = self._store.events(limit=1000)
-        self._half_cycles.note_events(newest, now, time.time_ns())
+        self._half_cycles.note_events(newest, now)
         for record in newest:
             if record.finished:
                 self._remember(record.token, record.event_id)
@@ -201,7 +196,8 @@ class EventService:
                 try:
                     unfinished = self._store.unfinished_events()
                     self._open.refresh(unfinished, now, time.time_ns())
-                    self._request_half_cycles(unfinished, now)
+                    self._half_cycles.note_events(unfinished, now)
+                    self._half_cycles.request_due(now)
                 except StoreError as error:
                     self._store_failed(error)
                 if not self._inbox.behind:
@@ -268,7 +264,7 @@ class EventService:
                 return
             identity = frames[0].decode("utf-8")
             if identity.startswith(HALF_CYCLES):
-                self._read_half_cycles(parse_half_cycle_identity(identity), frames)
+                self._half_cycles.accept_answer(identity, frames)
                 return
             parsed = parse_identity(identity)
             if parsed is None or len(frames) < 2:
@@ -283,57 +279,6 @@ class EventService:
             self._limited.warning("answer.malformed", error=str(error))
             return
         self._store_answer(token, instance, box_id, response, wave)
-
-    def _read_half_cycles(self, token: str | None, frames: list[bytes]) -> None:
-        """Stores half cycles. Raises FrameError: it is no answer. StoreError: it was not stored."""
-        if token is None or len(frames) != 2:
-            raise FrameError("identity is not half_<token>_<instance>, or there is not one Response")
-        response = response_from_wire(frames[1])
-        box_id, answer = str(response.box_id), response.command_to_plugin_response
-        self.counters.add("half_cycles_bytes", len(frames[1]), label=box_id)
-        request = self._half_cycles.find(token, box_id)
-        if request is None:
-            self.counters.add("half_cycles_not_asked_for", label=box_id)
-            return
-        if not answer.HasField("half_cycles"):
-            why = answer.detail or "its gateway keeps none"
-            self._store.mark_no_half_cycles(request.event_id, box_id, why)
-            self.counters.add("half_cycles_refused", label=box_id)
-        else:
-            found = half_cycles_from_wire(box_id, answer.half_cycles)
-            if not len(found.t_ns):
-                self._store.mark_no_half_cycles(request.event_id, box_id, "its gateway has none of this time")
-                self.counters.add("half_cycles_empty", label=box_id)
-            elif self._store.put_half_cycles(request.event_id, found):
-                self.counters.add("half_cycles_stored", label=box_id)
-                self._log.info(
-                    "event.half_cycles_stored",
-                    event_id=request.event_id,
-                    box_id=box_id,
-                    points=len(found.t_ns),
-                    half_cycles_in_a_point=found.every,
-                )
-        self._half_cycles.answered(token, box_id)
-
-    def _request_half_cycles(self, records: Iterable[EventRecord], now: float) -> None:
-        """Requests half cycles. Raises StoreError: a Box that was given up is not recorded, and asked
-        after a restart.
-        """
-        no_room = self._half_cycles.note_events(records, now, time.time_ns())
-        self.counters.add("half_cycles_not_asked", no_room)
-        ask, given_up = self._half_cycles.due(now)
-        for each in ask:
-            identity = half_cycle_identity(each.token, self._instance)
-            try:
-                question = half_cycles_question(*each.span_ns)
-                command = plugin_command(each.box_id, HALF_CYCLES_PLUGIN, question, identity)
-            except FrameError:  # a Box id in the store that does not fit the wire format
-                continue
-            sent = self._requests.send([command])
-            self.counters.add("half_cycles_asked" if sent else "commands_dropped", label=each.box_id)
-        for each in given_up:
-            self.counters.add("half_cycles_unanswered", label=each.box_id)
-            self._store.mark_no_half_cycles(each.event_id, each.box_id, NO_ANSWER)
 
     def _open_requested(self, data: bytes) -> None:
         """Opens a requested event. Raises FrameError, StoreError: it was not opened."""
@@ -455,8 +400,7 @@ class EventService:
             return
         self._remember(event.token, event.event_id)
         if record is not None:  # one that was answered between two readings of the unfinished events
-            no_room = self._half_cycles.note_events([record], now, time.time_ns())
-            self.counters.add("half_cycles_not_asked", no_room)
+            self._half_cycles.note_events([record], now)
         if not first:
             return
         self.counters.add("events_finished")

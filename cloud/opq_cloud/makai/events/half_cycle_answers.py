@@ -1,0 +1,98 @@
+"""Half cycles of long dips and swells: Boxes are asked for them, and their answers are stored.
+
+`half_cycle_requests` decides which Box is asked when. The store gets the half cycles of each Box, or the
+reason why there are none.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+
+from opq_cloud.makai.broker_links import CommandLinks
+from opq_cloud.makai.events.half_cycle_requests import (
+    NO_ANSWER,
+    HalfCycleRequests,
+    half_cycle_identity,
+    parse_half_cycle_identity,
+)
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.store import CloudStore, EventRecord
+from opq_proto import log
+from opq_proto.errors import FrameError
+from opq_proto.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_from_wire, half_cycles_question
+from opq_proto.wire import plugin_command, response_from_wire
+
+
+class HalfCycleAnswers:
+    """What Boxes still owe, and what they answered. Belongs to the event service's loop."""
+
+    def __init__(
+        self, store: CloudStore, links: CommandLinks, instance: str, counters: ServiceCounters
+    ) -> None:
+        self._store = store
+        self._links = links
+        self._instance = instance
+        self._counters = counters
+        self._requests = HalfCycleRequests()
+        self._log = log.get(service="event-service")
+
+    def note_events(self, records: Iterable[EventRecord], now: float) -> None:
+        """Adds events of long disturbances with Boxes that have not answered."""
+        no_room = self._requests.note_events(records, now, time.time_ns())
+        self._counters.add("half_cycles_not_asked", no_room)
+
+    def request_due(self, now: float) -> None:
+        """Asks the Boxes whose time it is.
+
+        Raises:
+            StoreError: a Box that was given up is not recorded, and asked after a restart.
+        """
+        ask, given_up = self._requests.due(now)
+        for each in ask:
+            identity = half_cycle_identity(each.token, self._instance)
+            try:
+                question = half_cycles_question(*each.span_ns)
+                command = plugin_command(each.box_id, HALF_CYCLES_PLUGIN, question, identity)
+            except FrameError:  # a Box id in the store that does not fit the wire format
+                continue
+            sent = self._links.send([command])
+            self._counters.add("half_cycles_asked" if sent else "commands_dropped", label=each.box_id)
+        for each in given_up:
+            self._counters.add("half_cycles_unanswered", label=each.box_id)
+            self._store.mark_no_half_cycles(each.event_id, each.box_id, NO_ANSWER)
+
+    def accept_answer(self, identity: str, frames: Sequence[bytes]) -> None:
+        """Stores half cycles.
+
+        Raises:
+            FrameError: it is no answer.
+            StoreError: it was not stored.
+        """
+        token = parse_half_cycle_identity(identity)
+        if token is None or len(frames) != 2:
+            raise FrameError("identity is not half_<token>_<instance>, or there is not one Response")
+        response = response_from_wire(frames[1])
+        box_id, answer = str(response.box_id), response.command_to_plugin_response
+        self._counters.add("half_cycles_bytes", len(frames[1]), label=box_id)
+        request = self._requests.find(token, box_id)
+        if request is None:
+            self._counters.add("half_cycles_not_asked_for", label=box_id)
+            return
+        if not answer.HasField("half_cycles"):
+            why = answer.detail or "its gateway keeps none"
+            self._store.mark_no_half_cycles(request.event_id, box_id, why)
+            self._counters.add("half_cycles_refused", label=box_id)
+        else:
+            found = half_cycles_from_wire(box_id, answer.half_cycles)
+            if not len(found.t_ns):
+                self._store.mark_no_half_cycles(request.event_id, box_id, "its gateway has none of this time")
+                self._counters.add("half_cycles_empty", label=box_id)
+            elif self._store.put_half_cycles(request.event_id, found):
+                self._counters.add("half_cycles_stored", label=box_id)
+                self._log.info(
+                    "event.half_cycles_stored",
+                    event_id=request.event_id,
+                    box_id=box_id,
+                    points=len(found.t_ns),
+                    half_cycles_in_a_point=found.every,
+                )
+        self._requests.answered(token, box_id)

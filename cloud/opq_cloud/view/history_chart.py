@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from math import ceil, floor, log10
 
 from opq_cloud.view.box_history import BoxHistory
+from opq_cloud.view.words import short_date
 
 WIDTH, HEIGHT = 1000, 500
 """The drawing's own coordinates; it is stretched to its place, but the lines keep their width."""
@@ -182,7 +183,7 @@ def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:
         if percent > 94:  # its words would leave the chart
             break
         at = datetime.fromtimestamp(at_ms / 1000, UTC)
-        day = f"{at.day} {at:%b}" + (f" {at.year}" if every_ms > 86_400_000 * 45 else "")
+        day = short_date(at) + (f" {at.year}" if every_ms > 86_400_000 * 45 else "")
         words = day if days or (not date) or (day != date and at.hour + at.minute == 0) else f"{at:%H:%M}"
         if words == day and not days and at.hour + at.minute:
             words = f"{day} {at:%H:%M}"

@@ -30,6 +30,7 @@ CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
 ARRIVALS_SHOWN = 12
 COMPARED_IN_PART = 50
 """Earlier incidents at its Boxes, and as many of its class, compared where the visitor sees only a part."""
+NO_SCOPE = N_("not known: no facts of its Boxes say it")
 NO_ORDER = N_("not known: none of its clocks is good enough to say who was first")
 SCOPE_WORDS = {
     "local": N_("local: Boxes of one place"),
@@ -340,11 +341,11 @@ def _facts(
         ("IEEE 1159", [(finding.ieee1159 if finding else None) or _("no name for it")]),
         (
             _("ITIC (2000)"),
-            [_(words.ITIC_WORDS.get((finding.itic if finding else None) or "", N_("not rated")))],
+            [_(words.ITIC_WORDS.get((finding.itic if finding else None) or "", words.NOT_RATED))],
         ),
         (
             _("SEMI F47-0706"),
-            [_(words.F47_WORDS.get((finding.semi_f47 if finding else None) or "", N_("not rated")))],
+            [_(words.F47_WORDS.get((finding.semi_f47 if finding else None) or "", words.NOT_RATED))],
         ),
         (_("Start"), [_moment(incident.start_ns)]),
         (_("End"), [end]),
@@ -403,7 +404,7 @@ def _as_a_whole(incident: Incident) -> list[tuple[str, list[str]]]:
     facts = [
         (
             _("Scope"),
-            [_(SCOPE_WORDS.get(incident.scope or "", N_("not known: no facts of its Boxes say it")))],
+            [_(SCOPE_WORDS.get(incident.scope or "", NO_SCOPE))],
         ),
         (_("Severity"), [severity]),
     ]

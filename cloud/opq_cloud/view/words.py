@@ -5,7 +5,7 @@ Pure functions, in the language of the page; unknown is an en dash, never 0.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TypeVar
 
 from opq_cloud.view.languages import N_, _, ngettext
@@ -61,6 +61,18 @@ ITIC_SHORT = {
 }
 """The consequence for a machine on this supply; the regions' own names are ITIC_WORDS."""
 F47_WORDS = {"pass": N_("Pass"), "fail": N_("Fail"), "not_applicable": N_("Not applicable")}
+NOT_RATED = N_("not rated")
+MONTHS = (
+    N_("January"), N_("February"), N_("March"), N_("April"), N_("May"), N_("June"), N_("July"), N_("August"),
+    N_("September"), N_("October"), N_("November"), N_("December"),
+)  # fmt: skip
+SHORT_MONTHS = (
+    N_("Jan"), N_("Feb"), N_("Mar"), N_("Apr"), N_("May"), N_("Jun"), N_("Jul"), N_("Aug"), N_("Sep"),
+    N_("Oct"), N_("Nov"), N_("Dec"),
+)  # fmt: skip
+DAYS = (
+    N_("Monday"), N_("Tuesday"), N_("Wednesday"), N_("Thursday"), N_("Friday"), N_("Saturday"), N_("Sunday"),
+)  # fmt: skip
 SOURCE_WORDS = {
     TimeSource.GPS: "GPS",
     TimeSource.HOLDOVER: N_("GPS, in holdover"),
@@ -137,6 +149,24 @@ def cycles(value: float | None) -> str:
     if value == 1:
         return _("1.0 cycle")
     return _("%(number)s cycles", number=f"{value:.1f}")
+
+
+def month(day: date) -> str:
+    """`November 2026`."""
+    return _("%(month)s %(year)s", month=_(MONTHS[day.month - 1]), year=day.year)
+
+
+def long_date(day: date) -> str:
+    """`Tuesday, 24 November 2026`."""
+    return _(
+        "%(weekday)s, %(day)s %(month)s %(year)s",
+        weekday=_(DAYS[day.weekday()]), day=day.day, month=_(MONTHS[day.month - 1]), year=day.year,
+    )  # fmt: skip
+
+
+def short_date(day: date) -> str:
+    """`24 Nov`."""
+    return _("%(day)s %(month)s", day=day.day, month=_(SHORT_MONTHS[day.month - 1]))
 
 
 def utc(t_ns: int, digits: int = 3) -> str:

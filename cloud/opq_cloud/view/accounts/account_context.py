@@ -21,7 +21,7 @@ from opq_cloud.view.accounts.passwords import new_secret, secret_hash
 from opq_cloud.view.accounts.sign_in import SESSION_S, SignIn
 from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
 from opq_cloud.view.guard import allowed_hosts
-from opq_cloud.view.languages import NO_LANGUAGES, Languages, _
+from opq_cloud.view.languages import NO_LANGUAGES, Languages, _, ngettext
 from opq_proto.keys import KeyFolder
 
 EMAIL_CHARACTERS = 254
@@ -110,8 +110,8 @@ class AccountContext:
 
     def warn_owner(self, account: Account, what: str) -> None:
         """Warns an account's owner by mail, where a mail server is set: somebody else may have changed it."""
-        text = f"{what}\n\nIf it was not you, set a new password and tell an administrator.\n"
-        self.mailer.send(account.email, "Your account at OPQ View was changed", text)
+        advice = _("If it was not you, set a new password and tell an administrator.")
+        self.mailer.send(account.email, _("Your account at OPQ View was changed"), f"{what}\n\n{advice}\n")
 
     def note(
         self,
@@ -138,8 +138,8 @@ def in_days(seconds: float) -> str:
     """How long a link is valid: `7 days`, `1 hour`."""
     hours = round(seconds / 3600)
     if hours >= 48:
-        return f"{hours // 24} days"
-    return f"{hours} hour" + ("" if hours == 1 else "s")
+        return ngettext("%(num)s day", "%(num)s days", hours // 24)
+    return ngettext("%(num)s hour", "%(num)s hours", hours)
 
 
 def local_time(at_ms: int, visitor: Visitor) -> str:

@@ -153,7 +153,7 @@ class AccountPages:
         agent = request.headers.get("user-agent", "")
         secret = self._context.sign_in.begin_session(account, visitor.address, agent)
         self._context.note(visitor, "changed the password", account.account_id)
-        self._context.warn_owner(account, "The password was changed.")
+        self._context.warn_owner(account, _("The password was changed."))
         return self._context.begin_session(see_other("/account?saved=1"), secret, SESSION_S)
 
     # The second factor
@@ -206,7 +206,7 @@ class AccountPages:
             return see_other("/account")
         self._context.people.end_sessions(account.account_id, keep=visitor.session_hash)
         self._context.note(visitor, "added a second factor", account.account_id, *SECOND_FACTOR)
-        self._context.warn_owner(account, "A second factor was added.")
+        self._context.warn_owner(account, _("A second factor was added."))
         return self._context.page(
             "second_factor.html", secret="", qr_path="", qr_size=0, problem="", codes=tuple(codes)
         )
@@ -217,7 +217,7 @@ class AccountPages:
             return self._page(account, problem=self._not_proved(account), code=403)
         self._change(visitor, lambda was: replace(was, totp_secret="", recovery_hashes=()))
         self._context.note(visitor, "took the second factor away", account.account_id, *SECOND_FACTOR[::-1])
-        self._context.warn_owner(account, "The second factor was taken away.")
+        self._context.warn_owner(account, _("The second factor was taken away."))
         return see_other("/account")
 
     # Sessions and tokens

@@ -76,9 +76,13 @@ class AdminPages:
         link = f"{self._context.base_url(request)}/register?code={code}"
         sent = self._context.mailer.send(
             email,
-            "An invitation to OPQ View",
-            f"You are invited to OPQ View, which shows the quality of electric power.\n\n"
-            f"Within {in_days(INVITATION_S)}, open\n{link}\n",
+            _("An invitation to OPQ View"),
+            _(
+                "You are invited to OPQ View, which shows the quality of electric power.\n\n"
+                "Within %(time)s, open\n%(link)s\n",
+                time=in_days(INVITATION_S),
+                link=link,
+            ),
         )
         self._context.note(visitor, f"invited somebody as {role}", "", after={"role": role})
         return self._accounts_page(link=link, mailed=email if sent else "")

@@ -218,10 +218,13 @@ class EntryPages:
             link = f"{self._context.base_url(request)}/reset/new?code={code}"
             self._context.mailer.send(
                 account.email,
-                "A new password for OPQ View",
-                f"Somebody, perhaps you, asked for a new password.\n\nWithin {in_days(RESET_S)}, "
-                f"open\n{link}\n\n"
-                "If it was not you, there is nothing to do: your password stays as it is.\n",
+                _("A new password for OPQ View"),
+                _(
+                    "Somebody, perhaps you, asked for a new password.\n\nWithin %(time)s, open\n%(link)s\n\n"
+                    "If it was not you, there is nothing to do: your password stays as it is.\n",
+                    time=in_days(RESET_S),
+                    link=link,
+                ),
             )
         return self._context.page(
             "reset.html", here="sign-in", sent=True, sends_links=self._context.sends_links

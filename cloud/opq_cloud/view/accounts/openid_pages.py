@@ -172,7 +172,9 @@ class OpenIdPages:
             account.account_id, lambda was: replace(was, openid=person.subject)
         )
         self._context.note(visitor, f"connected {self._context.openid_name}", account.account_id)
-        self._context.warn_owner(account, f"{self._context.openid_name} was connected and opens it.")
+        self._context.warn_owner(
+            account, _("%(name)s was connected and opens it.", name=self._context.openid_name)
+        )
         return see_other("/account")
 
     def _new_account(self, visitor: Visitor, flow: OpenIdFlow, person: OpenIdPerson) -> Account:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from opq_cloud.view import words
 from opq_cloud.view.incident_page import CURVE_FIRST_S, CURVE_LAST_S, corners
-from opq_cloud.view.languages import N_, _
+from opq_cloud.view.languages import _
 from opq_measure.events.curves import SEMI_F47
 from opq_proto.messages import Incident
 
@@ -80,8 +80,8 @@ def curves_chart(incident: Incident, series: Mapping[str, int]) -> CurvesChart:
                     level=words.number(percent, 1, "%"),
                     time=words.duration(seconds),
                 ),
-                _(words.ITIC_WORDS.get(one.itic or "", N_("not rated"))),
-                _(words.F47_WORDS.get(one.semi_f47 or "", N_("not rated"))),
+                _(words.ITIC_WORDS.get(one.itic or "", words.NOT_RATED)),
+                _(words.F47_WORDS.get(one.semi_f47 or "", words.NOT_RATED)),
             )
         )
     names = ((1e-3, "1 ms"), (1e-2, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"), (10.0, "10 s"))

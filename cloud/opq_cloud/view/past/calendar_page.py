@@ -153,7 +153,7 @@ class CalendarPages:
             address=address,
             colouring=colouring,
             months=_months(address, cells),
-            title=str(address.first.year) if address.whole_year else f"{address.first:%B %Y}",
+            title=str(address.first.year) if address.whole_year else words.month(address.first),
             legend=_legend(colouring),
             colourings={name: each.words for name, each in COLOURINGS.items()},
             before=before, after=after,
@@ -246,7 +246,7 @@ def _cell(address: CalendarAddress, colouring: Colouring, day: DayQuality) -> Da
         0 if tone or quiet else shade,
         tone,
         words.class_words(day.worst.kind) if tone and day.worst else text,
-        f"{day.day:%A, %-d %B %Y}: {_day_words(address.by, colouring, day)}",
+        f"{words.long_date(day.day)}: {_day_words(address.by, colouring, day)}",
         address.query(day=day.day.isoformat()),
         hatched=covered is not None and covered * 100 < address.least,
         chosen=day.day == address.day,
@@ -310,7 +310,7 @@ def _months(address: CalendarAddress, cells: Mapping[date, DayCell]) -> list[Mon
             for week in Calendar().monthdatescalendar(first.year, number)
         )
         query = address.query(month=f"{first:%Y-%m}", year="")
-        tables.append(MonthTable(f"{first:%B %Y}", query, weeks))
+        tables.append(MonthTable(words.month(first), query, weeks))
     return tables
 
 

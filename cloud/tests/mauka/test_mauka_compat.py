@@ -18,7 +18,7 @@ from opq_cloud.mauka.service import load_analyses
 from opq_cloud.original_analyses import analysis_settings
 from opq_cloud.original_keys import ORIGINAL_ANALYSES, is_obeyed, why_without_effect
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.documents.events import classifications, compat_metadata, deviation_from_nominal
+from opq_cloud.store.documents.findings import classifications, compat_metadata, deviation_from_nominal
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_measure.signal import FloatArray
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL

@@ -15,7 +15,7 @@ from opq_cloud.mauka.outages.watch import OutageWatch
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.documents.events import classifications
+from opq_cloud.store.documents.findings import classifications
 from opq_cloud.store.records.lease import StoreLease
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
-from opq_cloud.store.documents.events import incident_document
+from opq_cloud.store.documents.findings import incident_document
 from opq_cloud.store.embedded import schema
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.embedded.sequence_runs import RUN_LIMIT, SequenceRuns
@@ -389,7 +389,7 @@ FILL = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from opq_cloud.store.documents.events import incident_document
+from opq_cloud.store.documents.findings import incident_document
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import TimeSource, Trigger, Waveform

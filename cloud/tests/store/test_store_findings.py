@@ -14,7 +14,7 @@ from opq_cloud.mauka.outages.plugin import NO_EVENT, plan_withdrawal
 from opq_cloud.mauka.reanalysis.replacing import ReplacedEvent, Replacement, plan_replacement
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.documents.events import incident_document, known_from_document
+from opq_cloud.store.documents.findings import incident_document, known_from_document
 from opq_cloud.store.incidents.as_json import found_by, incident_json
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote

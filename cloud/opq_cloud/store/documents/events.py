@@ -1,19 +1,17 @@
-"""Converts Measurements, events, waveforms and findings to the original's documents and back.
+"""Converts Measurements, events and waveforms to the original's documents and back.
 
-The format is opq-interop, part D. The original's fields keep name and meaning; what the original does not
+The format is opq-interop, D.1 to D.5. The original's fields keep name and meaning; what the original does not
 have is in added fields. Both stores use these functions: in MongoDB they make the documents, in the embedded
-store the JSON columns. A finding is one document of the original's `incidents` collection (D.6).
+store the JSON columns.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 
+from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
-from opq_cloud.store.incidents.join_plan import KnownFinding
-from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import EventRecord, box_order
 from opq_proto.decision import NS_PER_MS
@@ -21,19 +19,15 @@ from opq_proto.errors import FrameError, StoreError
 from opq_proto.half_cycles import HalfCycleRms, half_cycles_from_wire, half_cycles_to_wire
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
-    Finding,
     Gap,
     Incident,
     Measurement,
     TimeSource,
     Trigger,
     Waveform,
-    WaveformAlignment,
 )
 from opq_proto.opqbox3_pb2 import HalfCycleRms as WireHalfCycles
 from opq_proto.wire_waveforms import read_message
-
-Document = dict[str, Any]
 
 
 def measurement_fields(measurement: Measurement) -> Document:
@@ -216,207 +210,3 @@ def meets(part: EventRecord | Incident, start_ns: int | None, end_ns: int | None
 def by_box(waves: Iterable[Waveform]) -> tuple[Waveform, ...]:
     """Returns the waveforms sorted by Box number."""
     return tuple(sorted(waves, key=lambda wave: box_order(wave.box_id)))
-
-
-CLASSIFICATIONS = {
-    "sag": "VOLTAGE_SAG",
-    "swell": "VOLTAGE_SWELL",
-    "interruption": "VOLTAGE_INTERRUPTION",
-    "undervoltage": "UNDERVOLTAGE",
-    "overvoltage": "OVERVOLTAGE",
-    "harmonics": "EXCESSIVE_THD",
-    "impulsive_transient": "IMPULSIVE_TRANSIENT",
-    "oscillatory_transient": "OSCILLATORY_TRANSIENT",
-    "periodic_notching": "PERIODIC_NOTCHING",
-    "outage": "OUTAGE",
-}
-"""Class of a finding -> the original's word; `frequency_deviation` has two, other classes UNDEFINED."""
-ITIC_CLASSIFICATIONS = {"prohibited": "ITIC_PROHIBITED", "no_damage": "ITIC_NO_DAMAGE"}
-F47_CLASSIFICATIONS = {"fail": "SEMI_F47_VIOLATION"}
-"""Verdicts that the original's readers expect among the classifications."""
-
-COMPAT_TRANSIENTS = {
-    "Peak_Voltage": "IMPULSIVE_TRANSIENT",
-    "Num_Cycles": "ARCING_TRANSIENT",
-    "p_value": "OSCILLATORY_TRANSIENT",
-    "amplitude": "PERIODIC_NOTCHING",
-    "period": "PERIODIC_NOTCHING",
-    "num_extra_zero_crossings": "MULTIPLE_ZERO_CROSSING_TRANSIENT",
-}
-"""Figure of a transient with `compat` -> the original's word; other transients have none of these."""
-COMPAT_METADATA = (
-    *COMPAT_TRANSIENTS, "Rise_Time", "Decay_Time", "Start_Index", "Peak_Index", "End_Index", "Frequency"
-)  # fmt: skip
-_WHOLE = ("Num_Cycles", "num_extra_zero_crossings", "Start_Index", "Peak_Index", "End_Index")
-
-_KINDS = {word: kind for kind, word in CLASSIFICATIONS.items()} | {
-    "FREQUENCY_SAG": "frequency_deviation",
-    "FREQUENCY_SWELL": "frequency_deviation",
-}
-HALF_CYCLE_MS = 8.33
-"""The original's limit: a duration at or below it has no IEEE 1159 word."""
-
-
-def classifications(finding: Finding) -> list[str]:
-    """Returns the original's words for each part of a class (`harmonics+sag` has two) and for verdicts."""
-    metadata = compat_metadata(finding)
-    if compat := [word for name, word in COMPAT_TRANSIENTS.items() if name in metadata]:
-        return list(dict.fromkeys(compat))
-    words = []
-    for part in finding.kind.split("+"):
-        if part == "frequency_deviation" and (below := _lies_below(finding)) is not None:
-            words.append("FREQUENCY_SAG" if below else "FREQUENCY_SWELL")
-        else:
-            words.append(CLASSIFICATIONS.get(part, "UNDEFINED"))
-    verdicts = (ITIC_CLASSIFICATIONS.get(finding.itic or ""), F47_CLASSIFICATIONS.get(finding.semi_f47 or ""))
-    return words + [word for word in verdicts if word is not None]
-
-
-def _lies_below(finding: Finding) -> bool | None:
-    """Whether the frequency is below nominal; None where the finding does not say."""
-    if finding.residual_percent is not None:
-        return finding.residual_percent < 100.0
-    deviation_hz = dict(finding.figures).get("deviation_hz")
-    return None if deviation_hz is None else deviation_hz < 0
-
-
-def ieee_duration(duration_ms: float) -> str:
-    """Returns the original's word for a duration (D.6)."""
-    if duration_ms <= HALF_CYCLE_MS:
-        return "UNDEFINED"
-    for limit_ms, word in ((500.0, "INSTANTANEOUS"), (3000.0, "MOMENTARY"), (60_000.0, "TEMPORARY")):
-        if duration_ms <= limit_ms:
-            return word
-    return "SUSTAINED"
-
-
-def deviation_from_nominal(finding: Finding) -> float:
-    """Returns volts from nominal to residual, a transient's peak volts or hertz below nominal; else -1."""
-    figures = dict(finding.figures)
-    if "peak_v" in figures and (
-        finding.kind.endswith("_transient") or finding.measurement_type == "TRANSIENT"
-    ):
-        return abs(figures["peak_v"])
-    if finding.kind == "frequency_deviation" and "deviation_hz" in figures:
-        return -figures["deviation_hz"]
-    if finding.residual_v is None or not finding.residual_percent:
-        return -1.0
-    return abs(finding.residual_v - finding.residual_v * 100.0 / finding.residual_percent)
-
-
-def compat_metadata(finding: Finding) -> Document:
-    """Returns what the original stores as `metadata` of a transient; empty for other findings."""
-    if finding.measurement_type != "TRANSIENT" or finding.analysis not in (None, "transient"):
-        return {}
-    found: Document = {name: value for name, value in finding.figures if name in COMPAT_METADATA}
-    for name in _WHOLE:
-        if name in found:
-            found[name] = int(found[name])
-    if "Peak_Voltage" in found:
-        found["Polarity"] = "Positive" if found["Peak_Voltage"] >= 0 else "Negative"
-    return found
-
-
-def _to_ms(t_ns: int) -> float:
-    """Converts whole and fraction separately: nanoseconds since 1970 exceed the 53 bits of a double."""
-    return t_ns // NS_PER_MS + t_ns % NS_PER_MS / NS_PER_MS
-
-
-def _to_ns(t_ms: float) -> int:
-    whole = int(t_ms)
-    return whole * NS_PER_MS + round((t_ms - whole) * NS_PER_MS)
-
-
-def incident_document(known: KnownFinding, expire_at: int, location: str = "") -> Document:
-    """Returns a finding's document; the caller may fill its empty `measurements` and `gridfs_filename`."""
-    finding = known.finding
-    return {
-        "incident_id": known.finding_id, "event_id": min(known.event_ids), "box_id": finding.box_id,
-        "start_timestamp_ms": _to_ms(finding.start_ns), "end_timestamp_ms": _to_ms(finding.end_ns),
-        "location": location, "measurement_type": finding.measurement_type,
-        "deviation_from_nominal": deviation_from_nominal(finding), "measurements": [],
-        "gridfs_filename": "", "classifications": classifications(finding),
-        "ieee_duration": ieee_duration((finding.end_ns - finding.start_ns) / 1e6),
-        "annotations": [], "metadata": compat_metadata(finding), "expire_at": expire_at,
-        "group_id": known.incident_id, "class": finding.kind,
-        "start_ns": finding.start_ns, "end_ns": finding.end_ns,
-        "uncertainty_ns": finding.uncertainty_ns, "event_ids": list(known.event_ids),
-        "closed": finding.closed, "onset_seen": finding.onset_seen, "residual_v": finding.residual_v,
-        "residual_percent": finding.residual_percent, "duration_cycles": finding.duration_cycles,
-        "ieee1159": finding.ieee1159, "itic": finding.itic, "semi_f47": finding.semi_f47,
-        "confidence": finding.confidence, "because": finding.because,
-        "figures": dict(finding.figures),
-        "pieces": [asdict(piece) for piece in known.pieces],
-        "clock_id": finding.clock_id, "leads": known.leads, "by_hand": known.by_hand,
-        "analysis": finding.analysis, "analysis_version": finding.analysis_version,
-        "settings_hash": finding.settings_hash, "severity": severity_of(finding),
-        "alignment": None if finding.alignment is None else asdict(finding.alignment),
-        "beside": list(finding.beside), "also_at": list(finding.also_at),
-    }  # fmt: skip
-
-
-def known_from_document(document: Document) -> KnownFinding:
-    """Reads a finding; an incident of the original becomes an incident of its own, with its number."""
-    start_ns = int(document.get("start_ns", _to_ns(document["start_timestamp_ms"])))
-    end_ns = int(document.get("end_ns", _to_ns(document["end_timestamp_ms"])))
-    ongoing = "end_ns" not in document and float(document["end_timestamp_ms"]) < 0
-    words = document.get("classifications") or ["UNDEFINED"]
-    kinds = {_KINDS.get(str(word), str(word).lower()) for word in words}
-    number = int(document["incident_id"])
-    event_id = int(document.get("event_id", -1))
-    finding = Finding(
-        kind=str(document.get("class", "+".join(sorted(kinds)))),
-        box_id=str(document["box_id"]),
-        start_ns=start_ns,
-        end_ns=start_ns if ongoing else end_ns,
-        uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
-        closed=bool(document.get("closed", not ongoing)),
-        residual_v=document.get("residual_v"),
-        residual_percent=document.get("residual_percent"),
-        duration_cycles=document.get("duration_cycles"),
-        ieee1159=document.get("ieee1159"),
-        itic=document.get("itic"),
-        semi_f47=document.get("semi_f47"),
-        confidence=document.get("confidence"),
-        because=str(document.get("because", "")),
-        measurement_type=str(document.get("measurement_type", "VOLTAGE")),
-        figures=_pairs(document.get("figures", {}).items()),
-        clock_id=document.get("clock_id"),
-        analysis=document.get("analysis"),
-        analysis_version=document.get("analysis_version"),
-        settings_hash=document.get("settings_hash"),
-        alignment=_alignment(document),
-        onset_seen=bool(document.get("onset_seen", True)),
-        beside=tuple(document.get("beside", ())),
-        also_at=tuple(document.get("also_at", ())),
-    )
-    known = document.get("severity")  # null or absent where an older version or the original wrote it
-    return KnownFinding(
-        finding_id=number,
-        incident_id=int(document.get("group_id", number)),
-        event_ids=tuple(int(e) for e in document.get("event_ids", (event_id,))),
-        finding=replace(finding, severity=severity_of(finding) if known is None else float(known)),
-        pieces=tuple(
-            Finding(
-                **{
-                    **piece,
-                    "figures": _pairs(piece.get("figures", ())),
-                    "alignment": _alignment(piece),
-                    "beside": tuple(piece.get("beside", ())),
-                    "also_at": tuple(piece.get("also_at", ())),
-                }
-            )
-            for piece in document.get("pieces", ())
-        ),
-        leads=document.get("leads"),
-        by_hand=bool(document.get("by_hand", False)),
-    )
-
-
-def _alignment(document: Document) -> WaveformAlignment | None:
-    fields = document.get("alignment")
-    return None if fields is None else WaveformAlignment(**fields)
-
-
-def _pairs(figures: Iterable[Sequence[Any]]) -> tuple[tuple[str, float], ...]:
-    return tuple((str(name), float(value)) for name, value in figures)

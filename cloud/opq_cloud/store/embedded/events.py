@@ -9,8 +9,8 @@ import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
 
+from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.events import (
-    Document,
     by_box,
     counts_to_bytes,
     event_document,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 
-from opq_cloud.store.documents.events import incident_document, known_from_document
+from opq_cloud.store.documents.findings import incident_document, known_from_document
 from opq_cloud.store.embedded.events import box_locations
 from opq_cloud.store.embedded.incident_index import forget_incident, index_plan, labels, successors_of
 from opq_cloud.store.embedded.incident_parts import enter_parts, pairs_of

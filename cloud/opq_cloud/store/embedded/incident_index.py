@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from opq_cloud.store.documents.events import known_from_document
+from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.embedded.schema import EmbeddedPart, next_number
 from opq_cloud.store.incidents.index import (
     MOST_NOTES,

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from opq_cloud.store.documents.events import known_from_document
+from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.embedded.incident_index import ENTRY, FILL_ROWS, SINCE
 from opq_cloud.store.embedded.schema import EmbeddedPart
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace

@@ -12,7 +12,7 @@ from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from opq_cloud.store.documents.events import Document
+from opq_cloud.store.documents import Document
 from opq_cloud.store.mongo.server import MongoServer, store_errors, upsert
 from opq_cloud.store.records.accounts import ACCESSES, TABLES
 from opq_cloud.store.records.audit import AUDIT, checked_change, checked_removal

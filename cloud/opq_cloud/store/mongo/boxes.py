@@ -10,6 +10,7 @@ from functools import partial
 from bson.int64 import Int64
 from pymongo import ASCENDING
 
+from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.boxes import (
     REVISION,
     box_changes,
@@ -17,7 +18,6 @@ from opq_cloud.store.documents.boxes import (
     location_document,
     location_from_document,
 )
-from opq_cloud.store.documents.events import Document
 from opq_cloud.store.documents.makai import (
     IDENTITY,
     MAKAI_CONFIG_KEYS,

@@ -15,8 +15,8 @@ from gridfs.grid_file import GridOut
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
+from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.events import (
-    Document,
     by_box,
     counts_to_bytes,
     event_document,

@@ -14,13 +14,9 @@ from typing import Any
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 
-from opq_cloud.store.documents.events import (
-    Document,
-    counts_to_bytes,
-    incident_document,
-    known_from_document,
-    meets,
-)
+from opq_cloud.store.documents import Document
+from opq_cloud.store.documents.events import counts_to_bytes, meets
+from opq_cloud.store.documents.findings import incident_document, known_from_document
 from opq_cloud.store.incidents.join_plan import (
     CarriedOut,
     FindingOnset,

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 
-from opq_cloud.store.documents.events import Document, known_from_document
+from opq_cloud.store.documents import Document
+from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.incidents.index import (
     MOST_NOTES,
     NO_AUTHOR,

@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 
-from opq_cloud.store.documents.events import Document, known_from_document
+from opq_cloud.store.documents import Document
+from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.incidents.parts import BoxPart, IndexedParts, Row, in_order, part_of, row_boxes
 from opq_cloud.store.mongo.incident_index import MongoIndex, entry_of_document

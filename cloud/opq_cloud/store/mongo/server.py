@@ -18,7 +18,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
 
-from opq_cloud.store.documents.events import Document
+from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.retention import LiveTtls, ttls_document
 from opq_cloud.store.store import Ttls
 from opq_proto.errors import StoreError

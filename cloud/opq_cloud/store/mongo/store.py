@@ -14,7 +14,8 @@ from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import BulkWriteError, OperationFailure
 
-from opq_cloud.store.documents.events import Document, measurement_fields
+from opq_cloud.store.documents import Document
+from opq_cloud.store.documents.events import measurement_fields
 from opq_cloud.store.mongo.accounts import MongoDocuments
 from opq_cloud.store.mongo.boxes import MongoBoxes, MongoMakai
 from opq_cloud.store.mongo.findings import MongoFindings

@@ -12,7 +12,7 @@ from bson.binary import Binary
 from bson.int64 import Int64
 from pymongo import ASCENDING
 
-from opq_cloud.store.documents.events import Document
+from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.retention import FOR_EVER_S
 from opq_cloud.store.mongo.server import ROLLUPS_FILL, MongoPart, MongoServer, store_errors, upsert
 from opq_cloud.store.rows import METRIC_FIELDS

@@ -17,8 +17,10 @@ BYTES_RECEIVED_AT = 128
 BYTES_NOT_SENT_AT = 144
 """Offset of tcpi_notsent_bytes (u32), Linux 4.6 and later: they wait in the kernel for the peer to read."""
 BYTES_SENT_AT = 200
-"""Offset of tcpi_bytes_sent (u64), Linux 4.19 and later."""
+"""Offset of tcpi_bytes_sent (u64), Linux 4.19 and later; it includes tcpi_bytes_retrans, the next u64."""
 INFO_BYTES = 256
+_INET, _STREAM = int(tcp.AF_INET), int(tcp.SOCK_STREAM)  # an Enum costs as much as the call
+_TCP, _TCP_INFO = int(tcp.IPPROTO_TCP), int(tcp.TCP_INFO)
 
 
 def remote_address(number: int) -> object:
@@ -46,9 +48,9 @@ def tcp_info(number: int) -> bytes:
     """Returns the kernel's struct tcp_info; empty when the descriptor is no TCP connection."""
     try:
         # borrowed, not duplicated: a number that is closed meanwhile only makes the call fail
-        borrowed = tcp.socket(tcp.AF_INET, tcp.SOCK_STREAM, 0, fileno=number)
+        borrowed = tcp.SocketType(_INET, _STREAM, 0, number)
         try:
-            return borrowed.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, INFO_BYTES)
+            return borrowed.getsockopt(_TCP, _TCP_INFO, INFO_BYTES)
         finally:
             borrowed.detach()
     except OSError:
@@ -58,6 +60,15 @@ def tcp_info(number: int) -> bytes:
 def bytes_at(info: bytes, offset: int) -> int | None:
     """Returns a u64 of `tcp_info`; None from a kernel that does not count it."""
     return int(struct.unpack_from("=Q", info, offset)[0]) if len(info) >= offset + 8 else None
+
+
+def bytes_sent(number: int) -> int | None:
+    """Returns the bytes sent, each counted once; None from a kernel that does not count them."""
+    info = tcp_info(number)
+    if len(info) < BYTES_SENT_AT + 16:
+        return None
+    sent, again = struct.unpack_from("=QQ", info, BYTES_SENT_AT)
+    return int(sent - again)
 
 
 def sent_ago_s(info: bytes) -> float:

@@ -1,8 +1,9 @@
 """Keys that are exchanged while their Boxes send, and one that is revoked in a storm of handshakes."""
 
+import socket
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def test_a_handshake_that_is_under_way_when_a_key_is_admitted_goes_on(
     def meanwhile(self: peers.Peers) -> None:
         if not admitted.is_set():  # once: of the socket of commands, at which the Box arrives in this moment
             admitted.set()
-            makai.wait_for(lambda: self.drain() or self.in_handshake())
+            makai.wait_for(lambda: self.drain() or self.in_handshake("127.0.0.1"))
             on_its_way.set()
         end_refused(self)
 
@@ -197,6 +198,18 @@ def test_a_silent_box_is_cut_though_its_handshake_was_one_of_too_many(
         KeyRegister(brokers.keys).revoke(ids[0])
         makai.wait_for(lambda: ends(watched[ids[0]]))
         assert [ends(watched[each]) for each in ids[1:]] == [0] * (len(ids) - 1)
+
+
+def test_a_box_with_an_address_of_its_own_is_known_however_many_others_are_in_handshake(makai: Any) -> None:
+    brokers = makai.brokers()
+    host, port = brokers.acquisition_config.response_endpoint.removeprefix("tcp://").split(":")
+    with makai.running(brokers.acquisition), ExitStack() as opened:
+        for _ in range(peers.CANDIDATES + 1):
+            opened.enter_context(socket.create_connection((host, int(port)), source_address=("127.0.0.3", 0)))
+        known = brokers.acquisition.connections
+        makai.wait_for(lambda: known() == {"unknown": peers.CANDIDATES + 1})
+        opened.callback(storm(makai, brokers, {"1": brokers.pair("1")}, "127.0.0.2")["1"].close)
+        makai.wait_for(lambda: known() == {"unknown": peers.CANDIDATES + 1, "1": 1})
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Admission to the CURVE sockets of one service: ZAP, the key folder, and the connected peers.
 
-One REP loop on `inproc://zeromq.zap.01` in the service's own thread and context: a handshake
-costs it 0.02 ms (limits.md, 1). A stranger is answered 300, not 400: libzmq gives up for good
+One REP loop on `inproc://zeromq.zap.01` in the service's own thread and context: a handshake costs it
+0.1 to 0.2 ms (docs/makai.md). A stranger is answered 300, not 400: libzmq gives up for good
 after 400, and a Box whose key comes a minute later must get in without a restart. Its
 connection is left open (no storm of retries) and ended when a key is admitted.
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import zmq
 
 from opq_cloud.allow_list import ZAP_ENDPOINT, AllowList, requested_key
-from opq_cloud.makai.brokers.peers import Peers, answered, sent_marks
+from opq_cloud.makai.brokers.peers import CANDIDATES, CANDIDATES_THAT_SEND, Peers
 from opq_cloud.makai.brokers.registered_keys import RegisteredKeys
 from opq_cloud.service import REFUSED, UNKNOWN, ServiceCounters
 from opq_cloud.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
@@ -25,8 +25,10 @@ from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, read_secret_file
 from opq_proto.log import BoundLogger
 from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.zmq_inbox import waiting_messages
+from opq_proto.zmq_inbox import try_send, waiting_messages
 
+ADDRESS_AT = 3
+"""Place of the peer's address in a ZAP request."""
 HANDSHAKES_S = 0.1
 """Handshakes are answered this long at most in one go: a storm must not delay revoking a key."""
 UNPLACED_KEPT = 4
@@ -91,8 +93,9 @@ class ZapHandler:
         """Opens and binds a socket, as `open_socket` and `bind` do."""
         socket = open_socket(self._context, kind, **options)
         self._sockets.append(socket)
-        curve_server(socket, self._pair)
-        peers = Peers(self._context, socket, key)
+        curve_server(socket, self._pair, f"{ZAP_DOMAIN}/{len(self.peers)}")
+        candidates = CANDIDATES if kind == zmq.PULL else CANDIDATES_THAT_SEND
+        peers = Peers(self._context, socket, key, candidates)
         self.peers.append(peers)
         bind(socket, endpoint, service, key)
         return AdmittedSocket(socket, peers, self)
@@ -230,26 +233,36 @@ class ZapHandler:
         for request in waiting_messages(self._zap):
             self._counters.add("handshakes")
             key, box_id, reason = self._verdict(request)
-            for peers in self.peers:
-                peers.drain()
-            candidates = [(peers, number) for peers in self.peers for number in peers.in_handshake()]
-            marks = sent_marks(candidates) if len(candidates) > 1 else []
             request_id = request[1] if len(request) > 1 else b""
             if box_id is None:
-                self._zap.send_multipart([b"1.0", request_id, b"300", reason.encode(), b"", b""])
+                answer = [b"1.0", request_id, b"300", reason.encode(), b"", b""]
                 self.refuse(key, reason)
             else:
-                self._zap.send_multipart([b"1.0", request_id, b"200", b"OK", key.encode(), b""])
-            found = candidates[0] if len(candidates) == 1 else None
-            if len(candidates) > 1 and box_id is not None:
-                found = answered(candidates, marks)
-            if found is None and box_id is not None:
-                kept = self._unplaced.setdefault(key, deque(maxlen=UNPLACED_KEPT))
-                kept.append(UnplacedHandshake(request[3].decode("ascii", "replace"), time.monotonic()))
-            if found is not None and found[0].note_verdict(found[1], key if box_id is not None else None):
-                self._report_second_connection(key)
+                answer = [b"1.0", request_id, b"200", b"OK", key.encode(), b""]
+            try_send(self._zap, answer)
+            if len(request) > ADDRESS_AT:
+                self._note_answer(request, key, box_id is not None)
             if time.monotonic() > until_s:
                 return
+
+    def _note_answer(self, request: list[bytes], key: str, admitted: bool) -> None:
+        """Notes to which connection the answer went, or that this is not known."""
+        place, address = request[2].rpartition(b"/")[2], request[ADDRESS_AT].decode("ascii", "replace")
+        if not place.isdigit() or int(place) >= len(self.peers):
+            return  # it has no domain of ours, so it was refused
+        peers = self.peers[int(place)]
+        peers.drain()
+        if admitted:
+            found = peers.admitted_connection(address)
+        else:
+            initiated = peers.in_handshake(address)
+            found = initiated[0] if len(initiated) == 1 else None
+        if found is not None:
+            if peers.note_verdict(found, key if admitted else None):
+                self._report_second_connection(key)
+        elif admitted:
+            kept = self._unplaced.setdefault(key, deque(maxlen=UNPLACED_KEPT))
+            kept.append(UnplacedHandshake(address, time.monotonic()))
 
     def _verdict(self, request: list[bytes]) -> tuple[str, str | None, str]:
         """Returns the key in Z85 and the Box it admits, or None and the reason."""

@@ -1,9 +1,8 @@
 """Finds which connection of a bound socket belongs to which key, so that a single one can be ended.
 
 libzmq has no call that ends one peer. A frame names its connection (`SRCFD`) and, by ZAP, its
-key; a peer that never sent one is found by the socket monitor: of the accepted connections, ZAP's request is
-about the one that has sent its INITIATE at that time; where several
-have, it is the one that gets READY after the answer. Bytes are counted by the kernel (TCP_INFO).
+key; a peer that never sent one is found by the socket monitor: of the connections accepted from the address
+in ZAP's request it is the one that gets READY after the answer. Bytes are counted by the kernel (TCP_INFO).
 
 Source: ZMTP 3.1 and CurveZMQ (RFC 23, 26).
 """
@@ -17,8 +16,8 @@ import zmq
 from opq_cloud.sockets import Context, Socket, open_monitor
 from opq_cloud.tcp_connections import (
     BYTES_RECEIVED_AT,
-    BYTES_SENT_AT,
     bytes_at,
+    bytes_sent,
     remote_address,
     sent_ago_s,
     shut_down,
@@ -35,11 +34,12 @@ BEFORE_INITIATE_BYTES = 64 + 202
 """Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""
 BEFORE_READY_BYTES = 64 + 170
 """Greeting and WELCOME; READY, or ERROR, comes after them."""
-CANDIDATES = 64
-"""With more handshakes at once a connection stays unknown until its first frame: in a storm of reconnects the
-list is not searched for each handshake, as a connection costs 5 us.
+CANDIDATES, CANDIDATES_THAT_SEND = 64, 8
+"""With more handshakes from one address at once a connection stays unknown until its first frame: each
+handshake would look at all of them, and one costs 3 us. A socket of the second kind soon gets that frame.
 """
-WATCH_S = 0.02
+WATCH_S, READY_S = 0.02, 0.0005
+"""Longest wait for READY after ZAP's answer, and the first one; each is twice the one before."""
 SETTLE_PERIOD_S = 1.0
 READY_BEFORE_S = 0.1
 """READY goes out after ZAP's answer; the kernel's clock for it ticks in steps of up to 10 ms."""
@@ -52,7 +52,7 @@ READY_WITHIN_S = 5.0
 class Peers:
     """Connections of one bound TCP socket, by file descriptor; used by one thread."""
 
-    def __init__(self, context: Context, socket: Socket, name: str) -> None:
+    def __init__(self, context: Context, socket: Socket, name: str, candidates: int = CANDIDATES) -> None:
         self.unknown: set[int] = set()
         """Accepted connections with an unknown key: still in handshake, or one of several at once."""
         self.unplaced: dict[int, float] = {}
@@ -65,6 +65,11 @@ class Peers:
         self._keys: dict[int, str] = {}
         self._per_key: Counter[str] = Counter()
         self._address: dict[int, object] = {}
+        self._unknown_from: dict[str | None, set[int]] = {}
+        """Those of `unknown` by the address that they come from."""
+        self._candidates = min(candidates, CANDIDATES)
+        self._unclear_s: float | None = None
+        """When an answer went to a connection that was not found: the next READY may be that one's."""
         self._settle_s = 0.0
         self._watched = socket
         self.monitor = open_monitor(context, socket, name, EVENTS)
@@ -89,51 +94,70 @@ class Peers:
                 if address is not None:
                     self._address[number] = address
                     self.unknown.add(number)
+                    self._unknown_from.setdefault(_host(address), set()).add(number)
 
     def note_key(self, number: int, key: str) -> bool:
         """Notes that a frame with that key came by this connection; True once: another one has it too."""
-        self.unknown.discard(number)
+        self._discard_unknown(number)
         self.unplaced.pop(number, None)
         if number not in self._address:
             self._address[number] = remote_address(number)
         return self._assign(number, key)
 
-    def in_handshake(self) -> list[int]:
-        """Connections that ZAP's request can be about: INITIATE sent, key unknown; empty if too many."""
-        found: list[int] = []
-        if len(self.unknown) > CANDIDATES:
-            return found
-        for number in self.unknown:
-            received = bytes_at(tcp_info(number), BYTES_RECEIVED_AT)
-            if received is not None and received > BEFORE_INITIATE_BYTES:
-                found.append(number)
-        return found
+    def in_handshake(self, address: str) -> list[int]:
+        """Connections that ZAP's request from there can be about; empty if too many.
+
+        INITIATE has come, and the key is unknown.
+        """
+        unknown = self._unknown_from.get(address, ())
+        if len(unknown) > self._candidates:
+            return []
+        return [number for number in unknown if _has_initiated(number)]
+
+    def admitted_connection(self, address: str) -> int | None:
+        """Returns the connection that ZAP has just admitted; None when unclear, and not within WATCH_S."""
+        unknown = self._unknown_from.get(address, set())
+        if len(unknown) == 1 and self._candidates:
+            return next(iter(self.in_handshake(address)), None)
+        until_s, wait_s = time.monotonic() + WATCH_S, READY_S
+        while len(unknown) <= self._candidates and self._unclear_s is None and time.monotonic() < until_s:
+            time.sleep(wait_s)
+            wait_s *= 2
+            ready = [number for number in unknown if (bytes_sent(number) or 0) > BEFORE_READY_BYTES]
+            if len(ready) == 1:
+                return ready[0]
+            if ready:
+                break
+        self._unclear_s = time.monotonic()
+        return None
 
     def per_key(self) -> dict[str, int]:
         """Returns the number of connections by key, where it is known; from any thread."""
         return dict(self._per_key)
 
     def remove_finished(self) -> None:
-        """Removes, where many connections are unknown, those that have finished their handshake.
+        """Removes, once a second after an unclear answer, the connections that have finished their handshake.
 
-        Once a second: ZAP's request can be about any of the rest.
+        ZAP's next request can be about any of the rest.
         """
         now_s = time.monotonic()
-        if len(self.unknown) > CANDIDATES and now_s >= self._settle_s:
-            self._settle_s = now_s + SETTLE_PERIOD_S
-            self._set_aside(now_s)
+        if self._unclear_s is None or now_s < self._settle_s:
+            return
+        self._settle_s = now_s + SETTLE_PERIOD_S
+        self._set_aside_finished(now_s)
+        if now_s > self._unclear_s + SUSPECTED_S:
+            self._unclear_s = None
 
-    def _set_aside(self, now_s: float) -> None:
+    def _set_aside_finished(self, now_s: float) -> None:
         for number in list(self.unknown):
-            sent = bytes_at(tcp_info(number), BYTES_SENT_AT)
-            if sent is not None and sent > BEFORE_READY_BYTES:
-                self.unknown.discard(number)
+            if (bytes_sent(number) or 0) > BEFORE_READY_BYTES:
+                self._discard_unknown(number)
                 self.unplaced[number] = now_s - sent_ago_s(tcp_info(number))
 
     def end_unplaced(self, address: str, answered_s: float) -> int:
         """Ends connections from `address` whose handshake ended at about that time and that sent nothing."""
         self.drain()
-        self._set_aside(time.monotonic())
+        self._set_aside_finished(time.monotonic())
         return sum(
             self._shut_down(number)
             for number, ready_s in list(self.unplaced.items())
@@ -143,7 +167,7 @@ class Peers:
 
     def note_verdict(self, number: int, key: str | None) -> bool:
         """Notes ZAP's answer about this connection: its key, or None when refused; returns as `note_key`."""
-        self.unknown.discard(number)
+        self._discard_unknown(number)
         if key is None:
             self.refused.add(number)
             return False
@@ -195,8 +219,17 @@ class Peers:
         self._remove(number)
         return shut_down(number, address)
 
-    def _remove(self, number: int) -> None:
+    def _discard_unknown(self, number: int) -> None:
+        if number not in self.unknown:
+            return
         self.unknown.discard(number)
+        host = _host(self._address.get(number))
+        self._unknown_from[host].discard(number)
+        if not self._unknown_from[host]:
+            del self._unknown_from[host]
+
+    def _remove(self, number: int) -> None:
+        self._discard_unknown(number)
         self.unplaced.pop(number, None)
         self.refused.discard(number)
         self._suspected.pop(number, None)
@@ -210,29 +243,13 @@ class Peers:
 
 def _is_without_answer(number: int) -> bool:
     """Returns True if INITIATE has come, and neither READY nor ERROR has been sent."""
-    info = tcp_info(number)
-    received, sent = bytes_at(info, BYTES_RECEIVED_AT), bytes_at(info, BYTES_SENT_AT)
-    if received is None or sent is None:
-        return False
-    return received > BEFORE_INITIATE_BYTES and sent <= BEFORE_READY_BYTES
+    sent = bytes_sent(number)
+    return sent is not None and sent <= BEFORE_READY_BYTES and _has_initiated(number)
 
 
-def sent_marks(peers: "list[tuple[Peers, int]]") -> list[int | None]:
-    """Returns the bytes sent so far by each connection."""
-    return [bytes_at(tcp_info(number), BYTES_SENT_AT) for _, number in peers]
-
-
-def answered(candidates: "list[tuple[Peers, int]]", marks: list[int | None]) -> "tuple[Peers, int] | None":
-    """Returns the one that sent bytes beyond its mark (it got READY); None within WATCH_S or when unclear."""
-    until = time.monotonic() + WATCH_S
-    if all(mark is None for mark in marks):
-        return None
-    while True:
-        now = sent_marks(candidates)
-        grown = [each for each, mark, sent in zip(candidates, marks, now, strict=True) if sent != mark]
-        if grown or time.monotonic() > until:
-            return grown[0] if len(grown) == 1 else None
-        time.sleep(0.0001)
+def _has_initiated(number: int) -> bool:
+    received = bytes_at(tcp_info(number), BYTES_RECEIVED_AT)
+    return received is not None and received > BEFORE_INITIATE_BYTES
 
 
 def _host(address: object) -> str | None:

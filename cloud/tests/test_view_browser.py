@@ -168,6 +168,17 @@ def test_a_finding_of_a_long_class_and_name_is_as_wide_as_a_phone(
     assert frame.evaluate("it => it.scrollWidth - it.clientWidth") == 0
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_plane_of_incidents_shows_its_dots_and_fields(
+    scene: demo.Scene, open_page: NewPage, width: int
+) -> None:
+    page = open_page(width)
+    page.goto(f"{scene.url}/incidents?from=now-30d")
+    for part in (".scatter-plot .dot", ".scatter-plot .field"):
+        drawn = page.locator(part).first.bounding_box()
+        assert drawn is not None and drawn["width"] > 5, part
+
+
 def test_live_values_change_in_place_and_a_new_box_appears(fresh: demo.Scene, open_page: NewPage) -> None:
     page = open_page(390)
     page.goto(fresh.url)
@@ -481,7 +492,8 @@ def test_targets_are_large_enough_for_a_thumb(scene: demo.Scene, open_page: NewP
         small = page.evaluate(
             """least => [...document.querySelectorAll('a, button, select, summary')].filter(item => {
                  const box = item.getBoundingClientRect();
-                 return box.width > 0 && box.height < least && !item.matches('.skip');
+                 return box.width > 0 && box.height < least && !item.matches('.skip')
+                 && getComputedStyle(item).pointerEvents !== 'none';
                }).map(item => item.outerHTML.slice(0, 80))""",
             LEAST_TARGET_PX,
         )

@@ -13,12 +13,14 @@ from account_scene import PASSWORD, FormBrowser, add_people
 from notification_scene import MailSink
 from waiting import wait_for
 
+from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.records.accounts import AccountTicket, BoxAccess
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.gate import ENDED
 from opq_cloud.view.accounts.links import first_admin_link, local_token, make_ticket
 from opq_cloud.view.accounts.passwords import password_problem, secret_hash, totp_step_of
 from opq_cloud.view_settings import MailSection
+from opq_proto.errors import StoreError
 from opq_proto.key_register import key_fingerprint
 from opq_proto.keys import KeyFolder
 
@@ -254,6 +256,20 @@ def test_an_invitation_makes_one_account_with_its_role(scene: demo.Scene, browse
     assert guest.get("/admin/accounts") == 404
 
 
+def _named_as_a_hidden_box(store: CloudStore, eve: FormBrowser) -> tuple[int, int]:
+    """The answers to `kitchen` for Box 2: with the original's index, where names are unique, and without."""
+    settings = "/boxes/2/settings"
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refused(_: BoxRecord) -> None:
+            raise StoreError("E11000 duplicate key: kitchen")
+
+        patch.setattr(store, "put_box", refused)
+        twice = eve.post(settings, settings, name="kitchen", privacy="nothing")
+        assert "cannot be used" in eve.text and "Another Box" not in eve.text
+    return twice, eve.post(settings, settings, name="kitchen", privacy="nothing")
+
+
 def test_a_box_is_claimed_by_the_fingerprint_of_its_key_or_by_a_code(tmp_path: Path) -> None:
     keys = KeyFolder(tmp_path / "curve")
     keys.ensure(["1", "2", "4"])
@@ -282,6 +298,12 @@ def test_a_box_is_claimed_by_the_fingerprint_of_its_key_or_by_a_code(tmp_path: P
         box = running.store.box("1")
         assert box is not None and (box.name, box.region, box.location) == ("kitchen", "Oahu", "box-1")
         assert running.store.locations()["box-1"].latitude == 21.3
+        assert _named_as_a_hidden_box(running.store, eve) == (400, 303)
+        assert ada.post(settings, settings, **fields, privacy="nothing") == 303, "its own name, unchanged"
+        assert eve.post("/boxes/2/share", "/boxes/2/settings", email="ada@example.org") == 303
+        running.store.put_box(BoxRecord("2", "cellar"))
+        assert ada.post(settings, settings, **{**fields, "name": "cellar"}, privacy="nothing") == 400
+        assert "Another Box has this name" in ada.text
         assert ada.post(settings, settings, **{**fields, "latitude": "91"}, privacy="all") == 400
         assert ada.post(settings, settings, **fields, nominal_v="120", privacy="nothing") == 303
         assert (box := running.store.box("1")) is not None and box.nominal_v == 120.0

@@ -131,6 +131,8 @@ def paths(incidents: int, days: int) -> Mapping[str, str]:
         "incident": f"/incidents/{incidents // 2}",
         "box": "/boxes/1?from=now-1h&to=now",
         f"chart of {days} days": f"/boxes/1/history?from=now-{days}d&to=now",
+        "months of all Boxes": "/reports",
+        "report of a month": "/reports/month?box=1",
         "map": "/map",
         "map state": "/map/state",
         "incidents as JSON": "/api/v1/incidents?limit=100&class=sag",

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.box_service import box_of_name
 from opq_cloud.store.records.accounts import PRIVACIES
 from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord, box_order
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email
@@ -22,7 +23,7 @@ from opq_cloud.view.accounts.passwords import same_fingerprint, secret_hash
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.languages import N_, _
 from opq_cloud.view.registry import BOX_ID
-from opq_proto.errors import KeyFileError, OpqError
+from opq_proto.errors import KeyFileError, OpqError, StoreError
 from opq_proto.key_register import key_fingerprint
 from opq_proto.keys import read_key_file
 
@@ -201,7 +202,9 @@ class BoxSettingsPages:
                 ),
             )
         name = form.text("name", 60)
-        if any(each.name == name and each.box_id != box_id for each in self._context.store.boxes()):
+        store, record = self._context.store, self._record(box_id)
+        other = box_of_name(store, name, but=box_id) if name != record.name else None
+        if other is not None and visitor.sees(other):  # nobody learns the name of a hidden Box
             text = _("Another Box has this name; names are unique.")
             return self._settings_page(box_id, text, code=400, typed=form.fields)
         before = box_values(self._context, box_id)
@@ -212,9 +215,14 @@ class BoxSettingsPages:
             nominal = read_nominal_form(form, self._context.store, box_id)
         except ValueError as error:
             return self._settings_page(box_id, str(error), code=400, typed=form.fields)
-        store, record = self._context.store, self._record(box_id)
         stands = store.locations().get(record.location or "")
-        put_name_and_place(store, box_id, name, form.text("region", 60), moved_to(place, stands))
+        try:
+            put_name_and_place(store, box_id, name, form.text("region", 60), moved_to(place, stands))
+        except StoreError:
+            if other is None:
+                raise
+            text = _("This name cannot be used; choose another.")  # the original's index has each name once
+            return self._settings_page(box_id, text, code=400, typed=form.fields)
         if place is None and stands is not None:
             forget_place(store, box_id, stands)
         store.put_box(nominal)

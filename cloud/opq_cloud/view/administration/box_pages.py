@@ -159,7 +159,8 @@ class BoxAdminPages:
             wanted = read_box_form(form, box_id)
         except ValueError as error:
             return self._box_page(record, str(error), 400, typed=form.fields)
-        if (other := box_of_name(store, wanted.name, but=box_id)) is not None:
+        other = box_of_name(store, wanted.name, but=box_id) if wanted.name != record.name else None
+        if other is not None:
             text = _("Box %(other)s has this name; names are unique.", other=other)
             return self._box_page(record, text, 400, typed=form.fields)
         accounts = self._context.accounts

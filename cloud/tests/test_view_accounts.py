@@ -94,6 +94,13 @@ def test_voltages_are_in_the_unit_of_the_account_where_an_address_names_none(
             assert browser.get(path + asked) == 200
             link = re.search(r'href="([^"]+)"[^>]*>Link to (exactly )?this view<', browser.text)
             assert link is not None and shown in link[1], "a link shows everybody the same"
+    for path in ("/boxes/1", "/boxes/1/history"):
+        assert browser.get(f"{path}?from=now-10m&to=now") == 200
+        charts = re.findall(r'data-metric="rms_v"[^>]*data-unit="%" data-factor="([^"]*)"', browser.text)
+        assert len(charts) == (2 if path == "/boxes/1" else 1)
+        assert {float(each) for each in charts} == {100.0 / 120.0}
+        said = re.search(r"Voltage from ([0-9.]+)\u202f% to ([0-9.]+)\u202f%", browser.text)
+        assert said is not None and 84 < float(said[1]) < float(said[2]) < 110
 
 
 def test_a_session_begins_anew_at_sign_in_and_ends_at_sign_out(

@@ -1,6 +1,7 @@
 """The values of the history part of a Box's page, over any span of its past, and its time picker."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import HTTPException, Query
@@ -60,12 +61,17 @@ def history_values(
     history = read_history(context.store, record.box_id, span, now_ms, ROWS_DRAWN)
     shown = [each.incident_id for each in history.incidents[:INCIDENTS_LISTED]]
     incidents = context.store.incidents_of(shown)
-    nominal = {"rms_v": record.nominal_v, "f_hz": record.nominal_hz}
+    in_percent = context.visitor.voltage_unit == "percent"
+    factor = 100.0 / record.nominal_v if in_percent else 1.0
+    drawn = scaled(history, factor)
+    nominal = {"rms_v": record.nominal_v * factor, "f_hz": record.nominal_hz}
+    voltage_unit = "%" if in_percent else "V"
     charts = [
         {
-            "chart": drawing.history_chart(history, name, nominal.get(name)),
-            "name": name, "words": _(words), "unit": unit, "digits": digits, "series": series,
-            "percentiles": history.percentiles.get(name),
+            "chart": drawing.history_chart(drawn, name, nominal.get(name)),
+            "name": name, "words": _(words), "unit": voltage_unit if name == "rms_v" else unit,
+            "digits": digits, "series": series,
+            "percentiles": drawn.percentiles.get(name), "factor": factor if name == "rms_v" else 1.0,
         }
         for name, words, unit, digits, series in METRICS
     ]  # fmt: skip
@@ -86,7 +92,9 @@ def history_values(
         "history_incidents": incidents,
         "step_words": step_words(history.step_ms),
         "coverage_words": number(history.coverage * 100, 1, "%"),
-        "summary": _summary(history),
+        "summary": _summary(drawn, voltage_unit),
+        "voltage_unit": voltage_unit,
+        "voltage_factor": factor,
         "presets": [(preset(name), _(words), span.is_preset(name)) for name, words in PRESET_WORDS.items()],
         "steps": (
             ("back", _("Back"), span.shifted(-0.5, now_ms).query),
@@ -97,6 +105,26 @@ def history_values(
         "to_input": input_words(span.end_ms),
         "names": context.names([*incidents, *listed]),
     }
+
+
+def scaled(history: BoxHistory, factor: float) -> BoxHistory:
+    """The history with its voltage times `factor`."""
+    if factor == 1.0:
+        return history
+
+    def times(three: tuple[float, float, float]) -> tuple[float, float, float]:
+        return three[0] * factor, three[1] * factor, three[2] * factor
+
+    rows = (
+        replace(row, values=row.values | {"rms_v": times(row.values["rms_v"])})
+        if "rms_v" in row.values
+        else row
+        for row in history.rows
+    )
+    percentiles = dict(history.percentiles)
+    if "rms_v" in percentiles:
+        percentiles["rms_v"] = times(percentiles["rms_v"])
+    return replace(history, rows=tuple(rows), percentiles=percentiles)
 
 
 def row_lines(rows: Iterable[HistoryRow]) -> Markup:
@@ -123,7 +151,7 @@ def step_words(step_ms: int) -> str:
     return f"{step_ms // length_ms}{THIN}{unit}"
 
 
-def _summary(history: BoxHistory) -> str:
+def _summary(history: BoxHistory, unit: str) -> str:
     """One sentence for visitors who cannot see the chart."""
     voltage = history.percentiles.get("rms_v")
     if voltage is None:
@@ -132,7 +160,7 @@ def _summary(history: BoxHistory) -> str:
     most = max(row.values["rms_v"][2] for row in history.rows if "rms_v" in row.values)
     return _(
         "Voltage from %(least)s to %(most)s; half of the time at or below %(middle)s.",
-        least=number(least, 1, "V"),
-        most=number(most, 1, "V"),
-        middle=number(voltage[1], 1, "V"),
+        least=number(least, 1, unit),
+        most=number(most, 1, unit),
+        middle=number(voltage[1], 1, unit),
     )

@@ -12,15 +12,16 @@ const places = [...document.querySelectorAll("[data-hour]")];
 const plots = new Map();
 
 /** A step is as wide as its stretch; nothing is drawn where nothing was measured. */
-function columns(rows, metric, bucketMs) {
+function columns(rows, { metric, factor = 1 }, bucketMs) {
   const [times, ...values] = [[], [], [], []];
+  const value = (row, k) => (row[metric] ? row[metric][k] * factor : null);
   rows.forEach((row, place) => {
     const end = row.start_ms + bucketMs;
     times.push(row.start_ms / 1000);
-    values.forEach((part, k) => part.push(row[metric]?.[k] ?? null));
+    values.forEach((part, k) => part.push(value(row, k)));
     if (rows[place + 1]?.start_ms === end) return;
     times.push(end / 1000); // the last step's right edge; and a hole behind it
-    values.forEach((part, k) => part.push(row[metric]?.[k] ?? null));
+    values.forEach((part, k) => part.push(value(row, k)));
     times.push(end / 1000 + 0.001);
     for (const part of values) part.push(null);
   });
@@ -30,7 +31,7 @@ function columns(rows, metric, bucketMs) {
 const clock = (t, increment) => new Date(t * 1000).toISOString().slice(11, increment < 60 ? 19 : 16);
 
 function draw(place, rows, bucketMs) {
-  const { metric, digits, unit, series = "0" } = place.dataset;
+  const { digits, unit, series = "0" } = place.dataset;
   const hue = () => colour(`series-${series}`);
   const soft = () => `${hue()}38`;
   const text = readout((plot, k) => {
@@ -57,7 +58,7 @@ function draw(place, rows, bucketMs) {
         bands: [{ series: [3, 1], fill: soft }],
         plugins: [text],
       },
-      columns(rows, metric, bucketMs),
+      columns(rows, place.dataset, bucketMs),
     ),
   );
 }
@@ -77,7 +78,7 @@ async function refresh() {
     return;
   }
   for (const place of places) {
-    if (plots.has(place)) plots.get(place).setData(columns(rows, place.dataset.metric, bucketMs));
+    if (plots.has(place)) plots.get(place).setData(columns(rows, place.dataset, bucketMs));
     else draw(place, rows, bucketMs);
   }
 }

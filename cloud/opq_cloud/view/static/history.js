@@ -33,7 +33,7 @@ async function show(figure, choose) {
     console.warn(error);
     return;
   }
-  const { metric, digits, unit } = figure.dataset;
+  const { metric, digits, unit, factor = 1 } = figure.dataset;
   const shown = all.filter((row) => row[metric]);
   if (!shown.length || !figure.isConnected) return;
   place = Math.min(shown.length - 1, Math.max(0, choose(shown)));
@@ -46,7 +46,7 @@ async function show(figure, choose) {
     cursor.setAttribute("x2", x);
     cursor.setAttribute("visibility", "visible");
   }
-  const [low, mean, high] = row[metric].map((value) => fixed(value, Number(digits)));
+  const [low, mean, high] = row[metric].map((value) => fixed(value * factor, Number(digits)));
   const readout = figure.querySelector(".readout");
   readout.hidden = false;
   readout.textContent = `${time(row)}   ${mean}\u202f${unit} (${low} to ${high})`;

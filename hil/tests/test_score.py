@@ -187,6 +187,24 @@ def test_the_wrong_class_is_found_but_neither_recall_nor_precision_of_the_class(
     assert told["confusion"] == {"sag": {"rapid_voltage_change": 1}}
 
 
+def test_the_edge_where_a_neutral_is_back_is_its_own_although_a_fault_lasts() -> None:
+    truth = [true("a", "sag", 0, 15_000, "1"), true("b", "phase_jump+sag", 12_000, 30_000, "1", "2")]
+    fault = stored(2, "phase_jump+sag", 12_000, 30_000, "1", "2")
+    back = replace(stored(3, "phase_jump", 15_000, 15_000, "1"), follows=1)
+    told = score(truth, [stored(1, "sag", 0, 15_000, "1"), fault, back])
+    assert (told["found"], told["split"], told["wrongly_split"]) == (2, 1, 0)
+
+
+@pytest.mark.parametrize(("at_ms", "found"), [(5000, 1), (90_000, 0)])
+def test_a_step_minutes_after_a_unit_was_lost_does_not_find_that_unit(at_ms: int, found: int) -> None:
+    truth = [true("a", "frequency_deviation", 0, 220_000, "1")]
+    step = stored(1, "rapid_voltage_change", at_ms, at_ms + 40, "1")
+    told = score(truth, [step])
+    assert (told["found"], told["missed"], told["false"]) == (found, 1 - found, 1 - found)
+    told = score(truth, [step, stored(2, "frequency_deviation", 400, 1600, "1")])
+    assert (told["found"], told["false"], told["split"]) == (1, 0, 1)
+
+
 def test_an_onset_counts_within_200_ms_and_its_uncertainty_but_never_beyond_2_s() -> None:
     truth = [true("a", "sag", 10_000, 10_050, "1")]
 

@@ -2,12 +2,15 @@
 
 An incident and a disturbance can belong together if they share a Box on which their spans meet, or their
 onsets are within the reach by which incidents are joined. Spans also meet up to a cycle after the
-disturbance's end, because its edge is its own effect. Each incident belongs to the one that fits best:
+disturbance's end, because its edge is its own effect, whatever class it has. Each incident belongs to the one
+that fits best:
 
     1. spans meet, class of one family      2. onsets near, class of one family
     3. spans meet, another class            4. onsets near, another class
 
-and among several, to the one with the nearest onset. A disturbance that is the best of no incident, but lies
+and among several, to the one with the nearest onset. An incident of another class that begins more than
+10 s after its disturbance belongs to it only if another incident does: else a step within minutes of a low
+frequency would find the lost unit. A disturbance that is the best of no incident, but lies
 under an incident of its own family, was joined with that incident's own disturbance.
 """
 
@@ -20,6 +23,8 @@ from itertools import accumulate
 from opq_hil.score.records import EDGE_NS, LONGEST_NS, BoxSpan, FoundIncident, TrueDisturbance
 
 MEET, NEAR, MEET_OTHER, NEAR_OTHER = range(4)
+FAR_NS = 10_000_000_000
+"""The longest waveform that is asked for."""
 Fit = tuple[int, int]
 """(rank, distance of the onsets in ns): smaller is better."""
 
@@ -43,6 +48,8 @@ def match_incidents(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncid
     own = [
         min(each, key=lambda t: (each[t], truth[t].number, t)) if each else None for each in fits
     ]  # the number decides between equals, so that the order of the lines does not
+    shown = {t for f, t in enumerate(own) if t is not None and not _is_far(fits[f][t])}
+    own = [t if t in shown else None for t in own]
     of_truth: list[list[int]] = [[] for _ in truth]
     for f, t in enumerate(own):
         if t is not None:
@@ -104,7 +111,15 @@ def _fit(true: BoxSpan, found: BoxSpan) -> Fit | None:
     meet = found.start_ns <= true.end_ns + EDGE_NS and true.start_ns <= found.end_ns
     if not meet and distance_ns > found.reach_ns:
         return None
+    since_end_ns = abs(found.start_ns - true.end_ns)
+    if since_end_ns <= EDGE_NS:
+        return MEET, min(distance_ns, since_end_ns)
     family = bool(true.families & found.families)
     if meet:
         return (MEET if family else MEET_OTHER, distance_ns)
     return (NEAR if family else NEAR_OTHER, distance_ns)
+
+
+def _is_far(fit: Fit) -> bool:
+    rank, distance_ns = fit
+    return rank == MEET_OTHER and distance_ns > FAR_NS

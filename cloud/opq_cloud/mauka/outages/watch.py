@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import numpy as np
-
 from opq_cloud.mauka.outages.judgement import (
     DEAD_PERCENT,
     TOGETHER_S,
@@ -26,6 +24,7 @@ from opq_cloud.mauka.outages.judgement import (
     SilenceSigns,
     judge_silence,
 )
+from opq_cloud.mauka.outages.stored_spans import StoredSpans
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import BoxRecord, CloudStore
@@ -70,24 +69,6 @@ class _NewestMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
-class _StoredSpan:
-    """Measurements of a Box that were stored one after another, without crossings."""
-
-    start_ns: int
-    """Start of the first Measurement."""
-    end_ns: int
-    """End of the last Measurement."""
-    longest_gap_ns: int
-    """Longest gap between the end of one and the start of the next."""
-
-    def followed_by(self, later: "_StoredSpan") -> "_StoredSpan":
-        """Returns both stretches as one."""
-        gap_ns = later.start_ns - self.end_ns
-        longest_ns = max(self.longest_gap_ns, gap_ns, later.longest_gap_ns)
-        return _StoredSpan(self.start_ns, max(self.end_ns, later.end_ns), longest_ns)
-
-
-@dataclass(frozen=True, slots=True)
 class OutageChange:
     """A finding that is new or has changed; `withdrawn`: it was no outage."""
 
@@ -112,8 +93,7 @@ class OutageWatch:
         self._lossless, self._looked = lossless, False
         self._place_of, self._clock = place_of, clock
         self._newest: dict[str, _NewestMeasurement] = {}
-        self._stored: dict[str, _StoredSpan] = {}
-        """By Box: stored Measurements since the last check, as far as `note_stored` got them."""
+        self._stored = StoredSpans()
         self._open: dict[str, Finding] = {}
         self._dark: dict[str, Measurement] = {}
         """By Box without supply and voltage, by its last report: the last row before."""
@@ -143,9 +123,7 @@ class OutageWatch:
 
         For a caller that stores a minute at once (a history): otherwise each Box would be read at each check.
         """
-        for box_id, span in _stored_spans(rows):
-            before = self._stored.get(box_id)
-            self._stored[box_id] = span if before is None else before.followed_by(span)
+        self._stored.note(rows)
 
     def find_changes(self) -> list[OutageChange]:
         """Returns what has changed since the last check. Raises StoreError."""
@@ -205,11 +183,8 @@ class OutageWatch:
 
     def _is_shown_whole(self, known: _NewestMeasurement, row: Measurement) -> bool:
         """Whether the noted rows reach from a Box's last Measurement to this one without a silence."""
-        stored = self._stored.get(row.box_id)
-        if stored is None or row.crossing or stored.end_ns != _end_ns(row):
-            return False
-        longest_ns = max(stored.longest_gap_ns, stored.start_ns - _end_ns(known.row))
-        return longest_ns < self._config.silence_s * S
+        longest_ns = self._stored.longest_gap_ns(known.row, row)
+        return longest_ns is not None and longest_ns < self._config.silence_s * S
 
     def _judge_back(
         self, store: CloudStore, box_id: str, row: Measurement, now_s: float
@@ -445,33 +420,6 @@ def measured_s(before: Measurement, after: Measurement) -> float | None:
         return None
     start_ns, end_ns = window_ns(after)
     return (after.sequence - before.sequence - 1) * (end_ns - start_ns) / S
-
-
-def _stored_spans(rows: Sequence[Measurement] | MeasurementColumns) -> Iterator[tuple[str, _StoredSpan]]:
-    """Yields stretches with their Box: one per row for objects, one per Box for columns."""
-    if not isinstance(rows, MeasurementColumns):
-        for row in rows:
-            if not row.crossing:
-                yield row.box_id, _StoredSpan(*window_ns(row), 0)
-        return
-    if not len(rows):
-        return
-    order = np.argsort(rows.which, kind="stable")
-    which, start_ns, end_ns = rows.which[order], rows.start_ns[order], rows.end_ns[order]
-    firsts = np.flatnonzero(np.diff(which, prepend=which[0] - 1))
-    gap_ns = np.append(0, start_ns[1:] - end_ns[:-1])
-    gap_ns[firsts] = 0
-    longest_ns = np.maximum.reduceat(gap_ns, firsts)
-    lasts = np.append(firsts[1:], len(which)) - 1
-    found = zip(
-        which[firsts].tolist(),
-        start_ns[firsts].tolist(),
-        end_ns[lasts].tolist(),
-        longest_ns.tolist(),
-        strict=True,
-    )
-    for box, *span in found:
-        yield rows.boxes.ids[box], _StoredSpan(*span)
 
 
 def _after_ms(end_ns: int) -> int:

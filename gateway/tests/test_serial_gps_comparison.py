@@ -327,6 +327,32 @@ def test_a_backlog_that_begins_before_the_first_comparison_steps_no_box_and_the_
     assert fleet.clocks["3"].by_gps and fleet.clocks["3"].steps == 0
 
 
+@pytest.mark.parametrize("own", ["", "3"])
+def test_a_box_first_heard_in_a_backlog_waits_for_its_end_and_is_not_stepped_back(own: str) -> None:
+    fleet = Fleet()
+    fleet.run(30, free="")
+    fleet.delay_ns = dict.fromkeys("123", 1500e6)
+    fleet.run(3, free="")
+    fleet.run(8, own=own)
+    assert "2" not in fleet.stamps
+    fleet.delay_ns = {}
+    fleet.run(40, own=own)
+    for box_id in "2" + own:
+        fleet.checked_ns(box_id)
+        assert fleet.clocks[box_id].steps == 0 and fleet.clocks[box_id].by_gps
+    assert np.abs(fleet.checked_ns("2")[0]).max() < 100 * MS
+
+
+def test_a_backlog_without_an_end_is_in_the_bound_of_a_box_that_is_first_heard_in_it() -> None:
+    fleet = Fleet()
+    fleet.run(30, free="")
+    fleet.delay_ns = dict.fromkeys("12", 800e6)
+    fleet.run(3, free="")
+    fleet.run(30)
+    off, bounds = fleet.checked_ns("2")
+    assert np.all(off > 700 * MS) and bounds[0] < 900 * MS
+
+
 def test_a_time_within_the_bound_of_the_comparison_is_not_stepped() -> None:
     fleet = Fleet(gps_off_ns={"1": 1500 * MS}, stated_ns=2 * S)
     fleet.run(20, gps="", held="1", own="3")

@@ -47,6 +47,9 @@ ms, with USB and the Box's own work. Half of it is subtracted, and is the bound.
 START_S = 2.0
 """A run that needs the system's clock waits this long for its first stamp: what stood in a buffer came
 late."""
+LATE_NS, LATE_MOST_S = 50_000_000, 10.0
+"""Where another Box's GPS shows that blocks arrive later than this, the first stamp waits until one does not;
+at most this long, as the Box's blocks are held meanwhile (axis.HELD_BLOCKS). Then the bound includes it."""
 PLAUSIBLE_NS = 60_000_000_000
 HOLDOVER_DRIFT = 10e-6
 """Drift of a crystal over 10 K (AT cut, below 1 ppm/K); a TCXO stays far below."""
@@ -116,6 +119,8 @@ class BoxClock:
         self._by_gps = False
         """Whether another Box's GPS steers it."""
         self._arrivals_bound_ns = 0.0
+        self._late_ns = 0
+        """The least lateness of arrivals since the first one, as the followed Box with GPS shows it."""
 
     def stamp(self, samples: Samples, live: bool, now_s: float) -> SampleTime | Samples | None:
         """The time of a block's first sample, the block itself where its own time is used; None: not known
@@ -223,7 +228,7 @@ class BoxClock:
         other = gps.reference(round(now_s * 1e9))
         if other is None or 2 * other.bound_ns >= self._clocks.system().uncertainty_ns:
             return False
-        if now_s - self._began_s < START_S:
+        if not self._may_begin(now_s):
             return False
         period_ns = 1e12 / samples.rate_millihz
         own = SteeringTarget(
@@ -242,6 +247,10 @@ class BoxClock:
             self._system = SystemTime(clocks.now_ns, clocks.monotonic_s, clocks.system)
             self._began_s = now_s
             self._rate_millihz = samples.rate_millihz
+            self._late_ns = UNKNOWN_UNCERTAINTY_NS
+        if self._late_ns > LATE_NS:
+            gps = self._clocks.gps
+            self._late_ns = 0 if gps is None else min(self._late_ns, gps.late_ns(round(now_s * 1e9)))
         self._newest = samples.first_sample
         return self._arrivals.add(samples.first_sample + len(samples.counts), round(now_s * 1e9))
 
@@ -249,10 +258,16 @@ class BoxClock:
         """Handles a live block without a time."""
         full = self._collect(samples, now_s)
         began = self._steering.begun
-        if full or (not began and (now_s - self._began_s >= START_S or self._last_timed is not None)):
+        due = full if began else self._last_timed is not None or self._may_begin(now_s)
+        if due:
             self._steer(self._newest)
         elif not began and self._before is not None:
             self._steer(self._newest, only_as_before=True)
+
+    def _may_begin(self, now_s: float) -> bool:
+        """Whether arrivals have lasted long enough for a first stamp, and one of them was in time."""
+        lasted_s = now_s - self._began_s
+        return lasted_s >= (START_S if self._late_ns <= LATE_NS else LATE_MOST_S)
 
     def _steer(self, sample: int, only_as_before: bool = False) -> None:
         """Estimates the true time, and steers towards it from `sample` on."""
@@ -263,7 +278,8 @@ class BoxClock:
         reference = self._reference(fit, sample)
         bound_ns = None
         if reference.source is not TimeSource.FREE:
-            bound_ns = reference.bound_ns + DELAY_NS / 2 + fit.bound_ns
+            late_ns = self._late_ns if self._late_ns > LATE_NS else 0
+            bound_ns = reference.bound_ns + DELAY_NS / 2 + fit.bound_ns + late_ns
         if self._last_timed is not None and self._holds_over(self._last_timed, sample, bound_ns):
             self._by_gps = False
             return

@@ -126,6 +126,7 @@ class _ComparedBox:
         self._began_s = now_s
         self._stated_ns = 0
         self._last: Samples | None = None
+        self.end_ns = 0
         self.received_s = now_s
 
     def accept_block(self, samples: Samples, now_s: float) -> bool:
@@ -142,8 +143,8 @@ class _ComparedBox:
         self._last, self.received_s = samples, now_s
         self._stated_ns = max(self._stated_ns, samples.uncertainty_ns)
         arrived_ns = round(now_s * 1e9)
-        end_ns = samples.t_ns + len(samples.counts) * 10**12 // samples.rate_millihz
-        full = self._arrivals.add(end_ns, arrived_ns)
+        self.end_ns = samples.t_ns + len(samples.counts) * 10**12 // samples.rate_millihz
+        full = self._arrivals.add(self.end_ns, arrived_ns)
         if not full and (self.line is not None or now_s - self._began_s < START_S):
             return False
         fit = self._arrivals.fit()
@@ -201,6 +202,14 @@ class GpsComparison:
             period_bound=line.period_bound,
             period_known=line.fitted,
         )
+
+    def late_ns(self, monotonic_ns: int) -> int:
+        """Returns how late blocks arrive now: the age of the followed Box's newest one; 0: not known."""
+        line = self._followed
+        box = None if line is None else self._boxes.get(line.box_id)
+        if line is None or box is None or monotonic_ns / 1e9 - box.received_s > STALE_S:
+            return 0
+        return monotonic_ns + line.offset_ns(monotonic_ns) - box.end_ns - HALF_WAY_NS
 
     def refresh_state(self) -> GpsComparisonState:
         """`state` as of now, even while no Box sends blocks."""

@@ -8,12 +8,14 @@ from opq_cloud.config import CloudConfig
 from opq_cloud.makai.event_service import FIRST_REQUEST_S
 from opq_cloud.makai.triggers.threshold import Config as ThresholdConfig
 from opq_cloud.mauka.joining.onset_rule import COMPOUND_NS, FOLLOWS_NS, LONGEST_NS, ONE_DISTURBANCE_NS
+from opq_cloud.mauka.measuring.sightings import STEADY_STATES
 from opq_cloud.mauka.running.installed_analyses import PATIENCE
 from opq_cloud.mauka.running.waiting_events import FIRST_RETRY_S, LONGEST_RETRY_S, POLL_S, UNFINISHED_S
 from opq_cloud.mauka.service import TRIAL_S
 from opq_cloud.runner import RESTART_S
 from opq_cloud.store.embedded.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
 from opq_cloud.store.mongo.server import LEASE_S
+from opq_cloud.view import incident_page
 from opq_cloud.view.live import STREAMS
 from opq_cloud.view.live_route import HEARTBEAT_S
 from opq_cloud.view.live_streams import INCIDENTS_WAITING, MEASUREMENTS_WAITING
@@ -28,6 +30,10 @@ CONFIG = CloudConfig()
 def text_of(path: Path) -> str:
     """Its words, with single blanks."""
     return " ".join(path.read_text().split())
+
+
+def test_the_page_of_an_incident_and_mauka_agree_what_follows_what() -> None:
+    assert incident_page.FOLLOWS_NS == FOLLOWS_NS and incident_page.STEADY_STATES == STEADY_STATES
 
 
 def test_the_pages_scripts_and_templates_have_the_figures_of_python() -> None:

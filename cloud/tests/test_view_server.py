@@ -470,3 +470,21 @@ def test_a_page_says_scope_severity_order_of_arrival_and_what_it_follows(tmp_pat
         assert "its clock is too poor to say who was first" in text
         text = _get(scene, "/incidents/2")[1]
         assert 'It follows <a href="/incidents/1">incident #1</a>' in text
+
+
+def test_a_page_names_what_came_before_at_a_box_that_does_not_lead(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path) as scene:
+        at_ns = time.time_ns() - 100 * 10**9
+        dip = Finding("sag", "1", at_ns, at_ns + 10**8, 1000, residual_percent=70.0)
+        before = replace(dip, box_id="2", start_ns=at_ns - 20 * 10**9, end_ns=at_ns - 19 * 10**9)
+        steady = replace(before, kind="harmonics", box_id="4")
+        late = [replace(dip, box_id=box_id, start_ns=at_ns + 2_500_000) for box_id in ("2", "4")]
+        put_findings(scene.store, 1, [before])
+        put_findings(scene.store, 2, [steady])
+        put_findings(scene.store, 3, [dip, *late])
+        facts = scene.store.incident(3)
+        assert facts is not None and facts.follows is None and facts.box_ids == ("1", "2", "4")
+        text = _get(scene, "/incidents/3")[1]
+        said = re.findall(r"At (Box[^,]*), <a href=\"/incidents/(\d+)\">", text)
+        assert said == [("Box 2", "1")]
+        assert re.findall(r"came shortly before", _get(scene, "/incidents/1")[1]) == []

@@ -28,6 +28,17 @@ CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
 """The span of the drawn curve; rms has no value below half a cycle, so the upper line starts there."""
 
 ARRIVALS_SHOWN = 12
+FOLLOWS_NS = 60 * 10**9
+"""As Mauka: one follows another that began or ended at most this long before it at the same Box."""
+STEADY_STATES = frozenset(
+    {
+        "harmonics", "interharmonics", "flicker", "noise", "dc_offset", "periodic_notching",
+        "mains_signalling", "unbalance",
+    }
+)  # fmt: skip
+"""Classes, as Mauka's, that last for hours, so that others do not follow them."""
+FOLLOWED_BOXES, FOLLOWED_SHOWN = 50, 3
+"""Most Boxes that are searched for what came before, and most incidents that are named."""
 COMPARED_IN_PART = 50
 """Earlier incidents at its Boxes, and as many of its class, compared where the visitor sees only a part."""
 NO_SCOPE = N_("not known: no facts of its Boxes say it")
@@ -136,11 +147,45 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
         "more_findings": findings[FINDINGS_SHOWN:],
         "past": (past := past_before(context, incident)),
         "recurrences": recurrence_sentences(past),
+        "followed": followed_at_boxes(context, incident, names),
         "causes": [(cause_sentence(each), evidence_lines(each)) for each in incident.hypotheses],
         "half_cycles": _half_cycles(records),
         "itic_short": words.ITIC_SHORT,
         "f47_words": words.F47_WORDS,
     }
+
+
+def followed_at_boxes(context: ViewContext, incident: Incident, names: words.Names) -> list[tuple[str, int]]:
+    """Boxes in words, and the incident that came shortly before at them; not the one that it follows."""
+    begins: dict[str, int] = {}
+    for item in incident.findings:
+        one = item.finding
+        if not _is_steady(one.kind) and (one.box_id in begins or len(begins) < FOLLOWED_BOXES):
+            begins[one.box_id] = min(one.start_ns, begins.get(one.box_id, one.start_ns))
+    if not begins:
+        return []
+    last: dict[str, tuple[int, int]] = {}
+    first_ns = min(begins.values()) - FOLLOWS_NS
+    for known in context.store.findings_of_boxes(tuple(begins), first_ns, max(begins.values())):
+        one = known.finding
+        since_onset, since_end = (begins[one.box_id] - at_ns for at_ns in (one.start_ns, one.end_ns))
+        near = since_onset <= FOLLOWS_NS or 0 <= since_end <= FOLLOWS_NS
+        if (
+            known.incident_id != incident.incident_id
+            and not _is_steady(one.kind)
+            and near
+            and since_onset > 0
+        ):
+            last[one.box_id] = max((one.start_ns, known.incident_id), last.get(one.box_id, (0, 0)))
+    at: dict[int, list[str]] = {}
+    for box_id in sorted(last, key=natural_order):
+        at.setdefault(last[box_id][1], []).append(box_id)
+    rows = [(words.boxes(ids, names), number) for number, ids in at.items() if number != incident.follows]
+    return rows[:FOLLOWED_SHOWN]
+
+
+def _is_steady(kind: str) -> bool:
+    return STEADY_STATES.issuperset(kind.split("+"))
 
 
 def past_before(context: ViewContext, incident: Incident) -> IncidentPast:

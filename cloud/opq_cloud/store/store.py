@@ -1,8 +1,8 @@
 """The interface to the cloud's database, in the project's own nouns.
 
-It has two implementations, `embedded.EmbeddedStore` (SQLite, the default) and `mongo.MongoStore` (the
-original's collections and fields, opq-interop part D); one contract suite tests both. Writes that can be
-repeated are idempotent; the method's docstring names the natural key. Methods may be called from any thread.
+It has two implementations, `EmbeddedStore` (SQLite, the default) and `MongoStore` (the original's
+collections and fields, opq-interop part D); one contract suite tests both. Writes that can be repeated are
+idempotent; the method's docstring names the natural key. Methods may be called from any thread.
 All raise `StoreError` with one clear line where the database fails or the request is impossible.
 """
 
@@ -227,7 +227,7 @@ class ShownStore(Protocol):
         """Returns the number of incidents; `most` means that many or more."""
 
     def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
-        """Returns field of the magnitude-duration plane (`incident_index.cell_of`) -> number of incidents."""
+        """Returns field of the magnitude-duration plane (`index.cell_of`) -> number of incidents."""
 
 
 class JoinStore(Protocol):
@@ -253,7 +253,7 @@ class JoinStore(Protocol):
     def carry_out(self, plan: JoinPlan) -> CarriedOut | None:
         """Writes a plan, all or nothing for the caller; None where it was made for another revision.
 
-        Its event is kept as long as its findings. Mauka makes plans (`finding_writer.py`).
+        Its event is kept as long as its findings. Mauka makes plans (`joining/finding_writer.py`).
         """
 
 

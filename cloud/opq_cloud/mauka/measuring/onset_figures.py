@@ -28,7 +28,7 @@ Figures = tuple[tuple[str, float], ...]
 
 
 class MeasuredPiece(Protocol):
-    """The interface of `measured.MeasuredRun` that is needed here."""
+    """The interface of `results.MeasuredRun` that is needed here."""
 
     @property
     def run(self) -> Waveform: ...

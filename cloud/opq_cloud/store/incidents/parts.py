@@ -1,7 +1,7 @@
 """An incident at the Boxes that a visitor may see, from the index, without reading its findings.
 
 Both stores have one row per incident and Box. The rows of the Boxes that a visitor sees give the same result
-as `seen_incident.incident_at` gives from all findings; a test compares the two. Pure.
+as `seen.incident_at` gives from all findings; a test compares the two. Pure.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """Findings in the original's `incidents` collection (D.6), joined under one lock document.
 
-It uses no transaction: only the holder of the lock (see `mongo_server.StoreLock`) writes a plan, and each
+It uses no transaction: only the holder of the lock (see `server.StoreLock`) writes a plan, and each
 step can be repeated. First the incidents' facts are marked stale. Then findings are moved, the latest first,
 and written, merged ones are removed, and the new facts are written last. A process killed in between leaves
 its event unanalysed; its next analysis completes the rest.

@@ -132,7 +132,7 @@ class MongoIndex(MongoPart):
         gone: Iterable[int],
         successors: dict[int, int],
     ) -> None:
-        """Indexes what a plan has written, as `embedded_index.index_plan` does."""
+        """Indexes what a plan has written, as `index_plan` of the embedded store does."""
         for one in facts:
             self._enter(entry_of_facts(one), ())
         boxes: dict[int, set[str]] = {}

@@ -2,8 +2,8 @@
 
 An original database can be opened unchanged, and original tools can read this store's. This project adds
 fields, and the collections `opq_counters`, `opq_locks`, `opq_rollups`, `opq_rollups_due`, those of the
-incidents' index and those of accounts (`account_records.TABLES`). This module has Measurements (D.1); trends,
-Boxes, events and findings have modules of their own.
+incidents' index and those of accounts (`records.accounts.TABLES`). This module has Measurements (D.1);
+trends, Boxes, events and findings have modules of their own.
 """
 
 from collections.abc import Iterable, Iterator

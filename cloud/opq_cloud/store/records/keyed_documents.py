@@ -1,6 +1,6 @@
 """Tables of documents by a text key, which both stores have, for accounts and the log of changes.
 
-Separate from `account_records.py`, which the log of changes must not import.
+Separate from `accounts.py`, which the log of changes must not import.
 """
 
 from collections.abc import Callable, Mapping, Sequence

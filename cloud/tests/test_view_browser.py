@@ -402,6 +402,12 @@ def test_a_time_says_what_it_is_where_its_reader_lives(scene: demo.Scene, open_p
     )
     page.goto(f"{scene.url}/incidents")
     assert beside.is_checked() and page.locator("time[data-local]").count() > 0
+    page.goto(scene.url)
+    page.set_viewport_size({"width": 720, "height": 1000})  # A4 within its margins
+    page.emulate_media(media="print")
+    what = page.locator(".incident-what").first.bounding_box()
+    assert what is not None and what["width"] > 150  # words are not one letter a line beside two times
+    page.emulate_media(media="screen")
     beside.press("Space")
     assert page.evaluate("() => !document.documentElement.classList.contains('times-beside')")
 

@@ -59,6 +59,19 @@ def _sound(page: "sync_api.Page") -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_days_and_keys_keep_their_colours_where_the_system_chooses(
+    scene: demo.Scene, page: "sync_api.Page"
+) -> None:
+    colours = """() => [...document.querySelectorAll('.swatch, .day')].map(
+        each => getComputedStyle(each).backgroundColor)"""
+    page.goto(f"{scene.url}/calendar?box=1")
+    own = page.evaluate(colours)
+    page.emulate_media(forced_colors="active")
+    forced = page.evaluate(colours)
+    page.emulate_media(forced_colors="none")
+    assert forced == own and len(set(own)) > 3
+
+
 @pytest.mark.slow
 def test_boxes_are_compared_and_the_address_says_it(scene: demo.Scene, page: "sync_api.Page") -> None:
     page.goto(f"{scene.url}/boxes/1?from=now-1h&to=now")

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from gettext import NullTranslations
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from click.testing import CliRunner
 from opq_cloud.__main__ import cloud
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view import demo, languages
-from opq_cloud.view.catalogues import read_languages, template_catalogue
+from opq_cloud.view.catalogues import read_languages, script_texts, template_catalogue
 from opq_cloud.view.languages import ENGLISH, LANGUAGE, Language, Languages, _, accepted_tags, ngettext
+from opq_cloud.view.live_messages import LiveMessage, incident_message
 from opq_proto.errors import ConfigError
+from opq_proto.messages import Incident
 
 HEAD = 'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n'
 GERMAN = f"""{HEAD}
@@ -110,6 +113,17 @@ def test_the_template_has_the_texts_of_templates_python_and_scripts() -> None:
     assert 'msgid "There are no such texts."' in made.output
 
 
+def test_every_text_of_a_script_is_extracted() -> None:
+    """The extraction passes over a text with places inside of a template string."""
+    static = Path(languages.__file__).parent / "static"
+    marked = {
+        text
+        for path in static.glob("*.js")
+        for text in re.findall(r'(?<![\w.$])(?:_|N_|ngettext)\("([^"]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert len(marked) > 50 and marked - script_texts() == set()
+
+
 @pytest.fixture(scope="module")
 def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
     """A View with German beside English, and one account."""
@@ -155,3 +169,28 @@ def test_the_texts_of_scripts_have_an_address_of_their_own(german: demo.Scene) -
     assert browser.get("/texts/de.json", accept_language="de") == 404
     browser.get("/sign-in")
     assert "data-texts" not in browser.text
+
+
+def test_the_texts_of_a_live_message_are_of_the_streams_language() -> None:
+    """An incident is told once in each language, and measurements are the same bytes for all."""
+    incident = Incident(1, "sag", ("1",), (1,), 0, 10**8, True, 85.2, ())
+    german = Language("de", texts=Shouting())
+    told = incident_message(incident, {})
+    spoken = told.in_language(german)
+    assert "FOR 100" in spoken.data and '"class_words": "SAG"' in spoken.data and "for 100" in told.data
+    assert spoken.event_id == told.event_id and told.in_language(german) is spoken
+    assert told.in_language(ENGLISH) is told
+    gone = LiveMessage("incident_gone", '{"id": 1}')
+    assert gone.in_language(german) is gone
+
+
+class Shouting(NullTranslations):
+    """Each text in capitals, with its places as they are."""
+
+    def gettext(self, message: str) -> str:
+        return re.sub(
+            r"%\(\w+\)[sd]|.", lambda part: part[0] if len(part[0]) > 1 else part[0].upper(), message
+        )
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return self.gettext(msgid1 if n == 1 else msgid2)

@@ -27,7 +27,10 @@ log = structlog.get_logger()
 
 ROOT = Path(__file__).parent
 SOURCES = {"static/*.js": "javascript", "**.py": "python", "templates/**.html": "jinja2.ext:babel_extract"}
-TEMPLATE_OPTIONS = {"trimmed": "true", "newstyle_gettext": "true", "silent": "false"}
+OPTIONS: dict[str, dict[str, object]] = {
+    "templates/**.html": {"trimmed": "true", "newstyle_gettext": "true", "silent": "false"},
+    "static/*.js": {"parse_template_string": True},
+}
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "N_": None}
 PLACE_OR_TAG = re.compile(r"%\(\w+\)[a-z]|%%|%|</?[a-z][^>]*>", re.I)
 HEADER = """\
@@ -57,7 +60,7 @@ def _extracted(sources: dict[str, str]) -> Iterator[tuple[str | tuple[str, ...],
     found = extract_from_dir(
         ROOT,
         method_map=list(sources.items()),
-        options_map={"templates/**.html": TEMPLATE_OPTIONS},
+        options_map=OPTIONS,
         keywords=KEYWORDS,
     )
     for file, line, text, _comments, _context in found:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from markupsafe import Markup
+
 MOST_CHOICES = 16
 """Languages that are read from one Accept-Language."""
 
@@ -30,6 +32,8 @@ class Language:
     """The texts of the scripts as JSON; empty for English, which the scripts hold."""
     version: str = ""
     """Changes with `for_scripts`."""
+    marked: dict[str, tuple[Markup, Markup]] = field(default_factory=dict, repr=False, compare=False)
+    """Texts as templates show them: with their places, and without any."""
 
     @property
     def scripts_path(self) -> str:
@@ -51,19 +55,14 @@ LANGUAGE: ContextVar[Language] = ContextVar("language", default=ENGLISH)
 """The language of the request that this thread or task answers."""
 
 
-def plain_gettext(text: str) -> str:
-    """The text in the present language, before its places are filled: for templates, which fill them."""
-    return LANGUAGE.get().texts.gettext(text)
-
-
 def plain_ngettext(one: str, many: str, num: int) -> str:
-    """Like `plain_gettext`, in the form that a number wants."""
+    """The form that a number wants, before its places are filled."""
     return LANGUAGE.get().texts.ngettext(one, many, num)
 
 
 def _(text: str, /, **places: object) -> str:
     """The text in the present language, with its places filled."""
-    return plain_gettext(text) % places
+    return LANGUAGE.get().texts.gettext(text) % places
 
 
 def ngettext(one: str, many: str, num: int, /, **places: object) -> str:

@@ -1,17 +1,37 @@
-"""Sets the language of each request's answer, and serves the texts of the scripts.
+"""Sets the language of each request's answer; texts for templates, and for scripts.
 
 It is apart from `languages.py`, which commands without a web server import too.
 """
 
 from fastapi import APIRouter, HTTPException, Response
+from markupsafe import Markup
 
 from opq_cloud.view.accounts.visitors import VISITOR
 from opq_cloud.view.guard import App, Receive, Scope, Send
-from opq_cloud.view.languages import LANGUAGE, Languages, _
+from opq_cloud.view.languages import LANGUAGE, Languages, _, plain_ngettext
 
 NOT_TRANSLATED = ("/api", "/static", "/feeds", "/health", "/metrics")
 """Paths for programs: their answers are English."""
 YEAR_S = 31_536_000
+MOST_KEPT = 10_000
+"""Texts that a language keeps as Markup; there are some 1,600, and few more that are made of data."""
+
+
+def marked_text(text: str, /, **places: object) -> Markup:
+    """`_` for templates: what fills the places is escaped, the text itself may have tags."""
+    language = LANGUAGE.get()
+    kept = language.marked.get(text)
+    if kept is None:
+        found = language.texts.gettext(text)
+        kept = Markup(found), Markup(found % {}) if "%(" not in found else Markup()
+        if len(language.marked) < MOST_KEPT:
+            language.marked[text] = kept
+    return kept[1] if kept[1] and not places else kept[0] % places
+
+
+def marked_ngettext(one: str, many: str, num: int, /, **places: object) -> Markup:
+    """`ngettext` for templates."""
+    return Markup(plain_ngettext(one, many, num)) % {"num": num, **places}
 
 
 class PageLanguage:

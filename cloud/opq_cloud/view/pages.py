@@ -38,6 +38,7 @@ from opq_cloud.view.incident_list import (
 from opq_cloud.view.incident_scatter import DOT_SHAPES, MOST_DOTS, dot_links, scatter_of
 from opq_cloud.view.languages import _
 from opq_cloud.view.live_messages import measurement_json
+from opq_cloud.view.page_language import marked_ngettext, marked_text
 from opq_cloud.view.past.calendar_page import CalendarPages
 from opq_cloud.view.past.compare_page import ComparePages
 from opq_cloud.view.past.report_pages import ReportPages
@@ -64,7 +65,8 @@ ON_BOX_PAGE = 10
 COMMANDS_AT_ONCE, COMMANDS_PER_S = 3.0, 0.1
 """Requests of one account at once, and per second: each holds a thread, for seconds at a Box that is away."""
 HOUR_MS = 3_600_000
-FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago")
+FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago",
+           "month", "day_of_month")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,8 @@ class Pages:
             extensions=["jinja2.ext.i18n"],
         )
         self._templates.policies["ext.i18n.trimmed"] = True
-        self._templates.install_gettext_callables(  # type: ignore[attr-defined]
-            languages.plain_gettext, languages.plain_ngettext, newstyle=True
-        )
+        self._templates.newstyle_gettext = True  # type: ignore[attr-defined]
+        self._templates.globals.update(_=marked_text, gettext=marked_text, ngettext=marked_ngettext)
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
         self._templates.filters.update(local_time=marked_time)
         self._templates.globals["table_forms"] = written_forms()

@@ -5,7 +5,7 @@ The search reads the store as the visitor sees it, so hidden data are not found.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import quote
 
@@ -29,11 +29,11 @@ NOT, INSIDE, WORD, START, WHOLE = range(5)
 
 SearchText = Annotated[str, Query(max_length=MOST_CHARACTERS)]
 KINDS = {
-    "Incident": N_("Incidents"),
-    "Box": N_("Boxes"),
-    "Page": N_("Pages"),
-    "Incidents": N_("Lists"),
-    "Action": N_("Actions"),
+    N_("Incident"): N_("Incidents"),
+    N_("Box"): N_("Boxes"),
+    N_("Page"): N_("Pages"),
+    N_("Incidents"): N_("Lists"),
+    N_("Action"): N_("Actions"),
 }
 """Kind -> its heading."""
 
@@ -69,7 +69,7 @@ class SearchPages:
 
     def found(self, q: SearchText = "") -> JSONResponse:
         rows = [
-            {name: value for name, value in asdict(hit).items() if name != "fit"}
+            {"kind": _(hit.kind), "words": hit.words, "detail": hit.detail, "path": hit.path}
             for hit in find(self._context, q)
         ]
         return JSONResponse({"items": rows}, headers={"Cache-Control": "no-store"})

@@ -73,6 +73,7 @@ SHORT_MONTHS = (
 DAYS = (
     N_("Monday"), N_("Tuesday"), N_("Wednesday"), N_("Thursday"), N_("Friday"), N_("Saturday"), N_("Sunday"),
 )  # fmt: skip
+SHORT_DAYS = (N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_("Sun"))
 SOURCE_WORDS = {
     TimeSource.GPS: "GPS",
     TimeSource.HOLDOVER: N_("GPS, in holdover"),
@@ -167,6 +168,11 @@ def long_date(day: date) -> str:
 def short_date(day: date) -> str:
     """`24 Nov`."""
     return _("%(day)s %(month)s", day=day.day, month=_(SHORT_MONTHS[day.month - 1]))
+
+
+def day_of_month(day: date) -> str:
+    """`Tue 24`."""
+    return _("%(weekday)s %(day)s", weekday=_(SHORT_DAYS[day.weekday()]), day=day.day)
 
 
 def utc(t_ns: int, digits: int = 3) -> str:

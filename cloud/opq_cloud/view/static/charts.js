@@ -2,6 +2,8 @@
 
 /* global uPlot */
 
+import { _ } from "./texts.js";
+
 export const FONT = '12px -apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
 const charts = [];
 
@@ -17,7 +19,7 @@ export async function fetchJson(url) {
 
 export function axis(extra = {}) {
   const hairline = { stroke: () => colour("line"), width: 1 };
-  const values = (_, splits) => splits.map((value) => String(value).replace("-", "\u2212"));
+  const values = (plot, splits) => splits.map((value) => String(value).replace("-", "\u2212"));
   return { stroke: () => colour("ink-quiet"), font: FONT, grid: hairline, ticks: { ...hairline, size: 4 }, gap: 5, values, ...extra };
 }
 
@@ -40,7 +42,7 @@ export function chart(place, options, data) {
   plot.root.tabIndex = 0;
   plot.root.addEventListener("keydown", (event) => walk(plot, event));
   plot.root.addEventListener("blur", () => plot.setCursor({ left: -10, top: -10 }));
-  plot.root.setAttribute("aria-label", `Chart: ${caption.replace(/\s+/g, " ").trim()}`);
+  plot.root.setAttribute("aria-label", _("Chart: %(caption)s", { caption: caption.replace(/\s+/g, " ").trim() }));
   new ResizeObserver(() => {
     if (place.clientWidth && place.clientWidth !== plot.width) plot.setSize({ width: place.clientWidth, height });
   }).observe(place);
@@ -70,7 +72,7 @@ function walk(plot, event) {
 
 export function failed(place, error) {
   place.classList.add("plot-failed");
-  place.textContent = "This chart could not be loaded. Its figures stand in the table.";
+  place.textContent = _("This chart could not be loaded. Its figures stand in the table.");
   console.warn(error);
 }
 

@@ -2,6 +2,7 @@
 
 import { fetchJson } from "./charts.js";
 import { isForPage } from "./keys.js";
+import { _ } from "./texts.js";
 import { timeBeside } from "./times.js";
 import { fixed } from "./words.js";
 
@@ -47,9 +48,10 @@ async function show(figure, choose) {
     cursor.setAttribute("visibility", "visible");
   }
   const [low, mean, high] = row[metric].map((value) => fixed(value * factor, Number(digits)));
+  const ends = _("%(low)s to %(high)s", { low, high });
   const readout = figure.querySelector(".readout");
   readout.hidden = false;
-  readout.textContent = `${time(row)}   ${mean}\u202f${unit} (${low} to ${high})`;
+  readout.textContent = `${time(row)}   ${mean}\u202f${unit} (${ends})`;
 }
 
 function hide() {

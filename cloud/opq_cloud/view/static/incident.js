@@ -4,6 +4,7 @@
 
 import { axis, chart, colour, failed, fetchJson, level, readout } from "./charts.js";
 import { drawItic } from "./itic.js";
+import { _ } from "./texts.js";
 import { fixed } from "./words.js";
 
 const root = document.getElementById("charts");
@@ -147,9 +148,9 @@ async function drawEnvelope(place) {
         drawClear: [shadeIncident],
         draw: [
           (plot) => {
-            level(plot, sag, `sag ${place.dataset.sag.replace(/\.0$/, "")}\u202f%`, colour("down"));
-            level(plot, swell, `swell ${place.dataset.swell.replace(/\.0$/, "")}\u202f%`, colour("up"));
-            level(plot, out, `interruption ${place.dataset.interruption.replace(/\.0$/, "")}\u202f%`, colour("out"));
+            level(plot, sag, `${_("sag")} ${place.dataset.sag.replace(/\.0$/, "")}\u202f%`, colour("down"));
+            level(plot, swell, `${_("swell")} ${place.dataset.swell.replace(/\.0$/, "")}\u202f%`, colour("up"));
+            level(plot, out, `${_("interruption")} ${place.dataset.interruption.replace(/\.0$/, "")}\u202f%`, colour("out"));
           },
         ],
       },

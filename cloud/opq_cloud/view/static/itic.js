@@ -2,6 +2,8 @@
 
 import { FONT, axis, chart, colour, fetchJson } from "./charts.js";
 
+import { _, ngettext } from "./texts.js";
+
 const FIRST_S = 1e-3; // what rms can say ends at half a cycle, 8.3 ms
 const LAST_S = 100;
 const WORDS = { 0.001: "1 ms", 0.01: "10 ms", 0.1: "100 ms", 1: "1 s", 10: "10 s", 100: "100 s" };
@@ -23,8 +25,8 @@ export async function drawItic(place) {
       cursor: { show: false },
       scales: { x: { time: false, distr: 3, range: [FIRST_S, LAST_S] }, y: { range: [0, top] } },
       axes: [
-        axis({ size: 34, splits: () => decades, values: (_, splits) => splits.map((s) => (s in WORDS ? WORDS[s] : "")), filter: (_, splits) => splits }),
-        axis({ size: 52, values: (_, splits) => splits.map((value) => `${value}\u202f%`) }),
+        axis({ size: 34, splits: () => decades, values: (plot, splits) => splits.map((s) => (s in WORDS ? WORDS[s] : "")), filter: (plot, splits) => splits }),
+        axis({ size: 52, values: (plot, splits) => splits.map((value) => `${value}\u202f%`) }),
       ],
       series: [{}, { show: false }],
       hooks: {
@@ -38,9 +40,9 @@ export async function drawItic(place) {
           (plot) => {
             trace(plot, itic.upper, "up");
             trace(plot, lower, "down");
-            label(plot, 3, (itic.upper[itic.upper.length - 1][1] + top) / 2 + 4, "prohibited", "up");
-            label(plot, 3, 35, "no damage", "down");
-            label(plot, FIRST_S * 1.15, 104, "no interruption in function", "ink-quiet", "left");
+            label(plot, 3, (itic.upper[itic.upper.length - 1][1] + top) / 2 + 4, _("prohibited"), "up");
+            label(plot, 3, 35, _("no damage"), "down");
+            label(plot, FIRST_S * 1.15, 104, _("no interruption in function"), "ink-quiet", "left");
             for (const point of points) mark(plot, point);
             for (const close of clusters(plot, points)) name(plot, close);
           },
@@ -106,9 +108,10 @@ function clusters(plot, points) {
 
 function named(names) {
   if (names.length === 1) return names[0];
-  if (names.length > 6) return `${names.length} Boxes`;
-  const numbers = names.map((each) => each.replace(/^Box /, ""));
-  return `Boxes ${numbers.sort((a, b) => a.localeCompare(b, "en", { numeric: true })).join(", ")}`;
+  if (names.length > 6) return ngettext("%(num)d Box", "%(num)d Boxes", names.length);
+  const numbers = names.map((each) => each.replace(_("Box %(box)s", { box: "" }), ""));
+  const each = numbers.sort((a, b) => a.localeCompare(b, "en", { numeric: true })).join(", ");
+  return ngettext("Box %(each)s", "Boxes %(each)s", names.length, { each });
 }
 
 function mark(plot, point) {

@@ -2,6 +2,7 @@
 // page is the same, as it was when it was made.
 
 import { openFeed } from "./feed.js";
+import { _ } from "./texts.js";
 import { ago, fixed, lost, reporting, showStale, stale, state, utc } from "./words.js";
 
 const FRESH_MS = 10_000; // younger than this, a value's age is not worth a word
@@ -59,7 +60,7 @@ function showFeed() {
   const others = showsAll ? null : reportingNow;
   const known = heard.size > 0 || others !== null; // until then, what the page was sent with stands
   const silent = known && [...heard.values()].every((last) => reports(last) === false) && !(others && (others.reporting || others.newest_ms === null));
-  const text = away ? "Connection lost, trying again" : silent ? "No Box reports" : "Live";
+  const text = away ? _("Connection lost, trying again") : silent ? _("No Box reports") : _("Live");
   feed.hidden = false;
   feed.classList.toggle("feed-lost", away || silent);
   if (feed.textContent !== text) feed.textContent = text;
@@ -191,7 +192,7 @@ function showIncident(incident) {
   const news = document.getElementById("news");
   if (news && !document.querySelector(`tr[data-incident="${incident.id}"]`)) {
     news.hidden = false;
-    news.querySelector("a").textContent = `New: ${incident.summary}. Show the newest`;
+    news.querySelector("a").textContent = _("New: %(what)s. Show the newest", { what: incident.summary });
   }
   const shown = document.getElementById("charts");
   const changed = document.getElementById("changed");
@@ -276,5 +277,5 @@ function drawSparkline(box, rows) {
   const note = box.querySelector("[data-spark-note]");
   const seconds = span / 1000;
   const words = seconds < 90 ? `${Math.round(seconds)}\u202fs` : `${Math.round(seconds / 60)}\u202fmin`;
-  if (note) note.textContent = `${fixed(low, 1)} to ${fixed(high, 1)}\u202fV in the last ${words}`;
+  if (note) note.textContent = _("%(low)s to %(high)s in the last %(time)s", { low: fixed(low, 1), high: `${fixed(high, 1)}\u202fV`, time: words });
 }

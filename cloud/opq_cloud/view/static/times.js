@@ -1,6 +1,8 @@
 // The time of whoever looks, at hand wherever a page names one in UTC: under the pointer, on focus, on touch, and
 // for who wants it beside each.
 
+import { _ } from "./texts.js";
+
 const KEPT = "opq-times-beside";
 const PLAIN = /^\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?( UTC)?$|^\d\d:\d\d(:\d\d(\.\d+)?)?$/;
 const root = document.documentElement;
@@ -24,7 +26,12 @@ function offsetOf(date) {
 
 /** `2026-11-22 15:02:04 in Europe/Zurich, GMT+01:00`: with the offset of that day, not of today. */
 export function localTime(date) {
-  return `${local.format(date)} in ${zone}, ${offsetOf(date)}`;
+  return _("%(time)s in %(zone)s, %(offset)s", { time: local.format(date), zone, offset: offsetOf(date) });
+}
+
+/** `15:02:04`. */
+export function localClock(date) {
+  return local.format(date).slice(11, 19);
 }
 
 /** `15:02:04 GMT+01:00`, with its day where that is not the day by UTC. */
@@ -87,7 +94,8 @@ const said = document.querySelector("[data-your-time]");
 const box = document.getElementById("times-beside");
 if (said && box) {
   const isUtc = ["UTC", "Etc/UTC", "Etc/GMT", "GMT"].includes(zone);
-  said.textContent = isUtc ? " Your time zone is UTC." : ` Your time zone is ${zone}; point at a time to read it there.`;
+  const where = isUtc ? _("Your time zone is UTC.") : _("Your time zone is %(zone)s; point at a time to read it there.", { zone });
+  said.textContent = ` ${where}`;
   box.parentElement.hidden = isUtc;
   box.checked = !isUtc && wanted();
   box.addEventListener("change", () => {

@@ -1,4 +1,6 @@
-// Numbers and times as the server writes them (view/words.py).
+// Numbers and times as the server writes them (view/words.py), in the language of the page.
+
+import { _, ngettext } from "./texts.js";
 
 export const UNKNOWN = "–";
 
@@ -16,42 +18,45 @@ export function utc(ms, digits) {
 
 export function ago(ms, nowMs) {
   const seconds = Math.floor((nowMs - ms) / 1000);
-  if (seconds < 5) return "just now";
-  if (seconds < 60) return `${seconds}\u202fs ago`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)}\u202fmin ago`;
-  if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)}\u202fh ago`;
-  return `${Math.floor(seconds / 86400)} days ago`;
+  if (seconds < 5) return _("just now");
+  if (seconds < 60) return _("%(age)s ago", { age: `${seconds}\u202fs` });
+  if (seconds < 3600) return _("%(age)s ago", { age: `${Math.floor(seconds / 60)}\u202fmin` });
+  if (seconds < 48 * 3600) return _("%(age)s ago", { age: `${Math.floor(seconds / 3600)}\u202fh` });
+  return ngettext("%(num)d day ago", "%(num)d days ago", Math.floor(seconds / 86400));
 }
 
 export function age(seconds) {
   if (seconds < 90) return `${seconds}\u202fs`;
   if (seconds < 90 * 60) return `${Math.floor(seconds / 60)}\u202fmin`;
-  return seconds < 48 * 3600 ? `${Math.floor(seconds / 3600)}\u202fh` : `${Math.floor(seconds / 86400)} days`;
+  if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)}\u202fh`;
+  return ngettext("%(num)d day", "%(num)d days", Math.floor(seconds / 86400));
 }
 
 /** `live` null: without a connection it is not known. */
 export function state(live, ageMs, freshMs) {
-  const words = age(Math.floor(ageMs / 1000));
-  if (live === null) return `${words} old`;
-  if (!live) return `Silent for ${words}`;
-  return ageMs < freshMs ? "Live" : `Live, ${words} old`;
+  const words = { age: age(Math.floor(ageMs / 1000)) };
+  if (live === null) return _("%(age)s old", words);
+  if (!live) return _("Silent for %(age)s", words);
+  return ageMs < freshMs ? _("Live") : _("Live, %(age)s old", words);
 }
 
 export function reporting(count, live) {
-  const boxes = `${count} Box${count === 1 ? "" : "es"}`;
-  if (live === null) return `${boxes}; without a connection it is not known which report.`;
-  if (live === count) return `${boxes}, ${count === 1 ? "and it reports" : "all of them reporting"}.`;
-  return `${boxes}, ${live || "none"} of them reporting now.`;
+  if (live === null) return ngettext("%(num)d Box; without a connection it is not known which report.", "%(num)d Boxes; without a connection it is not known which report.", count);
+  if (live === count) return ngettext("%(num)d Box, and it reports.", "%(num)d Boxes, all of them reporting.", count);
+  if (!live) return ngettext("%(num)d Box, none of them reporting now.", "%(num)d Boxes, none of them reporting now.", count);
+  return ngettext("%(num)d Box, %(live)d of them reporting now.", "%(num)d Boxes, %(live)d of them reporting now.", count, { live });
 }
 
 /** What a page says of values that no longer move: [what, what follows], as `words.stale` of the server. */
 export function stale(newestMs, nowMs) {
-  return ["No Box reports now.", `The newest value is ${age(Math.max(0, Math.floor((nowMs - newestMs) / 1000)))} old: what stands here is from then.`];
+  const old = age(Math.max(0, Math.floor((nowMs - newestMs) / 1000)));
+  return [_("No Box reports now."), _("The newest value is %(age)s old: what stands here is from then.", { age: old })];
 }
 
 /** The same where the page itself has lost View. */
 export function lost(sinceMs) {
-  return ["The connection to View is lost.", `It is tried again; what stands here is ${age(Math.floor(sinceMs / 1000))} old or older.`];
+  const old = age(Math.floor(sinceMs / 1000));
+  return [_("The connection to View is lost."), _("It is tried again; what stands here is %(age)s old or older.", { age: old })];
 }
 
 const title = document.title;

@@ -18,6 +18,7 @@ from opq_cloud.view.accounts.visitors import VISITOR, Visitor, Visitors
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
+from opq_cloud.view.past import month_report
 from opq_cloud.view.past.month_report import LocalMonth, read_month_lines, read_month_report, summary_of
 from opq_cloud.view.past.report_pages import ReportPages
 from opq_proto.messages import Finding, Trigger
@@ -97,10 +98,23 @@ def test_the_list_has_the_months_that_hold_something(store: CloudStore) -> None:
         months.append(LocalMonth.of(date.fromtimestamp(months[-1].end_ms / 1000 + DAY_MS / 1000), UTC_ZONE))
     lines, whole = read_month_lines(store, ["1"], ("1",), months, NOW)
     assert whole and [each.month.first for each in lines] == [date(2025, 12, 1), date(2026, 3, 1)]
-    assert lines[0].coverage is None and lines[0].incidents.count == 1
-    assert lines[1].coverage == pytest.approx(10 / 31) and lines[1].incidents.count == 2
+    assert lines[0].coverage is None and lines[0].count == 1
+    assert lines[1].coverage == pytest.approx(10 / 31) and lines[1].count == 2
     everywhere, _ = read_month_lines(store, ["1", "2"], None, months, NOW)
-    assert everywhere[1].coverage == pytest.approx(5 / 31) and everywhere[1].incidents.count == 3
+    assert everywhere[1].coverage == pytest.approx(5 / 31) and everywhere[1].count == 3
+
+
+def test_months_of_which_not_all_incidents_are_read_state_their_number(
+    store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(month_report, "MOST_LISTED", 2)
+    months = [
+        LocalMonth.of(date(year, month, 1), UTC_ZONE) for year, month in ((2025, 12), (2026, 3), (2026, 4))
+    ]
+    lines, whole = read_month_lines(store, ["1"], None, months, NOW)
+    assert not whole and [(each.count, each.incidents) for each in lines] == [(1, None), (3, None)]
+    later, _ = read_month_lines(store, ["1"], None, months[1:], NOW)
+    assert later[0].count == 3, "the month in which reading ended is counted"
 
 
 def test_the_figures_of_a_month_are_those_of_its_rows(store: CloudStore) -> None:
@@ -244,4 +258,4 @@ def test_a_year_of_many_boxes_is_listed_from_few_rows(store: CloudStore, client:
         store.put_box(BoxRecord(str(number), "", region="west"))
     context = ViewContext(Counted(), LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)  # type: ignore[arg-type]
     assert TestClient(create_app(context)).get("/reports?region=west").status_code == 200
-    assert len(read) == 12
+    assert len(read) == 5

@@ -122,11 +122,15 @@ def _row_places(days: Sequence[DayQuality], now_ms: int) -> tuple[list[int], int
 
 
 def read_incidents(
-    store: ShownStore, box_ids: tuple[str, ...] | None, start_ms: int, end_ms: int
+    store: ShownStore,
+    box_ids: tuple[str, ...] | None,
+    start_ms: int,
+    end_ms: int,
+    most: int = MOST_INCIDENTS,
 ) -> list[IndexedIncident]:
-    """The newest incidents, up to MOST_INCIDENTS, that overlap a span, of these Boxes or (None) of all."""
+    """The newest incidents, up to `most`, that overlap a span, of these Boxes or (None) of all."""
     wanted = IncidentFilter(box_ids=box_ids, start_ns=start_ms * 1_000_000, end_ns=end_ms * 1_000_000)
-    return store.find_incidents(wanted, MOST_INCIDENTS)
+    return store.find_incidents(wanted, most)
 
 
 def with_incidents(days: Sequence[DayQuality], entries: Iterable[IndexedIncident]) -> list[DayQuality]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-from opq_cloud.store.incidents.index import IndexedIncident
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.store import ShownStore, Trend
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS
 from opq_cloud.view.box_history import missing_spans
@@ -31,6 +31,8 @@ from opq_cloud.view.past.past_series import Factors, PastFigures, PastSeries, ro
 
 BANDS = (2.0, 4.0, 6.0, 8.0)
 """Where the second to the last band of severity begin."""
+MOST_LISTED, MOST_COUNTED = 5_000, 1_000_000
+"""Incidents of the list of months that are read, and of one month that are counted."""
 UTC = ZoneInfo("UTC")
 
 
@@ -83,7 +85,9 @@ class MonthLine:
 
     month: LocalMonth
     coverage: float | None
-    incidents: IncidentSummary
+    count: int
+    incidents: IncidentSummary | None
+    """None where only their number is known: later months of the list have more than are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ def read_month_lines(
     months: Sequence[LocalMonth],
     now_ms: int,
 ) -> tuple[list[MonthLine], bool]:
-    """The months, given in rising order, that hold something, and whether all incidents were counted.
+    """The months, given in rising order, that hold something, and whether all incidents were read.
 
     The measured share is that of the Boxes `read`, incidents are those of `box_ids` or (None) of all.
     """
@@ -130,15 +134,19 @@ def read_month_lines(
     for box_id in read:
         for row in store.trend_rows(box_id, starts[0], min(spans[-1].end_ms, now_ms), DAY_MS):
             covered[bisect_right(starts, row.start_ms) - 1] += row.coverage * row.length_ms
-    entries = read_incidents(store, box_ids, months[0].start_ms, months[-1].end_ms)
+    entries = read_incidents(store, box_ids, months[0].start_ms, months[-1].end_ms, MOST_LISTED)
     of_month = _by_month(entries, months)
+    whole = len(entries) < MOST_LISTED
+    oldest_ms = 0 if whole else entries[-1].start_ns // 1_000_000
     lines = []
     for number, month in enumerate(months):
         whole_ms = (min(spans[number].end_ms, now_ms - LATE_MS) - starts[number]) * len(read)
         share = min(1.0, covered[number] / whole_ms) if covered[number] and whole_ms > 0 else None
-        if share is not None or of_month[number]:
-            lines.append(MonthLine(month, share, summary_of(of_month[number])))
-    return lines, len(entries) < MOST_INCIDENTS
+        summary = summary_of(of_month[number]) if month.start_ms > oldest_ms else None
+        count = summary.count if summary else _count(store, box_ids, month)
+        if share is not None or count:
+            lines.append(MonthLine(month, share, count, summary))
+    return lines, whole
 
 
 def read_month_report(
@@ -210,6 +218,12 @@ def _class_summary(kind: str, found: Sequence[IndexedIncident]) -> ClassSummary:
         max(residuals, key=lambda percent: abs(percent - 100.0), default=None),
         max((each.severity for each in found if each.severity is not None), default=None),
     )
+
+
+def _count(store: ShownStore, box_ids: tuple[str, ...] | None, month: LocalMonth) -> int:
+    span_ns = month.start_ms * 1_000_000, month.end_ms * 1_000_000
+    wanted = IncidentFilter(box_ids=box_ids, start_ns=span_ns[0], end_ns=span_ns[1])
+    return store.count_incidents(wanted, MOST_COUNTED)
 
 
 def _by_month(

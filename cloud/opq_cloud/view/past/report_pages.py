@@ -22,7 +22,7 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.box_history import INCIDENTS_SHOWN
 from opq_cloud.view.context import ViewContext, label
 from opq_cloud.view.languages import N_, _, ngettext
-from opq_cloud.view.past.calendar_page import BOXES_READ, month_of_address
+from opq_cloud.view.past.calendar_page import month_of_address
 from opq_cloud.view.past.compare_address import query_zone
 from opq_cloud.view.past.compare_page import BOXES_OFFERED, clock_words
 from opq_cloud.view.past.local_weeks import local_day
@@ -40,6 +40,8 @@ from opq_cloud.view.past.past_chart import past_chart
 from opq_cloud.view.public.day_trends import sampled
 from opq_cloud.view.time_span import input_words
 
+BOXES_READ = 5
+"""Boxes of a group whose rows are read: a month has 744 hours of each."""
 MONTHS_LISTED = 12
 BOXES_A_PAGE = 100
 WORST_LISTED = 5
@@ -209,7 +211,8 @@ class ReportPages:
     def _links(self, scope: ReportScope, month: LocalMonth, zone: ZoneInfo) -> MonthLinks:
         span = {"from": input_words(month.start_ms), "to": input_words(month.end_ms)}
         chosen = {**scope.fields, **span}
-        boxes = [("box", box_id) for box_id in scope.box_ids]
+        few = len(scope.box_ids) <= MOST_EXPORTED
+        boxes = [("box", box_id) for box_id in scope.box_ids] if few else []
         of_month = f"{month.first:%Y-%m}"
         history = ""
         if scope.box_id:
@@ -221,13 +224,14 @@ class ReportPages:
             calendar=self._query(scope, zone, month=of_month) if scope.fields else "",
             history=history,
             incidents=urlencode(chosen),
-            measurements=urlencode([*boxes, *span.items()]) if len(boxes) <= MOST_EXPORTED else "",
+            measurements=urlencode([*boxes, *span.items()]) if few else "",
         )
 
 
-def _classes_words(found: IncidentSummary) -> str:
+def _classes_words(found: IncidentSummary | None) -> str:
     """`sag 12, swell 3`: the classes of incidents, the most frequent first."""
-    return ", ".join(f"{words.class_phrase(each.kind)} {each.count}" for each in found.classes)
+    classes = found.classes if found else ()
+    return ", ".join(f"{words.class_phrase(each.kind)} {each.count}" for each in classes)
 
 
 def _band_rows(found: IncidentSummary) -> list[tuple[str, int]]:

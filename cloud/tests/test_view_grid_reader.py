@@ -15,9 +15,9 @@ from opq_cloud.config import ViewSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.view.accounts.visitors import OPEN, VISITOR, RequestFacts, Visitor, Visitors
+from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
-from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.fuzz import distance_km
 from opq_cloud.view.public.grid_now import TONES, medians_of
 from opq_cloud.view.public.grid_reader import GridReader

@@ -18,10 +18,10 @@ from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexP
 from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.accounts.seen import SeenIncidents, SeenStore
 from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext, read_incidents
 from opq_cloud.view.live import LiveHub
-from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_proto.messages import Finding
 
 S = 10**9

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from opq_cloud.store.store import Trend
-from opq_cloud.view.public.answer_cache import AnswerCache
+from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.public.day_page import day_chart
 from opq_cloud.view.public.day_trends import (
     DAY_ROWS,

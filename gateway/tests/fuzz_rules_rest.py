@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=["opq_rules"]):
     from opq_rules.built_in import types_of
     from opq_rules.engine.endpoints import OwnTypes
     from opq_rules.engine.engine import Engine
-    from opq_rules.query.trying import run_case
+    from opq_rules.engine.trying import run_case
     from opq_rules.rule_plugins import RulePlugins
 
 DEMO = 'CREATE STREAM demo (v BIGINT, b STRING) WITH (DATASOURCE="demo", TYPE="memory", TIMESTAMP="v")'

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
+from opq_gateway.ring.lost import NOT_RESENT
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.intake import Intake
-from opq_gateway.serial_side.reassembly import NOT_RESENT
 from opq_gateway.status import BoxStatus
 from opq_hil.mains.generator import Generator
 from opq_proto import link_payloads

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.blocks import SampleBlock
+from opq_gateway.ring.lost import NOT_RESENT, OVERRUN
 from opq_gateway.serial_side.reassembly import (
     MOST_AHEAD,
-    NOT_RESENT,
-    OVERRUN,
     Reassembly,
     ResendRequest,
 )

@@ -13,11 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from telling_blocks import T0_NS, block, blocks, ns, pattern
 
-from opq_gateway.ring.lost import BEFORE_CONTACT, NOT_HELD, NOT_RUNNING, Lost
+from opq_gateway.ring.lost import BEFORE_CONTACT, NOT_HELD, NOT_RESENT, NOT_RUNNING, OVERRUN, Lost
 from opq_gateway.ring.raw import HEAD_BYTES
 from opq_gateway.ring.record import stride_bytes
 from opq_gateway.ring.ring import Ring
-from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN
 from opq_proto.messages import Gap
 
 ALL = (0, 2**62)

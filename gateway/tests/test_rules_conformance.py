@@ -23,7 +23,7 @@ from opq_rules.api import queries
 from opq_rules.api.service import RulesService
 from opq_rules.delivery.transform import SinkProperties
 from opq_rules.engine import taps
-from opq_rules.query.trying import try_case
+from opq_rules.engine.trying import try_case
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
 RULE = {"id": "r1", "sql": "SELECT v FROM demo WHERE v > 126", "actions": [{"memory": {"topic": "out"}}]}

@@ -14,10 +14,10 @@ from hypothesis import strategies as some
 from sql_evaluation import Facts, evaluated
 
 from opq_rules.errors import RowError, RuleError
-from opq_rules.expressions.values import identity
 from opq_rules.functions.dates import duration
 from opq_rules.functions.patterns import Pattern
 from opq_rules.functions.registry import AggregateFunction, Analytic, Scalar, built_in, find, near
+from opq_rules.values import identity
 
 ROW: dict[str, Any] = {
     "i": 7,

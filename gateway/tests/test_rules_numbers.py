@@ -7,15 +7,15 @@ import pytest
 
 from opq_rules.batch import Batch, Row
 from opq_rules.engine.definition import options
-from opq_rules.expressions.values import EXACT, put_out
+from opq_rules.engine.trying import try_text
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
-from opq_rules.query.trying import try_text
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
+from opq_rules.values import EXACT, put_out
 
 BARE = 'CREATE STREAM s () WITH (DATASOURCE="s", TYPE="mock")'
 DECLARED = 'CREATE STREAM s (a BIGINT, b BIGINT) WITH (DATASOURCE="s", TYPE="mock")'

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_rules.batch import Batch
-from opq_rules.expressions.values import moment
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts, frozen, thawed
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
+from opq_rules.values import moment
 
 BASE = 1_700_000_040_000
 DDL = [

@@ -17,21 +17,21 @@ from rules_engine import rule, running
 from rules_sql_text import parse_expression
 from sql_evaluation import Facts, OneRecord
 
+from opq_rules.engine.trying import try_case
 from opq_rules.errors import RowError, RuleError
 from opq_rules.expressions import compile, inference
 from opq_rules.expressions.compile import compile_expression
 from opq_rules.expressions.inference import Inference
-from opq_rules.expressions.types import UNKNOWN_TYPE, ValueType, of_column
-from opq_rules.expressions.values import kind_of
 from opq_rules.functions.registry import Planned, Scalar, built_in
 from opq_rules.functions.signatures import _table, signature
 from opq_rules.query.plan import plan
-from opq_rules.query.trying import try_case
 from opq_rules.query.typing_pass import described
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Column, Create, Expression, FunctionCall, Select
 from opq_rules.sql.walk import walk
 from opq_rules.streams.definition import StreamDefinition, definition_of
+from opq_rules.types import UNKNOWN_TYPE, ValueType, of_column
+from opq_rules.values import kind_of
 
 COLUMNS = (
     "i BIGINT, f FLOAT, s STRING, b BOOLEAN, t DATETIME, y BYTEA, a ARRAY(BIGINT), x ARRAY(STRING), "

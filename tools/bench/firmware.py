@@ -68,7 +68,7 @@ def stages(bench: Bench, board: str) -> tuple[dict[str, StageInstructions], floa
     world = World((TO_S + 2) * NS, mains=mains, said=typed(TO_S * NS, lines))
     run = bench.run(world, board, name=board)
     found = {}
-    for text in printed(run, "stage "):
+    for text in printed(run.capture, "stage "):
         name, (calls, least, mean, most) = ast.literal_eval(text)
         found[name] = StageInstructions(calls, *(instructions(cycles) for cycles in (least, mean, most)))
     if set(found) != set(STAGES):

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from opq_gateway.local.surroundings import Found
+from opq_gateway.surroundings import Found
 from opq_proto import log
 from opq_proto.config import read_document
 from opq_proto.config_fields import fields_of
@@ -96,7 +96,7 @@ def _check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | 
     if kind != "gateway":
         return _cloud(path, kind, data_dir)
     from opq_gateway import config
-    from opq_gateway.local.surroundings import check
+    from opq_gateway.surroundings import check
 
     found = check(config.load(path, data_dir))
     return Checked(

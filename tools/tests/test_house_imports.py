@@ -2,7 +2,10 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = {
@@ -97,6 +100,37 @@ def test_the_measurement_core_knows_numpy_and_nothing_else() -> None:
         if name not in allowed | STANDARD_PURE | {package}
     ]
     assert wrong == []
+
+
+def folder_imports(root: Path) -> dict[str, set[str]]:
+    """Folder of a package -> the neighbouring folders that its modules import, lazily too."""
+    package = ".".join(root.relative_to(ROOT).parts[1:])
+    folders = {path.name for path in root.iterdir() if (path / "__init__.py").exists()}
+    found: dict[str, set[str]] = {folder: set() for folder in folders}
+    for folder in folders:
+        for path in (root / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and node.module:
+                    names = [f"{node.module}.{alias.name}" for alias in node.names]
+                elif isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                else:
+                    continue
+                inner = [name.removeprefix(f"{package}.") for name in names if name.startswith(f"{package}.")]
+                found[folder] |= {name.split(".")[0] for name in inner} & folders - {folder}
+    return found
+
+
+@pytest.mark.parametrize(
+    "root", [*ROOMS, *(f"opq_cloud/{folder}" for folder in ("makai", "mauka", "store", "view"))]
+)
+def test_folders_of_a_package_do_not_import_each_other_in_a_circle(root: str) -> None:
+    """What two of them need lies in one of them or above both."""
+    imports = folder_imports(ROOT / ROOMS[root.split("/")[0]] / root)
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as circle:
+        pytest.fail(" -> ".join(circle.args[1]))
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:

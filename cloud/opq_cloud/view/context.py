@@ -19,11 +19,11 @@ from opq_cloud.view.accounts.seen import SeenHub, SeenIncidents, SeenStore
 from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.firmware_jobs import FirmwareJobs
+from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.charts import Bucket
 from opq_cloud.view.languages import N_, NO_LANGUAGES, Languages, _
 from opq_cloud.view.live import LiveHub
-from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.registry import BOX_ID, RegistryReader, natural_order
 from opq_cloud.view.words import BOXES_LISTED, CLASS_PHRASES
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL

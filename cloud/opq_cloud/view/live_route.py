@@ -26,6 +26,7 @@ from opq_cloud.view.accounts.visitors import (
     Visitors,
     visitor_network,
 )
+from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.languages import ENGLISH, LANGUAGE, Language
 from opq_cloud.view.live_compression import GZIP_HEAD, SharedFrames, accepts_gzip
@@ -33,7 +34,6 @@ from opq_cloud.view.live_filter import LiveFilter, read_live_filter, read_page_b
 from opq_cloud.view.live_messages import LiveMessage
 from opq_cloud.view.live_streams import Shown, Subscriber, loop_wake
 from opq_cloud.view.page_feed import Boxes
-from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.map_feed import MapFeeds, MapPosition, Windows, read_windows
 from opq_proto.errors import StoreError
 

@@ -13,6 +13,9 @@ from opq_proto.messages import Gap
 
 NOT_RUNNING = "the gateway was not running, or ended before it could keep them"
 BEFORE_CONTACT = "sampled before the gateway heard this start of the Box"
+OVERRUN = "the Box's converter overran"
+NOT_RESENT = "lost between Box and gateway; the Box did not send them again"
+ENDED = "lost between Box and gateway, which ended before the Box had sent them again"
 NOT_HELD = "not on the disk: damaged, or not written back before a power cut"
 _PAYLOAD = struct.Struct("<IQqqH")
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.ring.lost import BEFORE_CONTACT, NOT_RUNNING, Lost, completed
+from opq_gateway.ring.lost import BEFORE_CONTACT, NOT_RESENT, NOT_RUNNING, OVERRUN, Lost, completed
 from opq_gateway.ring.segment import Segment
-from opq_gateway.serial_side.reassembly import NOT_RESENT, OVERRUN
 from opq_proto.messages import Gap
 
 MOST = 64

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
+from opq_gateway.ring.lost import ENDED
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.axis import Axis
 from opq_gateway.serial_side.box_commands import BoxCommands
@@ -19,7 +20,9 @@ from opq_gateway.serial_side.box_settings import CrossingLimits, TimeForGps
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.greeting import BoxLog, Greeting
 from opq_gateway.serial_side.outputs import Outputs, RingWriter
-from opq_gateway.serial_side.reassembly import ENDED, Output
+from opq_gateway.serial_side.reassembly import (
+    Output,
+)
 from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.box_losses import GONE, box_losses

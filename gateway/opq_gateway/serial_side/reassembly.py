@@ -17,6 +17,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from opq_gateway.blocks import SampleBlock
+from opq_gateway.ring.lost import NOT_RESENT, OVERRUN
 from opq_proto.messages import Gap
 
 REQUEST_AGAIN_SAMPLES = 1800
@@ -35,9 +36,6 @@ MOST_REQUESTS = 16
 MOST_AHEAD = 8000
 """Most samples requested and not yet here: 0.3 s of a line's capacity. With more, whatever is lost again
 would wait after all of them until the Box no longer has it."""
-OVERRUN = "the Box's converter overran"
-NOT_RESENT = "lost between Box and gateway; the Box did not send them again"
-ENDED = "lost between Box and gateway, which ended before the Box had sent them again"
 
 
 @dataclass(frozen=True, slots=True)

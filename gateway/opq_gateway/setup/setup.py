@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.config import Config
 from opq_gateway.counters import BoxCounters
-from opq_gateway.local.surroundings import read_password
 from opq_gateway.local.watchdog import Notifier
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.setup import saved
 from opq_gateway.status import BoxStatus
+from opq_gateway.surroundings import read_password
 from opq_proto import log
 from opq_proto.errors import ConfigError
 

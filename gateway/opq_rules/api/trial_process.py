@@ -15,8 +15,8 @@ import msgspec
 
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.transform import SinkProperties, divided, transformer
+from opq_rules.engine.trying import try_case
 from opq_rules.errors import CONFIGURATION, RuleError
-from opq_rules.query.trying import try_case
 
 CPU_S = 10
 WALL_S = 20.0

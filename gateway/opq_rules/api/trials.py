@@ -18,8 +18,8 @@ from opq_rules.api.trial_process import run_apart, shape_of
 from opq_rules.batch import JsonObject
 from opq_rules.engine.definition import checked_id
 from opq_rules.engine.engine import Engine
+from opq_rules.engine.trying import run_case
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
-from opq_rules.query.trying import run_case
 
 MOST_TRIALS = 20
 LONGEST_S = 600.0

@@ -17,13 +17,13 @@ from typing import Any
 from opq_rules.batch import Batch, Row
 from opq_rules.engine.rule import Deliver, QueryUnit, Rule
 from opq_rules.expressions.closures import lookup
-from opq_rules.expressions.values import COMPARISONS, NUMBERS
 from opq_rules.functions.registry import Scalar, find
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.query import Query
 from opq_rules.query.where import MIRRORED, conjuncts, together
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, FunctionCall, Literal, Select, Unary
 from opq_rules.sql.walk import calls_in
+from opq_rules.values import COMPARISONS, NUMBERS
 
 Constant = int | float | str
 HOLDS = {sign: holds for sign, holds in COMPARISONS.items() if sign != "!="}

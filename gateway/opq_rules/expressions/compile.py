@@ -8,9 +8,10 @@ plain functions (`functions`). Source: reference/rules.md, D.4 and D.5.
 from collections.abc import Callable
 from typing import Protocol
 
+from opq_rules import arithmetic, values
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
-from opq_rules.expressions import arithmetic, closures, conditions, values
+from opq_rules.expressions import closures, conditions
 from opq_rules.expressions.calls import compile_call
 from opq_rules.expressions.closures import Compiled, Evaluate, constant, folded, refused
 from opq_rules.functions.registry import UNKNOWN, Functions

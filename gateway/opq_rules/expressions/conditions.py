@@ -5,9 +5,9 @@ Source: reference/rules.md, D.4: comparisons with null are false, also NOT IN wi
 
 from collections.abc import Sequence
 
+from opq_rules import values
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
-from opq_rules.expressions import values
 from opq_rules.expressions.closures import Evaluate
 
 

@@ -12,7 +12,11 @@ from typing import Protocol
 from opq_rules.batch import Value
 from opq_rules.errors import RuleError
 from opq_rules.expressions.closures import refused
-from opq_rules.expressions.types import (
+from opq_rules.functions.registry import Functions, Scalar, find
+from opq_rules.functions.signatures import Signature, arithmetic, signature
+from opq_rules.sql import syntax
+from opq_rules.sql.walk import operands
+from opq_rules.types import (
     ARRAY,
     BIGINT,
     BOOLEAN,
@@ -25,10 +29,6 @@ from opq_rules.expressions.types import (
     joined,
     of_literal,
 )
-from opq_rules.functions.registry import Functions, Scalar, find
-from opq_rules.functions.signatures import Signature, arithmetic, signature
-from opq_rules.sql import syntax
-from opq_rules.sql.walk import operands
 
 _TIMES = NUMBER.kinds | {"datetime"}
 _EQUAL = ("=", "!=")

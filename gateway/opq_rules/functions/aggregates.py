@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from opq_rules.batch import Value
-from opq_rules.expressions.values import COMPARISONS, NUMBERS, compare
 from opq_rules.functions.exact import ExactMoments, Sum
 from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, KeepsState, merged
+from opq_rules.values import COMPARISONS, NUMBERS, compare
 
 
 class CountAccumulator(KeepsState):

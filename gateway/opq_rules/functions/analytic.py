@@ -7,12 +7,12 @@ state and without changing it. Source: reference/rules.md, D.5, Analytic.
 from collections.abc import Callable, Sequence
 
 from opq_rules.batch import Value
-from opq_rules.expressions.values import condition, shown, whole_as_int
 from opq_rules.functions.aggregates import CountAccumulator, Extreme
 from opq_rules.functions.arguments import both
 from opq_rules.functions.changes import checked_flag
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import Analytic, AnalyticState, Definition, KeepsState
+from opq_rules.values import condition, shown, whole_as_int
 
 _LAG_MOST = 10_000
 

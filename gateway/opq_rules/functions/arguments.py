@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from opq_rules.batch import Value
-from opq_rules.expressions.values import NUMBERS, moment, shown
 from opq_rules.functions.registry import UNKNOWN
+from opq_rules.values import NUMBERS, moment, shown
 
 MAX_MADE = 1_000_000
 """Most characters or elements that one call may make (lpad, repeat, sequence): guards against typos."""

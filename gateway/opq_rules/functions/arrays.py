@@ -8,7 +8,6 @@ import random
 from collections.abc import Sequence
 
 from opq_rules.batch import Value
-from opq_rules.expressions.values import compare, identity, index, shown
 from opq_rules.functions.arguments import (
     MAX_MADE,
     MAX_TEXT,
@@ -22,6 +21,7 @@ from opq_rules.functions.arguments import (
     whole,
 )
 from opq_rules.functions.registry import MANY, Definition, Scalar, find, near
+from opq_rules.values import compare, identity, index, shown
 
 _ORDER = {bool: 1, int: 2, float: 2, str: 3}
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from opq_rules.batch import Value
-from opq_rules.expressions.values import condition, identity
 from opq_rules.functions.registry import MANY, UNKNOWN, Analytic, Definition, KeepsState
+from opq_rules.values import condition, identity
 
 
 class Changed(KeepsState):

@@ -11,9 +11,9 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 from opq_rules.batch import Value
-from opq_rules.expressions.values import moment
 from opq_rules.functions.arguments import number, reads, text, time, whole
 from opq_rules.functions.registry import Definition, RunContext, Scalar, renamed
+from opq_rules.values import moment
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")

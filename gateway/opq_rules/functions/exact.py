@@ -6,7 +6,7 @@ rule continues with the same bits. The result is rounded once, when it is asked 
 """
 
 from opq_rules.batch import State, Value
-from opq_rules.expressions.values import EXACT, shown
+from opq_rules.values import EXACT, shown
 
 _COARSE, _FINE = 60, 1074
 """Bits after the binary point: 60 hold every float from 0.004 up and many below it; 1074 hold every float."""

@@ -6,8 +6,8 @@ Source: reference/rules.md, D.5, Aggregate.
 from collections.abc import Sequence
 
 from opq_rules.batch import State, Value
-from opq_rules.expressions.values import identity
 from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, KeepsState, merged
+from opq_rules.values import identity
 
 
 class Collection(KeepsState):

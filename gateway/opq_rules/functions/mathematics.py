@@ -7,12 +7,12 @@ import math
 import random
 from collections.abc import Callable
 
+from opq_rules import values
+from opq_rules.arithmetic import ARITHMETIC
 from opq_rules.batch import Value
-from opq_rules.expressions import values
-from opq_rules.expressions.arithmetic import ARITHMETIC
-from opq_rules.expressions.values import shown
 from opq_rules.functions.arguments import number, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
+from opq_rules.values import shown
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MOST_DIGITS = 1_000

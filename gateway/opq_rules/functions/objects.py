@@ -6,9 +6,9 @@ Source: reference/rules.md, D.5, Object.
 from collections.abc import Sequence
 
 from opq_rules.batch import Value
-from opq_rules.expressions.values import shown
 from opq_rules.functions.arguments import array, struct
 from opq_rules.functions.registry import MANY, Definition, Scalar
+from opq_rules.values import shown
 
 
 def _key(value: Value) -> str:

@@ -11,10 +11,10 @@ import math
 from typing import TYPE_CHECKING
 
 from opq_rules.batch import Value
-from opq_rules.expressions.values import NUMBERS, shown
 from opq_rules.functions.arguments import array, number, reads, whole
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import AggregateFunction, Definition, KeepsState, Scalar, merged
+from opq_rules.values import NUMBERS, shown
 
 if TYPE_CHECKING:
     from opq_measure.harmonics.spectrum import Spectrum

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from opq_rules.expressions import types
-from opq_rules.expressions.types import (
+from opq_rules import types
+from opq_rules.sql.syntax import Expression, Literal
+from opq_rules.types import (
     ARRAY,
     BIGINT,
     BOOLEAN,
@@ -25,7 +26,6 @@ from opq_rules.expressions.types import (
     array_of,
     joined,
 )
-from opq_rules.sql.syntax import Expression, Literal
 
 Kinds = frozenset[str]
 Give = Callable[[Sequence[ValueType], Sequence[Expression]], ValueType]

@@ -11,7 +11,6 @@ from typing import TypeVar
 from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
-from opq_rules.expressions.values import compare
 from opq_rules.query.analysis import Analyses
 from opq_rules.query.groups import RecordGroup, RecordGroups
 from opq_rules.query.joins import Lookup, join
@@ -19,6 +18,7 @@ from opq_rules.query.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts, placed
 from opq_rules.query.where import sieve_of
 from opq_rules.query.windows.window import Cut, Record, WindowRecords
+from opq_rules.values import compare
 
 Put = TypeVar("Put")
 

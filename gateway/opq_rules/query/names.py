@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.inference import Inference
-from opq_rules.expressions.types import ValueType, joined
 from opq_rules.functions.registry import AggregateFunction, Analytic, Functions, Planned, Scalar, find
 from opq_rules.query.analysis import MARK, AnalyticCall
 from opq_rules.query.groups import AggregateCall
 from opq_rules.query.origin import Origin, found_among, whole_row
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Select
 from opq_rules.sql.walk import children, tree_key, walk
+from opq_rules.types import ValueType, joined
 
 MOST_EXPANSIONS = 2_000
 

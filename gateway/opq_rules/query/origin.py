@@ -7,10 +7,10 @@ from difflib import get_close_matches
 from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.closures import lookup as lookup
-from opq_rules.expressions.types import BIGINT, UNKNOWN_TYPE, WITHOUT_FRACTION, ValueType, of_column
 from opq_rules.query.analysis import MARK
 from opq_rules.sql.syntax import Column, FromItem
 from opq_rules.streams.definition import StreamDefinition, StreamKind
+from opq_rules.types import BIGINT, UNKNOWN_TYPE, WITHOUT_FRACTION, ValueType, of_column
 
 
 @dataclass(frozen=True, slots=True)

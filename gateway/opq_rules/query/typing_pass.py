@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from opq_rules.errors import RuleError
 from opq_rules.expressions.inference import Inference
-from opq_rules.expressions.types import UNKNOWN_TYPE, ValueType, joined
 from opq_rules.functions.registry import Analytic, Functions, Scalar, find
 from opq_rules.query.joins import ON
 from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, ORDER_BY, SELECT, Clause, Names, NameScope
@@ -18,6 +17,7 @@ from opq_rules.query.origin import Origin
 from opq_rules.query.projection import titles
 from opq_rules.query.where import WHERE
 from opq_rules.sql.syntax import Expression, FunctionCall, Item, Select, Star
+from opq_rules.types import UNKNOWN_TYPE, ValueType, joined
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 from opq_rules.batch import Row, Value
 from opq_rules.expressions.closures import Evaluate
-from opq_rules.expressions.values import COMPARISONS, NUMBERS
 from opq_rules.query.names import Clause
 from opq_rules.query.resolver import Compiler
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, Literal, Select, Unary
 from opq_rules.sql.walk import operands, walk
+from opq_rules.values import COMPARISONS, NUMBERS
 
 WHERE = Clause("WHERE")
 

@@ -18,9 +18,9 @@ from datetime import datetime
 import msgspec
 
 from opq_rules.batch import Row
-from opq_rules.expressions.values import moment, shown
 from opq_rules.sql.syntax import Field, Type
 from opq_rules.streams.definition import type_text
+from opq_rules.values import moment, shown
 
 Convert = Callable[[object], object]
 """Converts a value that is not null to its type. Raises ValueError."""

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import serial
 
-from opq_hil.backends.backend import FirmwareRun
 from opq_hil.world.capture import Capture, TimedMessage
 from opq_hil.world.world import NS
 from opq_proto import link
@@ -129,7 +128,7 @@ def typed(start_ns: int, lines: Sequence[str]) -> tuple[tuple[int, LinkMessage |
     return (command, *keys)
 
 
-def printed(run: FirmwareRun, mark: str) -> list[str]:
+def printed(capture: Capture, mark: str) -> list[str]:
     """The text that follows `mark` on lines that the prompt printed (not on those that were typed)."""
-    lines = run.capture.data.decode("latin-1").splitlines()
+    lines = capture.data.decode("latin-1").splitlines()
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]

@@ -14,9 +14,9 @@ import numpy as np
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import BoxRecord
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
+from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.live_messages import LiveMessage
-from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.fuzz import Place, fuzzed_place
 from opq_cloud.view.public.grid_now import BoxesNow, BoxNow, FixedBoxes, Floats, Whole, countable
 from opq_cloud.view.registry import BoxRegistry, natural_order

@@ -11,11 +11,11 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.config import ViewSection
 from opq_cloud.view.accounts.account_context import PageMaker
+from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY, App, Receive, Scope, Send
 from opq_cloud.view.languages import LANGUAGE, N_, _
 from opq_cloud.view.live_compression import accepts_gzip
-from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.day_page import day_values, region_incidents
 from opq_cloud.view.public.day_trends import DayTrends
 from opq_cloud.view.public.grid_now import TONES, grids_now

@@ -14,11 +14,11 @@ from opq_cloud.config import ViewSection
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
+from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.incident_list import find_incidents
 from opq_cloud.view.languages import _
-from opq_cloud.view.public.answer_cache import AnswerCache
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, tile_origin

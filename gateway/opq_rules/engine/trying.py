@@ -11,7 +11,6 @@ import msgspec
 from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.engine.definition import options
 from opq_rules.errors import CONFIGURATION, ENCODING, STREAM, RowError, RuleError
-from opq_rules.expressions.values import compare, put_out
 from opq_rules.query.joins import Lookup
 from opq_rules.query.plan import QueryPlan, plan
 from opq_rules.query.query import Query
@@ -20,6 +19,7 @@ from opq_rules.sql.parse import parse, parse_select
 from opq_rules.sql.syntax import Create, TextPlace
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
+from opq_rules.values import compare, put_out
 
 SECOND_MS = 1_000
 _KEYS = ("name", "stream_ddl", "tables", "sql", "options", "input")

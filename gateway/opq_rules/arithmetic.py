@@ -11,7 +11,7 @@ from functools import partial
 
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
-from opq_rules.expressions.values import EXACT, NUMBERS, shown, whole_as_int
+from opq_rules.values import EXACT, NUMBERS, shown, whole_as_int
 
 
 def negate(value: Value) -> Value:

@@ -115,7 +115,7 @@ def test_a_session_begins_anew_at_sign_in_and_ends_at_sign_out(
     stored = scene.store.people.session(secret_hash(first))
     assert stored is not None and first not in repr(stored)
     assert browser.get("/account") == 200
-    assert browser.post("/sign-out") == 303
+    assert browser.post("/sign-out") == 303 and browser.headers["clear-site-data"] == '"cache"'
     assert browser.get("/account") == 303
     browser.cookies["opq_session"] = first
     assert browser.get("/account") == 303

@@ -46,6 +46,25 @@ def _fill_account(page: "sync_api.Page", email: str, name: str) -> None:
     page.get_by_role("button", name="Make the account").click()
 
 
+def test_back_shows_no_page_of_before_after_signing_out(
+    scene: demo.Scene, browser: "sync_api.Browser"
+) -> None:
+    """Without JavaScript; with it a page hides what it shows as soon as its session has ended."""
+    add_people(scene, ada="admin")
+    page = _new_page(browser, scripts=False)
+    page.goto(f"{scene.url}/sign-in?next=/incidents/1")
+    page.fill("#email", "ada@example.org")
+    page.fill("#password", PASSWORD)
+    page.locator("main button[type=submit]").first.click()
+    page.locator("h1", has_text="Sag").wait_for()
+    page.goto(f"{scene.url}/account")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in")
+    page.go_back()
+    page.go_back()
+    assert "Sag" not in page.locator("body").inner_text()
+
+
 def test_from_the_first_administrator_to_a_deleted_account(
     scene: demo.Scene, browser: "sync_api.Browser"
 ) -> None:
@@ -66,6 +85,7 @@ def test_from_the_first_administrator_to_a_deleted_account(
     _fill_account(eve, "eve@example.org", "Eve")
     eve.get_by_role("link", name="Add a second factor").click()
     secret = eve.locator("code.secret").inner_text()
+    eve.fill("#present_password", PASSWORD)
     eve.fill("#code", pyotp.TOTP(secret).now())
     eve.get_by_role("button", name="Set it up").click()
     recovery = eve.locator(".codes code").first.inner_text()

@@ -15,7 +15,7 @@ from opq_cloud.store.store import box_order
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.box_settings import forget_box
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
-from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
+from opq_cloud.view.accounts.forms import SentForm, end_in_browser, form_route, see_other
 from opq_cloud.view.accounts.links import TOKEN_SCOPES, make_ticket
 from opq_cloud.view.accounts.notification_form import notification_data
 from opq_cloud.view.accounts.passwords import (
@@ -29,7 +29,7 @@ from opq_cloud.view.accounts.passwords import (
     totp_step_of,
 )
 from opq_cloud.view.accounts.sign_in import MOST_SESSIONS, SESSION_S
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE, VISITOR, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.languages import N_, _
 
 THEMES = {"system": N_("As the system"), "light": N_("Light"), "dark": N_("Dark")}
@@ -321,8 +321,7 @@ class AccountPages:
         delete_account(self._context, account.account_id)
         self._context.note(Visitor(), "an account was deleted", "")
         answer = self._context.page("deleted.html", here="sign-in")
-        answer.delete_cookie(SESSION_COOKIE)
-        return answer
+        return end_in_browser(answer)
 
     def _not_proved(self, account: Account) -> str:
         if account.password_hash:

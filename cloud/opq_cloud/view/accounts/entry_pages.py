@@ -8,10 +8,17 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.records.accounts import AccountTicket
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email, in_days
-from opq_cloud.view.accounts.forms import FormPlaces, SentForm, form_route, own_path, see_other
+from opq_cloud.view.accounts.forms import (
+    FormPlaces,
+    SentForm,
+    end_in_browser,
+    form_route,
+    own_path,
+    see_other,
+)
 from opq_cloud.view.accounts.links import RESET_S, make_ticket
 from opq_cloud.view.accounts.passwords import hash_password, password_problem, secret_hash
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE, VISITOR, Visitor
+from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.languages import N_, _
 
 MADE = N_("Your account is there. Sign in with it.")
@@ -93,9 +100,7 @@ class EntryPages:
     def sign_out(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         self._context.people.end_session(visitor.session_hash)
         self._context.note(visitor, "signed out", "")
-        answer = see_other("/sign-in")
-        answer.delete_cookie(SESSION_COOKIE)
-        return answer
+        return end_in_browser(see_other("/sign-in"))
 
     # The first administrator, and others who register
     def first_admin_page(self, code: Code = "") -> Response:

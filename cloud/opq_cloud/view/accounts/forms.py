@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse
 from starlette.requests import ClientDisconnect
 
 from opq_cloud.service import ServiceCounters
-from opq_cloud.view.accounts.visitors import VISITOR, Visitor
+from opq_cloud.view.accounts.visitors import SESSION_COOKIE, VISITOR, Visitor
 from opq_cloud.view.languages import N_, _
 
 MAX_FORM_BYTES = 16_384
@@ -157,6 +157,13 @@ def own_path(text: str, otherwise: str = "/") -> str:
     except ValueError:
         return otherwise
     return otherwise if parts.scheme or parts.netloc else text
+
+
+def end_in_browser(answer: Response) -> Response:
+    """Deletes the cookie of the session, and the pages that Back would show again on a shared computer."""
+    answer.delete_cookie(SESSION_COOKIE)
+    answer.headers["Clear-Site-Data"] = '"cache"'
+    return answer
 
 
 def see_other(path: str) -> RedirectResponse:

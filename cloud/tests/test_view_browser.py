@@ -408,6 +408,14 @@ def test_a_time_says_what_it_is_where_its_reader_lives(scene: demo.Scene, open_p
     what = page.locator(".incident-what").first.bounding_box()
     assert what is not None and what["width"] > 150  # words are not one letter a line beside two times
     page.emulate_media(media="screen")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{scene.url}/incidents")
+    page.evaluate(  # as where the day is another one
+        """() => document.querySelectorAll('time[data-local]').forEach(
+            each => { each.dataset.local = '2026-11-23\u00a023:43:19\u00a0GMT-05:00'; })"""
+    )
+    wider = page.locator(".table-frame").last.evaluate("it => it.scrollWidth - it.clientWidth")
+    assert wider == 0
     beside.press("Space")
     assert page.evaluate("() => !document.documentElement.classList.contains('times-beside')")
 

@@ -410,9 +410,12 @@ def test_a_time_says_what_it_is_where_its_reader_lives(scene: demo.Scene, open_p
     page.emulate_media(media="screen")
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{scene.url}/incidents")
-    page.evaluate(  # as where the day is another one
-        """() => document.querySelectorAll('time[data-local]').forEach(
-            each => { each.dataset.local = '2026-11-23\u00a023:43:19\u00a0GMT-05:00'; })"""
+    page.evaluate(  # the day is another one there
+        "() => document.querySelectorAll('time').forEach(each => { each.dateTime = '2026-11-22T20:00:00Z'; })"
+    )
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('.list time')].every(
+            each => each.dataset.local.startsWith('2026-11-23'))"""
     )
     wider = page.locator(".table-frame").last.evaluate("it => it.scrollWidth - it.clientWidth")
     assert wider == 0

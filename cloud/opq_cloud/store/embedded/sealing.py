@@ -17,7 +17,13 @@ from operator import itemgetter
 import numpy as np
 
 from opq_cloud.store.embedded.parcel_slots import LIVE, seal_parcels
-from opq_cloud.store.embedded.parcels import ParcelRows, measurements_of, parcel_block, rows_by_box
+from opq_cloud.store.embedded.parcels import (
+    ParcelRows,
+    measurements_of,
+    parcel_block,
+    rows_by_box,
+    within,
+)
 from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, next_number
 from opq_cloud.store.embedded.sequence_runs import SequenceRuns
 from opq_cloud.store.rows import (
@@ -276,7 +282,10 @@ def last_minutes(connection: sqlite3.Connection, length_ms: int, limit: int) -> 
             rows = [measurement_from_row(box_id, MeasurementRow._make(each)) for each in of_box[-limit:]]
             waiting = next(groups, None)
         if number in of_parcels:
-            rows.extend(measurements_of(box_id, of_parcels[number][-limit:]))
+            packed_rows = of_parcels[number]
+            last_ms = int(packed_rows["timestamp_ms"][-1])
+            near_rows = within(packed_rows, last_ms - length_ms, last_ms + 1)
+            rows.extend(measurements_of(box_id, near_rows[-limit:]))
             rows.sort(key=lambda each: each.timestamp_ms)
         newest_ms = rows[-1].timestamp_ms if rows else -EVER
         if packed is not None:

@@ -1,0 +1,43 @@
+"""What triggers see again when they begin: the last minutes of each Box, read from the store in one pass."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.makai.triggering_service import LastMinutes
+from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+S_MS = 1000
+NOW_MS = 1_700_000_000_000
+
+
+def measured(box_id: str, at_s: int, backfilled: bool = False) -> Measurement:
+    end_ms = NOW_MS + at_s * S_MS
+    metrics = {name: Metric(1.0, 2.0, 1.5) for name in ("f", "rms", "thd", "trans")}
+    end_ns = end_ms * 10**6
+    return Measurement(
+        box_id, end_ms, metrics, end_ns - 10**9, end_ns, 1000, TimeSource.GPS,
+        end_ms, end_ms, backfilled, False, 120.0, 60.0,
+    )  # fmt: skip
+
+
+def test_each_box_is_seen_once_from_the_store_and_from_what_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        store.append_measurements([measured("1", at_s) for at_s in range(0, 200, 10)])
+        store.append_measurements([measured("2", at_s) for at_s in range(0, 50, 10)])
+        monkeypatch.setattr(EmbeddedStore, "measurements", None)  # a query for each Box takes too long
+        minutes = LastMinutes(60.0)
+        for at_s in (180, 190, 200):  # the first two are stored by now
+            minutes.add_measurement(measured("1", at_s))
+        minutes.add_measurement(measured("2", 20, backfilled=True))
+        minutes.add_measurement(measured("3", 7))
+        seen = [(row.box_id, (row.timestamp_ms - NOW_MS) // S_MS) for row in minutes.rows(store)]
+        ones = [("1", at_s) for at_s in range(140, 201, 10)]
+        twos = [("2", at_s) for at_s in range(0, 50, 10)]
+        assert seen == [*ones, *twos, ("3", 7)]
+        of_two = minutes.rows(store, lambda box_id: box_id == "2")
+        assert [row.timestamp_ms for row in of_two] == [NOW_MS + at_s * S_MS for _, at_s in twos]

@@ -7,18 +7,20 @@ units, names of standards and formats, names of Boxes.
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from account_scene import FormBrowser, add_people
 from babel.messages import Catalog
 from babel.messages.pofile import write_po
-from view_states import FORBIDDEN, NEW, NEW_OWNER, PAGES
+from view_states import FORBIDDEN, NEW, NEW_OWNER, PAGES, STALE, FailingStore
 
+from opq_cloud.store import CloudStore
 from opq_cloud.view import demo
 from opq_cloud.view.catalogues import template_catalogue
 
@@ -147,6 +149,26 @@ def data_of(scene: demo.Scene) -> set[str]:
     return {each for each in found if each}
 
 
+@pytest.fixture(scope="module")
+def stale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    """All Boxes fell silent ten minutes ago; its store can be taken away."""
+    place = tmp_path_factory.mktemp("stale")
+    running = demo.Scene(place, poll_s=0.2)
+    running.view._config = replace(running.config, languages=bracketed(place / "l"))
+    demo.fill(running.store, time.time_ns() - 600 * 10**9, minutes=1)
+    running.store = cast(CloudStore, FailingStore(running.store))
+    with running:
+        yield running
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Polls for a minute."""
+    stop_s = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < stop_s
+        time.sleep(0.02)
+
+
 def read(scene: demo.Scene, who: str, paths: list[str]) -> dict[str, set[str]]:
     """Page -> what has no brackets, of pages that have some."""
     browser, data = FormBrowser(scene.url), data_of(scene)
@@ -177,3 +199,14 @@ def test_every_text_of_empty_forbidden_and_open_pages_can_be_translated(
 ) -> None:
     found = {**read(scene, "grace", [*NEW_OWNER, *FORBIDDEN]), **read(new, "", [*NEW, *FORMS])}
     assert found == {}
+
+
+def test_every_text_of_stale_and_unavailable_pages_can_be_translated(stale: demo.Scene) -> None:
+    assert read(stale, "", [*STALE, *PAGES.values()]) == {}
+    browser = FormBrowser(stale.url)
+    cast(Any, stale.store).away = True
+    try:
+        until(lambda: browser.get("/incidents", accept_language=TAG) == 503)
+        assert bare_texts(browser.text, {"/secret/place/store.db is gone"}) == set()
+    finally:
+        cast(Any, stale.store).away = False

@@ -159,6 +159,16 @@ def test_a_backlog_that_was_read_at_once_does_not_show() -> None:
     assert np.abs(world.errors_ns(stamps)).max() < 2e6
 
 
+def test_what_comes_much_faster_than_time_is_stamped_before_too_much_of_it_is_held() -> None:
+    clock = World().clock
+    blocks = [
+        Samples(first, 0, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, RATE, 0, COUNTS)
+        for first in range(0, 70_000, 200)
+    ]
+    stamps = [clock.stamp(block, True, 1001.2) for block in blocks]
+    assert stamps[0] is None and stamps[-1] is not None
+
+
 @pytest.mark.parametrize("by_s", [3600, -3600])
 @pytest.mark.parametrize("state", [NTP, FREE])
 def test_a_clock_that_is_set_by_an_hour_moves_no_stamp_of_the_run(by_s: int, state: ClockState) -> None:

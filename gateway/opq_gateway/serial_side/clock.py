@@ -258,16 +258,21 @@ class BoxClock:
         """Handles a live block without a time."""
         full = self._collect(samples, now_s)
         began = self._steering.begun
-        due = full if began else self._last_timed is not None or self._may_begin(now_s)
+        due = full if began else self._last_timed is not None or self._may_begin(now_s, full)
         if due:
             self._steer(self._newest)
         elif not began and self._before is not None:
             self._steer(self._newest, only_as_before=True)
 
-    def _may_begin(self, now_s: float) -> bool:
-        """Whether arrivals have lasted long enough for a first stamp, and one of them was in time."""
+    def _may_begin(self, now_s: float, full: bool = False) -> bool:
+        """Whether arrivals have lasted long enough for a first stamp, and one of them was in time.
+
+        `full`: they fill a bucket, in whatever time they came: what waits for a stamp is held in memory.
+        """
         lasted_s = now_s - self._began_s
-        return lasted_s >= (START_S if self._late_ns <= LATE_NS else LATE_MOST_S)
+        if self._late_ns > LATE_NS:
+            return lasted_s >= LATE_MOST_S
+        return full or lasted_s >= START_S
 
     def _steer(self, sample: int, only_as_before: bool = False) -> None:
         """Estimates the true time, and steers towards it from `sample` on."""

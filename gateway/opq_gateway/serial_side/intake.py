@@ -20,9 +20,7 @@ from opq_gateway.serial_side.box_settings import CrossingLimits, TimeForGps
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.greeting import BoxLog, Greeting
 from opq_gateway.serial_side.outputs import Outputs, RingWriter
-from opq_gateway.serial_side.reassembly import (
-    Output,
-)
+from opq_gateway.serial_side.reassembly import Output
 from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.box_losses import GONE, box_losses

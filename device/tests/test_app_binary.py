@@ -144,8 +144,10 @@ def test_an_empty_battery_stops_in_order_a_falling_vdd_at_once_and_both_begin_an
     assert run.report["resets"] == []
     healths = run.capture.of(Health)
     assert len(healths) >= 20
-    marks = [health.heap_free_bytes for health in healths[2:]]  # the low-water mark is flat, but for one
-    assert max(marks) - min(marks) <= 16 and len(set(marks[5:])) == 1  # block that an old address may keep
+    marks = [health.heap_free_bytes for health in healths[2:]]
+    # The low-water mark is flat, but for one block that something which looks like its address may keep; the
+    # keys in this cache's flash decide whether and when.
+    assert max(marks) - min(marks) <= 16
     assert healths[6].supply_v == pytest.approx(5.0, abs=0.05)
     assert healths[4].supply_v == pytest.approx(0.2, abs=0.05)
     assert healths[4].battery_v == pytest.approx(3.9, abs=0.05)

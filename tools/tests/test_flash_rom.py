@@ -126,8 +126,9 @@ def test_refused_commands_are_asked_again() -> None:
         assert bytes(chip.memory.flash[0x20000 : 0x20000 + 3000]) == some_bytes(3000)
 
 
-def test_late_answers_do_not_put_the_loader_out_of_step() -> None:
-    with RomBootLoader(moods=BootLoaderFaults(late_every=9, late_s=0.2)) as chip:
+@pytest.mark.parametrize(("every", "late_s"), [(9, 0.2), (7, 0.15), (4, 0.15)])
+def test_late_answers_do_not_put_the_loader_out_of_step(every: int, late_s: float) -> None:
+    with RomBootLoader(moods=BootLoaderFaults(late_every=every, late_s=late_s)) as chip:
         loader = connected(chip)
         write_parts(
             loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(1200))], FlashProgress(None)

@@ -35,7 +35,9 @@ REFUSALS = TRIES // 2
 CHUNK = 256
 ANSWER_S = 1.0
 SILENT_S = 0.06
-"""Longer than any pause within an answer, but too short for a person to notice."""
+"""Longer than any pause within an answer of a chip that is in time; too short for a person to notice."""
+LATE_S = 0.5
+"""Longest silence that is waited for while answers of before may still arrive."""
 FILLER = 0xFF
 """Byte that completes a command that lost bytes. As data it changes no flash cell, as a sector number it is
 invalid, and a pair of it is no command, so the chip answers NACK in any state."""
@@ -154,14 +156,18 @@ class RomLoader:
             FlashError: the chip refuses the command repeatedly: it is protected.
         """
         problems: list[str] = []
-        for attempt in range(TRIES):
-            if attempt:
-                self.retries += 1
-                self._find_place()
-            try:
-                return call()
-            except (CommandError, LineError) as error:
-                problems.append(str(error))
+        try:
+            for attempt in range(TRIES):
+                if attempt:
+                    self.retries += 1
+                    self._find_place()
+                    self._line.timeout = self._answer_s * (1 + attempt / 2)
+                try:
+                    return call()
+                except (CommandError, LineError) as error:
+                    problems.append(str(error))
+        finally:
+            self._line.timeout = self._answer_s
         if sum(problem.startswith("NACK Command") for problem in problems) >= REFUSALS:
             raise FlashError(
                 f"{what}: the chip refuses. It is protected against reading; lifting that erases all of it: "
@@ -176,20 +182,26 @@ class RomLoader:
             LineError: the chip no longer answers.
         """
         self._line.drain(SILENT_S)
-        sent = 0
+        sent, silent_s = 0, SILENT_S
         while sent < FILLERS_AT_MOST:
             count = 1 if sent < 8 else 64
             self._line.write(bytes((FILLER,)) * count)
             sent += count
-            if Stm32Bootloader.Reply.NACK in self._line.drain(SILENT_S) and self._at_start():
-                return
+            if Stm32Bootloader.Reply.NACK in self._line.drain(silent_s):
+                if self._at_start(silent_s):
+                    return
+                silent_s = min(2 * silent_s, LATE_S)
         raise LineError("the chip does not answer any more")
 
-    def _at_start(self) -> bool:
-        """Whether the chip gives a whole answer to Get ID; one left-over filler makes the first try fail."""
+    def _at_start(self, silent_s: float) -> bool:
+        """Whether the chip gives a whole answer to Get ID; one left-over filler makes the first try fail.
+
+        An answer that is later than `silent_s` would be taken for one to the next question, so a caller
+        that was answered wrongly waits longer the next time.
+        """
         for _ in range(2):
             self._line.write(bytes((Stm32Bootloader.Command.GET_ID, 0xFF ^ Stm32Bootloader.Command.GET_ID)))
-            answer = self._line.drain(SILENT_S)
+            answer = self._line.drain(silent_s)
             if len(answer) == 5 and answer[0] == answer[4] == Stm32Bootloader.Reply.ACK:
                 return True
         return False

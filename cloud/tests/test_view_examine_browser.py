@@ -99,6 +99,19 @@ def test_an_answer_to_a_view_that_was_left_since_does_not_bring_it_back(
     _shows(page, r"t=50(\.\d+)?ms\.\.250(\.\d+)?ms&a=50ms&b=150ms")
 
 
+def test_a_cursor_that_moves_before_a_link_is_answered_does_not_undo_the_link(
+    scene: demo.Scene, page: "Page"
+) -> None:
+    page.goto(f"{scene.url}{PATH}?t=0ms..200ms&a=50ms&b=150ms&panel=rms")
+    held: list[Route] = []
+    page.route("**/examine/part?*", lambda route: route.continue_() if held else held.append(route))
+    with page.expect_request("**/examine/part?*"):
+        page.get_by_role("link", name="Spectrogram").click()
+    page.locator("[data-examine-chart]").first.focus()
+    page.keyboard.press("Shift+ArrowRight")
+    _shows(page, r"a=66\.6667ms&b=150ms.*panel=rms,spectrogram")
+
+
 def test_two_fingers_zoom(scene: demo.Scene, page: "Page") -> None:
     page.goto(f"{scene.url}{PATH}?t=0ms..200ms&panel=rms")
     box = _in_sight(page)

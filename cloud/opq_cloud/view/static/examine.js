@@ -12,6 +12,7 @@ let active = "A";
 let prefix = false;
 let timer = 0;
 let asked = null;
+let chosen = null; // the query of a link whose answer is not shown yet
 
 function stateOf(place) {
   return { start: Number(place.dataset.start), end: Number(place.dataset.end), A: Number(place.dataset.a), B: Number(place.dataset.b) };
@@ -19,12 +20,22 @@ function stateOf(place) {
 
 const words = (ms) => `${String(Math.round(ms * 1e4) / 1e4)}ms`;
 
+/** What to ask for: what the last link chose, and each move since. */
 function address() {
-  const query = new URLSearchParams(body.dataset.query);
-  query.set("t", `${words(view.start)}..${words(view.end)}`);
-  query.set("a", words(view.A));
-  query.set("b", words(view.B));
+  const drawn = stateOf(body);
+  const query = new URLSearchParams(chosen ?? body.dataset.query);
+  if (!chosen || view.start !== drawn.start || view.end !== drawn.end) query.set("t", `${words(view.start)}..${words(view.end)}`);
+  for (const name of ["A", "B"]) if (!chosen || view[name] !== drawn[name]) query.set(name.toLowerCase(), words(view[name]));
   return query.toString().replaceAll("%2C", ",");
+}
+
+/** A link of the page as it is drawn; it keeps moves that are not drawn yet, unless it moves the span itself. */
+function follow(query) {
+  const time = (text) => new URLSearchParams(text).get("t");
+  if (time(query) !== time(body.dataset.query)) view = { ...view, start: stateOf(body).start, end: stateOf(body).end };
+  chosen = query;
+  clearTimeout(timer);
+  renew(address());
 }
 
 /** Everything that has a place in time, put where it belongs in the span that is shown. */
@@ -68,14 +79,17 @@ async function renew(query, push = true) {
     const open = [...body.querySelectorAll("details")].map((each) => each.open);
     body.replaceWith(document.adoptNode(fresh));
     body = fresh;
+    chosen = null;
     [...body.querySelectorAll("details")].forEach((each, k) => (each.open = open[k] ?? false));
     view = stateOf(body);
     listen();
     focused?.()?.focus({ preventScroll: true });
     if (push) history.pushState(null, "", `${body.dataset.here}?${body.dataset.query}`);
   } catch (error) {
-    body.classList.remove("waiting");
-    if (error.name !== "AbortError") console.warn(error); // what is there stays, at its place
+    if (mine === asked) body.classList.remove("waiting");
+    if (error.name === "AbortError") return;
+    chosen = null;
+    console.warn(error); // what is there stays, at its place
   }
 }
 
@@ -166,8 +180,7 @@ function listen() {
     link.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
       event.preventDefault();
-      clearTimeout(timer);
-      renew(new URL(link.href).search.slice(1));
+      follow(new URL(link.href).search.slice(1));
     });
   }
 }
@@ -210,6 +223,9 @@ document.addEventListener("keydown", (event) => {
   does();
 });
 
-addEventListener("popstate", () => renew(location.search.slice(1), false));
+addEventListener("popstate", () => {
+  chosen = null;
+  renew(location.search.slice(1), false);
+});
 document.documentElement.classList.add("scripted");
 listen();

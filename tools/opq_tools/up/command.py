@@ -57,7 +57,11 @@ class InUseError(OpqError):
     help="Replay this recording as a Box; repeatable.",
 )
 @click.option(
-    "--sim", type=click.IntRange(0, 200), default=None, metavar="N", help="Number of simulated Boxes."
+    "--sim",
+    type=click.IntRange(0, 200),
+    default=None,
+    metavar="N",
+    help="Number of simulated Boxes without disturbance, beside those of --scenario and --replay.",
 )
 @click.option(
     "--scenario",

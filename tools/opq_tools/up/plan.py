@@ -16,6 +16,7 @@ from opq_hil.box.fleet import Fleet
 from opq_hil.box.simulated_places import three_phase_places
 from opq_proto.backend_keys import DEFAULT_NAME, BackendKeyFolder
 from opq_proto.backend_keys import FOLDER as BACKEND
+from opq_proto.command_line import MOST_OFFSET
 from opq_proto.config import read_document
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyFolder
@@ -252,8 +253,6 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ..
 
 
 OFFSET_STEP = 100
-OFFSET_LIMIT = 40_000
-"""Largest port offset; beyond it the highest default port would exceed 65,535."""
 
 
 def busy(ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, int]:
@@ -287,7 +286,7 @@ def require_free(ports: Mapping[str, int], offset: int, command: str) -> None:
 
 def free_offset(ports: Mapping[str, int], unlike: int = 0) -> int | None:
     """The smallest offset other than `unlike` with all of `ports` free; None if there is no such offset."""
-    for offset in range(OFFSET_STEP, OFFSET_LIMIT, OFFSET_STEP):
+    for offset in range(OFFSET_STEP, MOST_OFFSET + 1, OFFSET_STEP):
         if offset != unlike and not busy({name: port + offset for name, port in ports.items()}):
             return offset
     return None

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
 from html import unescape
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -47,6 +49,14 @@ def put_hours(store: CloudStore, box_id: str, first_ms: int, last_ms: int, rms_v
         pass
 
 
+def put_sag(store: CloudStore, box_id: str, at: datetime, residual: float, seconds: float) -> None:
+    start_ns = round(at.timestamp()) * 10**9
+    trigger = Trigger(f"t{start_ns}", start_ns, start_ns + 10**9, (box_id,), box_id, "x")
+    sag = Finding("sag", box_id, start_ns, start_ns + round(seconds * 1e9), 0, True, residual * 1.2,
+                  residual, seconds * 60.0)  # fmt: skip
+    put_findings(store, store.open_event(trigger, "x"), [sag])
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
     """Box 1 has ten days of March, 120 V for five and then 126 V for five; the others are not measured."""
@@ -58,12 +68,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
         )
     put_hours(opened, "1", ms(2026, 3, 2), ms(2026, 3, 7), 120.0)
     put_hours(opened, "1", ms(2026, 3, 7), ms(2026, 3, 12), 126.0)
-    for box_id, at, residual, seconds in SAGS:
-        start_ns = round(at.timestamp()) * 10**9
-        trigger = Trigger(f"t{start_ns}", start_ns, start_ns + 10**9, (box_id,), box_id, "x")
-        sag = Finding("sag", box_id, start_ns, start_ns + round(seconds * 1e9), 0, True, residual * 1.2,
-                      residual, seconds * 60.0)  # fmt: skip
-        put_findings(opened, opened.open_event(trigger, "x"), [sag])
+    for each in SAGS:
+        put_sag(opened, *each)
     yield opened
     opened.close()
 
@@ -115,6 +121,18 @@ def test_months_of_which_not_all_incidents_are_read_state_their_number(
     assert not whole and [(each.count, each.incidents) for each in lines] == [(1, None), (3, None)]
     later, _ = read_month_lines(store, ["1"], None, months[1:], NOW)
     assert later[0].count == 3, "the month in which reading ended is counted"
+
+
+def test_an_incident_over_the_end_of_a_month_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(month_report, "MOST_LISTED", 1)
+    march, april = (LocalMonth.of(date(2026, month, 1), UTC_ZONE) for month in (3, 4))
+    with closing(open_store(None, tmp_path)) as store:
+        put_sag(store, "1", datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC), 40.0, 3.0)
+        put_sag(store, "1", datetime(2026, 4, 1, 5, tzinfo=UTC), 40.0, 3.0)
+        lines, _ = read_month_lines(store, ["1"], None, (march, april), NOW)
+    assert [each.count for each in lines] == [1, 1]
 
 
 def test_the_figures_of_a_month_are_those_of_its_rows(store: CloudStore) -> None:

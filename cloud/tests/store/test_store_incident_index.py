@@ -311,6 +311,17 @@ def test_what_is_asked_since_a_moment_is_found_in_whatever_order_it_was_numbered
         assert sum(cells.values()) == len(late)
 
 
+def test_an_incident_that_lasts_into_a_span_did_not_begin_in_it(store: CloudStore) -> None:
+    before, at, late = (
+        put(store, finding("1", at_s, "sag", 70.0, 100.0))[0] for at_s in (50.0, 200.0, 400.0)
+    )
+    start_ns, end_ns = ZERO_NS + 100 * S, ZERO_NS + 400 * S
+    assert found(store, start_ns=start_ns, end_ns=end_ns) == [at, before]
+    assert found(store, began_ns=start_ns, end_ns=end_ns) == [at]
+    assert found(store, kind="sag", began_ns=ZERO_NS + 200 * S) == [late, at]
+    assert store.count_incidents(IncidentFilter(began_ns=start_ns), 50) == 2
+
+
 def test_a_class_since_a_moment_is_read_from_the_first_that_ends_after_it(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path / "opq.db")
     wanted = IncidentFilter(kind="sag", start_ns=ZERO_NS)

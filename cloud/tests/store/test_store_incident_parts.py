@@ -120,6 +120,7 @@ def expected(
             and (wanted.least_severity is None or (one.severity or -1.0) >= wanted.least_severity)
             and (wanted.start_ns is None or one.end_ns > wanted.start_ns)
             and (wanted.end_ns is None or one.start_ns < wanted.end_ns)
+            and (wanted.began_ns is None or one.start_ns >= wanted.began_ns)
             and wanted.cell in (None, cell_of(one.residual_percent, one.start_ns, one.end_ns))
             and (
                 not wanted.words
@@ -140,6 +141,8 @@ FILTERS = (
     IncidentFilter(scope="local"),
     IncidentFilter(least_severity=2.0),
     IncidentFilter(start_ns=ZERO_NS + 100 * S, end_ns=ZERO_NS + 241 * S),
+    IncidentFilter(began_ns=ZERO_NS + 100 * S, end_ns=ZERO_NS + 241 * S),
+    IncidentFilter(box_id="2", began_ns=ZERO_NS + 100 * S),
     IncidentFilter(words="bang"),
     IncidentFilter(cell=cell_of(70.0, 0, S // 10)),
     IncidentFilter(order="severe"),

@@ -133,6 +133,7 @@ def paths(incidents: int, days: int) -> Mapping[str, str]:
         f"chart of {days} days": f"/boxes/1/history?from=now-{days}d&to=now",
         "months of all Boxes": "/reports",
         "report of a month": "/reports/month?box=1",
+        "report of a region's month": "/reports/month?region=r1",
         "map": "/map",
         "map state": "/map/state",
         "incidents as JSON": "/api/v1/incidents?limit=100&class=sag",

@@ -161,6 +161,7 @@ def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
         ("i.severity >= ?", wanted.least_severity),
         ("i.end_ns > ?", wanted.start_ns),
         (f"{start} >= ({SINCE})", wanted.start_ns),
+        (f"{start} >= ?", wanted.began_ns),
         (f"{start} < ?", wanted.end_ns),
         ("i.cell = ?", wanted.cell),
     )

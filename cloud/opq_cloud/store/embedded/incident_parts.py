@@ -76,6 +76,8 @@ def _rows(
     if since_ns is not None:
         (found_ns,) = connection.execute(SINCE, (since_ns,)).fetchone()
         since_ns = since_ns if found_ns is None else found_ns  # None: nothing ends after it
+    if wanted.began_ns is not None:
+        since_ns = max(since_ns or 0, wanted.began_ns)
     statements = (rows_statement(group, among, wanted, beyond, back, since_ns) for group in groups)
     cursors = [connection.execute(text, values) for text, values in statements]
     return merge(*cursors, reverse=not back)

@@ -66,6 +66,8 @@ class IncidentFilter:
     start_ns: int | None = None
     end_ns: int | None = None
     """The incident overlaps [start_ns, end_ns)."""
+    began_ns: int | None = None
+    """The incident began at this moment or later."""
     words: str = ""
     """Each of these words is in a note."""
     cell: int | None = None

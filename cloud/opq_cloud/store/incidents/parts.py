@@ -75,6 +75,7 @@ class IndexedParts:
             and (wanted.least_severity is None or severity >= wanted.least_severity)
             and (wanted.start_ns is None or seen.end_ns > wanted.start_ns)
             and (wanted.end_ns is None or seen.start_ns < wanted.end_ns)
+            and (wanted.began_ns is None or seen.start_ns >= wanted.began_ns)
             and (
                 wanted.cell is None
                 or wanted.cell == cell_of(seen.residual_percent, seen.start_ns, seen.end_ns)

@@ -258,6 +258,8 @@ def _query(wanted: IncidentFilter) -> Document:
         every.append({"end_ns": {"$gt": Int64(wanted.start_ns)}})
     if wanted.end_ns is not None:
         every.append({"start_ns": {"$lt": Int64(wanted.end_ns)}})
+    if wanted.began_ns is not None:
+        every.append({"start_ns": {"$gte": Int64(wanted.began_ns)}})
     if wanted.cell is not None:
         every.append({"cell": wanted.cell})
     every += [{"words": {"$regex": re.escape(word)}} for word in wanted.searched]

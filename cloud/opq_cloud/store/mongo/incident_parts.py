@@ -50,6 +50,8 @@ class MongoParts(MongoIndex):
             there: Document = {"box_id": {"$in": list(among_boxes)}}
             query["incident_id"] = {"$in": self._places.distinct("incident_id", there)}
         among: Document = {} if beyond is None else {"$gte" if back else "$lte": Int64(beyond.value)}
+        if wanted.began_ns is not None:
+            among["$gte"] = Int64(max(wanted.began_ns, int(among.get("$gte", 0))))
         if wanted.end_ns is not None:
             among["$lt"] = Int64(wanted.end_ns)
         if among:

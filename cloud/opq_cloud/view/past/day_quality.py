@@ -128,9 +128,12 @@ def read_incidents(
     end_ms: int,
     most: int = MOST_INCIDENTS,
 ) -> list[IndexedIncident]:
-    """The newest incidents, up to `most`, that overlap a span, of these Boxes or (None) of all."""
-    wanted = IncidentFilter(box_ids=box_ids, start_ns=start_ms * 1_000_000, end_ns=end_ms * 1_000_000)
-    return store.find_incidents(wanted, most)
+    """The newest incidents, up to `most`, that began in a span, of these Boxes or (None) of all."""
+    return store.find_incidents(begun_in(box_ids, start_ms, end_ms), most)
+
+
+def begun_in(box_ids: tuple[str, ...] | None, start_ms: int, end_ms: int) -> IncidentFilter:
+    return IncidentFilter(box_ids=box_ids, began_ns=start_ms * 1_000_000, end_ns=end_ms * 1_000_000)
 
 
 def with_incidents(days: Sequence[DayQuality], entries: Iterable[IndexedIncident]) -> list[DayQuality]:
@@ -141,10 +144,9 @@ def with_incidents(days: Sequence[DayQuality], entries: Iterable[IndexedIncident
     worst: dict[int, IndexedIncident] = {}
     for each in entries:
         number = bisect_right(starts, each.start_ns // 1_000_000) - 1
-        if number >= 0:  # an incident that began before the first day is not counted
-            counts[number] += 1
-            if number not in worst or severity_key(each) > severity_key(worst[number]):
-                worst[number] = each
+        counts[number] += 1
+        if number not in worst or severity_key(each) > severity_key(worst[number]):
+            worst[number] = each
     for number, count in enumerate(counts):
         if count:
             found[number] = replace(found[number], incidents=count, worst=worst[number])

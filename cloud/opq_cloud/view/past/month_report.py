@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
-from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
+from opq_cloud.store.incidents.index import IndexedIncident
 from opq_cloud.store.store import ShownStore, Trend
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS
 from opq_cloud.view.box_history import missing_spans
@@ -19,6 +19,7 @@ from opq_cloud.view.past.day_quality import (
     LATE_MS,
     MOST_INCIDENTS,
     DayQuality,
+    begun_in,
     local_days,
     read_day_trends,
     read_incidents,
@@ -167,18 +168,17 @@ def read_month_report(
     trends = read_day_trends(store, percent, days, now_ms)
     days = with_figures(days, trends, percent, "rms_v", now_ms)
     entries = read_incidents(store, box_ids, month.start_ms, month.end_ms)
-    (own,) = _by_month(entries, (month,))
     plain = dict.fromkeys(volts, 1.0)
     until_ms = min(month.end_ms, now_ms)
     return MonthReport(
         month,
         until_ms,
-        tuple(with_incidents(days, own)),
+        tuple(with_incidents(days, entries)),
         _coverage(trends, month.start_ms, min(month.end_ms, now_ms - LATE_MS), len(percent)),
         _voltage(words, trends, volts, month.start_ms, min(month.end_ms, now_ms - LATE_MS)),
         {name: rows_together(trends, plain, name, lambda _: 0)[1] for name in ("f_hz", "thd_percent")},
-        summary_of(own),
-        tuple(own),
+        summary_of(entries),
+        tuple(entries),
         len(entries) < MOST_INCIDENTS,
     )
 
@@ -221,9 +221,7 @@ def _class_summary(kind: str, found: Sequence[IndexedIncident]) -> ClassSummary:
 
 
 def _count(store: ShownStore, box_ids: tuple[str, ...] | None, month: LocalMonth) -> int:
-    span_ns = month.start_ms * 1_000_000, month.end_ms * 1_000_000
-    wanted = IncidentFilter(box_ids=box_ids, start_ns=span_ns[0], end_ns=span_ns[1])
-    return store.count_incidents(wanted, MOST_COUNTED)
+    return store.count_incidents(begun_in(box_ids, month.start_ms, month.end_ms), MOST_COUNTED)
 
 
 def _by_month(
@@ -233,9 +231,7 @@ def _by_month(
     starts = [each.start_ms for each in months]
     found: list[list[IndexedIncident]] = [[] for _ in months]
     for each in entries:
-        number = bisect_right(starts, each.start_ns // 1_000_000) - 1
-        if number >= 0:
-            found[number].append(each)
+        found[bisect_right(starts, each.start_ns // 1_000_000) - 1].append(each)
     return found
 
 
